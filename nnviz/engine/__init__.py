@@ -1,0 +1,1 @@
+"""Running tasks on a Dask cluster."""

@@ -1,0 +1,156 @@
+"""Every exception that nnviz raises, grouped by what the caller can do about it.
+
+::
+
+    NnvizError
+    ├── ConfigError            (ValueError)          correct the run file
+    ├── InputError             (ValueError)          correct the model or the data
+    │   ├── DatasetError
+    │   │   └── UnreadableInstanceError              one instance; recorded, the run goes on
+    │   ├── ModelError
+    │   │   └── UntrustedCodeError                   read the file, then pass --trust
+    │   ├── UnsupportedLayerError                    names the layer and what is supported
+    │   └── ShapeError
+    ├── UnknownNameError       (KeyError)            layer, channel, subset: near matches
+    ├── PlanError              (ValueError)          change the plan
+    ├── StoreError
+    │   ├── StoreNotFoundError (FileNotFoundError)
+    │   ├── StoreExistsError   (FileExistsError)
+    │   ├── StoreFormatError                         another version, or damaged
+    │   ├── PlanMismatchError                        another plan wrote this
+    │   └── MissingDataError                         run the stage that the message names
+    ├── TaskError                                    a chunk failed on a worker
+    └── MissingDependencyError (ImportError)         install the extra that the message names
+
+Exceptions cross process borders on a cluster, so every one of them takes its message as
+its only required argument.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "ConfigError",
+    "DatasetError",
+    "InputError",
+    "MissingDataError",
+    "MissingDependencyError",
+    "ModelError",
+    "NnvizError",
+    "PlanError",
+    "PlanMismatchError",
+    "ShapeError",
+    "StoreError",
+    "StoreExistsError",
+    "StoreFormatError",
+    "StoreNotFoundError",
+    "TaskError",
+    "UnknownNameError",
+    "UnreadableInstanceError",
+    "UnsupportedLayerError",
+    "UntrustedCodeError",
+    "did_you_mean",
+]
+
+
+class NnvizError(Exception):
+    """Any error that nnviz raises on purpose; its text is made for the user."""
+
+    def __str__(self) -> str:
+        # KeyError.__str__ would put quotes around the message.
+        return str(self.args[0]) if self.args else ""
+
+
+class ConfigError(NnvizError, ValueError):
+    """The run file does not say what nnviz can do."""
+
+
+class InputError(NnvizError, ValueError):
+    """The model or the data cannot be used as they are."""
+
+
+class DatasetError(InputError):
+    """The data set cannot be read, listed or joined with the network's classes."""
+
+
+class UnreadableInstanceError(DatasetError):
+    """One instance cannot be read; the message is the reason that is recorded."""
+
+
+class ModelError(InputError):
+    """The network cannot be built, or its weights do not fit."""
+
+
+class UntrustedCodeError(ModelError):
+    """Reading this would run code that nnviz was not told to trust."""
+
+
+class UnsupportedLayerError(InputError):
+    """A layer's operation is not one that nnviz knows."""
+
+
+class ShapeError(InputError):
+    """An array has other axes than the definition needs."""
+
+
+class UnknownNameError(NnvizError, KeyError):
+    """No layer, channel, subset or array has this name."""
+
+
+class PlanError(NnvizError, ValueError):
+    """The plan cannot work: too large, misaligned or empty."""
+
+
+class StoreError(NnvizError):
+    """The store cannot be used as it is."""
+
+
+class StoreNotFoundError(StoreError, FileNotFoundError):
+    """There is no store at this place."""
+
+
+class StoreExistsError(StoreError, FileExistsError):
+    """There is something at this place already."""
+
+
+class StoreFormatError(StoreError):
+    """The store was written by another format version, or is damaged."""
+
+
+class PlanMismatchError(StoreError):
+    """The store was made by another plan, model or data set."""
+
+
+class MissingDataError(StoreError):
+    """The stage that writes these data has not run, or not for all chunks."""
+
+
+class TaskError(NnvizError):
+    """A task failed on a worker; the message names its chunk and the cause."""
+
+
+class MissingDependencyError(NnvizError, ImportError):
+    """An optional library is needed and is not installed, or is broken."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'a' or 'b'?`` for the near matches, or an empty string.
+
+    Parameters
+    ----------
+    name
+        What the user wrote.
+    known
+        What would have been right.
+
+    Examples
+    --------
+    >>> did_you_mean("mixed4q", ["mixed4d", "conv1"])
+    "; did you mean 'mixed4d'?"
+    """
+    matches = difflib.get_close_matches(str(name), list(known), n=3, cutoff=0.6)
+    if not matches:
+        return ""
+    return f"; did you mean {' or '.join(repr(match) for match in matches)}?"

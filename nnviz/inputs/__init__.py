@@ -1,0 +1,1 @@
+"""What is looked at: data sets, networks, subsets."""

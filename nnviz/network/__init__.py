@@ -1,0 +1,1 @@
+"""Tensor mathematics, without Dask and Zarr."""

@@ -1,0 +1,223 @@
+"""What layers and edges does a network have? Plain values, without torch.
+
+A *layer* is a place in the network where channels are read: the output of a
+channel-mixing operation after its normalisation and non-linearity, of a concatenation,
+or of a residual sum. An *edge* is a pair of layers and the one operation through which
+channels of the source reach channels of the target.
+
+An :class:`Architecture` is found by ``nnviz.network.tracing`` and stored in the plan as
+JSON; it is all that the stages after extraction know of the network.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from nnviz.errors import UnknownNameError, did_you_mean
+
+__all__ = ["Architecture", "Edge", "Layer", "ReceptiveField"]
+
+LayerKind = Literal[
+    "convolution",
+    "linear",
+    "normalization",
+    "sum",
+    "concatenation",
+    "product",
+    "attention",
+    "pooling",
+    "other",
+]
+EdgeOperation = Literal["convolution", "linear", "identity"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReceptiveField:
+    """The part of the input that one position of a layer sees, along each position axis.
+
+    Position ``p`` of axis ``d`` sees the input's elements from ``start[d] + p * step[d]``
+    up to, not including, that plus ``size[d]``; parts outside of the input are padding.
+    """
+
+    size: tuple[int, ...]
+    """Extent in input elements (pixels), one for each position axis."""
+    step: tuple[float, ...]
+    """Distance between neighbouring positions, in input elements."""
+    start: tuple[float, ...]
+    """First input element seen by position 0; negative where padding is seen."""
+
+    def box(self, position: Sequence[int]) -> tuple[tuple[float, float], ...]:
+        """Return (first, past-last) input elements along each axis for one position."""
+        return tuple(
+            (start + p * step, start + p * step + size)
+            for p, size, step, start in zip(
+                position, self.size, self.step, self.start, strict=True
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A place in the network where channels are read."""
+
+    name: str
+    """Torch module path, or ``module@function`` where no module owns the place."""
+    node: str
+    """The graph node whose output is read; what ``network.capture`` looks for."""
+    kind: LayerKind
+    n_channels: int
+    positions: tuple[int, ...] = ()
+    """Extent of each position axis for the traced input: (H, W), (T,) or ()."""
+    channel_axis: int = 1
+    """Axis of the channels in the tensor at `node`; axis 0 is the instance."""
+    shown: bool = True
+    """Whether the dashboard and the default graphs show it."""
+    receptive_field: ReceptiveField | None = None
+    """None where a position sees the whole input, or where it is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """One operation through which channels of `source` reach channels of `target`."""
+
+    source: str
+    target: str
+    operation: EdgeOperation
+    node: str
+    """Graph node of the operation (the convolution, the linear map, the sum)."""
+    target_channels: tuple[int, int] = (0, 0)
+    """Half-open range of the target's channels that this edge enters."""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    """What else the influence along this edge needs; JSON values only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """The layers of a network in order of computation, and the edges between them."""
+
+    layers: tuple[Layer, ...]
+    edges: tuple[Edge, ...] = ()
+    input_shape: tuple[int, ...] = ()
+    """Shape of one instance of the traced batch, without the instance axis."""
+    output_shape: tuple[int, ...] = ()
+    """Shape of one instance's output: (n_classes,) for a classifier."""
+    problems: tuple[str, ...] = ()
+    """Why influence is not available somewhere; one sentence each, with the place."""
+    validation_error: float | None = None
+    """Largest relative difference between replay and network; None if not validated."""
+
+    def layer(self, name: str) -> Layer:
+        """Return the layer of this name.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is none; the message has near matches.
+        """
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        names = [layer.name for layer in self.layers]
+        msg = (
+            f"unknown layer {name!r}{did_you_mean(name, names)}; the architecture has "
+            f"{len(names)} layers"
+        )
+        raise UnknownNameError(msg)
+
+    @property
+    def shown(self) -> tuple[Layer, ...]:
+        """The layers that are shown, in order of computation."""
+        return tuple(layer for layer in self.layers if layer.shown)
+
+    def selected(
+        self, *, recorded: Sequence[str] = ("*",), shown: Sequence[str] | None = None
+    ) -> Architecture:
+        """Keep the layers that match a glob pattern, and mark those that are shown.
+
+        Parameters
+        ----------
+        recorded
+            Glob patterns over layer names; a pattern that starts with ``!`` removes.
+        shown
+            Glob patterns of the layers to show; None keeps the choice of the tracer.
+
+        Raises
+        ------
+        UnknownNameError
+            If a pattern matches no layer.
+        """
+        names = [layer.name for layer in self.layers]
+        kept = _matching(names, recorded)
+        marked = None if shown is None else _matching(names, shown)
+        layers = tuple(
+            layer if marked is None else replace(layer, shown=layer.name in marked)
+            for layer in self.layers
+            if layer.name in kept
+        )
+        if not any(layer.shown for layer in layers):
+            layers = tuple(replace(layer, shown=True) for layer in layers)
+        edges = tuple(e for e in self.edges if e.source in kept and e.target in kept)
+        return replace(self, layers=layers, edges=edges)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the architecture as JSON values."""
+        return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Architecture:
+        """Rebuild what :meth:`to_json` returned."""
+        layers = tuple(_layer_from_json(layer) for layer in value["layers"])
+        edges = tuple(
+            Edge(**{**edge, "target_channels": tuple(edge["target_channels"])})
+            for edge in value["edges"]
+        )
+        return cls(
+            layers=layers,
+            edges=edges,
+            input_shape=tuple(value["input_shape"]),
+            output_shape=tuple(value["output_shape"]),
+            problems=tuple(value["problems"]),
+            validation_error=value["validation_error"],
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of layers and edges; independent of the validation's result."""
+        value = replace(self, validation_error=None, problems=()).to_json()
+        return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _layer_from_json(value: Mapping[str, Any]) -> Layer:
+    field_value = value["receptive_field"]
+    receptive_field = (
+        ReceptiveField(**{key: tuple(item) for key, item in field_value.items()})
+        if field_value is not None
+        else None
+    )
+    return Layer(
+        **{
+            **value,
+            "positions": tuple(value["positions"]),
+            "receptive_field": receptive_field,
+        }
+    )
+
+
+def _matching(names: Sequence[str], patterns: Sequence[str]) -> set[str]:
+    kept: set[str] = set()
+    for pattern in patterns:
+        glob = pattern.removeprefix("!")
+        found = {name for name in names if fnmatch.fnmatchcase(name, glob)}
+        if not found:
+            msg = (
+                f"pattern {pattern!r} matches none of the {len(names)} layers"
+                f"{did_you_mean(glob, names)}"
+            )
+            raise UnknownNameError(msg)
+        kept = kept - found if pattern.startswith("!") else kept | found
+    return kept

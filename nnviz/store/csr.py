@@ -1,0 +1,72 @@
+"""How is a sparse matrix stored? As AnnData does, so that other tools open it.
+
+A group with the attributes ``encoding-type: csr_matrix``, ``encoding-version: 0.1.0``
+and ``shape``, and the arrays ``data``, ``indices`` and ``indptr``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from nnviz.errors import StoreFormatError
+from nnviz.store.hierarchy import Hierarchy
+
+__all__ = ["is_csr", "read_csr", "write_csr"]
+
+ENCODING = {"encoding-type": "csr_matrix", "encoding-version": "0.1.0"}
+
+
+def write_csr(
+    hierarchy: Hierarchy,
+    path: str,
+    matrix: sparse.csr_array,
+    attributes: dict[str, Any] | None = None,
+) -> None:
+    """Write a sparse matrix as a group, with sorted indices and without duplicates.
+
+    Parameters
+    ----------
+    hierarchy
+        Opened for writing.
+    path
+        Of the group.
+    matrix
+        Shape (rows, columns), any dtype.
+    attributes
+        Further attributes of the group.
+    """
+    matrix = sparse.csr_array(matrix)
+    matrix.sum_duplicates()
+    shape = [int(extent) for extent in matrix.shape]
+    hierarchy.create_group(path, {**ENCODING, "shape": shape, **(attributes or {})})
+    hierarchy.write_dense(f"{path}/data", matrix.data, dimensions=("entry",))
+    for name in ("indices", "indptr"):
+        values = np.asarray(getattr(matrix, name), dtype=np.int64)
+        axis = "entry" if name == "indices" else "row + 1"
+        hierarchy.write_dense(f"{path}/{name}", values, dimensions=(axis,))
+
+
+def is_csr(hierarchy: Hierarchy, path: str) -> bool:
+    """Whether the node at `path` is a group that :func:`write_csr` wrote."""
+    return hierarchy.attributes(path).get("encoding-type") == "csr_matrix"
+
+
+def read_csr(hierarchy: Hierarchy, path: str) -> sparse.csr_array:
+    """Read a sparse matrix that :func:`write_csr`, or AnnData, wrote.
+
+    Raises
+    ------
+    StoreFormatError
+        If the group is no CSR matrix.
+    """
+    attributes = hierarchy.attributes(path)
+    if attributes.get("encoding-type") != "csr_matrix":
+        msg = f"{path!r} in {hierarchy.url!r} is no CSR matrix: {attributes}"
+        raise StoreFormatError(msg)
+    parts = tuple(
+        hierarchy.read(f"{path}/{name}") for name in ("data", "indices", "indptr")
+    )
+    return sparse.csr_array(parts, shape=tuple(attributes["shape"]))

@@ -1,0 +1,326 @@
+"""Which arrays does a store hold? Each is declared once: name, axes, dtype, unit, meaning.
+
+The registry makes three things: the arrays of a run (:func:`run_arrays`), the attributes
+that every array carries, and the table in the README (:func:`markdown_table`).
+
+Symbols: N instances, C channels of a layer, S subsets, K ranks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+__all__ = [
+    "FORMAT_VERSION",
+    "MARK_FIELDS",
+    "RESERVED_COLUMNS",
+    "ArrayDeclaration",
+    "ArraySpec",
+    "declaration_of",
+    "markdown_table",
+    "run_arrays",
+]
+
+FORMAT_VERSION = 1
+"""Changes whenever an older nnviz could misread a store."""
+
+CHANNELS_PER_INNER_CHUNK = 64
+"""Inner chunks are tall and narrow: one channel and one block of instances read fast."""
+
+ROWS_PER_STATIC_CHUNK = 65_536
+"""Columns that the plan knows are written by one process, in fewer, larger pieces."""
+
+MARK_FIELDS = ("done", "n_instances", "n_unreadable", "n_saturated")
+"""First fields of a completion mark; one CRC-32 for each array of the chunk follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayDeclaration:
+    """What the arrays of one name pattern mean."""
+
+    pattern: str
+    """Path in the hierarchy; ``<...>`` stands for a name."""
+    dimensions: tuple[str, ...]
+    dtype: str
+    unit: str
+    meaning: str
+    fill: float | str = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ArraySpec:
+    """One array to create."""
+
+    path: str
+    shape: tuple[int, ...]
+    declaration: ArrayDeclaration
+    dtype: str
+    rows_per_shard: int
+    inner_chunk: tuple[int, ...] = field(default=())
+    """Chunk inside the shard; empty where a shard is one chunk."""
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the values; strings are counted with 32 bytes each."""
+        sizes = {"string": 32, "bool": 1}
+        size = (
+            sizes.get(self.dtype) or int("".join(filter(str.isdigit, self.dtype))) // 8
+        )
+        return math.prod(self.shape) * size
+
+
+_DECLARATIONS = (
+    ArrayDeclaration(
+        "instances/id", ("instance",), "string", "",
+        "Unique name of the instance; for files the path relative to the data set's root.",
+        "",
+    ),
+    ArrayDeclaration(
+        "instances/label", ("instance",), "int32", "class index",
+        "True class in the order of the network's outputs; -1 where there is none.", -1,
+    ),
+    ArrayDeclaration(
+        "instances/<metadata column>", ("instance",), "any", "",
+        "A column of the data set's table.",
+    ),
+    ArrayDeclaration(
+        "instances/prediction", ("instance",), "int32", "class index",
+        "Class with the largest output, ties to the lower index; -1 for no classifier.",
+        -1,
+    ),
+    ArrayDeclaration(
+        "instances/confidence", ("instance",), "float32", "probability",
+        "Softmax probability of the predicted class; NaN for no classifier.", math.nan,
+    ),
+    ArrayDeclaration(
+        "instances/probability", ("instance",), "float32", "probability",
+        "Softmax probability of the true class; NaN where there is no label.", math.nan,
+    ),
+    ArrayDeclaration(
+        "instances/status", ("instance",), "string", "",
+        "Empty for a usable instance, else the reason why it is excluded everywhere.",
+        "",
+    ),
+    ArrayDeclaration(
+        "activations/<layer>", ("instance", "channel"), "float16", "layer output",
+        "Maximum of the channel over all positions; float32 where the plan says so.",
+        math.nan,
+    ),
+    ArrayDeclaration(
+        "influences/<target layer>/target", ("instance", "target"), "int32",
+        "channel index",
+        "Target channels whose influences are kept, ascending; -1 fills the row.", -1,
+    ),
+    ArrayDeclaration(
+        "influences/<target layer>/source", ("instance", "target", "rank"), "int32",
+        "channel index",
+        "The strongest sources, numbered over all entering edges in plan order; -1 for "
+        "none.", -1,
+    ),
+    ArrayDeclaration(
+        "influences/<target layer>/influence", ("instance", "target", "rank"), "float32",
+        "pre-activation of the target",
+        "What each of these sources contributes to the target.", 0.0,
+    ),
+    ArrayDeclaration(
+        "peaks/<layer>/instance", ("chunk", "channel", "rank"), "int64",
+        "instance index",
+        "The chunk's instances that excite the channel most, strongest first; -1 for "
+        "none.", -1,
+    ),
+    ArrayDeclaration(
+        "peaks/<layer>/position", ("chunk", "channel", "rank"), "int32",
+        "row-major position",
+        "Where in the layer's positions that maximum lies, the first of equals.", -1,
+    ),
+    ArrayDeclaration(
+        "peaks/<layer>/value", ("chunk", "channel", "rank"), "float32", "layer output",
+        "That maximum.", math.nan,
+    ),
+    ArrayDeclaration(
+        "extraction_done", ("chunk", "field"), "int64", "",
+        "Completion mark of each chunk: " + ", ".join(MARK_FIELDS)
+        + ", then the CRC-32 of each array's part in the order of the attribute "
+        "'arrays'.",
+    ),
+    ArrayDeclaration(
+        "aggregates/<subsets>/n_instances", ("subset",), "int64", "instances",
+        "Usable instances of the subset.",
+    ),
+    ArrayDeclaration(
+        "aggregates/<subsets>/activation_counts/<layer>", ("subset", "channel"),
+        "int64, CSR", "instances",
+        "In how many of the subset's instances the channel is a top channel.",
+    ),
+    ArrayDeclaration(
+        "aggregates/<subsets>/activation_sum/<layer>", ("subset", "channel"), "float64",
+        "layer output", "Sum of the activations, for the mean.",
+    ),
+    ArrayDeclaration(
+        "aggregates/<subsets>/activation_sum_of_squares/<layer>", ("subset", "channel"),
+        "float64", "layer output squared", "Sum of the squares, for the variance.",
+    ),
+    ArrayDeclaration(
+        "aggregates/<subsets>/activation_maximum/<layer>", ("subset", "channel"),
+        "float32", "layer output", "Largest activation; NaN for an empty subset.",
+    ),
+    ArrayDeclaration(
+        "aggregates/<subsets>/influence_counts/<target layer>",
+        ("subset", "target x source"), "int64, CSR", "instances",
+        "In how many instances a source is among the K strongest of a target; column "
+        "target * n_sources + source.",
+    ),
+    ArrayDeclaration(
+        "aggregates/<subsets>/influence_sums/<target layer>",
+        ("subset", "target x source"), "float64, CSR", "pre-activation of the target",
+        "Sum of the kept influences of a source on a target.",
+    ),
+    ArrayDeclaration(
+        "artifacts/<subsets>/similarity/<layer>", ("subset", "subset"), "float32",
+        "cosine",
+        "Cosine of the subsets' activation counts; NaN for a subset without counts.",
+    ),
+    ArrayDeclaration(
+        "artifacts/<subsets>/embedding/<layer>", ("subset", "axis"), "float32", "",
+        "2-D coordinates of the subsets, each layer started from the one before.",
+    ),
+    ArrayDeclaration(
+        "artifacts/examples/<layer>/instance", ("channel", "rank"), "int64",
+        "instance index",
+        "The instances that excite the channel most, strongest first; -1 for none.",
+    ),
+    ArrayDeclaration(
+        "artifacts/examples/<layer>/value", ("channel", "rank"), "float32",
+        "layer output", "The channel's activation there.",
+    ),
+    ArrayDeclaration(
+        "artifacts/examples/<layer>/position", ("channel", "rank"), "int32",
+        "row-major position", "Where the maximum lies.",
+    ),
+    ArrayDeclaration(
+        "artifacts/examples/<layer>/box", ("channel", "rank", "edge"), "float32",
+        "pixels of the stored image",
+        "Left, top, right, bottom of what that position sees.",
+    ),
+    ArrayDeclaration(
+        "artifacts/examples/<layer>/picture_bytes", ("byte",), "uint8", "PNG or JPEG",
+        "The pictures of these parts, one after another.",
+    ),
+    ArrayDeclaration(
+        "artifacts/examples/<layer>/picture_offsets", ("channel x rank + 1",), "int64",
+        "bytes", "Where each picture begins; an empty one has no picture.",
+    ),
+)  # fmt: skip
+
+RESERVED_COLUMNS = tuple(
+    d.pattern.removeprefix("instances/")
+    for d in _DECLARATIONS
+    if d.pattern.startswith("instances/") and "<" not in d.pattern
+)
+"""Names that a metadata column cannot have."""
+
+
+def declaration_of(pattern: str) -> ArrayDeclaration:
+    """Return the declaration of a name pattern, as written in the registry."""
+    return next(d for d in _DECLARATIONS if d.pattern == pattern)
+
+
+def run_arrays(
+    *,
+    n_instances: int,
+    rows_per_chunk: int,
+    layers: Sequence[tuple[str, int, str]],
+    shown: Sequence[str],
+    metadata: Mapping[str, str],
+    examples_per_channel: int,
+    influences: Sequence[tuple[str, int, int]] = (),
+) -> tuple[ArraySpec, ...]:
+    """Return every array that creation and extraction of a run fill.
+
+    Parameters
+    ----------
+    n_instances
+        N.
+    rows_per_chunk
+        Instances of one task; a task owns one whole shard of every array.
+    layers
+        (name, number of channels, dtype) of each recorded layer.
+    shown
+        Layers that keep the positions of their strongest instances.
+    metadata
+        dtype of each metadata column of the data set.
+    examples_per_channel
+        Ranks of ``peaks``; 0 for none.
+    influences
+        (target layer, number of targets kept, number of ranks).
+
+    Returns
+    -------
+    tuple of ArraySpec
+        In the order in which a task writes them; ``extraction_done`` comes last.
+    """
+    n_chunks = max(1, math.ceil(n_instances / rows_per_chunk))
+    specs: list[ArraySpec] = []
+
+    def add(path: str, pattern: str, shape: tuple[int, ...], **options: object) -> None:
+        declaration = declaration_of(pattern)
+        dtype = str(options.get("dtype", declaration.dtype))
+        rows = int(str(options.get("rows", rows_per_chunk)))
+        inner = options.get("inner", ())
+        assert isinstance(inner, tuple)
+        specs.append(ArraySpec(path, shape, declaration, dtype, rows, inner))
+
+    n = (n_instances,)
+    add("instances/id", "instances/id", n, rows=ROWS_PER_STATIC_CHUNK)
+    add("instances/label", "instances/label", n, rows=ROWS_PER_STATIC_CHUNK)
+    for name, dtype in metadata.items():
+        add(
+            f"instances/{name}",
+            "instances/<metadata column>",
+            n,
+            dtype=dtype,
+            rows=ROWS_PER_STATIC_CHUNK,
+        )
+    for name in ("prediction", "confidence", "probability", "status"):
+        add(f"instances/{name}", f"instances/{name}", n)
+    for name, n_channels, dtype in layers:
+        inner = (rows_per_chunk, min(CHANNELS_PER_INNER_CHUNK, n_channels))
+        shape = (n_instances, n_channels)
+        path = f"activations/{name}"
+        add(path, "activations/<layer>", shape, dtype=dtype, inner=inner)
+    for name, n_targets, n_ranks in influences:
+        pattern = "influences/<target layer>"
+        path = f"influences/{name}"
+        add(f"{path}/target", f"{pattern}/target", (n_instances, n_targets))
+        for part in ("source", "influence"):
+            shape3 = (n_instances, n_targets, n_ranks)
+            add(f"{path}/{part}", f"{pattern}/{part}", shape3)
+    channels = {name: n_channels for name, n_channels, _ in layers}
+    if examples_per_channel:
+        for name in shown:
+            for part in ("instance", "position", "value"):
+                shape3 = (n_chunks, channels[name], examples_per_channel)
+                add(f"peaks/{name}/{part}", f"peaks/<layer>/{part}", shape3, rows=1)
+    n_fields = len(MARK_FIELDS) + sum(_is_filled_by_tasks(spec) for spec in specs)
+    add("extraction_done", "extraction_done", (n_chunks, n_fields), rows=1)
+    return tuple(specs)
+
+
+def _is_filled_by_tasks(spec: ArraySpec) -> bool:
+    return not (
+        spec.path.startswith("instances/")
+        and spec.rows_per_shard == ROWS_PER_STATIC_CHUNK
+    )
+
+
+def markdown_table() -> str:
+    """Return the table of all arrays for the README."""
+    lines = ["| array | axes | dtype | unit | meaning |", "|---|---|---|---|---|"]
+    lines += [
+        f"| `{d.pattern}` | {', '.join(d.dimensions)} | {d.dtype} | {d.unit} "
+        f"| {d.meaning} |"
+        for d in _DECLARATIONS
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,531 @@
+"""What is in a run's store? The face that stages, dashboard and notebooks share.
+
+A store is described and created first, then filled chunk by chunk, each chunk's
+completion mark last. Readers ask the marks: a missing piece is an error, never zeros.
+"""
+
+from __future__ import annotations
+
+import html
+import os
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from nnviz.errors import (
+    MissingDataError,
+    PlanMismatchError,
+    ShapeError,
+    StoreFormatError,
+    UnknownNameError,
+    did_you_mean,
+)
+from nnviz.network.architecture import Architecture, Layer
+from nnviz.store import csr
+from nnviz.store.hierarchy import Hierarchy
+from nnviz.store.schema import FORMAT_VERSION, MARK_FIELDS, ArraySpec
+
+if TYPE_CHECKING:
+    import dask.array
+    import pandas as pd
+
+__all__ = ["Store"]
+
+_STATIC = "static_arrays"
+_PER_CHUNK = "chunk_arrays"
+
+
+class Store:
+    """One run: what was planned, and what has been computed of it so far.
+
+    Opening reads a few kilobytes; every other read is lazy. A store that was opened
+    read-only may be shared between threads.
+
+    Parameters
+    ----------
+    hierarchy
+        The opened hierarchy; use :meth:`open` or :meth:`create`.
+    """
+
+    def __init__(self, hierarchy: Hierarchy) -> None:
+        self._hierarchy = hierarchy
+        attributes = hierarchy.attributes()
+        version = attributes.get("format_version")
+        if version != FORMAT_VERSION:
+            msg = (
+                f"{hierarchy.url!r} has the store format {version!r}; this nnviz reads "
+                f"format {FORMAT_VERSION}; read it with the nnviz that wrote it, or "
+                "extract again"
+            )
+            raise StoreFormatError(msg)
+        self._attributes = attributes
+        self.plan: dict[str, Any] = attributes["plan"]
+        """The plan as JSON values; ``nnviz.planning.Plan.from_json`` rebuilds it."""
+        self.architecture = Architecture.from_json(self.plan["architecture"])
+        self._done: NDArray[np.bool_] | None = None
+
+    @classmethod
+    def open(cls, url: str | os.PathLike[str], *, writable: bool = False) -> Store:
+        """Open a store; nothing that it names is imported or run.
+
+        Raises
+        ------
+        StoreNotFoundError
+            If there is no store at `url`.
+        StoreFormatError
+            If it has another format version, or is no store.
+        """
+        return cls(Hierarchy.open(url, writable=writable))
+
+    @classmethod
+    def create(
+        cls,
+        url: str | os.PathLike[str],
+        *,
+        attributes: Mapping[str, Any],
+        arrays: Sequence[ArraySpec],
+        static: Mapping[str, NDArray[Any]],
+    ) -> Store:
+        """Create a store with all its arrays, and write what the plan knows.
+
+        Parameters
+        ----------
+        url
+            A place where there is nothing.
+        attributes
+            At least ``plan`` (JSON values) and ``plan_fingerprint``.
+        arrays
+            Every array of the run, ``extraction_done`` last.
+        static
+            Values of the arrays that no task writes, by path.
+
+        Raises
+        ------
+        StoreExistsError
+            If there is something at `url`.
+        """
+        hierarchy = Hierarchy.create(url)
+        for spec in arrays:
+            hierarchy.create_array(spec)
+        for path, values in static.items():
+            hierarchy.write(path, 0, values)
+        per_chunk = [
+            spec.path
+            for spec in arrays
+            if spec.path not in static and spec.path != "extraction_done"
+        ]
+        hierarchy.set_attributes(
+            {
+                **attributes,
+                _STATIC: sorted(static),
+                _PER_CHUNK: per_chunk,
+                "mark_fields": list(MARK_FIELDS),
+                "format_version": FORMAT_VERSION,
+            }
+        )
+        return cls(hierarchy)
+
+    # --- what was planned -------------------------------------------------------------
+
+    @property
+    def url(self) -> str:
+        """Where the store is."""
+        return self._hierarchy.url
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the plan: model, data, preprocessing, layers, options."""
+        return str(self._attributes["plan_fingerprint"])
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The recorded layers in order of computation."""
+        return self.architecture.layers
+
+    @property
+    def shown_layers(self) -> tuple[Layer, ...]:
+        """The layers that are shown, in order of computation."""
+        return self.architecture.shown
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the network's outputs, in their order."""
+        return tuple(self.plan["class_names"])
+
+    @property
+    def n_instances(self) -> int:
+        """Number of instances, usable or not."""
+        return int(self.plan["n_instances"])
+
+    @property
+    def chunks(self) -> list[tuple[int, int]]:
+        """First and past-last instance of every chunk."""
+        rows = int(self.plan["extraction"]["instances_per_chunk"])
+        n = self.n_instances
+        return [(start, min(n, start + rows)) for start in range(0, n, rows)]
+
+    def check_fingerprint(self, fingerprint: str, what: str) -> None:
+        """Refuse a plan that is not the one that made this store.
+
+        Raises
+        ------
+        PlanMismatchError
+            If the fingerprints differ; `what` names the differing fields.
+        """
+        if fingerprint != self.fingerprint:
+            msg = f"the store {self.url!r} was made by another plan: {what}"
+            raise PlanMismatchError(msg)
+
+    # --- completion -------------------------------------------------------------------
+
+    def done_chunks(self) -> NDArray[np.bool_]:
+        """Return which chunks are complete, shape (chunk,)."""
+        if self._done is None or not self._done.all():
+            marks = self._hierarchy.read("extraction_done")
+            self._done = marks[: len(self.chunks), 0] == 1
+        return self._done
+
+    def missing_chunks(self) -> list[int]:
+        """Return the numbers of the chunks that are not complete."""
+        return [int(index) for index in np.flatnonzero(~self.done_chunks())]
+
+    def marks(self) -> dict[str, NDArray[np.int64]]:
+        """Return the counts of the completion marks, each of shape (chunk,)."""
+        values = self._hierarchy.read("extraction_done")
+        return {name: values[:, i] for i, name in enumerate(MARK_FIELDS)}
+
+    def write_chunk(
+        self, index: int, arrays: Mapping[str, NDArray[Any]], counts: Mapping[str, int]
+    ) -> int:
+        """Write every array of one chunk, read it back, and then mark it complete.
+
+        Parameters
+        ----------
+        index
+            Number of the chunk.
+        arrays
+            The chunk's rows of every array that tasks fill, by path.
+        counts
+            The mark's counts by name: ``n_instances`` and so on.
+
+        Returns
+        -------
+        int
+            Bytes written.
+
+        Raises
+        ------
+        ShapeError
+            If an array is missing, unknown, or has another number of rows.
+        StoreFormatError
+            If what was read back differs from what was written.
+        """
+        expected = self._attributes[_PER_CHUNK]
+        if set(arrays) != set(expected):
+            msg = (
+                f"chunk {index} has the arrays {sorted(arrays)}; the store expects "
+                f"{sorted(expected)}"
+            )
+            raise ShapeError(msg)
+        start, stop = self.chunks[index]
+        checksums, n_bytes = [], 0
+        for path in expected:
+            values = np.asarray(arrays[path])
+            first, n_rows = (
+                (index, 1) if path.startswith("peaks/") else (start, stop - start)
+            )
+            if len(values) != n_rows:
+                msg = f"array {path!r} of chunk {index} has {len(values)} rows, not {n_rows}"
+                raise ShapeError(msg)
+            self._hierarchy.write(path, first, values)
+            checksum = _checksum(values)
+            back = self._hierarchy.read(path, first, first + n_rows)
+            if _checksum(back) != checksum:
+                msg = (
+                    f"array {path!r} of chunk {index} reads back differently from what "
+                    f"was written to {self.url!r}; check the disk"
+                )
+                raise StoreFormatError(msg)
+            checksums.append(checksum)
+            n_bytes += values.nbytes
+        mark = [1, *(counts[name] for name in MARK_FIELDS[1:]), *checksums]
+        self._hierarchy.write("extraction_done", index, np.array([mark], np.int64))
+        return n_bytes
+
+    # --- instances --------------------------------------------------------------------
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns of the instance table."""
+        return tuple(self._hierarchy.children("instances"))
+
+    def column(self, name: str) -> NDArray[Any]:
+        """Return one column of the instance table.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such column.
+        MissingDataError
+            If extraction fills it and is not complete.
+        """
+        known = self.columns
+        if name not in known:
+            msg = (
+                f"unknown column {name!r}{did_you_mean(name, known)}; the table has "
+                f"{', '.join(known)}"
+            )
+            raise UnknownNameError(msg)
+        values = self.read(f"instances/{name}")
+        return values.astype(object) if values.dtype.kind == "T" else values
+
+    def instances(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Return the instance table, one row for each instance.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such column.
+        MissingDataError
+            If extraction is not complete.
+        """
+        import pandas as pd  # noqa: PLC0415  slow to import, and needed here only
+
+        first = ["id", "label", "prediction", "confidence", "probability", "status"]
+        order = [*first, *(c for c in self.columns if c not in first)]
+        names = order if columns is None else list(columns)
+        return pd.DataFrame({name: self.column(name) for name in names})
+
+    def usable(self) -> NDArray[np.bool_]:
+        """Return which instances count, shape (instance,): the others have a status."""
+        return np.asarray(self.column("status") == "", dtype=np.bool_)
+
+    # --- activations ------------------------------------------------------------------
+
+    def layer(self, name: str) -> Layer:
+        """Return the recorded layer of this name.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is none; the message has near matches.
+        """
+        return self.architecture.layer(name)
+
+    def activations(
+        self,
+        layer: str,
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        channels: slice = slice(None),
+    ) -> NDArray[Any]:
+        """Return activations of one layer.
+
+        Parameters
+        ----------
+        layer
+            Name of a recorded layer.
+        start, stop
+            First and past-last instance.
+        channels
+            Channels to read.
+
+        Returns
+        -------
+        ndarray
+            Shape (instance, channel), float16 or float32; NaN for unusable instances.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such layer.
+        MissingDataError
+            If a chunk in the range is not complete.
+        """
+        return self.read(f"activations/{self.layer(layer).name}", start, stop, channels)
+
+    def activations_dask(self, layer: str) -> dask.array.Array:
+        """Return activations of one layer as a Dask array, a block for each chunk.
+
+        Returns
+        -------
+        dask.array.Array
+            Shape (instance, channel), float32: Dask counts in the dtype of the values,
+            and float16 cannot count beyond 65,504.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such layer.
+        """
+        import dask.array as da  # noqa: PLC0415  slow to import, and needed here only
+
+        path = f"activations/{self.layer(layer).name}"
+        n_channels = self._hierarchy.shape(path)[1]
+        blocks = [
+            da.from_delayed(
+                _delayed_rows(self, layer, start, stop),
+                (stop - start, n_channels),
+                np.float32,
+            )
+            for start, stop in self.chunks
+        ]
+        return da.concatenate(blocks, axis=0)
+
+    def read(
+        self, path: str, start: int = 0, stop: int | None = None, *columns: slice
+    ) -> NDArray[Any]:
+        """Read rows of an array that creation or extraction fills.
+
+        Raises
+        ------
+        MissingDataError
+            If a chunk that the rows touch is not complete.
+        """
+        if path not in self._attributes[_STATIC]:
+            self._check_complete(path, start, stop)
+        return self._hierarchy.read(path, start, stop, *columns)
+
+    def _check_complete(self, path: str, start: int, stop: int | None) -> None:
+        done = self.done_chunks()
+        if done.all():
+            return
+        if path.startswith("peaks/"):
+            covered = done[start:stop]
+        else:
+            rows = int(self.plan["extraction"]["instances_per_chunk"])
+            stop = self.n_instances if stop is None else stop
+            covered = done[start // rows : -(-stop // rows)]
+        if not covered.all():
+            msg = (
+                f"{path!r} is missing for {int((~covered).sum()):,} of {len(done):,} "
+                f"chunks; run 'nnviz extract {self.url}' to complete them"
+            )
+            raise MissingDataError(msg)
+
+    # --- what later stages write ------------------------------------------------------
+
+    def write_group(
+        self,
+        path: str,
+        arrays: Mapping[str, NDArray[Any] | sparse.csr_array],
+        attributes: Mapping[str, Any],
+        dimensions: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> None:
+        """Write, or replace, the output of a later stage.
+
+        The group is marked complete last; a reader never sees half of it.
+
+        Parameters
+        ----------
+        path
+            ``aggregates/<subsets>`` or ``artifacts/<...>``.
+        arrays
+            Dense arrays and sparse matrices by their path below `path`.
+        attributes
+            JSON values.
+        dimensions
+            Names of the axes, by the array's path or its first part.
+        """
+        named = dimensions or {}
+        if self._hierarchy.has(path):
+            self._hierarchy.create_group(path, {"complete": False})
+            self._hierarchy.delete(path)
+        self._hierarchy.create_group(path, {"complete": False})
+        for name, values in arrays.items():
+            if sparse.issparse(values):
+                csr.write_csr(self._hierarchy, f"{path}/{name}", values)
+            else:
+                axes = named.get(name) or named.get(name.split("/")[0])
+                self._hierarchy.write_dense(f"{path}/{name}", values, dimensions=axes)
+        record = {**attributes, "plan_fingerprint": self.fingerprint, "complete": True}
+        self._hierarchy.create_group(path, record)
+
+    def has_group(self, path: str) -> bool:
+        """Whether a later stage has written this group completely."""
+        return self._hierarchy.has(path) and bool(
+            self._hierarchy.attributes(path).get("complete")
+        )
+
+    def group_names(self, path: str) -> list[str]:
+        """Return the names of what lies below a path, sorted."""
+        return self._hierarchy.children(path)
+
+    def group_attributes(self, path: str) -> dict[str, Any]:
+        """Return the attributes of a group that a later stage wrote.
+
+        Raises
+        ------
+        MissingDataError
+            If the stage has not run, or not to its end.
+        """
+        if not self.has_group(path):
+            stage = "aggregate" if path.startswith("aggregates") else "derive"
+            msg = (
+                f"the store {self.url!r} has no complete {path!r}; run "
+                f"'nnviz {stage} {self.url}'"
+            )
+            raise MissingDataError(msg)
+        return self._hierarchy.attributes(path)
+
+    def has_array(self, path: str) -> bool:
+        """Whether there is an array or a sparse matrix at this path."""
+        return self._hierarchy.has(path)
+
+    def read_array(self, path: str) -> NDArray[Any]:
+        """Read a whole dense array of a later stage."""
+        return self._hierarchy.read(path)
+
+    def read_csr(self, path: str) -> sparse.csr_array:
+        """Read a whole sparse matrix of a later stage."""
+        return csr.read_csr(self._hierarchy, path)
+
+    # --- display ----------------------------------------------------------------------
+
+    def _facts(self) -> list[tuple[str, str]]:
+        done, plan = self.done_chunks(), self.plan
+        return [
+            ("model", str(plan["model"]["source"])),
+            ("data", f"{plan['dataset']['kind']}, {self.n_instances:,} instances"),
+            ("classes", f"{len(self.class_names):,}"),
+            ("layers", f"{len(self.layers)} recorded, {len(self.shown_layers)} shown"),
+            ("extraction", f"{int(done.sum()):,} of {len(done):,} chunks"),
+            ("aggregates", ", ".join(self.group_names("aggregates")) or "none"),
+            ("artifacts", ", ".join(self.group_names("artifacts")) or "none"),
+        ]
+
+    def __repr__(self) -> str:
+        facts = self._facts()
+        width = max(len(name) for name, _ in facts)
+        lines = [f"  {name:<{width}}  {value}" for name, value in facts]
+        return "\n".join([f"<nnviz.Store {self.url}>", *lines])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
+            f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
+            for name, value in self._facts()
+        )
+        return f"<b>nnviz.Store</b> {html.escape(self.url)}<table>{rows}</table>"
+
+
+def _delayed_rows(store: Store, layer: str, start: int, stop: int) -> Any:
+    import dask  # noqa: PLC0415  slow to import, and needed here only
+
+    return dask.delayed(_read_rows)(store.url, layer, start, stop)
+
+
+def _read_rows(url: str, layer: str, start: int, stop: int) -> NDArray[Any]:
+    return Store.open(url).activations(layer, start, stop).astype(np.float32)
+
+
+def _checksum(values: NDArray[Any]) -> int:
+    """Return the CRC-32 of the values' bytes; of the UTF-8 texts for strings."""
+    if values.dtype.kind in "TUO":
+        return zlib.crc32("\0".join(map(str, values.ravel())).encode())
+    return zlib.crc32(np.ascontiguousarray(values).view(np.uint8).data)
