@@ -6,21 +6,21 @@
     ├── ConfigError            (ValueError)          correct the run file
     ├── InputError             (ValueError)          correct the model or the data
     │   ├── DatasetError
-    │   │   └── UnreadableInstanceError              one instance; recorded, the run goes on
+    │   │   └── UnreadableInstanceError              one instance; is recorded
     │   ├── ModelError
-    │   │   └── UntrustedCodeError                   read the file, then pass --trust
-    │   ├── UnsupportedLayerError                    names the layer and what is supported
+    │   │   └── UntrustedCodeError                   read it, then pass --trust
+    │   ├── UnsupportedLayerError                    names layer and what is known
     │   └── ShapeError
-    ├── UnknownNameError       (KeyError)            layer, channel, subset: near matches
+    ├── UnknownNameError       (KeyError)            with near matches
     ├── PlanError              (ValueError)          change the plan
     ├── StoreError
     │   ├── StoreNotFoundError (FileNotFoundError)
     │   ├── StoreExistsError   (FileExistsError)
     │   ├── StoreFormatError                         another version, or damaged
     │   ├── PlanMismatchError                        another plan wrote this
-    │   └── MissingDataError                         run the stage that the message names
+    │   └── MissingDataError                         run the stage it names
     ├── TaskError                                    a chunk failed on a worker
-    └── MissingDependencyError (ImportError)         install the extra that the message names
+    └── MissingDependencyError (ImportError)         install the extra it names
 
 Exceptions cross process borders on a cluster, so every one of them takes its message as
 its only required argument.

@@ -38,10 +38,11 @@ EdgeOperation = Literal["convolution", "linear", "identity"]
 
 @dataclass(frozen=True, slots=True)
 class ReceptiveField:
-    """The part of the input that one position of a layer sees, along each position axis.
+    """The part of the input that one position of a layer sees, axis by axis.
 
-    Position ``p`` of axis ``d`` sees the input's elements from ``start[d] + p * step[d]``
-    up to, not including, that plus ``size[d]``; parts outside of the input are padding.
+    Position ``p`` of axis ``d`` sees the input's elements from
+    ``start[d] + p * step[d]`` up to, not including, that plus ``size[d]``; parts
+    outside of the input are padding.
     """
 
     size: tuple[int, ...]

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import zarr
@@ -64,8 +65,8 @@ class Hierarchy:
         url = os.fspath(url)
         if "://" not in url and os.path.lexists(url) and not _is_empty_folder(url):
             msg = (
-                f"there is something at {url!r} already; choose another path, or remove "
-                "it first"
+                f"there is something at {url!r} already; choose another path, or "
+                "remove it first"
             )
             raise StoreExistsError(msg)
         try:
@@ -89,7 +90,7 @@ class Hierarchy:
             If what is there is no Zarr v3 group.
         """
         url = os.fspath(url)
-        mode = "r+" if writable else "r"
+        mode: Literal["r", "r+"] = "r+" if writable else "r"
         try:
             return cls(zarr.open_group(url, mode=mode, zarr_format=3), url)
         except (FileNotFoundError, zarr.errors.GroupNotFoundError) as error:
@@ -257,4 +258,5 @@ def _fill_of(spec: ArraySpec) -> Any:
 
 
 def _is_empty_folder(path: str) -> bool:
-    return os.path.isdir(path) and not os.listdir(path)
+    folder = Path(path)
+    return folder.is_dir() and not any(folder.iterdir())

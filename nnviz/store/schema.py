@@ -1,7 +1,7 @@
-"""Which arrays does a store hold? Each is declared once: name, axes, dtype, unit, meaning.
+"""Which arrays does a store hold? Each is declared once, with its meaning.
 
-The registry makes three things: the arrays of a run (:func:`run_arrays`), the attributes
-that every array carries, and the table in the README (:func:`markdown_table`).
+The registry makes three things: the arrays of a run (:func:`run_arrays`), the
+attributes that every array carries, and the README's table (:func:`markdown_table`).
 
 Symbols: N instances, C channels of a layer, S subsets, K ranks.
 """
@@ -27,7 +27,7 @@ FORMAT_VERSION = 1
 """Changes whenever an older nnviz could misread a store."""
 
 CHANNELS_PER_INNER_CHUNK = 64
-"""Inner chunks are tall and narrow: one channel and one block of instances read fast."""
+"""Inner chunks are tall and narrow: a channel and a block of rows both read fast."""
 
 ROWS_PER_STATIC_CHUNK = 65_536
 """Columns that the plan knows are written by one process, in fewer, larger pieces."""
@@ -74,7 +74,7 @@ class ArraySpec:
 _DECLARATIONS = (
     ArrayDeclaration(
         "instances/id", ("instance",), "string", "",
-        "Unique name of the instance; for files the path relative to the data set's root.",
+        "Unique name of the instance; for files the path relative to the root.",
         "",
     ),
     ArrayDeclaration(
@@ -120,8 +120,8 @@ _DECLARATIONS = (
         "none.", -1,
     ),
     ArrayDeclaration(
-        "influences/<target layer>/influence", ("instance", "target", "rank"), "float32",
-        "pre-activation of the target",
+        "influences/<target layer>/influence", ("instance", "target", "rank"),
+        "float32", "pre-activation of the target",
         "What each of these sources contributes to the target.", 0.0,
     ),
     ArrayDeclaration(

@@ -129,8 +129,6 @@ class Store:
         )
         return cls(hierarchy)
 
-    # --- what was planned -------------------------------------------------------------
-
     @property
     def url(self) -> str:
         """Where the store is."""
@@ -179,8 +177,6 @@ class Store:
         if fingerprint != self.fingerprint:
             msg = f"the store {self.url!r} was made by another plan: {what}"
             raise PlanMismatchError(msg)
-
-    # --- completion -------------------------------------------------------------------
 
     def done_chunks(self) -> NDArray[np.bool_]:
         """Return which chunks are complete, shape (chunk,)."""
@@ -239,7 +235,10 @@ class Store:
                 (index, 1) if path.startswith("peaks/") else (start, stop - start)
             )
             if len(values) != n_rows:
-                msg = f"array {path!r} of chunk {index} has {len(values)} rows, not {n_rows}"
+                msg = (
+                    f"array {path!r} of chunk {index} has {len(values)} rows, "
+                    f"not {n_rows}"
+                )
                 raise ShapeError(msg)
             self._hierarchy.write(path, first, values)
             checksum = _checksum(values)
@@ -255,8 +254,6 @@ class Store:
         mark = [1, *(counts[name] for name in MARK_FIELDS[1:]), *checksums]
         self._hierarchy.write("extraction_done", index, np.array([mark], np.int64))
         return n_bytes
-
-    # --- instances --------------------------------------------------------------------
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -303,8 +300,6 @@ class Store:
     def usable(self) -> NDArray[np.bool_]:
         """Return which instances count, shape (instance,): the others have a status."""
         return np.asarray(self.column("status") == "", dtype=np.bool_)
-
-    # --- activations ------------------------------------------------------------------
 
     def layer(self, name: str) -> Layer:
         """Return the recorded layer of this name.
@@ -375,7 +370,8 @@ class Store:
             )
             for start, stop in self.chunks
         ]
-        return da.concatenate(blocks, axis=0)
+        stacked: dask.array.Array = da.concatenate(blocks, axis=0)
+        return stacked
 
     def read(
         self, path: str, start: int = 0, stop: int | None = None, *columns: slice
@@ -407,8 +403,6 @@ class Store:
                 f"chunks; run 'nnviz extract {self.url}' to complete them"
             )
             raise MissingDataError(msg)
-
-    # --- what later stages write ------------------------------------------------------
 
     def write_group(
         self,
@@ -485,8 +479,6 @@ class Store:
         """Read a whole sparse matrix of a later stage."""
         return csr.read_csr(self._hierarchy, path)
 
-    # --- display ----------------------------------------------------------------------
-
     def _facts(self) -> list[tuple[str, str]]:
         done, plan = self.done_chunks(), self.plan
         return [
@@ -515,9 +507,9 @@ class Store:
 
 
 def _delayed_rows(store: Store, layer: str, start: int, stop: int) -> Any:
-    import dask  # noqa: PLC0415  slow to import, and needed here only
+    from dask.delayed import delayed  # noqa: PLC0415  slow to import
 
-    return dask.delayed(_read_rows)(store.url, layer, start, stop)
+    return delayed(_read_rows)(store.url, layer, start, stop)
 
 
 def _read_rows(url: str, layer: str, start: int, stop: int) -> NDArray[Any]:

@@ -1,0 +1,165 @@
+"""What happens during a run? Small frozen events, and the listeners that show them.
+
+Stages emit events and never print; the command line attaches a :class:`ProgressBar`, a
+batch job a :class:`JsonLog`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol, TextIO
+
+from tqdm import tqdm
+
+__all__ = [
+    "Event",
+    "JsonLog",
+    "Listener",
+    "Notice",
+    "ProgressBar",
+    "StageDone",
+    "StageStarted",
+    "TaskDone",
+    "TaskFailed",
+    "emit",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class StageStarted:
+    """A stage begins."""
+
+    stage: str
+    n_tasks: int
+    n_done: int = 0
+    """Tasks that an earlier run has completed."""
+    n_instances: int = 0
+    """Instances of the tasks that are to be done; 0 where tasks are no instances."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDone:
+    """One task has written its output."""
+
+    stage: str
+    task: str
+    n_instances: int = 0
+    n_unreadable: int = 0
+    n_bytes: int = 0
+    worker: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Where the time went: read (waiting for input), forward, write."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFailed:
+    """One task has failed for good."""
+
+    stage: str
+    task: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that the reader should know."""
+
+    stage: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class StageDone:
+    """A stage has ended."""
+
+    stage: str
+    n_tasks: int
+    n_failed: int
+    n_instances: int
+    seconds: float
+
+
+Event = StageStarted | TaskDone | TaskFailed | Notice | StageDone
+
+
+class Listener(Protocol):
+    """Receives every event of a run, in the process that holds the client."""
+
+    def receive(self, event: Event) -> None:
+        """Take note of one event; must not raise."""
+
+
+def emit(listeners: Iterable[Listener], event: Event) -> None:
+    """Hand one event to every listener."""
+    for listener in listeners:
+        listener.receive(event)
+
+
+class ProgressBar:
+    """A line with rate and time left for each stage.
+
+    Parameters
+    ----------
+    stream
+        Where to draw; standard error by default.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._bar: tqdm[None] | None = None
+        self._by_instance = False
+
+    def receive(self, event: Event) -> None:
+        """Draw the event."""
+        if isinstance(event, StageStarted):
+            self._by_instance = event.n_instances > 0
+            self._bar = tqdm(
+                total=event.n_instances if self._by_instance else event.n_tasks,
+                unit=" instances" if self._by_instance else " tasks",
+                unit_scale=self._by_instance,
+                desc=event.stage,
+                file=self._stream,
+                smoothing=0.05,
+                dynamic_ncols=True,
+                mininterval=0.2,
+            )
+        elif isinstance(event, TaskDone) and self._bar is not None:
+            self._bar.update(event.n_instances if self._by_instance else 1)
+        elif isinstance(event, (TaskFailed, Notice)):
+            text = (
+                f"{event.stage}: {event.task} failed: {event.error}"
+                if isinstance(event, TaskFailed)
+                else f"{event.stage}: {event.message}"
+            )
+            tqdm.write(text, file=self._stream)
+        elif isinstance(event, StageDone) and self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+class JsonLog:
+    """One JSON object a line for each event, with the time; for batch jobs.
+
+    Parameters
+    ----------
+    stream
+        Opened for text; flushed after every line.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def receive(self, event: Event) -> None:
+        """Write the event as a line."""
+        record = {
+            "event": type(event).__name__,
+            "time": round(time.time(), 3),
+            **dataclasses.asdict(event),
+        }
+        self._stream.write(json.dumps(record) + "\n")
+        self._stream.flush()
