@@ -1,0 +1,338 @@
+"""How can stages, dashboards and one's own code be tried without a network?
+
+:func:`write_store` writes a finished extraction in which it is known what should come
+out: classes form groups, groups share channels in early layers, and every class has
+channels of its own in late ones.
+
+* In the layer at depth d of D, the classes are cut into runs of ``2 ** (D - 1 - d)``
+  neighbours; every run is one *concept*, and a concept excites the channels that
+  :func:`planted_channels` names.
+* The first half of the layers shows the concept of the true class, the second half that
+  of the predicted one: a wrong prediction looks wrong only late.
+
+Symbols: N instances, C channels of a layer, K ranks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnviz.config import (
+    DatasetConfig,
+    ExtractionConfig,
+    ModelConfig,
+    PreprocessingConfig,
+    to_json,
+)
+from nnviz.network.architecture import Architecture, Edge, Layer, ReceptiveField
+from nnviz.store.schema import run_arrays
+from nnviz.store.store import Store
+
+__all__ = ["PlantedDataset", "PlantedRun", "planted_channels", "write_store"]
+
+PICTURE_SIDE = 32
+CHANNELS_PER_CONCEPT = 3
+UNREADABLE = "image file is truncated (planted)"
+
+
+@dataclass(frozen=True, slots=True)
+class PlantedRun:
+    """What is planted; equal values give equal bytes, whatever the size of a chunk."""
+
+    n_classes: int = 10
+    n_instances: int = 500
+    layers: tuple[tuple[str, int, tuple[int, ...]], ...] = (
+        ("early", 32, (16, 16)),
+        ("middle", 48, (8, 8)),
+        ("late", 96, (4, 4)),
+    )
+    """Name, number of channels and positions of the shown layers, in order."""
+    class_names: tuple[str, ...] = ()
+    """Empty: ``class 000`` and so on."""
+    accuracy: float = 0.85
+    """Fraction of instances that are predicted right, about."""
+    n_unreadable: int = 0
+    """So many instances, spread evenly, have a status and no values."""
+    instances_per_chunk: int = 128
+    examples_per_channel: int = 5
+    share: float = 0.03
+    is_sorted: bool = False
+    """Whether the instances come class by class, as from folders."""
+    metadata: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """Further columns of the instance table, each of shape (N,)."""
+    seed: int = 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self.class_names or tuple(
+            f"class {i:03d}" for i in range(self.n_classes)
+        )
+
+    @property
+    def labels(self) -> NDArray[np.int32]:
+        """True classes, shape (N,); all classes have the same size, to one instance."""
+        labels = np.arange(self.n_instances, dtype=np.int32) % self.n_classes
+        if self.is_sorted:
+            return np.sort(labels)
+        return np.random.default_rng((self.seed, 1)).permutation(labels)
+
+    @property
+    def predictions(self) -> NDArray[np.int32]:
+        """Predicted classes, shape (N,); a wrong one is the next class."""
+        is_wrong = (
+            np.random.default_rng((self.seed, 2)).random(self.n_instances)
+            >= self.accuracy
+        )
+        return ((self.labels + is_wrong) % self.n_classes).astype(np.int32)
+
+    @property
+    def is_unreadable(self) -> NDArray[np.bool_]:
+        """Which instances could not be read, shape (N,)."""
+        marks = np.zeros(self.n_instances, dtype=np.bool_)
+        if self.n_unreadable:
+            marks[
+                np.linspace(0, self.n_instances - 1, self.n_unreadable, dtype=int)
+            ] = True
+        return marks
+
+
+class PlantedDataset:
+    """Pictures that belong to a planted run: a coloured disc for every class.
+
+    Satisfies ``nnviz.inputs.datasets.Dataset``; every picture is made when it is read.
+
+    Parameters
+    ----------
+    run
+        What is planted.
+    """
+
+    def __init__(self, run: PlantedRun) -> None:
+        self._run = run
+        self._labels = run.labels
+        self.ids = [f"{i:06d}.png" for i in range(run.n_instances)]
+        self.labels = self._labels.astype(object)
+        self.metadata: Mapping[str, NDArray[Any]] = run.metadata
+        self.fingerprint = hashlib.sha256(repr(run).encode()).hexdigest()
+
+    def __len__(self) -> int:
+        return self._run.n_instances
+
+    def read(self, index: int) -> NDArray[np.uint8]:
+        """Return one picture, shape (32, 32, 3)."""
+        rng = np.random.default_rng((self._run.seed, 3, index))
+        label = int(self._labels[index])
+        shape = (PICTURE_SIDE, PICTURE_SIDE, 3)
+        picture = rng.integers(0, 40, shape, dtype=np.uint8)
+        rows, columns = np.mgrid[:PICTURE_SIDE, :PICTURE_SIDE]
+        centre = rng.integers(10, PICTURE_SIDE - 10, 2)
+        radius = 4 + 6 * (label % 4) / 3
+        is_inside = (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 < radius**2
+        colour = np.random.default_rng((4, label)).integers(90, 215, 3, dtype=np.uint8)
+        picture[is_inside] += colour
+        return picture
+
+
+def planted_channels(run: PlantedRun, layer: str, class_index: int) -> list[int]:
+    """Return the channels that the concept of a class excites in a layer, ascending.
+
+    Examples
+    --------
+    >>> run = PlantedRun()
+    >>> planted_channels(run, "early", 0), planted_channels(run, "early", 3)
+    ([0, 1, 2], [0, 1, 2])
+    >>> planted_channels(run, "late", 3)
+    [9, 10, 11]
+    """
+    names = [name for name, _, _ in run.layers]
+    depth = names.index(layer)
+    n_channels = run.layers[depth][1]
+    concept = class_index // 2 ** (len(names) - 1 - depth)
+    first = concept * CHANNELS_PER_CONCEPT
+    return sorted({(first + i) % n_channels for i in range(CHANNELS_PER_CONCEPT)})
+
+
+def write_store(
+    url: str | os.PathLike[str],
+    run: PlantedRun | None = None,
+    *,
+    missing_chunks: Sequence[int] = (),
+) -> Store:
+    """Write a store as a complete extraction of a planted run leaves it.
+
+    Parameters
+    ----------
+    url
+        A place where there is nothing.
+    run
+        What to plant; None: ten classes, 500 instances, three shown layers.
+    missing_chunks
+        Chunks that are left out, as if the run had been killed.
+
+    Returns
+    -------
+    Store
+        Opened for writing. Besides the shown layers it records ``output``, the
+        network's own outputs, which is not shown.
+
+    Raises
+    ------
+    StoreExistsError
+        If there is something at `url`.
+    """
+    run = run or PlantedRun()
+    architecture = _architecture(run)
+    extraction = ExtractionConfig(
+        instances_per_chunk=run.instances_per_chunk,
+        share=run.share,
+        examples_per_channel=run.examples_per_channel,
+        targets="none",
+    )
+    plan = {
+        "architecture": architecture.to_json(),
+        "class_names": list(run.names),
+        "n_instances": run.n_instances,
+        "model": to_json(ModelConfig(source="nnviz.testing:planted")),
+        "dataset": to_json(DatasetConfig(kind="arrays", path="planted.npz")),
+        "preprocessing": to_json(PreprocessingConfig(kind="array", layout="HWC")),
+        "extraction": to_json(extraction),
+    }
+    dtypes = {
+        name: "string" if values.dtype.kind in "OUT" else str(values.dtype)
+        for name, values in run.metadata.items()
+    }
+    ids = np.array(PlantedDataset(run).ids, dtype=object)
+    store = Store.create(
+        url,
+        attributes={
+            "plan": plan,
+            "plan_fingerprint": hashlib.sha256(
+                json.dumps(plan, sort_keys=True).encode()
+            ).hexdigest(),
+        },
+        arrays=run_arrays(
+            n_instances=run.n_instances,
+            rows_per_chunk=run.instances_per_chunk,
+            layers=[(x.name, x.n_channels, "float16") for x in architecture.layers],
+            shown=[layer.name for layer in architecture.shown],
+            metadata=dtypes,
+            examples_per_channel=run.examples_per_channel,
+        ),
+        static={
+            "instances/id": ids,
+            "instances/label": run.labels,
+            **{f"instances/{name}": values for name, values in run.metadata.items()},
+        },
+    )
+    columns = _columns(run)
+    activations = {
+        layer.name: _activations(run, depth, layer)
+        for depth, layer in enumerate(architecture.layers)
+    }
+    for index, (start, stop) in enumerate(store.chunks):
+        if index in missing_chunks:
+            continue
+        rows = slice(start, stop)
+        arrays = {f"instances/{name}": v[rows] for name, v in columns.items()}
+        for layer in architecture.layers:
+            values = activations[layer.name][rows]
+            arrays[f"activations/{layer.name}"] = values
+            if layer.shown and run.examples_per_channel:
+                peaks = _peaks(run, layer, values, start)
+                arrays |= {f"peaks/{layer.name}/{k}": v for k, v in peaks.items()}
+        n_unreadable = int(run.is_unreadable[rows].sum())
+        counts = {
+            "n_instances": stop - start,
+            "n_unreadable": n_unreadable,
+            "n_saturated": 0,
+        }
+        store.write_chunk(index, arrays, counts)
+    return store
+
+
+def _architecture(run: PlantedRun) -> Architecture:
+    layers = [
+        Layer(
+            name, name, "sum", n_channels, positions, receptive_field=_field(positions)
+        )
+        for name, n_channels, positions in run.layers
+    ]
+    layers.append(Layer("output", "output", "linear", run.n_classes, shown=False))
+    edges = tuple(
+        Edge(a.name, b.name, "linear", b.node, (0, b.n_channels))
+        for a, b in itertools.pairwise(layers)
+    )
+    shape = (3, PICTURE_SIDE, PICTURE_SIDE)
+    return Architecture(tuple(layers), edges, shape, (run.n_classes,))
+
+
+def _field(positions: tuple[int, ...]) -> ReceptiveField | None:
+    if not positions:
+        return None
+    step = tuple(PICTURE_SIDE / extent for extent in positions)
+    size = tuple(int(2 * s) + 3 for s in step)
+    start = tuple(-(n - s) / 2 for n, s in zip(size, step, strict=True))
+    return ReceptiveField(size, step, start)
+
+
+def _activations(run: PlantedRun, depth: int, layer: Layer) -> NDArray[np.float16]:
+    """Return faint noise, and between 1 and 2 where a concept is planted."""
+    rng = np.random.default_rng((run.seed, 5, depth))
+    shape = (run.n_instances, layer.n_channels)
+    values = rng.exponential(0.02, shape).astype(np.float16)
+    is_late = 2 * depth >= len(run.layers)
+    classes = run.predictions if is_late else run.labels
+    for class_index in range(run.n_classes):
+        channels = (
+            [class_index]
+            if layer.name == "output"
+            else planted_channels(run, layer.name, class_index)
+        )
+        rows = np.flatnonzero(classes == class_index)
+        excited = 1 + rng.random((len(rows), len(channels)))
+        values[rows[:, None], channels] = excited.astype(np.float16)
+    values[run.is_unreadable] = np.nan
+    return values
+
+
+def _columns(run: PlantedRun) -> dict[str, NDArray[Any]]:
+    rng = np.random.default_rng((run.seed, 6))
+    is_right = run.predictions == run.labels
+    certainty = rng.random(run.n_instances) ** np.where(is_right, 0.3, 1.2)
+    confidence = (0.3 + 0.7 * certainty).astype(np.float32)
+    probability = np.where(is_right, confidence, (1 - confidence) / 2)
+    bad = run.is_unreadable
+    return {
+        "prediction": np.where(bad, -1, run.predictions).astype(np.int32),
+        "confidence": np.where(bad, np.nan, confidence).astype(np.float32),
+        "probability": np.where(bad, np.nan, probability).astype(np.float32),
+        "status": np.where(bad, UNREADABLE, "").astype(object),
+    }
+
+
+def _peaks(
+    run: PlantedRun, layer: Layer, values: NDArray[np.float16], start: int
+) -> dict[str, NDArray[Any]]:
+    n_ranks = run.examples_per_channel
+    instance = np.full((1, layer.n_channels, n_ranks), -1, dtype=np.int64)
+    value = np.full(instance.shape, np.nan, dtype=np.float32)
+    position = np.full(instance.shape, -1, dtype=np.int32)
+    usable = np.flatnonzero(~np.isnan(values[:, 0]))
+    order = np.argsort(-values[usable], axis=0, kind="stable")[:n_ranks].T
+    n = order.shape[1]
+    instance[0, :, :n] = start + usable[order]
+    value[0, :, :n] = np.take_along_axis(values[usable].T, order, axis=1)
+    n_positions = int(np.prod(layer.positions, dtype=np.int64))
+    channels = np.arange(layer.n_channels)[:, None]
+    position[0, :, :n] = (7 * instance[0, :, :n] + channels) % n_positions
+    return {"instance": instance, "position": position, "value": value}
