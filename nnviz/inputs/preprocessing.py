@@ -1,0 +1,268 @@
+"""How does a stored instance become what the network receives?
+
+Images: decode, grey or colour, resize, centre crop, order of channels. The result has
+8 bits and channels last; scaling, mean and standard deviation are applied to whole
+batches by :func:`nnviz.network.batches.normalize`. With ``antialias = true`` every
+step is Pillow's, and the pixels equal those of torchvision's ``Resize`` and
+``CenterCrop`` on Pillow images, bit for bit. With ``antialias = false`` the resize is
+torch's ``interpolate``, as torchvision uses it on tensors (`nearest` is Pillow's in both
+cases: it has nothing to smooth).
+
+Arrays: the axes are put in the network's order, nothing else.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from nnviz.config import PreprocessingConfig
+from nnviz.errors import ConfigError, UnreadableInstanceError
+from nnviz.inputs.images import MAX_PIXELS, decode_image
+
+__all__ = ["Box", "Preprocessing"]
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom; right and bottom are past the last pixel."""
+
+_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+_AXES = {"CHW": 3, "HWC": 3, "HW": 2}
+
+
+class Preprocessing:
+    """From a stored instance to the network's input; safe to use from several threads.
+
+    Parameters
+    ----------
+    config
+        The ``[preprocessing]`` table of the run file.
+
+    Raises
+    ------
+    ConfigError
+        If values contradict each other or are out of range.
+    """
+
+    def __init__(self, config: PreprocessingConfig) -> None:
+        _check(config)
+        self.config = config
+
+    def prepare(self, raw: bytes | NDArray[np.generic]) -> NDArray[np.generic]:
+        """Prepare one instance.
+
+        Parameters
+        ----------
+        raw
+            What a data set's ``read`` returned: an undecoded file, or an array.
+
+        Returns
+        -------
+        ndarray
+            For images uint8 (H, W, C), channels last, C = 1 for grey and 3 otherwise.
+            For arrays float32 in the network's order of axes, or int64 where integers
+            are kept as they are (``layout = "as-is"``: indices of words).
+
+        Raises
+        ------
+        UnreadableInstanceError
+            If the instance cannot be decoded or has other axes than stated.
+        """
+        if self.config.kind == "array":
+            return self._prepare_array(raw)
+        image = (
+            decode_image(raw, exif_rotation=self.config.exif_rotation)
+            if isinstance(raw, bytes)
+            else self._image_from_array(raw)
+        )
+        return self._prepare_image(image)
+
+    def crop_of(self, box: Box, original_size: tuple[int, int]) -> Box:
+        """Map a box in pixels of the network's input back to the original image.
+
+        Parameters
+        ----------
+        box
+            Left, top, right, bottom in pixels of the prepared image.
+        original_size
+            Width and height of the decoded image in pixels (Pillow's ``size``), after
+            its EXIF rotation where that is asked for.
+
+        Returns
+        -------
+        tuple of float
+            Left, top, right, bottom in pixels of the original image, cut off at its
+            borders (padding has no original).
+
+        Examples
+        --------
+        >>> config = PreprocessingConfig(resize=256, crop=224)
+        >>> Preprocessing(config).crop_of((0, 0, 224, 224), (512, 512))
+        (32.0, 32.0, 480.0, 480.0)
+        """
+        width, height = original_size
+        new_width, new_height = self._resized(width, height)
+        left, top = self._crop_start(new_width, new_height)
+        across, down = width / new_width, height / new_height
+        return (
+            _clip((box[0] + left) * across, width),
+            _clip((box[1] + top) * down, height),
+            _clip((box[2] + left) * across, width),
+            _clip((box[3] + top) * down, height),
+        )
+
+    def _prepare_image(self, image: Image.Image) -> NDArray[np.uint8]:
+        if self.config.channel_order == "grey" and image.mode != "L":
+            image = image.convert("L")
+        image = self._crop(self._resize(image))
+        pixels = np.asarray(image, dtype=np.uint8)
+        if pixels.ndim == 2:
+            return pixels[:, :, np.newaxis]
+        if self.config.channel_order == "bgr":
+            return np.ascontiguousarray(pixels[:, :, ::-1])
+        return pixels
+
+    def _resized(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height after the resize, with torchvision's rounding."""
+        resize = self.config.resize
+        if resize is None:
+            return width, height
+        if not isinstance(resize, int):
+            return resize[1], resize[0]
+        shorter, longer = min(width, height), max(width, height)
+        other = max(1, int(resize * longer / shorter))
+        return (resize, other) if width <= height else (other, resize)
+
+    def _resize(self, image: Image.Image) -> Image.Image:
+        size = self._resized(*image.size)
+        if size == image.size:
+            return image
+        if size[0] * size[1] > MAX_PIXELS:
+            msg = f"too long: {image.width} x {image.height} pixels become {size}"
+            raise UnreadableInstanceError(msg)
+        if self.config.antialias or self.config.interpolation == "nearest":
+            return image.resize(size, _FILTERS[self.config.interpolation])
+        return _resize_without_antialias(image, size, self.config.interpolation)
+
+    def _crop_start(self, width: int, height: int) -> tuple[int, int]:
+        """Left and top of the crop in the resized image; negative where it is padded."""
+        if self.config.crop is None:
+            return 0, 0
+        crop_height, crop_width = _pair(self.config.crop)
+        return _start(width, crop_width), _start(height, crop_height)
+
+    def _crop(self, image: Image.Image) -> Image.Image:
+        if self.config.crop is None:
+            return image
+        crop_height, crop_width = _pair(self.config.crop)
+        if (crop_width, crop_height) == image.size:
+            return image
+        left, top = self._crop_start(*image.size)
+        # Pillow fills what lies outside of the image with zeros, as torchvision pads.
+        return image.crop((left, top, left + crop_width, top + crop_height))
+
+    def _image_from_array(self, array: NDArray[np.generic]) -> Image.Image:
+        if array.dtype != np.uint8:
+            msg = (
+                f"array of {array.dtype} where an image of uint8 was expected; set "
+                f'preprocessing.kind to "array" for other data'
+            )
+            raise UnreadableInstanceError(msg)
+        layout, shape = self.config.layout, array.shape
+        if layout == "CHW" or (
+            layout == "as-is"
+            and array.ndim == 3
+            and shape[0] in (1, 3)
+            and shape[2] not in (1, 3, 4)
+        ):
+            array = np.moveaxis(array, 0, -1)
+        if array.ndim == 3 and array.shape[2] == 1:
+            array = array[:, :, 0]
+        if array.ndim != 2 and (array.ndim != 3 or array.shape[2] not in (3, 4)):
+            msg = f"array of shape {shape} is not an image of 1, 3 or 4 channels"
+            raise UnreadableInstanceError(msg)
+        return Image.fromarray(np.ascontiguousarray(array)).convert("RGB")
+
+    def _prepare_array(self, raw: bytes | NDArray[np.generic]) -> NDArray[np.generic]:
+        if isinstance(raw, bytes):
+            msg = (
+                "a file of bytes where an array was expected; set preprocessing.kind "
+                'to "image" for pictures'
+            )
+            raise UnreadableInstanceError(msg)
+        layout = self.config.layout
+        if layout == "as-is":
+            whole = raw.dtype.kind in "iu" and raw.dtype != np.uint8
+            return raw.astype(np.int64 if whole else np.float32)
+        if raw.ndim != _AXES[layout]:
+            msg = f"array of shape {raw.shape} has not the axes {layout}"
+            raise UnreadableInstanceError(msg)
+        if layout == "HWC":
+            raw = np.moveaxis(raw, -1, 0)
+        elif layout == "HW":
+            raw = raw[np.newaxis]
+        return np.ascontiguousarray(raw, dtype=np.float32)
+
+
+def _check(config: PreprocessingConfig) -> None:
+    for name in ("resize", "crop"):
+        value = getattr(config, name)
+        if value is not None and min(_pair(value)) < 1:
+            msg = f"preprocessing.{name} is {value!r}; it should be 1 pixel or more"
+            raise ConfigError(msg)
+    if not config.antialias and config.interpolation == "lanczos":
+        msg = (
+            "preprocessing.interpolation 'lanczos' exists only with antialias = true; "
+            "set antialias to true or take 'bicubic'"
+        )
+        raise ConfigError(msg)
+    if not all(config.std):
+        msg = f"preprocessing.std is {config.std!r}; zero cannot divide"
+        raise ConfigError(msg)
+    if config.kind == "image":
+        n_channels = 1 if config.channel_order == "grey" else 3
+        for name in ("mean", "std"):
+            value = getattr(config, name)
+            if len(value) not in (1, n_channels):
+                msg = (
+                    f"preprocessing.{name} has {len(value)} values for "
+                    f"{n_channels} channel(s); give one value, or one for each channel"
+                )
+                raise ConfigError(msg)
+
+
+def _resize_without_antialias(
+    image: Image.Image, size: tuple[int, int], interpolation: str
+) -> Image.Image:
+    # Late, so that stages which never resize this way do not wait for torch.
+    import torch  # noqa: PLC0415
+    from torch.nn import functional  # noqa: PLC0415
+
+    pixels = np.array(image, dtype=np.float32)
+    planes = torch.from_numpy(np.atleast_3d(pixels)).permute(2, 0, 1)[None]
+    resized = functional.interpolate(
+        planes, size=(size[1], size[0]), mode=interpolation, align_corners=False
+    )
+    rounded = resized[0].round_().clamp_(0, 255).to(torch.uint8)
+    array = rounded.permute(1, 2, 0).contiguous().numpy()
+    return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
+
+
+def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else value
+
+
+def _start(length: int, cropped: int) -> int:
+    """Where a centre crop starts, with torchvision's rounding; negative if padded."""
+    if cropped > length:
+        return -((cropped - length) // 2)
+    return round((length - cropped) / 2.0)
+
+
+def _clip(value: float, highest: float) -> float:
+    return min(max(float(value), 0.0), float(highest))
