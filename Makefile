@@ -1,0 +1,85 @@
+# Everything from a fresh clone: a Python of 3.11 or later and a package index will do.
+#
+#   make demo    the pipeline on handwritten digits, and the dashboard that shows it
+#   make test    the tests
+#   make check   format, lint, types
+#   make bench   the measurements
+#   make clean   remove the environment and every cache
+#
+# PIP_ARGS is handed to every installation. The package index has torch for CUDA only
+# on Linux; a smaller one for CPUs comes from the index that pytorch.org names:
+#   make demo PIP_ARGS="--extra-index-url ..."
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { echo $$python; break; }; done)
+VENV ?= .venv
+PIP_ARGS ?=
+PYTEST_ARGS ?=
+DEMO_ARGS ?=
+BENCH_ARGS ?=
+
+# Half of the time of an installation is the compilation of modules that are never
+# imported; what is imported is compiled then.
+PIP_INSTALL = $(VENV)/bin/python -m pip install --disable-pip-version-check \
+	--no-compile --progress-bar off --constraint constraints.txt $(PIP_ARGS)
+# Of all that pip says, the lines that show that it moves on.
+SHOW_PROGRESS = { grep --line-buffered -E '^(Collecting|Installing|Successfully)' \
+	|| true; } | cut -c 1-100
+
+.PHONY: help demo test check bench clean
+
+help:
+	@sed -n '/^#   make/s/^#   //p' Makefile
+
+$(VENV)/created:
+	@echo "==> creating the environment $(VENV) with $(PYTHON)"
+	@test -n "$(PYTHON)" || { echo "nnviz needs Python 3.11 or later and found none;" \
+		"name one with 'make PYTHON=/path/to/python'" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV)
+	@# Older pip knows no dependency groups.
+	@$(VENV)/bin/python -m pip install --quiet --upgrade 'pip>=25.1' $(PIP_ARGS)
+	@touch $@
+
+$(VENV)/installed: $(VENV)/created pyproject.toml constraints.txt
+	@echo "==> installing nnviz and its dependencies into $(VENV) (a minute or two)"
+	@$(PIP_INSTALL) --editable . | $(SHOW_PROGRESS)
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	@echo "==> installing what tests, checks and measurements need into $(VENV)"
+	@$(PIP_INSTALL) --editable . --group dev | $(SHOW_PROGRESS)
+	@# Without dependencies: the only torchvision for a CPU build of torch may be one that
+	@# asks for the CUDA build. The tests' conftest makes it importable.
+	@$(PIP_INSTALL) --no-deps torchvision timm | $(SHOW_PROGRESS)
+	@touch $@
+
+demo: $(VENV)/installed
+	@echo "==> running the pipeline on the digits that come with scikit-learn"
+	@$(VENV)/bin/nnviz demo $(DEMO_ARGS)
+
+test: $(VENV)/installed-dev
+	@echo "==> running the tests"
+	@$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/installed-dev
+	@echo "==> format"
+	@$(VENV)/bin/ruff format --check .
+	@echo "==> lint"
+	@$(VENV)/bin/ruff check .
+	@echo "==> types"
+	@$(VENV)/bin/mypy
+
+bench: $(VENV)/installed-dev
+	@echo "==> measuring; this takes a while"
+	@$(VENV)/bin/python -m pytest benchmarks -m bench $(BENCH_ARGS)
+
+clean:
+	@echo "==> removing $(VENV), build products and caches"
+	@rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
