@@ -1,0 +1,90 @@
+"""What every test has: one thread, no network but loopback, the shared real data."""
+
+from __future__ import annotations
+
+import os
+
+# Before anything imports a numerical library: tests share few cores with each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Nothing is fetched from a hub.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import ctypes
+import importlib.util
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import distributed
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _define_missing_torchvision_operators() -> None:
+    """Make a torchvision for CUDA importable beside a torch for CPUs.
+
+    Its compiled part needs CUDA libraries and then cannot register its operators, at
+    which importing torchvision fails, and timm and transformers with it. Declared
+    operators are enough: no test computes a non-maximum suppression.
+    """
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or not spec.submodule_search_locations:
+        return
+    folder = Path(spec.submodule_search_locations[0])
+    try:
+        for library in folder.glob("_C*.so"):
+            ctypes.CDLL(str(library))
+    except OSError:
+        library = torch.library.Library("torchvision", "DEF")
+        signature = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+        for operator in ("nms", "qnms"):
+            library.define(operator + signature)
+        _KEPT.append(library)
+
+
+# The operators vanish with the object that defined them.
+_KEPT: list[torch.library.Library] = []
+_define_missing_torchvision_operators()
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Start every test with one thread, whatever a worker in this process has set."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Return the folder of real data sets and weights; skip where there is none."""
+    named = os.environ.get("NNVIZ_SHARED")
+    folder = Path(named) if named else ROOT.parent / "shared"
+    if not (folder / "data").is_dir():
+        pytest.skip(
+            f"no real data at {folder}; NNVIZ_SHARED may name a folder with data, models"
+        )
+    return folder
+
+
+@pytest.fixture
+def client() -> Iterator[distributed.Client]:
+    """Return a client of two workers that are threads of this process."""
+    with distributed.Client(
+        processes=False,
+        n_workers=2,
+        threads_per_worker=1,
+        dashboard_address=None,
+        set_as_default=False,
+    ) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Return the path of an installed Chromium; skip where there is none."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if path := shutil.which(name):
+            return path
+    pytest.skip("no Chromium on the path")
