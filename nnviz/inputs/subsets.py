@@ -1,0 +1,311 @@
+"""Which instances belong together? Named sets of instances, and collections of them.
+
+A collection is what is aggregated in one go: the classes by label, the classes by
+prediction, right and wrong per class, or what a file names. It is a sparse matrix with
+a row for each subset and a column for each instance.
+
+Symbols: N instances, S subsets.
+"""
+
+from __future__ import annotations
+
+import collections
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+
+from nnviz.errors import DatasetError, ShapeError, UnknownNameError, did_you_mean
+
+__all__ = [
+    "Subset",
+    "SubsetCollection",
+    "all_instances",
+    "class_subsets",
+    "collect_subsets",
+    "display_names",
+    "outcome_subsets",
+]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subset:
+    """A named set of instances."""
+
+    name: str
+    instances: NDArray[np.int64]
+    """Indices of the instances, ascending, none twice; shape (n,)."""
+
+    def __post_init__(self) -> None:
+        instances = np.unique(np.asarray(self.instances, dtype=np.int64))
+        object.__setattr__(self, "instances", instances)
+
+    def __len__(self) -> int:
+        return len(self.instances)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SubsetCollection:
+    """Subsets that are aggregated together; an empty one is kept, with no instances."""
+
+    name: str
+    """Name in the store: letters, digits, ``_``, ``-`` and ``.``."""
+    names: tuple[str, ...]
+    """Name of each subset, none twice."""
+    membership: sparse.csr_array
+    """Which instance belongs to which subset; bool, shape (S, N), indices sorted."""
+    kind: str = "custom"
+    """``all``, ``label``, ``prediction``, ``outcome``, ``file`` or ``custom``."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", self.name):
+            msg = (
+                f"a collection of subsets cannot be called {self.name!r}; use letters, "
+                "digits, '_', '-' and '.', because it becomes a path in the store"
+            )
+            raise DatasetError(msg)
+        membership = self.membership.astype(np.bool_)
+        membership.sum_duplicates()
+        membership.eliminate_zeros()
+        if membership.shape[0] != len(self.names):
+            msg = (
+                f"collection {self.name!r} has {len(self.names)} names for a matrix of "
+                f"shape {membership.shape}; it should have a row for each name"
+            )
+            raise ShapeError(msg)
+        twice = [n for n, count in collections.Counter(self.names).items() if count > 1]
+        if twice:
+            msg = (
+                f"collection {self.name!r} has several subsets called {twice[0]!r}; "
+                "'display_names' makes names different"
+            )
+            raise DatasetError(msg)
+        object.__setattr__(self, "names", tuple(str(name) for name in self.names))
+        object.__setattr__(self, "membership", membership)
+
+    @property
+    def n_instances(self) -> int:
+        """Number of instances of the run, N; not all need to be in a subset."""
+        return int(self.membership.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[Subset]:
+        return (self.subset(name) for name in self.names)
+
+    def sizes(self) -> NDArray[np.int64]:
+        """Return the number of instances of each subset, shape (S,)."""
+        return np.diff(self.membership.indptr).astype(np.int64)
+
+    def subset(self, name: str) -> Subset:
+        """Return one subset.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is none of this name; the message has near matches.
+        """
+        if name not in self.names:
+            msg = (
+                f"unknown subset {name!r}{did_you_mean(name, self.names)}; collection "
+                f"{self.name!r} has {len(self):,} subsets"
+            )
+            raise UnknownNameError(msg)
+        row = self.names.index(name)
+        start, stop = self.membership.indptr[row : row + 2]
+        return Subset(name, self.membership.indices[start:stop].astype(np.int64))
+
+    def restricted_to(self, keep: NDArray[np.bool_]) -> SubsetCollection:
+        """Return the collection without the instances that are not to be kept.
+
+        Parameters
+        ----------
+        keep
+            Which instances may count, shape (N,).
+
+        Raises
+        ------
+        ShapeError
+            If `keep` is for another number of instances.
+        """
+        if keep.shape != (self.n_instances,):
+            msg = (
+                f"collection {self.name!r} is over {self.n_instances:,} instances, not "
+                f"{len(keep):,}; make it from the columns of the same store"
+            )
+            raise ShapeError(msg)
+        membership = self.membership.copy()
+        membership.data = keep[membership.indices]
+        return SubsetCollection(self.name, self.names, membership, self.kind)
+
+
+def display_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Return names that differ: equal ones get their index in parentheses.
+
+    Examples
+    --------
+    >>> display_names(["crane", "cardigan", "crane"])
+    ('crane (0)', 'cardigan', 'crane (2)')
+    """
+    shown = [str(name) for name in names]
+    while len(set(shown)) < len(shown):
+        counts = collections.Counter(shown)
+        shown = [
+            f"{name} ({index})" if counts[name] > 1 else name
+            for index, name in enumerate(shown)
+        ]
+    return tuple(shown)
+
+
+def all_instances(n_instances: int) -> SubsetCollection:
+    """Return the collection ``all``: one subset with every instance, the base rate."""
+    membership = sparse.csr_array(np.ones((1, n_instances), dtype=np.bool_))
+    return SubsetCollection("all", ("all",), membership, "all")
+
+
+def class_subsets(
+    labels: ArrayLike, class_names: Sequence[str], *, name: str = "label"
+) -> SubsetCollection:
+    """Return one subset for each class.
+
+    Parameters
+    ----------
+    labels
+        Class of each instance, shape (N,), in the order of `class_names`; -1 for an
+        instance that belongs to no class.
+    class_names
+        Name of each class; equal names are made different.
+    name
+        ``label`` for true classes, ``prediction`` for predicted ones.
+
+    Raises
+    ------
+    DatasetError
+        If a label is no index of a class.
+
+    Examples
+    --------
+    >>> classes = class_subsets([1, 0, 1, -1], ["cat", "dog", "owl"])
+    >>> classes.subset("dog").instances, classes.sizes()
+    (array([0, 2]), array([1, 2, 0]))
+    """
+    membership = _partition(_checked_labels(labels, len(class_names)), len(class_names))
+    return SubsetCollection(name, display_names(class_names), membership, name)
+
+
+def outcome_subsets(
+    labels: ArrayLike, predictions: ArrayLike, class_names: Sequence[str]
+) -> SubsetCollection:
+    """Return two subsets for each true class: predicted right, and wrong.
+
+    Parameters
+    ----------
+    labels, predictions
+        Classes of each instance, shape (N,); where one is -1, the instance has no
+        outcome.
+    class_names
+        Name of each class; the subsets are ``<class> correct`` and ``<class> wrong``.
+
+    Raises
+    ------
+    DatasetError
+        If a label or prediction is no index of a class.
+
+    Examples
+    --------
+    >>> outcome_subsets([0, 0, 1], [0, 1, 1], ["cat", "dog"]).names
+    ('cat correct', 'cat wrong', 'dog correct', 'dog wrong')
+    """
+    true = _checked_labels(labels, len(class_names))
+    predicted = _checked_labels(predictions, len(class_names))
+    if true.shape != predicted.shape:
+        msg = f"there are {len(true):,} labels for {len(predicted):,} predictions"
+        raise ShapeError(msg)
+    has_outcome = (true >= 0) & (predicted >= 0)
+    rows = np.where(has_outcome, 2 * true + (true != predicted), -1)
+    names = display_names(
+        [
+            f"{name} {outcome}"
+            for name in display_names(class_names)
+            for outcome in ("correct", "wrong")
+        ]
+    )
+    membership = _partition(rows, len(names))
+    return SubsetCollection("outcome", names, membership, "outcome")
+
+
+def collect_subsets(
+    subsets: Iterable[Subset], n_instances: int, *, name: str, kind: str = "custom"
+) -> SubsetCollection:
+    """Put subsets, which may overlap, into one collection.
+
+    Parameters
+    ----------
+    subsets
+        In the order of the rows.
+    n_instances
+        Number of instances of the run, N.
+    name
+        Name of the collection in the store.
+    kind
+        Where the subsets come from.
+
+    Raises
+    ------
+    ShapeError
+        If a subset has an instance that the run has not.
+    DatasetError
+        If two subsets have one name, or `name` cannot be a path.
+    """
+    subsets = list(subsets)
+    for subset in subsets:
+        if len(subset) and not 0 <= subset.instances[0] <= subset.instances[-1] < (
+            n_instances
+        ):
+            msg = (
+                f"subset {subset.name!r} has the instances {subset.instances[0]} to "
+                f"{subset.instances[-1]}; the run has {n_instances:,}"
+            )
+            raise ShapeError(msg)
+    sizes = [len(subset) for subset in subsets]
+    indices = np.concatenate([np.empty(0, np.int64), *(s.instances for s in subsets)])
+    indptr = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+    membership = sparse.csr_array(
+        (np.ones(len(indices), dtype=np.bool_), indices, indptr),
+        shape=(len(subsets), n_instances),
+    )
+    names = tuple(subset.name for subset in subsets)
+    return SubsetCollection(name, names, membership, kind)
+
+
+def _checked_labels(labels: ArrayLike, n_classes: int) -> NDArray[np.int64]:
+    values = np.asarray(labels)
+    if values.ndim != 1 or (values.dtype.kind not in "iu" and values.size):
+        msg = (
+            f"labels have the shape {values.shape} and the dtype {values.dtype}; they "
+            "should be one class index for each instance"
+        )
+        raise ShapeError(msg)
+    values = values.astype(np.int64)
+    wrong = np.flatnonzero((values < -1) | (values >= n_classes))
+    if len(wrong):
+        msg = (
+            f"instance {wrong[0]} has the class {values[wrong[0]]}; with {n_classes:,} "
+            "classes it should be -1 (none) to "
+            f"{n_classes - 1}"
+        )
+        raise DatasetError(msg)
+    return values
+
+
+def _partition(rows: NDArray[np.int64], n_rows: int) -> sparse.csr_array:
+    """Return the membership of instances that each have one row, or -1 for none."""
+    columns = np.flatnonzero(rows >= 0)
+    values = np.ones(len(columns), dtype=np.bool_)
+    return sparse.csr_array(
+        (values, (rows[columns], columns)), shape=(n_rows, len(rows))
+    )
