@@ -63,7 +63,7 @@ def shared() -> Path:
     folder = Path(named) if named else ROOT.parent / "shared"
     if not (folder / "data").is_dir():
         pytest.skip(
-            f"no real data at {folder}; NNVIZ_SHARED may name a folder with data, models"
+            f"no real data at {folder}; NNVIZ_SHARED names a folder that has some"
         )
     return folder
 
