@@ -69,7 +69,7 @@ def run_tasks(
     waiting = iter(items)
     attempts: dict[object, int] = {}
     running: dict[object, Item] = {}
-    pool = as_completed(with_results=False)
+    pool = as_completed(loop=client.loop)
 
     def submit(item: Item, attempt: int) -> None:
         future = client.submit(function, item, *arguments, pure=False, retries=0)
@@ -148,8 +148,9 @@ def reduce_ordered(
         raise TaskError(msg)
     level = list(leaves)
     while len(level) > 1:
+        # Combined before further leaves are computed: few partials are held at a time.
         level = [
-            client.submit(combine, level[i : i + fan_in], pure=False)
+            client.submit(combine, level[i : i + fan_in], pure=False, priority=1)
             if len(level[i : i + fan_in]) > 1
             else level[i]
             for i in range(0, len(level), fan_in)

@@ -105,6 +105,8 @@ class Architecture:
     edges: tuple[Edge, ...] = ()
     input_shape: tuple[int, ...] = ()
     """Shape of one instance of the traced batch, without the instance axis."""
+    input_dtype: str = "float32"
+    """float32, or int64 for a network that receives indices."""
     output_shape: tuple[int, ...] = ()
     """Shape of one instance's output: (n_classes,) for a classifier."""
     problems: tuple[str, ...] = ()
@@ -181,6 +183,7 @@ class Architecture:
             layers=layers,
             edges=edges,
             input_shape=tuple(value["input_shape"]),
+            input_dtype=value["input_dtype"],
             output_shape=tuple(value["output_shape"]),
             problems=tuple(value["problems"]),
             validation_error=value["validation_error"],

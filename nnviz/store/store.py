@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import dask.array
     import pandas as pd
 
-__all__ = ["Store"]
+__all__ = ["Store", "open_store"]
 
 _STATIC = "static_arrays"
 _PER_CHUNK = "chunk_arrays"
@@ -427,16 +427,48 @@ class Store:
             Names of the axes, by the array's path or its first part.
         """
         named = dimensions or {}
+        self.start_group(path)
+        for name, values in arrays.items():
+            axes = named.get(name) or named.get(name.split("/")[0])
+            self.write_member(f"{path}/{name}", values, dimensions=axes)
+        self.finish_group(path, attributes)
+
+    def start_group(self, path: str, *, groups: Sequence[str] = ()) -> None:
+        """Begin to write, or to replace, the output of a later stage in pieces.
+
+        Parameters
+        ----------
+        path
+            ``aggregates/<subsets>`` or ``artifacts/<...>``; until
+            :meth:`finish_group` it counts as not there.
+        groups
+            Names of groups below it; writers in several processes need them made.
+        """
         if self._hierarchy.has(path):
             self._hierarchy.create_group(path, {"complete": False})
             self._hierarchy.delete(path)
         self._hierarchy.create_group(path, {"complete": False})
-        for name, values in arrays.items():
-            if sparse.issparse(values):
-                csr.write_csr(self._hierarchy, f"{path}/{name}", values)
-            else:
-                axes = named.get(name) or named.get(name.split("/")[0])
-                self._hierarchy.write_dense(f"{path}/{name}", values, dimensions=axes)
+        for name in groups:
+            self._hierarchy.create_group(f"{path}/{name}", {})
+
+    def write_member(
+        self,
+        path: str,
+        values: NDArray[Any] | sparse.csr_array,
+        *,
+        dimensions: tuple[str, ...] | None = None,
+    ) -> None:
+        """Write, or replace, one array of a group that has been started.
+
+        Different members may be written by different processes at the same time.
+        """
+        if sparse.issparse(values):
+            csr.write_csr(self._hierarchy, path, values)
+        else:
+            self._hierarchy.write_dense(path, values, dimensions=dimensions)
+
+    def finish_group(self, path: str, attributes: Mapping[str, Any]) -> None:
+        """Mark a group as complete, with its attributes as JSON values."""
         record = {**attributes, "plan_fingerprint": self.fingerprint, "complete": True}
         self._hierarchy.create_group(path, record)
 
@@ -504,6 +536,19 @@ class Store:
             for name, value in self._facts()
         )
         return f"<b>nnviz.Store</b> {html.escape(self.url)}<table>{rows}</table>"
+
+
+def open_store(url: str | os.PathLike[str]) -> Store:
+    """Open a run's store for reading; nothing that it names is imported or run.
+
+    Raises
+    ------
+    StoreNotFoundError
+        If there is no store at `url`.
+    StoreFormatError
+        If it has another format version, or is no store.
+    """
+    return Store.open(url)
 
 
 def _delayed_rows(store: Store, layer: str, start: int, stop: int) -> Any:

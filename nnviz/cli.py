@@ -1,0 +1,366 @@
+"""``nnviz``: one command for each stage, in pipeline order.
+
+A command parses, calls a stage, and prints. Stages are imported inside the commands, so
+that ``nnviz --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from nnviz import __version__
+from nnviz.errors import NnvizError, TaskError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from nnviz.engine.progress import Listener
+
+__all__ = ["main"]
+
+_Command = Callable[..., None]
+
+
+class _Ordered(click.Group):
+    """Commands in pipeline order; an nnviz error is a message and exit code 1."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except NnvizError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Ordered, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="nnviz")
+def main() -> None:
+    """Ask what a network has learned, over all of its data.
+
+    nnviz runs a network once over a data set, stores what every channel did for every
+    instance, and answers questions about any set of instances from there.
+    """
+
+
+def _json_option(command: _Command) -> _Command:
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print the result as one JSON object."
+    )(command)
+
+
+def _trust_option(command: _Command) -> _Command:
+    return click.option(
+        "--trust",
+        is_flag=True,
+        help="Read files that run code when read (.pt2, pickled modules, remote code).",
+    )(command)
+
+
+def _cluster_options(command: _Command) -> _Command:
+    options = (
+        click.option(
+            "--workers",
+            type=click.IntRange(min=1),
+            help="Worker processes on this machine; by default one for each core.",
+        ),
+        click.option(
+            "--scheduler",
+            metavar="ADDRESS",
+            help="Use a running Dask scheduler, for instance tcp://host:8786.",
+        ),
+        click.option(
+            "--log",
+            type=click.Path(dir_okay=False, path_type=Path),
+            help="Append every event as a line of JSON to this file; '-' for stdout.",
+        ),
+        click.option("--quiet", is_flag=True, help="No progress bar."),
+    )
+    return functools.reduce(lambda inner, option: option(inner), options[::-1], command)
+
+
+@main.command()
+@click.argument("run_file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--create", metavar="STORE", help="Write the empty store.")
+@click.option("--time", "timed", is_flag=True, help="Time a batch; estimate the run.")
+@_trust_option
+@_json_option
+def plan(
+    *, run_file: Path, create: str | None, timed: bool, trust: bool, as_json: bool
+) -> None:
+    """Print what a run would do and cost; with --create write the empty STORE."""
+    from nnviz.config import load_config
+    from nnviz.probing import plan_run, prepare_store
+
+    plan, probe = plan_run(load_config(run_file), trust=trust, timed=timed)
+    if create is not None:
+        prepare_store(plan, create, probe=probe)
+    value = {"plan": plan.to_json(), "bytes": plan.n_bytes, "store": create}
+    text = str(plan)
+    if create is not None:
+        text += f"\ncreated {create}; next: nnviz extract {create}"
+    _print(value if as_json else text)
+
+
+@main.command()
+@click.argument("store")
+@_cluster_options
+@click.option(
+    "--max-unreadable",
+    type=click.FloatRange(0, 1),
+    help="Stop when more than this fraction of the instances cannot be used.",
+)
+@_trust_option
+@_json_option
+def extract(
+    *,
+    store: str,
+    workers: int | None,
+    scheduler: str | None,
+    log: Path | None,
+    quiet: bool,
+    max_unreadable: float | None,
+    trust: bool,
+    as_json: bool,
+) -> None:
+    """Run the network over the chunks that are missing in STORE; safe to repeat."""
+    from nnviz.extraction import extract
+    from nnviz.store.store import Store
+
+    opened = Store.open(store, writable=True)
+    threads = int(opened.plan["extraction"]["threads_per_worker"])
+    with (
+        _client(workers, scheduler, threads) as client,
+        _listeners(log, quiet=quiet) as all_,
+    ):
+        summary = extract(
+            opened,
+            client=client,
+            listeners=all_,
+            trust=trust,
+            max_unreadable_fraction=max_unreadable,
+        )
+    _print(summary.to_json() if as_json else str(summary))
+    if summary.failed:
+        msg = (
+            f"{len(summary.failed)} of {summary.n_chunks} chunks failed; "
+            f"repeat 'nnviz extract {store}' to try them again"
+        )
+        raise TaskError(msg)
+
+
+@main.command()
+@click.argument("store")
+@click.option(
+    "--subsets",
+    default="label,prediction,outcome",
+    show_default=True,
+    help="Comma-separated: label, prediction, outcome, or files (CSV, JSON).",
+)
+@_cluster_options
+@_json_option
+def aggregate(
+    *,
+    store: str,
+    subsets: str,
+    workers: int | None,
+    scheduler: str | None,
+    log: Path | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Sum what was extracted over subsets: counts, means, variances, maxima."""
+    from nnviz.aggregation import aggregate
+    from nnviz.inputs.subsets import named_subsets
+    from nnviz.store.store import Store
+
+    opened = Store.open(store, writable=True)
+    collections = [named_subsets(opened, name.strip()) for name in subsets.split(",")]
+    with _client(workers, scheduler) as client, _listeners(log, quiet=quiet) as all_:
+        aggregate(opened, collections, client=client, listeners=all_)
+    written = {c.name: len(c.names) for c in collections}
+    lines = [f"{name}: {n:,} subsets" for name, n in written.items()]
+    _print({"subsets": written} if as_json else "\n".join(lines))
+
+
+@main.command()
+@click.argument("store")
+@click.option("--pictures/--no-pictures", default=True, help="Cut example pictures.")
+@_cluster_options
+@_trust_option
+@_json_option
+def derive(
+    *,
+    store: str,
+    pictures: bool,
+    workers: int | None,
+    scheduler: str | None,
+    log: Path | None,
+    quiet: bool,
+    trust: bool,
+    as_json: bool,
+) -> None:
+    """Derive similarity, embeddings and examples from the aggregates of STORE."""
+    from nnviz.derivation import derive
+    from nnviz.store.store import Store
+
+    opened = Store.open(store, writable=True)
+    with _client(workers, scheduler) as client, _listeners(log, quiet=quiet) as all_:
+        summary = derive(
+            opened, client=client, pictures=pictures, trust=trust, listeners=all_
+        )
+    _print(summary.to_json() if as_json else str(summary))
+
+
+@main.command()
+@click.argument("store")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--format", "format_", default="csv", show_default=True)
+@_json_option
+def export(*, store: str, folder: Path, format_: str, as_json: bool) -> None:
+    """Write instances, aggregates and artifacts of STORE as files into FOLDER."""
+    from nnviz.export import write_bundle
+    from nnviz.store.store import Store
+
+    files = write_bundle(Store.open(store), folder, format=format_)
+    names = [str(file) for file in files]
+    _print({"files": names} if as_json else "\n".join(names))
+
+
+@main.command()
+@click.argument("store")
+@click.option("--arrays", is_flag=True, help="List every array of the run.")
+@click.option("--unreadable", is_flag=True, help="List instances that do not count.")
+@_json_option
+def inspect(*, store: str, arrays: bool, unreadable: bool, as_json: bool) -> None:
+    """Print what STORE holds: layers, completion, sizes, unreadable instances."""
+    from nnviz.inspection import describe_store
+    from nnviz.store.store import Store
+
+    report = describe_store(Store.open(store), arrays=arrays, unreadable=unreadable)
+    _print(report.to_json() if as_json else str(report))
+
+
+@main.command()
+@click.argument("store")
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=5006, show_default=True, help="0 takes a free one.")
+@click.option("--open", "open_browser", is_flag=True, help="Open a browser.")
+@_json_option
+def serve(
+    *, store: str, host: str, port: int, open_browser: bool, as_json: bool
+) -> None:
+    """Serve the dashboard of STORE; it is read-only, and on loopback by default."""
+    from nnviz_dashboards.server import serve as serve_dashboard
+
+    def announce(address: str) -> None:
+        _print({"address": address} if as_json else f"dashboard: {address}")
+
+    serve_dashboard(
+        store, host=host, port=port, open_browser=open_browser, announce=announce
+    )
+
+
+@main.command()
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("nnviz-demo"),
+    show_default=True,
+    help="Folder for data, run file and store.",
+)
+@click.option("--serve/--no-serve", "serving", default=True, help="Serve at the end.")
+@click.option("--port", default=5006, show_default=True, help="0 takes a free one.")
+@_json_option
+def demo(*, out: Path, serving: bool, port: int, as_json: bool) -> None:
+    """Run the whole pipeline on scikit-learn's digits, and serve the dashboard."""
+    from nnviz.demo import write_demo
+
+    def say(text: str) -> None:
+        click.echo(text, err=as_json)
+
+    say(f"[1/6] training a small network on scikit-learn's digits -> {out}")
+    run_file = write_demo(out)
+    store = out / "digits.zarr"
+    stages: Sequence[tuple[str, click.Command, list[str]]] = (
+        ("plan", plan, [str(run_file), "--create", str(store), "--time"]),
+        ("extract", extract, [str(store), "--workers", "2"]),
+        ("aggregate", aggregate, [str(store), "--workers", "2"]),
+        ("derive", derive, [str(store), "--workers", "2"]),
+    )
+    for number, (name, command, arguments) in enumerate(stages, start=2):
+        say(f"[{number}/6] nnviz {name} {' '.join(arguments)}")
+        with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
+            command.main(arguments, standalone_mode=False)
+    if not serving:
+        _print({"store": str(store)} if as_json else f"[6/6] store: {store}")
+        return
+    say(f"[6/6] nnviz serve {store}")
+    serve.main(
+        [str(store), "--port", str(port), *(["--json"] if as_json else [])],
+        standalone_mode=False,
+    )
+
+
+def _print(value: dict[str, Any] | str) -> None:
+    if isinstance(value, str):
+        click.echo(value)
+    else:
+        click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+
+@contextlib.contextmanager
+def _client(
+    workers: int | None, scheduler: str | None, threads: int = 1
+) -> Iterator[Client]:
+    """Connect to a running scheduler, or start workers on this machine."""
+    if scheduler is not None:
+        from distributed import Client
+
+        try:
+            with Client(scheduler, timeout=20) as connected:
+                yield connected
+        except (OSError, ValueError) as error:
+            msg = (
+                f"no Dask scheduler answers at {scheduler!r}: {error}; check the "
+                "address that 'dask scheduler' printed"
+            )
+            raise TaskError(msg) from error
+        return
+    import os
+
+    from nnviz_cluster.local import client
+
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    n_workers = workers or max(1, n_cores // threads)
+    with client(n_workers=n_workers, threads=threads) as started:
+        yield started
+
+
+@contextlib.contextmanager
+def _listeners(log: Path | None, *, quiet: bool) -> Iterator[list[Listener]]:
+    from nnviz.engine.progress import JsonLog, ProgressBar
+
+    listeners: list[Listener] = [] if quiet else [ProgressBar()]
+    if log is None:
+        yield listeners
+        return
+    if str(log) == "-":
+        yield [*listeners, JsonLog(sys.stdout)]
+        return
+    stream: TextIO
+    with log.open("a", encoding="utf-8") as stream:
+        yield [*listeners, JsonLog(stream)]
+
+
+if __name__ == "__main__":
+    main()

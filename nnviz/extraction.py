@@ -1,0 +1,383 @@
+"""Stage 2: from a plan to facts about every instance, chunk by chunk, on a cluster.
+
+A task is one chunk of instances. On a worker it
+
+1. reads and prepares batches in threads, ahead of the network;
+2. runs the network once per batch and keeps each channel's maximum, never a map;
+3. computes prediction, confidence and the probability of the true class;
+4. writes its own shard of every array, reads it back, and marks the chunk complete.
+
+It may run any number of times with the same bytes as result, so restart is the normal
+path: :func:`extract` runs the chunks that have no mark.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnviz.engine import progress
+from nnviz.engine.model_cache import cached
+from nnviz.engine.progress import Listener
+from nnviz.engine.scheduling import run_tasks
+from nnviz.errors import DatasetError, PlanMismatchError
+from nnviz.inputs.datasets import Dataset, open_dataset
+from nnviz.inputs.models import load_model
+from nnviz.inputs.preprocessing import Preprocessing
+from nnviz.inputs.reading import Batch, BatchReader, prepared_shape
+from nnviz.network.runtime import BatchResult, NetworkRuntime
+from nnviz.planning import Plan
+from nnviz.store.store import Store
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["ChunkReport", "ExtractionSummary", "extract", "extract_chunk"]
+
+STAGE = "extract"
+FLOAT16_MAX = 65_504.0
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkReport:
+    """What a task tells the client: a few hundred bytes, never data."""
+
+    chunk: int
+    n_instances: int
+    n_unreadable: int
+    n_saturated: int
+    """Activations beyond the range of float16, stored as its largest value."""
+    n_bytes: int
+    seconds: dict[str, float]
+    reasons: dict[int, str]
+    """Why instances cannot be used, for the first few of the chunk."""
+
+
+@dataclass(slots=True)
+class ExtractionSummary:
+    """What an extraction has done."""
+
+    n_chunks: int
+    n_done_before: int
+    n_instances: int = 0
+    """Instances of the chunks that this run completed."""
+    n_unreadable: int = 0
+    n_saturated: int = 0
+    seconds: float = 0.0
+    parts: dict[str, float] = field(default_factory=dict)
+    """Seconds that all tasks together spent reading, in the network, and writing."""
+    failed: dict[int, str] = field(default_factory=dict)
+    """Why chunks failed, by number."""
+
+    def add(self, report: ChunkReport) -> None:
+        """Count one completed chunk."""
+        self.n_instances += report.n_instances
+        self.n_unreadable += report.n_unreadable
+        self.n_saturated += report.n_saturated
+        for part, seconds in report.seconds.items():
+            self.parts[part] = self.parts.get(part, 0.0) + seconds
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the summary as JSON values."""
+        return dataclasses.asdict(self)
+
+    def __str__(self) -> str:
+        n_done = self.n_chunks - self.n_done_before - len(self.failed)
+        rate = self.n_instances / self.seconds if self.seconds else 0.0
+        done = f"extracted {self.n_instances:,} instances in {n_done:,} chunks"
+        lines = [f"{done}, {self.seconds:.1f} s, {rate:,.0f} instances/s"]
+        if self.n_done_before:
+            lines.append(f"{self.n_done_before:,} chunks were complete already")
+        if self.n_unreadable:
+            lines.append(
+                f"{self.n_unreadable:,} instances cannot be used: "
+                "'nnviz inspect STORE --unreadable' lists them with the reason"
+            )
+        if self.n_saturated:
+            lines.append(
+                f"{self.n_saturated:,} activations were beyond the range of float16 "
+                "and are stored as 65,504"
+            )
+        lines += [f"chunk {i} failed: {why}" for i, why in self.failed.items()]
+        return "\n".join(lines)
+
+
+def extract(
+    store: Store,
+    *,
+    client: Client,
+    listeners: Sequence[Listener] = (),
+    trust: bool = False,
+    max_unreadable_fraction: float | None = None,
+) -> ExtractionSummary:
+    """Run the chunks that are missing in a store.
+
+    Parameters
+    ----------
+    store
+        Opened for writing.
+    client
+        Of a running cluster; its workers must reach the store, the data and the code.
+    listeners
+        Receive the events of the run.
+    trust
+        Whether workers may read files that run code when read.
+    max_unreadable_fraction
+        Fraction of the instances in [0, 1]; None takes the plan's.
+
+    Returns
+    -------
+    ExtractionSummary
+        With the chunks that failed; the others are complete.
+
+    Raises
+    ------
+    DatasetError
+        If more instances are unreadable than allowed; what is complete stays.
+    TaskError
+        If the cluster is lost.
+    """
+    plan = Plan.from_json(store.plan)
+    missing = store.missing_chunks()
+    chunks = store.chunks
+    summary = ExtractionSummary(len(chunks), len(chunks) - len(missing))
+    n_waiting = sum(chunks[i][1] - chunks[i][0] for i in missing)
+    started = time.perf_counter()
+    progress.emit(
+        listeners,
+        progress.StageStarted(STAGE, len(missing), summary.n_done_before, n_waiting),
+    )
+    allowed = max_unreadable_fraction
+    if allowed is None:
+        allowed = plan.extraction.max_unreadable_fraction
+    n_unreadable = int(store.marks()["n_unreadable"].sum())
+    outcomes = run_tasks(client, extract_chunk, missing, arguments=(store.url, trust))
+    for outcome in outcomes:
+        if outcome.error is not None:
+            error = f"{type(outcome.error).__name__}: {outcome.error}"
+            summary.failed[outcome.item] = error
+            event = progress.TaskFailed(STAGE, f"chunk {outcome.item}", error)
+            progress.emit(listeners, event)
+            continue
+        report: ChunkReport = outcome.value
+        summary.add(report)
+        progress.emit(listeners, _event(report))
+        if n_unreadable + summary.n_unreadable > allowed * store.n_instances:
+            raise DatasetError(
+                _too_many(n_unreadable + summary.n_unreadable, allowed, store, report)
+            )
+    summary.seconds = time.perf_counter() - started
+    done = progress.StageDone(
+        STAGE, len(missing), len(summary.failed), summary.n_instances, summary.seconds
+    )
+    progress.emit(listeners, done)
+    return summary
+
+
+def extract_chunk(index: int, url: str, trust: bool) -> ChunkReport:  # noqa: FBT001  positional for Dask
+    """Extract one chunk on a worker; may be repeated, and writes the same bytes.
+
+    Parameters
+    ----------
+    index
+        Number of the chunk.
+    url
+        Of the store.
+    trust
+        Whether files that run code when read may be read.
+
+    Raises
+    ------
+    PlanMismatchError
+        If network or data are not those of the plan any more.
+    TaskError
+        If the chunk's numbers cannot be computed.
+    """
+    worker: _Worker = cached("worker", f"{url} {trust}", lambda: _Worker(url, trust))
+    return worker.extract(index)
+
+
+class _Worker:
+    """What a worker process keeps between its tasks: store, data set, network."""
+
+    def __init__(self, url: str, trust: bool) -> None:  # noqa: FBT001  private
+        self.store = Store.open(url, writable=True)
+        self.plan = plan = Plan.from_json(self.store.plan)
+        self.dataset = _open_planned(plan, trust=trust)
+        loaded = load_model(plan.model, trust=trust)
+        _check_planned("network", plan.fingerprints["model"], loaded.fingerprint)
+        self.runtime = NetworkRuntime(
+            loaded.module,
+            plan.architecture,
+            preprocessing=plan.preprocessing,
+            extraction=plan.extraction,
+        )
+        is_image = plan.preprocessing.kind == "image"
+        self.reader = BatchReader(
+            self.dataset,
+            Preprocessing(plan.preprocessing),
+            batch_size=plan.extraction.batch_size,
+            n_threads=plan.extraction.reader_threads,
+            shape=prepared_shape(plan.architecture.input_shape, is_image=is_image),
+            dtype="uint8" if is_image else plan.architecture.input_dtype,
+        )
+
+    def extract(self, index: int) -> ChunkReport:
+        start, stop = self.store.chunks[index]
+        excluded: dict[int, str] = {}
+        chunk = _Chunk(self.plan, self.store, start, stop)
+        seconds = {"read": 0.0, "forward": 0.0, "write": 0.0}
+        while True:
+            with self.runtime.recording(start) as recording:
+                for batch in _timed(
+                    self.reader.iter_batches(start, stop, excluded=excluded), seconds
+                ):
+                    began = time.perf_counter()
+                    chunk.add(batch, recording.run(batch.values, valid=batch.valid))
+                    seconds["forward"] += time.perf_counter() - began
+            if not chunk.not_finite:
+                break
+            # The strongest instances of a channel must not be chosen among such rows:
+            # the chunk is computed again without them.
+            excluded |= chunk.not_finite
+            chunk = _Chunk(self.plan, self.store, start, stop)
+        began = time.perf_counter()
+        arrays = {**chunk.arrays, **recording.peak_arrays()}
+        counts = {
+            "n_instances": stop - start,
+            "n_unreadable": len(chunk.reasons),
+            "n_saturated": chunk.n_saturated,
+        }
+        n_bytes = self.store.write_chunk(index, arrays, counts)
+        seconds["write"] += time.perf_counter() - began
+        first = dict(list(chunk.reasons.items())[:3])
+        return ChunkReport(
+            chunk=index, n_bytes=n_bytes, seconds=seconds, reasons=first, **counts
+        )
+
+
+class _Chunk:
+    """The rows of one chunk, filled batch by batch."""
+
+    def __init__(self, plan: Plan, store: Store, start: int, stop: int) -> None:
+        n = stop - start
+        self._start = start
+        self._labels = store.read("instances/label", start, stop)
+        self._status = np.full(n, "", dtype=object)
+        self.arrays: dict[str, NDArray[Any]] = {
+            "instances/prediction": np.full(n, -1, np.int32),
+            "instances/confidence": np.full(n, np.nan, np.float32),
+            "instances/probability": np.full(n, np.nan, np.float32),
+            "instances/status": self._status,
+        }
+        for layer in plan.architecture.layers:
+            shape, dtype = (n, layer.n_channels), plan.layer_dtypes[layer.name]
+            self.arrays[f"activations/{layer.name}"] = np.full(shape, np.nan, dtype)
+        self.reasons: dict[int, str] = {}
+        """Why instances cannot be used, by their number in the data set."""
+        self.not_finite: dict[int, str] = {}
+        """Those whose activations turned out not to be finite numbers."""
+        self.n_saturated = 0
+
+    def add(self, batch: Batch, result: BatchResult) -> None:
+        """Fill in one batch."""
+        for row, reason in batch.reasons.items():
+            self.reasons[batch.start + row] = reason
+            self._status[batch.start + row - self._start] = reason
+        rows = np.flatnonzero(batch.valid)
+        at = rows + batch.start - self._start
+        for name, values in result.activations.items():
+            values = values[rows]
+            finite = np.isfinite(values).all(axis=1)
+            for row in rows[~finite]:
+                reason = f"activations of layer {name!r} are not finite numbers"
+                self.not_finite.setdefault(batch.start + int(row), reason)
+            array = self.arrays[f"activations/{name}"]
+            if array.dtype == np.float16:
+                beyond = np.abs(values) > FLOAT16_MAX
+                if beyond.any():
+                    self.n_saturated += int((beyond & finite[:, None]).sum())
+                    values = np.clip(values, -FLOAT16_MAX, FLOAT16_MAX)
+            array[at] = values
+        if result.logits is not None:
+            self._add_outputs(at, batch.start + rows, result.logits[rows])
+
+    def _add_outputs(
+        self, at: NDArray[Any], instances: NDArray[Any], logits: NDArray[Any]
+    ) -> None:
+        finite = np.isfinite(logits).all(axis=1)
+        for instance in instances[~finite]:
+            reason = "outputs are not finite numbers"
+            self.not_finite.setdefault(int(instance), reason)
+        at, logits = at[finite], logits[finite]
+        if not len(at):
+            return
+        probabilities = _softmax(logits)
+        prediction = logits.argmax(axis=1)
+        labels = self._labels[at]
+        row = np.arange(len(at))
+        self.arrays["instances/prediction"][at] = prediction
+        self.arrays["instances/confidence"][at] = probabilities[row, prediction]
+        true = np.where(labels >= 0, probabilities[row, labels], np.nan)
+        self.arrays["instances/probability"][at] = true
+
+
+def _softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
+    """Return softmax probabilities, shape (N, K), computed in float64."""
+    shifted = logits.astype(np.float64)
+    shifted -= shifted.max(axis=1, keepdims=True)
+    np.exp(shifted, out=shifted)
+    return shifted / shifted.sum(axis=1, keepdims=True)
+
+
+def _timed(batches: Iterator[Batch], seconds: dict[str, float]) -> Iterator[Batch]:
+    """Yield batches and add up the time that the consumer waited for them."""
+    while True:
+        began = time.perf_counter()
+        batch = next(batches, None)
+        seconds["read"] += time.perf_counter() - began
+        if batch is None:
+            return
+        yield batch
+
+
+def _open_planned(plan: Plan, *, trust: bool) -> Dataset:
+    dataset = open_dataset(plan.dataset, trust=trust)
+    _check_planned("data set", plan.fingerprints["dataset"], dataset.fingerprint)
+    return dataset
+
+
+def _check_planned(what: str, planned: str, found: str) -> None:
+    if planned != found:
+        msg = (
+            f"the {what} has changed since the plan was made: its fingerprint is "
+            f"{found[:12]}…, the plan has {planned[:12]}…; plan again into a new store"
+        )
+        raise PlanMismatchError(msg)
+
+
+def _event(report: ChunkReport) -> progress.TaskDone:
+    return progress.TaskDone(
+        stage=STAGE,
+        task=f"chunk {report.chunk}",
+        n_instances=report.n_instances,
+        n_unreadable=report.n_unreadable,
+        n_bytes=report.n_bytes,
+        seconds={name: round(value, 4) for name, value in report.seconds.items()},
+    )
+
+
+def _too_many(n: int, allowed: float, store: Store, report: ChunkReport) -> str:
+    ids = store.column("id")
+    shown = "; ".join(f"{ids[i]}: {reason}" for i, reason in report.reasons.items())
+    return (
+        f"{n:,} of {store.n_instances:,} instances cannot be used, more than the "
+        f"allowed fraction {allowed:g} ({shown}); mend the data, or allow more with "
+        "--max-unreadable"
+    )

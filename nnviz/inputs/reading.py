@@ -1,0 +1,171 @@
+"""How are batches read ahead of the network?
+
+Threads read, decode and prepare the next batches while the network works on this one;
+neither waits for the other as long as they keep up. A batch always has its full number
+of rows, so that the network computes every instance in a batch of the same size and the
+stored bits do not depend on what is missing: unreadable instances and rows past the end
+are zeros, and are said.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from nnviz.errors import UnreadableInstanceError
+from nnviz.inputs.datasets import Dataset
+from nnviz.inputs.preprocessing import Preprocessing
+
+__all__ = ["Batch", "BatchReader", "prepared_shape"]
+
+INSTANCES_PER_JOB = 16
+"""A thread takes so many at a time: handing over one costs as much as a small JPEG."""
+BATCHES_AHEAD = 2
+NOTHING: Mapping[int, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Prepared instances ``start`` to ``start + n_instances``, padded to full size."""
+
+    start: int
+    values: NDArray[np.generic]
+    """Shape (batch, ...): uint8 (N, H, W, C) for images."""
+    n_instances: int
+    """Rows that are instances; the rows after them are padding."""
+    reasons: dict[int, str]
+    """Why a row cannot be read, by its number in the batch."""
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """Which rows hold an instance that could be read, shape (batch,)."""
+        valid = np.arange(len(self.values)) < self.n_instances
+        valid[list(self.reasons)] = False
+        return valid
+
+
+def prepared_shape(input_shape: Sequence[int], *, is_image: bool) -> tuple[int, ...]:
+    """Return the shape of a prepared instance for a network's input shape.
+
+    Parameters
+    ----------
+    input_shape
+        Of one instance, as the network receives it: (C, H, W) for images.
+    is_image
+        Whether instances are prepared as images, with channels last.
+    """
+    if is_image:
+        n_channels, *positions = input_shape
+        return (*positions, n_channels)
+    return tuple(input_shape)
+
+
+class BatchReader:
+    """Reads ranges of a data set in batches, ahead of the consumer.
+
+    Parameters
+    ----------
+    dataset
+        What to read; its ``read`` is called by several threads.
+    preprocessing
+        How to prepare an instance.
+    batch_size
+        Rows of every batch.
+    n_threads
+        Threads that read and prepare.
+    shape, dtype
+        Of a prepared instance; another shape makes the instance unreadable.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        preprocessing: Preprocessing,
+        *,
+        batch_size: int,
+        n_threads: int,
+        shape: tuple[int, ...],
+        dtype: DTypeLike,
+    ) -> None:
+        self._dataset = dataset
+        self._preprocessing = preprocessing
+        self._batch_size = batch_size
+        self._shape = shape
+        self._dtype = np.dtype(dtype)
+        self._pool = ThreadPoolExecutor(n_threads, thread_name_prefix="nnviz-read")
+
+    def iter_batches(
+        self, start: int, stop: int, *, excluded: Mapping[int, str] = NOTHING
+    ) -> Iterator[Batch]:
+        """Yield the batches of instances ``start:stop``, in order.
+
+        Parameters
+        ----------
+        start, stop
+            First and past-last instance.
+        excluded
+            Instances to leave out, as rows of zeros, with the reason.
+        """
+        starts = range(start, stop, self._batch_size)
+        ahead: collections.deque[tuple[Batch, list[Future[None]]]] = collections.deque()
+        try:
+            for first in starts:
+                ahead.append(
+                    self._submit(first, min(stop, first + self._batch_size), excluded)
+                )
+                if len(ahead) > BATCHES_AHEAD:
+                    yield _finished(*ahead.popleft())
+            while ahead:
+                yield _finished(*ahead.popleft())
+        finally:
+            for _, jobs in ahead:
+                for job in jobs:
+                    job.cancel()
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _submit(
+        self, start: int, stop: int, excluded: Mapping[int, str]
+    ) -> tuple[Batch, list[Future[None]]]:
+        values = np.zeros((self._batch_size, *self._shape), self._dtype)
+        batch = Batch(start, values, stop - start, {})
+        jobs = [
+            self._pool.submit(self._fill, batch, row, excluded)
+            for row in range(0, stop - start, INSTANCES_PER_JOB)
+        ]
+        return batch, jobs
+
+    def _fill(self, batch: Batch, first: int, excluded: Mapping[int, str]) -> None:
+        for row in range(first, min(first + INSTANCES_PER_JOB, batch.n_instances)):
+            index = batch.start + row
+            if index in excluded:
+                batch.reasons[row] = excluded[index]
+                continue
+            try:
+                batch.values[row] = self._prepared(index)
+            except UnreadableInstanceError as error:
+                batch.reasons[row] = str(error)
+
+    def _prepared(self, index: int) -> NDArray[np.generic]:
+        value = self._preprocessing.prepare(self._dataset.read(index))
+        if value.shape != self._shape:
+            msg = (
+                f"its prepared shape is {value.shape}, the network was planned for "
+                f"{self._shape}; state preprocessing.resize and preprocessing.crop"
+            )
+            raise UnreadableInstanceError(msg)
+        return value
+
+
+def _finished(batch: Batch, jobs: Sequence[Future[None]]) -> Batch:
+    for job in jobs:
+        job.result()
+    return batch

@@ -1,0 +1,151 @@
+"""What does a store hold? The report that ``nnviz inspect`` prints."""
+
+from __future__ import annotations
+
+import collections
+from dataclasses import dataclass, field
+from typing import Any
+
+from nnviz.plan_report import plan_lines, size_text
+from nnviz.planning import Plan
+from nnviz.store.store import Store
+
+__all__ = ["StoreReport", "describe_store"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreReport:
+    """What a store holds, as text and as JSON values."""
+
+    url: str
+    plan: Plan
+    n_done: int
+    n_chunks: int
+    counts: dict[str, int]
+    """Sums of the completion marks' counts over the complete chunks."""
+    groups: dict[str, dict[str, Any]]
+    """Aggregates and artifacts by path: complete or not, and how many subsets."""
+    reasons: dict[str, int] = field(default_factory=dict)
+    """How many instances cannot be used, by reason."""
+    unreadable: dict[str, str] | None = None
+    """Reason by id, if asked for."""
+    arrays: list[dict[str, Any]] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
+        value: dict[str, Any] = {
+            "store": self.url,
+            "plan": self.plan.to_json(),
+            "chunks": self.n_chunks,
+            "chunks_done": self.n_done,
+            "counts": self.counts,
+            "groups": self.groups,
+            "reasons": self.reasons,
+        }
+        if self.unreadable is not None:
+            value["unreadable"] = self.unreadable
+        if self.arrays is not None:
+            value["arrays"] = self.arrays
+        return value
+
+    def __str__(self) -> str:
+        lines = [f"store          {self.url}", *plan_lines(self.plan)]
+        lines.append(
+            f"extraction     {self.n_done:,} of {self.n_chunks:,} chunks, "
+            f"{self.counts['n_instances']:,} instances, "
+            f"{self.counts['n_unreadable']:,} of them cannot be used"
+        )
+        lines += [f"  {n:>6,}  {reason}" for reason, n in self.reasons.items()]
+        if self.counts["n_saturated"]:
+            lines.append(
+                f"saturated      {self.counts['n_saturated']:,} activations are stored "
+                "as 65,504, the largest float16"
+            )
+        for path, facts in self.groups.items():
+            state = "complete" if facts["complete"] else "not complete"
+            subsets = f", {facts['subsets']:,} subsets" if "subsets" in facts else ""
+            lines.append(f"{path:<24} {state}{subsets}")
+        if self.n_done < self.n_chunks:
+            lines.append(f"next: nnviz extract {self.url}")
+        if self.unreadable is not None:
+            lines += [f"{name}\t{reason}" for name, reason in self.unreadable.items()]
+        for array in self.arrays or ():
+            lines.append(
+                f"{array['path']:<48} {array['shape']!s:<20} {array['dtype']:<8} "
+                f"{size_text(array['bytes']):>10}  {array['meaning']}"
+            )
+        return "\n".join(lines)
+
+
+def describe_store(
+    store: Store, *, arrays: bool = False, unreadable: bool = False
+) -> StoreReport:
+    """Collect what a store holds; nothing that it names is imported or run.
+
+    Parameters
+    ----------
+    store
+        Opened.
+    arrays
+        Whether to list every array of the run.
+    unreadable
+        Whether to list the instances that cannot be used, with the reason.
+    """
+    plan = Plan.from_json(store.plan)
+    done = store.done_chunks()
+    marks = store.marks()
+    counts = {name: int(values.sum()) for name, values in marks.items()}
+    reasons = _reasons(store)
+    by_reason = collections.Counter(reasons.values())
+    listed = [
+        {
+            "path": spec.path,
+            "shape": list(spec.shape),
+            "dtype": spec.dtype,
+            "bytes": spec.n_bytes,
+            "meaning": spec.declaration.meaning,
+        }
+        for spec in plan.arrays
+    ]
+    return StoreReport(
+        url=store.url,
+        plan=plan,
+        n_done=int(done.sum()),
+        n_chunks=len(done),
+        counts=counts,
+        groups=_groups(store),
+        reasons=dict(by_reason.most_common(20)),
+        unreadable=reasons if unreadable else None,
+        arrays=listed if arrays else None,
+    )
+
+
+def _reasons(store: Store) -> dict[str, str]:
+    """Return why instances of the complete chunks cannot be used, by id."""
+    reasons: dict[str, str] = {}
+    marks = store.marks()
+    for index, (start, stop) in enumerate(store.chunks):
+        if marks["done"][index] != 1 or marks["n_unreadable"][index] == 0:
+            continue
+        status = store.read("instances/status", start, stop)
+        ids = store.read("instances/id", start, stop)
+        reasons |= {
+            str(name): str(reason)
+            for name, reason in zip(ids, status, strict=True)
+            if reason
+        }
+    return reasons
+
+
+def _groups(store: Store) -> dict[str, dict[str, Any]]:
+    groups: dict[str, dict[str, Any]] = {}
+    for parent in ("aggregates", "artifacts"):
+        for name in store.group_names(parent):
+            path = f"{parent}/{name}"
+            facts: dict[str, Any] = {"complete": store.has_group(path)}
+            if facts["complete"]:
+                names = store.group_attributes(path).get("names")
+                if names is not None:
+                    facts["subsets"] = len(names)
+            groups[path] = facts
+    return groups

@@ -1,0 +1,121 @@
+"""How is a plan told to a person? Plain lines of text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nnviz.config import PreprocessingConfig
+
+if TYPE_CHECKING:
+    from nnviz.planning import Plan
+
+__all__ = ["duration_text", "plan_lines", "size_text"]
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """Return the lines that ``nnviz plan`` prints."""
+    e, m, architecture = plan.extraction, plan.measurements, plan.architecture
+    n_channels = sum(layer.n_channels for layer in architecture.layers)
+    lines = [
+        f"network        {plan.model.source}  ({size_text(m.model_bytes)} of weights)",
+        (
+            f"data           {plan.dataset.kind}, {plan.n_instances:,} instances, "
+            f"{plan.n_labelled:,} with a label"
+        ),
+        f"classes        {len(plan.class_names):,}: {_listing(plan.class_names)}",
+        f"preprocessing  {_describe(plan.preprocessing)}",
+        (
+            f"forward pass   {e.precision}, {e.memory_format}, "
+            f"batch normalisation {'folded' if e.fold_batch_norm else 'as it is'}, "
+            f"batches of {e.batch_size}"
+        ),
+        (
+            f"layers         {len(architecture.layers)} recorded, "
+            f"{len(architecture.shown)} shown, {n_channels:,} channels"
+        ),
+    ]
+    width = max(len(layer.name) for layer in architecture.layers)
+    for layer in architecture.layers:
+        positions = " x ".join(map(str, layer.positions)) or "-"
+        lines.append(
+            f"  {'*' if layer.shown else ' '} {layer.name:<{width}}  "
+            f"{layer.n_channels:>6,} channels  {positions:>11}  {layer.kind:<13} "
+            f"{plan.layer_dtypes[layer.name]}"
+        )
+    lines.append("  (* shown)")
+    if architecture.edges:
+        error = architecture.validation_error
+        checked = "not validated" if error is None else f"validated, error {error:.1e}"
+        lines.append(f"edges          {len(architecture.edges)}, {checked}")
+    lines += [f"  no influence: {problem}" for problem in architecture.problems]
+    lines += [
+        f"tasks          {plan.n_chunks:,} chunks of {e.instances_per_chunk:,}",
+        (
+            f"store          {len(plan.arrays)} arrays, {size_text(plan.n_bytes)}, "
+            f"{plan.n_bytes / plan.n_instances:,.0f} bytes an instance"
+        ),
+        f"memory         about {size_text(plan.task_bytes)} for a worker",
+    ]
+    if m.seconds_per_instance is not None:
+        read = m.read_seconds_per_instance or 0.0
+        seconds = max(m.seconds_per_instance, read / e.reader_threads)
+        lines.append(
+            f"time           about {duration_text(seconds * plan.n_instances)} on one "
+            f"worker of this machine: {1 / m.seconds_per_instance:,.0f} instances/s "
+            f"forward, {1 / max(read, 1e-9):,.0f}/s read by one thread"
+        )
+    return lines
+
+
+def _describe(p: PreprocessingConfig) -> str:
+    if p.kind == "array":
+        parts = [f"arrays, axes {p.layout}"]
+    else:
+        parts = [
+            f"resize {p.resize}" if p.resize is not None else "no resize",
+            f"crop {p.crop}" if p.crop is not None else "no crop",
+            f"{p.interpolation}, {'' if p.antialias else 'not '}antialiased",
+            p.channel_order.upper(),
+            f"EXIF rotation {'on' if p.exif_rotation else 'off'}",
+        ]
+    numbers = f"(x * {p.scale:.6g} - {_numbers(p.mean)}) / {_numbers(p.std)}"
+    return ", ".join([*parts, numbers])
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return f"{values[0]:g}" if len(values) == 1 else str([float(v) for v in values])
+
+
+def _listing(names: tuple[str, ...], n: int = 5) -> str:
+    more = f", … {names[-1]}" if len(names) > n else ""
+    return ", ".join(names[:n]) + more
+
+
+def size_text(n_bytes: float) -> str:
+    """Return a number of bytes for people, in powers of 1000.
+
+    Examples
+    --------
+    >>> size_text(1_500_000)
+    '1.5 MB'
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000 or unit == "GB":
+            return f"{n_bytes:,.0f} {unit}" if unit == "B" else f"{n_bytes:,.1f} {unit}"
+        n_bytes /= 1000
+    raise AssertionError
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration for people.
+
+    Examples
+    --------
+    >>> duration_text(7200)
+    '2.0 h'
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
