@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import html
 import os
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +18,13 @@ from scipy import sparse
 from nnviz.errors import (
     MissingDataError,
     PlanMismatchError,
-    ShapeError,
     StoreFormatError,
     UnknownNameError,
     did_you_mean,
 )
 from nnviz.network.architecture import Architecture, Layer
 from nnviz.store import csr
+from nnviz.store.completion import Completion
 from nnviz.store.hierarchy import Hierarchy
 from nnviz.store.schema import FORMAT_VERSION, MARK_FIELDS, ArraySpec
 
@@ -66,7 +65,9 @@ class Store:
         self.plan: dict[str, Any] = attributes["plan"]
         """The plan as JSON values; ``nnviz.planning.Plan.from_json`` rebuilds it."""
         self.architecture = Architecture.from_json(self.plan["architecture"])
-        self._done: NDArray[np.bool_] | None = None
+        self._completion = Completion(
+            hierarchy, self.chunks, list(attributes[_PER_CHUNK])
+        )
 
     @classmethod
     def open(cls, url: str | os.PathLike[str], *, writable: bool = False) -> Store:
@@ -180,10 +181,7 @@ class Store:
 
     def done_chunks(self) -> NDArray[np.bool_]:
         """Return which chunks are complete, shape (chunk,)."""
-        if self._done is None or not self._done.all():
-            marks = self._hierarchy.read("extraction_done")
-            self._done = marks[: len(self.chunks), 0] == 1
-        return self._done
+        return self._completion.done()
 
     def missing_chunks(self) -> list[int]:
         """Return the numbers of the chunks that are not complete."""
@@ -191,8 +189,7 @@ class Store:
 
     def marks(self) -> dict[str, NDArray[np.int64]]:
         """Return the counts of the completion marks, each of shape (chunk,)."""
-        values = self._hierarchy.read("extraction_done")
-        return {name: values[:, i] for i, name in enumerate(MARK_FIELDS)}
+        return self._completion.marks()
 
     def write_chunk(
         self, index: int, arrays: Mapping[str, NDArray[Any]], counts: Mapping[str, int]
@@ -220,40 +217,7 @@ class Store:
         StoreFormatError
             If what was read back differs from what was written.
         """
-        expected = self._attributes[_PER_CHUNK]
-        if set(arrays) != set(expected):
-            msg = (
-                f"chunk {index} has the arrays {sorted(arrays)}; the store expects "
-                f"{sorted(expected)}"
-            )
-            raise ShapeError(msg)
-        start, stop = self.chunks[index]
-        checksums, n_bytes = [], 0
-        for path in expected:
-            values = np.asarray(arrays[path])
-            first, n_rows = (
-                (index, 1) if path.startswith("peaks/") else (start, stop - start)
-            )
-            if len(values) != n_rows:
-                msg = (
-                    f"array {path!r} of chunk {index} has {len(values)} rows, "
-                    f"not {n_rows}"
-                )
-                raise ShapeError(msg)
-            self._hierarchy.write(path, first, values)
-            checksum = _checksum(values)
-            back = self._hierarchy.read(path, first, first + n_rows)
-            if _checksum(back) != checksum:
-                msg = (
-                    f"array {path!r} of chunk {index} reads back differently from what "
-                    f"was written to {self.url!r}; check the disk"
-                )
-                raise StoreFormatError(msg)
-            checksums.append(checksum)
-            n_bytes += values.nbytes
-        mark = [1, *(counts[name] for name in MARK_FIELDS[1:]), *checksums]
-        self._hierarchy.write("extraction_done", index, np.array([mark], np.int64))
-        return n_bytes
+        return self._completion.write_chunk(index, arrays, counts)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -384,25 +348,8 @@ class Store:
             If a chunk that the rows touch is not complete.
         """
         if path not in self._attributes[_STATIC]:
-            self._check_complete(path, start, stop)
+            self._completion.check(path, start, stop)
         return self._hierarchy.read(path, start, stop, *columns)
-
-    def _check_complete(self, path: str, start: int, stop: int | None) -> None:
-        done = self.done_chunks()
-        if done.all():
-            return
-        if path.startswith("peaks/"):
-            covered = done[start:stop]
-        else:
-            rows = int(self.plan["extraction"]["instances_per_chunk"])
-            stop = self.n_instances if stop is None else stop
-            covered = done[start // rows : -(-stop // rows)]
-        if not covered.all():
-            msg = (
-                f"{path!r} is missing for {int((~covered).sum()):,} of {len(done):,} "
-                f"chunks; run 'nnviz extract {self.url}' to complete them"
-            )
-            raise MissingDataError(msg)
 
     def write_group(
         self,
@@ -559,10 +506,3 @@ def _delayed_rows(store: Store, layer: str, start: int, stop: int) -> Any:
 
 def _read_rows(url: str, layer: str, start: int, stop: int) -> NDArray[Any]:
     return Store.open(url).activations(layer, start, stop).astype(np.float32)
-
-
-def _checksum(values: NDArray[Any]) -> int:
-    """Return the CRC-32 of the values' bytes; of the UTF-8 texts for strings."""
-    if values.dtype.kind in "TUO":
-        return zlib.crc32("\0".join(map(str, values.ravel())).encode())
-    return zlib.crc32(np.ascontiguousarray(values).view(np.uint8).data)

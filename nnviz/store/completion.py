@@ -1,0 +1,151 @@
+"""Which chunks of a run are complete? Marks, written last, with counts and checksums.
+
+A chunk's mark says that every array of the chunk was written and read back. Presence of
+files says nothing: a missing piece of an array reads as its fill value.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnviz.errors import MissingDataError, ShapeError, StoreFormatError
+from nnviz.store.hierarchy import Hierarchy
+from nnviz.store.schema import MARK_FIELDS
+
+__all__ = ["Completion"]
+
+MARKS = "extraction_done"
+
+
+class Completion:
+    """The completion marks of one run.
+
+    Parameters
+    ----------
+    hierarchy
+        Where the run's arrays are.
+    chunks
+        First and past-last instance of every chunk.
+    arrays
+        Paths of the arrays that tasks fill, in the order of their checksums.
+    """
+
+    def __init__(
+        self,
+        hierarchy: Hierarchy,
+        chunks: Sequence[tuple[int, int]],
+        arrays: Sequence[str],
+    ) -> None:
+        self._hierarchy = hierarchy
+        self._chunks = chunks
+        self._arrays = arrays
+        self._done: NDArray[np.bool_] | None = None
+
+    def done(self) -> NDArray[np.bool_]:
+        """Return which chunks are complete, shape (chunk,)."""
+        if self._done is None or not self._done.all():
+            marks = self._hierarchy.read(MARKS)
+            self._done = marks[: len(self._chunks), 0] == 1
+        return self._done
+
+    def marks(self) -> dict[str, NDArray[np.int64]]:
+        """Return the counts of the marks, each of shape (chunk,)."""
+        values = self._hierarchy.read(MARKS)
+        return {name: values[:, i] for i, name in enumerate(MARK_FIELDS)}
+
+    def check(self, path: str, start: int, stop: int | None) -> None:
+        """Refuse to read rows of chunks that are not complete.
+
+        Raises
+        ------
+        MissingDataError
+            If a chunk that the rows touch is not complete.
+        """
+        done = self.done()
+        if done.all():
+            return
+        if path.startswith("peaks/"):
+            covered = done[start:stop]
+        else:
+            rows = self._chunks[0][1] - self._chunks[0][0]
+            stop = self._chunks[-1][1] if stop is None else stop
+            covered = done[start // rows : -(-stop // rows)]
+        if not covered.all():
+            url = self._hierarchy.url
+            msg = (
+                f"{path!r} is missing for {int((~covered).sum()):,} of {len(done):,} "
+                f"chunks; run 'nnviz extract {url}' to complete them"
+            )
+            raise MissingDataError(msg)
+
+    def write_chunk(
+        self, index: int, arrays: Mapping[str, NDArray[Any]], counts: Mapping[str, int]
+    ) -> int:
+        """Write every array of one chunk, read it back, and then mark it complete.
+
+        Parameters
+        ----------
+        index
+            Number of the chunk.
+        arrays
+            The chunk's rows of every array that tasks fill, by path.
+        counts
+            The mark's counts by name.
+
+        Returns
+        -------
+        int
+            Bytes written.
+
+        Raises
+        ------
+        ShapeError
+            If an array is missing, unknown, or has another number of rows.
+        StoreFormatError
+            If what was read back differs from what was written.
+        """
+        if set(arrays) != set(self._arrays):
+            msg = (
+                f"chunk {index} has the arrays {sorted(arrays)}; the store expects "
+                f"{sorted(self._arrays)}"
+            )
+            raise ShapeError(msg)
+        checksums, n_bytes = [], 0
+        for path in self._arrays:
+            values = np.asarray(arrays[path])
+            checksums.append(self._write(index, path, values))
+            n_bytes += values.nbytes
+        mark = [1, *(counts[name] for name in MARK_FIELDS[1:]), *checksums]
+        self._hierarchy.write(MARKS, index, np.array([mark], np.int64))
+        return n_bytes
+
+    def _write(self, index: int, path: str, values: NDArray[Any]) -> int:
+        start, stop = self._chunks[index]
+        is_per_chunk = path.startswith("peaks/")
+        first, n_rows = (index, 1) if is_per_chunk else (start, stop - start)
+        if len(values) != n_rows:
+            msg = (
+                f"array {path!r} of chunk {index} has {len(values)} rows, not {n_rows}"
+            )
+            raise ShapeError(msg)
+        self._hierarchy.write(path, first, values)
+        checksum = _checksum(values)
+        if _checksum(self._hierarchy.read(path, first, first + n_rows)) != checksum:
+            msg = (
+                f"array {path!r} of chunk {index} reads back differently from what was "
+                f"written to {self._hierarchy.url!r}; check the disk"
+            )
+            raise StoreFormatError(msg)
+        return checksum
+
+
+def _checksum(values: NDArray[Any]) -> int:
+    """Return the CRC-32 of the values' bytes; of the UTF-8 texts for strings."""
+    if values.dtype.kind in "TUO":
+        return zlib.crc32("\0".join(map(str, values.ravel())).encode())
+    return zlib.crc32(np.ascontiguousarray(values).view(np.uint8).data)
