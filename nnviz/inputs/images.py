@@ -27,7 +27,7 @@ import struct
 import zlib
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from nnviz.errors import UnreadableInstanceError
 
@@ -92,13 +92,13 @@ def decode_image(data: bytes, *, exif_rotation: bool = False) -> Image.Image:
             rgb = _decode(image, data)
     except UnreadableInstanceError:
         raise
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         msg = f"not an image of a known format (starts with {data[:8]!r})"
         raise UnreadableInstanceError(msg) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         msg = f"too large: more than {MAX_PIXELS:,} pixels"
         raise UnreadableInstanceError(msg) from error
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         # Decoders raise anything at all; it concerns this one file.
         msg = f"damaged image: {_reason(error)}"
         raise UnreadableInstanceError(msg) from error

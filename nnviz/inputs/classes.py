@@ -1,0 +1,342 @@
+"""Which output of the network is the class that a label of the data names?
+
+Labels may be names, WordNet ids or indices; a subset of the network's classes, in
+another order, or missing. With a class map (a CSV file with the column ``index`` and any
+columns of names) the labels are looked up in one of its columns. Without one:
+
+1. whole numbers are indices of outputs;
+2. names are looked up among the class names that the model brings along;
+3. names that are as many as the outputs are taken in sorted order, as every loader of
+   folders numbers them.
+
+What cannot be joined is an error that shows the first cases of both sides. A network
+that is no classifier has no outputs to join with: its labels get classes of their own.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnviz.config import ClassesConfig
+from nnviz.errors import DatasetError, did_you_mean
+
+__all__ = ["ClassMap", "JoinedClasses", "join_labels", "read_class_map"]
+
+_N_CASES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedClasses:
+    """Labels as indices of classes."""
+
+    labels: NDArray[np.int32]
+    """(instance,) index into `class_names`; -1 where there is no label."""
+    class_names: tuple[str, ...]
+    """Unique names; for a classifier one for each output, in the order of outputs."""
+    n_present: int
+    """How many of the classes at least one instance has as its label."""
+    joined_by: str
+    """How the labels were joined, for people: ``column 'wnid' of classes.csv``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassMap:
+    """A table of names of the network's outputs."""
+
+    path: str
+    index: tuple[int, ...]
+    """The network's output, one for each row."""
+    columns: Mapping[str, tuple[str, ...]]
+    """The other columns; one text for each row."""
+
+
+def join_labels(
+    labels: NDArray[np.object_] | None,
+    *,
+    config: ClassesConfig,
+    n_outputs: int | None,
+    class_names: Sequence[str] = (),
+    n_instances: int | None = None,
+) -> JoinedClasses:
+    """Join a data set's labels with the network's outputs.
+
+    Parameters
+    ----------
+    labels
+        Raw labels (instance,): str, int, or None where one is missing; None for data
+        without labels.
+    config
+        The ``[classes]`` table of the run file.
+    n_outputs
+        Number of the network's outputs; None if it is no classifier.
+    class_names
+        Names of the outputs as the run file or the model states them; may be empty.
+    n_instances
+        Number of instances, needed where `labels` is None.
+
+    Returns
+    -------
+    JoinedClasses
+        With a name for every output.
+
+    Raises
+    ------
+    DatasetError
+        If a label joins no class, the class map is damaged or does not fit the network;
+        the message shows the first cases of both sides.
+    """
+    values = [None] * (n_instances or 0) if labels is None else labels.tolist()
+    distinct = sorted({v for v in values if v is not None}, key=_sorting_key)
+    if n_outputs is None:
+        names = [str(value) for value in distinct]
+        joined_by = "the labels' own names, sorted; the network is no classifier"
+        place_of = {value: i for i, value in enumerate(distinct)}
+    else:
+        if class_names and len(class_names) != n_outputs:
+            msg = (
+                f"there are {len(class_names)} class names for {n_outputs} outputs of "
+                f"the network; correct model.class_names"
+            )
+            raise DatasetError(msg)
+        join = _join_by_map if config.map is not None else _join_without_map
+        place_of, names, joined_by = join(distinct, config, n_outputs, class_names)
+    joined = [-1 if value is None else place_of[value] for value in values]
+    return JoinedClasses(
+        labels=np.array(joined, dtype=np.int32),
+        class_names=_unique_names(names),
+        n_present=len(set(place_of.values())),
+        joined_by=joined_by,
+    )
+
+
+def read_class_map(path: str | Path) -> ClassMap:
+    """Read a class map.
+
+    Parameters
+    ----------
+    path
+        CSV with a header; the column ``index`` holds the network's outputs.
+
+    Raises
+    ------
+    DatasetError
+        If it cannot be read, has no column ``index``, or an index occurs twice or is
+        not a whole number.
+    """
+    place = f"the class map {str(path)!r}"
+    try:
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        msg = f"cannot read {place}: {error}"
+        raise DatasetError(msg) from error
+    header = [name.strip() for name in rows[0]] if rows else []
+    if "index" not in header:
+        msg = (
+            f"{place} has the columns {header}; it needs a column 'index' with the "
+            f"number of the network's output, from 0"
+        )
+        raise DatasetError(msg)
+    ragged = next((row for row in rows if len(row) != len(header)), None)
+    if ragged is not None:
+        msg = f"a row of {place} has other than {len(header)} values: {ragged}"
+        raise DatasetError(msg)
+    columns = dict(zip(header, zip(*rows[1:], strict=True), strict=False))
+    texts = columns.pop("index", ())
+    wrong = [text for text in texts if not text.strip().isdecimal()]
+    if wrong or not texts:
+        msg = f"{place} has no whole numbers in 'index': {wrong[:_N_CASES]}"
+        raise DatasetError(msg)
+    index = tuple(int(text) for text in texts)
+    twice = _duplicates(index)
+    if twice:
+        msg = f"{place} has the index {twice[:_N_CASES]} more than once; each needs one row"
+        raise DatasetError(msg)
+    return ClassMap(str(path), index, columns)
+
+
+_Join = tuple[dict[str | int, int], list[str], str]
+
+
+def _join_by_map(
+    distinct: list[str | int],
+    config: ClassesConfig,
+    n_outputs: int,
+    class_names: Sequence[str],
+) -> _Join:
+    class_map = read_class_map(config.map or "")
+    outside = [index for index in class_map.index if index >= n_outputs]
+    if outside:
+        msg = (
+            f"the class map {class_map.path!r} has the index {outside[0]}, but the "
+            f"network has {n_outputs} outputs, 0 to {n_outputs - 1}"
+        )
+        raise DatasetError(msg)
+    column = _matching_column(distinct, class_map, config.match)
+    keys = _keys(class_map, column)
+    lost = [value for value in distinct if str(value) not in keys]
+    if lost:
+        raise DatasetError(_not_joined(distinct, lost, class_map, column))
+    place_of = {value: keys[str(value)] for value in distinct}
+    names = _names_of_map(class_map, column, config.name, n_outputs, class_names)
+    return place_of, names, f"column {column!r} of {Path(class_map.path).name}"
+
+
+def _matching_column(
+    distinct: list[str | int], class_map: ClassMap, match: str | None
+) -> str:
+    """Return the column that holds the labels: the stated one, or the best fit."""
+    known = [*class_map.columns, "index"]
+    if match is not None:
+        if match not in known:
+            msg = (
+                f"classes.match is {match!r}{did_you_mean(match, known)}; columns of "
+                f"{class_map.path!r}: {', '.join(known)}"
+            )
+            raise DatasetError(msg)
+        return match
+    texts = set(map(str, distinct))
+    fits = {
+        column: len(texts.intersection(_values(class_map, column))) for column in known
+    }
+    best = [column for column in known if fits[column] == max(fits.values())]
+    joins = {column: _places(class_map, column, texts) for column in best}
+    other = next((c for c in best if joins[c] != joins[best[0]]), None)
+    if other is not None and max(fits.values()) > 0:
+        msg = (
+            f"the labels {_first(distinct)} fit the columns {best[0]!r} and {other!r} of "
+            f"the class map {class_map.path!r} equally well, with other classes; name "
+            f"the right one as classes.match"
+        )
+        raise DatasetError(msg)
+    return best[0]
+
+
+def _places(class_map: ClassMap, column: str, texts: set[str]) -> set[tuple[str, int]]:
+    pairs = zip(_values(class_map, column), class_map.index, strict=True)
+    return {(text, index) for text, index in pairs if text in texts}
+
+
+def _keys(class_map: ClassMap, column: str) -> dict[str, int]:
+    values = _values(class_map, column)
+    twice = _duplicates(values)
+    if twice:
+        msg = (
+            f"column {column!r} of the class map {class_map.path!r} has "
+            f"{twice[:_N_CASES]} more than once, so labels cannot be told apart; name "
+            f"another column as classes.match"
+        )
+        raise DatasetError(msg)
+    return dict(zip(values, class_map.index, strict=True))
+
+
+def _values(class_map: ClassMap, column: str) -> tuple[str, ...]:
+    if column == "index":
+        return tuple(map(str, class_map.index))
+    return class_map.columns[column]
+
+
+def _names_of_map(
+    class_map: ClassMap,
+    match: str,
+    name: str | None,
+    n_outputs: int,
+    class_names: Sequence[str],
+) -> list[str]:
+    known = [*class_map.columns, "index"]
+    if name is not None and name not in known:
+        msg = (
+            f"classes.name is {name!r}{did_you_mean(name, known)}; columns of "
+            f"{class_map.path!r}: {', '.join(known)}"
+        )
+        raise DatasetError(msg)
+    column = name or ("name" if "name" in class_map.columns else match)
+    names = list(class_names) or [str(index) for index in range(n_outputs)]
+    for index, text in zip(class_map.index, _values(class_map, column), strict=True):
+        names[index] = text or names[index]
+    return names
+
+
+def _join_without_map(
+    distinct: list[str | int],
+    config: ClassesConfig,
+    n_outputs: int,
+    class_names: Sequence[str],
+) -> _Join:
+    del config
+    named = list(class_names)
+    twice = set(_duplicates(named))
+    keys = {name: i for i, name in enumerate(named) if name not in twice}
+    if distinct and all(str(v) in keys for v in distinct):
+        place_of = {value: keys[str(value)] for value in distinct}
+        return place_of, named, "the model's class names"
+    numbers = [_number(value) for value in distinct]
+    if all(number is not None and 0 <= number < n_outputs for number in numbers):
+        place_of = {
+            v: n for v, n in zip(distinct, numbers, strict=True) if n is not None
+        }
+        names = named or [str(index) for index in range(n_outputs)]
+        return place_of, names, "indices of the network's outputs"
+    if not named and len(distinct) == n_outputs:
+        place_of = {value: index for index, value in enumerate(distinct)}
+        return place_of, list(map(str, distinct)), "the labels' names, sorted"
+    lost = [value for value in distinct if str(value) not in keys] or distinct
+    known = named or [f"outputs 0 to {n_outputs - 1}, without names"]
+    msg = (
+        f"{len(lost)} of {len(distinct)} labels join no output of the network; the data "
+        f"have {_first(lost)}, the network has {_first(known)}; give a class map: a CSV "
+        f"file with the column 'index' (0 to {n_outputs - 1}) and a column with the "
+        f'labels, named in the run file as [classes] map = "classes.csv"'
+    )
+    raise DatasetError(msg)
+
+
+def _not_joined(
+    distinct: list[str | int], lost: list[str | int], class_map: ClassMap, column: str
+) -> str:
+    return (
+        f"{len(lost)} of {len(distinct)} labels are not in column {column!r} of the "
+        f"class map {class_map.path!r}; the data have {_first(lost)}, the column has "
+        f"{_first(_values(class_map, column))}; complete the map, or name its column "
+        f"with the data's labels as classes.match "
+        f"(columns: {', '.join([*class_map.columns, 'index'])})"
+    )
+
+
+def _first(values: Sequence[object]) -> str:
+    shown = ", ".join(repr(value) for value in values[:_N_CASES])
+    return f"{shown}, ..." if len(values) > _N_CASES else shown
+
+
+def _number(value: str | int) -> int | None:
+    if isinstance(value, int):
+        return value
+    return int(value) if value.isascii() and value.isdecimal() else None
+
+
+def _sorting_key(value: str | int) -> tuple[int, int, str]:
+    # Numbers by value and before names; the order of names is that of code points.
+    return (0, value, "") if isinstance(value, int) else (1, 0, value)
+
+
+def _duplicates(values: Sequence[object]) -> list[object]:
+    seen: set[object] = set()
+    twice: dict[object, None] = {}
+    for value in values:
+        if value in seen:
+            twice[value] = None
+        seen.add(value)
+    return list(twice)
+
+
+def _unique_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Add the index to names that occur more than once (ImageNet has two cranes)."""
+    twice = set(_duplicates(names))
+    unique = [f"{n} ({i})" if n in twice else n for i, n in enumerate(names)]
+    return tuple(unique)

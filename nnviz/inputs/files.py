@@ -1,0 +1,152 @@
+"""How is one file of a data set read, whatever it turns out to be?
+
+A file may have vanished since it was listed, be a named pipe, a link that leads away, or
+larger than memory. Each of these is the trouble of one instance, recorded with its
+reason; nothing here waits for ever, and nothing outside of the root is opened unless the
+run file allows it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from pathlib import Path
+
+from nnviz.errors import DatasetError, UnreadableInstanceError
+
+__all__ = ["IMAGE_SUFFIXES", "MAX_FILE_BYTES", "Root", "check_file"]
+
+IMAGE_SUFFIXES = frozenset(
+    (
+        ".jpg",
+        ".jpeg",
+        ".png",
+        ".webp",
+        ".bmp",
+        ".gif",
+        ".tif",
+        ".tiff",
+        ".ppm",
+        ".pgm",
+    )
+)
+"""Names that end so are instances of a folder or an archive, in capitals too."""
+
+MAX_FILE_BYTES = 1 << 29
+"""Larger files are refused; 512 MiB hold the largest image that is decoded, raw."""
+
+_REASONS = {
+    errno.ENOENT: "file not found",
+    errno.ENOTDIR: "file not found",
+    errno.EACCES: "no permission to read the file",
+    errno.EPERM: "no permission to read the file",
+    errno.ELOOP: "a link that leads to itself",
+    errno.ENAMETOOLONG: "name too long",
+    errno.ENXIO: "not a regular file",
+}
+# Worth another try: the file server's trouble, or ours, and not the file's.
+_PASSING = frozenset(
+    (
+        errno.EAGAIN,
+        errno.EIO,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+    )
+)
+_WAITS_S = (0.05, 0.25, 1.0)
+
+
+class Root:
+    """The folder in which the files of a data set lie; may be pickled.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    allow_outside
+        Whether links and relative paths may lead out of it.
+
+    Raises
+    ------
+    DatasetError
+        If there is no such folder.
+    """
+
+    def __init__(self, path: str | Path, *, allow_outside: bool) -> None:
+        self.path = os.path.realpath(path)
+        self.allow_outside = allow_outside
+        if not Path(self.path).is_dir():
+            msg = f"there is no folder {str(path)!r}; dataset.path or dataset.root names it"
+            raise DatasetError(msg)
+
+    def contains(self, real_path: str) -> bool:
+        """Whether a path without links lies in the root."""
+        return self.allow_outside or (
+            real_path == self.path
+            or real_path.startswith(self.path.rstrip(os.sep) + os.sep)
+        )
+
+    def read(self, relative: str) -> bytes:
+        """Read one file; safe to call from several threads.
+
+        Parameters
+        ----------
+        relative
+            Path relative to the root, or an absolute path.
+
+        Raises
+        ------
+        UnreadableInstanceError
+            With the reason, if it is not a regular file that can be read.
+        """
+        for wait_s in (*_WAITS_S, None):
+            try:
+                return self._read(relative)
+            except OSError as error:
+                if wait_s is not None and error.errno in _PASSING:
+                    time.sleep(wait_s)
+                    continue
+                reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
+                raise UnreadableInstanceError(reason) from error
+            except ValueError as error:  # a NUL character in a name
+                raise UnreadableInstanceError(str(error)) from error
+        msg = "unreachable"
+        raise AssertionError(msg)
+
+    def _read(self, relative: str) -> bytes:
+        path = os.path.realpath(Path(self.path) / relative, strict=True)
+        if not self.contains(path):
+            msg = (
+                "the path leads out of the data set's folder; "
+                "dataset.allow_outside_root = true permits it"
+            )
+            raise UnreadableInstanceError(msg)
+        # Without waiting, or a named pipe would block for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
+            check_file(os.fstat(descriptor))
+            return file.readall()
+
+
+def check_file(status: os.stat_result) -> None:
+    """Refuse what is not a regular file of reasonable size.
+
+    Raises
+    ------
+    UnreadableInstanceError
+        With the reason.
+    """
+    if stat.S_ISDIR(status.st_mode):
+        msg = "a folder, not a file"
+        raise UnreadableInstanceError(msg)
+    if not stat.S_ISREG(status.st_mode):
+        msg = "not a regular file"
+        raise UnreadableInstanceError(msg)
+    if status.st_size > MAX_FILE_BYTES:
+        msg = f"file of {status.st_size:,} bytes; up to {MAX_FILE_BYTES:,} are read"
+        raise UnreadableInstanceError(msg)

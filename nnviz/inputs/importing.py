@@ -1,0 +1,137 @@
+"""How is the user's own code found that a run file names?
+
+``package.module:callable`` is imported as Python imports it; ``path/to/file.py:callable``
+is read from that file. Both run code that the user wrote into the run file themself, so
+they need no ``--trust``; nothing that a store or a data file names is ever imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from nnviz.errors import (
+    ConfigError,
+    MissingDependencyError,
+    ModelError,
+    NnvizError,
+    did_you_mean,
+)
+
+__all__ = ["import_callable", "import_library", "is_callable_source"]
+
+
+def is_callable_source(source: str) -> bool:
+    """Whether a source has the form ``module:callable`` or ``file.py:callable``."""
+    place, _, name = source.rpartition(":")
+    return bool(place) and all(part.isidentifier() for part in name.split("."))
+
+
+def import_callable(
+    source: str, *, error_type: type[NnvizError] = ModelError
+) -> Callable[..., Any]:
+    """Import what a source names.
+
+    Parameters
+    ----------
+    source
+        ``package.module:callable`` or ``path/to/file.py:callable``.
+    error_type
+        The exception to raise: ModelError or DatasetError.
+
+    Raises
+    ------
+    NnvizError
+        Of the given type, if the module cannot be imported or has no such callable.
+    ConfigError
+        If the source has another form.
+    """
+    place, _, name = source.rpartition(":")
+    if not is_callable_source(source):
+        msg = (
+            f"source {source!r} is not 'package.module:callable' or "
+            f"'path/to/file.py:callable'"
+        )
+        raise ConfigError(msg)
+    try:
+        module = _import_file(place) if place.endswith(".py") else _import_module(place)
+    except (FileNotFoundError, ModuleNotFoundError) as error:
+        msg = (
+            f"cannot import {place!r} of source {source!r}: {error}; it should be an "
+            f"installed module, or a file as 'path/to/file.py:callable'"
+        )
+        raise error_type(msg) from error
+    except Exception as error:  # the user's module may raise anything
+        msg = f"importing {place!r} failed: {type(error).__name__}: {error}"
+        raise error_type(msg) from error
+    found: Any = module
+    for part in name.split("."):
+        if not hasattr(found, part):
+            known = [each for each in vars(found) if not each.startswith("_")]
+            msg = f"{place!r} has no {part!r}{did_you_mean(part, known)}"
+            raise error_type(msg)
+        found = getattr(found, part)
+    if not callable(found):
+        msg = f"{source!r} is {type(found).__name__}, and cannot be called"
+        raise error_type(msg)
+    return found  # type: ignore[no-any-return] # narrowed from Any by callable()
+
+
+def import_library(name: str, *, extra: str) -> ModuleType:
+    """Import an optional library.
+
+    Parameters
+    ----------
+    name
+        Module to import.
+    extra
+        nnviz's extra that installs it.
+
+    Raises
+    ------
+    MissingDependencyError
+        If it is not installed, or broken.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        msg = f"{name} is needed here: pip install 'nnviz[{extra}]' ({error})"
+        raise MissingDependencyError(msg) from error
+    except (RuntimeError, OSError, AttributeError) as error:
+        # A torchvision built for another torch raises RuntimeError on import.
+        msg = (
+            f"{name} is installed but cannot be imported: {error}; reinstall it in the "
+            f"version that fits the others (torchvision belongs to one release of torch)"
+        )
+        raise MissingDependencyError(msg) from error
+
+
+def _import_module(place: str) -> ModuleType:
+    return importlib.import_module(place)
+
+
+def _import_file(place: str) -> ModuleType:
+    path = Path(place).expanduser().resolve()
+    name = f"nnviz_user_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {str(path)!r}")
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise FileNotFoundError(f"{str(path)!r} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    # Registered as Python does it, so that dataclasses and pickle find the module.
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
