@@ -1,0 +1,505 @@
+"""Who may import whom, and where is each library at home? The tables, and their test.
+
+A new module gets a row in `MODULES`: what it may import from nnviz, which is always in
+rows above its own. A new library gets a row in `HOMES`. The dashboard has its own two
+tables. Imports that only annotations need (``if TYPE_CHECKING``) are free.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+
+import nnviz
+
+ROOT = Path(__file__).resolve().parent.parent
+NNVIZ = ROOT / "nnviz"
+DASHBOARDS = ROOT / "dashboards" / "nnviz_dashboards"
+CLUSTER = ROOT / "cluster" / "nnviz_cluster"
+
+Table = Mapping[str, str]
+"""Rows of names in one text each, between spaces; ``*`` stands for anything."""
+
+MODULES: Table = {
+    # level 0
+    "config": "",
+    "demo": "",
+    "display": "",
+    "engine.model_cache": "",
+    "engine.progress": "",
+    "engine.scheduling": "",
+    "errors": "",
+    "inputs.files": "",
+    "inputs.images": "",
+    "inputs.importing": "",
+    "inputs.listings": "",
+    "inputs.subsets": "",
+    "inputs.weights": "",
+    "network.activations": "",
+    "network.architecture": "",
+    "network.functions": "",
+    "network.influence_vectors": "",
+    "network.operations": "",
+    "network.outputs": "",
+    "network.places": "",
+    "reductions": "",
+    "software": "",
+    "store.schema": "",
+    # level 1
+    "artifacts.classes": "display",
+    "engine.reducing": ".scheduling",
+    "inputs.archives": ".files .listings config",
+    "inputs.arrays": ".listings config",
+    "inputs.classes": "config",
+    "inputs.folders": ".files .listings config",
+    "inputs.libraries": ".files .importing .listings config",
+    "inputs.parquet": ".importing .listings",
+    "inputs.preprocessing": ".images config",
+    "inputs.subset_files": ".subsets",
+    "inputs.zoos": ".importing config",
+    "network.batches": "config",
+    "network.edge_inputs": ".operations",
+    "network.graph": ".outputs .places",
+    "network.influence_kernels": ".influence_vectors",
+    "network.influence_layout": ".influence_vectors .operations",
+    "plan_report": "config",
+    "store.hierarchy": ".schema",
+    # level 2
+    "inputs.models": ".importing .weights .zoos config",
+    "inputs.tables": ".files .listings .parquet config",
+    "network.influence_peaks": (
+        ".edge_inputs .influence_kernels .influence_layout .operations"
+    ),
+    "network.influence_torch": ".edge_inputs .operations",
+    "network.provenance": ".graph .outputs",
+    "planning": "config network.architecture plan_report store.schema",
+    "store.completion": ".hierarchy .schema",
+    "store.csr": ".hierarchy",
+    # level 3
+    "inputs.datasets": ".archives .arrays .folders .libraries .tables config",
+    "network.channels": ".architecture .functions .graph .provenance",
+    "network.influences": (
+        ".edge_inputs .influence_kernels .influence_layout .influence_peaks "
+        ".influence_torch .operations"
+    ),
+    "store.store": ".completion .csr .hierarchy .schema network.architecture",
+    # level 4
+    "aggregation": (
+        "engine.progress engine.reducing inputs.subsets network.activations "
+        "reductions store.store"
+    ),
+    "inputs.reading": ".datasets .preprocessing",
+    "inspection": "plan_report planning store.store",
+    "network.receptive_fields": ".architecture .channels .functions .graph",
+    "network.sites": ".architecture .channels .functions .graph",
+    "probing": (
+        "config inputs.classes inputs.datasets inputs.models inputs.preprocessing "
+        "network.runtime planning software store.store"
+    ),
+    "queries": "artifacts.classes artifacts.examples display store.store",
+    "testing": "config network.architecture store.schema store.store",
+    # level 5
+    "extraction": (
+        "engine.model_cache engine.progress engine.scheduling inputs.datasets "
+        "inputs.models inputs.preprocessing inputs.reading network.runtime "
+        "planning store.store"
+    ),
+    "network.layers": ".architecture .channels .graph .places .receptive_fields .sites",
+    # level 6
+    "cli": (
+        "aggregation config demo derivation engine.progress export extraction "
+        "inputs.subsets inspection probing store.store"
+    ),
+    "network.tracing": ".architecture .channels .graph .layers .outputs .sites",
+    # level 7
+    "__main__": "cli",
+}
+"""What each module of nnviz may import from nnviz beside ``errors``.
+
+The lowest come first; a leading dot stands for the module's own folder.
+"""
+
+HOMES: Table = {
+    "PIL": "demo inputs.images inputs.libraries inputs.preprocessing",
+    "click": "cli",
+    "dask": "store.store",
+    "distributed": "cli engine.reducing engine.scheduling",
+    "llvmlite": "network.influence_vectors",
+    "nnviz_cluster": "cli",
+    "nnviz_dashboards": "cli",
+    "numba": "network.activations network.influence_vectors",
+    "numpy": "*",
+    "pandas": "artifacts.classes queries store.store",
+    "safetensors": "demo inputs.weights",
+    "scipy": (
+        "aggregation inputs.subsets network.activations queries reductions "
+        "store.csr store.store"
+    ),
+    "simplejpeg": "inputs.images",
+    "sklearn": "demo",
+    "torch": (
+        "demo inputs.models inputs.preprocessing inputs.weights inputs.zoos "
+        "network.batches network.channels network.edge_inputs network.graph "
+        "network.influence_layout network.influence_torch network.influences "
+        "network.layers network.operations network.outputs network.places "
+        "network.provenance network.tracing"
+    ),
+    "tqdm": "engine.progress",
+    "zarr": "inputs.arrays store.hierarchy",
+}
+"""Which modules of nnviz may import each library."""
+
+ROLES: Table = {
+    "theme": "",
+    "selection": "",
+    "viewmodels": "selection viewmodels",
+    "figures": "figures theme",
+    "views": "figures theme viewmodels views",
+    "app": "figures selection theme viewmodels views",
+    "server": "app",
+    "__main__": "server",
+}
+"""What each role of the dashboard, a folder or a module, may import from the others."""
+
+ROLE_HOMES: Table = {
+    "bokeh": "figures",
+    "nnviz": "app server viewmodels",
+    "numpy": "figures viewmodels",
+    "pandas": "viewmodels",
+    "panel": "app server views",
+    "panel_material_ui": "app views",
+    "param": "app selection viewmodels views",
+    "scipy": "viewmodels",
+}
+"""Which roles of the dashboard may import each library."""
+
+CLUSTER_HOMES: Table = {
+    "dask": "*",
+    "distributed": "*",
+    "nnviz": "*",
+}
+"""Which modules of the cluster package may import each library."""
+
+MAX_LINES = 400
+LONG_MODULES: Mapping[str, int] = {}
+"""Modules that may be longer, each with its own limit and, in a comment, its reason."""
+
+FORBIDDEN_NAMES = {
+    "base",
+    "common",
+    "constants",
+    "core",
+    "helpers",
+    "manager",
+    "misc",
+    "types",
+    "utils",
+}
+
+
+def test_imports__follow_the_table():
+    assert import_problems(NNVIZ, MODULES, HOMES) == []
+
+
+def test_table__points_down_only_and_has_no_row_without_a_module():
+    assert table_problems(MODULES, module_names(NNVIZ)) == []
+
+
+def test_dashboard_imports__follow_the_table():
+    assert import_problems(DASHBOARDS, ROLES, ROLE_HOMES, by_role=True) == []
+
+
+def test_cluster_imports__follow_the_table():
+    rows = dict.fromkeys(module_names(CLUSTER), "*")
+
+    assert import_problems(CLUSTER, rows, CLUSTER_HOMES) == []
+
+
+@pytest.mark.parametrize(
+    "package", [NNVIZ, DASHBOARDS, CLUSTER], ids=lambda package: package.name
+)
+def test_modules__are_short_named_and_say_what_they_offer(package):
+    assert form_problems(package, LONG_MODULES) == []
+
+
+def test_public_names__are_few_and_all_there():
+    names = nnviz.__all__
+
+    assert len(names) <= 21
+    assert names == sorted(names)
+    assert [name for name in names if getattr(nnviz, name, None) is None] == []
+
+
+@pytest.mark.parametrize("module", ["nnviz", "nnviz.cli", "nnviz.config"])
+def test_import__loads_no_slow_library(module):
+    slow = {"bokeh", "dask", "distributed", "numba", "pandas", "panel"}
+    slow |= {"scipy", "sklearn", "torch", "umap", "zarr"}
+    script = f"import sys, {module}; print(*sorted({slow!r} & set(sys.modules)))"
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True
+    )
+
+    assert (loaded.stdout.split(), loaded.stderr) == ([], "")
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        pytest.param({"high.py": "", "low.py": "import toy.high"}, "low", id="upward"),
+        pytest.param(
+            {"low.py": "from toy import high", "high.py": ""}, "low", id="from"
+        ),
+        pytest.param(
+            {"low.py": "def f():\n    from toy.high import x", "high.py": ""},
+            "toy.low:2 imports toy.high; 'low' may import nothing",
+            id="inside-a-function",
+        ),
+        pytest.param({"low.py": "from . import high"}, "relative", id="relative"),
+        pytest.param({"low.py": "import torch"}, "home of torch is high", id="home"),
+        pytest.param(
+            {"low.py": "import attr"}, "attr has no row in HOMES", id="library"
+        ),
+        pytest.param({"new.py": ""}, "add a row 'new' to the table", id="no-row"),
+    ],
+)
+def test_import_problems__names_a_planted_violation(tmp_path, files, message):
+    toy = plant(tmp_path / "toy", files)
+
+    problems = import_problems(toy, {"low": "", "high": "low"}, {"torch": "high"})
+
+    assert len(problems) == 1
+    assert message in problems[0]
+
+
+def test_import_problems__lets_the_allowed_pass(tmp_path):
+    files = {
+        "low.py": "if TYPE_CHECKING:\n    import torch\n    import toy.high",
+        "high.py": "import os\nimport torch.nn\nfrom toy.low import x",
+    }
+    toy = plant(tmp_path / "toy", files)
+
+    problems = import_problems(toy, {"low": "", "high": "low"}, {"torch": "high"})
+
+    assert problems == []
+
+
+def test_import_problems__knows_a_role_by_its_folder(tmp_path):
+    toy = plant(
+        tmp_path / "toy", {"views/one.py": "import nnviz\nimport toy.views.two"}
+    )
+
+    problems = import_problems(toy, {"views": "views"}, {"nnviz": "app"}, by_role=True)
+
+    assert problems == ["toy.views.one:1 imports nnviz; the home of nnviz is app"]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        pytest.param({"low": "high", "high": ""}, "row below", id="upward"),
+        pytest.param({"low": "", "high": "low", "old": ""}, "no module", id="old"),
+        pytest.param({"low": "hi", "high": ""}, "'hi' matches nothing", id="stale"),
+    ],
+)
+def test_table_problems__names_a_planted_mistake(table, message):
+    problems = table_problems(table, ["low", "high"])
+
+    assert len(problems) == 1
+    assert message in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        pytest.param({"helpers.py": '"""A."""'}, "says nothing", id="name"),
+        pytest.param({"a.py": "x = 1"}, "no docstring", id="docstring"),
+        pytest.param({"a.py": '"""A."""\n' * 401}, "401 lines", id="length"),
+        pytest.param({"a.py": '"""A."""\ndef f(): ...'}, "no __all__", id="no-all"),
+        pytest.param({"a.py": '"""A."""\n__all__ = ["b", "a"]'}, "sorted", id="order"),
+        pytest.param({"a/__init__.py": '"""A."""\nimport os'}, "docstring", id="init"),
+    ],
+)
+def test_form_problems__names_a_planted_violation(tmp_path, files, message):
+    toy = plant(tmp_path / "toy", files)
+
+    problems = form_problems(toy, {})
+
+    assert len(problems) == 1
+    assert message in problems[0]
+
+
+def plant(folder: Path, files: Mapping[str, str]) -> Path:
+    """Write a package of these files, and return its folder."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def import_problems(
+    package: Path, rows: Table, homes: Table, *, by_role: bool = False
+) -> list[str]:
+    """Return a sentence for each import that the tables do not allow.
+
+    Parameters
+    ----------
+    package
+        Folder of the package; its name is the import name.
+    rows
+        What each module may import from its own package.
+    homes
+        Which modules may import each library.
+    by_role
+        Whether rows name the first part of a module's name instead of all of it.
+    """
+    problems = []
+    for name in module_names(package):
+        row = name.split(".")[0] if by_role else name
+        if row not in rows:
+            problems.append(
+                f"{package.name}.{name} is in no row; add a row {row!r} to the table "
+                "in tests/test_architecture.py, above the rows of all that import it"
+            )
+            continue
+        for line, imported in imports_of(package, name):
+            top, _, rest = imported.partition(".")
+            place = f"{package.name}.{name}:{line} imports {imported}"
+            if not top:
+                problems.append(f"{place}: relative imports are not used")
+            elif top == package.name:
+                target = rest.split(".")[0] if by_role else rest
+                if target == "__version__":
+                    continue
+                if target != "errors" and not matches(target, patterns(rows, row)):
+                    may = ", ".join(patterns(rows, row)) or "nothing"
+                    problems.append(f"{place}; {row!r} may import {may}")
+            elif top in sys.stdlib_module_names:
+                continue
+            elif top not in homes:
+                problems.append(f"{place}; {top} has no row in HOMES")
+            elif not matches(row, patterns(homes, top)):
+                home = ", ".join(patterns(homes, top)) or "nowhere"
+                problems.append(f"{place}; the home of {top} is {home}")
+    return problems
+
+
+def table_problems(table: Table, modules: Iterable[str]) -> list[str]:
+    """Return a sentence for each row that is stale or lets an import point up."""
+    modules = list(modules)
+    order = list(table)
+    problems = [f"there is no module {row!r}" for row in order if row not in modules]
+    for index, row in enumerate(order):
+        for pattern in patterns(table, row):
+            found = [name for name in order if fnmatchcase(name, pattern)]
+            if not found:
+                problems.append(f"row {row!r}: {pattern!r} matches nothing")
+            problems += [
+                f"row {row!r} may import {name!r}, which has a row below it"
+                for name in found
+                if order.index(name) > index
+            ]
+    return problems
+
+
+def form_problems(package: Path, long_modules: Mapping[str, int]) -> list[str]:
+    """Return a sentence for each module that is too long, or badly named or stated."""
+    problems = []
+    for path in sorted(package.rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        tree = ast.parse(text)
+        name = ".".join(path.relative_to(package).with_suffix("").parts)
+        place = f"{package.name}.{name}"
+        n_lines, limit = text.count("\n"), long_modules.get(name, MAX_LINES)
+        if n_lines > limit:
+            problems.append(f"{place} has {n_lines} lines of {limit}: two concepts?")
+        if path.stem in FORBIDDEN_NAMES:
+            problems.append(f"{place}: the name says nothing; name the concept")
+        if ast.get_docstring(tree) is None:
+            problems.append(f"{place} has no docstring")
+        if path.stem == "__init__" and path.parent != package and len(tree.body) > 1:
+            problems.append(f"{place} holds more than a docstring")
+        problems += [f"{place}: {problem}" for problem in export_problems(path, tree)]
+    return problems
+
+
+def export_problems(path: Path, tree: ast.Module) -> list[str]:
+    """Return what is wrong with ``__all__``; modules without public names need none."""
+    stated = [
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        and [ast.unparse(target) for target in node.targets] == ["__all__"]
+    ]
+    if stated:
+        in_order = stated[0] == sorted(stated[0], key=as_listed)
+        return [] if in_order else ["__all__ is not sorted"]
+    public = [
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        and not node.name.startswith("_")
+    ]
+    if not public or path.stem.startswith("__"):
+        return []
+    return [f"no __all__, but public names: {', '.join(public)}"]
+
+
+def as_listed(name: str) -> tuple[bool, bool, str]:
+    """Return the key by which names are sorted: constants, classes, functions."""
+    return not name.isupper(), not name[0].isupper(), name
+
+
+def module_names(package: Path) -> list[str]:
+    """Return the dotted names of a package's modules below it, without __init__."""
+    return [
+        ".".join(path.relative_to(package).with_suffix("").parts)
+        for path in sorted(package.rglob("*.py"))
+        if path.stem != "__init__"
+    ]
+
+
+def imports_of(package: Path, name: str) -> Iterator[tuple[int, str]]:
+    """Yield (line, dotted name) of all that a module imports when it runs."""
+    path = package.joinpath(*name.split(".")).with_suffix(".py")
+    for node in run_time_nodes(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            yield node.lineno, "." * node.level + (node.module or "")
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                # `from package import module` and `from module import name` look alike.
+                place = package.parent.joinpath(
+                    *str(node.module).split("."), alias.name
+                )
+                is_module = place.is_dir() or place.with_suffix(".py").is_file()
+                is_module = is_module or alias.name == "__version__"
+                suffix = f".{alias.name}" if is_module else ""
+                yield node.lineno, f"{node.module}{suffix}"
+
+
+def run_time_nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield every node that is not inside ``if TYPE_CHECKING``."""
+    for child in ast.iter_child_nodes(tree):
+        yield child
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        yield from run_time_nodes(child)
+
+
+def patterns(table: Table, row: str) -> list[str]:
+    """Return the patterns of a row; a leading dot becomes the folder of the row."""
+    folder = row.rpartition(".")[0]
+    return [folder + word if word[0] == "." else word for word in table[row].split()]
+
+
+def matches(name: str, allowed: Iterable[str]) -> bool:
+    """Return whether a dotted name matches one of the patterns."""
+    return any(fnmatchcase(name, pattern) for pattern in allowed)
