@@ -1,0 +1,232 @@
+"""The few vector instructions of the influence kernels, written as LLVM's own code.
+
+Numba compiles loops; that a loop becomes vector instructions, and that its running
+maxima stay in registers, is left to chance. The functions here say it, and reach the
+rate of a compiled library without a compiler: LLVM, which comes with numba, translates
+them to what the processor has. They are called from compiled functions only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numba
+from llvmlite import binding, ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+__all__ = [
+    "LANES",
+    "compiled",
+    "first_maximum",
+    "span_maximum",
+    "span_minimum",
+    "tile_maximum_narrow",
+    "tile_maximum_wide",
+]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Llvm = Any
+"""A type, value, context or builder of llvmlite and numba, which have no stubs."""
+
+
+def _lanes() -> int:
+    features = binding.get_host_cpu_features()
+    if features.get("avx512f"):
+        return 16
+    return 8 if features.get("avx2") else 4
+
+
+LANES: int = _lanes()
+"""Float32 values in one vector register of this processor."""
+
+_FLOAT = ir.FloatType()
+_INDEX = ir.IntType(64)
+_INT = ir.IntType(32)
+_BITS = ir.IntType(LANES)
+_VECTOR = ir.VectorType(_FLOAT, LANES)
+# Inputs are finite: the callers refuse NaN and infinity.
+_FINITE = ("nnan", "nsz")
+
+
+def compiled(function: Function) -> Function:
+    """Compile a function at its first call, without the interpreter's lock.
+
+    The machine code is kept beside the file or in the user's cache folder, where one of
+    them can be written; in a sealed container every process compiles it again.
+    """
+    try:
+        return _typed(numba.njit(nogil=True, cache=True, error_model="numpy"), function)
+    except RuntimeError:  # numba's "no locator available": no folder can be written
+        return _typed(numba.njit(nogil=True, error_model="numpy"), function)
+
+
+def _typed(decorator: Callable[[Any], Any], function: Function) -> Function:
+    return decorator(function)  # type: ignore[no-any-return]
+
+
+def _instruction(function: Callable[..., Llvm]) -> Callable[..., Any]:
+    return intrinsic(function)  # type: ignore[no-any-return]
+
+
+def _call(builder: Llvm, name: str, values: Sequence[Llvm], *flags: str) -> Llvm:
+    result = _FLOAT if name.startswith("llvm.vector") else _VECTOR
+    kind = ir.FunctionType(result, [value.type for value in values])
+    name = f"{name}.v{LANES}f32"
+    function = cgutils.get_or_insert_function(builder.module, kind, name)
+    return builder.call(function, values, fastmath=flags)
+
+
+def _load(builder: Llvm, pointer: Llvm, index: Llvm) -> Llvm:
+    place = builder.bitcast(builder.gep(pointer, [index]), _VECTOR.as_pointer())
+    vector = builder.load(place)
+    vector.align = 4
+    return vector
+
+
+def _spread(builder: Llvm, scalar: Llvm) -> Llvm:
+    empty = ir.Constant(_VECTOR, ir.Undefined)
+    first = builder.insert_element(empty, scalar, _INT(0))
+    zeros = ir.Constant(ir.VectorType(_INT, LANES), [0] * LANES)
+    return builder.shuffle_vector(first, empty, zeros)
+
+
+def _array(context: Llvm, builder: Llvm, kind: Llvm, value: Llvm) -> Llvm:
+    return context.make_array(kind)(context, builder, value)
+
+
+def _tile_maximum(n_vectors: int) -> Callable[..., float]:
+    """Make `tile_maximum_wide` for tiles of `n_vectors` vectors.
+
+    The sums over taps stay in registers: for each tap one weight is spread over a
+    vector, multiplied with `n_vectors` shifted reads, and added.
+    """
+
+    @_instruction
+    def tile_maximum(
+        _: Llvm,
+        maps: Llvm,
+        start: Llvm,
+        offsets: Llvm,
+        weights: Llvm,
+        first_weight: Llvm,
+        mask: Llvm,
+        first_position: Llvm,
+    ) -> Llvm:
+        index = types.int64
+        signature = types.float32(maps, index, offsets, weights, index, mask, index)
+
+        def generate(
+            context: Llvm, builder: Llvm, signature: Llvm, values: Llvm
+        ) -> Llvm:
+            arrays = {
+                number: _array(context, builder, signature.args[number], values[number])
+                for number in (0, 2, 3, 5)
+            }
+            n_taps = builder.extract_value(arrays[2].shape, 0)
+            source = builder.gep(arrays[0].data, [values[1]])
+            weight = builder.gep(arrays[3].data, [values[4]])
+            closed = builder.gep(arrays[5].data, [values[6]])
+            sums = [cgutils.alloca_once(builder, _VECTOR) for _ in range(n_vectors)]
+            for number, total in enumerate(sums):
+                builder.store(_load(builder, closed, _INDEX(number * LANES)), total)
+            with cgutils.for_range(builder, n_taps, intp=_INDEX) as loop:
+                offset = builder.load(builder.gep(arrays[2].data, [loop.index]))
+                factor = builder.load(builder.gep(weight, [loop.index]))
+                factor = _spread(builder, factor)
+                for number, total in enumerate(sums):
+                    place = builder.add(offset, _INDEX(number * LANES))
+                    read = _load(builder, source, place)
+                    terms = [read, factor, builder.load(total)]
+                    builder.store(_call(builder, "llvm.fmuladd", terms), total)
+            best = builder.load(sums[0])
+            for total in sums[1:]:
+                pair = [best, builder.load(total)]
+                best = _call(builder, "llvm.maxnum", pair, *_FINITE)
+            return _call(builder, "llvm.vector.reduce.fmax", [best], *_FINITE)
+
+        return signature, generate
+
+    return tile_maximum
+
+
+tile_maximum_narrow = _tile_maximum(2)
+"""Largest sum over taps in ``2 * LANES`` positions; see `tile_maximum_wide`."""
+
+tile_maximum_wide = _tile_maximum(4)
+"""Largest sum over taps in ``4 * LANES`` neighbouring positions.
+
+``tile_maximum_wide(maps, start, offsets, weights, first_weight, mask, first_position)``
+is the maximum over lanes p of ``mask[first_position + p] + sum over taps t of
+maps[start + offsets[t] + p] * weights[first_weight + t]``. The mask is 0 for positions
+that the network evaluates and minus infinity for all others.
+"""
+
+
+def _span(name: str) -> Callable[..., float]:
+    @_instruction
+    def span(_: Llvm, values: Llvm, start: Llvm, n_vectors: Llvm) -> Llvm:
+        signature = types.float32(values, types.int64, types.int64)
+
+        def generate(
+            context: Llvm, builder: Llvm, signature: Llvm, arguments: Llvm
+        ) -> Llvm:
+            data = _array(context, builder, signature.args[0], arguments[0]).data
+            data = builder.gep(data, [arguments[1]])
+            best = cgutils.alloca_once(builder, _VECTOR)
+            builder.store(_load(builder, data, _INDEX(0)), best)
+            with cgutils.for_range(builder, arguments[2], intp=_INDEX) as loop:
+                place = builder.mul(loop.index, _INDEX(LANES))
+                pair = [builder.load(best), _load(builder, data, place)]
+                larger = _call(builder, f"llvm.{name}num", pair, *_FINITE)
+                builder.store(larger, best)
+            reduce = f"llvm.vector.reduce.f{name}"
+            return _call(builder, reduce, [builder.load(best)], *_FINITE)
+
+        return signature, generate
+
+    return span
+
+
+span_maximum = _span("max")
+"""Maximum of ``n_vectors * LANES`` values: ``span_maximum(values, start, n_vectors)``."""
+
+span_minimum = _span("min")
+"""Minimum of ``n_vectors * LANES`` values: ``span_minimum(values, start, n_vectors)``."""
+
+
+@_instruction
+def _first_equal(_: Llvm, values: Llvm, n_vectors: Llvm, wanted: Llvm) -> Llvm:
+    """Index of the first element that equals `wanted`; -1 if none does."""
+    signature = types.int64(values, types.int64, types.float32)
+
+    def generate(
+        context: Llvm, builder: Llvm, signature: Llvm, arguments: Llvm
+    ) -> Llvm:
+        data = _array(context, builder, signature.args[0], arguments[0]).data
+        wanted = _spread(builder, arguments[2])
+        found = cgutils.alloca_once_value(builder, _INDEX(-1))
+        kind = ir.FunctionType(_BITS, [_BITS, ir.IntType(1)])
+        name = f"llvm.cttz.i{LANES}"
+        first_bit = cgutils.get_or_insert_function(builder.module, kind, name)
+        with cgutils.for_range(builder, arguments[1], intp=_INDEX) as loop:
+            place = builder.mul(loop.index, _INDEX(LANES))
+            equal = builder.fcmp_ordered("==", _load(builder, data, place), wanted)
+            equal = builder.bitcast(equal, _BITS)
+            with builder.if_then(builder.icmp_unsigned("!=", equal, _BITS(0))):
+                lane = builder.call(first_bit, [equal, ir.IntType(1)(1)])
+                builder.store(builder.add(place, builder.zext(lane, _INDEX)), found)
+                loop.do_break()
+        return builder.load(found)
+
+    return signature, generate
+
+
+@compiled
+def first_maximum(values: NDArray[Any], n_vectors: int) -> int:
+    """Index of the largest of ``n_vectors * LANES`` values; the first of equal ones."""
+    largest = span_maximum(values, 0, n_vectors)
+    index: int = _first_equal(values, n_vectors, largest)
+    return index
