@@ -19,8 +19,9 @@ Symbols: n instances of a chunk, S subsets, C channels, J kept targets, K ranks.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +70,7 @@ class Reduction(Protocol[Values, Partial]):
     def combine(self, first: Partial, second: Partial) -> Partial:
         """Return the partial of the instances of `first` followed by `second`'s."""
 
-    def finalize(self, partial: Partial) -> dict[str, NDArray[np.generic]]:
+    def finalize(self, partial: Partial) -> Mapping[str, Any]:
         """Return the aggregates by name, dense or CSR, each with S rows."""
 
 
@@ -141,7 +142,7 @@ class Moments:
     """Sums over the instances of some subsets; the partial of activations."""
 
     subsets: NDArray[np.int64]
-    """Rows that have an instance, ascending, shape (t,); few, for data in class order."""
+    """Rows that have an instance, ascending; shape (t,), few in class order."""
     total: NDArray[np.float64]
     """Sum, shape (t, C)."""
     total_of_squares: NDArray[np.float64]

@@ -1,4 +1,4 @@
-"""Which subsets does a file name? A CSV or JSON file, read into a collection."""
+"""Which subsets does a user name? The standard ones of a run, or those in a file."""
 
 from __future__ import annotations
 
@@ -7,24 +7,70 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.errors import DatasetError, did_you_mean
-from nnviz.inputs.subsets import Subset, SubsetCollection, collect_subsets
+from nnviz.inputs.subsets import (
+    Subset,
+    SubsetCollection,
+    all_instances,
+    class_subsets,
+    collect_subsets,
+    outcome_subsets,
+)
 
-__all__ = ["read_subsets"]
+if TYPE_CHECKING:
+    from nnviz.store.store import Store
+
+__all__ = ["named_subsets", "read_subsets"]
 
 RESERVED_NAMES = ("all", "label", "prediction", "outcome", "classes", "examples")
 """Names of collections and of other groups in the store that a file cannot take."""
+
+FILE_SUFFIXES = (".csv", ".json")
 
 SHOWN_CASES = 5
 """How many wrong ids a message shows."""
 
 MAX_IDS_FOR_MATCHES = 10_000
 """Near matches of an id are looked for among so many ids at most: it is slow."""
+
+
+def named_subsets(store: Store, name: str) -> SubsetCollection:
+    """Return a collection of subsets over a store's instances.
+
+    Parameters
+    ----------
+    store
+        With a complete extraction.
+    name
+        ``label``, ``prediction``, ``outcome`` or ``all``, or the path of a file.
+
+    Raises
+    ------
+    DatasetError
+        If it is neither, or the file is not as :func:`read_subsets` expects it.
+    MissingDataError
+        If the column that is needed has not been extracted.
+    """
+    if name == "all":
+        return all_instances(store.n_instances)
+    if name in ("label", "prediction"):
+        return class_subsets(store.column(name), store.class_names, name=name)
+    if name == "outcome":
+        labels, predictions = store.column("label"), store.column("prediction")
+        return outcome_subsets(labels, predictions, store.class_names)
+    if Path(name).suffix.lower() not in FILE_SUFFIXES:
+        standard = ("label", "prediction", "outcome", "all")
+        msg = (
+            f"unknown subsets {name!r}{did_you_mean(name, standard)}; known are "
+            f"{', '.join(standard)}, and files that end in {' or '.join(FILE_SUFFIXES)}"
+        )
+        raise DatasetError(msg)
+    return read_subsets(name, store.column("id"))
 
 
 def read_subsets(

@@ -1,0 +1,141 @@
+"""Where do subsets lie in the plane, so that those that look alike are close?
+
+1. Many subsets: UMAP on activation counts with the cosine as metric, each layer started
+   from the coordinates of the one before, so that points can be followed [1]_.
+2. Fewer than :data:`MIN_SUBSETS_FOR_UMAP`: too few for a graph of neighbours. Classical
+   scaling of the distances between the counts as unit vectors, which is principal
+   component analysis of these, turned to lie on the layer before.
+
+Symbols: S subsets, C channels of a layer.
+
+References
+----------
+.. [1] Hohman et al., "Summit", IEEE TVCG 26(1), 2020, sections 7.1 and 8.2.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+__all__ = ["MIN_SUBSETS_FOR_UMAP", "UMAP_PARAMETERS", "LayerEmbedding", "embed_layers"]
+
+MIN_SUBSETS_FOR_UMAP = 20
+"""With fewer points, 15 neighbours are nearly all of them."""
+
+UMAP_PARAMETERS = {
+    "n_components": 2,
+    "metric": "cosine",
+    "n_neighbors": 15,
+    "min_dist": 0.1,
+    "random_state": 6510,
+}
+"""Those of SUMMIT, its seed included."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerEmbedding:
+    """Coordinates of the subsets in one layer."""
+
+    coordinates: NDArray[np.float32]
+    """Shape (S, 2); NaN for a subset without counts."""
+    method: Literal["umap", "classical scaling"]
+
+
+def embed_layers(counts: Sequence[sparse.csr_array]) -> tuple[LayerEmbedding, ...]:
+    """Embed the subsets in every layer, each aligned with the one before.
+
+    Parameters
+    ----------
+    counts
+        Activation counts of each layer in order of computation, shape (S, C).
+
+    Returns
+    -------
+    tuple of LayerEmbedding
+        One for each layer. The same counts give the same coordinates in one
+        environment; UMAP's differ between versions and processors, so store them.
+    """
+    embeddings: list[LayerEmbedding] = []
+    before: NDArray[np.float64] | None = None
+    for layer_counts in counts:
+        rows = np.diff(layer_counts.indptr) > 0
+        coordinates = np.full((layer_counts.shape[0], 2), np.nan)
+        vectors = layer_counts[np.flatnonzero(rows)].toarray().astype(np.float64)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        start = None if before is None else before[rows]
+        method: Literal["umap", "classical scaling"]
+        if len(vectors) < MIN_SUBSETS_FOR_UMAP:
+            method = "classical scaling"
+            coordinates[rows] = _turned(_classical_scaling(vectors), start)
+        else:
+            method = "umap"
+            coordinates[rows] = _umap(vectors, start)
+        embeddings.append(LayerEmbedding(coordinates.astype(np.float32), method))
+        before = coordinates
+    return tuple(embeddings)
+
+
+def _classical_scaling(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the two leading coordinates of unit vectors, shape (S, 2)."""
+    coordinates = np.zeros((len(vectors), 2))
+    if len(vectors) < 2:
+        return coordinates
+    centred = vectors - vectors.mean(axis=0)
+    values, axes = np.linalg.eigh(centred @ centred.T)
+    leading = np.argsort(-values, kind="stable")[:2]
+    coordinates[:, : len(leading)] = axes[:, leading] * np.sqrt(
+        np.maximum(values[leading], 0)
+    )
+    # An axis has no sign of its own: its largest coordinate is made positive.
+    largest = np.argmax(np.abs(coordinates), axis=0)
+    coordinates *= np.where(coordinates[largest, [0, 1]] < 0, -1, 1)
+    return coordinates
+
+
+def _turned(
+    coordinates: NDArray[np.float64], before: NDArray[np.float64] | None
+) -> NDArray[np.float64]:
+    """Turn, mirror and move points onto the layer before (orthogonal Procrustes)."""
+    if before is None:
+        return coordinates
+    known = np.isfinite(before).all(axis=1)
+    if not known.any():
+        return coordinates
+    centre, goal = coordinates[known].mean(axis=0), before[known].mean(axis=0)
+    left, _, right = np.linalg.svd(
+        (coordinates[known] - centre).T @ (before[known] - goal)
+    )
+    turned: NDArray[np.float64] = (coordinates - centre) @ (left @ right) + goal
+    return turned
+
+
+def _umap(
+    vectors: NDArray[np.float64], before: NDArray[np.float64] | None
+) -> NDArray[np.float64]:
+    # Importing umap takes seconds, and only many subsets need it.
+    from umap import UMAP  # noqa: PLC0415
+
+    parameters = {
+        **UMAP_PARAMETERS,
+        "n_neighbors": min(15, len(vectors) - 1),
+        "transform_seed": UMAP_PARAMETERS["random_state"],
+        "n_jobs": 1,
+    }
+    if before is not None and np.isfinite(before).any():
+        known = np.isfinite(before).all(axis=1)
+        start = before.copy()
+        start[~known] = before[known].mean(axis=0)
+        parameters["init"] = start.astype(np.float32)
+    with warnings.catch_warnings():
+        # It tells about graphs that fall apart and about its own dependencies.
+        warnings.simplefilter("ignore")
+        return np.asarray(
+            UMAP(**parameters).fit_transform(vectors.astype(np.float32)), np.float64
+        )

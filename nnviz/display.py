@@ -1,0 +1,98 @@
+"""How does a small table look in a terminal and in a notebook?
+
+Names of classes, subsets and layers are data: in HTML they are always escaped.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["html_table", "text_table"]
+
+SHOWN_ROWS = 20
+MAX_TEXT = 40
+"""Longer texts are cut in a terminal, so that rows stay in line."""
+
+
+def text_table(
+    title: str, columns: Sequence[tuple[str, Sequence[object] | NDArray[np.generic]]]
+) -> str:
+    """Return a title and columns as aligned lines.
+
+    Parameters
+    ----------
+    title
+        First line.
+    columns
+        Heading and values of each; equally many values.
+
+    Examples
+    --------
+    >>> print(text_table("two", [("channel", [7, 12]), ("share", [0.5, 0.25])]))
+    two
+      channel  share
+            7    0.5
+           12   0.25
+    """
+    n_rows = len(columns[0][1]) if columns else 0
+    texts = [
+        [heading, *(_shown(value)[:MAX_TEXT] for value in values[:SHOWN_ROWS])]
+        for heading, values in columns
+    ]
+    widths = [max(map(len, column)) for column in texts]
+    lines = [
+        "  "
+        + "  ".join(
+            text.rjust(width) for text, width in zip(row, widths, strict=True)
+        ).rstrip()
+        for row in zip(*texts, strict=True)
+    ]
+    return "\n".join([title, *lines, *_rest(n_rows)])
+
+
+def html_table(
+    title: str, columns: Sequence[tuple[str, Sequence[object] | NDArray[np.generic]]]
+) -> str:
+    """Return a title and columns as HTML, with every text escaped.
+
+    Parameters
+    ----------
+    title
+        Above the table.
+    columns
+        Heading and values of each; equally many values.
+
+    Examples
+    --------
+    >>> html_table("<b>", [("name", ["<script>"])])[:15]
+    '<b>&lt;b&gt;</b'
+    """
+    n_rows = len(columns[0][1]) if columns else 0
+    head = "".join(f"<th>{html.escape(heading)}</th>" for heading, _ in columns)
+    rows = "".join(
+        "<tr>"
+        + "".join(f"<td>{html.escape(_shown(value))}</td>" for value in row)
+        + "</tr>"
+        for row in zip(*(values[:SHOWN_ROWS] for _, values in columns), strict=True)
+    )
+    rest = "".join(f"<p>{html.escape(line.strip())}</p>" for line in _rest(n_rows))
+    return (
+        f"<b>{html.escape(title)}</b><table><thead><tr>{head}</tr></thead>"
+        f"<tbody>{rows}</tbody></table>{rest}"
+    )
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, (int, np.integer)):
+        return f"{int(value):,}"
+    if isinstance(value, (float, np.floating)):
+        return f"{float(value):.4g}"
+    return " ".join(str(value).split())
+
+
+def _rest(n_rows: int) -> list[str]:
+    return [f"  … {n_rows - SHOWN_ROWS:,} more"] if n_rows > SHOWN_ROWS else []
