@@ -1,0 +1,247 @@
+"""What did the layers of a network put out for a batch?
+
+Each layer is read at the moment at which its output exists, and only its maxima are
+kept: no activation map lives longer than the network itself needs it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
+
+from nnviz.errors import ModelError
+from nnviz.network.activations import channel_activations
+from nnviz.network.architecture import Architecture, Layer
+from nnviz.network.outputs import iter_tensors, logits_of
+from nnviz.network.peaks import Peaks, PeakTracker
+from nnviz.network.places import ModuleCall, ModuleCalls, function_name
+
+__all__ = ["Captured", "PeakTracker", "Peaks", "Recorder"]
+
+OnLayer = Callable[[Layer, Tensor, Tensor], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """What is kept of one batch."""
+
+    logits: Tensor | None
+    """Shape (instance, class), float32; None if the network is no classifier."""
+    activations: Mapping[str, Tensor]
+    """Maxima of each layer, shape (instance, channel), float32, by the layer's name."""
+
+
+class Recorder:
+    """Run a network and record the channel activations of its layers.
+
+    It puts hooks on the network; :meth:`close` removes them, as does leaving a ``with``
+    block. A network can be run by one thread at a time.
+
+    Parameters
+    ----------
+    model
+        The network, in evaluation mode; folded or not.
+    architecture
+        Layers to record.
+
+    Raises
+    ------
+    ModelError
+        If the network has no module where a layer is to be read.
+    """
+
+    def __init__(self, model: nn.Module, architecture: Architecture) -> None:
+        self._model = model
+        self._layers: dict[str, list[Layer]] = defaultdict(list)
+        for layer in architecture.layers:
+            self._layers[layer.node].append(layer)
+        self._names = [layer.name for layer in architecture.layers]
+        self._found: dict[str, Tensor] = {}
+        self._on_layer: OnLayer | None = None
+        self._n_instances = 0
+        self._running = False
+        self._counts: Counter[str] = Counter()
+        self._handles: list[RemovableHandle] = []
+        self._calls: ModuleCalls | None = None
+        self._mode: _Mode | None = None
+        if any(_is_function(node) for node in self._layers):
+            self._calls = ModuleCalls(model, self._leave_call).__enter__()
+            self._mode = _Mode(
+                self._calls, self._wanted_functions(), self._read_function
+            )
+        else:
+            self._hook_modules()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take all hooks from the network."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        if self._calls is not None:
+            self._calls.__exit__(None, None, None)
+
+    def run(self, batch: Tensor, *, on_layer: OnLayer | None = None) -> Captured:
+        """Run the network on a batch and return what its layers put out.
+
+        Parameters
+        ----------
+        batch
+            Network input (instance, ...), on the network's device.
+        on_layer
+            Called with each layer, its output and its maxima while the output exists;
+            it must not keep or change the output. PeakTracker.update fits.
+
+        Raises
+        ------
+        ModelError
+            If the network took a way on which a layer is not reached.
+        """
+        self._found, self._on_layer = {}, on_layer
+        self._n_instances = len(batch)
+        self._counts.clear()
+        if self._calls is not None:
+            self._calls.reset()
+        self._running = True
+        try:
+            with torch.inference_mode():
+                if self._mode is None:
+                    output = self._model(batch)
+                else:
+                    with self._mode:
+                        output = self._model(batch)
+        finally:
+            self._running = False
+            self._on_layer = None
+        found, self._found = self._found, {}
+        missing = [name for name in self._names if name not in found]
+        if missing:
+            msg = (
+                f"the network took a way on which {len(missing)} of {len(self._names)} "
+                f"layers are not reached, first {missing[0]!r}; its control flow depends "
+                "on the data, so leave these layers out of [extraction] layers"
+            )
+            raise ModelError(msg)
+        logits = logits_of(output)
+        return Captured(
+            logits=None if logits is None else logits.float(),
+            activations={name: found[name] for name in self._names},
+        )
+
+    def _wanted_functions(self) -> set[str]:
+        functions = [node.split("@")[-1] for node in self._layers if _is_function(node)]
+        return {function.split(".")[0] for function in functions}
+
+    def _hook_modules(self) -> None:
+        modules = dict(self._model.named_modules())
+        for path in dict.fromkeys(node.split("@")[0] for node in self._layers):
+            if path not in modules:
+                msg = (
+                    f"the network has no module {path!r}, where a layer of the plan is "
+                    "read; the plan was made from another network"
+                )
+                raise ModelError(msg)
+            self._handles.append(
+                modules[path].register_forward_hook(self._leave_module(path))
+            )
+
+    def _leave_module(self, path: str) -> Callable[[nn.Module, Any, Any], None]:
+        def leave(module: nn.Module, arguments: Any, output: Any) -> None:
+            if self._running:
+                self._counts[path] += 1
+                n = self._counts[path]
+                self._read(path if n == 1 else f"{path}@{n}", output)
+
+        return leave
+
+    def _leave_call(
+        self, call: ModuleCall, module: nn.Module, arguments: Any, output: Any
+    ) -> None:
+        if self._running:
+            self._read(call.place, output)
+
+    def _read_function(self, place: Callable[[], str], output: Any) -> None:
+        if self._running:
+            self._read(place(), output)
+
+    def _read(self, place: str, output: Any) -> None:
+        layers = self._layers.get(place)
+        values = None if layers is None else next(iter_tensors(output), None)
+        if layers is None or values is None:
+            return
+        # What happens here is no part of the network, and must not count as such.
+        self._running = False
+        try:
+            for layer in layers:
+                self._found[layer.name] = self._activations(layer, values)
+        finally:
+            self._running = True
+
+    def _activations(self, layer: Layer, values: Tensor) -> Tensor:
+        axis = layer.channel_axis
+        if len(values) != self._n_instances:
+            # Windows or heads of an instance follow each other on the first axis.
+            values = values.unflatten(0, (self._n_instances, -1))
+            axis += 1
+        activations = channel_activations(values, channel_axis=axis)
+        if values.ndim == 2:
+            # It is its own maximum, and may be written in place later on.
+            activations = activations.clone()
+        if self._on_layer is not None:
+            self._on_layer(layer, values.movedim(axis, layer.channel_axis), activations)
+        return activations
+
+
+class _Mode(TorchFunctionMode):
+    """Read the outputs of functions that no module returns."""
+
+    def __init__(
+        self,
+        calls: ModuleCalls,
+        wanted: set[str],
+        read: Callable[[Callable[[], str], Any], None],
+    ) -> None:
+        super().__init__()
+        self._calls = calls
+        self._wanted = wanted
+        self._read = read
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Iterable[type],
+        arguments: Sequence[Any] = (),
+        options: dict[str, Any] | None = None,
+    ) -> Any:
+        result = function(*arguments, **(options or {}))
+        name = function_name(function)
+        if name in self._wanted:
+            call = self._calls.current
+            # Functions that only write in place return nothing.
+            output = arguments[0] if result is None else result
+            self._read(lambda: call.next_function(name), output)
+        return result
+
+
+def _is_function(node: str) -> bool:
+    """Return whether a node is a function's output, not a module's."""
+    last = node.split("@")[-1]
+    return "@" in node and not last.isdigit()
