@@ -2,11 +2,12 @@
 
 The names of the tensors are those under which the published weights are found:
 ``torchvision.models.squeezenet1_0`` for SqueezeNet, and
-``conv1, bn1, layer{1,2,3}.{block}.{conv1,bn1,conv2,bn2}, linear`` for the CIFAR ResNets.
+``conv1, bn1, layer{1,2,3}.{block}.{conv1,bn1,conv2,bn2}, linear`` for the ResNets.
 
 References
 ----------
-.. [1] He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2.
+.. [1] He et al., "Deep Residual Learning for Image Recognition", CVPR 2016,
+       section 4.2.
 .. [2] Iandola et al., "SqueezeNet", arXiv:1602.07360, 2016, table 1.
 """
 

@@ -35,9 +35,11 @@ MODULES: Table = {
     "engine.progress": "",
     "engine.scheduling": "",
     "errors": "",
+    "inputs.class_maps": "",
     "inputs.files": "",
     "inputs.images": "",
     "inputs.importing": "",
+    "inputs.items": "",
     "inputs.listings": "",
     "inputs.subsets": "",
     "inputs.weights": "",
@@ -56,12 +58,13 @@ MODULES: Table = {
     "engine.reducing": ".scheduling",
     "inputs.archives": ".files .listings config",
     "inputs.arrays": ".listings config",
-    "inputs.classes": "config",
+    "inputs.classes": ".class_maps config",
     "inputs.folders": ".files .listings config",
-    "inputs.libraries": ".files .importing .listings config",
+    "inputs.hugging_face": ".files .importing .items .listings config",
     "inputs.parquet": ".importing .listings",
     "inputs.preprocessing": ".images config",
     "inputs.subset_files": ".subsets",
+    "inputs.torch_datasets": ".importing .items .listings config",
     "inputs.zoos": ".importing config",
     "network.batches": "config",
     "network.edge_inputs": ".operations",
@@ -82,7 +85,9 @@ MODULES: Table = {
     "store.completion": ".hierarchy .schema",
     "store.csr": ".hierarchy",
     # level 3
-    "inputs.datasets": ".archives .arrays .folders .libraries .tables config",
+    "inputs.datasets": (
+        ".archives .arrays .folders .hugging_face .tables .torch_datasets config"
+    ),
     "network.channels": ".architecture .functions .graph .provenance",
     "network.influences": (
         ".edge_inputs .influence_kernels .influence_layout .influence_peaks "
@@ -126,7 +131,7 @@ The lowest come first; a leading dot stands for the module's own folder.
 """
 
 HOMES: Table = {
-    "PIL": "demo inputs.images inputs.libraries inputs.preprocessing",
+    "PIL": "demo inputs.images inputs.items inputs.preprocessing",
     "click": "cli",
     "dask": "store.store",
     "distributed": "cli engine.reducing engine.scheduling",

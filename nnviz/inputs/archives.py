@@ -1,8 +1,8 @@
 """WebDataset: tar files in which members with the same stem form one instance.
 
-One pass over the headers finds where everything lies; afterwards any instance is read by
-its offset, from any thread. Order: the archives by name, then as stored. An instance's
-identifier is ``archive/stem``.
+One pass over the headers finds where everything lies; afterwards any instance is read
+by its offset, from any thread. Order: the archives by name, then as stored. An
+instance's identifier is ``archive/stem``.
 
 Of the members of one stem, the first with an image's ending (or ``.npy``) is the input;
 the label is read from ``.cls``, else from the label column in ``.json``, else from
@@ -152,15 +152,14 @@ def _find_archives(path: str) -> list[Path]:
         found = sorted(Path(path).glob("*.tar"))
     else:
         patterns = _expand_braces(path)
-        found = sorted(Path(p) for pattern in patterns for p in glob.glob(pattern))  # noqa: PTH207
-        lost = [pattern for pattern in patterns if not glob.glob(pattern)]  # noqa: PTH207
-        if lost:
-            found = []
-            path = lost[0]
+        matches = [sorted(glob.glob(each)) for each in patterns]  # noqa: PTH207
+        found = [Path(match) for each in matches for match in each]
+        if not all(matches):
+            found, path = [], patterns[matches.index([])]
     if not found:
         msg = (
-            f"there is no archive {path!r}; dataset.path names a .tar file, a folder of "
-            f"them, a pattern 'shard-*.tar' or numbers 'shard-{{000..012}}.tar'"
+            f"there is no archive {path!r}; dataset.path names a .tar file, a folder "
+            f"of them, a pattern 'shard-*.tar' or numbers 'shard-{{000..012}}.tar'"
         )
         raise DatasetError(msg)
     return [path.resolve() for path in found]
@@ -187,7 +186,7 @@ def _list_archive(path: Path, shard: int, label_column: str) -> Iterator[_Entry]
         with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
                 # The archive remembers every member; a million of them are too many.
-                archive.members.clear()
+                archive.members.clear()  # type: ignore[attr-defined] # typeshed
                 if member.isdir():
                     continue
                 stem, suffix = _split(member.name, path)
@@ -212,8 +211,8 @@ def _split(name: str, path: Path) -> tuple[str, str]:
     parts = PurePosixPath(name).parts
     if name.startswith("/") or ".." in parts:
         msg = (
-            f"the archive {str(path)!r} has the member {name!r}, which leads out of it; "
-            f"make the archive again with relative names"
+            f"the archive {str(path)!r} has the member {name!r}, which leads out of "
+            f"it; make the archive again with relative names"
         )
         raise DatasetError(msg)
     folder, _, last = name.removeprefix("./").rpartition("/")

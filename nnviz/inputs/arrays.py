@@ -68,8 +68,8 @@ class ArrayDataset:
         arrays = _open_arrays(config.path, config.data_array)
         if config.data_array not in arrays:
             msg = (
-                f"{self._place} have no array {config.data_array!r}; name the inputs as "
-                f"dataset.data_array (arrays: {', '.join(arrays)})"
+                f"{self._place} have no array {config.data_array!r}; name the inputs "
+                f"as dataset.data_array (arrays: {', '.join(arrays)})"
             )
             raise ConfigError(msg)
         self._data = arrays[config.data_array]
@@ -123,7 +123,8 @@ class ArrayDataset:
             if block is None or block[0] != start:
                 block = (start, self._read_block(start, start + rows))
                 self._block = block
-        return block[1][index - start].copy()
+        instance: NDArray[Any] = block[1][index - start].copy()
+        return instance
 
     def _read_block(self, start: int, stop: int) -> NDArray[Any]:
         try:
@@ -139,8 +140,8 @@ class ArrayDataset:
         if self._fingerprint is None:
             n = len(self)
             facts: list[object] = [self._data.shape, self._data.dtype.str]
-            for index in sorted({0, n // 2, n - 1}):
-                facts.append(self.read(index).tobytes().hex())
+            samples = sorted({0, n // 2, n - 1})
+            facts += [self.read(index).tobytes().hex() for index in samples]
             self._fingerprint = fingerprint_of(
                 "arrays", self.ids, self.labels, self.metadata, facts
             )
@@ -152,8 +153,8 @@ class ArrayDataset:
             return [str(index) for index in range(n)]
         if name not in columns:
             msg = (
-                f"dataset.id_column is {name!r}; {self._place} have the one-dimensional "
-                f"arrays {', '.join(columns) or 'none'}"
+                f"dataset.id_column is {name!r}; {self._place} have the "
+                f"one-dimensional arrays {', '.join(columns) or 'none'}"
             )
             raise ConfigError(msg)
         return [str(value) for value in columns[name].tolist()]
@@ -167,7 +168,7 @@ def _as_column(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _open_arrays(path: str, data_array: str) -> Mapping[str, _Array]:
-    """Open all arrays of a file or hierarchy by name; a lone one has the data's name."""
+    """Open all arrays of a file by name; a lone one has the name `data_array`."""
     suffix = Path(path).suffix.lower()
     try:
         if suffix == ".npy":

@@ -1,8 +1,8 @@
 """Which output of the network is the class that a label of the data names?
 
 Labels may be names, WordNet ids or indices; a subset of the network's classes, in
-another order, or missing. With a class map (a CSV file with the column ``index`` and any
-columns of names) the labels are looked up in one of its columns. Without one:
+another order, or missing. With a class map (a CSV file with the column ``index`` and
+any columns of names) the labels are looked up in one of its columns. Without one:
 
 1. whole numbers are indices of outputs;
 2. names are looked up among the class names that the model brings along;
@@ -15,8 +15,7 @@ that is no classifier has no outputs to join with: its labels get classes of the
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +24,9 @@ from numpy.typing import NDArray
 
 from nnviz.config import ClassesConfig
 from nnviz.errors import DatasetError, did_you_mean
+from nnviz.inputs.class_maps import ClassMap, duplicates, read_class_map
 
-__all__ = ["ClassMap", "JoinedClasses", "join_labels", "read_class_map"]
+__all__ = ["JoinedClasses", "join_labels"]
 
 _N_CASES = 5
 
@@ -43,17 +43,6 @@ class JoinedClasses:
     """How many of the classes at least one instance has as its label."""
     joined_by: str
     """How the labels were joined, for people: ``column 'wnid' of classes.csv``."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClassMap:
-    """A table of names of the network's outputs."""
-
-    path: str
-    index: tuple[int, ...]
-    """The network's output, one for each row."""
-    columns: Mapping[str, tuple[str, ...]]
-    """The other columns; one text for each row."""
 
 
 def join_labels(
@@ -115,52 +104,6 @@ def join_labels(
     )
 
 
-def read_class_map(path: str | Path) -> ClassMap:
-    """Read a class map.
-
-    Parameters
-    ----------
-    path
-        CSV with a header; the column ``index`` holds the network's outputs.
-
-    Raises
-    ------
-    DatasetError
-        If it cannot be read, has no column ``index``, or an index occurs twice or is
-        not a whole number.
-    """
-    place = f"the class map {str(path)!r}"
-    try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        msg = f"cannot read {place}: {error}"
-        raise DatasetError(msg) from error
-    header = [name.strip() for name in rows[0]] if rows else []
-    if "index" not in header:
-        msg = (
-            f"{place} has the columns {header}; it needs a column 'index' with the "
-            f"number of the network's output, from 0"
-        )
-        raise DatasetError(msg)
-    ragged = next((row for row in rows if len(row) != len(header)), None)
-    if ragged is not None:
-        msg = f"a row of {place} has other than {len(header)} values: {ragged}"
-        raise DatasetError(msg)
-    columns = dict(zip(header, zip(*rows[1:], strict=True), strict=False))
-    texts = columns.pop("index", ())
-    wrong = [text for text in texts if not text.strip().isdecimal()]
-    if wrong or not texts:
-        msg = f"{place} has no whole numbers in 'index': {wrong[:_N_CASES]}"
-        raise DatasetError(msg)
-    index = tuple(int(text) for text in texts)
-    twice = _duplicates(index)
-    if twice:
-        msg = f"{place} has the index {twice[:_N_CASES]} more than once; each needs one row"
-        raise DatasetError(msg)
-    return ClassMap(str(path), index, columns)
-
-
 _Join = tuple[dict[str | int, int], list[str], str]
 
 
@@ -203,29 +146,29 @@ def _matching_column(
         return match
     texts = set(map(str, distinct))
     fits = {
-        column: len(texts.intersection(_values(class_map, column))) for column in known
+        column: len(texts.intersection(class_map.values_of(column))) for column in known
     }
     best = [column for column in known if fits[column] == max(fits.values())]
     joins = {column: _places(class_map, column, texts) for column in best}
     other = next((c for c in best if joins[c] != joins[best[0]]), None)
     if other is not None and max(fits.values()) > 0:
         msg = (
-            f"the labels {_first(distinct)} fit the columns {best[0]!r} and {other!r} of "
-            f"the class map {class_map.path!r} equally well, with other classes; name "
-            f"the right one as classes.match"
+            f"the labels {_first(distinct)} fit the columns {best[0]!r} and {other!r} "
+            f"of the class map {class_map.path!r} equally well, with other classes; "
+            f"name the right one as classes.match"
         )
         raise DatasetError(msg)
     return best[0]
 
 
 def _places(class_map: ClassMap, column: str, texts: set[str]) -> set[tuple[str, int]]:
-    pairs = zip(_values(class_map, column), class_map.index, strict=True)
+    pairs = zip(class_map.values_of(column), class_map.index, strict=True)
     return {(text, index) for text, index in pairs if text in texts}
 
 
 def _keys(class_map: ClassMap, column: str) -> dict[str, int]:
-    values = _values(class_map, column)
-    twice = _duplicates(values)
+    values = class_map.values_of(column)
+    twice = duplicates(values)
     if twice:
         msg = (
             f"column {column!r} of the class map {class_map.path!r} has "
@@ -234,12 +177,6 @@ def _keys(class_map: ClassMap, column: str) -> dict[str, int]:
         )
         raise DatasetError(msg)
     return dict(zip(values, class_map.index, strict=True))
-
-
-def _values(class_map: ClassMap, column: str) -> tuple[str, ...]:
-    if column == "index":
-        return tuple(map(str, class_map.index))
-    return class_map.columns[column]
 
 
 def _names_of_map(
@@ -258,7 +195,7 @@ def _names_of_map(
         raise DatasetError(msg)
     column = name or ("name" if "name" in class_map.columns else match)
     names = list(class_names) or [str(index) for index in range(n_outputs)]
-    for index, text in zip(class_map.index, _values(class_map, column), strict=True):
+    for index, text in zip(class_map.index, class_map.values_of(column), strict=True):
         names[index] = text or names[index]
     return names
 
@@ -271,7 +208,7 @@ def _join_without_map(
 ) -> _Join:
     del config
     named = list(class_names)
-    twice = set(_duplicates(named))
+    twice = set(duplicates(named))
     keys = {name: i for i, name in enumerate(named) if name not in twice}
     if distinct and all(str(v) in keys for v in distinct):
         place_of = {value: keys[str(value)] for value in distinct}
@@ -289,9 +226,9 @@ def _join_without_map(
     lost = [value for value in distinct if str(value) not in keys] or distinct
     known = named or [f"outputs 0 to {n_outputs - 1}, without names"]
     msg = (
-        f"{len(lost)} of {len(distinct)} labels join no output of the network; the data "
-        f"have {_first(lost)}, the network has {_first(known)}; give a class map: a CSV "
-        f"file with the column 'index' (0 to {n_outputs - 1}) and a column with the "
+        f"{len(lost)} of {len(distinct)} labels join no output of the network; the "
+        f"data have {_first(lost)}, the network has {_first(known)}; give a class map: "
+        f"a CSV file with the column 'index' (0 to {n_outputs - 1}) and a column with the "
         f'labels, named in the run file as [classes] map = "classes.csv"'
     )
     raise DatasetError(msg)
@@ -303,7 +240,7 @@ def _not_joined(
     return (
         f"{len(lost)} of {len(distinct)} labels are not in column {column!r} of the "
         f"class map {class_map.path!r}; the data have {_first(lost)}, the column has "
-        f"{_first(_values(class_map, column))}; complete the map, or name its column "
+        f"{_first(class_map.values_of(column))}; complete the map, or name its column "
         f"with the data's labels as classes.match "
         f"(columns: {', '.join([*class_map.columns, 'index'])})"
     )
@@ -325,18 +262,8 @@ def _sorting_key(value: str | int) -> tuple[int, int, str]:
     return (0, value, "") if isinstance(value, int) else (1, 0, value)
 
 
-def _duplicates(values: Sequence[object]) -> list[object]:
-    seen: set[object] = set()
-    twice: dict[object, None] = {}
-    for value in values:
-        if value in seen:
-            twice[value] = None
-        seen.add(value)
-    return list(twice)
-
-
 def _unique_names(names: Sequence[str]) -> tuple[str, ...]:
     """Add the index to names that occur more than once (ImageNet has two cranes)."""
-    twice = set(_duplicates(names))
+    twice = set(duplicates(names))
     unique = [f"{n} ({i})" if n in twice else n for i, n in enumerate(names)]
     return tuple(unique)

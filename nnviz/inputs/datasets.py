@@ -13,8 +13,9 @@ from nnviz.errors import ConfigError
 from nnviz.inputs.archives import ArchiveDataset
 from nnviz.inputs.arrays import ArrayDataset
 from nnviz.inputs.folders import FolderDataset
-from nnviz.inputs.libraries import HuggingFaceDataset, TorchDataset
+from nnviz.inputs.hugging_face import HuggingFaceDataset
 from nnviz.inputs.tables import TableDataset
+from nnviz.inputs.torch_datasets import TorchDataset
 
 __all__ = ["Dataset", "open_dataset"]
 
@@ -83,7 +84,7 @@ def open_dataset(config: DatasetConfig, *, trust: bool = False) -> Dataset:
     config
         The ``[dataset]`` table of the run file.
     trust
-        As for :func:`nnviz.inputs.models.load_model`; no reader asks for it (see Notes).
+        As for :func:`nnviz.inputs.models.load_model`; no reader needs it (see Notes).
 
     Returns
     -------
@@ -102,8 +103,8 @@ def open_dataset(config: DatasetConfig, *, trust: bool = False) -> Dataset:
     Notes
     -----
     No reader runs code that is stored in data: arrays of pickled objects are refused,
-    and members of archives that are not images, arrays or text are not read. A ``torch``
-    data set is the user's own code, named in the run file.
+    and members of archives that are not images, arrays or text are not read. A
+    ``torch`` data set is the user's own code, named in the run file.
     """
     del trust
     if config.limit is not None and config.limit < 1:

@@ -1,9 +1,9 @@
 """How is one file of a data set read, whatever it turns out to be?
 
-A file may have vanished since it was listed, be a named pipe, a link that leads away, or
-larger than memory. Each of these is the trouble of one instance, recorded with its
-reason; nothing here waits for ever, and nothing outside of the root is opened unless the
-run file allows it.
+A file may have vanished since it was listed, be a named pipe, a link that leads away,
+or larger than memory. Each of these is the trouble of one instance, recorded with its
+reason; nothing here waits for ever, and nothing outside of the root is opened unless
+the run file allows it.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Root:
         self.path = os.path.realpath(path)
         self.allow_outside = allow_outside
         if not Path(self.path).is_dir():
-            msg = f"there is no folder {str(path)!r}; dataset.path or dataset.root names it"
+            msg = f"there is no folder {str(path)!r}; correct dataset.path or .root"
             raise DatasetError(msg)
 
     def contains(self, real_path: str) -> bool:

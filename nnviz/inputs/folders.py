@@ -5,8 +5,8 @@ system, and for one level of sub-folders the order of torchvision's ``ImageFolde
 
 - Every entry whose name ends like an image's is an instance, whatever it is: a named
   pipe or a folder called ``x.jpg`` is listed and recorded as unreadable.
-- Entries that start with a dot are left out (``.DS_Store``, ``.ipynb_checkpoints``), and
-  so are files that are named otherwise; both are counted in `n_ignored`.
+- Entries that start with a dot are left out (``.DS_Store``, ``.ipynb_checkpoints``),
+  and so are files that are named otherwise; both are counted in `n_ignored`.
 - Links are followed. One that leads out of the folder, or in circles, is refused.
 - Without sub-folders the images of the folder itself are the instances, unlabelled.
 """

@@ -8,13 +8,13 @@
    values of 16 bit are scaled (65535 becomes 255), not clipped.
 
 What is caught. A file that is empty, cut off, of another kind, too large, or that the
-decoder rejects, always. Garbage inside: a PNG has checksums, all of which are verified.
-A JPEG has none: where simplejpeg is installed, every warning of libjpeg counts as damage
-(lost synchronisation, wrong codes, data left over or missing); without it, only damage
-that shows in the sequence of markers does (a byte 0xFF that starts no marker a decoder
-could meet here, restart markers out of order, segments that overlap). WebP, GIF, TIFF,
-BMP and PPM are caught as far as their decoders complain. Damage that leaves a valid
-stream (a changed coefficient) cannot be seen in any format without checksums.
+decoder rejects, always. Garbage inside: a PNG has checksums, all of which are
+verified. A JPEG has none: where simplejpeg is installed, every warning of libjpeg
+counts as damage (lost synchronisation, wrong codes, data left over or missing); without
+it, only damage that shows in the sequence of markers does (a byte 0xFF that starts no
+marker a decoder could meet here, restart markers out of order, segments that overlap).
+WebP, GIF, TIFF, BMP and PPM are caught as far as their decoders complain. Damage that
+leaves a valid stream (a changed coefficient) is seen in no format without checksums.
 
 simplejpeg also decodes faster, to the same pixels; CMYK is always left to Pillow.
 """
@@ -56,7 +56,7 @@ _TURNS = {
 }
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
-# What may follow compressed data in a JPEG file: DHT, EOI, SOS, DQT, DNL, DRI, APPn, COM.
+# What may follow compressed data in a JPEG: DHT, EOI, SOS, DQT, DNL, DRI, APPn, COM.
 _AFTER_SCAN = frozenset({0xC4, 0xD9, 0xDA, 0xDB, 0xDC, 0xDD, *range(0xE0, 0xF0), 0xFE})
 
 
@@ -140,7 +140,7 @@ def _scaled_to_8_bit(values: np.ndarray) -> Image.Image:
 def _check_size(size: tuple[int, int]) -> None:
     width, height = size
     if width * height > MAX_PIXELS:
-        msg = f"too large: {width} x {height} pixels; up to {MAX_PIXELS:,} pixels are read"
+        msg = f"too large: {width} x {height} pixels; {MAX_PIXELS:,} are read at most"
         raise UnreadableInstanceError(msg)
 
 

@@ -1,8 +1,9 @@
 """How is the user's own code found that a run file names?
 
-``package.module:callable`` is imported as Python imports it; ``path/to/file.py:callable``
-is read from that file. Both run code that the user wrote into the run file themself, so
-they need no ``--trust``; nothing that a store or a data file names is ever imported.
+``package.module:callable`` is imported as Python imports it, and
+``path/to/file.py:callable`` is read from that file. Both are code that the user named
+in the run file, so they need no ``--trust``; nothing that a store or a data file names
+is ever imported.
 """
 
 from __future__ import annotations
@@ -106,8 +107,8 @@ def import_library(name: str, *, extra: str) -> ModuleType:
     except (RuntimeError, OSError, AttributeError) as error:
         # A torchvision built for another torch raises RuntimeError on import.
         msg = (
-            f"{name} is installed but cannot be imported: {error}; reinstall it in the "
-            f"version that fits the others (torchvision belongs to one release of torch)"
+            f"{name} is installed but cannot be imported: {error}; reinstall it in "
+            f"the version that fits the others (each torchvision belongs to one torch)"
         )
         raise MissingDependencyError(msg) from error
 
@@ -122,10 +123,12 @@ def _import_file(place: str) -> ModuleType:
     if name in sys.modules:
         return sys.modules[name]
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file {str(path)!r}")
+        msg = f"there is no file {str(path)!r}"
+        raise FileNotFoundError(msg)
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise FileNotFoundError(f"{str(path)!r} is not a Python file")
+        msg = f"{str(path)!r} is not a Python file"
+        raise FileNotFoundError(msg)
     module = importlib.util.module_from_spec(spec)
     # Registered as Python does it, so that dataclasses and pickle find the module.
     sys.modules[name] = module

@@ -101,9 +101,10 @@ def _build(config: ModelConfig, *, trust: bool) -> ZooModel:
             f"check model.source and model.arguments"
         )
         raise ModelError(msg) from error
-    if not isinstance(built.module, nn.Module):
+    module: object = built.module
+    if not isinstance(module, nn.Module):
         msg = (
-            f"{config.source} returned {type(built.module).__name__}; it should "
+            f"{config.source} returned {type(module).__name__}; it should "
             f"return a torch.nn.Module"
         )
         raise ModelError(msg)
@@ -131,8 +132,8 @@ def _read_model_file(source: str, *, trust: bool) -> nn.Module:
     if path.suffix not in (*_PICKLED, ".pt2"):
         msg = (
             f"model.source is {source!r}; it should be 'package.module:callable', "
-            f"'path/to/file.py:callable', {', '.join(f'{c!r} + name' for c in _names())} "
-            f"or a file (.pt2, {', '.join(_PICKLED)})"
+            f"'path/to/file.py:callable', {', '.join(f'{z}:NAME' for z in ZOOS)}, or "
+            f"a file (.pt2, {', '.join(_PICKLED)})"
         )
         raise ConfigError(msg)
     if not path.is_file():
@@ -143,15 +144,11 @@ def _read_model_file(source: str, *, trust: bool) -> nn.Module:
     return _read_pickled(path, trust=trust)
 
 
-def _names() -> list[str]:
-    return [f"{name}:" for name in ZOOS]
-
-
 def _read_exported(path: Path, *, trust: bool) -> nn.Module:
     if not trust:
         msg = (
-            f"{str(path)!r} is an exported program; torch unpickles parts of such files, "
-            f"which can run any code; pass --trust if you know where it comes from"
+            f"{str(path)!r} is an exported program; torch unpickles parts of such "
+            f"files, which can run any code; pass --trust if you trust its origin"
         )
         raise UntrustedCodeError(msg)
     return torch.export.load(path).module()

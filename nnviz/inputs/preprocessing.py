@@ -5,8 +5,8 @@ Images: decode, grey or colour, resize, centre crop, order of channels. The resu
 batches by :func:`nnviz.network.batches.normalize`. With ``antialias = true`` every
 step is Pillow's, and the pixels equal those of torchvision's ``Resize`` and
 ``CenterCrop`` on Pillow images, bit for bit. With ``antialias = false`` the resize is
-torch's ``interpolate``, as torchvision uses it on tensors (`nearest` is Pillow's in both
-cases: it has nothing to smooth).
+torch's ``interpolate``, as torchvision uses it on tensors (`nearest` is Pillow's in
+both cases: it has nothing to smooth).
 
 Arrays: the axes are put in the network's order, nothing else.
 """
@@ -150,7 +150,7 @@ class Preprocessing:
         return _resize_without_antialias(image, size, self.config.interpolation)
 
     def _crop_start(self, width: int, height: int) -> tuple[int, int]:
-        """Left and top of the crop in the resized image; negative where it is padded."""
+        """Left and top of the crop in the resized image; negative where padded."""
         if self.config.crop is None:
             return 0, 0
         crop_height, crop_width = _pair(self.config.crop)

@@ -91,7 +91,7 @@ class TableDataset:
         return len(self.ids)
 
     def read(self, index: int) -> bytes:
-        """Return the undecoded image; raises UnreadableInstanceError with the reason."""
+        """Return the undecoded image, or raise UnreadableInstanceError."""
         if self._parquet is not None and self._bytes_column is not None:
             data, path = self._parquet.read_bytes(self._bytes_column, index)
             if data is not None:
@@ -118,12 +118,13 @@ class TableDataset:
         return self._fingerprint
 
     def _choose_bytes_column(self, config: DatasetConfig) -> str | None:
-        """The column with the images, if they are in the table."""
+        """Return the column with the images, if they are in the table."""
         if self._parquet is None:
             if config.bytes_column is not None:
                 msg = (
-                    f"dataset.bytes_column is {config.bytes_column!r}, but {self._place} "
-                    f"is CSV, which holds no bytes; use Parquet, or a column of paths"
+                    f"dataset.bytes_column is {config.bytes_column!r}, but "
+                    f"{self._place} is CSV, which holds no bytes; use "
+                    f"Parquet, or a column of paths"
                 )
                 raise ConfigError(msg)
             return None
@@ -165,8 +166,8 @@ class TableDataset:
         for row, path in enumerate(paths):
             if not config.allow_outside_root and _leads_out(path, self._root.path):
                 msg = (
-                    f"row {row} of {self._place} has the path {path!r}, which leads out "
-                    f"of {self._root.path!r}; name the folder of the files as "
+                    f"row {row} of {self._place} has the path {path!r}, which leads "
+                    f"out of {self._root.path!r}; name the folder of the files as "
                     f"dataset.root, or set dataset.allow_outside_root = true"
                 )
                 raise DatasetError(msg)
@@ -207,7 +208,7 @@ def _read_csv(path: Path, config: DatasetConfig) -> dict[str, NDArray[Any]]:
         raise DatasetError(msg)
     for number, row in enumerate(rows):
         if len(row) != len(header):
-            msg = f"row {number} of {place} has {len(row)} values for {len(header)} columns"
+            msg = f"row {number} of {place} has {len(row)} values, not {len(header)}"
             raise DatasetError(msg)
     texts = dict(zip(header, zip(*rows, strict=True), strict=bool(rows)))
     as_text = {config.path_column, config.label_column, config.id_column}

@@ -55,8 +55,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     found = _innermost(value)
     if found is None:
         msg = (
-            f"{str(path)!r} holds no named tensors but {_describe(value)}; it should be "
-            f"a safetensors file or a state_dict saved by torch"
+            f"{str(path)!r} holds no named tensors but {_describe(value)}; it should "
+            f"be a safetensors file or a state_dict saved by torch"
         )
         raise ModelError(msg)
     return found
@@ -163,7 +163,7 @@ def _read_pickle(path: Path) -> Any:
 
 
 def _first_sentence(error: Exception) -> str:
-    """The sentence of torch's long message that names what is not a tensor."""
+    """Return the part of torch's long message that names what is not a tensor."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     named = [line for line in lines if "GLOBAL" in line or "Unsupported" in line]
     return (named or lines or [type(error).__name__])[0][:200]

@@ -157,12 +157,12 @@ def _from_transformers(
 
 
 def _from_class(library: Any, name: str, arguments: dict[str, Any]) -> nn.Module:
-    """Build an untrained network from the name of a model's or configuration's class."""
+    """Build an untrained network from a model's or configuration's class."""
     found = getattr(library, name, None)
     if found is None:
         msg = (
-            f"transformers has no class {name!r}{did_you_mean(name, dir(library))}, and "
-            f"there is no folder of this name"
+            f"transformers has no class {name!r}{did_you_mean(name, dir(library))}, "
+            f"and there is no folder of this name"
         )
         raise ModelError(msg)
     if issubclass(found, library.PreTrainedConfig):
@@ -237,8 +237,8 @@ def _size(value: Any) -> int | tuple[int, int] | None:
 def _interpolation(value: Any) -> Interpolation:
     if isinstance(value, int):
         return _PILLOW_FILTERS.get(value, "bilinear")
-    known = {name: name for name in _PILLOW_FILTERS.values()}
-    return known.get(str(value), "bilinear")
+    known = [name for name in _PILLOW_FILTERS.values() if name == str(value)]
+    return known[0] if known else "bilinear"
 
 
 def _read_json(path: Path) -> dict[str, Any]:

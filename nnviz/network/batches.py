@@ -114,9 +114,9 @@ def _statistics(
     for name, values in (("mean", config.mean), ("std", config.std)):
         if len(values) not in (1, n_channels):
             msg = (
-                f"preprocessing.{name} has {len(values)} values, but instances of shape "
-                f"{tuple(batch.shape[1:])} have {n_channels} channels; give one value, "
-                f"or one for each channel"
+                f"preprocessing.{name} has {len(values)} values, but instances of "
+                f"shape {tuple(batch.shape[1:])} have {n_channels} channels; give one "
+                f"value, or one for each channel"
             )
             raise ShapeError(msg)
         tensor = torch.tensor(values, dtype=torch.float32, device=batch.device)
