@@ -11,7 +11,7 @@
     store = nnviz.prepare_store(plan, "run.zarr", probe=probe)
     with local.client(n_workers=2) as client:
         nnviz.extract(store, client=client)
-        nnviz.aggregate(store, nnviz.class_subsets(store), client=client)
+        nnviz.aggregate(store, [nnviz.named_subsets(store, "label")], client=client)
         nnviz.derive(store, client=client)
 
 Names are imported when they are first used: ``import nnviz`` loads neither torch nor
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from nnviz.extraction import extract
     from nnviz.inputs.datasets import Dataset, open_dataset
     from nnviz.inputs.models import load_model
-    from nnviz.inputs.subsets import Subset, class_subsets
-    from nnviz.network.architecture import Architecture, Edge, Layer
+    from nnviz.inputs.subset_files import named_subsets
+    from nnviz.inputs.subsets import Subset
+    from nnviz.network.architecture import Architecture, Layer
     from nnviz.network.tracing import trace
     from nnviz.planning import Plan
     from nnviz.probing import plan_run, prepare_store
@@ -45,7 +46,6 @@ __version__ = "0.1.0"
 __all__ = [
     "Architecture",
     "Dataset",
-    "Edge",
     "Layer",
     "NnvizError",
     "Plan",
@@ -53,11 +53,11 @@ __all__ = [
     "Subset",
     "aggregate",
     "aggregates_of",
-    "class_subsets",
     "derive",
     "extract",
     "load_config",
     "load_model",
+    "named_subsets",
     "open_dataset",
     "open_store",
     "plan_run",
@@ -69,7 +69,6 @@ __all__ = [
 _HOMES = {
     "Architecture": "nnviz.network.architecture",
     "Dataset": "nnviz.inputs.datasets",
-    "Edge": "nnviz.network.architecture",
     "Layer": "nnviz.network.architecture",
     "NnvizError": "nnviz.errors",
     "Plan": "nnviz.planning",
@@ -77,11 +76,11 @@ _HOMES = {
     "Subset": "nnviz.inputs.subsets",
     "aggregate": "nnviz.aggregation",
     "aggregates_of": "nnviz.queries",
-    "class_subsets": "nnviz.inputs.subsets",
     "derive": "nnviz.derivation",
     "extract": "nnviz.extraction",
     "load_config": "nnviz.config",
     "load_model": "nnviz.inputs.models",
+    "named_subsets": "nnviz.inputs.subset_files",
     "open_dataset": "nnviz.inputs.datasets",
     "open_store": "nnviz.store.store",
     "plan_run": "nnviz.probing",

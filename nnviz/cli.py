@@ -180,7 +180,7 @@ def aggregate(
 ) -> None:
     """Sum what was extracted over subsets: counts, means, variances, maxima."""
     from nnviz.aggregation import aggregate
-    from nnviz.inputs.subsets import named_subsets
+    from nnviz.inputs.subset_files import named_subsets
     from nnviz.store.store import Store
 
     opened = Store.open(store, writable=True)

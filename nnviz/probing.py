@@ -87,7 +87,7 @@ def plan_run(
         dataset.labels,
         config=config.classes,
         n_outputs=outputs[0] if len(outputs) == 1 else None,
-        class_names=loaded.class_names,
+        class_names=loaded.class_names or dataset.class_names,
     )
     runtime = NetworkRuntime(
         loaded.module,

@@ -1,0 +1,82 @@
+"""Recording the maxima of all layers against the bare forward pass, in one process.
+
+Run by ``benchmarks.extraction`` in a process whose environment is a worker's.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from nnviz.network.runtime import NetworkRuntime
+
+from nnviz.config import load_config
+from nnviz.inputs.models import load_model
+from nnviz.inputs.preprocessing import Preprocessing
+from nnviz.inputs.reading import Batch, BatchReader, prepared_shape
+from nnviz.probing import plan_run
+
+__all__ = ["main"]
+
+BATCHES = 8
+
+
+def main() -> None:
+    """Print the ratio of the throughputs as JSON."""
+    folder, repeat = Path(sys.argv[1]), int(sys.argv[2])
+    config = load_config(folder / "run.toml")
+    plan, probe = plan_run(config)
+    runtime = NetworkRuntime(
+        load_model(plan.model).module,
+        plan.architecture,
+        preprocessing=plan.preprocessing,
+        extraction=plan.extraction,
+    )
+    reader = BatchReader(
+        probe.dataset,
+        Preprocessing(plan.preprocessing),
+        batch_size=plan.extraction.batch_size,
+        n_threads=plan.extraction.reader_threads,
+        shape=prepared_shape(plan.architecture.input_shape, is_image=True),
+        dtype="uint8",
+    )
+    n = min(len(probe.dataset), BATCHES * plan.extraction.batch_size)
+    print(json.dumps(compare(runtime, reader, n, repeat=max(5, repeat))))
+
+
+def compare(
+    runtime: NetworkRuntime, reader: BatchReader, n: int, *, repeat: int
+) -> dict[str, Any]:
+    """Interleave bare and recorded passes over the same batches, same loader."""
+
+    def bare(batch: Batch) -> None:
+        with torch.inference_mode():
+            runtime.network(runtime.input_of(batch.values))
+
+    seconds: dict[str, list[float]] = {"bare": [], "recorded": [], "maxima_only": []}
+    for _ in range(repeat + 1):
+        for name, times in seconds.items():
+            with runtime.recording(0) as recording:
+                started = time.perf_counter()
+                for batch in reader.iter_batches(0, n):
+                    if name == "bare":
+                        bare(batch)
+                    elif name == "recorded":
+                        recording.run(batch.values, valid=batch.valid)
+                    else:
+                        runtime.run(batch.values)
+                times.append(time.perf_counter() - started)
+    # The first round warms up.
+    medians = {name: statistics.median(times[1:]) for name, times in seconds.items()}
+    return {
+        "instances": n,
+        "seconds": {name: times[1:] for name, times in seconds.items()},
+        "recorded_throughput_ratio": medians["bare"] / medians["recorded"],
+        "maxima_only_throughput_ratio": medians["bare"] / medians["maxima_only"],
+        "instances_per_second": n / medians["recorded"],
+    }

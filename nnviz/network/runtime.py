@@ -1,0 +1,245 @@
+"""How is the network run on a worker? At its best on the worker's device, recorded.
+
+Batch normalisation folded, channels last, no gradients; float32 unless another
+precision was asked for. The same object serves planning (one batch) and extraction
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nnviz.config import ExtractionConfig, PreprocessingConfig
+from nnviz.errors import PlanError
+from nnviz.network.architecture import Architecture, Layer
+from nnviz.network.batches import normalize
+from nnviz.network.capture import Captured, OnLayer, Recorder
+from nnviz.network.folding import optimize
+from nnviz.network.peaks import PeakTracker
+from nnviz.network.tracing import trace
+
+__all__ = ["BatchResult", "NetworkRuntime", "Recording", "trace_network"]
+
+INSTANCES_TRACED = 2
+_DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """What is kept of one batch, on the host."""
+
+    logits: NDArray[np.float32] | None
+    """Shape (instance, class); None if the network is no classifier."""
+    activations: Mapping[str, NDArray[np.float32]]
+    """Maxima by layer, shape (instance, channel)."""
+
+
+def trace_network(
+    module: nn.Module, values: NDArray[Any], preprocessing: PreprocessingConfig
+) -> Architecture:
+    """Find the architecture of a network with the first instances of its data.
+
+    Parameters
+    ----------
+    module
+        The network, in evaluation mode, on the CPU.
+    values
+        Prepared instances, shape (instance, ...).
+    preprocessing
+        Says how they are normalised.
+    """
+    batch = normalize(torch.from_numpy(values[:INSTANCES_TRACED]), preprocessing)
+    return trace(module, batch)
+
+
+class NetworkRuntime:
+    """A network on this process's device, optimised and hooked.
+
+    Parameters
+    ----------
+    module
+        The network, in evaluation mode; it is copied.
+    architecture
+        The layers to record.
+    preprocessing
+        How prepared instances are normalised.
+    extraction
+        Precision, memory format, folding, device and threads.
+
+    Raises
+    ------
+    PlanError
+        If the plan asks for CUDA and this process has none.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        architecture: Architecture,
+        *,
+        preprocessing: PreprocessingConfig,
+        extraction: ExtractionConfig,
+    ) -> None:
+        self.architecture = architecture
+        self.device = _device(extraction.device)
+        self._preprocessing = preprocessing
+        self._ranks = extraction.examples_per_channel
+        self._channels_last = extraction.memory_format == "channels_last"
+        self._dtype = _DTYPES[extraction.precision]
+        self._lock = threading.Lock()
+        if self.device.type == "cpu":
+            torch.set_num_threads(extraction.threads_per_worker)
+        example = torch.zeros(
+            1,
+            *architecture.input_shape,
+            dtype=getattr(torch, architecture.input_dtype),
+        )
+        network = optimize(
+            module,
+            memory_format=extraction.memory_format,
+            fold_batch_norm=extraction.fold_batch_norm,
+            architecture=architecture,
+            batch=example,
+        )
+        self.network = network.to(device=self.device, dtype=self._dtype)
+        """The network as it is run."""
+        self.model_bytes = sum(
+            tensor.numel() * tensor.element_size()
+            for tensor in (*network.parameters(), *network.buffers())
+        )
+        """Bytes of its parameters and buffers."""
+        self._recorder = Recorder(self.network, architecture)
+
+    def input_of(self, values: NDArray[Any]) -> Tensor:
+        """Return prepared instances as the network's input, on its device.
+
+        Parameters
+        ----------
+        values
+            Shape (instance, ...): uint8 (N, H, W, C) for images.
+        """
+        on_device = torch.from_numpy(values).to(self.device)
+        batch = normalize(
+            on_device, self._preprocessing, channels_last=self._channels_last
+        )
+        return batch.to(self._dtype) if batch.is_floating_point() else batch
+
+    def run(
+        self, values: NDArray[Any], *, on_layer: OnLayer | None = None
+    ) -> BatchResult:
+        """Run one batch of prepared instances.
+
+        Parameters
+        ----------
+        values
+            Shape (instance, ...).
+        on_layer
+            Called with each layer, its output and its maxima.
+        """
+        with self._lock:
+            captured = self._recorder.run(self.input_of(values), on_layer=on_layer)
+            return _on_host(captured)
+
+    @contextlib.contextmanager
+    def recording(self, start: int) -> Iterator[Recording]:
+        """Open the recording of one chunk, whose first instance is `start`."""
+        yield Recording(self, start, self._ranks)
+
+
+class Recording:
+    """The batches of one chunk, with the strongest instances of every channel.
+
+    Parameters
+    ----------
+    runtime
+        The network.
+    start
+        First instance of the chunk.
+    ranks
+        Instances to keep for each channel; 0 for none.
+    """
+
+    def __init__(self, runtime: NetworkRuntime, start: int, ranks: int) -> None:
+        self._runtime = runtime
+        self._next = start
+        self._ranks = ranks
+        self._tracker = PeakTracker(ranks) if ranks else None
+
+    def run(self, values: NDArray[Any], *, valid: NDArray[np.bool_]) -> BatchResult:
+        """Run the chunk's next batch.
+
+        Parameters
+        ----------
+        values
+            Prepared instances, shape (instance, ...).
+        valid
+            Which rows are instances that could be read, shape (instance,).
+        """
+        tracker = self._tracker
+        instances = np.arange(self._next, self._next + len(values))
+        self._next += len(values)
+        if tracker is None:
+            return self._runtime.run(values)
+        dropped = torch.from_numpy(~valid)[:, None].to(self._runtime.device)
+        drops = bool((~valid).any())
+
+        def on_layer(layer: Layer, output: Tensor, activations: Tensor) -> None:
+            if layer.shown:
+                # A value that is not finite never counts as a peak.
+                tracker.update(
+                    layer.name,
+                    output,
+                    activations.masked_fill(dropped, torch.nan)
+                    if drops
+                    else activations,
+                    instances=instances,
+                    channel_axis=layer.channel_axis,
+                )
+
+        return self._runtime.run(values, on_layer=on_layer)
+
+    def peak_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays ``peaks/<layer>/...`` of the chunk, (1, channel, rank)."""
+        arrays: dict[str, NDArray[Any]] = {}
+        if self._tracker is None:
+            return arrays
+        for layer in self._runtime.architecture.shown:
+            peaks = self._tracker.result(layer.name)
+            arrays[f"peaks/{layer.name}/instance"] = peaks.instance[None]
+            arrays[f"peaks/{layer.name}/position"] = peaks.position[None]
+            arrays[f"peaks/{layer.name}/value"] = peaks.value[None]
+        return arrays
+
+
+def _on_host(captured: Captured) -> BatchResult:
+    logits = captured.logits
+    return BatchResult(
+        logits=None if logits is None else logits.float().cpu().numpy(),
+        activations={
+            name: values.float().cpu().numpy()
+            for name, values in captured.activations.items()
+        },
+    )
+
+
+def _device(wanted: str) -> torch.device:
+    has_cuda = torch.cuda.is_available()
+    if wanted == "cuda" and not has_cuda:
+        msg = (
+            "the plan asks for extraction.device = 'cuda', and this process has no "
+            "CUDA device; run on a worker with a GPU, or plan with device = 'auto'"
+        )
+        raise PlanError(msg)
+    return torch.device("cuda" if has_cuda and wanted != "cpu" else "cpu")

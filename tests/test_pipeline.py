@@ -1,0 +1,221 @@
+"""The stages together, on the demonstration's digits: any cluster, the same bytes."""
+
+import hashlib
+import io
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import nnviz
+from nnviz.config import load_config
+from nnviz.demo import write_demo
+from nnviz.errors import (
+    DatasetError,
+    MissingDataError,
+    PlanMismatchError,
+    StoreExistsError,
+)
+from nnviz_cluster import local
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("digits")
+    write_demo(folder, epochs=2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reference(digits, tmp_path_factory):
+    """Return the store that one worker process makes, all stages."""
+    url = tmp_path_factory.mktemp("reference") / "run.zarr"
+    with local.client(n_workers=1) as client:
+        run_stages(digits / "run.toml", url, client)
+    return url
+
+
+def create(run_file, url):
+    plan, probe = nnviz.plan_run(load_config(run_file))
+    return nnviz.prepare_store(plan, str(url), probe=probe)
+
+
+def run_stages(run_file, url, client):
+    store = create(run_file, url)
+    nnviz.extract(store, client=client)
+    collections = [nnviz.named_subsets(store, kind) for kind in ("label", "outcome")]
+    nnviz.aggregate(store, collections, client=client)
+    return store
+
+
+def checksums(url):
+    """Return the SHA-256 of every file of a store, by its path."""
+    return {
+        str(path.relative_to(url)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(url.rglob("*"))
+        if path.is_file() and path.name != "zarr.json"
+    }
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("n_workers", [2, 4], ids=["two-workers", "four-workers"])
+def test_pipeline__another_number_of_workers__writes_the_same_bytes(
+    digits, reference, tmp_path, n_workers
+):
+    with local.client(n_workers=n_workers) as client:
+        run_stages(digits / "run.toml", tmp_path / "run.zarr", client)
+
+    assert checksums(tmp_path / "run.zarr") == checksums(reference)
+
+
+def test_pipeline__threads_of_one_process__write_the_same_bytes(
+    digits, reference, tmp_path, client
+):
+    run_stages(digits / "run.toml", tmp_path / "run.zarr", client)
+
+    assert checksums(tmp_path / "run.zarr") == checksums(reference)
+
+
+def test_extract__some_chunks_lost__repeats_only_those(
+    digits, reference, tmp_path, client
+):
+    url = tmp_path / "run.zarr"
+    shutil.copytree(reference, url)
+    for index in (1, 4):
+        (url / "extraction_done" / "c" / str(index) / "0").unlink()
+        shutil.rmtree(url / "activations" / "stem" / "c" / str(index))
+    store = nnviz.Store.open(url, writable=True)
+
+    with pytest.raises(MissingDataError, match="missing for 2 of 8 chunks"):
+        store.activations("stem")
+    summary = nnviz.extract(store, client=client)
+
+    assert (summary.n_chunks, summary.n_done_before) == (8, 6)
+    assert summary.n_instances == 512
+    assert checksums(url) == checksums(reference)
+
+
+def test_extract__complete_store__does_nothing(reference, client):
+    summary = nnviz.extract(nnviz.Store.open(reference, writable=True), client=client)
+
+    assert summary.n_instances == 0
+    assert summary.n_done_before == 8
+
+
+def test_prepare_store__same_plan__opens_what_is_there(digits, reference):
+    store = create(digits / "run.toml", reference)
+
+    assert store.missing_chunks() == []
+
+
+def test_prepare_store__other_plan__names_the_field_that_differs(
+    digits, reference, tmp_path
+):
+    text = (digits / "run.toml").read_text(encoding="utf-8")
+    other = digits / "other.toml"
+    other.write_text(text.replace("batch_size = 64", "batch_size = 32"))
+
+    with pytest.raises(
+        PlanMismatchError, match=r"extraction\.batch_size: 64, not 32; choose another"
+    ):
+        create(other, reference)
+
+
+def test_prepare_store__something_else_there__is_refused(digits, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+
+    with pytest.raises(StoreExistsError, match="there is something at"):
+        create(digits / "run.toml", tmp_path)
+
+
+def test_extract__weights_changed_since_the_plan__is_refused(digits, tmp_path, client):
+    folder = tmp_path / "copy"
+    shutil.copytree(digits, folder)
+    store = create(folder / "run.toml", tmp_path / "run.zarr")
+    write_demo(folder, epochs=1, seed=1)
+
+    summary = nnviz.extract(store, client=client)
+
+    assert len(summary.failed) == 8
+    assert "the network has changed since the plan was made" in summary.failed[0]
+
+
+def damage(path, kind):
+    data = path.read_bytes()
+    if kind == 0:
+        path.write_bytes(b"")
+    elif kind == 1:
+        path.write_bytes(data[: len(data) // 2])
+    elif kind == 2:
+        path.write_text("this is a text, not a picture")
+    elif kind == 3:
+        path.unlink()
+    else:
+        buffer = io.BytesIO()
+        Image.new("L", (9, 9)).save(buffer, format="PNG")
+        path.write_bytes(buffer.getvalue())
+
+
+@pytest.fixture
+def damaged(digits, tmp_path):
+    """Return a copy of the digits with 25 damaged files, and one without those rows."""
+    lines = (digits / "digits.csv").read_text(encoding="utf-8").splitlines()
+    header, rows = lines[0], lines[1:601]
+    with_damage, without = tmp_path / "with", tmp_path / "without"
+    for folder in (with_damage, without):
+        shutil.copytree(digits, folder)
+    lost = list(range(7, 600, 24))
+    (with_damage / "digits.csv").write_text("\n".join([header, *rows]) + "\n")
+    kept = [row for index, row in enumerate(rows) if index not in lost]
+    (without / "digits.csv").write_text("\n".join([header, *kept]) + "\n")
+    names = []
+    for number, index in enumerate(lost):
+        name = rows[index].split(",")[0]
+        # A file that is not there when the data are listed is an error of the table;
+        # kind 3 goes away after the plan was made.
+        damage(with_damage / name, number % 5 if number % 5 != 3 else 0)
+        names.append(name)
+    return with_damage, without, names
+
+
+def test_pipeline__twenty_five_damaged_files__equals_the_run_without_them(
+    damaged, tmp_path, client
+):
+    with_damage, without, names = damaged
+    text = (with_damage / "run.toml").read_text(encoding="utf-8")
+    text += "max_unreadable_fraction = 0.1\n"
+    (with_damage / "run.toml").write_text(text)
+    store = run_stages(with_damage / "run.toml", tmp_path / "with.zarr", client)
+    clean = run_stages(without / "run.toml", tmp_path / "without.zarr", client)
+
+    table = store.instances()
+    unusable = table[table.status != ""]
+    assert sorted(unusable.id) == sorted(names)
+    assert unusable.status.str.len().min() > 5
+    for name in ("label", "outcome"):
+        found = nnviz.aggregates_of(store, name)
+        expected = nnviz.aggregates_of(clean, name)
+        assert (found.n_instances == expected.n_instances).all()
+        for layer in store.layers:
+            ours, theirs = found.counts(layer.name), expected.counts(layer.name)
+            assert (ours != theirs).nnz == 0
+            assert np.allclose(
+                found.mean(layer.name),
+                expected.mean(layer.name),
+                rtol=1e-12,
+                equal_nan=True,
+            )
+            assert np.array_equal(
+                found.maximum(layer.name), expected.maximum(layer.name), equal_nan=True
+            )
+
+
+def test_extract__more_unreadable_than_allowed__stops_with_the_reasons(
+    damaged, tmp_path, client
+):
+    with_damage, _, _ = damaged
+    store = create(with_damage / "run.toml", tmp_path / "run.zarr")
+
+    with pytest.raises(DatasetError, match=r"more than the allowed fraction 0\.01"):
+        nnviz.extract(store, client=client)

@@ -1,0 +1,215 @@
+"""The whole way with trained networks on real pictures, against a plain oracle.
+
+A cluster of two worker processes, driven by the command line; every stored number is
+compared with one that is computed plainly, in float64, from the weights and the files.
+"""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nnviz
+from tests.oracles import real_networks as oracle
+
+ROOT = Path(__file__).resolve().parents[1]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
+
+RUN_FILE = """
+[model]
+source = "{networks}:{network}"
+weights = "{weights}"
+class_names = {class_names}
+
+[dataset]
+kind = "table"
+path = "table.csv"
+root = "{root}"
+allow_outside_root = true
+
+[preprocessing]
+mean = [0.485, 0.456, 0.406]
+std = [0.229, 0.224, 0.225]
+{geometry}
+
+{classes}
+
+[extraction]
+instances_per_chunk = 64
+batch_size = 32
+"""
+
+
+def run_cli(*arguments):
+    command = [sys.executable, "-m", "nnviz", *map(str, arguments)]
+    environment = dict(os.environ, PYTHONWARNINGS="ignore")
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def write_table(folder, root, paths):
+    with (folder / "table.csv").open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["path", "label", "bytes"])
+        for path in paths:
+            size = (root / path).stat().st_size
+            writer.writerow([path.as_posix(), path.parent.name, size])
+
+
+def pictures(root, n):
+    """Return n pictures, spread over the classes."""
+    folders = [sorted(folder.iterdir()) for folder in sorted(root.iterdir())]
+    rows = max(1, -(-n // len(folders)))
+    paths = [path.relative_to(root) for folder in folders for path in folder[:rows]]
+    return paths[:: max(1, len(paths) // n)][:n]
+
+
+@pytest.fixture(scope="module")
+def resnet_store(shared, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("resnet20")
+    root = shared / "data" / "cifar10-test"
+    write_table(folder, root, pictures(root, 250))
+    names = sorted(path.name for path in root.iterdir())
+    text = RUN_FILE.format(
+        networks=ROOT / "benchmarks" / "networks.py",
+        network="resnet20",
+        weights=shared / "models" / "resnet20-cifar10.safetensors",
+        class_names=json.dumps(names),
+        root=root,
+        geometry="",
+        classes="",
+    )
+    return run_all(folder, text)
+
+
+@pytest.fixture(scope="module")
+def squeezenet_store(shared, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("squeezenet")
+    root = shared / "data" / "imagenet-sample"
+    write_table(folder, root, pictures(root, 200))
+    class_map = shared / "data" / "imagenet-classes.csv"
+    text = RUN_FILE.format(
+        networks=ROOT / "benchmarks" / "networks.py",
+        network="squeezenet1_0",
+        weights=shared / "models" / "squeezenet1_0-imagenet.safetensors",
+        class_names="[]",
+        root=root,
+        geometry="resize = 256\ncrop = 224",
+        classes=f'[classes]\nmap = "{class_map}"',
+    )
+    return run_all(folder, text)
+
+
+def run_all(folder, text):
+    (folder / "run.toml").write_text(text, encoding="utf-8")
+    store = folder / "run.zarr"
+    run_cli("plan", folder / "run.toml", "--create", store, "--json")
+    options = ("--workers", "2", "--quiet", "--json")
+    run_cli("extract", store, *options)
+    run_cli("aggregate", store, *options)
+    return nnviz.open_store(store)
+
+
+def expected_maps(store, shared, name):
+    """Return the oracle's maxima by layer, (instance, channel), and its logits."""
+    if name == "resnet20":
+        weights = shared / "models" / "resnet20-cifar10.safetensors"
+        root, network, geometry = "cifar10-test", oracle.resnet20, {}
+    else:
+        weights = shared / "models" / "squeezenet1_0-imagenet.safetensors"
+        root, network = "imagenet-sample", oracle.squeezenet
+        geometry = {"shorter_side": 256, "crop": 224}
+    loaded = oracle.load_weights(weights)
+    rows, logits = {}, []
+    for identifier in store.column("id"):
+        picture = oracle.open_picture(shared / "data" / root / identifier, **geometry)
+        maps, outputs = network(loaded, picture)
+        logits.append(outputs.numpy())
+        for layer, values in maps.items():
+            rows.setdefault(layer, []).append(oracle.maxima(values))
+    return {layer: np.array(values) for layer, values in rows.items()}, np.array(logits)
+
+
+@pytest.fixture(scope="module", params=["resnet20", "squeezenet"])
+def run(request, shared):
+    store = request.getfixturevalue(
+        {"resnet20": "resnet_store", "squeezenet": "squeezenet_store"}[request.param]
+    )
+    expected, logits = expected_maps(store, shared, request.param)
+    return store, expected, logits
+
+
+def test_layers__of_the_run__are_those_of_the_oracle(run):
+    store, expected, _ = run
+
+    assert [layer.name for layer in store.layers] == list(expected)
+
+
+def test_maxima__every_layer__equal_the_oracle_to_float16_rounding(run):
+    store, expected, _ = run
+
+    for layer, values in expected.items():
+        stored = store.activations(layer).astype(np.float64)
+        # Half a unit in the last place of float16, and the noise of float32 sums.
+        tolerance = np.abs(values) * 2.0**-11 + np.abs(values).max() * 1e-5 + 2.0**-25
+        assert stored.shape == values.shape
+        assert (np.abs(stored - values) <= tolerance).all(), layer
+
+
+def test_predictions__and_probabilities__equal_the_oracle(run):
+    store, _, logits = run
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    softmax = shifted / shifted.sum(axis=1, keepdims=True)
+    labels = store.column("label")
+    rows = np.arange(len(labels))
+
+    assert (store.column("prediction") == logits.argmax(axis=1)).all()
+    confidence = store.column("confidence")
+    assert np.allclose(confidence, softmax.max(axis=1), rtol=1e-4, atol=1e-6)
+    probability = store.column("probability")
+    assert np.allclose(probability, softmax[rows, labels], rtol=1e-3, atol=1e-6)
+
+
+def test_labels__joined_by_name__are_the_folders(run):
+    store, _, _ = run
+    folders = [Path(identifier).parent.name for identifier in store.column("id")]
+    by_folder = dict(zip(folders, store.column("label"), strict=True))
+
+    assert len(set(by_folder.values())) == len(by_folder)
+    assert (store.column("label") >= 0).all()
+
+
+def test_counts__by_class__equal_the_plain_loop_over_stored_values(run):
+    store, expected, _ = run
+    labels = store.column("label")
+    aggregates = nnviz.aggregates_of(store, "label")
+
+    for layer in expected:
+        stored = store.activations(layer).astype(np.float64)
+        counts = oracle.counts_by_class(labels, stored, 0.03)
+        found = aggregates.counts(layer).tocoo()
+        entries = zip(found.row, found.col, found.data, strict=True)
+        assert {(int(r), int(c)): int(n) for r, c, n in entries if n} == counts, layer
+
+
+def test_means_and_maxima__by_class__equal_the_plain_mean(run):
+    store, expected, _ = run
+    labels = store.column("label")
+    aggregates = nnviz.aggregates_of(store, "label")
+
+    for layer in expected:
+        stored = store.activations(layer).astype(np.float64)
+        mean, variance = aggregates.mean(layer), aggregates.variance(layer)
+        for label in np.unique(labels):
+            rows = stored[labels == label]
+            assert np.allclose(mean[label], rows.mean(axis=0), rtol=1e-12, atol=1e-12)
+            assert np.allclose(variance[label], rows.var(axis=0), rtol=1e-8, atol=1e-8)
+            assert (aggregates.maximum(layer)[label] == rows.max(axis=0)).all()
