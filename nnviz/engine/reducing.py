@@ -81,7 +81,7 @@ def run_reductions(
     copy = client.scatter(shared, broadcast=True, hash=False)
     waiting = iter(jobs)
     running: dict[object, _Running] = {}
-    pool = as_completed(with_results=False)
+    pool = as_completed(loop=client.loop)
 
     def fill() -> None:
         limit = LEAVES_PER_THREAD * max(1, sum(client.nthreads().values()))
