@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,14 +26,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.config import (
+    ClassesConfig,
     DatasetConfig,
     ExtractionConfig,
     ModelConfig,
     PreprocessingConfig,
-    to_json,
 )
 from nnviz.network.architecture import Architecture, Edge, Layer, ReceptiveField
-from nnviz.store.schema import run_arrays
+from nnviz.planning import Plan
 from nnviz.store.store import Store
 
 __all__ = ["PlantedDataset", "PlantedRun", "planted_channels", "write_store"]
@@ -122,8 +121,11 @@ class PlantedDataset:
         self._labels = run.labels
         self.ids = [f"{i:06d}.png" for i in range(run.n_instances)]
         self.labels = self._labels.astype(object)
+        self.class_names = run.names
         self.metadata: Mapping[str, NDArray[Any]] = run.metadata
-        self.fingerprint = hashlib.sha256(repr(run).encode()).hexdigest()
+        self.fingerprint = hashlib.sha256(
+            f"{run.seed} {self._labels.tolist()}".encode()
+        ).hexdigest()
 
     def __len__(self) -> int:
         return self._run.n_instances
@@ -191,43 +193,16 @@ def write_store(
         If there is something at `url`.
     """
     run = run or PlantedRun()
-    architecture = _architecture(run)
-    extraction = ExtractionConfig(
-        instances_per_chunk=run.instances_per_chunk,
-        share=run.share,
-        examples_per_channel=run.examples_per_channel,
-        targets="none",
-    )
-    plan = {
-        "architecture": architecture.to_json(),
-        "class_names": list(run.names),
-        "n_instances": run.n_instances,
-        "model": to_json(ModelConfig(source="nnviz.testing:planted")),
-        "dataset": to_json(DatasetConfig(kind="arrays", path="planted.npz")),
-        "preprocessing": to_json(PreprocessingConfig(kind="array", layout="HWC")),
-        "extraction": to_json(extraction),
-    }
-    dtypes = {
-        name: "string" if values.dtype.kind in "OUT" else str(values.dtype)
-        for name, values in run.metadata.items()
-    }
+    plan = _plan(run)
+    architecture = plan.architecture
     ids = np.array(PlantedDataset(run).ids, dtype=object)
     store = Store.create(
         url,
         attributes={
-            "plan": plan,
-            "plan_fingerprint": hashlib.sha256(
-                json.dumps(plan, sort_keys=True).encode()
-            ).hexdigest(),
+            "plan": plan.to_json(),
+            "plan_fingerprint": plan.fingerprint,
         },
-        arrays=run_arrays(
-            n_instances=run.n_instances,
-            rows_per_chunk=run.instances_per_chunk,
-            layers=[(x.name, x.n_channels, "float16") for x in architecture.layers],
-            shown=[layer.name for layer in architecture.shown],
-            metadata=dtypes,
-            examples_per_channel=run.examples_per_channel,
-        ),
+        arrays=plan.arrays,
         static={
             "instances/id": ids,
             "instances/label": run.labels,
@@ -260,6 +235,35 @@ def write_store(
     return store
 
 
+def _plan(run: PlantedRun) -> Plan:
+    architecture = _architecture(run)
+    return Plan(
+        model=ModelConfig(source="nnviz.testing:planted"),
+        dataset=DatasetConfig(kind="arrays", path="planted.npz"),
+        preprocessing=PreprocessingConfig(kind="array", layout="HWC"),
+        classes=ClassesConfig(),
+        extraction=ExtractionConfig(
+            instances_per_chunk=run.instances_per_chunk,
+            share=run.share,
+            examples_per_channel=run.examples_per_channel,
+            targets="none",
+        ),
+        architecture=architecture,
+        class_names=run.names,
+        n_instances=run.n_instances,
+        n_labelled=run.n_instances,
+        layer_dtypes={layer.name: "float16" for layer in architecture.layers},
+        metadata_dtypes={
+            name: "string" if values.dtype.kind in "OUT" else str(values.dtype)
+            for name, values in run.metadata.items()
+        },
+        fingerprints={
+            "model": hashlib.sha256(b"planted").hexdigest(),
+            "dataset": PlantedDataset(run).fingerprint,
+        },
+    )
+
+
 def _architecture(run: PlantedRun) -> Architecture:
     layers = [
         Layer(
@@ -273,7 +277,9 @@ def _architecture(run: PlantedRun) -> Architecture:
         for a, b in itertools.pairwise(layers)
     )
     shape = (3, PICTURE_SIDE, PICTURE_SIDE)
-    return Architecture(tuple(layers), edges, shape, (run.n_classes,))
+    return Architecture(
+        tuple(layers), edges, input_shape=shape, output_shape=(run.n_classes,)
+    )
 
 
 def _field(positions: tuple[int, ...]) -> ReceptiveField | None:
