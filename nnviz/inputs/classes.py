@@ -228,8 +228,8 @@ def _join_without_map(
     msg = (
         f"{len(lost)} of {len(distinct)} labels join no output of the network; the "
         f"data have {_first(lost)}, the network has {_first(known)}; give a class map: "
-        f"a CSV file with the column 'index' (0 to {n_outputs - 1}) and a column with the "
-        f'labels, named in the run file as [classes] map = "classes.csv"'
+        f"a CSV file with the column 'index' (0 to {n_outputs - 1}) and a column with "
+        f'the labels, named in the run file as [classes] map = "classes.csv"'
     )
     raise DatasetError(msg)
 

@@ -5,8 +5,8 @@ Images: decode, grey or colour, resize, centre crop, order of channels. The resu
 batches by :func:`nnviz.network.batches.normalize`. With ``antialias = true`` every
 step is Pillow's, and the pixels equal those of torchvision's ``Resize`` and
 ``CenterCrop`` on Pillow images, bit for bit. With ``antialias = false`` the resize is
-torch's ``interpolate``, as torchvision uses it on tensors (`nearest` is Pillow's in
-both cases: it has nothing to smooth).
+torch's ``interpolate``, as torchvision uses it on tensors of floats, rounded to 8 bits
+(`nearest` is Pillow's in both cases: it has nothing to smooth).
 
 Arrays: the axes are put in the network's order, nothing else.
 """
