@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnviz.aggregation import aggregate
 from nnviz.config import (
     ClassesConfig,
     DatasetConfig,
@@ -32,11 +33,19 @@ from nnviz.config import (
     ModelConfig,
     PreprocessingConfig,
 )
+from nnviz.derivation import derive
+from nnviz.inputs.subset_files import named_subsets
 from nnviz.network.architecture import Architecture, Edge, Layer, ReceptiveField
 from nnviz.planning import Plan
 from nnviz.store.store import Store
 
-__all__ = ["PlantedDataset", "PlantedRun", "planted_channels", "write_store"]
+__all__ = [
+    "PlantedDataset",
+    "PlantedRun",
+    "planted_channels",
+    "write_complete_store",
+    "write_store",
+]
 
 PICTURE_SIDE = 32
 CHANNELS_PER_CONCEPT = 3
@@ -233,6 +242,36 @@ def write_store(
         }
         store.write_chunk(index, arrays, counts)
     return store
+
+
+def write_complete_store(
+    url: str | os.PathLike[str], run: PlantedRun | None = None
+) -> Store:
+    """Write a planted run with its aggregates and artifacts, pictures included.
+
+    Parameters
+    ----------
+    url
+        A place where there is nothing.
+    run
+        What to plant; None: ten classes, 500 instances, three shown layers.
+
+    Returns
+    -------
+    Store
+        Opened for reading.
+
+    Raises
+    ------
+    StoreExistsError
+        If there is something at `url`.
+    """
+    run = run or PlantedRun()
+    store = write_store(url, run)
+    names = ("label", "prediction", "outcome")
+    aggregate(store, [named_subsets(store, name) for name in names])
+    derive(store, dataset=PlantedDataset(run))
+    return Store.open(store.url)
 
 
 def _plan(run: PlantedRun) -> Plan:

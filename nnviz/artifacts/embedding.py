@@ -119,9 +119,6 @@ def _turned(
 def _umap(
     vectors: NDArray[np.float64], before: NDArray[np.float64] | None
 ) -> NDArray[np.float64]:
-    # Importing umap takes seconds, and only many subsets need it.
-    from umap import UMAP  # noqa: PLC0415
-
     parameters = {
         **UMAP_PARAMETERS,
         "n_neighbors": min(15, len(vectors) - 1),
@@ -136,6 +133,9 @@ def _umap(
     with warnings.catch_warnings():
         # It tells about graphs that fall apart and about its own dependencies.
         warnings.simplefilter("ignore")
+        # Importing umap takes seconds, and only many subsets need it.
+        from umap import UMAP  # noqa: PLC0415
+
         return np.asarray(
             UMAP(**parameters).fit_transform(vectors.astype(np.float32)), np.float64
         )

@@ -113,7 +113,7 @@ def cut_picture(drawing: Drawing, box: Box) -> bytes:
         image = image.resize(size, Image.Resampling.BICUBIC)
         image.save(file, "JPEG", quality=JPEG_QUALITY, optimize=True)
     else:
-        image.resize(size, Image.Resampling.NEAREST).save(file, "PNG", optimize=True)
+        image.resize(size, Image.Resampling.NEAREST).save(file, "PNG")
     return file.getvalue()
 
 
