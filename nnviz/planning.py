@@ -32,7 +32,7 @@ from nnviz.store.schema import RESERVED_COLUMNS, ArraySpec, run_arrays
 __all__ = ["Measurements", "Plan", "differences", "make_plan"]
 
 FLOAT16_MAX = 65_504.0
-OVERFLOW_MARGIN = 16.0
+OVERFLOW_MARGIN = 4.0
 """A layer is stored as float32 if one batch comes this close to what float16 holds."""
 
 _IDENTITY_FREE = {
