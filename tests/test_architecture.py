@@ -167,13 +167,13 @@ ROLES: Table = {
     "figures": "figures theme",
     "views": "figures theme viewmodels views",
     "app": "figures selection theme viewmodels views",
-    "server": "app",
+    "server": "app viewmodels",
     "__main__": "server",
 }
 """What each role of the dashboard, a folder or a module, may import from the others."""
 
 ROLE_HOMES: Table = {
-    "bokeh": "figures",
+    "bokeh": "figures server",
     "nnviz": "app server viewmodels",
     "numpy": "figures viewmodels",
     "pandas": "viewmodels",
@@ -181,6 +181,7 @@ ROLE_HOMES: Table = {
     "panel_material_ui": "app views",
     "param": "app selection viewmodels views",
     "scipy": "viewmodels",
+    "tornado": "server",
 }
 """Which roles of the dashboard may import each library."""
 

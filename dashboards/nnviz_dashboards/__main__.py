@@ -1,0 +1,38 @@
+"""Serve a store: ``python -m nnviz_dashboards STORE``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from nnviz.errors import NnvizError
+from nnviz_dashboards.server import serve
+
+
+def main() -> int:
+    """Read the command line and serve until stopped."""
+    parser = argparse.ArgumentParser(prog="python -m nnviz_dashboards")
+    parser.add_argument("store")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--allow-origin", action="append", default=[])
+    parser.add_argument("--basic-auth")
+    parser.add_argument("--open", action="store_true", dest="open_browser")
+    options = parser.parse_args()
+    try:
+        serve(
+            options.store,
+            host=options.host,
+            port=options.port,
+            allow_origin=options.allow_origin,
+            basic_auth=options.basic_auth,
+            open_browser=options.open_browser,
+        )
+    except NnvizError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

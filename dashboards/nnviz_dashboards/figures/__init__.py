@@ -1,0 +1,1 @@
+"""How are numbers drawn? Pure functions from arrays to Bokeh figures."""

@@ -1,0 +1,1 @@
+"""What does each view show? Plain parameters, without Panel and Bokeh."""

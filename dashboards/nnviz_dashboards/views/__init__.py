@@ -1,0 +1,1 @@
+"""How is each view drawn? Panel components, each fed by one view model."""

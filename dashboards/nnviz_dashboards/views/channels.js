@@ -1,0 +1,128 @@
+function example(item, row, pictures) {
+  const text = `#${item.instance.toLocaleString("en")}${item.label ? `, ${item.label}` : ""}: activation ${item.value}`
+  const node = element("div", `example${item.is_of_class ? " of-class" : ""}`, null, {title: text})
+  if (item.has_picture) {
+    const image = element("img", "", null, {
+      loading: "lazy", decoding: "async", alt: text, draggable: "false",
+      src: `${pictures}/${row.channel}/${item.rank}`,
+    })
+    node.append(image)
+  } else {
+    node.classList.add("text")
+    node.append(element("span", "", item.label || `#${item.instance}`),
+                element("span", "muted", item.value))
+  }
+  return node
+}
+
+export function render({model}) {
+  const panel = element("section", "panel", null, {"aria-label": "Channels of the class"})
+  const facts = element("header", "head facts")
+  const head = element("div", "head second")
+  const columns = element("div", "columns channel-grid")
+  const list = element("div", "channel-list", null, {tabindex: "-1"})
+  panel.append(facts, head, columns, list)
+
+  const show_facts = () => {
+    facts.replaceChildren()
+    const f = model.facts
+    if (!f) {
+      facts.append(element("h2", "title", "No class chosen"))
+      return
+    }
+    const title = element("h2", "title")
+    title.append(classLabel(f.name, f.mark))
+    facts.append(title, element("span", "muted", f.text))
+    if (f.confusions.length) {
+      const wrong = element("span", "muted confusions", "often taken for ")
+      f.confusions.forEach((c) => {
+        const link = element("button", "link", c.text, {type: "button"})
+        link.addEventListener("click", () => model.send_msg({type: "choose_subset", subset: c.subset}))
+        wrong.append(link)
+      })
+      facts.append(wrong)
+    }
+  }
+  const rankings = [["count", "Most frequent"], ["lift", "Most specific"]].map(([key, label]) => {
+    const button = element("button", "segment", label, {type: "button", "data-ranking": key})
+    button.addEventListener("click", () => model.send_msg({type: "rank", key}))
+    return button
+  })
+  const segments = element("div", "segments", null, {role: "group", "aria-label": "Order of the channels"})
+  segments.append(...rankings)
+  const title = element("h2", "title")
+  const note = element("span", "muted note")
+  head.append(title, note, segments)
+  const column = (text, explanation, cls = "") => element("span", cls, text, {title: explanation})
+  columns.append(
+    column("Channel", "Number of the channel in the layer"),
+    column("Count", "Instances of the class in which the channel is among the top channels", "right"),
+    column("Share of class, base rate", "Bar: count as a share of the class. Mark: share of all instances"),
+    column("Lift", "Share of the class divided by the base rate", "right"),
+    column("Examples", "The instances that excite the channel most, cropped to what it sees; underlined: of this class"),
+  )
+
+  const show_head = () => {
+    title.textContent = model.title
+    note.textContent = model.note
+    rankings.forEach((button) => {
+      button.setAttribute("aria-pressed", String(button.dataset.ranking === model.ranking))
+    })
+    segments.hidden = columns.hidden = head.hidden = Boolean(model.missing)
+  }
+  const show_rows = () => {
+    list.replaceChildren()
+    if (model.missing) {
+      list.append(notice(model.missing))
+      return
+    }
+    if (model.rows.length === 0) {
+      list.append(notice({title: "No top channels", text: "No channel of this layer is among the top channels of an instance of the class."}))
+      return
+    }
+    if (model.missing_examples) list.append(notice(model.missing_examples))
+    for (const row of model.rows) {
+      const line = element("div", "channel-row channel-grid", null, {"data-channel": row.channel})
+      const choose = element("button", "channel", String(row.channel), {
+        type: "button", title: "Show which classes use this channel",
+      })
+      choose.addEventListener("click", () => model.send_msg({type: "choose", channel: row.channel}))
+      const count = element("span", "number", row.count)
+      const share = element("div", "share")
+      const caption = element("div", "caption")
+      caption.append(element("span", "", row.share_text), element("span", "muted", row.base_text))
+      share.append(caption, bar(row.share, row.base_rate))
+      const examples = element("div", "examples")
+      examples.append(...row.examples.map((item) => example(item, row, model.pictures)))
+      line.append(choose, count, share, element("span", "number lift", row.lift), examples)
+      list.append(line)
+    }
+    list.scrollTop = 0
+    show_chosen()
+  }
+  const show_chosen = () => {
+    for (const line of list.querySelectorAll(".channel-row")) {
+      const is_chosen = Number(line.dataset.channel) === model.chosen
+      line.classList.toggle("chosen", is_chosen)
+      line.querySelector(".channel").setAttribute("aria-pressed", String(is_chosen))
+      line.querySelector(".uses")?.remove()
+      if (is_chosen && model.uses.length) {
+        const uses = element("div", "uses muted", "Most in: ")
+        for (const use of model.uses) {
+          const link = element("button", "link", use.text, {type: "button"})
+          link.addEventListener("click", () => model.send_msg({type: "choose_subset", subset: use.subset}))
+          uses.append(link)
+        }
+        line.append(uses)
+      }
+    }
+  }
+  model.on("facts", show_facts)
+  model.on(["title", "note", "ranking", "missing"], show_head)
+  model.on(["rows", "missing"], show_rows)
+  model.on(["chosen", "uses"], show_chosen)
+  show_facts()
+  show_head()
+  show_rows()
+  return panel
+}

@@ -1,0 +1,162 @@
+"""How are the channels of a class drawn?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import param
+from panel.viewable import Viewable, Viewer
+
+from nnviz_dashboards.theme import (
+    format_count,
+    format_lift,
+    format_percent,
+    format_value,
+)
+from nnviz_dashboards.viewmodels.channels import ChannelRow, ChannelsModel
+from nnviz_dashboards.viewmodels.subsets import SubsetFacts, SubsetsModel
+from nnviz_dashboards.views.component import Component, missing_value, script
+
+__all__ = ["ChannelsView"]
+
+
+class ChannelList(Component):
+    """What is known of the class, and its channels."""
+
+    facts = param.Dict(None, allow_None=True)
+    title = param.String()
+    note = param.String()
+    ranking = param.String()
+    rows = param.List([])
+    uses = param.List([])
+    chosen = param.Integer(-1)
+    pictures = param.String(doc="Address of the layer's pictures.")
+    missing = param.Dict(None, allow_None=True)
+    missing_examples = param.Dict(None, allow_None=True)
+
+    _esm = script("channels.js")
+
+
+class ChannelsView(Viewer):
+    """The channels of the chosen class in the chosen layer.
+
+    Parameters
+    ----------
+    model
+        Rows and intentions.
+    subsets
+        Facts of the chosen class.
+    pictures
+        Address of the pictures, to which ``/layer number/channel/rank`` is added.
+    layers
+        Short name of each shown layer by its name, in order.
+    """
+
+    def __init__(
+        self,
+        model: ChannelsModel,
+        subsets: SubsetsModel,
+        *,
+        pictures: str,
+        layers: Mapping[str, str],
+    ) -> None:
+        super().__init__()
+        self._model = model
+        self._subsets = subsets
+        self._pictures = pictures
+        self._layers = layers
+        self._list = ChannelList(
+            {
+                "choose": model.choose,
+                "choose_subset": model.choose_subset,
+                "rank": lambda key: model.rank(key),
+            },
+            ranking=model.selection.param.ranking,
+            chosen=model.selection.param.channel,
+            facts=_facts(subsets.facts),
+            **self._rows(),
+            **self._uses(),
+        )
+        subsets.param.watch(self._update_facts, "facts")
+        model.param.watch(self._update, ["rows", "missing", "missing_examples"])
+        model.param.watch(self._update_uses, "uses")
+
+    def _update_facts(self, *_: param.parameterized.Event) -> None:
+        self._list.facts = _facts(self._subsets.facts)
+
+    def _update(self, *_: param.parameterized.Event) -> None:
+        self._list.param.update(**self._rows())
+
+    def _update_uses(self, *_: param.parameterized.Event) -> None:
+        self._list.param.update(**self._uses())
+
+    def _rows(self) -> dict[str, object]:
+        model, layer = self._model, self._model.selection.layer
+        note = ""
+        if model.rows:
+            note = (
+                f"{format_count(model.n_used)} of {format_count(model.n_channels)} "
+                "channels are ever among the top"
+            )
+            if len(model.rows) < model.n_used:
+                note += f"; these are {len(model.rows)}"
+        number = list(self._layers).index(layer) if layer in self._layers else 0
+        return {
+            "title": f"Top channels in {self._layers.get(layer, layer)}",
+            "note": note,
+            "rows": [_row(row) for row in model.rows],
+            "pictures": f"{self._pictures}/{number}",
+            "missing": missing_value(model.missing),
+            "missing_examples": missing_value(model.missing_examples),
+        }
+
+    def _uses(self) -> dict[str, object]:
+        uses = [
+            {"subset": use.subset, "text": f"{use.name} {format_percent(use.share)}"}
+            for use in self._model.uses
+        ]
+        return {"uses": uses}
+
+    def __panel__(self) -> Viewable:
+        return self._list
+
+
+def _facts(facts: SubsetFacts | None) -> dict[str, object] | None:
+    if facts is None:
+        return None
+    text = f"{format_count(facts.n_instances)} instances"
+    if facts.accuracy == facts.accuracy:
+        text += f", {format_percent(facts.accuracy)} predicted right"
+    confusions = [
+        {"subset": c.subset, "text": f"{c.name} ({format_count(c.n_instances)})"}
+        for c in facts.confusions
+    ]
+    return {
+        "name": facts.name,
+        "mark": facts.mark,
+        "text": text,
+        "confusions": confusions,
+    }
+
+
+def _row(row: ChannelRow) -> dict[str, object]:
+    return {
+        "channel": row.channel,
+        "count": format_count(row.count),
+        "share": row.share,
+        "share_text": format_percent(row.share),
+        "base_rate": row.base_rate,
+        "base_text": f"base {format_percent(row.base_rate)}",
+        "lift": format_lift(row.lift),
+        "examples": [
+            {
+                "rank": e.rank,
+                "instance": e.instance,
+                "value": format_value(e.value),
+                "label": e.label,
+                "is_of_class": e.is_of_class,
+                "has_picture": e.has_picture,
+            }
+            for e in row.examples
+        ],
+    }

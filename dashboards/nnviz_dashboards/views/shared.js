@@ -1,0 +1,45 @@
+// Everything that comes from data enters the page as text, never as markup.
+function element(tag, className = "", text = null, attributes = {}) {
+  const node = document.createElement(tag)
+  if (className) node.className = className
+  if (text !== null) node.textContent = text
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value)
+  return node
+}
+
+// Why something is not there, and the command that makes it.
+function notice({title, text, command}) {
+  const box = element("div", "notice")
+  box.append(element("div", "notice-title", title), element("div", "muted", text))
+  if (command) {
+    const line = element("div", "command")
+    const copy = element("button", "quiet", "Copy", {type: "button"})
+    copy.addEventListener("click", async () => {
+      await navigator.clipboard?.writeText(command)
+      copy.textContent = "Copied"
+      setTimeout(() => (copy.textContent = "Copy"), 1500)
+    })
+    line.append(element("code", "", command), copy)
+    box.append(line)
+  }
+  return box
+}
+
+function classLabel(name, mark) {
+  const node = element("span", "name", name.trim() || "(no name)", {title: name})
+  if (mark) node.append(element("span", "mark", ` ${mark}`))
+  return node
+}
+
+function bar(fraction, tick = null) {
+  const track = element("div", "track")
+  const fill = element("div", "fill")
+  fill.style.width = `${100 * Math.max(0, Math.min(1, fraction))}%`
+  track.append(fill)
+  if (tick !== null) {
+    const line = element("div", "tick")
+    line.style.left = `${100 * Math.min(1, tick)}%`
+    track.append(line)
+  }
+  return track
+}

@@ -1,0 +1,186 @@
+const ROW = 26
+const SVG = "http://www.w3.org/2000/svg"
+const percent = (x) => (x === null ? "–" : `${(100 * x).toFixed(1)} %`)
+
+function histogram(bins) {
+  const most = Math.max(1, ...bins)
+  const svg = document.createElementNS(SVG, "svg")
+  svg.setAttribute("viewBox", `0 0 ${bins.length} 10`)
+  svg.setAttribute("preserveAspectRatio", "none")
+  svg.setAttribute("class", "histogram")
+  const path = document.createElementNS(SVG, "path")
+  const bars = bins.map((n, i) => {
+    const height = n === 0 ? 0 : Math.max(0.7, 10 * n / most)
+    return n === 0 ? "" : `M${i + 0.1} 10v${-height}h0.8v${height}z`
+  })
+  path.setAttribute("d", bars.join(""))
+  svg.append(path)
+  return svg
+}
+
+export function render({model}) {
+  const table = model.table
+  const panel = element("section", "panel", null, {"aria-label": "Classes"})
+  const head = element("header", "head")
+  const found = element("span", "muted note", "", {role: "status"})
+  const search = element("input", "search", null, {
+    type: "search", placeholder: "Search classes", "aria-label": "Search classes",
+    spellcheck: "false", autocomplete: "off",
+  })
+  search.value = model.search
+  head.append(element("h2", "title", "Classes"), found, search)
+
+  const columns = element("div", "columns class-grid")
+  const sorters = [
+    ["name", "Class", () => "name"],
+    ["accuracy", "Accuracy", () => (model.sort === "accuracy" ? "errors" : "accuracy")],
+    ["similarity", "Similarity", () => "similarity"],
+  ].map(([key, label, next]) => {
+    const button = element("button", "sorter", null, {type: "button", "data-sort": key})
+    const arrow = element("span", "arrow", "")
+    button.append(element("span", "", label), arrow)
+    button.addEventListener("click", () => model.send_msg({type: "sort", key: next()}))
+    return {key, button, arrow}
+  })
+  columns.append(...sorters.map((s) => s.button), element("span", "", "Confidence", {
+    title: "Histogram of the confidence of the class's predictions, 0 to 1 in 20 bins",
+  }))
+
+  const scroller = element("div", "scroller", null, {
+    role: "listbox", tabindex: "0", "aria-label": "Classes",
+  })
+  const space = element("div", "space")
+  scroller.append(space)
+  panel.append(head, columns, scroller)
+
+  const live = new Map() // rows in the page, by class
+  let cursor = -1
+
+  const make = (subset) => {
+    const row = element("div", "row class-grid", null, {
+      role: "option", id: `class-${subset}`, "data-class": subset,
+    })
+    const name = classLabel(table.names[subset], table.marks[subset])
+    const similarity = element("span", "similarity")
+    row.append(name, element("span", "number", percent(table.accuracy[subset])), similarity,
+               histogram(table.confidence[subset]))
+    row.title = `${table.names[subset]}: ${table.n_instances[subset].toLocaleString("en")} instances`
+    row.addEventListener("click", () => model.send_msg({type: "choose", subset}))
+    row.addEventListener("mouseenter", () => hover(subset))
+    row.similarity = similarity
+    return row
+  }
+  const fill = (row, subset) => {
+    const value = model.similarity ? model.similarity[subset] : null
+    if (row.shown === value) return
+    row.shown = value
+    row.similarity.replaceChildren()
+    if (value !== null && value !== undefined) {
+      row.similarity.append(bar(value), element("span", "number", value.toFixed(2)))
+    }
+  }
+  const draw = () => {
+    const {order} = model
+    const first = Math.max(0, Math.floor(scroller.scrollTop / ROW) - 5)
+    const last = Math.min(order.length, first + Math.ceil(scroller.clientHeight / ROW) + 10)
+    const wanted = new Set(order.slice(first, last))
+    for (const [subset, row] of live) {
+      if (!wanted.has(subset)) {
+        row.remove()
+        live.delete(subset)
+      }
+    }
+    for (let i = first; i < last; i++) {
+      const subset = order[i]
+      let row = live.get(subset)
+      if (!row) {
+        row = make(subset)
+        live.set(subset, row)
+        space.append(row)
+      }
+      fill(row, subset)
+      row.style.transform = `translateY(${i * ROW}px)`
+      row.setAttribute("aria-selected", String(subset === model.chosen))
+      row.setAttribute("aria-posinset", i + 1)
+      row.setAttribute("aria-setsize", order.length)
+      row.classList.toggle("cursor", i === cursor)
+    }
+    if (cursor >= 0) scroller.setAttribute("aria-activedescendant", `class-${order[cursor]}`)
+  }
+  const show_order = () => {
+    const {order} = model
+    const n_all = table.n_listed
+    space.style.height = `${order.length * ROW}px`
+    cursor = -1
+    found.textContent = order.length === n_all
+      ? `${n_all.toLocaleString("en")}`
+      : `${order.length.toLocaleString("en")} of ${n_all.toLocaleString("en")}`
+    space.classList.toggle("nothing", order.length === 0)
+    const place = order.indexOf(model.chosen)
+    const top = place * ROW
+    const is_seen = top >= scroller.scrollTop && top + ROW <= scroller.scrollTop + scroller.clientHeight
+    if (model.sort === "similarity" || model.search) scroller.scrollTop = 0
+    else if (place >= 0 && !is_seen) scroller.scrollTop = top - scroller.clientHeight / 3
+    draw()
+  }
+  const show_sort = () => {
+    const key = model.sort === "errors" ? "accuracy" : model.sort
+    for (const s of sorters) {
+      const is_active = s.key === key
+      const is_rising = model.sort === "name" || model.sort === "errors"
+      s.arrow.textContent = is_active ? (is_rising ? " ↑" : " ↓") : ""
+      s.button.setAttribute("aria-sort", is_active ? (is_rising ? "ascending" : "descending") : "none")
+      s.button.disabled = s.key === "similarity" && !model.similarity
+    }
+  }
+  let hover_timer = 0
+  const hover = (subset) => {
+    clearTimeout(hover_timer)
+    hover_timer = setTimeout(() => model.send_msg({type: "hover", subset}), 60)
+  }
+  let search_timer = 0
+  search.addEventListener("input", () => {
+    clearTimeout(search_timer)
+    search_timer = setTimeout(() => model.send_msg({type: "search", text: search.value}), 120)
+  })
+  search.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && model.order.length) {
+      model.send_msg({type: "choose", subset: model.order[0]})
+    }
+    if (event.key === "ArrowDown") scroller.focus()
+  })
+  scroller.addEventListener("scroll", draw, {passive: true})
+  scroller.addEventListener("mouseleave", () => hover(-1))
+  scroller.addEventListener("keydown", (event) => {
+    const page = Math.max(1, Math.floor(scroller.clientHeight / ROW) - 1)
+    const last = model.order.length - 1
+    const step = {ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity}[event.key]
+    if (step !== undefined) {
+      event.preventDefault()
+      if (cursor < 0) cursor = Math.max(0, model.order.indexOf(model.chosen))
+      cursor = Math.max(0, Math.min(last, cursor + step))
+      const top = cursor * ROW
+      if (top < scroller.scrollTop) scroller.scrollTop = top
+      const bottom = top + ROW - scroller.clientHeight
+      if (bottom > scroller.scrollTop) scroller.scrollTop = bottom
+      draw()
+      hover(model.order[cursor])
+    } else if ((event.key === "Enter" || event.key === " ") && cursor >= 0) {
+      event.preventDefault()
+      model.send_msg({type: "choose", subset: model.order[cursor]})
+    }
+  })
+  new ResizeObserver(draw).observe(scroller)
+  model.on("order", show_order)
+  model.on(["similarity", "chosen"], draw)
+  model.on(["sort", "similarity"], show_sort)
+  model.on("search", () => {
+    if (search.value !== model.search && panel.getRootNode().activeElement !== search) {
+      search.value = model.search
+    }
+  })
+  show_sort()
+  show_order()
+  requestAnimationFrame(show_order)
+  return panel
+}
