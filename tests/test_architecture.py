@@ -8,8 +8,11 @@ tables. Imports that only annotations need (``if TYPE_CHECKING``) are free.
 from __future__ import annotations
 
 import ast
+import itertools
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -28,6 +31,8 @@ Table = Mapping[str, str]
 
 MODULES: Table = {
     # level 0
+    "artifacts.embedding": "",
+    "artifacts.similarity": "",
     "config": "",
     "demo": "",
     "display": "",
@@ -45,16 +50,19 @@ MODULES: Table = {
     "inputs.weights": "",
     "network.activations": "",
     "network.architecture": "",
+    "network.channel_operations": "",
     "network.functions": "",
     "network.influence_vectors": "",
-    "network.operations": "",
     "network.outputs": "",
+    "network.peaks": "",
     "network.places": "",
     "reductions": "",
     "software": "",
     "store.schema": "",
     # level 1
     "artifacts.classes": "display",
+    "artifacts.examples": "network.architecture",
+    "artifacts.top_channels": "display",
     "engine.reducing": ".scheduling",
     "inputs.archives": ".files .listings config",
     "inputs.arrays": ".listings config",
@@ -67,19 +75,24 @@ MODULES: Table = {
     "inputs.torch_datasets": ".importing .items .listings config",
     "inputs.zoos": ".importing config",
     "network.batches": "config",
-    "network.edge_inputs": ".operations",
+    "network.capture": ".activations .architecture .outputs .peaks .places",
+    "network.edge_inputs": ".channel_operations",
     "network.graph": ".outputs .places",
+    "network.influence_gathering": ".influence_vectors",
     "network.influence_kernels": ".influence_vectors",
-    "network.influence_layout": ".influence_vectors .operations",
+    "network.influence_layout": ".channel_operations .influence_vectors",
     "plan_report": "config",
     "store.hierarchy": ".schema",
     # level 2
+    "artifacts.pictures": "config inputs.images inputs.preprocessing",
     "inputs.models": ".importing .weights .zoos config",
     "inputs.tables": ".files .listings .parquet config",
+    "network.folding": ".architecture .functions .graph",
     "network.influence_peaks": (
-        ".edge_inputs .influence_kernels .influence_layout .operations"
+        ".channel_operations .edge_inputs .influence_gathering .influence_kernels "
+        ".influence_layout"
     ),
-    "network.influence_torch": ".edge_inputs .operations",
+    "network.influence_torch": ".channel_operations .edge_inputs",
     "network.provenance": ".graph .outputs",
     "planning": "config network.architecture plan_report store.schema",
     "store.completion": ".hierarchy .schema",
@@ -90,8 +103,8 @@ MODULES: Table = {
     ),
     "network.channels": ".architecture .functions .graph .provenance",
     "network.influences": (
-        ".edge_inputs .influence_kernels .influence_layout .influence_peaks "
-        ".influence_torch .operations"
+        ".channel_operations .edge_inputs .influence_gathering .influence_kernels "
+        ".influence_layout .influence_peaks .influence_torch"
     ),
     "store.store": ".completion .csr .hierarchy .schema network.architecture",
     # level 4
@@ -99,30 +112,56 @@ MODULES: Table = {
         "engine.progress engine.reducing inputs.subsets network.activations "
         "reductions store.store"
     ),
+    "gallery": (
+        "artifacts.examples artifacts.pictures config engine.scheduling "
+        "inputs.datasets network.architecture store.store"
+    ),
     "inputs.reading": ".datasets .preprocessing",
     "inspection": "plan_report planning store.store",
+    "network.affine": ".channels .functions .graph .provenance",
     "network.receptive_fields": ".architecture .channels .functions .graph",
-    "network.sites": ".architecture .channels .functions .graph",
-    "probing": (
-        "config inputs.classes inputs.datasets inputs.models inputs.preprocessing "
-        "network.runtime planning software store.store"
+    "queries": (
+        "artifacts.classes artifacts.examples artifacts.top_channels display "
+        "store.store"
     ),
-    "queries": "artifacts.classes artifacts.examples display store.store",
-    "testing": "config network.architecture store.schema store.store",
     # level 5
+    "derivation": (
+        "artifacts.classes artifacts.embedding artifacts.similarity "
+        "engine.progress gallery inputs.subsets queries store.store"
+    ),
+    "export": "queries store.store",
+    "network.sites": ".affine .architecture .channels .functions .graph",
+    # level 6
+    "network.layers": ".architecture .channels .graph .places .receptive_fields .sites",
+    "network.terms": (
+        ".affine .architecture .channels .functions .graph .provenance .sites"
+    ),
+    "testing": (
+        "aggregation config derivation inputs.subset_files network.architecture "
+        "planning store.store"
+    ),
+    # level 7
+    "network.tracing": ".architecture .channels .graph .layers .outputs .sites",
+    # level 8
+    "network.runtime": (
+        ".architecture .batches .capture .folding .peaks .tracing config"
+    ),
+    # level 9
     "extraction": (
         "engine.model_cache engine.progress engine.scheduling inputs.datasets "
         "inputs.models inputs.preprocessing inputs.reading network.runtime "
         "planning store.store"
     ),
-    "network.layers": ".architecture .channels .graph .places .receptive_fields .sites",
-    # level 6
+    "probing": (
+        "config inputs.classes inputs.datasets inputs.models inputs.preprocessing "
+        "network.runtime planning software store.store"
+    ),
+    # level 10
     "cli": (
         "aggregation config demo derivation engine.progress export extraction "
-        "inputs.subsets inspection probing store.store"
+        "inputs.subset_files inspection probing store.store"
     ),
-    "network.tracing": ".architecture .channels .graph .layers .outputs .sites",
-    # level 7
+    # level 11
     "__main__": "cli",
 }
 """What each module of nnviz may import from nnviz beside ``errors``.
@@ -131,31 +170,34 @@ The lowest come first; a leading dot stands for the module's own folder.
 """
 
 HOMES: Table = {
-    "PIL": "demo inputs.images inputs.items inputs.preprocessing",
+    "PIL": "artifacts.pictures demo inputs.images inputs.items inputs.preprocessing",
     "click": "cli",
     "dask": "store.store",
     "distributed": "cli engine.reducing engine.scheduling",
     "llvmlite": "network.influence_vectors",
     "nnviz_cluster": "cli",
     "nnviz_dashboards": "cli",
-    "numba": "network.activations network.influence_vectors",
+    "numba": "network.activations network.influence_vectors network.peaks",
     "numpy": "*",
-    "pandas": "artifacts.classes queries store.store",
+    "pandas": "artifacts.classes artifacts.top_channels export store.store",
     "safetensors": "demo inputs.weights",
     "scipy": (
-        "aggregation inputs.subsets network.activations queries reductions "
-        "store.csr store.store"
+        "aggregation artifacts.embedding artifacts.similarity inputs.subsets "
+        "network.activations queries reductions store.csr store.store"
     ),
     "simplejpeg": "inputs.images",
     "sklearn": "demo",
     "torch": (
         "demo inputs.models inputs.preprocessing inputs.weights inputs.zoos "
-        "network.batches network.channels network.edge_inputs network.graph "
-        "network.influence_layout network.influence_torch network.influences "
-        "network.layers network.operations network.outputs network.places "
-        "network.provenance network.tracing"
+        "network.affine network.batches network.capture "
+        "network.channel_operations network.channels network.edge_inputs "
+        "network.folding network.graph network.influence_layout "
+        "network.influence_torch network.layers network.outputs network.peaks "
+        "network.places network.provenance network.runtime network.terms "
+        "network.tracing"
     ),
     "tqdm": "engine.progress",
+    "umap": "artifacts.embedding",
     "zarr": "inputs.arrays store.hierarchy",
 }
 """Which modules of nnviz may import each library."""
@@ -174,7 +216,7 @@ ROLES: Table = {
 
 ROLE_HOMES: Table = {
     "bokeh": "figures server",
-    "nnviz": "app server viewmodels",
+    "nnviz": "__main__ app server viewmodels",
     "numpy": "figures viewmodels",
     "pandas": "viewmodels",
     "panel": "app server views",
@@ -232,6 +274,20 @@ def test_cluster_imports__follow_the_table():
 )
 def test_modules__are_short_named_and_say_what_they_offer(package):
     assert form_problems(package, LONG_MODULES) == []
+
+
+def test_libraries__are_declared_requirements():
+    distributions = {"PIL": "pillow", "sklearn": "scikit-learn", "umap": "umap-learn"}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    optional = project["optional-dependencies"].values()
+    declared = [*project["dependencies"], *itertools.chain.from_iterable(optional)]
+    names = {re.split(r"[<>=\[]", item)[0] for item in declared}
+
+    libraries = {*HOMES, *ROLE_HOMES, *CLUSTER_HOMES}
+    libraries -= {"nnviz", "nnviz_cluster", "nnviz_dashboards"}
+    needed = {distributions.get(name, name.replace("_", "-")) for name in libraries}
+
+    assert needed - names == set()
 
 
 def test_public_names__are_few_and_all_there():
