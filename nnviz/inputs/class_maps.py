@@ -7,13 +7,16 @@ names, WordNet ids, whatever the labels of a data set may be.
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from nnviz.errors import DatasetError
 
 __all__ = ["ClassMap", "duplicates", "read_class_map"]
+
+T = TypeVar("T", bound=Hashable)
 
 _N_CASES = 5
 
@@ -81,10 +84,10 @@ def read_class_map(path: str | Path) -> ClassMap:
     return ClassMap(str(path), index, columns)
 
 
-def duplicates(values: Sequence[object]) -> list[object]:
+def duplicates(values: Sequence[T]) -> list[T]:
     """Return the values that occur more than once, each once, in order."""
-    seen: set[object] = set()
-    twice: dict[object, None] = {}
+    seen: set[T] = set()
+    twice: dict[T, None] = {}
     for value in values:
         if value in seen:
             twice[value] = None

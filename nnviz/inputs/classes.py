@@ -122,7 +122,7 @@ def _join_by_map(
         )
         raise DatasetError(msg)
     column = _matching_column(distinct, class_map, config.match)
-    keys = _keys(class_map, column)
+    keys = _keys(class_map, column, distinct)
     lost = [value for value in distinct if str(value) not in keys]
     if lost:
         raise DatasetError(_not_joined(distinct, lost, class_map, column))
@@ -166,14 +166,16 @@ def _places(class_map: ClassMap, column: str, texts: set[str]) -> set[tuple[str,
     return {(text, index) for text, index in pairs if text in texts}
 
 
-def _keys(class_map: ClassMap, column: str) -> dict[str, int]:
+def _keys(
+    class_map: ClassMap, column: str, distinct: list[str | int]
+) -> dict[str, int]:
     values = class_map.values_of(column)
-    twice = duplicates(values)
+    twice = set(duplicates(values)).intersection(map(str, distinct))
     if twice:
         msg = (
-            f"column {column!r} of the class map {class_map.path!r} has "
-            f"{twice[:_N_CASES]} more than once, so labels cannot be told apart; name "
-            f"another column as classes.match"
+            f"the labels {_first(sorted(twice))} are more than once in column "
+            f"{column!r} of the class map {class_map.path!r}, and cannot be told apart; "
+            f"name another column as classes.match"
         )
         raise DatasetError(msg)
     return dict(zip(values, class_map.index, strict=True))

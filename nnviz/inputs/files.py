@@ -40,6 +40,7 @@ MAX_FILE_BYTES = 1 << 29
 _REASONS = {
     errno.ENOENT: "file not found",
     errno.ENOTDIR: "file not found",
+    errno.EISDIR: "a folder, not a file",
     errno.EACCES: "no permission to read the file",
     errno.EPERM: "no permission to read the file",
     errno.ELOOP: "a link that leads to itself",

@@ -108,7 +108,7 @@ def typed_column(texts: Sequence[str]) -> NDArray[Any]:
     present = [text for text in texts if text]
     if not present:
         return make_column(texts)
-    if not any(_LEADING_ZERO.fullmatch(text[:3]) for text in present):
+    if not any(_LEADING_ZERO.match(text) for text in present):
         if all(_WHOLE.fullmatch(text) for text in present):
             if len(present) == len(texts):
                 return np.array([int(text) for text in texts], dtype=np.int64)

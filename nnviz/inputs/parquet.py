@@ -153,7 +153,7 @@ def _find_files(path: Path) -> list[Path]:
 def _open(path: Path) -> Any:
     parquet = import_library("pyarrow.parquet", extra="table")
     try:
-        return parquet.ParquetFile(path)
+        return parquet.ParquetFile(path, page_checksum_verification=True)
     except (OSError, ValueError) as error:
         # pyarrow's own errors derive from these.
         msg = f"cannot read {str(path)!r} as Parquet: {error}"

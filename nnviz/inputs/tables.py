@@ -210,7 +210,8 @@ def _read_csv(path: Path, config: DatasetConfig) -> dict[str, NDArray[Any]]:
         if len(row) != len(header):
             msg = f"row {number} of {place} has {len(row)} values, not {len(header)}"
             raise DatasetError(msg)
-    texts = dict(zip(header, zip(*rows, strict=True), strict=bool(rows)))
+    values_of = zip(*rows, strict=True) if rows else [()] * len(header)
+    texts = dict(zip(header, values_of, strict=True))
     as_text = {config.path_column, config.label_column, config.id_column}
     return {
         name: make_column(values) if name in as_text else typed_column(values)
