@@ -1,0 +1,115 @@
+"""Write the README's generated tables: how fast, and what a store holds.
+
+Usage: ``python -m benchmarks.report``. Every number comes from a file in
+``benchmarks/results``, with its command and the machine on which it was measured.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from nnviz.store.schema import markdown_table
+
+__all__ = ["generated_sections", "with_sections"]
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def main() -> None:
+    """Renew the README's sections."""
+    path = ROOT / "README.md"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(with_sections(text, generated_sections()), encoding="utf-8")
+
+
+def generated_sections() -> dict[str, str]:
+    """Return the text of every generated section, by its name."""
+    return {"speed": speed_section(), "store": markdown_table()}
+
+
+def with_sections(text: str, sections: dict[str, str]) -> str:
+    """Return the README with the sections between their marks replaced."""
+    for name, section in sections.items():
+        mark = re.compile(rf"(<!-- {name}: [^>]* -->\n).*?(<!-- end -->)", re.DOTALL)
+        if not mark.search(text):
+            msg = f"the README has no section {name!r}"
+            raise ValueError(msg)
+        text = mark.sub(lambda m, body=section: f"{m[1]}{body}\n{m[2]}", text)
+    return text
+
+
+def speed_section() -> str:
+    """Return the table of measured ratios, and where they were measured."""
+    lines = ["| what | measured | goal | command |", "|---|---|---|---|"]
+    machines: dict[str, str] = {}
+    rows: list[tuple[str, Callable[[Any], list[tuple[str, str, str]]]]] = [
+        ("extraction-*.json", _extraction_rows),
+        ("influence.json", _influence_rows),
+        ("dashboard.json", _dashboard_rows),
+    ]
+    for pattern, rows_of in rows:
+        for path in sorted(RESULTS.glob(pattern)):
+            result = json.loads(path.read_text(encoding="utf-8"))
+            machines[_machine(result.get("machine", {}))] = path.name
+            for what, measured, goal in rows_of(result):
+                command = result.get("command", "")
+                lines.append(f"| {what} | {measured} | {goal} | `{command}` |")
+    return "\n".join([*lines, "", *(f"Measured on {text}." for text in machines)])
+
+
+def _extraction_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
+    name, rows = result["network"], []
+    if found := result.get("recording_against_forward"):
+        rows.append(
+            (
+                f"{name}: recording all layers, throughput against the forward pass",
+                f"{found['recorded_throughput_ratio']:.3f}",
+                "≥ 0.95",
+            )
+        )
+    if found := result.get("dask_against_script"):
+        rows.append(
+            (
+                f"{name}: whole extraction through Dask against a researcher's script",
+                f"{found['throughput_ratio']:.2f}×",
+                "≥ 1.5×",
+            )
+        )
+        rows.append(
+            (f"{name}: bytes in the store", f"{found['bytes_per_instance']:,.0f}", "")
+        )
+    if found := result.get("dask_against_pool"):
+        rows.append(
+            (
+                f"{name}: two Dask workers against a pool of two processes",
+                f"{found['throughput_ratio']:.3f}",
+                "≥ 0.97",
+            )
+        )
+    return rows
+
+
+def _influence_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
+    return [tuple(row) for row in result.get("summary", [])]
+
+
+def _dashboard_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
+    return [tuple(row) for row in result.get("summary", [])]
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    software = machine.get("software", {})
+    return (
+        f"{machine.get('processor', 'an unnamed processor')}, "
+        f"{machine.get('cores', '?')} cores, torch {software.get('torch', '?')}, "
+        f"{machine.get('date', '')}"
+    )
+
+
+if __name__ == "__main__":
+    main()

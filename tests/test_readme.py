@@ -1,0 +1,72 @@
+"""The README: what it shows runs, and what it says of the store is so."""
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from nnviz.config import RunConfig, from_json
+from nnviz.store.schema import markdown_table
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, flags=re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Return a folder in which the README's commands have been run."""
+    folder = tmp_path_factory.mktemp("readme")
+    for block in blocks("console"):
+        for line in block.splitlines():
+            command = shlex.split(line.removeprefix("$ "))
+            assert command[0] == "nnviz", line
+            done = subprocess.run(
+                [sys.executable, "-m", *command],
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, f"{line}\n{done.stderr}"
+    return folder
+
+
+@pytest.mark.cluster
+def test_readme__commands__run_and_leave_a_store(folder):
+    assert (folder / "digits" / "digits.zarr" / "zarr.json").exists()
+    assert list((folder / "digits" / "tables").iterdir())
+
+
+@pytest.mark.cluster
+def test_readme__python__runs_on_what_the_commands_left(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+
+    for block in blocks("python"):
+        exec(compile(block, "README.md", "exec"), {})
+
+
+def test_readme__run_file__is_one_that_nnviz_reads():
+    (block,) = blocks("toml")
+
+    config = from_json(RunConfig, tomllib.loads(block))
+
+    assert config.preprocessing.crop == 224
+
+
+def test_readme__table_of_arrays__is_the_declared_one():
+    assert markdown_table() in TEXT, "run: python -m benchmarks.report"
+
+
+def test_readme__links_to_files__lead_somewhere():
+    links = re.findall(r"\]\(((?!http)[^)#]+)\)", TEXT)
+
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
