@@ -246,12 +246,11 @@ class InfluenceRows:
 
     def matrix(self, n_targets: int, n_sources: int) -> sparse.csr_array:
         """Return I, shape (n, targets x sources): float64, a column for each pair."""
-        n = len(self)
         is_kept = (self.source >= 0) & (self.target >= 0)[:, :, None]
         pairs = self.target[:, :, None].astype(np.int64) * n_sources + self.source
-        rows = np.repeat(np.arange(n), is_kept.reshape(n, -1).sum(axis=1))
+        rows = np.repeat(np.arange(len(self)), is_kept.sum(axis=(1, 2)))
         entries = (self.influence[is_kept].astype(np.float64), (rows, pairs[is_kept]))
-        return sparse.csr_array(entries, shape=(n, n_targets * n_sources))
+        return sparse.csr_array(entries, shape=(len(self), n_targets * n_sources))
 
 
 @dataclass(frozen=True, slots=True)
