@@ -82,7 +82,7 @@ def _selection(results: RunResults) -> Selection:
     return Selection(
         {layer.name: layer.n_channels for layer in results.layers},
         present,
-        layer=first_layer(results.layers),
+        layer=first_layer(results.layers, len(results.store.class_names)),
         subset=subset,
     )
 

@@ -64,7 +64,7 @@ class EmbeddingFigure:
 
 
 def goal_data(
-    places: NDArray[np.float32],
+    places: NDArray[np.float32] | None,
     subsets: NDArray[np.int64],
     names: Sequence[str],
     shade: NDArray[np.float64] | None,
@@ -74,7 +74,8 @@ def goal_data(
     Parameters
     ----------
     places
-        Embedding of all classes, shape (S, 2), in -1 to 1; NaN for none.
+        Embedding of all classes, shape (S, 2), in -1 to 1; NaN for none,
+        None where there is no embedding.
     subsets
         Indices of the classes that are drawn, shape (P,).
     names
@@ -82,6 +83,8 @@ def goal_data(
     shade
         Between 0 (grey) and 1 (accent) for all classes, shape (S,), or None for grey.
     """
+    if places is None:
+        places = np.full((int(subsets.max(initial=0)) + 1, 2), np.nan, np.float32)
     shades = np.zeros(len(subsets)) if shade is None else shade[subsets]
     return {
         "x": places[subsets, 0].astype(np.float32),

@@ -269,10 +269,10 @@ class RunResults:
         return f"nnviz {stage} {shlex.quote(self.store.url)}"
 
 
-def first_layer(layers: tuple[Layer, ...]) -> str:
-    """Return the layer to open with: the last one that has several positions."""
-    spatial = [x.name for x in layers if int(np.prod(x.positions or (1,))) > 1]
-    return (spatial or [layer.name for layer in layers] or [""])[-1]
+def first_layer(layers: tuple[Layer, ...], n_outputs: int) -> str:
+    """Return the layer to open with: the last that is not the network's own answer."""
+    inner = [layer.name for layer in layers if layer.n_channels != n_outputs]
+    return (inner or [layer.name for layer in layers] or [""])[-1]
 
 
 def stage_state(store: Store) -> tuple[object, ...]:

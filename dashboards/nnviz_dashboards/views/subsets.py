@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isnan
 
-import numpy as np
 import panel as pn
 import param
 from panel.viewable import Child, Viewable, Viewer
@@ -67,8 +67,6 @@ class EmbeddingView(Viewer):
 
     def _goal(self) -> Columns:
         classes, places = self._model.classes, self._model.places
-        if places is None:
-            places = np.full((len(classes.names), 2), np.nan, np.float32)
         present = classes.present
         names = [f"{classes.names[i]} {classes.marks[i]}".strip() for i in present]
         return goal_data(places, present, names, self._model.share)
@@ -156,7 +154,7 @@ class SubsetListView(Viewer):
             "names": list(classes.names),
             "marks": list(classes.marks),
             "n_instances": classes.n_instances.tolist(),
-            "accuracy": [None if np.isnan(a) else float(a) for a in classes.accuracy],
+            "accuracy": [None if isnan(a) else a for a in classes.accuracy.tolist()],
             "confidence": classes.confidence.tolist(),
             "n_listed": len(classes.present),
             "count": format_count(len(classes.present)),
@@ -166,8 +164,7 @@ class SubsetListView(Viewer):
         similarity = self._model.similarity
         values = None
         if similarity is not None:
-            rounded = np.round(similarity.astype(np.float64), 4)
-            values = [None if np.isnan(v) else v for v in rounded.tolist()]
+            values = [None if isnan(v) else round(v, 4) for v in similarity.tolist()]
         return {"order": self._model.order.tolist(), "similarity": values}
 
     def _update(self, *_: param.parameterized.Event) -> None:
