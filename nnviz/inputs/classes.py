@@ -174,8 +174,8 @@ def _keys(
     if twice:
         msg = (
             f"the labels {_first(sorted(twice))} are more than once in column "
-            f"{column!r} of the class map {class_map.path!r}, and cannot be told apart; "
-            f"name another column as classes.match"
+            f"{column!r} of the class map {class_map.path!r}, and cannot be told "
+            f"apart; name another column as classes.match"
         )
         raise DatasetError(msg)
     return dict(zip(values, class_map.index, strict=True))
