@@ -109,7 +109,8 @@ def squeezenet_targets(model, batch: Tensor) -> list[Target]:
             EdgeInput(
                 squeezed,
                 wide,
-                sources=np.arange(len(squeeze.weight), dtype=np.int32) + len(squeeze.weight),
+                sources=np.arange(len(squeeze.weight), dtype=np.int32)
+                + len(squeeze.weight),
                 targets=np.arange(size, 2 * size, dtype=np.int32),
                 extremes=extremes,
             ),
@@ -216,7 +217,10 @@ def best_tiles(targets: Sequence[Target]) -> list[int]:
     """Find the fastest tile of the direct formulation for each convolution."""
     best = []
     for x, operation in convolutions(targets):
-        seconds = {tile: clock(lambda t=tile: direct(x[:1], operation, t, None)) for tile in TILES}
+        seconds = {
+            tile: clock(lambda t=tile: direct(x[:1], operation, t, None))
+            for tile in TILES
+        }
         best.append(min(seconds, key=lambda tile: seconds[tile]))
     return best
 
@@ -275,14 +279,18 @@ def prepared(network: str, n: int) -> tuple[list[Target], bool]:
     model = (squeezenet1_0() if network == "squeezenet" else resnet20()).eval()
     names = {"squeezenet": "squeezenet1_0-imagenet", "resnet20": "resnet20-cifar10"}
     if folder is not None:
-        model.load_state_dict(load_file(folder / "models" / f"{names[network]}.safetensors"))
+        model.load_state_dict(
+            load_file(folder / "models" / f"{names[network]}.safetensors")
+        )
     model = model.to(memory_format=torch.channels_last)
     batch = images(folder, network, n).contiguous(memory_format=torch.channels_last)
     find = squeezenet_targets if network == "squeezenet" else resnet_targets
     return find(model, batch), folder is not None
 
 
-def measure(network: str, n: int, threads: int, repetitions: int, *, slow: bool) -> dict:
+def measure(
+    network: str, n: int, threads: int, repetitions: int, *, slow: bool
+) -> dict:
     """Time every way on one network, interleaved; milliseconds per instance."""
     torch.set_num_threads(threads)
     targets, real = prepared(network, n)
@@ -338,7 +346,9 @@ def main() -> None:
     if arguments.fast:
         return
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "influence.json").write_text(json.dumps(provenance() | {"rows": rows}, indent=1))
+    (RESULTS / "influence.json").write_text(
+        json.dumps(provenance() | {"rows": rows}, indent=1)
+    )
 
 
 def report(row: dict) -> None:

@@ -6,7 +6,9 @@ are evaluated in the order of their bounds until no bound reaches the K-th stron
 value found, and of a map only the tiles whose own bound does. What is skipped cannot
 be among the K strongest, so the result is that of the full computation, bit by bit.
 
-All functions maximise; for minima the caller negates the weights.
+All functions maximise; for minima the caller negates the weights. The result is a pair
+of arrays (pairs, ranks), `values` and `ranked`: influences in descending order and the
+numbers of their sources, full of 0 and -1 at first; several edges may fill it in turn.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from numpy.typing import NDArray
 
 from nnviz.network.influence_vectors import (
     LANES,
+    address,
+    advance,
     compiled,
     first_maximum,
     span_maximum,
@@ -24,43 +28,58 @@ from nnviz.network.influence_vectors import (
     tile_maximum_wide,
 )
 
-__all__ = [
-    "channel_extremes",
-    "gather_patches",
-    "rank_bounded",
-    "rank_exact",
-    "rank_identity",
-    "rank_patches",
-]
+__all__ = ["rank_bounded", "rank_exact", "rank_identity", "rank_patches", "rank_rows"]
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
 Sources = NDArray[np.int32]
+Strides = tuple[int, int, int, int, int]
 
 
 @compiled
 def insert(
-    values: Floats, sources: Sources, row: int, value: float, source: int
+    values: Floats, ranked: Sources, n_ranks: int, value: float, source: int
 ) -> None:
-    """Put a positive value into its place in a row of the ranks.
+    """Put a value into its place in one row of the ranks; ties go to the lower source.
 
-    Ties go to the lower source; a row is full of zeros and -1 at first.
+    `values` and `ranked` are pointers to the row.
     """
-    last = values.shape[1] - 1
-    if value < values[row, last] or (
-        value == values[row, last] and source > sources[row, last]
-    ):
+    rank = n_ranks - 1
+    if value < values[rank] or (value == values[rank] and source > ranked[rank]):
         return
-    rank = last
     while rank > 0 and (
-        value > values[row, rank - 1]
-        or (value == values[row, rank - 1] and source < sources[row, rank - 1])
+        value > values[rank - 1]
+        or (value == values[rank - 1] and source < ranked[rank - 1])
     ):
-        values[row, rank] = values[row, rank - 1]
-        sources[row, rank] = sources[row, rank - 1]
+        values[rank] = values[rank - 1]
+        ranked[rank] = ranked[rank - 1]
         rank -= 1
-    values[row, rank] = value
-    sources[row, rank] = source
+    values[rank] = value
+    ranked[rank] = source
+
+
+@compiled
+def rank_products(
+    products: Floats,
+    n_vectors: int,
+    n_sources: int,
+    sources: Sources,
+    values: Floats,
+    ranked: Sources,
+    n_ranks: int,
+) -> None:
+    """Insert the largest of exact influences into a row; uses `products` up.
+
+    Arguments are pointers; `products` has minus infinity after the last source.
+    """
+    for _ in range(n_sources):
+        i = first_maximum(products, n_vectors)
+        value = products[i]
+        if value <= 0.0 or value < values[n_ranks - 1]:
+            break
+        products[i] = -np.inf
+        if sources[i] >= 0:
+            insert(values, ranked, n_ranks, value, sources[i])
 
 
 @compiled
@@ -68,117 +87,102 @@ def fill_maps(
     maps: Floats,
     size: int,
     x: Floats,
-    instance: int,
-    strides: tuple[int, int, int, int, int],
-    channels: tuple[int, int],
+    strides: Strides,
+    n_channels: int,
     into: tuple[Indices, Indices, Indices],
     read: tuple[Indices, Indices, Indices],
 ) -> None:
-    """Copy the maps of a range of channels into their buffers; padding stays zero."""
-    first, last = channels
-    n_channels = last - first
-    origin = instance * strides[0] + first * strides[1]
+    """Copy the maps of some channels into their buffers; the padding stays zero.
+
+    `maps` and `x` are pointers to the first of the channels.
+    """
     for z in range(len(into[0])):
-        from_z = origin + read[0][z] * strides[2]
         for y in range(len(into[1])):
-            from_y = from_z + read[1][y] * strides[3]
-            into_y = into[0][z] + into[1][y]
+            row = advance(x, read[0][z] * strides[2] + read[1][y] * strides[3])
+            place = advance(maps, into[0][z] + into[1][y])
             if strides[1] == 1:
                 for p in range(len(into[2])):
-                    start = from_y + read[2][p] * strides[4]
-                    row = x[start : start + n_channels]
-                    place = into_y + into[2][p]
+                    values = advance(row, read[2][p] * strides[4])
+                    column = advance(place, into[2][p])
                     for c in range(n_channels):
-                        maps[place + c * size] = row[c]
+                        column[c * size] = values[c]
             else:
                 for c in range(n_channels):
-                    start = from_y + c * strides[1]
-                    place = c * size + into_y
+                    values = advance(row, c * strides[1])
+                    line = advance(place, c * size)
                     for p in range(len(into[2])):
-                        maps[place + into[2][p]] = x[start + read[2][p] * strides[4]]
+                        line[into[2][p]] = values[read[2][p] * strides[4]]
 
 
 @compiled
 def bound_tiles(
     maps: Floats,
-    size: int,
-    n_channels: int,
     starts: Indices,
     spans: Indices,
     slack: float,
-    maxima: Floats,
-    minima: Floats,
     tile_maxima: Floats,
     tile_order: Indices,
-) -> None:
-    """Bound what every tile of every channel reads; sort the tiles, largest first.
+) -> float:
+    """Bound what every tile of one channel reads, and sort the tiles, largest first.
 
-    The bounds are widened by `slack`, more than the rounding of a sum over taps.
+    `maps`, `tile_maxima` and `tile_order` are pointers to the channel's. The bounds are
+    widened by `slack`, more than the rounding of a sum over taps.
+
+    Returns
+    -------
+    float
+        The minimum of all that is read, lowered likewise.
     """
-    n_tiles = len(starts)
-    for c in range(n_channels):
-        lowest = float(np.inf)
-        for number in range(n_tiles):
-            highest = float(-np.inf)
-            for s in range(len(spans)):
-                start = c * size + starts[number] + spans[s, 0]
-                highest = max(highest, span_maximum(maps, start, spans[s, 1]))
-                lowest = min(lowest, span_minimum(maps, start, spans[s, 1]))
-            highest = highest + slack * abs(highest)
-            place = number
-            while place > 0 and tile_maxima[c, place - 1] < highest:
-                tile_maxima[c, place] = tile_maxima[c, place - 1]
-                tile_order[c, place] = tile_order[c, place - 1]
-                place -= 1
-            tile_maxima[c, place] = highest
-            tile_order[c, place] = starts[number]
-        maxima[c] = tile_maxima[c, 0]
-        minima[c] = lowest - slack * abs(lowest)
+    lowest = np.float32(np.inf)
+    for number in range(len(starts)):
+        highest = np.float32(-np.inf)
+        for s in range(len(spans)):
+            read = advance(maps, starts[number] + spans[s, 0])
+            highest = max(highest, span_maximum(read, spans[s, 1]))
+            lowest = min(lowest, span_minimum(read, spans[s, 1]))
+        highest += np.float32(slack) * abs(highest)
+        place = number
+        while place > 0 and tile_maxima[place - 1] < highest:
+            tile_maxima[place] = tile_maxima[place - 1]
+            tile_order[place] = tile_order[place - 1]
+            place -= 1
+        tile_maxima[place] = highest
+        tile_order[place] = starts[number]
+    return lowest - np.float32(slack) * abs(lowest)
 
 
 @compiled
 def evaluate(
     maps: Floats,
-    start: int,
     offsets: Indices,
     weights: Floats,
-    first_weight: int,
+    n_taps: int,
     mask: Floats,
     block: int,
     blocks: int,
     tile_maxima: Floats,
     tile_order: Indices,
+    n_tiles: int,
     positive: float,
     constant: float,
     threshold: float,
 ) -> float:
-    """Largest value of one pair, or any value up to `threshold` if it is not above."""
-    best = float(-np.inf)
-    for number in range(len(tile_order)):
+    """Return the influence of one source on one target if it is above `threshold`.
+
+    Otherwise any value up to it. Array arguments are pointers.
+    """
+    best = np.float32(-np.inf)
+    for number in range(n_tiles):
         if tile_maxima[number] * positive + constant <= threshold:
             break
         for b in range(blocks):
             position = tile_order[number] + b * block
+            read = advance(maps, position)
+            closed = advance(mask, position)
             if block == 2 * LANES:
-                value = tile_maximum_narrow(
-                    maps,
-                    start + position,
-                    offsets,
-                    weights,
-                    first_weight,
-                    mask,
-                    position,
-                )
+                value = tile_maximum_narrow(read, offsets, weights, n_taps, closed)
             else:
-                value = tile_maximum_wide(
-                    maps,
-                    start + position,
-                    offsets,
-                    weights,
-                    first_weight,
-                    mask,
-                    position,
-                )
+                value = tile_maximum_wide(read, offsets, weights, n_taps, closed)
             best = max(best, value)
         threshold = max(threshold, best)
     return best
@@ -187,7 +191,7 @@ def evaluate(
 @compiled
 def rank_bounded(
     x: Floats,
-    strides: tuple[int, int, int, int, int],
+    strides: Strides,
     instances: tuple[int, int],
     pair_starts: Indices,
     pair_targets: Indices,
@@ -196,8 +200,7 @@ def rank_bounded(
     weight_sums: Floats,
     sources: Sources,
     slack: float,
-    channels_at_once: int,
-    size: int,
+    workspace: tuple[Floats, Floats, Floats, Indices, Floats],
     offsets: Indices,
     mask: Floats,
     starts: Indices,
@@ -226,91 +229,91 @@ def rank_bounded(
         the negative ones, (2, targets, sources of a group).
     sources
         Number of each input channel among all sources of the target; -1: not one.
-    channels_at_once
-        Channels whose maps are held at a time; whole groups, or parts of one.
-    values, ranked
-        The result, shape (pairs, ranks), which may hold ranks of other edges already.
+    workspace
+        For as many channels as are held at a time: maps (channels, buffer), all zero;
+        minima (channels,); maxima and order of tiles (channels, tiles); and a vector of
+        bounds for a group's sources.
+    offsets, mask, starts, block, blocks, spans, into, read
+        See ``influence_layout.MapLayout``.
 
     Returns
     -------
     int
         Pairs of channels that were evaluated, for the benchmark.
     """
+    maps, minima, tile_maxima, tile_order, bounds = workspace
+    channels_at_once, size = maps.shape
+    n_tiles = len(starts)
     n_targets, n_group, n_taps = weights.shape
     n_channels = len(sources)
+    n_ranks = values.shape[1]
     targets_of_group = n_targets // (n_channels // n_group)
-    flat = weights.reshape(-1)
-    n_tiles = len(starts)
-    maps = np.zeros(channels_at_once * size, np.float32)
-    maxima = np.empty(channels_at_once, np.float32)
-    minima = np.empty(channels_at_once, np.float32)
-    tile_maxima = np.empty((channels_at_once, n_tiles), np.float32)
-    tile_order = np.empty((channels_at_once, n_tiles), np.int64)
-    bounds = np.empty(-(-n_group // LANES) * LANES, np.float32)
-    last = values.shape[1] - 1
+    upper = address(bounds)
     evaluated = 0
     for n in range(instances[0], instances[1]):
         if pair_starts[n] == pair_starts[n + 1]:
             continue
         for low in range(0, n_channels, channels_at_once):
             high = min(low + channels_at_once, n_channels)
-            fill_maps(maps, size, x, n, strides, (low, high), into, read)
-            bound_tiles(
-                maps,
-                size,
-                high - low,
-                starts,
-                spans,
-                slack,
-                maxima,
-                minima,
-                tile_maxima,
-                tile_order,
-            )
+            own = advance(address(x), n * strides[0] + low * strides[1])
+            fill_maps(address(maps), size, own, strides, high - low, into, read)
+            for c in range(high - low):
+                minima[c] = bound_tiles(
+                    advance(address(maps), c * size),
+                    starts,
+                    spans,
+                    slack,
+                    advance(address(tile_maxima), c * n_tiles),
+                    advance(address(tile_order), c * n_tiles),
+                )
             for pair in range(pair_starts[n], pair_starts[n + 1]):
                 j = pair_targets[pair]
-                row = pair_rows[pair]
+                row = pair_rows[pair] * n_ranks
+                own_values = advance(address(values), row)
+                own_ranked = advance(address(ranked), row)
                 group = j // targets_of_group * n_group
                 begin = max(low, group)
                 count = min(high, group + n_group) - begin
                 if count <= 0:
                     continue
+                first = j * n_group + begin - group
+                positive = advance(address(weight_sums), first)
+                negative = advance(positive, n_targets * n_group)
                 n_vectors = -(-count // LANES)
-                positive = weight_sums[0, j, begin - group : begin - group + count]
-                negative = weight_sums[1, j, begin - group : begin - group + count]
-                upper = maxima[begin - low : begin - low + count]
-                lower = minima[begin - low : begin - low + count]
                 for i in range(count):
-                    bounds[i] = upper[i] * positive[i] + lower[i] * negative[i]
-                for i in range(count, n_vectors * LANES):
-                    bounds[i] = -np.inf
-                for _ in range(count):
-                    i = first_maximum(bounds, n_vectors)
-                    threshold = values[row, last]
-                    if bounds[i] <= threshold:
-                        break
-                    bounds[i] = -np.inf
                     c = begin - low + i
+                    upper[i] = tile_maxima[c, 0] * positive[i] + minima[c] * negative[i]
+                for i in range(count, n_vectors * LANES):
+                    upper[i] = -np.inf
+                for _ in range(count):
+                    i = first_maximum(upper, n_vectors)
+                    threshold = own_values[n_ranks - 1]
+                    if upper[i] <= threshold:
+                        break
+                    upper[i] = -np.inf
                     if sources[begin + i] < 0:
                         continue
+                    c = begin - low + i
                     evaluated += 1
                     value = evaluate(
-                        maps,
-                        c * size,
-                        offsets,
-                        flat,
-                        (j * n_group + begin - group + i) * n_taps,
-                        mask,
+                        advance(address(maps), c * size),
+                        address(offsets),
+                        advance(address(weights), (first + i) * n_taps),
+                        n_taps,
+                        address(mask),
                         block,
                         blocks,
-                        tile_maxima[c],
-                        tile_order[c],
+                        advance(address(tile_maxima), c * n_tiles),
+                        advance(address(tile_order), c * n_tiles),
+                        n_tiles,
                         positive[i],
-                        lower[i] * negative[i],
+                        minima[c] * negative[i],
                         threshold,
                     )
                     if value > 0.0:
-                        insert(values, ranked, row, value, sources[begin + i])
+                        insert(
+                            own_values, own_ranked, n_ranks, value, sources[begin + i]
+                        )
     return evaluated
 
 
@@ -324,6 +327,7 @@ def rank_exact(
     minima: Floats,
     weights: Floats,
     sources: Sources,
+    products: Floats,
     values: Floats,
     ranked: Sources,
 ) -> None:
@@ -335,49 +339,31 @@ def rank_exact(
     """
     n_targets, n_group = weights.shape
     n_channels = len(sources)
+    n_ranks = values.shape[1]
     targets_of_group = n_targets // (n_channels // n_group)
-    n_vectors = -(-n_group // LANES)
-    products = np.full(n_vectors * LANES, -np.inf, np.float32)
+    n_vectors = len(products) // LANES
+    found = address(products)
     for n in range(instances[0], instances[1]):
         for pair in range(pair_starts[n], pair_starts[n + 1]):
             j = pair_targets[pair]
             group = j // targets_of_group * n_group
-            weight = weights[j]
-            upper = maxima[n, group : group + n_group]
-            lower = minima[n, group : group + n_group]
+            weight = advance(address(weights), j * n_group)
+            upper = advance(address(maxima), n * n_channels + group)
+            lower = advance(address(minima), n * n_channels + group)
             for i in range(n_group):
                 high = weight[i] * upper[i]
                 low = weight[i] * lower[i]
-                products[i] = high if high > low else low
+                found[i] = high if high > low else low
+            row = pair_rows[pair] * n_ranks
             rank_products(
-                products,
+                found,
                 n_vectors,
-                sources[group : group + n_group],
-                pair_rows[pair],
-                values,
-                ranked,
+                n_group,
+                advance(address(sources), group),
+                advance(address(values), row),
+                advance(address(ranked), row),
+                n_ranks,
             )
-
-
-@compiled
-def rank_products(
-    products: Floats,
-    n_vectors: int,
-    sources: Sources,
-    row: int,
-    values: Floats,
-    ranked: Sources,
-) -> None:
-    """Insert the largest of exact influences into a row; `products` is used up."""
-    last = values.shape[1] - 1
-    for _ in range(len(sources)):
-        i = first_maximum(products, n_vectors)
-        value = products[i]
-        if value <= 0.0 or value < values[row, last]:
-            break
-        products[i] = -np.inf
-        if sources[i] >= 0:
-            insert(values, ranked, row, value, sources[i])
 
 
 @compiled
@@ -389,6 +375,7 @@ def rank_patches(
     patches: Floats,
     weights: Floats,
     sources: Sources,
+    products: Floats,
     values: Floats,
     ranked: Sources,
 ) -> None:
@@ -399,32 +386,34 @@ def rank_patches(
     """
     n_targets, n_taps, n_group = weights.shape
     n_positions, n_groups = patches.shape[1:3]
+    n_ranks = values.shape[1]
     targets_of_group = n_targets // n_groups
-    n_vectors = -(-n_group // LANES)
-    products = np.full(n_vectors * LANES, -np.inf, np.float32)
-    total = np.empty(n_group, np.float32)
+    n_vectors = len(products) // LANES
+    found = address(products)
+    sums = np.empty(n_group, np.float32)
     for n in range(instances[0], instances[1]):
         for pair in range(pair_starts[n], pair_starts[n + 1]):
             j = pair_targets[pair]
             group = j // targets_of_group
             products[:n_group] = -np.inf
             for position in range(n_positions):
-                total[:] = 0.0
+                sums[:] = 0.0
                 for tap in range(n_taps):
                     weight = weights[j, tap]
                     patch = patches[n - instances[0], position, group, tap]
                     for i in range(n_group):
-                        total[i] += weight[i] * patch[i]
+                        sums[i] += weight[i] * patch[i]
                 for i in range(n_group):
-                    products[i] = max(products[i], total[i])
-            first = group * n_group
+                    products[i] = max(products[i], sums[i])
+            row = pair_rows[pair] * n_ranks
             rank_products(
-                products,
+                found,
                 n_vectors,
-                sources[first : first + n_group],
-                pair_rows[pair],
-                values,
-                ranked,
+                n_group,
+                advance(address(sources), group * n_group),
+                advance(address(values), row),
+                advance(address(ranked), row),
+                n_ranks,
             )
 
 
@@ -440,77 +429,19 @@ def rank_identity(
     ranked: Sources,
 ) -> None:
     """Rank the one source that an identity brings to each target."""
+    n_ranks = values.shape[1]
     for n in range(instances[0], instances[1]):
         for pair in range(pair_starts[n], pair_starts[n + 1]):
             c = pair_channels[pair]
+            row = pair_rows[pair] * n_ranks
             if sources[c] >= 0 and influences[n, c] > 0.0:
-                insert(values, ranked, pair_rows[pair], influences[n, c], sources[c])
-
-
-@compiled
-def channel_extremes(
-    x: Floats,
-    strides: tuple[int, int, int, int, int],
-    instances: tuple[int, int],
-    read: tuple[Indices, Indices, Indices],
-    maxima: Floats,
-    minima: Floats,
-) -> None:
-    """Extend maxima and minima (instances, channels) by the elements that are read."""
-    n_channels = maxima.shape[1]
-    for n in range(instances[0], instances[1]):
-        high = maxima[n]
-        low = minima[n]
-        for z in read[0]:
-            for y in read[1]:
-                from_y = n * strides[0] + z * strides[2] + y * strides[3]
-                if strides[1] == 1:
-                    for p in read[2]:
-                        start = from_y + p * strides[4]
-                        row = x[start : start + n_channels]
-                        for c in range(n_channels):
-                            high[c] = row[c] if row[c] > high[c] else high[c]
-                            low[c] = row[c] if row[c] < low[c] else low[c]
-                else:
-                    for c in range(n_channels):
-                        start = from_y + c * strides[1]
-                        for p in read[2]:
-                            value = x[start + p * strides[4]]
-                            high[c] = max(high[c], value)
-                            low[c] = min(low[c], value)
-
-
-@compiled
-def gather_patches(
-    x: Floats,
-    strides: tuple[int, int, int, int, int],
-    instances: Indices,
-    first_channels: Indices,
-    tables: tuple[Indices, Indices, Indices],
-    patches: Floats,
-) -> None:
-    """Gather what single positions read: `patches` (patches, taps, channels).
-
-    Patch m is of instance ``instances[m]`` and of the channels from
-    ``first_channels[m]`` on; ``tables[axis][m, t]`` is the element that tap t of this
-    axis reads, -1 for a zero.
-    """
-    n_channels = patches.shape[2]
-    for m in range(len(instances)):
-        origin = instances[m] * strides[0] + first_channels[m] * strides[1]
-        tap = 0
-        for z in tables[0][m]:
-            for y in tables[1][m]:
-                for p in tables[2][m]:
-                    if z < 0 or y < 0 or p < 0:
-                        patches[m, tap] = 0.0
-                    else:
-                        start = (
-                            origin + z * strides[2] + y * strides[3] + p * strides[4]
-                        )
-                        for c in range(n_channels):
-                            patches[m, tap, c] = x[start + c * strides[1]]
-                    tap += 1
+                insert(
+                    advance(address(values), row),
+                    advance(address(ranked), row),
+                    n_ranks,
+                    influences[n, c],
+                    sources[c],
+                )
 
 
 @compiled
@@ -518,12 +449,22 @@ def rank_rows(
     contributions: Floats,
     sources: Sources,
     rows: Indices,
+    products: Floats,
     values: Floats,
     ranked: Sources,
 ) -> None:
     """Insert the contributions (pairs, sources) of each pair into its row."""
-    n_vectors = -(-contributions.shape[1] // LANES)
-    products = np.full(n_vectors * LANES, -np.inf, np.float32)
+    n_sources = contributions.shape[1]
+    n_ranks = values.shape[1]
     for m in range(len(rows)):
-        products[: contributions.shape[1]] = contributions[m]
-        rank_products(products, n_vectors, sources[m], rows[m], values, ranked)
+        products[:n_sources] = contributions[m]
+        row = rows[m] * n_ranks
+        rank_products(
+            address(products),
+            len(products) // LANES,
+            n_sources,
+            advance(address(sources), m * n_sources),
+            advance(address(values), row),
+            advance(address(ranked), row),
+            n_ranks,
+        )

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from nnviz.network.channel_operations import Axis
 from nnviz.network.influence_vectors import LANES
 
-__all__ = ["MapLayout", "flat", "lay_out", "position_tables"]
+__all__ = ["MapLayout", "buffers", "flat", "lay_out", "position_tables", "vector"]
 
+Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
 T = TypeVar("T")
 Tables = tuple[Indices, Indices, Indices]
@@ -42,7 +43,7 @@ class MapLayout:
     """Elements of a channel's buffer, the reads past its end included."""
     offsets: Indices
     """Where each tap reads relative to a position, shape (taps,)."""
-    mask: NDArray[np.float32]
+    mask: Floats
     """0 for positions of the network, minus infinity for others, shape (buffer,)."""
     starts: Indices
     """First position of every tile, shape (tiles,)."""
@@ -134,7 +135,26 @@ def _spans(offsets: Indices, tile: int) -> Indices:
     return np.array([[first, -(-(end - first) // LANES)] for first, end in spans])
 
 
-def flat(x: torch.Tensor) -> tuple[NDArray[np.float32], Strides]:
+def buffers(
+    layout: MapLayout, n_channels: int, n_sources: int
+) -> tuple[Floats, Floats, Floats, Indices, Floats]:
+    """Allocate what ``rank_bounded`` needs to hold `n_channels` maps at a time."""
+    tiles = (n_channels, len(layout.starts))
+    return (
+        np.zeros((n_channels, layout.size), np.float32),
+        np.empty(n_channels, np.float32),
+        np.empty(tiles, np.float32),
+        np.empty(tiles, np.int64),
+        vector(n_sources),
+    )
+
+
+def vector(n_sources: int) -> Floats:
+    """Allocate whole vectors for a value of each source; those after are never largest."""
+    return np.full(-(-n_sources // LANES) * LANES, -np.inf, np.float32)
+
+
+def flat(x: torch.Tensor) -> tuple[Floats, Strides]:
     """Return a CPU tensor (n, channels, *positions) as it lies in memory, with strides.
 
     No copy is made of float32 tensors in either memory format.

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from nnviz.network import influence_kernels as kernels
 from nnviz.network.channel_operations import Convolution, Identity, reading
 from nnviz.network.edge_inputs import EdgeInput, Extremum, Strongest
-from nnviz.network.influence_layout import flat, position_tables
+from nnviz.network.influence_gathering import gather_patches
+from nnviz.network.influence_layout import flat, position_tables, vector
 
 __all__ = ["peak_contributions", "rank_peaks"]
 
@@ -56,7 +57,14 @@ def rank_peaks(
         if extremum == "min":
             contributions = -contributions
         sources = edge.source_numbers[channels]
-        kernels.rank_rows(contributions, sources, rows, result.influence, result.source)
+        kernels.rank_rows(
+            contributions,
+            sources,
+            rows,
+            vector(contributions.shape[1]),
+            result.influence,
+            result.source,
+        )
 
 
 def peak_contributions(
@@ -93,5 +101,5 @@ def peak_contributions(
     patches = np.empty((len(instance), n_taps, n_group), np.float32)
     first = np.ascontiguousarray(channels[:, 0])
     tables = position_tables(axes, position)
-    kernels.gather_patches(x, strides, instance, first, tables, patches)
+    gather_patches(x, strides, instance, first, tables, patches)
     return np.einsum("mti,mti->mi", patches, weight[output]), channels

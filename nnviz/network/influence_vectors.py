@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 __all__ = [
     "LANES",
+    "address",
+    "advance",
     "compiled",
     "first_maximum",
     "span_maximum",
@@ -93,8 +95,31 @@ def _spread(builder: Llvm, scalar: Llvm) -> Llvm:
     return builder.shuffle_vector(first, empty, zeros)
 
 
-def _array(context: Llvm, builder: Llvm, kind: Llvm, value: Llvm) -> Llvm:
-    return context.make_array(kind)(context, builder, value)
+@_instruction
+def address(_: Llvm, array: Llvm) -> Llvm:
+    """Pointer to the first element of a contiguous array, which must stay alive.
+
+    Called functions that get arrays count references, at a cost of up to ten times
+    their work here (measured); pointers are not counted. They are indexed from 0 on.
+    """
+    signature = types.CPointer(array.dtype)(array)
+
+    def generate(context: Llvm, builder: Llvm, signature: Llvm, values: Llvm) -> Llvm:
+        return context.make_array(signature.args[0])(context, builder, values[0]).data
+
+    return signature, generate
+
+
+@_instruction
+def advance(_: Llvm, pointer: Llvm, n_elements: Llvm) -> Llvm:
+    """Pointer to a later element."""
+    signature = pointer(pointer, types.int64)
+
+    def generate(context: Llvm, builder: Llvm, signature: Llvm, values: Llvm) -> Llvm:
+        del context, signature
+        return builder.gep(values[0], [values[1]])
+
+    return signature, generate
 
 
 def _tile_maximum(n_vectors: int) -> Callable[..., float]:
@@ -106,34 +131,20 @@ def _tile_maximum(n_vectors: int) -> Callable[..., float]:
 
     @_instruction
     def tile_maximum(
-        _: Llvm,
-        maps: Llvm,
-        start: Llvm,
-        offsets: Llvm,
-        weights: Llvm,
-        first_weight: Llvm,
-        mask: Llvm,
-        first_position: Llvm,
+        _: Llvm, maps: Llvm, offsets: Llvm, weights: Llvm, n_taps: Llvm, mask: Llvm
     ) -> Llvm:
-        index = types.int64
-        signature = types.float32(maps, index, offsets, weights, index, mask, index)
+        signature = types.float32(maps, offsets, weights, types.int64, mask)
 
         def generate(
             context: Llvm, builder: Llvm, signature: Llvm, values: Llvm
         ) -> Llvm:
-            arrays = {
-                number: _array(context, builder, signature.args[number], values[number])
-                for number in (0, 2, 3, 5)
-            }
-            n_taps = builder.extract_value(arrays[2].shape, 0)
-            source = builder.gep(arrays[0].data, [values[1]])
-            weight = builder.gep(arrays[3].data, [values[4]])
-            closed = builder.gep(arrays[5].data, [values[6]])
+            del context, signature
+            source, taps, weight, count, closed = values
             sums = [cgutils.alloca_once(builder, _VECTOR) for _ in range(n_vectors)]
             for number, total in enumerate(sums):
                 builder.store(_load(builder, closed, _INDEX(number * LANES)), total)
-            with cgutils.for_range(builder, n_taps, intp=_INDEX) as loop:
-                offset = builder.load(builder.gep(arrays[2].data, [loop.index]))
+            with cgutils.for_range(builder, count, intp=_INDEX) as loop:
+                offset = builder.load(builder.gep(taps, [loop.index]))
                 factor = builder.load(builder.gep(weight, [loop.index]))
                 factor = _spread(builder, factor)
                 for number, total in enumerate(sums):
@@ -158,26 +169,25 @@ tile_maximum_narrow = _tile_maximum(2)
 tile_maximum_wide = _tile_maximum(4)
 """Largest sum over taps in ``4 * LANES`` neighbouring positions.
 
-``tile_maximum_wide(maps, start, offsets, weights, first_weight, mask, first_position)``
-is the maximum over lanes p of ``mask[first_position + p] + sum over taps t of
-maps[start + offsets[t] + p] * weights[first_weight + t]``. The mask is 0 for positions
-that the network evaluates and minus infinity for all others.
+``tile_maximum_wide(maps, offsets, weights, n_taps, mask)`` is the maximum over lanes p
+of ``mask[p] + sum over taps t of maps[offsets[t] + p] * weights[t]``. The mask is 0 for
+positions that the network evaluates and minus infinity for all others.
 """
 
 
 def _span(name: str) -> Callable[..., float]:
     @_instruction
-    def span(_: Llvm, values: Llvm, start: Llvm, n_vectors: Llvm) -> Llvm:
-        signature = types.float32(values, types.int64, types.int64)
+    def span(_: Llvm, values: Llvm, n_vectors: Llvm) -> Llvm:
+        signature = types.float32(values, types.int64)
 
         def generate(
             context: Llvm, builder: Llvm, signature: Llvm, arguments: Llvm
         ) -> Llvm:
-            data = _array(context, builder, signature.args[0], arguments[0]).data
-            data = builder.gep(data, [arguments[1]])
+            del context, signature
+            data = arguments[0]
             best = cgutils.alloca_once(builder, _VECTOR)
             builder.store(_load(builder, data, _INDEX(0)), best)
-            with cgutils.for_range(builder, arguments[2], intp=_INDEX) as loop:
+            with cgutils.for_range(builder, arguments[1], intp=_INDEX) as loop:
                 place = builder.mul(loop.index, _INDEX(LANES))
                 pair = [builder.load(best), _load(builder, data, place)]
                 larger = _call(builder, f"llvm.{name}num", pair, *_FINITE)
@@ -191,10 +201,10 @@ def _span(name: str) -> Callable[..., float]:
 
 
 span_maximum = _span("max")
-"""Maximum of ``n_vectors * LANES`` values: ``span_maximum(values, start, n_vectors)``."""
+"""``span_maximum(values, n_vectors)``: of ``n_vectors * LANES`` values."""
 
 span_minimum = _span("min")
-"""Minimum of ``n_vectors * LANES`` values: ``span_minimum(values, start, n_vectors)``."""
+"""``span_minimum(values, n_vectors)``: of ``n_vectors * LANES`` values."""
 
 
 @_instruction
@@ -205,7 +215,8 @@ def _first_equal(_: Llvm, values: Llvm, n_vectors: Llvm, wanted: Llvm) -> Llvm:
     def generate(
         context: Llvm, builder: Llvm, signature: Llvm, arguments: Llvm
     ) -> Llvm:
-        data = _array(context, builder, signature.args[0], arguments[0]).data
+        del context, signature
+        data = arguments[0]
         wanted = _spread(builder, arguments[2])
         found = cgutils.alloca_once_value(builder, _INDEX(-1))
         kind = ir.FunctionType(_BITS, [_BITS, ir.IntType(1)])
@@ -227,6 +238,6 @@ def _first_equal(_: Llvm, values: Llvm, n_vectors: Llvm, wanted: Llvm) -> Llvm:
 @compiled
 def first_maximum(values: NDArray[Any], n_vectors: int) -> int:
     """Index of the largest of ``n_vectors * LANES`` values; the first of equal ones."""
-    largest = span_maximum(values, 0, n_vectors)
+    largest = span_maximum(values, n_vectors)
     index: int = _first_equal(values, n_vectors, largest)
     return index

@@ -33,7 +33,14 @@ from nnviz.network.edge_inputs import (
     all_pairs,
     check_inputs,
 )
-from nnviz.network.influence_layout import flat, lay_out, position_tables
+from nnviz.network.influence_gathering import channel_extremes, gather_patches
+from nnviz.network.influence_layout import (
+    buffers,
+    flat,
+    lay_out,
+    position_tables,
+    vector,
+)
 
 __all__ = ["strongest_sources"]
 
@@ -219,12 +226,19 @@ def _rank_identity(job: _Job, operation: Identity) -> None:
 
 def _rank_exact(job: _Job, convolution: Convolution, axes: Axes) -> None:
     maxima, minima = _extremes(job, axes)
-    weight = convolution.arrays.weight[:, :, 0]
+    weight = convolution.arrays.by_tap[:, 0]
     sources = job.edge.source_numbers
 
     def work(instances: Range) -> None:
         kernels.rank_exact(
-            instances, *job.pairs, maxima, minima, weight, sources, *job.ranked
+            instances,
+            *job.pairs,
+            maxima,
+            minima,
+            weight,
+            sources,
+            vector(weight.shape[1]),
+            *job.ranked,
         )
 
     job.each_range(work)
@@ -244,7 +258,7 @@ def _extremes(job: _Job, axes: Axes) -> tuple[Floats, Floats]:
     minima = np.full(size, 0.0 if zero else np.inf, np.float32)
 
     def work(instances: Range) -> None:
-        kernels.channel_extremes(x, strides, instances, read, maxima, minima)
+        channel_extremes(x, strides, instances, read, maxima, minima)
 
     job.each_range(work)
     return maxima, minima
@@ -271,8 +285,7 @@ def _rank_bounded(job: _Job, convolution: Convolution, axes: Axes) -> None:
             arrays.sums,
             sources,
             slack,
-            at_once,
-            layout.size,
+            buffers(layout, at_once, arrays.weight.shape[1]),
             layout.offsets,
             layout.mask,
             layout.starts,
@@ -303,13 +316,17 @@ def _rank_few_positions(job: _Job, convolution: Convolution, axes: Axes) -> None
             every = np.repeat(np.arange(first, last), n_positions)
             z, y, p = (np.tile(table, (last - first, 1)) for table in tables)
             patches = np.empty((len(every), by_tap.shape[1], n_channels), np.float32)
-            kernels.gather_patches(
-                x, strides, every, np.zeros_like(every), (z, y, p), patches
-            )
+            gather_patches(x, strides, every, np.zeros_like(every), (z, y, p), patches)
             size = (last - first, n_positions, by_tap.shape[1], convolution.groups, -1)
             patches = np.ascontiguousarray(patches.reshape(size).swapaxes(2, 3))
             kernels.rank_patches(
-                (first, last), *job.pairs, patches, by_tap, sources, *job.ranked
+                (first, last),
+                *job.pairs,
+                patches,
+                by_tap,
+                sources,
+                vector(by_tap.shape[2]),
+                *job.ranked,
             )
 
     job.each_range(work)
