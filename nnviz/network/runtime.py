@@ -113,14 +113,13 @@ class NetworkRuntime:
             architecture=architecture,
             batch=example,
         )
-        self.network = network.to(device=self.device, dtype=self._dtype)
-        """The network as it is run."""
+        network = network.to(device=self.device, dtype=self._dtype)
         self.model_bytes = sum(
             tensor.numel() * tensor.element_size()
             for tensor in (*network.parameters(), *network.buffers())
         )
         """Bytes of its parameters and buffers."""
-        self._recorder = Recorder(self.network, architecture)
+        self._recorder = Recorder(network, architecture)
 
     def input_of(self, values: NDArray[Any]) -> Tensor:
         """Return prepared instances as the network's input, on its device.
