@@ -1,17 +1,17 @@
 """How long does exact influence take, against the convolutions and three other ways?
 
-Run from the project's root; prints a table and writes ``benchmarks/results/influence.json``::
+Prints a table and writes ``benchmarks/results/influence.json``::
 
     python benchmarks/influence.py --threads 1 2 --repetitions 7
 
 For every edge of SqueezeNet and ResNet-20 (trained weights on real images where
-``NNVIZ_SHARED`` or ``../shared`` has them, else random ones on noise) it times, one after
-the other in each repetition, on the same batch:
+``NNVIZ_SHARED`` or ``../shared`` has them, else random ones on noise) it times, one
+after the other in each repetition, on the same batch:
 
-- forward: the convolutions of these edges themselves, normalisation folded, channels last;
-- nnviz, all targets and top targets (share 3 %), with the maxima that extraction records;
+- forward: the convolutions of these edges, normalisation folded, channels last;
+- all, top: all targets and top targets (share 3 %), with the recorded maxima;
 - direct: grouped convolution of every pair, then the maximum, at its best tile size;
-- SUMMIT: the same with stride 3, one position in nine, as its published code does.
+- summit: the same with stride 3, one position in nine, as its published code does.
 
 The first convolution of each network reads the picture, which is not a layer: it has no
 edge, and is left out of the forward time too.
@@ -79,7 +79,7 @@ def folded(convolution, norm=None) -> tuple[Tensor, Tensor | None]:
 
 
 def known(x: Tensor, *, recorded: bool) -> tuple[Tensor, Tensor] | None:
-    """Maxima that extraction has recorded: those of layers whose output is `x` itself."""
+    """Return the recorded maxima, if `x` is a layer's own output."""
     if not recorded:
         return None
     maxima = x.amax((2, 3))
@@ -215,14 +215,16 @@ def direct(x: Tensor, operation: Convolution, tile: int, stride: int | None) -> 
 
 def best_tiles(targets: Sequence[Target]) -> list[int]:
     """Find the fastest tile of the direct formulation for each convolution."""
-    best = []
-    for x, operation in convolutions(targets):
-        seconds = {
-            tile: clock(lambda t=tile: direct(x[:1], operation, t, None))
-            for tile in TILES
-        }
-        best.append(min(seconds, key=lambda tile: seconds[tile]))
-    return best
+    return [best_tile(x[:1], operation) for x, operation in convolutions(targets)]
+
+
+def best_tile(x: Tensor, operation: Convolution) -> int:
+    """Find the fastest tile of the direct formulation for one convolution."""
+    seconds = {
+        tile: clock(lambda tile=tile: direct(x, operation, tile, None))
+        for tile in TILES
+    }
+    return min(TILES, key=lambda tile: seconds[tile])
 
 
 def run_direct(targets: Sequence[Target], tiles: list[int], stride: int | None) -> None:

@@ -79,7 +79,7 @@ MODULES: Table = {
     "network.edge_inputs": ".channel_operations",
     "network.graph": ".outputs .places",
     "network.influence_gathering": ".influence_vectors",
-    "network.influence_kernels": ".influence_vectors",
+    "network.influence_ranking": ".influence_vectors",
     "network.influence_layout": ".channel_operations .influence_vectors",
     "plan_report": "config",
     "store.hierarchy": ".schema",
@@ -88,9 +88,10 @@ MODULES: Table = {
     "inputs.models": ".importing .weights .zoos config",
     "inputs.tables": ".files .listings .parquet config",
     "network.folding": ".architecture .functions .graph",
+    "network.influence_kernels": ".influence_ranking .influence_vectors",
     "network.influence_peaks": (
-        ".channel_operations .edge_inputs .influence_gathering .influence_kernels "
-        ".influence_layout"
+        ".channel_operations .edge_inputs .influence_gathering .influence_layout "
+        ".influence_ranking"
     ),
     "network.influence_torch": ".channel_operations .edge_inputs",
     "network.provenance": ".graph .outputs",
@@ -104,7 +105,7 @@ MODULES: Table = {
     "network.channels": ".architecture .functions .graph .provenance",
     "network.influences": (
         ".channel_operations .edge_inputs .influence_gathering .influence_kernels "
-        ".influence_layout .influence_peaks .influence_torch"
+        ".influence_layout .influence_peaks .influence_ranking .influence_torch"
     ),
     "store.store": ".completion .csr .hierarchy .schema network.architecture",
     # level 4

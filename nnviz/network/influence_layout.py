@@ -30,7 +30,7 @@ Tables = tuple[Indices, Indices, Indices]
 Strides = tuple[int, int, int, int, int]
 
 _MANY_POSITIONS = 16 * 4 * LANES
-"""From here on wide tiles are faster: fewer loops, and the last one wastes little."""
+"""From here on wide tiles lose little at the end of a map."""
 _LARGEST_TILE_COUNT = 96
 """Tiles of a map; they are sorted by their maxima, which costs more than linearly."""
 
@@ -85,7 +85,7 @@ def lay_out(axes: tuple[Axis, ...]) -> MapLayout:
     positions = np.add.outer(np.add.outer(outputs[0], outputs[1]), outputs[2]).ravel()
     n_positions = int(positions[-1]) + 1
 
-    block = (4 if n_positions >= _MANY_POSITIONS else 2) * LANES
+    block = _block(n_positions)
     n_blocks = -(-n_positions // block)
     blocks = -(-n_blocks // _LARGEST_TILE_COUNT)
     tile = blocks * block
@@ -118,6 +118,14 @@ def _three(values: Iterable[T]) -> tuple[T, T, T]:
     return z, y, x
 
 
+def _block(n_positions: int) -> int:
+    """Choose how many positions one instruction evaluates."""
+    if 4 * LANES < n_positions <= 5 * LANES:
+        return 5 * LANES
+    wide = n_positions >= _MANY_POSITIONS or 2 * LANES < n_positions <= 4 * LANES
+    return (4 if wide else 2) * LANES
+
+
 def _read(axis: Axis) -> Indices:
     """Return the padded elements that an output reads and that are not zero."""
     outputs = np.arange(axis.n_outputs)[:, None] * axis.stride
@@ -137,7 +145,7 @@ def _spans(offsets: Indices, tile: int) -> Indices:
 
 def buffers(
     layout: MapLayout, n_channels: int, n_sources: int
-) -> tuple[Floats, Floats, Floats, Indices, Floats]:
+) -> tuple[Floats, Floats, Floats, Indices, Floats, Indices]:
     """Allocate what ``rank_bounded`` needs to hold `n_channels` maps at a time."""
     tiles = (n_channels, len(layout.starts))
     return (
@@ -146,11 +154,12 @@ def buffers(
         np.empty(tiles, np.float32),
         np.empty(tiles, np.int64),
         vector(n_sources),
+        np.empty(n_sources + 1, np.int64),
     )
 
 
 def vector(n_sources: int) -> Floats:
-    """Allocate whole vectors for a value of each source; those after are never largest."""
+    """Allocate whole vectors for a value of each source; the rest is never largest."""
     return np.full(-(-n_sources // LANES) * LANES, -np.inf, np.float32)
 
 

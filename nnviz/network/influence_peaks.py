@@ -11,11 +11,11 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from nnviz.network import influence_kernels as kernels
 from nnviz.network.channel_operations import Convolution, Identity, reading
 from nnviz.network.edge_inputs import EdgeInput, Extremum, Strongest
 from nnviz.network.influence_gathering import gather_patches
 from nnviz.network.influence_layout import flat, position_tables, vector
+from nnviz.network.influence_ranking import rank_rows
 
 __all__ = ["peak_contributions", "rank_peaks"]
 
@@ -57,7 +57,7 @@ def rank_peaks(
         if extremum == "min":
             contributions = -contributions
         sources = edge.source_numbers[channels]
-        kernels.rank_rows(
+        rank_rows(
             contributions,
             sources,
             rows,

@@ -26,6 +26,7 @@ __all__ = [
     "span_maximum",
     "span_minimum",
     "tile_maximum_narrow",
+    "tile_maximum_single",
     "tile_maximum_wide",
 ]
 
@@ -102,7 +103,8 @@ def address(_: Llvm, array: Llvm) -> Llvm:
     Called functions that get arrays count references, at a cost of up to ten times
     their work here (measured); pointers are not counted. They are indexed from 0 on.
     """
-    signature = types.CPointer(array.dtype)(array)
+    pointer: Llvm = types
+    signature = pointer.CPointer(array.dtype)(array)
 
     def generate(context: Llvm, builder: Llvm, signature: Llvm, values: Llvm) -> Llvm:
         return context.make_array(signature.args[0])(context, builder, values[0]).data
@@ -165,6 +167,9 @@ def _tile_maximum(n_vectors: int) -> Callable[..., float]:
 
 tile_maximum_narrow = _tile_maximum(2)
 """Largest sum over taps in ``2 * LANES`` positions; see `tile_maximum_wide`."""
+
+tile_maximum_single = _tile_maximum(5)
+"""As `tile_maximum_wide`, for ``5 * LANES``: a whole map of 8 x 8 positions."""
 
 tile_maximum_wide = _tile_maximum(4)
 """Largest sum over taps in ``4 * LANES`` neighbouring positions.

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nnviz.network import influence_kernels as kernels
 from nnviz.network import influence_peaks, influence_torch
 from nnviz.network.channel_operations import Axis, Convolution, Identity, reading
 from nnviz.network.edge_inputs import (
@@ -34,6 +33,7 @@ from nnviz.network.edge_inputs import (
     check_inputs,
 )
 from nnviz.network.influence_gathering import channel_extremes, gather_patches
+from nnviz.network.influence_kernels import rank_bounded
 from nnviz.network.influence_layout import (
     buffers,
     flat,
@@ -41,6 +41,7 @@ from nnviz.network.influence_layout import (
     position_tables,
     vector,
 )
+from nnviz.network.influence_ranking import rank_exact, rank_identity, rank_patches
 
 __all__ = ["strongest_sources"]
 
@@ -221,7 +222,7 @@ def _rank_identity(job: _Job, operation: Identity) -> None:
         scale = -scale
     influences = np.maximum(scale * maxima, scale * minima)
     sources = job.edge.source_numbers
-    kernels.rank_identity((0, len(x)), *job.pairs, influences, sources, *job.ranked)
+    rank_identity((0, len(x)), *job.pairs, influences, sources, *job.ranked)
 
 
 def _rank_exact(job: _Job, convolution: Convolution, axes: Axes) -> None:
@@ -230,7 +231,7 @@ def _rank_exact(job: _Job, convolution: Convolution, axes: Axes) -> None:
     sources = job.edge.source_numbers
 
     def work(instances: Range) -> None:
-        kernels.rank_exact(
+        rank_exact(
             instances,
             *job.pairs,
             maxima,
@@ -276,7 +277,7 @@ def _rank_bounded(job: _Job, convolution: Convolution, axes: Axes) -> None:
     sources = job.edge.source_numbers
 
     def work(instances: Range) -> None:
-        kernels.rank_bounded(
+        rank_bounded(
             x,
             strides,
             instances,
@@ -319,7 +320,7 @@ def _rank_few_positions(job: _Job, convolution: Convolution, axes: Axes) -> None
             gather_patches(x, strides, every, np.zeros_like(every), (z, y, p), patches)
             size = (last - first, n_positions, by_tap.shape[1], convolution.groups, -1)
             patches = np.ascontiguousarray(patches.reshape(size).swapaxes(2, 3))
-            kernels.rank_patches(
+            rank_patches(
                 (first, last),
                 *job.pairs,
                 patches,
