@@ -20,7 +20,7 @@ from nnviz.config import PreprocessingConfig
 from nnviz.errors import ModelError, UntrustedCodeError, did_you_mean
 from nnviz.inputs.importing import import_library
 
-__all__ = ["ZOOS", "ZooModel"]
+__all__ = ["ZOOS", "ZooModel", "preprocessing_of_torchvision"]
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
@@ -60,12 +60,12 @@ def _from_torchvision(name: str, arguments: dict[str, Any], *, trust: bool) -> Z
     weights = models.get_model_weights(name)[str(stated).rpartition(".")[2]]
     return ZooModel(
         module,
-        _torchvision_preprocessing(weights.transforms()),
+        preprocessing_of_torchvision(weights.transforms()),
         tuple(weights.meta.get("categories", ())),
     )
 
 
-def _torchvision_preprocessing(transforms: Any) -> PreprocessingConfig | None:
+def preprocessing_of_torchvision(transforms: Any) -> PreprocessingConfig | None:
     """Translate a preset of torchvision; None if it is not one for classification."""
     if not hasattr(transforms, "crop_size"):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
@@ -130,13 +131,13 @@ def test_zarr__damage_concerns_the_instances_there(tmp_path):
 
 
 class Gadget:
-    """Writes a marker file where it is unpickled."""
+    """Makes a folder as a marker where it is unpickled."""
 
     def __init__(self, marker):
         self.marker = marker
 
     def __reduce__(self):
-        return (open, (self.marker, "w"))
+        return (os.mkdir, (self.marker,))
 
 
 @pytest.mark.parametrize("save", [np.save, np.savez], ids=["npy", "npz"])
