@@ -14,13 +14,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from nnviz.network.folding import optimize
-from nnviz.network.runtime import NetworkRuntime
 
 from nnviz.config import load_config
 from nnviz.inputs.models import load_model
 from nnviz.inputs.preprocessing import Preprocessing
 from nnviz.inputs.reading import Batch, BatchReader, prepared_shape
+from nnviz.network.folding import optimize
+from nnviz.network.runtime import NetworkRuntime
 from nnviz.probing import plan_run
 
 __all__ = ["main"]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from nnviz.engine.progress import Listener
+    from nnviz.export import BundleFormat
 
 __all__ = ["main"]
 
@@ -97,7 +98,7 @@ def _cluster_options(command: _Command) -> _Command:
 def plan(
     *, run_file: Path, create: str | None, timed: bool, trust: bool, as_json: bool
 ) -> None:
-    """Print what a run would do and cost; with --create write the empty STORE."""
+    """Print what a run would do and cost; create its store."""
     from nnviz.config import load_config
     from nnviz.probing import plan_run, prepare_store
 
@@ -132,7 +133,7 @@ def extract(
     trust: bool,
     as_json: bool,
 ) -> None:
-    """Run the network over the chunks that are missing in STORE; safe to repeat."""
+    """Run the network over STORE's missing chunks; repeatable."""
     from nnviz.extraction import extract
     from nnviz.store.store import Store
 
@@ -178,7 +179,7 @@ def aggregate(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Sum what was extracted over subsets: counts, means, variances, maxima."""
+    """Sum what was extracted over classes and other subsets."""
     from nnviz.aggregation import aggregate
     from nnviz.inputs.subset_files import named_subsets
     from nnviz.store.store import Store
@@ -209,7 +210,7 @@ def derive(
     trust: bool,
     as_json: bool,
 ) -> None:
-    """Derive similarity, embeddings and examples from the aggregates of STORE."""
+    """Derive similarity, embeddings and examples."""
     from nnviz.derivation import derive
     from nnviz.store.store import Store
 
@@ -224,10 +225,16 @@ def derive(
 @main.command()
 @click.argument("store")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--format", "format_", default="csv", show_default=True)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["csv", "json", "parquet"]),
+    default="csv",
+    show_default=True,
+)
 @_json_option
-def export(*, store: str, folder: Path, format_: str, as_json: bool) -> None:
-    """Write instances, aggregates and artifacts of STORE as files into FOLDER."""
+def export(*, store: str, folder: Path, format_: BundleFormat, as_json: bool) -> None:
+    """Write STORE's tables as files into FOLDER."""
     from nnviz.export import write_bundle
     from nnviz.store.store import Store
 
@@ -242,7 +249,7 @@ def export(*, store: str, folder: Path, format_: str, as_json: bool) -> None:
 @click.option("--unreadable", is_flag=True, help="List instances that do not count.")
 @_json_option
 def inspect(*, store: str, arrays: bool, unreadable: bool, as_json: bool) -> None:
-    """Print what STORE holds: layers, completion, sizes, unreadable instances."""
+    """Print what STORE holds, and what is missing."""
     from nnviz.inspection import describe_store
     from nnviz.store.store import Store
 
@@ -259,7 +266,7 @@ def inspect(*, store: str, arrays: bool, unreadable: bool, as_json: bool) -> Non
 def serve(
     *, store: str, host: str, port: int, open_browser: bool, as_json: bool
 ) -> None:
-    """Serve the dashboard of STORE; it is read-only, and on loopback by default."""
+    """Serve the dashboard of STORE, on loopback."""
     from nnviz_dashboards.server import serve as serve_dashboard
 
     def announce(address: str) -> None:
@@ -282,7 +289,7 @@ def serve(
 @click.option("--port", default=5006, show_default=True, help="0 takes a free one.")
 @_json_option
 def demo(*, out: Path, serving: bool, port: int, as_json: bool) -> None:
-    """Run the whole pipeline on scikit-learn's digits, and serve the dashboard."""
+    """Run the whole pipeline on handwritten digits."""
     from nnviz.demo import write_demo
 
     def say(text: str) -> None:

@@ -97,7 +97,8 @@ class DigitsNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits, shape (N, 10), of images of shape (N, 1, 8, 8)."""
         x = self.top(self.pool(self.mixed(self.residual(self.stem(x)))))
-        return self.classifier(x.mean((2, 3)))
+        logits: Tensor = self.classifier(x.mean((2, 3)))
+        return logits
 
 
 def digits_network() -> nn.Module:

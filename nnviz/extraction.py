@@ -3,7 +3,8 @@
 A task is one chunk of instances. On a worker it
 
 1. reads and prepares batches in threads, ahead of the network;
-2. runs the network once per batch and keeps each channel's maximum, never a map;
+2. runs the network once per batch and keeps each channel's maximum, and the strongest
+   sources of the top channels, never a map;
 3. computes prediction, confidence and the probability of the true class;
 4. writes its own shard of every array, reads it back, and marks the chunk complete.
 
@@ -31,6 +32,7 @@ from nnviz.inputs.datasets import Dataset, open_dataset
 from nnviz.inputs.models import load_model
 from nnviz.inputs.preprocessing import Preprocessing
 from nnviz.inputs.reading import Batch, BatchReader, prepared_shape
+from nnviz.network.edge_inputs import Strongest
 from nnviz.network.runtime import BatchResult, NetworkRuntime
 from nnviz.planning import Plan
 from nnviz.store.store import Store
@@ -276,9 +278,16 @@ class _Chunk:
             "instances/probability": np.full(n, np.nan, np.float32),
             "instances/status": self._status,
         }
+        dtypes = {spec.path: spec.dtype for spec in plan.arrays}
         for layer in plan.architecture.layers:
-            shape, dtype = (n, layer.n_channels), plan.layer_dtypes[layer.name]
-            self.arrays[f"activations/{layer.name}"] = np.full(shape, np.nan, dtype)
+            path = f"activations/{layer.name}"
+            self.arrays[path] = np.full((n, layer.n_channels), np.nan, dtypes[path])
+        for kept in plan.influences:
+            path, shape = f"influences/{kept.target}", (n, kept.n_kept, kept.n_ranks)
+            target, source = f"{path}/target", f"{path}/source"
+            self.arrays[target] = np.full(shape[:2], -1, dtypes[target])
+            self.arrays[source] = np.full(shape, -1, dtypes[source])
+            self.arrays[f"{path}/influence"] = np.zeros(shape, np.float32)
         self.reasons: dict[int, str] = {}
         """Why instances cannot be used, by their number in the data set."""
         self.not_finite: dict[int, str] = {}
@@ -300,13 +309,25 @@ class _Chunk:
                 self.not_finite.setdefault(batch.start + int(row), reason)
             array = self.arrays[f"activations/{name}"]
             if array.dtype == np.float16:
-                beyond = np.abs(values) > FLOAT16_MAX
+                beyond: NDArray[np.bool_] = np.abs(values) > FLOAT16_MAX
                 if beyond.any():
                     self.n_saturated += int((beyond & finite[:, None]).sum())
                     values = np.clip(values, -FLOAT16_MAX, FLOAT16_MAX)
             array[at] = values
+        for name, strongest in result.influences.items():
+            self._add_influences(batch.start - self._start, name, strongest)
         if result.logits is not None:
             self._add_outputs(at, batch.start + rows, result.logits[rows])
+
+    def _add_influences(self, offset: int, layer: str, strongest: Strongest) -> None:
+        """Fill in the influences on one layer; pairs are sorted by instance."""
+        rows = strongest.instance
+        number = np.arange(len(rows)) - np.searchsorted(rows, rows)
+        at = (rows + offset, number)
+        path = f"influences/{layer}"
+        self.arrays[f"{path}/target"][at] = strongest.target
+        self.arrays[f"{path}/source"][at] = strongest.source
+        self.arrays[f"{path}/influence"][at] = strongest.influence
 
     def _add_outputs(
         self, at: NDArray[Any], instances: NDArray[Any], logits: NDArray[Any]
@@ -330,10 +351,11 @@ class _Chunk:
 
 def _softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
     """Return softmax probabilities, shape (N, K), computed in float64."""
-    shifted = logits.astype(np.float64)
+    shifted: NDArray[np.float64] = logits.astype(np.float64)
     shifted -= shifted.max(axis=1, keepdims=True)
     np.exp(shifted, out=shifted)
-    return shifted / shifted.sum(axis=1, keepdims=True)
+    shifted /= shifted.sum(axis=1, keepdims=True)
+    return shifted
 
 
 def _timed(batches: Iterator[Batch], seconds: dict[str, float]) -> Iterator[Batch]:

@@ -27,7 +27,12 @@ from nnviz.config import (
 from nnviz.errors import PlanError, did_you_mean
 from nnviz.network.architecture import Architecture
 from nnviz.plan_report import plan_lines
-from nnviz.store.schema import RESERVED_COLUMNS, ArraySpec, run_arrays
+from nnviz.store.schema import (
+    RESERVED_COLUMNS,
+    ArraySpec,
+    InfluenceSpec,
+    run_arrays,
+)
 
 __all__ = ["Measurements", "Plan", "differences", "make_plan"]
 
@@ -100,6 +105,29 @@ class Plan:
             shown=[layer.name for layer in self.architecture.shown],
             metadata=self.metadata_dtypes,
             examples_per_channel=self.extraction.examples_per_channel,
+            influences=self.influences,
+        )
+
+    @property
+    def influences(self) -> tuple[InfluenceSpec, ...]:
+        """What is kept of the edges that enter each layer."""
+        if self.extraction.targets == "none":
+            return ()
+        channels = {layer.name: layer.n_channels for layer in self.architecture.layers}
+        n_sources: dict[str, int] = {}
+        for edge in self.architecture.edges:
+            n = n_sources.get(edge.target, 0)
+            n_sources[edge.target] = n + channels[edge.source]
+        return tuple(
+            InfluenceSpec(
+                target=name,
+                n_targets=n,
+                n_sources=n_sources[name],
+                n_kept=_targets_kept(self.extraction, n),
+                n_ranks=min(self.extraction.ranks, n_sources[name]),
+            )
+            for name, n in channels.items()
+            if name in n_sources
         )
 
     @property
@@ -309,6 +337,17 @@ def differences(one: Any, other: Any, place: str = "") -> list[str]:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _targets_kept(extraction: ExtractionConfig, n_channels: int) -> int:
+    """Return how many target channels of a layer an instance can have."""
+    if extraction.targets == "all":
+        return n_channels
+    if extraction.top_count is not None:
+        return min(extraction.top_count, n_channels)
+    # The k largest of n values hold at least k/n of their sum, so that the share rule
+    # never takes more than share * n of them; one more for rounding.
+    return min(math.ceil(extraction.share * n_channels) + 1, n_channels)
 
 
 def _check_extraction(extraction: ExtractionConfig) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from nnviz.errors import PlanError
 from nnviz.network.architecture import Architecture, Layer
 from nnviz.network.batches import normalize
 from nnviz.network.capture import Captured, OnLayer, Recorder
+from nnviz.network.edge_inputs import Strongest
 from nnviz.network.folding import optimize
 from nnviz.network.peaks import PeakTracker
 from nnviz.network.tracing import trace
@@ -44,6 +45,8 @@ class BatchResult:
     """Shape (instance, class); None if the network is no classifier."""
     activations: Mapping[str, NDArray[np.float32]]
     """Maxima by layer, shape (instance, channel)."""
+    influences: Mapping[str, Strongest] = field(default_factory=dict)
+    """The strongest sources of the kept targets, by target layer."""
 
 
 def trace_network(

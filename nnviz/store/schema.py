@@ -12,12 +12,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 __all__ = [
     "FORMAT_VERSION",
     "MARK_FIELDS",
     "RESERVED_COLUMNS",
     "ArrayDeclaration",
     "ArraySpec",
+    "InfluenceSpec",
     "declaration_of",
     "markdown_table",
     "run_arrays",
@@ -71,6 +74,20 @@ class ArraySpec:
         return math.prod(self.shape) * size
 
 
+@dataclass(frozen=True, slots=True)
+class InfluenceSpec:
+    """What is kept of the influences on one target layer."""
+
+    target: str
+    n_targets: int
+    """Channels of the target layer."""
+    n_sources: int
+    """Channels of all edges that enter it."""
+    n_kept: int
+    """Target channels kept for an instance, at most."""
+    n_ranks: int
+
+
 _DECLARATIONS = (
     ArrayDeclaration(
         "instances/id", ("instance",), "string", "",
@@ -109,15 +126,15 @@ _DECLARATIONS = (
         math.nan,
     ),
     ArrayDeclaration(
-        "influences/<target layer>/target", ("instance", "target"), "int32",
+        "influences/<target layer>/target", ("instance", "target"), "int16",
         "channel index",
         "Target channels whose influences are kept, ascending; -1 fills the row.", -1,
     ),
     ArrayDeclaration(
-        "influences/<target layer>/source", ("instance", "target", "rank"), "int32",
+        "influences/<target layer>/source", ("instance", "target", "rank"), "int16",
         "channel index",
         "The strongest sources, numbered over all entering edges in plan order; -1 for "
-        "none.", -1,
+        "none; int32 where there are more than 32,767.", -1,
     ),
     ArrayDeclaration(
         "influences/<target layer>/influence", ("instance", "target", "rank"),
@@ -235,7 +252,7 @@ def run_arrays(
     shown: Sequence[str],
     metadata: Mapping[str, str],
     examples_per_channel: int,
-    influences: Sequence[tuple[str, int, int]] = (),
+    influences: Sequence[InfluenceSpec] = (),
 ) -> tuple[ArraySpec, ...]:
     """Return every array that creation and extraction of a run fill.
 
@@ -254,7 +271,7 @@ def run_arrays(
     examples_per_channel
         Ranks of ``peaks``; 0 for none.
     influences
-        (target layer, number of targets kept, number of ranks).
+        What is kept of the edges that enter each target layer.
 
     Returns
     -------
@@ -290,13 +307,17 @@ def run_arrays(
         shape = (n_instances, n_channels)
         path = f"activations/{name}"
         add(path, "activations/<layer>", shape, dtype=dtype, inner=inner)
-    for name, n_targets, n_ranks in influences:
-        pattern = "influences/<target layer>"
-        path = f"influences/{name}"
-        add(f"{path}/target", f"{pattern}/target", (n_instances, n_targets))
-        for part in ("source", "influence"):
-            shape3 = (n_instances, n_targets, n_ranks)
-            add(f"{path}/{part}", f"{pattern}/{part}", shape3)
+    for kept in influences:
+        pattern, path = "influences/<target layer>", f"influences/{kept.target}"
+        shape3 = (n_instances, kept.n_kept, kept.n_ranks)
+        dtypes = {
+            "target": _index_dtype(kept.n_targets),
+            "source": _index_dtype(kept.n_sources),
+            "influence": "float32",
+        }
+        for part, dtype in dtypes.items():
+            extent = shape3[:2] if part == "target" else shape3
+            add(f"{path}/{part}", f"{pattern}/{part}", extent, dtype=dtype)
     channels = {name: n_channels for name, n_channels, _ in layers}
     if examples_per_channel:
         for name in shown:
@@ -306,6 +327,10 @@ def run_arrays(
     n_fields = len(MARK_FIELDS) + sum(_is_filled_by_tasks(spec) for spec in specs)
     add("extraction_done", "extraction_done", (n_chunks, n_fields), rows=1)
     return tuple(specs)
+
+
+def _index_dtype(n: int) -> str:
+    return "int16" if n <= np.iinfo(np.int16).max else "int32"
 
 
 def _is_filled_by_tasks(spec: ArraySpec) -> bool:
