@@ -106,12 +106,13 @@ def make_class_table(
         cat            2       0.5            1
         dog            1         1            2
     """
-    true, predicted = np.asarray(labels), np.asarray(predictions)
+    true = np.asarray(labels).astype(np.int64)
+    predicted = np.asarray(predictions).astype(np.int64)
     certainty = np.asarray(confidence, dtype=np.float64)
     has_label = true >= 0
     is_sure = has_label & np.isfinite(certainty)
     bins = np.clip((certainty[is_sure] * N_BINS).astype(np.int64), 0, N_BINS - 1)
-    places = true[is_sure].astype(np.int64) * N_BINS + bins
+    places = true[is_sure] * N_BINS + bins
     histogram = np.bincount(places, minlength=len(names) * N_BINS)
     return ClassTable(
         names,

@@ -1,10 +1,12 @@
 """Where do subsets lie in the plane, so that those that look alike are close?
 
 1. Many subsets: UMAP on activation counts with the cosine as metric, each layer started
-   from the coordinates of the one before, so that points can be followed [1]_.
+   from the coordinates of the one before [1]_.
 2. Fewer than :data:`MIN_SUBSETS_FOR_UMAP`: too few for a graph of neighbours. Classical
    scaling of the distances between the counts as unit vectors, which is principal
-   component analysis of these, turned to lie on the layer before.
+   component analysis of these.
+3. Both are turned, mirrored and moved onto the layer before. That changes no distance,
+   and points can be followed from layer to layer.
 
 Symbols: S subsets, C channels of a layer.
 
@@ -73,10 +75,11 @@ def embed_layers(counts: Sequence[sparse.csr_array]) -> tuple[LayerEmbedding, ..
         method: Literal["umap", "classical scaling"]
         if len(vectors) < MIN_SUBSETS_FOR_UMAP:
             method = "classical scaling"
-            coordinates[rows] = _turned(_classical_scaling(vectors), start)
+            coordinates[rows] = _classical_scaling(vectors)
         else:
             method = "umap"
             coordinates[rows] = _umap(vectors, start)
+        coordinates[rows] = _turned(coordinates[rows], start)
         embeddings.append(LayerEmbedding(coordinates.astype(np.float32), method))
         before = coordinates
     return tuple(embeddings)
