@@ -302,18 +302,18 @@ class _Chunk:
         rows = np.flatnonzero(batch.valid)
         at = rows + batch.start - self._start
         for name, values in result.activations.items():
-            values = values[rows]
-            finite = np.isfinite(values).all(axis=1)
+            kept = values[rows]
+            finite = np.isfinite(kept).all(axis=1)
             for row in rows[~finite]:
                 reason = f"activations of layer {name!r} are not finite numbers"
                 self.not_finite.setdefault(batch.start + int(row), reason)
             array = self.arrays[f"activations/{name}"]
             if array.dtype == np.float16:
-                beyond: NDArray[np.bool_] = np.abs(values) > FLOAT16_MAX
+                beyond = np.abs(kept[finite]) > FLOAT16_MAX
                 if beyond.any():
-                    self.n_saturated += int((beyond & finite[:, None]).sum())
-                    values = np.clip(values, -FLOAT16_MAX, FLOAT16_MAX)
-            array[at] = values
+                    self.n_saturated += int(beyond.sum())
+                    kept = np.clip(kept, -FLOAT16_MAX, FLOAT16_MAX)
+            array[at] = kept
         for name, strongest in result.influences.items():
             self._add_influences(batch.start - self._start, name, strongest)
         if result.logits is not None:
