@@ -30,6 +30,7 @@ __all__ = [
     "Marker",
     "Origin",
     "channel_axis",
+    "channels_along",
     "movement_markers",
     "origin_marker",
     "pooling_marker",
@@ -66,11 +67,8 @@ class Marker:
 
     @property
     def channels(self) -> Tensor | None:
-        """Numbers along the channel axis; None where they differ between positions."""
-        if self.axis is None:
-            return None
-        index = [0] * self.numbers.ndim
-        return self.numbers.movedim(self.axis, 0)[(slice(None), *index[1:])]
+        """Numbers along the channel axis; None if channels lie along several axes."""
+        return None if self.axis is None else channels_along(self.numbers, self.axis)
 
     def is_mixed(self) -> bool:
         """Return whether no element has a channel to which it can be attributed."""
@@ -86,26 +84,56 @@ def origin_marker(shape: tuple[int, ...], axis: int, first: int) -> Marker:
     return Marker(numbers.view(view).expand(shape), axis)
 
 
+def channels_along(numbers: Tensor, axis: int) -> Tensor:
+    """Return the channel number at each index of an axis.
+
+    Returns
+    -------
+    Tensor
+        ``NOTHING`` where no element depends on the input, ``MIXED`` where elements of
+        one index come from different channels. Padding within a channel does not count.
+    """
+    rows = _without_copies(numbers.movedim(axis, 0))
+    rows = rows.reshape(rows.shape[0], -1)
+    high = rows.amax(1)
+    low = torch.where(rows == NOTHING, torch.inf, rows).amin(1)
+    known = torch.where((low == high) & (high > 0), high, MIXED)
+    known = torch.where((high == NOTHING) & (low == torch.inf), NOTHING, known)
+    return known.expand(numbers.shape[axis])
+
+
 def channel_axis(numbers: Tensor, default: int | None = None) -> int | None:
-    """Return the only axis along which a marker's numbers vary.
+    """Return the axis along which channels lie, each at one index of it.
 
     Parameters
     ----------
     numbers
         Channel numbers, one for each element.
     default
-        The answer where nothing varies, as with a single channel.
+        The answer where several axes would do, as with a single channel.
+
+    Returns
+    -------
+    int or None
+        None if channels lie along several axes.
     """
-    varying = [
+    axes = [
         axis
-        for axis in range(numbers.ndim)
-        if numbers.shape[axis] > 1
-        and numbers.stride(axis) != 0
-        and not bool((numbers == numbers.narrow(axis, 0, 1)).all())
+        for axis in range(1, numbers.ndim)
+        if not bool((channels_along(numbers, axis) == MIXED).any())
     ]
-    if not varying:
+    if default in axes:
         return default
-    return varying[0] if len(varying) == 1 else None
+    return axes[0] if len(axes) == 1 or (axes and default is None) else None
+
+
+def _without_copies(numbers: Tensor) -> Tensor:
+    """Return a marker with one element along every expanded axis."""
+    index = tuple(
+        slice(0, 1) if numbers.stride(i) == 0 else slice(None)
+        for i in range(numbers.ndim)
+    )
+    return numbers[index]
 
 
 def movement_markers(
@@ -128,7 +156,12 @@ def movement_markers(
         written = index in operation.written
         arguments[index] = known.numbers.clone() if written else known.numbers
         axes.append(known.axis)
-    replayed = resolve(operation, graph, arguments, constants=_as_marker)
+    try:
+        replayed = resolve(operation, graph, dict(arguments), constants=_as_marker)
+    except RuntimeError:
+        # A view of what is contiguous in the network, but expanded here.
+        whole = {index: numbers.contiguous() for index, numbers in arguments.items()}
+        replayed = resolve(operation, graph, whole, constants=_as_marker)
     results = replayed.made[: len(operation.outputs) - len(operation.written)]
     results += replayed.written
     default = axes[0] if axes else None

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nnviz.network.affine import STILL, affine_map
 from nnviz.network.architecture import LayerKind
 from nnviz.network.channels import ChannelFlow
 from nnviz.network.functions import category_of
@@ -21,33 +22,6 @@ from nnviz.network.graph import Operation
 __all__ = ["Site", "find_sites", "settled"]
 
 _MADE_IN_PLACE = frozenset({"sum", "concatenation", "product"})
-_STILL = frozenset(
-    [
-        "dropout",
-        "dropout1d",
-        "dropout2d",
-        "dropout3d",
-        "alpha_dropout",
-        "feature_dropout",
-        "contiguous",
-        "clone",
-        "detach",
-        "to",
-        "float",
-        "half",
-        "bfloat16",
-        "double",
-        "type",
-        "type_as",
-        "cpu",
-        "cuda",
-        "data",
-        "requires_grad",
-        "feature_alpha_dropout",
-        "identity",
-        "positive",
-    ]
-)
 
 
 @dataclass(slots=True)
@@ -84,7 +58,7 @@ def settled(flow: ChannelFlow, value: int) -> int:
     """Return the earliest value that holds the same numbers in the same layout."""
     while True:
         operation = flow.graph.producer(value)
-        if operation is None or operation.name not in _STILL:
+        if operation is None or operation.name not in STILL:
             return value
         inputs = flow.graph.activation_inputs(operation)
         if not inputs:
@@ -160,7 +134,7 @@ def _read_value(flow: ChannelFlow, origin: int, kind: LayerKind) -> int | None:
             flow.graph.values[value].shape == shape
             and flow.graph.values[best].shape != shape
         )
-        useful = restored if moves else operation.name not in _STILL
+        useful = restored if moves else operation.name not in STILL
         if (
             useful
             and _has_channels_of(flow, value, origin)
@@ -198,30 +172,14 @@ def _absorb(flow: ChannelFlow, site: Site) -> None:
         return
     output = readers[0].outputs[-1]
     kind = flow.kinds.get(output)
+    if kind is None:
+        return
+    axes = (flow.origins[site.origin].axis, flow.origins[output].axis)
     if kind == "concatenation" or (
         kind == "sum"
         and site.kind != "concatenation"
-        and _is_affine(flow, site.origin, entry)
         and flow.graph.values[entry].shape == flow.graph.values[output].shape
+        and affine_map(flow, site.origin, output, axes) is not None
     ):
         site.absorbed_by = output
         site.entry = entry
-
-
-def _is_affine(flow: ChannelFlow, origin: int, entry: int) -> bool:
-    """Return whether `entry` is an affine function of `origin`, channel by channel."""
-    value = entry
-    while value != origin:
-        operation = flow.graph.producer(value)
-        if operation is None:
-            return False
-        inputs = flow.graph.activation_inputs(operation)
-        affine = (
-            operation.name in ("batch_norm", "add", "sub", "mul", "div", "neg")
-            or operation.name in _STILL
-            or category_of(operation.name) == "movement"
-        )
-        if not affine or len(inputs) != 1:
-            return False
-        value = inputs[0]
-    return True
