@@ -59,6 +59,9 @@ _PASSING = frozenset(
         errno.ETIMEDOUT,
     )
 )
+# Without waiting, or a named pipe would block for ever.
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+_N_KEPT_FOLDERS = 10_000
 _WAITS_S = (0.05, 0.25, 1.0)
 
 
@@ -81,6 +84,7 @@ class Root:
     def __init__(self, path: str | Path, *, allow_outside: bool) -> None:
         self.path = os.path.realpath(path)
         self.allow_outside = allow_outside
+        self._folders: dict[str, str] = {}
         if not Path(self.path).is_dir():
             msg = f"there is no folder {str(path)!r}; correct dataset.path or .root"
             raise DatasetError(msg)
@@ -120,18 +124,38 @@ class Root:
         raise AssertionError(msg)
 
     def _read(self, relative: str) -> bytes:
-        path = os.path.realpath(Path(self.path) / relative, strict=True)
-        if not self.contains(path):
+        folder, slash, name = relative.rpartition("/")
+        path = f"{self._real_folder(folder or slash)}/{name}"
+        try:
+            descriptor = os.open(path, _FLAGS | os.O_NOFOLLOW)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            descriptor = os.open(self._checked(path), _FLAGS)
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
+            check_file(os.fstat(descriptor))
+            return file.readall()
+
+    def _real_folder(self, folder: str) -> str:
+        """Return a folder's path without links; resolving costs more than reading."""
+        real = self._folders.get(folder)
+        if real is None:
+            if len(self._folders) >= _N_KEPT_FOLDERS:
+                self._folders.clear()
+            real = self._checked(os.path.join(self.path, folder))  # noqa: PTH118
+            self._folders[folder] = real
+        return real
+
+    def _checked(self, path: str) -> str:
+        """Return a path without links, or refuse one that leads out."""
+        real = os.path.realpath(path, strict=True)
+        if not self.contains(real):
             msg = (
                 "the path leads out of the data set's folder; "
                 "dataset.allow_outside_root = true permits it"
             )
             raise UnreadableInstanceError(msg)
-        # Without waiting, or a named pipe would block for ever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb", buffering=0) as file:
-            check_file(os.fstat(descriptor))
-            return file.readall()
+        return real
 
 
 def check_file(status: os.stat_result) -> None:

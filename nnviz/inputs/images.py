@@ -27,6 +27,7 @@ import struct
 import zlib
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from nnviz.errors import UnreadableInstanceError
@@ -176,6 +177,11 @@ def _check_png(data: bytes) -> None:
 
 def _check_jpeg(data: bytes) -> None:
     """Walk through the markers of a JPEG file, from SOI to EOI."""
+    values = np.frombuffer(data, dtype=np.uint8)
+    at_ff = np.flatnonzero(values[:-1] == 0xFF)
+    after = values[at_ff + 1]
+    # 0xFF before 0x00 is a value of compressed data, before 0xFF it fills.
+    marks = at_ff[(after != 0x00) & (after != 0xFF)]
     at = 2
     while True:
         if data[at : at + 1] != b"\xff":
@@ -190,7 +196,7 @@ def _check_jpeg(data: bytes) -> None:
             return
         at = found.end() + _segment_length(data, found.end())
         if marker == 0xDA:
-            at = _end_of_scan(data, at)
+            at = _end_of_scan(data, marks[np.searchsorted(marks, at) :])
 
 
 def _segment_length(data: bytes, at: int) -> int:
@@ -204,22 +210,22 @@ def _segment_length(data: bytes, at: int) -> int:
     return length
 
 
-def _end_of_scan(data: bytes, at: int) -> int:
-    """Return where the next marker after compressed data starts."""
+def _end_of_scan(data: bytes, marks: NDArray[np.intp]) -> int:
+    """Return where the first marker of `marks` is that ends compressed data."""
     n_restarts = 0
-    for found in _MARKER.finditer(data, at):
-        marker = found[1][0]
+    for at in marks.tolist():
+        marker = data[at + 1]
         if 0xD0 <= marker <= 0xD7:
             if marker != 0xD0 + n_restarts % 8:
-                msg = f"damaged image: restart marker out of order at {found.start()}"
+                msg = f"damaged image: restart marker out of order at byte {at}"
                 raise UnreadableInstanceError(msg)
             n_restarts += 1
         elif marker in _AFTER_SCAN:
-            return found.start()
+            return int(at)
         else:
             msg = (
                 f"damaged image: marker 0x{marker:02x} inside of compressed data at "
-                f"byte {found.start()}"
+                f"byte {at}"
             )
             raise UnreadableInstanceError(msg)
     msg = "damaged image: cut off"
