@@ -20,7 +20,7 @@ import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -82,11 +82,12 @@ class ArchiveDataset:
             raise ConfigError(msg)
         self._place = f"the archives {config.path!r}"
         self._archives = _find_archives(config.path)
-        self._root = os.path.commonpath([str(p.parent) for p in self._archives])
+        root = os.path.commonpath([str(p.parent) for p in self._archives])
         entries: list[_Entry] = []
         for shard, path in enumerate(self._archives):
+            archive = path.relative_to(root).as_posix()
             for entry in _list_archive(path, shard, config.label_column):
-                entry.name = f"{path.relative_to(self._root).as_posix()}/{entry.name}"
+                entry.name = f"{archive}/{entry.name}"
                 entries.append(entry)
                 if len(entries) == config.limit:
                     break
@@ -208,8 +209,7 @@ def _list_archive(path: Path, shard: int, label_column: str) -> Iterator[_Entry]
 
 def _split(name: str, path: Path) -> tuple[str, str]:
     """Split a member's name at the first dot of its last component."""
-    parts = PurePosixPath(name).parts
-    if name.startswith("/") or ".." in parts:
+    if name.startswith("/") or (".." in name and ".." in name.split("/")):
         msg = (
             f"the archive {str(path)!r} has the member {name!r}, which leads out of "
             f"it; make the archive again with relative names"
