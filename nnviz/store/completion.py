@@ -118,33 +118,45 @@ class Completion:
                 f"{sorted(self._arrays)}"
             )
             raise ShapeError(msg)
-        checksums, n_bytes = [], 0
-        for path in self._arrays:
-            values = np.asarray(arrays[path])
-            checksums.append(self._write(index, path, values))
-            n_bytes += values.nbytes
+        values = {
+            path: self._checked(index, path, np.asarray(arrays[path]))
+            for path in self._arrays
+        }
+        texts = {path for path, v in values.items() if v.dtype.kind in "TUO"}
+        for path in texts:
+            self._write_texts(index, path, values[path])
+        numbers = {path: v for path, v in values.items() if path not in texts}
+        self._hierarchy.write_pieces(index, numbers)
+        checksums = [_checksum(v) for v in values.values()]
         mark = [1, *(counts[name] for name in MARK_FIELDS[1:]), *checksums]
         self._hierarchy.write(MARKS, index, np.array([mark], np.int64))
-        return n_bytes
+        return sum(v.nbytes for v in values.values())
 
-    def _write(self, index: int, path: str, values: NDArray[Any]) -> int:
+    def _checked(self, index: int, path: str, values: NDArray[Any]) -> NDArray[Any]:
         start, stop = self._chunks[index]
-        is_per_chunk = path.startswith("peaks/")
-        first, n_rows = (index, 1) if is_per_chunk else (start, stop - start)
-        if len(values) != n_rows:
+        n_rows = 1 if path.startswith("peaks/") else stop - start
+        expected = (n_rows, *self._hierarchy.shape(path)[1:])
+        dtype = self._hierarchy.dtype(path)
+        if values.shape != expected:
             msg = (
-                f"array {path!r} of chunk {index} has {len(values)} rows, not {n_rows}"
+                f"array {path!r} of chunk {index} has the shape {values.shape}, "
+                f"not {expected}"
             )
             raise ShapeError(msg)
-        self._hierarchy.write(path, first, values)
-        checksum = _checksum(values)
-        if _checksum(self._hierarchy.read(path, first, first + n_rows)) != checksum:
+        if dtype != "string" and str(values.dtype) != dtype:
+            msg = f"array {path!r} of chunk {index} is {values.dtype}, not {dtype}"
+            raise ShapeError(msg)
+        return values
+
+    def _write_texts(self, index: int, path: str, values: NDArray[Any]) -> None:
+        start, stop = self._chunks[index]
+        self._hierarchy.write(path, start, values)
+        if _checksum(self._hierarchy.read(path, start, stop)) != _checksum(values):
             msg = (
                 f"array {path!r} of chunk {index} reads back differently from what was "
                 f"written to {self._hierarchy.url!r}; check the disk"
             )
             raise StoreFormatError(msg)
-        return checksum
 
 
 def _checksum(values: NDArray[Any]) -> int:

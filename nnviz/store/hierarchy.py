@@ -11,6 +11,7 @@ Facts about zarr-python 3.1 that this module is built on, each measured:
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +20,9 @@ from typing import Any, Literal
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.buffer import default_buffer_prototype
 from zarr.codecs import Crc32cCodec, ZstdCodec
+from zarr.core.sync import sync
 from zarr.storage import LocalStore
 
 from nnviz.errors import (
@@ -28,6 +31,7 @@ from nnviz.errors import (
     StoreFormatError,
     StoreNotFoundError,
 )
+from nnviz.store.pieces import encode_piece
 from nnviz.store.schema import ArraySpec
 
 __all__ = ["Hierarchy"]
@@ -138,6 +142,48 @@ class Hierarchy:
     def write(self, path: str, start: int, values: NDArray[Any]) -> None:
         """Write rows ``start : start + len(values)`` of an array."""
         self._array(path)[start : start + len(values)] = values
+
+    def write_pieces(self, index: int, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Write one whole piece (shard, or chunk) of several arrays, and read it back.
+
+        Parameters
+        ----------
+        index
+            Number of the piece along the first axis.
+        arrays
+            The piece's rows, in the array's dtype, by path; not for texts.
+
+        Raises
+        ------
+        StoreFormatError
+            If what was read back differs from what was written.
+        """
+        store, prototype = self._root.store, default_buffer_prototype()
+        encoded: dict[str, tuple[str, bytes]] = {}
+        for path, values in arrays.items():
+            array = self._array(path)
+            place = (index, *[0] * (array.ndim - 1))
+            key = f"{array.path}/{array.metadata.encode_chunk_key(place)}"
+            data = encode_piece(
+                values, chunk=array.chunks, shard=array.shards, fill=array.fill_value
+            )
+            encoded[path] = (key, data)
+
+        async def write(key: str, data: bytes) -> bool:
+            await store.set(key, prototype.buffer.from_bytes(data))
+            back = await store.get(key, prototype)
+            return back is not None and back.to_bytes() == data
+
+        async def write_all() -> list[bool]:
+            return await asyncio.gather(*(write(*item) for item in encoded.values()))
+
+        for path, is_same in zip(encoded, sync(write_all()), strict=True):
+            if not is_same:
+                msg = (
+                    f"piece {index} of array {path!r} reads back differently from what "
+                    f"was written to {self.url!r}; check the disk"
+                )
+                raise StoreFormatError(msg)
 
     def read(
         self, path: str, start: int = 0, stop: int | None = None, *columns: slice
