@@ -138,7 +138,8 @@ class Convolution:
         wide = weight.astype(np.float64)
         sums = np.stack([wide.clip(min=0).sum(2), wide.clip(max=0).sum(2)])
         return ConvolutionArrays(
-            weight=np.ascontiguousarray(weight), sums=sums.astype(np.float32)
+            weight=np.ascontiguousarray(weight),
+            sums=np.ascontiguousarray(sums, np.float32),
         )
 
     @cached_property

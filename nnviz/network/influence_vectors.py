@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numba
 from llvmlite import binding, ir
 from numba.core import cgutils, types
+from numba.core.errors import TypingError
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -103,6 +104,8 @@ def address(_: Llvm, array: Llvm) -> Llvm:
     Called functions that get arrays count references, at a cost of up to ten times
     their work here (measured); pointers are not counted. They are indexed from 0 on.
     """
+    if array.layout != "C":
+        raise TypingError("only a contiguous array can be read through a pointer")
     pointer: Llvm = types
     signature = pointer.CPointer(array.dtype)(array)
 
