@@ -45,6 +45,8 @@ BundleFormat = Literal["csv", "json", "parquet"]
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 """A spreadsheet runs a text that begins so; names of classes and files are data."""
 
+JSON_ROWS_AT_A_TIME = 10_000
+
 NOTES = {
     "csv": (
         "A text that begins with = + - @, a tab or a line break has an apostrophe in "
@@ -113,8 +115,8 @@ def write_bundle(
         "derived": store.group_names("artifacts"),
         "files": files,
     }
-    text = json.dumps(manifest, indent=2, ensure_ascii=True)
-    (partial / "manifest.json").write_text(text + "\n", encoding="utf-8")
+    text = _json_text(manifest, indent=2)
+    (partial / "manifest.json").write_text(text + "\n", encoding="ascii")
     if folder.exists():
         folder.rmdir()
     partial.rename(folder)
@@ -218,8 +220,7 @@ def _write_table(table: pd.DataFrame, path: Path, format_: BundleFormat) -> None
     if format_ == "parquet":
         table.to_parquet(path, index=False)
     elif format_ == "json":
-        # Slashes are escaped as well, so that the text may stand inside of HTML.
-        table.to_json(path, orient="records", force_ascii=True, double_precision=15)
+        _write_json(table, path)
     else:
         safe = table.rename(columns=_without_formula)
         for index, dtype in enumerate(safe.dtypes):
@@ -227,6 +228,24 @@ def _write_table(table: pd.DataFrame, path: Path, format_: BundleFormat) -> None
                 column = [_without_formula(value) for value in safe.iloc[:, index]]
                 safe.isetitem(index, np.array(column, dtype=object))
         safe.to_csv(path, index=False, lineterminator="\n")
+
+
+def _write_json(table: pd.DataFrame, path: Path) -> None:
+    """Write a list of rows; pandas itself would round numbers to 15 decimals."""
+    with path.open("w", encoding="ascii") as file:
+        file.write("[")
+        for start in range(0, len(table), JSON_ROWS_AT_A_TIME):
+            rows = table.iloc[start : start + JSON_ROWS_AT_A_TIME].astype(object)
+            records = rows.where(rows.notna(), None).to_dict(orient="records")
+            lines = ",\n".join(map(_json_text, records))
+            file.write((",\n" if start else "\n") + lines)
+        file.write("\n]\n")
+
+
+def _json_text(value: Any, indent: int | None = None) -> str:
+    """Return ASCII text that may stand inside of HTML: no tag can be closed by it."""
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, indent=indent)
+    return text.replace("</", "<\\/")
 
 
 def _without_formula(value: Any) -> Any:

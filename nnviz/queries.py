@@ -292,7 +292,7 @@ def read_similarity(store: Store, name: str, layer: str) -> NDArray[np.float32]:
     Raises
     ------
     UnknownNameError
-        If there is no such layer.
+        If there is no such layer, or it is not shown.
     MissingDataError
         If 'nnviz derive' has not run for this collection.
     """
@@ -310,7 +310,7 @@ def read_embedding(store: Store, name: str, layer: str) -> NDArray[np.float32]:
     Raises
     ------
     UnknownNameError
-        If there is no such layer.
+        If there is no such layer, or it is not shown.
     MissingDataError
         If 'nnviz derive' has not run for this collection.
     """
@@ -347,9 +347,14 @@ def read_examples(store: Store, layer: str) -> Examples:
 
 
 def _artifact(store: Store, name: str, what: str, layer: str) -> NDArray[Any]:
-    path = f"artifacts/{name}"
-    store.group_attributes(path)
-    return store.read_array(f"{path}/{what}/{store.layer(layer).name}")
+    layers = list(store.group_attributes(f"artifacts/{name}")["embedding_methods"])
+    if store.layer(layer).name not in layers:
+        msg = (
+            f"layer {layer!r} is not shown and has no {what}; those with one are "
+            f"{', '.join(layers)}"
+        )
+        raise UnknownNameError(msg)
+    return store.read_array(f"artifacts/{name}/{what}/{layer}")
 
 
 def _divided(values: NDArray[Any], by: NDArray[Any]) -> NDArray[np.float64]:
