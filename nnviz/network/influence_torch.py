@@ -238,7 +238,7 @@ def _forward(edge: EdgeInput, x: torch.Tensor) -> torch.Tensor:
 
 
 def peak_positions(
-    inputs: Sequence[EdgeInput], instance: Indices, target: Indices, workspace: int
+    inputs: Sequence[EdgeInput], instance: Indices, target: Indices
 ) -> Indices:
     """Where each pair's pre-activation attains its maximum; the first place of equals.
 
@@ -247,7 +247,6 @@ def peak_positions(
     NDArray
         Flat index into the target's positions, shape (pairs,).
     """
-    del workspace
     positions = np.empty(len(instance), np.int64)
     for n in np.unique(instance):
         rows = np.flatnonzero(instance == n)

@@ -111,7 +111,7 @@ def strongest_sources(
     if len(instance) == 0:
         return result
     if signal == "peak" and positions is None:
-        positions = influence_torch.peak_positions(inputs, instance, target, workspace)
+        positions = influence_torch.peak_positions(inputs, instance, target)
     if signal == "max":
         positions = None
     if inputs[0].x.device.type == "cpu":

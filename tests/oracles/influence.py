@@ -1,4 +1,4 @@
-"""Influence by its definition, in float64: each source alone goes through the operation.
+"""Influence by its definition, in float64: each source goes through an operation alone.
 
 Shares no code with nnviz: torch's own modules say which positions are evaluated. All
 channels but one are set to zero, the bias is left out, and what comes out is the
@@ -32,9 +32,22 @@ def influences(parts, extremum):
 
 
 def strongest(values, ranks, extremum):
-    """Return the ranked (source, value) of one target; `values` maps source to value."""
+    """Return the ranked (source, value) of a target; `values` maps source to value."""
     sign = 1 if extremum == "max" else -1
     counted = [(source, value) for source, value in values.items() if sign * value > 0]
     counted.sort(key=lambda item: (-sign * item[1], item[0]))
     counted = counted[:ranks]
     return counted + [(-1, 0.0)] * (ranks - len(counted))
+
+
+def patch_influences(weight, x, stride, padding):
+    """Return (targets, sources) for one instance x (sources, H, W), by its patches."""
+    n_targets, n_sources, *kernel = weight.shape
+    columns = []
+    for i in range(n_sources):
+        patches = torch.nn.functional.unfold(
+            x[None, i : i + 1], kernel, padding=padding, stride=stride
+        )[0]
+        products = weight[:, i].reshape(n_targets, -1) @ patches
+        columns.append(products.max(1).values)
+    return torch.stack(columns, 1).numpy()
