@@ -6,8 +6,9 @@ kept: no activation map lives longer than the network itself needs it.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -20,13 +21,16 @@ from torch.utils.hooks import RemovableHandle
 from nnviz.errors import ModelError
 from nnviz.network.activations import channel_activations
 from nnviz.network.architecture import Architecture, Layer
+from nnviz.network.edge_inputs import EdgeInput
 from nnviz.network.outputs import iter_tensors, logits_of
 from nnviz.network.peaks import Peaks, PeakTracker
 from nnviz.network.places import ModuleCall, ModuleCalls, function_name
+from nnviz.network.taps import EdgeTaps, Tap
 
 __all__ = ["Captured", "PeakTracker", "Peaks", "Recorder"]
 
 OnLayer = Callable[[Layer, Tensor, Tensor], None]
+OnTarget = Callable[[Layer, Tensor, list[EdgeInput]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,8 @@ class Recorder:
         The network, in evaluation mode; folded or not.
     architecture
         Layers to record.
+    taps
+        What influences need; None: only activations are recorded.
 
     Raises
     ------
@@ -58,24 +64,34 @@ class Recorder:
         If the network has no module where a layer is to be read.
     """
 
-    def __init__(self, model: nn.Module, architecture: Architecture) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        architecture: Architecture,
+        *,
+        taps: EdgeTaps | None = None,
+    ) -> None:
         self._model = model
         self._layers: dict[str, list[Layer]] = defaultdict(list)
         for layer in architecture.layers:
             self._layers[layer.node].append(layer)
         self._names = [layer.name for layer in architecture.layers]
         self._found: dict[str, Tensor] = {}
+        self._taps = taps
+        self._taken: dict[Tap, Tensor] = {}
         self._on_layer: OnLayer | None = None
+        self._on_target: OnTarget | None = None
         self._n_instances = 0
-        self._running = False
+        self._switch = _Switch()
         self._counts: Counter[str] = Counter()
         self._handles: list[RemovableHandle] = []
         self._calls: ModuleCalls | None = None
         self._mode: _Mode | None = None
-        if any(_is_function(node) for node in self._layers):
+        if taps is not None or any(_is_function(node) for node in self._layers):
             self._calls = ModuleCalls(model, self._leave_call).__enter__()
+            functions = self._wanted_functions()
             self._mode = _Mode(
-                self._calls, self._wanted_functions(), self._read_function
+                self._calls, self._switch, functions, self._take, self._read
             )
         else:
             self._hook_modules()
@@ -99,7 +115,13 @@ class Recorder:
         if self._calls is not None:
             self._calls.__exit__(None, None, None)
 
-    def run(self, batch: Tensor, *, on_layer: OnLayer | None = None) -> Captured:
+    def run(
+        self,
+        batch: Tensor,
+        *,
+        on_layer: OnLayer | None = None,
+        on_target: OnTarget | None = None,
+    ) -> Captured:
         """Run the network on a batch and return what its layers put out.
 
         Parameters
@@ -109,18 +131,22 @@ class Recorder:
         on_layer
             Called with each layer, its output and its maxima while the output exists;
             it must not keep or change the output. PeakTracker.update fits.
+        on_target
+            Called after it, with each layer into which influence is available, its
+            maxima and the inputs of all operations that enter it.
 
         Raises
         ------
         ModelError
             If the network took a way on which a layer is not reached.
         """
-        self._found, self._on_layer = {}, on_layer
+        self._found, self._on_layer, self._on_target = {}, on_layer, on_target
+        self._taken.clear()
         self._n_instances = len(batch)
         self._counts.clear()
         if self._calls is not None:
             self._calls.reset()
-        self._running = True
+        self._switch.on = True
         try:
             with torch.inference_mode():
                 if self._mode is None:
@@ -129,8 +155,9 @@ class Recorder:
                     with self._mode:
                         output = self._model(batch)
         finally:
-            self._running = False
-            self._on_layer = None
+            self._switch.on = False
+            self._on_layer = self._on_target = None
+            self._taken.clear()
         found, self._found = self._found, {}
         missing = [name for name in self._names if name not in found]
         if missing:
@@ -147,7 +174,9 @@ class Recorder:
         )
 
     def _wanted_functions(self) -> set[str]:
-        functions = [node.split("@")[-1] for node in self._layers if _is_function(node)]
+        places = [node for node in self._layers if _is_function(node)]
+        places += [] if self._taps is None else list(self._taps.taps)
+        functions = [place.split("@")[-1] for place in places]
         return {function.split(".")[0] for function in functions}
 
     def _hook_modules(self) -> None:
@@ -165,7 +194,7 @@ class Recorder:
 
     def _leave_module(self, path: str) -> Callable[[nn.Module, Any, Any], None]:
         def leave(module: nn.Module, arguments: Any, output: Any) -> None:
-            if self._running:
+            if self._switch.on:
                 self._counts[path] += 1
                 n = self._counts[path]
                 self._read(path if n == 1 else f"{path}@{n}", output)
@@ -175,25 +204,28 @@ class Recorder:
     def _leave_call(
         self, call: ModuleCall, module: nn.Module, arguments: Any, output: Any
     ) -> None:
-        if self._running:
+        if self._switch.on:
             self._read(call.place, output)
 
-    def _read_function(self, place: Callable[[], str], output: Any) -> None:
-        if self._running:
-            self._read(place(), output)
+    def _take(self, place: str, arguments: Any, options: Any, result: Any) -> None:
+        """Keep what the operations of edges read, before or after a call."""
+        if not self._switch.on or self._taps is None or self._on_target is None:
+            return
+        with self._switch.paused():
+            for tap in self._taps.taps.get(place, ()):
+                if (tap.argument is None) == (result is not None):
+                    self._taken[tap] = tap.take(arguments, options, result)
 
     def _read(self, place: str, output: Any) -> None:
-        layers = self._layers.get(place)
+        layers = self._layers.get(place) if self._switch.on else None
         values = None if layers is None else next(iter_tensors(output), None)
         if layers is None or values is None:
             return
         # What happens here is no part of the network, and must not count as such.
-        self._running = False
-        try:
+        with self._switch.paused():
             for layer in layers:
                 self._found[layer.name] = self._activations(layer, values)
-        finally:
-            self._running = True
+                self._reach_target(layer)
 
     def _activations(self, layer: Layer, values: Tensor) -> Tensor:
         axis = layer.channel_axis
@@ -209,6 +241,33 @@ class Recorder:
             self._on_layer(layer, values.movedim(axis, layer.channel_axis), activations)
         return activations
 
+    def _reach_target(self, layer: Layer) -> None:
+        taps, on_target = self._taps, self._on_target
+        if taps is None or on_target is None or layer.name not in taps.targets:
+            return
+        inputs = taps.inputs(
+            layer.name, self._taken, self._n_instances, self._found.get
+        )
+        on_target(layer, self._found[layer.name], inputs)
+        for tap in taps.last_taps(layer.name):
+            self._taken.pop(tap, None)
+
+
+@dataclass(slots=True)
+class _Switch:
+    """Whether what happens is part of the network, or of its recording."""
+
+    on: bool = False
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Run a block that must not be taken for a part of the network."""
+        self.on = False
+        try:
+            yield
+        finally:
+            self.on = True
+
 
 class _Mode(TorchFunctionMode):
     """Read the outputs of functions that no module returns."""
@@ -216,12 +275,16 @@ class _Mode(TorchFunctionMode):
     def __init__(
         self,
         calls: ModuleCalls,
+        switch: _Switch,
         wanted: set[str],
-        read: Callable[[Callable[[], str], Any], None],
+        take: Callable[[str, Any, Any, Any], None],
+        read: Callable[[str, Any], None],
     ) -> None:
         super().__init__()
         self._calls = calls
+        self._switch = switch
         self._wanted = wanted
+        self._take = take
         self._read = read
 
     def __torch_function__(
@@ -231,13 +294,17 @@ class _Mode(TorchFunctionMode):
         arguments: Sequence[Any] = (),
         options: dict[str, Any] | None = None,
     ) -> Any:
-        result = function(*arguments, **(options or {}))
+        options = options or {}
         name = function_name(function)
-        if name in self._wanted:
-            call = self._calls.current
-            # Functions that only write in place return nothing.
-            output = arguments[0] if result is None else result
-            self._read(lambda: call.next_function(name), output)
+        if name not in self._wanted or not self._switch.on:
+            return function(*arguments, **options)
+        place = self._calls.current.next_function(name)
+        self._take(place, arguments, options, None)
+        result = function(*arguments, **options)
+        # Functions that only write in place return nothing.
+        output = arguments[0] if result is None else result
+        self._take(place, arguments, options, output)
+        self._read(place, output)
         return result
 
 

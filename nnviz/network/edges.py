@@ -38,6 +38,8 @@ class EnteringReading:
     """Index into `layers` for each input channel; -1: no layer."""
     channel: NDArray[np.int32]
     """Channel of that layer for each input channel; -1: none."""
+    node: str
+    """Name of the operation's place in the edges."""
 
 
 @dataclass(slots=True)
@@ -144,6 +146,7 @@ class _Finder:
             layers=tuple(self._names[i] for i in present),
             layer=index[layer],
             channel=self._channel_of[numbers],
+            node=_node_of(reading.term.operation),
         )
 
     def _edges(self, target: str, entering: EnteringReading) -> Iterator[Edge]:
@@ -163,7 +166,7 @@ class _Finder:
             if through:
                 attributes["through"] = through
             yield Edge(
-                source, target, reading.term.kind, _node_of(reading.term.operation),
+                source, target, reading.term.kind, entering.node,
                 span, attributes,
             )  # fmt: skip
 
