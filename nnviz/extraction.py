@@ -219,6 +219,7 @@ class _Worker:
             plan.architecture,
             preprocessing=plan.preprocessing,
             extraction=plan.extraction,
+            layer_dtypes=plan.layer_dtypes,
         )
         is_image = plan.preprocessing.kind == "image"
         self.reader = BatchReader(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,15 @@ from torch import Tensor, nn
 
 from nnviz.config import ExtractionConfig, PreprocessingConfig
 from nnviz.errors import PlanError
+from nnviz.network.activations import top_channels
 from nnviz.network.architecture import Architecture, Layer
 from nnviz.network.batches import normalize
-from nnviz.network.capture import Captured, OnLayer, Recorder
-from nnviz.network.edge_inputs import Strongest
+from nnviz.network.capture import Captured, OnLayer, OnTarget, Recorder
+from nnviz.network.edge_inputs import EdgeInput, Strongest
 from nnviz.network.folding import optimize
+from nnviz.network.influences import strongest_sources
 from nnviz.network.peaks import PeakTracker
+from nnviz.network.taps import EdgeTaps
 from nnviz.network.tracing import trace
 
 __all__ = ["BatchResult", "NetworkRuntime", "Recording", "trace_network"]
@@ -79,7 +82,10 @@ class NetworkRuntime:
     preprocessing
         How prepared instances are normalised.
     extraction
-        Precision, memory format, folding, device and threads.
+        Precision, memory format, folding, device and threads; targets and ranks.
+    layer_dtypes
+        In which dtype each layer is stored; float16 where it is not said. Top channels
+        are those of the stored values.
 
     Raises
     ------
@@ -94,11 +100,13 @@ class NetworkRuntime:
         *,
         preprocessing: PreprocessingConfig,
         extraction: ExtractionConfig,
+        layer_dtypes: Mapping[str, str] | None = None,
     ) -> None:
         self.architecture = architecture
+        self.extraction = extraction
+        self.layer_dtypes = layer_dtypes or {}
         self.device = _device(extraction.device)
         self._preprocessing = preprocessing
-        self._ranks = extraction.examples_per_channel
         self._channels_last = extraction.memory_format == "channels_last"
         self._dtype = _DTYPES[extraction.precision]
         self._lock = threading.Lock()
@@ -116,13 +124,16 @@ class NetworkRuntime:
             architecture=architecture,
             batch=example,
         )
+        taps = None
+        if extraction.targets != "none" and architecture.edges:
+            taps = EdgeTaps(network, architecture, example, device=self.device)
         network = network.to(device=self.device, dtype=self._dtype)
         self.model_bytes = sum(
             tensor.numel() * tensor.element_size()
             for tensor in (*network.parameters(), *network.buffers())
         )
         """Bytes of its parameters and buffers."""
-        self._recorder = Recorder(network, architecture)
+        self._recorder = Recorder(network, architecture, taps=taps)
 
     def input_of(self, values: NDArray[Any]) -> Tensor:
         """Return prepared instances as the network's input, on its device.
@@ -139,7 +150,11 @@ class NetworkRuntime:
         return batch.to(self._dtype) if batch.is_floating_point() else batch
 
     def run(
-        self, values: NDArray[Any], *, on_layer: OnLayer | None = None
+        self,
+        values: NDArray[Any],
+        *,
+        on_layer: OnLayer | None = None,
+        on_target: OnTarget | None = None,
     ) -> BatchResult:
         """Run one batch of prepared instances.
 
@@ -149,19 +164,23 @@ class NetworkRuntime:
             Shape (instance, ...).
         on_layer
             Called with each layer, its output and its maxima.
+        on_target
+            Called with each layer that edges enter, its maxima, and what entered it.
         """
         with self._lock:
-            captured = self._recorder.run(self.input_of(values), on_layer=on_layer)
+            captured = self._recorder.run(
+                self.input_of(values), on_layer=on_layer, on_target=on_target
+            )
             return _on_host(captured)
 
     @contextlib.contextmanager
     def recording(self, start: int) -> Iterator[Recording]:
         """Open the recording of one chunk, whose first instance is `start`."""
-        yield Recording(self, start, self._ranks)
+        yield Recording(self, start)
 
 
 class Recording:
-    """The batches of one chunk, with the strongest instances of every channel.
+    """The batches of one chunk: influences, and every channel's strongest instances.
 
     Parameters
     ----------
@@ -169,14 +188,12 @@ class Recording:
         The network.
     start
         First instance of the chunk.
-    ranks
-        Instances to keep for each channel; 0 for none.
     """
 
-    def __init__(self, runtime: NetworkRuntime, start: int, ranks: int) -> None:
+    def __init__(self, runtime: NetworkRuntime, start: int) -> None:
         self._runtime = runtime
         self._next = start
-        self._ranks = ranks
+        ranks = runtime.extraction.examples_per_channel
         self._tracker = PeakTracker(ranks) if ranks else None
 
     def run(self, values: NDArray[Any], *, valid: NDArray[np.bool_]) -> BatchResult:
@@ -189,28 +206,16 @@ class Recording:
         valid
             Which rows are instances that could be read, shape (instance,).
         """
-        tracker = self._tracker
         instances = np.arange(self._next, self._next + len(values))
         self._next += len(values)
-        if tracker is None:
-            return self._runtime.run(values)
-        dropped = torch.from_numpy(~valid)[:, None].to(self._runtime.device)
-        drops = bool((~valid).any())
-
-        def on_layer(layer: Layer, output: Tensor, activations: Tensor) -> None:
-            if layer.shown:
-                # A value that is not finite never counts as a peak.
-                tracker.update(
-                    layer.name,
-                    output,
-                    activations.masked_fill(dropped, torch.nan)
-                    if drops
-                    else activations,
-                    instances=instances,
-                    channel_axis=layer.channel_axis,
-                )
-
-        return self._runtime.run(values, on_layer=on_layer)
+        batch = _RecordedBatch(self._runtime, self._tracker, instances, valid.copy())
+        wants_influence = self._runtime.extraction.targets != "none"
+        result = self._runtime.run(
+            values,
+            on_layer=batch.on_layer,
+            on_target=batch.on_target if wants_influence else None,
+        )
+        return replace(result, influences=batch.influences)
 
     def peak_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays ``peaks/<layer>/...`` of the chunk, (1, channel, rank)."""
@@ -223,6 +228,69 @@ class Recording:
             arrays[f"peaks/{layer.name}/position"] = peaks.position[None]
             arrays[f"peaks/{layer.name}/value"] = peaks.value[None]
         return arrays
+
+
+class _RecordedBatch:
+    """What is done with each layer of one batch while its output exists."""
+
+    def __init__(
+        self,
+        runtime: NetworkRuntime,
+        tracker: PeakTracker | None,
+        instances: NDArray[np.int64],
+        usable: NDArray[np.bool_],
+    ) -> None:
+        self._runtime = runtime
+        self._tracker = tracker
+        self._instances = instances
+        self._usable = usable
+        """Rows that were read and whose activations have been finite so far."""
+        self.influences: dict[str, Strongest] = {}
+
+    def on_layer(self, layer: Layer, output: Tensor, activations: Tensor) -> None:
+        if self._tracker is None or not layer.shown:
+            return
+        if not self._usable.all():
+            dropped = torch.from_numpy(~self._usable)[:, None].to(activations.device)
+            # A value that is not finite never counts as a peak.
+            activations = activations.masked_fill(dropped, torch.nan)
+        self._tracker.update(
+            layer.name,
+            output,
+            activations,
+            instances=self._instances,
+            channel_axis=layer.channel_axis,
+        )
+
+    def on_target(
+        self, layer: Layer, activations: Tensor, inputs: list[EdgeInput]
+    ) -> None:
+        options = self._runtime.extraction
+        values = activations.float().cpu().numpy()
+        self._usable &= np.isfinite(values).all(axis=1)
+        rows = np.flatnonzero(self._usable)
+        if options.targets == "all":
+            instance = np.repeat(rows, layer.n_channels)
+            target = np.tile(np.arange(layer.n_channels), len(rows))
+        else:
+            dtype = self._runtime.layer_dtypes.get(layer.name, "float16")
+            limit = np.finfo(dtype).max
+            stored = np.clip(values[rows], -limit, limit).astype(dtype)
+            top = top_channels(
+                stored,
+                share=options.share if options.top_count is None else None,
+                count=options.top_count,
+                excluded=options.excluded_channels.get(layer.name, ()),
+            ).tocoo()
+            instance, target = rows[top.row], top.col.astype(np.int64)
+        self.influences[layer.name] = strongest_sources(
+            inputs,
+            (instance, target),
+            ranks=options.ranks,
+            extremum=options.extremum,
+            signal=options.signal,
+            threads=options.threads_per_worker,
+        )
 
 
 def _on_host(captured: Captured) -> BatchResult:
