@@ -22,7 +22,6 @@ VENV ?= .venv
 PIP_ARGS ?=
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
-BENCH_ARGS ?=
 
 # Half of the time of an installation is the compilation of modules that are never
 # imported; what is imported is compiled then.
@@ -77,7 +76,9 @@ check: $(VENV)/installed-dev
 
 bench: $(VENV)/installed-dev
 	@echo "==> measuring; this takes a while"
-	@$(VENV)/bin/python -m pytest benchmarks -m bench $(BENCH_ARGS)
+	@$(VENV)/bin/python -m benchmarks.extraction --network resnet20
+	@$(VENV)/bin/python -m benchmarks.extraction --network squeezenet
+	@$(VENV)/bin/python -m benchmarks.influence
 
 clean:
 	@echo "==> removing $(VENV), build products and caches"
