@@ -33,6 +33,17 @@ __all__ = [
 
 T = TypeVar("T")
 
+_MODEL_FILES = (
+    ".pt2",
+    ".pt",
+    ".pth",
+    ".pkl",
+    ".pickle",
+    ".bin",
+    ".ckpt",
+    ".safetensors",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
@@ -326,18 +337,28 @@ def _with_absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
             return path
         return str(folder / Path(path).expanduser())
 
-    source = config.model.source
-    if source.endswith((".pt2", ".pt", ".pth", ".safetensors")) or ".py:" in source:
-        source = absolute(source) or source
+    def absolute_source(source: str | None) -> str | None:
+        if source is None:
+            return None
+        if source.endswith(_MODEL_FILES) or ".py:" in source:
+            return absolute(source)
+        zoo, _, name = source.partition(":")
+        if zoo == "transformers" and (folder / name).is_dir():
+            return f"{zoo}:{absolute(name)}"
+        return source
+
     return dataclasses.replace(
         config,
         model=dataclasses.replace(
-            config.model, source=source, weights=absolute(config.model.weights)
+            config.model,
+            source=absolute_source(config.model.source) or config.model.source,
+            weights=absolute(config.model.weights),
         ),
         dataset=dataclasses.replace(
             config.dataset,
             path=absolute(config.dataset.path),
             root=absolute(config.dataset.root),
+            source=absolute_source(config.dataset.source),
         ),
         classes=dataclasses.replace(config.classes, map=absolute(config.classes.map)),
     )

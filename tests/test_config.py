@@ -114,3 +114,27 @@ def test_from_json__of_to_json__is_the_same_configuration(tmp_path):
     )
 
     assert from_json(RunConfig, to_json(config)) == config
+
+
+def test_load_config__makes_sources_that_are_paths_absolute(tmp_path):
+    (tmp_path / "folder").mkdir()
+    sources = {
+        "nets.py:net": f"{tmp_path}/nets.py:net",
+        "net.ckpt": f"{tmp_path}/net.ckpt",
+        "transformers:folder": f"transformers:{tmp_path}/folder",
+        "transformers:ResNetConfig": "transformers:ResNetConfig",
+        "package.module:net": "package.module:net",
+    }
+    run = tmp_path / "run.toml"
+    found = {}
+
+    for source in sources:
+        run.write_text(
+            f'[model]\nsource = "{source}"\n'
+            f'[dataset]\nkind = "torch"\nsource = "data.py:pictures"\n'
+        )
+        config = load_config(run)
+        found[source] = config.model.source
+        assert config.dataset.source == f"{tmp_path}/data.py:pictures"
+
+    assert found == sources

@@ -4,8 +4,10 @@ Labels may be names, WordNet ids or indices; a subset of the network's classes, 
 another order, or missing. With a class map (a CSV file with the column ``index`` and
 any columns of names) the labels are looked up in one of its columns. Without one:
 
-1. whole numbers are indices of outputs;
-2. names are looked up among the class names that the model brings along;
+1. whole numbers are indices of outputs (of the data set's own classes where it names
+   them: these names are joined instead, if there is anything to join them with);
+2. names are looked up among the class names that the model brings along, or else among
+   the data set's classes where these are as many as the outputs;
 3. names that are as many as the outputs are taken in sorted order, as every loader of
    folders numbers them.
 
@@ -51,6 +53,7 @@ def join_labels(
     config: ClassesConfig,
     n_outputs: int | None,
     class_names: Sequence[str] = (),
+    label_names: Sequence[str] = (),
     n_instances: int | None = None,
 ) -> JoinedClasses:
     """Join a data set's labels with the network's outputs.
@@ -66,6 +69,9 @@ def join_labels(
         Number of the network's outputs; None if it is no classifier.
     class_names
         Names of the outputs as the run file or the model states them; may be empty.
+    label_names
+        All classes that the data set knows, in order; whole-number labels index them.
+        Empty if it knows none.
     n_instances
         Number of instances, needed where `labels` is None.
 
@@ -81,6 +87,8 @@ def join_labels(
         the message shows the first cases of both sides.
     """
     values = [None] * (n_instances or 0) if labels is None else labels.tolist()
+    if label_names and _have_names_to_join(config, n_outputs, class_names, label_names):
+        values = [_name_of(value, label_names) for value in values]
     distinct = sorted({v for v in values if v is not None}, key=_sorting_key)
     if n_outputs is None:
         names = [str(value) for value in distinct]
@@ -93,8 +101,11 @@ def join_labels(
                 f"the network; correct model.class_names"
             )
             raise DatasetError(msg)
-        join = _join_by_map if config.map is not None else _join_without_map
-        place_of, names, joined_by = join(distinct, config, n_outputs, class_names)
+        place_of, names, joined_by = (
+            _join_without_map(distinct, n_outputs, class_names, label_names)
+            if config.map is None
+            else _join_by_map(distinct, config, n_outputs, class_names)
+        )
     joined = [-1 if value is None else place_of[value] for value in values]
     return JoinedClasses(
         labels=np.array(joined, dtype=np.int32),
@@ -105,6 +116,32 @@ def join_labels(
 
 
 _Join = tuple[dict[str | int, int], list[str], str]
+
+
+def _have_names_to_join(
+    config: ClassesConfig,
+    n_outputs: int | None,
+    class_names: Sequence[str],
+    label_names: Sequence[str],
+) -> bool:
+    """Whether whole-number labels stand for names here, not for outputs.
+
+    They number the data set's classes. These are the outputs where both are named
+    alike, or where nothing but their number is known.
+    """
+    if config.map is not None:
+        return config.match != "index"
+    if n_outputs is None:
+        return True
+    return list(class_names) != list(label_names) and (
+        bool(class_names) or len(label_names) != n_outputs
+    )
+
+
+def _name_of(value: str | int | None, label_names: Sequence[str]) -> str | int | None:
+    if isinstance(value, int) and 0 <= value < len(label_names):
+        return label_names[value]
+    return value
 
 
 def _join_by_map(
@@ -204,17 +241,20 @@ def _names_of_map(
 
 def _join_without_map(
     distinct: list[str | int],
-    config: ClassesConfig,
     n_outputs: int,
     class_names: Sequence[str],
+    label_names: Sequence[str],
 ) -> _Join:
-    del config
+    # A data set that knows as many classes as there are outputs numbers them alike.
+    joined_by = "the model's class names"
+    if not class_names and len(label_names) == n_outputs:
+        class_names, joined_by = label_names, "the data set's classes, in their order"
     named = list(class_names)
     twice = set(duplicates(named))
     keys = {name: i for i, name in enumerate(named) if name not in twice}
     if distinct and all(str(v) in keys for v in distinct):
         place_of = {value: keys[str(value)] for value in distinct}
-        return place_of, named, "the model's class names"
+        return place_of, named, joined_by
     numbers = [_number(value) for value in distinct]
     if all(number is not None and 0 <= number < n_outputs for number in numbers):
         place_of = {

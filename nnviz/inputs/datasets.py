@@ -43,7 +43,10 @@ class Dataset(Protocol):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of whole-number labels, in order; empty where the data do not say."""
+        """All classes that the data set knows, in order; empty where it knows none.
+
+        Whole-number labels index them. Classes without instances belong to them.
+        """
 
     @property
     def metadata(self) -> Mapping[str, NDArray[Any]]:

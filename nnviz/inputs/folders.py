@@ -58,7 +58,7 @@ class FolderDataset:
         self.ids = self._readable(paths)
         self.labels = _labels(self.ids)
         self.metadata: dict[str, NDArray[Any]] = {}
-        self.class_names: tuple[str, ...] = ()
+        self.class_names = self._folder_names() if self.labels is not None else ()
         self._fingerprint: str | None = None
 
     def __len__(self) -> int:
@@ -79,6 +79,15 @@ class FolderDataset:
 
     def _path(self, index: int) -> str:
         return self._paths.get(index, self.ids[index])
+
+    def _folder_names(self) -> tuple[str, ...]:
+        """Names of all class folders, those without a listed instance included."""
+        names = [
+            os.fsencode(entry.name).decode("utf-8", errors="backslashreplace")
+            for entry in os.scandir(self._root.path)
+            if entry.is_dir() and not entry.name.startswith(".")
+        ]
+        return tuple(sorted(names))
 
     def _walk(self) -> Iterator[str]:
         """Yield the paths of all instances relative to the root, in order."""

@@ -125,7 +125,8 @@ class ParquetTable:
             try:
                 file = _open(self._paths[number])
                 values = file.read_row_group(group, columns=[column])[column]
-            except (OSError, ValueError, DatasetError) as error:
+            except Exception as error:
+                # pyarrow raises anything on damage; it concerns this group's rows.
                 msg = f"row group {group} of {self._paths[number].name}: {error}"
                 raise UnreadableInstanceError(msg) from error
             self._kept[key] = values
@@ -154,8 +155,8 @@ def _open(path: Path) -> Any:
     parquet = import_library("pyarrow.parquet", extra="table")
     try:
         return parquet.ParquetFile(path, page_checksum_verification=True)
-    except (OSError, ValueError) as error:
-        # pyarrow's own errors derive from these.
+    except Exception as error:
+        # pyarrow raises anything on a damaged file.
         msg = f"cannot read {str(path)!r} as Parquet: {error}"
         raise DatasetError(msg) from error
 

@@ -63,7 +63,11 @@ class TorchDataset:
         check_ids(self.ids, place=f"the data set {config.source!r}")
         self.labels = make_labels(self._find_labels(n))
         self.metadata: dict[str, NDArray[Any]] = {}
-        self.class_names = tuple(map(str, getattr(self._data, "classes", ()) or ()))
+        self.class_names = tuple(
+            # ImageNet's classes have several names each.
+            str(names[0]) if isinstance(names, tuple) else str(names)
+            for names in getattr(self._data, "classes", None) or ()
+        )
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -163,6 +163,69 @@ def test_join_labels__shows_both_sides_of_what_does_not_join(
         join(values, n_outputs, class_names=class_names)
 
 
+@pytest.mark.parametrize(
+    ("values", "n_outputs", "class_names", "label_names", "labels", "names"),
+    [
+        pytest.param(
+            [1, 0], 2, (), ("dog", "cat"), [1, 0], ("dog", "cat"), id="as-many"
+        ),
+        pytest.param(
+            [1, 0], 3, ("cat", "cow", "dog"), ("dog", "cat"), [0, 2], None, id="by-name"
+        ),
+        pytest.param(
+            [1, 0], 2, ("x", "x"), ("x", "x"), [1, 0], ("x (0)", "x (1)"), id="alike"
+        ),
+        pytest.param(
+            ["a"], 3, (), ("a", "b", "c"), [0], ("a", "b", "c"), id="limited-folder"
+        ),
+        pytest.param(
+            [1, 1], None, (), ("dog", "cat"), [0, 0], ("cat",), id="no-classes"
+        ),
+    ],
+)
+def test_join_labels__knows_the_data_sets_own_classes(
+    values, n_outputs, class_names, label_names, labels, names
+):
+    joined = join_labels(
+        make_labels(values),
+        config=ClassesConfig(),
+        n_outputs=n_outputs,
+        class_names=class_names,
+        label_names=label_names,
+    )
+
+    assert joined.labels.tolist() == labels
+    assert joined.class_names == (names or class_names)
+
+
+@pytest.mark.parametrize(
+    ("config", "labels"),
+    [
+        pytest.param({}, [3, 0], id="names-of-the-numbers"),
+        pytest.param({"match": "index"}, [0, 1], id="numbers-if-stated"),
+    ],
+)
+def test_join_labels__joins_numbered_classes_by_the_map(class_map, config, labels):
+    joined = join_labels(
+        make_labels([0, 1]),
+        config=ClassesConfig(map=class_map, **config),
+        n_outputs=4,
+        label_names=("n04", "n01"),
+    )
+
+    assert joined.labels.tolist() == labels
+
+
+def test_join_labels__does_not_take_a_data_sets_numbers_for_outputs():
+    with pytest.raises(DatasetError, match=r"'cat', 'dog'.*class map"):
+        join_labels(
+            make_labels([0, 1]),
+            config=ClassesConfig(),
+            n_outputs=1000,
+            label_names=("dog", "cat"),
+        )
+
+
 def test_join_labels__without_labels_marks_all_as_missing():
     joined = join_labels(
         None,

@@ -44,7 +44,8 @@ def test_folder__lists_classes_and_files_by_code_points(tmp_path):
         "ä/1.gif",
     ]
     assert dataset.labels.tolist() == ["B", "a", "a-x", "b", "b", "ä"]
-    assert (len(dataset), dataset.metadata, dataset.class_names) == (6, {}, ())
+    assert (len(dataset), dataset.metadata) == (6, {})
+    assert dataset.class_names == ("B", "a", "a-x", "b", "ä")
 
 
 @pytest.mark.parametrize("locale", ["C", "C.UTF-8", "POSIX"])
@@ -112,7 +113,10 @@ def test_folder__counts_what_it_leaves_out(tmp_path):
 def test_folder__limit_keeps_the_first(tmp_path):
     make(tmp_path, "a/1.jpg", "a/2.jpg", "b/1.jpg")
 
-    assert open_folder(tmp_path, limit=2).ids == ["a/1.jpg", "a/2.jpg"]
+    dataset = open_folder(tmp_path, limit=2)
+
+    assert dataset.ids == ["a/1.jpg", "a/2.jpg"]
+    assert dataset.class_names == ("a", "b")
 
 
 @pytest.mark.parametrize("limit", [0, -1])
