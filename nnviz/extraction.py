@@ -326,9 +326,11 @@ class _Chunk:
         number = np.arange(len(rows)) - np.searchsorted(rows, rows)
         at = (rows + offset, number)
         path = f"influences/{layer}"
+        # A target with few sources has fewer ranks than were asked for.
+        n_ranks = self.arrays[f"{path}/source"].shape[2]
         self.arrays[f"{path}/target"][at] = strongest.target
-        self.arrays[f"{path}/source"][at] = strongest.source
-        self.arrays[f"{path}/influence"][at] = strongest.influence
+        self.arrays[f"{path}/source"][at] = strongest.source[:, :n_ranks]
+        self.arrays[f"{path}/influence"][at] = strongest.influence[:, :n_ranks]
 
     def _add_outputs(
         self, at: NDArray[Any], instances: NDArray[Any], logits: NDArray[Any]

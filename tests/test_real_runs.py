@@ -213,3 +213,56 @@ def test_means_and_maxima__by_class__equal_the_plain_mean(run):
             assert np.allclose(mean[label], rows.mean(axis=0), rtol=1e-12, atol=1e-12)
             assert np.allclose(variance[label], rows.var(axis=0), rtol=1e-8, atol=1e-8)
             assert (aggregates.maximum(layer)[label] == rows.max(axis=0)).all()
+
+
+def test_influences__of_resnet20__equal_the_plain_loop(resnet_store, shared):
+    store = resnet_store
+    weights = oracle.load_weights(shared / "models" / "resnet20-cifar10.safetensors")
+    root = shared / "data" / "cifar10-test"
+    ids = store.column("id")
+    for instance in (0, 77, 249):
+        picture = oracle.open_picture(root / ids[instance])
+        contributions = oracle.resnet20_contributions(weights, picture)
+        assert set(store.group_names("influences")) == set(contributions)
+        for layer, edges in contributions.items():
+            stored = store.activations(layer, instance, instance + 1)[0]
+            kept = store.read(f"influences/{layer}/target", instance, instance + 1)[0]
+            source = store.read(f"influences/{layer}/source", instance, instance + 1)[0]
+            value = store.read(f"influences/{layer}/influence", instance, instance + 1)[
+                0
+            ]
+            top = sorted(oracle.top_channels(stored.astype(np.float64), 0.03))
+            assert [int(t) for t in kept if t >= 0] == top
+            for target, sources, values in zip(kept, source, value, strict=True):
+                if target < 0:
+                    assert (sources == -1).all()
+                    continue
+                expected = oracle.strongest_sources(edges, int(target), 5)
+                n = len(expected)
+                assert [int(s) for s in sources[:n]] == [s for s, _ in expected]
+                assert (sources[n:] == -1).all()
+                assert np.allclose(values[:n], [v for _, v in expected], rtol=1e-4)
+
+
+def test_influence_counts__by_class__equal_the_plain_loop(resnet_store):
+    store = resnet_store
+    labels = store.column("label")
+    aggregates = store.read_csr("aggregates/label/influence_counts/layer2.0").tocoo()
+    found = {
+        (int(row), int(column)): int(n)
+        for row, column, n in zip(
+            aggregates.row, aggregates.col, aggregates.data, strict=True
+        )
+    }
+    target = store.read("influences/layer2.0/target")
+    source = store.read("influences/layer2.0/source")
+    n_sources = 32 + 16
+    expected = {}
+    for label, targets, rows in zip(labels, target, source, strict=True):
+        for j, sources in zip(targets, rows, strict=True):
+            for i in sources:
+                if i >= 0:
+                    key = int(label), int(j) * n_sources + int(i)
+                    expected[key] = expected.get(key, 0) + 1
+
+    assert found == expected

@@ -127,3 +127,61 @@ def counts_by_class(labels, rows, share):
         for channel in top_channels(activations, share):
             counts[int(label), channel] += 1
     return counts
+
+
+def resnet20_contributions(weights, picture):
+    """Return, for every layer that others enter, all contributions to its channels.
+
+    By layer a list with one entry for each edge in the order of the plan: (number of
+    the source's channels, function from (target, source) to the largest contribution).
+    """
+    maps, _ = resnet20(weights, picture)
+    found = {}
+
+    def folded(conv, norm):
+        scale = weights[f"{norm}.weight"] / torch.sqrt(
+            weights[f"{norm}.running_var"] + 1e-5
+        )
+        return weights[f"{conv}.weight"] * scale[:, None, None, None]
+
+    def by_convolution(x, weight, stride):
+        def largest(target, source):
+            one, kernel = x[source][None, None], weight[target, source][None, None]
+            return float(F.conv2d(one, kernel, None, stride, 1).max())
+
+        return len(x), largest
+
+    def by_identity(x, first_target):
+        def largest(target, source):
+            return float(x[source].max()) if target == source + first_target else 0.0
+
+        return len(x), largest
+
+    x = maps["conv1"]
+    for stage in (1, 2, 3):
+        for block in (0, 1, 2):
+            name = f"layer{stage}.{block}"
+            stride = 2 if stage > 1 and block == 0 else 1
+            inner, out = maps[f"{name}.conv1"], maps[name]
+            weight = folded(f"{name}.conv1", f"{name}.bn1")
+            found[f"{name}.conv1"] = [by_convolution(x, weight, stride)]
+            shortcut = x[:, ::stride, ::stride]
+            weight = folded(f"{name}.conv2", f"{name}.bn2")
+            found[name] = [
+                by_convolution(inner, weight, 1),
+                by_identity(shortcut, (len(out) - len(x)) // 2),
+            ]
+            x = out
+    pooled, weight = x.mean((1, 2)), weights["linear.weight"]
+    found["linear"] = [(len(pooled), lambda j, i: float(weight[j, i] * pooled[i]))]
+    return found
+
+
+def strongest_sources(edges, target, ranks):
+    """Return the strongest sources of one target, joint over edges: (number, value)."""
+    values, offset = [], 0
+    for n_sources, largest in edges:
+        values += [(offset + i, largest(target, i)) for i in range(n_sources)]
+        offset += n_sources
+    positive = [item for item in values if item[1] > 0]
+    return sorted(positive, key=lambda item: (-item[1], item[0]))[:ranks]
