@@ -52,8 +52,8 @@ def channel_activations(values: Tensor, *, channel_axis: int = 1) -> Tensor:
     axis = channel_axis % values.ndim
     if values.ndim < 2 or axis == 0:
         msg = (
-            f"a layer's output has shape {tuple(values.shape)} and its channels on axis "
-            f"{channel_axis}; it must have instances on axis 0 and channels on another"
+            f"a layer's output has shape {tuple(values.shape)} and its channels on "
+            f"axis {channel_axis}; instances must be on axis 0, channels on another"
         )
         raise ShapeError(msg)
     if values.ndim == 2:

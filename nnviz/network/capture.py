@@ -163,8 +163,8 @@ class Recorder:
         if missing:
             msg = (
                 f"the network took a way on which {len(missing)} of {len(self._names)} "
-                f"layers are not reached, first {missing[0]!r}; its control flow depends "
-                "on the data, so leave these layers out of [extraction] layers"
+                f"layers are not reached, first {missing[0]!r}; its control flow "
+                "depends on the data, so leave these layers out of [extraction] layers"
             )
             raise ModelError(msg)
         logits = logits_of(output)

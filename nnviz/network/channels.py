@@ -54,7 +54,7 @@ class ChannelFlow:
     n_channels: int = 0
 
     def origin_of(self, number: float) -> tuple[Origin, int] | None:
-        """Return the origin and channel of a channel number; None if it is no channel."""
+        """Return origin and channel of a channel number; None if it is no channel."""
         if number <= 0:
             return None
         for origin in self.origins.values():
@@ -284,7 +284,8 @@ def _joins_channels(
 
 
 def _origins_in(flow: ChannelFlow, markers: list[Tensor]) -> set[int]:
-    numbers = torch.cat([_distinct(m) for m in markers]).unique().tolist()
+    distinct = torch.cat([_distinct(m) for m in markers])
+    numbers = sorted(set(distinct.tolist()))
     found = [flow.origin_of(number) for number in numbers]
     return {origin.value for origin, _ in (f for f in found if f is not None)}
 
@@ -295,7 +296,8 @@ def _distinct(numbers: Tensor) -> Tensor:
         slice(0, 1) if numbers.stride(i) == 0 else slice(None)
         for i in range(numbers.ndim)
     )
-    return numbers[index].unique()
+    distinct: Tensor = numbers[index].unique()
+    return distinct
 
 
 def _is_read_elsewhere(flow: ChannelFlow, value: int, operation: Operation) -> bool:

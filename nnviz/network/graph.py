@@ -198,7 +198,8 @@ class _Recording:
         if made or written:
             self._add(
                 Operation(
-                    len(self.operations), name, function, *recorded, inputs, (), call,
+                    len(self.operations), name, function, recorded[0], recorded[1],
+                    inputs, (), call,
                     place,
                 ),
                 made,
@@ -224,8 +225,8 @@ class _Recording:
             recorded = _with_references((arguments, {}), self.known)
             self._add(
                 Operation(
-                    len(self.operations), name, module, *recorded, inputs, (), call,
-                    call.place,
+                    len(self.operations), name, module, recorded[0], {}, inputs, (),
+                    call, call.place,
                 ),
                 unknown,
                 [],

@@ -1,9 +1,9 @@
 """How are the layers of a network called, and which of them would a person look at?
 
 A layer has the path of the block whose output it is (a residual block, an Inception
-module), else that of its convolution or linear map, else of the function that makes it.
-By default blocks are shown, and layers that lie in no block; the inner layers of a block
-are recorded, so that graphs can be composed through them, but not shown.
+module), else that of its convolution or linear map, else of the function that makes
+it. By default blocks are shown, and layers that lie in no block; the inner layers of a
+block are recorded, so that graphs can be composed through them, but not shown.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def _unique(name: str, taken: set[str]) -> str:
 
 
 def _node(flow: ChannelFlow, site: Site, owner: ModuleCall | None) -> str:
-    """Return the place at which the layer is read: a module's output if there is one."""
+    """Return the place at which the layer is read: a module's output if possible."""
     if owner is not None:
         return owner.place
     target = settled(flow, site.read)

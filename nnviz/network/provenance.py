@@ -6,10 +6,10 @@ elements (views, permutations, slices, concatenations, padding, channel shuffles
 assignment) are run again on these numbers, so their effect on channels is known exactly
 without a rule for each; pointwise operations, normalisation and pooling keep them.
 
-A *marker* is a float64 tensor of the shape of a value that holds, for every element, the
-number of the channel it comes from; ``NOTHING`` for elements that do not depend on the
-input (padding, constants), ``MIXED`` where several channels or positions were combined
-in a way that no edge describes.
+A *marker* is a float64 tensor of the shape of a value that holds, for every element,
+the number of the channel it comes from; ``NOTHING`` for elements that do not depend on
+the input (padding, constants), ``MIXED`` where several channels or positions were
+combined in a way that no edge describes.
 """
 
 from __future__ import annotations

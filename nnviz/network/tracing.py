@@ -74,7 +74,7 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
             "or concatenation that torch functions make from the input"
         )
         raise ModelError(msg)
-    error = _validate(analysis, batch)
+    largest_error = _validate(analysis, batch)
     logits = logits_of(graph.output)
     problems = [problem for target in analysis.targets for problem in target.problems]
     return Architecture(
@@ -84,7 +84,7 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
         input_dtype=str(batch.dtype).removeprefix("torch."),
         output_shape=tuple((output if logits is None else logits).shape[1:]),
         problems=tuple(problems),
-        validation_error=error,
+        validation_error=largest_error,
     )
 
 
