@@ -349,6 +349,7 @@ class Store:
         """
         if path not in self._attributes[_STATIC]:
             self._completion.check(path, start, stop)
+        self._hierarchy.check_pieces(path, start, stop)
         return self._hierarchy.read(path, start, stop, *columns)
 
     def write_group(
@@ -451,7 +452,14 @@ class Store:
         return self._hierarchy.has(path)
 
     def read_array(self, path: str) -> NDArray[Any]:
-        """Read a whole dense array of a later stage."""
+        """Read a whole dense array of a later stage.
+
+        Raises
+        ------
+        StoreFormatError
+            If it is not there, or damaged.
+        """
+        self._hierarchy.check_pieces(path)
         return self._hierarchy.read(path)
 
     def read_csr(self, path: str) -> sparse.csr_array:
