@@ -228,7 +228,7 @@ def _jobs(store: Store, layout: Mapping[str, tuple[int, int]]) -> list[_LayerJob
 
 
 def _spans(store: Store, n_values: int) -> tuple[tuple[int, int], ...]:
-    """Cut a layer, with so many values an instance, into chunks that fit into memory."""
+    """Cut a layer into spans of whole chunks, for so many values an instance."""
     chunks = store.chunks
     rows = chunks[0][1] - chunks[0][0] if chunks else 1
     step = max(1, VALUES_PER_SPAN // max(1, rows * n_values))

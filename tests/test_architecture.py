@@ -111,7 +111,7 @@ MODULES: Table = {
     # level 4
     "aggregation": (
         "engine.progress engine.reducing inputs.subsets network.activations "
-        "reductions store.store"
+        "planning reductions store.store"
     ),
     "gallery": (
         "artifacts.examples artifacts.pictures config engine.scheduling "
