@@ -15,12 +15,14 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import multi_head_attention_forward
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from nnviz.errors import ModelError
 from nnviz.network.activations import channel_activations
 from nnviz.network.architecture import Architecture, Layer
+from nnviz.network.attention import attend, can_be_taken_apart
 from nnviz.network.edge_inputs import EdgeInput
 from nnviz.network.outputs import iter_tensors, logits_of
 from nnviz.network.peaks import Peaks, PeakTracker
@@ -295,6 +297,13 @@ class _Mode(TorchFunctionMode):
         options: dict[str, Any] | None = None,
     ) -> Any:
         options = options or {}
+        if (
+            function is multi_head_attention_forward
+            and self._switch.on
+            and can_be_taken_apart(tuple(arguments), options)
+        ):
+            with self:
+                return attend(tuple(arguments), options)
         name = function_name(function)
         if name not in self._wanted or not self._switch.on:
             return function(*arguments, **options)

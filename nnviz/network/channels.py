@@ -20,6 +20,7 @@ from nnviz.network.graph import Operation, OperationGraph
 from nnviz.network.provenance import (
     Marker,
     Origin,
+    einsum_marker,
     movement_markers,
     origin_marker,
     pooling_marker,
@@ -181,8 +182,9 @@ def _follow_matrix_product(
 def _follow_contraction(
     flow: ChannelFlow, operation: Operation, inputs: tuple[int, ...]
 ) -> None:
+    graph = flow.graph
     output = operation.outputs[0]
-    shape = flow.graph.values[output].shape
+    shape = graph.values[output].shape
     if not shape:
         _set(flow, output, None)
     elif len(inputs) == 1 and operation.name != "einsum":
@@ -191,12 +193,8 @@ def _follow_contraction(
             _follow_matrix_product(flow, operation, inputs, kind="linear")
         else:
             _set(flow, output, _contracted(flow, inputs[0], shape))
-    elif len(inputs) == 1:
-        flow.unknown.append(operation)
-        _add_origin(flow, operation, output, len(shape) - 1, "other")
     elif operation.name == "einsum":
-        flow.unknown.append(operation)
-        _set(flow, output, None)
+        _set(flow, output, einsum_marker(operation, graph, flow.markers.get))
     else:
         # Attention weights times values: channels are those of the values.
         _set(flow, output, _contracted(flow, inputs[1], shape))

@@ -14,8 +14,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import multi_head_attention_forward
 from torch.overrides import TorchFunctionMode
 
+from nnviz.network.attention import attend, can_be_taken_apart
 from nnviz.network.outputs import iter_tensors, main_output
 from nnviz.network.places import ModuleCall, ModuleCalls, function_name
 
@@ -144,9 +146,13 @@ class _Mode(TorchFunctionMode):
         arguments: tuple[Any, ...] = (),
         options: dict[str, Any] | None = None,
     ) -> Any:
-        return self._recording.run(
-            self._calls.current, function, arguments, options or {}
-        )
+        options = options or {}
+        if function is multi_head_attention_forward and can_be_taken_apart(
+            arguments, options
+        ):
+            with self:
+                return attend(arguments, options)
+        return self._recording.run(self._calls.current, function, arguments, options)
 
 
 class _Recording:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nnviz.errors import ModelError
+from nnviz.network.analysis import analyse
 from nnviz.network.architecture import Architecture
 from nnviz.network.channel_operations import ChannelOperation, Identity
 from nnviz.network.channels import ChannelFlow
@@ -28,7 +29,6 @@ from nnviz.network.graph import Operation, Reference, record_operations
 from nnviz.network.outputs import iter_tensors
 from nnviz.network.readings import Reading
 from nnviz.network.sites import settled
-from nnviz.network.tracing import analyse
 
 __all__ = ["EdgeTaps", "Tap"]
 
