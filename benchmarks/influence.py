@@ -47,6 +47,7 @@ from nnviz.network.influences import strongest_sources
 RESULTS = Path(__file__).parent / "results"
 MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
 STD = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+Timer = Callable[[], float]
 TILES = (2**20, 4 * 2**20, 16 * 2**20, 2**30)
 
 
@@ -78,10 +79,8 @@ def folded(convolution, norm=None) -> tuple[Tensor, Tensor | None]:
     )
 
 
-def known(x: Tensor, *, recorded: bool) -> tuple[Tensor, Tensor] | None:
-    """Return the recorded maxima, if `x` is a layer's own output."""
-    if not recorded:
-        return None
+def known(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what extraction has recorded of a rectified layer: its maxima."""
     maxima = x.amax((2, 3))
     return maxima, torch.zeros_like(maxima)
 
@@ -89,21 +88,21 @@ def known(x: Tensor, *, recorded: bool) -> tuple[Tensor, Tensor] | None:
 def squeezenet_targets(model, batch: Tensor) -> list[Target]:
     """Run SqueezeNet and keep what enters every layer."""
     targets = []
-    x, recorded = batch, False
+    x = batch
     for number, module in enumerate(model.features):
         if not hasattr(module, "squeeze"):
+            # The windows of the poolings cover their input, so maxima survive them.
             x = module(x)
-            recorded = isinstance(module, torch.nn.ReLU)
             continue
         parts = [module.squeeze, module.expand1x1, module.expand3x3]
         squeeze, narrow, wide = (
             Convolution(*folded(part), padding=part.padding) for part in parts
         )
         squeezed = module.squeeze_activation(module.squeeze(x))
-        entering = [EdgeInput(x, squeeze, extremes=known(x, recorded=recorded))]
+        entering = [EdgeInput(x, squeeze, extremes=known(x))]
         targets.append(target(f"features.{number}.squeeze", entering, squeezed))
         size = len(narrow.weight)
-        extremes = known(squeezed, recorded=True)
+        extremes = known(squeezed)
         entering = [
             EdgeInput(squeezed, narrow, extremes=extremes),
             EdgeInput(
@@ -115,11 +114,11 @@ def squeezenet_targets(model, batch: Tensor) -> list[Target]:
                 extremes=extremes,
             ),
         ]
-        x, recorded = module(x), True
+        x = module(x)
         targets.append(target(f"features.{number}", entering, x))
     last = Convolution(*folded(model.classifier[1]))
     out = functional.relu(model.classifier[1](x))
-    entering = [EdgeInput(x, last, extremes=known(x, recorded=True))]
+    entering = [EdgeInput(x, last, extremes=known(x))]
     return [*targets, target("classifier.1", entering, out)]
 
 
@@ -135,7 +134,7 @@ def resnet_targets(model, batch: Tensor) -> list[Target]:
             second = Convolution(*folded(block.conv2, block.bn2), padding=1)
             inner = functional.relu(block.bn1(block.conv1(x)))
             name = f"layer.{len(targets) // 2}"
-            extremes = known(x, recorded=True)
+            extremes = known(x)
             edge = EdgeInput(x, first, extremes=extremes)
             targets.append(target(f"{name}.conv1", [edge], inner))
             shortcut = x[:, :, :: block.stride, :: block.stride]
@@ -149,7 +148,7 @@ def resnet_targets(model, batch: Tensor) -> list[Target]:
                 targets=np.arange(pad, pad + n_inputs, dtype=np.int32),
                 extremes=extremes if block.stride == 1 else None,
             )
-            conv = EdgeInput(inner, second, extremes=known(inner, recorded=True))
+            conv = EdgeInput(inner, second, extremes=known(inner))
             targets.append(target(name, [conv, residual], x))
     return targets
 
@@ -233,11 +232,11 @@ def run_direct(targets: Sequence[Target], tiles: list[int], stride: int | None) 
         direct(x[:1], operation, tile, stride)
 
 
-def clock(work: Callable[[], object]) -> float:
+def clock(work: Callable[[], object], timer: Timer = time.perf_counter) -> float:
     """Seconds that a call takes."""
-    start = time.perf_counter()
+    start = timer()
     work()
-    return time.perf_counter() - start
+    return timer() - start
 
 
 def check(targets: Sequence[Target]) -> None:
@@ -293,7 +292,11 @@ def prepared(network: str, n: int) -> tuple[list[Target], bool]:
 def measure(
     network: str, n: int, threads: int, repetitions: int, *, slow: bool
 ) -> dict:
-    """Time every way on one network, interleaved; milliseconds per instance."""
+    """Time every way on one network, interleaved; milliseconds per instance.
+
+    On one thread the processor's time is measured, which other processes on the machine
+    disturb less; on several, the time that passes.
+    """
     torch.set_num_threads(threads)
     targets, real = prepared(network, n)
     check(targets)
@@ -308,16 +311,19 @@ def measure(
         ways["summit"] = (1, lambda: run_direct(targets, tiles, 3))
     for _, work in ways.values():
         work()
+    timer = time.thread_time if threads == 1 else time.perf_counter
     times: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(repetitions):
         for way, (size, work) in ways.items():
-            times[way].append(1e3 * clock(work) / size)
+            times[way].append(1e3 * clock(work, timer) / size)
     medians = {way: statistics.median(values) for way, values in times.items()}
     return {
         "network": network,
         "trained weights and real images": real,
         "instances": n,
         "threads": threads,
+        "clock": "processor" if threads == 1 else "wall",
+        "load": os.getloadavg()[0],
         "milliseconds per instance": medians,
         "spread": {way: [min(values), max(values)] for way, values in times.items()},
         "ratio to forward": {way: medians[way] / medians["forward"] for way in medians},
@@ -355,7 +361,10 @@ def main() -> None:
 
 def report(row: dict) -> None:
     """Print one row of the table."""
-    print(f"{row['network']}, {row['threads']} threads, {row['instances']} instances")
+    print(
+        f"{row['network']}, {row['threads']} threads, {row['instances']} instances, "
+        f"{row['clock']} time, load {row['load']:.1f}"
+    )
     for way, value in row["milliseconds per instance"].items():
         low, high = row["spread"][way]
         ratio = row["ratio to forward"][way]
