@@ -10,7 +10,6 @@ from scipy import sparse
 
 from nnviz.errors import (
     MissingDataError,
-    PlanMismatchError,
     ShapeError,
     StoreExistsError,
     StoreFormatError,
@@ -352,13 +351,6 @@ def test_open__for_reading_cannot_write(store):
         store.write_chunk(0, arrays, counts)
 
     assert tree_bytes(_path(store)) == before
-
-
-def test_check_fingerprint__names_what_differs(store):
-    store.check_fingerprint(store.fingerprint, "")
-
-    with pytest.raises(PlanMismatchError, match=r"extraction\.share: 0\.03, not 0.01"):
-        store.check_fingerprint("other", "extraction.share: 0.03, not 0.01")
 
 
 def test_write_group__comes_back_with_its_attributes(tmp_path):
