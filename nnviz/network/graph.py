@@ -7,8 +7,9 @@ so do all views of it; so the graph of values has no cycles and no hidden writes
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -114,7 +115,7 @@ def record_operations(model: nn.Module, batch: Tensor) -> OperationGraph:
     OperationGraph
         Operations on which the main output does not depend are marked as not live.
     """
-    with torch.no_grad():
+    with torch.no_grad(), _compiled_parts_wrapped(model):
         recording = _Recording(batch.clone())
         calls = ModuleCalls(model, recording.leave_module)
         with calls, recording.mode(calls):
@@ -129,6 +130,36 @@ def record_operations(model: nn.Module, batch: Tensor) -> OperationGraph:
     main = main_output(output)
     _mark_live(graph, recording.known(main) if main is not None else None)
     return graph
+
+
+class _Compiled(nn.Module):
+    """Stands in the place of compiled code, which takes no hooks."""
+
+    def __init__(self, compiled: Callable[..., Any]) -> None:
+        super().__init__()
+        # Not as a module: it would be looked for hooks again.
+        self._call = [compiled]
+
+    def forward(self, *arguments: Any, **options: Any) -> Any:
+        return self._call[0](*arguments, **options)
+
+
+@contextlib.contextmanager
+def _compiled_parts_wrapped(model: nn.Module) -> Iterator[None]:
+    """Let compiled parts be seen as one operation each, while the block runs."""
+    wrapped: list[tuple[nn.Module, str, nn.Module]] = []
+    for module in list(model.modules()):
+        if isinstance(module, torch.jit.ScriptModule):
+            continue
+        for name, child in module.named_children():
+            if isinstance(child, torch.jit.ScriptModule):
+                wrapped.append((module, name, child))
+                setattr(module, name, _Compiled(child))
+    try:
+        yield
+    finally:
+        for module, name, child in wrapped:
+            setattr(module, name, child)
 
 
 class _Mode(TorchFunctionMode):
@@ -220,7 +251,7 @@ class _Recording:
         unknown = [t for t in tensors if self.known(t) is None]
         if unknown and not call.has_children:
             # Compiled code or an extension made these; the module is one operation.
-            name = type(module).__name__
+            name = type(module).__name__.strip("_")
             inputs = tuple(
                 dict.fromkeys(
                     known
