@@ -109,7 +109,8 @@ def make_server(
     Raises
     ------
     ConfigError
-        If `host` is not loopback, and origins or a password are not given.
+        If `host` is not loopback, and origins or a password are not given; if the port
+        is taken.
     StoreNotFoundError
         If there is no store.
     """
@@ -123,18 +124,21 @@ def make_server(
             "basic_auth": str(_password_file(basic_auth)),
             "cookie_secret": secrets.token_hex(32),
         }
-    server: Server = pn.io.server.get_server(
-        lambda: create_app(shared.current()),
-        port=port,
-        address=host,
-        websocket_origin=list(allow_origin),
-        show=False,
-        start=False,
-        verbose=False,
-        title="nnviz",
-        extra_patterns=[(pattern, PictureHandler, {"results": shared})],
-        **auth,
-    )
+    try:
+        server: Server = pn.io.server.get_server(
+            lambda: create_app(shared.current),
+            port=port,
+            address=host,
+            websocket_origin=list(allow_origin),
+            extra_patterns=[(pattern, PictureHandler, {"results": shared})],
+            **auth,
+        )
+    except OSError as error:
+        msg = (
+            f"cannot listen on {host!r}, port {port}: {error.strerror or error}; "
+            "choose another --port, or 0 for a free one"
+        )
+        raise ConfigError(msg) from error
     # The port is known only now, and Bokeh allows no more than localhost by itself.
     for name in ("127.0.0.1", "localhost", _in_address(host)):
         server._tornado.websocket_origins.add(f"{name}:{server.port}")

@@ -5,18 +5,17 @@ import sys
 
 import numpy as np
 import pytest
+
+from nnviz.artifacts.similarity import cosine_similarity
+from nnviz.queries import aggregates_of
+from nnviz.store.store import Store
+from nnviz.testing import PlantedRun, planted_channels, write_store
 from nnviz_dashboards.selection import Selection
 from nnviz_dashboards.viewmodels.channels import ChannelsModel
 from nnviz_dashboards.viewmodels.layers import LayersModel, short_names
 from nnviz_dashboards.viewmodels.results import RunResults, first_layer, stage_state
 from nnviz_dashboards.viewmodels.run import run_facts
 from nnviz_dashboards.viewmodels.subsets import SubsetsModel
-
-from nnviz.artifacts.similarity import cosine_similarity
-from nnviz.queries import aggregates_of
-from nnviz.store.store import Store
-from nnviz.testing import PlantedRun, planted_channels, write_store
-
 from tests.dashboards.conftest import NAMES, RUN
 
 

@@ -17,7 +17,7 @@ function place() {
     }
   }
   const size = {chosen: 12, hovered: 11, near: 8}
-  const drawn = [...roles].reverse() // the chosen one is on top
+  const drawn = roles.filter(([, role]) => role in size).reverse() // chosen one on top
   marks.data.x = drawn.map(([row]) => data.x[row])
   marks.data.y = drawn.map(([row]) => data.y[row])
   marks.data.role = drawn.map(([, role]) => role)
@@ -50,18 +50,22 @@ function write_names(roles) {
     for (const row of visible) if (!known.has(row)) wanted.push([row, "other"])
   }
   const context = state.canvas.getContext("2d")
-  const taken = []
+  const taken = roles.map(([row]) => {
+    const px = to_x(data.x[row]), py = to_y(data.y[row])
+    return [px - 5, py - 5, px + 5, py + 5]
+  })
   const kept = {x: [], y: [], text: [], dx: [], weight: [], align: [], color: []}
   for (const [row, role] of wanted) {
     const weight = role === "chosen" || role === "hovered" ? "bold" : "normal"
     context.font = `${weight} 11px ${font}`
+    const gap = weight === "bold" ? 10 : 8
     const full = data.name[row]
     const text = full.length > 30 ? full.slice(0, 29) + "…" : full
     const w = context.measureText(text).width + 4
     const px = to_x(data.x[row]), py = to_y(data.y[row])
     let box = null, align = "left"
     for (const side of ["left", "right"]) {
-      const left = side === "left" ? px + 8 : px - 8 - w
+      const left = side === "left" ? px + gap : px - gap - w
       const candidate = [left, py - ROW / 2, left + w, py + ROW / 2]
       const is_inside = left >= 0 && left + w <= width
       const is_free = !taken.some((b) => b[0] < candidate[2] && candidate[0] < b[2] &&
@@ -77,7 +81,7 @@ function write_names(roles) {
     kept.x.push(data.x[row])
     kept.y.push(data.y[row])
     kept.text.push(text)
-    kept.dx.push(align === "left" ? 8 : -8)
+    kept.dx.push(align === "left" ? gap : -gap)
     kept.align.push(align)
     kept.weight.push(weight)
     kept.color.push(role === "other" ? muted : ink)
