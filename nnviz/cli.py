@@ -261,10 +261,28 @@ def inspect(*, store: str, arrays: bool, unreadable: bool, as_json: bool) -> Non
 @click.argument("store")
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=5006, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--allow-origin",
+    multiple=True,
+    metavar="HOST:PORT",
+    help="A page's address through which other machines connect; may be repeated.",
+)
+@click.option(
+    "--basic-auth",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File with a password, or JSON of users and passwords.",
+)
 @click.option("--open", "open_browser", is_flag=True, help="Open a browser.")
 @_json_option
 def serve(
-    *, store: str, host: str, port: int, open_browser: bool, as_json: bool
+    *,
+    store: str,
+    host: str,
+    port: int,
+    allow_origin: Sequence[str],
+    basic_auth: Path | None,
+    open_browser: bool,
+    as_json: bool,
 ) -> None:
     """Serve the dashboard of STORE, on loopback."""
     from nnviz_dashboards.server import serve as serve_dashboard
@@ -273,7 +291,13 @@ def serve(
         _print({"address": address} if as_json else f"dashboard: {address}")
 
     serve_dashboard(
-        store, host=host, port=port, open_browser=open_browser, announce=announce
+        store,
+        host=host,
+        port=port,
+        allow_origin=allow_origin,
+        basic_auth=basic_auth,
+        open_browser=open_browser,
+        announce=announce,
     )
 
 
