@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import secrets
 import signal
 import sys
@@ -23,6 +24,9 @@ from nnviz_dashboards.app import PICTURES, create_app
 from nnviz_dashboards.viewmodels.results import RunResults, stage_state
 
 __all__ = ["make_server", "serve"]
+
+LOGIN_PAGE = Path(__file__).parent / "views" / "login.html"
+"""Panel's own loads a picture from elsewhere."""
 
 YEAR_SECONDS = 31_536_000
 
@@ -121,7 +125,8 @@ def make_server(
     auth: dict[str, Any] = {}
     if basic_auth is not None:
         auth = {
-            "basic_auth": str(_password_file(basic_auth)),
+            "basic_auth": _passwords(basic_auth),
+            "login_template": str(LOGIN_PAGE),
             "cookie_secret": secrets.token_hex(32),
         }
     try:
@@ -240,15 +245,23 @@ def _in_address(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _password_file(path: str | Path) -> Path:
+def _passwords(path: str | Path) -> str | dict[str, str]:
+    """Return the one password of everybody, or each user's own."""
     file = Path(path)
-    if not file.is_file() or not file.read_text(encoding="utf-8").strip():
+    text = file.read_text(encoding="utf-8").strip() if file.is_file() else ""
+    if not text:
         msg = (
             f"the password file {str(path)!r} is missing or empty; write a password "
             'into it, or JSON like {"user": "password"}'
         )
         raise ConfigError(msg)
-    return file
+    try:
+        users = json.loads(text)
+    except ValueError:
+        return text
+    return (
+        {str(k): str(v) for k, v in users.items()} if isinstance(users, dict) else text
+    )
 
 
 def _content_type(picture: bytes) -> str:

@@ -305,6 +305,45 @@ def test_names__that_are_equal_are_told_apart(page):
 
 
 @pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        pytest.param("open sesame\n", "visitor", id="one-password"),
+        pytest.param('{"ada": "open sesame"}', "ada", id="users"),
+    ],
+)
+def test_password__opens_the_page_and_its_pictures(
+    browser, finished_url, tmp_path, text, name
+):
+    (tmp_path / "passwords").write_text(text)
+    options = ("--basic-auth", str(tmp_path / "passwords"))
+
+    with served(finished_url, *options) as (_, address):
+        page = browser.new_page()
+        foreign = []
+        page.on(
+            "request",
+            lambda request: (
+                foreign.append(request.url) if address not in request.url else None
+            ),
+        )
+        page.goto(f"http://{address}/")
+        page.get_by_label("Name").fill(name)
+        page.get_by_label("Password").fill("wrong")
+        page.keyboard.press("Enter")
+        sync_api.expect(page.get_by_role("alert")).to_contain_text("Invalid")
+        assert foreign == []
+        page.get_by_label("Name").fill(name)
+        page.get_by_label("Password").fill("open sesame")
+        page.keyboard.press("Enter")
+
+        page.wait_for_selector(".channel-row")
+        image = page.locator(".example img").first
+        sync_api.expect(image).to_have_js_property("complete", True)
+        assert image.evaluate("image => image.naturalWidth") > 0
+        page.close()
+
+
+@pytest.mark.parametrize(
     ("fixture", "stage"),
     [
         pytest.param("partial_url", "extract", id="extraction-unfinished"),
