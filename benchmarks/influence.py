@@ -53,11 +53,11 @@ TILES = (2**20, 4 * 2**20, 16 * 2**20, 2**30)
 
 @dataclass
 class Target:
-    """A target layer: what enters it, and its recorded activations."""
+    """A target layer: what enters it, and the top channels of each instance."""
 
     name: str
     edges: list[EdgeInput]
-    activations: np.ndarray
+    top: tuple[np.ndarray, np.ndarray]
 
 
 def shared() -> Path | None:
@@ -154,8 +154,9 @@ def resnet_targets(model, batch: Tensor) -> list[Target]:
 
 
 def target(name: str, edges: list[EdgeInput], out: Tensor) -> Target:
-    """Keep a layer's inputs with its activations as they are stored."""
-    return Target(name, edges, out.amax((2, 3)).half().numpy())
+    """Keep a layer's inputs, and its top channels by what extraction stores."""
+    stored = out.amax((2, 3)).half().numpy()
+    return Target(name, edges, top_channels(stored, share=0.03).nonzero())
 
 
 def convolutions(targets: Sequence[Target]) -> list[tuple[Tensor, Convolution]]:
@@ -185,8 +186,7 @@ def run_all(targets: Sequence[Target], threads: int) -> None:
 def run_top(targets: Sequence[Target], threads: int) -> None:
     """Find the strongest sources of each instance's top channels."""
     for layer in targets:
-        pairs = top_channels(layer.activations, share=0.03).nonzero()
-        strongest_sources(layer.edges, pairs, threads=threads)
+        strongest_sources(layer.edges, layer.top, threads=threads)
 
 
 def direct(x: Tensor, operation: Convolution, tile: int, stride: int | None) -> Tensor:

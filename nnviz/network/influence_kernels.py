@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from nnviz.network.influence_ranking import insert
 from nnviz.network.influence_vectors import (
     LANES,
+    LOWEST,
     address,
     advance,
     compiled,
@@ -91,9 +92,10 @@ def bound_tiles(
     float
         The minimum of all that is read, lowered likewise.
     """
-    lowest = np.inf
+    lowest = -LOWEST
+    slack = np.float32(slack)
     for number in range(len(starts)):
-        highest = -np.inf
+        highest = LOWEST
         for s in range(len(spans)):
             read = advance(maps, starts[number] + spans[s, 0])
             highest = max(highest, span_maximum(read, spans[s, 1]))
@@ -129,7 +131,7 @@ def evaluate(
 
     Otherwise any value up to it. Array arguments are pointers.
     """
-    best = -np.inf
+    best = LOWEST
     for number in range(n_tiles):
         if tile_maxima[number] * positive + constant <= threshold:
             break
@@ -217,8 +219,8 @@ def rank_bounded(
         Number of each input channel among all sources of the target; -1: not one.
     workspace
         For as many channels as are held at a time: maps (channels, buffer), all zero;
-        maxima and minima (channels,); maxima and order of tiles (channels, tiles); bounds, two
-        lists of indices and values for the sources of a group.
+        maxima and minima (channels,); maxima and order of tiles (channels, tiles);
+        bounds, two lists of indices and values for the sources of a group.
     offsets, mask, starts, block, blocks, spans, into, read
         See ``influence_layout.MapLayout``.
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numba
+import numpy as np
 from llvmlite import binding, ir
 from numba.core import cgutils, types
 from numba.core.errors import TypingError
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "LANES",
+    "LOWEST",
     "address",
     "advance",
     "compiled",
@@ -45,6 +47,9 @@ def _lanes() -> int:
 
 LANES: int = _lanes()
 """Float32 values in one vector register of this processor."""
+
+LOWEST: Any = np.float32(-np.inf)
+"""Less than every value, in the type that keeps numba from computing in float64."""
 
 _FLOAT = ir.FloatType()
 _INDEX = ir.IntType(64)
