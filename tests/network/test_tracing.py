@@ -1,4 +1,4 @@
-"""Layers, edges and their validation, on networks written in odd ways and on families."""
+"""Layers, edges and their validation, on networks that are written in odd ways."""
 
 from __future__ import annotations
 
