@@ -322,16 +322,17 @@ def demo(*, out: Path, serving: bool, port: int, as_json: bool) -> None:
     say(f"[1/6] training a small network on scikit-learn's digits -> {out}")
     run_file = write_demo(out)
     store = out / "digits.zarr"
-    stages: Sequence[tuple[str, click.Command, list[str]]] = (
-        ("plan", plan, [str(run_file), "--create", str(store), "--time"]),
-        ("extract", extract, [str(store), "--workers", "2"]),
-        ("aggregate", aggregate, [str(store), "--workers", "2"]),
-        ("derive", derive, [str(store), "--workers", "2"]),
-    )
-    for number, (name, command, arguments) in enumerate(stages, start=2):
-        say(f"[{number}/6] nnviz {name} {' '.join(arguments)}")
-        with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
-            command.main(arguments, standalone_mode=False)
+    stages = {"extract": extract, "aggregate": aggregate, "derive": derive}
+    output = sys.stderr if as_json else sys.stdout
+    with contextlib.redirect_stdout(output), _client(2, None) as client:
+        planned = [str(run_file), "--create", str(store), "--time"]
+        say(f"[2/6] nnviz plan {' '.join(planned)}")
+        plan.main(planned, standalone_mode=False)
+        # The commands start workers of their own; here they share what is running.
+        shared = ["--scheduler", client.scheduler.address]
+        for number, (name, command) in enumerate(stages.items(), start=3):
+            say(f"[{number}/6] nnviz {name} {store}")
+            command.main([str(store), *shared], standalone_mode=False)
     if not serving:
         _print({"store": str(store)} if as_json else f"[6/6] store: {store}")
         return
