@@ -92,15 +92,15 @@ def bound_tiles(
     float
         The minimum of all that is read, lowered likewise.
     """
-    lowest = -LOWEST
-    slack = np.float32(slack)
+    lowest: float = -LOWEST
+    share = np.float32(slack)
     for number in range(len(starts)):
         highest = LOWEST
         for s in range(len(spans)):
             read = advance(maps, starts[number] + spans[s, 0])
             highest = max(highest, span_maximum(read, spans[s, 1]))
             lowest = min(lowest, span_minimum(read, spans[s, 1]))
-        highest += slack * abs(highest)
+        highest += share * abs(highest)
         place = number
         while place > 0 and tile_maxima[place - 1] < highest:
             tile_maxima[place] = tile_maxima[place - 1]
@@ -108,7 +108,8 @@ def bound_tiles(
             place -= 1
         tile_maxima[place] = highest
         tile_order[place] = starts[number]
-    return lowest - slack * abs(lowest)
+    lowest -= share * abs(lowest)
+    return lowest
 
 
 @compiled
@@ -131,7 +132,7 @@ def evaluate(
 
     Otherwise any value up to it. Array arguments are pointers.
     """
-    best = LOWEST
+    best: float = LOWEST
     for number in range(n_tiles):
         if tile_maxima[number] * positive + constant <= threshold:
             break
