@@ -93,14 +93,13 @@ def bound_tiles(
         The minimum of all that is read, lowered likewise.
     """
     lowest: float = -LOWEST
-    share = np.float32(slack)
     for number in range(len(starts)):
         highest = LOWEST
         for s in range(len(spans)):
             read = advance(maps, starts[number] + spans[s, 0])
             highest = max(highest, span_maximum(read, spans[s, 1]))
             lowest = min(lowest, span_minimum(read, spans[s, 1]))
-        highest += share * abs(highest)
+        highest += slack * abs(highest)
         place = number
         while place > 0 and tile_maxima[place - 1] < highest:
             tile_maxima[place] = tile_maxima[place - 1]
@@ -108,7 +107,7 @@ def bound_tiles(
             place -= 1
         tile_maxima[place] = highest
         tile_order[place] = starts[number]
-    lowest -= share * abs(lowest)
+    lowest -= slack * abs(lowest)
     return lowest
 
 
