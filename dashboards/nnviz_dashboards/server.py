@@ -18,7 +18,7 @@ from bokeh.server.views.auth_request_handler import AuthRequestHandler
 from tornado.platform.asyncio import BaseAsyncIOLoop
 from tornado.web import HTTPError, authenticated
 
-from nnviz.errors import ConfigError, MissingDataError
+from nnviz.errors import ConfigError, MissingDataError, NnvizError
 from nnviz.store.store import Store
 from nnviz_dashboards.app import PICTURES, create_app
 from nnviz_dashboards.viewmodels.results import RunResults, stage_state
@@ -29,6 +29,7 @@ LOGIN_PAGE = Path(__file__).parent / "views" / "login.html"
 """Panel's own loads a picture from elsewhere."""
 
 YEAR_SECONDS = 31_536_000
+SECONDS_TO_END = 10
 
 
 class SharedResults:
@@ -119,8 +120,16 @@ def make_server(
         If there is no store.
     """
     _check_exposure(host, allow_origin, basic_auth)
-    shared = SharedResults(str(store_url))
-    threading.Thread(target=_warm_up, args=(shared.latest,), daemon=True).start()
+    return _listen(SharedResults(store_url), host, port, allow_origin, basic_auth)
+
+
+def _listen(
+    shared: SharedResults,
+    host: str,
+    port: int,
+    allow_origin: Sequence[str],
+    basic_auth: str | Path | None,
+) -> Server:
     pattern = rf"/{PICTURES}/[0-9a-f]+/(\d{{1,6}})/(\d{{1,9}})/(\d{{1,6}})"
     auth: dict[str, Any] = {}
     if basic_auth is not None:
@@ -178,19 +187,17 @@ def serve(
     StoreNotFoundError
         If there is no store.
     """
-    server = make_server(
-        store_url,
-        host=host,
-        port=port,
-        allow_origin=allow_origin,
-        basic_auth=basic_auth,
-    )
+    _check_exposure(host, allow_origin, basic_auth)
+    shared = SharedResults(store_url)
+    server = _listen(shared, host, port, allow_origin, basic_auth)
+    warm_up = threading.Thread(target=_warm_up, args=(shared.latest,), daemon=True)
     loop = server.io_loop
     assert isinstance(loop, BaseAsyncIOLoop)
     wake = loop.asyncio_loop.call_soon_threadsafe
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: wake(loop.stop))
     server.start()
+    warm_up.start()
     address = f"http://{_in_address(host)}:{server.port}/"
     (announce or _print_address)(address)
     if open_browser:
@@ -199,6 +206,8 @@ def serve(
         loop.start()
     finally:
         server.stop()
+        # A read that outlives the interpreter's pools of threads would raise.
+        warm_up.join(timeout=SECONDS_TO_END)
 
 
 def _print_address(address: str) -> None:
@@ -211,8 +220,8 @@ def _warm_up(results: RunResults) -> None:
     try:
         results.class_table()
         results.confusions()
-    except MissingDataError:
-        return
+    except NnvizError:
+        return  # the page says it
 
 
 def _check_exposure(

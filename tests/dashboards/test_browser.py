@@ -289,7 +289,7 @@ def test_names__from_data_are_text(page):
     page.locator(".row[data-class='3']").click()
 
     sync_api.expect(page.locator(".facts .title")).to_have_text(HARMFUL)
-    page.locator(".channel-row .channel").first.click()
+    page.locator(".channel-row[data-channel='9'] .channel").click()
     sync_api.expect(page.locator(".uses")).to_contain_text("<img")
     page.mouse.move(700, 300)
     page.wait_for_timeout(300)

@@ -259,6 +259,16 @@ def test_channels__choosing_twice_is_choosing_none(channels, selection):
     assert selection.channel == -1
 
 
+def test_channels__keep_the_chosen_channel_in_view(channels, selection):
+    channel = planted_channels(RUN, "late", 9)[0]
+
+    selection.choose(channel=channel)
+    selection.choose(subset=0)
+
+    row = channels.rows[-1]
+    assert (row.channel, row.count) == (channel, 0)
+
+
 def test_channels__uses_name_the_classes_of_the_chosen_channel(channels, selection):
     channel = planted_channels(RUN, "late", 6)[0]
 

@@ -126,7 +126,7 @@ def make_embedding(goal: Columns, focus: Columns) -> EmbeddingFigure:
         "points": ColumnDataSource(copy.deepcopy(goal)),
         "marks": ColumnDataSource(_empty("x", "y", "role", "size", "color")),
         "labels": ColumnDataSource(
-            _empty("x", "y", "text", "dx", "align", "weight", "color")
+            _empty("x", "y", "text", "dx", "dy", "align", "weight", "color")
         ),
     }
     # The frame is the same for all layers, so that nothing but the points moves.
@@ -135,7 +135,7 @@ def make_embedding(goal: Columns, focus: Columns) -> EmbeddingFigure:
         glyph=Scatter(x="x", y="y", size=0, fill_alpha=0, line_alpha=0),
     )
     x_range, y_range = (
-        DataRange1d(range_padding=0.08, renderers=[frame]) for _ in range(2)
+        DataRange1d(range_padding=0.14, renderers=[frame]) for _ in range(2)
     )
     drawn = figure(
         sizing_mode="stretch_both",
@@ -162,7 +162,8 @@ def make_embedding(goal: Columns, focus: Columns) -> EmbeddingFigure:
     points.nonselection_glyph = None
     points.selection_glyph = None
     names = Text(
-        x="x", y="y", text="text", x_offset="dx", y_offset=0, text_baseline="middle",
+        x="x", y="y", text="text", x_offset="dx", y_offset="dy",
+        text_baseline="middle",
         text_font=value(FONT), text_font_size="11px", text_font_style="weight",
         text_align="align", text_color="color", background_fill_color="white",
         background_fill_alpha=0.7,

@@ -156,6 +156,10 @@ class ChannelsModel(param.Parameterized):
             key = np.where(is_frequent & (counts > 0), lift, -1.0)
         best = np.argsort(-key, kind="stable")[:N_ROWS]
         best = best[counts[best] > 0]
+        chosen = self.selection.channel
+        if chosen >= 0 and chosen not in best:
+            # What is chosen stays in view, so that it can be given up again.
+            best = np.append(best, chosen)
         try:
             examples = self._results.examples(layer)
         except MissingDataError:
@@ -197,6 +201,8 @@ class ChannelsModel(param.Parameterized):
 
     def _update_uses(self, *_: param.parameterized.Event) -> None:
         layer, channel = self.selection.layer, self.selection.channel
+        if channel >= 0 and channel not in [row.channel for row in self.rows]:
+            self._update()
         uses: list[Use] = []
         if channel >= 0 and self.missing is None:
             names = self._results.class_table().names

@@ -81,9 +81,11 @@ class EmbeddingView(Viewer):
 
     def _texts(self) -> dict[str, object]:
         selection = self._model.selection
-        note = "close: similar top channels"
-        if self._model.method:
-            note = f"{self._model.method}; {note}"
+        note = ""
+        if self._model.places is not None:
+            note = f"{self._model.method}; close: similar top channels".removeprefix(
+                "; "
+            )
         if selection.channel >= 0:
             note = f"darker: channel {selection.channel} is more often on top"
             share = self._model.share
