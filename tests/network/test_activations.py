@@ -10,7 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from nnviz.errors import ShapeError
-from nnviz.network.activations import channel_activations, top_channels
+from nnviz.network.activations import (
+    channel_activations,
+    relu_activations,
+    top_channels,
+)
 
 SHAPES = [(2, 3, 5, 7), (3, 16, 4, 4), (1, 1, 1, 1), (2, 33, 9), (2, 5, 3, 3, 3)]
 
@@ -80,6 +84,34 @@ def test_channel_activations__no_positions_are_refused():
 def test_channel_activations__channels_on_the_instance_axis_are_refused():
     with pytest.raises(ShapeError, match="instances must be on axis 0"):
         channel_activations(torch.empty(2, 3), channel_axis=0)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (1, 16, 40, 40), (2, 5, 3, 3, 3)])
+def test_relu_activations__are_a_relu_and_its_maxima(shape):
+    torch.manual_seed(0)
+    values = torch.randn(shape).movedim(1, -1).contiguous().movedim(-1, 1)
+    values.flatten(2)[0, 1] = -1
+    values[0, 2].view(-1)[3] = -torch.inf
+    values[-1, 0, 0, 1] = -float("nan")
+    expected = torch.relu(values)
+
+    found = relu_activations(values)
+
+    assert torch.equal(values.nan_to_num(7), expected.nan_to_num(7))
+    assert found.isnan().nonzero().tolist() == [[shape[0] - 1, 0]]
+    assert torch.equal(found.nan_to_num(7), plain_maximum(expected, 1).nan_to_num(7))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [torch.randn(2, 3, 5, 7), torch.randn(2, 3), torch.randn(2, 3, 4).bfloat16()],
+    ids=["channels first", "no positions", "another type"],
+)
+def test_relu_activations__are_left_to_torch_elsewhere(values):
+    before = values.clone()
+
+    assert relu_activations(values) is None
+    assert torch.equal(values, before)
 
 
 def plain_top_channels(activations, *, share=None, count=None, excluded=()):

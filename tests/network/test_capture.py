@@ -9,9 +9,11 @@ from torch import nn
 from nnviz.errors import ModelError
 from nnviz.network.architecture import Architecture, Layer
 from nnviz.network.capture import Recorder
+from nnviz.network.folding import optimize
+from nnviz.network.reads import plan_reads
 from nnviz.network.taps import EdgeTaps
 from nnviz.network.tracing import trace
-from tests.network.odd_networks import make
+from tests.network.odd_networks import NETWORKS, make
 
 
 def n_hooks(network):
@@ -208,3 +210,68 @@ def test_edge_taps__writes_in_place_do_not_reach_what_was_taken(name):
     inner = taken[last.target][0]
     expected = source if inner.ndim > 2 else source.mean((2, 3))
     torch.testing.assert_close(inner, expected)
+
+
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_plan_reads__maxima_are_the_same_bit_by_bit(name):
+    network, x = make(name)
+    architecture = trace(network, x)
+    run = optimize(network, architecture=architecture, batch=x)
+    if x.ndim == 4:
+        x = x.contiguous(memory_format=torch.channels_last)
+
+    with Recorder(run, architecture) as recorder:
+        plain = recorder.run(x)
+    with Recorder(
+        run, architecture, reads=plan_reads(run, architecture, x)
+    ) as recorder:
+        planned = recorder.run(x)
+
+    for layer, activations in plain.activations.items():
+        assert torch.equal(activations, planned.activations[layer]), layer
+    assert plain.logits is planned.logits or torch.equal(plain.logits, planned.logits)
+
+
+def test_plan_reads__concatenation_is_read_in_parts_and_relu_is_fused():
+    network, x = SqueezeLike().eval(), torch.randn(2, 3, 6, 6)
+    architecture = trace(network, x)
+
+    plan = plan_reads(network, architecture, x)
+
+    assert [(part.place, part.fuses) for part in plan["@cat"]] == [
+        ("@relu", True),
+        ("@relu.2", True),
+    ]
+
+
+class SqueezeLike(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 5, 3, padding=1)
+        self.head = nn.Conv2d(9, 2, 1)
+
+    def forward(self, x):
+        parts = [torch.relu(self.a(x)), torch.relu_(self.b(x))]
+        return self.head(torch.cat(parts, 1)).mean((2, 3))
+
+
+class Shared(nn.Module):
+    """The input of the ReLU is read once more, after it."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv2d(3, 4, 1)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = self.a(x)
+        return self.head(torch.relu(x).mean((2, 3)) + x.mean((2, 3)))
+
+
+def test_plan_reads__relu_of_what_others_read_is_not_fused():
+    network, x = Shared().eval(), torch.randn(2, 3, 4, 4)
+    architecture = trace(network, x)
+
+    plan = plan_reads(network, architecture, x)
+
+    assert not any(part.fuses for parts in plan.values() for part in parts)
