@@ -56,6 +56,7 @@ MODULES: Table = {
     "network.outputs": "",
     "network.peaks": "",
     "network.places": "",
+    "network.views": "",
     "reductions": "",
     "software": "",
     "store.pieces": "",
@@ -76,7 +77,7 @@ MODULES: Table = {
     "inputs.zoos": ".importing config",
     "network.batches": "config",
     "network.edge_inputs": ".channel_operations",
-    "network.graph": ".attention .outputs .places",
+    "network.graph": ".attention .outputs .places .views",
     "network.influence_gathering": ".influence_vectors",
     "network.influence_layout": ".channel_operations .influence_vectors",
     "network.influence_ranking": ".influence_vectors",
@@ -149,14 +150,17 @@ MODULES: Table = {
         ".analysis .architecture .channel_operations .channels .edge_inputs "
         ".edges .functions .graph .outputs .readings .sites"
     ),
+    "network.reads": (
+        ".architecture .channels .functions .graph .layers .sites .terms"
+    ),
     "network.capture": (
         ".activations .architecture .attention .edge_inputs .outputs .peaks "
-        ".places .taps"
+        ".places .reads .taps"
     ),
     "network.tracing": ".analysis .architecture .capture .graph .outputs",
     "network.runtime": (
         ".activations .architecture .batches .capture .edge_inputs .folding "
-        ".influences .peaks .taps .tracing config"
+        ".influences .peaks .reads .taps .tracing config"
     ),
     "chunk_rows": "inputs.reading network.edge_inputs network.runtime planning",
     "probing": (
@@ -205,8 +209,8 @@ HOMES: Table = {
         "network.edge_inputs network.folding network.graph "
         "network.influence_layout network.influence_torch network.layers "
         "network.outputs network.peaks network.places network.provenance "
-        "network.readings network.replay network.runtime network.taps "
-        "network.terms network.tracing"
+        "network.readings network.reads network.replay network.runtime "
+        "network.taps network.terms network.tracing network.views"
     ),
     "tqdm": "engine.progress",
     "umap": "artifacts.embedding",

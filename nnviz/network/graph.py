@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 from nnviz.network.attention import attend, can_be_taken_apart
 from nnviz.network.outputs import iter_tensors, main_output
 from nnviz.network.places import ModuleCall, ModuleCalls, function_name
+from nnviz.network.views import layout_of, overlap, view_write
 
 __all__ = ["Operation", "OperationGraph", "Reference", "Value", "record_operations"]
 
@@ -313,9 +314,9 @@ class _Recording:
             return
         value = self._tensors[id(source)][1]
         for view in self._by_storage[source.untyped_storage().data_ptr()]:
-            if view is source or not _overlap(view, source):
+            if view is source or not overlap(view, source):
                 continue
-            if _layout(view) == _layout(source):
+            if layout_of(view) == layout_of(source):
                 self._tensors[id(view)] = (view, value)
                 continue
             old = self._tensors[id(view)][1]
@@ -324,7 +325,7 @@ class _Recording:
             new = self._new_value(view, index, depends=depends)
             self.operations.append(
                 Operation(
-                    index, "view_write", _view_write(view, source),
+                    index, "view_write", view_write(view, source),
                     (Reference(old), Reference(value)), {}, (old, value), (new,),
                     operation.call, f"{operation.place}@view_write",
                 )
@@ -375,40 +376,3 @@ def _is_among(tensor: Tensor, tensors: Sequence[Tensor]) -> bool:
 def _version(tensor: Tensor) -> int:
     # Tensors made in inference mode count no writes; nobody writes into parameters.
     return -1 if tensor.is_inference() else tensor._version
-
-
-def _layout(tensor: Tensor) -> tuple[object, ...]:
-    return (tensor.shape, tensor.stride(), tensor.storage_offset(), tensor.dtype)
-
-
-def _elements(tensor: Tensor, n_elements: int) -> Tensor:
-    """Return which elements of its storage a tensor covers, as a bool mask."""
-    mask = torch.zeros(n_elements, dtype=torch.bool)
-    mask.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset()).fill_(
-        value=True
-    )
-    return mask
-
-
-def _overlap(first: Tensor, second: Tensor) -> bool:
-    if _layout(first) == _layout(second):
-        return True
-    if 0 in (first.numel(), second.numel()) or first.dtype != second.dtype:
-        return False
-    n = first.untyped_storage().nbytes() // first.element_size()
-    return bool((_elements(first, n) & _elements(second, n)).any())
-
-
-def _view_write(view: Tensor, source: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the function (old view, new source) -> new view, as a data movement."""
-    n = view.untyped_storage().nbytes() // view.element_size()
-    of_view = (view.shape, view.stride(), view.storage_offset())
-    of_source = (source.shape, source.stride(), source.storage_offset())
-
-    def write(old: Tensor, new: Tensor) -> Tensor:
-        storage = old.new_zeros(n)
-        storage.as_strided(*of_view).copy_(old)
-        storage.as_strided(*of_source).copy_(new)
-        return storage.as_strided(*of_view).clone()
-
-    return write
