@@ -40,7 +40,7 @@ from nnviz.store.store import Store
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["aggregate"]
+__all__ = ["aggregate", "default_subsets"]
 
 STAGE = "aggregate"
 
@@ -203,6 +203,35 @@ def _layout(collections: Sequence[SubsetCollection]) -> dict[str, tuple[int, int
         collection.name: (bounds[i], bounds[i + 1])
         for i, collection in enumerate(collections)
     }
+
+
+def default_subsets(store: Store) -> tuple[str, ...]:
+    """Return the names of the standard collections that a run has instances for.
+
+    Parameters
+    ----------
+    store
+        With a complete extraction.
+
+    Returns
+    -------
+    tuple of str
+        ``label`` where there are labels, ``prediction`` where the network predicts
+        classes, and ``outcome`` where there are both.
+
+    Raises
+    ------
+    MissingDataError
+        If the extraction is not complete.
+    """
+    has_labels = bool((store.column("label") >= 0).any())
+    has_predictions = bool((store.column("prediction") >= 0).any())
+    is_known = {
+        "label": has_labels,
+        "prediction": has_predictions,
+        "outcome": has_labels and has_predictions,
+    }
+    return tuple(name for name, known in is_known.items() if known)
 
 
 def _jobs(store: Store, layout: Mapping[str, tuple[int, int]]) -> list[_LayerJob]:

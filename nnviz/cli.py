@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from nnviz import __version__
-from nnviz.errors import NnvizError, TaskError
+from nnviz.errors import ConfigError, NnvizError, TaskError
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -41,6 +41,12 @@ class _Ordered(click.Group):
             return super().invoke(ctx)
         except NnvizError as error:
             raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt:
+            click.echo(
+                "\ninterrupted; what is complete is kept: repeat the command to go on",
+                err=True,
+            )
+            ctx.exit(130)
 
 
 @click.group(cls=_Ordered, context_settings={"help_option_names": ["-h", "--help"]})
@@ -163,16 +169,15 @@ def extract(
 @click.argument("store")
 @click.option(
     "--subsets",
-    default="label,prediction,outcome",
-    show_default=True,
-    help="Comma-separated: label, prediction, outcome, or files (CSV, JSON).",
+    help="Comma-separated: label, prediction, outcome (by default all of them for "
+    "which there are instances), or files (CSV, JSON).",
 )
 @_cluster_options
 @_json_option
 def aggregate(
     *,
     store: str,
-    subsets: str,
+    subsets: str | None,
     workers: int | None,
     scheduler: str | None,
     log: Path | None,
@@ -180,13 +185,14 @@ def aggregate(
     as_json: bool,
 ) -> None:
     """Sum what was extracted over classes and other subsets."""
-    from nnviz.aggregation import aggregate
+    from nnviz.aggregation import aggregate, default_subsets
     from nnviz.inputs.subset_files import named_subsets
     from nnviz.store.store import Store
 
     opened = Store.open(store, writable=True)
-    collections = [named_subsets(opened, name.strip()) for name in subsets.split(",")]
-    with _client(workers, scheduler) as client, _listeners(log, quiet=quiet) as all_:
+    names = default_subsets(opened) if subsets is None else subsets.split(",")
+    collections = [named_subsets(opened, name.strip()) for name in names]
+    with _listeners(log, quiet=quiet) as all_, _client(workers, scheduler) as client:
         aggregate(opened, collections, client=client, listeners=all_)
     written = {c.name: len(c.names) for c in collections}
     lines = [f"{name}: {n:,} subsets" for name, n in written.items()]
@@ -215,7 +221,7 @@ def derive(
     from nnviz.store.store import Store
 
     opened = Store.open(store, writable=True)
-    with _client(workers, scheduler) as client, _listeners(log, quiet=quiet) as all_:
+    with _listeners(log, quiet=quiet) as all_, _client(workers, scheduler) as client:
         summary = derive(
             opened, client=client, pictures=pictures, trust=trust, listeners=all_
         )
@@ -390,7 +396,12 @@ def _listeners(log: Path | None, *, quiet: bool) -> Iterator[list[Listener]]:
         yield [*listeners, JsonLog(sys.stdout)]
         return
     stream: TextIO
-    with log.open("a", encoding="utf-8") as stream:
+    try:
+        stream = log.open("a", encoding="utf-8")
+    except OSError as error:
+        msg = f"cannot write the log {str(log)!r}: {error.strerror or error}"
+        raise ConfigError(msg) from error
+    with stream:
         yield [*listeners, JsonLog(stream)]
 
 

@@ -6,7 +6,7 @@ import collections
 from dataclasses import dataclass, field
 from typing import Any
 
-from nnviz.plan_report import plan_lines, size_text
+from nnviz.plan_report import plan_lines, printable, size_text
 from nnviz.planning import Plan
 from nnviz.store.store import Store
 
@@ -68,7 +68,10 @@ class StoreReport:
         if self.n_done < self.n_chunks:
             lines.append(f"next: nnviz extract {self.url}")
         if self.unreadable is not None:
-            lines += [f"{name}\t{reason}" for name, reason in self.unreadable.items()]
+            lines += [
+                f"{printable(name)}\t{printable(reason)}"
+                for name, reason in self.unreadable.items()
+            ]
         for array in self.arrays or ():
             lines.append(
                 f"{array['path']:<48} {array['shape']!s:<20} {array['dtype']:<8} "

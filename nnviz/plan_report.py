@@ -9,7 +9,7 @@ from nnviz.config import PreprocessingConfig
 if TYPE_CHECKING:
     from nnviz.planning import Plan
 
-__all__ = ["duration_text", "plan_lines", "size_text"]
+__all__ = ["duration_text", "plan_lines", "printable", "size_text"]
 
 
 def plan_lines(plan: Plan) -> list[str]:
@@ -87,8 +87,19 @@ def _numbers(values: tuple[float, ...]) -> str:
 
 
 def _listing(names: tuple[str, ...], n: int = 5) -> str:
-    more = f", … {names[-1]}" if len(names) > n else ""
-    return ", ".join(names[:n]) + more
+    more = f", … {printable(names[-1])}" if len(names) > n else ""
+    return ", ".join(map(printable, names[:n])) + more
+
+
+def printable(text: str) -> str:
+    r"""Return a name from the data with what would move a terminal's cursor escaped.
+
+    Examples
+    --------
+    >>> print(printable("a\nb"))
+    a\nb
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def size_text(n_bytes: float) -> str:

@@ -40,6 +40,9 @@ FLOAT16_MAX = 65_504.0
 OVERFLOW_MARGIN = 4.0
 """A layer is stored as float32 if one batch comes this close to what float16 holds."""
 
+PROCESS_BYTES = 400_000_000
+"""A process that has imported torch, Dask and Zarr, and done nothing yet: 340 MB."""
+
 _IDENTITY_FREE = {
     "model": ("weights",),
     "dataset": ("path", "root"),
@@ -137,13 +140,13 @@ class Plan:
 
     @property
     def task_bytes(self) -> int:
-        """Memory that one worker needs: network, batches read ahead, maps, a chunk."""
+        """Memory of one worker: the process, network, batches ahead, maps, a chunk."""
         m, e = self.measurements, self.extraction
         batches_ahead = 3
         chunk = self.n_bytes * e.instances_per_chunk // max(1, self.n_instances)
         maps = 3 * m.largest_map_bytes * e.batch_size
         batch = (batches_ahead + 4) * m.input_bytes * e.batch_size
-        return 2 * m.model_bytes + batch + maps + 3 * chunk
+        return PROCESS_BYTES + 2 * m.model_bytes + batch + maps + 3 * chunk
 
     @property
     def fingerprint(self) -> str:

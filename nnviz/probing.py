@@ -200,6 +200,7 @@ def _first_batch(
 ) -> tuple[NDArray[Any], float]:
     """Return the first readable instances, stacked, and the seconds each one took."""
     values: list[NDArray[Any]] = []
+    first = 0
     reasons: Mapping[str, str] = {}
     started = time.perf_counter()
     for index in range(min(len(dataset), INSTANCES_TRIED)):
@@ -210,11 +211,12 @@ def _first_batch(
             continue
         if values and value.shape != values[0].shape:
             msg = (
-                f"instances have different shapes: {dataset.ids[0]!r} is "
+                f"instances have different shapes: {dataset.ids[first]!r} is "
                 f"{values[0].shape}, {dataset.ids[index]!r} is {value.shape}; state "
                 "preprocessing.resize and preprocessing.crop"
             )
             raise DatasetError(msg)
+        first = first if values else index
         values.append(value)
         if len(values) == size:
             break

@@ -51,6 +51,7 @@ def client(
     settings = {
         "distributed.nanny.pre-spawn-environ": worker_environment(threads),
         "distributed.worker.daemon": True,
+        "distributed.worker.preload": ["nnviz_cluster.quiet"],
         # A forward pass may hold the interpreter's lock for seconds.
         "distributed.admin.tick.limit": "10s",
     }

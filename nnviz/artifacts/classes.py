@@ -42,15 +42,25 @@ class ClassTable:
 
     @property
     def accuracy(self) -> NDArray[np.float64]:
-        """Fraction that is predicted right, shape (S,); NaN for a class without any."""
-        n = np.where(self.n_instances > 0, self.n_instances, 1)
-        return np.where(self.n_instances > 0, self.n_correct / n, np.nan)
+        """Fraction that is predicted right, shape (S,).
+
+        NaN for a class without instances, and for a network that predicts no class.
+        """
+        is_known = (self.n_instances > 0) & self.has_predictions
+        n = np.where(is_known, self.n_instances, 1)
+        return np.where(is_known, self.n_correct / n, np.nan)
+
+    @property
+    def has_predictions(self) -> bool:
+        """Whether the network predicts classes at all."""
+        return bool(self.n_predicted.any())
 
     @property
     def total_accuracy(self) -> float:
         """Fraction of all labelled instances that is predicted right; NaN for none."""
         n = int(self.n_instances.sum())
-        return float(self.n_correct.sum()) / n if n else float("nan")
+        is_known = n > 0 and self.has_predictions
+        return float(self.n_correct.sum()) / n if is_known else float("nan")
 
     def to_frame(self) -> pd.DataFrame:
         """Return the table without the histograms."""

@@ -126,10 +126,7 @@ class Architecture:
             if layer.name == name:
                 return layer
         names = [layer.name for layer in self.layers]
-        msg = (
-            f"unknown layer {name!r}{did_you_mean(name, names)}; the architecture has "
-            f"{len(names)} layers"
-        )
+        msg = f"unknown layer {name!r}{did_you_mean(name, names)}; {_listing(names)}"
         raise UnknownNameError(msg)
 
     @property
@@ -212,6 +209,11 @@ def _layer_from_json(value: Mapping[str, Any]) -> Layer:
     )
 
 
+def _listing(names: Sequence[str], n: int = 8) -> str:
+    more = f", … {names[-1]}" if len(names) > n else ""
+    return f"the layers are {', '.join(names[:n])}{more}"
+
+
 def _matching(names: Sequence[str], patterns: Sequence[str]) -> set[str]:
     kept: set[str] = set()
     for pattern in patterns:
@@ -220,7 +222,7 @@ def _matching(names: Sequence[str], patterns: Sequence[str]) -> set[str]:
         if not found:
             msg = (
                 f"pattern {pattern!r} matches none of the {len(names)} layers"
-                f"{did_you_mean(glob, names)}"
+                f"{did_you_mean(glob, names)}; {_listing(names)}"
             )
             raise UnknownNameError(msg)
         kept = kept - found if pattern.startswith("!") else kept | found

@@ -53,6 +53,12 @@ class Store:
         self._hierarchy = hierarchy
         attributes = hierarchy.attributes()
         version = attributes.get("format_version")
+        if version is None or "plan" not in attributes:
+            msg = (
+                f"{hierarchy.url!r} is a Zarr hierarchy, but no store of nnviz; "
+                "'nnviz plan run.toml --create STORE' makes one"
+            )
+            raise StoreFormatError(msg)
         if version != FORMAT_VERSION:
             msg = (
                 f"{hierarchy.url!r} has the store format {version!r}; this nnviz reads "
