@@ -306,7 +306,8 @@ def _check_planned(what: str, planned: str, found: str) -> None:
     if planned != found:
         msg = (
             f"the {what} has changed since the plan was made: its fingerprint is "
-            f"{found[:12]}…, the plan has {planned[:12]}…; plan again into a new store"
+            f"{found[:12]}…, the plan has {planned[:12]}…; plan again into a new store "
+            "(a network without model.weights may be another one each time)"
         )
         raise PlanMismatchError(msg)
 

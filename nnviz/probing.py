@@ -244,6 +244,7 @@ def _measure(
                 started = time.perf_counter()
                 recording.run(values, valid=np.ones(len(values), np.bool_))
                 seconds = (time.perf_counter() - started) / len(values)
+    _check_finite(batch.activations)
     largest = {
         name: float(np.abs(a[np.isfinite(a)]).max(initial=0.0))
         for name, a in batch.activations.items()
@@ -260,6 +261,18 @@ def _measure(
         seconds_per_instance=seconds,
         read_seconds_per_instance=read_seconds,
     )
+
+
+def _check_finite(activations: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse a run whose instances would all be excluded for what they compute."""
+    for name, values in activations.items():
+        if not np.isfinite(values).all(axis=1).any():
+            msg = (
+                f"the activations of layer {name!r} are not finite for any instance of "
+                "the first batch, so that none could be used; check the weights and "
+                "the preprocessing"
+            )
+            raise PlanError(msg)
 
 
 def _dtype_name(values: NDArray[Any]) -> str:

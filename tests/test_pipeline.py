@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 import nnviz
 from nnviz.config import load_config
@@ -276,3 +277,61 @@ def test_pipeline__every_option__fills_a_store(
         expected = default.activations(layer.name, 0, 256).astype(np.float32)
         tolerance = 0.03 * np.abs(expected).max()
         assert np.abs(found - expected).max() <= tolerance, layer.name
+
+
+def test_plan_run__weights_that_are_not_finite__are_refused_with_the_layer(
+    digits, tmp_path
+):
+    folder = tmp_path / "copy"
+    shutil.copytree(digits, folder)
+    weights = load_file(folder / "digits.safetensors")
+    weights["residual.conv.weight"][3] = float("nan")
+    save_file(weights, folder / "digits.safetensors")
+
+    with pytest.raises(PlanError, match="activations of layer 'residual' are not fini"):
+        nnviz.plan_run(load_config(folder / "run.toml"))
+
+
+def test_pipeline__instance_whose_activations_are_not_finite__is_excluded_alone(
+    tmp_path, client
+):
+    values = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
+    values[[7, 30]] = np.nan
+    values[12, 3] = np.inf
+    np.savez(tmp_path / "rows.npz", data=values, label=np.arange(40) % 3)
+    (tmp_path / "network.py").write_text(
+        "import torch\n"
+        "from torch import nn\n"
+        "def network():\n"
+        "    torch.manual_seed(0)\n"
+        "    return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))\n"
+    )
+    (tmp_path / "run.toml").write_text(
+        """
+[model]
+source = "network.py:network"
+class_names = ["a", "b", "c"]
+
+[dataset]
+kind = "arrays"
+path = "rows.npz"
+
+[preprocessing]
+kind = "array"
+scale = 1.0
+
+[extraction]
+instances_per_chunk = 20
+batch_size = 8
+max_unreadable_fraction = 0.5
+"""
+    )
+    store = run_stages(tmp_path / "run.toml", tmp_path / "run.zarr", client)
+
+    assert list(np.flatnonzero(~store.usable())) == [7, 12, 30]
+    assert "not finite" in store.column("status")[7]
+    assert np.isnan(store.activations("0")[[7, 12, 30]]).all()
+    assert np.isfinite(store.activations("0")[store.usable()]).all()
+    assert nnviz.aggregates_of(store, "label").n_instances.sum() == 37
+    peaks = store.read("peaks/0/instance")
+    assert not np.isin(peaks, [7, 12, 30]).any()

@@ -137,7 +137,10 @@ def _not_by_instance(
         return mixed
     for name, found in one_way.items():
         wanted = other_way[name].flip(0)
-        scale = float(wanted.abs().max()) if wanted.numel() else 0.0
-        if not torch.allclose(found, wanted, rtol=1e-3, atol=1e-4 * scale):
+        finite = wanted[wanted.isfinite()]
+        scale = float(finite.abs().max()) if finite.numel() else 0.0
+        if not torch.allclose(
+            found, wanted, rtol=1e-3, atol=1e-4 * scale, equal_nan=True
+        ):
             mixed.append(name)
     return mixed
