@@ -18,6 +18,7 @@ import click
 
 from nnviz import __version__
 from nnviz.errors import NnvizError, TaskError
+from nnviz.graph_command import graph
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -241,6 +242,9 @@ def export(*, store: str, folder: Path, format_: BundleFormat, as_json: bool) ->
     files = write_bundle(Store.open(store), folder, format=format_)
     names = [str(file) for file in files]
     _print({"files": names} if as_json else "\n".join(names))
+
+
+main.add_command(graph)
 
 
 @main.command()

@@ -32,6 +32,8 @@ Table = Mapping[str, str]
 MODULES: Table = {
     # level 0
     "artifacts.embedding": "",
+    "artifacts.graph_building": "",
+    "artifacts.graph_statistics": "",
     "artifacts.similarity": "",
     "config": "",
     "demo": "",
@@ -60,8 +62,11 @@ MODULES: Table = {
     "software": "",
     "store.schema": "",
     # level 1
+    "artifacts.attribution_graph": ".graph_statistics display",
     "artifacts.classes": "display",
     "artifacts.examples": "network.architecture",
+    "artifacts.graph_scores": ".graph_building",
+    "artifacts.graph_selection": ".graph_building",
     "artifacts.top_channels": "display",
     "engine.reducing": ".scheduling",
     "inputs.archives": ".files .listings config",
@@ -84,7 +89,15 @@ MODULES: Table = {
     "plan_report": "config",
     "store.hierarchy": ".schema",
     # level 2
+    "artifacts.graph_comparison": (
+        ".attribution_graph .graph_building .graph_statistics display"
+    ),
+    "artifacts.graph_layout": ".attribution_graph",
+    "artifacts.graph_presets": (
+        ".attribution_graph .graph_building .graph_scores .graph_selection"
+    ),
     "artifacts.pictures": "config inputs.images inputs.preprocessing",
+    "artifacts.summit_files": ".attribution_graph",
     "inputs.models": ".importing .weights .zoos config",
     "inputs.tables": ".files .listings .parquet config",
     "network.folding": ".architecture .functions .graph",
@@ -99,6 +112,7 @@ MODULES: Table = {
     "store.completion": ".hierarchy .schema",
     "store.csr": ".hierarchy",
     # level 3
+    "artifacts.graph_files": ".attribution_graph .graph_layout .summit_files",
     "inputs.datasets": (
         ".archives .arrays .folders .hugging_face .tables .torch_datasets config"
     ),
@@ -131,8 +145,16 @@ MODULES: Table = {
         "engine.progress gallery inputs.subsets queries store.store"
     ),
     "export": "queries store.store",
+    "full_graphs": (
+        "artifacts.graph_building network.architecture queries store.store"
+    ),
     "network.sites": ".affine .architecture .channels .functions .graph",
     # level 6
+    "graphs": (
+        "artifacts.attribution_graph artifacts.graph_building "
+        "artifacts.graph_comparison artifacts.graph_presets "
+        "artifacts.graph_selection full_graphs store.store"
+    ),
     "network.layers": ".architecture .channels .graph .places .receptive_fields .sites",
     "network.terms": (
         ".affine .architecture .channels .functions .graph .provenance .sites"
@@ -142,6 +164,7 @@ MODULES: Table = {
         "planning store.store"
     ),
     # level 7
+    "graph_command": "artifacts.graph_files graphs store.store",
     "network.tracing": ".architecture .channels .graph .layers .outputs .sites",
     # level 8
     "network.runtime": (
@@ -160,7 +183,7 @@ MODULES: Table = {
     # level 10
     "cli": (
         "aggregation config demo derivation engine.progress export extraction "
-        "inputs.subset_files inspection probing store.store"
+        "graph_command inputs.subset_files inspection probing store.store"
     ),
     # level 11
     "__main__": "cli",
@@ -172,18 +195,20 @@ The lowest come first; a leading dot stands for the module's own folder.
 
 HOMES: Table = {
     "PIL": "artifacts.pictures demo inputs.images inputs.items inputs.preprocessing",
-    "click": "cli",
+    "click": "cli graph_command",
     "dask": "store.store",
     "distributed": "cli engine.reducing engine.scheduling",
     "llvmlite": "network.influence_vectors",
     "nnviz_cluster": "cli",
     "nnviz_dashboards": "cli",
+    "networkx": "artifacts.graph_files",
     "numba": "network.activations network.influence_vectors network.peaks",
     "numpy": "*",
     "pandas": "artifacts.classes artifacts.top_channels export store.store",
     "safetensors": "demo inputs.weights",
     "scipy": (
-        "aggregation artifacts.embedding artifacts.similarity inputs.subsets "
+        "aggregation artifacts.embedding artifacts.graph_building "
+        "artifacts.graph_statistics artifacts.similarity full_graphs inputs.subsets "
         "network.activations queries reductions store.csr store.store"
     ),
     "simplejpeg": "inputs.images",

@@ -62,7 +62,7 @@ class AttributionGraph:
     arc_base_count: NDArray[np.int64]
     """In how many of all instances, shape (E,); -1 where it is not known."""
     strongest_layer: NDArray[np.int32]
-    """Layers of the node's strongest sources, kept or not, shape (V, 3); -1 for none."""
+    """Layers of each node's strongest sources, kept or not, (V, 3); -1 for none."""
     strongest_channel: NDArray[np.int32]
     """Their channels, shape (V, 3); -1 for none."""
     strongest_count: NDArray[np.int64]
@@ -82,8 +82,9 @@ class AttributionGraph:
         )
         if not fits:
             msg = (
-                f"the arrays of a graph with {n} nodes and {e} arcs have other lengths; "
-                f"nodes have {n} rows, arcs {e}, strongest sources {N_STRONGEST} columns"
+                f"arrays of a graph with {n} nodes and {e} arcs have other lengths; "
+                f"nodes have {n} rows, arcs {e}, and strongest sources "
+                f"{N_STRONGEST} columns"
             )
             raise ShapeError(msg)
 
@@ -212,7 +213,9 @@ class AttributionGraph:
             n_arcs = int((self.layer[self.target] == index).sum())
             rows.append((name, len(nodes), n_arcs, text))
         headings = ("layer", "nodes", "arcs", "highest scores (count)")
-        return [(heading, [row[i] for row in rows]) for i, heading in enumerate(headings)]
+        return [
+            (heading, [row[i] for row in rows]) for i, heading in enumerate(headings)
+        ]
 
     def __repr__(self) -> str:
         return text_table(self._title(), self._columns())

@@ -308,5 +308,7 @@ def truncated_to_direct_degree(
     return sparse.csr_array(entries, shape=way.shape)
 
 
-def _wider(first: sparse.csr_array | None, second: sparse.csr_array) -> sparse.csr_array:
+def _wider(
+    first: sparse.csr_array | None, second: sparse.csr_array
+) -> sparse.csr_array:
     return second if first is None else sparse.csr_array(first.maximum(second))

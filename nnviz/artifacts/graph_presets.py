@@ -49,6 +49,8 @@ from nnviz.artifacts.graph_selection import (
 
 __all__ = ["DIRECTED_SHARE", "directed_graph", "kept_graph", "summit_graph"]
 
+TINY = np.finfo(np.float64).tiny
+
 DIRECTED_SHARE = 0.5
 """Walks from one class concentrate on few channels, where undirected scores spread."""
 
@@ -86,7 +88,7 @@ def summit_graph(
 
 def directed_graph(
     graph: FullGraph,
-    start: NDArray[np.float64],
+    start: tuple[str, NDArray[np.float64]],
     *,
     subset: str,
     everything: FullGraph | None = None,
@@ -102,13 +104,15 @@ def directed_graph(
     graph
         The subset's full graph.
     start
-        Where walks start, shape (V,): 1 at a class's output. Scaled to sum 1.
+        The layer where walks start, and how many at each of its channels, shape (C,):
+        1 at a class's output. Scaled to sum 1.
     subset
         Its name.
     everything
         The full graph of all instances, for base rates.
     weights
-        By which walks choose their arcs, over the same layers; None: by `graph`.
+        By which walks choose their arcs; may have further layers, through which walks
+        pass. None: `graph`.
     share
         Of a layer's scores that the kept nodes hold.
     damping
@@ -119,14 +123,15 @@ def directed_graph(
     """
     weights = graph if weights is None else weights
     damping = min(damping, DAMPING) if has_cycles(weights) else damping
-    total = float(start.sum())
-    scores = downward_walks(
-        weights, start / total if total > 0 else start, damping=damping
-    )
+    layer, values = start
+    starts = np.zeros(weights.n_nodes)
+    starts[weights.span(layer)] = values / max(float(values.sum()), TINY)
+    passing, spans = downward_walks(weights, starts, damping=damping), weights.spans
+    scores = np.concatenate([passing[spans[name]] for name in graph.layers])
     keep = np.zeros(graph.n_nodes, dtype=np.bool_)
     for span in graph.spans.values():
         keep[span] = nodes_until_share(scores[span], share)
-    keep = connected_upwards(weights, scores, keep)
+    keep = connected_upwards(graph, scores, keep)
     arcs = arcs_between(graph, keep)
     return kept_graph(
         graph,
@@ -232,16 +237,16 @@ def _strongest_sources(
     found[2] = 0
     place = {name: index for index, name in enumerate(graph.layers)}
     sources_of = [graph.sources_of(name) for name in graph.layers]
-    for node, (t, row) in enumerate(
-        zip(layer.tolist(), channel.tolist(), strict=True)
-    ):
+    for node, (t, row) in enumerate(zip(layer.tolist(), channel.tolist(), strict=True)):
         rows = []
         for source in sources_of[t]:
             matrix = graph.arcs[graph.layers[t], source]
             part = slice(matrix.indptr[row], matrix.indptr[row + 1])
             best = _largest(matrix.data[part])
             columns = matrix.indices[part][best]
-            rows.append((np.full(len(best), place[source]), columns, matrix.data[part][best]))
+            rows.append(
+                (np.full(len(best), place[source]), columns, matrix.data[part][best])
+            )
         if rows:
             joined = [np.concatenate(part) for part in zip(*rows, strict=True)]
             order = np.lexsort((joined[1], joined[0], -joined[2]))[:N_STRONGEST]

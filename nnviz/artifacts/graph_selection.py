@@ -64,7 +64,7 @@ class KeptArcs:
 
 
 def nodes_until_share(values: NDArray[np.float64], share: float) -> Mask:
-    """Keep the largest values of one layer until their sum reaches a share of the whole.
+    """Keep the largest values of one layer until they hold a share of its sum.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def nodes_until_share(values: NDArray[np.float64], share: float) -> Mask:
 
 
 def nodes_above_next_value(values: NDArray[np.float64], share: float) -> Mask:
-    """Keep what is larger than the value after the share is reached: SUMMIT's cut. [1]_.
+    """Keep what is above the value after the share is reached: SUMMIT's cut. [1]_.
 
     Parameters
     ----------
@@ -243,9 +243,7 @@ def arcs_between(graph: FullGraph, keep: Mask) -> KeptArcs:
     if not found:
         empty = np.zeros(0, dtype=np.int64)
         return KeptArcs(empty, empty, empty)
-    source_nodes, target_nodes, values = map(
-        np.concatenate, zip(*found, strict=True)
-    )
+    source_nodes, target_nodes, values = map(np.concatenate, zip(*found, strict=True))
     order = np.lexsort((source_nodes, target_nodes))
     return KeptArcs(source_nodes[order], target_nodes[order], values[order])
 

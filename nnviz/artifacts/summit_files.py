@@ -45,7 +45,7 @@ def from_summit_json(
     try:
         value: Mapping[str, Sequence[Mapping[str, Any]]] = json.loads(text)
         return _graph(value, subset, n_instances)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         msg = (
             f"this is no graph file of SUMMIT: {type(error).__name__}: {error}; it has "
             "a list of nodes for each layer, with 'channel', 'count', 'pagerank', "
