@@ -11,7 +11,7 @@ from typing import Literal
 from nnviz.artifacts.attribution_graph import AttributionGraph
 from nnviz.artifacts.graph_building import FullGraph
 from nnviz.artifacts.graph_comparison import GraphComparison, compare_graphs
-from nnviz.artifacts.graph_presets import DIRECTED_SHARE, directed_graph, summit_graph
+from nnviz.artifacts.graph_presets import directed_graph, summit_graph
 from nnviz.artifacts.graph_selection import SUMMIT_SHARE
 from nnviz.errors import ConfigError
 from nnviz.full_graphs import FullGraphs
@@ -56,7 +56,8 @@ def attribution_graph(
         subsets than classes, what the network's outputs for them rest on. ``summit``:
         as published by SUMMIT.
     share
-        Of each layer's scores that is kept, in (0, 1]; None: the preset's own.
+        Of each layer's scores that is kept, in (0, 1]; None: 0.075, as in SUMMIT.
+        ``directed`` keeps at least five nodes of a layer.
     inner
         Whether layers that are not shown are composed away, or are nodes too.
     weight
@@ -197,7 +198,7 @@ class SubsetGraphs:
             subset=subset,
             everything=everything,
             weights=weights,
-            share=DIRECTED_SHARE if share is None else share,
+            share=SUMMIT_SHARE if share is None else share,
             problems=problems,
         )
 

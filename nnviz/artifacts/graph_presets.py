@@ -11,8 +11,8 @@
 
 1. walks start at the output and follow arcs to sources: a node's score is the share of
    the evidence that runs through it;
-2. in each layer, the fewest nodes that hold a share of the layer's sum, and what
-   connects them to the start;
+2. in each layer, the fewest nodes that hold 7.5 % of the layer's sum, but at least
+   five, and what connects them to the start;
 3. all arcs between kept nodes.
 
 References
@@ -47,12 +47,12 @@ from nnviz.artifacts.graph_selection import (
     nodes_with_raised_shares,
 )
 
-__all__ = ["DIRECTED_SHARE", "directed_graph", "kept_graph", "summit_graph"]
+__all__ = ["DIRECTED_AT_LEAST", "directed_graph", "kept_graph", "summit_graph"]
 
 TINY = np.finfo(np.float64).tiny
 
-DIRECTED_SHARE = 0.5
-"""Walks from one class concentrate on few channels, where undirected scores spread."""
+DIRECTED_AT_LEAST = 5
+"""Nodes of a layer: about as many as SUMMIT's graphs have, where layers are small."""
 
 
 def summit_graph(
@@ -93,7 +93,8 @@ def directed_graph(
     subset: str,
     everything: FullGraph | None = None,
     weights: FullGraph | None = None,
-    share: float = DIRECTED_SHARE,
+    share: float = SUMMIT_SHARE,
+    at_least: int = DIRECTED_AT_LEAST,
     damping: float = 1.0,
     problems: Sequence[str] = (),
 ) -> AttributionGraph:
@@ -115,6 +116,8 @@ def directed_graph(
         pass. None: `graph`.
     share
         Of a layer's scores that the kept nodes hold.
+    at_least
+        Nodes of a layer that are kept, if evidence runs through so many.
     damping
         Probability to walk on. 1 gives shares of the evidence; where the layers have
         cycles at most 0.85.
@@ -130,7 +133,7 @@ def directed_graph(
     scores = np.concatenate([passing[spans[name]] for name in graph.layers])
     keep = np.zeros(graph.n_nodes, dtype=np.bool_)
     for span in graph.spans.values():
-        keep[span] = nodes_until_share(scores[span], share)
+        keep[span] = nodes_until_share(scores[span], share, at_least=at_least)
     keep = connected_upwards(graph, scores, keep)
     arcs = arcs_between(graph, keep)
     return kept_graph(

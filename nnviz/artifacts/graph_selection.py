@@ -63,7 +63,9 @@ class KeptArcs:
         return KeptArcs(self.source[keep], self.target[keep], self.value[keep])
 
 
-def nodes_until_share(values: NDArray[np.float64], share: float) -> Mask:
+def nodes_until_share(
+    values: NDArray[np.float64], share: float, *, at_least: int = 1
+) -> Mask:
     """Keep the largest values of one layer until they hold a share of its sum.
 
     Parameters
@@ -71,7 +73,9 @@ def nodes_until_share(values: NDArray[np.float64], share: float) -> Mask:
     values
         Scores of one layer, shape (C,), not negative.
     share
-        In [0, 1]; the value that reaches it is kept, and so is the first.
+        In [0, 1]; the value that reaches it is kept.
+    at_least
+        So many are kept, if they are positive.
 
     Returns
     -------
@@ -86,6 +90,7 @@ def nodes_until_share(values: NDArray[np.float64], share: float) -> Mask:
     order = np.argsort(-values, kind="stable")
     sums = np.cumsum(values[order])
     n_kept = int(np.searchsorted(sums, share * sums[-1])) + 1 if len(values) else 0
+    n_kept = max(n_kept, at_least)
     keep = np.zeros(len(values), dtype=np.bool_)
     keep[order[:n_kept]] = True
     return keep & (values > 0)
@@ -186,30 +191,50 @@ def connected_upwards(
         through which most of its score comes, from the first layer to the last.
     """
     keep, spans = keep.copy(), graph.spans
+    rates = _flow_rates(graph, scores)
     for source in graph.layers:
-        targets = [name for name in graph.layers if (name, source) in graph.arcs]
-        if not targets or not keep[spans[source]].any():
+        span = spans[source]
+        found = [
+            _arcs_from(graph, source, target, keep[span], rates)
+            for target in graph.layers
+            if (target, source) in graph.arcs
+        ]
+        if not found:
             continue
-        arriving = np.zeros((0, spans[source].stop - spans[source].start))
-        nodes = np.zeros(0, dtype=np.int64)
-        for target in targets:
-            total = np.zeros(spans[target].stop - spans[target].start)
-            for other in graph.sources_of(target):
-                total += graph.arcs[target, other].sum(axis=1)
-            rate = np.divide(
-                scores[spans[target]], total, out=np.zeros(len(total)), where=total > 0
-            )
-            rows = np.flatnonzero(rate)
-            part = graph.arcs[target, source][rows].toarray() * rate[rows, None]
-            arriving = np.vstack([arriving, part])
-            nodes = np.concatenate([nodes, rows + spans[target].start])
-        if not len(nodes):
-            continue
-        is_fed_in = (arriving[keep[nodes]] > 0).any(axis=0)
-        best = nodes[arriving.argmax(axis=0)]
-        alone = keep[spans[source]] & ~is_fed_in & (arriving.max(axis=0) > 0)
-        keep[best[alone]] = True
+        columns, targets, flow = map(np.concatenate, zip(*found, strict=True))
+        n_kept_above = np.bincount(
+            columns[keep[targets] & (flow > 0)], minlength=span.stop - span.start
+        )
+        is_open = (n_kept_above[columns] == 0) & (flow > 0)
+        columns, targets, flow = columns[is_open], targets[is_open], flow[is_open]
+        order = np.lexsort((targets, -flow, columns))
+        _, first = np.unique(columns[order], return_index=True)
+        keep[targets[order][first]] = True
     return keep
+
+
+def _flow_rates(graph: FullGraph, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return each node's score by the sum of its arcs to sources, shape (V,)."""
+    totals, spans = np.zeros(graph.n_nodes), graph.spans
+    for (target, _), matrix in graph.arcs.items():
+        totals[spans[target]] += matrix @ np.ones(matrix.shape[1])
+    rates: NDArray[np.float64] = scores / np.where(totals > 0, totals, np.inf)
+    return rates
+
+
+def _arcs_from(
+    graph: FullGraph,
+    source: str,
+    target: str,
+    is_kept: Mask,
+    rates: NDArray[np.float64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Return source channel, target node and flow of the arcs from kept channels."""
+    matrix, first = graph.arcs[target, source], graph.spans[target].start
+    is_wanted = is_kept[matrix.indices]
+    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))[is_wanted]
+    columns = matrix.indices[is_wanted].astype(np.int64)
+    return columns, rows + first, matrix.data[is_wanted] * rates[rows + first]
 
 
 def arcs_between(graph: FullGraph, keep: Mask) -> KeptArcs:
