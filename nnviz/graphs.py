@@ -5,13 +5,17 @@ Everything is made from aggregates: no network, and no pass over the instances.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nnviz.artifacts.attribution_graph import AttributionGraph
 from nnviz.artifacts.graph_building import FullGraph
 from nnviz.artifacts.graph_comparison import GraphComparison, compare_graphs
 from nnviz.artifacts.graph_presets import directed_graph, summit_graph
+from nnviz.artifacts.graph_scores import in_strength, out_strength, specificity
 from nnviz.artifacts.graph_selection import SUMMIT_SHARE
 from nnviz.errors import ConfigError
 from nnviz.full_graphs import FullGraphs
@@ -20,6 +24,7 @@ from nnviz.store.store import Store
 __all__ = [
     "InnerLayers",
     "Preset",
+    "Scoring",
     "SubsetGraphs",
     "Weight",
     "attribution_graph",
@@ -29,6 +34,7 @@ __all__ = [
 Preset = Literal["directed", "summit"]
 InnerLayers = Literal["composed", "nodes"]
 Weight = Literal["count", "sum"]
+Scoring = Literal["evidence", "in_strength", "out_strength", "specificity"]
 
 
 def attribution_graph(
@@ -40,6 +46,7 @@ def attribution_graph(
     share: float | None = None,
     inner: InnerLayers = "composed",
     weight: Weight = "count",
+    scoring: Scoring = "evidence",
 ) -> AttributionGraph:
     """Return the attribution graph of one subset.
 
@@ -64,6 +71,10 @@ def attribution_graph(
         By what walks of ``directed`` choose their arcs: in how many instances a source
         is among the strongest, or the sum of what it contributes. With the extraction's
         signal ``peak`` these contributions add up, and the graph is a decomposition.
+    scoring
+        By what ``directed`` keeps nodes: the share of the evidence that runs through a
+        node, the sum of the arcs that enter or leave it, or how much more often it is a
+        top channel here than anywhere.
 
     Raises
     ------
@@ -72,10 +83,17 @@ def attribution_graph(
     MissingDataError
         If nothing has been aggregated, or no influences were extracted.
     ConfigError
-        If `share`, `preset`, `inner` or `weight` has no such value.
+        If an option has no such value.
     """
     graphs = SubsetGraphs(store, subsets)
-    return graphs.graph(subset, preset=preset, share=share, inner=inner, weight=weight)
+    return graphs.graph(
+        subset,
+        preset=preset,
+        share=share,
+        inner=inner,
+        weight=weight,
+        scoring=scoring,
+    )
 
 
 def compare_subsets(
@@ -146,6 +164,7 @@ class SubsetGraphs:
         share: float | None = None,
         inner: InnerLayers = "composed",
         weight: Weight = "count",
+        scoring: Scoring = "evidence",
     ) -> Iterator[AttributionGraph]:
         """Yield the graphs of some subsets, or of all.
 
@@ -153,12 +172,17 @@ class SubsetGraphs:
         ----------
         subsets
             Names; None: all, in order.
-        preset, share, inner, weight
+        preset, share, inner, weight, scoring
             As in :func:`attribution_graph`.
         """
         for subset in self.names if subsets is None else subsets:
             yield self.graph(
-                subset, preset=preset, share=share, inner=inner, weight=weight
+                subset,
+                preset=preset,
+                share=share,
+                inner=inner,
+                weight=weight,
+                scoring=scoring,
             )
 
     def graph(
@@ -169,16 +193,21 @@ class SubsetGraphs:
         share: float | None = None,
         inner: InnerLayers = "composed",
         weight: Weight = "count",
+        scoring: Scoring = "evidence",
     ) -> AttributionGraph:
         """Return the graph of one subset; parameters as :func:`attribution_graph`."""
         _check("preset", preset, ("directed", "summit"))
         _check("inner", inner, ("composed", "nodes"))
         _check("weight", weight, ("count", "sum"))
+        _check("scoring", scoring, ("evidence", *_RANKINGS))
         if share is not None and not 0 < share <= 1:
             msg = f"share is {share}; it is a fraction above 0 and at most 1"
             raise ConfigError(msg)
-        if preset == "summit" and weight == "sum":
-            msg = "the preset 'summit' has counts as weights; take weight 'count'"
+        if preset == "summit" and (weight, scoring) != ("count", "evidence"):
+            msg = (
+                f"the preset 'summit' has no weight {weight!r} with scoring "
+                f"{scoring!r}; leave both out, or take the preset 'directed'"
+            )
             raise ConfigError(msg)
         layers = self._layers(preset, inner)
         everything = self._full.everything(layers)
@@ -192,12 +221,14 @@ class SubsetGraphs:
         full = self._full.full(subset, layers=layers)
         start, problems = self._full.start(subset, full)
         weights = self._full.sums(subset) if weight == "sum" else None
+        rank = _RANKINGS.get(scoring)
         return directed_graph(
             full,
             start,
             subset=subset,
             everything=everything,
             weights=weights,
+            ranking=None if rank is None else rank(full, everything),
             share=SUMMIT_SHARE if share is None else share,
             problems=problems,
         )
@@ -220,6 +251,14 @@ class SubsetGraphs:
         if preset == "summit" or output is None or output.name in shown:
             return shown
         return (*shown, output.name)
+
+
+_RANKINGS: dict[str, Callable[[FullGraph, FullGraph], NDArray[np.float64]]] = {
+    "in_strength": lambda graph, _: in_strength(graph),
+    "out_strength": lambda graph, _: out_strength(graph),
+    "specificity": specificity,
+}
+"""Scores of a subset's full graph, given that of all instances."""
 
 
 def _check(name: str, value: str, known: tuple[str, ...]) -> None:

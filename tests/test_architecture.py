@@ -65,7 +65,7 @@ MODULES: Table = {
     "artifacts.attribution_graph": ".graph_statistics display",
     "artifacts.classes": "display",
     "artifacts.examples": "network.architecture",
-    "artifacts.graph_scores": ".graph_building",
+    "artifacts.graph_scores": ".graph_building .graph_statistics",
     "artifacts.graph_selection": ".graph_building",
     "artifacts.top_channels": "display",
     "engine.reducing": ".scheduling",
@@ -153,7 +153,7 @@ MODULES: Table = {
     "graphs": (
         "artifacts.attribution_graph artifacts.graph_building "
         "artifacts.graph_comparison artifacts.graph_presets "
-        "artifacts.graph_selection full_graphs store.store"
+        "artifacts.graph_scores artifacts.graph_selection full_graphs store.store"
     ),
     "network.layers": ".architecture .channels .graph .places .receptive_fields .sites",
     "network.terms": (

@@ -119,6 +119,15 @@ def test_graph__by_sums__is_the_same_where_sums_are_counts(store):
     assert by_sum == attribution_graph(store, RUN.names[1])
 
 
+@pytest.mark.parametrize("scoring", ["in_strength", "out_strength", "specificity"])
+def test_graph__by_another_scoring__has_the_planted_path(store, scoring):
+    graph = attribution_graph(store, RUN.names[4], scoring=scoring)
+
+    for layer, _, _ in RUN.layers:
+        found = set(graph.channel[graph.nodes_of(layer)].tolist())
+        assert found >= set(planted_channels(RUN, layer, 4))
+
+
 def test_comparison__with_itself_is_empty_and_with_another_class_is_not(store):
     same = compare_subsets(store, RUN.names[0], RUN.names[0])
     other = compare_subsets(store, RUN.names[0], RUN.names[3])
@@ -139,9 +148,10 @@ def test_comparison__with_itself_is_empty_and_with_another_class_is_not(store):
         ({"subsets": "labels"}, UnknownNameError, "did you mean 'label'"),
         ({"share": 0.0}, ConfigError, "above 0 and at most 1"),
         ({"preset": "other"}, ConfigError, "one of directed, summit"),
-        ({"preset": "summit", "weight": "sum"}, ConfigError, "take weight 'count'"),
+        ({"preset": "summit", "weight": "sum"}, ConfigError, "no weight 'sum'"),
+        ({"scoring": "other"}, ConfigError, "one of evidence, in_strength"),
     ],
-    ids=["subset", "subsets", "share", "preset", "weight"],
+    ids=["subset", "subsets", "share", "preset", "weight", "scoring"],
 )
 def test_graph__of_what_is_not_there__says_what_is(store, options, error, message):
     with pytest.raises(error, match=message):

@@ -93,6 +93,7 @@ def directed_graph(
     subset: str,
     everything: FullGraph | None = None,
     weights: FullGraph | None = None,
+    ranking: NDArray[np.float64] | None = None,
     share: float = SUMMIT_SHARE,
     at_least: int = DIRECTED_AT_LEAST,
     damping: float = 1.0,
@@ -114,6 +115,10 @@ def directed_graph(
     weights
         By which walks choose their arcs; may have further layers, through which walks
         pass. None: `graph`.
+    ranking
+        Scores to keep nodes by, shape (V,), not negative: of ``graph_scores``, or of
+        one's own. Only nodes through which evidence runs are kept. Layers in which all
+        are 0 (nothing enters the first) are ranked by the evidence, as all are by None.
     share
         Of a layer's scores that the kept nodes hold.
     at_least
@@ -131,16 +136,19 @@ def directed_graph(
     starts[weights.span(layer)] = values / max(float(values.sum()), TINY)
     passing, spans = downward_walks(weights, starts, damping=damping), weights.spans
     scores = np.concatenate([passing[spans[name]] for name in graph.layers])
+    ranked = scores if ranking is None else np.where(scores > 0, ranking, 0.0)
     keep = np.zeros(graph.n_nodes, dtype=np.bool_)
     for span in graph.spans.values():
-        keep[span] = nodes_until_share(scores[span], share, at_least=at_least)
+        if not ranked[span].any():
+            ranked[span] = scores[span]
+        keep[span] = nodes_until_share(ranked[span], share, at_least=at_least)
     keep = connected_upwards(graph, scores, keep)
     arcs = arcs_between(graph, keep)
     return kept_graph(
         graph,
         keep,
         arcs,
-        scores,
+        ranked,
         subset=subset,
         preset="directed",
         everything=everything,

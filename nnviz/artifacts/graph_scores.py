@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.artifacts.graph_building import FullGraph
+from nnviz.artifacts.graph_statistics import lift_interval
 
 __all__ = [
     "DAMPING",
@@ -235,8 +236,8 @@ def out_strength(graph: FullGraph) -> Scores:
 def specificity(graph: FullGraph, everything: FullGraph) -> Scores:
     """Return how much more often each channel is on top here than anywhere, (V,).
 
-    The lift of its activation count: 1 is usual, 0 is never; 0 too where it is never a
-    top channel at all, or where there are no instances.
+    The lower end of the 95 % interval of its lift, so that a rare channel that is on
+    top once by chance does not lead: 1 is usual, 0 is never.
 
     Parameters
     ----------
@@ -245,9 +246,9 @@ def specificity(graph: FullGraph, everything: FullGraph) -> Scores:
     everything
         Of all instances, with the same layers.
     """
-    here = np.concatenate(graph.counts) / max(1, graph.n_instances)
     base = np.concatenate(everything.counts) / max(1, everything.n_instances)
-    return np.divide(here, base, out=np.zeros(len(here)), where=base > 0)
+    low, _ = lift_interval(np.concatenate(graph.counts), graph.n_instances, base)
+    return np.nan_to_num(low)
 
 
 def _summed_series(graph: FullGraph, start: Scores, damping: float) -> Scores:

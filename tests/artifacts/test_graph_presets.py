@@ -56,6 +56,21 @@ def test_directed__every_node_leads_up_to_the_start():
     assert [n for n in range(len(graph)) if n not in feeding and n != start] == []
 
 
+def test_directed__by_another_ranking__keeps_what_evidence_runs_through():
+    full = oracle.random_graph(7, (20, 20, 5), density=0.15)
+    start = ("layer2", output(5, 0))
+    ranking = np.random.default_rng(0).random(full.n_nodes)
+
+    graph = directed_graph(full, start, subset="some", ranking=ranking, at_least=2)
+
+    evidence = np.array(oracle.share_of_paths(full, ("layer2", 0)))
+    nodes = [full.offsets[layer] + channel for layer, channel in graph]
+    assert (evidence[nodes] > 0).all()
+    early = np.flatnonzero(evidence[full.span("layer0")])
+    best = early[np.argmax(ranking[early])]
+    assert ("layer0", int(best)) in graph.keys()  # noqa: SIM118  a list, not a dict
+
+
 def test_base_rates__come_from_all_instances():
     full = oracle.random_graph(1, (6, 6), largest=20)
     everything = oracle.random_graph(2, (6, 6), largest=200, density=0.9)

@@ -110,8 +110,13 @@ def test_strengths__are_sums_of_arcs():
     assert out_strength(graph).tolist() == oracle.flat(graph, leaving)
 
 
-def test_specificity__is_one_for_what_fires_as_everywhere_and_zero_without_base():
-    here = FullGraph(("a",), (np.array([5, 10, 0, 0]),), {}, 10)
-    everywhere = FullGraph(("a",), (np.array([50, 20, 10, 0]),), {}, 100)
+def test_specificity__is_a_lift_that_is_sure():
+    here = FullGraph(("a",), (np.array([50, 500, 1, 0]),), {}, 500)
+    everywhere = FullGraph(("a",), (np.array([1000, 1000, 2, 0]),), {}, 10_000)
 
-    assert specificity(here, everywhere).tolist() == [1, 5, 0, 0]
+    usual, often, once, never = specificity(here, everywhere)
+
+    assert 0.7 < usual < 1
+    assert 9.9 < often < 10
+    assert once < 10 / 5
+    assert never == 0
