@@ -63,6 +63,7 @@ MODULES: Table = {
     "store.schema": "",
     # level 1
     "artifacts.attribution_graph": ".graph_statistics display",
+    "artifacts.channel_matching": ".graph_building",
     "artifacts.classes": "display",
     "artifacts.examples": "network.architecture",
     "artifacts.graph_scores": ".graph_building .graph_statistics",
@@ -207,7 +208,8 @@ HOMES: Table = {
     "pandas": "artifacts.classes artifacts.top_channels export store.store",
     "safetensors": "demo inputs.weights",
     "scipy": (
-        "aggregation artifacts.embedding artifacts.graph_building "
+        "aggregation artifacts.channel_matching artifacts.embedding "
+        "artifacts.graph_building "
         "artifacts.graph_statistics artifacts.similarity full_graphs inputs.subsets "
         "network.activations queries reductions store.csr store.store"
     ),
