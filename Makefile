@@ -76,9 +76,12 @@ check: $(VENV)/installed-dev
 
 bench: $(VENV)/installed-dev
 	@echo "==> measuring; this takes a while"
-	@$(VENV)/bin/python -m benchmarks.extraction --network resnet20
-	@$(VENV)/bin/python -m benchmarks.extraction --network squeezenet
+	@$(VENV)/bin/python -m benchmarks.extraction --network resnet20 $(BENCH_ARGS)
+	@$(VENV)/bin/python -m benchmarks.extraction --network squeezenet1_0 $(BENCH_ARGS)
 	@$(VENV)/bin/python -m benchmarks.influence
+	@$(VENV)/bin/python -m benchmarks.dashboard
+	@$(VENV)/bin/python -m benchmarks.real_runs
+	@$(VENV)/bin/python -m benchmarks.report
 
 clean:
 	@echo "==> removing $(VENV), build products and caches"

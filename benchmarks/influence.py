@@ -11,7 +11,8 @@ after the other in each repetition, on the same batch:
 - forward: the convolutions of these edges, normalisation folded, channels last;
 - all, top: all targets and top targets (share 3 %), with the recorded maxima;
 - direct: grouped convolution of every pair, then the maximum, at its best tile size;
-- summit: the same with stride 3, one position in nine, as its published code does.
+- untiled: the same with all pairs of a layer at once, as one would first write it;
+- summit: the tiled one with stride 3, one position in nine, as its published code does.
 
 The first convolution of each network reads the picture, which is not a layer: it has no
 edge, and is left out of the forward time too.
@@ -47,16 +48,17 @@ from nnviz.network.influences import strongest_sources
 RESULTS = Path(__file__).parent / "results"
 MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
 STD = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+Timer = Callable[[], float]
 TILES = (2**20, 4 * 2**20, 16 * 2**20, 2**30)
 
 
 @dataclass
 class Target:
-    """A target layer: what enters it, and its recorded activations."""
+    """A target layer: what enters it, and the top channels of each instance."""
 
     name: str
     edges: list[EdgeInput]
-    activations: np.ndarray
+    top: tuple[np.ndarray, np.ndarray]
 
 
 def shared() -> Path | None:
@@ -78,10 +80,8 @@ def folded(convolution, norm=None) -> tuple[Tensor, Tensor | None]:
     )
 
 
-def known(x: Tensor, *, recorded: bool) -> tuple[Tensor, Tensor] | None:
-    """Return the recorded maxima, if `x` is a layer's own output."""
-    if not recorded:
-        return None
+def known(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what extraction has recorded of a rectified layer: its maxima."""
     maxima = x.amax((2, 3))
     return maxima, torch.zeros_like(maxima)
 
@@ -89,21 +89,21 @@ def known(x: Tensor, *, recorded: bool) -> tuple[Tensor, Tensor] | None:
 def squeezenet_targets(model, batch: Tensor) -> list[Target]:
     """Run SqueezeNet and keep what enters every layer."""
     targets = []
-    x, recorded = batch, False
+    x = batch
     for number, module in enumerate(model.features):
         if not hasattr(module, "squeeze"):
+            # The windows of the poolings cover their input, so maxima survive them.
             x = module(x)
-            recorded = isinstance(module, torch.nn.ReLU)
             continue
         parts = [module.squeeze, module.expand1x1, module.expand3x3]
         squeeze, narrow, wide = (
             Convolution(*folded(part), padding=part.padding) for part in parts
         )
         squeezed = module.squeeze_activation(module.squeeze(x))
-        entering = [EdgeInput(x, squeeze, extremes=known(x, recorded=recorded))]
+        entering = [EdgeInput(x, squeeze, extremes=known(x))]
         targets.append(target(f"features.{number}.squeeze", entering, squeezed))
         size = len(narrow.weight)
-        extremes = known(squeezed, recorded=True)
+        extremes = known(squeezed)
         entering = [
             EdgeInput(squeezed, narrow, extremes=extremes),
             EdgeInput(
@@ -115,11 +115,11 @@ def squeezenet_targets(model, batch: Tensor) -> list[Target]:
                 extremes=extremes,
             ),
         ]
-        x, recorded = module(x), True
+        x = module(x)
         targets.append(target(f"features.{number}", entering, x))
     last = Convolution(*folded(model.classifier[1]))
     out = functional.relu(model.classifier[1](x))
-    entering = [EdgeInput(x, last, extremes=known(x, recorded=True))]
+    entering = [EdgeInput(x, last, extremes=known(x))]
     return [*targets, target("classifier.1", entering, out)]
 
 
@@ -135,7 +135,7 @@ def resnet_targets(model, batch: Tensor) -> list[Target]:
             second = Convolution(*folded(block.conv2, block.bn2), padding=1)
             inner = functional.relu(block.bn1(block.conv1(x)))
             name = f"layer.{len(targets) // 2}"
-            extremes = known(x, recorded=True)
+            extremes = known(x)
             edge = EdgeInput(x, first, extremes=extremes)
             targets.append(target(f"{name}.conv1", [edge], inner))
             shortcut = x[:, :, :: block.stride, :: block.stride]
@@ -149,14 +149,15 @@ def resnet_targets(model, batch: Tensor) -> list[Target]:
                 targets=np.arange(pad, pad + n_inputs, dtype=np.int32),
                 extremes=extremes if block.stride == 1 else None,
             )
-            conv = EdgeInput(inner, second, extremes=known(inner, recorded=True))
+            conv = EdgeInput(inner, second, extremes=known(inner))
             targets.append(target(name, [conv, residual], x))
     return targets
 
 
 def target(name: str, edges: list[EdgeInput], out: Tensor) -> Target:
-    """Keep a layer's inputs with its activations as they are stored."""
-    return Target(name, edges, out.amax((2, 3)).half().numpy())
+    """Keep a layer's inputs, and its top channels by what extraction stores."""
+    stored = out.amax((2, 3)).half().numpy()
+    return Target(name, edges, top_channels(stored, share=0.03).nonzero())
 
 
 def convolutions(targets: Sequence[Target]) -> list[tuple[Tensor, Convolution]]:
@@ -186,8 +187,7 @@ def run_all(targets: Sequence[Target], threads: int) -> None:
 def run_top(targets: Sequence[Target], threads: int) -> None:
     """Find the strongest sources of each instance's top channels."""
     for layer in targets:
-        pairs = top_channels(layer.activations, share=0.03).nonzero()
-        strongest_sources(layer.edges, pairs, threads=threads)
+        strongest_sources(layer.edges, layer.top, threads=threads)
 
 
 def direct(x: Tensor, operation: Convolution, tile: int, stride: int | None) -> Tensor:
@@ -233,11 +233,11 @@ def run_direct(targets: Sequence[Target], tiles: list[int], stride: int | None) 
         direct(x[:1], operation, tile, stride)
 
 
-def clock(work: Callable[[], object]) -> float:
+def clock(work: Callable[[], object], timer: Timer = time.perf_counter) -> float:
     """Seconds that a call takes."""
-    start = time.perf_counter()
+    start = timer()
     work()
-    return time.perf_counter() - start
+    return timer() - start
 
 
 def check(targets: Sequence[Target]) -> None:
@@ -293,7 +293,11 @@ def prepared(network: str, n: int) -> tuple[list[Target], bool]:
 def measure(
     network: str, n: int, threads: int, repetitions: int, *, slow: bool
 ) -> dict:
-    """Time every way on one network, interleaved; milliseconds per instance."""
+    """Time every way on one network, interleaved; milliseconds per instance.
+
+    On one thread the processor's time is measured, which other processes on the machine
+    disturb less; on several, the time that passes.
+    """
     torch.set_num_threads(threads)
     targets, real = prepared(network, n)
     check(targets)
@@ -305,24 +309,32 @@ def measure(
     if slow:
         tiles = best_tiles(targets)
         ways["direct"] = (1, lambda: run_direct(targets, tiles, None))
+        whole = [TILES[-1]] * len(tiles)
+        ways["untiled"] = (1, lambda: run_direct(targets, whole, None))
         ways["summit"] = (1, lambda: run_direct(targets, tiles, 3))
     for _, work in ways.values():
         work()
+    timer = time.thread_time if threads == 1 else time.perf_counter
     times: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(repetitions):
         for way, (size, work) in ways.items():
-            times[way].append(1e3 * clock(work) / size)
+            times[way].append(1e3 * clock(work, timer) / size)
     medians = {way: statistics.median(values) for way, values in times.items()}
     return {
         "network": network,
         "trained weights and real images": real,
         "instances": n,
         "threads": threads,
+        "clock": "processor" if threads == 1 else "wall",
+        "load": os.getloadavg()[0],
         "milliseconds per instance": medians,
         "spread": {way: [min(values), max(values)] for way, values in times.items()},
         "ratio to forward": {way: medians[way] / medians["forward"] for way in medians},
-        "times faster than direct": {
-            way: medians["direct"] / medians[way] for way in ("all", "top") if slow
+        "times faster": {
+            f"{way} than {other}": medians[other] / medians[way]
+            for way in ("all", "top")
+            for other in ("direct", "untiled", "summit")
+            if slow
         },
     }
 
@@ -338,7 +350,7 @@ def main() -> None:
     rows = []
     with torch.inference_mode():
         for network in arguments.networks:
-            n = 16 if network == "squeezenet" else 128
+            n = 32 if network == "squeezenet" else 128
             for threads in arguments.threads:
                 row = measure(
                     network, n, threads, arguments.repetitions, slow=not arguments.fast
@@ -355,7 +367,10 @@ def main() -> None:
 
 def report(row: dict) -> None:
     """Print one row of the table."""
-    print(f"{row['network']}, {row['threads']} threads, {row['instances']} instances")
+    print(
+        f"{row['network']}, {row['threads']} threads, {row['instances']} instances, "
+        f"{row['clock']} time, load {row['load']:.1f}"
+    )
     for way, value in row["milliseconds per instance"].items():
         low, high = row["spread"][way]
         ratio = row["ratio to forward"][way]
@@ -363,8 +378,8 @@ def report(row: dict) -> None:
             f"  {way:8} {value:9.3f} ms ({low:.3f} to {high:.3f}) "
             f"{ratio:8.3f} of forward"
         )
-    for way, factor in row["times faster than direct"].items():
-        print(f"  {way} is {factor:.0f} times faster than direct")
+    for ways, factor in row["times faster"].items():
+        print(f"  {ways}: {factor:.0f} times faster")
 
 
 def provenance() -> dict:

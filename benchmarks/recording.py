@@ -5,10 +5,12 @@ Run by ``benchmarks.extraction`` in a process whose environment is a worker's.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import statistics
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from torch import nn
 from nnviz.config import load_config
 from nnviz.inputs.models import load_model
 from nnviz.inputs.preprocessing import Preprocessing
-from nnviz.inputs.reading import Batch, BatchReader, prepared_shape
+from nnviz.inputs.reading import BatchReader, prepared_shape
 from nnviz.network.folding import optimize
 from nnviz.network.runtime import NetworkRuntime
 from nnviz.probing import plan_run
@@ -36,12 +38,16 @@ def main() -> None:
     module = load_model(plan.model).module
     # The bare forward pass has no hooks, and is at its best otherwise.
     bare = optimize(module, architecture=plan.architecture)
-    runtime = NetworkRuntime(
-        module,
-        plan.architecture,
-        preprocessing=plan.preprocessing,
-        extraction=plan.extraction,
-    )
+    runtimes = {
+        name: NetworkRuntime(
+            module,
+            plan.architecture,
+            preprocessing=plan.preprocessing,
+            extraction=dataclasses.replace(plan.extraction, targets=targets),
+            layer_dtypes=plan.layer_dtypes,
+        )
+        for name, targets in (("maxima", "none"), ("maxima_and_influences", "top"))
+    }
     reader = BatchReader(
         probe.dataset,
         Preprocessing(plan.preprocessing),
@@ -51,42 +57,39 @@ def main() -> None:
         dtype="uint8",
     )
     n = min(len(probe.dataset), BATCHES * plan.extraction.batch_size)
-    print(json.dumps(compare(bare, runtime, reader, n, repeat=max(5, repeat))))
+    print(json.dumps(compare(bare, runtimes, reader, n, repeat=max(5, repeat))))
 
 
 def compare(
     network: nn.Module,
-    runtime: NetworkRuntime,
+    runtimes: Mapping[str, NetworkRuntime],
     reader: BatchReader,
     n: int,
     *,
     repeat: int,
 ) -> dict[str, Any]:
     """Interleave bare and recorded passes over the same batches, same loader."""
-
-    def bare(batch: Batch) -> None:
-        with torch.inference_mode():
-            network(runtime.input_of(batch.values))
-
-    seconds: dict[str, list[float]] = {"bare": [], "recorded": [], "maxima_only": []}
+    seconds: dict[str, list[float]] = {"bare": [], **{name: [] for name in runtimes}}
+    some = next(iter(runtimes.values()))
     for _ in range(repeat + 1):
         for name, times in seconds.items():
-            with runtime.recording(0) as recording:
-                started = time.perf_counter()
+            started = time.perf_counter()
+            if name == "bare":
                 for batch in reader.iter_batches(0, n):
-                    if name == "bare":
-                        bare(batch)
-                    elif name == "recorded":
+                    with torch.inference_mode():
+                        network(some.input_of(batch.values))
+            else:
+                with runtimes[name].recording(0) as recording:
+                    for batch in reader.iter_batches(0, n):
                         recording.run(batch.values, valid=batch.valid)
-                    else:
-                        runtime.run(batch.values)
-                times.append(time.perf_counter() - started)
+            times.append(time.perf_counter() - started)
     # The first round warms up.
     medians = {name: statistics.median(times[1:]) for name, times in seconds.items()}
     return {
         "instances": n,
         "seconds": {name: times[1:] for name, times in seconds.items()},
-        "recorded_throughput_ratio": medians["bare"] / medians["recorded"],
-        "maxima_only_throughput_ratio": medians["bare"] / medians["maxima_only"],
-        "instances_per_second": n / medians["recorded"],
+        "maxima_throughput_ratio": medians["bare"] / medians["maxima"],
+        "influences_throughput_ratio": medians["bare"]
+        / medians["maxima_and_influences"],
+        "instances_per_second": n / medians["maxima_and_influences"],
     }

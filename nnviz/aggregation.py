@@ -26,6 +26,7 @@ from nnviz.engine.reducing import run_reductions
 from nnviz.errors import DatasetError, ShapeError
 from nnviz.inputs.subsets import SubsetCollection, all_instances
 from nnviz.network.activations import top_channels
+from nnviz.planning import Plan
 from nnviz.reductions import (
     ActivationCounts,
     ActivationMoments,
@@ -45,6 +46,9 @@ STAGE = "aggregate"
 
 VALUES_PER_SPAN = 2**24
 """What a task reads of a layer at most, but at least a chunk: 64 MB as float32."""
+
+VALUES_PER_INFLUENCE = 8
+"""An influence becomes a place and a value of 8 bytes each, several times."""
 
 GROUPS = {
     "activations": (
@@ -214,27 +218,22 @@ def _jobs(store: Store, layout: Mapping[str, tuple[int, int]]) -> list[_LayerJob
         jobs.append(
             _LayerJob(store.url, layer.name, "activations", spans, reductions, layout)
         )
-    for name in store.group_names("influences"):
-        n_targets = store.layer(name).n_channels
-        reductions = (InfluenceTotals(n_subsets, n_targets, _n_sources(store, name)),)
-        spans = _spans(store, n_targets)
-        jobs.append(_LayerJob(store.url, name, "influences", spans, reductions, layout))
+    for kept in Plan.from_json(store.plan).influences:
+        reductions = (InfluenceTotals(n_subsets, kept.n_targets, kept.n_sources),)
+        spans = _spans(store, kept.n_kept * kept.n_ranks * VALUES_PER_INFLUENCE)
+        jobs.append(
+            _LayerJob(store.url, kept.target, "influences", spans, reductions, layout)
+        )
     return jobs
 
 
-def _spans(store: Store, n_channels: int) -> tuple[tuple[int, int], ...]:
-    """Cut a layer into whole chunks that fit into a task's memory."""
+def _spans(store: Store, n_values: int) -> tuple[tuple[int, int], ...]:
+    """Cut a layer into spans of whole chunks, for so many values an instance."""
     chunks = store.chunks
     rows = chunks[0][1] - chunks[0][0] if chunks else 1
-    step = max(1, VALUES_PER_SPAN // max(1, rows * n_channels))
+    step = max(1, VALUES_PER_SPAN // max(1, rows * n_values))
     groups = [chunks[i : i + step] for i in range(0, len(chunks), step)]
     return tuple((group[0][0], group[-1][1]) for group in groups) or ((0, 0),)
-
-
-def _n_sources(store: Store, target: str) -> int:
-    """Return the number of channels of all edges that enter a layer."""
-    edges = [edge for edge in store.architecture.edges if edge.target == target]
-    return sum(store.layer(edge.source).n_channels for edge in edges)
 
 
 def _activation_facts(

@@ -265,10 +265,28 @@ def inspect(*, store: str, arrays: bool, unreadable: bool, as_json: bool) -> Non
 @click.argument("store")
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=5006, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--allow-origin",
+    multiple=True,
+    metavar="HOST:PORT",
+    help="A page's address through which other machines connect; may be repeated.",
+)
+@click.option(
+    "--basic-auth",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File with a password, or JSON of users and passwords.",
+)
 @click.option("--open", "open_browser", is_flag=True, help="Open a browser.")
 @_json_option
 def serve(
-    *, store: str, host: str, port: int, open_browser: bool, as_json: bool
+    *,
+    store: str,
+    host: str,
+    port: int,
+    allow_origin: Sequence[str],
+    basic_auth: Path | None,
+    open_browser: bool,
+    as_json: bool,
 ) -> None:
     """Serve the dashboard of STORE, on loopback."""
     from nnviz_dashboards.server import serve as serve_dashboard
@@ -277,7 +295,13 @@ def serve(
         _print({"address": address} if as_json else f"dashboard: {address}")
 
     serve_dashboard(
-        store, host=host, port=port, open_browser=open_browser, announce=announce
+        store,
+        host=host,
+        port=port,
+        allow_origin=allow_origin,
+        basic_auth=basic_auth,
+        open_browser=open_browser,
+        announce=announce,
     )
 
 
@@ -302,24 +326,23 @@ def demo(*, out: Path, serving: bool, port: int, as_json: bool) -> None:
     say(f"[1/6] training a small network on scikit-learn's digits -> {out}")
     run_file = write_demo(out)
     store = out / "digits.zarr"
-    stages: Sequence[tuple[str, click.Command, list[str]]] = (
-        ("plan", plan, [str(run_file), "--create", str(store), "--time"]),
-        ("extract", extract, [str(store), "--workers", "2"]),
-        ("aggregate", aggregate, [str(store), "--workers", "2"]),
-        ("derive", derive, [str(store), "--workers", "2"]),
-    )
-    for number, (name, command, arguments) in enumerate(stages, start=2):
-        say(f"[{number}/6] nnviz {name} {' '.join(arguments)}")
-        with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
-            command.main(arguments, standalone_mode=False)
+    stages = {"extract": extract, "aggregate": aggregate, "derive": derive}
+    output = sys.stderr if as_json else sys.stdout
+    with contextlib.redirect_stdout(output), _client(2, None) as client:
+        planned = [str(run_file), "--create", str(store), "--time"]
+        say(f"[2/6] nnviz plan {' '.join(planned)}")
+        plan.main(planned, standalone_mode=False)
+        # The commands start workers of their own; here they share what is running.
+        shared = ["--scheduler", client.scheduler.address]
+        for number, (name, command) in enumerate(stages.items(), start=3):
+            say(f"[{number}/6] nnviz {name} {store}")
+            command.main([str(store), *shared], standalone_mode=False)
     if not serving:
         _print({"store": str(store)} if as_json else f"[6/6] store: {store}")
         return
     say(f"[6/6] nnviz serve {store}")
-    serve.main(
-        [str(store), "--port", str(port), *(["--json"] if as_json else [])],
-        standalone_mode=False,
-    )
+    arguments = [str(store), "--port", str(port), *(["--json"] if as_json else [])]
+    serve.main(arguments, standalone_mode=False)
 
 
 def _print(value: dict[str, Any] | str) -> None:

@@ -20,20 +20,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from nnviz.chunk_rows import ChunkRows
 from nnviz.engine import progress
 from nnviz.engine.model_cache import cached
 from nnviz.engine.progress import Listener
 from nnviz.engine.scheduling import run_tasks
-from nnviz.errors import DatasetError, PlanMismatchError
+from nnviz.errors import DatasetError, PlanError, PlanMismatchError
 from nnviz.inputs.datasets import Dataset, open_dataset
 from nnviz.inputs.models import load_model
 from nnviz.inputs.preprocessing import Preprocessing
 from nnviz.inputs.reading import Batch, BatchReader, prepared_shape
-from nnviz.network.edge_inputs import Strongest
-from nnviz.network.runtime import BatchResult, NetworkRuntime
+from nnviz.network.runtime import NetworkRuntime
+from nnviz.plan_report import size_text
 from nnviz.planning import Plan
 from nnviz.store.store import Store
 
@@ -43,7 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["ChunkReport", "ExtractionSummary", "extract", "extract_chunk"]
 
 STAGE = "extract"
-FLOAT16_MAX = 65_504.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +139,13 @@ def extract(
     ------
     DatasetError
         If more instances are unreadable than allowed; what is complete stays.
+    PlanError
+        If a worker has less memory than a task needs.
     TaskError
         If the cluster is lost.
     """
     plan = Plan.from_json(store.plan)
+    _check_memory(plan, client)
     missing = store.missing_chunks()
     chunks = store.chunks
     summary = ExtractionSummary(len(chunks), len(chunks) - len(missing))
@@ -231,10 +231,14 @@ class _Worker:
             dtype="uint8" if is_image else plan.architecture.input_dtype,
         )
 
+    def _rows(self, start: int, stop: int) -> ChunkRows:
+        labels = self.store.read("instances/label", start, stop)
+        return ChunkRows(self.plan, start, labels)
+
     def extract(self, index: int) -> ChunkReport:
         start, stop = self.store.chunks[index]
         excluded: dict[int, str] = {}
-        chunk = _Chunk(self.plan, self.store, start, stop)
+        chunk = self._rows(start, stop)
         seconds = {"read": 0.0, "forward": 0.0, "write": 0.0}
         while True:
             with self.runtime.recording(start) as recording:
@@ -249,7 +253,7 @@ class _Worker:
             # The strongest instances of a channel must not be chosen among such rows:
             # the chunk is computed again without them.
             excluded |= chunk.not_finite
-            chunk = _Chunk(self.plan, self.store, start, stop)
+            chunk = self._rows(start, stop)
         began = time.perf_counter()
         arrays = {**chunk.arrays, **recording.peak_arrays()}
         counts = {
@@ -265,100 +269,20 @@ class _Worker:
         )
 
 
-class _Chunk:
-    """The rows of one chunk, filled batch by batch."""
-
-    def __init__(self, plan: Plan, store: Store, start: int, stop: int) -> None:
-        n = stop - start
-        self._start = start
-        self._labels = store.read("instances/label", start, stop)
-        self._status = np.full(n, "", dtype=object)
-        self.arrays: dict[str, NDArray[Any]] = {
-            "instances/prediction": np.full(n, -1, np.int32),
-            "instances/confidence": np.full(n, np.nan, np.float32),
-            "instances/probability": np.full(n, np.nan, np.float32),
-            "instances/status": self._status,
-        }
-        dtypes = {spec.path: spec.dtype for spec in plan.arrays}
-        for layer in plan.architecture.layers:
-            path = f"activations/{layer.name}"
-            self.arrays[path] = np.full((n, layer.n_channels), np.nan, dtypes[path])
-        for kept in plan.influences:
-            path, shape = f"influences/{kept.target}", (n, kept.n_kept, kept.n_ranks)
-            target, source = f"{path}/target", f"{path}/source"
-            self.arrays[target] = np.full(shape[:2], -1, dtypes[target])
-            self.arrays[source] = np.full(shape, -1, dtypes[source])
-            self.arrays[f"{path}/influence"] = np.zeros(shape, np.float32)
-        self.reasons: dict[int, str] = {}
-        """Why instances cannot be used, by their number in the data set."""
-        self.not_finite: dict[int, str] = {}
-        """Those whose activations turned out not to be finite numbers."""
-        self.n_saturated = 0
-
-    def add(self, batch: Batch, result: BatchResult) -> None:
-        """Fill in one batch."""
-        for row, reason in batch.reasons.items():
-            self.reasons[batch.start + row] = reason
-            self._status[batch.start + row - self._start] = reason
-        rows = np.flatnonzero(batch.valid)
-        at = rows + batch.start - self._start
-        for name, values in result.activations.items():
-            kept = values[rows]
-            finite = np.isfinite(kept).all(axis=1)
-            for row in rows[~finite]:
-                reason = f"activations of layer {name!r} are not finite numbers"
-                self.not_finite.setdefault(batch.start + int(row), reason)
-            array = self.arrays[f"activations/{name}"]
-            if array.dtype == np.float16:
-                beyond = np.abs(kept[finite]) > FLOAT16_MAX
-                if beyond.any():
-                    self.n_saturated += int(beyond.sum())
-                    kept = np.clip(kept, -FLOAT16_MAX, FLOAT16_MAX)
-            array[at] = kept
-        for name, strongest in result.influences.items():
-            self._add_influences(batch.start - self._start, name, strongest)
-        if result.logits is not None:
-            self._add_outputs(at, batch.start + rows, result.logits[rows])
-
-    def _add_influences(self, offset: int, layer: str, strongest: Strongest) -> None:
-        """Fill in the influences on one layer; pairs are sorted by instance."""
-        rows = strongest.instance
-        number = np.arange(len(rows)) - np.searchsorted(rows, rows)
-        at = (rows + offset, number)
-        path = f"influences/{layer}"
-        # A target with few sources has fewer ranks than were asked for.
-        n_ranks = self.arrays[f"{path}/source"].shape[2]
-        self.arrays[f"{path}/target"][at] = strongest.target
-        self.arrays[f"{path}/source"][at] = strongest.source[:, :n_ranks]
-        self.arrays[f"{path}/influence"][at] = strongest.influence[:, :n_ranks]
-
-    def _add_outputs(
-        self, at: NDArray[Any], instances: NDArray[Any], logits: NDArray[Any]
-    ) -> None:
-        finite = np.isfinite(logits).all(axis=1)
-        for instance in instances[~finite]:
-            reason = "outputs are not finite numbers"
-            self.not_finite.setdefault(int(instance), reason)
-        at, logits = at[finite], logits[finite]
-        if not len(at):
-            return
-        probabilities = _softmax(logits)
-        prediction = logits.argmax(axis=1)
-        labels = self._labels[at]
-        row = np.arange(len(at))
-        self.arrays["instances/prediction"][at] = prediction
-        self.arrays["instances/confidence"][at] = probabilities[row, prediction]
-        true = np.where(labels >= 0, probabilities[row, labels], np.nan)
-        self.arrays["instances/probability"][at] = true
-
-
-def _softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
-    """Return softmax probabilities, shape (N, K), computed in float64."""
-    shifted: NDArray[np.float64] = logits.astype(np.float64)
-    shifted -= shifted.max(axis=1, keepdims=True)
-    np.exp(shifted, out=shifted)
-    shifted /= shifted.sum(axis=1, keepdims=True)
-    return shifted
+def _check_memory(plan: Plan, client: Client) -> None:
+    limits = {
+        address: worker["memory_limit"]
+        for address, worker in client.scheduler_info(n_workers=-1)["workers"].items()
+        if worker.get("memory_limit")
+    }
+    for address, limit in limits.items():
+        if plan.task_bytes > limit:
+            msg = (
+                f"a task needs about {size_text(plan.task_bytes)} but the worker at "
+                f"{address} has {size_text(limit)}; give workers more memory, or plan "
+                "with a smaller extraction.batch_size or instances_per_chunk"
+            )
+            raise PlanError(msg)
 
 
 def _timed(batches: Iterator[Batch], seconds: dict[str, float]) -> Iterator[Batch]:

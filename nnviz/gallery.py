@@ -288,7 +288,7 @@ def _write_layer(
         pictures[cut.place] = cut.picture
     picture_bytes, picture_offsets = pack_pictures(pictures)
     ranked = ("channel", "rank")
-    members = {
+    members: dict[str, tuple[NDArray[Any], tuple[str, ...]]] = {
         "instance": (peaks.instance, ranked),
         "value": (peaks.value, ranked),
         "position": (peaks.position, ranked),

@@ -114,6 +114,8 @@ def duration_text(seconds: float) -> str:
     >>> duration_text(7200)
     '2.0 h'
     """
+    if seconds < 1:
+        return "a second"
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:

@@ -10,6 +10,7 @@ These are the steps before :func:`nnviz.planning.make_plan`, each visible:
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,12 +21,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.config import PreprocessingConfig, RunConfig
-from nnviz.errors import DatasetError, PlanMismatchError, UnreadableInstanceError
+from nnviz.errors import (
+    DatasetError,
+    PlanError,
+    PlanMismatchError,
+    UnreadableInstanceError,
+)
 from nnviz.inputs.classes import JoinedClasses, join_labels
 from nnviz.inputs.datasets import Dataset, open_dataset
 from nnviz.inputs.models import load_model
 from nnviz.inputs.preprocessing import Preprocessing
 from nnviz.network.runtime import NetworkRuntime, trace_network
+from nnviz.plan_report import size_text
 from nnviz.planning import Measurements, Plan, differences, make_plan
 from nnviz.software import software_versions
 from nnviz.store.store import Store
@@ -140,6 +147,8 @@ def prepare_store(plan: Plan, url: str, *, probe: Probe) -> Store:
         If there is a store of another plan; the message names the fields that differ.
     StoreExistsError
         If there is something else.
+    PlanError
+        If the disk has less space than the run needs.
     """
     if Path(url).is_dir() and (Path(url) / "zarr.json").exists():
         store = Store.open(url, writable=True)
@@ -154,6 +163,7 @@ def prepare_store(plan: Plan, url: str, *, probe: Probe) -> Store:
             )
             raise PlanMismatchError(msg)
         return store
+    _check_space(plan, url)
     static: dict[str, NDArray[Any]] = {
         "instances/id": np.asarray(probe.dataset.ids, dtype=object),
         "instances/label": probe.classes.labels.astype(np.int32),
@@ -167,6 +177,22 @@ def prepare_store(plan: Plan, url: str, *, probe: Probe) -> Store:
         "software": software_versions(),
     }
     return Store.create(url, attributes=attributes, arrays=plan.arrays, static=static)
+
+
+def _check_space(plan: Plan, url: str) -> None:
+    if "://" in url:
+        return
+    folder = Path(url).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if plan.n_bytes > free:
+        msg = (
+            f"the run writes {size_text(plan.n_bytes)} and the disk of {str(folder)!r} "
+            f"has {size_text(free)} free; choose another place, or record less with "
+            "extraction.layers, targets or ranks"
+        )
+        raise PlanError(msg)
 
 
 def _first_batch(

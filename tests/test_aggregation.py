@@ -1,5 +1,7 @@
 """Aggregates of a planted run against plain loops, and what aggregation refuses."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -14,6 +16,7 @@ from nnviz.inputs.subsets import (
     class_subsets,
     collect_subsets,
 )
+from nnviz.planning import Plan
 from nnviz.queries import aggregates_of
 from nnviz.store.store import Store
 from nnviz.testing import PlantedRun, planted_channels, write_store
@@ -220,7 +223,8 @@ def test_aggregate__sums_influences_where_they_are_stored(tmp_path):
     aggregate(store, [class_subsets(store.column("label"), store.class_names)])
 
     parts = [
-        store.read(f"influences/late/{p}") for p in ("target", "source", "influence")
+        store.read(f"influences/late/{part}")
+        for part in ("target", "source", "influence")
     ]
     members = np.flatnonzero(store.column("label") == 1)
     counts, sums = oracle.influences(*parts, members, n_targets=16, n_sources=12)
@@ -232,41 +236,47 @@ def test_aggregate__sums_influences_where_they_are_stored(tmp_path):
 
 
 def write_influences(path):
-    """Copy a planted run into a store that also has influences on `late`."""
-    from nnviz.planning import Plan
-    from nnviz.store.schema import run_arrays
-
+    """Write a planted run with random influences."""
     run = PlantedRun(
         n_classes=3, n_instances=40, layers=RUN.layers, instances_per_chunk=16
     )
     plain = write_store(path.with_name("plain.zarr"), run)
     plan = Plan.from_json(plain.plan)
-    arrays = run_arrays(
-        n_instances=40,
-        rows_per_chunk=16,
-        layers=[(x.name, x.n_channels, "float16") for x in plain.layers],
-        shown=[],
-        metadata={},
-        examples_per_channel=0,
-        influences=[("late", 2, 3)],
+    extraction = replace(plan.extraction, targets="all", ranks=3)
+    plan = replace(plan, extraction=extraction)
+    names = ("id", "label")
+    store = Store.create(
+        path,
+        attributes={"plan": plan.to_json(), "plan_fingerprint": plan.fingerprint},
+        arrays=plan.arrays,
+        static={f"instances/{name}": plain.column(name) for name in names},
     )
-    static = {f"instances/{name}": plain.column(name) for name in ("id", "label")}
-    attributes = {"plan": plan.to_json(), "plan_fingerprint": plan.fingerprint}
-    store = Store.create(path, attributes=attributes, arrays=arrays, static=static)
     rng = np.random.default_rng(0)
-    names = [s.path for s in arrays if s.path.startswith(("activ", "instances"))]
     for index, (start, stop) in enumerate(store.chunks):
-        n = stop - start
-        chunk = {p: plain.read(p, start, stop) for p in names if p not in static}
-        target = np.sort(rng.permuted(np.tile(np.arange(16), (n, 1)), axis=1)[:, :2])
-        source = rng.permuted(np.tile(np.arange(12), (n, 2, 1)), axis=2)[:, :, :3]
-        source[rng.random(source.shape) < 0.3] = -1
-        chunk["influences/late/target"] = target.astype("i4")
-        chunk["influences/late/source"] = source.astype("i4")
-        chunk["influences/late/influence"] = rng.random(source.shape).astype("f4")
-        counts = {"n_instances": n, "n_unreadable": 0, "n_saturated": 0}
+        chunk = {}
+        for spec in plan.arrays:
+            if spec.path.startswith("influences/"):
+                shape = (stop - start, *spec.shape[1:])
+                chunk[spec.path] = random_part(rng, spec.path, shape, spec.dtype)
+            elif spec.path.startswith("peaks/"):
+                chunk[spec.path] = plain.read(spec.path, index, index + 1)
+            elif spec.rows_per_shard == 16:
+                chunk[spec.path] = plain.read(spec.path, start, stop)
+        counts = {"n_instances": stop - start, "n_unreadable": 0, "n_saturated": 0}
         store.write_chunk(index, chunk, counts)
     return store
+
+
+def random_part(rng, path, shape, dtype):
+    """Return targets, sources (some are none) or influences of random instances."""
+    if path.endswith("/influence"):
+        return rng.random(shape).astype(dtype)
+    if path.endswith("/target"):
+        values = np.tile(np.arange(shape[1]), (shape[0], 1))
+    else:
+        values = rng.permuted(np.tile(np.arange(12), (*shape[:2], 1)), axis=2)
+        values = values[:, :, : shape[2]]
+    return np.where(rng.random(shape) < 0.3, -1, values).astype(dtype)
 
 
 def test_aggregates__hold_no_entry_twice_and_are_sorted(store):

@@ -1,5 +1,6 @@
 """The stages together, on the demonstration's digits: any cluster, the same bytes."""
 
+import dataclasses
 import hashlib
 import io
 import shutil
@@ -15,6 +16,7 @@ from nnviz.demo import write_demo
 from nnviz.errors import (
     DatasetError,
     MissingDataError,
+    PlanError,
     PlanMismatchError,
     StoreExistsError,
 )
@@ -222,6 +224,61 @@ def test_extract__more_unreadable_than_allowed__stops_with_the_reasons(
 
     with pytest.raises(DatasetError, match=r"more than the allowed fraction 0\.01"):
         nnviz.extract(store, client=client)
+
+
+def test_prepare_store__larger_than_the_disk__is_refused_before_anything_is_written(
+    digits, tmp_path
+):
+    plan, probe = nnviz.plan_run(load_config(digits / "run.toml"))
+    huge = dataclasses.replace(plan, n_instances=10**13)
+
+    with pytest.raises(PlanError, match=r"writes .* GB and the disk of .* free"):
+        nnviz.prepare_store(huge, str(tmp_path / "run.zarr"), probe=probe)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_extract__task_larger_than_a_worker__is_refused_before_it_starts(
+    digits, tmp_path, client
+):
+    text = (digits / "run.toml").read_text(encoding="utf-8")
+    huge = digits / "huge.toml"
+    huge.write_text(text.replace("batch_size = 64", "batch_size = 500000000"))
+    store = create(huge, tmp_path / "run.zarr")
+
+    with pytest.raises(PlanError, match=r"a task needs about .* but the worker at"):
+        nnviz.extract(store, client=client)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param('precision = "bfloat16"', id="bfloat16"),
+        pytest.param('memory_format = "contiguous"', id="contiguous"),
+        pytest.param("fold_batch_norm = false", id="not-folded"),
+        pytest.param('targets = "all"\nranks = 100', id="all-targets"),
+        pytest.param('signal = "peak"\nextremum = "min"', id="peak-inhibition"),
+        pytest.param("top_count = 3\nexamples_per_channel = 0", id="count-rule"),
+        pytest.param('layers = ["*", "!mixed"]\nshown = ["top"]', id="some-layers"),
+    ],
+)
+def test_pipeline__every_option__fills_a_store(
+    digits, reference, tmp_path, client, options
+):
+    folder = tmp_path / "copy"
+    shutil.copytree(digits, folder)
+    text = (folder / "run.toml").read_text(encoding="utf-8")
+    text = text.replace('path = "digits.csv"', 'path = "digits.csv"\nlimit = 300')
+    (folder / "run.toml").write_text(text + options + "\n", encoding="utf-8")
+    store = run_stages(folder / "run.toml", tmp_path / "run.zarr", client)
+    default = nnviz.open_store(reference)
+
+    assert store.missing_chunks() == []
+    for layer in store.layers:
+        found = store.activations(layer.name, 0, 256).astype(np.float32)
+        expected = default.activations(layer.name, 0, 256).astype(np.float32)
+        tolerance = 0.03 * np.abs(expected).max()
+        assert np.abs(found - expected).max() <= tolerance, layer.name
 
 
 def test_full_graph__over_a_sum_and_a_concatenation__counts_what_was_stored(reference):

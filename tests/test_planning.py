@@ -96,7 +96,9 @@ def test_plan__chunks_and_arrays__cover_all_instances():
 
 
 def test_plan__value_near_the_limit_of_float16__is_stored_as_float32():
-    plan = plan_of(measurements=Measurements(largest={"stem": 19_304.0, "head": 9_000.0}))
+    plan = plan_of(
+        measurements=Measurements(largest={"stem": 19_304.0, "head": 9_000.0})
+    )
 
     assert plan.layer_dtypes["stem"] == "float32"
     assert plan.layer_dtypes["head"] == "float16"

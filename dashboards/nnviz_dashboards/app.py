@@ -5,17 +5,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import panel as pn
 import param
 
-from nnviz.errors import MissingDataError
+from nnviz.errors import MissingDataError, NnvizError
 from nnviz_dashboards.selection import NONE, Selection
 from nnviz_dashboards.theme import css_variables
 from nnviz_dashboards.viewmodels.channels import ChannelsModel
 from nnviz_dashboards.viewmodels.layers import LayersModel
-from nnviz_dashboards.viewmodels.results import RunResults, first_layer
+from nnviz_dashboards.viewmodels.results import Missing, RunResults, first_layer
 from nnviz_dashboards.viewmodels.run import run_facts
 from nnviz_dashboards.viewmodels.subsets import SubsetsModel
 from nnviz_dashboards.views.channels import ChannelsView
@@ -32,31 +33,50 @@ PICTURES = "pictures"
 _VIEWS = Path(__file__).parent / "views"
 
 
-def create_app(results: RunResults) -> pn.Template:
+def create_app(open_results: Callable[[], RunResults]) -> pn.Template:
     """Build the page for one visitor.
 
     Parameters
     ----------
-    results
-        The run, shared by all visitors.
+    open_results
+        Returns the run, shared by all visitors. Where it, or a first read, raises an
+        error of nnviz, the page shows the error's text.
     """
-    facts = run_facts(results)
+    try:
+        results = open_results()
+        header, title = _header(results)
+        roots = _roots(results)
+    except NnvizError as error:
+        header, title = "", "nnviz"
+        missing = Missing("The store cannot be shown", str(error))
+        roots = {"message": MessageView(missing)}
     template = (_VIEWS / "page.html").read_text(encoding="utf-8")
     page = pn.Template(template, location=True)
-    page.add_variable("page_title", page_title(facts))
     page.add_variable("css_variables", css_variables())
     page.add_variable("page_style", (_VIEWS / "page.css").read_text(encoding="utf-8"))
     page.add_variable("page_script", (_VIEWS / "page.js").read_text(encoding="utf-8"))
-    page.add_variable("header", header_html(facts))
+    page.add_variable("page_title", title)
+    page.add_variable("header", header)
+    page.add_variable("shown", list(roots))
+    for name, root in roots.items():
+        page.add_panel(name, root)
+    return page
+
+
+def _header(results: RunResults) -> tuple[str, str]:
+    facts = run_facts(results)
+    return header_html(facts), page_title(facts)
+
+
+def _roots(results: RunResults) -> dict[str, pn.viewable.Viewer]:
+    """Return the views by the name that the template has for their places."""
     selection = _selection(results)
     layers = LayersModel(results, selection)
-    page.add_panel("layers", LayersView(layers))
     try:
         subsets = SubsetsModel(results, selection)
     except MissingDataError:
-        page.add_variable("has_message", True)  # noqa: FBT003  a template's variable
-        page.add_panel("message", MessageView(results.missing_stage()))
-        return page
+        message = MessageView(results.missing_stage())
+        return {"layers": LayersView(layers), "message": message}
     embedding = EmbeddingView(subsets, layers.labels)
     channels = ChannelsView(
         ChannelsModel(results, selection),
@@ -64,21 +84,23 @@ def create_app(results: RunResults) -> pn.Template:
         pictures=f"{PICTURES}/{results.store.fingerprint[:12]}",
         layers=layers.labels,
     )
-    page.add_panel("embedding", embedding)
-    page.add_panel("subsets", SubsetListView(subsets, embedding))
-    page.add_panel("channels", channels)
     _follow_address(selection)
-    return page
+    return {
+        "layers": LayersView(layers),
+        "embedding": embedding,
+        "subsets": SubsetListView(subsets, embedding),
+        "channels": channels,
+    }
 
 
 def _selection(results: RunResults) -> Selection:
     """Start with a late layer and the class that has most instances."""
     try:
-        n_instances = results.class_table().n_instances
-        present = results.class_table().present.tolist()
+        classes = results.class_table()
+        present = classes.present.tolist()
+        subset = max(present, key=lambda i: int(classes.n_instances[i]), default=NONE)
     except MissingDataError:
-        present = []
-    subset = max(present, key=lambda i: n_instances[i], default=NONE)
+        present, subset = [], NONE
     return Selection(
         {layer.name: layer.n_channels for layer in results.layers},
         present,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import secrets
 import signal
 import sys
@@ -17,14 +18,18 @@ from bokeh.server.views.auth_request_handler import AuthRequestHandler
 from tornado.platform.asyncio import BaseAsyncIOLoop
 from tornado.web import HTTPError, authenticated
 
-from nnviz.errors import ConfigError, MissingDataError
+from nnviz.errors import ConfigError, MissingDataError, NnvizError
 from nnviz.store.store import Store
 from nnviz_dashboards.app import PICTURES, create_app
 from nnviz_dashboards.viewmodels.results import RunResults, stage_state
 
 __all__ = ["make_server", "serve"]
 
+LOGIN_PAGE = Path(__file__).parent / "views" / "login.html"
+"""Panel's own loads a picture from elsewhere."""
+
 YEAR_SECONDS = 31_536_000
+SECONDS_TO_END = 10
 
 
 class SharedResults:
@@ -109,32 +114,45 @@ def make_server(
     Raises
     ------
     ConfigError
-        If `host` is not loopback, and origins or a password are not given.
+        If `host` is not loopback, and origins or a password are not given; if the port
+        is taken.
     StoreNotFoundError
         If there is no store.
     """
     _check_exposure(host, allow_origin, basic_auth)
-    shared = SharedResults(str(store_url))
-    threading.Thread(target=_warm_up, args=(shared.latest,), daemon=True).start()
+    return _listen(SharedResults(store_url), host, port, allow_origin, basic_auth)
+
+
+def _listen(
+    shared: SharedResults,
+    host: str,
+    port: int,
+    allow_origin: Sequence[str],
+    basic_auth: str | Path | None,
+) -> Server:
     pattern = rf"/{PICTURES}/[0-9a-f]+/(\d{{1,6}})/(\d{{1,9}})/(\d{{1,6}})"
     auth: dict[str, Any] = {}
     if basic_auth is not None:
         auth = {
-            "basic_auth": str(_password_file(basic_auth)),
+            "basic_auth": _passwords(basic_auth),
+            "login_template": str(LOGIN_PAGE),
             "cookie_secret": secrets.token_hex(32),
         }
-    server: Server = pn.io.server.get_server(
-        lambda: create_app(shared.current()),
-        port=port,
-        address=host,
-        websocket_origin=list(allow_origin),
-        show=False,
-        start=False,
-        verbose=False,
-        title="nnviz",
-        extra_patterns=[(pattern, PictureHandler, {"results": shared})],
-        **auth,
-    )
+    try:
+        server: Server = pn.io.server.get_server(
+            lambda: create_app(shared.current),
+            port=port,
+            address=host,
+            websocket_origin=list(allow_origin),
+            extra_patterns=[(pattern, PictureHandler, {"results": shared})],
+            **auth,
+        )
+    except OSError as error:
+        msg = (
+            f"cannot listen on {host!r}, port {port}: {error.strerror or error}; "
+            "choose another --port, or 0 for a free one"
+        )
+        raise ConfigError(msg) from error
     # The port is known only now, and Bokeh allows no more than localhost by itself.
     for name in ("127.0.0.1", "localhost", _in_address(host)):
         server._tornado.websocket_origins.add(f"{name}:{server.port}")
@@ -169,19 +187,17 @@ def serve(
     StoreNotFoundError
         If there is no store.
     """
-    server = make_server(
-        store_url,
-        host=host,
-        port=port,
-        allow_origin=allow_origin,
-        basic_auth=basic_auth,
-    )
+    _check_exposure(host, allow_origin, basic_auth)
+    shared = SharedResults(store_url)
+    server = _listen(shared, host, port, allow_origin, basic_auth)
+    warm_up = threading.Thread(target=_warm_up, args=(shared.latest,), daemon=True)
     loop = server.io_loop
     assert isinstance(loop, BaseAsyncIOLoop)
     wake = loop.asyncio_loop.call_soon_threadsafe
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: wake(loop.stop))
     server.start()
+    warm_up.start()
     address = f"http://{_in_address(host)}:{server.port}/"
     (announce or _print_address)(address)
     if open_browser:
@@ -190,6 +206,8 @@ def serve(
         loop.start()
     finally:
         server.stop()
+        # A read that outlives the interpreter's pools of threads would raise.
+        warm_up.join(timeout=SECONDS_TO_END)
 
 
 def _print_address(address: str) -> None:
@@ -202,8 +220,8 @@ def _warm_up(results: RunResults) -> None:
     try:
         results.class_table()
         results.confusions()
-    except MissingDataError:
-        return
+    except NnvizError:
+        return  # the page says it
 
 
 def _check_exposure(
@@ -236,15 +254,23 @@ def _in_address(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _password_file(path: str | Path) -> Path:
+def _passwords(path: str | Path) -> str | dict[str, str]:
+    """Return the one password of everybody, or each user's own."""
     file = Path(path)
-    if not file.is_file() or not file.read_text(encoding="utf-8").strip():
+    text = file.read_text(encoding="utf-8").strip() if file.is_file() else ""
+    if not text:
         msg = (
             f"the password file {str(path)!r} is missing or empty; write a password "
             'into it, or JSON like {"user": "password"}'
         )
         raise ConfigError(msg)
-    return file
+    try:
+        users = json.loads(text)
+    except ValueError:
+        return text
+    return (
+        {str(k): str(v) for k, v in users.items()} if isinstance(users, dict) else text
+    )
 
 
 def _content_type(picture: bytes) -> str:

@@ -161,4 +161,5 @@ def _stretched(values: NDArray[Any]) -> NDArray[np.uint8]:
     low, high = numbers.min(), numbers.max()
     if high == low:
         return np.full(numbers.shape, 128, dtype=np.uint8)
-    return np.round((numbers - low) / (high - low) * 255).astype(np.uint8)
+    pixels = np.round((numbers - low) / (high - low) * 255).astype(np.uint8)
+    return np.asarray(pixels)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import torch
 from torch import nn
 
 from nnviz.config import PreprocessingConfig
@@ -54,12 +56,29 @@ def _from_torchvision(name: str, arguments: dict[str, Any], *, trust: bool) -> Z
         )
         raise ModelError(msg)
     stated = arguments.get("weights")
-    module = models.get_model(name, **arguments)
     if stated is None:
-        return ZooModel(module)
-    weights = models.get_model_weights(name)[str(stated).rpartition(".")[2]]
+        return ZooModel(models.get_model(name, **arguments))
+    known = models.get_model_weights(name)
+    member = str(stated).rpartition(".")[2]
+    if member not in known.__members__:
+        msg = (
+            f"torchvision has no weights {stated!r} for {name!r}"
+            f"{did_you_mean(member, known.__members__)}; it has "
+            f"{', '.join(known.__members__)}"
+        )
+        raise ModelError(msg)
+    weights = known[member]
+    try:
+        # torchvision itself would unpickle whatever lies in its cache.
+        weights.get_state_dict(check_hash=True, weights_only=True)
+    except pickle.UnpicklingError as error:
+        msg = (
+            f"the cached weights of {weights} hold more than tensors, and reading them "
+            f"would run code; delete them from {torch.hub.get_dir()!r}"
+        )
+        raise UntrustedCodeError(msg) from error
     return ZooModel(
-        module,
+        models.get_model(name, **arguments),
         preprocessing_of_torchvision(weights.transforms()),
         tuple(weights.meta.get("categories", ())),
     )

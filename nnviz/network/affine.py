@@ -212,7 +212,7 @@ def _probe(
 
 
 def _places(shape: tuple[int, ...], axis: int) -> Tensor:
-    """Number instances and positions from 1, in order, for every channel alike."""
+    """Return the numbers of instances and positions, from 1, for every channel."""
     others = [n for i, n in enumerate(shape) if i != axis]
     n_places = int(torch.Size(others).numel())
     places = torch.arange(1, n_places + 1, dtype=torch.float64).view(others)

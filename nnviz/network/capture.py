@@ -15,16 +15,19 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import multi_head_attention_forward
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from nnviz.errors import ModelError
-from nnviz.network.activations import channel_activations
+from nnviz.network.activations import channel_activations, relu_activations
 from nnviz.network.architecture import Architecture, Layer
+from nnviz.network.attention import attend, can_be_taken_apart
 from nnviz.network.edge_inputs import EdgeInput
 from nnviz.network.outputs import iter_tensors, logits_of
 from nnviz.network.peaks import Peaks, PeakTracker
 from nnviz.network.places import ModuleCall, ModuleCalls, function_name
+from nnviz.network.reads import Part
 from nnviz.network.taps import EdgeTaps, Tap
 
 __all__ = ["Captured", "PeakTracker", "Peaks", "Recorder"]
@@ -57,6 +60,9 @@ class Recorder:
         Layers to record.
     taps
         What influences need; None: only activations are recorded.
+    reads
+        Where maxima are cheapest, from :func:`nnviz.network.reads.plan_reads`; None:
+        every layer is read where it is put out. The values are the same.
 
     Raises
     ------
@@ -70,6 +76,7 @@ class Recorder:
         architecture: Architecture,
         *,
         taps: EdgeTaps | None = None,
+        reads: Mapping[str, tuple[Part, ...]] | None = None,
     ) -> None:
         self._model = model
         self._layers: dict[str, list[Layer]] = defaultdict(list)
@@ -79,6 +86,11 @@ class Recorder:
         self._found: dict[str, Tensor] = {}
         self._taps = taps
         self._taken: dict[Tap, Tensor] = {}
+        self._reads = reads or {}
+        self._parts = {
+            part.place: part for parts in self._reads.values() for part in parts
+        }
+        self._maxima: dict[str, Tensor] = {}
         self._on_layer: OnLayer | None = None
         self._on_target: OnTarget | None = None
         self._n_instances = 0
@@ -87,11 +99,15 @@ class Recorder:
         self._handles: list[RemovableHandle] = []
         self._calls: ModuleCalls | None = None
         self._mode: _Mode | None = None
-        if taps is not None or any(_is_function(node) for node in self._layers):
+        if (
+            self._parts
+            or taps is not None
+            or any(_is_function(node) for node in self._layers)
+        ):
             self._calls = ModuleCalls(model, self._leave_call).__enter__()
             functions = self._wanted_functions()
             self._mode = _Mode(
-                self._calls, self._switch, functions, self._take, self._read
+                self._calls, self._switch, functions, self._take, self._run_function
             )
         else:
             self._hook_modules()
@@ -158,13 +174,14 @@ class Recorder:
             self._switch.on = False
             self._on_layer = self._on_target = None
             self._taken.clear()
+            self._maxima.clear()
         found, self._found = self._found, {}
         missing = [name for name in self._names if name not in found]
         if missing:
             msg = (
                 f"the network took a way on which {len(missing)} of {len(self._names)} "
-                f"layers are not reached, first {missing[0]!r}; its control flow depends "
-                "on the data, so leave these layers out of [extraction] layers"
+                f"layers are not reached, first {missing[0]!r}; its control flow "
+                "depends on the data, so leave these layers out of [extraction] layers"
             )
             raise ModelError(msg)
         logits = logits_of(output)
@@ -176,6 +193,7 @@ class Recorder:
     def _wanted_functions(self) -> set[str]:
         places = [node for node in self._layers if _is_function(node)]
         places += [] if self._taps is None else list(self._taps.taps)
+        places += self._parts
         functions = [place.split("@")[-1] for place in places]
         return {function.split(".")[0] for function in functions}
 
@@ -216,6 +234,36 @@ class Recorder:
                 if (tap.argument is None) == (result is not None):
                     self._taken[tap] = tap.take(arguments, options, result)
 
+    def _run_function(
+        self,
+        place: str,
+        function: Callable[..., Any],
+        arguments: Sequence[Any],
+        options: dict[str, Any],
+    ) -> Any:
+        """Call a function, and read its output if it is a layer's or a part of one."""
+        part = self._parts.get(place)
+        result = None
+        if part is not None and part.fuses and torch.get_num_threads() == 1:
+            values = next(iter_tensors((arguments, options)))
+            with self._switch.paused():
+                maxima = relu_activations(values, channel_axis=part.channel_axis)
+            if maxima is not None:
+                self._maxima[place] = maxima
+                result = values
+        if result is None:
+            result = function(*arguments, **options)
+            if part is not None:
+                with self._switch.paused():
+                    self._maxima[place] = channel_activations(
+                        result, channel_axis=part.channel_axis
+                    )
+        # Functions that only write in place return nothing.
+        output = arguments[0] if result is None else result
+        self._take(place, arguments, options, output)
+        self._read(place, output)
+        return result
+
     def _read(self, place: str, output: Any) -> None:
         layers = self._layers.get(place) if self._switch.on else None
         values = None if layers is None else next(iter_tensors(output), None)
@@ -233,7 +281,12 @@ class Recorder:
             # Windows or heads of an instance follow each other on the first axis.
             values = values.unflatten(0, (self._n_instances, -1))
             axis += 1
-        activations = channel_activations(values, channel_axis=axis)
+        parts = [self._maxima.get(p.place) for p in self._reads.get(layer.name, ())]
+        known = [maxima for maxima in parts if maxima is not None]
+        if known and len(known) == len(parts):
+            activations = torch.cat(known, 1) if len(known) > 1 else known[0]
+        else:
+            activations = channel_activations(values, channel_axis=axis)
         if values.ndim == 2:
             # It is its own maximum, and may be written in place later on.
             activations = activations.clone()
@@ -278,14 +331,14 @@ class _Mode(TorchFunctionMode):
         switch: _Switch,
         wanted: set[str],
         take: Callable[[str, Any, Any, Any], None],
-        read: Callable[[str, Any], None],
+        run: Callable[[str, Callable[..., Any], Sequence[Any], dict[str, Any]], Any],
     ) -> None:
         super().__init__()
         self._calls = calls
         self._switch = switch
         self._wanted = wanted
         self._take = take
-        self._read = read
+        self._run = run
 
     def __torch_function__(
         self,
@@ -295,17 +348,19 @@ class _Mode(TorchFunctionMode):
         options: dict[str, Any] | None = None,
     ) -> Any:
         options = options or {}
+        if (
+            function is multi_head_attention_forward
+            and self._switch.on
+            and can_be_taken_apart(tuple(arguments), options)
+        ):
+            with self:
+                return attend(tuple(arguments), options)
         name = function_name(function)
         if name not in self._wanted or not self._switch.on:
             return function(*arguments, **options)
         place = self._calls.current.next_function(name)
         self._take(place, arguments, options, None)
-        result = function(*arguments, **options)
-        # Functions that only write in place return nothing.
-        output = arguments[0] if result is None else result
-        self._take(place, arguments, options, output)
-        self._read(place, output)
-        return result
+        return self._run(place, function, arguments, options)
 
 
 def _is_function(node: str) -> bool:

@@ -20,6 +20,7 @@ from nnviz.network.graph import Operation, OperationGraph
 from nnviz.network.provenance import (
     Marker,
     Origin,
+    einsum_marker,
     movement_markers,
     origin_marker,
     pooling_marker,
@@ -54,7 +55,7 @@ class ChannelFlow:
     n_channels: int = 0
 
     def origin_of(self, number: float) -> tuple[Origin, int] | None:
-        """Return the origin and channel of a channel number; None if it is no channel."""
+        """Return origin and channel of a channel number; None if it is no channel."""
         if number <= 0:
             return None
         for origin in self.origins.values():
@@ -181,8 +182,9 @@ def _follow_matrix_product(
 def _follow_contraction(
     flow: ChannelFlow, operation: Operation, inputs: tuple[int, ...]
 ) -> None:
+    graph = flow.graph
     output = operation.outputs[0]
-    shape = flow.graph.values[output].shape
+    shape = graph.values[output].shape
     if not shape:
         _set(flow, output, None)
     elif len(inputs) == 1 and operation.name != "einsum":
@@ -191,12 +193,8 @@ def _follow_contraction(
             _follow_matrix_product(flow, operation, inputs, kind="linear")
         else:
             _set(flow, output, _contracted(flow, inputs[0], shape))
-    elif len(inputs) == 1:
-        flow.unknown.append(operation)
-        _add_origin(flow, operation, output, len(shape) - 1, "other")
     elif operation.name == "einsum":
-        flow.unknown.append(operation)
-        _set(flow, output, None)
+        _set(flow, output, einsum_marker(operation, graph, flow.markers.get))
     else:
         # Attention weights times values: channels are those of the values.
         _set(flow, output, _contracted(flow, inputs[1], shape))
@@ -284,7 +282,8 @@ def _joins_channels(
 
 
 def _origins_in(flow: ChannelFlow, markers: list[Tensor]) -> set[int]:
-    numbers = torch.cat([_distinct(m) for m in markers]).unique().tolist()
+    distinct = torch.cat([_distinct(m) for m in markers])
+    numbers = sorted(set(distinct.tolist()))
     found = [flow.origin_of(number) for number in numbers]
     return {origin.value for origin, _ in (f for f in found if f is not None)}
 
@@ -295,7 +294,8 @@ def _distinct(numbers: Tensor) -> Tensor:
         slice(0, 1) if numbers.stride(i) == 0 else slice(None)
         for i in range(numbers.ndim)
     )
-    return numbers[index].unique()
+    distinct: Tensor = numbers[index].unique()
+    return distinct
 
 
 def _is_read_elsewhere(flow: ChannelFlow, value: int, operation: Operation) -> bool:

@@ -1,8 +1,8 @@
 """Which edges does a network have, and what does each need of a batch?
 
-An edge joins a source layer, a target layer and one operation. The operations that enter
-a layer are :class:`nnviz.network.readings.Reading`; one of them may read channels of
-several layers, and is then several edges.
+An edge joins a source layer, a target layer and one operation. The operations that
+enter a layer are :class:`nnviz.network.readings.Reading`; one of them may read channels
+of several layers, and is then several edges.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class _Finder:
         names = {item.site.origin: item.layer.name for item in named}
         self._layer_of = np.full(flow.n_channels + 1, -1, np.int32)
         self._channel_of = np.full(flow.n_channels + 1, -1, np.int32)
-        self._names = []
+        self._names: list[str] = []
         for value, origin in flow.origins.items():
             if value in names:
                 own = slice(origin.first, origin.first + origin.n_channels)
@@ -205,7 +205,7 @@ class _Finder:
 
 
 def _joined(edges: list[Edge]) -> list[Edge]:
-    """Keep the first of edges that differ only in the part of the operation they are."""
+    """Keep the first of edges that are parts of the same operation."""
     kept: dict[tuple[str, str, str], Edge] = {}
     for edge in edges:
         kept.setdefault((edge.source, edge.target, edge.node), edge)

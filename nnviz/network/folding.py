@@ -163,12 +163,12 @@ def _multiply_into(module: nn.Module, norm: _BatchNorm) -> None:
         module, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
     )
     if transposed:
-        groups = module.groups
+        groups = int(getattr(module, "groups", 1))
         per_group = wide.unflatten(0, (groups, -1))
-        factor = scale.view(groups, 1, -1, *[1] * (wide.ndim - 2))
+        factor = scale.view([groups, 1, -1, *[1] * (wide.ndim - 2)])
         wide = (per_group * factor).flatten(0, 1)
     else:
-        wide = wide * scale.view(-1, *[1] * (wide.ndim - 1))
+        wide = wide * scale.view([-1, *[1] * (wide.ndim - 1)])
     dtype = weight.dtype
     module.weight = nn.Parameter(wide.to(dtype), requires_grad=False)
     module.bias = nn.Parameter(shift.to(dtype), requires_grad=False)
@@ -199,7 +199,13 @@ def _replace(model: nn.Module, path: str, norm: _BatchNorm) -> None:
 
 def _to_channels_last(model: nn.Module) -> None:
     for module in model.modules():
+        layout: torch.memory_format
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-            module.to(memory_format=torch.channels_last)
+            layout = torch.channels_last
         elif isinstance(module, (nn.Conv3d, nn.ConvTranspose3d)):
-            module.to(memory_format=torch.channels_last_3d)
+            layout = torch.channels_last_3d
+        else:
+            continue
+        for parameter in module.parameters(recurse=False):
+            if parameter.ndim == module.weight.ndim:
+                parameter.data = parameter.data.contiguous(memory_format=layout)

@@ -46,9 +46,9 @@ _CATEGORIES: dict[Category, str] = {
     # channels stay, every position by itself
     "pointwise": """relu relu6 leaky_relu elu selu celu gelu silu mish hardtanh
         hardswish hardsigmoid sigmoid tanh softplus softsign logsigmoid threshold prelu
-        rrelu clamp clamp_min clamp_max clip abs neg exp expm1 log log1p log2 log10 sqrt
-        rsqrt pow square reciprocal erf sin cos tan atan sinc sign round floor ceil trunc
-        hardshrink softshrink tanhshrink nan_to_num masked_fill dropout dropout1d
+        rrelu clamp clamp_min clamp_max clip abs neg exp expm1 log log1p log2 log10
+        sqrt rsqrt pow square reciprocal erf sin cos tan atan sinc sign round floor ceil
+        trunc hardshrink softshrink tanhshrink nan_to_num masked_fill dropout dropout1d
         dropout2d dropout3d alpha_dropout feature_dropout feature_alpha_dropout
         contiguous clone detach to float half bfloat16 double type type_as cpu cuda data
         requires_grad positive expit special_expit""",
@@ -73,9 +73,9 @@ _CATEGORIES: dict[Category, str] = {
         take_along_dim cat stack hstack vstack dstack column_stack row_stack roll flip
         fliplr flipud rot90 pad pixel_shuffle pixel_unshuffle channel_shuffle
         native_channel_shuffle unfold fold setitem copy slice_scatter select_scatter
-        index_copy index_fill scatter view_as reshape_as diagonal as_strided broadcast_to
-        broadcast_tensors atleast_1d atleast_2d atleast_3d zero fill view_write
-        masked_select index_put""",
+        index_copy index_fill scatter view_as reshape_as diagonal as_strided
+        broadcast_to broadcast_tensors atleast_1d atleast_2d atleast_3d zero fill
+        view_write masked_select index_put""",
 }
 _CATEGORY_OF: dict[str, Category] = {
     name: category for category, names in _CATEGORIES.items() for name in names.split()

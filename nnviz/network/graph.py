@@ -7,17 +7,21 @@ so do all views of it; so the graph of values has no cycles and no hidden writes
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import multi_head_attention_forward
 from torch.overrides import TorchFunctionMode
 
+from nnviz.network.attention import attend, can_be_taken_apart
 from nnviz.network.outputs import iter_tensors, main_output
 from nnviz.network.places import ModuleCall, ModuleCalls, function_name
+from nnviz.network.views import layout_of, overlap, view_write
 
 __all__ = ["Operation", "OperationGraph", "Reference", "Value", "record_operations"]
 
@@ -112,7 +116,7 @@ def record_operations(model: nn.Module, batch: Tensor) -> OperationGraph:
     OperationGraph
         Operations on which the main output does not depend are marked as not live.
     """
-    with torch.no_grad():
+    with torch.no_grad(), _compiled_parts_wrapped(model):
         recording = _Recording(batch.clone())
         calls = ModuleCalls(model, recording.leave_module)
         with calls, recording.mode(calls):
@@ -127,6 +131,36 @@ def record_operations(model: nn.Module, batch: Tensor) -> OperationGraph:
     main = main_output(output)
     _mark_live(graph, recording.known(main) if main is not None else None)
     return graph
+
+
+class _Compiled(nn.Module):
+    """Stands in the place of compiled code, which takes no hooks."""
+
+    def __init__(self, compiled: Callable[..., Any]) -> None:
+        super().__init__()
+        # Not as a module: it would be looked for hooks again.
+        self._call = [compiled]
+
+    def forward(self, *arguments: Any, **options: Any) -> Any:
+        return self._call[0](*arguments, **options)
+
+
+@contextlib.contextmanager
+def _compiled_parts_wrapped(model: nn.Module) -> Iterator[None]:
+    """Let compiled parts be seen as one operation each, while the block runs."""
+    wrapped: list[tuple[nn.Module, str, nn.Module]] = []
+    for module in list(model.modules()):
+        if isinstance(module, torch.jit.ScriptModule):
+            continue
+        for name, child in module.named_children():
+            if isinstance(child, torch.jit.ScriptModule):
+                wrapped.append((module, name, child))
+                setattr(module, name, _Compiled(child))
+    try:
+        yield
+    finally:
+        for module, name, child in wrapped:
+            setattr(module, name, child)
 
 
 class _Mode(TorchFunctionMode):
@@ -144,9 +178,13 @@ class _Mode(TorchFunctionMode):
         arguments: tuple[Any, ...] = (),
         options: dict[str, Any] | None = None,
     ) -> Any:
-        return self._recording.run(
-            self._calls.current, function, arguments, options or {}
-        )
+        options = options or {}
+        if function is multi_head_attention_forward and can_be_taken_apart(
+            arguments, options
+        ):
+            with self:
+                return attend(arguments, options)
+        return self._recording.run(self._calls.current, function, arguments, options)
 
 
 class _Recording:
@@ -198,7 +236,8 @@ class _Recording:
         if made or written:
             self._add(
                 Operation(
-                    len(self.operations), name, function, *recorded, inputs, (), call,
+                    len(self.operations), name, function, recorded[0], recorded[1],
+                    inputs, (), call,
                     place,
                 ),
                 made,
@@ -213,7 +252,7 @@ class _Recording:
         unknown = [t for t in tensors if self.known(t) is None]
         if unknown and not call.has_children:
             # Compiled code or an extension made these; the module is one operation.
-            name = type(module).__name__
+            name = type(module).__name__.strip("_")
             inputs = tuple(
                 dict.fromkeys(
                     known
@@ -224,8 +263,8 @@ class _Recording:
             recorded = _with_references((arguments, {}), self.known)
             self._add(
                 Operation(
-                    len(self.operations), name, module, *recorded, inputs, (), call,
-                    call.place,
+                    len(self.operations), name, module, recorded[0], {}, inputs, (),
+                    call, call.place,
                 ),
                 unknown,
                 [],
@@ -275,9 +314,9 @@ class _Recording:
             return
         value = self._tensors[id(source)][1]
         for view in self._by_storage[source.untyped_storage().data_ptr()]:
-            if view is source or not _overlap(view, source):
+            if view is source or not overlap(view, source):
                 continue
-            if _layout(view) == _layout(source):
+            if layout_of(view) == layout_of(source):
                 self._tensors[id(view)] = (view, value)
                 continue
             old = self._tensors[id(view)][1]
@@ -286,7 +325,7 @@ class _Recording:
             new = self._new_value(view, index, depends=depends)
             self.operations.append(
                 Operation(
-                    index, "view_write", _view_write(view, source),
+                    index, "view_write", view_write(view, source),
                     (Reference(old), Reference(value)), {}, (old, value), (new,),
                     operation.call, f"{operation.place}@view_write",
                 )
@@ -337,40 +376,3 @@ def _is_among(tensor: Tensor, tensors: Sequence[Tensor]) -> bool:
 def _version(tensor: Tensor) -> int:
     # Tensors made in inference mode count no writes; nobody writes into parameters.
     return -1 if tensor.is_inference() else tensor._version
-
-
-def _layout(tensor: Tensor) -> tuple[object, ...]:
-    return (tensor.shape, tensor.stride(), tensor.storage_offset(), tensor.dtype)
-
-
-def _elements(tensor: Tensor, n_elements: int) -> Tensor:
-    """Return which elements of its storage a tensor covers, as a bool mask."""
-    mask = torch.zeros(n_elements, dtype=torch.bool)
-    mask.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset()).fill_(
-        value=True
-    )
-    return mask
-
-
-def _overlap(first: Tensor, second: Tensor) -> bool:
-    if _layout(first) == _layout(second):
-        return True
-    if 0 in (first.numel(), second.numel()) or first.dtype != second.dtype:
-        return False
-    n = first.untyped_storage().nbytes() // first.element_size()
-    return bool((_elements(first, n) & _elements(second, n)).any())
-
-
-def _view_write(view: Tensor, source: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the function (old view, new source) -> new view, as a data movement."""
-    n = view.untyped_storage().nbytes() // view.element_size()
-    of_view = (view.shape, view.stride(), view.storage_offset())
-    of_source = (source.shape, source.stride(), source.storage_offset())
-
-    def write(old: Tensor, new: Tensor) -> Tensor:
-        storage = old.new_zeros(n)
-        storage.as_strided(*of_view).copy_(old)
-        storage.as_strided(*of_source).copy_(new)
-        return storage.as_strided(*of_view).clone()
-
-    return write

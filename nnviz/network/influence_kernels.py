@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from nnviz.network.influence_ranking import insert
 from nnviz.network.influence_vectors import (
     LANES,
+    LOWEST,
     address,
     advance,
     compiled,
@@ -29,6 +30,10 @@ from nnviz.network.influence_vectors import (
 )
 
 __all__ = ["rank_bounded"]
+
+_BATCH = 4
+"""Sources that are evaluated before their values are looked at: no value has to be
+waited for, at the price of a few that a better threshold would have spared."""
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
@@ -87,9 +92,9 @@ def bound_tiles(
     float
         The minimum of all that is read, lowered likewise.
     """
-    lowest = np.inf
+    lowest: float = -LOWEST
     for number in range(len(starts)):
-        highest = -np.inf
+        highest = LOWEST
         for s in range(len(spans)):
             read = advance(maps, starts[number] + spans[s, 0])
             highest = max(highest, span_maximum(read, spans[s, 1]))
@@ -102,7 +107,8 @@ def bound_tiles(
             place -= 1
         tile_maxima[place] = highest
         tile_order[place] = starts[number]
-    return lowest - slack * abs(lowest)
+    lowest -= slack * abs(lowest)
+    return lowest
 
 
 @compiled
@@ -125,7 +131,7 @@ def evaluate(
 
     Otherwise any value up to it. Array arguments are pointers.
     """
-    best = -np.inf
+    best: float = LOWEST
     for number in range(n_tiles):
         if tile_maxima[number] * positive + constant <= threshold:
             break
@@ -142,6 +148,22 @@ def evaluate(
             best = max(best, value)
         threshold = max(threshold, best)
     return best
+
+
+@compiled
+def choose(
+    bounds: Floats, n_vectors: int, most: int, threshold: float, chosen: Indices
+) -> int:
+    """Take the largest bounds above a threshold out; return how many; pointers."""
+    n_chosen = 0
+    while n_chosen < most:
+        i = first_maximum(bounds, n_vectors)
+        if bounds[i] <= threshold:
+            break
+        bounds[i] = -np.inf
+        chosen[n_chosen] = i
+        n_chosen += 1
+    return n_chosen
 
 
 @compiled
@@ -166,7 +188,7 @@ def rank_bounded(
     weight_sums: Floats,
     sources: Sources,
     slack: float,
-    workspace: tuple[Floats, Floats, Floats, Indices, Floats, Indices],
+    workspace: tuple[Floats, Floats, Floats, Floats, Indices, Floats, Indices, Floats],
     offsets: Indices,
     mask: Floats,
     starts: Indices,
@@ -197,8 +219,8 @@ def rank_bounded(
         Number of each input channel among all sources of the target; -1: not one.
     workspace
         For as many channels as are held at a time: maps (channels, buffer), all zero;
-        minima (channels,); maxima and order of tiles (channels, tiles); bounds and
-        indices for the sources of a group.
+        maxima and minima (channels,); maxima and order of tiles (channels, tiles);
+        bounds, two lists of indices and values for the sources of a group.
     offsets, mask, starts, block, blocks, spans, into, read
         See ``influence_layout.MapLayout``.
 
@@ -207,7 +229,9 @@ def rank_bounded(
     int
         Pairs of channels that were evaluated, for the benchmark.
     """
-    maps, minima, tile_maxima, tile_order, bounds, candidates = workspace
+    maps, maxima, minima, tile_maxima, tile_order, bounds, candidates, results = (
+        workspace
+    )
     channels_at_once, size = maps.shape
     n_tiles = len(starts)
     n_targets, n_group, n_taps = weights.shape
@@ -216,6 +240,8 @@ def rank_bounded(
     targets_of_group = n_targets // (n_channels // n_group)
     upper = address(bounds)
     left = address(candidates)
+    chosen = advance(left, n_group + 1)
+    found = address(results)
     evaluated = 0
     for n in range(instances[0], instances[1]):
         if pair_starts[n] == pair_starts[n + 1]:
@@ -233,6 +259,7 @@ def rank_bounded(
                     advance(address(tile_maxima), c * n_tiles),
                     advance(address(tile_order), c * n_tiles),
                 )
+                maxima[c] = tile_maxima[c, 0]
             for pair in range(pair_starts[n], pair_starts[n + 1]):
                 j = pair_targets[pair]
                 row = pair_rows[pair] * n_ranks
@@ -247,49 +274,50 @@ def rank_bounded(
                 positive = advance(address(weight_sums), first)
                 negative = advance(positive, n_targets * n_group)
                 n_vectors = -(-count // LANES)
+                highest = advance(address(maxima), begin - low)
+                lowest = advance(address(minima), begin - low)
                 for i in range(count):
-                    c = begin - low + i
-                    upper[i] = tile_maxima[c, 0] * positive[i] + minima[c] * negative[i]
+                    upper[i] = highest[i] * positive[i] + lowest[i] * negative[i]
+                    if sources[begin + i] < 0:
+                        upper[i] = -np.inf
                 for i in range(count, n_vectors * LANES):
                     upper[i] = -np.inf
-                n_left = 0
-                for step in range(count):
-                    threshold = own_values[n_ranks - 1]
-                    if step < n_ranks:
-                        i = first_maximum(upper, n_vectors)
-                        if upper[i] <= threshold:
-                            break
-                        upper[i] = -np.inf
-                    else:
-                        # The rest in any order: few are left, and sorting costs more.
-                        if step == n_ranks:
-                            n_left = list_above(upper, count, threshold, left)
-                        if step - n_ranks >= n_left:
-                            break
-                        i = left[step - n_ranks]
-                        if upper[i] <= threshold:
-                            continue
-                    if sources[begin + i] < 0:
-                        continue
-                    c = begin - low + i
-                    evaluated += 1
-                    value = evaluate(
-                        advance(address(maps), c * size),
-                        address(offsets),
-                        advance(address(weights), (first + i) * n_taps),
-                        n_taps,
-                        address(mask),
-                        block,
-                        blocks,
-                        advance(address(tile_maxima), c * n_tiles),
-                        advance(address(tile_order), c * n_tiles),
-                        n_tiles,
-                        positive[i],
-                        minima[c] * negative[i],
-                        threshold,
-                    )
-                    if value > 0.0:
-                        insert(
-                            own_values, own_ranked, n_ranks, value, sources[begin + i]
+                threshold = own_values[n_ranks - 1]
+                at_first = min(count, n_ranks)
+                n_chosen = choose(upper, n_vectors, at_first, threshold, chosen)
+                n_left = -1
+                done = 0
+                while n_chosen > 0:
+                    evaluated += n_chosen
+                    for k in range(n_chosen):
+                        i = chosen[k]
+                        c = begin - low + i
+                        found[k] = evaluate(
+                            advance(address(maps), c * size),
+                            address(offsets),
+                            advance(address(weights), (first + i) * n_taps),
+                            n_taps,
+                            address(mask),
+                            block,
+                            blocks,
+                            advance(address(tile_maxima), c * n_tiles),
+                            advance(address(tile_order), c * n_tiles),
+                            n_tiles,
+                            positive[i],
+                            lowest[i] * negative[i],
+                            threshold,
                         )
+                    for k in range(n_chosen):
+                        if found[k] > 0.0:
+                            source = sources[begin + chosen[k]]
+                            insert(own_values, own_ranked, n_ranks, found[k], source)
+                    threshold = own_values[n_ranks - 1]
+                    if n_left < 0:
+                        n_left = list_above(upper, count, threshold, left)
+                    n_chosen = 0
+                    while n_chosen == 0 and done < n_left:
+                        for k in range(done, min(done + _BATCH, n_left)):
+                            chosen[n_chosen] = left[k]
+                            n_chosen += upper[left[k]] > threshold
+                        done += _BATCH
     return evaluated

@@ -145,16 +145,18 @@ def _spans(offsets: Indices, tile: int) -> Indices:
 
 def buffers(
     layout: MapLayout, n_channels: int, n_sources: int
-) -> tuple[Floats, Floats, Floats, Indices, Floats, Indices]:
+) -> tuple[Floats, Floats, Floats, Floats, Indices, Floats, Indices, Floats]:
     """Allocate what ``rank_bounded`` needs to hold `n_channels` maps at a time."""
     tiles = (n_channels, len(layout.starts))
     return (
         np.zeros((n_channels, layout.size), np.float32),
         np.empty(n_channels, np.float32),
+        np.empty(n_channels, np.float32),
         np.empty(tiles, np.float32),
         np.empty(tiles, np.int64),
         vector(n_sources),
-        np.empty(n_sources + 1, np.int64),
+        np.empty(2 * n_sources + 16, np.int64),
+        np.empty(n_sources + 16, np.float32),
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numba
+import numpy as np
 from llvmlite import binding, ir
 from numba.core import cgutils, types
 from numba.core.errors import TypingError
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "LANES",
+    "LOWEST",
     "address",
     "advance",
     "compiled",
@@ -46,6 +48,9 @@ def _lanes() -> int:
 LANES: int = _lanes()
 """Float32 values in one vector register of this processor."""
 
+LOWEST: Any = np.float32(-np.inf)
+"""Less than every value, in the type that keeps numba from computing in float64."""
+
 _FLOAT = ir.FloatType()
 _INDEX = ir.IntType(64)
 _INT = ir.IntType(32)
@@ -59,7 +64,9 @@ def compiled(function: Function) -> Function:
     """Compile a function at its first call, without the interpreter's lock.
 
     The machine code is kept beside the file or in the user's cache folder, where one of
-    them can be written; in a sealed container every process compiles it again.
+    them can be written; in a sealed container every process compiles it again. Numba
+    compares the date of the function's own file only: whoever changes a function that
+    is called from another file has to touch that one too. Installing renews them all.
     """
     try:
         return _typed(numba.njit(nogil=True, cache=True, error_model="numpy"), function)
@@ -192,16 +199,33 @@ def _span(name: str) -> Callable[..., float]:
             context: Llvm, builder: Llvm, signature: Llvm, arguments: Llvm
         ) -> Llvm:
             del context, signature
-            data = arguments[0]
-            best = cgutils.alloca_once(builder, _VECTOR)
-            builder.store(_load(builder, data, _INDEX(0)), best)
-            with cgutils.for_range(builder, arguments[1], intp=_INDEX) as loop:
-                place = builder.mul(loop.index, _INDEX(LANES))
-                pair = [builder.load(best), _load(builder, data, place)]
-                larger = _call(builder, f"llvm.{name}num", pair, *_FINITE)
-                builder.store(larger, best)
+            data, n_vectors = arguments
+            first = _load(builder, data, _INDEX(0))
+            best = [cgutils.alloca_once(builder, _VECTOR) for _ in range(4)]
+            for part in best:
+                builder.store(first, part)
+
+            def extend(part: Llvm, number: Llvm) -> None:
+                place = builder.mul(number, _INDEX(LANES))
+                pair = [builder.load(part), _load(builder, data, place)]
+                builder.store(_call(builder, f"llvm.{name}num", pair, *_FINITE), part)
+
+            # Four at a time: each has to wait only for the one four before it.
+            n_fours = builder.lshr(n_vectors, _INDEX(2))
+            n_rest = builder.and_(n_vectors, _INDEX(3))
+            with cgutils.for_range(builder, n_fours, intp=_INDEX) as loop:
+                four = builder.shl(loop.index, _INDEX(2))
+                for number, part in enumerate(best):
+                    extend(part, builder.add(four, _INDEX(number)))
+            done = builder.shl(n_fours, _INDEX(2))
+            with cgutils.for_range(builder, n_rest, intp=_INDEX) as loop:
+                extend(best[0], builder.add(done, loop.index))
+            result = builder.load(best[0])
+            for part in best[1:]:
+                pair = [result, builder.load(part)]
+                result = _call(builder, f"llvm.{name}num", pair, *_FINITE)
             reduce = f"llvm.vector.reduce.f{name}"
-            return _call(builder, reduce, [builder.load(best)], *_FINITE)
+            return _call(builder, reduce, [result], *_FINITE)
 
         return signature, generate
 

@@ -1,9 +1,9 @@
 """How are the layers of a network called, and which of them would a person look at?
 
 A layer has the path of the block whose output it is (a residual block, an Inception
-module), else that of its convolution or linear map, else of the function that makes it.
-By default blocks are shown, and layers that lie in no block; the inner layers of a block
-are recorded, so that graphs can be composed through them, but not shown.
+module), else that of its convolution or linear map, else of the function that makes
+it. By default blocks are shown, and layers that lie in no block; the inner layers of a
+block are recorded, so that graphs can be composed through them, but not shown.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _owner(flow: ChannelFlow, site: Site, sites: list[Site]) -> ModuleCall | Non
     if site.kind in _BLOCK_KINDS:
         computing = [call for call, _ in calls if call is maker.call]
         if computing:
-            return computing[0]
+            return _block(flow, site, sites, [call for call, _ in calls])
     for call, _ in calls:
         inside = [s for s in sites if _maker(flow, s).call.is_within(call)]
         others = [s for s in inside if s is not site and s.kind in _BLOCK_KINDS]
@@ -112,6 +112,27 @@ def _owner(flow: ChannelFlow, site: Site, sites: list[Site]) -> ModuleCall | Non
     if parents and site.kind in _BLOCK_KINDS:
         return parents[-1]
     return calls[-1][0] if calls else None
+
+
+def _block(
+    flow: ChannelFlow, site: Site, sites: list[Site], calls: list[ModuleCall]
+) -> ModuleCall:
+    """Return the block of a sum or concatenation, from the calls that return it.
+
+    It is the module that computes it, or one around it that does more than to call that
+    module, and that holds no other sum or concatenation.
+    """
+    maker = _maker(flow, site)
+    block = maker.call
+    for call in reversed([call for call in calls if call.index < maker.call.index]):
+        n_parts = sum(c.parent is call for c, _, _ in flow.graph.outputs_of_calls)
+        inside = [s for s in sites if _maker(flow, s).call.is_within(call)]
+        others = [s for s in inside if s is not site and s.kind in _BLOCK_KINDS]
+        if others or 2 * len(inside) > len(sites):
+            break
+        if n_parts > 1:
+            block = call
+    return block
 
 
 def _name(flow: ChannelFlow, site: Site, owner: ModuleCall | None) -> str:
@@ -135,7 +156,7 @@ def _unique(name: str, taken: set[str]) -> str:
 
 
 def _node(flow: ChannelFlow, site: Site, owner: ModuleCall | None) -> str:
-    """Return the place at which the layer is read: a module's output if there is one."""
+    """Return the place at which the layer is read: a module's output if possible."""
     if owner is not None:
         return owner.place
     target = settled(flow, site.read)

@@ -1,8 +1,8 @@
 """Which instances of a chunk excite each channel most, and where?
 
-The position of a maximum is looked for in few maps only: those whose activation is among
-the strongest of the chunk so far. The flat position counts the position axes in order,
-the last one fastest.
+The position of a maximum is looked for in few maps only: those whose activation is
+among the strongest of the chunk so far. The flat position counts the position axes in
+order, the last one fastest.
 
 Symbols: N instances of a batch, C channels, K ranks, P positions.
 """

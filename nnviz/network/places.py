@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
+import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
@@ -118,6 +119,8 @@ class ModuleCalls:
 
     def __enter__(self) -> Self:
         for path, module in self._model.named_modules():
+            if isinstance(module, torch.jit.ScriptModule):
+                continue  # compiled code takes no hooks
             self._handles += [
                 module.register_forward_pre_hook(self._enter(path), prepend=True),
                 module.register_forward_hook(self._leave(), always_call=True),

@@ -6,10 +6,10 @@ elements (views, permutations, slices, concatenations, padding, channel shuffles
 assignment) are run again on these numbers, so their effect on channels is known exactly
 without a rule for each; pointwise operations, normalisation and pooling keep them.
 
-A *marker* is a float64 tensor of the shape of a value that holds, for every element, the
-number of the channel it comes from; ``NOTHING`` for elements that do not depend on the
-input (padding, constants), ``MIXED`` where several channels or positions were combined
-in a way that no edge describes.
+A *marker* is a float64 tensor of the shape of a value that holds, for every element,
+the number of the channel it comes from; ``NOTHING`` for elements that do not depend on
+the input (padding, constants), ``MIXED`` where several channels or positions were
+combined in a way that no edge describes.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ __all__ = [
     "Origin",
     "channel_axis",
     "channels_along",
+    "einsum_marker",
     "movement_markers",
     "origin_marker",
     "pooling_marker",
@@ -210,6 +211,52 @@ def reduction_marker(
     if low.shape != value.shape or not torch.equal(low, high):
         return mixed
     return _compact(low, None)
+
+
+def einsum_marker(
+    operation: Operation, graph: OperationGraph, marker: Callable[[int], Marker | None]
+) -> Marker | None:
+    """Return the marker after an ``einsum`` that weights positions, as attention does.
+
+    The result has the channels of the one operand whose channels are not summed over.
+    """
+    equation = operation.arguments[0]
+    operands = [a for item in operation.arguments[1:] for a in _flat(item)]
+    if not isinstance(equation, str) or "->" not in equation or "." in equation:
+        return None
+    left, right = equation.replace(" ", "").split("->")
+    shape = graph.values[operation.outputs[0]].shape
+    extents = dict(zip(right, shape, strict=True))
+    found = []
+    for letters, operand in zip(left.split(","), operands, strict=True):
+        known = marker(operand.value) if isinstance(operand, Reference) else None
+        if known is None or known.is_mixed() or len(set(letters)) < len(letters):
+            continue
+        numbers = known.numbers
+        for axis, letter in enumerate(letters):
+            if letter not in right:
+                head = numbers.narrow(axis, 0, 1)
+                if not bool((numbers == head).all()):
+                    break
+                numbers = head
+        else:
+            kept = [axis for axis, letter in enumerate(letters) if letter in right]
+            others = [axis for axis in range(numbers.ndim) if axis not in kept]
+            numbers = numbers.permute(*kept, *others)
+            numbers = numbers.reshape(*numbers.shape[: len(kept)], -1)[..., 0]
+            order = [letters[axis] for axis in kept]
+            for letter in right:
+                if letter not in order:
+                    numbers = numbers.unsqueeze(-1)
+                    order.append(letter)
+            numbers = numbers.permute(*(order.index(letter) for letter in right))
+            numbers = numbers.expand(*(extents[letter] for letter in right))
+            found.append(_compact(numbers, None))
+    return found[0] if len(found) == 1 else None
+
+
+def _flat(item: Any) -> list[Any]:
+    return list(item) if isinstance(item, (list, tuple)) else [item]
 
 
 @dataclass(frozen=True, slots=True)

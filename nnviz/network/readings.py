@@ -205,11 +205,13 @@ def _convolution(
 def _times(weight: Tensor, scale: Tensor, n_transposed_groups: int) -> Tensor:
     """Multiply each output channel's weights by its factor."""
     ones = [1] * (weight.ndim - 2)
-    if n_transposed_groups:
-        # (sources, targets of a group, *kernel)
-        factor = scale.view(n_transposed_groups, 1, -1, *ones)
-        return (weight.unflatten(0, (n_transposed_groups, -1)) * factor).flatten(0, 1)
-    return weight * scale.view(-1, 1, *ones)
+    if not n_transposed_groups:
+        return weight * scale.view([-1, 1, *ones])
+    # (sources, targets of a group, *kernel)
+    factor = scale.view([n_transposed_groups, 1, -1, *ones])
+    by_group = weight.unflatten(0, (n_transposed_groups, -1))
+    product: Tensor = by_group * factor
+    return product.flatten(0, 1)
 
 
 def _with_axis(convolution: Convolution, n_taps: int) -> Convolution:
@@ -224,13 +226,16 @@ def _with_axis(convolution: Convolution, n_taps: int) -> Convolution:
         dilation = _each(convolution.dilation, n)
         spans = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
         padding = [(span // 2, span - span // 2) for span in spans]
+    elif convolution.transposed:
+        padding = _each(padding, n)
     elif not isinstance(padding, str):
         padding = [(one, one) for one in _each(padding, n)]
+    nothing = 0 if convolution.transposed else (0, 0)
     return Convolution(
         weight=weight,
         bias=convolution.bias,
         stride=(1, *_each(convolution.stride, n)),
-        padding=padding if isinstance(padding, str) else ((0, 0), *padding),
+        padding=padding if isinstance(padding, str) else (nothing, *padding),
         dilation=(1, *_each(convolution.dilation, n)),
         groups=convolution.groups,
         transposed=convolution.transposed,

@@ -1,8 +1,8 @@
 """Do the layers and edges that were found give the network's own output?
 
-The network is computed again from what was found: every pre-activation is the sum of the
-contributions of its edges plus bias; everything between is what was recorded. A wrong
-weight, channel, fold or missing term shows in the output.
+The network is computed again from what was found: every pre-activation is the sum of
+the contributions of its edges plus bias; everything between is what was recorded. A
+wrong weight, channel, fold or missing term shows in the output.
 """
 
 from __future__ import annotations
@@ -30,12 +30,8 @@ from nnviz.network.terms import Entry
 
 __all__ = ["ReplayErrors", "apply_operation", "replay"]
 
-_CONVOLUTIONS = (functional.conv1d, functional.conv2d, functional.conv3d)
-_TRANSPOSED = (
-    functional.conv_transpose1d,
-    functional.conv_transpose2d,
-    functional.conv_transpose3d,
-)
+_MOST_AXES = 3
+"""Position axes over which torch convolves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,49 +107,64 @@ def apply_operation(operation: ChannelOperation, x: Tensor) -> Tensor:
 
 def _convolve(operation: Convolution, x: Tensor) -> Tensor:
     n = operation.n_axes
+    if n > _MOST_AXES:
+        return _convolve_rows(operation, x)
+    padding = [0] * n
     if operation.transposed:
-        if n > len(_TRANSPOSED):
-            return _convolve_by_window(operation, x)
-        function = _TRANSPOSED[n - 1]
-        return function(
-            x, operation.weight, operation.bias, operation.stride, operation.padding,
-            operation.output_padding, operation.groups, operation.dilation,
-        )  # type: ignore[arg-type]  # one call for every number of axes  # fmt: skip
-    padding = operation.padding
-    if not isinstance(padding, (int, str)):
-        pairs = [(p, p) if isinstance(p, int) else tuple(p) for p in padding]
-        x = functional.pad(x, [side for pair in reversed(pairs) for side in pair])
-        padding = 0
-    if n > len(_CONVOLUTIONS):
-        return _convolve_by_window(operation, x)
-    return _CONVOLUTIONS[n - 1](
-        x, operation.weight, operation.bias, operation.stride, padding,
-        operation.dilation, operation.groups,
-    )  # type: ignore[arg-type]  # one call for every number of axes  # fmt: skip
+        padding = _each(operation.padding, n)
+    else:
+        x = functional.pad(x, _pad_widths(operation))
+    return torch.convolution(
+        x, operation.weight, operation.bias, _each(operation.stride, n), padding,
+        _each(operation.dilation, n), operation.transposed,
+        _each(operation.output_padding, n), operation.groups,
+    )  # fmt: skip
 
 
-def _convolve_by_window(operation: Convolution, x: Tensor) -> Tensor:
-    """Convolve over four axes, the first of which has one tap for each element or one."""
+def _each(value: object, n: int) -> list[int]:
+    """Return one number for each axis."""
+    if isinstance(value, Sequence):
+        return [int(item) for item in value]
+    assert isinstance(value, int)  # transposed convolutions know no other padding
+    return [value] * n
+
+
+def _pad_widths(operation: Convolution) -> list[int]:
+    """Return (before, after) of each axis, the last axis first, as torch wants it."""
+    n, padding = operation.n_axes, operation.padding
+    if padding == "valid":
+        return [0] * (2 * n)
+    if padding == "same":
+        spans = [
+            d * (k - 1)
+            for d, k in zip(_each(operation.dilation, n), operation.kernel, strict=True)
+        ]
+        pairs = [(span // 2, span - span // 2) for span in spans]
+    elif isinstance(padding, Sequence) and not isinstance(padding, str):
+        pairs = [(p, p) if isinstance(p, int) else (p[0], p[1]) for p in padding]
+    else:
+        pairs = [(int(padding), int(padding))] * n
+    return [side for pair in reversed(pairs) for side in pair]
+
+
+def _convolve_rows(operation: Convolution, x: Tensor) -> Tensor:
+    """Convolve over an axis more than torch can: the first is whole, or not mixed."""
     weight, n_taps = operation.weight, operation.kernel[0]
+    n = operation.n_axes
+    widths = _pad_widths(operation)
     inner = Convolution(
         weight.flatten(1, 2) if n_taps > 1 else weight.squeeze(2),
         operation.bias,
-        stride=tuple(operation.stride)[1:]
-        if not isinstance(operation.stride, int)
-        else 1,
-        padding=0,
-        dilation=(
-            tuple(operation.dilation)[1:]
-            if not isinstance(operation.dilation, int)
-            else 1
-        ),
+        stride=_each(operation.stride, n)[1:],
+        padding=[(widths[2 * i], widths[2 * i + 1]) for i in range(n - 1)][::-1],
+        dilation=_each(operation.dilation, n)[1:],
         groups=operation.groups,
     )
     if n_taps > 1:
         return _convolve(inner, x.flatten(1, 2)).unsqueeze(2)
     rows = x.transpose(1, 2)
     folded = _convolve(inner, rows.flatten(0, 1))
-    return folded.unflatten(0, rows.shape[:2]).transpose(1, 2)
+    return folded.reshape(*rows.shape[:2], *folded.shape[1:]).transpose(1, 2)
 
 
 Entries = dict[int, tuple[str, Entry, list[Reading]]]

@@ -27,6 +27,7 @@ from nnviz.network.edge_inputs import EdgeInput, Strongest
 from nnviz.network.folding import optimize
 from nnviz.network.influences import strongest_sources
 from nnviz.network.peaks import PeakTracker
+from nnviz.network.reads import plan_reads
 from nnviz.network.taps import EdgeTaps
 from nnviz.network.tracing import trace
 
@@ -127,13 +128,16 @@ class NetworkRuntime:
         taps = None
         if extraction.targets != "none" and architecture.edges:
             taps = EdgeTaps(network, architecture, example, device=self.device)
+        reads = None
+        if self.device.type == "cpu":
+            reads = plan_reads(network, architecture, example)
         network = network.to(device=self.device, dtype=self._dtype)
         self.model_bytes = sum(
             tensor.numel() * tensor.element_size()
             for tensor in (*network.parameters(), *network.buffers())
         )
         """Bytes of its parameters and buffers."""
-        self._recorder = Recorder(network, architecture, taps=taps)
+        self._recorder = Recorder(network, architecture, taps=taps, reads=reads)
 
     def input_of(self, values: NDArray[Any]) -> Tensor:
         """Return prepared instances as the network's input, on its device.

@@ -1,8 +1,8 @@
 """Where in the forward pass does an influence find what its operation reads?
 
-A network is recorded once more on the worker, as it is run there (folded), so that every
-weight is the one that is used. A tap then names a call of a torch function and the
-argument to keep until the target layer is read.
+A network is recorded once more on the worker, as it is run there (folded), so that
+every weight is the one that is used. A tap then names a call of a torch function and
+the argument to keep until the target layer is read.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nnviz.errors import ModelError
+from nnviz.network.analysis import analyse
 from nnviz.network.architecture import Architecture
-from nnviz.network.channel_operations import ChannelOperation
+from nnviz.network.channel_operations import ChannelOperation, Identity
 from nnviz.network.channels import ChannelFlow
 from nnviz.network.edge_inputs import EdgeInput
 from nnviz.network.edges import EnteringReading, TargetEdges
@@ -28,7 +29,6 @@ from nnviz.network.graph import Operation, Reference, record_operations
 from nnviz.network.outputs import iter_tensors
 from nnviz.network.readings import Reading
 from nnviz.network.sites import settled
-from nnviz.network.tracing import analyse
 
 __all__ = ["EdgeTaps", "Tap"]
 
@@ -105,7 +105,7 @@ class EdgeTaps:
         missing = [x.name for x in architecture.layers if x.name not in self._reads]
         if missing:
             msg = (
-                f"the network has no layer {missing[0]!r}, which the plan has; it is not "
+                f"the network has no layer {missing[0]!r}, which the plan has; give "
                 "the network that the plan was made from"
             )
             raise ModelError(msg)
@@ -169,6 +169,9 @@ class EdgeTaps:
             )
         return inputs
 
+    def _taps_of(self, target: str) -> list[Tap]:
+        return [item.tap for item in self._tapped[target]]
+
     def last_taps(self, target: str) -> list[Tap]:
         """Return the taps that no layer after this one needs."""
         return self._last[target]
@@ -228,7 +231,7 @@ class EdgeTaps:
 def _source_offsets(
     architecture: Architecture, target: str
 ) -> dict[tuple[str, str], int]:
-    """Return the number of each entering edge's channel 0, by (source, entering.node)."""
+    """Return the number of each entering edge's channel 0, by (source, node)."""
     offsets: dict[tuple[str, str], int] = {}
     total = 0
     for edge in architecture.edges:
@@ -251,12 +254,11 @@ def _numbered(
 
 
 def _moved_to(operation: ChannelOperation, device: torch.device) -> ChannelOperation:
-    tensors = {
-        name: tensor.to(device)
-        for name in ("weight", "bias", "scale")
-        if isinstance(tensor := getattr(operation, name, None), Tensor)
-    }
-    return replace(operation, **tensors)
+    bias = None if operation.bias is None else operation.bias.to(device)
+    if isinstance(operation, Identity):
+        scale = None if operation.scale is None else operation.scale.to(device)
+        return replace(operation, scale=scale, bias=bias)
+    return replace(operation, weight=operation.weight.to(device), bias=bias)
 
 
 def _iter_leaves(value: Any) -> Iterator[Any]:
@@ -280,13 +282,8 @@ def _is_not_negative(flow: ChannelFlow, value: int) -> bool:
         return False
     if operation.name in _NOT_NEGATIVE:
         return True
-    keeps = category_of(operation.name) in (
-        "movement",
-        "pooling",
-    ) or operation.name in (
-        "add",
-        "mul",
-    )
+    moves = category_of(operation.name) in ("movement", "pooling")
+    keeps = moves or operation.name in ("add", "mul")
     depends = flow.graph.activation_inputs(operation)
     others = len(depends) != len(operation.inputs)
     return keeps and not others and all(_is_not_negative(flow, v) for v in depends)

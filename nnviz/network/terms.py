@@ -333,7 +333,12 @@ class _Builder:
                     return f"the result of {operation.name} at {operation.place}"
                 pending += inputs
         operation = graph.producer(value)
-        return "the network's input" if operation is None else operation.place
+        if operation is None:
+            return "the network's input"
+        return (
+            f"the result of {operation.name} at {operation.place}, where one channel "
+            "holds several"
+        )
 
 
 def _has_mixed(numbers: Tensor) -> bool:

@@ -1,30 +1,29 @@
-"""What are a network's layers and edges? One forward pass finds them."""
+"""What are a network's layers and edges? One forward pass finds them.
+
+See :mod:`nnviz.network.graph` for how operations are recorded, ``channels`` for how
+channels are followed, ``sites`` and ``layers`` for what becomes a layer, ``terms`` and
+``edges`` for what enters it, and ``replay`` for the validation.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from nnviz.errors import ModelError
-from nnviz.network.architecture import Architecture
-from nnviz.network.channels import ChannelFlow, follow_channels
-from nnviz.network.edges import NetworkEdges, find_edges
+from nnviz.network.analysis import Analysis, analyse, validate
+from nnviz.network.architecture import Architecture, Layer
+from nnviz.network.capture import Recorder
 from nnviz.network.graph import OperationGraph, record_operations
-from nnviz.network.layers import NamedSite, name_layers
 from nnviz.network.outputs import logits_of, main_output
-from nnviz.network.replay import replay
-from nnviz.network.sites import find_sites
 
-__all__ = ["Analysis", "analyse", "trace"]
-
-LARGEST_ERROR = 1e-4
-"""Relative difference up to which a pre-activation is taken as validated: float32
-rounding of long sums; wrong edges differ by far more."""
+__all__ = ["trace"]
 
 
 def trace(model: nn.Module, batch: Tensor) -> Architecture:
-    """Find the layers and edges of a network.
+    """Find the layers and edges of a network, and check them.
 
     Parameters
     ----------
@@ -51,14 +50,7 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
             "the other instances of a batch; call model.eval() first"
         )
         raise ModelError(msg)
-    try:
-        graph = record_operations(model, batch)
-    except (RuntimeError, TypeError, ValueError, IndexError, KeyError) as error:
-        msg = (
-            f"the network cannot be run on a batch of shape {tuple(batch.shape)} and "
-            f"type {batch.dtype}: {error}; check preprocessing and the model's source"
-        )
-        raise ModelError(msg) from error
+    graph = _record(model, batch)
     output = main_output(graph.output)
     if output is None:
         msg = (
@@ -67,65 +59,85 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
         )
         raise ModelError(msg)
     analysis = analyse(graph)
-    named = analysis.named
-    if not named:
+    largest_error = validate(analysis, batch)
+    layers = [item.layer for item in analysis.named]
+    mixed = _not_by_instance(model, layers, _rows(analysis), batch)
+    layers = [layer for layer in layers if layer.name not in mixed]
+    if not layers:
         msg = (
             "no layer was found: the output depends on no convolution, linear map, sum "
-            "or concatenation that torch functions make from the input"
+            "or concatenation that torch functions make from the input, instance by "
+            "instance"
         )
         raise ModelError(msg)
-    error = _validate(analysis, batch)
     logits = logits_of(graph.output)
-    problems = [problem for target in analysis.targets for problem in target.problems]
+    names = {layer.name for layer in layers}
     return Architecture(
-        layers=tuple(item.layer for item in named),
-        edges=tuple(edge for target in analysis.targets for edge in target.edges),
+        layers=tuple(layers),
+        edges=tuple(
+            edge
+            for target in analysis.targets
+            for edge in target.edges
+            if edge.source in names and edge.target in names
+        ),
         input_shape=tuple(batch.shape[1:]),
         input_dtype=str(batch.dtype).removeprefix("torch."),
         output_shape=tuple((output if logits is None else logits).shape[1:]),
-        problems=tuple(problems),
-        validation_error=error,
+        problems=(
+            *(problem for target in analysis.targets for problem in target.problems),
+            *(
+                f"layer {name!r} is left out: the first axis of its output is not the "
+                "instance, or its values depend on the other instances of a batch"
+                for name in mixed
+            ),
+        ),
+        validation_error=largest_error,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Analysis:
-    """Layers and edges of one forward pass, with all that is known of them."""
+def _record(model: nn.Module, batch: Tensor) -> OperationGraph:
+    try:
+        return record_operations(model, batch)
+    except (RuntimeError, TypeError, ValueError, IndexError, KeyError) as error:
+        msg = (
+            f"the network cannot be run on a batch of shape {tuple(batch.shape)} and "
+            f"type {batch.dtype}: {error}; check preprocessing and the model's source"
+        )
+        raise ModelError(msg) from error
 
-    flow: ChannelFlow
-    named: list[NamedSite]
-    """The layers, in order of computation."""
-    targets: NetworkEdges
-    """What enters each layer, in the same order."""
+
+def _rows(analysis: Analysis) -> dict[str, int]:
+    """Return the extent of the first axis of each layer's output."""
+    values = analysis.flow.graph.values
+    return {item.layer.name: values[item.site.read].shape[0] for item in analysis.named}
 
 
-def analyse(graph: OperationGraph) -> Analysis:
-    """Find layers and edges in the operations of one forward pass.
+def _not_by_instance(
+    model: nn.Module, layers: Sequence[Layer], rows: dict[str, int], batch: Tensor
+) -> list[str]:
+    """Return the layers whose values are not those of one instance each.
 
-    Parameters
-    ----------
-    graph
-        From :func:`nnviz.network.graph.record_operations`.
+    Two instances are run in either order; their activations must change places.
     """
-    flow = follow_channels(graph)
-    sites = find_sites(flow)
-    named = name_layers(flow, sites)
-    return Analysis(flow, named, find_edges(flow, named, sites))
-
-
-def _validate(analysis: Analysis, batch: Tensor) -> float | None:
-    """Give up what does not compute the network's own values; return the error."""
-    flow, targets = analysis.flow, analysis.targets
-    if not any(target.readings for target in targets):
-        return None
-    errors = replay(flow, targets, batch, flow.graph.output)
-    wrong = {k: e for k, e in errors.by_layer.items() if not e < LARGEST_ERROR}
-    for target in targets:
-        if target.layer in wrong:
-            target.give_up(
-                f"its edges add up to values that differ from the network's by "
-                f"{wrong[target.layer]:.2g} of the largest"
-            )
-    if wrong:
-        errors = replay(flow, targets, batch, flow.graph.output)
-    return max([errors.output, *errors.by_layer.values()])
+    mixed = [layer.name for layer in layers if rows[layer.name] % len(batch)]
+    rest = Architecture(
+        tuple(layer for layer in layers if layer.name not in mixed),
+        input_shape=tuple(batch.shape[1:]),
+    )
+    first, second = batch[:1], batch[-1:]
+    if torch.equal(first, second):
+        second = first.flip(-1)
+    pair = torch.cat([first, second])
+    try:
+        with Recorder(model, rest) as recorder:
+            one_way = recorder.run(pair).activations
+            other_way = recorder.run(pair.flip(0)).activations
+    except (ModelError, RuntimeError):
+        # Control flow that depends on the data, or a network for one instance only.
+        return mixed
+    for name, found in one_way.items():
+        wanted = other_way[name].flip(0)
+        scale = float(wanted.abs().max()) if wanted.numel() else 0.0
+        if not torch.allclose(found, wanted, rtol=1e-3, atol=1e-4 * scale):
+            mixed.append(name)
+    return mixed

@@ -68,11 +68,12 @@ class Completion:
         """
         n_chunks = len(self._chunks)
         if path.startswith("peaks/"):
-            first, last = start, n_chunks if stop is None else stop
+            first, last, _ = slice(start, stop).indices(n_chunks)
         else:
             rows = self._chunks[0][1] - self._chunks[0][0]
-            stop = self._chunks[-1][1] if stop is None else stop
-            first, last = start // rows, -(-stop // rows)
+            start, stop, _ = slice(start, stop).indices(self._chunks[-1][1])
+            first = start // rows
+            last = -(-stop // rows) if stop > start else first
         if last - first >= n_chunks or self._done is not None:
             covered = self.done()[first:last]
         else:

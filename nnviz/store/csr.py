@@ -38,7 +38,7 @@ def write_csr(
     attributes
         Further attributes of the group.
     """
-    matrix = sparse.csr_array(matrix)
+    matrix = sparse.csr_array(matrix, copy=True)
     matrix.sum_duplicates()
     shape = [int(extent) for extent in matrix.shape]
     hierarchy.create_group(path, {**ENCODING, "shape": shape, **(attributes or {})})
@@ -60,13 +60,14 @@ def read_csr(hierarchy: Hierarchy, path: str) -> sparse.csr_array:
     Raises
     ------
     StoreFormatError
-        If the group is no CSR matrix.
+        If the group is no CSR matrix, or a part of it is gone or damaged.
     """
     attributes = hierarchy.attributes(path)
     if attributes.get("encoding-type") != "csr_matrix":
         msg = f"{path!r} in {hierarchy.url!r} is no CSR matrix: {attributes}"
         raise StoreFormatError(msg)
-    parts = tuple(
-        hierarchy.read(f"{path}/{name}") for name in ("data", "indices", "indptr")
-    )
+    names = ("data", "indices", "indptr")
+    for name in names:
+        hierarchy.check_pieces(f"{path}/{name}")
+    parts = tuple(hierarchy.read(f"{path}/{name}") for name in names)
     return sparse.csr_array(parts, shape=tuple(attributes["shape"]))

@@ -208,6 +208,38 @@ class Hierarchy:
             )
             raise StoreFormatError(msg) from error
 
+    def check_pieces(self, path: str, start: int = 0, stop: int | None = None) -> None:
+        """Refuse rows of which a piece is gone: it would read as the fill value.
+
+        Raises
+        ------
+        StoreFormatError
+            If a file, or an object, is not there.
+        """
+        array = self._array(path)
+        if array.ndim == 0 or 0 in array.shape:
+            return
+        rows = (array.shards or array.chunks)[0]
+        first, last, _ = slice(start, stop).indices(array.shape[0])
+        others = (0,) * (array.ndim - 1)
+        keys = [
+            f"{path}/{array.metadata.encode_chunk_key((index, *others))}"
+            for index in range(first // rows, -(-last // rows) if last > first else 0)
+        ]
+        if self.local_path is not None:
+            folder = Path(self.local_path)
+            is_there = [(folder / key).is_file() for key in keys]
+        else:
+            store, prefix = self._root.store, self._root.path
+            is_there = sync(_all_exist(store, prefix, keys))
+        if not all(is_there):
+            gone = keys[is_there.index(False)]
+            msg = (
+                f"a piece of the store {self.url!r} is gone: {gone!r}; 'nnviz extract' "
+                "writes it again once its completion mark is removed"
+            )
+            raise StoreFormatError(msg)
+
     def shape(self, path: str) -> tuple[int, ...]:
         """Return the shape of an array."""
         return tuple(self._array(path).shape)
@@ -290,8 +322,14 @@ class Hierarchy:
             if not isinstance(node, zarr.Array):
                 msg = f"{path!r} in the store {self.url!r} is a group, not an array"
                 raise StoreFormatError(msg)
-            self._arrays[path] = node
+            # Not kept in the store: without it a piece of empty texts is not written.
+            self._arrays[path] = node.with_config({"write_empty_chunks": True})
         return self._arrays[path]
+
+
+async def _all_exist(store: Any, prefix: str, keys: list[str]) -> list[bool]:
+    paths = [f"{prefix}/{key}" if prefix else key for key in keys]
+    return list(await asyncio.gather(*(store.exists(path) for path in paths)))
 
 
 def _fill_of(spec: ArraySpec) -> Any:

@@ -17,7 +17,6 @@ from scipy import sparse
 
 from nnviz.errors import (
     MissingDataError,
-    PlanMismatchError,
     StoreFormatError,
     UnknownNameError,
     did_you_mean,
@@ -166,18 +165,6 @@ class Store:
         rows = int(self.plan["extraction"]["instances_per_chunk"])
         n = self.n_instances
         return [(start, min(n, start + rows)) for start in range(0, n, rows)]
-
-    def check_fingerprint(self, fingerprint: str, what: str) -> None:
-        """Refuse a plan that is not the one that made this store.
-
-        Raises
-        ------
-        PlanMismatchError
-            If the fingerprints differ; `what` names the differing fields.
-        """
-        if fingerprint != self.fingerprint:
-            msg = f"the store {self.url!r} was made by another plan: {what}"
-            raise PlanMismatchError(msg)
 
     def done_chunks(self) -> NDArray[np.bool_]:
         """Return which chunks are complete, shape (chunk,)."""
@@ -349,6 +336,7 @@ class Store:
         """
         if path not in self._attributes[_STATIC]:
             self._completion.check(path, start, stop)
+        self._hierarchy.check_pieces(path, start, stop)
         return self._hierarchy.read(path, start, stop, *columns)
 
     def write_group(
@@ -451,7 +439,14 @@ class Store:
         return self._hierarchy.has(path)
 
     def read_array(self, path: str) -> NDArray[Any]:
-        """Read a whole dense array of a later stage."""
+        """Read a whole dense array of a later stage.
+
+        Raises
+        ------
+        StoreFormatError
+            If it is not there, or damaged.
+        """
+        self._hierarchy.check_pieces(path)
         return self._hierarchy.read(path)
 
     def read_csr(self, path: str) -> sparse.csr_array:

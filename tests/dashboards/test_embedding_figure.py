@@ -1,5 +1,6 @@
 import numpy as np
 from bokeh.models import Scatter
+
 from nnviz_dashboards.figures.embedding import focus_data, goal_data, make_embedding
 
 PLACES = np.array([[0, 1], [np.nan, np.nan], [-1, 0.5]], np.float32)
@@ -25,6 +26,12 @@ def test_focus__names_each_class_once_the_hovered_first():
     focus = focus_data(3, np.array([5, 4, 3]), hovered=4)
 
     assert focus == {"subset": [4, 3, 5], "role": ["hovered", "chosen", "near"]}
+
+
+def test_goal__largest_shade_is_the_accent():
+    goal = goal_data(PLACES, np.array([0, 2]), ["a", "c"], np.array([0.1, 1, 0.2]))
+
+    np.testing.assert_allclose(goal["shade"], [0.5, 1])
 
 
 def test_focus__may_be_empty():

@@ -1,4 +1,5 @@
 import pytest
+
 from nnviz_dashboards.selection import Selection
 
 

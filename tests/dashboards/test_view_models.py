@@ -5,18 +5,17 @@ import sys
 
 import numpy as np
 import pytest
+
+from nnviz.artifacts.similarity import cosine_similarity
+from nnviz.queries import aggregates_of
+from nnviz.store.store import Store
+from nnviz.testing import PlantedRun, planted_channels, write_store
 from nnviz_dashboards.selection import Selection
 from nnviz_dashboards.viewmodels.channels import ChannelsModel
 from nnviz_dashboards.viewmodels.layers import LayersModel, short_names
 from nnviz_dashboards.viewmodels.results import RunResults, first_layer, stage_state
 from nnviz_dashboards.viewmodels.run import run_facts
 from nnviz_dashboards.viewmodels.subsets import SubsetsModel
-
-from nnviz.artifacts.similarity import cosine_similarity
-from nnviz.queries import aggregates_of
-from nnviz.store.store import Store
-from nnviz.testing import PlantedRun, planted_channels, write_store
-
 from tests.dashboards.conftest import NAMES, RUN
 
 
@@ -258,6 +257,16 @@ def test_channels__choosing_twice_is_choosing_none(channels, selection):
 
     channels.choose(4)
     assert selection.channel == -1
+
+
+def test_channels__keep_the_chosen_channel_in_view(channels, selection):
+    channel = planted_channels(RUN, "late", 9)[0]
+
+    selection.choose(channel=channel)
+    selection.choose(subset=0)
+
+    row = channels.rows[-1]
+    assert (row.channel, row.count) == (channel, 0)
 
 
 def test_channels__uses_name_the_classes_of_the_chosen_channel(channels, selection):

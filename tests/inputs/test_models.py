@@ -375,15 +375,20 @@ class TestTorchvision:
         x = torch.randn(2, 3, 96, 96)
         assert torch.equal(loaded.module(x), ours.module(x))
 
-    def test_trained__brings_preprocessing_and_names(self, monkeypatch):
-        from torchvision import models
-        from torchvision.models import _api
+    @pytest.fixture
+    def cached(self, tmp_path, monkeypatch):
+        """Where torchvision looks for trained weights before it downloads any."""
+        from torchvision.models import SqueezeNet1_0_Weights
 
-        # Nothing is downloaded in tests.
-        weights = models.squeezenet1_0().state_dict()
-        monkeypatch.setattr(
-            _api.WeightsEnum, "get_state_dict", lambda *_, **__: weights
-        )
+        monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+        name = SqueezeNet1_0_Weights.IMAGENET1K_V1.url.rpartition("/")[2]
+        (tmp_path / "hub/checkpoints").mkdir(parents=True)
+        return tmp_path / "hub/checkpoints" / name
+
+    def test_trained__brings_preprocessing_and_names(self, cached):
+        from torchvision import models
+
+        torch.save(models.squeezenet1_0().state_dict(), cached)
 
         loaded = load_model(
             ModelConfig("torchvision:squeezenet1_0", {"weights": "IMAGENET1K_V1"})
@@ -396,6 +401,19 @@ class TestTorchvision:
             std=(0.229, 0.224, 0.225),
         )
         assert loaded.class_names[:2] == ("tench", "goldfish")
+
+    def test_trained__runs_no_code_that_lies_in_the_cache(self, cached, tmp_path):
+        marker = tmp_path / "marker"
+        torch.save({"features.0.weight": Gadget(str(marker))}, cached)
+
+        with pytest.raises(UntrustedCodeError, match="delete them"):
+            load_model(ModelConfig("torchvision:squeezenet1_0", {"weights": "DEFAULT"}))
+
+        assert not marker.exists()
+
+    def test_trained__says_which_weights_there_are(self):
+        with pytest.raises(ModelError, match="it has IMAGENET1K_V1"):
+            load_model(ModelConfig("torchvision:squeezenet1_0", {"weights": "V3"}))
 
     def test_every_classification_preset__translates(self):
         from torchvision import models
@@ -502,6 +520,17 @@ class TestTransformers:
 
         with pytest.raises(ModelError, match=r"1 missing: classifier\.1\.weight"):
             load_model(ModelConfig(f"transformers:{folder}"))
+
+    @pytest.mark.parametrize("trust", [False, True], ids=["untrusted", "trusted"])
+    def test_folder__runs_no_code_that_lies_in_its_weights(self, folder, trust):
+        (folder / "model.safetensors").unlink()
+        marker = folder / "marker"
+        torch.save({"x": Gadget(str(marker))}, folder / "pytorch_model.bin")
+
+        with pytest.raises(ModelError):
+            load_model(ModelConfig(f"transformers:{folder}"), trust=trust)
+
+        assert not marker.exists()
 
     def test_folder__with_code_needs_trust(self, folder):
         marker = folder / "marker"

@@ -136,8 +136,10 @@ def test_table__reads_outside_of_the_root_only_when_allowed(tmp_path):
         tmp_path / "in/t.csv", root=str(tmp_path / "in" / ".."), allow_outside_root=True
     )
     linked = open_table(tmp_path / "in/l.csv")
+    (tmp_path / "in/a.csv").write_text(f"path\n{tmp_path}/out.jpg\n")
+    absolute = open_table(tmp_path / "in/a.csv", allow_outside_root=True)
 
-    assert allowed.read(0) == b"out"
+    assert allowed.read(0) == absolute.read(0) == b"out"
     assert rooted.ids == ["../out.jpg"]
     with pytest.raises(UnreadableInstanceError, match="leads out"):
         linked.read(0)

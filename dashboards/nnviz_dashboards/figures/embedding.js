@@ -17,7 +17,7 @@ function place() {
     }
   }
   const size = {chosen: 12, hovered: 11, near: 8}
-  const drawn = [...roles].reverse() // the chosen one is on top
+  const drawn = roles.filter(([, role]) => role in size).reverse() // chosen one on top
   marks.data.x = drawn.map(([row]) => data.x[row])
   marks.data.y = drawn.map(([row]) => data.y[row])
   marks.data.role = drawn.map(([, role]) => role)
@@ -50,25 +50,30 @@ function write_names(roles) {
     for (const row of visible) if (!known.has(row)) wanted.push([row, "other"])
   }
   const context = state.canvas.getContext("2d")
-  const taken = []
-  const kept = {x: [], y: [], text: [], dx: [], weight: [], align: [], color: []}
+  const taken = roles.map(([row]) => {
+    const px = to_x(data.x[row]), py = to_y(data.y[row])
+    return [px - 5, py - 5, px + 5, py + 5]
+  })
+  const kept = {x: [], y: [], text: [], dx: [], dy: [], weight: [], align: [], color: []}
   for (const [row, role] of wanted) {
     const weight = role === "chosen" || role === "hovered" ? "bold" : "normal"
     context.font = `${weight} 11px ${font}`
+    const gap = weight === "bold" ? 10 : 8
     const full = data.name[row]
     const text = full.length > 30 ? full.slice(0, 29) + "…" : full
     const w = context.measureText(text).width + 4
     const px = to_x(data.x[row]), py = to_y(data.y[row])
-    let box = null, align = "left"
-    for (const side of ["left", "right"]) {
-      const left = side === "left" ? px + 8 : px - 8 - w
-      const candidate = [left, py - ROW / 2, left + w, py + ROW / 2]
-      const is_inside = left >= 0 && left + w <= width
+    let box = null, align = "left", dy = 0
+    for (const [side, shift] of [["left", 0], ["right", 0], ["center", -gap - 5], ["center", gap + 5]]) {
+      const left = side === "left" ? px + gap : side === "right" ? px - gap - w : px - w / 2
+      const candidate = [left, py + shift - ROW / 2, left + w, py + shift + ROW / 2]
+      const is_inside = left >= 0 && left + w <= width && candidate[1] >= 0 && candidate[3] <= height
       const is_free = !taken.some((b) => b[0] < candidate[2] && candidate[0] < b[2] &&
                                          b[1] < candidate[3] && candidate[1] < b[3])
       if ((is_inside && is_free) || (box === null && weight === "bold" && is_inside)) {
         box = candidate
         align = side
+        dy = shift
         if (is_free) break
       }
     }
@@ -77,7 +82,8 @@ function write_names(roles) {
     kept.x.push(data.x[row])
     kept.y.push(data.y[row])
     kept.text.push(text)
-    kept.dx.push(align === "left" ? 8 : -8)
+    kept.dx.push({left: gap, right: -gap, center: 0}[align])
+    kept.dy.push(dy)
     kept.align.push(align)
     kept.weight.push(weight)
     kept.color.push(role === "other" ? muted : ink)

@@ -81,11 +81,13 @@ def goal_data(
     names
         Their names, P of them.
     shade
-        Between 0 (grey) and 1 (accent) for all classes, shape (S,), or None for grey.
+        From 0 (grey) to the largest (accent) for all classes, shape (S,), or None for
+        grey.
     """
     if places is None:
         places = np.full((int(subsets.max(initial=0)) + 1, 2), np.nan, np.float32)
     shades = np.zeros(len(subsets)) if shade is None else shade[subsets]
+    shades = shades / max(float(shades.max(initial=0)), 1e-12)
     return {
         "x": places[subsets, 0].astype(np.float32),
         "y": places[subsets, 1].astype(np.float32),
@@ -95,12 +97,24 @@ def goal_data(
     }
 
 
-def focus_data(chosen: int, neighbours: NDArray[np.int64], hovered: int) -> Columns:
-    """Return which classes matter: the hovered one, the chosen one, its neighbours."""
+def focus_data(
+    chosen: int, others: NDArray[np.int64], hovered: int, *, role: str = "near"
+) -> Columns:
+    """Return which classes matter: the hovered one, the chosen one, others.
+
+    Parameters
+    ----------
+    chosen, hovered
+        -1 for none.
+    others
+        Most important first, shape (n,).
+    role
+        Of the others: ``near`` are marked and named, ``user`` are named only.
+    """
     rows = [(chosen, "chosen")] if chosen >= 0 else []
     if hovered >= 0 and hovered != chosen:
         rows.insert(0, (hovered, "hovered"))
-    rows += [(int(i), "near") for i in neighbours if i not in (chosen, hovered)]
+    rows += [(int(i), role) for i in others if i not in (chosen, hovered)]
     return {"subset": [row[0] for row in rows], "role": [row[1] for row in rows]}
 
 
@@ -112,7 +126,7 @@ def make_embedding(goal: Columns, focus: Columns) -> EmbeddingFigure:
         "points": ColumnDataSource(copy.deepcopy(goal)),
         "marks": ColumnDataSource(_empty("x", "y", "role", "size", "color")),
         "labels": ColumnDataSource(
-            _empty("x", "y", "text", "dx", "align", "weight", "color")
+            _empty("x", "y", "text", "dx", "dy", "align", "weight", "color")
         ),
     }
     # The frame is the same for all layers, so that nothing but the points moves.
@@ -121,7 +135,7 @@ def make_embedding(goal: Columns, focus: Columns) -> EmbeddingFigure:
         glyph=Scatter(x="x", y="y", size=0, fill_alpha=0, line_alpha=0),
     )
     x_range, y_range = (
-        DataRange1d(range_padding=0.08, renderers=[frame]) for _ in range(2)
+        DataRange1d(range_padding=0.14, renderers=[frame]) for _ in range(2)
     )
     drawn = figure(
         sizing_mode="stretch_both",
@@ -147,17 +161,18 @@ def make_embedding(goal: Columns, focus: Columns) -> EmbeddingFigure:
     )  # fmt: skip
     points.nonselection_glyph = None
     points.selection_glyph = None
-    drawn.scatter(
-        "x", "y", source=sources["marks"], size="size", line_color="white",
-        line_width=1.5, fill_color="color",
-    )  # fmt: skip
     names = Text(
-        x="x", y="y", text="text", x_offset="dx", y_offset=0, text_baseline="middle",
+        x="x", y="y", text="text", x_offset="dx", y_offset="dy",
+        text_baseline="middle",
         text_font=value(FONT), text_font_size="11px", text_font_style="weight",
         text_align="align", text_color="color", background_fill_color="white",
         background_fill_alpha=0.7,
     )  # fmt: skip
     drawn.add_glyph(sources["labels"], names)
+    drawn.scatter(
+        "x", "y", source=sources["marks"], size="size", line_color="white",
+        line_width=1.5, fill_color="color",
+    )  # fmt: skip
     zoom = WheelZoomTool(zoom_on_axis=False)
     drawn.add_tools(
         PanTool(), zoom, TapTool(renderers=[points]),

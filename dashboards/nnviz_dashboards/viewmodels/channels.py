@@ -13,7 +13,7 @@ import numpy as np
 import param
 from numpy.typing import NDArray
 
-from nnviz.errors import MissingDataError
+from nnviz.errors import MissingDataError, StoreError
 from nnviz_dashboards.selection import NONE, Selection
 from nnviz_dashboards.viewmodels.results import Examples, Missing, RunResults
 
@@ -118,6 +118,17 @@ class ChannelsModel(param.Parameterized):
     # --- what is published ------------------------------------------------------------
 
     def _update(self, *_: param.parameterized.Event) -> None:
+        try:
+            updates = self._found()
+        except StoreError as error:
+            updates = {
+                "rows": [],
+                "missing": Missing("This cannot be read", str(error)),
+            }
+        with param.edit_constant(self):
+            self.param.update(**updates)
+
+    def _found(self) -> dict[str, object]:
         layer, subset = self.selection.layer, self.selection.subset
         missing = self._results.missing_stage()
         updates: dict[str, object] = {"missing": missing, "rows": []}
@@ -129,8 +140,7 @@ class ChannelsModel(param.Parameterized):
                 "n_channels": len(counts),
                 "n_used": int((counts > 0).sum()),
             }
-        with param.edit_constant(self):
-            self.param.update(**updates)
+        return updates
 
     def _rows(
         self, layer: str, subset: int, counts: NDArray[np.int64]
@@ -146,6 +156,10 @@ class ChannelsModel(param.Parameterized):
             key = np.where(is_frequent & (counts > 0), lift, -1.0)
         best = np.argsort(-key, kind="stable")[:N_ROWS]
         best = best[counts[best] > 0]
+        chosen = self.selection.channel
+        if chosen >= 0 and chosen not in best:
+            # What is chosen stays in view, so that it can be given up again.
+            best = np.append(best, chosen)
         try:
             examples = self._results.examples(layer)
         except MissingDataError:
@@ -187,6 +201,8 @@ class ChannelsModel(param.Parameterized):
 
     def _update_uses(self, *_: param.parameterized.Event) -> None:
         layer, channel = self.selection.layer, self.selection.channel
+        if channel >= 0 and channel not in [row.channel for row in self.rows]:
+            self._update()
         uses: list[Use] = []
         if channel >= 0 and self.missing is None:
             names = self._results.class_table().names

@@ -24,8 +24,8 @@ class RunFacts:
     """Instances that were read, and are excluded everywhere."""
     n_pending: int
     """Instances of chunks that are not complete."""
-    n_classes: int
-    """Classes that have instances."""
+    n_classes: int | None
+    """Classes that have instances; None while that is not known."""
     n_outputs: int
     """Classes that the network knows."""
     accuracy: float
@@ -42,7 +42,7 @@ def run_facts(results: RunResults) -> RunFacts:
     marks = store.marks()
     n_read = int(marks["n_instances"].sum())
     n_unusable = int(marks["n_unreadable"].sum())
-    n_classes, accuracy = 0, float("nan")
+    n_classes, accuracy = None, float("nan")
     try:
         classes = results.class_table()
         n_classes = len(classes.present)

@@ -73,6 +73,9 @@ class SubsetsModel(param.Parameterized):
         None, constant=True, allow_None=True,
         doc="Share of each class's instances with the chosen channel on top, (S,).",
     )  # fmt: skip
+    users = param.Array(
+        np.zeros(0, np.int64), constant=True, doc="Classes with the largest share."
+    )
     facts = param.ClassSelector(
         class_=SubsetFacts, allow_None=True, constant=True, doc="Of the chosen class."
     )
@@ -119,7 +122,8 @@ class SubsetsModel(param.Parameterized):
             updates["similarity"] = self._similarity(layer, subset)
             updates["neighbours"] = self._nearest(updates["similarity"])
         if changed & {"layer", "channel"}:
-            updates["share"] = self._share(layer, self.selection.channel)
+            share = self._share(layer, self.selection.channel)
+            updates["share"], updates["users"] = share, _largest(share)
         if changed & {"subset"}:
             updates["facts"] = self._facts(subset)
         similarity = updates.get("similarity", self.similarity)
@@ -208,3 +212,11 @@ class SubsetsModel(param.Parameterized):
             float(classes.accuracy[subset]),
             confusions,
         )
+
+
+def _largest(share: NDArray[np.float64] | None) -> NDArray[np.int64]:
+    """Return the classes with the largest share, largest first, none without any."""
+    if share is None:
+        return np.zeros(0, np.int64)
+    largest = np.argsort(-share, kind="stable")[:N_NEIGHBOURS]
+    return np.asarray(largest[share[largest] > 0], dtype=np.int64)

@@ -1,13 +1,16 @@
-function example(item, row, pictures) {
-  const text = `#${item.instance.toLocaleString("en")}${item.label ? `, ${item.label}` : ""}: activation ${item.value}`
-  const node = element("div", `example${item.is_of_class ? " of-class" : ""}`, null, {title: text})
+function example(item, row, pictures, preview) {
+  const text = `${item.label || "instance"} #${item.instance.toLocaleString("en")}: activation ${item.value}`
+  const node = element("div", `example${item.is_of_class ? " of-class" : ""}`)
   if (item.has_picture) {
     const image = element("img", "", null, {
       loading: "lazy", decoding: "async", alt: text, draggable: "false",
       src: `${pictures}/${row.channel}/${item.rank}`,
     })
     node.append(image)
+    node.addEventListener("mouseenter", () => preview.show(node, image.src, item))
+    node.addEventListener("mouseleave", preview.hide)
   } else {
+    node.title = text
     node.classList.add("text")
     node.append(element("span", "", item.label || `#${item.instance}`),
                 element("span", "muted", item.value))
@@ -15,13 +18,36 @@ function example(item, row, pictures) {
   return node
 }
 
+// A larger picture beside the one that is pointed at.
+function makePreview() {
+  const box = element("div", "preview")
+  const image = element("img", "", null, {alt: ""})
+  const name = element("div", "name")
+  const facts = element("div", "muted note")
+  box.append(image, name, facts)
+  box.hidden = true
+  const show = (node, source, item) => {
+    image.src = source
+    name.textContent = item.label || "no label"
+    facts.textContent = `instance ${item.instance.toLocaleString("en")}, activation ${item.value}`
+    box.hidden = false
+    const at = node.getBoundingClientRect(), {width, height} = box.getBoundingClientRect()
+    box.style.left = `${Math.max(8, Math.min(at.left + at.width / 2 - width / 2, innerWidth - width - 8))}px`
+    const below = at.bottom + 6
+    box.style.top = `${below + height < innerHeight ? below : at.top - height - 6}px`
+  }
+  return {box, show, hide: () => (box.hidden = true)}
+}
+
 export function render({model}) {
+  const preview = makePreview()
   const panel = element("section", "panel", null, {"aria-label": "Channels of the class"})
   const facts = element("header", "head facts")
   const head = element("div", "head second")
   const columns = element("div", "columns channel-grid")
   const list = element("div", "channel-list", null, {tabindex: "-1"})
-  panel.append(facts, head, columns, list)
+  panel.append(facts, head, columns, list, preview.box)
+  list.addEventListener("scroll", preview.hide, {passive: true})
 
   const show_facts = () => {
     facts.replaceChildren()
@@ -34,7 +60,7 @@ export function render({model}) {
     title.append(classLabel(f.name, f.mark))
     facts.append(title, element("span", "muted", f.text))
     if (f.confusions.length) {
-      const wrong = element("span", "muted confusions", "often taken for ")
+      const wrong = element("span", "muted confusions", "taken for ")
       f.confusions.forEach((c) => {
         const link = element("button", "link", c.text, {type: "button"})
         link.addEventListener("click", () => model.send_msg({type: "choose_subset", subset: c.subset}))
@@ -57,9 +83,10 @@ export function render({model}) {
   columns.append(
     column("Channel", "Number of the channel in the layer"),
     column("Count", "Instances of the class in which the channel is among the top channels", "right"),
-    column("Share of class, base rate", "Bar: count as a share of the class. Mark: share of all instances"),
+    column("Share of class (mark: of all)", "Bar: count as a share of the class. Mark: share of all instances"),
     column("Lift", "Share of the class divided by the base rate", "right"),
-    column("Examples", "The instances that excite the channel most, cropped to what it sees; underlined: of this class"),
+    column("Strongest examples, cropped to what the channel sees (underlined: of this class)",
+           "The instances of the whole run that excite the channel most, strongest first", "name"),
   )
 
   const show_head = () => {
@@ -71,6 +98,7 @@ export function render({model}) {
     segments.hidden = columns.hidden = head.hidden = Boolean(model.missing)
   }
   const show_rows = () => {
+    preview.hide()
     list.replaceChildren()
     if (model.missing) {
       list.append(notice(model.missing))
@@ -93,7 +121,7 @@ export function render({model}) {
       caption.append(element("span", "", row.share_text), element("span", "muted", row.base_text))
       share.append(caption, bar(row.share, row.base_rate))
       const examples = element("div", "examples")
-      examples.append(...row.examples.map((item) => example(item, row, model.pictures)))
+      examples.append(...row.examples.map((item) => example(item, row, model.pictures, preview)))
       line.append(choose, count, share, element("span", "number lift", row.lift), examples)
       list.append(line)
     }

@@ -99,7 +99,7 @@ class ChannelsView(Viewer):
                 "channels are ever among the top"
             )
             if len(model.rows) < model.n_used:
-                note += f"; these are {len(model.rows)}"
+                note += f"; {len(model.rows)} are shown"
         number = list(self._layers).index(layer) if layer in self._layers else 0
         return {
             "title": f"Top channels in {self._layers.get(layer, layer)}",
@@ -124,7 +124,8 @@ class ChannelsView(Viewer):
 def _facts(facts: SubsetFacts | None) -> dict[str, object] | None:
     if facts is None:
         return None
-    text = f"{format_count(facts.n_instances)} instances"
+    n = facts.n_instances
+    text = f"{format_count(n)} {'instance' if n == 1 else 'instances'}"
     if facts.accuracy == facts.accuracy:
         text += f", {format_percent(facts.accuracy)} predicted right"
     confusions = [

@@ -22,15 +22,8 @@ def header_html(facts: RunFacts) -> str:
         ("model", shorten_path(facts.model), facts.model),
         ("data", shorten_path(facts.data), facts.data),
         ("instances", format_count(facts.n_instances), "usable instances"),
-        (
-            "classes",
-            format_count(facts.n_classes),
-            f"with instances, of the network's {format_count(facts.n_outputs)}",
-        ),
+        ("classes", _classes(facts), "with instances, of those of the network"),
     ]
-    if facts.n_classes != facts.n_outputs:
-        name, value, title = fields.pop()
-        fields.append((name, f"{value} of {format_count(facts.n_outputs)}", title))
     if not isnan(facts.accuracy):
         title = "of the labelled instances are predicted right"
         fields.append(("accuracy", format_percent(facts.accuracy), title))
@@ -47,3 +40,10 @@ def header_html(facts: RunFacts) -> str:
         f"<dd>{escape(value)}</dd></div>"
         for name, value, title in fields
     )
+
+
+def _classes(facts: RunFacts) -> str:
+    n, n_outputs = facts.n_classes, format_count(facts.n_outputs)
+    if n is None or n == facts.n_outputs:
+        return n_outputs
+    return f"{format_count(n)} of {n_outputs}"

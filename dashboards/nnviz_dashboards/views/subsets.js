@@ -124,10 +124,12 @@ export function render({model}) {
     draw()
   }
   const show_sort = () => {
-    const key = model.sort === "errors" ? "accuracy" : model.sort
+    const is_unknown = model.sort === "similarity" && !model.similarity
+    const sort = is_unknown ? "name" : model.sort
+    const key = sort === "errors" ? "accuracy" : sort
     for (const s of sorters) {
       const is_active = s.key === key
-      const is_rising = model.sort === "name" || model.sort === "errors"
+      const is_rising = sort === "name" || sort === "errors"
       s.arrow.textContent = is_active ? (is_rising ? " ↑" : " ↓") : ""
       s.button.setAttribute("aria-sort", is_active ? (is_rising ? "ascending" : "descending") : "none")
       s.button.disabled = s.key === "similarity" && !model.similarity

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import isnan
 
 import panel as pn
@@ -15,7 +15,7 @@ from nnviz_dashboards.figures.embedding import (
     goal_data,
     make_embedding,
 )
-from nnviz_dashboards.theme import format_count
+from nnviz_dashboards.theme import format_count, format_percent
 from nnviz_dashboards.viewmodels.subsets import SubsetsModel
 from nnviz_dashboards.views.component import Component, missing_value, script
 
@@ -56,8 +56,8 @@ class EmbeddingView(Viewer):
             **self._texts(),
         )
         model.param.watch(self._move, ["places", "share"])
-        model.param.watch(self._refocus, ["neighbours", "facts"])
-        model.selection.param.watch(self._retitle, ["layer", "channel"])
+        model.param.watch(self._refocus, ["neighbours", "facts", "users"])
+        model.param.watch(self._retitle, ["places", "method", "missing", "share"])
         self._drawn.points.selected.on_change("indices", self._tap)
 
     def hover(self, subset: int) -> None:
@@ -73,15 +73,24 @@ class EmbeddingView(Viewer):
 
     def _focus(self) -> Columns:
         model = self._model
-        return focus_data(model.selection.subset, model.neighbours, self._hovered)
+        if model.share is None:
+            others, role = model.neighbours, "near"
+        else:
+            others, role = model.users, "user"
+        return focus_data(model.selection.subset, others, self._hovered, role=role)
 
     def _texts(self) -> dict[str, object]:
         selection = self._model.selection
-        note = "close: similar top channels"
-        if self._model.method:
-            note = f"{self._model.method}; {note}"
+        note = ""
+        if self._model.places is not None:
+            note = f"{self._model.method}; close: similar top channels".removeprefix(
+                "; "
+            )
         if selection.channel >= 0:
             note = f"darker: channel {selection.channel} is more often on top"
+            share = self._model.share
+            if share is not None:
+                note += f", at most {format_percent(float(share.max()))}"
         return {
             "title": f"Classes in {self._layers.get(selection.layer, selection.layer)}",
             "note": note,
@@ -89,10 +98,10 @@ class EmbeddingView(Viewer):
         }
 
     def _move(self, *_: param.parameterized.Event) -> None:
-        self._drawn.goal.data = self._goal()
+        _when_free(lambda: self._drawn.goal.update(data=self._goal()))
 
     def _refocus(self, *_: param.parameterized.Event) -> None:
-        self._drawn.focus.data = self._focus()
+        _when_free(lambda: self._drawn.focus.update(data=self._focus()))
 
     def _retitle(self, *_: param.parameterized.Event) -> None:
         self._panel.param.update(**self._texts())
@@ -104,6 +113,15 @@ class EmbeddingView(Viewer):
 
     def __panel__(self) -> Viewable:
         return self._panel
+
+
+def _when_free(change: Callable[[], None]) -> None:
+    """Change models of Bokeh once this visitor's document may be changed.
+
+    A component's message is handled without the document's lock. With its own
+    parameters Panel waits for it; Bokeh's sources would raise.
+    """
+    pn.state.execute(change, schedule=True)
 
 
 class SubsetList(Component):

@@ -1,0 +1,48 @@
+"""The real server, as a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import subprocess
+import sys
+import threading
+
+SECONDS_TO_START = 60
+
+
+@contextlib.contextmanager
+def served(url, *options):
+    """Serve a store on a free port; gives the process and the page's address."""
+    command = [sys.executable, "-m", "nnviz_dashboards", url, "--port", "0", *options]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    lines = queue.Queue()
+    threading.Thread(target=_follow, args=(process, lines), daemon=True).start()
+    seen = []
+    try:
+        while not (seen and "http://" in seen[-1]):
+            line = lines.get(timeout=SECONDS_TO_START)
+            assert line is not None, "".join(seen)
+            seen.append(line)
+        yield process, seen[-1].split("http://")[1].split()[0].rstrip("/")
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+        while (line := lines.get(timeout=20)) is not None:
+            seen.append(line)
+        process.stdout.close()
+    assert not [line for line in seen if "Traceback" in line], "".join(seen)
+
+
+def _follow(process, lines):
+    with contextlib.suppress(ValueError):
+        for line in process.stdout:
+            lines.put(line)
+    lines.put(None)

@@ -1,0 +1,362 @@
+"""The dashboard as a visitor has it: a real server, real clicks in a Chromium."""
+
+import re
+
+import pytest
+
+from tests.dashboards.conftest import HARMFUL
+from tests.dashboards.serving import served
+
+sync_api = pytest.importorskip("playwright.sync_api")
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--disable-background-networking",
+    "--disable-component-update",
+]
+
+
+@pytest.fixture(scope="module")
+def browser(chromium):
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def address(finished_url):
+    with served(finished_url) as (_, address):
+        yield address
+
+
+@pytest.fixture
+def visit(browser):
+    """Return a function that opens a page; what goes wrong on it fails the test."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    wrong = []
+
+    def open_page(address, query=""):
+        page = context.new_page()
+        page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
+        page.on(
+            "console",
+            lambda message: (
+                wrong.append(f"console: {message.text}")
+                if message.type == "error"
+                else None
+            ),
+        )
+        local = re.compile(rf"(https?|ws)://{re.escape(address)}/|data:|blob:")
+        page.on(
+            "request",
+            lambda request: (
+                None
+                if local.match(request.url)
+                else wrong.append(f"request: {request.url}")
+            ),
+        )
+        page.goto(f"http://{address}/{query}")
+        page.wait_for_selector(".panel", timeout=30_000)
+        page.wait_for_function("document.documentElement.dataset.ready === 'yes'")
+        return page
+
+    yield open_page
+    context.close()
+    assert wrong == []
+
+
+@pytest.fixture
+def page(visit, address):
+    page = visit(address)
+    page.wait_for_selector(".channel-row")
+    return page
+
+
+def expect_address(page, **wanted):
+    for name, value in wanted.items():
+        page.wait_for_url(re.compile(rf"[?&]{name}={re.escape(value)}(&|$)"))
+
+
+def rows(page):
+    listed = page.locator(".row").evaluate_all(
+        "rows => rows.map(r => [+r.getAttribute('aria-posinset'), r.dataset.class])"
+    )
+    return [int(subset) for _, subset in sorted(listed)]
+
+
+def is_chosen(page, subset):
+    return page.locator(f".row[data-class='{subset}'][aria-selected='true']")
+
+
+def test_page__says_what_the_run_is(page):
+    header = page.locator(".top").inner_text()
+
+    for text in ("planted", "296", "10", "3", "unusable"):
+        assert text in header
+    assert page.title() == "planted · nnviz"
+    expect_address(page, layer="late")
+
+
+def test_class__clicked_changes_list_channels_and_address(page):
+    page.locator(".row[data-class='6']").click()
+
+    sync_api.expect(is_chosen(page, 6)).to_be_visible()
+    sync_api.expect(page.locator(".facts .title")).to_have_text("cat")
+    expect_address(page, layer="late", **{"class": "6"})
+    sync_api.expect(page.locator(".row").first).to_be_visible()
+    assert rows(page)[0] == 6
+    shown = page.locator(".channel-row").evaluate_all(
+        "rows => rows.slice(0, 3).map(r => +r.dataset.channel).sort((a, b) => a - b)"
+    )
+    assert shown == [18, 19, 20]
+
+
+def test_layer__clicked_changes_titles_and_address(page):
+    page.locator("[data-layer='early']").click()
+
+    expect_address(page, layer="early")
+    sync_api.expect(page.locator(".second .title")).to_have_text(
+        "Top channels in early"
+    )
+    sync_api.expect(page.get_by_text("Classes in early")).to_be_visible()
+
+
+def test_layer__follows_the_arrow_keys(page):
+    page.locator("[data-layer='late']").focus()
+
+    page.keyboard.press("ArrowLeft")
+
+    expect_address(page, layer="middle")
+    sync_api.expect(page.locator("[data-layer='middle']")).to_be_focused()
+
+
+def test_embedding__a_point_clicked_chooses_its_class(page):
+    place = page.evaluate(
+        """() => {
+          const view = Object.values(Bokeh.index).flatMap((v) => [...views(v)])
+            .find((v) => v.model.type === "Figure")
+          function* views(v) {
+            yield v
+            for (const child of v.children_views?.() ?? []) yield* views(child)
+          }
+          const points = view.model.renderers.map((r) => r.data_source)
+            .find((s) => s.data.subset)
+          const row = [...points.data.subset].indexOf(8)
+          const box = view.el.getBoundingClientRect()
+          return [
+            box.left + view.frame.x_scale.compute(points.data.x[row]),
+            box.top + view.frame.y_scale.compute(points.data.y[row]),
+          ]
+        }"""
+    )
+
+    page.mouse.click(*place)
+
+    expect_address(page, **{"class": "8"})
+    sync_api.expect(page.locator(".facts .title")).to_have_text("eel")
+
+
+def test_search__lists_what_it_finds_and_takes_the_first_at_enter(page):
+    page.get_by_label("Search classes").fill("WOL")
+
+    sync_api.expect(page.locator(".row")).to_have_count(1)
+    expect_address(page, find="WOL")
+
+    page.keyboard.press("Enter")
+    expect_address(page, **{"class": "1"})
+
+
+def test_search__of_nothing_says_so(page):
+    page.get_by_label("Search classes").fill("zzz")
+
+    sync_api.expect(page.locator(".space.nothing")).to_be_visible()
+    sync_api.expect(page.locator(".row")).to_have_count(0)
+
+
+def test_sort__by_name_and_accuracy(page):
+    page.locator("[data-sort='name']").click()
+    first = page.locator(".row[data-class='3'][aria-posinset='1']")
+    sync_api.expect(first).to_be_visible()
+    expect_address(page, sort="name")
+    assert rows(page)[:4] == [3, 4, 5, 6]
+
+    page.locator("[data-sort='accuracy']").click()
+    expect_address(page, sort="accuracy")
+    best = rows(page)
+    page.locator("[data-sort='accuracy']").click()
+    expect_address(page, sort="errors")
+    assert sorted(best) == sorted(rows(page))
+    assert best[0] != rows(page)[0]
+
+
+def test_class__of_the_list_is_chosen_by_keys(page):
+    page.locator("[data-sort='name']").click()
+    first = page.locator(".row[data-class='3'][aria-posinset='1']")
+    sync_api.expect(first).to_be_visible()
+    page.locator(".scroller").focus()
+
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+
+    expect_address(page, **{"class": "4"})
+
+
+def test_channel__clicked_names_the_classes_that_use_it(page):
+    page.locator(".row[data-class='6']").click()
+    page.locator(".channel-row[data-channel='18'] .channel").click()
+
+    expect_address(page, channel="18")
+    sync_api.expect(page.locator(".uses")).to_contain_text("cat")
+    sync_api.expect(page.get_by_text("channel 18 is more often on top")).to_be_visible()
+
+    page.locator("[data-layer='early']").click()
+    page.wait_for_url(lambda url: "channel" not in url)
+
+
+def test_ranking__by_lift(page):
+    page.locator("[data-ranking='lift']").click()
+
+    expect_address(page, channels="lift")
+    pressed = page.locator("[data-ranking='lift']")
+    sync_api.expect(pressed).to_have_attribute("aria-pressed", "true")
+
+
+def test_pictures__are_loaded(page):
+    page.wait_for_function(
+        """() => {
+          const all = (root) => [...root.querySelectorAll("*")].flatMap(
+            (n) => [n, ...(n.shadowRoot ? all(n.shadowRoot) : [])])
+          const images = all(document).filter((n) => n.closest(".example") && n.src)
+          return images.length > 3 &&
+            images.slice(0, 3).every((n) => n.naturalWidth > 0)
+        }"""
+    )
+
+
+def test_address__brings_the_same_view_back(page, visit, address):
+    page.locator("[data-layer='middle']").click()
+    expect_address(page, layer="middle")
+    page.locator(".row[data-class='5']").click()
+    expect_address(page, **{"class": "5"})
+    page.locator("[data-sort='name']").click()
+    expect_address(page, sort="name")
+    before = page.url
+
+    page.reload()
+    page.wait_for_selector(".channel-row")
+
+    assert page.url == before
+    sync_api.expect(page.locator(".facts .title")).to_have_text("bee")
+    sync_api.expect(page.locator("[data-layer='middle']")).to_have_attribute(
+        "aria-checked", "true"
+    )
+    assert rows(page)[0] == 3
+
+
+def test_address__of_nonsense_opens_the_start(visit, address):
+    page = visit(address, "?layer=%3Cscript%3E&class=77&sort=x")
+
+    expect_address(page, layer="late")
+    sync_api.expect(page.locator(".channel-row").first).to_be_visible()
+
+
+def test_back__returns_to_the_choice_before(page):
+    start = page.url
+    page.locator(".row[data-class='6']").click()
+    expect_address(page, **{"class": "6"})
+    page.locator("[data-layer='early']").click()
+    expect_address(page, layer="early")
+
+    page.go_back()
+    expect_address(page, layer="late", **{"class": "6"})
+    sync_api.expect(page.locator(".second .title")).to_have_text("Top channels in late")
+    page.go_back()
+    sync_api.expect(page.locator(".facts .title")).not_to_have_text("cat")
+    assert page.url == start
+
+    page.go_forward()
+    sync_api.expect(page.locator(".facts .title")).to_have_text("cat")
+
+
+def test_names__from_data_are_text(page):
+    page.locator(".row[data-class='3']").hover()
+    page.locator(".row[data-class='3']").click()
+
+    sync_api.expect(page.locator(".facts .title")).to_have_text(HARMFUL)
+    page.locator(".channel-row[data-channel='9'] .channel").click()
+    sync_api.expect(page.locator(".uses")).to_contain_text("<img")
+    page.mouse.move(700, 300)
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.harmed") is None
+
+
+def test_names__that_are_equal_are_told_apart(page):
+    page.get_by_label("Search classes").fill("crane")
+
+    sync_api.expect(page.locator(".row")).to_have_count(2)
+    texts = page.locator(".row .name").all_inner_texts()
+    assert sorted(texts) == ["crane (0)", "crane (2)"]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        pytest.param("open sesame\n", "visitor", id="one-password"),
+        pytest.param('{"ada": "open sesame"}', "ada", id="users"),
+    ],
+)
+def test_password__opens_the_page_and_its_pictures(
+    browser, finished_url, tmp_path, text, name
+):
+    (tmp_path / "passwords").write_text(text)
+    options = ("--basic-auth", str(tmp_path / "passwords"))
+
+    with served(finished_url, *options) as (_, address):
+        page = browser.new_page()
+        foreign = []
+        page.on(
+            "request",
+            lambda request: (
+                foreign.append(request.url) if address not in request.url else None
+            ),
+        )
+        page.goto(f"http://{address}/")
+        page.get_by_label("Name").fill(name)
+        page.get_by_label("Password").fill("wrong")
+        page.keyboard.press("Enter")
+        sync_api.expect(page.get_by_role("alert")).to_contain_text("Invalid")
+        assert foreign == []
+        page.get_by_label("Name").fill(name)
+        page.get_by_label("Password").fill("open sesame")
+        page.keyboard.press("Enter")
+
+        page.wait_for_selector(".channel-row")
+        image = page.locator(".example img").first
+        sync_api.expect(image).to_have_js_property("complete", True)
+        assert image.evaluate("image => image.naturalWidth") > 0
+        page.close()
+
+
+@pytest.mark.parametrize(
+    ("fixture", "stage"),
+    [
+        pytest.param("partial_url", "extract", id="extraction-unfinished"),
+        pytest.param("extracted_url", "aggregate", id="nothing-aggregated"),
+        pytest.param("aggregated_url", "derive", id="nothing-derived"),
+    ],
+)
+def test_missing_stage__shows_the_command(visit, request, fixture, stage):
+    url = request.getfixturevalue(fixture)
+
+    with served(url) as (_, address):
+        page = visit(address)
+
+        command = page.locator("code").first
+        sync_api.expect(command).to_have_text(f"nnviz {stage} {url}")
+        page.close()

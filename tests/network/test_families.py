@@ -1,0 +1,198 @@
+"""Families of networks from the libraries that people use, with random weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from nnviz.network.capture import Recorder
+from nnviz.network.folding import optimize
+from nnviz.network.outputs import logits_of
+from nnviz.network.tracing import trace
+from tests.oracles.autograd_cut import predecessors
+
+# Some of these libraries warn of each other's, and of their own, coming changes.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def _torchvision(name, size=64, **options):
+    def build():
+        models = pytest.importorskip("torchvision.models", exc_type=ImportError)
+        return models.get_model(name, weights=None, **options), (3, size, size)
+
+    return build
+
+
+def _timm(name, size=64):
+    def build():
+        timm = pytest.importorskip("timm", exc_type=ImportError)
+        return timm.create_model(name, pretrained=False), (3, size, size)
+
+    return build
+
+
+def _transformers(config, size=32, **options):
+    def build():
+        library = pytest.importorskip("transformers", exc_type=ImportError)
+        made = getattr(library, config)(image_size=size, **options)
+        model = library.AutoModelForImageClassification.from_config(made)
+        return model, (3, size, size)
+
+    return build
+
+
+FAMILIES = {
+    "alexnet": _torchvision("alexnet"),
+    "vgg11_bn": _torchvision("vgg11_bn", 32),
+    "resnet18": _torchvision("resnet18"),
+    "resnext50": _torchvision("resnext50_32x4d", 32),
+    "densenet121": _torchvision("densenet121", 32),
+    "squeezenet": _torchvision("squeezenet1_0"),
+    "googlenet": _torchvision("googlenet", init_weights=False),
+    "inception_v3": _torchvision("inception_v3", 107, init_weights=False),
+    "mobilenet_v2": _torchvision("mobilenet_v2", 32),
+    "mobilenet_v3": _torchvision("mobilenet_v3_small", 32),
+    "efficientnet": _torchvision("efficientnet_b0", 32),
+    "shufflenet": _torchvision("shufflenet_v2_x0_5", 32),
+    "regnet": _torchvision("regnet_y_400mf", 32),
+    "convnext": _timm("convnext_atto", 32),
+    "swin": _torchvision("swin_t"),
+    "timm resnet": _timm("resnet10t"),
+    "timm efficientnet": _timm("tf_efficientnet_lite0", 32),
+    "timm vit": _timm("vit_tiny_patch16_224", 224),
+    "transformers resnet": _transformers(
+        "ResNetConfig", embedding_size=8, hidden_sizes=[8, 16, 16, 24], depths=[1] * 4
+    ),
+    "transformers vit": _transformers(
+        "ViTConfig", hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=32, patch_size=8,
+    ),
+    "transformers convnext": _transformers(
+        "ConvNextConfig", hidden_sizes=[8, 16, 16, 24], depths=[1] * 4
+    ),
+}  # fmt: skip
+
+families = pytest.mark.parametrize("name", list(FAMILIES))
+
+
+def make(name):
+    torch.manual_seed(3)
+    network, shape = FAMILIES[name]()
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            nn.init.uniform_(module.running_mean, -0.1, 0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+        if isinstance(module, nn.Linear):
+            # Heads that start as zeros would hide everything before them.
+            nn.init.normal_(module.weight, std=0.05)
+    return network.eval(), torch.randn(2, *shape)
+
+
+@families
+def test_family__every_layer_is_entered_and_validated(name):
+    network, x = make(name)
+
+    architecture = trace(network, x[:1])
+
+    assert architecture.problems == ()
+    assert architecture.validation_error < 1e-5
+    entered = {edge.target for edge in architecture.edges}
+    assert [
+        layer.name for layer in architecture.layers if layer.name not in entered
+    ] == [architecture.layers[0].name]
+
+
+@families
+def test_family__maxima_are_those_of_plain_hooks(name):
+    network, x = make(name)
+    architecture = trace(network, x[:1])
+    by_module = [layer for layer in architecture.layers if "@" not in layer.node]
+    modules, expected, handles = dict(network.named_modules()), {}, []
+    for layer in by_module:
+
+        def keep(module, arguments, output, layer=layer):
+            output = output[0] if isinstance(output, tuple) else output
+            # Windows of one instance follow each other on the first axis.
+            rows = output.movedim(layer.channel_axis, -1)
+            rows = rows.reshape(len(x), -1, layer.n_channels)
+            expected.setdefault(layer.name, rows.amax(1))
+
+        handles.append(modules[layer.node].register_forward_hook(keep))
+    with torch.no_grad():
+        output = network(x)
+    for handle in handles:
+        handle.remove()
+
+    with Recorder(network, architecture) as recorder:
+        captured = recorder.run(x)
+
+    assert len(by_module) >= 2
+    for layer in by_module:
+        # Attention that is taken apart rounds differently.
+        torch.testing.assert_close(
+            captured.activations[layer.name], expected[layer.name], rtol=1e-4, atol=1e-5
+        )
+    torch.testing.assert_close(captured.logits, logits_of(output), rtol=1e-4, atol=1e-5)
+
+
+@families
+def test_family__folding_changes_only_the_rounding(name):
+    network, x = make(name)
+    architecture = trace(network, x[:1])
+    folded = optimize(network, architecture=architecture)
+
+    with Recorder(network, architecture) as recorder:
+        plain = recorder.run(x)
+    with Recorder(folded, architecture) as recorder:
+        fast = recorder.run(x.contiguous(memory_format=torch.channels_last))
+
+    for layer, activations in plain.activations.items():
+        scale = activations.abs().max()
+        assert (fast.activations[layer] - activations).abs().max() < 2e-5 * scale, layer
+
+
+CUT = ["alexnet", "resnet18", "resnext50", "squeezenet", "googlenet", "mobilenet_v2"]
+CUT += ["mobilenet_v3", "efficientnet", "inception_v3", "regnet", "timm resnet"]
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_family__edges_are_those_of_the_autograd_cut(name):
+    network, x = make(name)
+    architecture = trace(network, x[:1])
+    node = {layer.name: layer.node for layer in architecture.layers}
+
+    found = predecessors(network, set(node.values()), x[:1])
+
+    edges = {(node[edge.source], node[edge.target]) for edge in architecture.edges}
+    assert edges == {(s, target) for target, sources in found.items() for s in sources}
+
+
+def test_family__inception_shows_its_mixed_layers():
+    network, x = make("googlenet")
+
+    shown = [layer.name for layer in trace(network, x[:1]).shown]
+
+    stages = {3: "ab", 4: "abcde", 5: "ab"}
+    blocks = [
+        f"inception{n}{letter}" for n, letters in stages.items() for letter in letters
+    ]
+    assert shown == ["conv1", "conv2", "conv3", *blocks, "fc"]
+
+
+def test_family__resnet_shows_its_blocks():
+    network, x = make("resnet18")
+
+    shown = [layer.name for layer in trace(network, x[:1]).shown]
+
+    blocks = [f"layer{stage}.{block}" for stage in range(1, 5) for block in range(2)]
+    assert shown == ["conv1", *blocks, "fc"]
+
+
+def test_family__squeezenet_shows_its_fire_modules():
+    network, x = make("squeezenet")
+
+    shown = [layer.name for layer in trace(network, x[:1]).shown]
+
+    fires = [f"features.{i}" for i in (3, 4, 5, 7, 8, 9, 10, 12)]
+    assert shown == ["features.0", *fires, "classifier.1"]
