@@ -333,7 +333,7 @@ def demo(*, out: Path, serving: bool, port: int, as_json: bool) -> None:
         say(f"[2/6] nnviz plan {' '.join(planned)}")
         plan.main(planned, standalone_mode=False)
         # The commands start workers of their own; here they share what is running.
-        shared = ["--scheduler", client.scheduler.address]
+        shared = ["--scheduler", str(client.scheduler_info(n_workers=0)["address"])]
         for number, (name, command) in enumerate(stages.items(), start=3):
             say(f"[{number}/6] nnviz {name} {store}")
             command.main([str(store), *shared], standalone_mode=False)

@@ -36,6 +36,19 @@ OnLayer = Callable[[Layer, Tensor, Tensor], None]
 OnTarget = Callable[[Layer, Tensor, list[EdgeInput]], None]
 
 
+_CALLED: dict[type[nn.Module], str] = {
+    nn.BatchNorm1d: "batch_norm",
+    nn.BatchNorm2d: "batch_norm",
+    nn.BatchNorm3d: "batch_norm",
+    nn.Conv1d: "conv1d",
+    nn.Conv2d: "conv2d",
+    nn.Conv3d: "conv3d",
+    nn.Identity: "",
+    nn.Linear: "linear",
+}
+"""Modules that call one function only, beside padding."""
+
+
 @dataclass(frozen=True, slots=True)
 class Captured:
     """What is kept of one batch."""
@@ -104,8 +117,10 @@ class Recorder:
             or taps is not None
             or any(_is_function(node) for node in self._layers)
         ):
-            self._calls = ModuleCalls(model, self._leave_call).__enter__()
             functions = self._wanted_functions()
+            self._calls = ModuleCalls(
+                model, self._leave_call, self._needs_no_hooks(functions)
+            ).__enter__()
             self._mode = _Mode(
                 self._calls, self._switch, functions, self._take, self._run_function
             )
@@ -196,6 +211,20 @@ class Recorder:
         places += self._parts
         functions = [place.split("@")[-1] for place in places]
         return {function.split(".")[0] for function in functions}
+
+    def _needs_no_hooks(self, functions: set[str]) -> Callable[[str, nn.Module], bool]:
+        """Return which modules can be passed by: hooks cost time in small networks."""
+        nodes = {node.split("@")[0] for node in self._layers}
+
+        def left_out(path: str, module: nn.Module) -> bool:
+            called = _CALLED.get(type(module))
+            return (
+                called is not None
+                and path not in nodes
+                and not functions & {called, "pad"}
+            )
+
+        return left_out
 
     def _hook_modules(self) -> None:
         modules = dict(self._model.named_modules())

@@ -58,7 +58,7 @@ class ModuleCall:
     parent: ModuleCall | None
     has_children: bool = False
     """Whether the module called another one."""
-    functions: Counter[str] = field(default_factory=Counter)
+    functions: dict[str, int] = field(default_factory=dict)
     """How often each function was called by the module itself."""
 
     @property
@@ -68,8 +68,9 @@ class ModuleCall:
 
     def next_function(self, name: str) -> str:
         """Count one more call of a function and return the name of its place."""
-        self.functions[name] += 1
-        return function_place(self, name, self.functions[name])
+        ordinal = self.functions.get(name, 0) + 1
+        self.functions[name] = ordinal
+        return function_place(self, name, ordinal)
 
     def is_within(self, other: ModuleCall) -> bool:
         """Return whether this call is `other` or happened inside of it."""
@@ -90,15 +91,20 @@ class ModuleCalls:
         The network; a module that is used under two names is known by the first.
     on_output
         Called with each module call and what it returned, when it returns.
+    left_out
+        Says of a path and a module whether it needs no hooks: neither its output nor
+        the functions that it calls matter.
     """
 
     def __init__(
         self,
         model: nn.Module,
         on_output: Callable[[ModuleCall, nn.Module, Any, Any], None] | None = None,
+        left_out: Callable[[str, nn.Module], bool] = lambda path, module: False,
     ) -> None:
         self._model = model
         self._on_output = on_output
+        self._left_out = left_out
         self._handles: list[RemovableHandle] = []
         self._stack: list[ModuleCall] = []
         self._numbers: Counter[str] = Counter()
@@ -121,9 +127,11 @@ class ModuleCalls:
         for path, module in self._model.named_modules():
             if isinstance(module, torch.jit.ScriptModule):
                 continue  # compiled code takes no hooks
+            if self._left_out(path, module):
+                continue
             self._handles += [
                 module.register_forward_pre_hook(self._enter(path), prepend=True),
-                module.register_forward_hook(self._leave(), always_call=True),
+                module.register_forward_hook(self._leave(path)),
             ]
         return self
 
@@ -151,9 +159,12 @@ class ModuleCalls:
 
         return enter
 
-    def _leave(self) -> Callable[[nn.Module, Any, Any], None]:
+    def _leave(self, path: str) -> Callable[[nn.Module, Any, Any], None]:
         def leave(module: nn.Module, arguments: Any, output: Any) -> None:
             call = self._stack.pop()
+            # Calls that an exception has ended, and the network has caught, are left.
+            while call.path != path:
+                call = self._stack.pop()
             if self._on_output is not None:
                 self._on_output(call, module, arguments, output)
 
