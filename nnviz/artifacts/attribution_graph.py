@@ -208,7 +208,7 @@ class AttributionGraph:
         rows: list[tuple[object, ...]] = []
         for index, name in reversed(list(enumerate(self.layers))):
             nodes = np.flatnonzero(self.layer == index)
-            best = nodes[np.argsort(-self.score[nodes], kind="stable")][:6]
+            best = nodes[np.argsort(-self.score[nodes], kind="stable")][:3]
             text = ", ".join(f"{self.channel[i]} ({self.count[i]:,})" for i in best)
             n_arcs = int((self.layer[self.target] == index).sum())
             rows.append((name, len(nodes), n_arcs, text))
