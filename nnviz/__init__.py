@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from nnviz.errors import NnvizError
     from nnviz.export import write_bundle
     from nnviz.extraction import extract
+    from nnviz.graphs import attribution_graph
     from nnviz.inputs.datasets import Dataset, open_dataset
     from nnviz.inputs.models import load_model
     from nnviz.inputs.subset_files import named_subsets
@@ -53,6 +54,7 @@ __all__ = [
     "Subset",
     "aggregate",
     "aggregates_of",
+    "attribution_graph",
     "derive",
     "extract",
     "load_config",
@@ -76,6 +78,7 @@ _HOMES = {
     "Subset": "nnviz.inputs.subsets",
     "aggregate": "nnviz.aggregation",
     "aggregates_of": "nnviz.queries",
+    "attribution_graph": "nnviz.graphs",
     "derive": "nnviz.derivation",
     "extract": "nnviz.extraction",
     "load_config": "nnviz.config",

@@ -10,19 +10,18 @@ import contextlib
 import functools
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from nnviz import __version__
-from nnviz.errors import ConfigError, NnvizError, TaskError
+from nnviz.errors import NnvizError, TaskError
+from nnviz.graph_command import graph
+from nnviz.running import client_of, listeners_of
 
 if TYPE_CHECKING:
-    from distributed import Client
-
-    from nnviz.engine.progress import Listener
     from nnviz.export import BundleFormat
 
 __all__ = ["main"]
@@ -146,8 +145,8 @@ def extract(
     opened = Store.open(store, writable=True)
     threads = int(opened.plan["extraction"]["threads_per_worker"])
     with (
-        _client(workers, scheduler, threads) as client,
-        _listeners(log, quiet=quiet) as all_,
+        client_of(workers, scheduler, threads) as client,
+        listeners_of(log, quiet=quiet) as all_,
     ):
         summary = extract(
             opened,
@@ -192,7 +191,10 @@ def aggregate(
     opened = Store.open(store, writable=True)
     names = default_subsets(opened) if subsets is None else subsets.split(",")
     collections = [named_subsets(opened, name.strip()) for name in names]
-    with _listeners(log, quiet=quiet) as all_, _client(workers, scheduler) as client:
+    with (
+        listeners_of(log, quiet=quiet) as all_,
+        client_of(workers, scheduler) as client,
+    ):
         aggregate(opened, collections, client=client, listeners=all_)
     written = {c.name: len(c.names) for c in collections}
     lines = [f"{name}: {n:,} subsets" for name, n in written.items()]
@@ -221,7 +223,10 @@ def derive(
     from nnviz.store.store import Store
 
     opened = Store.open(store, writable=True)
-    with _listeners(log, quiet=quiet) as all_, _client(workers, scheduler) as client:
+    with (
+        listeners_of(log, quiet=quiet) as all_,
+        client_of(workers, scheduler) as client,
+    ):
         summary = derive(
             opened, client=client, pictures=pictures, trust=trust, listeners=all_
         )
@@ -247,6 +252,9 @@ def export(*, store: str, folder: Path, format_: BundleFormat, as_json: bool) ->
     files = write_bundle(Store.open(store), folder, format=format_)
     names = [str(file) for file in files]
     _print({"files": names} if as_json else "\n".join(names))
+
+
+main.add_command(graph)
 
 
 @main.command()
@@ -330,7 +338,7 @@ def demo(*, out: Path, serving: bool, port: int, as_json: bool) -> None:
     store = out / "digits.zarr"
     stages = {"extract": extract, "aggregate": aggregate, "derive": derive}
     output = sys.stderr if as_json else sys.stdout
-    with contextlib.redirect_stdout(output), _client(2, None) as client:
+    with contextlib.redirect_stdout(output), client_of(2, None) as client:
         planned = [str(run_file), "--create", str(store), "--time"]
         say(f"[2/6] nnviz plan {' '.join(planned)}")
         plan.main(planned, standalone_mode=False)
@@ -343,10 +351,8 @@ def demo(*, out: Path, serving: bool, port: int, as_json: bool) -> None:
         _print({"store": str(store)} if as_json else f"[6/6] store: {store}")
         return
     say(f"[6/6] nnviz serve {store}")
-    serve.main(
-        [str(store), "--port", str(port), *(["--json"] if as_json else [])],
-        standalone_mode=False,
-    )
+    arguments = [str(store), "--port", str(port), *(["--json"] if as_json else [])]
+    serve.main(arguments, standalone_mode=False)
 
 
 def _print(value: dict[str, Any] | str) -> None:
@@ -354,55 +360,6 @@ def _print(value: dict[str, Any] | str) -> None:
         click.echo(value)
     else:
         click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
-
-
-@contextlib.contextmanager
-def _client(
-    workers: int | None, scheduler: str | None, threads: int = 1
-) -> Iterator[Client]:
-    """Connect to a running scheduler, or start workers on this machine."""
-    if scheduler is not None:
-        from distributed import Client
-
-        try:
-            with Client(scheduler, timeout=20) as connected:
-                yield connected
-        except (OSError, ValueError) as error:
-            msg = (
-                f"no Dask scheduler answers at {scheduler!r}: {error}; check the "
-                "address that 'dask scheduler' printed"
-            )
-            raise TaskError(msg) from error
-        return
-    import os
-
-    from nnviz_cluster.local import client
-
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    n_workers = workers or max(1, n_cores // threads)
-    with client(n_workers=n_workers, threads=threads) as started:
-        yield started
-
-
-@contextlib.contextmanager
-def _listeners(log: Path | None, *, quiet: bool) -> Iterator[list[Listener]]:
-    from nnviz.engine.progress import JsonLog, ProgressBar
-
-    listeners: list[Listener] = [] if quiet else [ProgressBar()]
-    if log is None:
-        yield listeners
-        return
-    if str(log) == "-":
-        yield [*listeners, JsonLog(sys.stdout)]
-        return
-    stream: TextIO
-    try:
-        stream = log.open("a", encoding="utf-8")
-    except OSError as error:
-        msg = f"cannot write the log {str(log)!r}: {error.strerror or error}"
-        raise ConfigError(msg) from error
-    with stream:
-        yield [*listeners, JsonLog(stream)]
 
 
 if __name__ == "__main__":

@@ -31,6 +31,8 @@ Table = Mapping[str, str]
 
 MODULES: Table = {
     "artifacts.embedding": "",
+    "artifacts.graph_building": "",
+    "artifacts.graph_statistics": "",
     "artifacts.similarity": "",
     "config": "",
     "demo": "",
@@ -61,8 +63,12 @@ MODULES: Table = {
     "software": "",
     "store.pieces": "",
     "store.schema": "",
+    "artifacts.attribution_graph": ".graph_statistics display",
+    "artifacts.channel_matching": ".graph_building",
     "artifacts.classes": "display",
     "artifacts.examples": "network.architecture",
+    "artifacts.graph_scores": ".graph_building .graph_statistics",
+    "artifacts.graph_selection": ".graph_building",
     "artifacts.top_channels": "display",
     "engine.reducing": ".scheduling",
     "inputs.archives": ".files .listings config",
@@ -82,8 +88,16 @@ MODULES: Table = {
     "network.influence_layout": ".channel_operations .influence_vectors",
     "network.influence_ranking": ".influence_vectors",
     "plan_report": "config",
+    "artifacts.graph_comparison": (
+        ".attribution_graph .graph_building .graph_statistics display"
+    ),
+    "artifacts.graph_layout": ".attribution_graph",
+    "artifacts.graph_presets": (
+        ".attribution_graph .graph_building .graph_scores .graph_selection"
+    ),
     "store.hierarchy": ".pieces .schema",
     "artifacts.pictures": "config inputs.images inputs.preprocessing",
+    "artifacts.summit_files": ".attribution_graph",
     "inputs.models": ".importing .weights .zoos config",
     "inputs.tables": ".files .listings .parquet config",
     "network.folding": ".architecture .functions .graph",
@@ -97,6 +111,7 @@ MODULES: Table = {
     "planning": "config network.architecture plan_report store.schema",
     "store.completion": ".hierarchy .schema",
     "store.csr": ".hierarchy",
+    "artifacts.graph_files": ".attribution_graph .graph_layout .summit_files",
     "inputs.datasets": (
         ".archives .arrays .folders .hugging_face .tables .torch_datasets config"
     ),
@@ -127,7 +142,15 @@ MODULES: Table = {
         "engine.progress gallery inputs.subsets queries store.store"
     ),
     "export": "queries store.store",
+    "full_graphs": (
+        "artifacts.graph_building network.architecture queries store.store"
+    ),
     "network.sites": ".affine .architecture .channels .functions .graph",
+    "graphs": (
+        "artifacts.attribution_graph artifacts.graph_building "
+        "artifacts.graph_comparison artifacts.graph_presets "
+        "artifacts.graph_scores artifacts.graph_selection full_graphs store.store"
+    ),
     "network.layers": ".architecture .channels .graph .places .receptive_fields .sites",
     "network.terms": (
         ".affine .architecture .channels .functions .graph .provenance .sites"
@@ -136,6 +159,7 @@ MODULES: Table = {
         "aggregation config derivation inputs.subset_files network.architecture "
         "planning store.store"
     ),
+    "graph_command": "artifacts.graph_files graphs store.store",
     "network.readings": ".channel_operations .channels .graph .terms",
     "network.edges": (
         ".architecture .channels .functions .graph .layers .provenance .readings "
@@ -172,9 +196,10 @@ MODULES: Table = {
         "inputs.datasets inputs.models inputs.preprocessing inputs.reading "
         "network.runtime plan_report planning store.store"
     ),
+    "running": "engine.progress",
     "cli": (
-        "aggregation config demo derivation engine.progress export extraction "
-        "inputs.subset_files inspection probing store.store"
+        "aggregation config demo derivation export extraction graph_command "
+        "inputs.subset_files inspection probing running store.store"
     ),
     "__main__": "cli",
 }
@@ -185,19 +210,22 @@ The lowest come first; a leading dot stands for the module's own folder.
 
 HOMES: Table = {
     "PIL": "artifacts.pictures demo inputs.images inputs.items inputs.preprocessing",
-    "click": "cli",
+    "click": "cli graph_command",
     "dask": "store.store",
-    "distributed": "cli engine.reducing engine.scheduling",
+    "distributed": "engine.reducing engine.scheduling running",
     "google_crc32c": "store.pieces",
     "llvmlite": "network.influence_vectors",
-    "nnviz_cluster": "cli",
+    "nnviz_cluster": "running",
     "nnviz_dashboards": "cli",
+    "networkx": "artifacts.graph_files",
     "numba": "network.activations network.influence_vectors network.peaks",
     "numpy": "*",
     "pandas": "artifacts.classes artifacts.top_channels export store.store",
     "safetensors": "demo inputs.weights",
     "scipy": (
-        "aggregation artifacts.embedding artifacts.similarity inputs.subsets "
+        "aggregation artifacts.channel_matching artifacts.embedding "
+        "artifacts.graph_building "
+        "artifacts.graph_statistics artifacts.similarity full_graphs inputs.subsets "
         "network.activations queries reductions store.csr store.store"
     ),
     "simplejpeg": "inputs.images",

@@ -42,6 +42,7 @@ def test_help__lists_commands_in_pipeline_order(run):
         "aggregate",
         "derive",
         "export",
+        "graph",
         "inspect",
         "serve",
         "demo",

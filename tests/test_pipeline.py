@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import io
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -20,6 +21,8 @@ from nnviz.errors import (
     PlanMismatchError,
     StoreExistsError,
 )
+from nnviz.full_graphs import FullGraphs
+from nnviz.graphs import SubsetGraphs
 from nnviz_cluster import local
 
 
@@ -335,3 +338,51 @@ max_unreadable_fraction = 0.5
     assert nnviz.aggregates_of(store, "label").n_instances.sum() == 37
     peaks = store.read("peaks/0/instance")
     assert not np.isin(peaks, [7, 12, 30]).any()
+
+
+def test_full_graph__over_a_sum_and_a_concatenation__counts_what_was_stored(reference):
+    store = nnviz.Store.open(reference)
+    label = 3
+    rows = np.flatnonzero((store.column("label") == label) & store.usable())
+
+    full = FullGraphs(store, "label").full(store.class_names[label])
+
+    for layer in ("residual", "mixed", "classifier"):
+        targets, sources = (
+            store.read(f"influences/{layer}/{part}")[rows]
+            for part in ("target", "source")
+        )
+        places = [
+            (edge.source, channel)
+            for edge in store.architecture.edges
+            if edge.target == layer
+            for channel in range(store.layer(edge.source).n_channels)
+        ]
+        counted = Counter(
+            (int(t), *places[s])
+            for row, ranked in zip(targets, sources, strict=True)
+            for t, kept in zip(row, ranked, strict=True)
+            if t >= 0
+            for s in kept
+            if s >= 0
+        )
+        found = {
+            (int(t), source, int(s)): int(matrix[t, s])
+            for (target, source), matrix in full.arcs.items()
+            if target == layer
+            for t, s in zip(*matrix.nonzero(), strict=True)
+        }
+        assert found == counted
+
+
+@pytest.mark.parametrize("preset", ["directed", "summit"])
+def test_graphs__of_the_demonstration__are_linked_from_output_to_input(
+    reference, preset
+):
+    store = nnviz.Store.open(reference)
+
+    for graph in SubsetGraphs(store, "label").graphs(preset=preset):
+        assert {layer for layer, _ in graph} == set(graph.layers)
+        assert graph.problems == ()
+        assert (graph.arc_count <= graph.n_instances).all()
+        assert (graph.count <= graph.base_count).all()

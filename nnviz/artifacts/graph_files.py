@@ -1,0 +1,193 @@
+"""How does an attribution graph leave nnviz? As networkx, JSON, GraphML and CSV.
+
+Every format has every number: layers, counts, base rates, lifts, scores and places.
+Numbers that are not known or not defined are left out, or empty in CSV.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from typing import Literal, TypeAlias
+
+import networkx as nx
+import numpy as np
+
+from nnviz.artifacts.attribution_graph import AttributionGraph
+from nnviz.artifacts.graph_layout import GraphLayout, arrange_graph
+from nnviz.artifacts.summit_files import to_summit_json
+
+__all__ = ["GraphFormat", "graph_files", "to_networkx"]
+
+GraphFormat = Literal["json", "graphml", "csv", "summit"]
+Number: TypeAlias = int | float | str
+
+
+def to_networkx(
+    graph: AttributionGraph, layout: GraphLayout | None = None
+) -> nx.DiGraph[str]:
+    """Return a graph as networkx has it.
+
+    Parameters
+    ----------
+    graph
+        Any graph.
+    layout
+        Places of its nodes; None: :func:`~nnviz.artifacts.graph_layout.arrange_graph`.
+
+    Returns
+    -------
+    networkx.DiGraph
+        Nodes are called ``<layer>-<channel>`` as in SUMMIT. Arcs lead from source to
+        target, towards the output. Attributes of the graph, of each node and of each
+        arc are numbers and texts.
+
+    Examples
+    --------
+    >>> from nnviz.artifacts.summit_files import from_summit_json
+    >>> to_networkx(from_summit_json('{"late": [], "early": []}')).number_of_nodes()
+    0
+    """
+    result: nx.DiGraph[str] = nx.DiGraph(
+        subset=graph.subset,
+        preset=graph.preset,
+        layers=",".join(graph.layers),
+        n_instances=graph.n_instances,
+        n_total=graph.n_total,
+    )
+    names = _names(graph)
+    for name, numbers in zip(names, _node_rows(graph, layout), strict=True):
+        result.add_node(name, **_known(numbers))
+    for numbers in _arc_rows(graph):
+        source, target = str(numbers.pop("source")), str(numbers.pop("target"))
+        result.add_edge(source, target)
+        result.edges[source, target].update(_known(numbers))
+    return result
+
+
+def graph_files(
+    graph: AttributionGraph,
+    stem: str,
+    format: GraphFormat = "json",  # noqa: A002  the word of the command's option
+    *,
+    layout: GraphLayout | None = None,
+) -> dict[str, bytes]:
+    """Return the files of a graph by their names.
+
+    Parameters
+    ----------
+    graph
+        Any graph.
+    stem
+        Name of the file, without a suffix.
+    format
+        ``json``: networkx' node-link data; ``graphml``; ``csv``: two tables, of nodes
+        and of arcs; ``summit``: as SUMMIT's page reads it.
+    layout
+        Places of its nodes; None: they are computed.
+    """
+    if format == "summit":
+        return {f"{stem}.json": to_summit_json(graph).encode()}
+    if format == "csv":
+        return {
+            f"{stem}-nodes.csv": _csv(_NODE_COLUMNS, _node_rows(graph, layout)),
+            f"{stem}-arcs.csv": _csv(_ARC_COLUMNS, _arc_rows(graph)),
+        }
+    whole = to_networkx(graph, layout)
+    if format == "graphml":
+        text = "\n".join(nx.generate_graphml(whole, named_key_ids=True))
+        return {f"{stem}.graphml": text.encode()}
+    value = nx.node_link_data(whole, edges="links")
+    return {f"{stem}.json": json.dumps(value, allow_nan=False, indent=1).encode()}
+
+
+_NODE_COLUMNS = (
+    "node",
+    "layer",
+    "channel",
+    "count",
+    "share",
+    "base_rate",
+    "lift",
+    "lift_low",
+    "lift_high",
+    "score",
+    "x",
+    "y",
+)
+_ARC_COLUMNS = (
+    "source",
+    "target",
+    "count",
+    "share",
+    "base_rate",
+    "lift",
+    "lift_low",
+    "lift_high",
+)
+
+
+def _node_rows(
+    graph: AttributionGraph, layout: GraphLayout | None
+) -> list[dict[str, Number]]:
+    layout = arrange_graph(graph) if layout is None else layout
+    low, high = graph.lift_interval()
+    names = [graph.layers[i] for i in graph.layer.tolist()]
+    columns = (
+        _names(graph),
+        names,
+        graph.channel.tolist(),
+        graph.count.tolist(),
+        graph.share.tolist(),
+        graph.base_rate.tolist(),
+        graph.lift.tolist(),
+        low.tolist(),
+        high.tolist(),
+        graph.score.tolist(),
+        layout.x.tolist(),
+        layout.y.tolist(),
+    )
+    rows = zip(*columns, strict=True)
+    return [dict(zip(_NODE_COLUMNS, row, strict=True)) for row in rows]
+
+
+def _arc_rows(graph: AttributionGraph) -> list[dict[str, Number]]:
+    names = np.array(_names(graph), dtype=object)
+    low, high = graph.arc_lift_interval()
+    columns = (
+        names[graph.source].tolist(),
+        names[graph.target].tolist(),
+        graph.arc_count.tolist(),
+        graph.arc_share.tolist(),
+        graph.arc_base_rate.tolist(),
+        graph.arc_lift.tolist(),
+        low.tolist(),
+        high.tolist(),
+    )
+    rows = zip(*columns, strict=True)
+    return [dict(zip(_ARC_COLUMNS, row, strict=True)) for row in rows]
+
+
+def _names(graph: AttributionGraph) -> list[str]:
+    return [f"{layer}-{channel}" for layer, channel in graph]
+
+
+def _known(numbers: dict[str, Number]) -> dict[str, Number]:
+    return {
+        name: value
+        for name, value in numbers.items()
+        if name != "node" and not (isinstance(value, float) and math.isnan(value))
+    }
+
+
+def _csv(columns: tuple[str, ...], rows: list[dict[str, Number]]) -> bytes:
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(
+        _known(row) | {"node": row["node"]} if "node" in row else _known(row)
+        for row in rows
+    )
+    return stream.getvalue().encode()

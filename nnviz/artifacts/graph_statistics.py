@@ -1,0 +1,247 @@
+"""How sure are counts, shares and lifts? Intervals that hold for small subsets.
+
+Symbols: k of n instances in the subset, K of N instances in all.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special, stats
+
+__all__ = [
+    "adjusted_p_values",
+    "difference_p_values",
+    "effect_sizes",
+    "enrichment_p_values",
+    "exact_interval",
+    "lift_interval",
+    "wilson_interval",
+]
+
+Values = NDArray[np.float64]
+
+
+def wilson_interval(
+    count: ArrayLike, n_instances: ArrayLike, level: float = 0.95
+) -> tuple[Values, Values]:
+    """Return Wilson's score interval of a share. [1]_.
+
+    Parameters
+    ----------
+    count
+        k, any shape.
+    n_instances
+        n, of a shape that fits.
+    level
+        Probability that the interval covers the share, about.
+
+    Returns
+    -------
+    tuple
+        Lower and upper ends in [0, 1]; (0, 1) where n is 0.
+
+    References
+    ----------
+    .. [1] Wilson, "Probable inference", JASA 22, 1927.
+
+    Examples
+    --------
+    >>> low, high = wilson_interval(0, 10)
+    >>> round(float(low), 3), round(float(high), 3)
+    (0.0, 0.278)
+    """
+    k, n = np.broadcast_arrays(_floats(count), _floats(n_instances))
+    z = float(special.ndtri(0.5 + level / 2))
+    size = np.where(n > 0, n, 1.0)
+    share, spread = k / size, z**2 / size
+    centre = (share + spread / 2) / (1 + spread)
+    half = np.sqrt(spread * share * (1 - share) + spread**2 / 4) / (1 + spread)
+    low = np.where((n > 0) & (k > 0), np.maximum(centre - half, 0.0), 0.0)
+    high = np.where((n > 0) & (k < n), np.minimum(centre + half, 1.0), 1.0)
+    return low, high
+
+
+def exact_interval(
+    count: ArrayLike, n_instances: ArrayLike, level: float = 0.95
+) -> tuple[Values, Values]:
+    """Return Clopper and Pearson's interval of a share: it covers for any n. [1]_.
+
+    Parameters
+    ----------
+    count
+        k, any shape.
+    n_instances
+        n, of a shape that fits.
+    level
+        Probability that the interval covers the share, at least.
+
+    Returns
+    -------
+    tuple
+        Lower and upper ends in [0, 1]; (0, 1) where n is 0.
+
+    References
+    ----------
+    .. [1] Clopper and Pearson, "The use of confidence or fiducial limits", Biometrika
+       26(4), 1934.
+
+    Examples
+    --------
+    >>> low, high = exact_interval(3, 3)
+    >>> round(float(low), 3), round(float(high), 3)
+    (0.292, 1.0)
+    """
+    k, n = np.broadcast_arrays(_floats(count), _floats(n_instances))
+    tail = (1 - level) / 2
+    low = special.betaincinv(np.maximum(k, 1), n - k + 1, tail)
+    high = special.betaincinv(k + 1, np.maximum(n - k, 1), 1 - tail)
+    return np.where(k > 0, low, 0.0), np.where(k < n, high, 1.0)
+
+
+def lift_interval(
+    count: ArrayLike,
+    n_instances: ArrayLike,
+    base_rate: ArrayLike,
+    level: float = 0.95,
+) -> tuple[Values, Values]:
+    """Return the exact interval of a lift.
+
+    Parameters
+    ----------
+    count
+        k, any shape.
+    n_instances
+        n, of a shape that fits.
+    base_rate
+        K / N, of a shape that fits. It is taken as known: it was counted over all
+        instances, of which the subset is a part.
+    level
+        Probability that the interval covers the lift, at least.
+
+    Returns
+    -------
+    tuple
+        Lower and upper ends; NaN where the base rate is 0 or unknown.
+    """
+    low, high = exact_interval(count, n_instances, level)
+    base = _floats(base_rate)
+    divisor = np.where(base > 0, base, np.nan)
+    return low / divisor, high / divisor
+
+
+def enrichment_p_values(
+    count: ArrayLike, n_instances: ArrayLike, base_count: ArrayLike, n_total: ArrayLike
+) -> Values:
+    """Return how probable such a count or a larger one is in a random subset.
+
+    Parameters
+    ----------
+    count, n_instances, base_count, n_total
+        k, n, K, N, of shapes that fit.
+
+    Returns
+    -------
+    ndarray
+        Upper tail of the hypergeometric distribution: Fisher's exact test, one-sided.
+    """
+    k, n = _floats(count), _floats(n_instances)
+    p = stats.hypergeom.sf(k - 1, _floats(n_total), _floats(base_count), n)
+    return np.clip(np.asarray(p, dtype=np.float64), 0.0, 1.0)
+
+
+def effect_sizes(
+    first: ArrayLike, n_first: ArrayLike, second: ArrayLike, n_second: ArrayLike
+) -> Values:
+    """Return Cohen's h of two shares: the difference of their arcsines. [1]_.
+
+    Returns
+    -------
+    ndarray
+        In [-pi, pi], positive where the first share is larger; 0.2 is called small, 0.5
+        medium, 0.8 large. NaN where a subset is empty.
+
+    References
+    ----------
+    .. [1] Cohen, "Statistical Power Analysis for the Behavioral Sciences", 1988,
+       section 6.2.
+
+    Examples
+    --------
+    >>> round(float(effect_sizes(10, 10, 0, 10)), 4)
+    3.1416
+    """
+    return _angle(first, n_first) - _angle(second, n_second)
+
+
+def difference_p_values(
+    first: ArrayLike, n_first: ArrayLike, second: ArrayLike, n_second: ArrayLike
+) -> Values:
+    """Return Fisher's exact test of two shares, two-sided.
+
+    Parameters
+    ----------
+    first, n_first
+        Count and instances of one subset.
+    second, n_second
+        Of another one that shares no instance with it.
+
+    Returns
+    -------
+    ndarray
+        Twice the smaller tail, at most 1; 1 where a subset is empty.
+
+    Notes
+    -----
+    Doubling the tail is never smaller than half of the usual two-sided value, and is
+    symmetric in the two subsets.
+    """
+    a, n = _floats(first), _floats(n_first)
+    b, m = _floats(second), _floats(n_second)
+    upper = stats.hypergeom.sf(a - 1, n + m, a + b, n)
+    lower = stats.hypergeom.cdf(a, n + m, a + b, n)
+    p = np.clip(2 * np.minimum(upper, lower), 0.0, 1.0)
+    return np.where((n > 0) & (m > 0), p, 1.0)
+
+
+def adjusted_p_values(p_values: Values) -> Values:
+    """Return p-values adjusted for their number, as Benjamini and Hochberg do. [1]_.
+
+    Parameters
+    ----------
+    p_values
+        Shape (n,).
+
+    Returns
+    -------
+    ndarray
+        Shape (n,): if all below q are called different, at most a fraction q of these
+        calls is expected to be wrong.
+
+    References
+    ----------
+    .. [1] Benjamini and Hochberg, "Controlling the false discovery rate", JRSS B 57(1),
+       1995.
+
+    Examples
+    --------
+    >>> adjusted_p_values(np.array([0.01, 0.04, 0.5])).round(3).tolist()
+    [0.03, 0.06, 0.5]
+    """
+    n = len(p_values)
+    order = np.argsort(-p_values, kind="stable")
+    factors = n / np.arange(n, 0, -1)
+    adjusted = np.empty(n)
+    adjusted[order] = np.minimum.accumulate(p_values[order] * factors)
+    return np.minimum(adjusted, 1.0)
+
+
+def _angle(count: ArrayLike, n_instances: ArrayLike) -> Values:
+    n = _floats(n_instances)
+    share = _floats(count) / np.where(n > 0, n, np.nan)
+    angle: Values = 2 * np.arcsin(np.sqrt(np.clip(share, 0.0, 1.0)))
+    return angle
+
+
+def _floats(values: ArrayLike) -> Values:
+    return np.asarray(values, dtype=np.float64)
