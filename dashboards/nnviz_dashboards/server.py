@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import json
 import secrets
@@ -17,6 +18,7 @@ from bokeh.server.server import Server
 from bokeh.server.views.auth_request_handler import AuthRequestHandler
 from tornado.platform.asyncio import BaseAsyncIOLoop
 from tornado.web import HTTPError, authenticated
+from tornado.websocket import WebSocketClosedError
 
 from nnviz.errors import ConfigError, MissingDataError, NnvizError
 from nnviz.store.store import Store
@@ -193,6 +195,7 @@ def serve(
     warm_up = threading.Thread(target=_warm_up, args=(shared.latest,), daemon=True)
     loop = server.io_loop
     assert isinstance(loop, BaseAsyncIOLoop)
+    loop.asyncio_loop.set_exception_handler(_report)
     wake = loop.asyncio_loop.call_soon_threadsafe
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: wake(loop.stop))
@@ -208,6 +211,12 @@ def serve(
         server.stop()
         # A read that outlives the interpreter's pools of threads would raise.
         warm_up.join(timeout=SECONDS_TO_END)
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Report what went wrong, unless it is that a visitor has closed the page."""
+    if not isinstance(context.get("exception"), WebSocketClosedError):
+        loop.default_exception_handler(context)
 
 
 def _print_address(address: str) -> None:
