@@ -82,9 +82,16 @@ def _extraction_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
     if found := result.get("dask_against_script"):
         rows.append(
             (
-                f"{name}: whole extraction through Dask against a researcher's script",
-                f"{found['throughput_ratio']:.2f}×",
+                f"{name}: maxima through Dask against a researcher's script",
+                f"{found['maxima_throughput_ratio']:.2f}×",
                 "≥ 1.5×",
+            )
+        )
+        rows.append(
+            (
+                f"{name}: the same, with influences and examples, which it lacks",
+                f"{found['everything_throughput_ratio']:.2f}×",
+                "",
             )
         )
         rows.append(
