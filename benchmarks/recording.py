@@ -27,8 +27,6 @@ from nnviz.probing import plan_run
 
 __all__ = ["main"]
 
-BATCHES = 8
-
 
 def main() -> None:
     """Print the ratio of the throughputs as JSON."""
@@ -56,7 +54,8 @@ def main() -> None:
         shape=prepared_shape(plan.architecture.input_shape, is_image=True),
         dtype="uint8",
     )
-    n = min(len(probe.dataset), BATCHES * plan.extraction.batch_size)
+    # One chunk, as in a run: its first instances are all among the strongest so far.
+    n = plan.extraction.instances_per_chunk
     print(json.dumps(compare(bare, runtimes, reader, n, repeat=max(5, repeat))))
 
 

@@ -51,11 +51,16 @@ def speed_section() -> str:
         ("extraction-*.json", _extraction_rows),
         ("influence.json", _influence_rows),
         ("dashboard.json", _dashboard_rows),
+        ("graphs.json", _graph_rows),
     ]
     for pattern, rows_of in rows:
         for path in sorted(RESULTS.glob(pattern)):
             result = json.loads(path.read_text(encoding="utf-8"))
-            machines[_machine(result.get("machine", {}))] = path.name
+            machine = result.get("machine") or {
+                **result,
+                "software": result["versions"],
+            }
+            machines[_machine(machine)] = path.name
             for what, measured, goal in rows_of(result):
                 command = result.get("command", "")
                 lines.append(f"| {what} | {measured} | {goal} | `{command}` |")
@@ -109,20 +114,64 @@ def _extraction_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _influence_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
-    return [tuple(row) for row in result.get("summary", [])]
+    rows = []
+    for row in result["rows"]:
+        if row["threads"] != 1:
+            continue
+        times, name = row["milliseconds per instance"], row["network"]
+        forward = times["forward"]
+        rows += [
+            (
+                f"{name}: exact influence, all targets, of the convolutions' time",
+                f"{times['all'] / forward:.2f}",
+                "≤ 0.5",
+            ),
+            (
+                f"{name}: exact influence, top targets, of the convolutions' time",
+                f"{times['top'] / forward:.3f}",
+                "≤ 0.1",
+            ),
+            (
+                f"{name}: direct formulation, of ours for all targets; in tiles",
+                (
+                    f"{times['untiled'] / times['all']:.0f}×; "
+                    f"{times['direct'] / times['all']:.0f}×"
+                ),
+                "≥ 50×",
+            ),
+        ]
+    return rows
 
 
 def _dashboard_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
-    return [tuple(row) for row in result.get("summary", [])]
+    n = result["run"]["classes"]
+    return [
+        (
+            f"dashboard, {n:,} classes: {name} (95 % of the times, at the server)",
+            f"{times['p95_ms']:.0f} ms",
+            f"< {result['goal_ms']} ms",
+        )
+        for name, times in result["reactions"].items()
+        if name in ("choose a class", "choose a layer")
+    ]
+
+
+def _graph_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
+    goals = {"directed": 5, "summit": 60}
+    return [
+        (
+            f"1,000 attribution graphs of InceptionV1's size, `{preset}`",
+            f"{1000 * result['times'][preset]['median_s']:.1f} s",
+            f"< {goal} s",
+        )
+        for preset, goal in goals.items()
+        if preset in result["times"]
+    ]
 
 
 def _machine(machine: dict[str, Any]) -> str:
-    software = machine.get("software", {})
-    return (
-        f"{machine.get('processor', 'an unnamed processor')}, "
-        f"{machine.get('cores', '?')} cores, torch {software.get('torch', '?')}, "
-        f"{machine.get('date', '')}"
-    )
+    processor = machine.get("processor") or machine.get("hardware", "?")
+    return f"{processor}, {machine.get('cores', 2)} cores, {machine.get('date', '')}"
 
 
 if __name__ == "__main__":
