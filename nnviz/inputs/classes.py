@@ -6,10 +6,12 @@ any columns of names) the labels are looked up in one of its columns. Without on
 
 1. whole numbers are indices of outputs (of the data set's own classes where it names
    them: these names are joined instead, if there is anything to join them with);
+   -1 is no label, and any other number that is no output is an error: whether the data
+   count from 1, or skip classes, cannot be known;
 2. names are looked up among the class names that the model brings along, or else among
    the data set's classes where these are as many as the outputs;
-3. names that are as many as the outputs are taken in sorted order, as every loader of
-   folders numbers them.
+3. names that are as many as the outputs, none of them a number, are taken in sorted
+   order, as every loader of folders numbers them.
 
 What cannot be joined is an error that shows the first cases of both sides. A network
 that is no classifier has no outputs to join with: its labels get classes of their own.
@@ -44,7 +46,10 @@ class JoinedClasses:
     n_present: int
     """How many of the classes at least one instance has as its label."""
     joined_by: str
-    """How the labels were joined, for people: ``column 'wnid' of classes.csv``."""
+    """How the labels were joined, for people: ``column 'wnid' of classes.csv``.
+
+    Empty if there are no labels.
+    """
 
 
 def join_labels(
@@ -61,8 +66,8 @@ def join_labels(
     Parameters
     ----------
     labels
-        Raw labels (instance,): str, int, or None where one is missing; None for data
-        without labels.
+        Raw labels (instance,): str, int, or None where one is missing, as is -1; None
+        for data without labels.
     config
         The ``[classes]`` table of the run file.
     n_outputs
@@ -89,6 +94,7 @@ def join_labels(
     values = [None] * (n_instances or 0) if labels is None else labels.tolist()
     if label_names and _have_names_to_join(config, n_outputs, class_names, label_names):
         values = [_name_of(value, label_names) for value in values]
+    values = _without_sentinel(values, (*class_names, *label_names))
     distinct = sorted({v for v in values if v is not None}, key=_sorting_key)
     if n_outputs is None:
         names = [str(value) for value in distinct]
@@ -111,11 +117,22 @@ def join_labels(
         labels=np.array(joined, dtype=np.int32),
         class_names=_unique_names(names),
         n_present=len(set(place_of.values())),
-        joined_by=joined_by,
+        joined_by=joined_by if distinct else "",
     )
 
 
 _Join = tuple[dict[str | int, int], list[str], str]
+
+
+def _without_sentinel(
+    values: list[str | int | None], names: Sequence[str]
+) -> list[str | int | None]:
+    """Take -1 for a missing label, and "-1" where all other texts are numbers too."""
+    missing: set[str | int] = {-1}
+    texts = {value for value in values if isinstance(value, str)} - {"-1"}
+    if "-1" not in names and all(_number(text) is not None for text in texts):
+        missing.add("-1")
+    return [None if value in missing else value for value in values]
 
 
 def _have_names_to_join(
@@ -262,18 +279,37 @@ def _join_without_map(
         }
         names = named or [str(index) for index in range(n_outputs)]
         return place_of, names, "indices of the network's outputs"
-    if not named and len(distinct) == n_outputs:
+    outside = [
+        value
+        for value, number in zip(distinct, numbers, strict=True)
+        if number is not None and not 0 <= number < n_outputs
+    ]
+    if outside and None not in numbers:
+        msg = (
+            f"{len(outside)} of {len(distinct)} labels are whole numbers, but no "
+            f"output of the network: {_first(outside)}; outputs are 0 to "
+            f"{n_outputs - 1}, and -1 is no label; {_advice(n_outputs)}"
+        )
+        raise DatasetError(msg)
+    if not named and len(distinct) == n_outputs and set(numbers) == {None}:
         place_of = {value: index for index, value in enumerate(distinct)}
         return place_of, list(map(str, distinct)), "the labels' names, sorted"
     lost = [value for value in distinct if str(value) not in keys] or distinct
     known = named or [f"outputs 0 to {n_outputs - 1}, without names"]
     msg = (
         f"{len(lost)} of {len(distinct)} labels join no output of the network; the "
-        f"data have {_first(lost)}, the network has {_first(known)}; give a class map: "
-        f"a CSV file with the column 'index' (0 to {n_outputs - 1}) and a column with "
-        f'the labels, named in the run file as [classes] map = "classes.csv"'
+        f"data have {_first(lost)}, the network has {_first(known)}; "
+        f"{_advice(n_outputs)}"
     )
     raise DatasetError(msg)
+
+
+def _advice(n_outputs: int) -> str:
+    return (
+        f"give a class map: a CSV file with the column 'index' (0 to {n_outputs - 1}) "
+        f"and a column with the labels, named in the run file as "
+        f'[classes] map = "classes.csv"'
+    )
 
 
 def _not_joined(
@@ -296,7 +332,8 @@ def _first(values: Sequence[object]) -> str:
 def _number(value: str | int) -> int | None:
     if isinstance(value, int):
         return value
-    return int(value) if value.isascii() and value.isdecimal() else None
+    digits = value.removeprefix("-")
+    return int(value) if digits.isascii() and digits.isdecimal() else None
 
 
 def _sorting_key(value: str | int) -> tuple[int, int, str]:

@@ -128,8 +128,12 @@ def test_join_labels__says_that_there_is_no_map(tmp_path):
             ["dog", "cat", "dog"], 2, (), [1, 0, 1], ("cat", "dog"), id="sorted"
         ),
         pytest.param(
-            ["10", "9", "11"], 3, (), [0, 2, 1], ("10", "11", "9"), id="sorted-as-text"
+            [2, -1, 0], 3, (), [2, -1, 0], ("0", "1", "2"), id="minus-1-is-no-label"
         ),
+        pytest.param(
+            ["2", "-1"], 3, (), [2, -1], ("0", "1", "2"), id="minus-1-as-text"
+        ),
+        pytest.param(["-1"], 2, ("-1", "1"), [0], None, id="minus-1-as-a-name"),
         pytest.param(
             ["b"], 3, ("a", "b", "a"), [1], ("a (0)", "b", "a (2)"), id="twins"
         ),
@@ -152,7 +156,15 @@ def test_join_labels__without_a_map(values, n_outputs, class_names, labels, name
             ["dog", "yak"], 2, ("cat", "dog"), r"1 of 2 labels.*'yak'.*'cat'", id="odd"
         ),
         pytest.param([0, 12], 10, (), "class map", id="index-too-large"),
-        pytest.param([-1, 2], 10, (), "class map", id="negative-index"),
+        pytest.param([-2, 2], 10, (), "-2;.*class map", id="negative-index"),
+        pytest.param(
+            [1, 2, 3], 3, (), "1 of 3 labels.* 3; outputs are 0 to 2", id="1-k"
+        ),
+        pytest.param(
+            ["1", "2", "3"], 3, (), "'3'; outputs are 0 to 2", id="1-k-as-text"
+        ),
+        pytest.param([0, 2, 9], 3, ("a", "b", "c"), "labels.* 9; outputs", id="named"),
+        pytest.param([0, "cat"], 2, (), "join no output", id="numbers-and-names"),
         pytest.param(["a"], 3, ("a", "b"), "2 class names for 3", id="names"),
     ],
 )
@@ -237,6 +249,7 @@ def test_join_labels__without_labels_marks_all_as_missing():
 
     assert joined.labels.tolist() == [-1] * 4
     assert (joined.class_names, joined.n_present) == (("a", "b", "c"), 0)
+    assert joined.joined_by == ""
 
 
 def test_join_labels__gives_labels_of_their_own_to_what_is_no_classifier():
