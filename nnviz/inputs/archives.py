@@ -5,9 +5,10 @@ by its offset, from any thread. Order: the archives by name, then as stored. An
 instance's identifier is ``archive/stem``.
 
 Of the members of one stem, the first with an image's ending (or ``.npy``) is the input;
-the label is read from ``.cls``, else from the label column in ``.json``, else from
-``.txt``; the flat values in ``.json`` are metadata columns. Other members are left
-alone. Members with absolute paths or ``..`` are refused, as no honest archive has them.
+the label is read from ``.cls``, else from the label column in ``.json`` (before all
+others if the run file names one), else from ``.txt``; the flat values in ``.json`` are
+metadata columns. Other members are left alone. Members with absolute paths or ``..``
+are refused, as no honest archive has them.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ from nnviz.config import DatasetConfig
 from nnviz.errors import ConfigError, DatasetError, UnreadableInstanceError
 from nnviz.inputs.files import IMAGE_SUFFIXES, MAX_FILE_BYTES
 from nnviz.inputs.listings import (
+    DEFAULT_LABEL,
     check_ids,
+    check_label_name,
     fingerprint_of,
     make_column,
     make_labels,
@@ -55,6 +58,7 @@ class _Entry:
     label: str | int | None = None
     label_rank: int = 9
     columns: dict[str, Any] = field(default_factory=dict)
+    has_label_column: bool = False
 
 
 class ArchiveDataset:
@@ -99,6 +103,14 @@ class ArchiveDataset:
         self._offsets = np.array([entry.offset for entry in entries], dtype=np.int64)
         self._sizes = np.array([entry.n_bytes for entry in entries], dtype=np.int64)
         self._is_array = np.array([entry.suffix == ".npy" for entry in entries])
+        if not any(entry.has_label_column for entry in entries):
+            names = dict.fromkeys(name for entry in entries for name in entry.columns)
+            check_label_name(
+                config.label_column,
+                names,
+                option="dataset.label_column",
+                place=f"the .json of {self._place}",
+            )
         self.labels = make_labels(entry.label for entry in entries)
         self.metadata = _metadata(entries, config)
         self.class_names: tuple[str, ...] = ()
@@ -238,7 +250,10 @@ def _add_member(
     label: Any = text
     if suffix == ".json":
         entry.columns = _flat_values(text)
+        entry.has_label_column = label_column in entry.columns
         label = entry.columns.pop(label_column, None)
+        if label_column != DEFAULT_LABEL:
+            rank = -1
     if label not in (None, "") and rank < entry.label_rank:
         entry.label, entry.label_rank = label, rank
 

@@ -21,6 +21,7 @@ from nnviz.inputs.importing import import_library
 from nnviz.inputs.items import INPUT_KEYS, as_input
 from nnviz.inputs.listings import (
     check_ids,
+    check_label_name,
     fingerprint_of,
     make_column,
     make_labels,
@@ -73,6 +74,18 @@ class HuggingFaceDataset:
             self.ids = [str(value) for value in data[config.id_column]]
         check_ids(self.ids, place=self._place)
         label = config.label_column
+        check_label_name(
+            label, features, option="dataset.label_column", place=self._place
+        )
+        kind = features.get(label)
+        if kind is not None and not isinstance(
+            kind, (library.Value, library.ClassLabel)
+        ):
+            msg = (
+                f"column {label!r} of {self._place} has the type {kind}; "
+                f"dataset.label_column names one of single numbers or texts"
+            )
+            raise DatasetError(msg)
         self.labels = make_labels(data[label]) if label in features else None
         self.class_names = tuple(getattr(features.get(label), "names", None) or ())
         special = {self._input, label, config.id_column}

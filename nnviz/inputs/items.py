@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,7 +49,9 @@ def split_item(item: Any, *, input_key: str, label_key: str) -> tuple[Any, Any]:
 
 def as_label(value: Any) -> Any:
     """Return a tensor or array of one value as a number, and others as they are."""
-    return value.item() if hasattr(value, "item") else value
+    if not hasattr(value, "item"):
+        return value
+    return value.item() if math.prod(getattr(value, "shape", ())) == 1 else value
 
 
 def as_input(value: Any) -> bytes | NDArray[Any]:

@@ -17,16 +17,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnviz.errors import DatasetError, did_you_mean
+from nnviz.errors import ConfigError, DatasetError, did_you_mean
 
 __all__ = [
+    "DEFAULT_LABEL",
     "check_ids",
+    "check_label_name",
     "fingerprint_of",
     "make_column",
     "make_labels",
     "select_columns",
     "typed_column",
 ]
+
+DEFAULT_LABEL = "label"
+"""Name of the labels where the run file states none."""
 
 _WHOLE = re.compile(r"[+-]?\d{1,18}")
 _NUMBER = re.compile(
@@ -63,6 +68,36 @@ def check_ids(ids: Sequence[str], *, place: str) -> None:
         f"as dataset.id_column"
     )
     raise DatasetError(msg)
+
+
+def check_label_name(
+    name: str | None, known: Iterable[str], *, option: str, place: str
+) -> None:
+    """Refuse a source of labels that is stated and does not exist.
+
+    The default name may be absent: then the data have no labels.
+
+    Parameters
+    ----------
+    name
+        As the run file states it.
+    known
+        What there is.
+    option, place
+        ``dataset.label_column`` or the like, and the data, for the message.
+
+    Raises
+    ------
+    ConfigError
+        With what there is.
+    """
+    known = list(known)
+    if name and name != DEFAULT_LABEL and name not in known:
+        msg = (
+            f"{option} is {name!r}{did_you_mean(name, known)}, which {place} does not "
+            f"have; it has {', '.join(known) or 'none'}"
+        )
+        raise ConfigError(msg)
 
 
 def make_labels(values: Iterable[Any]) -> NDArray[np.object_] | None:

@@ -25,6 +25,7 @@ from nnviz.errors import ConfigError, DatasetError, UnreadableInstanceError
 from nnviz.inputs.files import Root
 from nnviz.inputs.listings import (
     check_ids,
+    check_label_name,
     fingerprint_of,
     make_column,
     make_labels,
@@ -76,6 +77,7 @@ class TableDataset:
         n_rows = len(next(iter(columns.values()), self._parquet or ()))
         self.ids = self._make_ids(columns, config, n_rows)
         check_ids(self.ids, place=self._place)
+        self._check_labels(columns, config)
         self.labels = None
         if config.label_column in columns:
             self.labels = make_labels(columns[config.label_column].tolist())
@@ -116,6 +118,20 @@ class TableDataset:
                 "table", self.ids, self.labels, self.metadata, facts
             )
         return self._fingerprint
+
+    def _check_labels(
+        self, columns: Mapping[str, NDArray[Any]], config: DatasetConfig
+    ) -> None:
+        types = {} if self._parquet is None else self._parquet.types
+        name = config.label_column
+        known = types or columns
+        check_label_name(name, known, option="dataset.label_column", place=self._place)
+        if name in types and name not in columns:
+            msg = (
+                f"column {name!r} of {self._place} has the type {types[name]}; "
+                f"dataset.label_column names one of single numbers or texts"
+            )
+            raise DatasetError(msg)
 
     def _choose_bytes_column(self, config: DatasetConfig) -> str | None:
         """Return the column with the images, if they are in the table."""

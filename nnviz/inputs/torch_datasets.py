@@ -9,18 +9,27 @@ say ``preprocessing.kind = "array"``.
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.config import DatasetConfig
 from nnviz.errors import ConfigError, DatasetError, NnvizError, UnreadableInstanceError
 from nnviz.inputs.importing import import_callable
 from nnviz.inputs.items import as_input, as_label, split_item
-from nnviz.inputs.listings import check_ids, fingerprint_of, make_labels
+from nnviz.inputs.listings import (
+    DEFAULT_LABEL,
+    check_ids,
+    check_label_name,
+    fingerprint_of,
+    make_labels,
+)
 
 __all__ = ["TorchDataset"]
 
+_SINGLE_VALUES = (str, bytes, bool, int, float, np.generic, type(None))
 _LABEL_ATTRIBUTES = ("targets", "labels", "_labels")
 
 
@@ -61,7 +70,7 @@ class TorchDataset:
         )
         self.ids = [str(index) for index in range(n)]
         check_ids(self.ids, place=f"the data set {config.source!r}")
-        self.labels = make_labels(self._find_labels(n))
+        self.labels = make_labels(self._checked_labels(n))
         self.metadata: dict[str, NDArray[Any]] = {}
         self.class_names = tuple(
             # ImageNet's classes have several names each.
@@ -110,12 +119,42 @@ class TorchDataset:
             label_key=self._config.label_column,
         )
 
+    def _checked_labels(self, n: int) -> list[Any]:
+        labels = self._find_labels(n)
+        wrong = next((v for v in labels if not isinstance(v, _SINGLE_VALUES)), None)
+        if wrong is not None:
+            msg = (
+                f"the data set {self._config.source!r} has the label {wrong!r:.80}; a "
+                f"label is one number or text"
+            )
+            raise DatasetError(msg)
+        return labels
+
     def _find_labels(self, n: int) -> list[Any]:
+        stated = self._config.label_column
+        if stated != DEFAULT_LABEL:
+            check_label_name(
+                stated,
+                self._keys(n),
+                option="dataset.label_column",
+                place=f"the items of {self._config.source!r}",
+            )
+            return [self._label_of_item(index) for index in range(n)]
         for name in _LABEL_ATTRIBUTES:
             found = getattr(self._data, name, None)
             if found is not None and hasattr(found, "__len__") and len(found) >= n:
                 return [as_label(value) for value in list(found[:n])]
         return [self._label_of_item(index) for index in range(n)]
+
+    def _keys(self, n: int) -> list[str]:
+        """Return the keys of the first item that can be read, if it is a dictionary."""
+        for index in range(n):
+            try:
+                item = self._item(index)
+            except UnreadableInstanceError:
+                continue
+            return list(map(str, item)) if isinstance(item, Mapping) else []
+        return []
 
     def _label_of_item(self, index: int) -> Any:
         try:

@@ -222,3 +222,14 @@ def test_archives__fingerprint_sees_labels_and_sizes(shards):
     relabelled = open_archives(shards).fingerprint
 
     assert before == same != relabelled
+
+
+def test_archives__take_the_stated_label_column_before_all_others(tmp_path):
+    members = [*sample("a", "cat", kind="x"), ("a.cls", b"6")]
+    path = write_archive(tmp_path / "a.tar", members)
+
+    assert open_archives(path, label_column="kind").labels.tolist() == ["x"]
+    with pytest.raises(
+        ConfigError, match=r"label_column is 'kin'; did you mean 'kind'"
+    ):
+        open_archives(path, label_column="kin")

@@ -195,3 +195,67 @@ def test_arrays__fingerprint_sees_columns_and_other_values(tmp_path):
         prints.append(open_arrays(tmp_path / "a.npz").fingerprint)
 
     assert len(set(prints)) == 3
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "error", "message"),
+    [
+        pytest.param(
+            np.eye(10), {}, DatasetError, r"\(10, 10\); labels are one", id="one-hot"
+        ),
+        pytest.param(np.zeros(9), {}, DatasetError, r"\(9,\); labels", id="shorter"),
+        pytest.param(
+            np.zeros(10),
+            {"label_array": "y"},
+            ConfigError,
+            "label_array is 'y'",
+            id="no",
+        ),
+    ],
+)
+def test_arrays__say_what_are_no_labels(tmp_path, labels, options, error, message):
+    np.savez(tmp_path / "a.npz", data=DATA, label=labels)
+
+    with pytest.raises(error, match=message):
+        open_arrays(tmp_path / "a.npz", **options)
+    assert open_arrays(tmp_path / "a.npz", label_array="").labels is None
+
+
+def test_arrays__take_labels_in_a_column(tmp_path):
+    np.savez(tmp_path / "a.npz", data=DATA, label=np.arange(10)[:, None])
+
+    assert open_arrays(tmp_path / "a.npz").labels.tolist() == list(range(10))
+
+
+@pytest.mark.parametrize("index", [1, 4, 8])
+def test_arrays__fingerprint_sees_a_change_of_any_instance(tmp_path, index):
+    changed = DATA.copy()
+    changed[index, 2, 2] += 1
+    for name, values in {"a": DATA, "b": changed}.items():
+        np.save(tmp_path / f"{name}.npy", values)
+        array = zarr.create_array(
+            tmp_path / f"{name}.zarr",
+            shape=DATA.shape,
+            dtype=DATA.dtype,
+            chunks=(3, 4, 5, 3),
+        )
+        array[:] = values
+
+    for ending in ("npy", "zarr"):
+        one, other = (open_arrays(tmp_path / f"{name}.{ending}") for name in "ab")
+        assert one.fingerprint != other.fingerprint
+
+
+def test_arrays__fingerprint_of_large_data_is_a_sample(tmp_path, monkeypatch):
+    monkeypatch.setattr("nnviz.inputs.arrays.HASHED_WHOLE_BYTES", 10)
+    monkeypatch.setattr("nnviz.inputs.arrays.HASHED_SAMPLE_BYTES", 5 * DATA[0].nbytes)
+    prints = []
+    for index in (None, 0, 2, 9, 1):
+        changed = DATA.copy()
+        if index is not None:
+            changed[index] += 1
+        np.save(tmp_path / "a.npy", changed)
+        prints.append(open_arrays(tmp_path / "a.npy").fingerprint)
+
+    assert len(set(prints[:4])) == 4
+    assert prints[4] == prints[0]

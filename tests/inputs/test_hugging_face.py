@@ -120,6 +120,17 @@ def test_hugging_face__says_which_columns_there_are(saved, options, error, messa
 
 
 @needs_datasets
+def test_hugging_face__takes_labels_of_single_values_only(saved):
+    path = str(saved / "saved")
+
+    assert open_hugging_face(path=path, label_column="age").labels[0] == 1
+    with pytest.raises(ConfigError, match="label_column is 'lable'"):
+        open_hugging_face(path=path, label_column="lable")
+    with pytest.raises(DatasetError, match=r"'boxes' .* has the type"):
+        open_hugging_face(path=path, label_column="boxes")
+
+
+@needs_datasets
 def test_hugging_face__says_what_cannot_be_loaded(tmp_path):
     with pytest.raises(DatasetError, match="cannot load"):
         open_hugging_face(path=str(tmp_path))

@@ -314,3 +314,13 @@ def test_parquet__damage_inside_concerns_the_instances_there(tmp_path):
     with pytest.raises(UnreadableInstanceError, match="row group 0"):
         dataset.read(0)
     assert len(dataset.read(3)) == 5000
+
+
+def test_table__says_that_a_stated_label_column_is_missing(tmp_path, csv_table):
+    write_parquet(tmp_path / "t.parquet", {"path": ["a"], "many": [[1, 2]]})
+
+    for path in (csv_table, tmp_path / "t.parquet"):
+        with pytest.raises(ConfigError, match=r"label_column is 'lable'.* it has path"):
+            open_table(path, label_column="lable")
+    with pytest.raises(DatasetError, match=r"'many' .* type list.*label_column"):
+        open_table(tmp_path / "t.parquet", label_column="many")

@@ -47,7 +47,8 @@ class Pictures(Dataset):
             "ragged": [[1], [2, 3]],
         }[self.form]
         if self.form == "dict":
-            return {"image": picture, "label": index % 2}
+            kind = ["even", "odd"][index % 2]
+            return {"image": picture, "label": index % 2, "kind": kind}
         return picture, torch.tensor(index % 2), "more"
 
 
@@ -203,3 +204,19 @@ def test_torch__fingerprint_sees_arguments_and_labels(source):
     }
 
     assert len(prints) == 3
+
+
+def test_torch__takes_the_stated_label_column(source):
+    config = {"kind": "torch", "source": f"{source}:Pictures"}
+    arguments = {"form": "dict", "targets": False}
+
+    dataset = open_dataset(
+        DatasetConfig(**config, arguments=arguments, label_column="kind")
+    )
+
+    assert dataset.labels.tolist() == ["even", "odd", "even", None, "even", "odd"]
+    for wrong in (arguments, {"form": "tuple"}):
+        with pytest.raises(ConfigError, match="label_column is 'species'"):
+            open_dataset(
+                DatasetConfig(**config, arguments=wrong, label_column="species")
+            )
