@@ -113,8 +113,9 @@ class PreprocessingConfig:
     antialias: bool = True
     """Whether a smaller image is made with a widened filter, as Pillow does."""
     channel_order: Literal["rgb", "bgr", "grey"] = "rgb"
-    scale: float = 1.0 / 255.0
-    """Factor from stored values to the unit in which `mean` and `std` are given."""
+    scale: float | None = None
+    """Factor from stored values to the unit in which `mean` and `std` are given; None:
+    1/255 for images and 1 for arrays."""
     mean: tuple[float, ...] = (0.0,)
     """Subtracted after scaling; one value, or one for each channel."""
     std: tuple[float, ...] = (1.0,)
@@ -123,6 +124,16 @@ class PreprocessingConfig:
     """Whether the camera's orientation mark turns the image."""
     layout: Literal["CHW", "HWC", "HW", "as-is"] = "as-is"
     """Axes of a stored array; the network receives channels first."""
+    dtype: Literal["float32", "int64"] | None = None
+    """What an array becomes; None: float32, but whole numbers other than uint8 stay so
+    with layout ``as-is`` (indices of words)."""
+
+    @property
+    def factor(self) -> float:
+        """The `scale`, or the default of the kind."""
+        if self.scale is not None:
+            return self.scale
+        return 1.0 if self.kind == "array" else 1.0 / 255.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ def _describe(p: PreprocessingConfig) -> str:
             p.channel_order.upper(),
             f"EXIF rotation {'on' if p.exif_rotation else 'off'}",
         ]
-    numbers = f"(x * {p.scale:.6g} - {_numbers(p.mean)}) / {_numbers(p.std)}"
+    numbers = f"(x * {p.factor:.6g} - {_numbers(p.mean)}) / {_numbers(p.std)}"
     return ", ".join([*parts, numbers])
 
 

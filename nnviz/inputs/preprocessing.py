@@ -8,7 +8,7 @@ step is Pillow's, and the pixels equal those of torchvision's ``Resize`` and
 torch's ``interpolate``, as torchvision uses it on tensors of floats, rounded to 8 bits
 (`nearest` is Pillow's in both cases: it has nothing to smooth).
 
-Arrays: the axes are put in the network's order, nothing else.
+Arrays: the axes are put in the network's order, and the values in its dtype.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class Preprocessing:
         -------
         ndarray
             For images uint8 (H, W, C), channels last, C = 1 for grey and 3 otherwise.
-            For arrays float32 in the network's order of axes, or int64 where integers
-            are kept as they are (``layout = "as-is"``: indices of words).
+            For arrays float32 or int64, as the option `dtype` says, in the network's
+            order of axes.
 
         Raises
         ------
@@ -196,9 +196,12 @@ class Preprocessing:
             )
             raise UnreadableInstanceError(msg)
         layout = self.config.layout
+        dtype = self.config.dtype
         if layout == "as-is":
-            whole = raw.dtype.kind in "iu" and raw.dtype != np.uint8
-            return raw.astype(np.int64 if whole else np.float32)
+            if dtype is None:
+                whole = raw.dtype.kind in "iu" and raw.dtype != np.uint8
+                dtype = "int64" if whole else "float32"
+            return _as_dtype(raw, dtype)
         if raw.ndim != _AXES[layout]:
             msg = f"array of shape {raw.shape} has not the axes {layout}"
             raise UnreadableInstanceError(msg)
@@ -206,7 +209,20 @@ class Preprocessing:
             raw = np.moveaxis(raw, -1, 0)
         elif layout == "HW":
             raw = raw[np.newaxis]
-        return np.ascontiguousarray(raw, dtype=np.float32)
+        return np.ascontiguousarray(_as_dtype(raw, dtype or "float32"))
+
+
+def _as_dtype(array: NDArray[np.generic], dtype: str) -> NDArray[np.generic]:
+    """Convert an array; what is no whole number does not become one silently."""
+    if dtype == "int64" and array.dtype.kind == "f":
+        whole = np.isfinite(array) & (array == np.floor(array))
+        if not whole.all():
+            msg = (
+                f"{array[~whole].flat[0]!s} is no whole number, but "
+                "preprocessing.dtype is 'int64'"
+            )
+            raise UnreadableInstanceError(msg)
+    return array.astype(np.dtype(dtype))
 
 
 def _check(config: PreprocessingConfig) -> None:

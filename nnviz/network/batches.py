@@ -56,7 +56,7 @@ def normalize(
         return batch
     out = torch.empty_like(batch, dtype=torch.float32)
     mean, std = _statistics(config, batch, axis=1)
-    _normalize_into(out, batch, config.scale, mean, std)
+    _normalize_into(out, batch, config.factor, mean, std)
     if channels_last and out.ndim == 4:
         return out.contiguous(memory_format=torch.channels_last)
     return out
@@ -89,7 +89,9 @@ def _normalize_images(
         block = max(1, _BLOCK_ELEMENTS // max(1, height * width * n_channels))
     for start in range(0, n_images, block):
         stop = start + block
-        _normalize_into(target[start:stop], values[start:stop], config.scale, mean, std)
+        _normalize_into(
+            target[start:stop], values[start:stop], config.factor, mean, std
+        )
     return result
 
 

@@ -194,9 +194,31 @@ def test_prepare__puts_the_axes_of_arrays_in_order(raw, layout, shape, dtype):
     assert (prepared.shape, prepared.dtype) == (shape, dtype)
 
 
+@pytest.mark.parametrize("layout", ["as-is", "HW"])
+@pytest.mark.parametrize("dtype", ["float32", "int64"])
+def test_prepare__gives_arrays_the_stated_dtype(layout, dtype):
+    config = PreprocessingConfig(kind="array", layout=layout, dtype=dtype)
+
+    for raw in (
+        np.full((2, 2), 3, np.uint8),
+        np.full((2, 2), 3.0),
+        np.eye(2, dtype=int),
+    ):
+        prepared = Preprocessing(config).prepare(raw)
+
+        assert prepared.dtype == dtype
+        np.testing.assert_array_equal(np.squeeze(prepared), raw)
+
+
 @pytest.mark.parametrize(
     ("config", "raw", "message"),
     [
+        pytest.param(
+            PreprocessingConfig(kind="array", dtype="int64"),
+            np.array([1.0, 2.5]),
+            "2.5 is no whole number",
+            id="fraction",
+        ),
         pytest.param(
             PreprocessingConfig(), np.ones((4, 4)), 'kind to "array"', id="floats"
         ),

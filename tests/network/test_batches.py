@@ -73,6 +73,12 @@ def test_normalize__scales_by_other_factors():
     assert torch.equal(normalize(images, config), torch.full((1, 3, 2, 2), 1.5))
 
 
+def test_normalize__does_not_scale_arrays_unless_asked():
+    arrays = torch.full((1, 2, 3), 8.0)
+
+    assert torch.equal(normalize(arrays, PreprocessingConfig(kind="array")), arrays)
+
+
 def test_normalize__leaves_the_batch_as_it_was():
     arrays = torch.ones(2, 3, 4)
 
