@@ -18,8 +18,13 @@ from torch import nn
 
 from nnviz.config import ModelConfig, PreprocessingConfig
 from nnviz.errors import ConfigError, ModelError, NnvizError, UntrustedCodeError
+from nnviz.inputs.exported import network_of_program
 from nnviz.inputs.importing import import_callable, is_callable_source
-from nnviz.inputs.weights import fingerprint_of_module, load_weights
+from nnviz.inputs.weights import (
+    fingerprint_of_module,
+    is_written_by_torch,
+    load_weights,
+)
 from nnviz.inputs.zoos import ZOOS, ZooModel
 
 __all__ = ["LoadedModel", "load_model"]
@@ -85,7 +90,12 @@ def _build(config: ModelConfig, *, trust: bool) -> ZooModel:
     prefix, _, name = config.source.partition(":")
     try:
         if prefix in ZOOS and name:
-            built = ZOOS[prefix](name, dict(config.arguments), trust=trust)
+            built = ZOOS[prefix](
+                name,
+                dict(config.arguments),
+                trust=trust,
+                has_weights=config.weights is not None,
+            )
         elif is_callable_source(config.source):
             build = import_callable(config.source)
             built = ZooModel(build(**config.arguments))
@@ -151,7 +161,16 @@ def _read_exported(path: Path, *, trust: bool) -> nn.Module:
             f"files, which can run any code; pass --trust if you trust its origin"
         )
         raise UntrustedCodeError(msg)
-    return torch.export.load(path).module()
+    try:
+        program = torch.export.load(path)
+    except Exception as error:
+        # torch raises whatever its parts do on a damaged archive.
+        msg = (
+            f"cannot read the exported program {str(path)!r}: {error}; it should be "
+            f"written by torch.export.save of about this version of torch"
+        )
+        raise ModelError(msg) from error
+    return network_of_program(program)
 
 
 def _read_pickled(path: Path, *, trust: bool) -> nn.Module:
@@ -159,6 +178,12 @@ def _read_pickled(path: Path, *, trust: bool) -> nn.Module:
         msg = (
             f"{str(path)!r} is a TorchScript archive, into whose layers nnviz cannot "
             f"look; name the callable that builds the network as model.source"
+        )
+        raise ModelError(msg)
+    if not is_written_by_torch(path):
+        msg = (
+            f"{str(path)!r} is neither a model nor a file of weights, or is cut off; "
+            f"name the network's callable as model.source"
         )
         raise ModelError(msg)
     try:

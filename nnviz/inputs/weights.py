@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import pickletools
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,12 @@ from torch import Tensor, nn
 
 from nnviz.errors import ModelError, UntrustedCodeError
 
-__all__ = ["fingerprint_of_module", "load_weights", "read_weights"]
+__all__ = [
+    "fingerprint_of_module",
+    "is_written_by_torch",
+    "load_weights",
+    "read_weights",
+]
 
 _NESTED = ("state_dict", "model_state_dict", "model", "net", "weights")
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
@@ -129,6 +136,25 @@ def fingerprint_of_module(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def is_written_by_torch(path: Path) -> bool:
+    """Whether a file is an archive or a complete pickle; runs none of its code.
+
+    Parameters
+    ----------
+    path
+        Of any file; of an archive nothing is read.
+    """
+    if zipfile.is_zipfile(path):
+        return True
+    try:
+        with path.open("rb") as file:
+            for _ in pickletools.genops(file):
+                pass
+    except (ValueError, EOFError, IndexError):
+        return False
+    return True
+
+
 def _is_safetensors(path: Path) -> bool:
     """Whether the file starts as safetensors do: a length, then a JSON object."""
     if path.suffix == ".safetensors":
@@ -149,8 +175,11 @@ def _read_pickle(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "GLOBAL" not in str(error) and "Weights only" not in str(error):
-            msg = f"{str(path)!r} is not a weights file: {error}"
+        if not is_written_by_torch(path):
+            msg = (
+                f"{str(path)!r} is not a file of weights, or is cut off; it should be "
+                f"a safetensors file or a state_dict saved by torch"
+            )
             raise ModelError(msg) from error
         msg = (
             f"{str(path)!r} holds more than tensors, and reading it would run code: "

@@ -19,7 +19,12 @@ import torch
 from torch import nn
 
 from nnviz.config import PreprocessingConfig
-from nnviz.errors import ModelError, UntrustedCodeError, did_you_mean
+from nnviz.errors import (
+    MissingDependencyError,
+    ModelError,
+    UntrustedCodeError,
+    did_you_mean,
+)
 from nnviz.inputs.importing import import_library
 
 __all__ = ["ZOOS", "ZooModel", "preprocessing_of_torchvision"]
@@ -33,6 +38,7 @@ _PILLOW_FILTERS: Mapping[int, Interpolation] = {
     2: "bilinear",
     3: "bicubic",
 }
+_WEIGHT_FILES = ("*.safetensors", "*.bin")
 _N_CASES = 10
 
 
@@ -45,8 +51,10 @@ class ZooModel:
     class_names: tuple[str, ...] = ()
 
 
-def _from_torchvision(name: str, arguments: dict[str, Any], *, trust: bool) -> ZooModel:
-    del trust
+def _from_torchvision(
+    name: str, arguments: dict[str, Any], *, trust: bool, has_weights: bool
+) -> ZooModel:
+    del trust, has_weights
     models = import_library("torchvision", extra="vision").models
     if name not in models.list_models():
         msg = (
@@ -100,8 +108,10 @@ def preprocessing_of_torchvision(transforms: Any) -> PreprocessingConfig | None:
     )
 
 
-def _from_timm(name: str, arguments: dict[str, Any], *, trust: bool) -> ZooModel:
-    del trust
+def _from_timm(
+    name: str, arguments: dict[str, Any], *, trust: bool, has_weights: bool
+) -> ZooModel:
+    del trust, has_weights
     timm = import_library("timm", extra="timm")
     if not timm.is_model(name.partition(".")[0]):
         known = timm.list_models()
@@ -136,9 +146,39 @@ def _timm_preprocessing(stated: Mapping[str, Any]) -> PreprocessingConfig | None
 
 
 def _from_transformers(
-    name: str, arguments: dict[str, Any], *, trust: bool
+    name: str, arguments: dict[str, Any], *, trust: bool, has_weights: bool
 ) -> ZooModel:
     library = import_library("transformers", extra="transformers")
+    try:
+        return _load_transformers(
+            library, name, arguments, trust=trust, has_weights=has_weights
+        )
+    except ImportError as error:
+        # It imports its parts late, and what they need with them.
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        needed = (
+            "a torchvision that fits the installed torch"
+            if "torchvision" in f"{cause}{error}"
+            else "a library that is missing or broken"
+        )
+        msg = (
+            f"transformers cannot import a part of itself for {name!r}, which needs "
+            f"{needed}: {type(cause).__name__}: {cause}; "
+            f"pip install 'nnviz[transformers,vision]'"
+        )
+        raise MissingDependencyError(msg) from error
+
+
+def _load_transformers(
+    library: Any,
+    name: str,
+    arguments: dict[str, Any],
+    *,
+    trust: bool,
+    has_weights: bool,
+) -> ZooModel:
     folder = Path(name).expanduser()
     if not folder.is_dir() and name.isidentifier():
         return ZooModel(_from_class(library, name, arguments))
@@ -151,6 +191,26 @@ def _from_transformers(
         raise UntrustedCodeError(msg)
     kind = next(iter(stated.get("architectures") or ()), "")
     builder = getattr(library, kind, library.AutoModelForImageClassification)
+    preprocessing = None
+    if (folder / "preprocessor_config.json").is_file():
+        processor = _read_json(folder / "preprocessor_config.json")
+        preprocessing = _transformers_preprocessing(processor)
+    if stated and not any(list(folder.glob(each)) for each in _WEIGHT_FILES):
+        if not has_weights:
+            msg = (
+                f"the folder {name!r} has a config.json and no weights "
+                f"({', '.join(_WEIGHT_FILES)}); add them, or name a file of weights as "
+                f"model.weights"
+            )
+            raise ModelError(msg)
+        settings = library.AutoConfig.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=trust, **arguments
+        )
+        if builder is library.AutoModelForImageClassification:
+            module = builder.from_config(settings, trust_remote_code=trust)
+        else:
+            module = builder(settings)
+        return ZooModel(module, preprocessing, _transformers_names(settings))
     try:
         # Never a download: what is named has to be a folder or in the local cache.
         module, report = builder.from_pretrained(
@@ -168,10 +228,6 @@ def _from_transformers(
         )
         raise ModelError(msg) from error
     _refuse_unfit(name, report)
-    preprocessing = None
-    if (folder / "preprocessor_config.json").is_file():
-        processor = _read_json(folder / "preprocessor_config.json")
-        preprocessing = _transformers_preprocessing(processor)
     return ZooModel(module, preprocessing, _transformers_names(module.config))
 
 
@@ -231,10 +287,14 @@ def _transformers_preprocessing(stated: Mapping[str, Any]) -> PreprocessingConfi
         resize=resize,
         crop=cropped,
         interpolation=_interpolation(stated.get("resample", 2)),
-        scale=float(stated.get("rescale_factor", 1 / 255)) if rescaled else 1.0,
+        scale=_optional(stated.get("rescale_factor")) if rescaled else 1.0,
         mean=tuple(map(float, stated["image_mean"])) if normalized else (0.0,),
         std=tuple(map(float, stated["image_std"])) if normalized else (1.0,),
     )
+
+
+def _optional(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def _transformers_size(value: Any) -> int | tuple[int, int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -290,6 +291,17 @@ def test_pickled_model__that_holds_only_weights_says_so(tmp_path):
         load_model(ModelConfig(str(tmp_path / "w.pth")), trust=True)
 
 
+@pytest.mark.parametrize("trust", [False, True], ids=["untrusted", "trusted"])
+@pytest.mark.parametrize("data", [b"nothing" * 9, b"", b"\x80\x02"], ids=repr)
+def test_garbage__is_neither_weights_nor_code(source, tmp_path, data, trust):
+    (tmp_path / "w.pt").write_bytes(data)
+
+    with pytest.raises(ModelError, match=r"neither a model nor a file of weights"):
+        load_model(ModelConfig(str(tmp_path / "w.pt")), trust=trust)
+    with pytest.raises(ModelError, match=r"not a file of weights|cannot read"):
+        load(source, weights=str(tmp_path / "w.pt"), trust=trust)
+
+
 def test_torchscript__is_refused(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("warnings.warn", lambda *_, **__: None)
@@ -519,6 +531,37 @@ class TestTransformers:
         safetensors.torch.save_file(weights, path, {"format": "pt"})
 
         with pytest.raises(ModelError, match=r"1 missing: classifier\.1\.weight"):
+            load_model(ModelConfig(f"transformers:{folder}"))
+
+    def test_folder__without_weights_takes_those_of_the_run_file(self, folder):
+        wanted = load_model(ModelConfig(f"transformers:{folder}"))
+        weights = folder.parent / "elsewhere.safetensors"
+        (folder / "model.safetensors").rename(weights)
+
+        with pytest.raises(ModelError, match=r"no weights .*model\.weights"):
+            load_model(ModelConfig(f"transformers:{folder}"))
+        found = load_model(ModelConfig(f"transformers:{folder}", weights=str(weights)))
+
+        assert found == dataclasses.replace(wanted, module=found.module)
+
+    def test_folder__of_a_network_whose_parts_cannot_be_imported_says_why(
+        self, folder, monkeypatch
+    ):
+        """As vision transformers, where torchvision is broken."""
+        import transformers
+
+        broken = types.ModuleType("transformers")
+        broken.AutoModelForImageClassification = None
+
+        def find(name):
+            cause = RuntimeError("operator torchvision::nms does not exist")
+            raise ModuleNotFoundError(name) from cause
+
+        broken.__getattr__ = find
+        monkeypatch.setitem(sys.modules, "transformers", broken)
+        assert transformers is not broken
+
+        with pytest.raises(MissingDependencyError, match=r"torchvision that fits.*nms"):
             load_model(ModelConfig(f"transformers:{folder}"))
 
     @pytest.mark.parametrize("trust", [False, True], ids=["untrusted", "trusted"])
