@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from nnviz.config import PreprocessingConfig
 
 if TYPE_CHECKING:
+    from nnviz.network.architecture import Architecture
     from nnviz.planning import Plan
 
 __all__ = ["duration_text", "plan_lines", "printable", "size_text"]
@@ -16,14 +17,22 @@ def plan_lines(plan: Plan) -> list[str]:
     """Return the lines that ``nnviz plan`` prints."""
     e, m, architecture = plan.extraction, plan.measurements, plan.architecture
     n_channels = sum(layer.n_channels for layer in architecture.layers)
+    joined = (
+        f"; labels joined by {printable(plan.labels_joined_by)}"
+        if plan.labels_joined_by
+        else ""
+    )
     lines = [
         f"network        {plan.model.source}  ({size_text(m.model_bytes)} of weights)",
         (
             f"data           {plan.dataset.kind}, {plan.n_instances:,} instances, "
             f"{plan.n_labelled:,} with a label"
         ),
-        f"classes        {len(plan.class_names):,}: {_listing(plan.class_names)}",
-        f"preprocessing  {_describe(plan.preprocessing)}",
+        (
+            f"classes        {len(plan.class_names):,}: {_listing(plan.class_names)}"
+            f"{joined}"
+        ),
+        f"preprocessing  {_describe(plan.preprocessing, architecture)}",
         (
             f"forward pass   {e.precision}, {e.memory_format}, "
             f"batch normalisation {'folded' if e.fold_batch_norm else 'as it is'}, "
@@ -67,7 +76,7 @@ def plan_lines(plan: Plan) -> list[str]:
     return lines
 
 
-def _describe(p: PreprocessingConfig) -> str:
+def _describe(p: PreprocessingConfig, architecture: Architecture) -> str:
     if p.kind == "array":
         parts = [f"arrays, axes {p.layout}"]
     else:
@@ -78,6 +87,8 @@ def _describe(p: PreprocessingConfig) -> str:
             p.channel_order.upper(),
             f"EXIF rotation {'on' if p.exif_rotation else 'off'}",
         ]
+    if p.kind == "array" and architecture.input_dtype == "int64":
+        return ", ".join([*parts, "whole numbers as they are"])
     numbers = f"(x * {p.factor:.6g} - {_numbers(p.mean)}) / {_numbers(p.std)}"
     return ", ".join([*parts, numbers])
 

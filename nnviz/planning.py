@@ -24,7 +24,7 @@ from nnviz.config import (
     from_json,
     to_json,
 )
-from nnviz.errors import PlanError, did_you_mean
+from nnviz.errors import PlanError
 from nnviz.network.architecture import Architecture
 from nnviz.plan_report import plan_lines
 from nnviz.store.schema import (
@@ -89,6 +89,8 @@ class Plan:
     fingerprints: Mapping[str, str]
     """SHA-256 of ``model`` (weights) and ``dataset`` (listing)."""
     measurements: Measurements = field(default_factory=Measurements)
+    labels_joined_by: str = ""
+    """How labels became outputs, for people; empty without labels."""
 
     @property
     def n_chunks(self) -> int:
@@ -158,7 +160,7 @@ class Plan:
     def identity(self) -> dict[str, Any]:
         """Return the plan without what changes no stored number, as JSON values."""
         value = self.to_json()
-        del value["measurements"]
+        del value["measurements"], value["labels_joined_by"]
         for part, names in _IDENTITY_FREE.items():
             for name in names:
                 del value[part][name]
@@ -182,6 +184,7 @@ class Plan:
             "metadata_dtypes": dict(self.metadata_dtypes),
             "fingerprints": dict(self.fingerprints),
             "measurements": to_json(self.measurements),
+            "labels_joined_by": self.labels_joined_by,
         }
 
     @classmethod
@@ -213,6 +216,7 @@ class Plan:
             measurements=from_json(
                 Measurements, value["measurements"], place="measurements"
             ),
+            labels_joined_by=value.get("labels_joined_by", ""),
         )
 
     def __str__(self) -> str:
@@ -233,6 +237,7 @@ def make_plan(
     metadata_dtypes: Mapping[str, str],
     fingerprints: Mapping[str, str],
     measurements: Measurements,
+    labels_joined_by: str = "",
 ) -> Plan:
     """Decide what to record; refuse what cannot work.
 
@@ -252,6 +257,8 @@ def make_plan(
         SHA-256 of ``model`` and ``dataset``.
     measurements
         From one batch.
+    labels_joined_by
+        How labels became outputs, for people.
 
     Returns
     -------
@@ -310,6 +317,7 @@ def make_plan(
         metadata_dtypes=metadata_dtypes,
         fingerprints=fingerprints,
         measurements=measurements,
+        labels_joined_by=labels_joined_by,
     )
 
 
@@ -388,10 +396,17 @@ def _check_extraction(extraction: ExtractionConfig) -> None:
 def _check_columns(names: Mapping[str, str]) -> None:
     for name in names:
         if name in RESERVED_COLUMNS or "/" in name or not name or name.startswith("."):
+            # A column of labels arrives here if the run file names another one.
+            source = (
+                "if it holds the labels, name it as dataset.label_column "
+                "(dataset.label_array for arrays); else "
+                if name == "label"
+                else ""
+            )
             msg = (
                 f"the metadata column {name!r} cannot be stored: the name must not be "
                 f"empty, hold '/', start with '.' or be one of "
-                f"{', '.join(RESERVED_COLUMNS)}{did_you_mean(name, RESERVED_COLUMNS)}; "
+                f"{', '.join(RESERVED_COLUMNS)}, which nnviz writes itself; {source}"
                 f"rename it, or leave it out with dataset.metadata_columns = "
                 f"['*', '!{name}']"
             )

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from nnviz.config import PreprocessingConfig, RunConfig
 from nnviz.errors import (
     DatasetError,
+    ModelError,
     PlanError,
     PlanMismatchError,
     UnreadableInstanceError,
@@ -88,7 +89,16 @@ def plan_run(
     preprocessing = Preprocessing(preprocessing_config)
     extraction = config.extraction
     values, read_seconds = _first_batch(dataset, preprocessing, extraction.batch_size)
-    architecture = trace_network(loaded.module, values, preprocessing_config)
+    try:
+        architecture = trace_network(loaded.module, values, preprocessing_config)
+    except ModelError as error:
+        if preprocessing_config.kind == "image":
+            raise
+        msg = (
+            f"{error} (the arrays become {values.dtype}; preprocessing.dtype can be "
+            "'float32' or 'int64', as the network wants it)"
+        )
+        raise ModelError(msg) from error
     outputs = architecture.output_shape
     classes = join_labels(
         dataset.labels,
@@ -120,6 +130,7 @@ def plan_run(
         },
         fingerprints={"model": loaded.fingerprint, "dataset": dataset.fingerprint},
         measurements=measurements,
+        labels_joined_by=classes.joined_by,
     )
     return plan, Probe(dataset, classes)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from nnviz.config import (
@@ -11,10 +12,12 @@ from nnviz.config import (
     ExtractionConfig,
     ModelConfig,
     PreprocessingConfig,
+    RunConfig,
 )
-from nnviz.errors import PlanError, UnknownNameError
+from nnviz.errors import ModelError, PlanError, UnknownNameError
 from nnviz.network.architecture import Architecture, Layer, ReceptiveField
 from nnviz.planning import Measurements, Plan, differences, make_plan
+from nnviz.probing import plan_run
 
 FIELD = ReceptiveField(size=(3, 3), step=(1.0, 1.0), start=(-1.0, -1.0))
 ARCHITECTURE = Architecture(
@@ -125,7 +128,15 @@ def test_plan__as_text__names_layers_sizes_and_classes():
     assert "4 recorded, 3 shown, 142 channels" in text
     assert "block.inner" in text
     assert "4 chunks of 256" in text
-    assert "a, b, c, d, e, … j" in text
+    assert "a, b, c, d, e, … j\n" in text
+
+
+def test_plan__as_text__says_how_labels_were_joined():
+    plan = plan_of(labels_joined_by="column 'wnid' of classes.csv")
+
+    assert "… j; labels joined by column 'wnid' of classes.csv\n" in str(plan)
+    assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+    assert plan.fingerprint == plan_of().fingerprint
 
 
 @pytest.mark.parametrize(
@@ -171,8 +182,14 @@ def test_plan__as_text__names_layers_sizes_and_classes():
         pytest.param(
             {"metadata_dtypes": {"prediction": "int64"}},
             PlanError,
-            "metadata column 'prediction' cannot be stored",
+            "metadata column 'prediction' cannot be stored(?!.*did you mean)",
             id="reserved-column",
+        ),
+        pytest.param(
+            {"metadata_dtypes": {"label": "int64"}},
+            PlanError,
+            "holds the labels, name it as dataset.label_column",
+            id="label-column",
         ),
         pytest.param(
             {"metadata_dtypes": {"a/b": "int64"}},
@@ -191,3 +208,28 @@ def test_differences__nested_values__are_named_by_their_path():
     found = differences({"a": {"b": [1, 2]}, "c": 1}, {"a": {"b": [1, 3]}, "d": 2})
 
     assert found == ["a.b[1]: 2, not 3", "c: 1, not None", "d: None, not 2"]
+
+
+def plan_of_words(folder, dtype):
+    (folder / "net.py").write_text(
+        "from torch import nn\n\n\ndef build():\n"
+        "    return nn.Sequential(\n"
+        "        nn.Embedding(9, 4), nn.Flatten(), nn.Linear(12, 2)\n    )\n"
+    )
+    np.save(folder / "x.npy", np.arange(12, dtype=np.float64).reshape(4, 3) % 9)
+    config = RunConfig(
+        model=ModelConfig(f"{folder / 'net.py'}:build"),
+        dataset=DatasetConfig("arrays", path=str(folder / "x.npy")),
+        preprocessing=PreprocessingConfig(kind="array", dtype=dtype),
+        extraction=ExtractionConfig(device="cpu"),
+    )
+    return plan_run(config)[0]
+
+
+def test_plan_run__arrays_of_another_dtype__become_what_the_network_wants(tmp_path):
+    with pytest.raises(ModelError, match=r"become float32; preprocessing\.dtype"):
+        plan_of_words(tmp_path, None)
+
+    assert "axes as-is, whole numbers as they are\n" in str(
+        plan_of_words(tmp_path, "int64")
+    )
