@@ -160,23 +160,12 @@ def networks() -> Iterator[Network]:
         yield from odd_networks()
 
 
-# Larger members of a family that differ from a listed one in their extents only.
-LEFT_OUT = {
-    "densenet161", "densenet169", "densenet201", "efficientnet_b5", "efficientnet_b6",
-    "efficientnet_b7", "efficientnet_v2_l", "efficientnet_v2_m", "regnet_x_16gf",
-    "regnet_x_32gf", "regnet_x_8gf", "regnet_y_128gf", "regnet_y_16gf", "regnet_y_32gf",
-    "regnet_y_8gf", "vit_h_14", "vit_l_16", "vit_l_32", "convnext_large",
-    "convnext_base", "swin_b", "swin_v2_b", "wide_resnet101_2", "resnext101_32x8d",
-    "resnext101_64x4d", "vgg13", "vgg13_bn", "vgg16", "vgg19",
-}  # fmt: skip
 WIDE_INPUT = ("alexnet", "maxvit", "swin", "vgg", "vit")
 
 
 def torchvision_networks() -> Iterator[Network]:
     models = importlib.import_module("torchvision.models")
     for name in models.list_models(module=models):
-        if name in LEFT_OUT:
-            continue
         options = {"weights": None}
         if name in ("googlenet", "inception_v3"):
             options["init_weights"] = False
