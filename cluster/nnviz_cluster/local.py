@@ -52,6 +52,10 @@ def client(
         "distributed.nanny.pre-spawn-environ": worker_environment(threads),
         "distributed.worker.daemon": True,
         "distributed.worker.preload": ["nnviz_cluster.quiet"],
+        # Sampling the stacks of a forward pass a hundred times a second costs time.
+        "distributed.worker.profile.enabled": False,
+        "distributed.admin.tick.interval": "1s",
+        "distributed.admin.system-monitor.interval": "5s",
         # A forward pass may hold the interpreter's lock for seconds.
         "distributed.admin.tick.limit": "10s",
     }
