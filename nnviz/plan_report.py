@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from nnviz.config import PreprocessingConfig
 
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from nnviz.network.architecture import Architecture
     from nnviz.planning import Plan
 
-__all__ = ["duration_text", "plan_lines", "printable", "size_text"]
+__all__ = ["differences", "duration_text", "plan_lines", "printable", "size_text"]
 
 
 def plan_lines(plan: Plan) -> list[str]:
@@ -143,3 +144,32 @@ def duration_text(seconds: float) -> str:
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def differences(one: Any, other: Any, place: str = "") -> list[str]:
+    """Return where two JSON values differ, as ``place: one, not other``.
+
+    Examples
+    --------
+    >>> differences({"a": {"b": 1}}, {"a": {"b": 2}})
+    ['a.b: 1, not 2']
+    """
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        found: list[str] = []
+        for name in dict.fromkeys([*one, *other]):
+            inner = f"{place}.{name}" if place else str(name)
+            found += differences(one.get(name), other.get(name), inner)
+        return found
+    if one == other:
+        return []
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        pairs = enumerate(zip(one, other, strict=True))
+        return [
+            line for i, (a, b) in pairs for line in differences(a, b, f"{place}[{i}]")
+        ]
+    return [f"{place}: {_short(one)}, not {_short(other)}"]
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -34,7 +34,7 @@ from nnviz.store.schema import (
     run_arrays,
 )
 
-__all__ = ["Measurements", "Plan", "differences", "make_plan"]
+__all__ = ["Measurements", "Plan", "make_plan"]
 
 FLOAT16_MAX = 65_504.0
 OVERFLOW_MARGIN = 4.0
@@ -319,35 +319,6 @@ def make_plan(
         measurements=measurements,
         labels_joined_by=labels_joined_by,
     )
-
-
-def differences(one: Any, other: Any, place: str = "") -> list[str]:
-    """Return where two JSON values differ, as ``place: one, not other``.
-
-    Examples
-    --------
-    >>> differences({"a": {"b": 1}}, {"a": {"b": 2}})
-    ['a.b: 1, not 2']
-    """
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        found: list[str] = []
-        for name in dict.fromkeys([*one, *other]):
-            inner = f"{place}.{name}" if place else str(name)
-            found += differences(one.get(name), other.get(name), inner)
-        return found
-    if one == other:
-        return []
-    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        pairs = enumerate(zip(one, other, strict=True))
-        return [
-            line for i, (a, b) in pairs for line in differences(a, b, f"{place}[{i}]")
-        ]
-    return [f"{place}: {_short(one)}, not {_short(other)}"]
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _targets_kept(extraction: ExtractionConfig, n_channels: int) -> int:

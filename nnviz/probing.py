@@ -33,8 +33,8 @@ from nnviz.inputs.datasets import Dataset, open_dataset
 from nnviz.inputs.models import load_model
 from nnviz.inputs.preprocessing import Preprocessing
 from nnviz.network.runtime import NetworkRuntime, trace_network
-from nnviz.plan_report import size_text
-from nnviz.planning import Measurements, Plan, differences, make_plan
+from nnviz.plan_report import differences, size_text
+from nnviz.planning import Measurements, Plan, make_plan
 from nnviz.software import software_versions
 from nnviz.store.store import Store
 

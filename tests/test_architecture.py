@@ -98,7 +98,8 @@ MODULES: Table = {
     "store.hierarchy": ".pieces .schema",
     "artifacts.pictures": "config inputs.images inputs.preprocessing",
     "artifacts.summit_files": ".attribution_graph",
-    "inputs.models": ".importing .weights .zoos config",
+    "inputs.exported": "",
+    "inputs.models": ".exported .importing .weights .zoos config",
     "inputs.tables": ".files .listings .parquet config",
     "network.folding": ".architecture .functions .graph",
     "network.influence_kernels": ".influence_ranking .influence_vectors",
@@ -231,7 +232,8 @@ HOMES: Table = {
     "simplejpeg": "inputs.images",
     "sklearn": "demo",
     "torch": (
-        "demo inputs.models inputs.preprocessing inputs.weights inputs.zoos "
+        "demo inputs.exported inputs.models inputs.preprocessing inputs.weights "
+        "inputs.zoos "
         "network.affine network.analysis network.attention network.batches "
         "network.capture network.channel_operations network.channels "
         "network.edge_inputs network.folding network.graph "

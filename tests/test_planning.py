@@ -16,7 +16,8 @@ from nnviz.config import (
 )
 from nnviz.errors import ModelError, PlanError, UnknownNameError
 from nnviz.network.architecture import Architecture, Layer, ReceptiveField
-from nnviz.planning import Measurements, Plan, differences, make_plan
+from nnviz.plan_report import differences
+from nnviz.planning import Measurements, Plan, make_plan
 from nnviz.probing import plan_run
 
 FIELD = ReceptiveField(size=(3, 3), step=(1.0, 1.0), start=(-1.0, -1.0))
