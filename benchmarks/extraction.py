@@ -274,8 +274,9 @@ def import_extraction(_: int = 0) -> None:
 def extract_one(index: int, store: str) -> None:
     """Extract one chunk in a pool's process."""
     from nnviz.extraction import extract_chunk
+    from nnviz.store.store import Store
 
-    extract_chunk(index, store, trust=False)
+    extract_chunk(index, store, Store.open(store).fingerprint, trust=False)
 
 
 def run_process(command: Sequence[str], environment: dict[str, str]) -> str:

@@ -15,6 +15,8 @@ path: :func:`extract` runs the chunks that have no mark.
 from __future__ import annotations
 
 import dataclasses
+import os
+import platform
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -53,6 +55,8 @@ class ChunkReport:
     n_saturated: int
     """Activations beyond the range of float16, stored as its largest value."""
     n_bytes: int
+    worker: str
+    """Machine and process that did it."""
     seconds: dict[str, float]
     reasons: dict[int, str]
     """Why instances cannot be used, for the first few of the chunk."""
@@ -159,7 +163,8 @@ def extract(
     if allowed is None:
         allowed = plan.extraction.max_unreadable_fraction
     n_unreadable = int(store.marks()["n_unreadable"].sum())
-    outcomes = run_tasks(client, extract_chunk, missing, arguments=(store.url, trust))
+    arguments = (store.url, store.fingerprint, trust)
+    outcomes = run_tasks(client, extract_chunk, missing, arguments=arguments)
     for outcome in outcomes:
         if outcome.error is not None:
             error = f"{type(outcome.error).__name__}: {outcome.error}"
@@ -182,7 +187,12 @@ def extract(
     return summary
 
 
-def extract_chunk(index: int, url: str, trust: bool) -> ChunkReport:  # noqa: FBT001  positional for Dask
+def extract_chunk(  # Dask hands over positional arguments
+    index: int,
+    url: str,
+    fingerprint: str,
+    trust: bool,  # noqa: FBT001
+) -> ChunkReport:
     """Extract one chunk on a worker; may be repeated, and writes the same bytes.
 
     Parameters
@@ -191,24 +201,28 @@ def extract_chunk(index: int, url: str, trust: bool) -> ChunkReport:  # noqa: FB
         Number of the chunk.
     url
         Of the store.
+    fingerprint
+        Of its plan: a worker may outlive a store and meet another one at its place.
     trust
         Whether files that run code when read may be read.
 
     Raises
     ------
     PlanMismatchError
-        If network or data are not those of the plan any more.
+        If the store has another plan, or network or data are not those of the plan.
     TaskError
         If the chunk's numbers cannot be computed.
     """
-    worker: _Worker = cached("worker", f"{url} {trust}", lambda: _Worker(url, trust))
+    key = f"{url} {fingerprint} {trust}"
+    worker: _Worker = cached("worker", key, lambda: _Worker(url, trust=trust))
+    _check_planned("plan", fingerprint, worker.store.fingerprint)
     return worker.extract(index)
 
 
 class _Worker:
     """What a worker process keeps between its tasks: store, data set, network."""
 
-    def __init__(self, url: str, trust: bool) -> None:  # noqa: FBT001  private
+    def __init__(self, url: str, *, trust: bool) -> None:
         self.store = Store.open(url, writable=True)
         self.plan = plan = Plan.from_json(self.store.plan)
         self.dataset = _open_planned(plan, trust=trust)
@@ -265,7 +279,12 @@ class _Worker:
         seconds["write"] += time.perf_counter() - began
         first = dict(list(chunk.reasons.items())[:3])
         return ChunkReport(
-            chunk=index, n_bytes=n_bytes, seconds=seconds, reasons=first, **counts
+            chunk=index,
+            n_bytes=n_bytes,
+            worker=f"{platform.node()}:{os.getpid()}",
+            seconds=seconds,
+            reasons=first,
+            **counts,
         )
 
 
@@ -319,6 +338,7 @@ def _event(report: ChunkReport) -> progress.TaskDone:
         n_instances=report.n_instances,
         n_unreadable=report.n_unreadable,
         n_bytes=report.n_bytes,
+        worker=report.worker,
         seconds={name: round(value, 4) for name, value in report.seconds.items()},
     )
 

@@ -176,6 +176,7 @@ def test_extract__running_scheduler_and_log__fills_store_and_log(
     assert events[-1]["event"] == "StageDone"
     assert sum(e["event"] == "TaskDone" for e in events) == 8
     assert {"read", "forward", "write"} == set(events[1]["seconds"])
+    assert events[1]["worker"]
     assert nnviz.open_store(store).missing_chunks() == []
 
 

@@ -386,3 +386,20 @@ def test_graphs__of_the_demonstration__are_linked_from_output_to_input(
         assert graph.problems == ()
         assert (graph.arc_count <= graph.n_instances).all()
         assert (graph.count <= graph.base_count).all()
+
+
+def test_extract__another_store_at_the_same_place__is_not_taken_for_the_first(
+    digits, tmp_path, client
+):
+    folder, url = tmp_path / "copy", tmp_path / "run.zarr"
+    shutil.copytree(digits, folder)
+    run_file = folder / "run.toml"
+    nnviz.extract(create(run_file, url), client=client)
+    first = nnviz.open_store(url).activations("top")
+    shutil.rmtree(url)
+    text = run_file.read_text(encoding="utf-8")
+    run_file.write_text(text + 'precision = "bfloat16"\n', encoding="utf-8")
+
+    nnviz.extract(create(run_file, url), client=client)
+
+    assert not np.array_equal(nnviz.open_store(url).activations("top"), first)

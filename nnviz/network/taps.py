@@ -169,9 +169,6 @@ class EdgeTaps:
             )
         return inputs
 
-    def _taps_of(self, target: str) -> list[Tap]:
-        return [item.tap for item in self._tapped[target]]
-
     def last_taps(self, target: str) -> list[Tap]:
         """Return the taps that no layer after this one needs."""
         return self._last[target]
