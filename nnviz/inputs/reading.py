@@ -128,10 +128,6 @@ class BatchReader:
                 for job in jobs:
                     job.cancel()
 
-    def close(self) -> None:
-        """Stop the threads."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
     def _submit(
         self, start: int, stop: int, excluded: Mapping[int, str]
     ) -> tuple[Batch, list[Future[None]]]:

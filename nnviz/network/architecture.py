@@ -12,7 +12,6 @@ JSON; it is all that the stages after extraction know of the network.
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -185,12 +184,6 @@ class Architecture:
             problems=tuple(value["problems"]),
             validation_error=value["validation_error"],
         )
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of layers and edges; independent of the validation's result."""
-        value = replace(self, validation_error=None, problems=()).to_json()
-        return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _layer_from_json(value: Mapping[str, Any]) -> Layer:

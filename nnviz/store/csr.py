@@ -14,7 +14,7 @@ from scipy import sparse
 from nnviz.errors import StoreFormatError
 from nnviz.store.hierarchy import Hierarchy
 
-__all__ = ["is_csr", "read_csr", "write_csr"]
+__all__ = ["read_csr", "write_csr"]
 
 ENCODING = {"encoding-type": "csr_matrix", "encoding-version": "0.1.0"}
 
@@ -47,11 +47,6 @@ def write_csr(
         values = np.asarray(getattr(matrix, name), dtype=np.int64)
         axis = "entry" if name == "indices" else "row + 1"
         hierarchy.write_dense(f"{path}/{name}", values, dimensions=(axis,))
-
-
-def is_csr(hierarchy: Hierarchy, path: str) -> bool:
-    """Whether the node at `path` is a group that :func:`write_csr` wrote."""
-    return hierarchy.attributes(path).get("encoding-type") == "csr_matrix"
 
 
 def read_csr(hierarchy: Hierarchy, path: str) -> sparse.csr_array:
