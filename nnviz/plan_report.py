@@ -58,6 +58,7 @@ def plan_lines(plan: Plan) -> list[str]:
         checked = "not validated" if error is None else f"validated, error {error:.1e}"
         lines.append(f"edges          {len(architecture.edges)}, {checked}")
     lines += [f"  no influence: {problem}" for problem in architecture.problems]
+    lines += _influence_lines(plan)
     lines += [
         f"tasks          {plan.n_chunks:,} chunks of {e.instances_per_chunk:,}",
         (
@@ -73,6 +74,25 @@ def plan_lines(plan: Plan) -> list[str]:
             f"time           about {duration_text(seconds * plan.n_instances)} on one "
             f"worker of this machine: {1 / m.seconds_per_instance:,.0f} instances/s "
             f"forward, {1 / max(read, 1e-9):,.0f}/s read by one thread"
+        )
+    return lines
+
+
+def _influence_lines(plan: Plan) -> list[str]:
+    kept = plan.influences
+    if not kept:
+        return []
+    e = plan.extraction
+    sizes = [a.n_bytes for a in plan.arrays if a.path.startswith("influences/")]
+    n_bytes = sum(sizes)
+    each = n_bytes / plan.n_instances
+    what = f"{e.targets} targets of {len(kept)} layers, {e.ranks} ranks"
+    size = f"{size_text(n_bytes)}, {each:,.0f} bytes an instance"
+    lines = [f"influences     {what}: {size}"]
+    if e.targets == "all":
+        lines.append(
+            f"  warning: all targets take {n_bytes / plan.n_bytes:.0%} of the store; "
+            "targets = 'top' keeps those of an instance's own top channels"
         )
     return lines
 

@@ -15,7 +15,7 @@ from nnviz.config import (
     RunConfig,
 )
 from nnviz.errors import ModelError, PlanError, UnknownNameError
-from nnviz.network.architecture import Architecture, Layer, ReceptiveField
+from nnviz.network.architecture import Architecture, Edge, Layer, ReceptiveField
 from nnviz.plan_report import differences
 from nnviz.planning import Measurements, Plan, make_plan
 from nnviz.probing import plan_run
@@ -203,6 +203,24 @@ def test_plan__as_text__says_how_labels_were_joined():
 def test_make_plan__what_cannot_work__is_refused(changes, error, message):
     with pytest.raises(error, match=message):
         plan_of(**changes)
+
+
+def test_plan__influences_of_all_targets__are_told_with_a_warning():
+    edges = (
+        Edge("stem", "block", "convolution", "block", (0, 16)),
+        Edge("block", "head", "linear", "head", (0, 10)),
+    )
+    wired = dataclasses.replace(ARCHITECTURE, edges=edges)
+
+    top = str(plan_of(architecture=wired))
+    extraction = ExtractionConfig(targets="all")
+    everything = str(plan_of(architecture=wired, extraction=extraction))
+
+    # 2 of 16 and 2 of 10 targets, of 2 bytes and 5 ranks of 6 bytes each.
+    assert "top targets of 2 layers, 5 ranks: 128.0 kB, 128 bytes an instance" in top
+    assert "warning" not in top
+    assert "all targets of 2 layers, 5 ranks: 832.0 kB" in everything
+    assert "warning: all targets take" in everything
 
 
 def test_differences__nested_values__are_named_by_their_path():
