@@ -124,6 +124,7 @@ MODULES: Table = {
     ),
     "store.store": ".completion .csr .hierarchy .schema network.architecture",
     "facts": "network.activations reductions store.store",
+    "planted": "network.activations network.architecture store.schema",
     "aggregation": (
         "engine.progress engine.reducing facts inputs.subsets planning reductions "
         "store.store"
@@ -168,7 +169,7 @@ MODULES: Table = {
     ),
     "testing": (
         "aggregation config derivation inputs.subset_files network.architecture "
-        "planning store.store"
+        "planted planning store.store"
     ),
     "graph_command": "artifacts.graph_files graphs store.store",
     "network.readings": ".channel_operations .channels .graph .terms",
