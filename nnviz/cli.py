@@ -18,7 +18,7 @@ import click
 
 from nnviz import __version__
 from nnviz.errors import NnvizError, TaskError
-from nnviz.graph_command import graph
+from nnviz.graph_command import compare, graph
 from nnviz.running import client_of, listeners_of
 
 if TYPE_CHECKING:
@@ -255,6 +255,7 @@ def export(*, store: str, folder: Path, format_: BundleFormat, as_json: bool) ->
 
 
 main.add_command(graph)
+main.add_command(compare)
 
 
 @main.command()

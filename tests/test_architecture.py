@@ -91,7 +91,7 @@ MODULES: Table = {
     "artifacts.graph_comparison": (
         ".attribution_graph .graph_building .graph_statistics display"
     ),
-    "artifacts.graph_layout": ".attribution_graph",
+    "artifacts.graph_layout": ".attribution_graph .graph_building",
     "artifacts.graph_presets": (
         ".attribution_graph .graph_building .graph_scores .graph_selection"
     ),
@@ -141,10 +141,6 @@ MODULES: Table = {
         "artifacts.classes artifacts.examples artifacts.top_channels display "
         "store.store"
     ),
-    "derivation": (
-        "artifacts.classes artifacts.embedding artifacts.similarity "
-        "engine.progress gallery inputs.subsets queries store.store"
-    ),
     "export": "queries store.store",
     "subset_totals": (
         "engine.reducing facts inputs.subsets planning queries reductions store.store"
@@ -156,8 +152,17 @@ MODULES: Table = {
     "network.sites": ".affine .architecture .channels .functions .graph",
     "graphs": (
         "artifacts.attribution_graph artifacts.graph_building artifacts.graph_errors "
-        "artifacts.graph_presets artifacts.graph_scores artifacts.graph_selection "
-        "full_graphs inputs.subsets store.store subset_totals"
+        "artifacts.graph_layout artifacts.graph_presets artifacts.graph_scores "
+        "artifacts.graph_selection full_graphs inputs.subsets store.store subset_totals"
+    ),
+    "stored_graphs": (
+        "artifacts.attribution_graph artifacts.graph_layout engine.scheduling graphs "
+        "queries store.store"
+    ),
+    "derivation": (
+        "artifacts.classes artifacts.embedding artifacts.similarity "
+        "engine.progress gallery graphs inputs.subsets queries store.store "
+        "stored_graphs"
     ),
     "comparisons": (
         "artifacts.channel_matching artifacts.graph_comparison full_graphs graphs "
@@ -171,7 +176,11 @@ MODULES: Table = {
         "aggregation config derivation inputs.subset_files network.architecture "
         "planted planning store.store"
     ),
-    "graph_command": "artifacts.graph_files graphs store.store",
+    "artifacts.comparison_files": ".graph_comparison .graph_layout",
+    "graph_command": (
+        "artifacts.comparison_files artifacts.graph_files artifacts.summit_files "
+        "comparisons graphs store.store"
+    ),
     "network.readings": ".channel_operations .channels .graph .terms",
     "network.edges": (
         ".architecture .channels .functions .graph .layers .provenance .readings "
@@ -229,7 +238,7 @@ HOMES: Table = {
     "llvmlite": "network.influence_vectors",
     "nnviz_cluster": "running",
     "nnviz_dashboards": "cli",
-    "networkx": "artifacts.graph_files",
+    "networkx": "artifacts.comparison_files artifacts.graph_files",
     "numba": "network.activations network.influence_vectors network.peaks",
     "numpy": "*",
     "pandas": "artifacts.classes artifacts.top_channels export store.store",
