@@ -82,9 +82,7 @@ class FullGraphs:
     @property
     def output(self) -> Layer | None:
         """The last layer, if its channels are the network's outputs."""
-        shape = self._store.architecture.output_shape
-        last = self._store.layers[-1]
-        return last if shape and last.n_channels == shape[0] else None
+        return self._store.architecture.output
 
     def full(
         self,
