@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -171,7 +171,7 @@ def ablate(
     check = CausalCheck(
         subsets=collection.name,
         names=samples.names,
-        graph={name: value for name, value in asdict(graph).items() if value},
+        graph=graph.to_json(),
         options={
             "instances": n_instances,
             "reference": len(reference),

@@ -139,10 +139,12 @@ def ablate(
     """
     from nnviz.ablation import ablate
     from nnviz.graph_channels import GraphChoice
+    from nnviz.graphs import GraphOptions
     from nnviz.inputs.subset_files import named_subsets
     from nnviz.store.store import Store
 
-    choice = GraphChoice(preset, weight, scoring, share, inner, fraction)
+    options = GraphOptions(preset, share, inner, weight, scoring)
+    choice = GraphChoice(options, fraction)
     opened = Store.open(store, writable=True)
     collection = named_subsets(opened, subsets)
     threads = int(opened.plan["extraction"]["threads_per_worker"])

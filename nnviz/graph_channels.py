@@ -7,15 +7,16 @@ scores of all are needed: a graph that keeps everything has them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnviz.artifacts.attribution_graph import AttributionGraph
 from nnviz.artifacts.channel_sets import Channels, highest
 from nnviz.errors import ConfigError
-from nnviz.graphs import InnerLayers, Preset, Scoring, SubsetGraphs, Weight
+from nnviz.full_graphs import output_layer
+from nnviz.graphs import GraphChoices, GraphOptions, SubsetGraphs
 from nnviz.queries import Aggregates
 from nnviz.store.store import Store
 
@@ -24,36 +25,44 @@ __all__ = ["GraphChannels", "GraphChoice", "graph_channels"]
 
 @dataclass(frozen=True, slots=True)
 class GraphChoice:
-    """Which graph of a subset; its parts as in ``nnviz.attribution_graph``."""
+    """Which channels of a subset are taken for its graph's.
 
-    preset: Preset = "directed"
-    weight: Weight = "count"
-    scoring: Scoring = "evidence"
-    share: float | None = None
-    inner: InnerLayers = "composed"
+    Raises
+    ------
+    ConfigError
+        If `fraction` is out of range, or a share is given beside it.
+    """
+
+    options: GraphOptions = field(default_factory=GraphOptions)
     fraction: float | None = None
-    """In place of the graph's nodes the channels with the highest scores, this fraction
+    """None: the graph's nodes. Else the channels with the highest scores, this fraction
     of each layer, at least one: so graphs can be compared at one size."""
 
     def __post_init__(self) -> None:
         if self.fraction is not None and not 0 < self.fraction <= 1:
             msg = f"fraction is {self.fraction}; it is above 0 and at most 1"
             raise ConfigError(msg)
-        if self.fraction is not None and self.share is not None:
+        if self.fraction is not None and self.options.share is not None:
             msg = (
-                f"share is {self.share} and fraction is {self.fraction}; give one: "
-                "both say how many channels are taken"
+                f"share is {self.options.share} and fraction {self.fraction}; give one "
+                "of them: both say how many channels are taken"
             )
             raise ConfigError(msg)
 
     @property
     def name(self) -> str:
         """Name in the store."""
-        parts: list[str] = [self.preset, self.weight, self.scoring]
-        parts += [] if self.share is None else [f"share{self.share:g}"]
-        parts += [] if self.inner == "composed" else [self.inner]
+        options = self.options
+        parts: list[str] = [options.preset, options.weight, options.scoring]
+        parts += [] if options.share is None else [f"share{options.share:g}"]
+        parts += [] if options.inner == "composed" else [options.inner]
         parts += [] if self.fraction is None else [f"fraction{self.fraction:g}"]
         return "-".join(parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what was chosen as JSON values."""
+        value = asdict(self.options) | {"fraction": self.fraction}
+        return {name: item for name, item in value.items() if item is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +106,9 @@ def graph_channels(
     UnknownNameError
         If there is no such subset.
     """
-
-    def graph(share: float | None) -> AttributionGraph:
-        return graphs.graph(
-            subset,
-            preset=choice.preset,
-            weight=choice.weight,
-            scoring=choice.scoring,
-            inner=choice.inner,
-            share=share,
-        )
-
-    whole = graph(1.0)
-    output = store.architecture.output
-    names = [x for x in whole.layers if output is None or x != output.name]
+    whole = graphs.graph(subset, **_keywords(replace(choice.options, share=1.0)))
+    output = output_layer(store)
+    names = [x for x in whole.layers if x != output]
     if not names:
         msg = (
             f"the graph of {subset!r} has no layer below the network's outputs, so "
@@ -124,10 +122,10 @@ def graph_channels(
         scores[name] = np.zeros(sizes[name])
         nodes = whole.nodes_of(name)
         scores[name][whole.channel[nodes]] = whole.score[nodes]
-    counted = graph(choice.share)
+    graph = graphs.graph(subset, **_keywords(choice.options))
     row = aggregates.row(subset)
     kept = {
-        name: np.sort(counted.channel[counted.nodes_of(name)]).astype(np.int64)
+        name: np.sort(graph.channel[graph.nodes_of(name)]).astype(np.int64)
         if choice.fraction is None
         else highest(scores[name], max(1, round(choice.fraction * n)))
         for name, n in sizes.items()
@@ -136,7 +134,17 @@ def graph_channels(
         kept=kept,
         scores=scores,
         counts={x: aggregates.counts(x)[[row]].toarray()[0] for x in names},
-        problems=(*counted.problems, *_sentences(subset, kept, sizes)),
+        problems=(*graph.problems, *_sentences(subset, kept, sizes)),
+    )
+
+
+def _keywords(options: GraphOptions) -> GraphChoices:
+    return GraphChoices(
+        preset=options.preset,
+        share=options.share,
+        inner=options.inner,
+        weight=options.weight,
+        scoring=options.scoring,
     )
 
 

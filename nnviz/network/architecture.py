@@ -133,13 +133,6 @@ class Architecture:
         """The layers that are shown, in order of computation."""
         return tuple(layer for layer in self.layers if layer.shown)
 
-    @property
-    def output(self) -> Layer | None:
-        """The last layer, if its channels are the network's outputs."""
-        last = self.layers[-1] if self.layers else None
-        is_output = last is not None and self.output_shape[:1] == (last.n_channels,)
-        return last if is_output else None
-
     def selected(
         self, *, recorded: Sequence[str] = ("*",), shown: Sequence[str] | None = None
     ) -> Architecture:
