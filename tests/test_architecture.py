@@ -30,9 +30,11 @@ Table = Mapping[str, str]
 """Rows of names in one text each, between spaces; ``*`` stands for anything."""
 
 MODULES: Table = {
+    "artifacts.channel_sets": "",
     "artifacts.embedding": "",
     "artifacts.graph_building": "",
     "artifacts.graph_statistics": "",
+    "artifacts.sample_statistics": "",
     "artifacts.similarity": "",
     "config": "",
     "demo": "",
@@ -64,6 +66,7 @@ MODULES: Table = {
     "store.pieces": "",
     "store.schema": "",
     "artifacts.attribution_graph": ".graph_statistics display",
+    "artifacts.causal_check": ".channel_sets .sample_statistics display",
     "artifacts.channel_matching": ".graph_building",
     "artifacts.classes": "display",
     "artifacts.examples": "network.architecture",
@@ -81,6 +84,7 @@ MODULES: Table = {
     "inputs.subset_files": ".subsets",
     "inputs.torch_datasets": ".importing .items .listings config",
     "inputs.zoos": ".importing config",
+    "network.ablation": ".architecture",
     "network.batches": "config",
     "network.edge_inputs": ".channel_operations",
     "network.graph": ".attention .outputs .places .views",
@@ -134,7 +138,11 @@ MODULES: Table = {
         "inputs.datasets network.architecture store.store"
     ),
     "inputs.reading": ".datasets .preprocessing",
+    "ablation_results": "artifacts.causal_check artifacts.channel_sets store.store",
     "inspection": "plan_report planning store.store",
+    "planned_inputs": (
+        "inputs.datasets inputs.models inputs.preprocessing inputs.reading planning"
+    ),
     "network.affine": ".channels .functions .graph .provenance",
     "network.receptive_fields": ".architecture .channels .functions .graph",
     "queries": (
@@ -168,6 +176,7 @@ MODULES: Table = {
         "artifacts.channel_matching artifacts.graph_comparison full_graphs graphs "
         "inputs.subsets store.store"
     ),
+    "graph_channels": ("artifacts.channel_sets full_graphs graphs queries store.store"),
     "network.layers": ".architecture .channels .graph .places .receptive_fields .sites",
     "network.terms": (
         ".affine .architecture .channels .functions .graph .provenance .sites"
@@ -212,15 +221,26 @@ MODULES: Table = {
         "config inputs.classes inputs.datasets inputs.models inputs.preprocessing "
         "network.runtime plan_report planning software store.store"
     ),
+    "ablation_tasks": (
+        "engine.model_cache network.ablation network.runtime planned_inputs planning "
+        "store.store"
+    ),
     "extraction": (
         "chunk_rows engine.model_cache engine.progress engine.scheduling "
-        "inputs.datasets inputs.models inputs.preprocessing inputs.reading "
-        "network.runtime plan_report planning store.store"
+        "inputs.reading network.runtime plan_report planned_inputs planning store.store"
     ),
     "running": "engine.progress",
+    "ablation": (
+        "ablation_results ablation_tasks artifacts.causal_check "
+        "artifacts.channel_sets engine.progress engine.scheduling graph_channels "
+        "graphs inputs.subsets queries store.store"
+    ),
+    "ablation_command": (
+        "ablation graph_channels graphs inputs.subset_files running store.store"
+    ),
     "cli": (
-        "aggregation config demo derivation export extraction graph_command "
-        "inputs.subset_files inspection probing running store.store"
+        "ablation_command aggregation config demo derivation export extraction "
+        "graph_command inputs.subset_files inspection probing running store.store"
     ),
     "__main__": "cli",
 }
@@ -231,7 +251,7 @@ The lowest come first; a leading dot stands for the module's own folder.
 
 HOMES: Table = {
     "PIL": "artifacts.pictures demo inputs.images inputs.items inputs.preprocessing",
-    "click": "cli graph_command",
+    "click": "ablation_command cli graph_command",
     "dask": "store.store",
     "distributed": "engine.reducing engine.scheduling running",
     "google_crc32c": "store.pieces",
@@ -245,9 +265,9 @@ HOMES: Table = {
     "safetensors": "demo inputs.weights",
     "scipy": (
         "aggregation artifacts.channel_matching artifacts.embedding "
-        "artifacts.graph_building "
-        "artifacts.graph_statistics artifacts.similarity full_graphs inputs.subsets "
-        "facts network.activations queries reductions store.csr store.store "
+        "artifacts.graph_building artifacts.graph_statistics "
+        "artifacts.sample_statistics artifacts.similarity facts full_graphs "
+        "inputs.subsets network.activations queries reductions store.csr store.store "
         "subset_totals"
     ),
     "simplejpeg": "inputs.images",
@@ -255,8 +275,8 @@ HOMES: Table = {
     "torch": (
         "demo inputs.exported inputs.models inputs.preprocessing inputs.weights "
         "inputs.zoos "
-        "network.affine network.analysis network.attention network.batches "
-        "network.capture network.channel_operations network.channels "
+        "network.ablation network.affine network.analysis network.attention "
+        "network.batches network.capture network.channel_operations network.channels "
         "network.edge_inputs network.folding network.graph "
         "network.influence_layout network.influence_torch network.layers "
         "network.outputs network.peaks network.places network.provenance "
