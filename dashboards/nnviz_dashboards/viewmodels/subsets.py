@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from nnviz.errors import MissingDataError
 from nnviz_dashboards.selection import SORTS, Selection
+from nnviz_dashboards.viewmodels.publishing import follow, publish
 from nnviz_dashboards.viewmodels.results import ClassTable, Missing, RunResults
 
 __all__ = ["Confusion", "SubsetFacts", "SubsetsModel"]
@@ -89,10 +90,9 @@ class SubsetsModel(param.Parameterized):
         self.classes: ClassTable = results.class_table()
         self._results = results
         self._keys = [name.casefold() for name in self.classes.names]
-        selection.param.watch(
-            self._update, ["layer", "subset", "channel", "sort", "search"]
+        follow(
+            selection, ["layer", "subset", "channel", "sort", "search"], self._update
         )
-        self._update()
 
     # --- intentions -------------------------------------------------------------------
 
@@ -110,8 +110,7 @@ class SubsetsModel(param.Parameterized):
 
     # --- what is published ------------------------------------------------------------
 
-    def _update(self, *events: param.parameterized.Event) -> None:
-        changed = {event.name for event in events} or set(self.selection.param)
+    def _update(self, changed: set[str]) -> None:
         updates: dict[str, object] = {}
         layer, subset = self.selection.layer, self.selection.subset
         if changed & {"layer"}:
@@ -129,8 +128,7 @@ class SubsetsModel(param.Parameterized):
         similarity = updates.get("similarity", self.similarity)
         if changed & {"layer", "subset", "sort", "search"}:
             updates["order"] = self._order(similarity)
-        with param.edit_constant(self):
-            self.param.update(**updates)
+        publish(self, updates)
 
     def _places(self, layer: str) -> NDArray[np.float32] | None:
         try:
