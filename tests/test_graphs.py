@@ -12,8 +12,9 @@ from scipy import sparse
 from nnviz.aggregation import aggregate
 from nnviz.artifacts.summit_files import from_summit_json
 from nnviz.cli import main
+from nnviz.comparisons import compare_subsets
 from nnviz.errors import ConfigError, MissingDataError, UnknownNameError
-from nnviz.graphs import SubsetGraphs, attribution_graph, compare_subsets
+from nnviz.graphs import SubsetGraphs, attribution_graph
 from nnviz.inputs.subset_files import named_subsets
 from nnviz.store.store import Store
 from nnviz.testing import PlantedRun, planted_channels, write_store
