@@ -17,6 +17,7 @@ import param
 from nnviz.artifacts.graph_files import GraphFormat, graph_files
 from nnviz.artifacts.graph_layout import GraphLayout
 from nnviz.errors import NnvizError
+from nnviz.graphs import GraphOptions
 from nnviz_dashboards.selection import NONE, Choice, Selection
 from nnviz_dashboards.viewmodels.examples import channel_examples
 from nnviz_dashboards.viewmodels.graph_code import graph_code
@@ -28,13 +29,13 @@ from nnviz_dashboards.viewmodels.graph_drawing import (
 )
 from nnviz_dashboards.viewmodels.graph_places import Places
 from nnviz_dashboards.viewmodels.graph_results import (
-    GraphOptions,
     GraphRequest,
     GraphResults,
     subset_of,
 )
 from nnviz_dashboards.viewmodels.publishing import follow, publish
-from nnviz_dashboards.viewmodels.results import Missing, RunResults
+from nnviz_dashboards.viewmodels.missing import Missing
+from nnviz_dashboards.viewmodels.results import RunResults
 
 __all__ = ["GraphModel", "SubsetChoices"]
 
@@ -245,17 +246,17 @@ class GraphModel(param.Parameterized):
                     f"No instance is in {name!r}",
                     "A graph needs at least one. Choose another class or subset.",
                 )
-        return GraphRequest(
-            choices.collection,
-            subset,
-            versus,
-            GraphOptions(
-                choices.preset,
-                choices.scoring,
-                choices.weight,
-                choices.inner,
-                float(choices.share),
-            ),
+        return GraphRequest(choices.collection, subset, versus, self._options())
+
+    def _options(self) -> GraphOptions:
+        choices = self.selection
+        is_directed = choices.preset == "directed"
+        return GraphOptions(
+            preset=choices.preset,
+            share=float(choices.share),
+            inner=choices.inner,
+            weight=choices.weight if is_directed else "count",
+            scoring=choices.scoring if is_directed else "evidence",
         )
 
     def _made(self, request: GraphRequest) -> Found:

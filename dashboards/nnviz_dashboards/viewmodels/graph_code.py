@@ -28,23 +28,27 @@ def graph_code(store_url: str, request: GraphRequest) -> str:
         keywords["share"] = options.share
     if options.inner != INNER[0]:
         keywords["inner"] = options.inner
-    if options.preset == PRESETS[0]:
-        if options.weight != WEIGHTS[0]:
-            keywords["weight"] = options.weight
-        if options.scoring != SCORINGS[0]:
-            keywords["scoring"] = options.scoring
+    if options.weight != WEIGHTS[0]:
+        keywords["weight"] = options.weight
+    if options.scoring != SCORINGS[0]:
+        keywords["scoring"] = options.scoring
     subsets = [request.subset, *([request.versus] if request.versus else [])]
-    function = "compare_subsets" if request.versus else "attribution_graph"
-    result = "comparison" if request.versus else "graph"
-    arguments = [
-        "store",
-        *map(repr, subsets),
-        *(f"{name}={value!r}" for name, value in keywords.items()),
-    ]
+    arguments = ", ".join(
+        [
+            "store",
+            *map(repr, subsets),
+            *(f"{name}={value!r}" for name, value in keywords.items()),
+        ]
+    )
+    function, home, result = (
+        ("compare_subsets", "comparisons", "comparison")
+        if request.versus
+        else ("attribution_graph", "graphs", "graph")
+    )
     return "\n".join(
         [
-            "import nnviz",
+            f"import nnviz; from nnviz.{home} import {function}",
             f"store = nnviz.open_store({store_url!r})",
-            f"{result} = nnviz.{function}({', '.join(arguments)})",
+            f"{result} = {function}({arguments})",
         ]
     )

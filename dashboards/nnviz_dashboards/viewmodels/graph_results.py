@@ -16,28 +16,17 @@ from functools import cache, lru_cache
 
 from nnviz.artifacts.attribution_graph import AttributionGraph
 from nnviz.artifacts.graph_comparison import GraphComparison, compare_graphs
-from nnviz.graphs import InnerLayers, Preset, Scoring, SubsetGraphs, Weight
+from nnviz.graphs import GraphChoices, GraphOptions, InnerLayers, Preset, SubsetGraphs
 from nnviz.queries import Aggregates, aggregates_of
 from nnviz.store.store import Store
-from nnviz_dashboards.viewmodels.results import Missing
+from nnviz_dashboards.viewmodels.missing import Missing
 
-__all__ = ["GraphOptions", "GraphRequest", "GraphResults", "subset_of"]
+__all__ = ["GraphRequest", "GraphResults", "subset_of"]
 
 CACHED_COLLECTIONS = 3
 CACHED_GRAPHS = 256
 CACHED_COMPARISONS = 32
 N_THREADS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class GraphOptions:
-    """How a graph is made, in the words of ``nnviz.attribution_graph``."""
-
-    preset: Preset
-    scoring: Scoring
-    weight: Weight
-    inner: InnerLayers
-    share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,15 +139,7 @@ class GraphResults:
     def _make_graph(
         self, collection: str, subset: str, options: GraphOptions
     ) -> AttributionGraph:
-        is_directed = options.preset == "directed"
-        return self._graphs(collection).graph(
-            subset,
-            preset=options.preset,
-            share=options.share,
-            inner=options.inner,
-            weight=options.weight if is_directed else "count",
-            scoring=options.scoring if is_directed else "evidence",
-        )
+        return self._graphs(collection).graph(subset, **_keywords(options))
 
     def _make_comparison(self, request: GraphRequest) -> GraphComparison:
         graphs = self._graphs(request.collection)
@@ -170,6 +151,16 @@ class GraphResults:
         return compare_graphs(
             first, second, first_full=fulls[0], second_full=fulls[1]
         )
+
+
+def _keywords(options: GraphOptions) -> GraphChoices:
+    return {
+        "preset": options.preset,
+        "share": options.share,
+        "inner": options.inner,
+        "weight": options.weight,
+        "scoring": options.scoring,
+    }
 
 
 def subset_of(

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from nnviz.errors import MissingDataError
 from nnviz_dashboards.selection import SORTS, Selection
 from nnviz_dashboards.viewmodels.publishing import follow, publish
-from nnviz_dashboards.viewmodels.results import ClassTable, Missing, RunResults
+from nnviz_dashboards.viewmodels.missing import Missing
+from nnviz_dashboards.viewmodels.results import ClassTable, RunResults
 
 __all__ = ["Confusion", "SubsetFacts", "SubsetsModel"]
 
@@ -99,6 +100,10 @@ class SubsetsModel(param.Parameterized):
     def choose(self, subset: int) -> None:
         """Look at this class."""
         self.selection.choose(subset=subset)
+
+    def show(self, view: str) -> None:
+        """Look at the graph of the class, or at its channels."""
+        self.selection.choose(view=view)
 
     def search(self, text: str) -> None:
         """List the classes whose name contains the text."""
