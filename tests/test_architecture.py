@@ -97,6 +97,7 @@ MODULES: Table = {
     ),
     "store.hierarchy": ".pieces .schema",
     "artifacts.pictures": "config inputs.images inputs.preprocessing",
+    "artifacts.graph_errors": ".attribution_graph .graph_presets",
     "artifacts.summit_files": ".attribution_graph",
     "inputs.exported": "",
     "inputs.models": ".exported .importing .weights .zoos config",
@@ -122,9 +123,11 @@ MODULES: Table = {
         ".influence_layout .influence_peaks .influence_ranking .influence_torch"
     ),
     "store.store": ".completion .csr .hierarchy .schema network.architecture",
+    "facts": "network.activations reductions store.store",
+    "planted": "network.activations network.architecture store.schema",
     "aggregation": (
-        "engine.progress engine.reducing inputs.subsets network.activations "
-        "planning reductions store.store"
+        "engine.progress engine.reducing facts inputs.subsets planning reductions "
+        "store.store"
     ),
     "gallery": (
         "artifacts.examples artifacts.pictures config engine.scheduling "
@@ -143,14 +146,22 @@ MODULES: Table = {
         "engine.progress gallery inputs.subsets queries store.store"
     ),
     "export": "queries store.store",
+    "subset_totals": (
+        "engine.reducing facts inputs.subsets planning queries reductions store.store"
+    ),
     "full_graphs": (
-        "artifacts.graph_building network.architecture queries store.store"
+        "artifacts.channel_matching artifacts.graph_building inputs.subset_files "
+        "inputs.subsets queries store.store subset_totals"
     ),
     "network.sites": ".affine .architecture .channels .functions .graph",
     "graphs": (
-        "artifacts.attribution_graph artifacts.graph_building "
-        "artifacts.graph_comparison artifacts.graph_presets "
-        "artifacts.graph_scores artifacts.graph_selection full_graphs store.store"
+        "artifacts.attribution_graph artifacts.graph_building artifacts.graph_errors "
+        "artifacts.graph_presets artifacts.graph_scores artifacts.graph_selection "
+        "full_graphs inputs.subsets store.store subset_totals"
+    ),
+    "comparisons": (
+        "artifacts.channel_matching artifacts.graph_comparison full_graphs graphs "
+        "inputs.subsets store.store"
     ),
     "network.layers": ".architecture .channels .graph .places .receptive_fields .sites",
     "network.terms": (
@@ -158,7 +169,7 @@ MODULES: Table = {
     ),
     "testing": (
         "aggregation config derivation inputs.subset_files network.architecture "
-        "planning store.store"
+        "planted planning store.store"
     ),
     "graph_command": "artifacts.graph_files graphs store.store",
     "network.readings": ".channel_operations .channels .graph .terms",
@@ -227,7 +238,8 @@ HOMES: Table = {
         "aggregation artifacts.channel_matching artifacts.embedding "
         "artifacts.graph_building "
         "artifacts.graph_statistics artifacts.similarity full_graphs inputs.subsets "
-        "network.activations queries reductions store.csr store.store"
+        "facts network.activations queries reductions store.csr store.store "
+        "subset_totals"
     ),
     "simplejpeg": "inputs.images",
     "sklearn": "demo",

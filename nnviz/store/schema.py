@@ -167,6 +167,11 @@ _DECLARATIONS = (
         "Usable instances of the subset.",
     ),
     ArrayDeclaration(
+        "aggregates/<subsets>/membership", ("subset", "instance"), "bool, CSR", "",
+        "Which usable instances belong to which subset, where that does not follow "
+        "from the instance table.",
+    ),
+    ArrayDeclaration(
         "aggregates/<subsets>/activation_counts/<layer>", ("subset", "channel"),
         "int64, CSR", "instances",
         "In how many of the subset's instances the channel is a top channel.",
