@@ -11,7 +11,7 @@ Usage::
 
     python -m benchmarks.memory [--instances 1000000] [--chunk 512] [--workers 2]
 
-Results are printed and kept in ``benchmarks/results/memory.json`` and ``memory.svg``.
+Results are kept in ``benchmarks/results/memory.json`` and ``docs/images/memory.svg``.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / "memory.json"
     path.write_text(json.dumps(result) + "\n", encoding="utf-8")
-    plot(result, RESULTS / "memory.svg")
+    plot(result, ROOT / "docs" / "images" / "memory.svg")
     print(json.dumps(result["summary"], indent=1))
     print(path)
 

@@ -7,7 +7,7 @@ from benchmarks.memory import measure, summarise
 
 @pytest.mark.cluster
 @pytest.mark.slow
-def test_extract__many_chunks__scheduler_holds_a_window_and_nothing_grows(tmp_path):
+def test_extract__many_chunks__scheduler_holds_a_window_and_does_not_grow(tmp_path):
     found = measure(tmp_path, n_instances=50_000, chunk=256, n_workers=2, every_s=0.1)
 
     tasks = [sample["scheduler"]["tasks"] for sample in found["samples"]]
