@@ -46,6 +46,10 @@ if TYPE_CHECKING:
 __all__ = ["ChunkReport", "ExtractionSummary", "extract", "extract_chunk"]
 
 STAGE = "extract"
+PARTS = ("read", "decode", "wait", "forward", "influence", "write")
+"""Where a chunk's time goes. Threads read and decode ahead (see
+:class:`nnviz.inputs.reading.Batch`); to wait for them, to run the network and record,
+to find influences, and to write add up to the task's time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,7 @@ class ExtractionSummary:
     n_saturated: int = 0
     seconds: float = 0.0
     parts: dict[str, float] = field(default_factory=dict)
-    """Seconds that all tasks together spent reading, in the network, and writing."""
+    """Seconds that all tasks together spent, by part: see `PARTS`."""
     failed: dict[int, str] = field(default_factory=dict)
     """Why chunks failed, by number."""
 
@@ -245,15 +249,18 @@ class _Worker:
         start, stop = self.store.chunks[index]
         excluded: dict[int, str] = {}
         chunk = self._rows(start, stop)
-        seconds = {"read": 0.0, "forward": 0.0, "write": 0.0}
+        seconds = dict.fromkeys(PARTS, 0.0)
         while True:
             with self.runtime.recording(start) as recording:
                 for batch in _timed(
                     self.reader.iter_batches(start, stop, excluded=excluded), seconds
                 ):
                     began = time.perf_counter()
-                    chunk.add(batch, recording.run(batch.values, valid=batch.valid))
-                    seconds["forward"] += time.perf_counter() - began
+                    result = recording.run(batch.values, valid=batch.valid)
+                    chunk.add(batch, result)
+                    elapsed = time.perf_counter() - began
+                    seconds["influence"] += result.influence_s
+                    seconds["forward"] += elapsed - result.influence_s
             if not chunk.not_finite:
                 break
             # The strongest instances of a channel must not be chosen among such rows:
@@ -297,13 +304,15 @@ def _check_memory(plan: Plan, client: Client) -> None:
 
 
 def _timed(batches: Iterator[Batch], seconds: dict[str, float]) -> Iterator[Batch]:
-    """Yield batches and add up the time that the consumer waited for them."""
+    """Yield batches; add up what they took, and how long the consumer waited."""
     while True:
         began = time.perf_counter()
         batch = next(batches, None)
-        seconds["read"] += time.perf_counter() - began
+        seconds["wait"] += time.perf_counter() - began
         if batch is None:
             return
+        for part, value in batch.seconds.items():
+            seconds[part] += value
         yield batch
 
 
