@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nnviz import __version__
+from nnviz.cluster_command import cluster_certificates, cluster_config
 from nnviz.errors import NnvizError, TaskError
 from nnviz.graph_command import graph
 from nnviz.running import client_of, listeners_of
@@ -75,14 +76,18 @@ def _trust_option(command: _Command) -> _Command:
 def _cluster_options(command: _Command) -> _Command:
     options = (
         click.option(
-            "--workers",
-            type=click.IntRange(min=1),
-            help="Worker processes on this machine; by default one for each core.",
+            "--cluster",
+            "--scheduler",
+            "cluster",
+            metavar="KIND|FILE|ADDRESS",
+            help="Where to run: local (the default), cuda, slurm, kubernetes, ssh, a "
+            "file of 'nnviz cluster-config', or a scheduler (tcp://host:8786).",
         ),
         click.option(
-            "--scheduler",
-            metavar="ADDRESS",
-            help="Use a running Dask scheduler, for instance tcp://host:8786.",
+            "--workers",
+            type=click.IntRange(min=1),
+            help="Worker processes; by default one for each core or GPU, or the "
+            "file's number.",
         ),
         click.option(
             "--log",
@@ -130,8 +135,8 @@ def plan(
 def extract(
     *,
     store: str,
+    cluster: str | None,
     workers: int | None,
-    scheduler: str | None,
     log: Path | None,
     quiet: bool,
     max_unreadable: float | None,
@@ -145,7 +150,7 @@ def extract(
     opened = Store.open(store, writable=True)
     threads = int(opened.plan["extraction"]["threads_per_worker"])
     with (
-        client_of(workers, scheduler, threads) as client,
+        client_of(cluster, workers, threads) as client,
         listeners_of(log, quiet=quiet) as all_,
     ):
         summary = extract(
@@ -177,8 +182,8 @@ def aggregate(
     *,
     store: str,
     subsets: str | None,
+    cluster: str | None,
     workers: int | None,
-    scheduler: str | None,
     log: Path | None,
     quiet: bool,
     as_json: bool,
@@ -193,7 +198,7 @@ def aggregate(
     collections = [named_subsets(opened, name.strip()) for name in names]
     with (
         listeners_of(log, quiet=quiet) as all_,
-        client_of(workers, scheduler) as client,
+        client_of(cluster, workers) as client,
     ):
         aggregate(opened, collections, client=client, listeners=all_)
     written = {c.name: len(c.names) for c in collections}
@@ -211,8 +216,8 @@ def derive(
     *,
     store: str,
     pictures: bool,
+    cluster: str | None,
     workers: int | None,
-    scheduler: str | None,
     log: Path | None,
     quiet: bool,
     trust: bool,
@@ -225,7 +230,7 @@ def derive(
     opened = Store.open(store, writable=True)
     with (
         listeners_of(log, quiet=quiet) as all_,
-        client_of(workers, scheduler) as client,
+        client_of(cluster, workers) as client,
     ):
         summary = derive(
             opened, client=client, pictures=pictures, trust=trust, listeners=all_
@@ -338,12 +343,12 @@ def demo(*, out: Path, serving: bool, port: int, as_json: bool) -> None:
     store = out / "digits.zarr"
     stages = {"extract": extract, "aggregate": aggregate, "derive": derive}
     output = sys.stderr if as_json else sys.stdout
-    with contextlib.redirect_stdout(output), client_of(2, None) as client:
+    with contextlib.redirect_stdout(output), client_of("local", 2) as client:
         planned = [str(run_file), "--create", str(store), "--time"]
         say(f"[2/6] nnviz plan {' '.join(planned)}")
         plan.main(planned, standalone_mode=False)
         # The commands start workers of their own; here they share what is running.
-        shared = ["--scheduler", str(client.scheduler_info(n_workers=0)["address"])]
+        shared = ["--cluster", str(client.scheduler_info(n_workers=0)["address"])]
         for number, (name, command) in enumerate(stages.items(), start=3):
             say(f"[{number}/6] nnviz {name} {store}")
             command.main([str(store), *shared], standalone_mode=False)
@@ -353,6 +358,10 @@ def demo(*, out: Path, serving: bool, port: int, as_json: bool) -> None:
     say(f"[6/6] nnviz serve {store}")
     arguments = [str(store), "--port", str(port), *(["--json"] if as_json else [])]
     serve.main(arguments, standalone_mode=False)
+
+
+main.add_command(cluster_config)
+main.add_command(cluster_certificates)
 
 
 def _print(value: dict[str, Any] | str) -> None:

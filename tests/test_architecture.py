@@ -34,6 +34,7 @@ MODULES: Table = {
     "artifacts.graph_building": "",
     "artifacts.graph_statistics": "",
     "artifacts.similarity": "",
+    "cluster_command": "",
     "config": "",
     "demo": "",
     "display": "",
@@ -199,8 +200,8 @@ MODULES: Table = {
     ),
     "running": "engine.progress",
     "cli": (
-        "aggregation config demo derivation export extraction graph_command "
-        "inputs.subset_files inspection probing running store.store"
+        "aggregation cluster_command config demo derivation export extraction "
+        "graph_command inputs.subset_files inspection probing running store.store"
     ),
     "__main__": "cli",
 }
@@ -211,12 +212,12 @@ The lowest come first; a leading dot stands for the module's own folder.
 
 HOMES: Table = {
     "PIL": "artifacts.pictures demo inputs.images inputs.items inputs.preprocessing",
-    "click": "cli graph_command",
+    "click": "cli cluster_command graph_command",
     "dask": "store.store",
     "distributed": "engine.reducing engine.scheduling running",
     "google_crc32c": "store.pieces",
     "llvmlite": "network.influence_vectors",
-    "nnviz_cluster": "running",
+    "nnviz_cluster": "cluster_command running",
     "nnviz_dashboards": "cli",
     "networkx": "artifacts.graph_files",
     "numba": "network.activations network.influence_vectors network.peaks",
@@ -274,7 +275,11 @@ ROLE_HOMES: Table = {
 """Which roles of the dashboard may import each library."""
 
 CLUSTER_HOMES: Table = {
+    "asyncssh": "ssh",
     "dask": "*",
+    "dask_cuda": "cuda",
+    "dask_jobqueue": "slurm",
+    "dask_kubernetes": "kubernetes",
     "distributed": "*",
     "nnviz": "*",
 }
