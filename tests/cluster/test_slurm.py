@@ -103,7 +103,7 @@ def test_sbatch__ended_by_its_time_limit__goes_on_in_the_next_job(
     monkeypatch.setenv("NNVIZ_HOST", "127.0.0.1")
     monkeypatch.chdir(tmp_path)
     command = [
-        "sbatch", "--parsable", "--ntasks=1", "--output=job-%j.log", "--wait-all-nodes=0",
+        "sbatch", "--parsable", "--ntasks=1", "--output=job-%j.log",
         str(ROOT / "cluster" / "slurm" / "extract.sbatch"), str(url),
     ]  # fmt: skip
 
@@ -129,7 +129,7 @@ def test_cluster__more_memory_than_a_machine_has__is_refused_at_once(site):
 
     with (
         pytest.raises(
-            TaskError, match="Slurm does not take the job of a worker: .*Mem"
+            TaskError, match=r"Slurm does not take the job of a worker: .*Mem"
         ),
         open_client(load_site(str(site))),
     ):
