@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nnviz.command_options import cluster_options, json_option, trust_option
 from nnviz.running import client_of, listeners_of
 
 if TYPE_CHECKING:
@@ -86,30 +87,9 @@ __all__ = ["ablate"]
     help="Whether each layer is ablated alone, too.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of samples and draws.")
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    help="Worker processes on this machine; by default one for each core.",
-)
-@click.option(
-    "--scheduler",
-    metavar="ADDRESS",
-    help="Use a running Dask scheduler, for instance tcp://host:8786.",
-)
-@click.option(
-    "--log",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Append every event as a line of JSON to this file; '-' for stdout.",
-)
-@click.option("--quiet", is_flag=True, help="No progress bar.")
-@click.option(
-    "--trust",
-    is_flag=True,
-    help="Read files that run code when read (.pt2, pickled modules, remote code).",
-)
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print the result as one JSON object."
-)
+@cluster_options
+@trust_option
+@json_option
 def ablate(
     *,
     store: str,
@@ -125,8 +105,8 @@ def ablate(
     draws: int,
     by_layer: bool,
     seed: int,
+    cluster: str | None,
     workers: int | None,
-    scheduler: str | None,
     log: Path | None,
     quiet: bool,
     trust: bool,
@@ -149,7 +129,7 @@ def ablate(
     collection = named_subsets(opened, subsets)
     threads = int(opened.plan["extraction"]["threads_per_worker"])
     with (
-        client_of(workers, scheduler, threads) as client,
+        client_of(cluster, workers, threads) as client,
         listeners_of(log, quiet=quiet) as all_,
     ):
         check = ablate(

@@ -36,6 +36,8 @@ MODULES: Table = {
     "artifacts.graph_statistics": "",
     "artifacts.sample_statistics": "",
     "artifacts.similarity": "",
+    "cluster_command": "",
+    "command_options": "",
     "config": "",
     "demo": "",
     "display": "",
@@ -188,7 +190,7 @@ MODULES: Table = {
     "artifacts.comparison_files": ".graph_comparison .graph_layout",
     "graph_command": (
         "artifacts.comparison_files artifacts.graph_files artifacts.summit_files "
-        "comparisons graphs store.store"
+        "command_options comparisons graphs store.store"
     ),
     "network.readings": ".channel_operations .channels .graph .terms",
     "network.edges": (
@@ -236,11 +238,13 @@ MODULES: Table = {
         "graphs inputs.subsets queries store.store"
     ),
     "ablation_command": (
-        "ablation graph_channels graphs inputs.subset_files running store.store"
+        "ablation command_options graph_channels graphs inputs.subset_files running "
+        "store.store"
     ),
     "cli": (
-        "ablation_command aggregation config demo derivation export extraction "
-        "graph_command inputs.subset_files inspection probing running store.store"
+        "ablation_command aggregation cluster_command command_options config demo "
+        "derivation export extraction graph_command inputs.subset_files inspection "
+        "probing running store.store"
     ),
     "__main__": "cli",
 }
@@ -251,12 +255,12 @@ The lowest come first; a leading dot stands for the module's own folder.
 
 HOMES: Table = {
     "PIL": "artifacts.pictures demo inputs.images inputs.items inputs.preprocessing",
-    "click": "ablation_command cli graph_command",
+    "click": ("ablation_command cli cluster_command command_options graph_command"),
     "dask": "store.store",
     "distributed": "engine.reducing engine.scheduling running",
     "google_crc32c": "store.pieces",
     "llvmlite": "network.influence_vectors",
-    "nnviz_cluster": "running",
+    "nnviz_cluster": "cluster_command running",
     "nnviz_dashboards": "cli",
     "networkx": "artifacts.comparison_files artifacts.graph_files",
     "numba": "network.activations network.influence_vectors network.peaks",
@@ -315,7 +319,11 @@ ROLE_HOMES: Table = {
 """Which roles of the dashboard may import each library."""
 
 CLUSTER_HOMES: Table = {
+    "asyncssh": "ssh",
     "dask": "*",
+    "dask_cuda": "cuda",
+    "dask_jobqueue": "slurm",
+    "dask_kubernetes": "kubernetes",
     "distributed": "*",
     "nnviz": "*",
 }

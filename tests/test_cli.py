@@ -46,6 +46,8 @@ def test_help__lists_commands_in_pipeline_order(run):
         "inspect",
         "serve",
         "demo",
+        "cluster-config",
+        "cluster-certificates",
     ]
 
 
