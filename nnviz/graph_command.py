@@ -26,7 +26,7 @@ _Command = Callable[..., None]
 
 
 def _graph_options(command: _Command) -> _Command:
-    options: tuple[_Command, ...] = (
+    options: tuple[Callable[[_Command], _Command], ...] = (
         click.option(
             "--subsets", default="label", show_default=True, help="Its collection."
         ),
