@@ -97,7 +97,7 @@ def _roots(results: RunResults) -> dict[str, pn.viewable.Viewer]:
         "layers": LayersView(layers),
         "embedding": embedding,
         "subsets": SubsetListView(subsets, embedding),
-        "facts": FactsView(subsets),
+        "facts": FactsView(subsets, graph),
         "graph": GraphView(graph, pictures=pictures, layers=layers.labels),
         "channels": channels,
     }

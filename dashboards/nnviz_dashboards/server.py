@@ -229,6 +229,7 @@ def _warm_up(results: RunResults) -> None:
     try:
         results.class_table()
         results.confusions()
+        results.graphs.warm_up(results.kind)
     except NnvizError:
         return  # the page says it
 

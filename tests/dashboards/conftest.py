@@ -1,14 +1,19 @@
-"""A small finished run, and the same run with stages left out."""
+"""A small finished run, with and without influences, or with stages left out."""
 
 from __future__ import annotations
 
+import re
+
+import numpy as np
 import pytest
+from scipy import sparse
 
 from nnviz.aggregation import aggregate
 from nnviz.derivation import derive
-from nnviz.inputs.subsets import class_subsets
+from nnviz.inputs.subset_files import named_subsets
+from nnviz.inputs.subsets import Subset, class_subsets, collect_subsets
 from nnviz.store.store import Store
-from nnviz.testing import PlantedDataset, PlantedRun, write_store
+from nnviz.testing import PlantedDataset, PlantedRun, planted_channels, write_store
 
 HARMFUL = "<img src=x onerror=\"window.harmed='yes'\">"
 NAMES = ("crane", "wolf", "crane", HARMFUL, "ant", "bee", "cat", "dog", "eel", "fox")
@@ -58,3 +63,109 @@ def aggregated_url(tmp_path_factory):
 @pytest.fixture
 def finished(finished_url):
     return Store.open(finished_url)
+
+
+NEVER = 9
+"""A class whose output is nowhere a top channel, as if it were never predicted."""
+
+
+def planted_influences(classes_of_subsets):
+    """Return influence counts by target layer: each concept rests on the one before."""
+    layers = [name for name, _, _ in RUN.layers]
+    sizes = {name: size for name, size, _ in RUN.layers} | {"output": len(NAMES)}
+    found = {}
+    for source, target in zip(layers, [*layers[1:], "output"], strict=True):
+        shape = (len(classes_of_subsets), sizes[target], sizes[source])
+        counts = np.zeros(shape, dtype=np.int64)
+        for row, classes in enumerate(classes_of_subsets):
+            for label in classes:
+                if target == "output":
+                    targets = [] if label == NEVER else [label]
+                else:
+                    targets = planted_channels(RUN, target, label)
+                for strength, i in enumerate(planted_channels(RUN, source, label)):
+                    counts[row, targets, i] += 12 + 5 * strength
+        found[target] = sparse.csr_array(counts.reshape(len(counts), -1))
+    return found
+
+
+@pytest.fixture(scope="session")
+def graph_url(tmp_path_factory):
+    """A finished run with influences, and with a collection of the user's own."""
+    url = str(tmp_path_factory.mktemp("graphs") / "run.zarr")
+    store = write_store(url, RUN)
+    label = store.column("label")
+    groups = [("canines", (1, 7)), ("insects", (4, 5)), ("nobody", ())]
+    own = [Subset(name, np.flatnonzero(np.isin(label, c))) for name, c in groups]
+    collections = [named_subsets(store, n) for n in ("label", "prediction", "outcome")]
+    collections.append(collect_subsets(own, len(label), name="groups"))
+    aggregate(store, collections)
+    derive(store, dataset=PlantedDataset(RUN))
+    classes = range(len(NAMES))
+    for name, rows in {
+        "label": [[i] for i in classes],
+        "prediction": [[i] for i in classes],
+        "outcome": [[i] for i in classes for _ in range(2)],
+        "groups": [c for _, c in groups],
+        "all": [classes],
+    }.items():
+        for layer, counts in planted_influences(rows).items():
+            for what in ("influence_counts", "influence_sums"):
+                path = f"aggregates/{name}/{what}/{layer}"
+                store.write_member(path, counts)
+    return url
+
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--disable-background-networking",
+    "--disable-component-update",
+]
+
+
+@pytest.fixture(scope="session")
+def browser(chromium):
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser):
+    """Return a function that opens a page; what goes wrong on it fails the test."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    wrong = []
+
+    def open_page(address, query=""):
+        page = context.new_page()
+        page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
+        page.on(
+            "console",
+            lambda message: (
+                wrong.append(f"console: {message.text}")
+                if message.type == "error"
+                else None
+            ),
+        )
+        local = re.compile(rf"(https?|ws)://{re.escape(address)}/|data:|blob:")
+        page.on(
+            "request",
+            lambda request: (
+                None
+                if local.match(request.url)
+                else wrong.append(f"request: {request.url}")
+            ),
+        )
+        page.goto(f"http://{address}/{query}")
+        page.wait_for_selector(".panel", timeout=30_000)
+        page.wait_for_function("document.documentElement.dataset.ready === 'yes'")
+        return page
+
+    yield open_page
+    context.close()
+    assert wrong == []

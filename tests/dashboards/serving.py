@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import re
 import subprocess
 import sys
 import threading
@@ -46,3 +47,9 @@ def _follow(process, lines):
         for line in process.stdout:
             lines.put(line)
     lines.put(None)
+
+
+def expect_address(page, **wanted):
+    """Wait until the page's address says this."""
+    for name, value in wanted.items():
+        page.wait_for_url(re.compile(rf"[?&]{name}={re.escape(value)}(&|$)"))

@@ -1,31 +1,12 @@
 """The dashboard as a visitor has it: a real server, real clicks in a Chromium."""
 
-import re
-
 import pytest
 
 from tests.dashboards.conftest import HARMFUL
-from tests.dashboards.serving import served
+from tests.dashboards.serving import expect_address, served
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-    "--disable-background-networking",
-    "--disable-component-update",
-]
-
-
-@pytest.fixture(scope="module")
-def browser(chromium):
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -35,51 +16,10 @@ def address(finished_url):
 
 
 @pytest.fixture
-def visit(browser):
-    """Return a function that opens a page; what goes wrong on it fails the test."""
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
-    wrong = []
-
-    def open_page(address, query=""):
-        page = context.new_page()
-        page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
-        page.on(
-            "console",
-            lambda message: (
-                wrong.append(f"console: {message.text}")
-                if message.type == "error"
-                else None
-            ),
-        )
-        local = re.compile(rf"(https?|ws)://{re.escape(address)}/|data:|blob:")
-        page.on(
-            "request",
-            lambda request: (
-                None
-                if local.match(request.url)
-                else wrong.append(f"request: {request.url}")
-            ),
-        )
-        page.goto(f"http://{address}/{query}")
-        page.wait_for_selector(".panel", timeout=30_000)
-        page.wait_for_function("document.documentElement.dataset.ready === 'yes'")
-        return page
-
-    yield open_page
-    context.close()
-    assert wrong == []
-
-
-@pytest.fixture
 def page(visit, address):
     page = visit(address)
     page.wait_for_selector(".channel-row")
     return page
-
-
-def expect_address(page, **wanted):
-    for name, value in wanted.items():
-        page.wait_for_url(re.compile(rf"[?&]{name}={re.escape(value)}(&|$)"))
 
 
 def rows(page):

@@ -45,6 +45,13 @@ def test_choose__several_changes_are_one_event(selection):
         pytest.param({"layer": "early", "channel": 8}, "channel", -1, id="other-layer"),
         pytest.param({"sort": "size"}, "sort", "similarity", id="sort"),
         pytest.param({"ranking": "size"}, "ranking", "count", id="ranking"),
+        pytest.param({"view": "x"}, "view", "graph", id="view"),
+        pytest.param({"collection": "x"}, "collection", "label", id="collection"),
+        pytest.param({"preset": "x"}, "preset", "directed", id="preset"),
+        pytest.param({"share": "0.5"}, "share", "0.075", id="share"),
+        pytest.param({"strength": 1.5}, "strength", 0.0, id="strength"),
+        pytest.param({"specificity": "x"}, "specificity", 0.0, id="lift"),
+        pytest.param({"gap": 301}, "gap", -1, id="gap"),
     ],
 )
 def test_choose__makes_the_impossible_the_default(selection, wanted, name, default):
@@ -84,3 +91,35 @@ def test_restore__takes_defaults_for_nonsense(selection, address):
     selection.restore(address)
 
     assert selection.address() == "?layer=late&class=1"
+
+
+def test_address__brings_back_how_a_graph_is_shown(selection):
+    selection.choose(
+        versus="a&b", preset="summit", strength=0.2, specificity=1.5, gap=0, row_gap=90
+    )
+    selection.choose_node("inner.conv", 7)
+    address = selection.address()
+    selection.choose(versus="", preset="directed", strength=0, gap=-1, layer="early")
+
+    selection.restore(address)
+
+    assert selection.address() == address
+    assert selection.pinned == ("inner.conv", 7)
+    assert (selection.strength, selection.gap, selection.row_gap) == (0.2, 0, 90)
+
+
+def test_choose__another_layer_or_channel_gives_up_the_pinned_node(selection):
+    selection.choose_node("inner.conv", 7)
+
+    selection.choose(channel=2)
+
+    assert selection.pinned == ("late", 2)
+    selection.choose(layer="early")
+    assert selection.pinned is None
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "x", "-1", ""])
+def test_restore__takes_no_threshold_that_is_no_number(selection, text):
+    selection.restore(f"?strength={text}")
+
+    assert selection.strength == 0

@@ -129,6 +129,24 @@ def make_embedding(goal: Columns, focus: Columns) -> EmbeddingFigure:
             _empty("x", "y", "text", "dx", "dy", "align", "weight", "color")
         ),
     }
+    drawn = _empty_figure()
+    points = drawn.scatter(
+        "x", "y", source=sources["points"], size=POINT_SIZE, line_color=None,
+        fill_color=linear_cmap("shade", ramp(), 0, 1), fill_alpha=0.75,
+    )  # fmt: skip
+    points.nonselection_glyph = None
+    points.selection_glyph = None
+    _add_names(drawn, sources["labels"])
+    drawn.scatter(
+        "x", "y", source=sources["marks"], size="size", line_color="white",
+        line_width=1.5, fill_color="color",
+    )  # fmt: skip
+    _add_tools(drawn, points)
+    _add_redrawing(drawn, sources)
+    return EmbeddingFigure(drawn, sources["goal"], sources["focus"], sources["points"])
+
+
+def _empty_figure() -> figure:
     # The frame is the same for all layers, so that nothing but the points moves.
     frame = GlyphRenderer(
         data_source=ColumnDataSource({"x": [-1, 1], "y": [-1, 1]}),
@@ -155,12 +173,10 @@ def make_embedding(goal: Columns, focus: Columns) -> EmbeddingFigure:
     drawn.axis.visible = False
     drawn.grid.visible = False
     drawn.renderers.append(frame)
-    points = drawn.scatter(
-        "x", "y", source=sources["points"], size=POINT_SIZE, line_color=None,
-        fill_color=linear_cmap("shade", ramp(), 0, 1), fill_alpha=0.75,
-    )  # fmt: skip
-    points.nonselection_glyph = None
-    points.selection_glyph = None
+    return drawn
+
+
+def _add_names(drawn: figure, labels: ColumnDataSource) -> None:
     names = Text(
         x="x", y="y", text="text", x_offset="dx", y_offset="dy",
         text_baseline="middle",
@@ -168,17 +184,21 @@ def make_embedding(goal: Columns, focus: Columns) -> EmbeddingFigure:
         text_align="align", text_color="color", background_fill_color="white",
         background_fill_alpha=0.7,
     )  # fmt: skip
-    drawn.add_glyph(sources["labels"], names)
-    drawn.scatter(
-        "x", "y", source=sources["marks"], size="size", line_color="white",
-        line_width=1.5, fill_color="color",
-    )  # fmt: skip
+    drawn.add_glyph(labels, names)
+
+
+def _add_tools(drawn: figure, points: GlyphRenderer[Scatter]) -> None:
     zoom = WheelZoomTool(zoom_on_axis=False)
     drawn.add_tools(
         PanTool(), zoom, TapTool(renderers=[points]),
         HoverTool(renderers=[points], tooltips=TOOLTIP, attachment="above"),
     )  # fmt: skip
     drawn.toolbar.active_scroll = zoom
+    reset = CustomJS(args={"plot": drawn}, code="plot.reset.emit()")
+    drawn.js_on_event(DoubleTap, reset)
+
+
+def _add_redrawing(drawn: figure, sources: dict[str, ColumnDataSource]) -> None:
     colors = {"chosen": ACCENT, "hovered": ACCENT, "near": ACCENT_LIGHT}
     redraw = CustomJS(
         args={
@@ -192,9 +212,6 @@ def make_embedding(goal: Columns, focus: Columns) -> EmbeddingFigure:
     for axis in (drawn.x_range, drawn.y_range):
         axis.js_on_change("start", redraw)
     drawn.js_on_change("inner_width", redraw)
-    reset = CustomJS(args={"plot": drawn}, code="plot.reset.emit()")
-    drawn.js_on_event(DoubleTap, reset)
-    return EmbeddingFigure(drawn, sources["goal"], sources["focus"], sources["points"])
 
 
 def _empty(*names: str) -> Columns:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 import param
@@ -17,7 +18,7 @@ import param
 from nnviz.artifacts.graph_files import GraphFormat, graph_files
 from nnviz.artifacts.graph_layout import GraphLayout
 from nnviz.errors import NnvizError
-from nnviz.graphs import GraphOptions
+from nnviz.graphs import GraphOptions, InnerLayers, Preset, Scoring, Weight
 from nnviz_dashboards.selection import NONE, Choice, Selection
 from nnviz_dashboards.viewmodels.examples import channel_examples
 from nnviz_dashboards.viewmodels.graph_code import graph_code
@@ -33,11 +34,11 @@ from nnviz_dashboards.viewmodels.graph_results import (
     GraphResults,
     subset_of,
 )
-from nnviz_dashboards.viewmodels.publishing import follow, publish
 from nnviz_dashboards.viewmodels.missing import Missing
+from nnviz_dashboards.viewmodels.publishing import follow, publish
 from nnviz_dashboards.viewmodels.results import RunResults
 
-__all__ = ["GraphModel", "SubsetChoices"]
+__all__ = ["GraphFormat", "GraphModel", "SubsetChoices"]
 
 Found = GraphDrawing | Missing
 RunLater = Callable[[Callable[[], Found], Callable[[Found], None]], None]
@@ -61,6 +62,8 @@ class SubsetChoices:
     """The chosen one of these."""
     others: tuple[str, ...]
     """What the subset can be compared with."""
+    is_of_class: bool
+    """Whether another class means another subset."""
 
 
 class GraphModel(param.Parameterized):
@@ -85,7 +88,9 @@ class GraphModel(param.Parameterized):
         class_=SubsetChoices, allow_None=True, constant=True, doc="What to choose from."
     )
     code = param.String(constant=True, doc="Three lines that make the same graph.")
-    is_loading = param.Boolean(False, constant=True, doc="Whether a graph is made.")
+    is_loading = param.Boolean(
+        default=False, constant=True, doc="Whether a graph is made."
+    )
     missing = param.ClassSelector(
         class_=Missing, allow_None=True, constant=True, doc="Why there is no graph."
     )
@@ -235,6 +240,7 @@ class GraphModel(param.Parameterized):
                     members,
                     member,
                     others,
+                    aggregates.kind in ("label", "prediction", "outcome"),
                 )
             },
         )
@@ -251,12 +257,13 @@ class GraphModel(param.Parameterized):
     def _options(self) -> GraphOptions:
         choices = self.selection
         is_directed = choices.preset == "directed"
+        # The selection has no other values than those that nnviz knows.
         return GraphOptions(
-            preset=choices.preset,
+            preset=cast("Preset", choices.preset),
             share=float(choices.share),
-            inner=choices.inner,
-            weight=choices.weight if is_directed else "count",
-            scoring=choices.scoring if is_directed else "evidence",
+            inner=cast("InnerLayers", choices.inner),
+            weight=cast("Weight", choices.weight if is_directed else "count"),
+            scoring=cast("Scoring", choices.scoring if is_directed else "evidence"),
         )
 
     def _made(self, request: GraphRequest) -> Found:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from nnviz.errors import StoreError
 from nnviz_dashboards.selection import NONE, Selection
 from nnviz_dashboards.viewmodels.examples import Example, channel_examples
-from nnviz_dashboards.viewmodels.publishing import follow, publish
 from nnviz_dashboards.viewmodels.missing import Missing
+from nnviz_dashboards.viewmodels.publishing import follow, publish
 from nnviz_dashboards.viewmodels.results import RunResults
 
 __all__ = ["ChannelRow", "ChannelsModel", "Use"]

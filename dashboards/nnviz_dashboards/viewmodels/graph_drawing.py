@@ -255,13 +255,31 @@ def _nodes(
     )
     return tuple(
         DrawnNode(
-            *key,
-            *numbers,
-            sources=_sources(graph, i),
-            targets=targets[i],
-            contrast=None if contrasts is None else contrasts[i],
+            layer,
+            channel,
+            row,
+            count,
+            share,
+            base_rate,
+            lift,
+            lift_low,
+            lift_high,
+            score,
+            _sources(graph, i),
+            targets[i],
+            None if contrasts is None else contrasts[i],
         )
-        for i, (key, *numbers) in enumerate(columns)
+        for i, (
+            (layer, channel),
+            row,
+            count,
+            share,
+            base_rate,
+            lift,
+            lift_low,
+            lift_high,
+            score,
+        ) in enumerate(columns)
     )
 
 
@@ -286,8 +304,8 @@ def _targets(graph: AttributionGraph) -> list[tuple[Linked, ...]]:
     for arc in np.argsort(-graph.arc_count, kind="stable").tolist():
         of_source = found[graph.source[arc]]
         if len(of_source) < N_STRONGEST:
-            key = keys[graph.target[arc]]
-            of_source.append(Linked(*key, int(graph.arc_count[arc])))
+            layer, channel = keys[graph.target[arc]]
+            of_source.append(Linked(layer, channel, int(graph.arc_count[arc])))
     return [tuple(targets) for targets in found]
 
 
@@ -295,18 +313,16 @@ def _arcs(
     graph: AttributionGraph, contrasts: list[Contrast] | None
 ) -> tuple[DrawnArc, ...]:
     low, high = graph.arc_lift_interval()
-    columns = zip(
-        graph.source.tolist(),
-        graph.target.tolist(),
-        graph.arc_count.tolist(),
-        graph.arc_share.tolist(),
-        graph.arc_base_rate.tolist(),
-        graph.arc_lift.tolist(),
-        low.tolist(),
-        high.tolist(),
-        strict=True,
+    columns = (
+        graph.source,
+        graph.target,
+        graph.arc_count,
+        graph.arc_share,
+        graph.arc_base_rate,
+        graph.arc_lift,
+        low,
+        high,
     )
-    return tuple(
-        DrawnArc(*numbers, contrast=None if contrasts is None else contrasts[i])
-        for i, numbers in enumerate(columns)
-    )
+    lists = [column.tolist() for column in columns]
+    lists.append([None] * graph.n_arcs if contrasts is None else contrasts)
+    return tuple(DrawnArc(*numbers) for numbers in zip(*lists, strict=True))

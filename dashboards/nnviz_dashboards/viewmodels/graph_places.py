@@ -57,7 +57,7 @@ class Places:
             Shape (V,); different places of a row are whole steps apart.
         """
         stays = np.array([key in self._shown for key in keys], dtype=np.bool_)
-        if stays.any():
+        if any(key in self._known for key in keys):
             x = self._settled(keys, rows, arcs, stays)
         else:
             channels = np.array([channel for _, channel in keys], dtype=np.float64)
@@ -82,7 +82,9 @@ class Places:
             taken = set(x[nodes[stays[nodes]]].tolist())
             for node in nodes[~stays[nodes]].tolist():
                 place = self._known.get(keys[node])
-                if place is not None and place not in taken:
+                if place is None or place in taken:
+                    continue
+                if not taken or (place - next(iter(taken))) % 1 == 0:
                     x[node] = place
                     taken.add(place)
             new = nodes[np.isnan(x[nodes])]

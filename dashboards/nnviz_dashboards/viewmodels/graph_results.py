@@ -122,6 +122,19 @@ class GraphResults:
         self._warm.add(self._key(request))
         return comparison
 
+    def warm_up(self, collection: str) -> None:
+        """Read what the first graph of a collection needs.
+
+        Raises
+        ------
+        NnvizError
+            If it cannot be read.
+        """
+        sizes = self.collection(collection).n_instances
+        if self.has_influences(collection) and sizes.any():
+            subset = self.collection(collection).names[int(sizes.argmax())]
+            self.graph(GraphRequest(collection, subset, "", GraphOptions(share=0.075)))
+
     def run_later(self, work: Callable[[], None]) -> None:
         """Run something beside the thread that answers the visitors."""
         self._pool.submit(work)
@@ -148,9 +161,7 @@ class GraphResults:
             self._graph(request.collection, name, request.options) for name in names
         )
         fulls = [graphs.full(name, first.layers) for name in names]
-        return compare_graphs(
-            first, second, first_full=fulls[0], second_full=fulls[1]
-        )
+        return compare_graphs(first, second, first_full=fulls[0], second_full=fulls[1])
 
 
 def _keywords(options: GraphOptions) -> GraphChoices:
@@ -163,9 +174,7 @@ def _keywords(options: GraphOptions) -> GraphChoices:
     }
 
 
-def subset_of(
-    aggregates: Aggregates, class_index: int, member: str
-) -> str | None:
+def subset_of(aggregates: Aggregates, class_index: int, member: str) -> str | None:
     """Return the name of the subset that is meant, or None if there is none.
 
     Parameters

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from nnviz.errors import MissingDataError
 from nnviz_dashboards.selection import SORTS, Selection
-from nnviz_dashboards.viewmodels.publishing import follow, publish
 from nnviz_dashboards.viewmodels.missing import Missing
+from nnviz_dashboards.viewmodels.publishing import follow, publish
 from nnviz_dashboards.viewmodels.results import ClassTable, RunResults
 
 __all__ = ["Confusion", "SubsetFacts", "SubsetsModel"]

@@ -1,10 +1,11 @@
-"""How is an attribution graph drawn? Its values, as the scripts beside this get them."""
+"""How is an attribution graph drawn? With which values, for the scripts beside this."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping
 from math import isfinite, isnan
+from typing import TypeVar, get_args
 
 import panel as pn
 import param
@@ -17,7 +18,7 @@ from nnviz_dashboards.theme import (
     format_percent,
     format_value,
 )
-from nnviz_dashboards.viewmodels.attribution_graph import GraphModel
+from nnviz_dashboards.viewmodels.attribution_graph import GraphFormat, GraphModel
 from nnviz_dashboards.viewmodels.graph_drawing import (
     Contrast,
     DrawnArc,
@@ -29,6 +30,8 @@ from nnviz_dashboards.viewmodels.layers import short_names
 from nnviz_dashboards.views.component import Component, missing_value, script
 
 __all__ = ["GraphView", "run_later"]
+
+Result = TypeVar("Result")
 
 Rows = list[list[str]]
 """Name and value of each number of a card."""
@@ -79,7 +82,7 @@ class GraphPanel(Component):
     code = param.String()
     pictures = param.String(doc="Address of the pictures.")
     missing = param.Dict(None, allow_None=True)
-    is_loading = param.Boolean(False)
+    is_loading = param.Boolean(default=False)
 
     _esm = script(
         "graph_space.js", "graph_scene.js", "graph_card.js", "graph_tools.js",
@@ -166,13 +169,14 @@ class GraphView(Viewer):
     def _chosen(self) -> dict[str, object]:
         return {name: getattr(self._model.selection, name) for name in CHOSEN}
 
-    def _send_files(self, *, format: str) -> None:  # noqa: A002  the message's field
-        if format in ("json", "graphml", "csv", "summit"):
-            files = [
-                {"name": name, "content": base64.b64encode(content).decode()}
-                for name, content in self._model.files(format).items()
-            ]
-            self._panel._send_msg({"files": files})
+    def _send_files(self, *, format: GraphFormat) -> None:  # noqa: A002  its word
+        if format not in get_args(GraphFormat):
+            return
+        files = [
+            {"name": name, "content": base64.b64encode(content).decode()}
+            for name, content in self._model.files(format).items()
+        ]
+        self._panel._send_msg({"files": files})
 
     def __panel__(self) -> Viewable:
         return self._panel
@@ -180,8 +184,8 @@ class GraphView(Viewer):
 
 def run_later(
     run: Callable[[Callable[[], None]], None],
-    work: Callable[[], object],
-    done: Callable[[object], None],
+    work: Callable[[], Result],
+    done: Callable[[Result], None],
 ) -> None:
     """Work beside the thread that answers this visitor, and give back what comes out.
 
@@ -212,6 +216,7 @@ def _graph(
     names = list(drawing.layers)
     labels = dict(zip(names, short_names(names), strict=True)) | dict(shown)
     numbers = {name: number for number, name in enumerate(shown)}
+    sides = {"both": "both", "first": drawing.subset, "second": drawing.versus}
     return {
         "subset": drawing.subset,
         "versus": drawing.versus,
@@ -225,10 +230,10 @@ def _graph(
             for index, name in enumerate(names)
         ],
         "nodes": [
-            _node(node, place, labels, numbers)
+            _node(node, place, labels, numbers, sides)
             for node, place in zip(drawing.nodes, drawing.places, strict=True)
         ],
-        "arcs": [_arc(arc) for arc in drawing.arcs],
+        "arcs": [_arc(arc, sides) for arc in drawing.arcs],
         "title": _title(drawing),
         "note": _note(drawing),
         "problems": [p[:1].upper() + p[1:] + "." for p in drawing.problems],
@@ -265,10 +270,11 @@ def _node(
     place: float,
     labels: Mapping[str, str],
     numbers: Mapping[str, int],
+    sides: Mapping[str, str],
 ) -> dict[str, object]:
     contrast = node.contrast
     score = [] if isnan(node.score) else [["Score", format_value(node.score)]]
-    facts = [*_facts(node), *_contrast(contrast), *score]
+    facts = [*_facts(node), *_contrast(contrast, sides), *score]
     faces = [example.rank for example in node.examples if example.has_picture]
     return {
         "layer": node.layer,
@@ -297,12 +303,12 @@ def _node(
     }
 
 
-def _arc(arc: DrawnArc) -> dict[str, object]:
+def _arc(arc: DrawnArc, sides: Mapping[str, str]) -> dict[str, object]:
     return {
         "source": arc.source,
         "target": arc.target,
         **_drawn(arc, arc.contrast),
-        "facts": [*_facts(arc), *_contrast(arc.contrast)],
+        "facts": [*_facts(arc), *_contrast(arc.contrast, sides)],
     }
 
 
@@ -336,14 +342,17 @@ def _end(value: float) -> str:
     return "∞" if not isfinite(value) else f"{value:.1f}"
 
 
-def _contrast(contrast: Contrast | None) -> Rows:
+def _contrast(contrast: Contrast | None, sides: Mapping[str, str]) -> Rows:
     if contrast is None:
         return []
-    kept = {"both": "both", "first": "the first only", "second": "the second only"}
     second = format_count(contrast.second_count)
+    only = "" if contrast.side == "both" else "only "
     return [
-        ["Second count", f"{second} ({format_percent(contrast.second_share)})"],
-        ["Kept in", kept[contrast.side]],
+        [
+            f"Count in {sides['second']}",
+            f"{second} ({format_percent(contrast.second_share)})",
+        ],
+        ["Kept in", only + sides[contrast.side]],
         ["Difference", _signed(100 * contrast.difference, " points")],
         ["Effect (h)", _signed(contrast.effect, "")],
         ["Adjusted p", format_p(contrast.adjusted_p)],

@@ -6,6 +6,7 @@ import param
 from panel.viewable import Viewable, Viewer
 
 from nnviz_dashboards.theme import format_count, format_percent
+from nnviz_dashboards.viewmodels.attribution_graph import GraphModel
 from nnviz_dashboards.viewmodels.subsets import SubsetFacts, SubsetsModel
 from nnviz_dashboards.views.component import Component, script
 
@@ -28,30 +29,49 @@ class FactsView(Viewer):
     ----------
     model
         Facts and intentions.
+    graph
+        Names what is looked at where that is no class.
     """
 
-    def __init__(self, model: SubsetsModel) -> None:
+    def __init__(self, model: SubsetsModel, graph: GraphModel) -> None:
         super().__init__()
         self._model = model
+        self._graph = graph
         self._bar = FactsBar(
             {"choose_subset": model.choose, "show": model.show},
-            facts=_facts(model.facts),
+            facts=self._facts(),
             view=model.selection.param.view,
         )
         model.param.watch(self._update, "facts")
+        model.selection.param.watch(self._update, "view")
+        graph.param.watch(self._update, ["drawing", "choices"])
 
     def _update(self, *_: param.parameterized.Event) -> None:
-        self._bar.facts = _facts(self._model.facts)
+        self._bar.facts = self._facts()
+
+    def _facts(self) -> dict[str, object] | None:
+        choices = self._graph.choices
+        is_seen = self._model.selection.view == "graph"
+        if not is_seen or choices is None or choices.is_of_class:
+            return _facts(self._model.facts)
+        text = f"of {self._model.selection.collection}"
+        drawing = self._graph.drawing
+        if drawing is not None:
+            text = f"{_instances(drawing.n_instances)} {text}"
+        return {"name": choices.member, "mark": "", "text": text, "confusions": []}
 
     def __panel__(self) -> Viewable:
         return self._bar
 
 
+def _instances(n: int) -> str:
+    return f"{format_count(n)} {'instance' if n == 1 else 'instances'}"
+
+
 def _facts(facts: SubsetFacts | None) -> dict[str, object] | None:
     if facts is None:
         return None
-    n = facts.n_instances
-    text = f"{format_count(n)} {'instance' if n == 1 else 'instances'}"
+    text = _instances(facts.n_instances)
     if facts.accuracy == facts.accuracy:
         text += f", {format_percent(facts.accuracy)} predicted right"
     confusions = [

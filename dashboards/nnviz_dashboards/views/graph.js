@@ -4,7 +4,7 @@ export function render({model}) {
   const svg = shape("svg", "graph", {role: "group", "aria-label": "Attribution graph, outputs at the top", tabindex: "0"})
   const world = shape("g", "world")
   const band = shape("rect", "band", {x: -50_000, width: 100_000})
-  const arcs_group = shape("g"), nodes_group = shape("g")
+  const arcs_group = shape("g"), nodes_group = shape("g", "nodes")
   world.append(band, arcs_group, nodes_group)
   svg.append(world)
   const labels = element("div", "layer-labels")
@@ -28,7 +28,7 @@ export function render({model}) {
   })
   const space = makeSpace(svg, world, ({y, k}) => {
     svg.style.setProperty("--k", k)
-    svg.classList.toggle("far", pitch.x * k < 34)
+    svg.classList.toggle("far", Math.min(pitch.x, pitch.y) * k < 34)
     for (const label of labels.children) label.style.transform = `translateY(${label.row * pitch.y * k + y}px)`
     show_focus()
   })
@@ -64,14 +64,15 @@ export function render({model}) {
       item.group.classList.toggle("pinned", item.key === pinned)
       item.group.setAttribute("aria-pressed", String(item.key === pinned))
     }
-    const on_screen = (item) => item.x * space.k + space.x
+    const on_screen = (item) => (has_place() ? 0 : item.x * space.k + space.x)
     if (key && scene.nodes.has(key)) {
       const item = scene.nodes.get(key)
       card.node(item.value, model.pictures, on_screen(item), key === pinned)
     } else if (hovered_arc && scene.arcs.has(hovered_arc)) {
       const arc = scene.arcs.get(hovered_arc)
       card.arc(arc.value, arc.from.value, arc.to.value, model.pictures, (on_screen(arc.from) + on_screen(arc.to)) / 2)
-    } else card.hide()
+    } else if (model.graph && has_place()) card.hint()
+    else card.hide()
   }
   const point = (key, arc_key) => {
     if (key === hovered && arc_key === hovered_arc) return
@@ -165,25 +166,37 @@ export function render({model}) {
   }
   const extent = () => {
     const xs = model.graph.nodes.map((n) => n.x)
-    const rows = model.graph.layers.map((l) => l.row)
-    return {low: Math.min(...xs), high: Math.max(...xs), n_rows: Math.max(...rows) + 1}
+    return {low: Math.min(...xs), high: Math.max(...xs), n_rows: model.graph.layers.length}
   }
-  const inset = () => ({left: labels.offsetWidth + 12, right: 16, top: 26, bottom: 44})
-  const set_pitch = () => {
-    const {low, high, n_rows} = extent(), room = inset(), {width, height} = space.size()
-    const x = SLOT + (chosen("gap") >= 0 ? chosen("gap") : GAP)
-    let y = SLOT + (chosen("row_gap") >= 0 ? chosen("row_gap") : ROW_GAP)
-    if (chosen("row_gap") < 0 && width > 0) {
-      // Rows share the height that a graph of this width would have left over.
-      const k = (width - room.left - room.right) / ((high - low + 1) * x)
-      const free = (height - room.top - room.bottom) / Math.max(k, 0.2) / n_rows
-      y = Math.max(SLOT + 34, Math.min(SLOT + 190, Math.round(free)))
+  // Where there is room, the card has a place of its own beside the graph.
+  const has_place = () => canvas.clientWidth >= 800
+  const inset = () => ({left: labels.offsetWidth + 12, right: has_place() ? 262 : 16, top: 26, bottom: 44})
+  // Room is kept from class to class, so that nodes of both stay where they are; it is
+  // measured anew where a graph needs more, or much less.
+  let room = null
+  const make_room = () => {
+    const {low, high, n_rows} = extent(), {width, height} = space.size()
+    const [gap, row_gap] = [chosen("gap"), chosen("row_gap")]
+    const of = [model.graph.layers.map((l) => l.name), gap, row_gap, width, height].join()
+    const is_kept = room?.of === of && low >= room.low && high <= room.high &&
+      high - low + 1 >= 0.6 * (room.high - room.low + 1)
+    if (!is_kept) {
+      const free = inset()
+      const w = width - free.left - free.right, h = height - free.top - free.bottom
+      const n = high - low + 1
+      let x = SLOT + (gap >= 0 ? gap : GAP)
+      let y = SLOT + (row_gap >= 0 ? row_gap : n_rows > 7 ? ROW_GAP : 2 * ROW_GAP)
+      // What one direction would leave over is shared by the gaps of it.
+      if (gap < 0) x = Math.round(Math.max(x, Math.min(x + 110, w * n_rows * y / (h * n))))
+      if (row_gap < 0) y = Math.round(Math.max(SLOT + ROW_GAP, Math.min(SLOT + 190, h * n * x / (w * n_rows))))
+      room = {of, low, high, pitch: {x, y}, n_rows}
     }
-    pitch = {x, y}
+    pitch = room.pitch
     tools.show_gaps(pitch)
-    return {left: (low - 0.5) * x, right: (high + 0.5) * x, top: -SLOT / 2, bottom: (n_rows - 1) * y + SLOT / 2}
+    return {left: (room.low - 0.5) * pitch.x, right: (room.high + 0.5) * pitch.x,
+            top: -SLOT / 2, bottom: (n_rows - 1) * pitch.y + SLOT / 2}
   }
-  let is_first = true
+  let is_smooth = false
   const show_graph = () => {
     const {graph} = model
     canvas.classList.toggle("nothing", !graph)
@@ -200,10 +213,10 @@ export function render({model}) {
       return
     }
     show_labels()
-    const bounds = set_pitch()
-    scene.show(graph, pitch, !is_first)
-    space.frame(bounds, inset(), !is_first)
-    is_first = false
+    const bounds = make_room()
+    scene.show(graph, pitch, is_smooth)
+    space.frame(bounds, inset(), is_smooth)
+    is_smooth = true
     panel.dataset.subset = graph.subset
     show_layer()
     show_filter()
@@ -249,18 +262,16 @@ export function render({model}) {
   model.on("choices", tools.show)
   model.on("is_loading", show_loading)
   model.on("chosen", () => {
-    const is_moved = ["gap", "row_gap"].some((name) => local[name] !== null)
     for (const name of Object.keys(local)) local[name] = null
     tools.show()
     show_filter()
-    if (is_moved || model.graph) {
-      const before = `${pitch.x} ${pitch.y}`
-      const bounds = model.graph ? set_pitch() : null
-      if (bounds && before !== `${pitch.x} ${pitch.y}`) show_graph()
-    }
+    const before = pitch
+    if (model.graph) make_room()
+    if (pitch !== before) show_graph()
   })
   model.on("msg:custom", ({files}) => saveFiles(files))
   new ResizeObserver(() => {
+    is_smooth = false
     if (model.graph && svg.clientWidth) show_graph()
   }).observe(canvas)
   tools.show()

@@ -49,12 +49,19 @@ function makeCard(canvas, act) {
   // Beside what is looked at, on the side with more room.
   const show = (parts, x, is_pinned) => {
     card.replaceChildren(...parts)
+    card.classList.remove("hint")
     card.classList.toggle("pinned", is_pinned)
     card.classList.toggle("left", x > canvas.clientWidth / 2)
     card.hidden = false
   }
   return {
     hide: () => (card.hidden = true),
+    hint: () => {
+      show([element("div", "card-title", "Point at a channel"),
+            element("div", "muted", "What feeds it, and what it feeds, lights up; its examples and numbers are shown here. A click keeps it."),
+            element("div", "note", "Wheel: zoom. Drag: move. Arrow keys: walk.")], 0, false)
+      card.classList.add("hint")
+    },
     node: (node, pictures, x, is_pinned) => {
       const head = element("div", "card-head")
       head.append(title(node))

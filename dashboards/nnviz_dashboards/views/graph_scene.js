@@ -1,9 +1,9 @@
 // The drawing: nodes and arcs that move, appear and vanish.
 const SVG = "http://www.w3.org/2000/svg"
 const SLOT = 64 // side of the largest node
-const LEAST = 24 // side of a node that is nowhere
+const LEAST = 36 // side of a node that is nowhere
 const GAP = 26
-const ROW_GAP = 62
+const ROW_GAP = 30 // at least; few rows are further apart
 const WIDEST = 11 // arc of all instances
 
 function shape(tag, className = "", attributes = {}) {
@@ -88,8 +88,11 @@ function makeScene(arcs_group, nodes_group, pictures) {
       }
       for (const item of nodes.values()) place_node(item)
       for (const arc of arcs.values()) place_arc(arc)
-      if (t === 1) done()
+      if (t < 1) return
+      done()
+      nodes_group.dataset.still = "yes"
     }
+    nodes_group.dataset.still = "no"
     if (!is_smooth || is_still()) return apply(1)
     const began = performance.now()
     const step = (now) => {

@@ -1,0 +1,362 @@
+"""The attribution graph as a visitor has it: a real server, a real Chromium."""
+
+import json
+import re
+import time
+
+import pytest
+
+from nnviz.testing import planted_channels
+from tests.dashboards.conftest import HARMFUL, RUN
+from tests.dashboards.serving import expect_address, served
+
+sync_api = pytest.importorskip("playwright.sync_api")
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+LATE_OF_CAT = planted_channels(RUN, "late", 6)[0]
+SECONDS_SEEN = 20
+"""A guard against hanging, no measurement."""
+
+
+@pytest.fixture(scope="module")
+def address(graph_url):
+    with served(graph_url) as (_, address):
+        yield address
+
+
+@pytest.fixture
+def page(visit, address):
+    page = visit(address, "?class=6")
+    settled(page, "cat")
+    return page
+
+
+def settled(page, subset):
+    """Wait until the graph of a subset stands still."""
+    page.wait_for_selector(f".graph-panel[data-subset='{subset}']")
+    page.wait_for_selector(".nodes[data-still='yes']", state="attached")
+
+
+def node(page, layer, channel):
+    return page.locator(f".node[data-key='{layer}-{channel}']")
+
+
+def middle_of(page, layer, channel):
+    box = node(page, layer, channel).locator(".back").bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def point_at(page, layer, channel):
+    page.mouse.move(*middle_of(page, layer, channel))
+
+
+def click(page, layer, channel):
+    page.mouse.click(*middle_of(page, layer, channel))
+
+
+def places(page):
+    return dict(
+        page.locator(".node:not(.gone)").evaluate_all(
+            "nodes => nodes.map(n => [n.dataset.key, n.getAttribute('transform')])"
+        )
+    )
+
+
+def set_slider(page, name, index):
+    page.locator(f"[data-slider='{name}']").evaluate(
+        """(input, index) => {
+          input.value = index
+          input.dispatchEvent(new Event("input", {bubbles: true}))
+        }""",
+        index,
+    )
+
+
+def choose(page, name, value):
+    page.locator(f"[data-select='{name}']").select_option(value)
+
+
+def test_graph__opens_fitted_with_pictures_and_layers(page):
+    view = page.locator("svg.graph").bounding_box()
+    boxes = [box.bounding_box() for box in page.locator(".node .back").all()]
+
+    for box in boxes:
+        assert view["x"] <= box["x"]
+        assert box["x"] + box["width"] <= view["x"] + view["width"]
+        assert view["y"] <= box["y"]
+        assert box["y"] + box["height"] <= view["y"] + view["height"]
+    labels = page.locator(".layer-label").all_inner_texts()
+    assert labels == ["early", "middle", "late", "output"]
+    tops = [node(page, *key).bounding_box()["y"] for key in (("output", 6),)]
+    assert tops[0] < node(page, "late", LATE_OF_CAT).bounding_box()["y"]
+    loaded = page.locator(".node .picture[href]").evaluate_all(
+        "images => Promise.all(images.map(async i => (await fetch(i.href.baseVal)).ok))"
+    )
+    assert len(loaded) > 5
+    assert all(loaded)
+    face = node(page, "output", 6).locator(".face-text")
+    sync_api.expect(face).to_have_text("cat")
+
+
+def test_hover__lights_up_what_feeds_a_node_and_what_it_feeds(page):
+    point_at(page, "late", LATE_OF_CAT)
+
+    roles = dict(
+        page.locator(".node").evaluate_all(
+            "nodes => nodes.map(n => [n.dataset.key, n.dataset.role])"
+        )
+    )
+    assert roles[f"late-{LATE_OF_CAT}"] == "self"
+    assert roles["output-6"] == "target"
+    for channel in planted_channels(RUN, "middle", 6):
+        assert roles[f"middle-{channel}"] == "source"
+    assert {
+        roles[f"early-{channel}"] for channel in planted_channels(RUN, "early", 6)
+    } == {""}
+    card = page.locator(".card")
+    sync_api.expect(card).to_contain_text(f"late channel {LATE_OF_CAT}")
+    sync_api.expect(card).to_contain_text("Base rate")
+    sync_api.expect(card).to_contain_text("output 6")
+    sync_api.expect(card.locator("img")).to_have_count(4)
+
+    page.locator(".brand").hover()
+    sync_api.expect(page.locator("svg.graph.focused")).to_have_count(0)
+
+
+def test_hover__of_an_arc_tells_its_numbers_and_ends(page):
+    at = page.locator(f".hit[data-arc='late-{LATE_OF_CAT}>output-6']").evaluate(
+        """path => {
+          const middle = path.getPointAtLength(path.getTotalLength() / 2)
+          const at = middle.matrixTransform(path.getScreenCTM())
+          return [at.x, at.y]
+        }"""
+    )
+
+    page.mouse.move(*at)
+
+    card = page.locator(".card")
+    sync_api.expect(card).to_contain_text(f"late channel {LATE_OF_CAT}")
+    sync_api.expect(card).to_contain_text("output channel 6: cat")
+    sync_api.expect(card).to_contain_text("Count")
+    sync_api.expect(page.locator(".node[data-role='source']")).to_have_count(1)
+
+
+def test_click__pins_for_the_whole_page_and_escape_gives_up(page):
+    click(page, "late", LATE_OF_CAT)
+
+    expect_address(page, layer="late", channel=str(LATE_OF_CAT))
+    page.locator(".brand").hover()
+    sync_api.expect(page.locator(".card.pinned")).to_contain_text("Unpin")
+    darker = f"channel {LATE_OF_CAT} is more often on top"
+    sync_api.expect(page.get_by_text(darker)).to_be_visible()
+    page.reload()
+    settled(page, "cat")
+    pinned = page.locator(f".node.pinned[data-key='late-{LATE_OF_CAT}']")
+    sync_api.expect(pinned).to_have_count(1)
+
+    page.locator("svg.graph").focus()
+    page.keyboard.press("Escape")
+
+    page.wait_for_url(lambda url: "channel" not in url)
+    sync_api.expect(page.locator(".node.pinned")).to_have_count(0)
+    click(page, "late", LATE_OF_CAT)
+    expect_address(page, channel=str(LATE_OF_CAT))
+    click(page, "late", LATE_OF_CAT)
+    page.wait_for_url(lambda url: "channel" not in url)
+
+
+def test_keys__walk_over_the_nodes_and_pin(page):
+    page.locator("svg.graph").focus()
+    for key in ("ArrowDown", "ArrowUp", "ArrowUp", "ArrowUp", "ArrowUp"):
+        page.keyboard.press(key)
+    sync_api.expect(page.locator(".card")).to_contain_text("output channel 6")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+
+    expect_address(page, layer="late")
+    sync_api.expect(page.locator(".node.pinned")).to_have_count(1)
+
+
+def test_filters__hide_what_is_weak_or_common(page):
+    before = page.locator(".node:visible").count()
+    set_slider(page, "strength", 8)
+    expect_address(page, strength="0.4")
+    after = page.locator(".node:visible").count()
+    assert 0 < after < before
+    sync_api.expect(page.locator(".graph-footer .note")).to_contain_text("hidden")
+
+    set_slider(page, "strength", 0)
+    page.wait_for_url(lambda url: "strength" not in url)
+    assert page.locator(".node:visible").count() == before
+    set_slider(page, "specificity", 6)
+    expect_address(page, lift="3.0")
+    assert 0 < page.locator(".node:visible").count() < before
+
+
+def test_class_change__leaves_shared_nodes_where_they_are(page):
+    before = places(page)
+    began = time.monotonic()
+
+    page.locator(".row[data-class='7']").click()
+    settled(page, "dog")
+
+    assert time.monotonic() - began < SECONDS_SEEN
+    after = places(page)
+    shared = before.keys() & after.keys()
+    assert len(shared) >= 3
+    assert {key: before[key] for key in shared} == {key: after[key] for key in shared}
+    assert before.keys() != after.keys()
+    page.locator(".row[data-class='6']").click()
+    settled(page, "cat")
+    assert places(page) == before
+
+
+def test_options__change_the_graph_and_come_back_from_the_address(page):
+    page.get_by_text("Options", exact=True).click()
+    choose(page, "preset", "summit")
+    expect_address(page, preset="summit")
+    scoring = page.locator("[data-select='scoring']")
+    sync_api.expect(scoring).to_be_disabled()
+    choose(page, "preset", "directed")
+    choose(page, "scoring", "specificity")
+    expect_address(page, scoring="specificity")
+    choose(page, "inner", "nodes")
+    choose(page, "share", "0.3")
+    expect_address(page, inner="nodes", share="0.3")
+    set_slider(page, "gap", 9)
+    expect_address(page, gap="90")
+    before = page.url
+
+    page.reload()
+    settled(page, "cat")
+
+    assert page.url == before
+    sync_api.expect(scoring).to_have_value("specificity")
+    page.get_by_text("Show the code").click()
+    sync_api.expect(page.locator(".code")).to_contain_text("scoring='specificity'")
+
+
+def test_compare__shows_sides_and_an_empty_difference_with_itself(page):
+    choose(page, "versus", "dog")
+    expect_address(page, versus="dog")
+    sync_api.expect(page.locator(".node[data-side='second']").first).to_be_attached()
+    sync_api.expect(page.locator(".graph-footer .note")).to_contain_text("shared:")
+    sync_api.expect(page.locator(".legend")).to_contain_text("only dog")
+    settled(page, "cat")
+    point_at(page, "late", LATE_OF_CAT)
+    for text in ("Count in dog", "only cat", "Effect (h)", "Adjusted p"):
+        sync_api.expect(page.locator(".card")).to_contain_text(text)
+
+    choose(page, "versus", "cat")
+
+    note = page.locator(".graph-footer .note")
+    sync_api.expect(note).to_contain_text("nothing differs")
+    sync_api.expect(page.locator(".node[data-side='second']")).to_have_count(0)
+
+
+def test_subsets__of_other_collections_are_chosen(page):
+    choose(page, "collection", "outcome")
+    expect_address(page, of="outcome")
+    settled(page, "cat correct")
+    choose(page, "member", "wrong")
+    settled(page, "cat wrong")
+    page.locator(".row[data-class='7']").click()
+    settled(page, "dog wrong")
+    choose(page, "collection", "groups")
+    settled(page, "canines")
+    sync_api.expect(page.locator(".facts .title")).to_have_text("canines")
+
+    choose(page, "member", "nobody")
+
+    sync_api.expect(page.get_by_text("No instance is in 'nobody'")).to_be_visible()
+
+
+def test_zoom_and_pan__work_over_nodes_and_a_drag_pins_nothing(page):
+    world = page.locator(".world")
+    start = world.get_attribute("transform")
+    x, y = middle_of(page, "late", LATE_OF_CAT)
+    page.mouse.move(x, y)
+    page.mouse.wheel(0, -400)
+    sync_api.expect(world).not_to_have_attribute("transform", start)
+    zoomed = world.get_attribute("transform")
+    at = middle_of(page, "late", LATE_OF_CAT)
+    assert at == pytest.approx((x, y), abs=1)
+
+    page.mouse.down()
+    page.mouse.move(x + 60, y + 30, steps=4)
+    page.mouse.up()
+
+    sync_api.expect(world).not_to_have_attribute("transform", zoomed)
+    at = middle_of(page, "late", LATE_OF_CAT)
+    assert at == pytest.approx((x + 60, y + 30), abs=2)
+    assert "channel" not in page.url
+    page.get_by_label("Show all").click()
+    sync_api.expect(world).to_have_attribute("transform", start)
+
+
+@pytest.mark.parametrize(
+    ("form", "name"),
+    [
+        pytest.param("json", "cat.json", id="json"),
+        pytest.param("svg", "cat.svg", id="svg"),
+        pytest.param("png", "cat.png", id="png"),
+    ],
+)
+def test_save__gives_a_file(page, tmp_path, form, name):
+    page.get_by_text("Save", exact=True).click()
+    with page.expect_download() as download:
+        page.locator(f"[data-save='{form}']").click()
+
+    file = download.value
+    file.save_as(tmp_path / name)
+    content = (tmp_path / name).read_bytes()
+    assert file.suggested_filename == name
+    if form == "json":
+        assert json.loads(content)["nodes"]
+    elif form == "svg":
+        text = content.decode()
+        assert "data:image" in text
+        assert not re.search(r'href="(?!data:)', text)
+    else:
+        assert content.startswith(b"\x89PNG")
+
+
+def test_names__from_data_are_text(visit, address):
+    page = visit(address, "?class=3&versus=cat")
+    page.wait_for_selector(".graph-panel[data-subset]")
+
+    sync_api.expect(page.locator(".legend")).to_contain_text("only <img")
+    point_at(page, "output", 3)
+    sync_api.expect(page.locator(".card")).to_contain_text("<img")
+    page.wait_for_timeout(200)
+    assert page.evaluate("window.harmed") is None
+    chosen = page.locator("section.graph-panel").get_attribute("data-subset")
+    assert chosen == HARMFUL
+
+
+def test_run_without_influences__opens_with_channels_and_says_why(visit, finished_url):
+    with served(finished_url) as (_, address):
+        page = visit(address)
+        page.wait_for_selector(".channel-row")
+
+        page.get_by_text("Attribution graph", exact=True).click()
+
+        notice = page.get_by_text("This run has no influences")
+        sync_api.expect(notice).to_be_visible()
+        expect_address(page, view="graph")
+        page.close()
+
+
+@pytest.mark.parametrize("size", [(1000, 700), (1280, 800), (1920, 1080)])
+def test_page__fits_the_window(page, size):
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.wait_for_timeout(300)
+
+    assert page.evaluate(
+        "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
+    ) == list(size)
+    view = page.locator("svg.graph").bounding_box()
+    assert view["width"] > 450
+    assert view["height"] > 300
+    for name in ("Zoom in", "Show all"):
+        sync_api.expect(page.get_by_label(name)).to_be_in_viewport(ratio=1)
