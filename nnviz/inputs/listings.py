@@ -114,6 +114,8 @@ def make_labels(values: Iterable[Any]) -> NDArray[np.object_] | None:
 
 
 def _label(value: Any) -> str | int | None:
+    if type(value) is str:  # nearly always, and a million times
+        return value or None
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, bytes):
