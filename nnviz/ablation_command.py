@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nnviz.command_options import cluster_options, json_option, trust_option
 from nnviz.running import client_of, listeners_of
 
 if TYPE_CHECKING:
@@ -86,32 +87,9 @@ __all__ = ["ablate"]
     help="Whether each layer is ablated alone, too.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of samples and draws.")
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    help="Worker processes on this machine; by default one for each core.",
-)
-@click.option(
-    "--cluster",
-    "--scheduler",
-    "cluster",
-    metavar="KIND|FILE|ADDRESS",
-    help="Where to run: as for 'nnviz extract'.",
-)
-@click.option(
-    "--log",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Append every event as a line of JSON to this file; '-' for stdout.",
-)
-@click.option("--quiet", is_flag=True, help="No progress bar.")
-@click.option(
-    "--trust",
-    is_flag=True,
-    help="Read files that run code when read (.pt2, pickled modules, remote code).",
-)
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print the result as one JSON object."
-)
+@cluster_options
+@trust_option
+@json_option
 def ablate(
     *,
     store: str,
@@ -127,8 +105,8 @@ def ablate(
     draws: int,
     by_layer: bool,
     seed: int,
-    workers: int | None,
     cluster: str | None,
+    workers: int | None,
     log: Path | None,
     quiet: bool,
     trust: bool,

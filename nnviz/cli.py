@@ -7,10 +7,9 @@ that ``nnviz --help`` answers at once.
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ import click
 from nnviz import __version__
 from nnviz.ablation_command import ablate
 from nnviz.cluster_command import cluster_certificates, cluster_config
+from nnviz.command_options import cluster_options, json_option, trust_option
 from nnviz.errors import NnvizError, TaskError
 from nnviz.graph_command import compare, graph
 from nnviz.running import client_of, listeners_of
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from nnviz.export import BundleFormat
 
 __all__ = ["main"]
-
-_Command = Callable[..., None]
 
 
 class _Ordered(click.Group):
@@ -60,52 +58,12 @@ def main() -> None:
     """
 
 
-def _json_option(command: _Command) -> _Command:
-    return click.option(
-        "--json", "as_json", is_flag=True, help="Print the result as one JSON object."
-    )(command)
-
-
-def _trust_option(command: _Command) -> _Command:
-    return click.option(
-        "--trust",
-        is_flag=True,
-        help="Read files that run code when read (.pt2, pickled modules, remote code).",
-    )(command)
-
-
-def _cluster_options(command: _Command) -> _Command:
-    options = (
-        click.option(
-            "--cluster",
-            "--scheduler",
-            "cluster",
-            metavar="KIND|FILE|ADDRESS",
-            help="Where to run: local (the default), cuda, slurm, kubernetes, ssh, a "
-            "file of 'nnviz cluster-config', or a scheduler (tcp://host:8786).",
-        ),
-        click.option(
-            "--workers",
-            type=click.IntRange(min=1),
-            help="Worker processes; by default one for each core or GPU, or the "
-            "file's number.",
-        ),
-        click.option(
-            "--log",
-            type=click.Path(dir_okay=False, path_type=Path),
-            help="Append every event as a line of JSON to this file; '-' for stdout.",
-        ),
-        click.option("--quiet", is_flag=True, help="No progress bar."),
-    )
-    return functools.reduce(lambda inner, option: option(inner), options[::-1], command)
-
-
 @main.command()
 @click.argument("run_file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--create", metavar="STORE", help="Write the empty store.")
 @click.option("--time", "timed", is_flag=True, help="Time a batch; estimate the run.")
-@_trust_option
-@_json_option
+@trust_option
+@json_option
 def plan(
     *, run_file: Path, create: str | None, timed: bool, trust: bool, as_json: bool
 ) -> None:
@@ -125,14 +83,14 @@ def plan(
 
 @main.command()
 @click.argument("store")
-@_cluster_options
+@cluster_options
 @click.option(
     "--max-unreadable",
     type=click.FloatRange(0, 1),
     help="Stop when more than this fraction of the instances cannot be used.",
 )
-@_trust_option
-@_json_option
+@trust_option
+@json_option
 def extract(
     *,
     store: str,
@@ -177,8 +135,8 @@ def extract(
     help="Comma-separated: label, prediction, outcome (by default all of them for "
     "which there are instances), or files (CSV, JSON).",
 )
-@_cluster_options
-@_json_option
+@cluster_options
+@json_option
 def aggregate(
     *,
     store: str,
@@ -210,9 +168,9 @@ def aggregate(
 @main.command()
 @click.argument("store")
 @click.option("--pictures/--no-pictures", default=True, help="Cut example pictures.")
-@_cluster_options
-@_trust_option
-@_json_option
+@cluster_options
+@trust_option
+@json_option
 def derive(
     *,
     store: str,
@@ -249,7 +207,7 @@ def derive(
     default="csv",
     show_default=True,
 )
-@_json_option
+@json_option
 def export(*, store: str, folder: Path, format_: BundleFormat, as_json: bool) -> None:
     """Write STORE's tables as files into FOLDER."""
     from nnviz.export import write_bundle
@@ -269,7 +227,7 @@ main.add_command(ablate)
 @click.argument("store")
 @click.option("--arrays", is_flag=True, help="List every array of the run.")
 @click.option("--unreadable", is_flag=True, help="List instances that do not count.")
-@_json_option
+@json_option
 def inspect(*, store: str, arrays: bool, unreadable: bool, as_json: bool) -> None:
     """Print what STORE holds, and what is missing."""
     from nnviz.inspection import describe_store
@@ -295,7 +253,7 @@ def inspect(*, store: str, arrays: bool, unreadable: bool, as_json: bool) -> Non
     help="File with a password, or JSON of users and passwords.",
 )
 @click.option("--open", "open_browser", is_flag=True, help="Open a browser.")
-@_json_option
+@json_option
 def serve(
     *,
     store: str,
@@ -333,7 +291,7 @@ def serve(
 )
 @click.option("--serve/--no-serve", "serving", default=True, help="Serve at the end.")
 @click.option("--port", default=5006, show_default=True, help="0 takes a free one.")
-@_json_option
+@json_option
 def demo(*, out: Path, serving: bool, port: int, as_json: bool) -> None:
     """Run the whole pipeline on handwritten digits."""
     from nnviz.demo import write_demo

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 
+from nnviz.command_options import json_option
+
 if TYPE_CHECKING:
     from nnviz.artifacts.comparison_files import ComparisonFormat
     from nnviz.artifacts.graph_files import GraphFormat
@@ -24,7 +26,7 @@ _Command = Callable[..., None]
 
 
 def _graph_options(command: _Command) -> _Command:
-    options = (
+    options: tuple[Callable[[_Command], _Command], ...] = (
         click.option(
             "--subsets", default="label", show_default=True, help="Its collection."
         ),
@@ -68,9 +70,7 @@ def _graph_options(command: _Command) -> _Command:
             type=click.Path(dir_okay=False, path_type=Path),
             help="File to write; csv writes two, for nodes and for arcs.",
         ),
-        click.option(
-            "--json", "as_json", is_flag=True, help="Print the result as JSON."
-        ),
+        json_option,
     )
     return functools.reduce(lambda inner, option: option(inner), options[::-1], command)
 

@@ -37,6 +37,7 @@ MODULES: Table = {
     "artifacts.sample_statistics": "",
     "artifacts.similarity": "",
     "cluster_command": "",
+    "command_options": "",
     "config": "",
     "demo": "",
     "display": "",
@@ -189,7 +190,7 @@ MODULES: Table = {
     "artifacts.comparison_files": ".graph_comparison .graph_layout",
     "graph_command": (
         "artifacts.comparison_files artifacts.graph_files artifacts.summit_files "
-        "comparisons graphs store.store"
+        "command_options comparisons graphs store.store"
     ),
     "network.readings": ".channel_operations .channels .graph .terms",
     "network.edges": (
@@ -237,12 +238,13 @@ MODULES: Table = {
         "graphs inputs.subsets queries store.store"
     ),
     "ablation_command": (
-        "ablation graph_channels graphs inputs.subset_files running store.store"
+        "ablation command_options graph_channels graphs inputs.subset_files running "
+        "store.store"
     ),
     "cli": (
-        "ablation_command aggregation cluster_command config demo derivation export "
-        "extraction graph_command inputs.subset_files inspection probing running "
-        "store.store"
+        "ablation_command aggregation cluster_command command_options config demo "
+        "derivation export extraction graph_command inputs.subset_files inspection "
+        "probing running store.store"
     ),
     "__main__": "cli",
 }
@@ -253,7 +255,7 @@ The lowest come first; a leading dot stands for the module's own folder.
 
 HOMES: Table = {
     "PIL": "artifacts.pictures demo inputs.images inputs.items inputs.preprocessing",
-    "click": "ablation_command cli cluster_command graph_command",
+    "click": ("ablation_command cli cluster_command command_options graph_command"),
     "dask": "store.store",
     "distributed": "engine.reducing engine.scheduling running",
     "google_crc32c": "store.pieces",
