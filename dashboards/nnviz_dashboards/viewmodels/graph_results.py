@@ -148,7 +148,9 @@ class GraphResults:
             self._graph(request.collection, name, request.options) for name in names
         )
         fulls = [graphs.full(name, first.layers) for name in names]
-        return compare_graphs(first, second, first_full=fulls[0], second_full=fulls[1])
+        return compare_graphs(
+            first, second, first_full=fulls[0], second_full=fulls[1]
+        )
 
 
 def _keywords(options: GraphOptions) -> GraphChoices:
@@ -161,7 +163,9 @@ def _keywords(options: GraphOptions) -> GraphChoices:
     }
 
 
-def subset_of(aggregates: Aggregates, class_index: int, member: str) -> str | None:
+def subset_of(
+    aggregates: Aggregates, class_index: int, member: str
+) -> str | None:
     """Return the name of the subset that is meant, or None if there is none.
 
     Parameters
