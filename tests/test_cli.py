@@ -43,6 +43,8 @@ def test_help__lists_commands_in_pipeline_order(run):
         "derive",
         "export",
         "graph",
+        "compare",
+        "ablate",
         "inspect",
         "serve",
         "demo",

@@ -129,7 +129,7 @@ def test_cluster__more_memory_than_a_machine_has__is_refused_at_once(site):
 
     with (
         pytest.raises(
-            TaskError, match=r"Slurm does not take the job of a worker: .*Mem"
+            TaskError, match=r"Slurm does not take the job of a worker: .*not available"
         ),
         open_client(load_site(str(site))),
     ):
