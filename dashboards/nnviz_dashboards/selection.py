@@ -20,6 +20,8 @@ SORTS = ("similarity", "accuracy", "errors", "name")
 RANKINGS = ("count", "lift")
 """Orders of the channels of a class: most frequent, or most specific."""
 
+MAX_SEARCH_CHARACTERS = 200
+
 NONE = -1
 
 
@@ -125,7 +127,7 @@ class Selection(param.Parameterized):
             return value in SORTS
         if name == "ranking":
             return value in RANKINGS
-        return isinstance(value, str)
+        return isinstance(value, str) and len(value) <= MAX_SEARCH_CHARACTERS
 
 
 _ADDRESS = {

@@ -13,9 +13,10 @@ SECONDS_TO_START = 60
 
 
 @contextlib.contextmanager
-def served(url, *options):
+def served(url, *options, with_token=False):
     """Serve a store on a free port; gives the process and the page's address."""
     command = [sys.executable, "-m", "nnviz_dashboards", url, "--port", "0", *options]
+    command += [] if with_token else ["--no-token"]
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
