@@ -106,6 +106,8 @@ class _Guard(RequestHandler):
         self.set_header("Referrer-Policy", "no-referrer")
         self.set_header("Cross-Origin-Resource-Policy", "same-origin")
         self.clear_header("Server")
+        for name in ("Origin", "Headers", "Credentials"):
+            self.clear_header(f"Access-Control-Allow-{name}")
 
     async def prepare(self) -> None:
         self._check_address()
@@ -175,8 +177,10 @@ class _SocketGuard(_Guard, WebSocketHandler):
 
     def _check_address(self) -> None:
         super()._check_address()
-        # Browsers always say where a page comes from; without it, it is none.
-        if "Origin" not in self.request.headers:
+        # Browsers always say where a page comes from; without it, it is none. Tornado
+        # does not ask `check_origin` where the origin looks like the host.
+        origin = self.request.headers.get("Origin")
+        if origin is None or not self.check_origin(origin):
             raise HTTPError(403)
 
     def check_origin(self, origin: str) -> bool:

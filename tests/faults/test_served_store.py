@@ -225,7 +225,7 @@ def test_socket__cannot_replace_the_document_and_tells_no_traceback(url):
         message.content = {"events": [{"kind": "ModelChanged", "model": {"id": "no"}}]}
         return message
 
-    with served(url) as (_, address):
+    with served(url, may_fail=True) as (_, address):
         _, _, body = ask(address)
         *_, answer = IOLoop.current().run_sync(lambda: talk(address, body, patch))
         closed = IOLoop.current().run_sync(lambda: talk(address, ask(address)[2], push))
@@ -391,7 +391,7 @@ def test_hostile_names__are_texts_wherever_they_are_shown(tmp_path, browser):
 def test_store__deleted_under_the_page_is_said(tmp_path, browser):
     """Row 31: progress while it is written; a sentence when it is gone or damaged."""
     store = write_store(tmp_path / "run.zarr", missing_chunks=[1])
-    with served(store.url) as (_, address):
+    with served(store.url, may_fail=True) as (_, address):
         page = browser.new_page()
         errors = []
         page.on("pageerror", lambda error: errors.append(str(error)))
@@ -417,7 +417,7 @@ def test_store__deleted_between_two_clicks_is_said(tmp_path, browser):
     """Row 31: a click finds nothing to read; the page reloads itself and says why."""
     url = str(tmp_path / "run.zarr")
     write_complete_store(url, PlantedRun(n_instances=200, examples_per_channel=2))
-    with contextlib.suppress(AssertionError), served(url) as (_, address):
+    with served(url, may_fail=True) as (_, address):
         page = browser.new_page()
         page.goto(f"http://{address}/")
         page.wait_for_selector(".channel-row", timeout=60_000)
