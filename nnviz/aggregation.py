@@ -24,13 +24,12 @@ from scipy import sparse
 from nnviz.engine.progress import Listener, StageDone, StageStarted, TaskDone, emit
 from nnviz.engine.reducing import run_reductions
 from nnviz.errors import DatasetError, ShapeError
-from nnviz.inputs.subsets import SubsetCollection, all_instances
-from nnviz.network.activations import top_channels
+from nnviz.facts import activation_facts, influence_facts
+from nnviz.inputs.subsets import STANDARD_KINDS, SubsetCollection, all_instances
 from nnviz.planning import Plan
 from nnviz.reductions import (
     ActivationCounts,
     ActivationMoments,
-    InfluenceRows,
     InfluenceTotals,
     InstanceCounts,
     Reduction,
@@ -142,9 +141,10 @@ class _LayerJob:
         membership = sparse.csr_array(shared[:, leaf[0] : leaf[1]])
         facts: tuple[Any, ...]
         if self.source == "activations":
-            facts = _activation_facts(store, self.layer, leaf, membership)
+            members = np.bincount(membership.indices, minlength=leaf[1] - leaf[0])
+            facts = activation_facts(store, self.layer, leaf, members > 0)
         else:
-            facts = (_influence_rows(store, self.layer, leaf),)
+            facts = (influence_facts(store, self.layer, leaf),)
         return tuple(
             reduction.chunk(membership, values)
             for reduction, values in zip(self.reductions, facts, strict=True)
@@ -265,37 +265,13 @@ def _spans(store: Store, n_values: int) -> tuple[tuple[int, int], ...]:
     return tuple((group[0][0], group[-1][1]) for group in groups) or ((0, 0),)
 
 
-def _activation_facts(
-    store: Store, layer: str, span: tuple[int, int], membership: sparse.csr_array
-) -> tuple[sparse.csr_array, Any]:
-    """Return the top channels and the activations of a span."""
-    options = store.plan["extraction"]
-    values = store.activations(layer, *span)
-    # Instances that count nowhere are NaN, and have no top channels as zeros.
-    values[np.bincount(membership.indices, minlength=len(values)) == 0] = 0
-    rows = int(options["instances_per_chunk"])
-    top = [
-        top_channels(
-            values[start : start + rows],
-            share=options["share"] if options["top_count"] is None else None,
-            count=options["top_count"],
-            excluded=options["excluded_channels"].get(layer, ()),
-        )
-        for start in range(0, max(1, len(values)), rows)
-    ]
-    return sparse.vstack(top, format="csr"), values
-
-
-def _influence_rows(store: Store, layer: str, span: tuple[int, int]) -> InfluenceRows:
-    parts = ("target", "source", "influence")
-    return InfluenceRows(*(store.read(f"influences/{layer}/{p}", *span) for p in parts))
-
-
 def _finish(store: Store, collection: SubsetCollection) -> None:
     options = store.plan["extraction"]
     counts = InstanceCounts(len(collection)).chunk(collection.membership)
     path = f"aggregates/{collection.name}"
     store.write_member(f"{path}/n_instances", counts, dimensions=("subset",))
+    if collection.kind not in STANDARD_KINDS:
+        store.write_member(f"{path}/membership", collection.membership)
     store.finish_group(
         path,
         {

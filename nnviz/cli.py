@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nnviz import __version__
+from nnviz.ablation_command import ablate
 from nnviz.errors import NnvizError, TaskError
-from nnviz.graph_command import graph
+from nnviz.graph_command import compare, graph
 from nnviz.running import client_of, listeners_of
 
 if TYPE_CHECKING:
@@ -255,6 +256,8 @@ def export(*, store: str, folder: Path, format_: BundleFormat, as_json: bool) ->
 
 
 main.add_command(graph)
+main.add_command(compare)
+main.add_command(ablate)
 
 
 @main.command()

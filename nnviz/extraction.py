@@ -27,13 +27,16 @@ from nnviz.engine import progress
 from nnviz.engine.model_cache import cached
 from nnviz.engine.progress import Listener
 from nnviz.engine.scheduling import run_tasks
-from nnviz.errors import DatasetError, PlanError, PlanMismatchError
-from nnviz.inputs.datasets import Dataset, open_dataset
-from nnviz.inputs.models import load_model
-from nnviz.inputs.preprocessing import Preprocessing
-from nnviz.inputs.reading import Batch, BatchReader, prepared_shape
+from nnviz.errors import DatasetError, PlanError
+from nnviz.inputs.reading import Batch
 from nnviz.network.runtime import NetworkRuntime
 from nnviz.plan_report import size_text
+from nnviz.planned_inputs import (
+    check_planned,
+    load_planned_network,
+    open_planned_dataset,
+    planned_reader,
+)
 from nnviz.planning import Plan
 from nnviz.store.store import Store
 
@@ -215,7 +218,7 @@ def extract_chunk(  # Dask hands over positional arguments
     """
     key = f"{url} {fingerprint} {trust}"
     worker: _Worker = cached("worker", key, lambda: _Worker(url, trust=trust))
-    _check_planned("plan", fingerprint, worker.store.fingerprint)
+    check_planned("plan", fingerprint, worker.store.fingerprint)
     return worker.extract(index)
 
 
@@ -225,24 +228,13 @@ class _Worker:
     def __init__(self, url: str, *, trust: bool) -> None:
         self.store = Store.open(url, writable=True)
         self.plan = plan = Plan.from_json(self.store.plan)
-        self.dataset = _open_planned(plan, trust=trust)
-        loaded = load_model(plan.model, trust=trust)
-        _check_planned("network", plan.fingerprints["model"], loaded.fingerprint)
+        self.reader = planned_reader(plan, open_planned_dataset(plan, trust=trust))
         self.runtime = NetworkRuntime(
-            loaded.module,
+            load_planned_network(plan, trust=trust),
             plan.architecture,
             preprocessing=plan.preprocessing,
             extraction=plan.extraction,
             layer_dtypes=plan.layer_dtypes,
-        )
-        is_image = plan.preprocessing.kind == "image"
-        self.reader = BatchReader(
-            self.dataset,
-            Preprocessing(plan.preprocessing),
-            batch_size=plan.extraction.batch_size,
-            n_threads=plan.extraction.reader_threads,
-            shape=prepared_shape(plan.architecture.input_shape, is_image=is_image),
-            dtype="uint8" if is_image else plan.architecture.input_dtype,
         )
 
     def _rows(self, start: int, stop: int) -> ChunkRows:
@@ -313,22 +305,6 @@ def _timed(batches: Iterator[Batch], seconds: dict[str, float]) -> Iterator[Batc
         if batch is None:
             return
         yield batch
-
-
-def _open_planned(plan: Plan, *, trust: bool) -> Dataset:
-    dataset = open_dataset(plan.dataset, trust=trust)
-    _check_planned("data set", plan.fingerprints["dataset"], dataset.fingerprint)
-    return dataset
-
-
-def _check_planned(what: str, planned: str, found: str) -> None:
-    if planned != found:
-        msg = (
-            f"the {what} has changed since the plan was made: its fingerprint is "
-            f"{found[:12]}…, the plan has {planned[:12]}…; plan again into a new store "
-            "(a network without model.weights may be another one each time)"
-        )
-        raise PlanMismatchError(msg)
 
 
 def _event(report: ChunkReport) -> progress.TaskDone:

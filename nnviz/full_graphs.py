@@ -1,16 +1,15 @@
-"""What does every channel rest on, by a store's aggregates? Full graphs of subsets.
-
-Reads aggregates, a layer at a time and once for all subsets of a collection.
-"""
+"""What does every channel rest on, in a subset of a store? Full graphs from totals."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from nnviz.artifacts.channel_matching import permuted_graph
 from nnviz.artifacts.graph_building import (
     EnteringEdge,
     FullGraph,
@@ -18,28 +17,33 @@ from nnviz.artifacts.graph_building import (
     influence_matrices,
 )
 from nnviz.errors import MissingDataError
-from nnviz.network.architecture import Layer
-from nnviz.queries import Aggregates, aggregates_of
+from nnviz.inputs.subset_files import named_subsets
+from nnviz.inputs.subsets import STANDARD_KINDS, Subset
+from nnviz.queries import aggregates_of
 from nnviz.store.store import Store
+from nnviz.subset_totals import AggregateTotals, InfluenceTotal, SubsetTotals
 
-__all__ = ["FullGraphs"]
+__all__ = ["FullGraphs", "output_layer"]
 
 Start = tuple[str, NDArray[np.float64]]
 """The layer where walks start, and how many at each of its channels."""
 
-
 CACHED_BASES = 4
+"""Full graphs of all instances that are kept: one for each choice of layers."""
 
 
 class FullGraphs:
-    """The full graphs of one collection of subsets.
+    """Makes the full graphs of subsets; shared between threads.
 
     Parameters
     ----------
     store
         With aggregates of influences.
     subsets
-        Name of the collection.
+        Name of a collection.
+    channels
+        For each layer, the store's channel at each channel of another network, shape
+        (C,): graphs are then in the numbers of that network.
 
     Raises
     ------
@@ -49,12 +53,21 @@ class FullGraphs:
         If nothing has been aggregated, or no influences were extracted.
     """
 
-    def __init__(self, store: Store, subsets: str = "label") -> None:
+    def __init__(
+        self,
+        store: Store,
+        subsets: str = "label",
+        channels: Mapping[str, NDArray[np.int64]] | None = None,
+    ) -> None:
         self._store = store
-        self._aggregates = aggregates_of(store, subsets)
-        self._everything = aggregates_of(store, "all")
-        self.names = self._aggregates.names
-        """Name of each subset."""
+        self._channels = dict(channels or {})
+        aggregates = aggregates_of(store, subsets)
+        everything = aggregates_of(store, "all")
+        self.names = aggregates.names
+        """Name of each subset of the collection."""
+        self._collection = aggregates
+        self._totals = AggregateTotals(store, aggregates)
+        self._everything = AggregateTotals(store, everything).of(everything.names[0])
         path = f"aggregates/{subsets}/influence_counts"
         self._targets = store.group_names(path) if store.has_array(path) else []
         if not self._targets:
@@ -66,7 +79,6 @@ class FullGraphs:
         self._edges = {
             target: _entering_edges(store, target) for target in self._targets
         }
-        self._read = functools.lru_cache(None)(store.read_csr)
         self._base = functools.lru_cache(CACHED_BASES)(self._everything_graph)
 
     @property
@@ -79,16 +91,35 @@ class FullGraphs:
         """Names of the layers that are shown, in order of computation."""
         return tuple(layer.name for layer in self._store.shown_layers)
 
-    @property
-    def output(self) -> Layer | None:
-        """The last layer, if its channels are the network's outputs."""
-        shape = self._store.architecture.output_shape
-        last = self._store.layers[-1]
-        return last if shape and last.n_channels == shape[0] else None
+    def totals(self, subset: str) -> SubsetTotals:
+        """Return what is counted in one subset of the collection.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such subset.
+        """
+        return self._totals.of(subset)
+
+    def instances(self, subset: str) -> Subset:
+        """Return which instances are in one subset of the collection.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such subset.
+        """
+        row, name = self._collection.row(subset), self._collection.name
+        if self._collection.kind in STANDARD_KINDS:
+            membership = named_subsets(self._store, name).membership[[row]]
+        else:
+            path = f"aggregates/{name}/membership"
+            membership = self._store.read_csr(path, slice(row, row + 1))
+        return Subset(subset, membership.indices.astype(np.int64))
 
     def full(
         self,
-        subset: str,
+        totals: SubsetTotals,
         *,
         layers: tuple[str, ...] | None = None,
         truncated: bool = False,
@@ -97,30 +128,19 @@ class FullGraphs:
 
         Parameters
         ----------
-        subset
-            Its name.
+        totals
+            What is counted in it.
         layers
             Those that are nodes; None: all recorded ones. Others are composed away.
         truncated
             Whether composed arcs are cut as SUMMIT does.
-
-        Raises
-        ------
-        UnknownNameError
-            If there is no such subset.
         """
-        whole = self._full(self._aggregates, subset, "influence_counts")
+        whole = self._full(totals, "influence_counts")
         return _reduced(whole, layers, truncated=truncated)
 
-    def sums(self, subset: str) -> FullGraph:
-        """Return sums of influences in place of counts, with all recorded layers.
-
-        Raises
-        ------
-        UnknownNameError
-            If there is no such subset.
-        """
-        return self._full(self._aggregates, subset, "influence_sums")
+    def sums(self, totals: SubsetTotals) -> FullGraph:
+        """Return sums of influences in place of counts, with all recorded layers."""
+        return self._full(totals, "influence_sums")
 
     def everything(self, layers: tuple[str, ...]) -> FullGraph:
         """Return the full graph of all instances, for base rates; leave it as it is.
@@ -132,14 +152,17 @@ class FullGraphs:
         """
         return self._base(layers)
 
-    def start(self, subset: str, full: FullGraph) -> tuple[Start, tuple[str, ...]]:
+    def start(
+        self, totals: SubsetTotals, full: FullGraph
+    ) -> tuple[Start, tuple[str, ...]]:
         """Return where walks from the output start, and what is not as expected.
 
         Parameters
         ----------
-        subset
-            Its name. Of a class: the class's output. Of others: the outputs that are
-            top channels, by their counts; of a class whose output never is, too.
+        totals
+            What is counted in the subset. Of a class: the class's output. Of others:
+            the outputs that are top channels, by their counts; of a class whose output
+            never is, too.
         full
             Its full graph.
 
@@ -148,25 +171,24 @@ class FullGraphs:
         tuple
             The start, and one sentence for each thing that is not as expected.
         """
-        layer = self.output
-        kind = self._aggregates.kind
+        output = output_layer(self._store)
         problems: tuple[str, ...] = ()
-        if layer is not None and layer.name in full.layers:
-            has_arcs = _has_sources(full, layer.name)
-            if kind in ("label", "prediction"):
-                index = self._aggregates.row(subset)
+        if output is not None and output in full.layers:
+            has_arcs = _has_sources(full, output)
+            index = totals.class_index
+            if index is not None:
                 if has_arcs[index]:
-                    start = np.zeros(layer.n_channels)
+                    start = np.zeros(len(has_arcs))
                     start[index] = 1.0
-                    return (layer.name, start), ()
+                    return (output, start), ()
                 text = (
-                    f"the output of {subset!r} is a top channel in none of the "
+                    f"the output of {totals.name!r} is a top channel in none of the "
                     "instances: the graph starts at the outputs that are"
                 )
                 problems = (text,)
-            counts = full.counts[full.layers.index(layer.name)] * has_arcs
+            counts = full.counts[full.layers.index(output)] * has_arcs
             if counts.any():
-                return (layer.name, counts.astype(np.float64)), problems
+                return (output, counts.astype(np.float64)), problems
         # Without an output that was recorded, the last layer that rests on something.
         for name in full.layers[::-1]:
             counts = full.counts[full.layers.index(name)] * _has_sources(full, name)
@@ -178,28 +200,28 @@ class FullGraphs:
         return (full.layers[-1], nothing), (text,)
 
     def _everything_graph(self, layers: tuple[str, ...]) -> FullGraph:
-        everything = self._everything
-        whole = self._full(everything, everything.names[0], "influence_counts")
-        return _reduced(whole, layers, truncated=False)
+        return self.full(self._everything, layers=layers)
 
-    def _full(self, aggregates: Aggregates, subset: str, what: str) -> FullGraph:
-        row = aggregates.row(subset)
+    def _full(self, totals: SubsetTotals, what: InfluenceTotal) -> FullGraph:
         arcs: dict[tuple[str, str], sparse.csr_array] = {}
         for target in self._targets:
-            path = f"aggregates/{aggregates.name}/{what}/{target}"
-            matrix = self._read(path)
-            part = slice(matrix.indptr[row], matrix.indptr[row + 1])
+            row = totals.influences(target, what)
             n_targets = self._store.layer(target).n_channels
             matrices = influence_matrices(
-                matrix.indices[part], matrix.data[part], self._edges[target], n_targets
+                row.indices, row.data, self._edges[target], n_targets
             )
             arcs |= {(target, source): found for source, found in matrices.items()}
         layers = tuple(layer.name for layer in self._store.layers)
-        counts = tuple(
-            aggregates.counts(name)[[row]].toarray()[0].astype(np.int64)
-            for name in layers
-        )
-        return FullGraph(layers, counts, arcs, int(aggregates.n_instances[row]))
+        counts = tuple(totals.counts(name) for name in layers)
+        graph = FullGraph(layers, counts, arcs, totals.n_instances)
+        return permuted_graph(graph, self._channels) if self._channels else graph
+
+
+def output_layer(store: Store) -> str | None:
+    """Return the name of the last layer, if its channels are the network's outputs."""
+    shape = store.architecture.output_shape
+    last = store.layers[-1]
+    return last.name if shape and last.n_channels == shape[0] else None
 
 
 def _reduced(

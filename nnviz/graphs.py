@@ -1,34 +1,54 @@
 """What does a class rest on? Attribution graphs of the subsets of a store.
 
-Everything is made from aggregates: no network, and no pass over the instances.
+Graphs of aggregated subsets are made from aggregates: no network, and no pass over the
+instances. Other sets of instances are counted first, from the stored facts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Literal
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.artifacts.attribution_graph import AttributionGraph
 from nnviz.artifacts.graph_building import FullGraph
-from nnviz.artifacts.graph_comparison import GraphComparison, compare_graphs
-from nnviz.artifacts.graph_presets import directed_graph, summit_graph
+from nnviz.artifacts.graph_errors import jackknife_errors
+from nnviz.artifacts.graph_layout import (
+    GraphLayout,
+    arrange_graph,
+    reference_places,
+)
+from nnviz.artifacts.graph_presets import (
+    GraphSelection,
+    directed_selection,
+    kept_graph,
+    summit_selection,
+)
 from nnviz.artifacts.graph_scores import in_strength, out_strength, specificity
 from nnviz.artifacts.graph_selection import SUMMIT_SHARE
 from nnviz.errors import ConfigError
-from nnviz.full_graphs import FullGraphs
+from nnviz.full_graphs import FullGraphs, output_layer
+from nnviz.inputs.subsets import Subset
 from nnviz.store.store import Store
+from nnviz.subset_totals import SubsetTotals, count_blocks
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 __all__ = [
+    "GraphChoices",
+    "GraphOptions",
     "InnerLayers",
     "Preset",
     "Scoring",
     "SubsetGraphs",
     "Weight",
     "attribution_graph",
-    "compare_subsets",
 ]
 
 Preset = Literal["directed", "summit"]
@@ -36,17 +56,78 @@ InnerLayers = Literal["composed", "nodes"]
 Weight = Literal["count", "sum"]
 Scoring = Literal["evidence", "in_strength", "out_strength", "specificity"]
 
+CACHED_PLACES = 4
+"""One for each choice of layers."""
+
+
+@dataclass(frozen=True, slots=True)
+class GraphOptions:
+    """How an attribution graph is made.
+
+    Raises
+    ------
+    ConfigError
+        If an option has no such value, or does not go with the preset.
+    """
+
+    preset: Preset = "directed"
+    """``directed``: what the class's output rests on, from the output down; for other
+    subsets than classes, what the network's outputs for them rest on. ``summit``: as
+    published by SUMMIT."""
+    share: float | None = None
+    """Of each layer's scores that is kept, in (0, 1]; None: 0.075, as in SUMMIT.
+    ``directed`` keeps at least five nodes of a layer."""
+    inner: InnerLayers = "composed"
+    """Whether layers that are not shown are composed away, or are nodes too."""
+    weight: Weight = "count"
+    """By what walks of ``directed`` choose their arcs: in how many instances a source
+    is among the strongest, or the sum of what it contributes. With the extraction's
+    signal ``peak`` these contributions add up, and the graph is a decomposition."""
+    scoring: Scoring = "evidence"
+    """By what ``directed`` keeps nodes: the share of the evidence that runs through a
+    node, the sum of the arcs that enter or leave it, or how much more often it is a top
+    channel here than anywhere."""
+
+    def __post_init__(self) -> None:
+        _check("preset", self.preset, ("directed", "summit"))
+        _check("inner", self.inner, ("composed", "nodes"))
+        _check("weight", self.weight, ("count", "sum"))
+        _check("scoring", self.scoring, ("evidence", *_RANKINGS))
+        if self.share is not None and not 0 < self.share <= 1:
+            msg = f"share is {self.share}; it is a fraction above 0 and at most 1"
+            raise ConfigError(msg)
+        others = self.weight, self.scoring
+        if self.preset == "summit" and others != ("count", "evidence"):
+            msg = (
+                f"the preset 'summit' has no weight {self.weight!r} with scoring "
+                f"{self.scoring!r}; leave both out, or take the preset 'directed'"
+            )
+            raise ConfigError(msg)
+
+    @property
+    def kept_share(self) -> float:
+        """Of each layer's scores that is kept."""
+        return SUMMIT_SHARE if self.share is None else self.share
+
+
+class GraphChoices(TypedDict, total=False):
+    """The options of :class:`GraphOptions`, as keywords."""
+
+    preset: Preset
+    share: float | None
+    inner: InnerLayers
+    weight: Weight
+    scoring: Scoring
+
 
 def attribution_graph(
     store: Store,
-    subset: str,
+    subset: str | Subset,
     *,
     subsets: str = "label",
-    preset: Preset = "directed",
-    share: float | None = None,
-    inner: InnerLayers = "composed",
-    weight: Weight = "count",
-    scoring: Scoring = "evidence",
+    jackknife: int = 0,
+    client: Client | None = None,
+    **options: Unpack[GraphChoices],
 ) -> AttributionGraph:
     """Return the attribution graph of one subset.
 
@@ -55,26 +136,18 @@ def attribution_graph(
     store
         With aggregates of influences.
     subset
-        Name of a subset: of a class, for instance.
+        Name of a subset: of a class, for instance. Or any set of instances, which is
+        counted first: no network is run, but the instances' facts are read.
     subsets
-        Name of its collection.
-    preset
-        ``directed``: what the class's output rests on, from the output down; for other
-        subsets than classes, what the network's outputs for them rest on. ``summit``:
-        as published by SUMMIT.
-    share
-        Of each layer's scores that is kept, in (0, 1]; None: 0.075, as in SUMMIT.
-        ``directed`` keeps at least five nodes of a layer.
-    inner
-        Whether layers that are not shown are composed away, or are nodes too.
-    weight
-        By what walks of ``directed`` choose their arcs: in how many instances a source
-        is among the strongest, or the sum of what it contributes. With the extraction's
-        signal ``peak`` these contributions add up, and the graph is a decomposition.
-    scoring
-        By what ``directed`` keeps nodes: the share of the evidence that runs through a
-        node, the sum of the arcs that enter or leave it, or how much more often it is a
-        top channel here than anywhere.
+        Name of the collection that it is in.
+    jackknife
+        In how many blocks of instances errors of the scores are estimated: the graph is
+        made again without each of them. 0: none are. 20 is a usual number.
+    client
+        Of a running cluster, for subsets that are counted; None counts here.
+    **options
+        ``preset``, ``share``, ``inner``, ``weight`` and ``scoring``, each as in
+        :class:`GraphOptions`.
 
     Raises
     ------
@@ -86,55 +159,11 @@ def attribution_graph(
         If an option has no such value.
     """
     graphs = SubsetGraphs(store, subsets)
-    return graphs.graph(
-        subset,
-        preset=preset,
-        share=share,
-        inner=inner,
-        weight=weight,
-        scoring=scoring,
-    )
-
-
-def compare_subsets(
-    store: Store,
-    first: str,
-    second: str,
-    *,
-    subsets: str = "label",
-    preset: Preset = "directed",
-    share: float | None = None,
-) -> GraphComparison:
-    """Compare the attribution graphs of two subsets of one collection.
-
-    Parameters
-    ----------
-    store
-        With aggregates of influences.
-    first, second
-        Names of the subsets.
-    subsets
-        Name of their collection.
-    preset, share
-        As in :func:`attribution_graph`.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no such subset or collection.
-    MissingDataError
-        If nothing has been aggregated, or no influences were extracted.
-    ConfigError
-        If `share` or `preset` has no such value.
-    """
-    graphs = SubsetGraphs(store, subsets)
-    one, two = graphs.graphs((first, second), preset=preset, share=share)
-    fulls = [graphs.full(name, one.layers) for name in (first, second)]
-    return compare_graphs(one, two, first_full=fulls[0], second_full=fulls[1])
+    return graphs.graph(subset, jackknife=jackknife, client=client, **options)
 
 
 class SubsetGraphs:
-    """The graphs of one collection of subsets; aggregates are read once for all.
+    """The graphs of one collection of subsets; what they share is read once.
 
     Parameters
     ----------
@@ -142,6 +171,9 @@ class SubsetGraphs:
         With aggregates of influences.
     subsets
         Name of the collection.
+    channels
+        For each layer, the store's channel at each channel of another network, shape
+        (C,): graphs are then in the numbers of that network.
 
     Raises
     ------
@@ -151,20 +183,22 @@ class SubsetGraphs:
         If nothing has been aggregated, or no influences were extracted.
     """
 
-    def __init__(self, store: Store, subsets: str = "label") -> None:
-        self._full = FullGraphs(store, subsets)
+    def __init__(
+        self,
+        store: Store,
+        subsets: str = "label",
+        channels: Mapping[str, NDArray[np.int64]] | None = None,
+    ) -> None:
+        self._store = store
+        self._full = FullGraphs(store, subsets, channels)
+        self._places = functools.lru_cache(CACHED_PLACES)(self._reference_places)
         self.names = self._full.names
         """Name of each subset."""
 
     def graphs(
         self,
         subsets: Iterable[str] | None = None,
-        *,
-        preset: Preset = "directed",
-        share: float | None = None,
-        inner: InnerLayers = "composed",
-        weight: Weight = "count",
-        scoring: Scoring = "evidence",
+        **options: Unpack[GraphChoices],
     ) -> Iterator[AttributionGraph]:
         """Yield the graphs of some subsets, or of all.
 
@@ -172,68 +206,52 @@ class SubsetGraphs:
         ----------
         subsets
             Names; None: all, in order.
-        preset, share, inner, weight, scoring
+        **options
             As in :func:`attribution_graph`.
         """
         for subset in self.names if subsets is None else subsets:
-            yield self.graph(
-                subset,
-                preset=preset,
-                share=share,
-                inner=inner,
-                weight=weight,
-                scoring=scoring,
-            )
+            yield self.graph(subset, **options)
 
     def graph(
         self,
-        subset: str,
+        subset: str | Subset,
         *,
-        preset: Preset = "directed",
-        share: float | None = None,
-        inner: InnerLayers = "composed",
-        weight: Weight = "count",
-        scoring: Scoring = "evidence",
+        jackknife: int = 0,
+        client: Client | None = None,
+        **options: Unpack[GraphChoices],
     ) -> AttributionGraph:
         """Return the graph of one subset; parameters as :func:`attribution_graph`."""
-        _check("preset", preset, ("directed", "summit"))
-        _check("inner", inner, ("composed", "nodes"))
-        _check("weight", weight, ("count", "sum"))
-        _check("scoring", scoring, ("evidence", *_RANKINGS))
-        if share is not None and not 0 < share <= 1:
-            msg = f"share is {share}; it is a fraction above 0 and at most 1"
+        chosen = GraphOptions(**options)
+        if jackknife < 0:
+            msg = f"jackknife is {jackknife}; it is a number of blocks, 0 for none"
             raise ConfigError(msg)
-        if preset == "summit" and (weight, scoring) != ("count", "evidence"):
-            msg = (
-                f"the preset 'summit' has no weight {weight!r} with scoring "
-                f"{scoring!r}; leave both out, or take the preset 'directed'"
-            )
-            raise ConfigError(msg)
-        layers = self._layers(preset, inner)
-        everything = self._full.everything(layers)
-        if preset == "summit":
-            return summit_graph(
-                self._full.full(subset, layers=layers, truncated=True),
-                subset=subset,
-                everything=everything,
-                share=SUMMIT_SHARE if share is None else share,
-            )
-        full = self._full.full(subset, layers=layers)
-        start, problems = self._full.start(subset, full)
-        weights = self._full.sums(subset) if weight == "sum" else None
-        rank = _RANKINGS.get(scoring)
-        return directed_graph(
-            full,
-            start,
-            subset=subset,
-            everything=everything,
-            weights=weights,
-            ranking=None if rank is None else rank(full, everything),
-            share=SUMMIT_SHARE if share is None else share,
-            problems=problems,
+        if isinstance(subset, str) and not jackknife:
+            return self._made(self._full.totals(subset), chosen)[0]
+        named, class_index = self._named(subset)
+        blocks = count_blocks(
+            self._store,
+            named,
+            n_blocks=max(1, jackknife),
+            class_index=class_index,
+            client=client,
         )
+        graph, whole = self._made(blocks, chosen)
+        if blocks.n_blocks < 2:
+            if jackknife:
+                text = (
+                    f"errors need two instances at least; {named.name!r} has "
+                    f"{blocks.n_instances}"
+                )
+                problems = (*graph.problems, text)
+                graph = dataclasses.replace(graph, problems=problems)
+            return graph
+        without = [
+            self._selected(blocks.without(block), chosen).selection
+            for block in range(blocks.n_blocks)
+        ]
+        return dataclasses.replace(graph, errors=jackknife_errors(whole, without))
 
-    def full(self, subset: str, layers: tuple[str, ...]) -> FullGraph:
+    def full(self, subset: str | Subset, layers: tuple[str, ...]) -> FullGraph:
         """Return the full graph of one subset over some layers.
 
         Raises
@@ -241,16 +259,78 @@ class SubsetGraphs:
         UnknownNameError
             If there is no such subset.
         """
-        return self._full.full(subset, layers=layers)
+        totals: SubsetTotals = (
+            self._full.totals(subset)
+            if isinstance(subset, str)
+            else count_blocks(self._store, subset)
+        )
+        return self._full.full(totals, layers=layers)
 
-    def _layers(self, preset: Preset, inner: InnerLayers) -> tuple[str, ...]:
-        if inner == "nodes":
+    def layout(self, graph: AttributionGraph) -> GraphLayout:
+        """Return places for the nodes of one of these graphs.
+
+        All graphs of the store begin with the same places, which all instances give:
+        what two graphs share stands in one order in both, as far as crossings allow.
+        """
+        return arrange_graph(graph, previous=self._places(graph.layers))
+
+    def _reference_places(
+        self, layers: tuple[str, ...]
+    ) -> dict[tuple[str, int], float]:
+        return reference_places(self._full.everything(layers))
+
+    def _named(self, subset: str | Subset) -> tuple[Subset, int | None]:
+        if isinstance(subset, Subset):
+            return subset, None
+        totals = self._full.totals(subset)
+        return self._full.instances(subset), totals.class_index
+
+    def _made(
+        self, totals: SubsetTotals, options: GraphOptions
+    ) -> tuple[AttributionGraph, GraphSelection]:
+        found = self._selected(totals, options)
+        graph = kept_graph(
+            found.full,
+            found.selection,
+            subset=totals.name,
+            preset=options.preset,
+            everything=self._full.everything(found.full.layers),
+            problems=found.problems,
+        )
+        return graph, found.selection
+
+    def _selected(self, totals: SubsetTotals, options: GraphOptions) -> _Selected:
+        layers = self._layers(options)
+        if options.preset == "summit":
+            full = self._full.full(totals, layers=layers, truncated=True)
+            return _Selected(full, summit_selection(full, share=options.kept_share))
+        full = self._full.full(totals, layers=layers)
+        start, problems = self._full.start(totals, full)
+        rank = _RANKINGS.get(options.scoring)
+        selection = directed_selection(
+            full,
+            start,
+            weights=self._full.sums(totals) if options.weight == "sum" else None,
+            ranking=None if rank is None else rank(full, self._full.everything(layers)),
+            share=options.kept_share,
+        )
+        return _Selected(full, selection, problems)
+
+    def _layers(self, options: GraphOptions) -> tuple[str, ...]:
+        if options.inner == "nodes":
             return self._full.recorded_layers
-        output = self._full.output
+        output = output_layer(self._store)
         shown = self._full.shown_layers
-        if preset == "summit" or output is None or output.name in shown:
+        if options.preset == "summit" or output is None or output in shown:
             return shown
-        return (*shown, output.name)
+        return (*shown, output)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Selected:
+    full: FullGraph
+    selection: GraphSelection
+    problems: tuple[str, ...] = ()
 
 
 _RANKINGS: dict[str, Callable[[FullGraph, FullGraph], NDArray[np.float64]]] = {
@@ -261,7 +341,7 @@ _RANKINGS: dict[str, Callable[[FullGraph, FullGraph], NDArray[np.float64]]] = {
 """Scores of a subset's full graph, given that of all instances."""
 
 
-def _check(name: str, value: str, known: tuple[str, ...]) -> None:
+def _check(name: str, value: str, known: tuple[Any, ...]) -> None:
     if value not in known:
         msg = f"{name} is {value!r}; it is one of {', '.join(known)}"
         raise ConfigError(msg)

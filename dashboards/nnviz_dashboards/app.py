@@ -14,12 +14,16 @@ import param
 from nnviz.errors import MissingDataError, NnvizError
 from nnviz_dashboards.selection import NONE, Selection
 from nnviz_dashboards.theme import css_variables
+from nnviz_dashboards.viewmodels.attribution_graph import GraphModel
 from nnviz_dashboards.viewmodels.channels import ChannelsModel
 from nnviz_dashboards.viewmodels.layers import LayersModel
-from nnviz_dashboards.viewmodels.results import Missing, RunResults, first_layer
+from nnviz_dashboards.viewmodels.missing import Missing
+from nnviz_dashboards.viewmodels.results import RunResults, first_layer
 from nnviz_dashboards.viewmodels.run import run_facts
 from nnviz_dashboards.viewmodels.subsets import SubsetsModel
+from nnviz_dashboards.views.attribution_graph import GraphView, run_later
 from nnviz_dashboards.views.channels import ChannelsView
+from nnviz_dashboards.views.facts import FactsView
 from nnviz_dashboards.views.layers import LayersView
 from nnviz_dashboards.views.message import MessageView
 from nnviz_dashboards.views.run import header_html, page_title
@@ -78,17 +82,23 @@ def _roots(results: RunResults) -> dict[str, pn.viewable.Viewer]:
         message = MessageView(results.missing_stage())
         return {"layers": LayersView(layers), "message": message}
     embedding = EmbeddingView(subsets, layers.labels)
+    pictures = f"{PICTURES}/{results.store.fingerprint[:12]}"
     channels = ChannelsView(
-        ChannelsModel(results, selection),
-        subsets,
-        pictures=f"{PICTURES}/{results.store.fingerprint[:12]}",
-        layers=layers.labels,
+        ChannelsModel(results, selection), pictures=pictures, layers=layers.labels
     )
     _follow_address(selection)
+    graph = GraphModel(
+        results,
+        results.graphs,
+        selection,
+        run_later=lambda work, done: run_later(results.graphs.run_later, work, done),
+    )
     return {
         "layers": LayersView(layers),
         "embedding": embedding,
         "subsets": SubsetListView(subsets, embedding),
+        "facts": FactsView(subsets),
+        "graph": GraphView(graph, pictures=pictures, layers=layers.labels),
         "channels": channels,
     }
 
@@ -101,11 +111,15 @@ def _selection(results: RunResults) -> Selection:
         subset = max(present, key=lambda i: int(classes.n_instances[i]), default=NONE)
     except MissingDataError:
         present, subset = [], NONE
+    graphs = results.graphs
     return Selection(
         {layer.name: layer.n_channels for layer in results.layers},
         present,
         layer=first_layer(results.layers, len(results.store.class_names)),
         subset=subset,
+        collections=graphs.collections(results.kind),
+        # Without influences the channels are all that there is to look at.
+        view="graph" if graphs.has_influences(results.kind) else "channels",
     )
 
 

@@ -7,12 +7,24 @@ Whatever an address or a click asks for, an impossible value becomes the default
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from urllib.parse import parse_qs, urlencode
 
 import param
 
-__all__ = ["RANKINGS", "SORTS", "Selection"]
+__all__ = [
+    "INNER",
+    "PRESETS",
+    "RANKINGS",
+    "SCORINGS",
+    "SHARES",
+    "SORTS",
+    "VIEWS",
+    "WEIGHTS",
+    "Choice",
+    "Selection",
+]
 
 SORTS = ("similarity", "accuracy", "errors", "name")
 """Orders of the list of classes; ``errors`` puts the least accurate first."""
@@ -21,8 +33,27 @@ RANKINGS = ("count", "lift")
 """Orders of the channels of a class: most frequent, or most specific."""
 
 MAX_SEARCH_CHARACTERS = 200
+"""Longer texts are not searched for."""
+
+VIEWS = ("graph", "channels")
+"""What the large part of the page shows."""
+
+PRESETS = ("directed", "summit")
+SCORINGS = ("evidence", "in_strength", "out_strength", "specificity")
+WEIGHTS = ("count", "sum")
+INNER = ("composed", "nodes")
+"""Options of an attribution graph, as ``nnviz.attribution_graph`` names them."""
+
+SHARES = ("0.03", "0.075", "0.15", "0.3", "0.6")
+"""Shares of each layer's scores that a graph may keep."""
 
 NONE = -1
+MAX_GAP = 300
+"""Largest gap between nodes and between rows of the graph, in its own pixels."""
+MAX_LIFT = 1000.0
+
+Choice = str | int | float
+"""What can be chosen: a name, a number of a class or channel, or a threshold."""
 
 
 class Selection(param.Parameterized):
@@ -36,6 +67,10 @@ class Selection(param.Parameterized):
         Indices of the classes that can be chosen.
     layer, subset
         What is chosen at first.
+    collections
+        Names of the collections of subsets; the first is that of the classes.
+    view
+        What the large part of the page shows at first.
     """
 
     layer = param.String(doc="Name of a shown layer.")
@@ -44,6 +79,20 @@ class Selection(param.Parameterized):
     sort = param.String(SORTS[0], doc="One of `SORTS`.")
     search = param.String(doc="What the names of the listed classes contain.")
     ranking = param.String(RANKINGS[0], doc="One of `RANKINGS`.")
+    view = param.String(VIEWS[0], doc="One of `VIEWS`.")
+    collection = param.String(doc="Name of a collection of subsets.")
+    member = param.String(doc="Which subset of it; empty: that of the class.")
+    versus = param.String(doc="Subset that it is compared with; empty for none.")
+    preset = param.String(PRESETS[0], doc="One of `PRESETS`.")
+    scoring = param.String(SCORINGS[0], doc="One of `SCORINGS`.")
+    weight = param.String(WEIGHTS[0], doc="One of `WEIGHTS`.")
+    inner = param.String(INNER[0], doc="One of `INNER`.")
+    share = param.String(SHARES[1], doc="One of `SHARES`.")
+    strength = param.Number(0.0, doc="Nodes with a smaller share are hidden.")
+    specificity = param.Number(0.0, doc="Nodes with a smaller lift are hidden.")
+    gap = param.Integer(NONE, doc="Between nodes; -1: as fits.")
+    row_gap = param.Integer(NONE, doc="Between rows; -1: as fits.")
+    node = param.String(doc="Pinned channel of a layer that is not shown.")
 
     def __init__(
         self,
@@ -52,36 +101,49 @@ class Selection(param.Parameterized):
         *,
         layer: str,
         subset: int,
+        collections: Sequence[str] = ("label",),
+        view: str = VIEWS[0],
     ) -> None:
         self._layers = dict(layers)
         self._subsets = frozenset(subsets)
-        self._defaults: dict[str, str | int] = {
+        first = {
             "layer": layer,
             "subset": subset,
-            "channel": NONE,
-            "sort": SORTS[0],
-            "search": "",
-            "ranking": RANKINGS[0],
+            "collection": collections[0],
+            "view": view,
         }
-        super().__init__(layer=layer, subset=subset)
+        self._names: dict[str, Sequence[str]] = {
+            **_NAMES,
+            "collection": tuple(collections),
+        }
+        super().__init__(**first)
+        self._defaults: dict[str, Choice] = {
+            name: getattr(self, name) for name in _ADDRESS
+        }
 
     @classmethod
     def choices(cls) -> list[str]:
         """Return the names of everything that can be chosen."""
         return list(_ADDRESS)
 
-    def choose(self, **values: str | int) -> None:
+    def choose(self, **values: Choice) -> None:
         """Change several choices as one event.
 
         Parameters
         ----------
         **values
             New values by the name of the parameter; one that is impossible becomes the
-            default. Another layer clears the channel unless one is given.
+            default. Another layer clears the channel, and another collection what was
+            chosen of it, unless one is given.
         """
         wanted = {name: value for name, value in values.items() if name in _ADDRESS}
         if wanted.get("layer", self.layer) != self.layer:
             wanted.setdefault("channel", NONE)
+        if wanted.get("collection", self.collection) != self.collection:
+            wanted.setdefault("member", "")
+            wanted.setdefault("versus", "")
+        if wanted.keys() & {"layer", "channel"}:
+            wanted.setdefault("node", "")
         layer = str(wanted.get("layer", self.layer))
         if layer not in self._layers:
             layer = str(self._defaults["layer"])
@@ -89,6 +151,21 @@ class Selection(param.Parameterized):
             if not self._is_possible(name, value, layer):
                 wanted[name] = self._defaults[name]
         self.param.update(**wanted)
+
+    def choose_node(self, layer: str, channel: int) -> None:
+        """Look at a channel of any layer, shown or not."""
+        if layer in self._layers:
+            self.choose(layer=layer, channel=channel)
+        else:
+            self.choose(channel=NONE, node=f"{layer}-{channel}")
+
+    @property
+    def pinned(self) -> tuple[str, int] | None:
+        """Layer and channel that are looked at, or None."""
+        layer, _, channel = self.node.rpartition("-")
+        if layer and channel.isdecimal():
+            return layer, int(channel)
+        return (self.layer, self.channel) if self.channel >= 0 else None
 
     def address(self) -> str:
         """Return the choices that differ from the defaults as a query string.
@@ -109,7 +186,7 @@ class Selection(param.Parameterized):
     def restore(self, address: str) -> None:
         """Take the choices from a query string; the others become the defaults."""
         given = {key: values[-1] for key, values in parse_qs(address[1:]).items()}
-        values: dict[str, str | int] = dict(self._defaults)
+        values = dict(self._defaults)
         for name, key in _ADDRESS.items():
             if key in given:
                 values[name] = _parse(given[key], self._defaults[name])
@@ -123,12 +200,33 @@ class Selection(param.Parameterized):
         if name == "channel":
             n_channels = self._layers.get(layer, 0)
             return isinstance(value, int) and 0 <= value < n_channels
-        if name == "sort":
-            return value in SORTS
-        if name == "ranking":
-            return value in RANKINGS
+        if name in self._names:
+            return value in self._names[name]
+        if name in _LARGEST:
+            kind = int if isinstance(self._defaults[name], int) else (int, float)
+            return isinstance(value, kind) and 0 <= value <= _LARGEST[name]
         return isinstance(value, str) and len(value) <= MAX_SEARCH_CHARACTERS
 
+
+_NAMES: Mapping[str, Sequence[str]] = {
+    "sort": SORTS,
+    "ranking": RANKINGS,
+    "view": VIEWS,
+    "preset": PRESETS,
+    "scoring": SCORINGS,
+    "weight": WEIGHTS,
+    "inner": INNER,
+    "share": SHARES,
+}
+"""Values of the choices that have few."""
+
+_LARGEST: Mapping[str, float] = {
+    "strength": 1.0,
+    "specificity": MAX_LIFT,
+    "gap": MAX_GAP,
+    "row_gap": MAX_GAP,
+}
+"""Largest values of the choices that are numbers; the smallest is 0."""
 
 _ADDRESS = {
     "layer": "layer",
@@ -137,11 +235,31 @@ _ADDRESS = {
     "sort": "sort",
     "search": "find",
     "ranking": "channels",
+    "view": "view",
+    "collection": "of",
+    "member": "subset",
+    "versus": "versus",
+    "preset": "preset",
+    "scoring": "scoring",
+    "weight": "weight",
+    "inner": "inner",
+    "share": "share",
+    "strength": "strength",
+    "specificity": "lift",
+    "gap": "gap",
+    "row_gap": "rows",
+    "node": "node",
 }
 """Name of each choice in the address."""
 
 
-def _parse(text: str, default: str | int) -> str | int:
+def _parse(text: str, default: Choice) -> Choice:
     if isinstance(default, str):
         return text
+    if isinstance(default, float):
+        try:
+            value = float(text)
+        except ValueError:
+            return default
+        return value if math.isfinite(value) else default
     return int(text) if text.lstrip("-").isdecimal() and len(text) < 12 else default

@@ -17,6 +17,7 @@ __all__ = [
     "css_variables",
     "format_count",
     "format_lift",
+    "format_p",
     "format_percent",
     "format_value",
     "ramp",
@@ -47,6 +48,13 @@ _VARIABLES = {
     "hover": "#f7f8fa",
     "glyph": "#cfd4dc",
     "point": POINT,
+    "source": "#0b8a7a",
+    "target": "#c2570c",
+    "first": "#1f6feb",
+    "second": "#d1580c",
+    "shared": "#667085",
+    "warning": "#8a5a00",
+    "warning-wash": "#fff7e0",
     "shadow": "rgb(16 24 40 / 18%)",
     "panel": "#ffffff",
     "font": FONT,
@@ -111,6 +119,19 @@ def format_lift(lift: float) -> str:
     if math.isnan(lift):
         return "–"
     return f"{lift:.1f} ×" if lift < 100 else f"{lift:,.0f} ×"
+
+
+def format_p(p: float) -> str:
+    """Return a p-value.
+
+    Examples
+    --------
+    >>> format_p(0.0312), format_p(2e-9), format_p(1.0)
+    ('0.031', '2e-09', '1')
+    """
+    if math.isnan(p):
+        return "–"
+    return f"{p:.2g}" if p >= 1e-4 else f"{p:.0e}"
 
 
 def format_value(value: float) -> str:

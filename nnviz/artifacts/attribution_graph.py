@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +20,35 @@ from nnviz.artifacts.graph_statistics import lift_interval
 from nnviz.display import html_table, text_table
 from nnviz.errors import ShapeError, UnknownNameError
 
-__all__ = ["N_STRONGEST", "AttributionGraph"]
+__all__ = ["N_STRONGEST", "AttributionGraph", "GraphErrors"]
 
 N_STRONGEST = 3
 """Strongest sources that are kept for every node, whether kept themselves or not."""
 
 UNKNOWN = -1
+
+Arrays: TypeAlias = tuple[NDArray[Any], ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GraphErrors:
+    """How sure the numbers of one graph are, by a jackknife over B blocks."""
+
+    n_blocks: int
+    """B: how many times the graph was made again, without one block of instances."""
+    score: NDArray[np.float64]
+    """Standard error of each node's score, shape (V,)."""
+    kept: NDArray[np.float64]
+    """In which fraction of the B graphs each node is kept too, shape (V,)."""
+    arc_kept: NDArray[np.float64]
+    """In which fraction of them each arc is kept too, shape (E,)."""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, GraphErrors):
+            return NotImplemented
+        return _equal(self, other)
+
+    __hash__ = None  # type: ignore[assignment]  # the arrays are not hashable
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,12 +93,17 @@ class AttributionGraph:
     """Their influence counts, shape (V, 3)."""
     problems: tuple[str, ...] = ()
     """What is not as one would expect; one sentence each."""
+    errors: GraphErrors | None = None
+    """How sure scores and selection are; None where that was not computed."""
 
     def __post_init__(self) -> None:
         n, e = len(self.layer), len(self.source)
-        per_node = (self.channel, self.count, self.base_count, self.score)
-        per_arc = (self.target, self.arc_count, self.arc_base_count)
+        per_node: Arrays = (self.channel, self.count, self.base_count, self.score)
+        per_arc: Arrays = (self.target, self.arc_count, self.arc_base_count)
         strongest = (self.strongest_layer, self.strongest_channel, self.strongest_count)
+        if self.errors is not None:
+            per_node = (*per_node, self.errors.score, self.errors.kept)
+            per_arc = (*per_arc, self.errors.arc_kept)
         fits = (
             all(values.shape == (n,) for values in per_node)
             and all(values.shape == (e,) for values in per_arc)
@@ -186,14 +215,7 @@ class AttributionGraph:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, AttributionGraph):
             return NotImplemented
-        return all(
-            np.array_equal(mine, yours, equal_nan=True)
-            if isinstance(mine, np.ndarray) and mine.dtype.kind == "f"
-            else np.array_equal(mine, yours)
-            for mine, yours in (
-                (getattr(self, name), getattr(other, name)) for name in self.__slots__
-            )
-        )
+        return _equal(self, other)
 
     __hash__ = None  # type: ignore[assignment]  # the arrays are not hashable
 
@@ -234,3 +256,16 @@ def _quotient(
     values: NDArray[np.float64], by: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     return values / np.where(by > 0, by, np.nan)
+
+
+def _equal(first: object, second: object) -> bool:
+    """Return whether all fields of two values of one class are equal."""
+    for name in type(first).__slots__:  # type: ignore[attr-defined]  # dataclasses
+        mine, yours = getattr(first, name), getattr(second, name)
+        if isinstance(mine, np.ndarray):
+            is_float = mine.dtype.kind == "f"
+            if not np.array_equal(mine, yours, equal_nan=is_float):
+                return False
+        elif mine != yours:
+            return False
+    return True

@@ -24,6 +24,7 @@ References
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,15 @@ from nnviz.artifacts.graph_selection import (
     nodes_with_raised_shares,
 )
 
-__all__ = ["DIRECTED_AT_LEAST", "directed_graph", "kept_graph", "summit_graph"]
+__all__ = [
+    "DIRECTED_AT_LEAST",
+    "GraphSelection",
+    "directed_graph",
+    "directed_selection",
+    "kept_graph",
+    "summit_graph",
+    "summit_selection",
+]
 
 TINY = np.finfo(np.float64).tiny
 
@@ -55,24 +64,27 @@ DIRECTED_AT_LEAST = 5
 """Nodes of a layer: about as many as SUMMIT's graphs have, where layers are small."""
 
 
-def summit_graph(
-    graph: FullGraph,
-    *,
-    subset: str,
-    everything: FullGraph | None = None,
-    share: float = SUMMIT_SHARE,
-    damping: float = DAMPING,
-) -> AttributionGraph:
-    """Make the graph that SUMMIT publishes.
+@dataclass(frozen=True, slots=True, eq=False)
+class GraphSelection:
+    """What a preset keeps of a full graph with V nodes."""
+
+    scores: NDArray[np.float64]
+    """What nodes are kept by, of all nodes, shape (V,)."""
+    keep: NDArray[np.bool_]
+    """Kept nodes, shape (V,)."""
+    arcs: KeptArcs
+    """Kept arcs, whose ends are kept."""
+
+
+def summit_selection(
+    graph: FullGraph, *, share: float = SUMMIT_SHARE, damping: float = DAMPING
+) -> GraphSelection:
+    """Select what SUMMIT publishes.
 
     Parameters
     ----------
     graph
         The subset's full graph, inner layers composed away and truncated.
-    subset
-        Its name.
-    everything
-        The same of all instances, for base rates; not truncated.
     share
         Of a layer's PageRank at which it is cut.
     damping
@@ -81,25 +93,20 @@ def summit_graph(
     scores = undirected_pagerank(graph, count_personalization(graph), damping=damping)
     keep = nodes_with_raised_shares(graph, scores, share)
     arcs = arcs_that_continue(graph, arcs_between(graph, keep))
-    return kept_graph(
-        graph, keep, arcs, scores, subset=subset, preset="summit", everything=everything
-    )
+    return GraphSelection(scores, keep, arcs)
 
 
-def directed_graph(
+def directed_selection(
     graph: FullGraph,
     start: tuple[str, NDArray[np.float64]],
     *,
-    subset: str,
-    everything: FullGraph | None = None,
     weights: FullGraph | None = None,
     ranking: NDArray[np.float64] | None = None,
     share: float = SUMMIT_SHARE,
     at_least: int = DIRECTED_AT_LEAST,
     damping: float = 1.0,
-    problems: Sequence[str] = (),
-) -> AttributionGraph:
-    """Make the graph of what an output rests on.
+) -> GraphSelection:
+    """Select what an output rests on.
 
     Parameters
     ----------
@@ -108,10 +115,6 @@ def directed_graph(
     start
         The layer where walks start, and how many at each of its channels, shape (C,):
         1 at a class's output. Scaled to sum 1.
-    subset
-        Its name.
-    everything
-        The full graph of all instances, for base rates.
     weights
         By which walks choose their arcs; may have further layers, through which walks
         pass. None: `graph`.
@@ -126,8 +129,6 @@ def directed_graph(
     damping
         Probability to walk on. 1 gives shares of the evidence; where the layers have
         cycles at most 0.85.
-    problems
-        Sentences to keep with the graph.
     """
     weights = graph if weights is None else weights
     damping = min(damping, DAMPING) if has_cycles(weights) else damping
@@ -143,24 +144,62 @@ def directed_graph(
             ranked[span] = scores[span]
         keep[span] = nodes_until_share(ranked[span], share, at_least=at_least)
     keep = connected_upwards(graph, scores, keep)
-    arcs = arcs_between(graph, keep)
+    return GraphSelection(ranked, keep, arcs_between(graph, keep))
+
+
+def summit_graph(
+    graph: FullGraph,
+    *,
+    subset: str,
+    everything: FullGraph | None = None,
+    share: float = SUMMIT_SHARE,
+    damping: float = DAMPING,
+) -> AttributionGraph:
+    """Make the graph that SUMMIT publishes.
+
+    Parameters
+    ----------
+    graph, share, damping
+        As in :func:`summit_selection`.
+    subset
+        Its name.
+    everything
+        The full graph of all instances, for base rates; not truncated.
+    """
+    selection = summit_selection(graph, share=share, damping=damping)
     return kept_graph(
-        graph,
-        keep,
-        arcs,
-        ranked,
-        subset=subset,
-        preset="directed",
-        everything=everything,
-        problems=problems,
+        graph, selection, subset=subset, preset="summit", everything=everything
+    )
+
+
+def directed_graph(
+    graph: FullGraph,
+    start: tuple[str, NDArray[np.float64]],
+    *,
+    subset: str,
+    everything: FullGraph | None = None,
+    share: float = SUMMIT_SHARE,
+) -> AttributionGraph:
+    """Make the graph of what an output rests on.
+
+    Parameters
+    ----------
+    graph, start, share
+        As in :func:`directed_selection`.
+    subset
+        Its name.
+    everything
+        The full graph of all instances, for base rates.
+    """
+    selection = directed_selection(graph, start, share=share)
+    return kept_graph(
+        graph, selection, subset=subset, preset="directed", everything=everything
     )
 
 
 def kept_graph(
     graph: FullGraph,
-    keep: NDArray[np.bool_],
-    arcs: KeptArcs,
-    scores: NDArray[np.float64],
+    selection: GraphSelection,
     *,
     subset: str,
     preset: str,
@@ -173,12 +212,8 @@ def kept_graph(
     ----------
     graph
         The full graph with V nodes.
-    keep
-        Kept nodes, shape (V,).
-    arcs
-        Kept arcs, whose ends are kept.
-    scores
-        Shape (V,).
+    selection
+        What is kept of it.
     subset, preset
         Names.
     everything
@@ -186,8 +221,9 @@ def kept_graph(
     problems
         Sentences to keep with the graph.
     """
-    nodes = np.flatnonzero(keep)
-    number = np.cumsum(keep) - 1
+    arcs = selection.arcs
+    nodes = np.flatnonzero(selection.keep)
+    number = np.cumsum(selection.keep) - 1
     bounds = np.array([span.start for span in graph.spans.values()], dtype=np.int64)
     layer = np.searchsorted(bounds, nodes, side="right") - 1
     channel = nodes - bounds[layer] if len(nodes) else nodes
@@ -206,7 +242,7 @@ def kept_graph(
         channel=channel.astype(np.int32),
         count=np.concatenate([*graph.counts, np.zeros(0, np.int64)])[nodes],
         base_count=base.astype(np.int64),
-        score=scores[nodes],
+        score=selection.scores[nodes],
         source=number[arcs.source].astype(np.int32),
         target=number[arcs.target].astype(np.int32),
         arc_count=arcs.value.astype(np.int64),

@@ -128,6 +128,26 @@ class BatchReader:
                 for job in jobs:
                     job.cancel()
 
+    def read(self, instances: Sequence[int]) -> NDArray[np.generic]:
+        """Return some instances, prepared, in the order in which they are named.
+
+        Parameters
+        ----------
+        instances
+            Their numbers in the data set, at least one.
+
+        Returns
+        -------
+        ndarray
+            Shape (instance, ...), of the dtype of a prepared instance.
+
+        Raises
+        ------
+        UnreadableInstanceError
+            If one of them cannot be read.
+        """
+        return np.stack(list(self._pool.map(self._prepared, instances)))
+
     def _submit(
         self, start: int, stop: int, excluded: Mapping[int, str]
     ) -> tuple[Batch, list[Future[None]]]:

@@ -26,7 +26,16 @@ if TYPE_CHECKING:
 
 __all__ = ["named_subsets", "read_subsets"]
 
-RESERVED_NAMES = ("all", "label", "prediction", "outcome", "classes", "examples")
+RESERVED_NAMES = (
+    "all",
+    "label",
+    "prediction",
+    "outcome",
+    "ablation",
+    "attribution_graphs",
+    "classes",
+    "examples",
+)
 """Names of collections and of other groups in the store that a file cannot take."""
 
 FILE_SUFFIXES = (".csv", ".json")

@@ -21,6 +21,7 @@ from scipy import sparse
 from nnviz.errors import DatasetError, ShapeError, UnknownNameError, did_you_mean
 
 __all__ = [
+    "STANDARD_KINDS",
     "Subset",
     "SubsetCollection",
     "all_instances",
@@ -29,6 +30,9 @@ __all__ = [
     "display_names",
     "outcome_subsets",
 ]
+
+STANDARD_KINDS = ("all", "label", "prediction", "outcome")
+"""Collections that follow from the instance table."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

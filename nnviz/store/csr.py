@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from nnviz.errors import StoreFormatError
@@ -49,8 +50,19 @@ def write_csr(
         hierarchy.write_dense(f"{path}/{name}", values, dimensions=(axis,))
 
 
-def read_csr(hierarchy: Hierarchy, path: str) -> sparse.csr_array:
+def read_csr(
+    hierarchy: Hierarchy, path: str, rows: slice = slice(None)
+) -> sparse.csr_array:
     """Read a sparse matrix that :func:`write_csr`, or AnnData, wrote.
+
+    Parameters
+    ----------
+    hierarchy
+        Opened.
+    path
+        Of the group.
+    rows
+        Neighbouring rows; of the others only the places in ``indptr`` are read.
 
     Raises
     ------
@@ -61,8 +73,18 @@ def read_csr(hierarchy: Hierarchy, path: str) -> sparse.csr_array:
     if attributes.get("encoding-type") != "csr_matrix":
         msg = f"{path!r} in {hierarchy.url!r} is no CSR matrix: {attributes}"
         raise StoreFormatError(msg)
-    names = ("data", "indices", "indptr")
-    for name in names:
-        hierarchy.check_pieces(f"{path}/{name}")
-    parts = tuple(hierarchy.read(f"{path}/{name}") for name in names)
-    return sparse.csr_array(parts, shape=tuple(attributes["shape"]))
+    n_rows, n_columns = attributes["shape"]
+    first, last, _ = rows.indices(n_rows)
+    last = max(first, last)
+    indptr = _read(hierarchy, f"{path}/indptr", first, last + 1)
+    entries = (
+        _read(hierarchy, f"{path}/{name}", int(indptr[0]), int(indptr[-1]))
+        for name in ("data", "indices")
+    )
+    parts = (*entries, indptr - indptr[0])
+    return sparse.csr_array(parts, shape=(last - first, n_columns))
+
+
+def _read(hierarchy: Hierarchy, path: str, start: int, stop: int) -> NDArray[Any]:
+    hierarchy.check_pieces(path, start, stop)
+    return hierarchy.read(path, start, stop)

@@ -167,6 +167,11 @@ _DECLARATIONS = (
         "Usable instances of the subset.",
     ),
     ArrayDeclaration(
+        "aggregates/<subsets>/membership", ("subset", "instance"), "bool, CSR", "",
+        "Which usable instances belong to which subset, where that does not follow "
+        "from the instance table.",
+    ),
+    ArrayDeclaration(
         "aggregates/<subsets>/activation_counts/<layer>", ("subset", "channel"),
         "int64, CSR", "instances",
         "In how many of the subset's instances the channel is a top channel.",
@@ -202,6 +207,22 @@ _DECLARATIONS = (
     ArrayDeclaration(
         "artifacts/<subsets>/embedding/<layer>", ("subset", "axis"), "float32", "",
         "2-D coordinates of the subsets, each layer started from the one before.",
+    ),
+    ArrayDeclaration(
+        "artifacts/attribution_graphs/<subsets>/<preset>/<node field>", ("node",),
+        "any", "",
+        "Kept nodes of all subsets, one after another: layer, channel, count, "
+        "base_count, score, x (place in its row), strongest_* (node, rank).",
+    ),
+    ArrayDeclaration(
+        "artifacts/attribution_graphs/<subsets>/<preset>/<arc field>", ("arc",),
+        "any", "",
+        "Kept arcs: source and target (nodes of the same graph), arc_count, "
+        "arc_base_count.",
+    ),
+    ArrayDeclaration(
+        "artifacts/attribution_graphs/<subsets>/<preset>/node_offset", ("subset + 1",),
+        "int64", "nodes", "Where each subset's nodes begin; arc_offset: its arcs.",
     ),
     ArrayDeclaration(
         "artifacts/examples/<layer>/instance", ("channel", "rank"), "int64",

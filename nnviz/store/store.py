@@ -455,9 +455,9 @@ class Store:
         self._hierarchy.check_pieces(path)
         return self._hierarchy.read(path)
 
-    def read_csr(self, path: str) -> sparse.csr_array:
-        """Read a whole sparse matrix of a later stage."""
-        return csr.read_csr(self._hierarchy, path)
+    def read_csr(self, path: str, rows: slice = slice(None)) -> sparse.csr_array:
+        """Read a sparse matrix of a later stage, or neighbouring rows of it."""
+        return csr.read_csr(self._hierarchy, path, rows)
 
     def _facts(self) -> list[tuple[str, str]]:
         done, plan = self.done_chunks(), self.plan

@@ -7,7 +7,12 @@ import pytest
 from scipy import sparse
 
 from nnviz.artifacts.graph_building import FullGraph
-from nnviz.artifacts.graph_presets import directed_graph, summit_graph
+from nnviz.artifacts.graph_presets import (
+    directed_graph,
+    directed_selection,
+    kept_graph,
+    summit_graph,
+)
 from nnviz.errors import ShapeError, UnknownNameError
 from tests.oracles import attribution_graph as oracle
 
@@ -61,8 +66,9 @@ def test_directed__by_another_ranking__keeps_what_evidence_runs_through():
     start = ("layer2", output(5, 0))
     ranking = np.random.default_rng(0).random(full.n_nodes)
 
-    graph = directed_graph(full, start, subset="some", ranking=ranking, at_least=2)
+    selection = directed_selection(full, start, ranking=ranking, at_least=2)
 
+    graph = kept_graph(full, selection, subset="some", preset="directed")
     evidence = np.array(oracle.share_of_paths(full, ("layer2", 0)))
     nodes = [full.offsets[layer] + channel for layer, channel in graph]
     assert (evidence[nodes] > 0).all()

@@ -309,7 +309,9 @@ def test_server__asks_more_pages_than_it_holds_to_wait(url):
     """Row 32: pages are bounded in number."""
     script = SERVER.replace(
         "made.start()",
-        "from nnviz_dashboards import guarding; guarding.MAX_SESSIONS = 3; made.start()",
+        "from nnviz_dashboards import guarding\n"
+        "guarding.MAX_SESSIONS = 3\n"
+        "made.start()",
     ).replace("UNUSED_PAGES = 1", "UNUSED_PAGES = 60")
     with subprocess.Popen(
         [sys.executable, "-c", script, url],

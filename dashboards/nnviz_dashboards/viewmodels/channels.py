@@ -13,11 +13,14 @@ import numpy as np
 import param
 from numpy.typing import NDArray
 
-from nnviz.errors import MissingDataError, StoreError
+from nnviz.errors import StoreError
 from nnviz_dashboards.selection import NONE, Selection
-from nnviz_dashboards.viewmodels.results import Examples, Missing, RunResults
+from nnviz_dashboards.viewmodels.examples import Example, channel_examples
+from nnviz_dashboards.viewmodels.publishing import follow, publish
+from nnviz_dashboards.viewmodels.missing import Missing
+from nnviz_dashboards.viewmodels.results import RunResults
 
-__all__ = ["ChannelRow", "ChannelsModel", "Example", "Use"]
+__all__ = ["ChannelRow", "ChannelsModel", "Use"]
 
 N_ROWS = 30
 """So many channels are shown: a share of 3 % rarely keeps more for a class."""
@@ -27,21 +30,6 @@ N_USES = 6
 
 LEAST_SHARE = 0.1
 """Channels below this share of the class are no candidates for the most specific."""
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """An instance that excites a channel most."""
-
-    rank: int
-    instance: int
-    value: float
-    """Activation of the channel, in the unit of the layer's output."""
-    label: str
-    """Name of its true class; empty where there is none."""
-    is_of_class: bool
-    """Whether it belongs to the chosen class."""
-    has_picture: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +82,8 @@ class ChannelsModel(param.Parameterized):
         super().__init__()
         self.selection = selection
         self._results = results
-        self._labels = results.labels()
-        selection.param.watch(self._update, ["layer", "subset", "ranking"])
-        selection.param.watch(self._update_uses, ["layer", "channel"])
-        self._update()
-        self._update_uses()
+        follow(selection, ["layer", "subset", "ranking"], self._update)
+        follow(selection, ["layer", "channel"], self._update_uses)
 
     # --- intentions -------------------------------------------------------------------
 
@@ -117,7 +102,7 @@ class ChannelsModel(param.Parameterized):
 
     # --- what is published ------------------------------------------------------------
 
-    def _update(self, *_: param.parameterized.Event) -> None:
+    def _update(self, _changed: set[str]) -> None:
         try:
             updates = self._found()
         except StoreError as error:
@@ -125,8 +110,7 @@ class ChannelsModel(param.Parameterized):
                 "rows": [],
                 "missing": Missing("This cannot be read", str(error)),
             }
-        with param.edit_constant(self):
-            self.param.update(**updates)
+        publish(self, updates)
 
     def _found(self) -> dict[str, object]:
         layer, subset = self.selection.layer, self.selection.subset
@@ -160,10 +144,6 @@ class ChannelsModel(param.Parameterized):
         if chosen >= 0 and chosen not in best:
             # What is chosen stays in view, so that it can be given up again.
             best = np.append(best, chosen)
-        try:
-            examples = self._results.examples(layer)
-        except MissingDataError:
-            examples = None
         return [
             ChannelRow(
                 int(c),
@@ -171,38 +151,15 @@ class ChannelsModel(param.Parameterized):
                 float(share[c]),
                 float(base_rate[c]),
                 float(lift[c]),
-                self._examples(examples, int(c), subset),
+                channel_examples(self._results, layer, int(c), subset),
             )
             for c in best
         ]
 
-    def _examples(
-        self, examples: Examples | None, channel: int, subset: int
-    ) -> tuple[Example, ...]:
-        if examples is None:
-            return ()
-        names = self._results.class_table().names
-        found = []
-        for rank, instance in enumerate(examples.instance[channel].tolist()):
-            if instance < 0:
-                continue
-            label = int(self._labels[instance])
-            found.append(
-                Example(
-                    rank,
-                    instance,
-                    float(examples.value[channel, rank]),
-                    names[label] if label >= 0 else "",
-                    label == subset,
-                    examples.has_picture(channel, rank),
-                )
-            )
-        return tuple(found)
-
-    def _update_uses(self, *_: param.parameterized.Event) -> None:
+    def _update_uses(self, changed: set[str]) -> None:
         layer, channel = self.selection.layer, self.selection.channel
         if channel >= 0 and channel not in [row.channel for row in self.rows]:
-            self._update()
+            self._update(changed)
         uses: list[Use] = []
         if channel >= 0 and self.missing is None:
             names = self._results.class_table().names
@@ -211,5 +168,4 @@ class ChannelsModel(param.Parameterized):
             uses = [
                 Use(int(i), names[i], float(share[i])) for i in best if share[i] > 0
             ]
-        with param.edit_constant(self):
-            self.uses = uses
+        publish(self, {"uses": uses})

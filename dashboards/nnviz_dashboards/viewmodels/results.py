@@ -33,26 +33,18 @@ from nnviz.queries import (
     read_similarity,
 )
 from nnviz.store.store import Store
+from nnviz_dashboards.viewmodels.graph_results import GraphResults
+from nnviz_dashboards.viewmodels.missing import Missing
 
 __all__ = [
     "ClassTable",
     "Examples",
-    "Missing",
     "RunResults",
     "first_layer",
     "stage_state",
 ]
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """Why something is not shown, and the command that makes it."""
-
-    title: str
-    text: str
-    command: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,6 +108,7 @@ class RunResults:
         self.similarity = lru_cache(16)(self._read_similarity)
         self.embedding = lru_cache(64)(self._read_embedding)
         self.examples = lru_cache(64)(self._read_examples)
+        self.graphs = GraphResults(store)
         self._pictures = lru_cache(4)(self._read_pictures)
 
     @staticmethod

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from nnviz.errors import MissingDataError
 from nnviz_dashboards.selection import SORTS, Selection
-from nnviz_dashboards.viewmodels.results import ClassTable, Missing, RunResults
+from nnviz_dashboards.viewmodels.publishing import follow, publish
+from nnviz_dashboards.viewmodels.missing import Missing
+from nnviz_dashboards.viewmodels.results import ClassTable, RunResults
 
 __all__ = ["Confusion", "SubsetFacts", "SubsetsModel"]
 
@@ -89,16 +91,19 @@ class SubsetsModel(param.Parameterized):
         self.classes: ClassTable = results.class_table()
         self._results = results
         self._keys = [name.casefold() for name in self.classes.names]
-        selection.param.watch(
-            self._update, ["layer", "subset", "channel", "sort", "search"]
+        follow(
+            selection, ["layer", "subset", "channel", "sort", "search"], self._update
         )
-        self._update()
 
     # --- intentions -------------------------------------------------------------------
 
     def choose(self, subset: int) -> None:
         """Look at this class."""
         self.selection.choose(subset=subset)
+
+    def show(self, view: str) -> None:
+        """Look at the graph of the class, or at its channels."""
+        self.selection.choose(view=view)
 
     def search(self, text: str) -> None:
         """List the classes whose name contains the text."""
@@ -110,8 +115,7 @@ class SubsetsModel(param.Parameterized):
 
     # --- what is published ------------------------------------------------------------
 
-    def _update(self, *events: param.parameterized.Event) -> None:
-        changed = {event.name for event in events} or set(self.selection.param)
+    def _update(self, changed: set[str]) -> None:
         updates: dict[str, object] = {}
         layer, subset = self.selection.layer, self.selection.subset
         if changed & {"layer"}:
@@ -129,8 +133,7 @@ class SubsetsModel(param.Parameterized):
         similarity = updates.get("similarity", self.similarity)
         if changed & {"layer", "subset", "sort", "search"}:
             updates["order"] = self._order(similarity)
-        with param.edit_constant(self):
-            self.param.update(**updates)
+        publish(self, updates)
 
     def _places(self, layer: str) -> NDArray[np.float32] | None:
         try:

@@ -42,33 +42,12 @@ function makePreview() {
 export function render({model}) {
   const preview = makePreview()
   const panel = element("section", "panel", null, {"aria-label": "Channels of the class"})
-  const facts = element("header", "head facts")
   const head = element("div", "head second")
   const columns = element("div", "columns channel-grid")
   const list = element("div", "channel-list", null, {tabindex: "-1"})
-  panel.append(facts, head, columns, list, preview.box)
+  panel.append(head, columns, list, preview.box)
   list.addEventListener("scroll", preview.hide, {passive: true})
 
-  const show_facts = () => {
-    facts.replaceChildren()
-    const f = model.facts
-    if (!f) {
-      facts.append(element("h2", "title", "No class chosen"))
-      return
-    }
-    const title = element("h2", "title")
-    title.append(classLabel(f.name, f.mark))
-    facts.append(title, element("span", "muted", f.text))
-    if (f.confusions.length) {
-      const wrong = element("span", "muted confusions", "taken for ")
-      f.confusions.forEach((c) => {
-        const link = element("button", "link", c.text, {type: "button"})
-        link.addEventListener("click", () => model.send_msg({type: "choose_subset", subset: c.subset}))
-        wrong.append(link)
-      })
-      facts.append(wrong)
-    }
-  }
   const rankings = [["count", "Most frequent"], ["lift", "Most specific"]].map(([key, label]) => {
     const button = element("button", "segment", label, {type: "button", "data-ranking": key})
     button.addEventListener("click", () => model.send_msg({type: "rank", key}))
@@ -145,11 +124,9 @@ export function render({model}) {
       }
     }
   }
-  model.on("facts", show_facts)
   model.on(["title", "note", "ranking", "missing"], show_head)
   model.on(["rows", "missing"], show_rows)
   model.on(["chosen", "uses"], show_chosen)
-  show_facts()
   show_head()
   show_rows()
   return panel

@@ -14,16 +14,14 @@ from nnviz_dashboards.theme import (
     format_value,
 )
 from nnviz_dashboards.viewmodels.channels import ChannelRow, ChannelsModel
-from nnviz_dashboards.viewmodels.subsets import SubsetFacts, SubsetsModel
 from nnviz_dashboards.views.component import Component, missing_value, script
 
 __all__ = ["ChannelsView"]
 
 
 class ChannelList(Component):
-    """What is known of the class, and its channels."""
+    """The channels of the class."""
 
-    facts = param.Dict(None, allow_None=True)
     title = param.String()
     note = param.String()
     ranking = param.String()
@@ -44,8 +42,6 @@ class ChannelsView(Viewer):
     ----------
     model
         Rows and intentions.
-    subsets
-        Facts of the chosen class.
     pictures
         Address of the pictures, to which ``/layer number/channel/rank`` is added.
     layers
@@ -55,14 +51,12 @@ class ChannelsView(Viewer):
     def __init__(
         self,
         model: ChannelsModel,
-        subsets: SubsetsModel,
         *,
         pictures: str,
         layers: Mapping[str, str],
     ) -> None:
         super().__init__()
         self._model = model
-        self._subsets = subsets
         self._pictures = pictures
         self._layers = layers
         self._list = ChannelList(
@@ -73,16 +67,11 @@ class ChannelsView(Viewer):
             },
             ranking=model.selection.param.ranking,
             chosen=model.selection.param.channel,
-            facts=_facts(subsets.facts),
             **self._rows(),
             **self._uses(),
         )
-        subsets.param.watch(self._update_facts, "facts")
         model.param.watch(self._update, ["rows", "missing", "missing_examples"])
         model.param.watch(self._update_uses, "uses")
-
-    def _update_facts(self, *_: param.parameterized.Event) -> None:
-        self._list.facts = _facts(self._subsets.facts)
 
     def _update(self, *_: param.parameterized.Event) -> None:
         self._list.param.update(**self._rows())
@@ -119,25 +108,6 @@ class ChannelsView(Viewer):
 
     def __panel__(self) -> Viewable:
         return self._list
-
-
-def _facts(facts: SubsetFacts | None) -> dict[str, object] | None:
-    if facts is None:
-        return None
-    n = facts.n_instances
-    text = f"{format_count(n)} {'instance' if n == 1 else 'instances'}"
-    if facts.accuracy == facts.accuracy:
-        text += f", {format_percent(facts.accuracy)} predicted right"
-    confusions = [
-        {"subset": c.subset, "text": f"{c.name} ({format_count(c.n_instances)})"}
-        for c in facts.confusions
-    ]
-    return {
-        "name": facts.name,
-        "mark": facts.mark,
-        "text": text,
-        "confusions": confusions,
-    }
 
 
 def _row(row: ChannelRow) -> dict[str, object]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from panel.custom import JSComponent
 
-from nnviz_dashboards.viewmodels.results import Missing
+from nnviz_dashboards.viewmodels.missing import Missing
 
 __all__ = ["STYLE", "Component", "missing_value", "script"]
 
@@ -23,10 +23,10 @@ _FOLDER = Path(__file__).parent
 STYLE = (_FOLDER / "style.css").read_text(encoding="utf-8")
 
 
-def script(name: str) -> str:
-    """Return a component's script, with what all of them share before it."""
+def script(*names: str) -> str:
+    """Return a component's scripts, with what all of them share before them."""
     return "\n".join(
-        (_FOLDER / file).read_text(encoding="utf-8") for file in ("shared.js", name)
+        (_FOLDER / file).read_text(encoding="utf-8") for file in ("shared.js", *names)
     )
 
 

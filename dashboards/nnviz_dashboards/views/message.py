@@ -5,7 +5,7 @@ from __future__ import annotations
 import param
 from panel.viewable import Viewable, Viewer
 
-from nnviz_dashboards.viewmodels.results import Missing
+from nnviz_dashboards.viewmodels.missing import Missing
 from nnviz_dashboards.views.component import Component, missing_value, script
 
 __all__ = ["MessageView"]

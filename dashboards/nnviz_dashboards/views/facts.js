@@ -1,0 +1,41 @@
+export function render({model}) {
+  const bar = element("header", "panel head facts", null, {"aria-label": "Chosen class"})
+  const views = [["graph", "Attribution graph"], ["channels", "Channels"]].map(([key, label]) => {
+    const button = element("button", "segment", label, {type: "button", "data-view": key})
+    button.addEventListener("click", () => model.send_msg({type: "show", view: key}))
+    return button
+  })
+  const segments = element("div", "segments", null, {role: "group", "aria-label": "View"})
+  segments.append(...views)
+  const show_facts = () => {
+    bar.replaceChildren()
+    const f = model.facts
+    const title = element("h2", "title")
+    if (f) title.append(classLabel(f.name, f.mark))
+    else title.textContent = "No class chosen"
+    const rest = element("span", "muted rest", f ? f.text : "")
+    bar.append(title, rest)
+    if (f && f.confusions.length) {
+      const wrong = element("span", "muted confusions", ", taken for ")
+      f.confusions.forEach((c) => {
+        const link = element("button", "link", c.text, {type: "button"})
+        link.addEventListener("click", () => model.send_msg({type: "choose_subset", subset: c.subset}))
+        wrong.append(link)
+      })
+      rest.append(wrong)
+    }
+    bar.append(segments)
+  }
+  const show_view = () => {
+    // The page's own style shows the part that is chosen.
+    document.documentElement.dataset.view = model.view
+    views.forEach((button) => {
+      button.setAttribute("aria-pressed", String(button.dataset.view === model.view))
+    })
+  }
+  model.on("facts", show_facts)
+  model.on("view", show_view)
+  show_facts()
+  show_view()
+  return bar
+}

@@ -1,0 +1,271 @@
+export function render({model}) {
+  const panel = element("section", "panel graph-panel", null, {"aria-label": "Attribution graph"})
+  const canvas = element("div", "canvas")
+  const svg = shape("svg", "graph", {role: "group", "aria-label": "Attribution graph, outputs at the top", tabindex: "0"})
+  const world = shape("g", "world")
+  const band = shape("rect", "band", {x: -50_000, width: 100_000})
+  const arcs_group = shape("g"), nodes_group = shape("g")
+  world.append(band, arcs_group, nodes_group)
+  svg.append(world)
+  const labels = element("div", "layer-labels")
+  const problems = element("div", "problems", null, {role: "status"})
+  const empty = element("div", "canvas-notice")
+  const footer = element("footer", "graph-footer")
+  const note = element("span", "note", "", {role: "status"})
+  const code = element("details", "menu code-menu")
+  footer.append(note, code)
+  canvas.append(svg, labels, problems, empty)
+
+  const local = {strength: null, specificity: null, gap: null, row_gap: null} // while a slider is dragged
+  const chosen = (name) => local[name] ?? model.chosen[name]
+  let pitch = {x: SLOT + GAP, y: SLOT + ROW_GAP}
+  let hovered = null, hovered_arc = null
+
+  const scene = makeScene(arcs_group, nodes_group, () => model.pictures)
+  const card = makeCard(canvas, {
+    pin: ({layer, channel}) => model.send_msg({type: "pin", layer, channel}),
+    unpin: () => model.send_msg({type: "unpin"}),
+  })
+  const space = makeSpace(svg, world, ({y, k}) => {
+    svg.style.setProperty("--k", k)
+    svg.classList.toggle("far", pitch.x * k < 34)
+    for (const label of labels.children) label.style.transform = `translateY(${label.row * pitch.y * k + y}px)`
+    show_focus()
+  })
+  const tools = makeTools(model, {
+    strength: (v) => { local.strength = v; show_filter() },
+    specificity: (v) => { local.specificity = v; show_filter() },
+    gap: (v) => { local.gap = v; show_graph() },
+    row_gap: (v) => { local.row_gap = v; show_graph() },
+    picture: async (kind) => {
+      const rows = model.graph.layers.map((l) => ({text: l.label, y: l.row * pitch.y}))
+      await savePicture(kind, model.graph.subset.replace(/[^\p{L}\p{N}_-]+/gu, "-"), await makePicture(svg, world, rows, model.graph.title))
+    },
+  })
+  panel.append(tools.bar, canvas, footer)
+
+  const legend = element("div", "legend")
+  const zooms = element("div", "zooms", null, {role: "group", "aria-label": "Zoom"})
+  for (const [text, name, action] of [["+", "Zoom in", () => space.zoom(1.4, undefined, undefined, true)],
+                                      ["−", "Zoom out", () => space.zoom(1 / 1.4, undefined, undefined, true)],
+                                      ["Fit", "Show all", () => space.fit(true)]]) {
+    const button = element("button", "button", text, {type: "button", "aria-label": name, title: name})
+    button.addEventListener("click", action)
+    zooms.append(button)
+  }
+  canvas.append(legend, zooms)
+
+  const pinned_key = () => (model.pinned.length ? `${model.pinned[0]}-${model.pinned[1]}` : null)
+  const show_focus = () => {
+    const pinned = scene.nodes.has(pinned_key()) ? pinned_key() : null
+    const key = hovered ?? (hovered_arc ? null : pinned)
+    svg.classList.toggle("focused", scene.focus(key, hovered_arc))
+    for (const item of scene.nodes.values()) {
+      item.group.classList.toggle("pinned", item.key === pinned)
+      item.group.setAttribute("aria-pressed", String(item.key === pinned))
+    }
+    const on_screen = (item) => item.x * space.k + space.x
+    if (key && scene.nodes.has(key)) {
+      const item = scene.nodes.get(key)
+      card.node(item.value, model.pictures, on_screen(item), key === pinned)
+    } else if (hovered_arc && scene.arcs.has(hovered_arc)) {
+      const arc = scene.arcs.get(hovered_arc)
+      card.arc(arc.value, arc.from.value, arc.to.value, model.pictures, (on_screen(arc.from) + on_screen(arc.to)) / 2)
+    } else card.hide()
+  }
+  const point = (key, arc_key) => {
+    if (key === hovered && arc_key === hovered_arc) return
+    hovered = key
+    hovered_arc = arc_key
+    show_focus()
+  }
+  const under = (event) => {
+    const node = event.target.closest?.(".node"), hit = event.target.closest?.(".hit")
+    return [node?.dataset.key ?? null, hit?.dataset.arc ?? null]
+  }
+  svg.addEventListener("pointerover", (event) => {
+    if (!svg.classList.contains("dragged")) point(...under(event))
+  })
+  svg.addEventListener("pointerleave", () => point(null, null))
+  svg.addEventListener("click", (event) => {
+    if (space.was_drag) return
+    const [key, arc_key] = under(event)
+    if (key) pin(key)
+    else if (!arc_key && model.pinned.length) model.send_msg({type: "unpin"})
+  })
+  const pin = (key) => {
+    const {layer, channel} = scene.nodes.get(key).value
+    model.send_msg({type: "pin", layer, channel})
+  }
+
+  // Keys walk from node to node: along a row, and to the nearest of the next one.
+  const walk = (key, dx, dy) => {
+    const items = [...scene.nodes.values()].filter((i) => !i.group.classList.contains("filtered") && !i.group.classList.contains("gone"))
+    const at = scene.nodes.get(key)
+    if (!at) return items[0]
+    const ahead = items.filter((i) => (dx ? i.value.row === at.value.row && dx * (i.x - at.x) > 0 : dy * (i.value.row - at.value.row) > 0))
+    const distance = (i) => (dx ? Math.abs(i.x - at.x) : 1e6 * Math.abs(i.value.row - at.value.row) + Math.abs(i.x - at.x))
+    return ahead.sort((a, b) => distance(a) - distance(b))[0] ?? at
+  }
+  svg.addEventListener("keydown", (event) => {
+    const step = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]}[event.key]
+    if (step) {
+      const item = walk(hovered ?? pinned_key(), ...step)
+      item?.group.focus()
+    } else if ((event.key === "Enter" || event.key === " ") && hovered) pin(hovered)
+    else if (event.key === "Escape") {
+      svg.focus()
+      point(null, null)
+      if (model.pinned.length) model.send_msg({type: "unpin"})
+    } else if (event.key === "+" || event.key === "=") space.zoom(1.4, undefined, undefined, true)
+    else if (event.key === "-") space.zoom(1 / 1.4, undefined, undefined, true)
+    else if (event.key === "0") space.fit(true)
+    else return
+    event.preventDefault()
+  })
+  svg.addEventListener("focusin", (event) => {
+    const [key] = under(event)
+    if (key && event.target.matches(":focus-visible")) point(key, null)
+  })
+
+  const show_filter = () => {
+    const n_hidden = scene.filter(chosen("strength"), chosen("specificity"))
+    note.textContent = model.graph ? `${model.graph.note}${n_hidden ? `; ${n_hidden} hidden by the filters` : ""}` : ""
+    note.title = note.textContent
+  }
+  const show_legend = () => {
+    legend.replaceChildren()
+    const {graph} = model
+    if (!graph) return
+    const key = (swatch, text) => {
+      const line = element("span", "legend-key")
+      line.append(element("span", `swatch ${swatch}`), element("span", "", text))
+      legend.append(line)
+    }
+    if (graph.versus) {
+      key("shared", "both")
+      key("first", `only ${graph.subset}`)
+      key("second", `only ${graph.versus}`)
+    } else {
+      key("source", "feeds it")
+      key("target", "is fed by it")
+    }
+    const sizes = shape("svg", "legend-sizes", {width: 196, height: 24, viewBox: "0 0 196 24"})
+    let x = 2
+    for (const [share, text] of [[0.05, "5 %"], [0.3, "30 %"], [1, "all"]]) {
+      const side = side_of(share) * 0.33
+      sizes.append(shape("rect", "back", {x, y: 12 - side / 2, width: side, height: side, rx: 2}))
+      sizes.append(shape("path", "arc", {d: `M${x + side + 4} 22L${x + side + 12} 2`, style: `stroke-width:${width_of(share) * 0.6}`}))
+      const name = shape("text", "legend-text", {x: x + side + 17, y: 16})
+      name.textContent = text
+      sizes.append(name)
+      x += side + 48
+    }
+    legend.append(sizes, element("span", "note", "of the instances"))
+  }
+  const extent = () => {
+    const xs = model.graph.nodes.map((n) => n.x)
+    const rows = model.graph.layers.map((l) => l.row)
+    return {low: Math.min(...xs), high: Math.max(...xs), n_rows: Math.max(...rows) + 1}
+  }
+  const inset = () => ({left: labels.offsetWidth + 12, right: 16, top: 26, bottom: 44})
+  const set_pitch = () => {
+    const {low, high, n_rows} = extent(), room = inset(), {width, height} = space.size()
+    const x = SLOT + (chosen("gap") >= 0 ? chosen("gap") : GAP)
+    let y = SLOT + (chosen("row_gap") >= 0 ? chosen("row_gap") : ROW_GAP)
+    if (chosen("row_gap") < 0 && width > 0) {
+      // Rows share the height that a graph of this width would have left over.
+      const k = (width - room.left - room.right) / ((high - low + 1) * x)
+      const free = (height - room.top - room.bottom) / Math.max(k, 0.2) / n_rows
+      y = Math.max(SLOT + 34, Math.min(SLOT + 190, Math.round(free)))
+    }
+    pitch = {x, y}
+    tools.show_gaps(pitch)
+    return {left: (low - 0.5) * x, right: (high + 0.5) * x, top: -SLOT / 2, bottom: (n_rows - 1) * y + SLOT / 2}
+  }
+  let is_first = true
+  const show_graph = () => {
+    const {graph} = model
+    canvas.classList.toggle("nothing", !graph)
+    empty.replaceChildren()
+    if (model.missing) empty.append(notice(model.missing))
+    else if (!graph) empty.append(notice({title: "The graph is being made", text: "The influences of this collection are read for the first time."}))
+    problems.replaceChildren(...(graph?.problems ?? []).map((text) => element("div", "", text)))
+    problems.hidden = !graph?.problems.length
+    if (!graph) {
+      scene.show({nodes: [], arcs: []}, pitch, false)
+      labels.replaceChildren()
+      card.hide()
+      show_filter()
+      return
+    }
+    show_labels()
+    const bounds = set_pitch()
+    scene.show(graph, pitch, !is_first)
+    space.frame(bounds, inset(), !is_first)
+    is_first = false
+    panel.dataset.subset = graph.subset
+    show_layer()
+    show_filter()
+    show_legend()
+    space.resized()
+    show_focus()
+  }
+  const show_labels = () => {
+    labels.replaceChildren(...model.graph.layers.map((layer) => {
+      const label = element(layer.is_shown ? "button" : "span", "layer-label", layer.label, {title: layer.name, "data-row-layer": layer.name})
+      if (layer.is_shown) {
+        label.type = "button"
+        label.addEventListener("click", () => model.send_msg({type: "layer", layer: layer.name}))
+      }
+      label.row = layer.row
+      return label
+    }))
+  }
+  const show_layer = () => {
+    const layer = model.graph?.layers.find((l) => l.name === model.layer)
+    band.style.display = layer ? "" : "none"
+    if (layer) {
+      band.setAttribute("y", layer.row * pitch.y - SLOT / 2 - 14)
+      band.setAttribute("height", SLOT + 22)
+    }
+    for (const label of labels.children) label.classList.toggle("chosen", label.dataset.rowLayer === model.layer)
+  }
+  const show_code = () => {
+    const is_open = code.open
+    const copy = element("button", "quiet", "Copy", {type: "button"})
+    copy.addEventListener("click", () => navigator.clipboard?.writeText(model.code))
+    const lines = element("div", "menu-panel code-panel")
+    lines.append(element("pre", "code", model.code), copy)
+    code.replaceChildren(element("summary", "quiet", "Show the code"), lines)
+    code.open = is_open
+    code.hidden = !model.code
+  }
+  const show_loading = () => canvas.classList.toggle("loading", model.is_loading)
+  model.on(["graph", "missing"], show_graph)
+  model.on("pinned", show_focus)
+  model.on("layer", show_layer)
+  model.on("code", show_code)
+  model.on("choices", tools.show)
+  model.on("is_loading", show_loading)
+  model.on("chosen", () => {
+    const is_moved = ["gap", "row_gap"].some((name) => local[name] !== null)
+    for (const name of Object.keys(local)) local[name] = null
+    tools.show()
+    show_filter()
+    if (is_moved || model.graph) {
+      const before = `${pitch.x} ${pitch.y}`
+      const bounds = model.graph ? set_pitch() : null
+      if (bounds && before !== `${pitch.x} ${pitch.y}`) show_graph()
+    }
+  })
+  model.on("msg:custom", ({files}) => saveFiles(files))
+  new ResizeObserver(() => {
+    if (model.graph && svg.clientWidth) show_graph()
+  }).observe(canvas)
+  tools.show()
+  show_code()
+  show_loading()
+  show_graph()
+  return panel
+}

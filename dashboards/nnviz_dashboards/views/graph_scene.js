@@ -1,0 +1,193 @@
+// The drawing: nodes and arcs that move, appear and vanish.
+const SVG = "http://www.w3.org/2000/svg"
+const SLOT = 64 // side of the largest node
+const LEAST = 24 // side of a node that is nowhere
+const GAP = 26
+const ROW_GAP = 62
+const WIDEST = 11 // arc of all instances
+
+function shape(tag, className = "", attributes = {}) {
+  const node = document.createElementNS(SVG, tag)
+  if (className) node.setAttribute("class", className)
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value)
+  return node
+}
+
+// Areas, beyond the least, are as the shares of the subset: the same for all subsets.
+const side_of = (share) => LEAST + (SLOT - LEAST) * Math.sqrt(Math.max(0, Math.min(1, share)))
+const width_of = (share) => Math.max(0.8, WIDEST * share)
+const key_of = (node) => `${node.layer}-${node.channel}`
+
+function curve(a, b) {
+  // From the lower end of the target to the upper end of the source.
+  const y0 = a.y + a.half, y1 = b.y - b.half, middle = (y0 + y1) / 2
+  return `M${a.x} ${y0}C${a.x} ${middle} ${b.x} ${middle} ${b.x} ${y1}`
+}
+
+function makeScene(arcs_group, nodes_group, pictures) {
+  const nodes = new Map(), arcs = new Map()
+  let frame = 0
+
+  const make_node = (key) => {
+    const group = shape("g", "node", {"data-key": key, tabindex: "-1", role: "button"})
+    const back = shape("rect", "back", {rx: 8})
+    const label = shape("text", "face-text")
+    const image = shape("image", "picture", {preserveAspectRatio: "xMidYMid slice"})
+    const rim = shape("rect", "rim", {rx: 8})
+    const number = shape("text", "number-text")
+    group.append(back, label, image, rim, number)
+    nodes_group.append(group)
+    return {key, group, back, label, image, rim, number, x: 0, y: 0, half: 0, opacity: 0}
+  }
+  const fill_node = (item, value) => {
+    item.value = value
+    item.group.setAttribute("aria-label", `${value.label}, channel ${value.channel}${value.name ? `, ${value.name}` : ""}`)
+    item.number.textContent = value.channel
+    item.group.dataset.side = value.side
+    const has_picture = value.face >= 0
+    item.group.classList.toggle("no-picture", !has_picture)
+    item.group.classList.toggle("named", Boolean(value.name) && !has_picture)
+    item.label.textContent = has_picture ? "" : value.name || value.channel
+    if (has_picture) {
+      const address = `${pictures()}/${value.number}/${value.channel}/${value.face}`
+      if (item.image.getAttribute("href") !== address) item.image.setAttribute("href", address)
+    } else item.image.removeAttribute("href")
+  }
+  const place_node = (item) => {
+    const {half} = item
+    item.group.setAttribute("transform", `translate(${item.x} ${item.y})`)
+    item.group.style.setProperty("--half", `${half}px`)
+    item.group.style.setProperty("--shown", item.opacity)
+    for (const box of [item.back, item.rim, item.image]) {
+      box.setAttribute("x", -half)
+      box.setAttribute("y", -half)
+      box.setAttribute("width", 2 * half)
+      box.setAttribute("height", 2 * half)
+    }
+    const letters = [...item.label.textContent].length
+    item.label.style.fontSize = `${Math.min(0.9 * half, 3.1 * half / Math.max(2, letters))}px`
+  }
+  const make_arc = (key) => {
+    const line = shape("path", "arc"), hit = shape("path", "hit", {"data-arc": key})
+    arcs_group.append(line, hit)
+    return {key, line, hit, opacity: 0, width: 0}
+  }
+  const place_arc = (arc) => {
+    const path = curve(arc.to, arc.from)
+    arc.line.setAttribute("d", path)
+    arc.hit.setAttribute("d", path)
+    arc.line.style.strokeWidth = arc.width
+    arc.hit.style.strokeWidth = Math.max(9, arc.width)
+    arc.line.style.setProperty("--shown", arc.opacity)
+  }
+  const animate = (moves, is_smooth, done) => {
+    cancelAnimationFrame(frame)
+    const apply = (t) => {
+      for (const {item, from, to} of moves) {
+        for (const name of Object.keys(to)) item[name] = from[name] + t * (to[name] - from[name])
+      }
+      for (const item of nodes.values()) place_node(item)
+      for (const arc of arcs.values()) place_arc(arc)
+      if (t === 1) done()
+    }
+    if (!is_smooth || is_still()) return apply(1)
+    const began = performance.now()
+    const step = (now) => {
+      const t = eased((now - began) / MOVE_MS)
+      apply(t)
+      if (t < 1) frame = requestAnimationFrame(step)
+    }
+    frame = requestAnimationFrame(step)
+  }
+  // What is no longer there fades away; the rest goes to its place.
+  const show = (graph, pitch, is_smooth) => {
+    const moves = [], wanted = new Map(), wanted_arcs = new Map()
+    for (const value of graph.nodes) wanted.set(key_of(value), value)
+    for (const [key, value] of wanted) {
+      let item = nodes.get(key)
+      const to = {x: value.x * pitch.x, y: value.row * pitch.y, half: side_of(value.share) / 2, opacity: 1}
+      if (!item) {
+        item = make_node(key)
+        Object.assign(item, to, {opacity: 0})
+        nodes.set(key, item)
+      }
+      item.group.classList.remove("gone")
+      fill_node(item, value)
+      moves.push({item, from: {...item}, to})
+    }
+    for (const [key, item] of nodes) {
+      if (wanted.has(key)) continue
+      item.group.classList.add("gone")
+      moves.push({item, from: {...item}, to: {opacity: 0}})
+    }
+    for (const value of graph.arcs) {
+      const [source, target] = [graph.nodes[value.source], graph.nodes[value.target]].map(key_of)
+      const key = `${source}>${target}`
+      let arc = arcs.get(key)
+      if (!arc) {
+        arc = make_arc(key)
+        arcs.set(key, arc)
+      }
+      Object.assign(arc, {value, source, target, from: nodes.get(source), to: nodes.get(target)})
+      arc.line.dataset.side = value.side
+      arc.hit.classList.remove("gone")
+      wanted_arcs.set(key, arc)
+      moves.push({item: arc, from: {...arc}, to: {opacity: 1, width: width_of(value.share)}})
+    }
+    for (const [key, arc] of arcs) {
+      if (wanted_arcs.has(key)) continue
+      arc.hit.classList.add("gone")
+      moves.push({item: arc, from: {...arc}, to: {opacity: 0}})
+    }
+    const clear = () => {
+      for (const [key, item] of nodes) {
+        if (!item.group.classList.contains("gone")) continue
+        item.group.remove()
+        nodes.delete(key)
+      }
+      for (const [key, arc] of arcs) {
+        if (!arc.hit.classList.contains("gone")) continue
+        arc.line.remove()
+        arc.hit.remove()
+        arcs.delete(key)
+      }
+    }
+    animate(moves, is_smooth, clear)
+  }
+  // Hide what is weaker or less specific than the visitor wants.
+  const filter = (strength, specificity) => {
+    let n_hidden = 0
+    for (const {group, value} of nodes.values()) {
+      const is_hidden = value.share < strength || (specificity > 0 && (value.lift ?? 0) < specificity)
+      group.classList.toggle("filtered", is_hidden)
+      if (is_hidden && !group.classList.contains("gone")) n_hidden += 1
+    }
+    for (const arc of arcs.values()) {
+      const is_hidden = [arc.from, arc.to].some((end) => end.group.classList.contains("filtered"))
+      for (const line of [arc.line, arc.hit]) line.classList.toggle("filtered", is_hidden)
+    }
+    return n_hidden
+  }
+  // Light up a node with what feeds it and what it feeds, or an arc with its ends.
+  const focus = (key, arc_key) => {
+    const roles = new Map(), lit = new Map()
+    if (nodes.has(key)) {
+      roles.set(key, "self")
+      for (const arc of arcs.values()) {
+        if (arc.target === key) roles.set(arc.source, "source"), lit.set(arc.key, "in")
+        if (arc.source === key) roles.set(arc.target, "target"), lit.set(arc.key, "out")
+      }
+    } else if (arcs.has(arc_key)) {
+      const arc = arcs.get(arc_key)
+      roles.set(arc.source, "source").set(arc.target, "target")
+      lit.set(arc_key, "lit")
+    }
+    for (const item of nodes.values()) item.group.dataset.role = roles.get(item.key) ?? ""
+    for (const arc of arcs.values()) {
+      arc.line.dataset.role = lit.get(arc.key) ?? ""
+      if (lit.has(arc.key)) arcs_group.append(arc.line, arc.hit)
+    }
+    return roles.size > 0
+  }
+  return {nodes, arcs, show, filter, focus}
+}

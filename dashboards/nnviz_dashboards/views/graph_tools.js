@@ -1,0 +1,127 @@
+// All that changes what is drawn. Every change is a message; nothing is kept here.
+const STRENGTHS = [0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1]
+const LIFTS = [0, 0.5, 1, 1.25, 1.5, 2, 3, 4, 5, 7.5, 10, 20, 50, 100]
+const WAIT_MS = 150
+
+function nearest(values, wanted) {
+  return values.reduce((best, v, i) => (Math.abs(v - wanted) < Math.abs(values[best] - wanted) ? i : best), 0)
+}
+
+function makeSelect(label, name, changed) {
+  const box = element("label", "field")
+  const select = element("select", "select", null, {"data-select": name, "aria-label": label})
+  box.append(element("span", "field-name", label), select)
+  select.addEventListener("change", () => changed(select.value))
+  let listed = ""
+  const show = (options, value) => {
+    const now = JSON.stringify(options)
+    if (now !== listed) {
+      select.replaceChildren(...options.map(([key, text]) => element("option", "", text, {value: key})))
+      listed = now
+    }
+    select.value = value
+    select.title = select.selectedOptions[0]?.textContent ?? ""
+  }
+  return {box, select, show}
+}
+
+function makeSlider(label, name, title, values, text, changed) {
+  const box = element("label", "field slider", null, {title})
+  const input = element("input", "", null, {
+    type: "range", min: 0, max: values.length - 1, step: 1, "data-slider": name, "aria-label": title,
+  })
+  const output = element("span", "field-value")
+  box.append(element("span", "field-name", label), input, output)
+  let timer = 0
+  input.addEventListener("input", () => {
+    const value = values[input.value]
+    output.textContent = text(value)
+    clearTimeout(timer)
+    timer = setTimeout(() => changed(value), WAIT_MS)
+    box.dispatchEvent(new CustomEvent("moved", {detail: value}))
+  })
+  const show = (value) => {
+    input.value = nearest(values, value)
+    output.textContent = text(value)
+    input.setAttribute("aria-valuetext", output.textContent)
+  }
+  return {box, input, show}
+}
+
+function makeTools(model, act) {
+  const send = (name, value) => model.send_msg({type: "option", name, value})
+  const bar = element("div", "tools")
+  const collection = makeSelect("Of", "collection", (name) => model.send_msg({type: "collection", name}))
+  const member = makeSelect("Subset", "member", (name) => model.send_msg({type: "member", name}))
+  const versus = makeSelect("Compare with", "versus", (name) => model.send_msg({type: "versus", name}))
+  const strength = makeSlider("Share", "strength", "Hide channels with a smaller share of the instances", STRENGTHS,
+    (v) => (v > 0 ? `≥ ${Math.round(100 * v)} %` : "all"), (v) => send("strength", v))
+  const lift = makeSlider("Lift", "specificity", "Hide channels with a smaller lift", LIFTS,
+    (v) => (v > 0 ? `≥ ${v} ×` : "all"), (v) => send("specificity", v))
+  const options = element("details", "menu")
+  options.append(element("summary", "button", "Options"))
+  const panel = element("div", "menu-panel")
+  options.append(panel)
+  const selects = [["preset", "Made"], ["scoring", "Channels kept by"], ["weight", "Arcs followed by"],
+                   ["share", "Channels kept"], ["inner", "Layers not shown"]].map(([name, label]) => {
+    const field = makeSelect(label, name, (value) => send(name, value))
+    panel.append(field.box)
+    return [name, field]
+  })
+  const gaps = Array.from({length: 31}, (_, i) => 10 * i)
+  const gap = makeSlider("Between channels", "gap", "Gap between channels", gaps, (v) => `${v}`, (v) => send("gap", v))
+  const row_gap = makeSlider("Between layers", "row_gap", "Gap between layers", gaps, (v) => `${v}`, (v) => send("row_gap", v))
+  const tidy = element("button", "button", "Arrange anew, with few crossings", {type: "button"})
+  tidy.addEventListener("click", () => model.send_msg({type: "tidy"}))
+  panel.append(gap.box, row_gap.box, tidy)
+  const files = element("details", "menu")
+  files.append(element("summary", "button", "Save"))
+  const list = element("div", "menu-panel narrow")
+  for (const [format, label] of [["png", "Picture (PNG)"], ["svg", "Drawing (SVG)"], ["json", "Data (JSON)"],
+                                 ["graphml", "Data (GraphML)"], ["csv", "Data (CSV)"], ["summit", "Data (SUMMIT's JSON)"]]) {
+    const button = element("button", "menu-item", label, {type: "button", "data-save": format})
+    button.addEventListener("click", () => {
+      files.open = false
+      if (format === "png" || format === "svg") act.picture(format)
+      else model.send_msg({type: "files", format})
+    })
+    list.append(button)
+  }
+  files.append(list)
+  bar.append(collection.box, member.box, versus.box, strength.box, lift.box, options, files)
+  // A menu is closed by a click elsewhere, by Escape, and by the other one.
+  const menus = [options, files]
+  document.addEventListener("pointerdown", (event) => {
+    for (const menu of menus) if (!event.composedPath().includes(menu)) menu.open = false
+  })
+  bar.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return
+    for (const menu of menus) {
+      if (menu.open) menu.querySelector("summary").focus()
+      menu.open = false
+    }
+  })
+  for (const [slider, moved] of [[strength, act.strength], [lift, act.specificity], [gap, act.gap], [row_gap, act.row_gap]]) {
+    slider.box.addEventListener("moved", (event) => moved(event.detail))
+  }
+  const show = () => {
+    const {chosen} = model, {collections = [], members = [], member: of = "", others = []} = model.choices
+    collection.box.hidden = collections.length < 2
+    collection.show(collections, chosen.collection)
+    member.box.hidden = members.length < 2
+    member.show(members, of)
+    versus.box.hidden = others.length < 2
+    versus.show([["", "nothing"], ...others], chosen.versus)
+    for (const [name, field] of selects) {
+      field.show(model.options[name], chosen[name])
+      field.select.disabled = chosen.preset === "summit" && (name === "scoring" || name === "weight")
+    }
+    strength.show(chosen.strength)
+    lift.show(chosen.specificity)
+  }
+  const show_gaps = (pitch) => {
+    gap.show(Math.round(pitch.x - SLOT))
+    row_gap.show(Math.round(pitch.y - SLOT))
+  }
+  return {bar, show, show_gaps}
+}
