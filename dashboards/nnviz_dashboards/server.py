@@ -196,7 +196,6 @@ def _listen(
     )
     server._tornado.websocket_origins.update(gate.hosts)
     guard(server, gate)
-    pn.config.exception_handler = lambda error: _after_error(shared, error)
     return server, gate
 
 
@@ -216,16 +215,6 @@ def _page(shared: SharedResults) -> pn.Template:
         raise StoreFormatError(msg)
 
     return create_app(refuse)
-
-
-def _after_error(shared: SharedResults, error: Exception) -> None:
-    """Log what a click raised; where the store is gone, let the page say so."""
-    _log.error("an event failed", exc_info=error)
-    try:
-        shared.current()
-    except Exception:  # noqa: BLE001 - whatever it is, the new page shows it
-        if pn.state.location is not None:
-            pn.state.location.reload = True
 
 
 def _login(rights: Access) -> dict[str, Any]:
