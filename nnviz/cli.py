@@ -252,6 +252,18 @@ def inspect(*, store: str, arrays: bool, unreadable: bool, as_json: bool) -> Non
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="File with a password, or JSON of users and passwords.",
 )
+@click.option(
+    "--oauth", metavar="PROVIDER", help="Log in with one of Panel's OAuth providers."
+)
+@click.option(
+    "--oauth-user", multiple=True, metavar="NAME", help="Who may enter; repeatable."
+)
+@click.option(
+    "--token/--no-token",
+    default=True,
+    show_default=True,
+    help="Ask for a random token, which is part of the printed address.",
+)
 @click.option("--open", "open_browser", is_flag=True, help="Open a browser.")
 @json_option
 def serve(
@@ -261,6 +273,9 @@ def serve(
     port: int,
     allow_origin: Sequence[str],
     basic_auth: Path | None,
+    oauth: str | None,
+    oauth_user: Sequence[str],
+    token: bool,
     open_browser: bool,
     as_json: bool,
 ) -> None:
@@ -276,6 +291,9 @@ def serve(
         port=port,
         allow_origin=allow_origin,
         basic_auth=basic_auth,
+        oauth=oauth,
+        oauth_users=oauth_user,
+        with_token=token,
         open_browser=open_browser,
         announce=announce,
     )

@@ -172,8 +172,17 @@ class Root:
                 raise
             descriptor = os.open(self._checked(path), _FLAGS)
         with os.fdopen(descriptor, "rb", buffering=0) as file:
-            check_file(os.fstat(descriptor))
-            return file.readall()
+            status = os.fstat(descriptor)
+            check_file(status)
+            # One byte more than there was: a file that grows has no end to wait for.
+            data = file.read(status.st_size + 1)
+            if data is None or len(data) != status.st_size:
+                msg = (
+                    f"the file has changed while it was read: {len(data or b''):,} "
+                    f"bytes of {status.st_size:,}"
+                )
+                raise UnreadableInstanceError(msg)
+            return data
 
     def _real_folder(self, folder: str) -> str:
         """Return a folder's path without links; resolving costs more than reading."""

@@ -33,6 +33,7 @@ from nnviz.inputs.listings import (
     typed_column,
 )
 from nnviz.inputs.parquet import ParquetTable, is_bytes_or_struct
+from nnviz.texts import lines_of, open_text
 
 __all__ = ["TableDataset"]
 
@@ -212,11 +213,11 @@ def _read_csv(path: Path, config: DatasetConfig) -> dict[str, NDArray[Any]]:
     place = f"the table {str(path)!r}"
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
+        with open_text(path) as file:
+            reader = csv.reader(lines_of(file), delimiter=delimiter, strict=True)
             header = next(reader, [])
             rows = [row for row in itertools.islice(reader, config.limit) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         msg = f"cannot read {place}: {error}"
         raise DatasetError(msg) from error
     if len(set(header)) != len(header) or not header:
