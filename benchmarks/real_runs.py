@@ -106,10 +106,9 @@ def main() -> None:
     print(path)
 
 
-def run(folder: Path, case: Case) -> dict[str, Any]:
-    """Run all stages; return seconds, rate, size and accuracy."""
+def run_file_text(case: Case) -> str:
+    """Return the run file of a case."""
     shared = Path(os.environ.get("NNVIZ_SHARED", ROOT.parent / "shared"))
-    folder.mkdir(parents=True, exist_ok=True)
     classes = ""
     if case.network == "squeezenet1_0":
         classes = f'[classes]\nmap = "{shared / "data" / "imagenet-classes.csv"}"\n'
@@ -118,8 +117,14 @@ def run(folder: Path, case: Case) -> dict[str, Any]:
         f'weights = "{shared / "models" / case.weights}.safetensors"\n'
         f'[dataset]\nkind = "folder"\npath = "{shared / "data" / case.data}"\n'
     )
+    return text + classes + case.options
+
+
+def run(folder: Path, case: Case) -> dict[str, Any]:
+    """Run all stages; return seconds, rate, size and accuracy."""
+    folder.mkdir(parents=True, exist_ok=True)
     run_file, store = folder / "run.toml", folder / "run.zarr"
-    run_file.write_text(text + classes + case.options, encoding="utf-8")
+    run_file.write_text(run_file_text(case), encoding="utf-8")
     seconds, extraction = {}, {}
     options = ["--workers", "2", "--quiet", "--json"]
     for stage, arguments in {

@@ -128,7 +128,8 @@ def ablate(
         If a task failed otherwise, or the cluster is lost.
     """
     started, listeners = time.monotonic(), tuple(listeners)
-    _check_numbers(n_instances=n_instances, n_reference=n_reference)
+    _check_numbers(1, n_instances=n_instances, n_reference=n_reference)
+    _check_numbers(0, draws=draws)
     graph = GraphChoice() if graph is None else graph
     store = Store.open(store.url, writable=True)
     _check_outputs(store)
@@ -353,8 +354,8 @@ def _check_names(collection: SubsetCollection, aggregated: Sequence[str]) -> Non
         raise DatasetError(msg)
 
 
-def _check_numbers(**numbers: int) -> None:
+def _check_numbers(least: int, **numbers: int) -> None:
     for name, number in numbers.items():
-        if number < 1:
-            msg = f"{name} is {number}; it is at least 1"
+        if number < least:
+            msg = f"{name} is {number}; it is {least} or more"
             raise ConfigError(msg)

@@ -326,7 +326,7 @@ class CausalCheck:
         total = sum(self.n_channels.values())
         if what in ("none", "all"):
             return 0.0 if what == "none" else float(total)
-        kept = float(self.n_kept.sum(axis=1).mean())
+        kept = float(mean_of(self.n_kept.sum(axis=1)[self.n_instances > 0] + 0.0))
         return total - kept if keeps else kept
 
     def _tables(self) -> list[tuple[str, list[dict[str, Any]]]]:
