@@ -456,7 +456,7 @@ def test_oauth__sends_to_the_provider_and_lets_only_those_named_in(url, oauth_se
     options = ["--oauth", "github", "--oauth-user", "alice"]
     with served(url, *options) as (_, address):
         status, headers, _ = ask(address, "/")
-        assert (status, headers["Location"].split("?")[0]) == (302, "/login")
+        assert (status, headers["Location"].split("?")[0]) == (302, "./login")
         status, headers, _ = ask(address, "/login")
         there = urllib.parse.urlsplit(headers["Location"])
         assert (status, there.netloc) == (302, "github.com")
