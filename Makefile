@@ -81,6 +81,8 @@ bench: $(VENV)/installed-dev
 	@$(VENV)/bin/python -m benchmarks.influence
 	@$(VENV)/bin/python -m benchmarks.dashboard
 	@$(VENV)/bin/python -m benchmarks.real_runs
+	@$(VENV)/bin/python -m benchmarks.listing
+	@$(VENV)/bin/python -m benchmarks.memory
 	@$(VENV)/bin/python -m benchmarks.report
 
 clean:

@@ -17,7 +17,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["CifarResNet", "SqueezeNet", "resnet20", "resnet32", "squeezenet1_0"]
+__all__ = [
+    "CifarResNet",
+    "SqueezeNet",
+    "resnet20",
+    "resnet32",
+    "squeezenet1_0",
+    "tiny",
+]
 
 
 class _Block(nn.Module):
@@ -146,3 +153,13 @@ def resnet32(n_classes: int = 10) -> CifarResNet:
 def squeezenet1_0(n_classes: int = 1000) -> SqueezeNet:
     """Return an untrained SqueezeNet 1.0."""
     return SqueezeNet(n_classes)
+
+
+def tiny(n_classes: int = 10) -> nn.Sequential:
+    """Return an untrained network that costs almost nothing, for grey 8 x 8 images."""
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(64, n_classes),
+    )

@@ -52,6 +52,8 @@ def speed_section() -> str:
         ("influence.json", _influence_rows),
         ("dashboard.json", _dashboard_rows),
         ("graphs.json", _graph_rows),
+        ("listing.json", _listing_rows),
+        ("memory.json", _memory_rows),
     ]
     for pattern, rows_of in rows:
         for path in sorted(RESULTS.glob(pattern)):
@@ -167,6 +169,48 @@ def _graph_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
         for preset, goal in goals.items()
         if preset in result["times"]
     ]
+
+
+def _listing_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
+    n, rows = result["files"], []
+    for kind in ("folder", "table"):
+        seconds = result[kind]["seconds"]
+        rows += [
+            (
+                f"{n:,} files, `{kind}`: list, and fingerprint",
+                f"{seconds['list'] + seconds['fingerprint']:.1f} s",
+                "",
+            ),
+            (
+                f"{n:,} files, `{kind}`: create the store; open it",
+                (
+                    f"{seconds['create the store']:.1f} s; "
+                    f"{seconds['open the store']:.3f} s"
+                ),
+                "",
+            ),
+        ]
+    return rows
+
+
+def _memory_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
+    found, n = result["summary"], result["instances"]
+    rows = [
+        (
+            f"{n:,} instances, {result['tasks']:,} tasks: most in the scheduler",
+            str(found["most_tasks_in_the_scheduler"]),
+            "",
+        )
+    ]
+    rows += [
+        (
+            f"the same: {name}, memory at half and at the end",
+            f"{of['megabytes_at_half']:.0f} MB; {of['megabytes_at_end']:.0f} MB",
+            "flat",
+        )
+        for name, of in found["memory"].items()
+    ]
+    return rows
 
 
 def _machine(machine: dict[str, Any]) -> str:

@@ -7,26 +7,26 @@ that ``nnviz --help`` answers at once.
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from nnviz import __version__
+from nnviz.ablation_command import ablate
+from nnviz.cluster_command import cluster_certificates, cluster_config
+from nnviz.command_options import cluster_options, json_option, trust_option
 from nnviz.errors import NnvizError, TaskError
-from nnviz.graph_command import graph
+from nnviz.graph_command import compare, graph
 from nnviz.running import client_of, listeners_of
 
 if TYPE_CHECKING:
     from nnviz.export import BundleFormat
 
 __all__ = ["main"]
-
-_Command = Callable[..., None]
 
 
 class _Ordered(click.Group):
@@ -58,48 +58,12 @@ def main() -> None:
     """
 
 
-def _json_option(command: _Command) -> _Command:
-    return click.option(
-        "--json", "as_json", is_flag=True, help="Print the result as one JSON object."
-    )(command)
-
-
-def _trust_option(command: _Command) -> _Command:
-    return click.option(
-        "--trust",
-        is_flag=True,
-        help="Read files that run code when read (.pt2, pickled modules, remote code).",
-    )(command)
-
-
-def _cluster_options(command: _Command) -> _Command:
-    options = (
-        click.option(
-            "--workers",
-            type=click.IntRange(min=1),
-            help="Worker processes on this machine; by default one for each core.",
-        ),
-        click.option(
-            "--scheduler",
-            metavar="ADDRESS",
-            help="Use a running Dask scheduler, for instance tcp://host:8786.",
-        ),
-        click.option(
-            "--log",
-            type=click.Path(dir_okay=False, path_type=Path),
-            help="Append every event as a line of JSON to this file; '-' for stdout.",
-        ),
-        click.option("--quiet", is_flag=True, help="No progress bar."),
-    )
-    return functools.reduce(lambda inner, option: option(inner), options[::-1], command)
-
-
 @main.command()
 @click.argument("run_file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--create", metavar="STORE", help="Write the empty store.")
 @click.option("--time", "timed", is_flag=True, help="Time a batch; estimate the run.")
-@_trust_option
-@_json_option
+@trust_option
+@json_option
 def plan(
     *, run_file: Path, create: str | None, timed: bool, trust: bool, as_json: bool
 ) -> None:
@@ -119,19 +83,19 @@ def plan(
 
 @main.command()
 @click.argument("store")
-@_cluster_options
+@cluster_options
 @click.option(
     "--max-unreadable",
     type=click.FloatRange(0, 1),
     help="Stop when more than this fraction of the instances cannot be used.",
 )
-@_trust_option
-@_json_option
+@trust_option
+@json_option
 def extract(
     *,
     store: str,
+    cluster: str | None,
     workers: int | None,
-    scheduler: str | None,
     log: Path | None,
     quiet: bool,
     max_unreadable: float | None,
@@ -145,7 +109,7 @@ def extract(
     opened = Store.open(store, writable=True)
     threads = int(opened.plan["extraction"]["threads_per_worker"])
     with (
-        client_of(workers, scheduler, threads) as client,
+        client_of(cluster, workers, threads) as client,
         listeners_of(log, quiet=quiet) as all_,
     ):
         summary = extract(
@@ -171,14 +135,14 @@ def extract(
     help="Comma-separated: label, prediction, outcome (by default all of them for "
     "which there are instances), or files (CSV, JSON).",
 )
-@_cluster_options
-@_json_option
+@cluster_options
+@json_option
 def aggregate(
     *,
     store: str,
     subsets: str | None,
+    cluster: str | None,
     workers: int | None,
-    scheduler: str | None,
     log: Path | None,
     quiet: bool,
     as_json: bool,
@@ -193,7 +157,7 @@ def aggregate(
     collections = [named_subsets(opened, name.strip()) for name in names]
     with (
         listeners_of(log, quiet=quiet) as all_,
-        client_of(workers, scheduler) as client,
+        client_of(cluster, workers) as client,
     ):
         aggregate(opened, collections, client=client, listeners=all_)
     written = {c.name: len(c.names) for c in collections}
@@ -204,15 +168,15 @@ def aggregate(
 @main.command()
 @click.argument("store")
 @click.option("--pictures/--no-pictures", default=True, help="Cut example pictures.")
-@_cluster_options
-@_trust_option
-@_json_option
+@cluster_options
+@trust_option
+@json_option
 def derive(
     *,
     store: str,
     pictures: bool,
+    cluster: str | None,
     workers: int | None,
-    scheduler: str | None,
     log: Path | None,
     quiet: bool,
     trust: bool,
@@ -225,7 +189,7 @@ def derive(
     opened = Store.open(store, writable=True)
     with (
         listeners_of(log, quiet=quiet) as all_,
-        client_of(workers, scheduler) as client,
+        client_of(cluster, workers) as client,
     ):
         summary = derive(
             opened, client=client, pictures=pictures, trust=trust, listeners=all_
@@ -243,7 +207,7 @@ def derive(
     default="csv",
     show_default=True,
 )
-@_json_option
+@json_option
 def export(*, store: str, folder: Path, format_: BundleFormat, as_json: bool) -> None:
     """Write STORE's tables as files into FOLDER."""
     from nnviz.export import write_bundle
@@ -255,13 +219,15 @@ def export(*, store: str, folder: Path, format_: BundleFormat, as_json: bool) ->
 
 
 main.add_command(graph)
+main.add_command(compare)
+main.add_command(ablate)
 
 
 @main.command()
 @click.argument("store")
 @click.option("--arrays", is_flag=True, help="List every array of the run.")
 @click.option("--unreadable", is_flag=True, help="List instances that do not count.")
-@_json_option
+@json_option
 def inspect(*, store: str, arrays: bool, unreadable: bool, as_json: bool) -> None:
     """Print what STORE holds, and what is missing."""
     from nnviz.inspection import describe_store
@@ -286,8 +252,20 @@ def inspect(*, store: str, arrays: bool, unreadable: bool, as_json: bool) -> Non
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="File with a password, or JSON of users and passwords.",
 )
+@click.option(
+    "--oauth", metavar="PROVIDER", help="Log in with one of Panel's OAuth providers."
+)
+@click.option(
+    "--oauth-user", multiple=True, metavar="NAME", help="Who may enter; repeatable."
+)
+@click.option(
+    "--token/--no-token",
+    default=True,
+    show_default=True,
+    help="Ask for a random token, which is part of the printed address.",
+)
 @click.option("--open", "open_browser", is_flag=True, help="Open a browser.")
-@_json_option
+@json_option
 def serve(
     *,
     store: str,
@@ -295,6 +273,9 @@ def serve(
     port: int,
     allow_origin: Sequence[str],
     basic_auth: Path | None,
+    oauth: str | None,
+    oauth_user: Sequence[str],
+    token: bool,
     open_browser: bool,
     as_json: bool,
 ) -> None:
@@ -310,6 +291,9 @@ def serve(
         port=port,
         allow_origin=allow_origin,
         basic_auth=basic_auth,
+        oauth=oauth,
+        oauth_users=oauth_user,
+        with_token=token,
         open_browser=open_browser,
         announce=announce,
     )
@@ -325,7 +309,7 @@ def serve(
 )
 @click.option("--serve/--no-serve", "serving", default=True, help="Serve at the end.")
 @click.option("--port", default=5006, show_default=True, help="0 takes a free one.")
-@_json_option
+@json_option
 def demo(*, out: Path, serving: bool, port: int, as_json: bool) -> None:
     """Run the whole pipeline on handwritten digits."""
     from nnviz.demo import write_demo
@@ -338,12 +322,12 @@ def demo(*, out: Path, serving: bool, port: int, as_json: bool) -> None:
     store = out / "digits.zarr"
     stages = {"extract": extract, "aggregate": aggregate, "derive": derive}
     output = sys.stderr if as_json else sys.stdout
-    with contextlib.redirect_stdout(output), client_of(2, None) as client:
+    with contextlib.redirect_stdout(output), client_of("local", 2) as client:
         planned = [str(run_file), "--create", str(store), "--time"]
         say(f"[2/6] nnviz plan {' '.join(planned)}")
         plan.main(planned, standalone_mode=False)
         # The commands start workers of their own; here they share what is running.
-        shared = ["--scheduler", str(client.scheduler_info(n_workers=0)["address"])]
+        shared = ["--cluster", str(client.scheduler_info(n_workers=0)["address"])]
         for number, (name, command) in enumerate(stages.items(), start=3):
             say(f"[{number}/6] nnviz {name} {store}")
             command.main([str(store), *shared], standalone_mode=False)
@@ -353,6 +337,10 @@ def demo(*, out: Path, serving: bool, port: int, as_json: bool) -> None:
     say(f"[6/6] nnviz serve {store}")
     arguments = [str(store), "--port", str(port), *(["--json"] if as_json else [])]
     serve.main(arguments, standalone_mode=False)
+
+
+main.add_command(cluster_config)
+main.add_command(cluster_certificates)
 
 
 def _print(value: dict[str, Any] | str) -> None:

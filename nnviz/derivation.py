@@ -2,8 +2,9 @@
 
 1. Of every collection of subsets: cosine similarity and an embedding for each shown
    layer.
-2. The class table: instances, accuracy and confidences of each class.
-3. Of every shown layer: the instances that excite each channel most, with pictures of
+2. Of every collection with influences: the attribution graphs of its subsets.
+3. The class table: instances, accuracy and confidences of each class.
+4. Of every shown layer: the instances that excite each channel most, with pictures of
    what the channel looked at (``nnviz.gallery``). Only pictures need the data set.
 """
 
@@ -31,9 +32,11 @@ from nnviz.engine.progress import (
     emit,
 )
 from nnviz.gallery import GallerySource, layers_with_peaks, open_source, write_examples
+from nnviz.graphs import Preset
 from nnviz.inputs.subsets import display_names
 from nnviz.queries import aggregates_of
 from nnviz.store.store import Store
+from nnviz.stored_graphs import has_influences, write_graphs
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -43,6 +46,9 @@ if TYPE_CHECKING:
 __all__ = ["DerivationSummary", "derive"]
 
 STAGE = "derive"
+
+PRESETS: tuple[Preset, ...] = ("directed", "summit")
+"""Of the graphs that are stored; others are made when they are asked for."""
 
 NOT_COMPARED = ("all", "outcome")
 """Collections whose subsets are compared only when asked for."""
@@ -56,6 +62,8 @@ class DerivationSummary:
     """Number of subsets of each collection with similarity and embedding."""
     embedding_methods: dict[str, list[str]] = field(default_factory=dict)
     """By collection, which methods its layers have."""
+    n_graphs: int = 0
+    """Attribution graphs, of both presets."""
     n_layers_with_examples: int = 0
     n_examples: int = 0
     n_pictures: int = 0
@@ -73,6 +81,8 @@ class DerivationSummary:
             f"({', '.join(self.embedding_methods[name])})"
             for name, n in self.collections.items()
         ]
+        if self.n_graphs:
+            lines.append(f"{self.n_graphs:,} attribution graphs")
         lines.append(
             f"{self.n_examples:,} examples in {self.n_layers_with_examples} layers, "
             f"{self.n_pictures:,} with a picture, {self.seconds:.1f} s"
@@ -90,7 +100,7 @@ def derive(
     trust: bool = False,
     listeners: Iterable[Listener] = (),
 ) -> DerivationSummary:
-    """Write the artifacts of a store: similarity, embedding, class table, examples.
+    """Write the artifacts of a store: similarity, embedding, graphs, classes, examples.
 
     Parameters
     ----------
@@ -136,12 +146,17 @@ def derive(
     summary = DerivationSummary()
     if notice:
         _note(summary, listeners, notice)
-    n_parts = len(names) + 1 + len(layers_with_peaks(store))
+    with_graphs = [name for name in names if has_influences(store, name)]
+    n_parts = len(names) + len(with_graphs) + 1 + len(layers_with_peaks(store))
     emit(listeners, StageStarted(STAGE, n_parts))
     for name in names:
         for line in _compare_subsets(store, name, summary):
             _note(summary, listeners, line)
         emit(listeners, TaskDone(STAGE, f"similarity and embedding of {name}"))
+    for name in with_graphs:
+        for preset in PRESETS:
+            summary.n_graphs += write_graphs(store, name, preset, client)
+        emit(listeners, TaskDone(STAGE, f"attribution graphs of {name}"))
     _write_class_table(store, usable)
     emit(listeners, TaskDone(STAGE, "class table"))
     n_unreadable = 0

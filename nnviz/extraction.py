@@ -27,13 +27,16 @@ from nnviz.engine import progress
 from nnviz.engine.model_cache import cached
 from nnviz.engine.progress import Listener
 from nnviz.engine.scheduling import run_tasks
-from nnviz.errors import DatasetError, PlanError, PlanMismatchError
-from nnviz.inputs.datasets import Dataset, open_dataset
-from nnviz.inputs.models import load_model
-from nnviz.inputs.preprocessing import Preprocessing
-from nnviz.inputs.reading import Batch, BatchReader, prepared_shape
+from nnviz.errors import DatasetError, PlanError
+from nnviz.inputs.reading import Batch
 from nnviz.network.runtime import NetworkRuntime
 from nnviz.plan_report import size_text
+from nnviz.planned_inputs import (
+    check_planned,
+    load_planned_network,
+    open_planned_dataset,
+    planned_reader,
+)
 from nnviz.planning import Plan
 from nnviz.store.store import Store
 
@@ -43,6 +46,10 @@ if TYPE_CHECKING:
 __all__ = ["ChunkReport", "ExtractionSummary", "extract", "extract_chunk"]
 
 STAGE = "extract"
+PARTS = ("read", "decode", "wait", "forward", "influence", "write")
+"""Where a chunk's time goes. Threads read and decode ahead (see
+:class:`nnviz.inputs.reading.Batch`); to wait for them, to run the network and record,
+to find influences, and to write add up to the task's time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +81,7 @@ class ExtractionSummary:
     n_saturated: int = 0
     seconds: float = 0.0
     parts: dict[str, float] = field(default_factory=dict)
-    """Seconds that all tasks together spent reading, in the network, and writing."""
+    """Seconds that all tasks together spent, by part: see `PARTS`."""
     failed: dict[int, str] = field(default_factory=dict)
     """Why chunks failed, by number."""
 
@@ -215,7 +222,7 @@ def extract_chunk(  # Dask hands over positional arguments
     """
     key = f"{url} {fingerprint} {trust}"
     worker: _Worker = cached("worker", key, lambda: _Worker(url, trust=trust))
-    _check_planned("plan", fingerprint, worker.store.fingerprint)
+    check_planned("plan", fingerprint, worker.store.fingerprint)
     return worker.extract(index)
 
 
@@ -225,24 +232,13 @@ class _Worker:
     def __init__(self, url: str, *, trust: bool) -> None:
         self.store = Store.open(url, writable=True)
         self.plan = plan = Plan.from_json(self.store.plan)
-        self.dataset = _open_planned(plan, trust=trust)
-        loaded = load_model(plan.model, trust=trust)
-        _check_planned("network", plan.fingerprints["model"], loaded.fingerprint)
+        self.reader = planned_reader(plan, open_planned_dataset(plan, trust=trust))
         self.runtime = NetworkRuntime(
-            loaded.module,
+            load_planned_network(plan, trust=trust),
             plan.architecture,
             preprocessing=plan.preprocessing,
             extraction=plan.extraction,
             layer_dtypes=plan.layer_dtypes,
-        )
-        is_image = plan.preprocessing.kind == "image"
-        self.reader = BatchReader(
-            self.dataset,
-            Preprocessing(plan.preprocessing),
-            batch_size=plan.extraction.batch_size,
-            n_threads=plan.extraction.reader_threads,
-            shape=prepared_shape(plan.architecture.input_shape, is_image=is_image),
-            dtype="uint8" if is_image else plan.architecture.input_dtype,
         )
 
     def _rows(self, start: int, stop: int) -> ChunkRows:
@@ -253,15 +249,18 @@ class _Worker:
         start, stop = self.store.chunks[index]
         excluded: dict[int, str] = {}
         chunk = self._rows(start, stop)
-        seconds = {"read": 0.0, "forward": 0.0, "write": 0.0}
+        seconds = dict.fromkeys(PARTS, 0.0)
         while True:
             with self.runtime.recording(start) as recording:
                 for batch in _timed(
                     self.reader.iter_batches(start, stop, excluded=excluded), seconds
                 ):
                     began = time.perf_counter()
-                    chunk.add(batch, recording.run(batch.values, valid=batch.valid))
-                    seconds["forward"] += time.perf_counter() - began
+                    result = recording.run(batch.values, valid=batch.valid)
+                    chunk.add(batch, result)
+                    elapsed = time.perf_counter() - began
+                    seconds["influence"] += result.influence_s
+                    seconds["forward"] += elapsed - result.influence_s
             if not chunk.not_finite:
                 break
             # The strongest instances of a channel must not be chosen among such rows:
@@ -305,30 +304,16 @@ def _check_memory(plan: Plan, client: Client) -> None:
 
 
 def _timed(batches: Iterator[Batch], seconds: dict[str, float]) -> Iterator[Batch]:
-    """Yield batches and add up the time that the consumer waited for them."""
+    """Yield batches; add up what they took, and how long the consumer waited."""
     while True:
         began = time.perf_counter()
         batch = next(batches, None)
-        seconds["read"] += time.perf_counter() - began
+        seconds["wait"] += time.perf_counter() - began
         if batch is None:
             return
+        for part, value in batch.seconds.items():
+            seconds[part] += value
         yield batch
-
-
-def _open_planned(plan: Plan, *, trust: bool) -> Dataset:
-    dataset = open_dataset(plan.dataset, trust=trust)
-    _check_planned("data set", plan.fingerprints["dataset"], dataset.fingerprint)
-    return dataset
-
-
-def _check_planned(what: str, planned: str, found: str) -> None:
-    if planned != found:
-        msg = (
-            f"the {what} has changed since the plan was made: its fingerprint is "
-            f"{found[:12]}…, the plan has {planned[:12]}…; plan again into a new store "
-            "(a network without model.weights may be another one each time)"
-        )
-        raise PlanMismatchError(msg)
 
 
 def _event(report: ChunkReport) -> progress.TaskDone:

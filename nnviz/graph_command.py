@@ -1,46 +1,90 @@
-"""``nnviz graph``: the attribution graph of a subset, on the terminal or in a file.
+"""``nnviz graph`` and ``nnviz compare``: attribution graphs, printed or in files.
 
-Like every command it imports what it needs when it runs.
+Like every command they import what they need when they run.
 """
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
-if TYPE_CHECKING:
-    from nnviz.artifacts.graph_files import GraphFormat
-    from nnviz.graphs import InnerLayers, Preset
+from nnviz.command_options import json_option
 
-__all__ = ["graph"]
+if TYPE_CHECKING:
+    from nnviz.artifacts.comparison_files import ComparisonFormat
+    from nnviz.artifacts.graph_files import GraphFormat
+    from nnviz.graphs import GraphChoices
+
+__all__ = ["compare", "graph"]
+
+_Command = Callable[..., None]
+
+
+def _graph_options(command: _Command) -> _Command:
+    options: tuple[Callable[[_Command], _Command], ...] = (
+        click.option(
+            "--subsets", default="label", show_default=True, help="Its collection."
+        ),
+        click.option(
+            "--preset",
+            type=click.Choice(["directed", "summit"]),
+            default="directed",
+            show_default=True,
+            help="From the output down, or as SUMMIT publishes it.",
+        ),
+        click.option(
+            "--share",
+            type=click.FloatRange(0, 1, min_open=True),
+            help="Keep this share of each layer's scores; 0.075 by default.",
+        ),
+        click.option(
+            "--inner",
+            type=click.Choice(["composed", "nodes"]),
+            default="composed",
+            show_default=True,
+            help="What becomes of layers that are not shown.",
+        ),
+        click.option(
+            "--weight",
+            type=click.Choice(["count", "sum"]),
+            default="count",
+            show_default=True,
+            help="Follow counts of influences, or sums of what they contribute.",
+        ),
+        click.option(
+            "--scoring",
+            type=click.Choice(
+                ["evidence", "in_strength", "out_strength", "specificity"]
+            ),
+            default="evidence",
+            show_default=True,
+            help="By what nodes are kept.",
+        ),
+        click.option(
+            "--out",
+            type=click.Path(dir_okay=False, path_type=Path),
+            help="File to write; csv writes two, for nodes and for arcs.",
+        ),
+        json_option,
+    )
+    return functools.reduce(lambda inner, option: option(inner), options[::-1], command)
 
 
 @click.command()
 @click.argument("store")
-@click.argument("subset")
-@click.option("--subsets", default="label", show_default=True, help="Its collection.")
+@click.argument("subset", required=False)
+@_graph_options
 @click.option(
-    "--preset",
-    type=click.Choice(["directed", "summit"]),
-    default="directed",
-    show_default=True,
-    help="From the output down, or as SUMMIT publishes it.",
-)
-@click.option(
-    "--share",
-    type=click.FloatRange(0, 1, min_open=True),
-    help="Keep this share of each layer's scores; 0.075 by default.",
-)
-@click.option(
-    "--inner",
-    type=click.Choice(["composed", "nodes"]),
-    default="composed",
-    show_default=True,
-    help="What becomes of layers that are not shown.",
+    "--jackknife",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="BLOCKS",
+    help="Estimate errors of the scores by leaving out so many blocks of instances.",
 )
 @click.option(
     "--format",
@@ -49,40 +93,39 @@ __all__ = ["graph"]
     default="json",
     show_default=True,
 )
-@click.option(
-    "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="File to write; csv writes two, for nodes and for arcs.",
-)
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print the result as one JSON object."
-)
 def graph(
     *,
     store: str,
-    subset: str,
+    subset: str | None,
     subsets: str,
-    preset: Preset,
-    share: float | None,
-    inner: InnerLayers,
+    jackknife: int,
     format_: GraphFormat,
     out: Path | None,
     as_json: bool,
+    **options: Unpack[GraphChoices],
 ) -> None:
-    """Print or write the attribution graph of one SUBSET of STORE."""
+    """Print or write the attribution graph of one SUBSET of STORE.
+
+    STORE may also be a graph that SUMMIT published (ag-N.json), without a SUBSET.
+    """
     from nnviz.artifacts.graph_files import graph_files
-    from nnviz.graphs import attribution_graph
+    from nnviz.artifacts.summit_files import from_summit_json
+    from nnviz.graphs import SubsetGraphs
     from nnviz.store.store import Store
 
-    found = attribution_graph(
-        Store.open(store),
-        subset,
-        subsets=subsets,
-        preset=preset,
-        share=share,
-        inner=inner,
-    )
-    paths = [] if out is None else _write(graph_files(found, out.stem, format_), out)
+    layout = None
+    if subset is None:
+        if not store.endswith(".json"):
+            msg = "name a SUBSET of the store, or a .json file that SUMMIT published"
+            raise click.UsageError(msg)
+        text = click.open_file(store, encoding="utf-8").read()
+        found = from_summit_json(text, subset=Path(store).stem)
+    else:
+        graphs = SubsetGraphs(Store.open(store), subsets)
+        found = graphs.graph(subset, jackknife=jackknife, **options)
+        layout = graphs.layout(found)
+    files = {} if out is None else graph_files(found, out.stem, format_, layout=layout)
+    paths = [] if out is None else _write(files, out)
     value = {
         "subset": found.subset,
         "preset": found.preset,
@@ -91,8 +134,80 @@ def graph(
         "problems": found.problems,
         "files": paths,
     }
-    text = "\n".join([repr(found), *found.problems, *paths])
-    click.echo(json.dumps(value, ensure_ascii=False) if as_json else text)
+    lines = [repr(found), *found.problems, *paths]
+    click.echo(json.dumps(value, ensure_ascii=False) if as_json else "\n".join(lines))
+
+
+@click.command()
+@click.argument("store")
+@click.argument("first")
+@click.argument("second", required=False)
+@_graph_options
+@click.option("--other-subsets", help="Collection of the second; by default the same.")
+@click.option(
+    "--other-store",
+    help="Store of another network over the same instances; then no SECOND is named.",
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["json", "graphml", "csv"]),
+    default="csv",
+    show_default=True,
+)
+def compare(
+    *,
+    store: str,
+    first: str,
+    second: str | None,
+    subsets: str,
+    other_subsets: str | None,
+    other_store: str | None,
+    format_: ComparisonFormat,
+    out: Path | None,
+    as_json: bool,
+    **options: Unpack[GraphChoices],
+) -> None:
+    """Tell what differs between the graphs of two subsets, FIRST and SECOND, of STORE.
+
+    Or between those of one subset in two networks.
+    """
+    from nnviz.artifacts.comparison_files import comparison_files
+    from nnviz.comparisons import compare_networks, compare_subsets
+    from nnviz.store.store import Store
+
+    if (second is None) == (other_store is None):
+        msg = "name a SECOND subset, or another network's store with --other-store"
+        raise click.UsageError(msg)
+    opened = Store.open(store)
+    if other_store is not None:
+        other = Store.open(other_store)
+        found = compare_networks(opened, other, first, subsets=subsets, **options)
+    else:
+        found = compare_subsets(
+            opened,
+            first,
+            str(second),
+            subsets=subsets,
+            other_subsets=other_subsets,
+            **options,
+        )
+    files = {} if out is None else comparison_files(found, out.stem, format_)
+    paths = [] if out is None else _write(files, out)
+    value = {
+        "first": found.first.subset,
+        "second": found.second.subset,
+        "nodes": len(found.nodes),
+        "shared_nodes": int(found.node_parts.is_shared.sum()),
+        "arcs": len(found.arcs),
+        "shared_arcs": int(found.arc_parts.is_shared.sum()),
+        "different_nodes": int(found.node_parts.differs().sum()),
+        "node_jaccard": found.similarity.node_jaccard if found.nodes else None,
+        "arc_jaccard": found.similarity.arc_jaccard if found.arcs else None,
+        "files": paths,
+    }
+    lines = [repr(found), *paths]
+    click.echo(json.dumps(value, ensure_ascii=False) if as_json else "\n".join(lines))
 
 
 def _write(files: Mapping[str, bytes], out: Path) -> list[str]:

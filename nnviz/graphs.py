@@ -7,6 +7,7 @@ instances. Other sets of instances are counted first, from the stored facts.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
@@ -17,6 +18,11 @@ from numpy.typing import NDArray
 from nnviz.artifacts.attribution_graph import AttributionGraph
 from nnviz.artifacts.graph_building import FullGraph
 from nnviz.artifacts.graph_errors import jackknife_errors
+from nnviz.artifacts.graph_layout import (
+    GraphLayout,
+    arrange_graph,
+    reference_places,
+)
 from nnviz.artifacts.graph_presets import (
     GraphSelection,
     directed_selection,
@@ -49,6 +55,9 @@ Preset = Literal["directed", "summit"]
 InnerLayers = Literal["composed", "nodes"]
 Weight = Literal["count", "sum"]
 Scoring = Literal["evidence", "in_strength", "out_strength", "specificity"]
+
+CACHED_PLACES = 4
+"""One for each choice of layers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +191,7 @@ class SubsetGraphs:
     ) -> None:
         self._store = store
         self._full = FullGraphs(store, subsets, channels)
+        self._places = functools.lru_cache(CACHED_PLACES)(self._reference_places)
         self.names = self._full.names
         """Name of each subset."""
 
@@ -255,6 +265,19 @@ class SubsetGraphs:
             else count_blocks(self._store, subset)
         )
         return self._full.full(totals, layers=layers)
+
+    def layout(self, graph: AttributionGraph) -> GraphLayout:
+        """Return places for the nodes of one of these graphs.
+
+        All graphs of the store begin with the same places, which all instances give:
+        what two graphs share stands in one order in both, as far as crossings allow.
+        """
+        return arrange_graph(graph, previous=self._places(graph.layers))
+
+    def _reference_places(
+        self, layers: tuple[str, ...]
+    ) -> dict[tuple[str, int], float]:
+        return reference_places(self._full.everything(layers))
 
     def _named(self, subset: str | Subset) -> tuple[Subset, int | None]:
         if isinstance(subset, Subset):

@@ -366,7 +366,8 @@ def _check_extraction(extraction: ExtractionConfig) -> None:
 
 def _check_columns(names: Mapping[str, str]) -> None:
     for name in names:
-        if name in RESERVED_COLUMNS or "/" in name or not name or name.startswith("."):
+        is_odd = not name or not name.isprintable() or len(name.encode()) > 200
+        if name in RESERVED_COLUMNS or "/" in name or name.startswith(".") or is_odd:
             # A column of labels arrives here if the run file names another one.
             source = (
                 "if it holds the labels, name it as dataset.label_column "
@@ -376,7 +377,8 @@ def _check_columns(names: Mapping[str, str]) -> None:
             )
             msg = (
                 f"the metadata column {name!r} cannot be stored: the name must not be "
-                f"empty, hold '/', start with '.' or be one of "
+                f"empty, hold '/' or unprintable characters, be longer than 200 "
+                f"bytes, start with '.' or be one of "
                 f"{', '.join(RESERVED_COLUMNS)}, which nnviz writes itself; {source}"
                 f"rename it, or leave it out with dataset.metadata_columns = "
                 f"['*', '!{name}']"

@@ -6,13 +6,13 @@ Imports are inside the functions, so that ``nnviz --help`` answers at once.
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnviz.errors import ConfigError, TaskError
+from nnviz.errors import ConfigError
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -22,46 +22,31 @@ if TYPE_CHECKING:
 __all__ = ["client_of", "listeners_of"]
 
 
-@contextlib.contextmanager
 def client_of(
-    workers: int | None, scheduler: str | None, threads: int = 1
-) -> Iterator[Client]:
-    """Connect to a running scheduler, or start workers on this machine.
+    cluster: str | None, workers: int | None = None, threads: int = 1
+) -> AbstractContextManager[Client]:
+    """Start workers, or connect to a running scheduler.
 
     Parameters
     ----------
+    cluster
+        A kind, a cluster file, or an address; None for this machine.
     workers
-        Processes to start; None for as many as the cores allow.
-    scheduler
-        Address of a running scheduler; then no worker is started.
+        Processes to start; None for what the file says, or as the cores allow.
     threads
         Threads inside one operation of the network.
 
     Raises
     ------
+    ConfigError
+        If there is no such cluster, or its file is wrong.
     TaskError
         If no scheduler answers.
     """
-    if scheduler is not None:
-        from distributed import Client
+    from nnviz_cluster.opening import open_client
+    from nnviz_cluster.site import load_site
 
-        try:
-            connected = Client(scheduler, timeout=20)
-        except (OSError, ValueError) as error:
-            msg = (
-                f"no Dask scheduler answers at {scheduler!r}: {error}; check the "
-                "address that 'dask scheduler' printed"
-            )
-            raise TaskError(msg) from error
-        with connected:
-            yield connected
-        return
-    from nnviz_cluster.local import client
-
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    n_workers = workers or max(1, n_cores // threads)
-    with client(n_workers=n_workers, threads=threads) as started:
-        yield started
+    return open_client(load_site(cluster or "local", workers=workers), threads)
 
 
 @contextlib.contextmanager

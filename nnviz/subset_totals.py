@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from nnviz.engine.reducing import run_reductions
 from nnviz.errors import ShapeError
 from nnviz.facts import activation_facts, influence_facts
 from nnviz.inputs.subsets import Subset
@@ -216,6 +215,9 @@ def count_blocks(
     ShapeError
         If the store has not so many instances.
     """
+    # Graphs of aggregates, as the dashboard shows them, need no Dask.
+    from nnviz.engine.reducing import run_reductions  # noqa: PLC0415
+
     usable, instances = store.usable(), subset.instances
     if len(instances) and not 0 <= instances[0] <= instances[-1] < len(usable):
         msg = (

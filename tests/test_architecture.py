@@ -30,10 +30,14 @@ Table = Mapping[str, str]
 """Rows of names in one text each, between spaces; ``*`` stands for anything."""
 
 MODULES: Table = {
+    "artifacts.channel_sets": "",
     "artifacts.embedding": "",
     "artifacts.graph_building": "",
     "artifacts.graph_statistics": "",
+    "artifacts.sample_statistics": "",
     "artifacts.similarity": "",
+    "cluster_command": "",
+    "command_options": "",
     "config": "",
     "demo": "",
     "display": "",
@@ -41,7 +45,6 @@ MODULES: Table = {
     "engine.progress": "",
     "engine.scheduling": "",
     "errors": "",
-    "inputs.class_maps": "",
     "inputs.files": "",
     "inputs.images": "",
     "inputs.importing": "",
@@ -63,7 +66,9 @@ MODULES: Table = {
     "software": "",
     "store.pieces": "",
     "store.schema": "",
+    "texts": "",
     "artifacts.attribution_graph": ".graph_statistics display",
+    "artifacts.causal_check": ".channel_sets .sample_statistics display",
     "artifacts.channel_matching": ".graph_building",
     "artifacts.classes": "display",
     "artifacts.examples": "network.architecture",
@@ -71,16 +76,18 @@ MODULES: Table = {
     "artifacts.graph_selection": ".graph_building",
     "artifacts.top_channels": "display",
     "engine.reducing": ".scheduling",
-    "inputs.archives": ".files .listings config",
+    "inputs.archives": ".files .listings config texts",
+    "inputs.class_maps": "texts",
     "inputs.arrays": ".listings config",
     "inputs.classes": ".class_maps config",
     "inputs.folders": ".files .listings config",
     "inputs.hugging_face": ".files .importing .items .listings config",
     "inputs.parquet": ".importing .listings",
     "inputs.preprocessing": ".images config",
-    "inputs.subset_files": ".subsets",
+    "inputs.subset_files": ".subsets texts",
     "inputs.torch_datasets": ".importing .items .listings config",
-    "inputs.zoos": ".importing config",
+    "inputs.zoos": ".importing config texts",
+    "network.ablation": ".architecture",
     "network.batches": "config",
     "network.edge_inputs": ".channel_operations",
     "network.graph": ".attention .outputs .places .views",
@@ -91,17 +98,17 @@ MODULES: Table = {
     "artifacts.graph_comparison": (
         ".attribution_graph .graph_building .graph_statistics display"
     ),
-    "artifacts.graph_layout": ".attribution_graph",
+    "artifacts.graph_layout": ".attribution_graph .graph_building",
     "artifacts.graph_presets": (
         ".attribution_graph .graph_building .graph_scores .graph_selection"
     ),
     "store.hierarchy": ".pieces .schema",
     "artifacts.pictures": "config inputs.images inputs.preprocessing",
     "artifacts.graph_errors": ".attribution_graph .graph_presets",
-    "artifacts.summit_files": ".attribution_graph",
+    "artifacts.summit_files": ".attribution_graph texts",
     "inputs.exported": "",
     "inputs.models": ".exported .importing .weights .zoos config",
-    "inputs.tables": ".files .listings .parquet config",
+    "inputs.tables": ".files .listings .parquet config texts",
     "network.folding": ".architecture .functions .graph",
     "network.influence_kernels": ".influence_ranking .influence_vectors",
     "network.influence_peaks": (
@@ -124,6 +131,7 @@ MODULES: Table = {
     ),
     "store.store": ".completion .csr .hierarchy .schema network.architecture",
     "facts": "network.activations reductions store.store",
+    "planted": "network.activations network.architecture store.schema",
     "aggregation": (
         "engine.progress engine.reducing facts inputs.subsets planning reductions "
         "store.store"
@@ -133,16 +141,16 @@ MODULES: Table = {
         "inputs.datasets network.architecture store.store"
     ),
     "inputs.reading": ".datasets .preprocessing",
+    "ablation_results": "artifacts.causal_check artifacts.channel_sets store.store",
     "inspection": "plan_report planning store.store",
+    "planned_inputs": (
+        "inputs.datasets inputs.models inputs.preprocessing inputs.reading planning"
+    ),
     "network.affine": ".channels .functions .graph .provenance",
     "network.receptive_fields": ".architecture .channels .functions .graph",
     "queries": (
         "artifacts.classes artifacts.examples artifacts.top_channels display "
         "store.store"
-    ),
-    "derivation": (
-        "artifacts.classes artifacts.embedding artifacts.similarity "
-        "engine.progress gallery inputs.subsets queries store.store"
     ),
     "export": "queries store.store",
     "subset_totals": (
@@ -155,22 +163,36 @@ MODULES: Table = {
     "network.sites": ".affine .architecture .channels .functions .graph",
     "graphs": (
         "artifacts.attribution_graph artifacts.graph_building artifacts.graph_errors "
-        "artifacts.graph_presets artifacts.graph_scores artifacts.graph_selection "
-        "full_graphs inputs.subsets store.store subset_totals"
+        "artifacts.graph_layout artifacts.graph_presets artifacts.graph_scores "
+        "artifacts.graph_selection full_graphs inputs.subsets store.store subset_totals"
+    ),
+    "stored_graphs": (
+        "artifacts.attribution_graph artifacts.graph_layout engine.scheduling graphs "
+        "queries store.store"
+    ),
+    "derivation": (
+        "artifacts.classes artifacts.embedding artifacts.similarity "
+        "engine.progress gallery graphs inputs.subsets queries store.store "
+        "stored_graphs"
     ),
     "comparisons": (
         "artifacts.channel_matching artifacts.graph_comparison full_graphs graphs "
         "inputs.subsets store.store"
     ),
+    "graph_channels": ("artifacts.channel_sets full_graphs graphs queries store.store"),
     "network.layers": ".architecture .channels .graph .places .receptive_fields .sites",
     "network.terms": (
         ".affine .architecture .channels .functions .graph .provenance .sites"
     ),
     "testing": (
         "aggregation config derivation inputs.subset_files network.architecture "
-        "planning store.store"
+        "planted planning store.store"
     ),
-    "graph_command": "artifacts.graph_files graphs store.store",
+    "artifacts.comparison_files": ".graph_comparison .graph_layout",
+    "graph_command": (
+        "artifacts.comparison_files artifacts.graph_files artifacts.summit_files "
+        "command_options comparisons graphs store.store"
+    ),
     "network.readings": ".channel_operations .channels .graph .terms",
     "network.edges": (
         ".architecture .channels .functions .graph .layers .provenance .readings "
@@ -202,15 +224,28 @@ MODULES: Table = {
         "config inputs.classes inputs.datasets inputs.models inputs.preprocessing "
         "network.runtime plan_report planning software store.store"
     ),
+    "ablation_tasks": (
+        "engine.model_cache network.ablation network.runtime planned_inputs planning "
+        "store.store"
+    ),
     "extraction": (
         "chunk_rows engine.model_cache engine.progress engine.scheduling "
-        "inputs.datasets inputs.models inputs.preprocessing inputs.reading "
-        "network.runtime plan_report planning store.store"
+        "inputs.reading network.runtime plan_report planned_inputs planning store.store"
     ),
     "running": "engine.progress",
+    "ablation": (
+        "ablation_results ablation_tasks artifacts.causal_check "
+        "artifacts.channel_sets engine.progress engine.scheduling graph_channels "
+        "graphs inputs.subsets queries store.store"
+    ),
+    "ablation_command": (
+        "ablation command_options graph_channels graphs inputs.subset_files running "
+        "store.store"
+    ),
     "cli": (
-        "aggregation config demo derivation export extraction graph_command "
-        "inputs.subset_files inspection probing running store.store"
+        "ablation_command aggregation cluster_command command_options config demo "
+        "derivation export extraction graph_command inputs.subset_files inspection "
+        "probing running store.store"
     ),
     "__main__": "cli",
 }
@@ -221,23 +256,23 @@ The lowest come first; a leading dot stands for the module's own folder.
 
 HOMES: Table = {
     "PIL": "artifacts.pictures demo inputs.images inputs.items inputs.preprocessing",
-    "click": "cli graph_command",
+    "click": ("ablation_command cli cluster_command command_options graph_command"),
     "dask": "store.store",
     "distributed": "engine.reducing engine.scheduling running",
     "google_crc32c": "store.pieces",
     "llvmlite": "network.influence_vectors",
-    "nnviz_cluster": "running",
+    "nnviz_cluster": "cluster_command running",
     "nnviz_dashboards": "cli",
-    "networkx": "artifacts.graph_files",
+    "networkx": "artifacts.comparison_files artifacts.graph_files",
     "numba": "network.activations network.influence_vectors network.peaks",
     "numpy": "*",
     "pandas": "artifacts.classes artifacts.top_channels export store.store",
     "safetensors": "demo inputs.weights",
     "scipy": (
         "aggregation artifacts.channel_matching artifacts.embedding "
-        "artifacts.graph_building "
-        "artifacts.graph_statistics artifacts.similarity full_graphs inputs.subsets "
-        "facts network.activations queries reductions store.csr store.store "
+        "artifacts.graph_building artifacts.graph_statistics "
+        "artifacts.sample_statistics artifacts.similarity facts full_graphs "
+        "inputs.subsets network.activations queries reductions store.csr store.store "
         "subset_totals"
     ),
     "simplejpeg": "inputs.images",
@@ -245,8 +280,8 @@ HOMES: Table = {
     "torch": (
         "demo inputs.exported inputs.models inputs.preprocessing inputs.weights "
         "inputs.zoos "
-        "network.affine network.analysis network.attention network.batches "
-        "network.capture network.channel_operations network.channels "
+        "network.ablation network.affine network.analysis network.attention "
+        "network.batches network.capture network.channel_operations network.channels "
         "network.edge_inputs network.folding network.graph "
         "network.influence_layout network.influence_torch network.layers "
         "network.outputs network.peaks network.places network.provenance "
@@ -266,13 +301,14 @@ ROLES: Table = {
     "figures": "figures theme",
     "views": "figures theme viewmodels views",
     "app": "figures selection theme viewmodels views",
-    "server": "app viewmodels",
+    "guarding": "",
+    "server": "app guarding viewmodels",
     "__main__": "server",
 }
 """What each role of the dashboard, a folder or a module, may import from the others."""
 
 ROLE_HOMES: Table = {
-    "bokeh": "figures server",
+    "bokeh": "figures guarding server",
     "nnviz": "__main__ app server viewmodels",
     "numpy": "figures viewmodels",
     "pandas": "viewmodels",
@@ -280,12 +316,16 @@ ROLE_HOMES: Table = {
     "panel_material_ui": "app views",
     "param": "app selection viewmodels views",
     "scipy": "viewmodels",
-    "tornado": "server",
+    "tornado": "guarding server",
 }
 """Which roles of the dashboard may import each library."""
 
 CLUSTER_HOMES: Table = {
+    "asyncssh": "ssh",
     "dask": "*",
+    "dask_cuda": "cuda",
+    "dask_jobqueue": "slurm",
+    "dask_kubernetes": "kubernetes",
     "distributed": "*",
     "nnviz": "*",
 }

@@ -43,9 +43,13 @@ def test_help__lists_commands_in_pipeline_order(run):
         "derive",
         "export",
         "graph",
+        "compare",
+        "ablate",
         "inspect",
         "serve",
         "demo",
+        "cluster-config",
+        "cluster-certificates",
     ]
 
 
@@ -175,7 +179,14 @@ def test_extract__running_scheduler_and_log__fills_store_and_log(
     assert events[0]["event"] == "StageStarted"
     assert events[-1]["event"] == "StageDone"
     assert sum(e["event"] == "TaskDone" for e in events) == 8
-    assert {"read", "forward", "write"} == set(events[1]["seconds"])
+    assert list(events[1]["seconds"]) == [
+        "read",
+        "decode",
+        "wait",
+        "forward",
+        "influence",
+        "write",
+    ]
     assert events[1]["worker"]
     assert nnviz.open_store(store).missing_chunks() == []
 

@@ -2,12 +2,12 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import networkx as nx
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from scipy import sparse
 
 from nnviz.aggregation import aggregate
 from nnviz.artifacts.summit_files import from_summit_json
@@ -19,57 +19,33 @@ from nnviz.inputs.subset_files import named_subsets
 from nnviz.store.store import Store
 from nnviz.testing import PlantedRun, planted_channels, write_store
 
-RUN = PlantedRun(n_classes=6, n_instances=180, examples_per_channel=0, accuracy=0.9)
-CLASSES = range(5)
 NEVER = 5
-"""A class whose output has no influences, as if it were never predicted."""
-
-
-def planted_influences(names, labels_of):
-    """Return influence counts by target layer: the concept's channels, and noise."""
-    layers = [name for name, _, _ in RUN.layers]
-    sizes = {name: size for name, size, _ in RUN.layers} | {"output": RUN.n_classes}
-    rng = np.random.default_rng(0)
-    found = {}
-    for source, target in zip(layers, [*layers[1:], "output"], strict=True):
-        rows = np.zeros((len(names), sizes[target], sizes[source]), dtype=np.int64)
-        for row, _ in enumerate(names):
-            rows[row] = rng.integers(0, 2, rows.shape[1:]) * (target != "output")
-            for label in labels_of(row):
-                if target == "output" and label == NEVER:
-                    continue
-                targets = (
-                    [label]
-                    if target == "output"
-                    else planted_channels(RUN, target, label)
-                )
-                for t in targets:
-                    rows[row, t, planted_channels(RUN, source, label)] += 25
-        found[target] = sparse.csr_array(rows.reshape(len(names), -1))
-    return found
+"""A class that is never predicted."""
+RUN = PlantedRun(
+    n_classes=6,
+    n_instances=180,
+    examples_per_channel=0,
+    accuracy=0.9,
+    never_predicted=NEVER,
+    influence_ranks=3,
+    share=0.7,
+    n_unreadable=4,
+    instances_per_chunk=32,
+)
+CLASSES = range(5)
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     store = write_store(tmp_path_factory.mktemp("graphs") / "run.zarr", RUN)
     aggregate(store, [named_subsets(store, name) for name in ("label", "outcome")])
-    for name, labels_of in (
-        ("label", lambda row: [row]),
-        ("outcome", lambda row: [row // 2]),
-        ("all", lambda _: range(RUN.n_classes)),
-    ):
-        path = f"aggregates/{name}"
-        names = store.group_attributes(path)["names"]
-        for layer, counts in planted_influences(names, labels_of).items():
-            for what in ("influence_counts", "influence_sums"):
-                store.write_member(f"{path}/{what}/{layer}", counts)
     return Store.open(store.url)
 
 
 @pytest.mark.parametrize("preset", ["directed", "summit"])
 @pytest.mark.parametrize("label", CLASSES)
 def test_graph__has_the_planted_path(store, preset, label):
-    graph = attribution_graph(store, RUN.names[label], preset=preset, share=0.5)
+    graph = attribution_graph(store, RUN.names[label], preset=preset, share=0.9)
 
     for layer, _, _ in RUN.layers:
         nodes = graph.nodes_of(layer)
@@ -114,10 +90,14 @@ def test_graph__with_inner_layers_as_nodes__has_all_recorded_layers(store, prese
     assert graph.layers == ("early", "middle", "late", "output")
 
 
-def test_graph__by_sums__is_the_same_where_sums_are_counts(store):
-    by_sum = attribution_graph(store, RUN.names[1], weight="sum")
+def test_graph__by_sums__follows_the_planted_path(store):
+    graph = attribution_graph(store, RUN.names[1], weight="sum")
 
-    assert by_sum == attribution_graph(store, RUN.names[1])
+    assert graph.score[graph.node("output", 1)] == 1
+    for layer, _, _ in RUN.layers:
+        nodes = graph.nodes_of(layer)
+        best = nodes[np.argsort(-graph.score[nodes], kind="stable")][:3]
+        assert sorted(graph.channel[best].tolist()) == planted_channels(RUN, layer, 1)
 
 
 @pytest.mark.parametrize("scoring", ["in_strength", "out_strength", "specificity"])
@@ -160,7 +140,7 @@ def test_graph__of_what_is_not_there__says_what_is(store, options, error, messag
 
 
 def test_graph__without_influences__says_how_to_get_some(tmp_path):
-    store = write_store(tmp_path / "run.zarr", RUN)
+    store = write_store(tmp_path / "run.zarr", replace(RUN, influence_ranks=0))
     aggregate(store, [named_subsets(store, "label")])
 
     with pytest.raises(MissingDataError, match=r"extraction\.targets"):

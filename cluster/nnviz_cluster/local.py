@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 
 import dask
 from distributed import Client, LocalCluster
 
-__all__ = ["client", "worker_environment"]
+from nnviz_cluster.site import ClusterConfig
+from nnviz_cluster.tls import check_listening, security_of
+from nnviz_cluster.workers import settings_of, worker_environment
 
-
-def worker_environment(threads: int = 1) -> dict[str, str]:
-    """Return the environment in which a worker process has to start.
-
-    Dask's default ``MALLOC_TRIM_THRESHOLD_`` gives memory back after every large
-    temporary; the page faults that follow halve the speed of inference on a CPU. A
-    ``dask worker`` that is started by hand needs the same variables.
-
-    Parameters
-    ----------
-    threads
-        Threads inside one operation of the network.
-    """
-    return {
-        "MALLOC_TRIM_THRESHOLD_": str(8 * 2**30),
-        "MALLOC_MMAP_THRESHOLD_": str(2**30),
-        "OMP_NUM_THREADS": str(threads),
-        "MKL_NUM_THREADS": str(threads),
-        "OPENBLAS_NUM_THREADS": str(threads),
-        "NUMBA_NUM_THREADS": str(threads),
-    }
+__all__ = ["client", "open_client", "worker_environment"]
 
 
 @contextlib.contextmanager
@@ -48,28 +31,44 @@ def client(
     memory_limit
         Of each worker, as Dask writes it: ``"8GB"``; ``"auto"`` shares the machine.
     """
-    settings = {
-        "distributed.nanny.pre-spawn-environ": worker_environment(threads),
-        "distributed.worker.daemon": True,
-        "distributed.worker.preload": ["nnviz_cluster.quiet"],
-        # Sampling the stacks of a forward pass a hundred times a second costs time.
-        "distributed.worker.profile.enabled": False,
-        "distributed.admin.tick.interval": "1s",
-        "distributed.admin.system-monitor.interval": "5s",
-        # A forward pass may hold the interpreter's lock for seconds.
-        "distributed.admin.tick.limit": "10s",
-    }
+    config = ClusterConfig(workers=n_workers, memory=memory_limit)
+    with open_client(config, threads) as connected:
+        yield connected
+
+
+@contextlib.contextmanager
+def open_client(config: ClusterConfig, threads: int = 1) -> Iterator[Client]:
+    """Start the workers of a configuration, fixed or adaptive, and stop them.
+
+    Raises
+    ------
+    ConfigError
+        If it would listen beyond loopback without TLS.
+    """
+    host = config.host or "127.0.0.1"
+    check_listening(config, host)
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    n_workers = config.workers or config.minimum
+    if n_workers is None:
+        n_workers = max(1, n_cores // threads)
     with (
-        dask.config.set(settings),
+        dask.config.set(settings_of(config, threads)),
+        security_of(config) as security,
         LocalCluster(
             n_workers=n_workers,
             threads_per_worker=1,
             processes=True,
-            memory_limit=memory_limit,
-            host="127.0.0.1",
+            memory_limit=config.memory,
+            host=None if config.interface else host,
+            interface=config.interface,
+            protocol="tls://" if security else "tcp://",
+            security=security,
             # No page, and a free port for what remains of the HTTP server.
             scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
+            worker_dashboard_address=None,
         ) as cluster,
-        Client(cluster) as connected,
+        Client(cluster, security=security) as connected,
     ):
+        if config.maximum is not None:
+            cluster.adapt(minimum=config.minimum, maximum=config.maximum)
         yield connected

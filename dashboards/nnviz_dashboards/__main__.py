@@ -17,6 +17,9 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--allow-origin", action="append", default=[])
     parser.add_argument("--basic-auth")
+    parser.add_argument("--oauth")
+    parser.add_argument("--oauth-user", action="append", default=[])
+    parser.add_argument("--no-token", action="store_false", dest="with_token")
     parser.add_argument("--open", action="store_true", dest="open_browser")
     options = parser.parse_args()
     try:
@@ -26,6 +29,9 @@ def main() -> int:
             port=options.port,
             allow_origin=options.allow_origin,
             basic_auth=options.basic_auth,
+            oauth=options.oauth,
+            oauth_users=options.oauth_user,
+            with_token=options.with_token,
             open_browser=options.open_browser,
         )
     except NnvizError as error:

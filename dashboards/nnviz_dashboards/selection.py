@@ -32,6 +32,9 @@ SORTS = ("similarity", "accuracy", "errors", "name")
 RANKINGS = ("count", "lift")
 """Orders of the channels of a class: most frequent, or most specific."""
 
+MAX_SEARCH_CHARACTERS = 200
+"""Longer texts are not searched for."""
+
 VIEWS = ("graph", "channels")
 """What the large part of the page shows."""
 
@@ -202,7 +205,7 @@ class Selection(param.Parameterized):
         if name in _LARGEST:
             kind = int if isinstance(self._defaults[name], int) else (int, float)
             return isinstance(value, kind) and 0 <= value <= _LARGEST[name]
-        return isinstance(value, str)
+        return isinstance(value, str) and len(value) <= MAX_SEARCH_CHARACTERS
 
 
 _NAMES: Mapping[str, Sequence[str]] = {

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
+import logging
+import os
 import secrets
 import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +23,35 @@ from tornado.platform.asyncio import BaseAsyncIOLoop
 from tornado.web import HTTPError, authenticated
 from tornado.websocket import WebSocketClosedError
 
-from nnviz.errors import ConfigError, MissingDataError, NnvizError
+from nnviz.errors import (
+    ConfigError,
+    NnvizError,
+    StoreFormatError,
+)
 from nnviz.store.store import Store
 from nnviz_dashboards.app import PICTURES, create_app
+from nnviz_dashboards.guarding import Gate, guard
 from nnviz_dashboards.viewmodels.results import RunResults, stage_state
 
-__all__ = ["make_server", "serve"]
+__all__ = ["Access", "make_server", "serve"]
 
 LOGIN_PAGE = Path(__file__).parent / "views" / "login.html"
 """Panel's own loads a picture from elsewhere."""
 
+OAUTH_VARIABLES = ("PANEL_OAUTH_KEY", "PANEL_OAUTH_SECRET", "PANEL_COOKIE_SECRET")
+"""Where Panel itself looks for what is secret."""
+
 YEAR_SECONDS = 31_536_000
 SECONDS_TO_END = 10
+SECONDS_OF_UNUSED_PAGES = 15
+
+MAX_MESSAGE_BYTES = 1 << 21
+"""Of what a page sends: a click, a selection of up to 200,000 points."""
+
+MAX_HEADER_BYTES = 1 << 14
+"""Of a request with its address; also what is read of a form."""
+
+_log = logging.getLogger(__name__)
 
 
 class SharedResults:
@@ -80,8 +100,8 @@ class PictureHandler(AuthRequestHandler):
         try:
             name = results.layers[int(layer)].name
             picture = results.picture(name, int(channel), int(rank))
-        except MissingDataError:
-            picture = b""
+        except NnvizError:
+            picture = b""  # not derived, or damaged since
         if not picture:
             raise HTTPError(404)
         self.set_header("Content-Type", _content_type(picture))
@@ -90,13 +110,24 @@ class PictureHandler(AuthRequestHandler):
         self.finish(picture)
 
 
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may see the store; by default this machine, with the token."""
+
+    allow_origin: Sequence[str] = ()
+    """``host:port`` of the pages that may connect, besides loopback."""
+    basic_auth: str | Path | None = None
+    """File with a password, or with JSON of users and their passwords."""
+    oauth: str | None = None
+    """One of Panel's providers; key and secrets are in the environment."""
+    oauth_users: Sequence[str] = ()
+    """Who may enter of all the users of the provider, by its name for them."""
+    with_token: bool = True
+    """Whether a random token in the address is asked for where nobody logs in."""
+
+
 def make_server(
-    store_url: str,
-    *,
-    host: str = "127.0.0.1",
-    port: int = 0,
-    allow_origin: Sequence[str] = (),
-    basic_auth: str | Path | None = None,
+    store_url: str, *, host: str = "127.0.0.1", port: int = 0, **access: Any
 ) -> Server:
     """Make a server that listens and does not answer yet.
 
@@ -108,46 +139,44 @@ def make_server(
         Address to listen on.
     port
         0 takes a free one.
-    allow_origin
-        ``host:port`` of the pages that may connect, besides loopback.
-    basic_auth
-        File with a password, or with JSON of users and their passwords.
+    **access
+        See :class:`Access`.
 
     Raises
     ------
     ConfigError
-        If `host` is not loopback, and origins or a password are not given; if the port
-        is taken.
+        If `host` is not loopback, and origins and a way to log in are not given; if
+        the port is taken.
     StoreNotFoundError
         If there is no store.
     """
-    _check_exposure(host, allow_origin, basic_auth)
-    return _listen(SharedResults(store_url), host, port, allow_origin, basic_auth)
+    rights = Access(**access)
+    _check_exposure(host, rights)
+    server, _ = _listen(SharedResults(store_url), host, port, rights)
+    return server
 
 
 def _listen(
-    shared: SharedResults,
-    host: str,
-    port: int,
-    allow_origin: Sequence[str],
-    basic_auth: str | Path | None,
-) -> Server:
+    shared: SharedResults, host: str, port: int, rights: Access
+) -> tuple[Server, Gate]:
     pattern = rf"/{PICTURES}/[0-9a-f]+/(\d{{1,6}})/(\d{{1,9}})/(\d{{1,6}})"
-    auth: dict[str, Any] = {}
-    if basic_auth is not None:
-        auth = {
-            "basic_auth": _passwords(basic_auth),
-            "login_template": str(LOGIN_PAGE),
-            "cookie_secret": secrets.token_hex(32),
-        }
     try:
         server: Server = pn.io.server.get_server(
-            lambda: create_app(shared.current),
+            lambda: _page(shared),
             port=port,
             address=host,
-            websocket_origin=list(allow_origin),
+            websocket_origin=list(rights.allow_origin),
             extra_patterns=[(pattern, PictureHandler, {"results": shared})],
-            **auth,
+            # Only a page that was handed out may open a line, and only its own.
+            sign_sessions=True,
+            secret_key=secrets.token_hex(32),
+            unused_session_lifetime_milliseconds=1000 * SECONDS_OF_UNUSED_PAGES,
+            websocket_max_message_size=MAX_MESSAGE_BYTES,
+            http_server_kwargs={
+                "max_header_size": MAX_HEADER_BYTES,
+                "max_body_size": MAX_HEADER_BYTES,
+            },
+            **_login(rights),
         )
     except OSError as error:
         msg = (
@@ -155,10 +184,64 @@ def _listen(
             "choose another --port, or 0 for a free one"
         )
         raise ConfigError(msg) from error
-    # The port is known only now, and Bokeh allows no more than localhost by itself.
-    for name in ("127.0.0.1", "localhost", _in_address(host)):
-        server._tornado.websocket_origins.add(f"{name}:{server.port}")
-    return server
+    # The port is known only now.
+    names = {"127.0.0.1", "localhost", _in_address(host)}
+    known = {f"{name}:{server.port}" for name in names} | set(rights.allow_origin)
+    has_login = rights.basic_auth is not None or rights.oauth is not None
+    is_open = has_login or not rights.with_token
+    gate = Gate(
+        frozenset(name.lower() for name in known),
+        token=None if is_open else secrets.token_urlsafe(24),
+        users=frozenset(rights.oauth_users),
+    )
+    server._tornado.websocket_origins.update(gate.hosts)
+    guard(server, gate)
+    return server, gate
+
+
+def _page(shared: SharedResults) -> pn.Template:
+    """Build a page; of a store that cannot be read, one that says so."""
+    try:
+        return create_app(shared.current)
+    except Exception:  # noqa: BLE001 - logged, and the visitor gets a page
+        # Zarr and the file system raise anything when a store is taken away.
+        _log.exception("the page could not be built")
+    msg = (
+        "it is damaged, or was moved while it was read; the server's output has the "
+        "error: put the store back, or run its stages again, and reload the page"
+    )
+
+    def refuse() -> RunResults:
+        raise StoreFormatError(msg)
+
+    return create_app(refuse)
+
+
+def _login(rights: Access) -> dict[str, Any]:
+    """Return what Panel needs to ask who a visitor is."""
+    if rights.basic_auth is not None:
+        return {
+            "basic_auth": _passwords(rights.basic_auth),
+            "login_template": str(LOGIN_PAGE),
+            "cookie_secret": secrets.token_hex(32),
+        }
+    if rights.oauth is None:
+        return {}
+    missing = [name for name in OAUTH_VARIABLES if not os.environ.get(name)]
+    if missing or not rights.oauth_users:
+        msg = (
+            f"--oauth needs {', '.join(OAUTH_VARIABLES)} in the environment (missing: "
+            f"{', '.join(missing) or 'none'}), and --oauth-user NAME for each who may "
+            f"enter: everybody in the world has an account somewhere"
+        )
+        raise ConfigError(msg)
+    key, secret, cookie_secret = (os.environ[name] for name in OAUTH_VARIABLES)
+    return {
+        "oauth_provider": rights.oauth,
+        "oauth_key": key,
+        "oauth_secret": secret,
+        "cookie_secret": cookie_secret,
+    }
 
 
 def serve(
@@ -166,32 +249,34 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 0,
-    allow_origin: Sequence[str] = (),
-    basic_auth: str | Path | None = None,
     open_browser: bool = False,
     announce: Callable[[str], None] | None = None,
+    **access: Any,
 ) -> None:
     """Serve a store until the process is told to stop.
 
     Parameters
     ----------
-    store_url, host, port, allow_origin, basic_auth
+    store_url, host, port
         See :func:`make_server`.
     open_browser
         Whether to open the page here.
     announce
         Called with the address once the server answers; None prints it.
+    **access
+        See :class:`Access`.
 
     Raises
     ------
     ConfigError
-        If `host` is not loopback, and origins or a password are not given.
+        See :func:`make_server`.
     StoreNotFoundError
         If there is no store.
     """
-    _check_exposure(host, allow_origin, basic_auth)
+    rights = Access(**access)
+    _check_exposure(host, rights)
     shared = SharedResults(store_url)
-    server = _listen(shared, host, port, allow_origin, basic_auth)
+    server, gate = _listen(shared, host, port, rights)
     warm_up = threading.Thread(target=_warm_up, args=(shared.latest,), daemon=True)
     loop = server.io_loop
     assert isinstance(loop, BaseAsyncIOLoop)
@@ -201,10 +286,10 @@ def serve(
         signal.signal(number, lambda *_: wake(loop.stop))
     server.start()
     warm_up.start()
-    address = f"http://{_in_address(host)}:{server.port}/"
-    (announce or _print_address)(address)
+    path = "/" if gate.token is None else f"/?token={gate.token}"
+    (announce or _print_address)(f"http://{_in_address(host)}:{server.port}{path}")
     if open_browser:
-        server.show("/")
+        server.show(path)
     try:
         loop.start()
     finally:
@@ -234,19 +319,18 @@ def _warm_up(results: RunResults) -> None:
         return  # the page says it
 
 
-def _check_exposure(
-    host: str, allow_origin: Sequence[str], basic_auth: str | Path | None
-) -> None:
-    if "*" in allow_origin:
+def _check_exposure(host: str, rights: Access) -> None:
+    if any("*" in origin for origin in rights.allow_origin):
         raise ConfigError(
             "the origin '*' lets every web page read the store through its visitors' "
             "browsers; name the pages as host:port"
         )
-    if _is_loopback(host) or (allow_origin and basic_auth is not None):
+    has_login = rights.basic_auth is not None or rights.oauth is not None
+    if _is_loopback(host) or (rights.allow_origin and has_login):
         return
     msg = (
         f"{host!r} can be reached from other machines; pass --allow-origin HOST:PORT "
-        "and --basic-auth FILE, or stay on 127.0.0.1 and use an SSH tunnel"
+        "and --basic-auth FILE or --oauth, or stay on 127.0.0.1 and use an SSH tunnel"
     )
     raise ConfigError(msg)
 

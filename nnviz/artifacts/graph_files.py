@@ -114,6 +114,8 @@ _NODE_COLUMNS = (
     "lift_low",
     "lift_high",
     "score",
+    "score_error",
+    "kept",
     "x",
     "y",
 )
@@ -126,6 +128,7 @@ _ARC_COLUMNS = (
     "lift",
     "lift_low",
     "lift_high",
+    "kept",
 )
 
 
@@ -135,6 +138,7 @@ def _node_rows(
     layout = arrange_graph(graph) if layout is None else layout
     low, high = graph.lift_interval()
     names = [graph.layers[i] for i in graph.layer.tolist()]
+    errors, unknown = graph.errors, [math.nan] * graph.n_nodes
     columns = (
         _names(graph),
         names,
@@ -146,6 +150,8 @@ def _node_rows(
         low.tolist(),
         high.tolist(),
         graph.score.tolist(),
+        unknown if errors is None else errors.score.tolist(),
+        unknown if errors is None else errors.kept.tolist(),
         layout.x.tolist(),
         layout.y.tolist(),
     )
@@ -165,6 +171,9 @@ def _arc_rows(graph: AttributionGraph) -> list[dict[str, Number]]:
         graph.arc_lift.tolist(),
         low.tolist(),
         high.tolist(),
+        [math.nan] * graph.n_arcs
+        if graph.errors is None
+        else graph.errors.arc_kept.tolist(),
     )
     rows = zip(*columns, strict=True)
     return [dict(zip(_ARC_COLUMNS, row, strict=True)) for row in rows]

@@ -25,12 +25,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.artifacts.attribution_graph import AttributionGraph
+from nnviz.artifacts.graph_building import FullGraph
 
-__all__ = ["GraphLayout", "arrange_graph", "arrange_rows", "count_crossings"]
+__all__ = [
+    "GraphLayout",
+    "arrange_graph",
+    "arrange_rows",
+    "count_crossings",
+    "reference_places",
+]
 
 N_SWEEPS = 12
 N_SHUFFLES = 3
 """Further tries; none where there is an order from before."""
+
+REFERENCE_SWEEPS = 3
+"""Sweeps up and down for places of all channels; the order hardly changes after."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,6 +96,56 @@ def arrange_graph(
     )
     arcs = np.stack([graph.target, graph.source]).astype(np.int64)
     return GraphLayout(x, rows, count_crossings(rows, arcs, x))
+
+
+def reference_places(full: FullGraph) -> dict[tuple[str, int], float]:
+    """Return a place for every channel, from which all graphs of a run are laid out.
+
+    Graphs that begin with the same places agree on the order of what they share, as far
+    as crossings allow, in whatever order they are looked at.
+
+    Parameters
+    ----------
+    full
+        Of all instances.
+
+    Returns
+    -------
+    dict
+        By (layer, channel), in [0, 1]: where sweeps to the mean place of the
+        neighbours, weighted by the arcs, leave each channel in its layer. [1]
+    """
+    spans = full.spans
+    x = np.concatenate(
+        [_ranks(np.arange(float(len(counts)))) for counts in full.counts]
+    )
+    for layers in [full.layers, full.layers[::-1]] * REFERENCE_SWEEPS:
+        for name in layers:
+            sums, weights = np.zeros(len(x)), np.zeros(len(x))
+            for (target, source), matrix in full.arcs.items():
+                other = source if name == target else target
+                if name not in (target, source) or target == source:
+                    continue
+                ways = matrix if name == target else matrix.T
+                sums[spans[name]] += ways @ x[spans[other]]
+                weights[spans[name]] += ways @ np.ones(ways.shape[1])
+            span = spans[name]
+            has_arcs = weights[span] > 0
+            means = sums[span] / np.where(has_arcs, weights[span], 1)
+            x[span] = _ranks(np.where(has_arcs, means, x[span]))
+    return {
+        (name, channel): float(place)
+        for name, span in spans.items()
+        for channel, place in enumerate(x[span].tolist())
+    }
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return places in [0, 1], evenly apart, in the order of the values."""
+    ranks = np.empty(len(values))
+    order = np.argsort(values, kind="stable")
+    ranks[order] = np.arange(len(values)) / max(1, len(values) - 1)
+    return ranks
 
 
 def arrange_rows(

@@ -19,6 +19,7 @@ import numpy as np
 
 from nnviz.artifacts.attribution_graph import N_STRONGEST, UNKNOWN, AttributionGraph
 from nnviz.errors import StoreFormatError
+from nnviz.texts import parse_json
 
 __all__ = ["from_summit_json", "to_summit_json"]
 
@@ -43,7 +44,7 @@ def from_summit_json(
         If it does not follow the schema.
     """
     try:
-        value: Mapping[str, Sequence[Mapping[str, Any]]] = json.loads(text)
+        value: Mapping[str, Sequence[Mapping[str, Any]]] = parse_json(text)
         return _graph(value, subset, n_instances)
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         msg = (

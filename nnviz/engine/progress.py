@@ -53,7 +53,8 @@ class TaskDone:
     n_bytes: int = 0
     worker: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
-    """Where the time went: read (waiting for input), forward, write."""
+    """Where the time went: read and decode (ahead, in threads), wait (for them),
+    forward, influence, write."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import glob
 import io
-import json
 import os
 import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +38,7 @@ from nnviz.inputs.listings import (
     make_labels,
     select_columns,
 )
+from nnviz.texts import parse_json
 
 __all__ = ["ArchiveDataset"]
 
@@ -196,7 +196,10 @@ def _list_archive(path: Path, shard: int, label_column: str) -> Iterator[_Entry]
     """Yield the instances of one archive in its order."""
     entry: _Entry | None = None
     try:
-        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
+        with (
+            path.open("rb") as file,
+            tarfile.open(fileobj=file, mode="r:", tarinfo=_Member) as archive,
+        ):
             for member in archive:
                 # The archive remembers every member; a million of them are too many.
                 archive.members.clear()  # type: ignore[attr-defined] # typeshed
@@ -209,7 +212,8 @@ def _list_archive(path: Path, shard: int, label_column: str) -> Iterator[_Entry]
                     entry = _Entry(stem, shard)
                 if member.isreg():
                     _add_member(entry, member, suffix, file, label_column)
-    except (OSError, tarfile.TarError) as error:
+            _check_end(file, archive)
+    except (OSError, OverflowError, MemoryError, tarfile.TarError) as error:
         msg = (
             f"cannot read the archive {str(path)!r}: {error}; it should be an "
             f"uncompressed tar file that is complete"
@@ -217,6 +221,27 @@ def _list_archive(path: Path, shard: int, label_column: str) -> Iterator[_Entry]
         raise DatasetError(msg) from error
     if entry is not None:
         yield entry
+
+
+class _Member(tarfile.TarInfo):
+    """A header of an archive; one that points backwards would be read for ever."""
+
+    def _block(self, count: int) -> int:
+        if count < 0:
+            raise tarfile.ReadError("a member has a negative size")
+        return super()._block(count)  # type: ignore[misc,no-any-return] # not in typeshed
+
+
+def _check_end(file: IO[bytes], archive: tarfile.TarFile) -> None:
+    """Refuse an archive that stops elsewhere than at its end.
+
+    tarfile takes a damaged header for the end, and all after it would be lost unsaid.
+    """
+    file.seek(archive.offset)
+    rest = file.read(tarfile.BLOCKSIZE)
+    if rest.strip(b"\0"):
+        msg = f"damaged header at byte {archive.offset:,}"
+        raise tarfile.ReadError(msg)
 
 
 def _split(name: str, path: Path) -> tuple[str, str]:
@@ -260,7 +285,7 @@ def _add_member(
 
 def _flat_values(text: str) -> dict[str, Any]:
     try:
-        found = json.loads(text)
+        found = parse_json(text)
     except ValueError:
         return {}
     if not isinstance(found, dict):

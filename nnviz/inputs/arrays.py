@@ -35,6 +35,9 @@ __all__ = ["ArrayDataset"]
 HASHED_WHOLE_BYTES = 1 << 28
 HASHED_SAMPLE_BYTES = 1 << 26
 
+MAX_UNPACKED_BYTES = 1 << 32
+"""Compressed members of an ``.npz`` are unpacked into memory up to 4 GiB in all."""
+
 
 class _Array(Protocol):
     """What NumPy's and Zarr's arrays share."""
@@ -227,7 +230,7 @@ def _open_arrays(path: str, data_array: str) -> Mapping[str, _Array]:
             return {data_array: np.load(path, mmap_mode="r", allow_pickle=False)}
         if suffix == ".npz":
             return _open_npz(Path(path))
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         msg = (
             f"cannot read {path!r}: {error}; it should hold arrays of numbers or texts "
             f"(arrays of Python objects are pickled, and reading them would run code)"
@@ -238,8 +241,17 @@ def _open_arrays(path: str, data_array: str) -> Mapping[str, _Array]:
 
 def _open_npz(path: Path) -> dict[str, _Array]:
     arrays: dict[str, _Array] = {}
+    n_unpacked = 0
     with np.load(path, allow_pickle=False) as loaded, zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
+            if member.compress_type != zipfile.ZIP_STORED:
+                n_unpacked += member.file_size
+            if n_unpacked > MAX_UNPACKED_BYTES:
+                msg = (
+                    f"its compressed arrays have more than {MAX_UNPACKED_BYTES:,} "
+                    f"bytes unpacked; numpy.savez writes them so that they are mapped"
+                )
+                raise ValueError(msg)
             name = member.filename.removesuffix(".npy")
             mapped = None
             if member.compress_type == zipfile.ZIP_STORED:
@@ -278,6 +290,26 @@ def _open_zarr(path: str, data_array: str) -> dict[str, _Array]:
             f".npz file, or a Zarr array or group"
         )
         raise DatasetError(msg) from error
+    arrays: dict[str, Any] = {data_array: opened}
     if isinstance(opened, zarr.Group):
-        return dict(opened.arrays())
-    return {data_array: opened}
+        arrays = dict(opened.arrays())
+    for name, array in arrays.items():
+        _check_codecs(array, f"{name!r} of {path!r}")
+    return arrays
+
+
+def _check_codecs(array: Any, place: str) -> None:
+    """Refuse an array of format 2 that would be unpickled; format 3 has no such codec.
+
+    numcodecs refuses it too since 0.16, unless an environment variable allows it.
+    """
+    codecs = [
+        *(getattr(array.metadata, "filters", None) or ()),
+        getattr(array.metadata, "compressor", None),
+    ]
+    if any(getattr(codec, "codec_id", "") == "pickle" for codec in codecs):
+        msg = (
+            f"the array {place} is pickled, and reading it would run code; write it "
+            f"with a codec of numbers or texts"
+        )
+        raise DatasetError(msg)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from nnviz.errors import DatasetError
+from nnviz.texts import lines_of, open_text
 
 __all__ = ["ClassMap", "duplicates", "read_class_map"]
 
@@ -54,9 +55,9 @@ def read_class_map(path: str | Path) -> ClassMap:
     """
     place = f"the class map {str(path)!r}"
     try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        with open_text(path) as file:
+            rows = [row for row in csv.reader(lines_of(file)) if row]
+    except (OSError, ValueError, csv.Error) as error:
         msg = f"cannot read {place}: {error}"
         raise DatasetError(msg) from error
     header = [name.strip() for name in rows[0]] if rows else []

@@ -12,6 +12,8 @@ import errno
 import os
 import stat
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from nnviz.errors import DatasetError, UnreadableInstanceError
@@ -63,6 +65,11 @@ _PASSING = frozenset(
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 _N_KEPT_FOLDERS = 10_000
 _WAITS_S = (0.05, 0.25, 1.0)
+# A local disk answers in 4 µs, and threads would only wait for each other; a file
+# server answers in 100 to 1000, and many questions at once.
+_FILES_TRIED = 1_000
+_SLOW_S = 50e-6
+_N_THREADS = 32
 
 
 class Root:
@@ -123,6 +130,38 @@ class Root:
         msg = "unreachable"
         raise AssertionError(msg)
 
+    def sizes(self, paths: Sequence[str]) -> list[int]:
+        """Return the size of every file in bytes, -1 where it cannot be told.
+
+        Parameters
+        ----------
+        paths
+            Relative to the root, or absolute.
+        """
+        started = time.perf_counter()
+        sizes = self._sizes(paths[:_FILES_TRIED])
+        rest = [
+            paths[i : i + _FILES_TRIED]
+            for i in range(_FILES_TRIED, len(paths), _FILES_TRIED)
+        ]
+        is_slow = time.perf_counter() - started > _SLOW_S * len(sizes)
+        with ThreadPoolExecutor(_N_THREADS) as pool:
+            found = pool.map(self._sizes, rest) if is_slow else map(self._sizes, rest)
+            for some in found:
+                sizes += some
+        return sizes
+
+    def _sizes(self, paths: Sequence[str]) -> list[int]:
+        folder = self.path + "/"
+        sizes = []
+        for path in paths:
+            try:
+                size = os.stat(path if path[:1] == "/" else folder + path).st_size  # noqa: PTH116
+            except (OSError, ValueError):
+                size = -1
+            sizes.append(size)
+        return sizes
+
     def _read(self, relative: str) -> bytes:
         folder, slash, name = relative.rpartition("/")
         path = f"{self._real_folder(folder or slash)}/{name}"
@@ -133,8 +172,17 @@ class Root:
                 raise
             descriptor = os.open(self._checked(path), _FLAGS)
         with os.fdopen(descriptor, "rb", buffering=0) as file:
-            check_file(os.fstat(descriptor))
-            return file.readall()
+            status = os.fstat(descriptor)
+            check_file(status)
+            # One byte more than there was: a file that grows has no end to wait for.
+            data = file.read(status.st_size + 1)
+            if data is None or len(data) != status.st_size:
+                msg = (
+                    f"the file has changed while it was read: {len(data or b''):,} "
+                    f"bytes of {status.st_size:,}"
+                )
+                raise UnreadableInstanceError(msg)
+            return data
 
     def _real_folder(self, folder: str) -> str:
         """Return a folder's path without links; resolving costs more than reading."""

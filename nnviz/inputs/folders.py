@@ -72,8 +72,10 @@ class FolderDataset:
     def fingerprint(self) -> str:
         """SHA-256 of paths and sizes; the files' times have no part in it."""
         if self._fingerprint is None:
-            root = self._root.path
-            sizes = (_size(f"{root}/{self._path(i)}") for i in range(len(self)))
+            paths = self.ids
+            if self._paths:
+                paths = [self._path(index) for index in range(len(self))]
+            sizes = self._root.sizes(paths)
             self._fingerprint = fingerprint_of("folder", self.ids, None, {}, sizes)
         return self._fingerprint
 
@@ -131,7 +133,7 @@ class FolderDataset:
                 self.n_ignored += 1
                 continue
             target = self._target(entry, path)
-            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122
+            if name[name.rfind(".") :].lower() in IMAGE_SUFFIXES:
                 yield path
             elif entry.is_dir():
                 yield from self._walk_folder(path, target, above)
@@ -173,10 +175,3 @@ def _labels(ids: list[str]) -> NDArray[np.object_] | None:
     if "/" not in ids[0]:
         return None
     return make_labels(path.partition("/")[0] for path in ids)
-
-
-def _size(path: str) -> int:
-    try:
-        return os.stat(path).st_size  # noqa: PTH116 - a million times
-    except OSError:
-        return -1

@@ -30,6 +30,9 @@ from nnviz.inputs.listings import (
 
 __all__ = ["HuggingFaceDataset"]
 
+_REFUSED_SOURCES = frozenset(("generator", "pandas", "spark", "sql"))
+"""Readers of ``datasets`` that unpickle files, run code, or connect to elsewhere."""
+
 
 class HuggingFaceDataset:
     """A data set of Hugging Face's ``datasets``.
@@ -171,11 +174,24 @@ class HuggingFaceDataset:
             raise ConfigError(msg)
 
 
+def _holds_script(source: str) -> bool:
+    """Whether a source is a folder with a script of its own name, as was the custom."""
+    folder = Path(source)
+    return folder.is_dir() and (folder / f"{folder.resolve().name}.py").is_file()
+
+
 def _load_hugging_face(library: Any, config: DatasetConfig) -> Any:
     if config.source is None and config.path is None:
         msg = "dataset.path or dataset.source is missing for kind 'huggingface'"
         raise ConfigError(msg)
     arguments = dict(config.arguments)
+    source = config.source or ""
+    if source in _REFUSED_SOURCES or source.endswith(".py") or _holds_script(source):
+        msg = (
+            f"dataset.source is {source!r}, which reads pickles or runs code; convert "
+            f"the data to Parquet, or name your own code with dataset.kind = 'torch'"
+        )
+        raise DatasetError(msg)
     try:
         if config.source is not None:
             if config.path is not None:

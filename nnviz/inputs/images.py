@@ -56,6 +56,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_SPARE_PNG_BYTES = 1 << 16
 _MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
 # What may follow compressed data in a JPEG: DHT, EOI, SOS, DQT, DNL, DRI, APPn, COM.
 _AFTER_SCAN = frozenset({0xC4, 0xD9, 0xDA, 0xDB, 0xDC, 0xDD, *range(0xE0, 0xF0), 0xFE})
@@ -158,6 +159,7 @@ def _reason(error: Exception) -> str:
 def _check_png(data: bytes) -> None:
     """Verify the checksum of every chunk; Pillow skips those of the pixels."""
     view, at = memoryview(data), len(_PNG_SIGNATURE)
+    allowed = n_packed = 0
     while True:
         if at + 12 > len(data):
             msg = "damaged image: cut off"
@@ -172,7 +174,22 @@ def _check_png(data: bytes) -> None:
             raise UnreadableInstanceError(msg)
         if kind == b"IEND":
             return
+        if kind == b"IHDR" and length == 13:
+            allowed = _raw_png_bytes(view[at + 8 : end])
+        elif kind == b"IDAT":
+            n_packed += length
+            # Packing lets pixels grow by less than a percent.
+            if n_packed > 2 * allowed + _SPARE_PNG_BYTES:
+                msg = "damaged image: more data than the pixels of its size"
+                raise UnreadableInstanceError(msg)
         at = end + 4
+
+
+def _raw_png_bytes(header: memoryview) -> int:
+    """Return how many bytes the pixels of a PNG have, at least."""
+    width, height, depth, colour = map(int, struct.unpack_from(">IIBB", header))
+    n_channels = {2: 3, 4: 2, 6: 4}.get(colour, 1)
+    return height * (width * n_channels * depth // 8 + 2)
 
 
 def _check_jpeg(data: bytes) -> None:

@@ -114,6 +114,8 @@ def make_labels(values: Iterable[Any]) -> NDArray[np.object_] | None:
 
 
 def _label(value: Any) -> str | int | None:
+    if type(value) is str:  # nearly always, and a million times
+        return value or None
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, bytes):
@@ -176,7 +178,12 @@ def make_column(values: Sequence[Any]) -> NDArray[Any]:
         if len(present) < len(values):
             values = [math.nan if value is None else value for value in values]
         column = np.array(values)
-        return column if column.dtype.kind in "iuf" else column.astype(np.float64)
+        if column.dtype.kind in "iuf":
+            return column
+        try:
+            return column.astype(np.float64)
+        except OverflowError:
+            pass  # whole numbers of hundreds of digits are texts
     texts = np.empty(len(values), dtype=object)
     texts[:] = ["" if value is None else str(value) for value in values]
     return texts

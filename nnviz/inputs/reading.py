@@ -10,9 +10,10 @@ are zeros, and are said.
 from __future__ import annotations
 
 import collections
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import numpy as np
@@ -29,6 +30,8 @@ INSTANCES_PER_JOB = 16
 BATCHES_AHEAD = 2
 NOTHING: Mapping[int, str] = MappingProxyType({})
 
+_Jobs = list[Future[tuple[float, float]]]
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -41,6 +44,9 @@ class Batch:
     """Rows that are instances; the rows after them are padding."""
     reasons: dict[int, str]
     """Why a row cannot be read, by its number in the batch."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """What all threads together spent on it: ``read`` until files were in memory, and
+    ``decode`` of a processor's time, preparation included."""
 
     @property
     def valid(self) -> NDArray[np.bool_]:
@@ -113,7 +119,7 @@ class BatchReader:
             Instances to leave out, as rows of zeros, with the reason.
         """
         starts = range(start, stop, self._batch_size)
-        ahead: collections.deque[tuple[Batch, list[Future[None]]]] = collections.deque()
+        ahead: collections.deque[tuple[Batch, _Jobs]] = collections.deque()
         try:
             for first in starts:
                 ahead.append(
@@ -128,9 +134,29 @@ class BatchReader:
                 for job in jobs:
                     job.cancel()
 
+    def read(self, instances: Sequence[int]) -> NDArray[np.generic]:
+        """Return some instances, prepared, in the order in which they are named.
+
+        Parameters
+        ----------
+        instances
+            Their numbers in the data set, at least one.
+
+        Returns
+        -------
+        ndarray
+            Shape (instance, ...), of the dtype of a prepared instance.
+
+        Raises
+        ------
+        UnreadableInstanceError
+            If one of them cannot be read.
+        """
+        return np.stack(list(self._pool.map(self._prepared, instances)))
+
     def _submit(
         self, start: int, stop: int, excluded: Mapping[int, str]
-    ) -> tuple[Batch, list[Future[None]]]:
+    ) -> tuple[Batch, _Jobs]:
         values = np.zeros((self._batch_size, *self._shape), self._dtype)
         batch = Batch(start, values, stop - start, {})
         jobs = [
@@ -139,19 +165,29 @@ class BatchReader:
         ]
         return batch, jobs
 
-    def _fill(self, batch: Batch, first: int, excluded: Mapping[int, str]) -> None:
+    def _fill(
+        self, batch: Batch, first: int, excluded: Mapping[int, str]
+    ) -> tuple[float, float]:
+        """Fill in a few rows; return the seconds of reading and of decoding."""
+        read_s = decode_s = 0.0
         for row in range(first, min(first + INSTANCES_PER_JOB, batch.n_instances)):
             index = batch.start + row
             if index in excluded:
                 batch.reasons[row] = excluded[index]
                 continue
+            began = time.perf_counter()
             try:
-                batch.values[row] = self._prepared(index)
+                raw = self._dataset.read(index)
+                read_s += time.perf_counter() - began
+                busy = time.thread_time()
+                batch.values[row] = self._prepared(raw)
+                decode_s += time.thread_time() - busy
             except UnreadableInstanceError as error:
                 batch.reasons[row] = str(error)
+        return read_s, decode_s
 
-    def _prepared(self, index: int) -> NDArray[np.generic]:
-        value = self._preprocessing.prepare(self._dataset.read(index))
+    def _prepared(self, raw: bytes | NDArray[np.generic]) -> NDArray[np.generic]:
+        value = self._preprocessing.prepare(raw)
         if value.shape != self._shape:
             msg = (
                 f"its prepared shape is {value.shape}, the network was planned for "
@@ -161,7 +197,8 @@ class BatchReader:
         return value
 
 
-def _finished(batch: Batch, jobs: Sequence[Future[None]]) -> Batch:
-    for job in jobs:
-        job.result()
+def _finished(batch: Batch, jobs: _Jobs) -> Batch:
+    spent = [job.result() for job in jobs]
+    batch.seconds["read"] = sum(read_s for read_s, _ in spent)
+    batch.seconds["decode"] = sum(decode_s for _, decode_s in spent)
     return batch

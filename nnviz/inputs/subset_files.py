@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,13 +19,23 @@ from nnviz.inputs.subsets import (
     collect_subsets,
     outcome_subsets,
 )
+from nnviz.texts import lines_of, open_text, parse_json, read_text
 
 if TYPE_CHECKING:
     from nnviz.store.store import Store
 
 __all__ = ["named_subsets", "read_subsets"]
 
-RESERVED_NAMES = ("all", "label", "prediction", "outcome", "classes", "examples")
+RESERVED_NAMES = (
+    "all",
+    "label",
+    "prediction",
+    "outcome",
+    "ablation",
+    "attribution_graphs",
+    "classes",
+    "examples",
+)
 """Names of collections and of other groups in the store that a file cannot take."""
 
 FILE_SUFFIXES = (".csv", ".json")
@@ -99,16 +107,7 @@ def read_subsets(
     if name in RESERVED_NAMES:
         msg = f"subsets from a file cannot be called {name!r}; choose another name"
         raise DatasetError(msg)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"cannot read the subsets in {str(path)!r}: {error}"
-        raise DatasetError(msg) from error
-    wanted = (
-        _parse_json(path, text)
-        if path.suffix.lower() == ".json"
-        else _parse_csv(path, text)
-    )
+    wanted = _read_json(path) if path.suffix.lower() == ".json" else _read_csv(path)
     index_of = _index_of_ids(path, wanted, ids)
     subsets = [
         Subset(subset, np.array([index_of[key] for key in members], dtype=np.int64))
@@ -117,10 +116,14 @@ def read_subsets(
     return collect_subsets(subsets, len(ids), name=name, kind="file")
 
 
-def _parse_json(path: Path, text: str) -> dict[str, list[str]]:
+def _read_json(path: Path) -> dict[str, list[str]]:
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
+        text = read_text(path)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    try:
+        value = parse_json(text)
+    except ValueError as error:
         msg = f"{str(path)!r} is no JSON file: {error}"
         raise DatasetError(msg) from error
     if not isinstance(value, dict) or not all(
@@ -135,13 +138,23 @@ def _parse_json(path: Path, text: str) -> dict[str, list[str]]:
     return {name: [str(m) for m in members] for name, members in value.items()}
 
 
-def _parse_csv(path: Path, text: str) -> dict[str, list[str]]:
-    reader = csv.DictReader(io.StringIO(text, newline=""))
+def _read_csv(path: Path) -> dict[str, list[str]]:
     try:
-        return _rows_of_csv(path, reader)
-    except csv.Error as error:
-        msg = f"line {reader.line_num} of {str(path)!r} is no CSV: {error}"
-        raise DatasetError(msg) from error
+        with open_text(path) as file:
+            reader = csv.DictReader(lines_of(file))
+            try:
+                return _rows_of_csv(path, reader)
+            except csv.Error as error:
+                msg = f"line {reader.line_num} of {str(path)!r} is no CSV: {error}"
+                raise DatasetError(msg) from error
+    except DatasetError:
+        raise
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> DatasetError:
+    return DatasetError(f"cannot read the subsets in {str(path)!r}: {error}")
 
 
 def _rows_of_csv(path: Path, reader: csv.DictReader[str]) -> dict[str, list[str]]:

@@ -33,6 +33,7 @@ from nnviz.inputs.listings import (
     typed_column,
 )
 from nnviz.inputs.parquet import ParquetTable, is_bytes_or_struct
+from nnviz.texts import lines_of, open_text
 
 __all__ = ["TableDataset"]
 
@@ -113,7 +114,7 @@ class TableDataset:
             if self._parquet is not None and self._bytes_column is not None:
                 facts = list(self._parquet.facts)
             elif self._paths is not None:
-                facts = [_size(Path(self._root.path, path)) for path in self._paths]
+                facts = list(self._root.sizes(self._paths))
             self._fingerprint = fingerprint_of(
                 "table", self.ids, self.labels, self.metadata, facts
             )
@@ -212,11 +213,11 @@ def _read_csv(path: Path, config: DatasetConfig) -> dict[str, NDArray[Any]]:
     place = f"the table {str(path)!r}"
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
+        with open_text(path) as file:
+            reader = csv.reader(lines_of(file), delimiter=delimiter, strict=True)
             header = next(reader, [])
             rows = [row for row in itertools.islice(reader, config.limit) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         msg = f"cannot read {place}: {error}"
         raise DatasetError(msg) from error
     if len(set(header)) != len(header) or not header:
@@ -236,14 +237,7 @@ def _read_csv(path: Path, config: DatasetConfig) -> dict[str, NDArray[Any]]:
 
 
 def _leads_out(path: str, root: str) -> bool:
-    if not (os.path.isabs(path) or ".." in path):  # noqa: PTH117 - a million times
+    if ".." not in path and not os.path.isabs(path):  # noqa: PTH117 - a million times
         return False
     joined = os.path.normpath(Path(root) / path)
     return joined != root and not joined.startswith(root.rstrip(os.sep) + os.sep)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except (OSError, ValueError):
-        return -1

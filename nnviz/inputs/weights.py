@@ -172,6 +172,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_pickle(path: Path) -> Any:
+    _check_archive(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -189,6 +190,23 @@ def _read_pickle(path: Path) -> Any:
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         msg = f"cannot read the weights file {str(path)!r}: {error}"
         raise ModelError(msg) from error
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse an archive that unpacks to more than it is: torch stores, never packs."""
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (OSError, zipfile.BadZipFile, ValueError):
+        return  # torch says what is wrong with it
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        msg = (
+            f"{str(path)!r} is compressed inside, as torch never writes it, and may "
+            f"unpack to more than fits into memory; save the weights again with torch"
+        )
+        raise ModelError(msg)
 
 
 def _first_sentence(error: Exception) -> str:

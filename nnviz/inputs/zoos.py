@@ -7,7 +7,6 @@ nothing (a network without trained weights) there is none, and the run file has 
 
 from __future__ import annotations
 
-import json
 import math
 import pickle
 from collections.abc import Callable, Mapping
@@ -26,6 +25,7 @@ from nnviz.errors import (
     did_you_mean,
 )
 from nnviz.inputs.importing import import_library
+from nnviz.texts import parse_json, read_text
 
 __all__ = ["ZOOS", "ZooModel", "preprocessing_of_torchvision"]
 
@@ -322,7 +322,7 @@ def _interpolation(value: Any) -> Interpolation:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8")))
+        return cast("dict[str, Any]", parse_json(read_text(path)))
     except (OSError, ValueError) as error:
         msg = f"cannot read {str(path)!r}: {error}"
         raise ModelError(msg) from error

@@ -161,7 +161,8 @@ class Recorder:
             Network input (instance, ...), on the network's device.
         on_layer
             Called with each layer, its output and its maxima while the output exists;
-            it must not keep or change the output. PeakTracker.update fits.
+            it must not keep the output. PeakTracker.update fits. With what is written
+            into the output the network goes on: ``ablation.Replacement`` does so.
         on_target
             Called after it, with each layer into which influence is available, its
             maxima and the inputs of all operations that enter it.

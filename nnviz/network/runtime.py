@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -51,6 +52,8 @@ class BatchResult:
     """Maxima by layer, shape (instance, channel)."""
     influences: Mapping[str, Strongest] = field(default_factory=dict)
     """The strongest sources of the kept targets, by target layer."""
+    influence_s: float = 0.0
+    """Seconds of the batch that its influences took."""
 
 
 def trace_network(
@@ -219,7 +222,9 @@ class Recording:
             on_layer=batch.on_layer,
             on_target=batch.on_target if wants_influence else None,
         )
-        return replace(result, influences=batch.influences)
+        return replace(
+            result, influences=batch.influences, influence_s=batch.influence_s
+        )
 
     def peak_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays ``peaks/<layer>/...`` of the chunk, (1, channel, rank)."""
@@ -250,6 +255,7 @@ class _RecordedBatch:
         self._usable = usable
         """Rows that were read and whose activations have been finite so far."""
         self.influences: dict[str, Strongest] = {}
+        self.influence_s = 0.0
 
     def on_layer(self, layer: Layer, output: Tensor, activations: Tensor) -> None:
         if self._tracker is None or not layer.shown:
@@ -270,7 +276,9 @@ class _RecordedBatch:
         self, layer: Layer, activations: Tensor, inputs: list[EdgeInput]
     ) -> None:
         options = self._runtime.extraction
+        # Waits for the device, which is the forward pass's time.
         values = activations.float().cpu().numpy()
+        began = time.perf_counter()
         self._usable &= np.isfinite(values).all(axis=1)
         rows = np.flatnonzero(self._usable)
         if options.targets == "all":
@@ -295,6 +303,7 @@ class _RecordedBatch:
             signal=options.signal,
             threads=options.threads_per_worker,
         )
+        self.influence_s += time.perf_counter() - began
 
 
 def _on_host(captured: Captured) -> BatchResult:

@@ -209,6 +209,22 @@ _DECLARATIONS = (
         "2-D coordinates of the subsets, each layer started from the one before.",
     ),
     ArrayDeclaration(
+        "artifacts/attribution_graphs/<subsets>/<preset>/<node field>", ("node",),
+        "any", "",
+        "Kept nodes of all subsets, one after another: layer, channel, count, "
+        "base_count, score, x (place in its row), strongest_* (node, rank).",
+    ),
+    ArrayDeclaration(
+        "artifacts/attribution_graphs/<subsets>/<preset>/<arc field>", ("arc",),
+        "any", "",
+        "Kept arcs: source and target (nodes of the same graph), arc_count, "
+        "arc_base_count.",
+    ),
+    ArrayDeclaration(
+        "artifacts/attribution_graphs/<subsets>/<preset>/node_offset", ("subset + 1",),
+        "int64", "nodes", "Where each subset's nodes begin; arc_offset: its arcs.",
+    ),
+    ArrayDeclaration(
         "artifacts/examples/<layer>/instance", ("channel", "rank"), "int64",
         "instance index",
         "The instances that excite the channel most, strongest first; -1 for none.",

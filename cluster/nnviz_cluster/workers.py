@@ -1,0 +1,61 @@
+"""How has a worker process to start? The same for every kind of cluster."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nnviz.errors import MissingDependencyError
+from nnviz_cluster.site import ClusterConfig
+
+__all__ = ["PRELOAD", "missing", "settings_of", "worker_environment"]
+
+PRELOAD = "nnviz_cluster.quiet"
+"""Module that every worker process loads."""
+
+
+def worker_environment(threads: int = 1) -> dict[str, str]:
+    """Return the environment in which a worker process has to start.
+
+    Dask's default ``MALLOC_TRIM_THRESHOLD_`` gives memory back after every large
+    temporary; the page faults that follow halve the speed of inference on a CPU. A
+    ``dask worker`` that is started by hand needs the same variables.
+
+    Parameters
+    ----------
+    threads
+        Threads inside one operation of the network.
+    """
+    return {
+        "MALLOC_TRIM_THRESHOLD_": str(8 * 2**30),
+        "MALLOC_MMAP_THRESHOLD_": str(2**30),
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        "OPENBLAS_NUM_THREADS": str(threads),
+        "NUMBA_NUM_THREADS": str(threads),
+    }
+
+
+def settings_of(config: ClusterConfig, threads: int) -> dict[str, Any]:
+    """Return Dask's settings for scheduler and workers of a cluster that we start."""
+    environment = worker_environment(threads) | dict(config.environment)
+    return {
+        "distributed.nanny.pre-spawn-environ": environment,
+        "distributed.worker.daemon": True,
+        "distributed.worker.preload": [PRELOAD],
+        # Sampling the stacks of a forward pass a hundred times a second costs time.
+        "distributed.worker.profile.enabled": False,
+        "distributed.admin.tick.interval": "1s",
+        "distributed.admin.system-monitor.interval": "5s",
+        # A forward pass may hold the interpreter's lock for seconds.
+        "distributed.admin.tick.limit": "10s",
+        "distributed.deploy.lost-worker-timeout": config.slurm.resubmit_after,
+    }
+
+
+def missing(kind: str, library: str, extra: str) -> MissingDependencyError:
+    """Return the error of a kind of cluster whose library is not installed."""
+    msg = (
+        f"a {kind} cluster needs the library {library!r}, which is not installed or "
+        f"cannot be imported; pip install 'nnviz[{extra}]'"
+    )
+    return MissingDependencyError(msg)

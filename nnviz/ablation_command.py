@@ -1,0 +1,150 @@
+"""``nnviz ablate``: does a graph matter to the network? On the terminal, in the store.
+
+Like every command it imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nnviz.command_options import cluster_options, json_option, trust_option
+from nnviz.running import client_of, listeners_of
+
+if TYPE_CHECKING:
+    from nnviz.graphs import InnerLayers, Preset, Scoring, Weight
+
+__all__ = ["ablate"]
+
+
+@click.command()
+@click.argument("store")
+@click.argument("names", metavar="[SUBSET]...", nargs=-1)
+@click.option(
+    "--subsets",
+    default="label",
+    show_default=True,
+    help="Their collection: label, prediction, outcome or a file that was aggregated.",
+)
+@click.option(
+    "--preset",
+    type=click.Choice(["directed", "summit"]),
+    default="directed",
+    show_default=True,
+    help="Which graph: from the output down, or as SUMMIT publishes it.",
+)
+@click.option(
+    "--weight",
+    type=click.Choice(["count", "sum"]),
+    default="count",
+    show_default=True,
+    help="By what walks of 'directed' choose their arcs.",
+)
+@click.option(
+    "--scoring",
+    type=click.Choice(["evidence", "in_strength", "out_strength", "specificity"]),
+    default="evidence",
+    show_default=True,
+    help="By what 'directed' keeps channels.",
+)
+@click.option(
+    "--share",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Keep this share of each layer's scores; 0.075 by default.",
+)
+@click.option(
+    "--fraction",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Not the graph's channels: this fraction of each layer, by the same scores.",
+)
+@click.option(
+    "--inner",
+    type=click.Choice(["composed", "nodes"]),
+    default="composed",
+    show_default=True,
+    help="What becomes of layers that are not shown.",
+)
+@click.option(
+    "--instances",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="Sample of each subset.",
+)
+@click.option(
+    "--draws",
+    type=click.IntRange(min=0),
+    default=10,
+    show_default=True,
+    help="Random sets of as many channels.",
+)
+@click.option(
+    "--by-layer/--no-by-layer",
+    default=True,
+    help="Whether each layer is ablated alone, too.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of samples and draws.")
+@cluster_options
+@trust_option
+@json_option
+def ablate(
+    *,
+    store: str,
+    names: tuple[str, ...],
+    subsets: str,
+    preset: Preset,
+    weight: Weight,
+    scoring: Scoring,
+    share: float | None,
+    fraction: float | None,
+    inner: InnerLayers,
+    instances: int,
+    draws: int,
+    by_layer: bool,
+    seed: int,
+    cluster: str | None,
+    workers: int | None,
+    log: Path | None,
+    quiet: bool,
+    trust: bool,
+    as_json: bool,
+) -> None:
+    """Take the channels of STORE's graphs from the network, and others; compare.
+
+    All subsets of a collection, or those that are named. The result is printed, and
+    stored in place of an earlier one for the same graph.
+    """
+    from nnviz.ablation import ablate
+    from nnviz.graph_channels import GraphChoice
+    from nnviz.graphs import GraphOptions
+    from nnviz.inputs.subset_files import named_subsets
+    from nnviz.store.store import Store
+
+    options = GraphOptions(preset, share, inner, weight, scoring)
+    choice = GraphChoice(options, fraction)
+    opened = Store.open(store, writable=True)
+    collection = named_subsets(opened, subsets)
+    threads = int(opened.plan["extraction"]["threads_per_worker"])
+    with (
+        client_of(cluster, workers, threads) as client,
+        listeners_of(log, quiet=quiet) as all_,
+    ):
+        check = ablate(
+            opened,
+            collection,
+            names=names or None,
+            graph=choice,
+            n_instances=instances,
+            draws=draws,
+            by_layer=by_layer,
+            seed=seed,
+            client=client,
+            trust=trust,
+            listeners=all_,
+        )
+    text = "\n".join([repr(check), *check.problems])
+    value = check.to_json() | {"name": choice.name}
+    click.echo(json.dumps(value, ensure_ascii=False) if as_json else text)

@@ -1,0 +1,103 @@
+"""What does a task need of a plan? Its data set, its network, and how they are read.
+
+A worker opens them from the plan in the store, and refuses what the plan was not made
+from: tasks of one run must never mix two networks or two data sets.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nnviz.errors import PlanMismatchError
+from nnviz.inputs.datasets import Dataset, open_dataset
+from nnviz.inputs.models import load_model
+from nnviz.inputs.preprocessing import Preprocessing
+from nnviz.inputs.reading import BatchReader, prepared_shape
+from nnviz.planning import Plan
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = [
+    "check_planned",
+    "load_planned_network",
+    "open_planned_dataset",
+    "planned_reader",
+]
+
+
+def open_planned_dataset(plan: Plan, *, trust: bool) -> Dataset:
+    """Open the plan's data set.
+
+    Parameters
+    ----------
+    plan
+        Of the store.
+    trust
+        Whether files that run code when read may be read.
+
+    Raises
+    ------
+    PlanMismatchError
+        If the data are not those of the plan.
+    """
+    dataset = open_dataset(plan.dataset, trust=trust)
+    check_planned("data set", plan.fingerprints["dataset"], dataset.fingerprint)
+    return dataset
+
+
+def load_planned_network(plan: Plan, *, trust: bool) -> nn.Module:
+    """Load the plan's network, in evaluation mode, on the CPU.
+
+    Parameters
+    ----------
+    plan
+        Of the store.
+    trust
+        Whether files that run code when read may be read.
+
+    Raises
+    ------
+    PlanMismatchError
+        If the weights are not those of the plan.
+    """
+    loaded = load_model(plan.model, trust=trust)
+    check_planned("network", plan.fingerprints["model"], loaded.fingerprint)
+    return loaded.module
+
+
+def planned_reader(plan: Plan, dataset: Dataset) -> BatchReader:
+    """Return a reader that prepares instances as the plan says."""
+    is_image = plan.preprocessing.kind == "image"
+    return BatchReader(
+        dataset,
+        Preprocessing(plan.preprocessing),
+        batch_size=plan.extraction.batch_size,
+        n_threads=plan.extraction.reader_threads,
+        shape=prepared_shape(plan.architecture.input_shape, is_image=is_image),
+        dtype="uint8" if is_image else plan.architecture.input_dtype,
+    )
+
+
+def check_planned(what: str, planned: str, found: str) -> None:
+    """Refuse what has another fingerprint than in the plan.
+
+    Parameters
+    ----------
+    what
+        What it is, for the message.
+    planned, found
+        Fingerprints.
+
+    Raises
+    ------
+    PlanMismatchError
+        If they differ.
+    """
+    if planned != found:
+        msg = (
+            f"the {what} has changed since the plan was made: its fingerprint is "
+            f"{found[:12]}…, the plan has {planned[:12]}…; plan again into a new store "
+            "(a network without model.weights may be another one each time)"
+        )
+        raise PlanMismatchError(msg)
