@@ -11,6 +11,7 @@ that are sent. The browser's part is not measured here.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import sys
@@ -23,6 +24,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "dashboards")]
 
+from scipy import sparse  # noqa: E402
+
 from benchmarks.environment import describe_machine  # noqa: E402
 from nnviz.aggregation import aggregate  # noqa: E402
 from nnviz.derivation import derive  # noqa: E402
@@ -30,10 +33,12 @@ from nnviz.inputs.subsets import class_subsets  # noqa: E402
 from nnviz.store.store import Store  # noqa: E402
 from nnviz.testing import PlantedDataset, PlantedRun, write_store  # noqa: E402
 from nnviz_dashboards.selection import Selection  # noqa: E402
+from nnviz_dashboards.viewmodels.attribution_graph import GraphModel  # noqa: E402
 from nnviz_dashboards.viewmodels.channels import ChannelsModel  # noqa: E402
 from nnviz_dashboards.viewmodels.results import RunResults  # noqa: E402
 from nnviz_dashboards.viewmodels.run import run_facts  # noqa: E402
 from nnviz_dashboards.viewmodels.subsets import SubsetsModel  # noqa: E402
+from nnviz_dashboards.views.attribution_graph import GraphView  # noqa: E402
 from nnviz_dashboards.views.channels import ChannelsView  # noqa: E402
 from nnviz_dashboards.views.subsets import EmbeddingView, SubsetListView  # noqa: E402
 
@@ -49,6 +54,10 @@ LAYERS = tuple(
 """Layers of InceptionV1 with their numbers of channels."""
 
 
+N_TARGETS = 40
+N_SOURCES = 5
+
+
 def write_run(url: str) -> None:
     run = PlantedRun(
         n_classes=1000,
@@ -60,6 +69,37 @@ def write_run(url: str) -> None:
     store = write_store(url, run)
     aggregate(store, [class_subsets(store.column("label"), store.class_names)])
     derive(store, dataset=PlantedDataset(run))
+    write_influences(store)
+
+
+def write_influences(store: Store) -> None:
+    """Write influence counts of the size that ImageNet's classes have in InceptionV1.
+
+    A class has a count for some 200 arcs between two layers, between its own channels
+    for the most part: arrays of a real run, which planted runs lack.
+    """
+    rng = np.random.default_rng(0)
+    layers = [*LAYERS, ("output", 1000, ())]
+    for (_, n_sources, _), (target, n_targets, _) in itertools.pairwise(layers):
+        columns = []
+        for subset in range(1000):
+            targets = rng.integers(0, n_targets, N_TARGETS)
+            if target == "output":
+                targets[:] = subset
+            sources = rng.integers(0, n_sources, (N_TARGETS, N_SOURCES))
+            columns.append(np.unique(targets[:, None] * n_sources + sources))
+        indptr = np.concatenate([[0], np.cumsum([len(c) for c in columns])])
+        counts = rng.integers(1, 10, indptr[-1])
+        by_class = sparse.csr_array(
+            (counts, np.concatenate(columns), indptr),
+            shape=(1000, n_targets * n_sources),
+        )
+        everything = sparse.csr_array(
+            sparse.csr_array(np.ones((1, 1000), np.int64)) @ by_class
+        )
+        for name, matrix in (("label", by_class), ("all", everything)):
+            for what in ("influence_counts", "influence_sums"):
+                store.write_member(f"aggregates/{name}/{what}/{target}", matrix)
 
 
 def measure(store_url: str, repeats: int) -> dict[str, list[float]]:
@@ -69,13 +109,16 @@ def measure(store_url: str, repeats: int) -> dict[str, list[float]]:
     layers = {layer.name: layer.n_channels for layer in results.layers}
     present = results.class_table().present.tolist()
     names = list(layers)
-    selection = Selection(layers, present, layer=names[-1], subset=present[0])
+    # The graph is measured by itself, below.
+    selection = Selection(
+        layers, present, layer=names[-1], subset=present[0], view="channels"
+    )
     subsets = SubsetsModel(results, selection)
     channels = ChannelsModel(results, selection)
     labels = dict(zip(names, names, strict=True))
     embedding = EmbeddingView(subsets, labels)
     SubsetListView(subsets, embedding)
-    ChannelsView(channels, subsets, pictures="pictures", layers=labels)
+    ChannelsView(channels, pictures="pictures", layers=labels)
     times = {"open the page, cold": [1e3 * (time.perf_counter() - began)]}
 
     def clock(name: str, action) -> None:
@@ -102,7 +145,30 @@ def measure(store_url: str, repeats: int) -> dict[str, list[float]]:
             clock("rank", lambda key=key: channels.rank(key))
         row = channels.rows[0]
         clock("send a picture", lambda row=row: picture(results, selection, row))
+    if results.graphs.has_influences(results.kind):
+        measure_graphs(results, selection, labels, clock, repeats)
     return times
+
+
+def measure_graphs(results, selection, labels, clock, repeats: int) -> None:
+    """Measure what a visitor does with the graph; no graph is asked for twice."""
+    model = GraphModel(results, results.graphs, selection)
+    GraphView(model, pictures="pictures", layers=labels)
+    clock("open the graph, cold", lambda: selection.choose(view="graph"))
+    present = results.class_table().present
+    classes = np.random.default_rng(1).permutation(present)[: 3 * repeats].tolist()
+    names = results.aggregates().names
+    for k in range(0, len(classes) - 2, 3):
+        one, two, three = classes[k : k + 3]
+        clock("graph: choose a class", lambda one=one: selection.choose(subset=one))
+        clock("graph: compare", lambda two=two: model.compare_with(names[two]))
+        model.compare_with("")
+        node = model.drawing.nodes[0]
+        clock("graph: pin", lambda node=node: model.pin(node.layer, node.channel))
+        model.unpin()
+        clock("graph: choose again", lambda: selection.choose(scoring="in_strength"))
+        selection.choose(scoring="evidence")
+        selection.choose(subset=three)
 
 
 def picture(results: RunResults, selection: Selection, row) -> None:
