@@ -27,7 +27,15 @@ if TYPE_CHECKING:
 
 __all__ = ["named_subsets", "read_subsets"]
 
-RESERVED_NAMES = ("all", "label", "prediction", "outcome", "classes", "examples")
+RESERVED_NAMES = (
+    "ablation",
+    "all",
+    "classes",
+    "examples",
+    "label",
+    "outcome",
+    "prediction",
+)
 """Names of collections and of other groups in the store that a file cannot take."""
 
 FILE_SUFFIXES = (".csv", ".json")
