@@ -80,9 +80,11 @@ bench: $(VENV)/installed-dev
 	@$(VENV)/bin/python -m benchmarks.extraction --network squeezenet1_0 $(BENCH_ARGS)
 	@$(VENV)/bin/python -m benchmarks.influence
 	@$(VENV)/bin/python -m benchmarks.dashboard
+	@$(VENV)/bin/python -m benchmarks.graphs
 	@$(VENV)/bin/python -m benchmarks.real_runs
 	@$(VENV)/bin/python -m benchmarks.listing
 	@$(VENV)/bin/python -m benchmarks.memory
+	@$(VENV)/bin/python -m benchmarks.causal
 	@$(VENV)/bin/python -m benchmarks.report
 
 clean:

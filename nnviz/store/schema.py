@@ -250,6 +250,41 @@ _DECLARATIONS = (
         "artifacts/examples/<layer>/picture_offsets", ("channel x rank + 1",), "int64",
         "bytes", "Where each picture begins; an empty one has no picture.",
     ),
+    ArrayDeclaration(
+        "artifacts/ablation/<subsets>/<graph>/instance", ("subset", "sample"), "int64",
+        "instance index",
+        "Sample of each subset, ascending; -1 behind a smaller one.", -1,
+    ),
+    ArrayDeclaration(
+        "artifacts/ablation/<subsets>/<graph>/wanted", ("subset", "sample"), "int32",
+        "class index", "Class that counts as right: the label, else the prediction.",
+        -1,
+    ),
+    ArrayDeclaration(
+        "artifacts/ablation/<subsets>/<graph>/logit",
+        ("subset", "treatment", "sample"), "float32", "network output",
+        "Output for the subset's class, or the predicted one, under each of the "
+        "attribute 'treatments'; NaN behind a smaller sample.", math.nan,
+    ),
+    ArrayDeclaration(
+        "artifacts/ablation/<subsets>/<graph>/probability",
+        ("subset", "treatment", "sample"), "float32", "probability",
+        "Its softmax probability.", math.nan,
+    ),
+    ArrayDeclaration(
+        "artifacts/ablation/<subsets>/<graph>/prediction",
+        ("subset", "treatment", "sample"), "int32", "class index",
+        "Class with the largest output.", -1,
+    ),
+    ArrayDeclaration(
+        "artifacts/ablation/<subsets>/<graph>/n_kept", ("subset", "layer"), "int64",
+        "channels", "How many channels of each ablated layer the graph has.",
+    ),
+    ArrayDeclaration(
+        "artifacts/ablation/<subsets>/<graph>/sets/<layer>",
+        ("subset", "set", "channel"), "bool", "",
+        "Channels of each of the attribute 'sets': the graph's, as many others.",
+    ),
 )  # fmt: skip
 
 RESERVED_COLUMNS = tuple(
