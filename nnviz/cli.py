@@ -20,6 +20,7 @@ from nnviz import __version__
 from nnviz.errors import NnvizError, TaskError
 from nnviz.graph_command import graph
 from nnviz.running import client_of, listeners_of
+from nnviz.verify_command import verify
 
 if TYPE_CHECKING:
     from nnviz.export import BundleFormat
@@ -255,6 +256,7 @@ def export(*, store: str, folder: Path, format_: BundleFormat, as_json: bool) ->
 
 
 main.add_command(graph)
+main.add_command(verify)
 
 
 @main.command()

@@ -62,7 +62,9 @@ MODULES: Table = {
     "reductions": "",
     "software": "",
     "store.pieces": "",
+    "store.files": "",
     "store.schema": "",
+    "store.sealing": "",
     "artifacts.attribution_graph": ".graph_statistics display",
     "artifacts.channel_matching": ".graph_building",
     "artifacts.classes": "display",
@@ -95,7 +97,10 @@ MODULES: Table = {
     "artifacts.graph_presets": (
         ".attribution_graph .graph_building .graph_scores .graph_selection"
     ),
-    "store.hierarchy": ".pieces .schema",
+    "store.documents": ".files .sealing",
+    "store.array_creation": ".schema",
+    "store.hierarchy": ".array_creation .documents .files .pieces .schema",
+    "store.recovery": ".documents .hierarchy .sealing",
     "artifacts.pictures": "config inputs.images inputs.preprocessing",
     "artifacts.summit_files": ".attribution_graph",
     "inputs.exported": "",
@@ -110,7 +115,7 @@ MODULES: Table = {
     "network.influence_torch": ".channel_operations .edge_inputs",
     "network.provenance": ".graph .outputs",
     "planning": "config network.architecture plan_report store.schema",
-    "store.completion": ".hierarchy .schema",
+    "store.completion": ".hierarchy .pieces .schema",
     "store.csr": ".hierarchy",
     "artifacts.graph_files": ".attribution_graph .graph_layout .summit_files",
     "inputs.datasets": (
@@ -121,7 +126,14 @@ MODULES: Table = {
         ".channel_operations .edge_inputs .influence_gathering .influence_kernels "
         ".influence_layout .influence_peaks .influence_ranking .influence_torch"
     ),
-    "store.store": ".completion .csr .hierarchy .schema network.architecture",
+    "store.later_groups": ".csr .documents .hierarchy",
+    "store.integrity": (
+        ".completion .documents .hierarchy .later_groups .recovery .schema .sealing"
+    ),
+    "store.store": (
+        ".completion .hierarchy .integrity .later_groups .recovery .schema "
+        "network.architecture"
+    ),
     "aggregation": (
         "engine.progress engine.reducing inputs.subsets network.activations "
         "planning reductions store.store"
@@ -198,9 +210,14 @@ MODULES: Table = {
         "network.runtime plan_report planning store.store"
     ),
     "running": "engine.progress",
+    "verification": (
+        "engine.progress engine.scheduling inputs.classes inputs.datasets planning "
+        "store.completion store.documents store.recovery store.store"
+    ),
+    "verify_command": "running verification",
     "cli": (
         "aggregation config demo derivation export extraction graph_command "
-        "inputs.subset_files inspection probing running store.store"
+        "inputs.subset_files inspection probing running store.store verify_command"
     ),
     "__main__": "cli",
 }
@@ -211,7 +228,7 @@ The lowest come first; a leading dot stands for the module's own folder.
 
 HOMES: Table = {
     "PIL": "artifacts.pictures demo inputs.images inputs.items inputs.preprocessing",
-    "click": "cli graph_command",
+    "click": "cli graph_command verify_command",
     "dask": "store.store",
     "distributed": "engine.reducing engine.scheduling running",
     "google_crc32c": "store.pieces",
@@ -227,7 +244,8 @@ HOMES: Table = {
         "aggregation artifacts.channel_matching artifacts.embedding "
         "artifacts.graph_building "
         "artifacts.graph_statistics artifacts.similarity full_graphs inputs.subsets "
-        "network.activations queries reductions store.csr store.store"
+        "network.activations queries reductions store.csr store.later_groups "
+        "store.store"
     ),
     "simplejpeg": "inputs.images",
     "sklearn": "demo",
@@ -244,7 +262,9 @@ HOMES: Table = {
     ),
     "tqdm": "engine.progress",
     "umap": "artifacts.embedding",
-    "zarr": "inputs.arrays store.hierarchy",
+    "zarr": (
+        "inputs.arrays store.array_creation store.files store.hierarchy store.integrity"
+    ),
 }
 """Which modules of nnviz may import each library."""
 

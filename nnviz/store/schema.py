@@ -17,6 +17,7 @@ import numpy as np
 __all__ = [
     "FORMAT_VERSION",
     "MARK_FIELDS",
+    "READABLE_VERSIONS",
     "RESERVED_COLUMNS",
     "ArrayDeclaration",
     "ArraySpec",
@@ -26,8 +27,16 @@ __all__ = [
     "run_arrays",
 ]
 
-FORMAT_VERSION = 1
-"""Changes whenever an older nnviz could misread a store."""
+FORMAT_VERSION = 2
+"""Changes whenever an older nnviz could misread a store.
+
+1. The first one. Its metadata have no checksums.
+2. Metadata have checksums; a store may be extended, and then ``dataset/position`` says
+   which instance of the data set a row is.
+"""
+
+READABLE_VERSIONS = (1, 2)
+"""Formats that this nnviz opens."""
 
 CHANNELS_PER_INNER_CHUNK = 64
 """Inner chunks are tall and narrow: a channel and a block of rows both read fast."""
@@ -63,6 +72,8 @@ class ArraySpec:
     rows_per_shard: int
     inner_chunk: tuple[int, ...] = field(default=())
     """Chunk inside the shard; empty where a shard is one chunk."""
+    is_static: bool = False
+    """Whether the plan knows the values, and one process writes them."""
 
     @property
     def n_bytes(self) -> int:
@@ -287,19 +298,16 @@ def run_arrays(
         rows = int(str(options.get("rows", rows_per_chunk)))
         inner = options.get("inner", ())
         assert isinstance(inner, tuple)
-        specs.append(ArraySpec(path, shape, declaration, dtype, rows, inner))
+        is_static = options.get("static") is True
+        rows = ROWS_PER_STATIC_CHUNK if is_static else rows
+        specs.append(ArraySpec(path, shape, declaration, dtype, rows, inner, is_static))
 
     n = (n_instances,)
-    add("instances/id", "instances/id", n, rows=ROWS_PER_STATIC_CHUNK)
-    add("instances/label", "instances/label", n, rows=ROWS_PER_STATIC_CHUNK)
+    add("instances/id", "instances/id", n, static=True)
+    add("instances/label", "instances/label", n, static=True)
     for name, dtype in metadata.items():
-        add(
-            f"instances/{name}",
-            "instances/<metadata column>",
-            n,
-            dtype=dtype,
-            rows=ROWS_PER_STATIC_CHUNK,
-        )
+        pattern = "instances/<metadata column>"
+        add(f"instances/{name}", pattern, n, dtype=dtype, static=True)
     for name in ("prediction", "confidence", "probability", "status"):
         add(f"instances/{name}", f"instances/{name}", n)
     for name, n_channels, dtype in layers:
@@ -324,20 +332,13 @@ def run_arrays(
             for part in ("instance", "position", "value"):
                 shape3 = (n_chunks, channels[name], examples_per_channel)
                 add(f"peaks/{name}/{part}", f"peaks/<layer>/{part}", shape3, rows=1)
-    n_fields = len(MARK_FIELDS) + sum(_is_filled_by_tasks(spec) for spec in specs)
+    n_fields = len(MARK_FIELDS) + sum(not spec.is_static for spec in specs)
     add("extraction_done", "extraction_done", (n_chunks, n_fields), rows=1)
     return tuple(specs)
 
 
 def _index_dtype(n: int) -> str:
     return "int16" if n <= np.iinfo(np.int16).max else "int32"
-
-
-def _is_filled_by_tasks(spec: ArraySpec) -> bool:
-    return not (
-        spec.path.startswith("instances/")
-        and spec.rows_per_shard == ROWS_PER_STATIC_CHUNK
-    )
 
 
 def markdown_table() -> str:

@@ -16,16 +16,22 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from nnviz.errors import (
-    MissingDataError,
     StoreFormatError,
     UnknownNameError,
     did_you_mean,
 )
 from nnviz.network.architecture import Architecture, Layer
-from nnviz.store import csr
 from nnviz.store.completion import Completion
 from nnviz.store.hierarchy import Hierarchy
-from nnviz.store.schema import FORMAT_VERSION, MARK_FIELDS, ArraySpec
+from nnviz.store.integrity import Integrity
+from nnviz.store.later_groups import LaterGroups
+from nnviz.store.recovery import RECOVERY
+from nnviz.store.schema import (
+    FORMAT_VERSION,
+    MARK_FIELDS,
+    READABLE_VERSIONS,
+    ArraySpec,
+)
 
 if TYPE_CHECKING:
     import dask.array
@@ -59,11 +65,11 @@ class Store:
                 "'nnviz plan run.toml --create STORE' makes one"
             )
             raise StoreFormatError(msg)
-        if version != FORMAT_VERSION:
+        if version not in READABLE_VERSIONS:
             msg = (
                 f"{hierarchy.url!r} has the store format {version!r}; this nnviz reads "
-                f"format {FORMAT_VERSION}; read it with the nnviz that wrote it, or "
-                "extract again"
+                f"the formats {', '.join(map(str, READABLE_VERSIONS))}; read it with "
+                "the nnviz that wrote it, or extract again into a new store"
             )
             raise StoreFormatError(msg)
         self._attributes = attributes
@@ -73,6 +79,7 @@ class Store:
         self._completion = Completion(
             hierarchy, self.chunks, list(attributes[_PER_CHUNK])
         )
+        self._later = LaterGroups(hierarchy)
 
     @classmethod
     def open(cls, url: str | os.PathLike[str], *, writable: bool = False) -> Store:
@@ -124,16 +131,26 @@ class Store:
             for spec in arrays
             if spec.path not in static and spec.path != "extraction_done"
         ]
-        hierarchy.set_attributes(
-            {
-                **attributes,
-                _STATIC: sorted(static),
-                _PER_CHUNK: per_chunk,
-                "mark_fields": list(MARK_FIELDS),
-                "format_version": FORMAT_VERSION,
-            }
-        )
+        record = {
+            **attributes,
+            _STATIC: sorted(static),
+            _PER_CHUNK: per_chunk,
+            "mark_fields": list(MARK_FIELDS),
+            "format_version": FORMAT_VERSION,
+        }
+        hierarchy.documents.state("", skip=[*per_chunk, "extraction_done"])
+        hierarchy.create_group(RECOVERY, record)
+        hierarchy.set_attributes(record)
         return cls(hierarchy)
+
+    def integrity(self, arrays: Sequence[ArraySpec]) -> Integrity:
+        """Return the checks of this store; `arrays` are those of its plan."""
+        version = int(self._attributes["format_version"])
+        return Integrity(self._hierarchy, self._completion, arrays, version)
+
+    def write_static(self, path: str, start: int, values: NDArray[Any]) -> None:
+        """Write rows of an array that the plan knows again, after damage."""
+        self._hierarchy.write(path, start, values)
 
     @property
     def url(self) -> str:
@@ -179,6 +196,10 @@ class Store:
     def missing_chunks(self) -> list[int]:
         """Return the numbers of the chunks that are not complete."""
         return [int(index) for index in np.flatnonzero(~self.done_chunks())]
+
+    def has_mark(self, index: int) -> bool:
+        """Whether a chunk has a completion mark, sound or not."""
+        return self._completion.has_mark(index)
 
     def marks(self) -> dict[str, NDArray[np.int64]]:
         """Return the counts of the completion marks, each of shape (chunk,)."""
@@ -368,7 +389,7 @@ class Store:
             Names of the axes, by the array's path or its first part.
         """
         named = dimensions or {}
-        self.start_group(path)
+        self._later.start(path)
         for name, values in arrays.items():
             axes = named.get(name) or named.get(name.split("/")[0])
             self.write_member(f"{path}/{name}", values, dimensions=axes)
@@ -385,12 +406,7 @@ class Store:
         groups
             Names of groups below it; writers in several processes need them made.
         """
-        if self._hierarchy.has(path):
-            self._hierarchy.create_group(path, {"complete": False})
-            self._hierarchy.delete(path)
-        self._hierarchy.create_group(path, {"complete": False})
-        for name in groups:
-            self._hierarchy.create_group(f"{path}/{name}", {})
+        self._later.start(path, groups=groups)
 
     def write_member(
         self,
@@ -403,25 +419,20 @@ class Store:
 
         Different members may be written by different processes at the same time.
         """
-        if sparse.issparse(values):
-            csr.write_csr(self._hierarchy, path, values)
-        else:
-            self._hierarchy.write_dense(path, values, dimensions=dimensions)
+        self._later.write(path, values, dimensions=dimensions)
 
     def finish_group(self, path: str, attributes: Mapping[str, Any]) -> None:
         """Mark a group as complete, with its attributes as JSON values."""
-        record = {**attributes, "plan_fingerprint": self.fingerprint, "complete": True}
-        self._hierarchy.create_group(path, record)
+        record = {**attributes, "plan_fingerprint": self.fingerprint}
+        self._later.finish(path, {**record, "n_rows": self.n_instances})
 
     def has_group(self, path: str) -> bool:
         """Whether a later stage has written this group completely."""
-        return self._hierarchy.has(path) and bool(
-            self._hierarchy.attributes(path).get("complete")
-        )
+        return self._later.is_complete(path)
 
     def group_names(self, path: str) -> list[str]:
         """Return the names of what lies below a path, sorted."""
-        return self._hierarchy.children(path)
+        return self._later.names(path)
 
     def group_attributes(self, path: str) -> dict[str, Any]:
         """Return the attributes of a group that a later stage wrote.
@@ -431,14 +442,7 @@ class Store:
         MissingDataError
             If the stage has not run, or not to its end.
         """
-        if not self.has_group(path):
-            stage = "aggregate" if path.startswith("aggregates") else "derive"
-            msg = (
-                f"the store {self.url!r} has no complete {path!r}; run "
-                f"'nnviz {stage} {self.url}'"
-            )
-            raise MissingDataError(msg)
-        return self._hierarchy.attributes(path)
+        return self._later.attributes(path)
 
     def has_array(self, path: str) -> bool:
         """Whether there is an array or a sparse matrix at this path."""
@@ -452,12 +456,11 @@ class Store:
         StoreFormatError
             If it is not there, or damaged.
         """
-        self._hierarchy.check_pieces(path)
-        return self._hierarchy.read(path)
+        return self._later.read(path)
 
     def read_csr(self, path: str) -> sparse.csr_array:
         """Read a whole sparse matrix of a later stage."""
-        return csr.read_csr(self._hierarchy, path)
+        return self._later.read_csr(path)
 
     def _facts(self) -> list[tuple[str, str]]:
         done, plan = self.done_chunks(), self.plan
