@@ -72,8 +72,8 @@ class VerificationReport:
     def __str__(self) -> str:
         lines = [
             (
-                f"checked {self.n_checked:,} of {self.n_chunks:,} chunks and all else that "
-                f"{self.url} holds, {self.seconds:.1f} s"
+                f"checked {self.n_checked:,} of {self.n_chunks:,} chunks and all else "
+                f"that {self.url} holds, {self.seconds:.1f} s"
             )
         ]
         lines += [f"damaged: {damage}" for damage in self.damages]

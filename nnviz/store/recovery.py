@@ -72,9 +72,9 @@ def restore_root(url: str, *, repair: bool) -> list[Damage]:
     )
     if good is None:
         msg = (
-            f"the metadata of the root of {url!r} are damaged ({problems[0]}), and "
-            "their copy is too: what the store was made of cannot be read any more; plan and "
-            "extract again into a new store"
+            f"the metadata of {url!r} are damaged ({problems[0]}), and their copy is "
+            "too: what the store was made of cannot be read any more; plan and extract "
+            "again into a new store"
         )
         raise StoreFormatError(msg)
     found = []

@@ -189,6 +189,11 @@ class Store:
         n = self.n_instances
         return [(start, min(n, start + rows)) for start in range(0, n, rows)]
 
+    @property
+    def chunk_arrays(self) -> tuple[str, ...]:
+        """Paths of the arrays that tasks fill, in the order of their checksums."""
+        return tuple(self._attributes[_PER_CHUNK])
+
     def done_chunks(self) -> NDArray[np.bool_]:
         """Return which chunks are complete, shape (chunk,)."""
         return self._completion.done()

@@ -9,87 +9,24 @@ import numpy as np
 import pytest
 
 import nnviz
-from nnviz.config import load_config
 from nnviz.errors import NnvizError, StoreFormatError
 from nnviz.queries import read_similarity
 from nnviz.store.store import Store, open_store
 from nnviz.testing import PlantedRun, write_complete_store
 from nnviz.verification import verify
+from tests.faults.small_run import create, later_stages, one_worker, write_inputs
 from tests.oracles.files import tree_bytes
-
-NETWORK = """
-import torch
-from torch import nn
-
-
-class Small(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.first = nn.Linear(6, 8)
-        self.second = nn.Linear(8, 3)
-        self.act = nn.ReLU()
-
-    def forward(self, x):
-        return self.second(self.act(self.first(x)))
-
-
-def network():
-    torch.manual_seed(0)
-    return Small()
-"""
-RUN = """
-[model]
-source = "network.py:network"
-class_names = ["a", "b", "c"]
-
-[dataset]
-kind = "arrays"
-path = "rows.npz"
-
-[preprocessing]
-kind = "array"
-scale = 1.0
-
-[extraction]
-instances_per_chunk = 16
-batch_size = 8
-max_unreadable_fraction = 0.5
-"""
 
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory):
-    """Return the folder of a small run with all stages, made by two workers."""
-    folder = tmp_path_factory.mktemp("real")
-    values = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
-    values[7] = np.nan
-    columns = {"site": np.array(["x", "y"] * 20), "age": np.arange(40.0)}
-    np.savez(folder / "rows.npz", data=values, label=np.arange(40) % 3, **columns)
-    (folder / "network.py").write_text(NETWORK)
-    (folder / "run.toml").write_text(RUN)
-    with _client() as client:
-        plan, probe = nnviz.plan_run(load_config(folder / "run.toml"))
-        store = nnviz.prepare_store(plan, str(folder / "run.zarr"), probe=probe)
+    """Return the folder of a small run with all stages."""
+    folder = write_inputs(tmp_path_factory.mktemp("real"))
+    store = create(folder)
+    with one_worker() as client:
         nnviz.extract(store, client=client)
-        _later_stages(store)
+    later_stages(store)
     return folder
-
-
-def _client():
-    distributed = pytest.importorskip("distributed")
-    return distributed.Client(
-        processes=False,
-        n_workers=1,
-        threads_per_worker=1,
-        dashboard_address=None,
-        set_as_default=False,
-    )
-
-
-def _later_stages(store):
-    subsets = [nnviz.named_subsets(store, name) for name in ("label", "outcome")]
-    nnviz.aggregate(store, subsets)
-    nnviz.derive(store, pictures=False)
 
 
 @pytest.fixture
@@ -159,9 +96,9 @@ def test_flipped_bits__are_mended_and_the_store_is_as_before(copy, real):
     store = Store.open(copy, writable=True)
     assert not report.is_sound
     assert store.missing_chunks() == [0, 1, 2]
-    with _client() as client:
+    with one_worker() as client:
         summary = nnviz.extract(store, client=client)
-    _later_stages(store)
+    later_stages(store)
 
     assert summary.n_instances == 40
     assert tree_bytes(copy) == before
@@ -174,7 +111,7 @@ def test_one_damaged_chunk__is_the_only_one_that_is_repeated(copy):
     flip(copy / "activations/first/c/1/0", random.Random(1))
 
     report = verify(copy)
-    with _client() as client:
+    with one_worker() as client:
         summary = nnviz.extract(Store.open(copy, writable=True), client=client)
 
     (damage,) = report.damages
@@ -337,7 +274,7 @@ def test_verify__on_a_cluster_finds_the_same(tmp_path):
     flip(url / "extraction_done/c/2/0", random.Random(1))
 
     here = verify(url, repair=False)
-    with _client() as client:
+    with one_worker() as client:
         there = verify(url, client=client, repair=False)
 
     assert {(d.array, d.chunk) for d in here.damages} == {
