@@ -18,6 +18,7 @@ import click
 
 from nnviz import __version__
 from nnviz.errors import NnvizError, TaskError
+from nnviz.extend_command import extend
 from nnviz.graph_command import graph
 from nnviz.running import client_of, listeners_of
 from nnviz.verify_command import verify
@@ -163,6 +164,9 @@ def extract(
             f"repeat 'nnviz extract {store}' to try them again"
         )
         raise TaskError(msg)
+
+
+main.add_command(extend)
 
 
 @main.command()

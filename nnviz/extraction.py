@@ -30,6 +30,7 @@ from nnviz.engine.scheduling import run_tasks
 from nnviz.errors import DatasetError, PlanError, PlanMismatchError
 from nnviz.inputs.datasets import Dataset, open_dataset
 from nnviz.inputs.models import load_model
+from nnviz.inputs.ordering import in_store_order
 from nnviz.inputs.preprocessing import Preprocessing
 from nnviz.inputs.reading import Batch, BatchReader, prepared_shape
 from nnviz.network.runtime import NetworkRuntime
@@ -225,7 +226,8 @@ class _Worker:
     def __init__(self, url: str, *, trust: bool) -> None:
         self.store = Store.open(url, writable=True)
         self.plan = plan = Plan.from_json(self.store.plan)
-        self.dataset = _open_planned(plan, trust=trust)
+        listed = _open_planned(plan, trust=trust)
+        self.dataset = in_store_order(listed, self.store.positions())
         loaded = load_model(plan.model, trust=trust)
         _check_planned("network", plan.fingerprints["model"], loaded.fingerprint)
         self.runtime = NetworkRuntime(

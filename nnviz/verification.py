@@ -28,7 +28,8 @@ from nnviz.engine.progress import Listener, StageDone, StageStarted, TaskDone, e
 from nnviz.engine.scheduling import run_tasks
 from nnviz.errors import NnvizError, StoreFormatError
 from nnviz.inputs.classes import join_labels
-from nnviz.inputs.datasets import Dataset, open_dataset
+from nnviz.inputs.datasets import open_dataset
+from nnviz.inputs.ordering import in_store_order
 from nnviz.planning import Plan
 from nnviz.store.completion import MARKS
 from nnviz.store.documents import CHECKSUMS
@@ -209,7 +210,7 @@ def _restored(
             for d in damages
         ]
     try:
-        values = _planned_values(plan, trust=trust)
+        values = _planned_values(plan, store.positions(), trust=trust)
     except NnvizError as error:
         remedy = f"it cannot be restored from the data set: {error}"
         return [dataclasses.replace(d, remedy=remedy) for d in damages]
@@ -231,7 +232,9 @@ def _restored(
     ]
 
 
-def _planned_values(plan: Plan, *, trust: bool) -> dict[str, NDArray[Any]]:
+def _planned_values(
+    plan: Plan, positions: NDArray[np.int64] | None, *, trust: bool
+) -> dict[str, NDArray[Any]]:
     """Return the arrays that the plan knows, from the data set.
 
     Raises
@@ -244,10 +247,11 @@ def _planned_values(plan: Plan, *, trust: bool) -> dict[str, NDArray[Any]]:
     if plan.dataset.kind in USER_CODE and not trust:
         msg = f"{plan.dataset.source!r} is code, which is imported only with --trust"
         raise StoreFormatError(msg)
-    dataset: Dataset = open_dataset(plan.dataset, trust=trust)
+    dataset = open_dataset(plan.dataset, trust=trust)
     if dataset.fingerprint != plan.fingerprints["dataset"]:
         msg = f"the data set at {plan.dataset.path!r} has changed since the plan"
         raise StoreFormatError(msg)
+    dataset = in_store_order(dataset, positions)
     shape = plan.architecture.output_shape
     classes = join_labels(
         dataset.labels,

@@ -65,6 +65,7 @@ MODULES: Table = {
     "store.files": "",
     "store.schema": "",
     "store.sealing": "",
+    "store.summary": "",
     "artifacts.attribution_graph": ".graph_statistics display",
     "artifacts.channel_matching": ".graph_building",
     "artifacts.classes": "display",
@@ -130,20 +131,22 @@ MODULES: Table = {
     "store.integrity": (
         ".completion .documents .hierarchy .later_groups .recovery .schema .sealing"
     ),
+    "store.extending": ".completion .documents .hierarchy .recovery .schema",
     "store.store": (
-        ".completion .hierarchy .integrity .later_groups .recovery .schema "
-        "network.architecture"
+        ".completion .extending .hierarchy .integrity .later_groups .recovery .schema "
+        ".summary network.architecture"
     ),
     "aggregation": (
         "engine.progress engine.reducing inputs.subsets network.activations "
         "planning reductions store.store"
     ),
+    "inputs.ordering": ".datasets",
     "gallery": (
         "artifacts.examples artifacts.pictures config engine.scheduling "
-        "inputs.datasets network.architecture store.store"
+        "inputs.datasets inputs.ordering network.architecture store.store"
     ),
     "inputs.reading": ".datasets .preprocessing",
-    "inspection": "plan_report planning store.store",
+    "inspection": "plan_report planning store.later_groups store.store",
     "network.affine": ".channels .functions .graph .provenance",
     "network.receptive_fields": ".architecture .channels .functions .graph",
     "queries": (
@@ -206,18 +209,26 @@ MODULES: Table = {
     ),
     "extraction": (
         "chunk_rows engine.model_cache engine.progress engine.scheduling "
-        "inputs.datasets inputs.models inputs.preprocessing inputs.reading "
+        "inputs.datasets inputs.models inputs.ordering inputs.preprocessing "
+        "inputs.reading "
         "network.runtime plan_report planning store.store"
     ),
     "running": "engine.progress",
+    "extension": (
+        "config inputs.classes inputs.datasets planning software store.extending "
+        "store.store"
+    ),
+    "extend_command": "config extension",
     "verification": (
-        "engine.progress engine.scheduling inputs.classes inputs.datasets planning "
+        "engine.progress engine.scheduling inputs.classes inputs.datasets "
+        "inputs.ordering planning "
         "store.completion store.documents store.recovery store.store"
     ),
     "verify_command": "running verification",
     "cli": (
         "aggregation config demo derivation export extraction graph_command "
-        "inputs.subset_files inspection probing running store.store verify_command"
+        "inputs.subset_files inspection probing running store.store verify_command "
+        "extend_command"
     ),
     "__main__": "cli",
 }
@@ -228,7 +239,7 @@ The lowest come first; a leading dot stands for the module's own folder.
 
 HOMES: Table = {
     "PIL": "artifacts.pictures demo inputs.images inputs.items inputs.preprocessing",
-    "click": "cli graph_command verify_command",
+    "click": "cli extend_command graph_command verify_command",
     "dask": "store.store",
     "distributed": "engine.reducing engine.scheduling running",
     "google_crc32c": "store.pieces",

@@ -154,14 +154,13 @@ class Hierarchy:
         with storing(self.url):
             create_declared(self._root, spec)
 
-    def write(self, path: str, start: int, values: NDArray[Any]) -> None:
-        """Write rows ``start : start + len(values)`` of an array.
+    def resize(self, path: str, shape: tuple[int, ...]) -> None:
+        """Make an array longer; its values stay."""
+        with storing(self.url):
+            self._array(path).resize(shape)
 
-        Raises
-        ------
-        StoreError
-            If the place is full or cannot be written.
-        """
+    def write(self, path: str, start: int, values: NDArray[Any]) -> None:
+        """Write rows ``start : start + len(values)`` of an array."""
         with storing(self.url):
             self._array(path)[start : start + len(values)] = values
 

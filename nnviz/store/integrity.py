@@ -20,7 +20,7 @@ from nnviz.store.documents import CHECKSUMS, DOCUMENT, LATER, document_of
 from nnviz.store.hierarchy import DAMAGED, Hierarchy
 from nnviz.store.later_groups import LaterGroups, stage_of
 from nnviz.store.recovery import Damage, problem_of
-from nnviz.store.schema import ArraySpec
+from nnviz.store.schema import ArraySpec, groups_of
 from nnviz.store.sealing import crc_text, sealed_group, unsealed_attributes
 
 __all__ = ["Integrity"]
@@ -121,14 +121,16 @@ class Integrity:
                 return [Damage(path, "its metadata are gone", remedy=remedy)]
             if not later.is_complete(path):
                 return []
+            # A store of format 1 that was extended keeps groups without checksums.
+            has_checksums = self._has_checksums and "n_rows" in later.attributes(path)
         except StoreFormatError:
             return [Damage(path, "its metadata are damaged", remedy=remedy)]
-        stated, problem = self._stated(path)
+        stated, problem = self._stated(path) if has_checksums else ({}, None)
         found = [replace(problem, remedy=remedy)] if problem else []
         keys = sorted({*stated, *self._hierarchy.files.names(path)})
         contents = self._hierarchy.files.get_all(keys)
         for key, data in zip(keys, contents, strict=True):
-            why = self._later_problem(key, data, stated)
+            why = self._later_problem(key, data, stated, has_checksums=has_checksums)
             if why:
                 found.append(_damage_of_key(key, why, remedy))
         return found
@@ -205,14 +207,13 @@ class Integrity:
         except StoreFormatError:
             return {}, Damage(path, "the checksums are damaged")
         is_gone = not self._hierarchy.has(path)
-        # A group that format 1 wrote, in a store that was extended since, has none.
         problem = Damage(path, "the checksums are gone") if is_gone else None
         return stated, problem
 
     def _groups_above(self) -> list[Damage]:
         """Check the documents of the groups that hold the run's arrays."""
         found = []
-        for group in sorted(_groups_of(self._arrays) | self._present(LATER)):
+        for group in sorted(groups_of(self._arrays) | self._present(LATER)):
             data = self._hierarchy.files.get(document_of(group))
             why = problem_of(data)
             if why is None and data is not None and self._has_checksums:
@@ -249,7 +250,12 @@ class Integrity:
         return None
 
     def _later_problem(
-        self, key: str, data: bytes | None, stated: dict[str, str]
+        self,
+        key: str,
+        data: bytes | None,
+        stated: dict[str, str],
+        *,
+        has_checksums: bool,
     ) -> str | None:
         if data is None:
             return "it is gone"
@@ -260,11 +266,11 @@ class Integrity:
             return None
         if key.endswith(DOCUMENT):
             why = problem_of(data) if b"array" not in data else None
-            if why is None and self._has_checksums and b'"group"' in data:
+            if why is None and has_checksums and b'"group"' in data:
                 is_sealed = unsealed_attributes(data)[1]
                 why = None if is_sealed else "its metadata have no checksum"
             return why
-        if not self._has_checksums:
+        if not has_checksums:
             return self._decoded(key)
         return "nothing says what it is"
 
@@ -280,14 +286,6 @@ class Integrity:
 
 def _is_later(path: str) -> bool:
     return path.split("/")[0] in LATER
-
-
-def _groups_of(arrays: Sequence[ArraySpec]) -> set[str]:
-    groups = set()
-    for spec in arrays:
-        parts = spec.path.split("/")
-        groups |= {"/".join(parts[:n]) for n in range(1, len(parts))}
-    return groups
 
 
 def _damage_of_key(key: str, reason: str, remedy: str) -> Damage:

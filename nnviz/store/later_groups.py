@@ -17,7 +17,7 @@ from nnviz.store import csr
 from nnviz.store.documents import CHECKSUMS
 from nnviz.store.hierarchy import Hierarchy
 
-__all__ = ["LaterGroups", "stage_of"]
+__all__ = ["LaterGroups", "covered_by", "stage_of"]
 
 
 def stage_of(path: str) -> str:
@@ -29,6 +29,23 @@ def stage_of(path: str) -> str:
     ('aggregate', 'derive')
     """
     return "aggregate" if path.startswith("aggregates") else "derive"
+
+
+def covered_by(attributes: Mapping[str, Any], before: Sequence[int], now: int) -> int:
+    """Return how many of a store's instances a group was made of.
+
+    Parameters
+    ----------
+    attributes
+        Of the group.
+    before
+        Numbers of instances before each extension of the store; a group of format 1,
+        which does not say, is older than any.
+    now
+        Number of instances of the store.
+    """
+    first = [*before, now][0]
+    return int(attributes.get("n_rows", first))
 
 
 class LaterGroups:

@@ -17,12 +17,14 @@ import numpy as np
 __all__ = [
     "FORMAT_VERSION",
     "MARK_FIELDS",
+    "POSITION",
     "READABLE_VERSIONS",
     "RESERVED_COLUMNS",
     "ArrayDeclaration",
     "ArraySpec",
     "InfluenceSpec",
     "declaration_of",
+    "groups_of",
     "markdown_table",
     "run_arrays",
 ]
@@ -43,6 +45,9 @@ CHANNELS_PER_INNER_CHUNK = 64
 
 ROWS_PER_STATIC_CHUNK = 65_536
 """Columns that the plan knows are written by one process, in fewer, larger pieces."""
+
+POSITION = "dataset/position"
+"""Array that says which instance of the data set a row is."""
 
 MARK_FIELDS = ("done", "n_instances", "n_unreadable", "n_saturated")
 """First fields of a completion mark; one CRC-32 for each array of the chunk follows."""
@@ -168,6 +173,11 @@ _DECLARATIONS = (
         "That maximum.", math.nan,
     ),
     ArrayDeclaration(
+        "dataset/position", ("instance",), "int64", "index in the data set",
+        "Which instance of the data set the row is; only in a store that was extended, "
+        "in others it is the row's own number.", -1,
+    ),
+    ArrayDeclaration(
         "extraction_done", ("chunk", "field"), "int64", "",
         "Completion mark of each chunk: " + ", ".join(MARK_FIELDS)
         + ", then the CRC-32 of each array's part in the order of the attribute "
@@ -264,6 +274,7 @@ def run_arrays(
     metadata: Mapping[str, str],
     examples_per_channel: int,
     influences: Sequence[InfluenceSpec] = (),
+    is_extended: bool = False,
 ) -> tuple[ArraySpec, ...]:
     """Return every array that creation and extraction of a run fill.
 
@@ -283,6 +294,8 @@ def run_arrays(
         Ranks of ``peaks``; 0 for none.
     influences
         What is kept of the edges that enter each target layer.
+    is_extended
+        Whether rows are no longer in the order of the data set.
 
     Returns
     -------
@@ -308,6 +321,8 @@ def run_arrays(
     for name, dtype in metadata.items():
         pattern = "instances/<metadata column>"
         add(f"instances/{name}", pattern, n, dtype=dtype, static=True)
+    if is_extended:
+        add(POSITION, POSITION, n, static=True)
     for name in ("prediction", "confidence", "probability", "status"):
         add(f"instances/{name}", f"instances/{name}", n)
     for name, n_channels, dtype in layers:
@@ -335,6 +350,15 @@ def run_arrays(
     n_fields = len(MARK_FIELDS) + sum(not spec.is_static for spec in specs)
     add("extraction_done", "extraction_done", (n_chunks, n_fields), rows=1)
     return tuple(specs)
+
+
+def groups_of(arrays: Sequence[ArraySpec]) -> set[str]:
+    """Return the paths of the groups that hold arrays, the root apart."""
+    groups = set()
+    for spec in arrays:
+        parts = spec.path.split("/")
+        groups |= {"/".join(parts[:n]) for n in range(1, len(parts))}
+    return groups
 
 
 def _index_dtype(n: int) -> str:

@@ -6,7 +6,6 @@ completion mark last. Readers ask the marks: a missing piece is an error, never 
 
 from __future__ import annotations
 
-import html
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,12 +15,14 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from nnviz.errors import (
+    StoreError,
     StoreFormatError,
     UnknownNameError,
     did_you_mean,
 )
 from nnviz.network.architecture import Architecture, Layer
 from nnviz.store.completion import Completion
+from nnviz.store.extending import is_pending
 from nnviz.store.hierarchy import Hierarchy
 from nnviz.store.integrity import Integrity
 from nnviz.store.later_groups import LaterGroups
@@ -29,9 +30,11 @@ from nnviz.store.recovery import RECOVERY
 from nnviz.store.schema import (
     FORMAT_VERSION,
     MARK_FIELDS,
+    POSITION,
     READABLE_VERSIONS,
     ArraySpec,
 )
+from nnviz.store.summary import summary_html, summary_text
 
 if TYPE_CHECKING:
     import dask.array
@@ -72,6 +75,12 @@ class Store:
                 "the nnviz that wrote it, or extract again into a new store"
             )
             raise StoreFormatError(msg)
+        if is_pending(attributes):
+            msg = (
+                f"an extension of {hierarchy.url!r} was interrupted; run 'nnviz extend "
+                f"{hierarchy.url}' to finish it"
+            )
+            raise StoreError(msg)
         self._attributes = attributes
         self.plan: dict[str, Any] = attributes["plan"]
         """The plan as JSON values; ``nnviz.planning.Plan.from_json`` rebuilds it."""
@@ -193,6 +202,11 @@ class Store:
     def chunk_arrays(self) -> tuple[str, ...]:
         """Paths of the arrays that tasks fill, in the order of their checksums."""
         return tuple(self._attributes[_PER_CHUNK])
+
+    def positions(self) -> NDArray[np.int64] | None:
+        """Return the index in the data set of each row; None if it is the same."""
+        is_extended = POSITION in self._attributes[_STATIC]
+        return self.read(POSITION).astype(np.int64) if is_extended else None
 
     def done_chunks(self) -> NDArray[np.bool_]:
         """Return which chunks are complete, shape (chunk,)."""
@@ -467,31 +481,11 @@ class Store:
         """Read a whole sparse matrix of a later stage."""
         return self._later.read_csr(path)
 
-    def _facts(self) -> list[tuple[str, str]]:
-        done, plan = self.done_chunks(), self.plan
-        return [
-            ("model", str(plan["model"]["source"])),
-            ("data", f"{plan['dataset']['kind']}, {self.n_instances:,} instances"),
-            ("classes", f"{len(self.class_names):,}"),
-            ("layers", f"{len(self.layers)} recorded, {len(self.shown_layers)} shown"),
-            ("extraction", f"{int(done.sum()):,} of {len(done):,} chunks"),
-            ("aggregates", ", ".join(self.group_names("aggregates")) or "none"),
-            ("artifacts", ", ".join(self.group_names("artifacts")) or "none"),
-        ]
-
     def __repr__(self) -> str:
-        facts = self._facts()
-        width = max(len(name) for name, _ in facts)
-        lines = [f"  {name:<{width}}  {value}" for name, value in facts]
-        return "\n".join([f"<nnviz.Store {self.url}>", *lines])
+        return summary_text(self)
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
-            f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
-            for name, value in self._facts()
-        )
-        return f"<b>nnviz.Store</b> {html.escape(self.url)}<table>{rows}</table>"
+        return summary_html(self)
 
 
 def open_store(url: str | os.PathLike[str]) -> Store:
