@@ -62,6 +62,7 @@ MODULES: Table = {
     "reductions": "",
     "software": "",
     "store.pieces": "",
+    "store.dask_arrays": "",
     "store.files": "",
     "store.schema": "",
     "store.sealing": "",
@@ -73,7 +74,7 @@ MODULES: Table = {
     "artifacts.graph_scores": ".graph_building .graph_statistics",
     "artifacts.graph_selection": ".graph_building",
     "artifacts.top_channels": "display",
-    "engine.reducing": ".scheduling",
+    "engine.reducing": "",
     "inputs.archives": ".files .listings config",
     "inputs.arrays": ".listings config",
     "inputs.classes": ".class_maps config",
@@ -133,11 +134,13 @@ MODULES: Table = {
     ),
     "store.extending": ".completion .documents .hierarchy .recovery .schema",
     "store.store": (
-        ".completion .extending .hierarchy .integrity .later_groups .recovery .schema "
-        ".summary network.architecture"
+        ".completion .dask_arrays .extending .hierarchy .integrity .later_groups "
+        ".recovery .schema .summary network.architecture"
     ),
+    "aggregate_states": "inputs.subsets reductions store.store",
+    "layer_sums": "aggregate_states network.activations reductions store.store",
     "aggregation": (
-        "engine.progress engine.reducing inputs.subsets network.activations "
+        "aggregate_states engine.progress engine.reducing inputs.subsets layer_sums "
         "planning reductions store.store"
     ),
     "inputs.ordering": ".datasets",
@@ -240,7 +243,7 @@ The lowest come first; a leading dot stands for the module's own folder.
 HOMES: Table = {
     "PIL": "artifacts.pictures demo inputs.images inputs.items inputs.preprocessing",
     "click": "cli extend_command graph_command verify_command",
-    "dask": "store.store",
+    "dask": "store.dask_arrays store.store",
     "distributed": "engine.reducing engine.scheduling running",
     "google_crc32c": "store.pieces",
     "llvmlite": "network.influence_vectors",
@@ -252,11 +255,11 @@ HOMES: Table = {
     "pandas": "artifacts.classes artifacts.top_channels export store.store",
     "safetensors": "demo inputs.weights",
     "scipy": (
-        "aggregation artifacts.channel_matching artifacts.embedding "
+        "aggregate_states aggregation artifacts.channel_matching artifacts.embedding "
         "artifacts.graph_building "
         "artifacts.graph_statistics artifacts.similarity full_graphs inputs.subsets "
-        "network.activations queries reductions store.csr store.later_groups "
-        "store.store"
+        "layer_sums network.activations queries reductions store.csr "
+        "store.later_groups store.store"
     ),
     "simplejpeg": "inputs.images",
     "sklearn": "demo",

@@ -60,7 +60,9 @@ class LaterGroups:
     def __init__(self, hierarchy: Hierarchy) -> None:
         self._hierarchy = hierarchy
 
-    def start(self, path: str, *, groups: Sequence[str] = ()) -> None:
+    def start(
+        self, path: str, *, groups: Sequence[str] = (), keep: bool = False
+    ) -> None:
         """Begin to write, or to replace, a group; until it is finished it is not there.
 
         Parameters
@@ -69,10 +71,13 @@ class LaterGroups:
             ``aggregates/<subsets>`` or ``artifacts/<...>``.
         groups
             Names of groups below it; writers in several processes need them made.
+        keep
+            Whether what is there stays until it is written again.
         """
         if self._hierarchy.has(path):
             self._hierarchy.create_group(path, {"complete": False})
-            self._hierarchy.delete(path)
+            if not keep:
+                self._hierarchy.delete(path)
         self._hierarchy.create_group(path, {"complete": False})
         for name in groups:
             self._hierarchy.create_group(f"{path}/{name}", {})
@@ -92,6 +97,10 @@ class LaterGroups:
             csr.write_csr(self._hierarchy, path, values)
         else:
             self._hierarchy.write_dense(path, values, dimensions=dimensions)
+
+    def remove(self, path: str) -> None:
+        """Remove a group or array of a group that has been started."""
+        self._hierarchy.delete(path)
 
     def finish(self, path: str, attributes: Mapping[str, Any]) -> None:
         """Write the checksums of a group, and mark it as complete."""

@@ -22,6 +22,7 @@ from nnviz.errors import (
 )
 from nnviz.network.architecture import Architecture, Layer
 from nnviz.store.completion import Completion
+from nnviz.store.dask_arrays import activations_as_dask
 from nnviz.store.extending import is_pending
 from nnviz.store.hierarchy import Hierarchy
 from nnviz.store.integrity import Integrity
@@ -224,6 +225,10 @@ class Store:
         """Return the counts of the completion marks, each of shape (chunk,)."""
         return self._completion.marks()
 
+    def mark_values(self) -> NDArray[np.int64]:
+        """Return all fields of the completion marks, shape (chunk, field)."""
+        return self._completion.values()
+
     def write_chunk(
         self, index: int, arrays: Mapping[str, NDArray[Any]], counts: Mapping[str, int]
     ) -> int:
@@ -355,20 +360,9 @@ class Store:
         UnknownNameError
             If there is no such layer.
         """
-        import dask.array as da  # noqa: PLC0415  slow to import, and needed here only
-
         path = f"activations/{self.layer(layer).name}"
         n_channels = self._hierarchy.shape(path)[1]
-        blocks = [
-            da.from_delayed(
-                _delayed_rows(self, layer, start, stop),
-                (stop - start, n_channels),
-                np.float32,
-            )
-            for start, stop in self.chunks
-        ]
-        stacked: dask.array.Array = da.concatenate(blocks, axis=0)
-        return stacked
+        return activations_as_dask(self.url, layer, self.chunks, n_channels, _read_rows)
 
     def read(
         self, path: str, start: int = 0, stop: int | None = None, *columns: slice
@@ -414,7 +408,9 @@ class Store:
             self.write_member(f"{path}/{name}", values, dimensions=axes)
         self.finish_group(path, attributes)
 
-    def start_group(self, path: str, *, groups: Sequence[str] = ()) -> None:
+    def start_group(
+        self, path: str, *, groups: Sequence[str] = (), keep: bool = False
+    ) -> None:
         """Begin to write, or to replace, the output of a later stage in pieces.
 
         Parameters
@@ -424,8 +420,14 @@ class Store:
             :meth:`finish_group` it counts as not there.
         groups
             Names of groups below it; writers in several processes need them made.
+        keep
+            Whether what is there stays until it is written again.
         """
-        self._later.start(path, groups=groups)
+        self._later.start(path, groups=groups, keep=keep)
+
+    def remove_member(self, path: str) -> None:
+        """Remove a group or array of a group that has been started."""
+        self._later.remove(path)
 
     def write_member(
         self,
@@ -499,12 +501,6 @@ def open_store(url: str | os.PathLike[str]) -> Store:
         If it has another format version, or is no store.
     """
     return Store.open(url)
-
-
-def _delayed_rows(store: Store, layer: str, start: int, stop: int) -> Any:
-    from dask.delayed import delayed  # noqa: PLC0415  slow to import
-
-    return delayed(_read_rows)(store.url, layer, start, stop)
 
 
 def _read_rows(url: str, layer: str, start: int, stop: int) -> NDArray[Any]:
