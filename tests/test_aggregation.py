@@ -336,8 +336,14 @@ def aggregate_standard(url, client=None):
     aggregate(store, subsets, client=client)
 
 
-@pytest.mark.parametrize("n_values", [1, 2**8, 2**24], ids=["chunks", "spans", "one"])
-@pytest.mark.parametrize("is_on_cluster", [False, True], ids=["here", "cluster"])
+@pytest.mark.parametrize(
+    ("n_values", "is_on_cluster"),
+    [
+        pytest.param(1, False, id="chunks"),
+        pytest.param(2**8, True, id="spans-on-a-cluster"),
+        pytest.param(2**24, False, id="one-span"),
+    ],
+)
 def test_aggregate__of_an_extended_store__has_the_bytes_of_one_from_the_start(
     tmp_path, monkeypatch, client, n_values, is_on_cluster
 ):

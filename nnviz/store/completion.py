@@ -217,7 +217,9 @@ class Completion:
 
     def _write_mark(self, index: int, mark: NDArray[np.int64]) -> None:
         data = encode_piece(mark, chunk=mark.shape, shard=None, fill=0)
-        self._hierarchy.files.put(self._hierarchy.piece_keys(MARKS)[index], data)
+        self._hierarchy.files.put(
+            self._hierarchy.piece_keys(MARKS)[index], data, is_durable=True
+        )
 
     def _checked(self, index: int, path: str, values: NDArray[Any]) -> NDArray[Any]:
         start, stop = self._chunks[index]

@@ -142,7 +142,9 @@ class Documents:
             If the place is full or cannot be written.
         """
         self.ensure_parents(path)
-        self._files.put(document_of(path), sealed_group(attributes))
+        self._files.put(
+            document_of(path), sealed_group(attributes), is_durable=not path
+        )
 
     def ensure_parents(self, path: str) -> None:
         """Create the groups above a path that are not there."""

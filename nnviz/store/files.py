@@ -123,10 +123,18 @@ class Files:
             return [_size(self._folder / key) > 0 for key in keys]
         return list(sync(self._exist(keys)))
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes, *, is_durable: bool = False) -> None:
         """Write, or replace, a file at once: a reader sees the old one or the new one.
 
-        On a file system it is on the disk when this returns.
+        Parameters
+        ----------
+        key
+            Of the file.
+        data
+            Its content.
+        is_durable
+            Whether it is on the disk of a file system when this returns; that can
+            take as long as writing a thousand files.
 
         Raises
         ------
@@ -145,8 +153,9 @@ class Files:
             try:
                 with partial.open("wb") as stream:
                     stream.write(data)
-                    stream.flush()
-                    os.fsync(stream.fileno())
+                    if is_durable:
+                        stream.flush()
+                        os.fsync(stream.fileno())
                 partial.replace(path)
             except BaseException:
                 partial.unlink(missing_ok=True)
