@@ -75,7 +75,7 @@ def client() -> Iterator[distributed.Client]:
         processes=False,
         n_workers=2,
         threads_per_worker=1,
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
         set_as_default=False,
     ) as client:
         yield client
