@@ -33,7 +33,8 @@ def cluster_arguments(
 ) -> dict[str, Any]:
     """Return the arguments of ``dask_jobqueue.SLURMCluster``."""
     slurm = config.slurm
-    extra = ["--preload", PRELOAD, "--no-dashboard"]
+    extra = ["--preload", PRELOAD]
+    extra += ["--no-dashboard", "--dashboard-address", "127.0.0.1:0"]
     if config.host is not None and config.interface is None:
         # Workers listen where the scheduler does only if that is loopback.
         extra += ["--host", config.host] if config.host.startswith("127.") else []

@@ -12,7 +12,12 @@ from distributed.security import Security
 
 from nnviz.errors import ConfigError, TaskError
 from nnviz_cluster.site import ClusterConfig
-from nnviz_cluster.tls import check_listening, is_loopback, security_of
+from nnviz_cluster.tls import (
+    check_listening,
+    is_loopback,
+    security_of,
+    settings_of_tls,
+)
 from nnviz_cluster.workers import missing, settings_of
 
 __all__ = ["cluster_arguments", "open_client"]
@@ -46,7 +51,7 @@ def cluster_arguments(
         connection["client_keys"] = [ssh.key]
     if ssh.known_hosts is not None:
         connection["known_hosts"] = ssh.known_hosts
-    protocol = {"protocol": "tls" if security else "tcp", "security": security}
+    protocol = {"protocol": "tls" if security else "tcp"}
     local = {"host": config.host} if config.host is not None else {}
     if config.interface is not None:
         local = {"interface": config.interface}
@@ -64,6 +69,8 @@ def cluster_arguments(
             **protocol,
             **local,
             "nthreads": 1,
+            "dashboard": False,
+            "dashboard_address": "127.0.0.1:0",
             "memory_limit": config.memory,
             "local_directory": ssh.local_folder,
         },
@@ -95,6 +102,8 @@ def open_client(config: ClusterConfig, threads: int = 1) -> Iterator[Client]:
     with (
         dask.config.set(settings_of(config, threads)),
         security_of(config) as security,
+        # They reach the machines as settings: paths of files, never the keys.
+        dask.config.set(settings_of_tls(security)),
     ):
         arguments = cluster_arguments(config, security)
         try:

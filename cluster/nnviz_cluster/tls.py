@@ -12,13 +12,20 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from distributed.security import Security
 
 from nnviz.errors import ConfigError, MissingDependencyError
 from nnviz_cluster.site import ClusterConfig, TlsConfig
 
-__all__ = ["check_listening", "is_loopback", "security_of", "write_certificates"]
+__all__ = [
+    "check_listening",
+    "is_loopback",
+    "security_of",
+    "settings_of_tls",
+    "write_certificates",
+]
 
 
 def is_loopback(host: str) -> bool:
@@ -95,6 +102,21 @@ def security_of(config: ClusterConfig) -> Iterator[Security | None]:
             shutil.rmtree(place, ignore_errors=True)
     else:
         yield _security(tls)
+
+
+def settings_of_tls(security: Security | None) -> dict[str, Any]:
+    """Return Dask's settings that name the same files; none without certificates."""
+    if security is None:
+        return {}
+    roles = ("scheduler", "worker", "client")
+    files = {role: security.get_tls_config_for_role(role) for role in roles}
+    place = "distributed.comm.tls"
+    return {
+        "distributed.comm.require-encryption": True,
+        f"{place}.ca-file": files["scheduler"]["ca_file"],
+        **{f"{place}.{role}.cert": files[role]["cert"] for role in roles},
+        **{f"{place}.{role}.key": files[role]["key"] for role in roles},
+    }
 
 
 def write_certificates(folder: str | Path) -> tuple[Path, Path]:

@@ -50,7 +50,7 @@ def expected(digits, tmp_path_factory):
         processes=False,
         n_workers=1,
         threads_per_worker=1,
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
         set_as_default=False,
     ) as client:
         nnviz.extract(store, client=client)

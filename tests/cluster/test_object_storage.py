@@ -16,26 +16,29 @@ boto3 = pytest.importorskip("boto3")
 pytestmark = pytest.mark.cluster
 
 
-@pytest.fixture
-def bucket(monkeypatch, tmp_path):
+@pytest.fixture(scope="module")
+def bucket():
     """Start a server, name it in the environment as a user does, and make a bucket."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    for name, value in {
+    environment = {
         "AWS_ENDPOINT_URL": f"http://{host}:{port}",
         "AWS_ACCESS_KEY_ID": "an-id",
         "AWS_SECRET_ACCESS_KEY": "a-secret-of-the-test",
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="runs")
-    yield client
-    client.close()
-    server.stop()
+    }
+    # One server for all tests: fsspec keeps its connections, by their arguments.
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="runs")
+        yield client
+        client.close()
+        server.stop()
 
 
 def run(*arguments):

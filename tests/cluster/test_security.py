@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from nnviz.errors import ConfigError, TaskError
@@ -110,6 +111,19 @@ def test_local_cluster__with_tls__computes_and_removes_its_keys(tmp_path):
 
     assert kept == ["0o0", "0o0"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_local_cluster__listens_on_loopback_only():
+    with open_client(ClusterConfig(workers=1)):
+        driver = psutil.Process()
+        listening = {
+            connection.laddr.ip
+            for process in [driver, *driver.children(recursive=True)]
+            for connection in process.net_connections(kind="inet")
+            if connection.status == psutil.CONN_LISTEN
+        }
+
+    assert listening == {"127.0.0.1"}
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "address"])

@@ -189,7 +189,7 @@ def test_filters__hide_what_is_weak_or_common(page):
     page.wait_for_url(lambda url: "strength" not in url)
     assert page.locator(".node:visible").count() == before
     set_slider(page, "specificity", 6)
-    expect_address(page, lift="3.0")
+    expect_address(page, lift="3")
     assert 0 < page.locator(".node:visible").count() < before
 
 

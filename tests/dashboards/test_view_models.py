@@ -52,7 +52,7 @@ def test_view_models__load_neither_panel_nor_bokeh():
     modules = "results, run, layers, subsets, channels, attribution_graph"
     script = (
         f"import sys; from nnviz_dashboards.viewmodels import {modules}; "
-        "print(*sorted({'panel', 'bokeh', 'torch'} & set(sys.modules)))"
+        "print(*sorted({'panel', 'bokeh', 'torch', 'tornado'} & set(sys.modules)))"
     )
 
     done = subprocess.run(

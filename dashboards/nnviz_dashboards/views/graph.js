@@ -14,7 +14,7 @@ export function render({model}) {
   const note = element("span", "note", "", {role: "status"})
   const code = element("details", "menu code-menu")
   footer.append(note, code)
-  canvas.append(svg, labels, problems, empty)
+  canvas.append(svg, labels, empty)
 
   const local = {strength: null, specificity: null, gap: null, row_gap: null} // while a slider is dragged
   const chosen = (name) => local[name] ?? model.chosen[name]
@@ -42,7 +42,7 @@ export function render({model}) {
       await savePicture(kind, model.graph.subset.replace(/[^\p{L}\p{N}_-]+/gu, "-"), await makePicture(svg, world, rows, model.graph.title))
     },
   })
-  panel.append(tools.bar, canvas, footer)
+  panel.append(tools.bar, problems, canvas, footer)
 
   const legend = element("div", "legend")
   const zooms = element("div", "zooms", null, {role: "group", "aria-label": "Zoom"})
