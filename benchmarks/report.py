@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nnviz.store.schema import markdown_table
+from nnviz.store.declarations import markdown_table
 
 __all__ = ["generated_sections", "with_sections"]
 

@@ -246,10 +246,10 @@ def _finish(
     counts = InstanceCounts(len(collection)).chunk(collection.membership)
     path = f"aggregates/{collection.name}"
     store.write_member(f"{path}/n_instances", counts, dimensions=("subset",))
-    if collection.kind not in STANDARD_KINDS:
-        store.write_member(f"{path}/membership", collection.membership)
     _remove_old_states(store, path, jobs)
     fingerprints = StateFingerprints(store, collection)
+    if collection.kind not in STANDARD_KINDS:
+        store.write_member(f"{path}/membership", collection.membership)
     store.finish_group(
         path,
         {

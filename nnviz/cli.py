@@ -233,13 +233,18 @@ main.add_command(verify)
 @click.argument("store")
 @click.option("--arrays", is_flag=True, help="List every array of the run.")
 @click.option("--unreadable", is_flag=True, help="List instances that do not count.")
+@click.option("--provenance", is_flag=True, help="Say what STORE was made of.")
 @json_option
-def inspect(*, store: str, arrays: bool, unreadable: bool, as_json: bool) -> None:
+def inspect(
+    *, store: str, arrays: bool, unreadable: bool, provenance: bool, as_json: bool
+) -> None:
     """Print what STORE holds, and what is missing."""
     from nnviz.inspection import describe_store
     from nnviz.store.store import Store
 
-    report = describe_store(Store.open(store), arrays=arrays, unreadable=unreadable)
+    report = describe_store(
+        Store.open(store), arrays=arrays, unreadable=unreadable, provenance=provenance
+    )
     _print(report.to_json() if as_json else str(report))
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from nnviz.command_options import json_option, trust_option
+
 __all__ = ["extend"]
 
 
@@ -18,8 +20,8 @@ __all__ = ["extend"]
     type=click.Path(dir_okay=False, path_type=Path),
     help="Run file whose [dataset] is the larger data set; by default the plan's.",
 )
-@click.option("--trust", is_flag=True, help="Import a data set that is code.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@trust_option
+@json_option
 def extend(*, store: str, run_file: Path | None, trust: bool, as_json: bool) -> None:
     """Take new instances of the data set into STORE.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from nnviz.plan_report import plan_lines, printable, size_text
 from nnviz.planning import Plan
+from nnviz.provenance import provenance_lines, provenance_of
 from nnviz.store.later_groups import covered_by, stage_of
 from nnviz.store.store import Store
 
@@ -31,6 +32,8 @@ class StoreReport:
     unreadable: dict[str, str] | None = None
     """Reason by id, if asked for."""
     arrays: list[dict[str, Any]] | None = None
+    provenance: dict[str, Any] | None = None
+    """What the store was made of, if asked for."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON values."""
@@ -47,6 +50,8 @@ class StoreReport:
             value["unreadable"] = self.unreadable
         if self.arrays is not None:
             value["arrays"] = self.arrays
+        if self.provenance is not None:
+            value["provenance"] = self.provenance
         return value
 
     def __str__(self) -> str:
@@ -85,11 +90,16 @@ class StoreReport:
                 f"{array['path']:<48} {array['shape']!s:<20} {array['dtype']:<8} "
                 f"{size_text(array['bytes']):>10}  {array['meaning']}"
             )
+        lines += provenance_lines(self.provenance) if self.provenance else []
         return "\n".join(lines)
 
 
 def describe_store(
-    store: Store, *, arrays: bool = False, unreadable: bool = False
+    store: Store,
+    *,
+    arrays: bool = False,
+    unreadable: bool = False,
+    provenance: bool = False,
 ) -> StoreReport:
     """Collect what a store holds; nothing that it names is imported or run.
 
@@ -101,6 +111,8 @@ def describe_store(
         Whether to list every array of the run.
     unreadable
         Whether to list the instances that cannot be used, with the reason.
+    provenance
+        Whether to say what the store was made of.
     """
     plan = Plan.from_json(store.plan)
     done = store.done_chunks()
@@ -128,6 +140,7 @@ def describe_store(
         reasons=dict(by_reason.most_common(20)),
         unreadable=reasons if unreadable else None,
         arrays=listed if arrays else None,
+        provenance=provenance_of(store) if provenance else None,
     )
 
 

@@ -79,7 +79,7 @@ class LayerJob:
         membership = sparse.csr_array(shared[:, leaf.start : leaf.stop])
         facts: tuple[Any, ...]
         if self.source == "activations":
-            members = np.bincount(membership.indices, minlength=span[1] - span[0])
+            members = np.bincount(membership.indices, minlength=leaf.stop - leaf.start)
             facts = activation_facts(store, self.layer, span, members > 0)
         else:
             facts = (influence_facts(store, self.layer, span),)

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nnviz.errors import PlanMismatchError
 from nnviz.inputs.datasets import Dataset, open_dataset
 from nnviz.inputs.models import load_model
+from nnviz.inputs.ordering import in_store_order
 from nnviz.inputs.preprocessing import Preprocessing
 from nnviz.inputs.reading import BatchReader, prepared_shape
 from nnviz.planning import Plan
@@ -26,13 +30,17 @@ __all__ = [
 ]
 
 
-def open_planned_dataset(plan: Plan, *, trust: bool) -> Dataset:
-    """Open the plan's data set.
+def open_planned_dataset(
+    plan: Plan, positions: NDArray[np.int64] | None, *, trust: bool
+) -> Dataset:
+    """Open the plan's data set, in the order of the store's rows.
 
     Parameters
     ----------
     plan
         Of the store.
+    positions
+        Of the rows in the data set; None for a store that was never extended.
     trust
         Whether files that run code when read may be read.
 
@@ -43,7 +51,7 @@ def open_planned_dataset(plan: Plan, *, trust: bool) -> Dataset:
     """
     dataset = open_dataset(plan.dataset, trust=trust)
     check_planned("data set", plan.fingerprints["dataset"], dataset.fingerprint)
-    return dataset
+    return in_store_order(dataset, positions)
 
 
 def load_planned_network(plan: Plan, *, trust: bool) -> nn.Module:

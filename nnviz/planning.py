@@ -27,12 +27,8 @@ from nnviz.config import (
 from nnviz.errors import PlanError
 from nnviz.network.architecture import Architecture
 from nnviz.plan_report import plan_lines
-from nnviz.store.schema import (
-    RESERVED_COLUMNS,
-    ArraySpec,
-    InfluenceSpec,
-    run_arrays,
-)
+from nnviz.store.declarations import RESERVED_COLUMNS
+from nnviz.store.schema import ArraySpec, InfluenceSpec, run_arrays
 
 __all__ = ["Measurements", "Plan", "make_plan"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from pathlib import Path
 
 __all__ = ["software_versions"]
 
@@ -11,11 +12,25 @@ PACKAGES = ("nnviz", "torch", "numpy", "pillow", "zarr", "distributed")
 
 
 def software_versions() -> dict[str, str]:
-    """Return the versions of all that can change a stored number."""
-    versions = {"python": platform.python_version(), "machine": platform.machine()}
+    """Return the machine, and the versions of all that can change a stored number."""
+    versions = {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+    }
     for name in PACKAGES:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             versions[name] = "not installed"
     return versions
+
+
+def _processor() -> str:
+    """Return the processor's name: kernels, and so rounding, differ between them."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    named = [line.partition(":")[2].strip() for line in lines if "model name" in line]
+    return named[0] if named else platform.processor()

@@ -28,8 +28,7 @@ from nnviz.engine.progress import Listener, StageDone, StageStarted, TaskDone, e
 from nnviz.engine.scheduling import run_tasks
 from nnviz.errors import NnvizError, StoreFormatError
 from nnviz.inputs.classes import join_labels
-from nnviz.inputs.datasets import open_dataset
-from nnviz.inputs.ordering import in_store_order
+from nnviz.planned_inputs import open_planned_dataset
 from nnviz.planning import Plan
 from nnviz.store.completion import MARKS
 from nnviz.store.documents import CHECKSUMS
@@ -247,11 +246,7 @@ def _planned_values(
     if plan.dataset.kind in USER_CODE and not trust:
         msg = f"{plan.dataset.source!r} is code, which is imported only with --trust"
         raise StoreFormatError(msg)
-    dataset = open_dataset(plan.dataset, trust=trust)
-    if dataset.fingerprint != plan.fingerprints["dataset"]:
-        msg = f"the data set at {plan.dataset.path!r} has changed since the plan"
-        raise StoreFormatError(msg)
-    dataset = in_store_order(dataset, positions)
+    dataset = open_planned_dataset(plan, positions, trust=trust)
     shape = plan.architecture.output_shape
     classes = join_labels(
         dataset.labels,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+from pathlib import Path
 
 import click
 
+from nnviz.command_options import cluster_options, json_option, trust_option
 from nnviz.running import client_of, listeners_of
 
 __all__ = ["verify"]
@@ -18,20 +20,14 @@ __all__ = ["verify"]
     "--dry-run", is_flag=True, help="Report only; also for a store that is read-only."
 )
 @click.option(
-    "--cluster",
-    "--scheduler",
-    "cluster",
-    metavar="KIND|FILE|ADDRESS",
-    help="Where to run, as for 'nnviz extract'; by default threads of this process.",
+    "--recompute",
+    metavar="FRACTION",
+    help="Compute a random sample again, for instance 0.1%, and compare.",
 )
-@click.option("--workers", type=click.IntRange(min=1), help="Worker processes.")
-@click.option("--quiet", is_flag=True, help="No progress bar.")
-@click.option(
-    "--trust",
-    is_flag=True,
-    help="Import a data set that is code, to restore damaged ids and labels from it.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--seed", default=0, show_default=True, help="Of that sample.")
+@cluster_options
+@trust_option
+@json_option
 @click.pass_context
 def verify(
     context: click.Context,
@@ -39,8 +35,11 @@ def verify(
     *,
     store: str,
     dry_run: bool,
+    recompute: str | None,
+    seed: int,
     cluster: str | None,
     workers: int | None,
+    log: Path | None,
     quiet: bool,
     trust: bool,
     as_json: bool,
@@ -49,18 +48,29 @@ def verify(
 
     A damaged chunk loses its completion mark, so that 'nnviz extract' makes exactly
     this one again. The exit code is 1 where something is damaged that was not restored.
+    Threads of this process do it unless a cluster or workers are named.
     """
+    from nnviz.recomputation import parse_fraction
+    from nnviz.recomputation import recompute as compute_again
+    from nnviz.store.store import Store
     from nnviz.verification import verify
 
+    fraction = None if recompute is None else parse_fraction(recompute)
     with contextlib.ExitStack() as stack:
-        listeners = stack.enter_context(listeners_of(None, quiet=quiet))
+        listeners = stack.enter_context(listeners_of(log, quiet=quiet))
         is_spread = workers is not None or cluster is not None
         client = stack.enter_context(client_of(cluster, workers)) if is_spread else None
         report = verify(
             store, client=client, repair=not dry_run, trust=trust, listeners=listeners
         )
-    click.echo(
-        json.dumps(report.to_json(), ensure_ascii=False) if as_json else str(report)
-    )
-    if not report.is_sound:
+        value, lines, is_sound = report.to_json(), [str(report)], report.is_sound
+        if fraction is not None and is_sound:
+            again = compute_again(
+                Store.open(store), fraction, client=client, seed=seed, trust=trust
+            )
+            value["recomputed"] = again.to_json()
+            lines.append(str(again))
+            is_sound = not again.wrong
+    click.echo(json.dumps(value, ensure_ascii=False) if as_json else "\n".join(lines))
+    if not is_sound:
         context.exit(1)

@@ -67,10 +67,11 @@ MODULES: Table = {
     "store.pieces": "",
     "store.dask_arrays": "",
     "store.files": "",
-    "store.schema": "",
-    "texts": "",
+    "store.declarations": "",
+    "store.schema": ".declarations",
     "store.sealing": "",
     "store.summary": "",
+    "texts": "",
     "artifacts.attribution_graph": ".graph_statistics display",
     "artifacts.causal_check": ".channel_sets .sample_statistics display",
     "artifacts.channel_matching": ".graph_building",
@@ -124,8 +125,10 @@ MODULES: Table = {
     ),
     "network.influence_torch": ".channel_operations .edge_inputs",
     "network.provenance": ".graph .outputs",
-    "planning": "config network.architecture plan_report store.schema",
-    "store.completion": ".hierarchy .pieces .schema",
+    "planning": (
+        "config network.architecture plan_report store.declarations store.schema"
+    ),
+    "store.completion": ".declarations .hierarchy .pieces .schema",
     "store.csr": ".hierarchy",
     "artifacts.graph_files": ".attribution_graph .graph_layout .summit_files",
     "inputs.datasets": (
@@ -140,10 +143,12 @@ MODULES: Table = {
     "store.integrity": (
         ".completion .documents .hierarchy .later_groups .recovery .schema .sealing"
     ),
-    "store.extending": ".completion .documents .hierarchy .recovery .schema",
+    "store.extending": (
+        ".completion .declarations .documents .hierarchy .recovery .schema"
+    ),
     "store.store": (
-        ".completion .dask_arrays .extending .hierarchy .integrity .later_groups "
-        ".recovery .schema .summary network.architecture"
+        ".completion .dask_arrays .declarations .extending .hierarchy .integrity "
+        ".later_groups .recovery .schema .summary network.architecture"
     ),
     "facts": "network.activations reductions store.store",
     "planted": "network.activations network.architecture store.schema",
@@ -160,9 +165,11 @@ MODULES: Table = {
     ),
     "inputs.reading": ".datasets .preprocessing",
     "ablation_results": "artifacts.causal_check artifacts.channel_sets store.store",
-    "inspection": "plan_report planning store.later_groups store.store",
+    "provenance": "config planning store.store",
+    "inspection": "provenance plan_report planning store.later_groups store.store",
     "planned_inputs": (
-        "inputs.datasets inputs.models inputs.preprocessing inputs.reading planning"
+        "inputs.datasets inputs.models inputs.ordering inputs.preprocessing "
+        "inputs.reading planning"
     ),
     "network.affine": ".channels .functions .graph .provenance",
     "network.receptive_fields": ".architecture .channels .functions .graph",
@@ -243,13 +250,12 @@ MODULES: Table = {
         "network.runtime plan_report planning software store.store"
     ),
     "ablation_tasks": (
-        "engine.model_cache inputs.ordering network.ablation network.runtime "
-        "planned_inputs planning store.store"
+        "engine.model_cache network.ablation network.runtime planned_inputs planning "
+        "store.store"
     ),
     "extraction": (
         "chunk_rows engine.model_cache engine.progress engine.scheduling "
-        "inputs.ordering inputs.reading network.runtime plan_report planned_inputs "
-        "planning store.store"
+        "inputs.reading network.runtime plan_report planned_inputs planning store.store"
     ),
     "running": "engine.progress",
     "ablation": (
@@ -265,17 +271,20 @@ MODULES: Table = {
         "config inputs.classes inputs.datasets planning software store.extending "
         "store.store"
     ),
-    "extend_command": "config extension",
+    "extend_command": "command_options config extension",
     "verification": (
-        "engine.progress engine.scheduling inputs.classes inputs.datasets "
-        "inputs.ordering planning "
+        "engine.progress engine.scheduling inputs.classes planned_inputs planning "
         "store.completion store.documents store.recovery store.store"
     ),
-    "verify_command": "running verification",
+    "recomputation": (
+        "chunk_rows engine.model_cache engine.scheduling network.runtime "
+        "planned_inputs planning software store.store"
+    ),
+    "verify_command": "command_options recomputation running store.store verification",
     "cli": (
         "ablation_command aggregation cluster_command command_options config demo "
-        "derivation export extraction graph_command inputs.subset_files inspection "
-        "probing running store.store verify_command extend_command"
+        "derivation export extend_command extraction graph_command inputs.subset_files "
+        "inspection probing running store.store verify_command"
     ),
     "__main__": "cli",
 }

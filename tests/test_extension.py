@@ -297,3 +297,22 @@ def test_inspect__says_that_aggregates_cover_fewer_instances(run):
 
     assert "covers 40 of 70 instances: run nnviz aggregate" in result.output
     assert "covers 40 of 70 instances: run nnviz derive" in result.output
+
+
+def test_inspect_provenance__says_what_the_store_was_made_of(run):
+    write_rows(run, OLD + LAST)
+    extend(run / "run.zarr")
+
+    result = CliRunner().invoke(
+        main, ["inspect", str(run / "run.zarr"), "--provenance", "--json"]
+    )
+    shown = CliRunner().invoke(main, ["inspect", str(run / "run.zarr"), "--provenance"])
+
+    value = json.loads(result.output)["provenance"]
+    names = {"plan", "weights", "architecture", "preprocessing", "dataset"}
+    assert set(value["fingerprints"]) == names
+    assert all(len(sha) == 64 for sha in value["fingerprints"].values())
+    assert {"torch", "machine", "processor"} <= set(value["software"])
+    assert value["run"]["batch_size"] == 8
+    assert value["history"][0]["n_instances"] == 70
+    assert "extended       from 40 to 70 instances" in shown.output

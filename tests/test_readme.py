@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nnviz.config import RunConfig, from_json
-from nnviz.store.schema import markdown_table
+from nnviz.store.declarations import markdown_table
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.errors import MissingDataError, ShapeError, StoreFormatError
+from nnviz.store.declarations import MARK_FIELDS
 from nnviz.store.hierarchy import Hierarchy
 from nnviz.store.pieces import encode_piece
-from nnviz.store.schema import MARK_FIELDS
 
 __all__ = ["MARKS", "Completion"]
 

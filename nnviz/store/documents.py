@@ -16,7 +16,14 @@ from nnviz.errors import StoreFormatError
 from nnviz.store.files import Files
 from nnviz.store.sealing import crc_text, sealed_group, unsealed_attributes
 
-__all__ = ["CHECKSUMS", "DOCUMENT", "LATER", "Documents", "document_of", "owner_of"]
+__all__ = [
+    "CHECKSUMS",
+    "DOCUMENT",
+    "LATER",
+    "Documents",
+    "document_of",
+    "is_later",
+]
 
 DOCUMENT = "zarr.json"
 CHECKSUMS = "checksums"
@@ -30,16 +37,9 @@ def document_of(path: str) -> str:
     return f"{path}/{DOCUMENT}" if path else DOCUMENT
 
 
-def owner_of(path: str) -> str:
-    """Return the group whose checksums cover a path; the run's is ``""``.
-
-    Examples
-    --------
-    >>> owner_of("aggregates/label/n_instances"), owner_of("instances/id")
-    ('aggregates/label', '')
-    """
-    parts = path.split("/")
-    return "/".join(parts[:2]) if parts[0] in LATER and len(parts) > 1 else ""
+def is_later(path: str) -> bool:
+    """Whether a group or array belongs to what later stages write."""
+    return path.split("/")[0] in LATER
 
 
 class Documents:
@@ -94,11 +94,8 @@ class Documents:
         pieces = tuple(f"{name}/c/" for name in skip)
         keys = [
             key
-            for key in self._files.names(path)
-            if not key.startswith(pieces)
-            and owner_of(key) == path
-            and not key.endswith(f"{CHECKSUMS}/{DOCUMENT}")
-            and not key.endswith(".partial")
+            for key in self.owned_files(path)
+            if not key.startswith(pieces) and not key.endswith(".partial")
         ]
         contents = zip(keys, self._files.get_all(keys), strict=True)
         return {
@@ -106,6 +103,28 @@ class Documents:
             for key, data in contents
             if data is not None and not _is_group(key, data)
         }
+
+    def owned_files(self, owner: str) -> list[str]:
+        """Return the keys that the checksums of a group cover: not those of others."""
+        keys = self._files.names(owner)
+        mark = f"/{CHECKSUMS}/{DOCUMENT}"
+        others = tuple(
+            key.removesuffix(mark) + "/"
+            for key in keys
+            if key.endswith(mark) and key != owner + mark
+        )
+        if not owner:
+            others = tuple(f"{group}/" for group in LATER)
+        own = f"{owner}/{CHECKSUMS}" if owner else CHECKSUMS
+        return [key for key in keys if not key.startswith((*others, f"{own}/"))]
+
+    def owner_of(self, path: str) -> str:
+        """Return the group whose checksums cover an array; the run's is ``""``."""
+        parts = path.split("/")
+        if not is_later(path):
+            return ""
+        groups = ("/".join(parts[:n]) for n in range(len(parts) - 1, 0, -1))
+        return next((g for g in groups if self.has(f"{g}/{CHECKSUMS}")), "")
 
     def has(self, path: str) -> bool:
         """Whether there is a group or an array at this path."""
@@ -163,7 +182,7 @@ class Documents:
         StoreFormatError
             If a checksum is known, and another one is found.
         """
-        key, owner = document_of(path), owner_of(path)
+        key, owner = document_of(path), self.owner_of(path)
         if self.ignores_checksums or key not in self.stated(owner):
             return
         data = self._files.get(key)

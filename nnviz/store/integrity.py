@@ -16,7 +16,13 @@ from zarr.storage import MemoryStore
 
 from nnviz.errors import StoreFormatError
 from nnviz.store.completion import Completion
-from nnviz.store.documents import CHECKSUMS, DOCUMENT, LATER, document_of
+from nnviz.store.documents import (
+    CHECKSUMS,
+    DOCUMENT,
+    LATER,
+    document_of,
+    is_later,
+)
 from nnviz.store.hierarchy import DAMAGED, Hierarchy
 from nnviz.store.later_groups import LaterGroups, stage_of
 from nnviz.store.recovery import Damage, problem_of
@@ -108,9 +114,22 @@ class Integrity:
 
     def later_groups(self) -> list[str]:
         """Return the paths of the groups that later stages wrote."""
-        keys = (key for parent in LATER for key in self._hierarchy.files.names(parent))
-        parts = (key.split("/") for key in keys)
-        return sorted({"/".join(p[:2]) for p in parts if len(p) > 2})
+        groups = {
+            key.removesuffix(f"/{DOCUMENT}")
+            for parent in LATER
+            for key in self._hierarchy.files.names(parent)
+            if key.endswith(DOCUMENT)
+        }
+        return sorted(
+            {g.removesuffix(f"/{CHECKSUMS}") for g in groups if g.endswith(CHECKSUMS)}
+            | {group for group in groups if self._is_complete(group)}
+        )
+
+    def _is_complete(self, path: str) -> bool:
+        try:
+            return bool(self._hierarchy.attributes(path).get("complete"))
+        except StoreFormatError:
+            return False
 
     def later_group(self, path: str) -> list[Damage]:
         """Check all files of a group of aggregates or artifacts."""
@@ -127,7 +146,7 @@ class Integrity:
             return [Damage(path, "its metadata are damaged", remedy=remedy)]
         stated, problem = self._stated(path) if has_checksums else ({}, None)
         found = [replace(problem, remedy=remedy)] if problem else []
-        keys = sorted({*stated, *self._hierarchy.files.names(path)})
+        keys = sorted({*stated, *self._hierarchy.documents.owned_files(path)})
         contents = self._hierarchy.files.get_all(keys)
         for key, data in zip(keys, contents, strict=True):
             why = self._later_problem(key, data, stated, has_checksums=has_checksums)
@@ -156,12 +175,10 @@ class Integrity:
         for index in {d.chunk for d in damages if self._is_of_chunk(d)}:
             self._completion.remove(int(index or 0))
         later = LaterGroups(self._hierarchy)
-        for owner in {
-            "/".join(d.array.split("/")[:2]) for d in damages if _is_later(d.array)
-        }:
-            if owner not in LATER:
-                later.invalidate(owner)
-        mended = [self._mended(damage) for damage in damages]
+        owners = {damage: self._owner(damage) for damage in damages}
+        for owner in {*owners.values()} - {""}:
+            later.invalidate(owner)
+        mended = [d if owners[d] else self._mended(d) for d in damages]
         if any(damage.array == CHECKSUMS for damage in damages):
             skip = [s.path for s in self._arrays if not s.is_static]
             self._hierarchy.documents.state("", skip=skip)
@@ -177,13 +194,11 @@ class Integrity:
         return (
             damage.chunk is not None
             and damage.array not in static
-            and not _is_later(damage.array)
+            and not is_later(damage.array)
         )
 
     def _mended(self, damage: Damage) -> Damage:
-        if damage.chunk is not None or (
-            _is_later(damage.array) and damage.array not in LATER
-        ):
+        if damage.chunk is not None:
             return damage
         specs = {spec.path: spec for spec in self._arrays}
         if damage.array in specs:
@@ -213,7 +228,7 @@ class Integrity:
     def _groups_above(self) -> list[Damage]:
         """Check the documents of the groups that hold the run's arrays."""
         found = []
-        for group in sorted(groups_of(self._arrays) | self._present(LATER)):
+        for group in sorted(groups_of(self._arrays) | self._parents()):
             data = self._hierarchy.files.get(document_of(group))
             why = problem_of(data)
             if why is None and data is not None and self._has_checksums:
@@ -223,8 +238,20 @@ class Integrity:
                 found.append(Damage(group, why))
         return found
 
-    def _present(self, groups: Sequence[str]) -> set[str]:
-        return {group for group in groups if self._hierarchy.files.names(group)}
+    def _parents(self) -> set[str]:
+        """Return the groups above those that later stages wrote."""
+        parts = (group.split("/") for group in self.later_groups())
+        above = {"/".join(p[:n]) for p in parts for n in range(1, len(p))}
+        return above - set(self.later_groups())
+
+    def _owner(self, damage: Damage) -> str:
+        """Return the group of a later stage that is damaged; empty for the run."""
+        owners = [
+            group
+            for group in self.later_groups()
+            if (damage.array + "/").startswith(group + "/")
+        ]
+        return max(owners, key=len, default="")
 
     def _opened(self, spec: ArraySpec) -> Iterator[Damage]:
         try:
@@ -282,10 +309,6 @@ class Integrity:
         except (StoreFormatError, *DAMAGED) as error:
             return str(error)
         return None
-
-
-def _is_later(path: str) -> bool:
-    return path.split("/")[0] in LATER
 
 
 def _damage_of_key(key: str, reason: str, remedy: str) -> Damage:

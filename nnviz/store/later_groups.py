@@ -28,6 +28,8 @@ def stage_of(path: str) -> str:
     >>> stage_of("aggregates/label"), stage_of("artifacts/examples")
     ('aggregate', 'derive')
     """
+    if path.startswith("artifacts/ablation"):
+        return "ablate"
     return "aggregate" if path.startswith("aggregates") else "derive"
 
 
@@ -153,7 +155,7 @@ class LaterGroups:
             raise self._damaged(path, error) from error
 
     def read_csr(self, path: str, rows: slice = slice(None)) -> sparse.csr_array:
-        """Read a sparse matrix, or rows of it; raises as :meth:`read`."""
+        """Read a sparse matrix, or neighbouring rows of it; raises as :meth:`read`."""
         try:
             return csr.read_csr(self._hierarchy, path, rows)
         except StoreFormatError as error:

@@ -1,7 +1,4 @@
-"""Which arrays does a store hold? Each is declared once, with its meaning.
-
-The registry makes three things: the arrays of a run (:func:`run_arrays`), the
-attributes that every array carries, and the README's table (:func:`markdown_table`).
+"""Which arrays does a run hold, of which shapes, and in which pieces?
 
 Symbols: N instances, C channels of a layer, S subsets, K ranks.
 """
@@ -14,18 +11,19 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from nnviz.store.declarations import (
+    MARK_FIELDS,
+    POSITION,
+    ArrayDeclaration,
+    declaration_of,
+)
+
 __all__ = [
     "FORMAT_VERSION",
-    "MARK_FIELDS",
-    "POSITION",
     "READABLE_VERSIONS",
-    "RESERVED_COLUMNS",
-    "ArrayDeclaration",
     "ArraySpec",
     "InfluenceSpec",
-    "declaration_of",
     "groups_of",
-    "markdown_table",
     "run_arrays",
 ]
 
@@ -45,25 +43,6 @@ CHANNELS_PER_INNER_CHUNK = 64
 
 ROWS_PER_STATIC_CHUNK = 65_536
 """Columns that the plan knows are written by one process, in fewer, larger pieces."""
-
-POSITION = "dataset/position"
-"""Array that says which instance of the data set a row is."""
-
-MARK_FIELDS = ("done", "n_instances", "n_unreadable", "n_saturated")
-"""First fields of a completion mark; one CRC-32 for each array of the chunk follows."""
-
-
-@dataclass(frozen=True, slots=True)
-class ArrayDeclaration:
-    """What the arrays of one name pattern mean."""
-
-    pattern: str
-    """Path in the hierarchy; ``<...>`` stands for a name."""
-    dimensions: tuple[str, ...]
-    dtype: str
-    unit: str
-    meaning: str
-    fill: float | str = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,223 +81,6 @@ class InfluenceSpec:
     n_kept: int
     """Target channels kept for an instance, at most."""
     n_ranks: int
-
-
-_DECLARATIONS = (
-    ArrayDeclaration(
-        "instances/id", ("instance",), "string", "",
-        "Unique name of the instance; for files the path relative to the root.",
-        "",
-    ),
-    ArrayDeclaration(
-        "instances/label", ("instance",), "int32", "class index",
-        "True class in the order of the network's outputs; -1 where there is none.", -1,
-    ),
-    ArrayDeclaration(
-        "instances/<metadata column>", ("instance",), "any", "",
-        "A column of the data set's table.",
-    ),
-    ArrayDeclaration(
-        "instances/prediction", ("instance",), "int32", "class index",
-        "Class with the largest output, ties to the lower index; -1 for no classifier.",
-        -1,
-    ),
-    ArrayDeclaration(
-        "instances/confidence", ("instance",), "float32", "probability",
-        "Softmax probability of the predicted class; NaN for no classifier.", math.nan,
-    ),
-    ArrayDeclaration(
-        "instances/probability", ("instance",), "float32", "probability",
-        "Softmax probability of the true class; NaN where there is no label.", math.nan,
-    ),
-    ArrayDeclaration(
-        "instances/status", ("instance",), "string", "",
-        "Empty for a usable instance, else the reason why it is excluded everywhere.",
-        "",
-    ),
-    ArrayDeclaration(
-        "activations/<layer>", ("instance", "channel"), "float16", "layer output",
-        "Maximum of the channel over all positions; float32 where the plan says so.",
-        math.nan,
-    ),
-    ArrayDeclaration(
-        "influences/<target layer>/target", ("instance", "target"), "int16",
-        "channel index",
-        "Target channels whose influences are kept, ascending; -1 fills the row.", -1,
-    ),
-    ArrayDeclaration(
-        "influences/<target layer>/source", ("instance", "target", "rank"), "int16",
-        "channel index",
-        "The strongest sources, numbered over all entering edges in plan order; -1 for "
-        "none; int32 where there are more than 32,767.", -1,
-    ),
-    ArrayDeclaration(
-        "influences/<target layer>/influence", ("instance", "target", "rank"),
-        "float32", "pre-activation of the target",
-        "What each of these sources contributes to the target.", 0.0,
-    ),
-    ArrayDeclaration(
-        "peaks/<layer>/instance", ("chunk", "channel", "rank"), "int64",
-        "instance index",
-        "The chunk's instances that excite the channel most, strongest first; -1 for "
-        "none.", -1,
-    ),
-    ArrayDeclaration(
-        "peaks/<layer>/position", ("chunk", "channel", "rank"), "int32",
-        "row-major position",
-        "Where in the layer's positions that maximum lies, the first of equals.", -1,
-    ),
-    ArrayDeclaration(
-        "peaks/<layer>/value", ("chunk", "channel", "rank"), "float32", "layer output",
-        "That maximum.", math.nan,
-    ),
-    ArrayDeclaration(
-        "dataset/position", ("instance",), "int64", "index in the data set",
-        "Which instance of the data set the row is; only in a store that was extended, "
-        "in others it is the row's own number.", -1,
-    ),
-    ArrayDeclaration(
-        "extraction_done", ("chunk", "field"), "int64", "",
-        "Completion mark of each chunk: " + ", ".join(MARK_FIELDS)
-        + ", then the CRC-32 of each array's part in the order of the attribute "
-        "'arrays'.",
-    ),
-    ArrayDeclaration(
-        "aggregates/<subsets>/n_instances", ("subset",), "int64", "instances",
-        "Usable instances of the subset.",
-    ),
-    ArrayDeclaration(
-        "aggregates/<subsets>/membership", ("subset", "instance"), "bool, CSR", "",
-        "Which usable instances belong to which subset, where that does not follow "
-        "from the instance table.",
-    ),
-    ArrayDeclaration(
-        "aggregates/<subsets>/activation_counts/<layer>", ("subset", "channel"),
-        "int64, CSR", "instances",
-        "In how many of the subset's instances the channel is a top channel.",
-    ),
-    ArrayDeclaration(
-        "aggregates/<subsets>/activation_sum/<layer>", ("subset", "channel"), "float64",
-        "layer output", "Sum of the activations, for the mean.",
-    ),
-    ArrayDeclaration(
-        "aggregates/<subsets>/activation_sum_of_squares/<layer>", ("subset", "channel"),
-        "float64", "layer output squared", "Sum of the squares, for the variance.",
-    ),
-    ArrayDeclaration(
-        "aggregates/<subsets>/activation_maximum/<layer>", ("subset", "channel"),
-        "float32", "layer output", "Largest activation; NaN for an empty subset.",
-    ),
-    ArrayDeclaration(
-        "aggregates/<subsets>/influence_counts/<target layer>",
-        ("subset", "target x source"), "int64, CSR", "instances",
-        "In how many instances a source is among the K strongest of a target; column "
-        "target * n_sources + source.",
-    ),
-    ArrayDeclaration(
-        "aggregates/<subsets>/influence_sums/<target layer>",
-        ("subset", "target x source"), "float64, CSR", "pre-activation of the target",
-        "Sum of the kept influences of a source on a target.",
-    ),
-    ArrayDeclaration(
-        "artifacts/<subsets>/similarity/<layer>", ("subset", "subset"), "float32",
-        "cosine",
-        "Cosine of the subsets' activation counts; NaN for a subset without counts.",
-    ),
-    ArrayDeclaration(
-        "artifacts/<subsets>/embedding/<layer>", ("subset", "axis"), "float32", "",
-        "2-D coordinates of the subsets, each layer started from the one before.",
-    ),
-    ArrayDeclaration(
-        "artifacts/attribution_graphs/<subsets>/<preset>/<node field>", ("node",),
-        "any", "",
-        "Kept nodes of all subsets, one after another: layer, channel, count, "
-        "base_count, score, x (place in its row), strongest_* (node, rank).",
-    ),
-    ArrayDeclaration(
-        "artifacts/attribution_graphs/<subsets>/<preset>/<arc field>", ("arc",),
-        "any", "",
-        "Kept arcs: source and target (nodes of the same graph), arc_count, "
-        "arc_base_count.",
-    ),
-    ArrayDeclaration(
-        "artifacts/attribution_graphs/<subsets>/<preset>/node_offset", ("subset + 1",),
-        "int64", "nodes", "Where each subset's nodes begin; arc_offset: its arcs.",
-    ),
-    ArrayDeclaration(
-        "artifacts/examples/<layer>/instance", ("channel", "rank"), "int64",
-        "instance index",
-        "The instances that excite the channel most, strongest first; -1 for none.",
-    ),
-    ArrayDeclaration(
-        "artifacts/examples/<layer>/value", ("channel", "rank"), "float32",
-        "layer output", "The channel's activation there.",
-    ),
-    ArrayDeclaration(
-        "artifacts/examples/<layer>/position", ("channel", "rank"), "int32",
-        "row-major position", "Where the maximum lies.",
-    ),
-    ArrayDeclaration(
-        "artifacts/examples/<layer>/box", ("channel", "rank", "edge"), "float32",
-        "pixels of the stored image",
-        "Left, top, right, bottom of what that position sees.",
-    ),
-    ArrayDeclaration(
-        "artifacts/examples/<layer>/picture_bytes", ("byte",), "uint8", "PNG or JPEG",
-        "The pictures of these parts, one after another.",
-    ),
-    ArrayDeclaration(
-        "artifacts/examples/<layer>/picture_offsets", ("channel x rank + 1",), "int64",
-        "bytes", "Where each picture begins; an empty one has no picture.",
-    ),
-    ArrayDeclaration(
-        "artifacts/ablation/<subsets>/<graph>/instance", ("subset", "sample"), "int64",
-        "instance index",
-        "Sample of each subset, ascending; -1 behind a smaller one.", -1,
-    ),
-    ArrayDeclaration(
-        "artifacts/ablation/<subsets>/<graph>/wanted", ("subset", "sample"), "int32",
-        "class index", "Class that counts as right: the label, else the prediction.",
-        -1,
-    ),
-    ArrayDeclaration(
-        "artifacts/ablation/<subsets>/<graph>/logit",
-        ("subset", "treatment", "sample"), "float32", "network output",
-        "Output for the subset's class, or the predicted one, under each of the "
-        "attribute 'treatments'; NaN behind a smaller sample.", math.nan,
-    ),
-    ArrayDeclaration(
-        "artifacts/ablation/<subsets>/<graph>/probability",
-        ("subset", "treatment", "sample"), "float32", "probability",
-        "Its softmax probability.", math.nan,
-    ),
-    ArrayDeclaration(
-        "artifacts/ablation/<subsets>/<graph>/prediction",
-        ("subset", "treatment", "sample"), "int32", "class index",
-        "Class with the largest output.", -1,
-    ),
-    ArrayDeclaration(
-        "artifacts/ablation/<subsets>/<graph>/n_kept", ("subset", "layer"), "int64",
-        "channels", "How many channels of each ablated layer the graph has.",
-    ),
-    ArrayDeclaration(
-        "artifacts/ablation/<subsets>/<graph>/sets/<layer>",
-        ("subset", "set", "channel"), "bool", "",
-        "Channels of each of the attribute 'sets': the graph's, as many others.",
-    ),
-)  # fmt: skip
-
-RESERVED_COLUMNS = tuple(
-    d.pattern.removeprefix("instances/")
-    for d in _DECLARATIONS
-    if d.pattern.startswith("instances/") and "<" not in d.pattern
-)
-"""Names that a metadata column cannot have."""
-
-
-def declaration_of(pattern: str) -> ArrayDeclaration:
-    """Return the declaration of a name pattern, as written in the registry."""
-    return next(d for d in _DECLARATIONS if d.pattern == pattern)
 
 
 def run_arrays(
@@ -419,14 +181,3 @@ def groups_of(arrays: Sequence[ArraySpec]) -> set[str]:
 
 def _index_dtype(n: int) -> str:
     return "int16" if n <= np.iinfo(np.int16).max else "int32"
-
-
-def markdown_table() -> str:
-    """Return the table of all arrays for the README."""
-    lines = ["| array | axes | dtype | unit | meaning |", "|---|---|---|---|---|"]
-    lines += [
-        f"| `{d.pattern}` | {', '.join(d.dimensions)} | {d.dtype} | {d.unit} "
-        f"| {d.meaning} |"
-        for d in _DECLARATIONS
-    ]
-    return "\n".join(lines)

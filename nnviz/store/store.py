@@ -23,18 +23,13 @@ from nnviz.errors import (
 from nnviz.network.architecture import Architecture, Layer
 from nnviz.store.completion import Completion
 from nnviz.store.dask_arrays import activations_as_dask
+from nnviz.store.declarations import MARK_FIELDS, POSITION
 from nnviz.store.extending import is_pending
 from nnviz.store.hierarchy import Hierarchy
 from nnviz.store.integrity import Integrity
 from nnviz.store.later_groups import LaterGroups
 from nnviz.store.recovery import RECOVERY
-from nnviz.store.schema import (
-    FORMAT_VERSION,
-    MARK_FIELDS,
-    POSITION,
-    READABLE_VERSIONS,
-    ArraySpec,
-)
+from nnviz.store.schema import FORMAT_VERSION, READABLE_VERSIONS, ArraySpec
 from nnviz.store.summary import summary_html, summary_text
 
 if TYPE_CHECKING:
@@ -171,6 +166,12 @@ class Store:
     def fingerprint(self) -> str:
         """SHA-256 of the plan: model, data, preprocessing, layers, options."""
         return str(self._attributes["plan_fingerprint"])
+
+    @property
+    def records(self) -> dict[str, Any]:
+        """How the store came to be: ``software``, and ``history`` of extensions."""
+        names = ("format_version", "software", "history")
+        return {n: self._attributes[n] for n in names if n in self._attributes}
 
     @property
     def layers(self) -> tuple[Layer, ...]:

@@ -177,20 +177,29 @@ def test_keys__walk_over_the_nodes_and_pin(page):
     sync_api.expect(page.locator(".node.pinned")).to_have_count(1)
 
 
+def expect_shown(page, fits):
+    """Wait until the number of visible nodes is as it should be: they fade."""
+    shown = page.locator(".node:visible")
+    for _ in range(100):
+        if fits(shown.count()):
+            return
+        page.wait_for_timeout(100)
+    pytest.fail(f"{shown.count()} nodes are visible")
+
+
 def test_filters__hide_what_is_weak_or_common(page):
     before = page.locator(".node:visible").count()
     set_slider(page, "strength", 8)
     expect_address(page, strength="0.4")
-    after = page.locator(".node:visible").count()
-    assert 0 < after < before
+    expect_shown(page, lambda n: 0 < n < before)
     sync_api.expect(page.locator(".graph-footer .note")).to_contain_text("hidden")
 
     set_slider(page, "strength", 0)
     page.wait_for_url(lambda url: "strength" not in url)
-    assert page.locator(".node:visible").count() == before
+    expect_shown(page, lambda n: n == before)
     set_slider(page, "specificity", 6)
     expect_address(page, lift="3")
-    assert 0 < page.locator(".node:visible").count() < before
+    expect_shown(page, lambda n: 0 < n < before)
 
 
 def test_class_change__leaves_shared_nodes_where_they_are(page):

@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 
-from nnviz.store.schema import (
+from nnviz.store.declarations import (
     MARK_FIELDS,
     RESERVED_COLUMNS,
-    InfluenceSpec,
     declaration_of,
     markdown_table,
-    run_arrays,
 )
+from nnviz.store.schema import InfluenceSpec, run_arrays
 
 INFLUENCES = [InfluenceSpec("b", n_targets=10, n_sources=100, n_kept=4, n_ranks=5)]
 
