@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from nnviz.engine.model_cache import cached
 from nnviz.errors import DatasetError, UnreadableInstanceError
+from nnviz.inputs.ordering import in_store_order
 from nnviz.network.ablation import ChannelMeans, Replacement
 from nnviz.network.runtime import NetworkRuntime
 from nnviz.planned_inputs import (
@@ -149,9 +150,9 @@ class _Worker:
         store = Store.open(opening.url)
         self.fingerprint = store.fingerprint
         plan = Plan.from_json(store.plan)
-        self._reader = planned_reader(
-            plan, open_planned_dataset(plan, trust=opening.trust)
-        )
+        listed = open_planned_dataset(plan, trust=opening.trust)
+        dataset = in_store_order(listed, store.positions())
+        self._reader = planned_reader(plan, dataset)
         layers = tuple(x for x in plan.architecture.layers if x.name in opening.layers)
         self.runtime = NetworkRuntime(
             load_planned_network(plan, trust=opening.trust),

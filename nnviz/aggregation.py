@@ -3,8 +3,9 @@
 1. Every layer is cut into spans of whole chunks. A span depends on the plan only.
 2. One task reads one span once, and reduces it for all collections of subsets at once:
    their membership matrices are stacked.
-3. Partials of neighbouring spans are combined in a tree whose shape depends on their
-   number only, so that the sums have the same bits for any number of workers.
+3. Partials are added from the first span to the last, so that the sums have the same
+   bits for any number of workers, and for a store that was extended: only spans that
+   are new are read (:mod:`nnviz.aggregate_states`).
 4. A last task of each layer writes its aggregates; nothing large passes the client.
 
 Unusable instances count nowhere. The collection ``all`` is always written: it is the
@@ -15,17 +16,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
 
+from nnviz.aggregate_states import STATES, StateFingerprints, stored_states
 from nnviz.engine.progress import Listener, StageDone, StageStarted, TaskDone, emit
 from nnviz.engine.reducing import run_reductions
 from nnviz.errors import DatasetError, ShapeError
-from nnviz.facts import activation_facts, influence_facts
 from nnviz.inputs.subsets import STANDARD_KINDS, SubsetCollection, all_instances
+from nnviz.layer_sums import LayerJob, leaves_of
 from nnviz.planning import Plan
 from nnviz.reductions import (
     ActivationCounts,
@@ -100,80 +101,19 @@ def aggregate(
     store = Store.open(store.url, writable=True)
     usable = store.usable()
     collections = [c.restricted_to(usable) for c in _with_base_rate(store, subsets)]
-    layout = _layout(collections)
-    membership = sparse.vstack([c.membership for c in collections], format="csc")
-    jobs = _jobs(store, layout)
-    sources = {job.source for job in jobs}
-    groups = [name for source in GROUPS if source in sources for name in GROUPS[source]]
-    emit(listeners, StageStarted(STAGE, len(jobs)))
-    for collection in collections:
-        store.start_group(f"aggregates/{collection.name}", groups=groups)
-    for job, n_bytes in run_reductions(client, jobs, shared=membership):
-        emit(listeners, TaskDone(STAGE, str(job), n_bytes=n_bytes))
-    for collection in collections:
-        _finish(store, collection)
+    rounds = _rounds(store, collections)
+    n_jobs = sum(len(jobs) for _, jobs in rounds)
+    emit(listeners, StageStarted(STAGE, n_jobs))
+    for members, jobs in rounds:
+        for collection in members:
+            _start(store, collection, jobs)
+        membership = sparse.vstack([c.membership for c in members], format="csc")
+        for job, n_bytes in run_reductions(client, jobs, shared=membership):
+            emit(listeners, TaskDone(STAGE, str(job), n_bytes=n_bytes))
+        for collection in members:
+            _finish(store, collection, jobs)
     seconds = time.monotonic() - started
-    emit(listeners, StageDone(STAGE, len(jobs), 0, int(usable.sum()), seconds))
-
-
-@dataclass(frozen=True, slots=True)
-class _LayerJob:
-    """Everything that is computed for one layer from one kind of stored facts."""
-
-    url: str
-    layer: str
-    source: str
-    """``activations`` or ``influences``; the latter by target layer."""
-    leaves: tuple[tuple[int, int], ...]
-    """First and past-last instance of each span."""
-    reductions: tuple[Reduction[Any, Any], ...]
-    layout: Mapping[str, tuple[int, int]]
-    """Rows of each collection in the stacked membership."""
-
-    def __str__(self) -> str:
-        return f"{self.source} of {self.layer}"
-
-    def compute(
-        self, leaf: tuple[int, int], shared: sparse.csc_array
-    ) -> tuple[Any, ...]:
-        """Read a span and reduce it."""
-        store = Store.open(self.url)
-        membership = sparse.csr_array(shared[:, leaf[0] : leaf[1]])
-        facts: tuple[Any, ...]
-        if self.source == "activations":
-            members = np.bincount(membership.indices, minlength=leaf[1] - leaf[0])
-            facts = activation_facts(store, self.layer, leaf, members > 0)
-        else:
-            facts = (influence_facts(store, self.layer, leaf),)
-        return tuple(
-            reduction.chunk(membership, values)
-            for reduction, values in zip(self.reductions, facts, strict=True)
-        )
-
-    def combine(self, partials: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
-        """Combine neighbours from left to right."""
-        whole = partials[0]
-        for part in partials[1:]:
-            whole = tuple(
-                reduction.combine(first, second)
-                for reduction, first, second in zip(
-                    self.reductions, whole, part, strict=True
-                )
-            )
-        return whole
-
-    def finish(self, partial: tuple[Any, ...]) -> int:
-        """Write the layer's aggregates, and return their bytes."""
-        store = Store.open(self.url, writable=True)
-        n_bytes = 0
-        for reduction, part in zip(self.reductions, partial, strict=True):
-            for name, values in reduction.finalize(part).items():
-                for collection, (start, stop) in self.layout.items():
-                    rows = values[start:stop]
-                    path = f"aggregates/{collection}/{name}/{self.layer}"
-                    store.write_member(path, rows, dimensions=("subset", "channel"))
-                    n_bytes += rows.data.nbytes
-        return n_bytes
+    emit(listeners, StageDone(STAGE, n_jobs, 0, int(usable.sum()), seconds))
 
 
 def _with_base_rate(
@@ -234,44 +174,82 @@ def default_subsets(store: Store) -> tuple[str, ...]:
     return tuple(name for name, known in is_known.items() if known)
 
 
-def _jobs(store: Store, layout: Mapping[str, tuple[int, int]]) -> list[_LayerJob]:
+def _rounds(
+    store: Store, collections: Sequence[SubsetCollection]
+) -> list[tuple[list[SubsetCollection], list[LayerJob]]]:
+    """Return collections that are read together, with their jobs.
+
+    Those that go on from the same states are one round, and those that start anew.
+    """
+    spans = {str(job): job.rows_per_span for job in _jobs(store, {"": (0, 1)}, {})}
+    by_states: dict[tuple[tuple[str, int], ...], list[SubsetCollection]] = {}
+    for collection in collections:
+        states = stored_states(store, collection, spans)
+        by_states.setdefault(tuple(sorted(states.items())), []).append(collection)
+    return [
+        (members, _jobs(store, _layout(members), dict(states)))
+        for states, members in by_states.items()
+    ]
+
+
+def _jobs(
+    store: Store, layout: Mapping[str, tuple[int, int]], states: Mapping[str, int]
+) -> list[LayerJob]:
     n_subsets = max(stop for _, stop in layout.values())
-    jobs = []
-    reductions: tuple[Reduction[Any, Any], ...]
+    found: list[tuple[str, str, int, tuple[Reduction[Any, Any], ...]]] = []
     for layer in store.layers:
         reductions = (
             ActivationCounts(n_subsets, layer.n_channels),
             ActivationMoments(n_subsets, layer.n_channels),
         )
-        spans = _spans(store, layer.n_channels)
-        jobs.append(
-            _LayerJob(store.url, layer.name, "activations", spans, reductions, layout)
-        )
+        found.append((layer.name, "activations", layer.n_channels, reductions))
     for kept in Plan.from_json(store.plan).influences:
-        reductions = (InfluenceTotals(n_subsets, kept.n_targets, kept.n_sources),)
-        spans = _spans(store, kept.n_kept * kept.n_ranks * VALUES_PER_INFLUENCE)
-        jobs.append(
-            _LayerJob(store.url, kept.target, "influences", spans, reductions, layout)
+        totals = InfluenceTotals(n_subsets, kept.n_targets, kept.n_sources)
+        n_values = kept.n_kept * kept.n_ranks * VALUES_PER_INFLUENCE
+        found.append((kept.target, "influences", n_values, (totals,)))
+    return [
+        LayerJob(
+            store.url,
+            name,
+            source,
+            rows := _rows_per_span(store, n_values),
+            leaves_of(store.n_instances, rows, states.get(f"{source} of {name}", 0)),
+            reductions,
+            layout,
         )
-    return jobs
+        for name, source, n_values, reductions in found
+    ]
 
 
-def _spans(store: Store, n_values: int) -> tuple[tuple[int, int], ...]:
-    """Cut a layer into spans of whole chunks, for so many values an instance."""
-    chunks = store.chunks
-    rows = chunks[0][1] - chunks[0][0] if chunks else 1
-    step = max(1, VALUES_PER_SPAN // max(1, rows * n_values))
-    groups = [chunks[i : i + step] for i in range(0, len(chunks), step)]
-    return tuple((group[0][0], group[-1][1]) for group in groups) or ((0, 0),)
+def _rows_per_span(store: Store, n_values: int) -> int:
+    """Return the rows of whole chunks that are read at a time, for so many values."""
+    rows = int(store.plan["extraction"]["instances_per_chunk"])
+    return rows * max(1, VALUES_PER_SPAN // max(1, rows * n_values))
 
 
-def _finish(store: Store, collection: SubsetCollection) -> None:
+def _start(
+    store: Store, collection: SubsetCollection, jobs: Sequence[LayerJob]
+) -> None:
+    sources = {job.source for job in jobs}
+    names = [name for source in GROUPS if source in sources for name in GROUPS[source]]
+    rows = sorted({job.state_rows for job in jobs} - {0})
+    states = [f"{STATES}/{n}/{name}" for n in rows for name in names]
+    goes_on = any(job.leaves[0].is_stored for job in jobs)
+    path = f"aggregates/{collection.name}"
+    store.start_group(path, groups=[*names, *states], keep=goes_on)
+
+
+def _finish(
+    store: Store, collection: SubsetCollection, jobs: Sequence[LayerJob]
+) -> None:
     options = store.plan["extraction"]
     counts = InstanceCounts(len(collection)).chunk(collection.membership)
     path = f"aggregates/{collection.name}"
     store.write_member(f"{path}/n_instances", counts, dimensions=("subset",))
     if collection.kind not in STANDARD_KINDS:
         store.write_member(f"{path}/membership", collection.membership)
+    _remove_old_states(store, path, jobs)
+    fingerprints = StateFingerprints(store, collection)
     store.finish_group(
         path,
         {
@@ -281,5 +259,30 @@ def _finish(store: Store, collection: SubsetCollection) -> None:
             "top_count": options["top_count"],
             "excluded_channels": options["excluded_channels"],
             "n_usable": int(store.usable().sum()),
+            "states": {
+                str(job): {
+                    "rows": job.state_rows,
+                    "fingerprint": fingerprints.of(job.state_rows, job.rows_per_span),
+                }
+                for job in jobs
+            },
         },
     )
+
+
+def _remove_old_states(store: Store, path: str, jobs: Sequence[LayerJob]) -> None:
+    """Remove states over fewer rows than those that have been written now."""
+    kept = {
+        (str(job.state_rows), name, job.layer)
+        for job in jobs
+        for name in GROUPS[job.source]
+    }
+    for rows in store.group_names(f"{path}/{STATES}"):
+        place = f"{path}/{STATES}/{rows}"
+        if all(rows != other for other, _, _ in kept):
+            store.remove_member(place)
+            continue
+        for name in store.group_names(place):
+            for layer in store.group_names(f"{place}/{name}"):
+                if (rows, name, layer) not in kept:
+                    store.remove_member(f"{place}/{name}/{layer}")

@@ -20,8 +20,10 @@ from nnviz.ablation_command import ablate
 from nnviz.cluster_command import cluster_certificates, cluster_config
 from nnviz.command_options import cluster_options, json_option, trust_option
 from nnviz.errors import NnvizError, TaskError
+from nnviz.extend_command import extend
 from nnviz.graph_command import compare, graph
 from nnviz.running import client_of, listeners_of
+from nnviz.verify_command import verify
 
 if TYPE_CHECKING:
     from nnviz.export import BundleFormat
@@ -128,6 +130,9 @@ def extract(
         raise TaskError(msg)
 
 
+main.add_command(extend)
+
+
 @main.command()
 @click.argument("store")
 @click.option(
@@ -221,6 +226,7 @@ def export(*, store: str, folder: Path, format_: BundleFormat, as_json: bool) ->
 main.add_command(graph)
 main.add_command(compare)
 main.add_command(ablate)
+main.add_command(verify)
 
 
 @main.command()

@@ -28,6 +28,7 @@ from nnviz.engine.model_cache import cached
 from nnviz.engine.progress import Listener
 from nnviz.engine.scheduling import run_tasks
 from nnviz.errors import DatasetError, PlanError
+from nnviz.inputs.ordering import in_store_order
 from nnviz.inputs.reading import Batch
 from nnviz.network.runtime import NetworkRuntime
 from nnviz.plan_report import size_text
@@ -232,7 +233,9 @@ class _Worker:
     def __init__(self, url: str, *, trust: bool) -> None:
         self.store = Store.open(url, writable=True)
         self.plan = plan = Plan.from_json(self.store.plan)
-        self.reader = planned_reader(plan, open_planned_dataset(plan, trust=trust))
+        listed = open_planned_dataset(plan, trust=trust)
+        dataset = in_store_order(listed, self.store.positions())
+        self.reader = planned_reader(plan, dataset)
         self.runtime = NetworkRuntime(
             load_planned_network(plan, trust=trust),
             plan.architecture,

@@ -29,6 +29,7 @@ from nnviz.errors import (
     UnreadableInstanceError,
 )
 from nnviz.inputs.datasets import Dataset, open_dataset
+from nnviz.inputs.ordering import in_store_order
 from nnviz.network.architecture import Layer
 from nnviz.store.store import Store
 
@@ -145,7 +146,8 @@ def open_source(
     preprocessing = from_json(
         PreprocessingConfig, store.plan["preprocessing"], place="preprocessing"
     )
-    return GallerySource(dataset, preprocessing), ""
+    ordered = in_store_order(dataset, store.positions())
+    return GallerySource(ordered, preprocessing), ""
 
 
 def write_examples(

@@ -8,6 +8,7 @@ from typing import Any
 
 from nnviz.plan_report import plan_lines, printable, size_text
 from nnviz.planning import Plan
+from nnviz.store.later_groups import covered_by, stage_of
 from nnviz.store.store import Store
 
 __all__ = ["StoreReport", "describe_store"]
@@ -64,7 +65,14 @@ class StoreReport:
         for path, facts in self.groups.items():
             state = "complete" if facts["complete"] else "not complete"
             subsets = f", {facts['subsets']:,} subsets" if "subsets" in facts else ""
-            lines.append(f"{path:<24} {state}{subsets}")
+            covered = facts.get("covered", self.plan.n_instances)
+            stale = (
+                f", covers {covered:,} of {self.plan.n_instances:,} instances: run "
+                f"nnviz {stage_of(path)} {self.url}"
+                if covered < self.plan.n_instances
+                else ""
+            )
+            lines.append(f"{path:<24} {state}{subsets}{stale}")
         if self.n_done < self.n_chunks:
             lines.append(f"next: nnviz extract {self.url}")
         if self.unreadable is not None:
@@ -116,7 +124,7 @@ def describe_store(
         n_done=int(done.sum()),
         n_chunks=len(done),
         counts=counts,
-        groups=_groups(store),
+        groups=_groups(store, plan),
         reasons=dict(by_reason.most_common(20)),
         unreadable=reasons if unreadable else None,
         arrays=listed if arrays else None,
@@ -140,14 +148,18 @@ def _reasons(store: Store) -> dict[str, str]:
     return reasons
 
 
-def _groups(store: Store) -> dict[str, dict[str, Any]]:
+def _groups(store: Store, plan: Plan) -> dict[str, dict[str, Any]]:
     groups: dict[str, dict[str, Any]] = {}
     for parent in ("aggregates", "artifacts"):
         for name in store.group_names(parent):
             path = f"{parent}/{name}"
             facts: dict[str, Any] = {"complete": store.has_group(path)}
             if facts["complete"]:
-                names = store.group_attributes(path).get("names")
+                attributes = store.group_attributes(path)
+                facts["covered"] = covered_by(
+                    attributes, plan.extensions, plan.n_instances
+                )
+                names = attributes.get("names")
                 if names is not None:
                     facts["subsets"] = len(names)
             groups[path] = facts

@@ -91,6 +91,8 @@ class Plan:
     measurements: Measurements = field(default_factory=Measurements)
     labels_joined_by: str = ""
     """How labels became outputs, for people; empty without labels."""
+    extensions: tuple[int, ...] = ()
+    """Number of instances before each extension of the store."""
 
     @property
     def n_chunks(self) -> int:
@@ -111,6 +113,7 @@ class Plan:
             metadata=self.metadata_dtypes,
             examples_per_channel=self.extraction.examples_per_channel,
             influences=self.influences,
+            is_extended=bool(self.extensions),
         )
 
     @property
@@ -160,7 +163,7 @@ class Plan:
     def identity(self) -> dict[str, Any]:
         """Return the plan without what changes no stored number, as JSON values."""
         value = self.to_json()
-        del value["measurements"], value["labels_joined_by"]
+        del value["measurements"], value["labels_joined_by"], value["extensions"]
         for part, names in _IDENTITY_FREE.items():
             for name in names:
                 del value[part][name]
@@ -185,6 +188,7 @@ class Plan:
             "fingerprints": dict(self.fingerprints),
             "measurements": to_json(self.measurements),
             "labels_joined_by": self.labels_joined_by,
+            "extensions": list(self.extensions),
         }
 
     @classmethod
@@ -217,6 +221,7 @@ class Plan:
                 Measurements, value["measurements"], place="measurements"
             ),
             labels_joined_by=value.get("labels_joined_by", ""),
+            extensions=tuple(value.get("extensions", ())),
         )
 
     def __str__(self) -> str:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,12 @@ class Reduction(Protocol[Values, Partial]):
     def finalize(self, partial: Partial) -> Mapping[str, Any]:
         """Return the aggregates by name, dense or CSR, each with S rows."""
 
+    def stored(self) -> Mapping[str, Literal["dense", "csr"]]:
+        """Return the names of the aggregates, and how each is stored."""
+
+    def restore(self, aggregates: Mapping[str, Any]) -> Partial:
+        """Return the partial that :meth:`finalize` made these aggregates of."""
+
 
 @dataclass(frozen=True, slots=True)
 class InstanceCounts:
@@ -100,6 +106,14 @@ class InstanceCounts:
     def finalize(self, partial: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
         """Return ``n_instances``."""
         return {"n_instances": partial}
+
+    def stored(self) -> dict[str, Literal["dense", "csr"]]:
+        """Return that it is dense."""
+        return {"n_instances": "dense"}
+
+    def restore(self, aggregates: Mapping[str, Any]) -> NDArray[np.int64]:
+        """Return the counts."""
+        return np.asarray(aggregates["n_instances"], dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +149,14 @@ class ActivationCounts:
     def finalize(self, partial: sparse.csr_array) -> dict[str, sparse.csr_array]:
         """Return ``activation_counts``."""
         return {"activation_counts": partial}
+
+    def stored(self) -> dict[str, Literal["dense", "csr"]]:
+        """Return that it is sparse."""
+        return {"activation_counts": "csr"}
+
+    def restore(self, aggregates: Mapping[str, Any]) -> sparse.csr_array:
+        """Return the counts."""
+        return sparse.csr_array(aggregates["activation_counts"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +251,22 @@ class ActivationMoments:
             "activation_maximum": maximum,
         }
 
+    def stored(self) -> dict[str, Literal["dense", "csr"]]:
+        """Return that all are dense."""
+        names = ("sum", "sum_of_squares", "maximum")
+        return {f"activation_{name}": "dense" for name in names}
+
+    def restore(self, aggregates: Mapping[str, Any]) -> Moments:
+        """Return the sums of the subsets that have a maximum, and so an instance."""
+        maximum = aggregates["activation_maximum"]
+        subsets = np.flatnonzero(~np.isnan(maximum[:, :1]).all(axis=1))
+        return Moments(
+            subsets,
+            aggregates["activation_sum"][subsets],
+            aggregates["activation_sum_of_squares"][subsets],
+            maximum[subsets],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class InfluenceRows:
@@ -305,6 +343,16 @@ class InfluenceTotals:
     ) -> dict[str, sparse.csr_array]:
         """Return counts and sums; the column is ``target * n_sources + source``."""
         return {"influence_counts": partial[0], "influence_sums": partial[1]}
+
+    def stored(self) -> dict[str, Literal["dense", "csr"]]:
+        """Return that both are sparse."""
+        return {"influence_counts": "csr", "influence_sums": "csr"}
+
+    def restore(
+        self, aggregates: Mapping[str, Any]
+    ) -> tuple[sparse.csr_array, sparse.csr_array]:
+        """Return counts and sums."""
+        return aggregates["influence_counts"], aggregates["influence_sums"]
 
 
 def _row_maxima(

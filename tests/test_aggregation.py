@@ -1,5 +1,6 @@
 """Aggregates of a planted run against plain loops, and what aggregation refuses."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from nnviz.inputs.subsets import (
 )
 from nnviz.planning import Plan
 from nnviz.queries import aggregates_of
+from nnviz.store.extending import finish_extension, root_attributes, stage_extension
 from nnviz.store.store import Store
 from nnviz.testing import PlantedRun, planted_channels, write_store
 from tests.oracles import aggregates as oracle
@@ -285,3 +287,119 @@ def test_aggregates__hold_no_entry_twice_and_are_sorted(store):
     assert isinstance(counts, sparse.csr_array)
     assert counts.has_canonical_format
     assert counts.dtype == np.int64
+
+
+def grown(tmp_path, monkeypatch, rows_per_span):
+    """Return stores of 70 and of 100 of the same instances, in chunks of ten."""
+    monkeypatch.setattr("nnviz.aggregation.VALUES_PER_SPAN", rows_per_span)
+    whole = write_store(tmp_path / "whole.zarr", replace(GROWING, n_unreadable=0))
+    short = tmp_path / "short.zarr"
+    longer_store(whole, short, 75)
+    return whole, short
+
+
+def longer_store(whole, url, n):
+    """Write the first instances of a store as a store, or lengthen it to so many."""
+    plan = Plan.from_json(whole.plan)
+    before = Store.open(url).n_instances if url.exists() else 0
+    plan = replace(plan, n_instances=n, extensions=(before,) if before else ())
+    record = {"plan": plan.to_json(), "plan_fingerprint": plan.fingerprint}
+    paths = ("instances/id", "instances/label")
+    columns = {path: whole.read(path, before, n) for path in paths}
+    if before:
+        static = sorted(s.path for s in plan.arrays if s.is_static)
+        record = {**root_attributes(str(url)), **record, "static_arrays": static}
+        stage_extension(str(url), record, columns, np.arange(n))
+        finish_extension(str(url), plan.arrays, before)
+    else:
+        Store.create(url, attributes=record, arrays=plan.arrays, static=columns)
+    store = Store.open(url, writable=True)
+    for index in store.missing_chunks():
+        start, stop = store.chunks[index]
+        arrays = {path: whole.read(path, start, stop) for path in store.chunk_arrays}
+        counts = {"n_instances": stop - start, "n_unreadable": 0, "n_saturated": 0}
+        store.write_chunk(index, arrays, counts)
+
+
+GROWING = PlantedRun(
+    n_classes=4,
+    n_instances=100,
+    layers=(("early", 8, (4, 4)), ("late", 12, (2, 2))),
+    instances_per_chunk=10,
+    examples_per_channel=0,
+)
+
+
+def aggregate_standard(url, client=None):
+    store = Store.open(url, writable=True)
+    subsets = [named_subsets(store, name) for name in ("label", "outcome")]
+    aggregate(store, subsets, client=client)
+
+
+@pytest.mark.parametrize(
+    ("n_values", "is_on_cluster"),
+    [
+        pytest.param(1, False, id="chunks"),
+        pytest.param(2**8, True, id="spans-on-a-cluster"),
+        pytest.param(2**24, False, id="one-span"),
+    ],
+)
+def test_aggregate__of_an_extended_store__has_the_bytes_of_one_from_the_start(
+    tmp_path, monkeypatch, client, n_values, is_on_cluster
+):
+    whole, url = grown(tmp_path, monkeypatch, n_values)
+    aggregate_standard(url)
+    longer_store(whole, url, 100)
+
+    aggregate_standard(url, client if is_on_cluster else None)
+    merged = tree_bytes(url / "aggregates")
+    shutil.rmtree(url / "aggregates")
+    aggregate_standard(url)
+
+    assert merged == tree_bytes(url / "aggregates")
+
+
+def test_aggregate__of_an_extended_store__reads_only_what_is_new(tmp_path, monkeypatch):
+    whole, url = grown(tmp_path, monkeypatch, 1)
+    aggregate_standard(url)
+    longer_store(whole, url, 100)
+    # Seven chunks were whole, and are summed already: they cannot be read any more.
+    for layer in ("early", "late", "output"):
+        for index in range(7):
+            piece = url / f"activations/{layer}/c/{index}/0"
+            piece.write_bytes(b"no shard")
+
+    aggregate_standard(url)
+
+    expected = whole.activations("late").astype(np.float64).sum(axis=0)
+    found = Store.open(url).read_array("aggregates/all/activation_sum/late")[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert Store.open(url).group_attributes("aggregates/label")["n_rows"] == 100
+
+
+@pytest.mark.parametrize("change", ["subsets", "facts"])
+def test_aggregate__of_other_subsets_or_facts__starts_anew(
+    tmp_path, monkeypatch, change
+):
+    whole, url = grown(tmp_path, monkeypatch, 1)
+    aggregate_standard(url)
+    longer_store(whole, url, 100)
+    store = Store.open(url, writable=True)
+    if change == "facts":
+        arrays = {path: store.read(path, 0, 10) for path in store.chunk_arrays}
+        arrays["activations/late"] = arrays["activations/late"] + np.float16(1)
+        counts = {"n_instances": 10, "n_unreadable": 0, "n_saturated": 0}
+        store.write_chunk(0, arrays, counts)
+        aggregate_standard(url)
+    else:
+        other = class_subsets((store.column("label") + 1) % 4, store.class_names)
+        aggregate(store, [other])
+
+    merged = tree_bytes(url / "aggregates/label")
+    shutil.rmtree(url / "aggregates")
+    if change == "facts":
+        aggregate_standard(url)
+    else:
+        aggregate(store, [other])
+
+    assert merged == tree_bytes(url / "aggregates/label")

@@ -65,8 +65,12 @@ MODULES: Table = {
     "reductions": "",
     "software": "",
     "store.pieces": "",
+    "store.dask_arrays": "",
+    "store.files": "",
     "store.schema": "",
     "texts": "",
+    "store.sealing": "",
+    "store.summary": "",
     "artifacts.attribution_graph": ".graph_statistics display",
     "artifacts.causal_check": ".channel_sets .sample_statistics display",
     "artifacts.channel_matching": ".graph_building",
@@ -75,7 +79,7 @@ MODULES: Table = {
     "artifacts.graph_scores": ".graph_building .graph_statistics",
     "artifacts.graph_selection": ".graph_building",
     "artifacts.top_channels": "display",
-    "engine.reducing": ".scheduling",
+    "engine.reducing": "",
     "inputs.archives": ".files .listings config texts",
     "inputs.class_maps": "texts",
     "inputs.arrays": ".listings config",
@@ -102,7 +106,10 @@ MODULES: Table = {
     "artifacts.graph_presets": (
         ".attribution_graph .graph_building .graph_scores .graph_selection"
     ),
-    "store.hierarchy": ".pieces .schema",
+    "store.documents": ".files .sealing",
+    "store.array_creation": ".schema",
+    "store.hierarchy": ".array_creation .documents .files .pieces .schema",
+    "store.recovery": ".documents .hierarchy .sealing",
     "artifacts.pictures": "config inputs.images inputs.preprocessing",
     "artifacts.graph_errors": ".attribution_graph .graph_presets",
     "artifacts.summit_files": ".attribution_graph texts",
@@ -118,7 +125,7 @@ MODULES: Table = {
     "network.influence_torch": ".channel_operations .edge_inputs",
     "network.provenance": ".graph .outputs",
     "planning": "config network.architecture plan_report store.schema",
-    "store.completion": ".hierarchy .schema",
+    "store.completion": ".hierarchy .pieces .schema",
     "store.csr": ".hierarchy",
     "artifacts.graph_files": ".attribution_graph .graph_layout .summit_files",
     "inputs.datasets": (
@@ -129,20 +136,31 @@ MODULES: Table = {
         ".channel_operations .edge_inputs .influence_gathering .influence_kernels "
         ".influence_layout .influence_peaks .influence_ranking .influence_torch"
     ),
-    "store.store": ".completion .csr .hierarchy .schema network.architecture",
+    "store.later_groups": ".csr .documents .hierarchy",
+    "store.integrity": (
+        ".completion .documents .hierarchy .later_groups .recovery .schema .sealing"
+    ),
+    "store.extending": ".completion .documents .hierarchy .recovery .schema",
+    "store.store": (
+        ".completion .dask_arrays .extending .hierarchy .integrity .later_groups "
+        ".recovery .schema .summary network.architecture"
+    ),
     "facts": "network.activations reductions store.store",
     "planted": "network.activations network.architecture store.schema",
+    "aggregate_states": "inputs.subsets reductions store.store",
+    "layer_sums": "aggregate_states facts reductions store.store",
     "aggregation": (
-        "engine.progress engine.reducing facts inputs.subsets planning reductions "
-        "store.store"
+        "aggregate_states engine.progress engine.reducing inputs.subsets layer_sums "
+        "planning reductions store.store"
     ),
+    "inputs.ordering": ".datasets",
     "gallery": (
         "artifacts.examples artifacts.pictures config engine.scheduling "
-        "inputs.datasets network.architecture store.store"
+        "inputs.datasets inputs.ordering network.architecture store.store"
     ),
     "inputs.reading": ".datasets .preprocessing",
     "ablation_results": "artifacts.causal_check artifacts.channel_sets store.store",
-    "inspection": "plan_report planning store.store",
+    "inspection": "plan_report planning store.later_groups store.store",
     "planned_inputs": (
         "inputs.datasets inputs.models inputs.preprocessing inputs.reading planning"
     ),
@@ -225,12 +243,13 @@ MODULES: Table = {
         "network.runtime plan_report planning software store.store"
     ),
     "ablation_tasks": (
-        "engine.model_cache network.ablation network.runtime planned_inputs planning "
-        "store.store"
+        "engine.model_cache inputs.ordering network.ablation network.runtime "
+        "planned_inputs planning store.store"
     ),
     "extraction": (
         "chunk_rows engine.model_cache engine.progress engine.scheduling "
-        "inputs.reading network.runtime plan_report planned_inputs planning store.store"
+        "inputs.ordering inputs.reading network.runtime plan_report planned_inputs "
+        "planning store.store"
     ),
     "running": "engine.progress",
     "ablation": (
@@ -242,10 +261,21 @@ MODULES: Table = {
         "ablation command_options graph_channels graphs inputs.subset_files running "
         "store.store"
     ),
+    "extension": (
+        "config inputs.classes inputs.datasets planning software store.extending "
+        "store.store"
+    ),
+    "extend_command": "config extension",
+    "verification": (
+        "engine.progress engine.scheduling inputs.classes inputs.datasets "
+        "inputs.ordering planning "
+        "store.completion store.documents store.recovery store.store"
+    ),
+    "verify_command": "running verification",
     "cli": (
         "ablation_command aggregation cluster_command command_options config demo "
         "derivation export extraction graph_command inputs.subset_files inspection "
-        "probing running store.store"
+        "probing running store.store verify_command extend_command"
     ),
     "__main__": "cli",
 }
@@ -256,8 +286,11 @@ The lowest come first; a leading dot stands for the module's own folder.
 
 HOMES: Table = {
     "PIL": "artifacts.pictures demo inputs.images inputs.items inputs.preprocessing",
-    "click": ("ablation_command cli cluster_command command_options graph_command"),
-    "dask": "store.store",
+    "click": (
+        "ablation_command cli cluster_command command_options extend_command "
+        "graph_command verify_command"
+    ),
+    "dask": "store.dask_arrays store.store",
     "distributed": "engine.reducing engine.scheduling running",
     "google_crc32c": "store.pieces",
     "llvmlite": "network.influence_vectors",
@@ -269,11 +302,11 @@ HOMES: Table = {
     "pandas": "artifacts.classes artifacts.top_channels export store.store",
     "safetensors": "demo inputs.weights",
     "scipy": (
-        "aggregation artifacts.channel_matching artifacts.embedding "
+        "aggregate_states aggregation artifacts.channel_matching artifacts.embedding "
         "artifacts.graph_building artifacts.graph_statistics "
         "artifacts.sample_statistics artifacts.similarity facts full_graphs "
-        "inputs.subsets network.activations queries reductions store.csr store.store "
-        "subset_totals"
+        "inputs.subsets layer_sums network.activations queries reductions store.csr "
+        "store.later_groups store.store subset_totals"
     ),
     "simplejpeg": "inputs.images",
     "sklearn": "demo",
@@ -290,7 +323,9 @@ HOMES: Table = {
     ),
     "tqdm": "engine.progress",
     "umap": "artifacts.embedding",
-    "zarr": "inputs.arrays store.hierarchy",
+    "zarr": (
+        "inputs.arrays store.array_creation store.files store.hierarchy store.integrity"
+    ),
 }
 """Which modules of nnviz may import each library."""
 

@@ -168,7 +168,7 @@ def test_aggregates__have_the_same_bytes_for_any_number_of_workers(
         processes=False,
         n_workers=n_workers,
         threads_per_worker=1,
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
         set_as_default=False,
     ) as client:
         aggregated(tmp_path / "there", run, client)

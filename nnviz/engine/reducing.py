@@ -1,25 +1,25 @@
 """How are many ordered reductions run, on a cluster or in this process?
 
-A job is one reduction: its leaves are computed, neighbours are combined in their order,
-and a last task does something with the whole and returns a small value. The tree has
-the same shape everywhere, so the result has the same bits.
+A job is one reduction: its leaves are computed, each is combined with all before it,
+and a last task does something with the whole and returns a small value. Partials are
+added from left to right everywhere, so the result has the same bits; and what was
+reduced before can be the first leaf of more, again with the same bits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from distributed import Client, Future, as_completed
 
-from nnviz.engine.scheduling import reduce_ordered
 from nnviz.errors import NnvizError, TaskError
 
 __all__ = ["ReductionJob", "run_reductions"]
 
 FAN_IN = 4
-"""Partials that a worker holds when it combines them."""
+"""Partials that a worker holds when it combines them: the sum so far, and three."""
 
 LEAVES_PER_THREAD = 8
 """Leaves handed to the scheduler for each thread of the cluster; a job goes whole."""
@@ -36,7 +36,7 @@ class ReductionJob(Protocol):
         """Return the partial of one leaf; `shared` is the same for all."""
 
     def combine(self, partials: Sequence[Any]) -> Any:
-        """Return one partial of neighbouring ones, which are in order."""
+        """Return the partial of neighbouring ones, added from left to right."""
 
     def finish(self, partial: Any) -> Any:
         """Use the whole, and return a small value; may be repeated."""
@@ -107,7 +107,11 @@ def _submit(client: Client, job: ReductionJob, shared: Future[Any]) -> Future[An
     leaves = [
         client.submit(job.compute, leaf, shared, pure=False) for leaf in job.leaves
     ]
-    whole = reduce_ordered(client, leaves, job.combine, fan_in=FAN_IN)
+    whole, *rest = leaves
+    for start in range(0, len(rest), FAN_IN - 1):
+        group = [whole, *rest[start : start + FAN_IN - 1]]
+        # Combined before further leaves are computed: few partials are held at a time.
+        whole = client.submit(job.combine, group, pure=False, priority=1)
     return client.submit(job.finish, whole, pure=False, priority=2)
 
 
@@ -128,29 +132,8 @@ def _value_of(future: Future[Any]) -> Any:
 
 
 def _reduce_here(job: ReductionJob, shared: Any) -> Any:
-    """Build the tree of :func:`reduce_ordered` as its leaves come, few at a time."""
-    levels: list[list[Any]] = []
-    for leaf in job.leaves:
-        _push(job.combine, levels, 0, job.compute(leaf, shared))
-    depth = 0
-    while depth < len(levels) - 1 or len(levels[depth]) > 1:
-        rest, levels[depth] = levels[depth], []
-        if rest:
-            whole = job.combine(rest) if len(rest) > 1 else rest[0]
-            _push(job.combine, levels, depth + 1, whole)
-        depth += 1
-    return levels[depth][0]
-
-
-def _push(
-    combine: Callable[[Sequence[Any]], Any],
-    levels: list[list[Any]],
-    depth: int,
-    partial: Any,
-) -> None:
-    if depth == len(levels):
-        levels.append([])
-    levels[depth].append(partial)
-    if len(levels[depth]) == FAN_IN:
-        full, levels[depth] = levels[depth], []
-        _push(combine, levels, depth + 1, combine(full))
+    first, *rest = job.leaves
+    whole = job.compute(first, shared)
+    for leaf in rest:
+        whole = job.combine([whole, job.compute(leaf, shared)])
+    return whole

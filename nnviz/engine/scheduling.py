@@ -15,7 +15,7 @@ from distributed import Client, Future, KilledWorker, as_completed
 
 from nnviz.errors import NnvizError, TaskError
 
-__all__ = ["TaskOutcome", "reduce_ordered", "run_tasks"]
+__all__ = ["TaskOutcome", "run_tasks"]
 
 ATTEMPTS = 4
 """How often a task is tried when its worker dies or the file system fails."""
@@ -108,51 +108,3 @@ def run_tasks(
         del future
         fill()
         yield outcome
-
-
-def reduce_ordered(
-    client: Client,
-    leaves: Sequence[Future[Any]],
-    combine: Callable[[Sequence[Any]], Any],
-    *,
-    fan_in: int = 8,
-) -> Future[Any]:
-    """Combine partial results in a tree whose shape depends on their number only.
-
-    Neighbours are combined in their order, so that sums of floats have the same bits
-    for any number of workers and any order of completion.
-
-    Parameters
-    ----------
-    client
-        Of a running cluster.
-    leaves
-        Futures of the partials, in chunk order.
-    combine
-        From neighbouring partials, in order, to one partial.
-    fan_in
-        How many are combined at a time.
-
-    Returns
-    -------
-    Future
-        Of the combined partial; it stays on a worker.
-
-    Raises
-    ------
-    TaskError
-        If there are no leaves.
-    """
-    if not leaves:
-        msg = "there is nothing to combine: no partial results were given"
-        raise TaskError(msg)
-    level = list(leaves)
-    while len(level) > 1:
-        # Combined before further leaves are computed: few partials are held at a time.
-        level = [
-            client.submit(combine, level[i : i + fan_in], pure=False, priority=1)
-            if len(level[i : i + fan_in]) > 1
-            else level[i]
-            for i in range(0, len(level), fan_in)
-        ]
-    return level[0]

@@ -12,8 +12,9 @@ Facts about zarr-python 3.1 that this module is built on, each measured:
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,9 +22,8 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.buffer import default_buffer_prototype
-from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.core.sync import sync
-from zarr.storage import LocalStore
+from zarr.storage import LocalStore, MemoryStore
 
 from nnviz.errors import (
     StoreError,
@@ -31,12 +31,25 @@ from nnviz.errors import (
     StoreFormatError,
     StoreNotFoundError,
 )
-from nnviz.store.pieces import encode_piece
+from nnviz.store.array_creation import create_declared, create_dense
+from nnviz.store.documents import Documents
+from nnviz.store.files import Files, check_writable, is_empty_folder, storing
+from nnviz.store.pieces import decode_piece, encode_piece
 from nnviz.store.schema import ArraySpec
 
-__all__ = ["Hierarchy"]
+__all__ = ["DAMAGED", "Hierarchy"]
 
-DENSE_CHUNK_BYTES = 4_000_000
+DAMAGED = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    zarr.errors.BaseZarrError,
+)
+"""What Zarr raises when it meets bytes that it did not write."""
 
 
 class Hierarchy:
@@ -54,6 +67,10 @@ class Hierarchy:
         self._root = root
         self._arrays: dict[str, zarr.Array[Any]] = {}
         self.url = url
+        self.files = Files(root.store, root.path, url)
+        """The files themselves."""
+        self.documents = Documents(self.files, url)
+        """The metadata of groups and arrays."""
 
     @classmethod
     def create(cls, url: str | os.PathLike[str]) -> Hierarchy:
@@ -67,14 +84,16 @@ class Hierarchy:
             If the place cannot be written.
         """
         url = os.fspath(url)
-        if "://" not in url and os.path.lexists(url) and not _is_empty_folder(url):
+        if "://" not in url and os.path.lexists(url) and not is_empty_folder(url):
             msg = (
                 f"there is something at {url!r} already; choose another path, or "
                 "remove it first"
             )
             raise StoreExistsError(msg)
         try:
-            return cls(zarr.create_group(url, zarr_format=3, overwrite=False), url)
+            with storing(url):
+                root = zarr.create_group(url, zarr_format=3, overwrite=False)
+            return cls(root, url)
         except zarr.errors.ContainsGroupError as error:
             msg = f"there is a store at {url!r} already; choose another place"
             raise StoreExistsError(msg) from error
@@ -92,8 +111,12 @@ class Hierarchy:
             If there is none at `url`.
         StoreFormatError
             If what is there is no Zarr v3 group.
+        StoreError
+            If it is to be written, and the place is read-only.
         """
         url = os.fspath(url)
+        if writable and Path(url).is_dir():
+            check_writable(Path(url))
         mode: Literal["r", "r+"] = "r+" if writable else "r"
         try:
             return cls(zarr.open_group(url, mode=mode, zarr_format=3), url)
@@ -103,45 +126,43 @@ class Hierarchy:
                 "makes one"
             )
             raise StoreNotFoundError(msg) from error
-        except (ValueError, KeyError, zarr.errors.BaseZarrError) as error:
-            msg = f"{url!r} cannot be opened as a Zarr v3 group: {error}"
+        except DAMAGED as error:
+            msg = (
+                f"{url!r} cannot be opened as a Zarr v3 group: {error}; if it is a "
+                f"store of nnviz, 'nnviz verify {url}' repairs it"
+            )
             raise StoreFormatError(msg) from error
+
+    @classmethod
+    def open_damaged(cls, url: str) -> Hierarchy:
+        """Open a local hierarchy whose root Zarr cannot read, to look at its files."""
+        root = zarr.Group.from_store(MemoryStore())
+        opened = cls(root, url)
+        opened.files = Files(LocalStore(url), "", url)
+        opened.documents = Documents(opened.files, url)
+        return opened
 
     @property
     def local_path(self) -> str | None:
         """Folder of the hierarchy, or None if it is not on a file system."""
-        store = self._root.store
-        return str(store.root) if isinstance(store, LocalStore) else None
+        folder = self.files.folder
+        return None if folder is None else str(folder)
 
     def create_array(self, spec: ArraySpec) -> None:
         """Create one array from its declaration; nothing is written into it."""
-        n_axes = len(spec.shape)
-        shard = (max(1, spec.rows_per_shard), *spec.shape[1:])
-        chunk = spec.inner_chunk or shard
-        if spec.inner_chunk:
-            shard = tuple(-(-s // c) * c for s, c in zip(shard, chunk, strict=True))
-        compressors = (
-            [ZstdCodec(level=1, checksum=True)]
-            if spec.dtype == "string"
-            else [Crc32cCodec()]
-        )
-        declaration = spec.declaration
-        self._root.create_array(
-            spec.path,
-            shape=spec.shape,
-            chunks=tuple(max(1, c) for c in chunk),
-            shards=tuple(max(1, s) for s in shard) if spec.inner_chunk else None,
-            dtype=spec.dtype,
-            compressors=compressors,
-            fill_value=_fill_of(spec),
-            dimension_names=declaration.dimensions[:n_axes],
-            attributes={"unit": declaration.unit, "meaning": declaration.meaning},
-            config={"write_empty_chunks": True},
-        )
+        self.documents.ensure_parents(spec.path)
+        with storing(self.url):
+            create_declared(self._root, spec)
+
+    def resize(self, path: str, shape: tuple[int, ...]) -> None:
+        """Make an array longer; its values stay."""
+        with storing(self.url):
+            self._array(path).resize(shape)
 
     def write(self, path: str, start: int, values: NDArray[Any]) -> None:
         """Write rows ``start : start + len(values)`` of an array."""
-        self._array(path)[start : start + len(values)] = values
+        with storing(self.url):
+            self._array(path)[start : start + len(values)] = values
 
     def write_pieces(self, index: int, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Write one whole piece (shard, or chunk) of several arrays, and read it back.
@@ -162,8 +183,7 @@ class Hierarchy:
         encoded: dict[str, tuple[str, bytes]] = {}
         for path, values in arrays.items():
             array = self._array(path)
-            place = (index, *[0] * (array.ndim - 1))
-            key = f"{array.path}/{array.metadata.encode_chunk_key(place)}"
+            key = f"{array.path}/{_piece(array, index)}"
             data = encode_piece(
                 values, chunk=array.chunks, shard=array.shards, fill=array.fill_value
             )
@@ -177,7 +197,9 @@ class Hierarchy:
         async def write_all() -> list[bool]:
             return await asyncio.gather(*(write(*item) for item in encoded.values()))
 
-        for path, is_same in zip(encoded, sync(write_all()), strict=True):
+        with storing(self.url):
+            back = sync(write_all())
+        for path, is_same in zip(encoded, back, strict=True):
             if not is_same:
                 msg = (
                     f"piece {index} of array {path!r} reads back differently from what "
@@ -200,13 +222,69 @@ class Hierarchy:
             return np.asarray(array[()])
         try:
             return np.asarray(array[(slice(start, stop), *columns)])
-        except (ValueError, RuntimeError, TypeError, EOFError) as error:
-            msg = (
-                f"array {path!r} of {self.url!r} is damaged between rows {start} and "
-                f"{stop}: {error}; 'nnviz extract' writes the piece again once its "
-                "completion mark is removed"
+        except DAMAGED as error:
+            raise self._damaged(path, start, stop, error) from error
+
+    def read_piece(self, path: str, index: int) -> NDArray[Any] | None:
+        """Return the values of one whole piece, every byte checked; None without it.
+
+        Raises
+        ------
+        ValueError
+            If it is damaged; the message says how.
+        """
+        return self.read_pieces(path, [index])[0]
+
+    def read_pieces(
+        self, path: str, indices: Iterable[int]
+    ) -> list[NDArray[Any] | None]:
+        """Return the values of whole pieces of numbers; see :meth:`read_piece`."""
+        array = self._array(path)
+        keys = [f"{path}/{_piece(array, index)}" for index in indices]
+        return [
+            None
+            if data is None
+            else decode_piece(
+                data, chunk=array.chunks, shard=array.shards, dtype=array.dtype
             )
-            raise StoreFormatError(msg) from error
+            for data in self.files.get_all(keys)
+        ]
+
+    def piece_keys(self, path: str) -> list[str]:
+        """Return the keys of all pieces that a whole array has, in order."""
+        array = self._array(path)
+        if array.ndim == 0:
+            return [f"{path}/c"]
+        if 0 in array.shape:
+            return []
+        grid = [
+            range(-(-n // size))
+            for n, size in zip(array.shape, array.shards or array.chunks, strict=True)
+        ]
+        return [
+            f"{path}/{array.metadata.encode_chunk_key(place)}"
+            for place in itertools.product(*grid)
+        ]
+
+    def _damaged(
+        self, path: str, start: int, stop: int | None, error: BaseException
+    ) -> StoreFormatError:
+        """Return an error that names the damaged pieces, and the command."""
+        array = self._array(path)
+        rows = (array.shards or array.chunks)[0]
+        first, last, _ = slice(start, stop).indices(array.shape[0])
+        spoilt = []
+        for index in range(first // rows, -(-last // rows)):
+            try:
+                np.asarray(array[index * rows : (index + 1) * rows])
+            except DAMAGED:
+                spoilt.append(index)
+        where = ", ".join(map(str, spoilt[:5])) + (" …" if len(spoilt) > 5 else "")
+        return StoreFormatError(
+            f"array {path!r} of the store {self.url!r} is damaged in chunk {where} "
+            f"({rows:,} rows each): {error}; 'nnviz verify {self.url}' says what makes "
+            "it again"
+        )
 
     def check_pieces(self, path: str, start: int = 0, stop: int | None = None) -> None:
         """Refuse rows of which a piece is gone: it would read as the fill value.
@@ -221,22 +299,15 @@ class Hierarchy:
             return
         rows = (array.shards or array.chunks)[0]
         first, last, _ = slice(start, stop).indices(array.shape[0])
-        others = (0,) * (array.ndim - 1)
-        keys = [
-            f"{path}/{array.metadata.encode_chunk_key((index, *others))}"
-            for index in range(first // rows, -(-last // rows) if last > first else 0)
-        ]
-        if self.local_path is not None:
-            folder = Path(self.local_path)
-            is_there = [(folder / key).is_file() for key in keys]
-        else:
-            store, prefix = self._root.store, self._root.path
-            is_there = sync(_all_exist(store, prefix, keys))
+        indices = range(first // rows, -(-last // rows) if last > first else 0)
+        keys = [f"{path}/{_piece(array, index)}" for index in indices]
+        is_there = self.files.exist(keys)
         if not all(is_there):
-            gone = keys[is_there.index(False)]
+            gone = is_there.index(False)
             msg = (
-                f"a piece of the store {self.url!r} is gone: {gone!r}; 'nnviz extract' "
-                "writes it again once its completion mark is removed"
+                f"a piece of the store {self.url!r} is gone: {keys[gone]!r}, chunk "
+                f"{indices[gone]} of array {path!r}; 'nnviz verify {self.url}' says "
+                "what makes it again"
             )
             raise StoreFormatError(msg)
 
@@ -255,70 +326,64 @@ class Hierarchy:
         values: NDArray[Any],
         *,
         dimensions: tuple[str, ...] | None = None,
-        attributes: Mapping[str, Any] | None = None,
     ) -> None:
         """Create an array from its values, or replace one."""
-        values = np.asarray(values)
-        is_text = values.dtype.kind in "TUO"
-        row_bytes = max(1, values.nbytes // max(1, len(values)) if values.ndim else 1)
-        rows = max(
-            1, min(len(values) if values.ndim else 1, DENSE_CHUNK_BYTES // row_bytes)
-        )
-        shape = values.shape
-        array = self._root.create_array(
-            path,
-            shape=shape,
-            chunks=tuple(max(1, s) for s in (rows, *shape[1:])) if shape else (),
-            dtype="string" if is_text else values.dtype,
-            compressors=[ZstdCodec(level=1, checksum=True)],
-            dimension_names=dimensions,
-            attributes=dict(attributes or {}),
-            overwrite=True,
-            config={"write_empty_chunks": True},
-        )
-        array[...] = values.astype(object) if is_text else values
-        self._arrays.pop(path, None)
+        self.documents.ensure_parents(path)
+        self._forget(path)
+        with storing(self.url):
+            create_dense(self._root, path, np.asarray(values), dimensions)
 
     def attributes(self, path: str = "") -> dict[str, Any]:
-        """Return the attributes of a group or array."""
-        node = self._root if not path else self._root[path]
-        return dict(node.attrs.asdict())
+        """Return the attributes of a group; see :meth:`Documents.attributes`."""
+        return self.documents.attributes(path)
 
     def create_group(self, path: str, attributes: Mapping[str, Any]) -> None:
         """Create a group, with the groups above it, or renew its attributes."""
-        self._root.require_group(path).attrs.put(dict(attributes))
+        self.documents.create_group(path, attributes)
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
-        """Renew the attributes of the root."""
-        self._root.attrs.put(dict(attributes))
+        """Renew the attributes of the root, at once."""
+        self.documents.create_group("", attributes)
 
     def has(self, path: str) -> bool:
         """Whether there is a group or an array at this path."""
-        return path in self._root
+        return self.documents.has(path)
 
     def children(self, path: str) -> list[str]:
         """Return the names below a group, sorted; empty if there is no such group."""
-        if path not in self._root:
+        if self.files.folder is not None:
+            folders = (self.files.folder / path).glob("*/zarr.json")
+            return sorted(document.parent.name for document in folders)
+        if not self.has(path):
             return []
-        group = self._root[path]
+        group = self._root[path] if path else self._root
         return sorted(group.keys()) if isinstance(group, zarr.Group) else []
 
     def delete(self, path: str) -> None:
         """Remove a group or an array, with all below it."""
-        if path in self._root:
-            del self._root[path]
-        stale = [p for p in self._arrays if p == path or p.startswith(path + "/")]
-        for name in stale:
-            del self._arrays[name]
+        with storing(self.url):
+            whole = f"{self._root.path}/{path}" if self._root.path else path
+            sync(self._root.store.delete_dir(whole))
+        self._forget(path)
+
+    def _forget(self, path: str) -> None:
+        """Drop what is remembered of a path, and of all below it."""
+        for name in list(self._arrays):
+            if name == path or name.startswith(path + "/"):
+                del self._arrays[name]
+        self.documents.forget(path)
 
     def _array(self, path: str) -> zarr.Array[Any]:
         # Opening costs 1.5 to 15 ms, so that every handle is kept.
         if path not in self._arrays:
+            self.documents.check_array(path)
             try:
                 node = self._root[path]
             except KeyError as error:
                 msg = f"there is no array {path!r} in the store {self.url!r}"
                 raise StoreFormatError(msg) from error
+            except DAMAGED as error:
+                raise self.documents.damaged_array(path, error) from error
             if not isinstance(node, zarr.Array):
                 msg = f"{path!r} in the store {self.url!r} is a group, not an array"
                 raise StoreFormatError(msg)
@@ -327,20 +392,7 @@ class Hierarchy:
         return self._arrays[path]
 
 
-async def _all_exist(store: Any, prefix: str, keys: list[str]) -> list[bool]:
-    paths = [f"{prefix}/{key}" if prefix else key for key in keys]
-    return list(await asyncio.gather(*(store.exists(path) for path in paths)))
-
-
-def _fill_of(spec: ArraySpec) -> Any:
-    if spec.dtype == "string":
-        return ""
-    if spec.dtype == "bool":
-        return False
-    fill = spec.declaration.fill
-    return np.dtype(spec.dtype).type(fill if not isinstance(fill, str) else 0)
-
-
-def _is_empty_folder(path: str) -> bool:
-    folder = Path(path)
-    return folder.is_dir() and not any(folder.iterdir())
+def _piece(array: zarr.Array[Any], index: int) -> str:
+    """Return the key of a piece along the first axis, below the array's path."""
+    key: str = array.metadata.encode_chunk_key((index, *[0] * (array.ndim - 1)))
+    return key

@@ -15,13 +15,14 @@ References
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["encode_piece"]
+__all__ = ["decode_piece", "encode_piece"]
 
 
 def encode_piece(
@@ -65,6 +66,69 @@ def encode_piece(
         offset += len(part)
     places = np.array(index, dtype="<u8").tobytes()
     return b"".join([*parts, _with_checksum(places)])
+
+
+def decode_piece(
+    data: bytes,
+    *,
+    chunk: tuple[int, ...],
+    shard: tuple[int, ...] | None,
+    dtype: np.dtype[Any],
+) -> NDArray[Any]:
+    """Return the values of one whole chunk or shard that :func:`encode_piece` made.
+
+    Parameters
+    ----------
+    data
+        The piece's bytes.
+    chunk, shard
+        As for :func:`encode_piece`.
+    dtype
+        Of the values.
+
+    Returns
+    -------
+    ndarray
+        Shape of the shard, or of the chunk without shards.
+
+    Raises
+    ------
+    ValueError
+        If any byte is not as it was written; the message says what does not fit.
+    """
+    little = dtype.newbyteorder("<")
+    part_bytes = math.prod(chunk) * dtype.itemsize + 4
+    counts = [s // c for s, c in zip(shard or chunk, chunk, strict=True)]
+    n_parts = math.prod(counts)
+    expected = n_parts * part_bytes + (n_parts * 16 + 4 if shard else 0)
+    if len(data) != expected:
+        msg = f"it has {len(data):,} bytes, not {expected:,}"
+        raise ValueError(msg)
+    if shard is None:
+        whole: NDArray[Any] = np.frombuffer(_checked(data), little).reshape(chunk)
+        return whole
+    index = _checked(data[n_parts * part_bytes :])
+    places = [(i * part_bytes, part_bytes) for i in range(n_parts)]
+    if index != np.array(places, dtype="<u8").tobytes():
+        msg = "the places of its parts are not as they were written"
+        raise ValueError(msg)
+    values = np.empty(shard, little)
+    for number, place in enumerate(itertools.product(*map(range, counts))):
+        part = _checked(data[number * part_bytes : (number + 1) * part_bytes])
+        inner = tuple(
+            slice(p * c, (p + 1) * c) for p, c in zip(place, chunk, strict=True)
+        )
+        values[inner] = np.frombuffer(part, little).reshape(chunk)
+    return values
+
+
+def _checked(data: bytes) -> bytes:
+    """Return the bytes before a checksum, if it fits them."""
+    content = data[:-4]
+    if google_crc32c.value(content) != int.from_bytes(data[-4:], "little"):
+        msg = "its bytes do not fit their checksum"
+        raise ValueError(msg)
+    return content
 
 
 def _with_checksum(data: bytes) -> bytes:

@@ -17,23 +17,37 @@ import numpy as np
 __all__ = [
     "FORMAT_VERSION",
     "MARK_FIELDS",
+    "POSITION",
+    "READABLE_VERSIONS",
     "RESERVED_COLUMNS",
     "ArrayDeclaration",
     "ArraySpec",
     "InfluenceSpec",
     "declaration_of",
+    "groups_of",
     "markdown_table",
     "run_arrays",
 ]
 
-FORMAT_VERSION = 1
-"""Changes whenever an older nnviz could misread a store."""
+FORMAT_VERSION = 2
+"""Changes whenever an older nnviz could misread a store.
+
+1. The first one. Its metadata have no checksums.
+2. Metadata have checksums; a store may be extended, and then ``dataset/position`` says
+   which instance of the data set a row is.
+"""
+
+READABLE_VERSIONS = (1, 2)
+"""Formats that this nnviz opens."""
 
 CHANNELS_PER_INNER_CHUNK = 64
 """Inner chunks are tall and narrow: a channel and a block of rows both read fast."""
 
 ROWS_PER_STATIC_CHUNK = 65_536
 """Columns that the plan knows are written by one process, in fewer, larger pieces."""
+
+POSITION = "dataset/position"
+"""Array that says which instance of the data set a row is."""
 
 MARK_FIELDS = ("done", "n_instances", "n_unreadable", "n_saturated")
 """First fields of a completion mark; one CRC-32 for each array of the chunk follows."""
@@ -63,6 +77,8 @@ class ArraySpec:
     rows_per_shard: int
     inner_chunk: tuple[int, ...] = field(default=())
     """Chunk inside the shard; empty where a shard is one chunk."""
+    is_static: bool = False
+    """Whether the plan knows the values, and one process writes them."""
 
     @property
     def n_bytes(self) -> int:
@@ -155,6 +171,11 @@ _DECLARATIONS = (
     ArrayDeclaration(
         "peaks/<layer>/value", ("chunk", "channel", "rank"), "float32", "layer output",
         "That maximum.", math.nan,
+    ),
+    ArrayDeclaration(
+        "dataset/position", ("instance",), "int64", "index in the data set",
+        "Which instance of the data set the row is; only in a store that was extended, "
+        "in others it is the row's own number.", -1,
     ),
     ArrayDeclaration(
         "extraction_done", ("chunk", "field"), "int64", "",
@@ -309,6 +330,7 @@ def run_arrays(
     metadata: Mapping[str, str],
     examples_per_channel: int,
     influences: Sequence[InfluenceSpec] = (),
+    is_extended: bool = False,
 ) -> tuple[ArraySpec, ...]:
     """Return every array that creation and extraction of a run fill.
 
@@ -328,6 +350,8 @@ def run_arrays(
         Ranks of ``peaks``; 0 for none.
     influences
         What is kept of the edges that enter each target layer.
+    is_extended
+        Whether rows are no longer in the order of the data set.
 
     Returns
     -------
@@ -343,19 +367,18 @@ def run_arrays(
         rows = int(str(options.get("rows", rows_per_chunk)))
         inner = options.get("inner", ())
         assert isinstance(inner, tuple)
-        specs.append(ArraySpec(path, shape, declaration, dtype, rows, inner))
+        is_static = options.get("static") is True
+        rows = ROWS_PER_STATIC_CHUNK if is_static else rows
+        specs.append(ArraySpec(path, shape, declaration, dtype, rows, inner, is_static))
 
     n = (n_instances,)
-    add("instances/id", "instances/id", n, rows=ROWS_PER_STATIC_CHUNK)
-    add("instances/label", "instances/label", n, rows=ROWS_PER_STATIC_CHUNK)
+    add("instances/id", "instances/id", n, static=True)
+    add("instances/label", "instances/label", n, static=True)
     for name, dtype in metadata.items():
-        add(
-            f"instances/{name}",
-            "instances/<metadata column>",
-            n,
-            dtype=dtype,
-            rows=ROWS_PER_STATIC_CHUNK,
-        )
+        pattern = "instances/<metadata column>"
+        add(f"instances/{name}", pattern, n, dtype=dtype, static=True)
+    if is_extended:
+        add(POSITION, POSITION, n, static=True)
     for name in ("prediction", "confidence", "probability", "status"):
         add(f"instances/{name}", f"instances/{name}", n)
     for name, n_channels, dtype in layers:
@@ -380,20 +403,22 @@ def run_arrays(
             for part in ("instance", "position", "value"):
                 shape3 = (n_chunks, channels[name], examples_per_channel)
                 add(f"peaks/{name}/{part}", f"peaks/<layer>/{part}", shape3, rows=1)
-    n_fields = len(MARK_FIELDS) + sum(_is_filled_by_tasks(spec) for spec in specs)
+    n_fields = len(MARK_FIELDS) + sum(not spec.is_static for spec in specs)
     add("extraction_done", "extraction_done", (n_chunks, n_fields), rows=1)
     return tuple(specs)
 
 
+def groups_of(arrays: Sequence[ArraySpec]) -> set[str]:
+    """Return the paths of the groups that hold arrays, the root apart."""
+    groups = set()
+    for spec in arrays:
+        parts = spec.path.split("/")
+        groups |= {"/".join(parts[:n]) for n in range(1, len(parts))}
+    return groups
+
+
 def _index_dtype(n: int) -> str:
     return "int16" if n <= np.iinfo(np.int16).max else "int32"
-
-
-def _is_filled_by_tasks(spec: ArraySpec) -> bool:
-    return not (
-        spec.path.startswith("instances/")
-        and spec.rows_per_shard == ROWS_PER_STATIC_CHUNK
-    )
 
 
 def markdown_table() -> str:

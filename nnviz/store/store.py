@@ -6,7 +6,6 @@ completion mark last. Readers ask the marks: a missing piece is an error, never 
 
 from __future__ import annotations
 
-import html
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,16 +15,27 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from nnviz.errors import (
-    MissingDataError,
+    StoreError,
     StoreFormatError,
     UnknownNameError,
     did_you_mean,
 )
 from nnviz.network.architecture import Architecture, Layer
-from nnviz.store import csr
 from nnviz.store.completion import Completion
+from nnviz.store.dask_arrays import activations_as_dask
+from nnviz.store.extending import is_pending
 from nnviz.store.hierarchy import Hierarchy
-from nnviz.store.schema import FORMAT_VERSION, MARK_FIELDS, ArraySpec
+from nnviz.store.integrity import Integrity
+from nnviz.store.later_groups import LaterGroups
+from nnviz.store.recovery import RECOVERY
+from nnviz.store.schema import (
+    FORMAT_VERSION,
+    MARK_FIELDS,
+    POSITION,
+    READABLE_VERSIONS,
+    ArraySpec,
+)
+from nnviz.store.summary import summary_html, summary_text
 
 if TYPE_CHECKING:
     import dask.array
@@ -59,13 +69,19 @@ class Store:
                 "'nnviz plan run.toml --create STORE' makes one"
             )
             raise StoreFormatError(msg)
-        if version != FORMAT_VERSION:
+        if version not in READABLE_VERSIONS:
             msg = (
                 f"{hierarchy.url!r} has the store format {version!r}; this nnviz reads "
-                f"format {FORMAT_VERSION}; read it with the nnviz that wrote it, or "
-                "extract again"
+                f"the formats {', '.join(map(str, READABLE_VERSIONS))}; read it with "
+                "the nnviz that wrote it, or extract again into a new store"
             )
             raise StoreFormatError(msg)
+        if is_pending(attributes):
+            msg = (
+                f"an extension of {hierarchy.url!r} was interrupted; run 'nnviz extend "
+                f"{hierarchy.url}' to finish it"
+            )
+            raise StoreError(msg)
         self._attributes = attributes
         self.plan: dict[str, Any] = attributes["plan"]
         """The plan as JSON values; ``nnviz.planning.Plan.from_json`` rebuilds it."""
@@ -73,6 +89,7 @@ class Store:
         self._completion = Completion(
             hierarchy, self.chunks, list(attributes[_PER_CHUNK])
         )
+        self._later = LaterGroups(hierarchy)
 
     @classmethod
     def open(cls, url: str | os.PathLike[str], *, writable: bool = False) -> Store:
@@ -124,16 +141,26 @@ class Store:
             for spec in arrays
             if spec.path not in static and spec.path != "extraction_done"
         ]
-        hierarchy.set_attributes(
-            {
-                **attributes,
-                _STATIC: sorted(static),
-                _PER_CHUNK: per_chunk,
-                "mark_fields": list(MARK_FIELDS),
-                "format_version": FORMAT_VERSION,
-            }
-        )
+        record = {
+            **attributes,
+            _STATIC: sorted(static),
+            _PER_CHUNK: per_chunk,
+            "mark_fields": list(MARK_FIELDS),
+            "format_version": FORMAT_VERSION,
+        }
+        hierarchy.documents.state("", skip=[*per_chunk, "extraction_done"])
+        hierarchy.create_group(RECOVERY, record)
+        hierarchy.set_attributes(record)
         return cls(hierarchy)
+
+    def integrity(self, arrays: Sequence[ArraySpec]) -> Integrity:
+        """Return the checks of this store; `arrays` are those of its plan."""
+        version = int(self._attributes["format_version"])
+        return Integrity(self._hierarchy, self._completion, arrays, version)
+
+    def write_static(self, path: str, start: int, values: NDArray[Any]) -> None:
+        """Write rows of an array that the plan knows again, after damage."""
+        self._hierarchy.write(path, start, values)
 
     @property
     def url(self) -> str:
@@ -172,6 +199,16 @@ class Store:
         n = self.n_instances
         return [(start, min(n, start + rows)) for start in range(0, n, rows)]
 
+    @property
+    def chunk_arrays(self) -> tuple[str, ...]:
+        """Paths of the arrays that tasks fill, in the order of their checksums."""
+        return tuple(self._attributes[_PER_CHUNK])
+
+    def positions(self) -> NDArray[np.int64] | None:
+        """Return the index in the data set of each row; None if it is the same."""
+        is_extended = POSITION in self._attributes[_STATIC]
+        return self.read(POSITION).astype(np.int64) if is_extended else None
+
     def done_chunks(self) -> NDArray[np.bool_]:
         """Return which chunks are complete, shape (chunk,)."""
         return self._completion.done()
@@ -180,9 +217,17 @@ class Store:
         """Return the numbers of the chunks that are not complete."""
         return [int(index) for index in np.flatnonzero(~self.done_chunks())]
 
+    def has_mark(self, index: int) -> bool:
+        """Whether a chunk has a completion mark, sound or not."""
+        return self._completion.has_mark(index)
+
     def marks(self) -> dict[str, NDArray[np.int64]]:
         """Return the counts of the completion marks, each of shape (chunk,)."""
         return self._completion.marks()
+
+    def mark_values(self) -> NDArray[np.int64]:
+        """Return all fields of the completion marks, shape (chunk, field)."""
+        return self._completion.values()
 
     def write_chunk(
         self, index: int, arrays: Mapping[str, NDArray[Any]], counts: Mapping[str, int]
@@ -315,20 +360,9 @@ class Store:
         UnknownNameError
             If there is no such layer.
         """
-        import dask.array as da  # noqa: PLC0415  slow to import, and needed here only
-
         path = f"activations/{self.layer(layer).name}"
         n_channels = self._hierarchy.shape(path)[1]
-        blocks = [
-            da.from_delayed(
-                _delayed_rows(self, layer, start, stop),
-                (stop - start, n_channels),
-                np.float32,
-            )
-            for start, stop in self.chunks
-        ]
-        stacked: dask.array.Array = da.concatenate(blocks, axis=0)
-        return stacked
+        return activations_as_dask(self.url, layer, self.chunks, n_channels, _read_rows)
 
     def read(
         self, path: str, start: int = 0, stop: int | None = None, *columns: slice
@@ -368,13 +402,15 @@ class Store:
             Names of the axes, by the array's path or its first part.
         """
         named = dimensions or {}
-        self.start_group(path)
+        self._later.start(path)
         for name, values in arrays.items():
             axes = named.get(name) or named.get(name.split("/")[0])
             self.write_member(f"{path}/{name}", values, dimensions=axes)
         self.finish_group(path, attributes)
 
-    def start_group(self, path: str, *, groups: Sequence[str] = ()) -> None:
+    def start_group(
+        self, path: str, *, groups: Sequence[str] = (), keep: bool = False
+    ) -> None:
         """Begin to write, or to replace, the output of a later stage in pieces.
 
         Parameters
@@ -384,13 +420,14 @@ class Store:
             :meth:`finish_group` it counts as not there.
         groups
             Names of groups below it; writers in several processes need them made.
+        keep
+            Whether what is there stays until it is written again.
         """
-        if self._hierarchy.has(path):
-            self._hierarchy.create_group(path, {"complete": False})
-            self._hierarchy.delete(path)
-        self._hierarchy.create_group(path, {"complete": False})
-        for name in groups:
-            self._hierarchy.create_group(f"{path}/{name}", {})
+        self._later.start(path, groups=groups, keep=keep)
+
+    def remove_member(self, path: str) -> None:
+        """Remove a group or array of a group that has been started."""
+        self._later.remove(path)
 
     def write_member(
         self,
@@ -403,25 +440,20 @@ class Store:
 
         Different members may be written by different processes at the same time.
         """
-        if sparse.issparse(values):
-            csr.write_csr(self._hierarchy, path, values)
-        else:
-            self._hierarchy.write_dense(path, values, dimensions=dimensions)
+        self._later.write(path, values, dimensions=dimensions)
 
     def finish_group(self, path: str, attributes: Mapping[str, Any]) -> None:
         """Mark a group as complete, with its attributes as JSON values."""
-        record = {**attributes, "plan_fingerprint": self.fingerprint, "complete": True}
-        self._hierarchy.create_group(path, record)
+        record = {**attributes, "plan_fingerprint": self.fingerprint}
+        self._later.finish(path, {**record, "n_rows": self.n_instances})
 
     def has_group(self, path: str) -> bool:
         """Whether a later stage has written this group completely."""
-        return self._hierarchy.has(path) and bool(
-            self._hierarchy.attributes(path).get("complete")
-        )
+        return self._later.is_complete(path)
 
     def group_names(self, path: str) -> list[str]:
         """Return the names of what lies below a path, sorted."""
-        return self._hierarchy.children(path)
+        return self._later.names(path)
 
     def group_attributes(self, path: str) -> dict[str, Any]:
         """Return the attributes of a group that a later stage wrote.
@@ -431,14 +463,7 @@ class Store:
         MissingDataError
             If the stage has not run, or not to its end.
         """
-        if not self.has_group(path):
-            stage = "aggregate" if path.startswith("aggregates") else "derive"
-            msg = (
-                f"the store {self.url!r} has no complete {path!r}; run "
-                f"'nnviz {stage} {self.url}'"
-            )
-            raise MissingDataError(msg)
-        return self._hierarchy.attributes(path)
+        return self._later.attributes(path)
 
     def has_array(self, path: str) -> bool:
         """Whether there is an array or a sparse matrix at this path."""
@@ -452,38 +477,17 @@ class Store:
         StoreFormatError
             If it is not there, or damaged.
         """
-        self._hierarchy.check_pieces(path)
-        return self._hierarchy.read(path)
+        return self._later.read(path)
 
     def read_csr(self, path: str, rows: slice = slice(None)) -> sparse.csr_array:
         """Read a sparse matrix of a later stage, or neighbouring rows of it."""
-        return csr.read_csr(self._hierarchy, path, rows)
-
-    def _facts(self) -> list[tuple[str, str]]:
-        done, plan = self.done_chunks(), self.plan
-        return [
-            ("model", str(plan["model"]["source"])),
-            ("data", f"{plan['dataset']['kind']}, {self.n_instances:,} instances"),
-            ("classes", f"{len(self.class_names):,}"),
-            ("layers", f"{len(self.layers)} recorded, {len(self.shown_layers)} shown"),
-            ("extraction", f"{int(done.sum()):,} of {len(done):,} chunks"),
-            ("aggregates", ", ".join(self.group_names("aggregates")) or "none"),
-            ("artifacts", ", ".join(self.group_names("artifacts")) or "none"),
-        ]
+        return self._later.read_csr(path, rows)
 
     def __repr__(self) -> str:
-        facts = self._facts()
-        width = max(len(name) for name, _ in facts)
-        lines = [f"  {name:<{width}}  {value}" for name, value in facts]
-        return "\n".join([f"<nnviz.Store {self.url}>", *lines])
+        return summary_text(self)
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
-            f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
-            for name, value in self._facts()
-        )
-        return f"<b>nnviz.Store</b> {html.escape(self.url)}<table>{rows}</table>"
+        return summary_html(self)
 
 
 def open_store(url: str | os.PathLike[str]) -> Store:
@@ -497,12 +501,6 @@ def open_store(url: str | os.PathLike[str]) -> Store:
         If it has another format version, or is no store.
     """
     return Store.open(url)
-
-
-def _delayed_rows(store: Store, layer: str, start: int, stop: int) -> Any:
-    from dask.delayed import delayed  # noqa: PLC0415  slow to import
-
-    return delayed(_read_rows)(store.url, layer, start, stop)
 
 
 def _read_rows(url: str, layer: str, start: int, stop: int) -> NDArray[Any]:

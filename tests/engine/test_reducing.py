@@ -1,5 +1,6 @@
-"""Ordered reductions: one tree, on a cluster or in this process."""
+"""Ordered reductions: one order, on a cluster or in this process."""
 
+import functools
 from dataclasses import dataclass
 
 import pytest
@@ -23,7 +24,7 @@ class Brackets:
         return f"{shared}{leaf}"
 
     def combine(self, partials):
-        return "(" + " ".join(partials) + ")"
+        return functools.reduce(lambda one, other: f"({one} {other})", partials)
 
     def finish(self, partial):
         return f"{self.name}: {partial}"
@@ -45,10 +46,10 @@ def test_run_reductions__combines_neighbours_in_order():
     found = dict(run_reductions(None, jobs, shared="x"))
 
     assert found[jobs[0]] == "one: x0"
-    assert found[jobs[1]] == "six: ((x0 x1 x2 x3) (x4 x5))"
+    assert found[jobs[1]] == "six: (((((x0 x1) x2) x3) x4) x5)"
 
 
-def test_run_reductions__builds_the_same_tree_on_a_cluster(client):
+def test_run_reductions__adds_in_the_same_order_on_a_cluster(client):
     sizes = [*range(1, 2 * FAN_IN + 2), FAN_IN**2, FAN_IN**2 + 1, FAN_IN**3 - 1]
     jobs = [Brackets(str(n), n) for n in sizes]
 

@@ -4,11 +4,9 @@ import os
 import threading
 import time
 
-import pytest
-
 from nnviz.engine.model_cache import cached
-from nnviz.engine.scheduling import reduce_ordered, run_tasks
-from nnviz.errors import DatasetError, TaskError
+from nnviz.engine.scheduling import run_tasks
+from nnviz.errors import DatasetError
 
 
 def square(item, offset):
@@ -30,11 +28,6 @@ def fail_twice(item, folder):
         msg = "the file system is away for a moment"
         raise OSError(msg)
     return item
-
-
-def concatenate(parts):
-    time.sleep(0.001 * (len(parts) % 3))
-    return "(" + " ".join(parts) + ")"
 
 
 def test_run_tasks__many_items__gives_every_result_once(client):
@@ -71,20 +64,6 @@ def test_run_tasks__passing_fault__is_tried_again(client, tmp_path):
 
     assert outcomes[0].value == 7
     assert (tmp_path / "7").read_text() == "xxx"
-
-
-@pytest.mark.parametrize("n", [1, 2, 8, 9, 65], ids=str)
-def test_reduce_ordered__any_number__keeps_the_order(client, n):
-    leaves = client.map(str, range(n), pure=False)
-
-    text = reduce_ordered(client, leaves, concatenate).result()
-
-    assert text.replace("(", "").replace(")", "").split() == [str(i) for i in range(n)]
-
-
-def test_reduce_ordered__nothing__is_refused(client):
-    with pytest.raises(TaskError, match="nothing to combine"):
-        reduce_ordered(client, [], concatenate)
 
 
 def test_cached__four_threads__load_once():

@@ -1,0 +1,199 @@
+"""What groups are there, and what are their attributes? Sealed documents by path.
+
+Groups are few and small, and hold what a store is: its plan, and what later stages say
+of their output. Their documents carry a checksum of themselves
+(:mod:`nnviz.store.sealing`). Those of arrays, and files that no completion mark covers,
+have theirs in a group ``checksums``: one for the run, one for each group of aggregates
+or artifacts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nnviz.errors import StoreFormatError
+from nnviz.store.files import Files
+from nnviz.store.sealing import crc_text, sealed_group, unsealed_attributes
+
+__all__ = ["CHECKSUMS", "DOCUMENT", "LATER", "Documents", "document_of", "owner_of"]
+
+DOCUMENT = "zarr.json"
+CHECKSUMS = "checksums"
+"""Name of the group with the CRC-32 of files by key."""
+LATER = ("aggregates", "artifacts")
+"""Groups of what later stages write."""
+
+
+def document_of(path: str) -> str:
+    """Return the key of the metadata of a group or an array; the root is ``""``."""
+    return f"{path}/{DOCUMENT}" if path else DOCUMENT
+
+
+def owner_of(path: str) -> str:
+    """Return the group whose checksums cover a path; the run's is ``""``.
+
+    Examples
+    --------
+    >>> owner_of("aggregates/label/n_instances"), owner_of("instances/id")
+    ('aggregates/label', '')
+    """
+    parts = path.split("/")
+    return "/".join(parts[:2]) if parts[0] in LATER and len(parts) > 1 else ""
+
+
+class Documents:
+    """The metadata of a hierarchy.
+
+    Parameters
+    ----------
+    files
+        Of the hierarchy.
+    url
+        Where it is, for messages.
+    """
+
+    def __init__(self, files: Files, url: str) -> None:
+        self._files = files
+        self._url = url
+        self._groups: set[str] = set()
+        self._stated: dict[str, dict[str, str]] = {}
+        self.ignores_checksums = False
+        """Whether arrays are changed right now, so that their checksums are old."""
+
+    def stated(self, owner: str) -> dict[str, str]:
+        """Return the CRC-32 by key that were written for a group; empty without them.
+
+        Raises
+        ------
+        StoreFormatError
+            If they are damaged.
+        """
+        if owner not in self._stated:
+            path = f"{owner}/{CHECKSUMS}" if owner else CHECKSUMS
+            known = self.attributes(path)["files"] if self.has(path) else {}
+            self._stated[owner] = known
+        return self._stated[owner]
+
+    def state(self, owner: str, *, skip: Sequence[str] = ()) -> None:
+        """Write down the CRC-32 of all files of a group; `skip` as for `checksums`."""
+        path = f"{owner}/{CHECKSUMS}" if owner else CHECKSUMS
+        self.create_group(path, {"files": self.checksums(owner, skip=skip)})
+        self._stated.pop(owner, None)
+
+    def checksums(self, path: str = "", *, skip: Sequence[str] = ()) -> dict[str, str]:
+        """Return the CRC-32 of the files below a path, but of sealed documents.
+
+        Parameters
+        ----------
+        path
+            Of a group.
+        skip
+            Paths of arrays whose pieces are left out.
+        """
+        pieces = tuple(f"{name}/c/" for name in skip)
+        keys = [
+            key
+            for key in self._files.names(path)
+            if not key.startswith(pieces)
+            and owner_of(key) == path
+            and not key.endswith(f"{CHECKSUMS}/{DOCUMENT}")
+            and not key.endswith(".partial")
+        ]
+        contents = zip(keys, self._files.get_all(keys), strict=True)
+        return {
+            key: crc_text(data)
+            for key, data in contents
+            if data is not None and not _is_group(key, data)
+        }
+
+    def has(self, path: str) -> bool:
+        """Whether there is a group or an array at this path."""
+        return self._files.exist([document_of(path)])[0]
+
+    def attributes(self, path: str = "") -> dict[str, Any]:
+        """Return the attributes of a group.
+
+        Raises
+        ------
+        StoreFormatError
+            If there is none, or its document is damaged.
+        """
+        data = self._files.get(document_of(path))
+        if data is None:
+            msg = f"there is no group {path!r} in the store {self._url!r}"
+            raise StoreFormatError(msg)
+        try:
+            attributes, is_sealed = unsealed_attributes(data)
+            if not is_sealed and attributes.get("format_version", 1) > 1:
+                msg = "it has no checksum"
+                raise ValueError(msg)  # noqa: TRY301  one place says what is damaged
+            return attributes
+        except ValueError as error:
+            what = f"of {path!r}" if path else "of the root"
+            raise self.damaged(what, error) from error
+
+    def create_group(self, path: str, attributes: Mapping[str, Any]) -> None:
+        """Create a group, with the groups above it, or renew its attributes, at once.
+
+        Raises
+        ------
+        StoreError
+            If the place is full or cannot be written.
+        """
+        self.ensure_parents(path)
+        self._files.put(
+            document_of(path), sealed_group(attributes), is_durable=not path
+        )
+
+    def ensure_parents(self, path: str) -> None:
+        """Create the groups above a path that are not there."""
+        parts = path.split("/")
+        for n in range(1, len(parts)):
+            group = "/".join(parts[:n])
+            if group not in self._groups and not self.has(group):
+                self._files.put(document_of(group), sealed_group({}))
+            self._groups.add(group)
+
+    def check_array(self, path: str) -> None:
+        """Refuse an array whose metadata are not those that were written.
+
+        Raises
+        ------
+        StoreFormatError
+            If a checksum is known, and another one is found.
+        """
+        key, owner = document_of(path), owner_of(path)
+        if self.ignores_checksums or key not in self.stated(owner):
+            return
+        data = self._files.get(key)
+        if data is None:
+            raise self.damaged_array(path, "zarr.json is gone")
+        if crc_text(data) != self.stated(owner).get(key):
+            # Another process may have written the group again.
+            self._stated.pop(owner)
+            if crc_text(data) != self.stated(owner).get(key):
+                reason = "the bytes do not fit their checksum"
+                raise self.damaged_array(path, reason)
+
+    def damaged_array(self, path: str, reason: object) -> StoreFormatError:
+        """Return an error that says that an array's metadata are damaged."""
+        return self.damaged(f"of array {path!r}", reason)
+
+    def damaged(self, what: str, reason: object) -> StoreFormatError:
+        """Return an error that says what is damaged, and how that is mended."""
+        return StoreFormatError(
+            f"the metadata {what} in the store {self._url!r} are damaged: {reason}; "
+            f"'nnviz verify {self._url}' repairs them, or says what makes them again"
+        )
+
+    def forget(self, path: str) -> None:
+        """Drop what is remembered of a path, and of all below it."""
+        below = path + "/"
+        for owner in [o for o in self._stated if (o + "/").startswith(below)]:
+            del self._stated[owner]
+        self._groups = {g for g in self._groups if not (g + "/").startswith(below)}
+
+
+def _is_group(key: str, data: bytes) -> bool:
+    return key.endswith(DOCUMENT) and b'"node_type": "group"' in data

@@ -1,0 +1,226 @@
+"""Which files, or objects, does a hierarchy consist of? Raw bytes by key.
+
+Zarr's own reading needs 0.2 ms for a small piece; where thousands of them are read
+(completion marks), or every byte counts (checksums), the files are read as they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from zarr.buffer import default_buffer_prototype
+from zarr.core.sync import sync
+from zarr.storage import LocalStore
+
+from nnviz.errors import StoreError
+
+__all__ = ["Files", "check_writable", "is_empty_folder", "storing"]
+
+PERMANENT = {
+    errno.ENOSPC: "its disk is full; free space",
+    errno.EDQUOT: "the quota of its disk is used up; free space",
+    errno.EROFS: "its file system is read-only; mount it for writing",
+    errno.EACCES: "writing there is not permitted; change the permissions",
+    errno.EPERM: "writing there is not permitted; change the permissions",
+}
+"""Failures that a second try does not mend, and what does."""
+
+
+@contextlib.contextmanager
+def storing(url: str) -> Iterator[None]:
+    """Raise a StoreError with what to do where writing cannot work.
+
+    Other failures of the file system, which may pass, stay the OSError that they are.
+
+    Parameters
+    ----------
+    url
+        Of the store, for the message.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = PERMANENT.get(error.errno or 0)
+        if reason is None:
+            raise
+        msg = (
+            f"cannot write to the store {url!r}: {reason} and repeat the command "
+            f"(what is complete is kept; {error})"
+        )
+        raise StoreError(msg) from error
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be written, before anything is computed for it.
+
+    Raises
+    ------
+    StoreError
+        If it is on a read-only file system, or its permissions do not allow it.
+    """
+    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+        msg = (
+            f"the store {str(folder)!r} cannot be written: it is on a read-only file "
+            "system, or its permissions do not allow it; change that, or copy it to "
+            "another place"
+        )
+        raise StoreError(msg)
+
+
+def is_empty_folder(path: str) -> bool:
+    """Whether there is a folder at this path with nothing in it."""
+    folder = Path(path)
+    return folder.is_dir() and not any(folder.iterdir())
+
+
+class Files:
+    """The files of a hierarchy, by their path below its root.
+
+    Parameters
+    ----------
+    store
+        Zarr's store.
+    prefix
+        Path of the root in it.
+    url
+        Where it is, for messages.
+    """
+
+    def __init__(self, store: Any, prefix: str, url: str) -> None:
+        self._store = store
+        self._prefix = prefix
+        self._url = url
+        self._folder = Path(store.root) / prefix if type(store) is LocalStore else None
+
+    @property
+    def folder(self) -> Path | None:
+        """Folder of the hierarchy, or None if it is not on a file system."""
+        return self._folder
+
+    def get(self, key: str) -> bytes | None:
+        """Return the content of a file; None if it is not there."""
+        return self.get_all([key])[0]
+
+    def get_all(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the content of several files; None for each that is not there."""
+        if self._folder is not None:
+            return [_read(self._folder / key) for key in keys]
+        return list(sync(self._get_all(keys)))
+
+    def exist(self, keys: Sequence[str]) -> list[bool]:
+        """Return which files are there; an empty one is not.
+
+        Zarr reads an empty shard as if it were not there: as its fill value.
+        """
+        if self._folder is not None:
+            return [_size(self._folder / key) > 0 for key in keys]
+        return list(sync(self._exist(keys)))
+
+    def put(self, key: str, data: bytes, *, is_durable: bool = False) -> None:
+        """Write, or replace, a file at once: a reader sees the old one or the new one.
+
+        Parameters
+        ----------
+        key
+            Of the file.
+        data
+            Its content.
+        is_durable
+            Whether it is on the disk of a file system when this returns; that can
+            take as long as writing a thousand files.
+
+        Raises
+        ------
+        StoreError
+            If the place is full or cannot be written.
+        """
+        with storing(self._url):
+            if self._store.read_only:
+                self._store._check_writable()
+            if self._folder is None:
+                sync(self._put(key, data))
+                return
+            path = self._folder / key
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_suffix(f".{uuid.uuid4().hex}.partial")
+            try:
+                with partial.open("wb") as stream:
+                    stream.write(data)
+                    if is_durable:
+                        stream.flush()
+                        os.fsync(stream.fileno())
+                partial.replace(path)
+            except BaseException:
+                partial.unlink(missing_ok=True)
+                raise
+
+    def delete(self, key: str) -> None:
+        """Remove a file, if it is there."""
+        with storing(self._url):
+            if self._folder is not None:
+                (self._folder / key).unlink(missing_ok=True)
+            else:
+                sync(self._store.delete(self._full(key)))
+
+    def names(self, prefix: str = "") -> list[str]:
+        """Return the keys of all files below a path, sorted."""
+        if self._folder is not None:
+            start = self._folder / prefix
+            found = (
+                (Path(folder) / name).relative_to(self._folder).as_posix()
+                for folder, _, names in os.walk(start)
+                for name in names
+            )
+            return sorted(found)
+        whole = self._full(prefix)
+        cut = len(self._prefix) + 1 if self._prefix else 0
+        return sorted(key[cut:] for key in sync(self._names(whole)))
+
+    def _full(self, key: str) -> str:
+        return f"{self._prefix}/{key}".rstrip("/") if self._prefix else key
+
+    async def _get_all(self, keys: Iterable[str]) -> list[bytes | None]:
+        prototype = default_buffer_prototype()
+
+        async def get(key: str) -> bytes | None:
+            data = await self._store.get(self._full(key), prototype)
+            return None if data is None else bytes(data.to_bytes())
+
+        return list(await asyncio.gather(*(get(key) for key in keys)))
+
+    async def _exist(self, keys: Iterable[str]) -> list[bool]:
+        async def exists(key: str) -> bool:
+            try:
+                return bool(await self._store.getsize(self._full(key)) > 0)
+            except FileNotFoundError:
+                return False
+
+        return list(await asyncio.gather(*(exists(key) for key in keys)))
+
+    async def _put(self, key: str, data: bytes) -> None:
+        buffer = default_buffer_prototype().buffer.from_bytes(data)
+        await self._store.set(self._full(key), buffer)
+
+    async def _names(self, prefix: str) -> list[str]:
+        return [key async for key in self._store.list_prefix(prefix)]
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return 0

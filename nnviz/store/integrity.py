@@ -1,0 +1,306 @@
+"""Is every byte of a store as it was written? Where not, what is damaged?
+
+Pieces that tasks wrote are compared with their completion marks, everything else with
+checksums that were written beside it. Nothing is changed but by
+:meth:`Integrity.mend`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import replace
+
+import zarr
+from zarr.storage import MemoryStore
+
+from nnviz.errors import StoreFormatError
+from nnviz.store.completion import Completion
+from nnviz.store.documents import CHECKSUMS, DOCUMENT, LATER, document_of
+from nnviz.store.hierarchy import DAMAGED, Hierarchy
+from nnviz.store.later_groups import LaterGroups, stage_of
+from nnviz.store.recovery import Damage, problem_of
+from nnviz.store.schema import ArraySpec, groups_of
+from nnviz.store.sealing import crc_text, sealed_group, unsealed_attributes
+
+__all__ = ["Integrity"]
+
+PARTIAL_SECONDS = 600
+"""A piece that is being written is younger; an older one was left by a killed task."""
+
+
+class Integrity:
+    """The checks of one store, part by part.
+
+    Parameters
+    ----------
+    hierarchy
+        Of the store; opened for writing if it is to be mended.
+    completion
+        Its completion marks.
+    arrays
+        The declarations of all arrays of the run.
+    format_version
+        Format 1 has no checksums of metadata and of what the plan knows: there it is
+        only seen whether they can be read.
+    """
+
+    def __init__(
+        self,
+        hierarchy: Hierarchy,
+        completion: Completion,
+        arrays: Sequence[ArraySpec],
+        format_version: int,
+    ) -> None:
+        self._hierarchy = hierarchy
+        self._completion = completion
+        self._arrays = arrays
+        self._has_checksums = format_version > 1
+
+    def chunk(self, index: int) -> list[Damage]:
+        """Check every byte of a chunk that has a completion mark."""
+        remedy = f"'nnviz extract {self._hierarchy.url}'"
+        return [
+            Damage(path, reason, index, remedy)
+            for path, reason in self._completion.problems(index)
+        ]
+
+    def run_metadata(self) -> list[Damage]:
+        """Check the metadata of the run's arrays and groups."""
+        found = self._groups_above()
+        stated, problem = self._stated("")
+        if problem:
+            found.append(problem)
+        for spec in self._arrays:
+            key = document_of(spec.path)
+            data = self._hierarchy.files.get(key)
+            if data is None:
+                found.append(Damage(spec.path, "its zarr.json is gone"))
+            elif key in stated:
+                if crc_text(data) != stated[key]:
+                    reason = "its metadata do not fit their checksum"
+                    found.append(Damage(spec.path, reason))
+            elif not self._has_checksums:
+                found += self._opened(spec)
+            elif data != _document_of_spec(spec):
+                reason = "its metadata are not those of the plan"
+                found.append(Damage(spec.path, reason))
+        return found
+
+    def static_pieces(self, *, skip: Set[str] = frozenset()) -> list[Damage]:
+        """Check the pieces of the arrays that the plan knows; `skip` are left out."""
+        found: list[Damage] = []
+        stated, _ = self._stated("")
+        for spec in self._arrays:
+            if not spec.is_static or spec.path in skip:
+                continue
+            keys = self._hierarchy.piece_keys(spec.path)
+            for index, data in enumerate(self._hierarchy.files.get_all(keys)):
+                expected = stated.get(keys[index])
+                if data is None:
+                    found.append(Damage(spec.path, "it is gone", index))
+                elif expected is not None and crc_text(data) != expected:
+                    reason = "its bytes do not fit their checksum"
+                    found.append(Damage(spec.path, reason, index))
+                elif expected is None and (why := self._read(spec, index)):
+                    found.append(Damage(spec.path, why, index))
+        return found
+
+    def later_groups(self) -> list[str]:
+        """Return the paths of the groups that later stages wrote."""
+        keys = (key for parent in LATER for key in self._hierarchy.files.names(parent))
+        parts = (key.split("/") for key in keys)
+        return sorted({"/".join(p[:2]) for p in parts if len(p) > 2})
+
+    def later_group(self, path: str) -> list[Damage]:
+        """Check all files of a group of aggregates or artifacts."""
+        later = LaterGroups(self._hierarchy)
+        remedy = f"'nnviz {stage_of(path)} {self._hierarchy.url}'"
+        try:
+            if not self._hierarchy.has(path):
+                return [Damage(path, "its metadata are gone", remedy=remedy)]
+            if not later.is_complete(path):
+                return []
+            # A store of format 1 that was extended keeps groups without checksums.
+            has_checksums = self._has_checksums and "n_rows" in later.attributes(path)
+        except StoreFormatError:
+            return [Damage(path, "its metadata are damaged", remedy=remedy)]
+        stated, problem = self._stated(path) if has_checksums else ({}, None)
+        found = [replace(problem, remedy=remedy)] if problem else []
+        keys = sorted({*stated, *self._hierarchy.files.names(path)})
+        contents = self._hierarchy.files.get_all(keys)
+        for key, data in zip(keys, contents, strict=True):
+            why = self._later_problem(key, data, stated, has_checksums=has_checksums)
+            if why:
+                found.append(_damage_of_key(key, why, remedy))
+        return found
+
+    def strays(self) -> list[str]:
+        """Return the keys of pieces that a killed task left half written."""
+        names = self._hierarchy.files.names()
+        keys = [key for key in names if key.endswith(".partial")]
+        folder = self._hierarchy.files.folder
+        if folder is None:
+            return keys
+        limit = time.time() - PARTIAL_SECONDS
+        return [key for key in keys if (folder / key).stat().st_mtime < limit]
+
+    def mend(self, damages: Sequence[Damage]) -> list[Damage]:
+        """Repair what needs no other data, and unmark what a stage has to write again.
+
+        Returns
+        -------
+        list of Damage
+            The same, with what was done, or is to be done, as remedy.
+        """
+        for index in {d.chunk for d in damages if self._is_of_chunk(d)}:
+            self._completion.remove(int(index or 0))
+        later = LaterGroups(self._hierarchy)
+        for owner in {
+            "/".join(d.array.split("/")[:2]) for d in damages if _is_later(d.array)
+        }:
+            if owner not in LATER:
+                later.invalidate(owner)
+        mended = [self._mended(damage) for damage in damages]
+        if any(damage.array == CHECKSUMS for damage in damages):
+            skip = [s.path for s in self._arrays if not s.is_static]
+            self._hierarchy.documents.state("", skip=skip)
+        return mended
+
+    def remove_strays(self) -> None:
+        """Remove what :meth:`strays` returns."""
+        for key in self.strays():
+            self._hierarchy.files.delete(key)
+
+    def _is_of_chunk(self, damage: Damage) -> bool:
+        static = {spec.path for spec in self._arrays if spec.is_static}
+        return (
+            damage.chunk is not None
+            and damage.array not in static
+            and not _is_later(damage.array)
+        )
+
+    def _mended(self, damage: Damage) -> Damage:
+        if damage.chunk is not None or (
+            _is_later(damage.array) and damage.array not in LATER
+        ):
+            return damage
+        specs = {spec.path: spec for spec in self._arrays}
+        if damage.array in specs:
+            data = _document_of_spec(specs[damage.array])
+            key = document_of(damage.array)
+            stated, _ = self._stated("")
+            if stated and crc_text(data) != stated.get(key):
+                why = "this version of Zarr writes other metadata; extract again"
+                return replace(damage, remedy=why)
+            self._hierarchy.files.put(key, data)
+        elif damage.array != CHECKSUMS:
+            self._hierarchy.files.put(document_of(damage.array), sealed_group({}))
+        return replace(damage, remedy="restored", is_mended=True)
+
+    def _stated(self, owner: str) -> tuple[dict[str, str], Damage | None]:
+        path = f"{owner}/{CHECKSUMS}" if owner else CHECKSUMS
+        if not self._has_checksums:
+            return {}, None
+        try:
+            stated = self._hierarchy.documents.stated(owner)
+        except StoreFormatError:
+            return {}, Damage(path, "the checksums are damaged")
+        is_gone = not self._hierarchy.has(path)
+        problem = Damage(path, "the checksums are gone") if is_gone else None
+        return stated, problem
+
+    def _groups_above(self) -> list[Damage]:
+        """Check the documents of the groups that hold the run's arrays."""
+        found = []
+        for group in sorted(groups_of(self._arrays) | self._present(LATER)):
+            data = self._hierarchy.files.get(document_of(group))
+            why = problem_of(data)
+            if why is None and data is not None and self._has_checksums:
+                is_sealed = unsealed_attributes(data)[1]
+                why = None if is_sealed else "its metadata have no checksum"
+            if why:
+                found.append(Damage(group, why))
+        return found
+
+    def _present(self, groups: Sequence[str]) -> set[str]:
+        return {group for group in groups if self._hierarchy.files.names(group)}
+
+    def _opened(self, spec: ArraySpec) -> Iterator[Damage]:
+        try:
+            shape, dtype = (
+                self._hierarchy.shape(spec.path),
+                self._hierarchy.dtype(spec.path),
+            )
+        except (StoreFormatError, *DAMAGED) as error:
+            yield Damage(spec.path, f"its metadata cannot be read ({error})")
+            return
+        if (shape, dtype) != (spec.shape, spec.dtype):
+            yield Damage(
+                spec.path,
+                f"it is {dtype} of shape {shape}, not {spec.dtype} of {spec.shape}",
+            )
+
+    def _read(self, spec: ArraySpec, index: int) -> str | None:
+        rows = spec.rows_per_shard
+        try:
+            self._hierarchy.read(spec.path, index * rows, (index + 1) * rows)
+        except StoreFormatError as error:
+            return str(error)
+        return None
+
+    def _later_problem(
+        self,
+        key: str,
+        data: bytes | None,
+        stated: dict[str, str],
+        *,
+        has_checksums: bool,
+    ) -> str | None:
+        if data is None:
+            return "it is gone"
+        if key in stated:
+            is_same = crc_text(data) == stated[key]
+            return None if is_same else "its bytes do not fit their checksum"
+        if key.endswith(".partial"):
+            return None
+        if key.endswith(DOCUMENT):
+            why = problem_of(data) if b"array" not in data else None
+            if why is None and has_checksums and b'"group"' in data:
+                is_sealed = unsealed_attributes(data)[1]
+                why = None if is_sealed else "its metadata have no checksum"
+            return why
+        if not has_checksums:
+            return self._decoded(key)
+        return "nothing says what it is"
+
+    def _decoded(self, key: str) -> str | None:
+        """Return why a piece of format 1 cannot be read."""
+        path = key.partition("/c/")[0].removesuffix("/c")
+        try:
+            self._hierarchy.read(path)
+        except (StoreFormatError, *DAMAGED) as error:
+            return str(error)
+        return None
+
+
+def _is_later(path: str) -> bool:
+    return path.split("/")[0] in LATER
+
+
+def _damage_of_key(key: str, reason: str, remedy: str) -> Damage:
+    path, is_piece, place = key.partition("/c/")
+    if is_piece:
+        return Damage(path, reason, int(place.split("/")[0]), remedy)
+    path = key.removesuffix("/" + DOCUMENT).removesuffix("/c")
+    return Damage(path, reason, None, remedy)
+
+
+def _document_of_spec(spec: ArraySpec) -> bytes:
+    """Return the metadata that creating an array writes."""
+    store = MemoryStore()
+    scratch = Hierarchy(zarr.create_group(store, zarr_format=3), "memory")
+    scratch.create_array(spec)
+    data = scratch.files.get(document_of(spec.path))
+    assert data is not None
+    return data

@@ -1,0 +1,165 @@
+"""What did later stages write? Groups of aggregates and artifacts, each whole or not.
+
+A group counts only once it is finished: its checksums, and then its mark, are written
+last. A reader never sees half of it, and never values whose metadata are damaged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+from scipy import sparse
+
+from nnviz.errors import MissingDataError, StoreFormatError
+from nnviz.store import csr
+from nnviz.store.documents import CHECKSUMS
+from nnviz.store.hierarchy import Hierarchy
+
+__all__ = ["LaterGroups", "covered_by", "stage_of"]
+
+
+def stage_of(path: str) -> str:
+    """Return the command that writes a group.
+
+    Examples
+    --------
+    >>> stage_of("aggregates/label"), stage_of("artifacts/examples")
+    ('aggregate', 'derive')
+    """
+    return "aggregate" if path.startswith("aggregates") else "derive"
+
+
+def covered_by(attributes: Mapping[str, Any], before: Sequence[int], now: int) -> int:
+    """Return how many of a store's instances a group was made of.
+
+    Parameters
+    ----------
+    attributes
+        Of the group.
+    before
+        Numbers of instances before each extension of the store; a group of format 1,
+        which does not say, is older than any.
+    now
+        Number of instances of the store.
+    """
+    first = [*before, now][0]
+    return int(attributes.get("n_rows", first))
+
+
+class LaterGroups:
+    """The groups below ``aggregates`` and ``artifacts``.
+
+    Parameters
+    ----------
+    hierarchy
+        Of the store.
+    """
+
+    def __init__(self, hierarchy: Hierarchy) -> None:
+        self._hierarchy = hierarchy
+
+    def start(
+        self, path: str, *, groups: Sequence[str] = (), keep: bool = False
+    ) -> None:
+        """Begin to write, or to replace, a group; until it is finished it is not there.
+
+        Parameters
+        ----------
+        path
+            ``aggregates/<subsets>`` or ``artifacts/<...>``.
+        groups
+            Names of groups below it; writers in several processes need them made.
+        keep
+            Whether what is there stays until it is written again.
+        """
+        if self._hierarchy.has(path):
+            self._hierarchy.create_group(path, {"complete": False})
+            if not keep:
+                self._hierarchy.delete(path)
+        self._hierarchy.create_group(path, {"complete": False})
+        for name in groups:
+            self._hierarchy.create_group(f"{path}/{name}", {})
+
+    def write(
+        self,
+        path: str,
+        values: NDArray[Any] | sparse.csr_array,
+        *,
+        dimensions: tuple[str, ...] | None = None,
+    ) -> None:
+        """Write, or replace, one array of a group that has been started.
+
+        Different members may be written by different processes at the same time.
+        """
+        if sparse.issparse(values):
+            csr.write_csr(self._hierarchy, path, values)
+        else:
+            self._hierarchy.write_dense(path, values, dimensions=dimensions)
+
+    def remove(self, path: str) -> None:
+        """Remove a group or array of a group that has been started."""
+        self._hierarchy.delete(path)
+
+    def finish(self, path: str, attributes: Mapping[str, Any]) -> None:
+        """Write the checksums of a group, and mark it as complete."""
+        self._hierarchy.documents.state(path)
+        self._hierarchy.create_group(path, {**attributes, "complete": True})
+
+    def invalidate(self, path: str) -> None:
+        """Take the mark of a damaged group away, so that its stage writes it again."""
+        self._hierarchy.create_group(path, {"complete": False})
+
+    def is_complete(self, path: str) -> bool:
+        """Whether a stage has written this group completely."""
+        return self._hierarchy.has(path) and bool(
+            self._hierarchy.attributes(path).get("complete")
+        )
+
+    def attributes(self, path: str) -> dict[str, Any]:
+        """Return the attributes of a complete group.
+
+        Raises
+        ------
+        MissingDataError
+            If the stage has not run, or not to its end.
+        """
+        if not self.is_complete(path):
+            url = self._hierarchy.url
+            msg = (
+                f"the store {url!r} has no complete {path!r}; run "
+                f"'nnviz {stage_of(path)} {url}'"
+            )
+            raise MissingDataError(msg)
+        return self._hierarchy.attributes(path)
+
+    def names(self, path: str) -> list[str]:
+        """Return the names of what lies below a path, sorted."""
+        return [n for n in self._hierarchy.children(path) if n != CHECKSUMS]
+
+    def read(self, path: str) -> NDArray[Any]:
+        """Read a whole dense array.
+
+        Raises
+        ------
+        StoreFormatError
+            If it is not there, or damaged.
+        """
+        self._hierarchy.check_pieces(path)
+        try:
+            return self._hierarchy.read(path)
+        except StoreFormatError as error:
+            raise self._damaged(path, error) from error
+
+    def read_csr(self, path: str, rows: slice = slice(None)) -> sparse.csr_array:
+        """Read a sparse matrix, or rows of it; raises as :meth:`read`."""
+        try:
+            return csr.read_csr(self._hierarchy, path, rows)
+        except StoreFormatError as error:
+            raise self._damaged(path, error) from error
+
+    def _damaged(self, path: str, error: StoreFormatError) -> StoreFormatError:
+        url = self._hierarchy.url
+        msg = f"{error}, and then 'nnviz {stage_of(path)} {url}' writes it anew"
+        return StoreFormatError(msg)

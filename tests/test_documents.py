@@ -1,0 +1,21 @@
+"""What the documents say of the tests is so."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_reliability__every_row_of_the_table_has_a_test_that_names_it():
+    text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([\d, ]+) \| [^|]+ \| `([^`]+)` \|$", text, re.MULTILINE)
+
+    missing = [
+        f"row {number} in {place}"
+        for numbers, place in rows
+        for number in numbers.split(", ")
+        if not re.search(rf"Rows? (\d+, )*{number}\b", (ROOT / place).read_text())
+    ]
+
+    assert len(rows) == 8
+    assert missing == []
