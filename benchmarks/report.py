@@ -209,6 +209,14 @@ def _influence_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
     return rows
 
 
+DASHBOARD_REACTIONS = (
+    "choose a class",
+    "choose a layer",
+    "graph: choose a class",
+    "graph: compare",
+)
+
+
 def _dashboard_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
     n = result["run"]["classes"]
     return [
@@ -218,7 +226,7 @@ def _dashboard_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
             f"< {result['goal_ms']} ms",
         )
         for name, times in result["reactions"].items()
-        if name in ("choose a class", "choose a layer")
+        if name in DASHBOARD_REACTIONS
     ]
 
 

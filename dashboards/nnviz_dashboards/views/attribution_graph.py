@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from math import isfinite, isnan
 from typing import TypeVar, get_args
 
@@ -40,6 +40,9 @@ CHOSEN = (
     "collection", "versus", "preset", "scoring", "weight", "inner", "share",
     "strength", "specificity", "gap", "row_gap",
 )  # fmt: skip
+
+PUBLISHED = ("drawing", "choices", "code", "missing", "is_loading")
+"""What of the model is drawn."""
 
 COLLECTIONS = {
     "label": "Class",
@@ -128,13 +131,13 @@ class GraphView(Viewer):
             chosen=self._chosen(),
             **self._values(),
         )
-        published = ["drawing", "choices", "code", "missing", "is_loading"]
-        model.param.watch(self._update, published)
+        model.param.watch(self._update, list(PUBLISHED))
         selection.param.watch(self._update_pinned, ["layer", "channel", "node"])
         selection.param.watch(self._update_chosen, list(CHOSEN))
 
-    def _update(self, *_: param.parameterized.Event) -> None:
-        self._panel.param.update(**self._values())
+    def _update(self, *events: param.parameterized.Event) -> None:
+        # A drawing is large, and comparing two of them takes longer than making one.
+        self._panel.param.update(**self._values({event.name for event in events}))
 
     def _update_pinned(self, *_: param.parameterized.Event) -> None:
         self._panel.pinned = self._pinned()
@@ -142,15 +145,16 @@ class GraphView(Viewer):
     def _update_chosen(self, *_: param.parameterized.Event) -> None:
         self._panel.chosen = self._chosen()
 
-    def _values(self) -> dict[str, object]:
+    def _values(self, published: Collection[str] = PUBLISHED) -> dict[str, object]:
         model = self._model
-        return {
-            "graph": _graph(model.drawing, self._layers),
-            "choices": self._choices(),
-            "code": model.code,
-            "missing": missing_value(model.missing),
-            "is_loading": model.is_loading,
+        makers: dict[str, Callable[[], tuple[str, object]]] = {
+            "drawing": lambda: ("graph", _graph(model.drawing, self._layers)),
+            "choices": lambda: ("choices", self._choices()),
+            "code": lambda: ("code", model.code),
+            "missing": lambda: ("missing", missing_value(model.missing)),
+            "is_loading": lambda: ("is_loading", model.is_loading),
         }
+        return dict(makers[name]() for name in published)
 
     def _choices(self) -> dict[str, object]:
         choices = self._model.choices
