@@ -25,6 +25,7 @@ from nnviz.errors import (
 )
 from nnviz.graph_channels import GraphChoice
 from nnviz.graphs import GraphOptions
+from nnviz.store.sealing import sealed_group
 from nnviz.store.store import Store
 from nnviz_cluster import local
 from tests import planted_network as planted
@@ -246,7 +247,7 @@ def test_ablate__changed_data__are_refused(folder, tmp_path, client):
     copy = tmp_path / "copy"
     meta = json.loads((copy / "run.zarr" / "zarr.json").read_text())
     meta["attributes"]["plan"]["dataset"]["path"] = str(copy / "data.npz")
-    (copy / "run.zarr" / "zarr.json").write_text(json.dumps(meta))
+    (copy / "run.zarr" / "zarr.json").write_bytes(sealed_group(meta["attributes"]))
     planted.write_run(copy, n=88)
     store = Store.open(copy / "run.zarr")
 

@@ -26,6 +26,7 @@ from nnviz.queries import (
     read_examples,
     read_similarity,
 )
+from nnviz.store.sealing import sealed_group
 from nnviz.store.store import Store
 from nnviz.testing import PlantedDataset, PlantedRun, planted_channels, write_store
 from tests.oracles.files import tree_bytes
@@ -71,7 +72,7 @@ def write(path, run=RUN, *, dataset=None, names=("label", "prediction", "outcome
         attributes = json.loads((path / "zarr.json").read_text())
         plan_json = replace(plan, dataset=dataset).to_json()
         attributes["attributes"]["plan"] = plan_json
-        (path / "zarr.json").write_text(json.dumps(attributes))
+        (path / "zarr.json").write_bytes(sealed_group(attributes["attributes"]))
     aggregate(store, [named_subsets(store, name) for name in names])
     return Store.open(path)
 

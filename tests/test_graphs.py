@@ -16,6 +16,7 @@ from nnviz.comparisons import compare_subsets
 from nnviz.errors import ConfigError, MissingDataError, UnknownNameError
 from nnviz.graphs import SubsetGraphs, attribution_graph
 from nnviz.inputs.subset_files import named_subsets
+from nnviz.store.sealing import sealed_group
 from nnviz.store.store import Store
 from nnviz.testing import PlantedRun, planted_channels, write_store
 
@@ -156,7 +157,7 @@ def test_graph__over_few_layers__is_composed_through_the_others(
     meta = json.loads((url / "zarr.json").read_text())
     for layer in meta["attributes"]["plan"]["architecture"]["layers"]:
         layer["shown"] = layer["name"] in layers
-    (url / "zarr.json").write_text(json.dumps(meta))
+    (url / "zarr.json").write_bytes(sealed_group(meta["attributes"]))
 
     for preset in ("directed", "summit"):
         graph = attribution_graph(Store.open(url), RUN.names[1], preset=preset)

@@ -345,7 +345,8 @@ def test_full_graph__over_a_sum_and_a_concatenation__counts_what_was_stored(refe
     label = 3
     rows = np.flatnonzero((store.column("label") == label) & store.usable())
 
-    full = FullGraphs(store, "label").full(store.class_names[label])
+    graphs = FullGraphs(store, "label")
+    full = graphs.full(graphs.totals(store.class_names[label]))
 
     for layer in ("residual", "mixed", "classifier"):
         targets, sources = (

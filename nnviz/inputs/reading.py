@@ -152,7 +152,8 @@ class BatchReader:
         UnreadableInstanceError
             If one of them cannot be read.
         """
-        return np.stack(list(self._pool.map(self._prepared, instances)))
+        raw = self._pool.map(self._dataset.read, instances)
+        return np.stack([self._prepared(one) for one in raw])
 
     def _submit(
         self, start: int, stop: int, excluded: Mapping[int, str]
