@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
-from nnviz.command_options import cluster_options, json_option, trust_option
+from nnviz.command_options import (
+    cluster_options,
+    graph_options,
+    json_option,
+    trust_option,
+)
 from nnviz.running import client_of, listeners_of
 
 if TYPE_CHECKING:
-    from nnviz.graphs import InnerLayers, Preset, Scoring, Weight
+    from nnviz.graphs import GraphChoices
 
 __all__ = ["ablate"]
 
@@ -23,49 +28,11 @@ __all__ = ["ablate"]
 @click.command()
 @click.argument("store")
 @click.argument("names", metavar="[SUBSET]...", nargs=-1)
-@click.option(
-    "--subsets",
-    default="label",
-    show_default=True,
-    help="Their collection: label, prediction, outcome or a file that was aggregated.",
-)
-@click.option(
-    "--preset",
-    type=click.Choice(["directed", "summit"]),
-    default="directed",
-    show_default=True,
-    help="Which graph: from the output down, or as SUMMIT publishes it.",
-)
-@click.option(
-    "--weight",
-    type=click.Choice(["count", "sum"]),
-    default="count",
-    show_default=True,
-    help="By what walks of 'directed' choose their arcs.",
-)
-@click.option(
-    "--scoring",
-    type=click.Choice(["evidence", "in_strength", "out_strength", "specificity"]),
-    default="evidence",
-    show_default=True,
-    help="By what 'directed' keeps channels.",
-)
-@click.option(
-    "--share",
-    type=click.FloatRange(0, 1, min_open=True),
-    help="Keep this share of each layer's scores; 0.075 by default.",
-)
+@graph_options
 @click.option(
     "--fraction",
     type=click.FloatRange(0, 1, min_open=True),
     help="Not the graph's channels: this fraction of each layer, by the same scores.",
-)
-@click.option(
-    "--inner",
-    type=click.Choice(["composed", "nodes"]),
-    default="composed",
-    show_default=True,
-    help="What becomes of layers that are not shown.",
 )
 @click.option(
     "--instances",
@@ -95,12 +62,7 @@ def ablate(
     store: str,
     names: tuple[str, ...],
     subsets: str,
-    preset: Preset,
-    weight: Weight,
-    scoring: Scoring,
-    share: float | None,
     fraction: float | None,
-    inner: InnerLayers,
     instances: int,
     draws: int,
     by_layer: bool,
@@ -111,6 +73,7 @@ def ablate(
     quiet: bool,
     trust: bool,
     as_json: bool,
+    **options: Unpack[GraphChoices],
 ) -> None:
     """Take the channels of STORE's graphs from the network, and others; compare.
 
@@ -123,8 +86,7 @@ def ablate(
     from nnviz.inputs.subset_files import named_subsets
     from nnviz.store.store import Store
 
-    options = GraphOptions(preset, share, inner, weight, scoring)
-    choice = GraphChoice(options, fraction)
+    choice = GraphChoice(GraphOptions(**options), fraction)
     opened = Store.open(store, writable=True)
     collection = named_subsets(opened, subsets)
     threads = int(opened.plan["extraction"]["threads_per_worker"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-__all__ = ["cluster_options", "json_option", "trust_option"]
+__all__ = ["cluster_options", "graph_options", "json_option", "trust_option"]
 
 Command = Callable[..., None]
 
@@ -52,5 +52,54 @@ def cluster_options(command: Command) -> Command:
             help="Append every event as a line of JSON to this file; '-' for stdout.",
         ),
         click.option("--quiet", is_flag=True, help="No progress bar."),
+    )
+    return functools.reduce(lambda inner, option: option(inner), options[::-1], command)
+
+
+def graph_options(command: Command) -> Command:
+    """Add how a graph is made, as ``nnviz.graphs.GraphOptions`` says: six options."""
+    options: tuple[Callable[[Command], Command], ...] = (
+        click.option(
+            "--subsets",
+            default="label",
+            show_default=True,
+            help="Collection: label, prediction, outcome or a file that was "
+            "aggregated.",
+        ),
+        click.option(
+            "--preset",
+            type=click.Choice(["directed", "summit"]),
+            default="directed",
+            show_default=True,
+            help="From the output down, or as SUMMIT publishes it.",
+        ),
+        click.option(
+            "--share",
+            type=click.FloatRange(0, 1, min_open=True),
+            help="Keep this share of each layer's scores; 0.075 by default.",
+        ),
+        click.option(
+            "--inner",
+            type=click.Choice(["composed", "nodes"]),
+            default="composed",
+            show_default=True,
+            help="What becomes of layers that are not shown.",
+        ),
+        click.option(
+            "--weight",
+            type=click.Choice(["count", "sum"]),
+            default="count",
+            show_default=True,
+            help="Follow counts of influences, or sums of what they contribute.",
+        ),
+        click.option(
+            "--scoring",
+            type=click.Choice(
+                ["evidence", "in_strength", "out_strength", "specificity"]
+            ),
+            default="evidence",
+            show_default=True,
+            help="By what nodes are kept.",
+        ),
     )
     return functools.reduce(lambda inner, option: option(inner), options[::-1], command)

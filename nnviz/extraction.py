@@ -29,13 +29,12 @@ from nnviz.engine.progress import Listener
 from nnviz.engine.scheduling import run_tasks
 from nnviz.errors import DatasetError, PlanError
 from nnviz.inputs.reading import Batch
-from nnviz.network.runtime import NetworkRuntime
 from nnviz.plan_report import size_text
 from nnviz.planned_inputs import (
     check_planned,
-    load_planned_network,
     open_planned_dataset,
     planned_reader,
+    planned_runtime,
 )
 from nnviz.planning import Plan
 from nnviz.store.store import Store
@@ -234,13 +233,7 @@ class _Worker:
         self.plan = plan = Plan.from_json(self.store.plan)
         dataset = open_planned_dataset(plan, self.store.positions(), trust=trust)
         self.reader = planned_reader(plan, dataset)
-        self.runtime = NetworkRuntime(
-            load_planned_network(plan, trust=trust),
-            plan.architecture,
-            preprocessing=plan.preprocessing,
-            extraction=plan.extraction,
-            layer_dtypes=plan.layer_dtypes,
-        )
+        self.runtime = planned_runtime(plan, trust=trust)
 
     def _rows(self, start: int, stop: int) -> ChunkRows:
         labels = self.store.read("instances/label", start, stop)

@@ -5,15 +5,14 @@ Like every command they import what they need when they run.
 
 from __future__ import annotations
 
-import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 import click
 
-from nnviz.command_options import json_option
+from nnviz.command_options import graph_options, json_option
 
 if TYPE_CHECKING:
     from nnviz.artifacts.comparison_files import ComparisonFormat
@@ -22,63 +21,17 @@ if TYPE_CHECKING:
 
 __all__ = ["compare", "graph"]
 
-_Command = Callable[..., None]
-
-
-def _graph_options(command: _Command) -> _Command:
-    options: tuple[Callable[[_Command], _Command], ...] = (
-        click.option(
-            "--subsets", default="label", show_default=True, help="Its collection."
-        ),
-        click.option(
-            "--preset",
-            type=click.Choice(["directed", "summit"]),
-            default="directed",
-            show_default=True,
-            help="From the output down, or as SUMMIT publishes it.",
-        ),
-        click.option(
-            "--share",
-            type=click.FloatRange(0, 1, min_open=True),
-            help="Keep this share of each layer's scores; 0.075 by default.",
-        ),
-        click.option(
-            "--inner",
-            type=click.Choice(["composed", "nodes"]),
-            default="composed",
-            show_default=True,
-            help="What becomes of layers that are not shown.",
-        ),
-        click.option(
-            "--weight",
-            type=click.Choice(["count", "sum"]),
-            default="count",
-            show_default=True,
-            help="Follow counts of influences, or sums of what they contribute.",
-        ),
-        click.option(
-            "--scoring",
-            type=click.Choice(
-                ["evidence", "in_strength", "out_strength", "specificity"]
-            ),
-            default="evidence",
-            show_default=True,
-            help="By what nodes are kept.",
-        ),
-        click.option(
-            "--out",
-            type=click.Path(dir_okay=False, path_type=Path),
-            help="File to write; csv writes two, for nodes and for arcs.",
-        ),
-        json_option,
-    )
-    return functools.reduce(lambda inner, option: option(inner), options[::-1], command)
-
 
 @click.command()
 @click.argument("store")
 @click.argument("subset", required=False)
-@_graph_options
+@graph_options
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write; csv writes two, for nodes and for arcs.",
+)
+@json_option
 @click.option(
     "--jackknife",
     type=click.IntRange(min=0),
@@ -142,7 +95,13 @@ def graph(
 @click.argument("store")
 @click.argument("first")
 @click.argument("second", required=False)
-@_graph_options
+@graph_options
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write; csv writes two, for nodes and for arcs.",
+)
+@json_option
 @click.option("--other-subsets", help="Collection of the second; by default the same.")
 @click.option(
     "--other-store",

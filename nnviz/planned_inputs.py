@@ -17,6 +17,7 @@ from nnviz.inputs.models import load_model
 from nnviz.inputs.ordering import in_store_order
 from nnviz.inputs.preprocessing import Preprocessing
 from nnviz.inputs.reading import BatchReader, prepared_shape
+from nnviz.network.runtime import NetworkRuntime
 from nnviz.planning import Plan
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ __all__ = [
     "load_planned_network",
     "open_planned_dataset",
     "planned_reader",
+    "planned_runtime",
 ]
 
 
@@ -109,3 +111,14 @@ def check_planned(what: str, planned: str, found: str) -> None:
             "(a network without model.weights may be another one each time)"
         )
         raise PlanMismatchError(msg)
+
+
+def planned_runtime(plan: Plan, *, trust: bool) -> NetworkRuntime:
+    """Load the plan's network, ready to record what the plan says; raises as above."""
+    return NetworkRuntime(
+        load_planned_network(plan, trust=trust),
+        plan.architecture,
+        preprocessing=plan.preprocessing,
+        extraction=plan.extraction,
+        layer_dtypes=plan.layer_dtypes,
+    )

@@ -17,12 +17,11 @@ from nnviz.chunk_rows import ChunkRows
 from nnviz.engine.model_cache import cached
 from nnviz.engine.scheduling import run_tasks
 from nnviz.errors import ConfigError
-from nnviz.network.runtime import NetworkRuntime
 from nnviz.planned_inputs import (
     check_planned,
-    load_planned_network,
     open_planned_dataset,
     planned_reader,
+    planned_runtime,
 )
 from nnviz.planning import Plan
 from nnviz.software import software_versions
@@ -200,13 +199,7 @@ class _Worker:
         self.plan = plan = Plan.from_json(self.store.plan)
         dataset = open_planned_dataset(plan, self.store.positions(), trust=trust)
         self.reader = planned_reader(plan, dataset)
-        self.runtime = NetworkRuntime(
-            load_planned_network(plan, trust=trust),
-            plan.architecture,
-            preprocessing=plan.preprocessing,
-            extraction=plan.extraction,
-            layer_dtypes=plan.layer_dtypes,
-        )
+        self.runtime = planned_runtime(plan, trust=trust)
 
     def compare(self, first: int) -> _Batch:
         extraction = self.plan.extraction

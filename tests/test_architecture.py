@@ -167,10 +167,6 @@ MODULES: Table = {
     "ablation_results": "artifacts.causal_check artifacts.channel_sets store.store",
     "provenance": "config planning store.store",
     "inspection": "provenance plan_report planning store.later_groups store.store",
-    "planned_inputs": (
-        "inputs.datasets inputs.models inputs.ordering inputs.preprocessing "
-        "inputs.reading planning"
-    ),
     "network.affine": ".channels .functions .graph .provenance",
     "network.receptive_fields": ".architecture .channels .functions .graph",
     "queries": (
@@ -213,7 +209,7 @@ MODULES: Table = {
         "aggregation config derivation inputs.subset_files network.architecture "
         "planted planning store.store"
     ),
-    "artifacts.comparison_files": ".graph_comparison .graph_layout",
+    "artifacts.comparison_files": ".graph_comparison .graph_files .graph_layout",
     "graph_command": (
         "artifacts.comparison_files artifacts.graph_files artifacts.summit_files "
         "command_options comparisons graphs store.store"
@@ -243,6 +239,10 @@ MODULES: Table = {
     "network.runtime": (
         ".activations .architecture .batches .capture .edge_inputs .folding "
         ".influences .peaks .reads .taps .tracing config"
+    ),
+    "planned_inputs": (
+        "inputs.datasets inputs.models inputs.ordering inputs.preprocessing "
+        "inputs.reading network.runtime planning"
     ),
     "chunk_rows": "inputs.reading network.edge_inputs network.runtime planning",
     "probing": (

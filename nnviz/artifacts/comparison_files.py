@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import math
 from typing import Any, Literal
 
 import networkx as nx
 import numpy as np
 
 from nnviz.artifacts.graph_comparison import ComparedParts, GraphComparison
+from nnviz.artifacts.graph_files import known_numbers, network_file, table_file
 from nnviz.artifacts.graph_layout import arrange_rows, count_crossings
 
 __all__ = ["ComparisonFormat", "arrange_union", "comparison_files"]
@@ -77,14 +74,15 @@ def comparison_files(
     ends = [tuple(f"{a}-{b}" for a, b in pair) for pair in found.arcs]
     if format == "csv":
         node_rows = [
-            [name, *row.values()] for name, row in zip(names, nodes, strict=True)
+            {"node": name, **row} for name, row in zip(names, nodes, strict=True)
         ]
         arc_rows = [
-            [*pair, *row.values()] for pair, row in zip(ends, arcs, strict=True)
+            {"source": source, "target": target, **row}
+            for (source, target), row in zip(ends, arcs, strict=True)
         ]
         return {
-            f"{stem}-nodes.csv": _csv(("node", *COLUMNS), node_rows),
-            f"{stem}-arcs.csv": _csv(("source", "target", *COLUMNS), arc_rows),
+            f"{stem}-nodes.csv": table_file(("node", *COLUMNS), node_rows),
+            f"{stem}-arcs.csv": table_file(("source", "target", *COLUMNS), arc_rows),
         }
     union: nx.DiGraph[str] = nx.DiGraph(
         first=found.first.subset,
@@ -95,14 +93,10 @@ def comparison_files(
     for index, (name, row) in enumerate(zip(names, nodes, strict=True)):
         layer, channel = found.nodes[index]
         places = {"layer": layer, "channel": channel, "x": x[index], "y": y[index]}
-        union.add_node(name, **places, **_known(row))
+        union.add_node(name, **places, **known_numbers(row))
     for (source, target), row in zip(ends, arcs, strict=True):
-        union.add_edge(source, target, **_known(row))
-    if format == "graphml":
-        text = "\n".join(nx.generate_graphml(union, named_key_ids=True))
-        return {f"{stem}.graphml": text.encode()}
-    value = nx.node_link_data(union, edges="links")
-    return {f"{stem}.json": json.dumps(value, allow_nan=False, indent=1).encode()}
+        union.add_edge(source, target, **known_numbers(row))
+    return network_file(union, stem, format)
 
 
 def _rows(parts: ComparedParts) -> list[dict[str, Any]]:
@@ -118,21 +112,3 @@ def _rows(parts: ComparedParts) -> list[dict[str, Any]]:
     )
     rows = zip(*columns, strict=True)
     return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
-
-
-def _known(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: value
-        for name, value in row.items()
-        if not (isinstance(value, float) and math.isnan(value))
-    }
-
-
-def _csv(columns: tuple[str, ...], rows: list[list[Any]]) -> bytes:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        empty = ("" if isinstance(v, float) and math.isnan(v) else v for v in row)
-        writer.writerow(empty)
-    return stream.getvalue().encode()

@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, TypeAlias
 
 import networkx as nx
@@ -19,7 +20,14 @@ from nnviz.artifacts.attribution_graph import AttributionGraph
 from nnviz.artifacts.graph_layout import GraphLayout, arrange_graph
 from nnviz.artifacts.summit_files import to_summit_json
 
-__all__ = ["GraphFormat", "graph_files", "to_networkx"]
+__all__ = [
+    "GraphFormat",
+    "graph_files",
+    "known_numbers",
+    "network_file",
+    "table_file",
+    "to_networkx",
+]
 
 GraphFormat = Literal["json", "graphml", "csv", "summit"]
 Number: TypeAlias = int | float | str
@@ -59,11 +67,12 @@ def to_networkx(
     )
     names = _names(graph)
     for name, numbers in zip(names, _node_rows(graph, layout), strict=True):
-        result.add_node(name, **_known(numbers))
+        del numbers["node"]
+        result.add_node(name, **known_numbers(numbers))
     for numbers in _arc_rows(graph):
         source, target = str(numbers.pop("source")), str(numbers.pop("target"))
         result.add_edge(source, target)
-        result.edges[source, target].update(_known(numbers))
+        result.edges[source, target].update(known_numbers(numbers))
     return result
 
 
@@ -92,15 +101,41 @@ def graph_files(
         return {f"{stem}.json": to_summit_json(graph).encode()}
     if format == "csv":
         return {
-            f"{stem}-nodes.csv": _csv(_NODE_COLUMNS, _node_rows(graph, layout)),
-            f"{stem}-arcs.csv": _csv(_ARC_COLUMNS, _arc_rows(graph)),
+            f"{stem}-nodes.csv": table_file(_NODE_COLUMNS, _node_rows(graph, layout)),
+            f"{stem}-arcs.csv": table_file(_ARC_COLUMNS, _arc_rows(graph)),
         }
-    whole = to_networkx(graph, layout)
+    return network_file(to_networkx(graph, layout), stem, format)
+
+
+def network_file(
+    network: nx.DiGraph[str],
+    stem: str,
+    format: Literal["json", "graphml"],  # noqa: A002
+) -> dict[str, bytes]:
+    """Return the file of a network by its name: node-link data, or GraphML."""
     if format == "graphml":
-        text = "\n".join(nx.generate_graphml(whole, named_key_ids=True))
+        text = "\n".join(nx.generate_graphml(network, named_key_ids=True))
         return {f"{stem}.graphml": text.encode()}
-    value = nx.node_link_data(whole, edges="links")
+    value = nx.node_link_data(network, edges="links")
     return {f"{stem}.json": json.dumps(value, allow_nan=False, indent=1).encode()}
+
+
+def table_file(columns: Sequence[str], rows: Iterable[Mapping[str, Number]]) -> bytes:
+    """Return rows as CSV; what a row lacks, and NaN, is empty."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(known_numbers(row) for row in rows)
+    return stream.getvalue().encode()
+
+
+def known_numbers(row: Mapping[str, Number]) -> dict[str, Number]:
+    """Return what is known of a row: everything but NaN."""
+    return {
+        name: value
+        for name, value in row.items()
+        if not (isinstance(value, float) and math.isnan(value))
+    }
 
 
 _NODE_COLUMNS = (
@@ -181,22 +216,3 @@ def _arc_rows(graph: AttributionGraph) -> list[dict[str, Number]]:
 
 def _names(graph: AttributionGraph) -> list[str]:
     return [f"{layer}-{channel}" for layer, channel in graph]
-
-
-def _known(numbers: dict[str, Number]) -> dict[str, Number]:
-    return {
-        name: value
-        for name, value in numbers.items()
-        if name != "node" and not (isinstance(value, float) and math.isnan(value))
-    }
-
-
-def _csv(columns: tuple[str, ...], rows: list[dict[str, Number]]) -> bytes:
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(
-        _known(row) | {"node": row["node"]} if "node" in row else _known(row)
-        for row in rows
-    )
-    return stream.getvalue().encode()

@@ -8,6 +8,7 @@ beside them.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -240,47 +241,23 @@ def _nodes(
     graph: AttributionGraph, contrasts: list[Contrast] | None
 ) -> tuple[DrawnNode, ...]:
     low, high = graph.lift_interval()
-    targets = _targets(graph)
-    columns = zip(
-        graph.keys(),
-        (len(graph.layers) - 1 - graph.layer).tolist(),
-        graph.count.tolist(),
-        graph.share.tolist(),
-        graph.base_rate.tolist(),
-        graph.lift.tolist(),
-        low.tolist(),
-        high.tolist(),
-        graph.score.tolist(),
-        strict=True,
+    columns = (
+        len(graph.layers) - 1 - graph.layer,
+        graph.count,
+        graph.share,
+        graph.base_rate,
+        graph.lift,
+        low,
+        high,
+        graph.score,
     )
-    return tuple(
-        DrawnNode(
-            layer,
-            channel,
-            row,
-            count,
-            share,
-            base_rate,
-            lift,
-            lift_low,
-            lift_high,
-            score,
-            _sources(graph, i),
-            targets[i],
-            None if contrasts is None else contrasts[i],
-        )
-        for i, (
-            (layer, channel),
-            row,
-            count,
-            share,
-            base_rate,
-            lift,
-            lift_low,
-            lift_high,
-            score,
-        ) in enumerate(columns)
-    )
+    lists: list[list[Any]] = [list(part) for part in zip(*graph.keys(), strict=True)]
+    lists = lists or [[], []]
+    lists += [column.tolist() for column in columns]
+    lists.append([_sources(graph, node) for node in range(graph.n_nodes)])
+    lists.append(_targets(graph))
+    lists.append([None] * graph.n_nodes if contrasts is None else contrasts)
+    return tuple(DrawnNode(*fields) for fields in zip(*lists, strict=True))
 
 
 def _sources(graph: AttributionGraph, node: int) -> tuple[Linked, ...]:
