@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Unpack
 import click
 
 from nnviz.command_options import graph_options, json_option
+from nnviz.errors import ConfigError
+from nnviz.texts import read_text
 
 if TYPE_CHECKING:
     from nnviz.artifacts.comparison_files import ComparisonFormat
@@ -71,8 +73,7 @@ def graph(
         if not store.endswith(".json"):
             msg = "name a SUBSET of the store, or a .json file that SUMMIT published"
             raise click.UsageError(msg)
-        text = click.open_file(store, encoding="utf-8").read()
-        found = from_summit_json(text, subset=Path(store).stem)
+        found = from_summit_json(_text(store), subset=Path(store).stem)
     else:
         graphs = SubsetGraphs(Store.open(store), subsets)
         found = graphs.graph(subset, jackknife=jackknife, **options)
@@ -169,11 +170,23 @@ def compare(
     click.echo(json.dumps(value, ensure_ascii=False) if as_json else "\n".join(lines))
 
 
+def _text(path: str) -> str:
+    try:
+        return read_text(path)
+    except (OSError, ValueError) as error:
+        msg = f"cannot read {path!r}: {error}; name a graph that SUMMIT published"
+        raise ConfigError(msg) from error
+
+
 def _write(files: Mapping[str, bytes], out: Path) -> list[str]:
     """Write one file as it is called, several beside each other by their own names."""
     paths = []
     for name, content in files.items():
         path = out if len(files) == 1 else out.with_name(name)
-        path.write_bytes(content)
+        try:
+            path.write_bytes(content)
+        except OSError as error:
+            msg = f"cannot write {str(path)!r}: {error.strerror}; name another --out"
+            raise ConfigError(msg) from error
         paths.append(str(path))
     return paths

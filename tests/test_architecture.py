@@ -212,7 +212,7 @@ MODULES: Table = {
     "artifacts.comparison_files": ".graph_comparison .graph_files .graph_layout",
     "graph_command": (
         "artifacts.comparison_files artifacts.graph_files artifacts.summit_files "
-        "command_options comparisons graphs store.store"
+        "command_options comparisons graphs store.store texts"
     ),
     "network.readings": ".channel_operations .channels .graph .terms",
     "network.edges": (

@@ -200,3 +200,33 @@ def test_command__unknown_subset__is_a_message(store):
 
     assert result.exit_code == 1
     assert "did you mean 'class 000'" in result.output
+
+
+def test_command__with_errors__prints_them(store):
+    arguments = ["graph", store.url, RUN.names[1], "--jackknife", "5"]
+
+    result = CliRunner().invoke(main, arguments)
+
+    assert result.exit_code == 0
+    assert "first score ± error" in result.stdout
+    assert "1.000 ± 0.000" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.json"], "cannot read 'nowhere.json'"),
+        (["STORE"], "name a SUBSET of the store"),
+        (["STORE", RUN.names[1], "--out", "no/such/folder.json"], "name another --out"),
+    ],
+    ids=["file", "subset", "folder"],
+)
+def test_command__of_what_cannot_be_read_or_written__is_a_message(
+    store, arguments, message
+):
+    named = [store.url if name == "STORE" else name for name in arguments]
+
+    result = CliRunner().invoke(main, ["graph", *named])
+
+    assert result.exit_code in (1, 2)
+    assert message in result.output

@@ -227,14 +227,22 @@ class AttributionGraph:
         )
 
     def _columns(self) -> list[tuple[str, list[object]]]:
-        rows: list[tuple[object, ...]] = []
+        errors, rows = self.errors, []
         for index, name in reversed(list(enumerate(self.layers))):
             nodes = np.flatnonzero(self.layer == index)
             best = nodes[np.argsort(-self.score[nodes], kind="stable")][:3]
             text = ", ".join(f"{self.channel[i]} ({self.count[i]:,})" for i in best)
             n_arcs = int((self.layer[self.target] == index).sum())
-            rows.append((name, len(nodes), n_arcs, text))
-        headings = ("layer", "nodes", "arcs", "highest scores (count)")
+            row: tuple[object, ...] = (name, len(nodes), n_arcs, text)
+            if errors is not None:
+                sure = "".join(
+                    f"{self.score[i]:.3f} ± {errors.score[i]:.3f}" for i in best[:1]
+                )
+                row = (*row, sure, int((errors.kept[nodes] == 1).sum()))
+            rows.append(row)
+        headings = ["layer", "nodes", "arcs", "highest scores (count)"]
+        if errors is not None:
+            headings += ["first score ± error", "nodes always kept"]
         return [
             (heading, [row[i] for row in rows]) for i, heading in enumerate(headings)
         ]
