@@ -12,7 +12,7 @@ from distributed.security import Security
 
 from nnviz_cluster.site import ClusterConfig
 from nnviz_cluster.tls import check_listening, security_of
-from nnviz_cluster.workers import missing, settings_of
+from nnviz_cluster.workers import kept_environment, missing, settings_of
 
 __all__ = ["cluster_arguments", "open_client"]
 
@@ -55,6 +55,7 @@ def open_client(config: ClusterConfig, threads: int = 1) -> Iterator[Client]:
     # Without it CUDA numbers devices by speed, and nvidia-smi by their slots.
     settings["distributed.nanny.pre-spawn-environ"]["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     with (
+        kept_environment(),
         dask.config.set(settings),
         security_of(config) as security,
         LocalCUDACluster(**cluster_arguments(config, security)) as cluster,

@@ -11,7 +11,7 @@ from distributed import Client, LocalCluster
 
 from nnviz_cluster.site import ClusterConfig
 from nnviz_cluster.tls import check_listening, security_of
-from nnviz_cluster.workers import settings_of, worker_environment
+from nnviz_cluster.workers import kept_environment, settings_of, worker_environment
 
 __all__ = ["client", "open_client", "worker_environment"]
 
@@ -52,6 +52,7 @@ def open_client(config: ClusterConfig, threads: int = 1) -> Iterator[Client]:
     if n_workers is None:
         n_workers = max(1, n_cores // threads)
     with (
+        kept_environment(),
         dask.config.set(settings_of(config, threads)),
         security_of(config) as security,
         LocalCluster(

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
 from typing import Any
 
 from nnviz.errors import MissingDependencyError
 from nnviz_cluster.site import ClusterConfig
 
-__all__ = ["PRELOAD", "missing", "settings_of", "worker_environment"]
+__all__ = [
+    "PRELOAD",
+    "kept_environment",
+    "missing",
+    "settings_of",
+    "worker_environment",
+]
 
 PRELOAD = "nnviz_cluster.quiet"
 """Module that every worker process loads."""
+
+LATE = ("NUMBA_NUM_THREADS",)
+"""Variables that a worker reads when it imports a library, not when it starts."""
 
 
 def worker_environment(threads: int = 1) -> dict[str, str]:
@@ -38,8 +50,12 @@ def worker_environment(threads: int = 1) -> dict[str, str]:
 def settings_of(config: ClusterConfig, threads: int) -> dict[str, Any]:
     """Return Dask's settings for scheduler and workers of a cluster that we start."""
     environment = worker_environment(threads) | dict(config.environment)
+    # Dask sets the first kind in the process that starts the workers, too. There numba
+    # may have started its threads, and refuses to hear of another number.
+    late = {name: environment.pop(name) for name in LATE if name in environment}
     return {
         "distributed.nanny.pre-spawn-environ": environment,
+        "distributed.nanny.environ": late,
         "distributed.worker.daemon": True,
         "distributed.worker.preload": [PRELOAD],
         # Sampling the stacks of a forward pass a hundred times a second costs time.
@@ -50,6 +66,18 @@ def settings_of(config: ClusterConfig, threads: int) -> dict[str, Any]:
         "distributed.admin.tick.limit": "10s",
         "distributed.deploy.lost-worker-timeout": config.slurm.resubmit_after,
     }
+
+
+@contextlib.contextmanager
+def kept_environment() -> Iterator[None]:
+    """Give this process its variables back, which Dask sets to start workers here."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def missing(kind: str, library: str, extra: str) -> MissingDependencyError:
