@@ -22,6 +22,9 @@ from nnviz_cluster.workers import missing, settings_of
 
 __all__ = ["cluster_arguments", "open_client"]
 
+IDLE_TIMEOUT = "10 minutes"
+"""After so long without a task, the scheduler ends, and its workers with it."""
+
 
 def cluster_arguments(
     config: ClusterConfig, security: Security | None
@@ -99,8 +102,14 @@ def open_client(config: ClusterConfig, threads: int = 1) -> Iterator[Client]:
     hosts = config.ssh.hosts
     is_local = all(map(is_loopback, hosts)) and is_loopback(config.host or "")
     check_listening(config, "127.0.0.1" if is_local else config.host)
+    settings = settings_of(config, threads)
+    # Dask waits for a line that the workers log, which the preload would leave unsaid;
+    # an interrupt at our terminal does not reach them anyway.
+    settings["distributed.worker.preload"] = []
+    # A driver that was killed cannot stop them.
+    settings["distributed.scheduler.idle-timeout"] = IDLE_TIMEOUT
     with (
-        dask.config.set(settings_of(config, threads)),
+        dask.config.set(settings),
         security_of(config) as security,
         # They reach the machines as settings: paths of files, never the keys.
         dask.config.set(settings_of_tls(security)),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from slurm_site import free_port, wait_for
 
+import nnviz
 from nnviz.errors import TaskError
 from nnviz_cluster.opening import open_client
 from nnviz_cluster.site import load_site
@@ -75,6 +76,26 @@ temporary = true
     finally:
         daemon.terminate()
         daemon.wait(timeout=20)
+
+
+def test_extract__through_ssh__gives_the_same_bytes_and_leaves_no_process(
+    site, create, tmp_path, checksums, expected
+):
+    store = create(tmp_path / "run.zarr")
+
+    with open_client(load_site(str(site))) as client:
+        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        processes = [client.scheduler_info()["address"], *(w["id"] for w in workers)]
+        threads = client.run(lambda: __import__("os").environ["OMP_NUM_THREADS"])
+        pids = list(client.run(lambda: __import__("os").getpid()).values())
+        summary = nnviz.extract(store, client=client)
+
+    assert all(part.startswith("tls://127.0.0.1:") for part in processes[:1])
+    assert list(threads.values()) == ["1", "1"]
+    assert summary.failed == {}
+    assert checksums(tmp_path / "run.zarr") == expected
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+    assert list(tmp_path.glob(".nnviz-tls-*")) == []
 
 
 def test_cluster__nobody_lets_us_in__is_one_message(site):

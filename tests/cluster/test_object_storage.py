@@ -1,0 +1,112 @@
+"""Object storage: the pipeline on an S3-compatible server on loopback."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import nnviz
+from nnviz.cli import main
+
+moto = pytest.importorskip("moto.server")
+boto3 = pytest.importorskip("boto3")
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    """Start a server, name it in the environment as a user does, and make a bucket."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    environment = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "an-id",
+        "AWS_SECRET_ACCESS_KEY": "a-secret-of-the-test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    # One server for all tests: fsspec keeps its connections, by their arguments.
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="runs")
+        yield client
+        client.close()
+        server.stop()
+
+
+def run(*arguments):
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def objects(client):
+    """Return every object of the bucket by its key."""
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket="runs")
+    keys = [item["Key"] for page in pages for item in page.get("Contents", [])]
+    return {
+        key: client.get_object(Bucket="runs", Key=key)["Body"].read() for key in keys
+    }
+
+
+def test_pipeline__store_in_a_bucket__has_the_bytes_of_a_local_one(
+    bucket, digits, expected, checksums, tmp_path
+):
+    url = "s3://runs/digits.zarr"
+    run("plan", digits, "--create", url)
+    run("extract", url, "--workers", "2", "--quiet")
+    run("aggregate", url, "--workers", "1", "--quiet")
+    run("derive", url, "--workers", "1", "--quiet")
+
+    report = json.loads(run("inspect", url, "--json").output)
+    found = objects(bucket)
+    for key, data in found.items():
+        file = tmp_path / key
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+    copied = checksums(tmp_path / "digits.zarr")
+    counts = nnviz.aggregates_of(nnviz.open_store(url), "label").counts("mixed")
+
+    assert report["chunks_done"] == 20
+    assert {name: copied[name] for name in expected} == expected
+    assert counts.sum() > 0
+    assert not any(b"a-secret-of-the-test" in data for data in found.values())
+
+
+def test_extract__interrupted_in_a_bucket__marks_only_what_is_whole(
+    bucket, digits, create, client
+):
+    """A mark is one object, put whole: there is no half of it to be read."""
+    url = "s3://runs/part.zarr"
+    store = create(url)
+
+    with pytest.raises(KeyboardInterrupt):
+        nnviz.extract(store, client=client, listeners=[StopsAfter(3)])
+    again = nnviz.Store.open(url, writable=True)
+    n_missing = len(again.missing_chunks())
+    summary = nnviz.extract(again, client=client)
+
+    assert 0 < n_missing < 20
+    # Chunks that were under way when it was interrupted may have been completed since.
+    assert summary.n_done_before >= 20 - n_missing
+    assert nnviz.open_store(url).missing_chunks() == []
+    assert np.isfinite(nnviz.open_store(url).activations("mixed")).all()
+
+
+class StopsAfter:
+    """Ends an extraction as Ctrl-C does, after some chunks."""
+
+    def __init__(self, n):
+        self.left = n
+
+    def receive(self, event):
+        self.left -= type(event).__name__ == "TaskDone"
+        if self.left == 0:
+            raise KeyboardInterrupt
