@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -10,21 +11,19 @@ import shutil
 import subprocess
 import sys
 import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import tornado.web
 from bokeh.protocol import Protocol
 from bokeh.protocol.receiver import Receiver
 from tornado.httpclient import HTTPRequest
-from tornado.ioloop import IOLoop
 from tornado.websocket import websocket_connect
 
 from nnviz.errors import ConfigError
 from nnviz.testing import PlantedRun, write_complete_store, write_store
 from nnviz_dashboards.server import make_server
 from tests.dashboards.serving import served
-
-sync_api = pytest.importorskip("playwright.sync_api")
 
 
 @pytest.fixture(scope="module")
@@ -198,8 +197,18 @@ async def talk(address, body, *messages):
     for make in messages:
         await make(protocol).send(_Line(line))
         answers.append(await next_answer())
+    stream = line.protocol.stream if line.protocol else None
     line.close()
+    # The loop ends with this, and the socket has to be closed before.
+    while stream is not None and not stream.closed():
+        await asyncio.sleep(0.01)
     return answers
+
+
+def talked(address, body, *messages):
+    """Talk in a thread: a browser may hold the loop of this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, talk(address, body, *messages)).result()
 
 
 class _Line:
@@ -230,8 +239,8 @@ def test_socket__cannot_replace_the_document_and_tells_no_traceback(url):
 
     with served(url, may_fail=True) as (_, address):
         _, _, body = ask(address)
-        *_, answer = IOLoop.current().run_sync(lambda: talk(address, body, patch))
-        closed = IOLoop.current().run_sync(lambda: talk(address, ask(address)[2], push))
+        *_, answer = talked(address, body, patch)
+        closed = talked(address, ask(address)[2], push)
 
     assert answer.msgtype == "ERROR"
     assert answer.content == {"text": "the server could not do this", "traceback": None}
@@ -297,9 +306,7 @@ def test_sessions__that_are_dropped_leave_nothing(url):
         sizes = []
         for _ in range(2):
             for _ in range(50):
-                answers = IOLoop.current().run_sync(
-                    lambda: talk(address, ask(address)[2], pull)
-                )
+                answers = talked(address, ask(address)[2], pull)
                 assert answers[1].msgtype == "PULL-DOC-REPLY"
             sizes.append(settled())
         process.stdin.close()
@@ -328,22 +335,6 @@ def test_server__asks_more_pages_than_it_holds_to_wait(url):
         process.wait(timeout=30)
 
     assert statuses == [200, 200, 200, 503, 503]
-
-
-@pytest.fixture(scope="module")
-def browser(chromium):
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium,
-            args=[
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-background-networking",
-                "--disable-component-update",
-            ],
-        )
-        yield browser
-        browser.close()
 
 
 EVIL = "<img src=x onerror=\"window.harmed='{}';alert(1)\"><script>alert(2)</script>"
