@@ -353,3 +353,11 @@ def test_view__sends_plain_values_that_follow_the_model(model, selection):
     assert panel.chosen["strength"] == 0.2
     panel._handle_msg({"type": "option", "name": "layer", "value": "early"})
     assert selection.layer == "late"
+
+
+def test_comparison__with_what_is_not_there_is_none(model, selection):
+    selection.restore("?layer=late&class=6&versus=nobody")
+
+    assert selection.versus == ""
+    assert model.drawing.versus == ""
+    assert model.drawing.subset == "cat"

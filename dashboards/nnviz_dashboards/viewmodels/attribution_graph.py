@@ -221,15 +221,17 @@ class GraphModel(param.Parameterized):
         aggregates = self._graphs.collection(choices.collection)
         subset = subset_of(aggregates, choices.subset, choices.member)
         members: tuple[str, ...] = ()
-        others = aggregates.names
-        versus = choices.versus if choices.versus in others else ""
+        others = OUTCOMES if aggregates.kind == "outcome" else aggregates.names
+        if choices.versus and choices.versus not in others:
+            # An address may ask for anything; only the collection knows its names.
+            choices.choose(versus="")
+        versus = choices.versus
         member = subset or ""
         if aggregates.kind == "outcome":
-            members = others = OUTCOMES
+            members = OUTCOMES
             member = "wrong" if choices.member == "wrong" else "correct"
-            versus = ""
-            if choices.versus in OUTCOMES:
-                versus = subset_of(aggregates, choices.subset, choices.versus) or ""
+            if versus:
+                versus = subset_of(aggregates, choices.subset, versus) or ""
         elif aggregates.kind not in ("label", "prediction"):
             members = aggregates.names
         publish(
