@@ -372,6 +372,7 @@ CLUSTER_HOMES: Table = {
     "dask_kubernetes": "kubernetes",
     "distributed": "*",
     "nnviz": "*",
+    "torch": "cuda",
 }
 """Which modules of the cluster package may import each library."""
 
