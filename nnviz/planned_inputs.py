@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.errors import PlanMismatchError
+from nnviz.inputs.contents import check_sample
 from nnviz.inputs.datasets import Dataset, open_dataset
 from nnviz.inputs.models import load_model
 from nnviz.inputs.ordering import in_store_order
@@ -49,11 +50,14 @@ def open_planned_dataset(
     Raises
     ------
     PlanMismatchError
-        If the data are not those of the plan.
+        If the data are not those of the plan, by their listing or by what is inside of
+        the sampled ones.
     """
     dataset = open_dataset(plan.dataset, trust=trust)
     check_planned("data set", plan.fingerprints["dataset"], dataset.fingerprint)
-    return in_store_order(dataset, positions)
+    ordered = in_store_order(dataset, positions)
+    check_sample(plan.contents, ordered)
+    return ordered
 
 
 def load_planned_network(plan: Plan, *, trust: bool) -> nn.Module:

@@ -25,6 +25,7 @@ from nnviz.config import (
     to_json,
 )
 from nnviz.errors import PlanError
+from nnviz.inputs.contents import Contents
 from nnviz.network.architecture import Architecture
 from nnviz.plan_report import plan_lines
 from nnviz.store.declarations import RESERVED_COLUMNS
@@ -41,7 +42,7 @@ PROCESS_BYTES = 400_000_000
 
 _IDENTITY_FREE = {
     "model": ("weights",),
-    "dataset": ("path", "root"),
+    "dataset": ("path", "root", "fingerprint_contents"),
     "classes": ("map",),
     "extraction": ("reader_threads", "max_unreadable_fraction"),
 }
@@ -89,6 +90,8 @@ class Plan:
     """How labels became outputs, for people; empty without labels."""
     extensions: tuple[int, ...] = ()
     """Number of instances before each extension of the store."""
+    contents: Contents = field(default_factory=Contents)
+    """What was read of the data set to know it by; no part of the plan's identity."""
 
     @property
     def n_chunks(self) -> int:
@@ -110,6 +113,7 @@ class Plan:
             examples_per_channel=self.extraction.examples_per_channel,
             influences=self.influences,
             is_extended=bool(self.extensions),
+            has_contents=self.contents.mode == "full",
         )
 
     @property
@@ -159,7 +163,8 @@ class Plan:
     def identity(self) -> dict[str, Any]:
         """Return the plan without what changes no stored number, as JSON values."""
         value = self.to_json()
-        del value["measurements"], value["labels_joined_by"], value["extensions"]
+        for name in ("measurements", "labels_joined_by", "extensions", "contents"):
+            del value[name]
         for part, names in _IDENTITY_FREE.items():
             for name in names:
                 del value[part][name]
@@ -185,6 +190,7 @@ class Plan:
             "measurements": to_json(self.measurements),
             "labels_joined_by": self.labels_joined_by,
             "extensions": list(self.extensions),
+            "contents": to_json(self.contents),
         }
 
     @classmethod
@@ -218,6 +224,7 @@ class Plan:
             ),
             labels_joined_by=value.get("labels_joined_by", ""),
             extensions=tuple(value.get("extensions", ())),
+            contents=from_json(Contents, value.get("contents", {}), place="contents"),
         )
 
     def __str__(self) -> str:
@@ -239,6 +246,7 @@ def make_plan(
     fingerprints: Mapping[str, str],
     measurements: Measurements,
     labels_joined_by: str = "",
+    contents: Contents | None = None,
 ) -> Plan:
     """Decide what to record; refuse what cannot work.
 
@@ -260,6 +268,8 @@ def make_plan(
         From one batch.
     labels_joined_by
         How labels became outputs, for people.
+    contents
+        What was read of the data set to know it by.
 
     Returns
     -------
@@ -319,6 +329,7 @@ def make_plan(
         fingerprints=fingerprints,
         measurements=measurements,
         labels_joined_by=labels_joined_by,
+        contents=contents or Contents(),
     )
 
 
