@@ -22,7 +22,7 @@ from nnviz_dashboards.viewmodels.missing import Missing
 from nnviz_dashboards.viewmodels.results import RunResults, first_layer
 from nnviz_dashboards.viewmodels.run import run_facts
 from nnviz_dashboards.viewmodels.subsets import SubsetsModel
-from nnviz_dashboards.views.attribution_graph import GraphView, run_later
+from nnviz_dashboards.views.attribution_graph import GraphView, later
 from nnviz_dashboards.views.channels import ChannelsView
 from nnviz_dashboards.views.facts import FactsView
 from nnviz_dashboards.views.layers import LayersView
@@ -94,7 +94,7 @@ def _roots(results: RunResults) -> dict[str, pn.viewable.Viewer]:
         results,
         results.graphs,
         selection,
-        run_later=lambda work, done: run_later(results.graphs.run_later, work, done),
+        run_later=lambda work, done: results.graphs.queries.run(work, later(done)),
     )
     return {
         "layers": LayersView(layers),

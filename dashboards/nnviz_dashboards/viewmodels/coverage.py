@@ -45,7 +45,7 @@ def stale_results(store: Store) -> Missing | None:
     stages = {stage_of(path) for path in covered} | _stages_before(store, covered)
     order = ("extract", "aggregate", "derive", "ablate")
     url = shlex.quote(store.url)
-    names = sorted({path.removeprefix("aggregates/") for path in covered})
+    names = sorted({path.partition("/")[2] for path in covered})
     shown = ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
     own = [name for name in names if f"aggregates/{name}" in covered]
     own = [name for name in own if name not in BY_THEMSELVES]
