@@ -1,4 +1,4 @@
-"""Adaptive workers, and spot machines that vanish: the same bytes, whoever did it.
+"""Row 1: adaptive workers, and spot machines that vanish: the same bytes at the end.
 
 Reading waits while a file is there, so that what happens in the middle of a run happens
 there on every machine, however fast it is.
