@@ -57,7 +57,7 @@ def cluster_arguments(config: ClusterConfig, threads: int) -> dict[str, Any]:
         msg = (
             f"there is no file {place.manifest!r}, which kubernetes.manifest of the "
             "cluster file names; it holds a DaskCluster, as "
-            "cluster/kubernetes/cluster.yaml does"
+            "cluster/kubernetes/run/cluster.yaml does"
         )
         raise ConfigError(msg)
     return {
@@ -72,7 +72,7 @@ def cluster_document(config: ClusterConfig, threads: int) -> dict[str, Any]:
     """Return the ``DaskCluster`` that the operator makes pods of, as JSON values.
 
     dask-kubernetes' own starts ``dask-scheduler``, a command that Dask has no more.
-    ``cluster/kubernetes/cluster.yaml`` is the same, with what a site may want to add.
+    ``cluster/kubernetes/run/cluster.yaml`` is the same, with what a site may want to add.
 
     Parameters
     ----------

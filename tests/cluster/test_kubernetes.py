@@ -26,11 +26,13 @@ from nnviz_cluster.site import KubernetesConfig, load_site
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "cluster" / "kubernetes"
+RUN = FOLDER / "run"
+SPOT = FOLDER / "spot"
 REFUSED = (jsonschema.ValidationError, kubernetes_validate.ValidationError)
 
 
-def manifest(name):
-    (document,) = documents_of(FOLDER / name)
+def manifest(name, folder=RUN):
+    (document,) = documents_of(folder / name)
     return document
 
 
@@ -44,18 +46,19 @@ def config():
 
 def test_kustomization__names_every_manifest():
     listed = manifest("kustomization.yaml")["resources"]
-    spot = manifest("spot/kustomization.yaml")
+    spot = manifest("kustomization.yaml", SPOT)
 
-    there = {path.name for path in FOLDER.glob("*.yaml")} - {"kustomization.yaml"}
+    there = {path.name for path in RUN.glob("*.yaml")} - {"kustomization.yaml"}
     assert set(listed) == there
-    assert (FOLDER / "spot" / spot["resources"][0]).resolve() == FOLDER
+    # Kustomize refuses a folder that is above the one that names it.
+    assert (SPOT / spot["resources"][0]).resolve() == RUN
     assert [p["path"] for p in spot["patches"]] == ["workers.yaml"]
 
 
 def test_manifests__are_as_kubernetes_and_the_operator_want_them():
     kinds = []
     for name in manifest("kustomization.yaml")["resources"]:
-        for document in documents_of(FOLDER / name):
+        for document in documents_of(RUN / name):
             check(document)
             kinds.append(document["kind"])
 
@@ -63,7 +66,7 @@ def test_manifests__are_as_kubernetes_and_the_operator_want_them():
 
 
 def test_spot_workers__are_the_same_cluster_on_machines_that_may_vanish():
-    merged = patched(manifest("cluster.yaml"), manifest("spot/workers.yaml"))
+    merged = patched(manifest("cluster.yaml"), manifest("workers.yaml", SPOT))
 
     check(merged)
     worker, scheduler = (
@@ -175,16 +178,14 @@ def answers(address):
 
 
 def test_arguments__a_manifest_takes_the_place_of_the_document(config, tmp_path):
-    there = dataclasses.replace(
-        config.kubernetes, manifest=str(FOLDER / "cluster.yaml")
-    )
+    there = dataclasses.replace(config.kubernetes, manifest=str(RUN / "cluster.yaml"))
     absent = dataclasses.replace(there, manifest=str(tmp_path / "none.yaml"))
 
     arguments = kubernetes.cluster_arguments(
         dataclasses.replace(config, kubernetes=there), 1
     )
 
-    assert arguments["custom_cluster_spec"] == str(FOLDER / "cluster.yaml")
+    assert arguments["custom_cluster_spec"] == str(RUN / "cluster.yaml")
     with pytest.raises(ConfigError, match="there is no file"):
         kubernetes.cluster_arguments(dataclasses.replace(config, kubernetes=absent), 1)
 
