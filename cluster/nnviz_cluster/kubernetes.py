@@ -72,7 +72,7 @@ def cluster_document(config: ClusterConfig, threads: int) -> dict[str, Any]:
     """Return the ``DaskCluster`` that the operator makes pods of, as JSON values.
 
     dask-kubernetes' own starts ``dask-scheduler``, a command that Dask has no more.
-    ``cluster/kubernetes/run/cluster.yaml`` is the same, with what a site may want to add.
+    ``cluster/kubernetes/run/cluster.yaml`` is the same, with what a site may want.
 
     Parameters
     ----------
