@@ -90,6 +90,7 @@ def test_page__of_a_store_that_has_grown__says_so(grown, run, visit):
         notice = page.locator(".stale")
         text, top = notice.inner_text(), notice.bounding_box()["y"]
         below = page.locator(".layers").bounding_box()["y"]
+        page.close()
 
     assert "Not of all instances" in text
     assert f"nnviz aggregate {grown} && nnviz derive {grown}" in text
@@ -102,6 +103,8 @@ def test_page__of_a_whole_store__has_no_notice(run, visit):
     later_stages(Store.open(run / "run.zarr", writable=True))
 
     with served(str(run / "run.zarr")) as (_, address):
-        box = visit(address).locator(".stale").bounding_box()
+        page = visit(address)
+        box = page.locator(".stale").bounding_box()
+        page.close()
 
     assert box["height"] == 0
