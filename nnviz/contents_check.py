@@ -16,7 +16,7 @@ from nnviz.planning import Plan
 from nnviz.store.declarations import CONTENTS
 from nnviz.store.store import Store
 
-__all__ = ["ContentsCheck", "check_contents", "may_import"]
+__all__ = ["ContentsCheck", "check_contents", "hashes_in", "may_import"]
 
 USER_CODE = ("torch",)
 """Kinds of data sets whose listing runs code of the user's."""
@@ -91,6 +91,11 @@ def check_contents(store: Store, plan: Plan, *, trust: bool = False) -> Contents
     return ContentsCheck(len(rows), len(dataset), _ids_of(dataset, changed))
 
 
+def hashes_in(store: Store, plan: Plan) -> NDArray[np.uint64] | None:
+    """Return the hash of every row of a store; None if not all were hashed."""
+    return store.read(CONTENTS) if plan.contents.mode == "full" else None
+
+
 def may_import(plan: Plan, *, trust: bool) -> bool:
     """Whether the plan's data set may be opened."""
     return trust or plan.dataset.kind not in USER_CODE
@@ -99,12 +104,12 @@ def may_import(plan: Plan, *, trust: bool) -> bool:
 def _planned_hashes(
     store: Store, plan: Plan
 ) -> tuple[Sequence[int], NDArray[np.uint64]]:
-    if plan.contents.mode == "full":
-        hashes = store.read(CONTENTS)
+    hashes = hashes_in(store, plan)
+    if hashes is not None:
         return range(len(hashes)), hashes
     sample = plan.contents.sample
-    hashes = np.array([int(text, 16) for text in sample.values()], np.uint64)
-    return [int(row) for row in sample], hashes
+    known = np.array([int(text, 16) for text in sample.values()], np.uint64)
+    return [int(row) for row in sample], known
 
 
 def _ids_of(dataset: Dataset, rows: Sequence[int]) -> list[str]:

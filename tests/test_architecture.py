@@ -246,6 +246,10 @@ MODULES: Table = {
         "inputs.contents inputs.datasets inputs.models inputs.ordering "
         "inputs.preprocessing inputs.reading network.runtime planning"
     ),
+    "contents_check": (
+        "inputs.contents inputs.datasets inputs.ordering planning store.declarations "
+        "store.store"
+    ),
     "chunk_rows": "inputs.reading network.edge_inputs network.runtime planning",
     "probing": (
         "config inputs.classes inputs.contents inputs.datasets inputs.models "
@@ -275,18 +279,14 @@ MODULES: Table = {
         "planning software store.declarations store.extending store.store"
     ),
     "extend_command": "command_options config extension",
-    "contents_check": (
-        "inputs.contents inputs.datasets inputs.ordering planning store.declarations "
-        "store.store"
-    ),
     "verification": (
         "contents_check engine.progress engine.scheduling inputs.classes "
         "inputs.contents planned_inputs planning store.completion store.declarations "
         "store.documents store.recovery store.store"
     ),
     "recomputation": (
-        "chunk_rows engine.model_cache engine.scheduling network.runtime "
-        "planned_inputs planning software store.store"
+        "chunk_rows contents_check engine.model_cache engine.scheduling "
+        "network.runtime planned_inputs planning software store.store"
     ),
     "verify_command": "command_options recomputation running store.store verification",
     "cli": (

@@ -17,6 +17,7 @@ from nnviz.extension import extend
 from nnviz.inputs.contents import SAMPLE, contents_of, hashes_of
 from nnviz.planning import Plan
 from nnviz.probing import plan_run, prepare_store
+from nnviz.recomputation import recompute
 from nnviz.store.store import Store, open_store
 from nnviz.verification import verify
 from tests.faults.small_run import RUN, one_worker, write_inputs
@@ -106,6 +107,17 @@ def test_verify__one_changed_file_of_many(run, tmp_path, outside, mode, finds):
     assert report.contents.n_read == (600 if finds else SAMPLE)
     assert report.contents.changed == ([listed[outside]] if finds else [])
     assert (report.damages, report.is_sound) == ([], not finds)
+
+
+def test_recompute__reads_only_what_was_planned(run, tmp_path, outside):
+    """Row 24: with all contents known, each is compared as it is read."""
+    store = created(run(600, "full"), tmp_path / "run.zarr")
+    assert extracted(store).failed == {}
+    name = store.column("id")[outside]
+    write_picture(tmp_path, name, 5)
+
+    with pytest.raises(PlanMismatchError, match=f"contents of '{name}' have changed"):
+        recompute(store, 1.0)
 
 
 def test_verify_command__says_what_has_changed(run, tmp_path):

@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from nnviz.errors import PlanMismatchError, UnreadableInstanceError
 from nnviz.inputs.datasets import Dataset
 
 __all__ = [
+    "CheckedDataset",
     "Contents",
     "Mode",
     "changed_rows",
@@ -62,6 +63,73 @@ class Contents:
     """Instances that have the same contents as one before them; with ``full``."""
     duplicates: tuple[tuple[str, ...], ...] = ()
     """The first few of the groups of equal ones, a few ids of each."""
+
+
+class CheckedDataset:
+    """A data set that notices, while it is read, that an instance is another one.
+
+    Satisfies :class:`nnviz.inputs.datasets.Dataset`.
+
+    Parameters
+    ----------
+    dataset
+        In the order of the store's rows.
+    hashes
+        Of every row when the plan was made, shape (instance,); 0 for what could not be
+        read then.
+    """
+
+    def __init__(self, dataset: Dataset, hashes: NDArray[np.uint64]) -> None:
+        self._dataset = dataset
+        self._hashes = hashes
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """One identifier for each row."""
+        return self._dataset.ids
+
+    @property
+    def labels(self) -> NDArray[np.object_] | None:
+        """Raw labels of the rows."""
+        return self._dataset.labels
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """All classes that the data set knows, in order."""
+        return self._dataset.class_names
+
+    @property
+    def metadata(self) -> Mapping[str, NDArray[Any]]:
+        """Columns of the rows."""
+        return self._dataset.metadata
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the listing."""
+        return self._dataset.fingerprint
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def read(self, index: int) -> bytes | NDArray[Any]:
+        """Return the instance of one row.
+
+        Raises
+        ------
+        PlanMismatchError
+            If it has other contents than when the plan was made.
+        UnreadableInstanceError
+            Whatever else happens to this one instance.
+        """
+        data = self._dataset.read(index)
+        planned = int(self._hashes[index])
+        if planned and _hash_of(data) != planned:
+            msg = (
+                f"the contents of {self.ids[index]!r} have changed since the plan was "
+                "made; bring them back, or plan again into a new store"
+            )
+            raise PlanMismatchError(msg)
+        return data
 
 
 def mode_of(config: DatasetConfig) -> Mode:
@@ -168,12 +236,7 @@ def hashes_of(dataset: Dataset, rows: Sequence[int]) -> NDArray[np.uint64]:
             data = dataset.read(row)
         except UnreadableInstanceError:
             return 0
-        digest = hashlib.blake2b(digest_size=8)
-        if isinstance(data, np.ndarray):
-            digest.update(f"{data.dtype.str} {data.shape} ".encode())
-            data = np.ascontiguousarray(data).tobytes()
-        digest.update(data)
-        return int.from_bytes(digest.digest(), "little") or 1
+        return _hash_of(data)
 
     def hashes_of_some(start: int) -> list[int]:
         return [hash_of(row) for row in rows[start : start + ROWS_PER_JOB]]
@@ -232,6 +295,15 @@ def check_sample(contents: Contents, dataset: Dataset) -> None:
             "sizes; bring them back, or plan again into a new store"
         )
         raise PlanMismatchError(msg)
+
+
+def _hash_of(data: bytes | NDArray[Any]) -> int:
+    digest = hashlib.blake2b(digest_size=8)
+    if isinstance(data, np.ndarray):
+        digest.update(f"{data.dtype.str} {data.shape} ".encode())
+        data = np.ascontiguousarray(data).tobytes()
+    digest.update(data)
+    return int.from_bytes(digest.digest(), "little") or 1
 
 
 def _sample_rows(start: int, stop: int) -> NDArray[np.int64]:
