@@ -60,6 +60,9 @@ def settings_of(config: ClusterConfig, threads: int) -> dict[str, Any]:
         "distributed.worker.preload": [PRELOAD],
         # Sampling the stacks of a forward pass a hundred times a second costs time.
         "distributed.worker.profile.enabled": False,
+        # A task that was assigned to a worker that died is handed back at once: nnviz
+        # knows better which of them to blame, and what to do.
+        "distributed.scheduler.allowed-failures": 0,
         "distributed.admin.tick.interval": "1s",
         "distributed.admin.system-monitor.interval": "5s",
         # A forward pass may hold the interpreter's lock for seconds.

@@ -15,7 +15,7 @@ import zarr
 from zarr.storage import MemoryStore
 
 from nnviz.errors import StoreFormatError
-from nnviz.store.completion import Completion
+from nnviz.store.completion import BATCH_SIZES, Completion
 from nnviz.store.documents import (
     CHECKSUMS,
     DOCUMENT,
@@ -228,7 +228,10 @@ class Integrity:
     def _groups_above(self) -> list[Damage]:
         """Check the documents of the groups that hold the run's arrays."""
         found = []
-        for group in sorted(groups_of(self._arrays) | self._parents()):
+        groups = groups_of(self._arrays) | self._parents()
+        if self._hierarchy.files.exist([document_of(BATCH_SIZES)])[0]:
+            groups |= {BATCH_SIZES}
+        for group in sorted(groups):
             data = self._hierarchy.files.get(document_of(group))
             why = problem_of(data)
             if why is None and data is not None and self._has_checksums:
