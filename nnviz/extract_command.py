@@ -12,7 +12,7 @@ from nnviz.command_group import OUT_OF_TIME
 from nnviz.command_options import cluster_options, json_option, trust_option
 from nnviz.durations import seconds_of
 from nnviz.errors import TaskError
-from nnviz.running import stage_of
+from nnviz.running import patience_of, stage_of
 
 __all__ = ["extract"]
 
@@ -40,9 +40,8 @@ __all__ = ["extract"]
 @click.option(
     "--wait-for-workers",
     metavar="DURATION",
-    default="5m",
-    show_default=True,
-    help="End when the cluster has had no workers for so long.",
+    help="End when the cluster has had no workers for so long; by default 5m, but "
+    "for ever where workers wait in the queue of a batch system.",
 )
 @trust_option
 @json_option
@@ -59,7 +58,7 @@ def extract(
     max_unreadable: float | None,
     time_limit: str | None,
     deadline: str | None,
-    wait_for_workers: str,
+    wait_for_workers: str | None,
     trust: bool,
     as_json: bool,
 ) -> None:
@@ -67,7 +66,10 @@ def extract(
     begun = time.monotonic()
     stop_in = None if time_limit is None else seconds_of(time_limit)
     overdue = None if deadline is None else seconds_of(deadline)
-    patience = seconds_of(wait_for_workers)
+    if wait_for_workers is None:
+        patience = patience_of(cluster)
+    else:
+        patience = seconds_of(wait_for_workers)
     from nnviz.engine.scheduling import RunLimits
     from nnviz.extraction import extract
     from nnviz.store.store import Store

@@ -199,6 +199,7 @@ def _extract(
         allowed = plan.extraction.max_unreadable_fraction
     n_unreadable = int(store.marks()["n_unreadable"].sum())
     batch_size = plan.extraction.batch_size
+    faults = _Faults()
     outcomes = run_tasks(
         client,
         extract_chunk,
@@ -207,7 +208,7 @@ def _extract(
         limits=limits,
         remedy=_Remedy(limits.deadline or SECONDS_EACH),
         stage=STAGE,
-        listeners=listeners,
+        listeners=(*listeners, faults),
     )
     n_settled = 0
     with contextlib.closing(outcomes), contextlib.suppress(OutOfTimeError):
@@ -225,12 +226,26 @@ def _extract(
             if n_bad > allowed * store.n_instances:
                 raise DatasetError(_too_many(n_bad, allowed, store, report))
     summary.n_left = len(missing) - n_settled
+    if summary.n_left == 0 and (summary.n_done_before or faults.n):
+        # What killed tasks have begun to write, here or in an earlier run.
+        store.integrity(plan.arrays).remove_strays(older_than=0)
     summary.seconds = time.perf_counter() - started
     done = progress.StageDone(
         STAGE, len(missing), len(summary.failed), summary.n_instances, summary.seconds
     )
     progress.emit(listeners, done)
     return summary
+
+
+class _Faults:
+    """Counts what was repeated."""
+
+    def __init__(self) -> None:
+        self.n = 0
+
+    def receive(self, event: progress.Event) -> None:
+        """Take note of one event."""
+        self.n += isinstance(event, progress.TaskRetried)
 
 
 def _note_failure(

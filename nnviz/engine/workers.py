@@ -17,15 +17,28 @@ from typing import Any
 
 from distributed import Client, get_worker
 
-from nnviz.engine.progress import Listener, WorkersChanged, emit
+from nnviz.engine.progress import Listener, Notice, WorkersChanged, emit
 from nnviz.errors import TaskError
 
-__all__ = ["LOST", "TOPIC", "Workers", "memory_limit", "say_started", "since_text"]
+__all__ = [
+    "LOST",
+    "TOPIC",
+    "TROUBLE",
+    "Workers",
+    "memory_limit",
+    "say_started",
+    "since_text",
+]
 
 TOPIC = "nnviz-started"
 """Under which tasks tell the client that they have started."""
 
+TROUBLE = "nnviz-trouble"
+"""Under which whoever starts workers tells the client that they cannot be started."""
+
 ASKED_EVERY_S = 1.0
+TOLD_AFTER_S = 20.0
+"""Without workers, after which it is said that they are waited for."""
 
 LOST = (
     "the connection to the Dask scheduler was lost; what is done is in the store: "
@@ -63,13 +76,18 @@ class Workers:
         self._threads: dict[str, int] = dict(client.nthreads())
         self._found = self._threads
         self._seen = time.monotonic()
+        self._is_told = False
+        self._trouble = ""
         self._is_closed = threading.Event()
+        client.subscribe_topic(TROUBLE, self._on_trouble)
         # Beside the consumer: a scheduler that is dead answers after half a minute.
         threading.Thread(target=self._ask, name="nnviz-workers", daemon=True).start()
 
     def close(self) -> None:
         """Ask no more."""
         self._is_closed.set()
+        if self._client.status == "running":
+            self._client.unsubscribe_topic(TROUBLE)
 
     @property
     def addresses(self) -> frozenset[str]:
@@ -87,10 +105,13 @@ class Workers:
         Raises
         ------
         TaskError
-            If the scheduler is lost, or there has been no worker for too long.
+            If the scheduler is lost, there has been no worker for too long, or workers
+            cannot be started.
         """
         if self._client.status != "running":
             raise TaskError(LOST)
+        if self._trouble:
+            raise TaskError(self._trouble)
         now, found = time.monotonic(), self._found
         if found is not self._threads:
             joined, lost = found.keys() - self._threads, self._threads.keys() - found
@@ -101,7 +122,11 @@ class Workers:
                 )
                 emit(self._listeners, event)
         if found:
-            self._seen = now
+            self._seen, self._is_told = now, False
+        elif now - self._seen > TOLD_AFTER_S and not self._is_told:
+            self._is_told = True
+            text = "the cluster has no workers now; waiting for them"
+            emit(self._listeners, Notice(self._stage, text))
         elif now - self._seen > self._patience:
             msg = (
                 f"the cluster has had no workers for {since_text(now - self._seen)}; "
@@ -109,6 +134,9 @@ class Workers:
                 "and repeat the command, or wait longer with --wait-for-workers"
             )
             raise TaskError(msg)
+
+    def _on_trouble(self, event: tuple[float, Any]) -> None:
+        self._trouble = str(event[1])
 
     def _ask(self) -> None:
         while not self._is_closed.wait(ASKED_EVERY_S):

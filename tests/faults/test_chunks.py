@@ -7,9 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import nnviz
 from nnviz.chunk_extraction import extract_chunk
+from nnviz.errors import StoreFormatError
 from nnviz.store.store import Store
+from nnviz.verification import verify
 from tests.faults.tiny_run import N_CHUNKS, checksums, wait_for
 
 CRASHES = Path(__file__).with_name("crash_everywhere.py")
@@ -108,3 +112,35 @@ def test_read__fails_five_times__is_listed_once(run, tmp_path):
     assert "the file server is away" in status[20]
     assert "5 tries" in status[20]
     assert (status != "").sum() == 1
+
+
+def test_power_is_lost__what_was_not_synced_is_noticed_and_made_again(
+    run, undisturbed, tmp_path, monkeypatch
+):
+    """Row 28, as far as a test can: what no fsync has reached is empty afterwards."""
+    store = run.store(tmp_path / "run.zarr")
+    extract_all(store, range(N_CHUNKS - 1))
+    synced, before = set(), set(store.rglob("*"))
+    sync = os.fsync
+
+    def note(file):
+        synced.add(os.fstat(file).st_ino)
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", note)
+    extract_all(store, [N_CHUNKS - 1])
+    new = [path for path in store.rglob("*") if path not in before and path.is_file()]
+    lost = [path for path in new if path.stat().st_ino not in synced]
+    assert len(new) - len(lost) == 1  # the mark
+    for path in lost:
+        path.write_bytes(b"")
+
+    opened = nnviz.open_store(store)
+    for layer in ("0", "2"):
+        with pytest.raises(StoreFormatError, match=f"activations/{layer}"):
+            opened.activations(layer)
+    report = verify(str(store))
+    assert {damage.chunk for damage in report.damages} == {N_CHUNKS - 1}
+    assert nnviz.open_store(store).missing_chunks() == [N_CHUNKS - 1]
+    extract_all(store, [N_CHUNKS - 1])
+    assert checksums(store) == undisturbed

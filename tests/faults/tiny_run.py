@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from distributed import Client
 
@@ -255,6 +256,15 @@ def group_is_gone(pid: int) -> bool:
             if int(fields[2]) == pid and fields[0] not in "ZX":
                 return False
     return True
+
+
+def workers_of(pid: int) -> list[int]:
+    """Return the worker processes that a driver has started."""
+    return [
+        child.pid
+        for child in psutil.Process(pid).children(recursive=True)
+        if "spawn_main" in " ".join(child.cmdline())
+    ]
 
 
 def start_dask(folder: Path, *command: str) -> subprocess.Popen[bytes]:
