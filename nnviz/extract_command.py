@@ -12,7 +12,7 @@ from nnviz.command_group import OUT_OF_TIME
 from nnviz.command_options import cluster_options, json_option, trust_option
 from nnviz.durations import seconds_of
 from nnviz.errors import TaskError
-from nnviz.running import patience_of, stage_of
+from nnviz.running import stage_of
 
 __all__ = ["extract"]
 
@@ -66,10 +66,7 @@ def extract(
     begun = time.monotonic()
     stop_in = None if time_limit is None else seconds_of(time_limit)
     overdue = None if deadline is None else seconds_of(deadline)
-    if wait_for_workers is None:
-        patience = patience_of(cluster)
-    else:
-        patience = seconds_of(wait_for_workers)
+    patience = None if wait_for_workers is None else seconds_of(wait_for_workers)
     from nnviz.engine.scheduling import RunLimits
     from nnviz.extraction import extract
     from nnviz.store.store import Store

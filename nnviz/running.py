@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from nnviz.engine.progress import Listener
     from nnviz.store.store import Store
 
-__all__ = ["client_of", "listeners_of", "patience_of", "stage_of"]
+__all__ = ["client_of", "listeners_of", "stage_of"]
 
 _LOGGERS = ("distributed", "distributed.client")
 
@@ -65,21 +64,6 @@ def stage_of(
         client_of(cluster, workers, threads) as client,
     ):
         yield client, listeners
-
-
-def patience_of(cluster: str | None) -> float:
-    """Return how many seconds a cluster may have no workers, if nobody says.
-
-    Jobs of a batch system wait in its queue as long as they must.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such cluster, or its file is wrong.
-    """
-    from nnviz_cluster.site import QUEUED, load_site
-
-    return math.inf if load_site(cluster or "local").kind in QUEUED else 300.0
 
 
 @contextlib.contextmanager

@@ -316,7 +316,7 @@ HOMES: Table = {
         "ablation_command cli cluster_command command_group command_options "
         "extend_command extract_command graph_command verify_command"
     ),
-    "dask": "store.dask_arrays store.store",
+    "dask": "engine.workers store.dask_arrays store.store",
     "distributed": (
         "engine.reducing engine.scheduling engine.task_runs engine.workers running"
     ),

@@ -30,7 +30,7 @@ from typing import Any, Generic, TypeVar
 
 from distributed import Client, Future, KilledWorker
 
-from nnviz.engine.progress import Listener, TaskRetried, emit
+from nnviz.engine.progress import Listener, Notice, TaskRetried, emit
 from nnviz.engine.workers import LOST, TOPIC, Workers, say_started, since_text
 from nnviz.errors import (
     DeviceLostError,
@@ -61,6 +61,9 @@ PAUSES_S = (0.2, 1.0, 3.0, 10.0)
 """Before the second and further attempts."""
 
 MIN_DEADLINE_S = 60.0
+SLOW_S = 600.0
+"""Without any result, after which it is said: nothing is known of what is usual."""
+
 MEDIANS = 10.0
 TICK_S = 0.5
 
@@ -79,8 +82,9 @@ class RunLimits:
     deadline: float | None = None
     """Seconds after which a task is given to another worker as well; None for 10 times
     the median of the tasks so far, and at least a minute."""
-    wait_for_workers: float = 300.0
-    """Seconds without any worker after which a run ends."""
+    wait_for_workers: float | None = None
+    """Seconds without any worker after which a run ends; None for what the cluster was
+    started with: 5 minutes, or no limit where workers wait in a queue."""
     stop_at: float | None = None
     """No task is started that would not end before, on the clock of
     `time.monotonic`."""
@@ -143,6 +147,8 @@ class TaskRun:
         self._seconds: collections.deque[float] = collections.deque(maxlen=200)
         self._is_exhausted = False
         self._is_late = False
+        self._began = self._watched = time.monotonic()
+        self._is_told = False
         self._ready: collections.deque[TaskOutcome[Any]] = collections.deque()
         client.subscribe_topic(TOPIC, self._on_started)
 
@@ -316,9 +322,19 @@ class TaskRun:
     def _watch(self) -> None:
         """Look for attempts that hang, and for the end of the time."""
         now = time.monotonic()
+        if now - self._watched < TICK_S:
+            return
+        self._watched = now
         if self._limits.stop_at is not None and now > self._limits.stop_at:
             msg = "the time limit came while tasks were running"
             raise OutOfTimeError(msg)
+        if not self._seconds and now - self._began > SLOW_S and not self._is_told:
+            self._is_told = True
+            text = (
+                f"no task is done after {since_text(now - self._began)}; --deadline "
+                "gives those that hang to other workers"
+            )
+            emit(self._listeners, Notice(self._stage, text))
         n_workers = len(self._workers.addresses)
         for job in {id(job): job for job in self._jobs.values()}.values():
             if n_workers == 0:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import dask
 from distributed import Client, get_worker
 
 from nnviz.engine.progress import Listener, Notice, WorkersChanged, emit
@@ -22,6 +23,7 @@ from nnviz.errors import TaskError
 
 __all__ = [
     "LOST",
+    "PATIENCE",
     "TOPIC",
     "TROUBLE",
     "Workers",
@@ -32,6 +34,9 @@ __all__ = [
 
 TOPIC = "nnviz-started"
 """Under which tasks tell the client that they have started."""
+
+PATIENCE = "nnviz.wait-for-workers"
+"""Dask's setting of how many seconds a cluster may have no workers."""
 
 TROUBLE = "nnviz-trouble"
 """Under which whoever starts workers tells the client that they cannot be started."""
@@ -58,7 +63,8 @@ class Workers:
     listeners
         Told about workers that come and go.
     patience
-        Seconds without any worker after which to give up.
+        Seconds without any worker after which to give up; None for Dask's setting
+        ``nnviz.wait-for-workers``, 300 where there is none.
     """
 
     def __init__(
@@ -67,11 +73,13 @@ class Workers:
         *,
         stage: str = "",
         listeners: Iterable[Listener] = (),
-        patience: float = 300.0,
+        patience: float | None = None,
     ) -> None:
         self._client = client
         self._stage = stage
         self._listeners = tuple(listeners)
+        if patience is None:
+            patience = float(dask.config.get(PATIENCE, 300.0))
         self._patience = patience
         self._threads: dict[str, int] = dict(client.nthreads())
         self._found = self._threads
