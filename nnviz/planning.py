@@ -27,8 +27,8 @@ from nnviz.config import (
 from nnviz.errors import PlanError
 from nnviz.inputs.contents import Contents
 from nnviz.network.architecture import Architecture
+from nnviz.plan_checks import check_columns, check_extraction
 from nnviz.plan_report import plan_lines
-from nnviz.store.declarations import RESERVED_COLUMNS
 from nnviz.store.schema import ArraySpec, InfluenceSpec, run_arrays
 
 __all__ = ["Measurements", "Plan", "make_plan"]
@@ -292,8 +292,8 @@ def make_plan(
             "check that the model's callable returns the network you mean"
         )
         raise PlanError(msg)
-    _check_extraction(extraction)
-    _check_columns(metadata_dtypes)
+    check_extraction(extraction)
+    check_columns(metadata_dtypes)
     selected = architecture.selected(recorded=extraction.layers, shown=extraction.shown)
     for name, channels in extraction.excluded_channels.items():
         n_channels = architecture.layer(name).n_channels
@@ -342,57 +342,3 @@ def _targets_kept(extraction: ExtractionConfig, n_channels: int) -> int:
     # The k largest of n values hold at least k/n of their sum, so that the share rule
     # never takes more than share * n of them; one more for rounding.
     return min(math.ceil(extraction.share * n_channels) + 1, n_channels)
-
-
-def _check_extraction(extraction: ExtractionConfig) -> None:
-    positive = {
-        "instances_per_chunk": extraction.instances_per_chunk,
-        "batch_size": extraction.batch_size,
-        "threads_per_worker": extraction.threads_per_worker,
-        "reader_threads": extraction.reader_threads,
-        "ranks": extraction.ranks,
-    }
-    for name, number in positive.items():
-        if number < 1:
-            msg = f"extraction.{name} is {number}; it must be at least 1"
-            raise PlanError(msg)
-    if not 0.0 < extraction.share <= 1.0:
-        msg = f"extraction.share is {extraction.share}; it must be in (0, 1]"
-        raise PlanError(msg)
-    if extraction.top_count is not None and extraction.top_count < 1:
-        msg = f"extraction.top_count is {extraction.top_count}; it must be at least 1"
-        raise PlanError(msg)
-    if not 0.0 <= extraction.max_unreadable_fraction <= 1.0:
-        msg = (
-            f"extraction.max_unreadable_fraction is "
-            f"{extraction.max_unreadable_fraction}; it must be in [0, 1]"
-        )
-        raise PlanError(msg)
-    if extraction.examples_per_channel < 0:
-        msg = (
-            f"extraction.examples_per_channel is {extraction.examples_per_channel}; "
-            "it must be 0 or more"
-        )
-        raise PlanError(msg)
-
-
-def _check_columns(names: Mapping[str, str]) -> None:
-    for name in names:
-        is_odd = not name or not name.isprintable() or len(name.encode()) > 200
-        if name in RESERVED_COLUMNS or "/" in name or name.startswith(".") or is_odd:
-            # A column of labels arrives here if the run file names another one.
-            source = (
-                "if it holds the labels, name it as dataset.label_column "
-                "(dataset.label_array for arrays); else "
-                if name == "label"
-                else ""
-            )
-            msg = (
-                f"the metadata column {name!r} cannot be stored: the name must not be "
-                f"empty, hold '/' or unprintable characters, be longer than 200 "
-                f"bytes, start with '.' or be one of "
-                f"{', '.join(RESERVED_COLUMNS)}, which nnviz writes itself; {source}"
-                f"rename it, or leave it out with dataset.metadata_columns = "
-                f"['*', '!{name}']"
-            )
-            raise PlanError(msg)
