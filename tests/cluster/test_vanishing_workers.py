@@ -104,22 +104,22 @@ def test_adaptive__workers_join_vanish_and_retire__the_same_bytes(
     with (
         dask.config.set({"distributed.adaptive": patience}),
         open_client(load_site(str(site))) as client,
-        extracting(store, client, folder) as (run, holds),
     ):
+        client.wait_for_workers(1, timeout=60)
         first = list(client.nthreads())
-
-        wait_for(lambda: len(busy(client)) == 2 or run.done())
-        (joined,) = set(busy(client)) - set(first)
-        pid = client.run(os.getpid, workers=[joined])[joined]
-        os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: joined not in client.nthreads() or run.done())
-        assert not run.done()
-        holds["middle"].unlink()
-        wait_for(lambda: len(store.missing_chunks()) == 1 or run.done())
-        wait_for(lambda: len(client.nthreads()) == 1 or run.done())
-        assert not run.done()
-        holds["last"].unlink()
-        summary = run.result(timeout=60)
+        with extracting(store, client, folder) as (run, holds):
+            wait_for(lambda: len(busy(client)) == 2 or run.done())
+            (joined,) = set(busy(client)) - set(first)
+            pid = client.run(os.getpid, workers=[joined])[joined]
+            os.kill(pid, signal.SIGKILL)
+            wait_for(lambda: joined not in client.nthreads() or run.done())
+            assert not run.done()
+            holds["middle"].unlink()
+            wait_for(lambda: len(store.missing_chunks()) == 1 or run.done())
+            wait_for(lambda: len(client.nthreads()) == 1 or run.done())
+            assert not run.done()
+            holds["last"].unlink()
+            summary = run.result(timeout=60)
 
     assert len(first) == 1
     assert (summary.failed, summary.n_instances) == ({}, 16 * N_CHUNKS)
