@@ -271,8 +271,8 @@ MODULES: Table = {
     ),
     "isolation": "planned_inputs planning store.store",
     "chunk_extraction": (
-        "chunk_rows engine.model_cache engine.workers inputs.reading isolation "
-        "network.runtime planned_inputs planning store.store"
+        "chunk_rows contents_check engine.model_cache engine.workers inputs.reading "
+        "isolation network.runtime planned_inputs planning store.store"
     ),
     "extraction": (
         "chunk_extraction engine.progress engine.scheduling plan_report planning "

@@ -109,6 +109,20 @@ def test_verify__one_changed_file_of_many(run, tmp_path, outside, mode, finds):
     assert (report.damages, report.is_sound) == ([], not finds)
 
 
+def test_resumed_run__with_all_contents_known__reads_only_what_was_planned(
+    run, tmp_path, outside
+):
+    """Row 24: the chunk with the changed instance fails, the others are done."""
+    store = created(run(600, "full"), tmp_path / "run.zarr")
+    name = store.column("id")[outside]
+    write_picture(tmp_path, name, 5)
+
+    summary = extracted(store)
+
+    assert list(summary.failed) == [outside // 16]
+    assert f"contents of '{name}' have changed" in summary.failed[outside // 16]
+
+
 def test_recompute__reads_only_what_was_planned(run, tmp_path, outside):
     """Row 24: with all contents known, each is compared as it is read."""
     store = created(run(600, "full"), tmp_path / "run.zarr")
