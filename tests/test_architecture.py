@@ -114,7 +114,7 @@ MODULES: Table = {
         ".attribution_graph .graph_building .graph_scores .graph_selection"
     ),
     "store.documents": ".files .sealing",
-    "store.array_creation": ".schema",
+    "store.array_creation": ".documents .schema",
     "store.hierarchy": ".array_creation .documents .files .pieces .schema",
     "store.recovery": ".documents .hierarchy .sealing",
     "artifacts.pictures": "config inputs.images inputs.preprocessing",
@@ -148,7 +148,8 @@ MODULES: Table = {
     "store.lock": ".hierarchy .sealing",
     "store.later_groups": ".csr .documents .hierarchy",
     "store.integrity": (
-        ".completion .documents .hierarchy .later_groups .recovery .schema .sealing"
+        ".array_creation .completion .documents .hierarchy .later_groups .recovery "
+        ".schema .sealing"
     ),
     "store.extending": (
         ".completion .declarations .documents .hierarchy .recovery .schema"
