@@ -175,7 +175,9 @@ MODULES: Table = {
     "inputs.reading": ".datasets .preprocessing .retrying",
     "ablation_results": "artifacts.causal_check artifacts.channel_sets store.store",
     "provenance": "config planning store.store",
-    "inspection": "provenance plan_report planning store.later_groups store.store",
+    "inspection": (
+        "provenance plan_report planning store.later_groups store.lock store.store"
+    ),
     "network.affine": ".channels .functions .graph .provenance",
     "network.receptive_fields": ".architecture .channels .functions .graph",
     "queries": (
