@@ -95,16 +95,3 @@ def test_page__of_a_store_that_has_grown__says_so(grown, run, visit):
     assert "Not of all instances" in text
     assert f"nnviz aggregate {grown} && nnviz derive {grown}" in text
     assert top < below
-
-
-@pytest.mark.browser
-@pytest.mark.slow
-def test_page__of_a_whole_store__has_no_notice(run, visit):
-    later_stages(Store.open(run / "run.zarr", writable=True))
-
-    with served(str(run / "run.zarr")) as (_, address):
-        page = visit(address)
-        box = page.locator(".stale").bounding_box()
-        page.close()
-
-    assert box["height"] == 0

@@ -148,10 +148,12 @@ def test_page__of_hostile_names__shows_text_and_runs_nothing(hostile, browser):
         seen += page.locator("body").all_inner_texts()
         harmed = page.evaluate("window.harmed")
         made = page.locator("img[src='x']").count()
+        notice = page.locator(".stale").bounding_box()["height"]
         page.close()
 
     everything = "\n".join(seen)
     assert (wrong, harmed, made) == ([], None, 0)
+    assert notice == 0  # a whole store has nothing that is out of date
     for what in ("class", "group 0"):
         assert f"<img src=x onerror=\"window.harmed='{what}'" in everything
     assert "groups" in options
