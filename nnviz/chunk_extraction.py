@@ -30,13 +30,14 @@ from nnviz.network.runtime import telling_faults
 from nnviz.planned_inputs import (
     check_planned,
     open_planned_dataset,
+    open_stored_dataset,
     planned_reader,
     planned_runtime,
 )
 from nnviz.planning import Plan
 from nnviz.store.store import Store
 
-__all__ = ["PARTS", "ChunkReport", "ChunkTask", "extract_chunk"]
+__all__ = ["PARTS", "ChunkReport", "ChunkTask", "check_inputs", "extract_chunk"]
 
 PARTS = ("read", "decode", "wait", "forward", "influence", "write")
 """Where a chunk's time goes. Threads read and decode ahead (see
@@ -78,6 +79,32 @@ class ChunkReport:
     """Smaller than the plan's where there was not enough memory for that."""
 
 
+def check_inputs(  # Dask hands over positional arguments
+    what: str,
+    url: str,
+    fingerprint: str,
+    trust: bool,  # noqa: FBT001
+) -> None:
+    """Compare data set and network with the plan, on one worker for all of a run's.
+
+    Parameters
+    ----------
+    what
+        Is done, for events.
+    url, fingerprint, trust
+        As for :func:`extract_chunk`.
+
+    Raises
+    ------
+    PlanMismatchError
+        If they are not those of the plan, or the store has another plan.
+    """
+    del what
+    with telling_faults():
+        worker = _worker_of(url, fingerprint, trust=trust)
+    open_planned_dataset(worker.plan, worker.store.positions(), trust=trust)
+
+
 def extract_chunk(  # Dask hands over positional arguments
     task: ChunkTask | int,
     url: str,
@@ -106,13 +133,18 @@ def extract_chunk(  # Dask hands over positional arguments
     DeviceLostError
         If the GPU has failed.
     """
-    key = f"{url} {fingerprint} {trust}"
     with telling_faults():
-        worker: _Worker = cached("worker", key, lambda: _Worker(url, trust=trust))
-        check_planned("plan", fingerprint, worker.store.fingerprint)
+        worker = _worker_of(url, fingerprint, trust=trust)
         if isinstance(task, int):
             task = ChunkTask(task, worker.plan.extraction.batch_size)
         return worker.extract(task)
+
+
+def _worker_of(url: str, fingerprint: str, *, trust: bool) -> _Worker:
+    key = f"{url} {fingerprint} {trust}"
+    worker: _Worker = cached("worker", key, lambda: _Worker(url, trust=trust))
+    check_planned("plan", fingerprint, worker.store.fingerprint)
+    return worker
 
 
 class _Worker:
@@ -122,8 +154,13 @@ class _Worker:
         self.trust = trust
         self.store = Store.open(url, writable=True)
         self.plan = plan = Plan.from_json(self.store.plan)
-        positions, hashes = self.store.positions(), hashes_in(self.store, plan)
-        self.dataset = open_planned_dataset(plan, positions, trust=trust, hashes=hashes)
+        self.dataset = open_stored_dataset(
+            plan,
+            self.store.column("id").tolist(),
+            self.store.positions(),
+            trust=trust,
+            hashes=hashes_in(self.store, plan),
+        )
         self.reader = planned_reader(plan, self.dataset)
         self.runtime = planned_runtime(plan, trust=trust)
 

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from nnviz.chunk_extraction import ChunkReport, ChunkTask, extract_chunk
+from nnviz.chunk_extraction import ChunkReport, ChunkTask, check_inputs, extract_chunk
 from nnviz.engine import progress
 from nnviz.engine.progress import Listener
 from nnviz.engine.scheduling import RunLimits, run_tasks
@@ -158,6 +158,8 @@ def extract(
         If more instances are unreadable than allowed; what is complete stays.
     PlanError
         If a worker has less memory than a task needs.
+    PlanMismatchError
+        If network or data are not those of the plan.
     StoreInUseError
         If another driver writes to the store.
     TaskError
@@ -200,11 +202,14 @@ def _extract(
     n_unreadable = int(store.marks()["n_unreadable"].sum())
     batch_size = plan.extraction.batch_size
     faults = _Faults()
+    arguments = (store.url, store.fingerprint, trust)
+    if missing:
+        _check_inputs(client, arguments, limits, listeners)
     outcomes = run_tasks(
         client,
         extract_chunk,
         (ChunkTask(index, batch_size) for index in missing),
-        arguments=(store.url, store.fingerprint, trust),
+        arguments=arguments,
         limits=limits,
         remedy=_Remedy(limits.deadline or SECONDS_EACH),
         stage=STAGE,
@@ -235,6 +240,27 @@ def _extract(
     )
     progress.emit(listeners, done)
     return summary
+
+
+def _check_inputs(
+    client: Client,
+    arguments: tuple[str, str, bool],
+    limits: RunLimits,
+    listeners: Sequence[Listener],
+) -> None:
+    """Let one worker compare network and data set with the plan, for all of them."""
+    unhurried = dataclasses.replace(limits, deadline=None)
+    for outcome in run_tasks(
+        client,
+        check_inputs,
+        ["the check of network and data"],
+        arguments=arguments,
+        limits=unhurried,
+        stage=STAGE,
+        listeners=listeners,
+    ):
+        if outcome.error is not None:
+            raise outcome.error
 
 
 class _Faults:

@@ -19,7 +19,7 @@ import sys
 from typing import IO
 
 from nnviz.errors import TaskError
-from nnviz.planned_inputs import open_planned_dataset, planned_reader
+from nnviz.planned_inputs import open_stored_dataset, planned_reader
 from nnviz.planning import Plan
 from nnviz.store.store import Store
 
@@ -153,7 +153,8 @@ def _read_one_by_one(
     os.dup2(2, 1)
     store = Store.open(url)
     plan = Plan.from_json(store.plan)
-    dataset = open_planned_dataset(plan, store.positions(), trust=trust)
+    ids = store.column("id").tolist()
+    dataset = open_stored_dataset(plan, ids, store.positions(), trust=trust)
     reader = planned_reader(plan, dataset)
     if memory_bytes and sys.platform != "win32":
         import resource  # noqa: PLC0415  not on every platform

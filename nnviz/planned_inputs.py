@@ -6,6 +6,7 @@ from: tasks of one run must never mix two networks or two data sets.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from nnviz.errors import PlanMismatchError
 from nnviz.inputs.contents import CheckedDataset, check_sample
-from nnviz.inputs.datasets import Dataset, open_dataset
+from nnviz.inputs.datasets import Dataset, open_dataset, open_known
 from nnviz.inputs.models import load_model
 from nnviz.inputs.ordering import in_store_order
 from nnviz.inputs.preprocessing import Preprocessing
@@ -28,6 +29,7 @@ __all__ = [
     "check_planned",
     "load_planned_network",
     "open_planned_dataset",
+    "open_stored_dataset",
     "planned_reader",
     "planned_runtime",
 ]
@@ -62,6 +64,45 @@ def open_planned_dataset(
     dataset = open_dataset(plan.dataset, trust=trust)
     check_planned("data set", plan.fingerprints["dataset"], dataset.fingerprint)
     ordered = in_store_order(dataset, positions)
+    check_sample(plan.contents, ordered)
+    return ordered if hashes is None else CheckedDataset(ordered, hashes)
+
+
+def open_stored_dataset(
+    plan: Plan,
+    ids: Sequence[str],
+    positions: NDArray[np.int64] | None,
+    *,
+    trust: bool,
+    hashes: NDArray[np.uint64] | None = None,
+) -> Dataset:
+    """Open the data set that a store's rows are of, for one of many workers.
+
+    Whether files have still their sizes is for one task of the run to ask
+    (:func:`open_planned_dataset`): a million questions of each of a hundred workers
+    would take a file server longer than the network takes for all of the data.
+
+    Parameters
+    ----------
+    plan
+        Of the store.
+    ids
+        Of its rows.
+    positions, trust, hashes
+        As for :func:`open_planned_dataset`.
+
+    Raises
+    ------
+    PlanMismatchError
+        If other instances are listed, or sampled ones have other contents.
+    """
+    ordered = open_known(plan.dataset, ids, trust=trust)
+    if ordered is None:
+        dataset = open_dataset(plan.dataset, trust=trust)
+        ordered = in_store_order(dataset, positions)
+        if list(ordered.ids) != list(ids):
+            planned = plan.fingerprints["dataset"]
+            check_planned("data set", planned, dataset.fingerprint)
     check_sample(plan.contents, ordered)
     return ordered if hashes is None else CheckedDataset(ordered, hashes)
 

@@ -17,7 +17,7 @@ from nnviz.inputs.hugging_face import HuggingFaceDataset
 from nnviz.inputs.tables import TableDataset
 from nnviz.inputs.torch_datasets import TorchDataset
 
-__all__ = ["Dataset", "open_dataset"]
+__all__ = ["Dataset", "open_dataset", "open_known"]
 
 
 class Dataset(Protocol):
@@ -114,3 +114,29 @@ def open_dataset(config: DatasetConfig, *, trust: bool = False) -> Dataset:
         msg = f"dataset.limit is {config.limit}; it should be 1 or more, or left out"
         raise ConfigError(msg)
     return _READERS[config.kind](config)
+
+
+def open_known(
+    config: DatasetConfig, ids: Sequence[str], *, trust: bool = False
+) -> Dataset | None:
+    """Open a data set whose instances are known, without asking a disk for them.
+
+    Parameters
+    ----------
+    config
+        The ``[dataset]`` table of the run file.
+    ids
+        Of the instances, in any order; they come in this order.
+    trust
+        As for :func:`open_dataset`.
+
+    Returns
+    -------
+    Dataset or None
+        None where ids do not say where the instances are, so that it must be listed.
+    """
+    del trust
+    # A name that is no Unicode has an escaped id, which is not its path.
+    if config.kind != "folder" or any("\\" in name for name in ids):
+        return None
+    return FolderDataset(config, ids)

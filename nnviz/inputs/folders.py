@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,8 @@ class FolderDataset:
     ----------
     config
         Its `path`, `limit` and `allow_outside_root` are used.
+    ids
+        Of the instances, where they are known: the folder is not listed.
 
     Raises
     ------
@@ -45,17 +47,20 @@ class FolderDataset:
         If the folder cannot be listed, or holds no image.
     """
 
-    def __init__(self, config: DatasetConfig) -> None:
+    def __init__(self, config: DatasetConfig, ids: Sequence[str] | None = None) -> None:
         if config.path is None:
             msg = "dataset.path is missing; for kind 'folder' it names the folder"
             raise ConfigError(msg)
         root = Root(config.path, allow_outside=config.allow_outside_root)
         self._root = root
         self.n_ignored = 0
-        paths = list(itertools.islice(self._walk(), config.limit))
-        check_ids(paths, place=f"the folder {root.path!r}")
         self._paths: dict[int, str] = {}
-        self.ids = self._readable(paths)
+        if ids is None:
+            paths = list(itertools.islice(self._walk(), config.limit))
+            check_ids(paths, place=f"the folder {root.path!r}")
+            self.ids = self._readable(paths)
+        else:
+            self.ids = list(ids)
         self.labels = _labels(self.ids)
         self.metadata: dict[str, NDArray[Any]] = {}
         self.class_names = self._folder_names() if self.labels is not None else ()
