@@ -17,8 +17,9 @@ Usage::
 
     python -m benchmarks.scaling [--workers 1,2] [--repeat 2]
 
-Results are kept in ``benchmarks/results/scaling.json`` and ``docs/images/scaling*.svg``;
-``python -m benchmarks.report`` writes the tables of README and ``docs/scaling.md``.
+Results are kept in ``benchmarks/results/scaling.json`` and two plots,
+``docs/images/scaling*.svg``; ``python -m benchmarks.report`` writes the tables of the
+README and of ``docs/scaling.md``.
 """
 
 from __future__ import annotations
@@ -88,11 +89,11 @@ FULL = Sizes(
     n_decoded=100,
 )
 SMALL = Sizes(
-    cases={"squeezenet1_0": (16, 2)},
+    cases={"squeezenet1_0": (8, 2)},
     sleeping=(1, 2),
-    sleeping_chunks=4,
+    sleeping_chunks=2,
     scheduled=(2, 8),
-    n_tasks=200,
+    n_tasks=100,
     n_listed=500,
     n_decoded=8,
 )
@@ -103,13 +104,13 @@ class Assumptions:
     """Of the machines that are not at hand; every one can be given as an option."""
 
     forward_per_s: float = 3000.0
-    """Images a second through a network of ResNet-50's size on one GPU, all recorded."""
+    """Images a second of a network like ResNet-50 on one GPU, everything recorded."""
     cores_per_gpu: float = 8.0
     read_gigabytes_per_s: float = 20.0
     """Of a file system that all nodes share."""
     write_gigabytes_per_s: float = 10.0
     names_per_s: float = 50_000.0
-    """Files that its name servers open, make, rename or tell the size of in a second."""
+    """Files that it opens, makes, renames or tells the size of in a second."""
     chunk: int = 1024
     batch: int = 64
 
@@ -239,7 +240,7 @@ def work_of(found: dict[str, Any], assumed: Assumptions) -> Work:
 
 
 def at_size(work: Work, found: dict[str, Any], workers: int) -> Work:
-    """Return the work with what a task costs scheduler and client of so many workers."""
+    """Return the work with what a task costs scheduler and client by workers."""
     import numpy as np
 
     of = found["scheduling"]

@@ -1,8 +1,8 @@
 """What does a task cost beside its work? Measured, for the model of a large cluster.
 
 *Scheduling*: tasks that do nothing go through ``nnviz.engine.scheduling.run_tasks``, to
-up to hundreds of real Dask workers. Only what scheduler and client spend is of interest,
-so many workers share a process, which no scheduler notices.
+up to hundreds of real Dask workers. Only what scheduler and client spend is of
+interest, so many workers share a process, which no scheduler notices.
 
 *Files*: one chunk is extracted while every question to the file system is counted.
 
@@ -62,7 +62,8 @@ def _scheduling_cost(n_workers: int, n_tasks: int) -> dict[str, float]:
         seconds = time.perf_counter() - started
         after = client.run_on_scheduler(cpu_seconds), cpu_seconds()
     if n_done != n_tasks:
-        raise RuntimeError(f"{n_done} of {n_tasks} tasks were done")
+        msg = f"{n_done} of {n_tasks} tasks were done"
+        raise RuntimeError(msg)
     return {
         "workers": n_workers,
         "tasks": n_tasks,

@@ -143,7 +143,6 @@ def simulate(work: Work, cluster: Cluster) -> Outcome:
     scheduler, client, cores = _Queue(), _Queue(), _Cores(cluster.shared_cores)
     sizes = _chunk_sizes(work)
     n_left = len(sizes)
-    ready = cluster.start_s + _listing_s(work, cluster)
     # What waits at each worker, and whether it works.
     waiting, is_busy = [0] * cluster.workers, [False] * cluster.workers
     events: list[tuple[float, int, str, int, int]] = []
@@ -154,14 +153,21 @@ def simulate(work: Work, cluster: Cluster) -> Outcome:
         number += 1
         heapq.heappush(events, (time, number, kind, worker, n))
 
-    for worker in range(cluster.workers):
-        loaded = cores.serve(ready, cluster.load_core_s)
-        for _ in range(TASKS_PER_WORKER):
-            at(loaded, "given", worker)
+    def hand_out(now: float, worker: int, earliest: float = 0.0) -> None:
+        known = scheduler.serve(now, work.scheduler_s)
+        at(max(earliest, client.serve(known, work.client_s)), "given", worker)
+        # On a machine of few cores they take one from the workers.
+        cores.serve(now, work.scheduler_s + work.client_s)
+
+    listed = cluster.start_s + _listing_s(work, cluster)
+    loaded = [cores.serve(listed, cluster.load_core_s) for _ in waiting]
+    for _ in range(TASKS_PER_WORKER):
+        for worker, time in enumerate(loaded):
+            hand_out(cluster.start_s, worker, time)
     while events:
         now, _, kind, worker, n = heapq.heappop(events)
         if kind == "given":
-            # The tasks are taken one after another; the last may be a short one.
+            # Tasks are handed out in order; the last may be a short one.
             waiting[worker] += n_left > 0
             n_left -= n_left > 0
             kind = "next"
@@ -180,10 +186,7 @@ def simulate(work: Work, cluster: Cluster) -> Outcome:
         elif kind == "written":
             ended, is_busy[worker] = max(ended, now), False
             at(now, "next", worker)
-            known = scheduler.serve(now, work.scheduler_s)
-            at(client.serve(known, work.client_s), "given", worker)
-            # On a machine of few cores they take one from the workers.
-            cores.serve(now, work.scheduler_s + work.client_s)
+            hand_out(now, worker)
     rate = work.instances / ended
     full = cluster.workers * cluster.forward_per_s
     return Outcome(ended, rate, rate / full, limits(work, cluster))
@@ -196,12 +199,12 @@ def limits(work: Work, cluster: Cluster) -> dict[str, float]:
     own_s = max(
         1 / cluster.forward_per_s, work.decode_core_s / cluster.cores_per_worker
     )
-    rounds_s = math.ceil(n_tasks / w) * work.instances_per_chunk * own_s
+    rounds_s = _most_of_a_worker(work, w) * own_s
     found = {
         "networks": n / (w * cluster.forward_per_s),
         "decoding": n * work.decode_core_s / (w * cluster.cores_per_worker),
-        "file system, bytes": n * work.read_bytes / cluster.read_bytes_per_s
-        + n * work.written_bytes / cluster.write_bytes_per_s,
+        "file system, reading": n * work.read_bytes / cluster.read_bytes_per_s,
+        "file system, writing": n * work.written_bytes / cluster.write_bytes_per_s,
         "file system, names": names / cluster.operations_per_s,
         "scheduler": n_tasks * work.scheduler_s,
         "client": n_tasks * work.client_s,
@@ -243,8 +246,8 @@ def first_limits(work: Work, cluster: Cluster) -> dict[str, float]:
         "scheduler": work.scheduler_s / each,
         "client": work.client_s / each,
         "file system, names": names / cluster.operations_per_s,
-        "file system, bytes": work.read_bytes / cluster.read_bytes_per_s
-        + work.written_bytes / cluster.write_bytes_per_s,
+        "file system, reading": work.read_bytes / cluster.read_bytes_per_s,
+        "file system, writing": work.written_bytes / cluster.write_bytes_per_s,
     }
     found = {name: own_s / seconds for name, seconds in of_one.items() if seconds}
     if work.listed_operations:
@@ -279,6 +282,15 @@ def _listing_s(work: Work, cluster: Cluster) -> float:
     """All workers list the data set at once, and share the file system's answers."""
     asked = cluster.workers * work.instances * work.listed_operations
     return max(work.instances * work.listing_core_s, asked / cluster.operations_per_s)
+
+
+def _most_of_a_worker(work: Work, workers: int) -> int:
+    """Return how many instances the worker with the most has, at the least."""
+    each, sizes = work.instances_per_chunk, _chunk_sizes(work)
+    n_full = work.instances // each
+    # One of its chunks may be the short one, unless there are enough full ones.
+    with_short = (math.ceil(len(sizes) / workers) - 1) * each + sizes[0]
+    return max(with_short, math.ceil(n_full / workers) * each)
 
 
 def _chunk_sizes(work: Work) -> list[int]:

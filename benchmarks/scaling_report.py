@@ -64,8 +64,10 @@ def summary(result: dict[str, Any]) -> str:
     """Return the README's table: measured efficiency, and simulated clusters."""
     cores = result["cores"]
     lines = [
-        f"| measured on {cores} cores | workers | instances/s | efficiency, strong "
-        "| weak | plain loops |",
+        (
+            f"| measured on {cores} cores | workers | instances/s | efficiency, strong "
+            "| weak | plain loops |"
+        ),
         "|---|---|---|---|---|---|",
     ]
     most = max(row["workers"] for row in result["real"])
@@ -98,9 +100,11 @@ def details(result: dict[str, Any]) -> str:
 
 def _real_rows(rows: Sequence[dict[str, Any]]) -> list[str]:
     return [
-        "| network, what is recorded | workers | a plain loop, instances/s "
-        "| as many loops | strong | weak | efficiency, strong | weak "
-        "| Dask against loops |",
+        (
+            "| network, what is recorded | workers | a plain loop, instances/s "
+            "| as many loops | strong | weak | efficiency, strong | weak "
+            "| Dask against loops |"
+        ),
         "|---" * 9 + "|",
         *(
             f"| {row['network']}, {row['recorded']} | {row['workers']} "
@@ -162,37 +166,45 @@ def _prediction_rows(result: dict[str, Any]) -> list[str]:
 
 def _cost_rows(result: dict[str, Any]) -> list[str]:
     lines = ["| measured cost | |", "|---|---|"]
-    for row in result["scheduling"]:
-        lines.append(
-            f"| a task, with {row['workers']} workers: scheduler; client "
-            f"| {1000 * row['scheduler_s']:.2f} ms; {1000 * row['client_s']:.2f} ms |"
-        )
-    for network, of in result["chunk"].items():
-        lines.append(
-            f"| a chunk of {of['instances']} instances, {network} with influences: "
-            "files written; questions to the file system; bytes of an instance "
-            f"| {of['files_written']}; {of['store_questions']}; "
-            f"{of['array_bytes_of_an_instance']:,.0f} |"
-        )
+    lines += [
+        f"| a task, with {row['workers']} workers: scheduler; client "
+        f"| {1000 * row['scheduler_s']:.2f} ms; {1000 * row['client_s']:.2f} ms |"
+        for row in result["scheduling"]
+    ]
+    lines += [
+        f"| a chunk of {of['instances']} instances, {network} with influences: "
+        "files written; questions to the file system; bytes of an instance "
+        f"| {of['files_written']}; {of['store_questions']}; "
+        f"{of['array_bytes_of_an_instance']:,.0f} |"
+        for network, of in result["chunk"].items()
+    ]
     starts, loop = result["synthetic"]["starts"], result["synthetic"]["loop"]
     decoding = result["decoding"]
     return [
         *lines,
-        "| a worker's start: process; imports; store and a network without size "
-        f"| {starts[0]['register_s']:.1f} s; {starts[0]['import_s']:.1f} s; "
-        f"{loop['load_s']:.2f} s |",
-        f"| listing {result['listing']['files']:,} files, for each "
-        f"| {1e6 * result['listing']['seconds_of_a_file']:.1f} µs |",
-        f"| decoding a photograph of {decoding['bytes_of_a_file'] / 1000:.0f} kB, "
-        "shorter side to 256 pixels, the inner 224 "
-        f"| {1000 * decoding['core_s']:.2f} ms of a core |",
+        (
+            "| a worker's start: process; imports; store and a network without size "
+            f"| {starts[0]['register_s']:.1f} s; {starts[0]['import_s']:.1f} s; "
+            f"{loop['load_s']:.2f} s |"
+        ),
+        (
+            f"| listing {result['listing']['files']:,} files, for each "
+            f"| {1e6 * result['listing']['seconds_of_a_file']:.1f} µs |"
+        ),
+        (
+            f"| decoding a photograph of {decoding['bytes_of_a_file'] / 1000:.0f} kB, "
+            "shorter side to 256 pixels, the inner 224 "
+            f"| {1000 * decoding['core_s']:.2f} ms of a core |"
+        ),
     ]
 
 
 def _simulated_rows(result: dict[str, Any], ways: Sequence[str]) -> list[str]:
     lines = [
-        "| ImageNet, simulated | GPUs | instances of a chunk | images/s | efficiency "
-        "| 1.28 million take | limit | next |",
+        (
+            "| ImageNet, simulated | GPUs | images in a chunk | images/s | efficiency "
+            "| 1.28 million take | limit | next |"
+        ),
         "|---" * 8 + "|",
     ]
     for way in ways:
@@ -216,8 +228,10 @@ def _limit_rows(result: dict[str, Any]) -> list[str]:
             f"| {name} | {number:,.0f} |"
             for name, number in result["gpus_at_which_it_is_the_limit"].items()
         ),
-        f"| decoding | any, with fewer than {result['cores_for_a_gpu']:.1f} cores for "
-        "each |",
+        (
+            "| decoding | any, with fewer than "
+            f"{result['cores_for_a_gpu']:.1f} cores for each |"
+        ),
     ]
 
 

@@ -11,7 +11,6 @@ list the data is.
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import dataclasses
 import itertools
@@ -117,7 +116,7 @@ class Stores:
 
 
 class Loops:
-    """Plain processes with the environment of workers; each runs its chunks in a loop."""
+    """Plain processes with a worker's environment; each runs its chunks in a loop."""
 
     def __init__(self, n: int) -> None:
         os.environ.update(_environment())
@@ -301,7 +300,7 @@ def synthetic_runs(
             with stores.new(n_chunks * chunk) as store:
                 loop = plain.run(store, 1)
     first, *rest = loop["chunk_s"][0]
-    chunk_s, chunk_cpu_s = (statistics.median(times) for times in zip(*rest))
+    chunk_s, chunk_cpu_s = map(statistics.median, zip(*rest, strict=True))
     rows, starts = [], []
     with cluster(0) as client:
         for n in sorted(workers):
