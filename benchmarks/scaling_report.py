@@ -10,8 +10,9 @@ from benchmarks.lines import Line, draw
 
 __all__ = ["WAYS", "details", "plot", "summary"]
 
-WAYS = ("as it is", "listed once", "the best chunks, too", "pixels in few files, too")
-"""Files as they are; listed by one process; and what else moves the limit."""
+WAYS = ("as it is", "listed once", "+ best chunks", "+ few large files")
+"""Each file listed by each worker; by one process; and what else moves the limit: the
+best size of chunks, and ready pixels in few files instead of a file for a picture."""
 
 SHOWN_GPUS = (8, 64, 512)
 PARTS = ("read", "decode", "wait", "forward", "influence", "write")
