@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import scaling_report
+from benchmarks import decoding_report, scaling_report
 from nnviz.store.declarations import markdown_table
 
 __all__ = ["documents", "with_sections"]
@@ -33,19 +33,20 @@ def documents() -> dict[Path, dict[str, str]]:
     return {
         ROOT / "README.md": {
             "speed": speed_section(),
-            "scaling": scaling_section(scaling_report.summary),
+            "scaling": section_of("scaling", scaling_report.summary),
             "causal": causal_section(),
             "store": markdown_table(),
         },
         ROOT / "docs" / "scaling.md": {
-            "scaling": scaling_section(scaling_report.details)
+            "scaling": section_of("scaling", scaling_report.details),
+            "decoding": section_of("decoding", decoding_report.table),
         },
     }
 
 
-def scaling_section(table_of: Callable[[dict[str, Any]], str]) -> str:
-    """Return a table of the scaling benchmark."""
-    path = RESULTS / "scaling.json"
+def section_of(name: str, table_of: Callable[[dict[str, Any]], str]) -> str:
+    """Return a table of a benchmark's results."""
+    path = RESULTS / f"{name}.json"
     if not path.exists():
         return "Not measured yet."
     return table_of(json.loads(path.read_text(encoding="utf-8")))
@@ -73,6 +74,7 @@ def speed_section() -> str:
         ("graphs.json", _graph_rows),
         ("listing.json", _listing_rows),
         ("memory.json", _memory_rows),
+        ("decoding.json", decoding_report.speed_rows),
     ]
     for pattern, rows_of in rows:
         for path in sorted(RESULTS.glob(pattern)):

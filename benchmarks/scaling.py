@@ -32,7 +32,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ from benchmarks.scaling_model import (
     simulate,
 )
 from benchmarks.scaling_report import WAYS, plot
-from benchmarks.scaling_runs import Stores, real_runs, synthetic_runs
+from benchmarks.scaling_runs import Stores, loops, real_runs, synthetic_runs
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -72,6 +72,8 @@ class Sizes:
     """Numbers of workers of the load that sleeps."""
     sleeping_chunks: int
     """Chunks of each of them."""
+    milliseconds: float
+    """What an instance of it takes."""
     scheduled: Sequence[int]
     """Numbers of Dask workers for tasks that do nothing."""
     n_tasks: int
@@ -83,6 +85,7 @@ FULL = Sizes(
     cases={"resnet20": (512, 6), "squeezenet1_0": (64, 6)},
     sleeping=(1, 2, 4, 8, 16),
     sleeping_chunks=10,
+    milliseconds=8.0,
     scheduled=(2, 32, 512),
     n_tasks=2000,
     n_listed=50_000,
@@ -90,9 +93,10 @@ FULL = Sizes(
 )
 SMALL = Sizes(
     cases={"squeezenet1_0": (8, 2)},
-    sleeping=(1, 2),
+    sleeping=(1,),
     sleeping_chunks=2,
-    scheduled=(2, 8),
+    milliseconds=1.0,
+    scheduled=(2,),
     n_tasks=100,
     n_listed=500,
     n_decoded=8,
@@ -159,25 +163,29 @@ def measure(
     if shared is None:
         most = max(c * n for c, n in sizes.cases.values()) * max(workers)
         shared = make_like_shared(folder / "shared", most)
-    steps = {
-        "real": lambda: real_runs(folder, shared, sizes.cases, workers, repeat),
-        "synthetic": lambda: synthetic_runs(
-            folder,
-            sizes.sleeping,
-            chunk=32,
-            milliseconds=8.0,
-            n_chunks=sizes.sleeping_chunks,
-        ),
-        "chunk": lambda: _chunk_costs(folder, shared, sizes),
-        "scheduling": lambda: scheduling_costs(sizes.scheduled, sizes.n_tasks),
-        "listing": lambda: listing_costs(sizes.n_listed),
-        "decoding": lambda: decoding_cost(shared, sizes.n_decoded),
-    }
-    for name, step in steps.items():
-        started = time.perf_counter()
-        found[name] = step()
-        found["took"][name] = time.perf_counter() - started
-        print(f"{name}: {found['took'][name]:.0f} s", flush=True)
+    with loops(max(workers)) as plain:
+        steps: dict[str, Callable[[], Any]] = {
+            "real": lambda: real_runs(
+                folder, shared, sizes.cases, workers, repeat, plain
+            ),
+            "synthetic": lambda: synthetic_runs(
+                folder,
+                sizes.sleeping,
+                chunk=32,
+                milliseconds=sizes.milliseconds,
+                n_chunks=sizes.sleeping_chunks,
+                plain=plain,
+            ),
+            "chunk": lambda: _chunk_costs(folder, shared, sizes),
+            "scheduling": lambda: scheduling_costs(sizes.scheduled, sizes.n_tasks),
+            "listing": lambda: listing_costs(sizes.n_listed),
+            "decoding": lambda: decoding_cost(shared, sizes.n_decoded),
+        }
+        for name, step in steps.items():
+            started = time.perf_counter()
+            found[name] = step()
+            found["took"][name] = time.perf_counter() - started
+            print(f"{name}: {found['took'][name]:.0f} s", flush=True)
     return found
 
 

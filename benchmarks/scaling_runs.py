@@ -31,7 +31,7 @@ from benchmarks.extraction import ROOT, extract_one, import_extraction, prepare
 from benchmarks.memory import cluster
 from benchmarks.scaling_costs import cpu_seconds
 
-__all__ = ["Sleeping", "Stores", "real_runs", "synthetic_runs"]
+__all__ = ["Loops", "Sleeping", "Stores", "loops", "real_runs", "synthetic_runs"]
 
 SLEEPING_RUN_FILE = """\
 [model]
@@ -172,6 +172,7 @@ def real_runs(
     cases: dict[str, tuple[int, int]],
     workers: Sequence[int],
     repeat: int,
+    plain: Loops,
 ) -> list[dict[str, Any]]:
     """Measure inference of real networks, with and without influences.
 
@@ -187,6 +188,8 @@ def real_runs(
         Numbers of worker processes.
     repeat
         How often each is measured; medians are returned.
+    plain
+        As many processes as the most workers.
     """
     rows, most = [], max(workers)
     stores: dict[tuple[str, str], Stores] = {}
@@ -196,17 +199,16 @@ def real_runs(
         prepare(place, network, chunk * n_chunks * most, chunk, shared)
         for name, run_file in (("maxima", "maxima"), ("influences", "run")):
             stores[network, name] = Stores(place, place / f"{run_file}.toml")
-    with loops(most) as plain:
-        for n in workers:
-            with cluster(n) as client:
-                client.run(import_extraction)
-                for (network, name), of in stores.items():
-                    chunk, n_chunks = cases[network]
-                    sizes = {"weak": chunk * n_chunks * n}
-                    sizes["strong"] = chunk * n_chunks * most
-                    found = _compare(of, plain, client, n, sizes, repeat)
-                    what = {"network": network, "recorded": name, "workers": n}
-                    rows.append({**what, "instances_per_chunk": chunk, **found})
+    for n in workers:
+        with cluster(n) as client:
+            client.run(import_extraction)
+            for (network, name), of in stores.items():
+                chunk, n_chunks = cases[network]
+                sizes = {"weak": chunk * n_chunks * n}
+                sizes["strong"] = chunk * n_chunks * most
+                found = _compare(of, plain, client, n, sizes, repeat)
+                what = {"network": network, "recorded": name, "workers": n}
+                rows.append({**what, "instances_per_chunk": chunk, **found})
     return rows
 
 
@@ -264,6 +266,7 @@ def synthetic_runs(
     chunk: int,
     milliseconds: float,
     n_chunks: int,
+    plain: Loops,
 ) -> dict[str, Any]:
     """Measure a load that sleeps, so that cores are not the limit.
 
@@ -279,6 +282,8 @@ def synthetic_runs(
         What an instance takes.
     n_chunks
         Chunks of a worker in the weak runs, and four times as many in the strong ones.
+    plain
+        One process at the least.
     """
     place = folder / "sleeping"
     place.mkdir()
@@ -294,11 +299,10 @@ def synthetic_runs(
     text = text.replace(':tiny"', f':tiny"\nweights = "{_tiny_weights(place)}"')
     (place / "run.toml").write_text(text, encoding="utf-8")
     stores = Stores(place, place / "run.toml")
-    with loops(1) as plain:
-        for _ in range(2):
-            # The first run imports and compiles.
-            with stores.new(n_chunks * chunk) as store:
-                loop = plain.run(store, 1)
+    for _ in range(2):
+        # The first run compiles.
+        with stores.new(n_chunks * chunk) as store:
+            loop = plain.run(store, 1)
     first, *rest = loop["chunk_s"][0]
     chunk_s, chunk_cpu_s = map(statistics.median, zip(*rest, strict=True))
     rows, starts = [], []
