@@ -119,6 +119,7 @@ class Loops:
     """Plain processes with a worker's environment; each runs its chunks in a loop."""
 
     def __init__(self, n: int) -> None:
+        self.n = n
         os.environ.update(_environment())
         context = multiprocessing.get_context("spawn")
         self._pool = ProcessPoolExecutor(n, mp_context=context)
@@ -299,10 +300,10 @@ def synthetic_runs(
     text = text.replace(':tiny"', f':tiny"\nweights = "{_tiny_weights(place)}"')
     (place / "run.toml").write_text(text, encoding="utf-8")
     stores = Stores(place, place / "run.toml")
-    for _ in range(2):
-        # The first run compiles.
+    for n in (plain.n, 1):
+        # In the first run every process compiles.
         with stores.new(n_chunks * chunk) as store:
-            loop = plain.run(store, 1)
+            loop = plain.run(store, n)
     first, *rest = loop["chunk_s"][0]
     chunk_s, chunk_cpu_s = map(statistics.median, zip(*rest, strict=True))
     rows, starts = [], []
