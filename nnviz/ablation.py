@@ -46,6 +46,7 @@ from nnviz.graph_channels import GraphChannels, GraphChoice, graph_channels
 from nnviz.graphs import SubsetGraphs
 from nnviz.inputs.subsets import SubsetCollection
 from nnviz.queries import aggregates_of
+from nnviz.store.lock import exclusive
 from nnviz.store.store import Store
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ _SAMPLE, _REFERENCE, _DRAW = range(3)
 """What a generator of random numbers is for; part of its seed."""
 
 
+@exclusive("ablate")
 def ablate(
     store: Store,
     collection: SubsetCollection,
@@ -124,6 +126,8 @@ def ablate(
         If network or data are not those of the run.
     ConfigError
         If an option has no such value.
+    StoreInUseError
+        If another driver writes to the store.
     TaskError
         If a task failed otherwise, or the cluster is lost.
     """

@@ -17,7 +17,7 @@ from nnviz.command_options import (
     json_option,
     trust_option,
 )
-from nnviz.running import client_of, listeners_of
+from nnviz.running import stage_of
 
 if TYPE_CHECKING:
     from nnviz.graphs import GraphChoices
@@ -90,10 +90,15 @@ def ablate(
     opened = Store.open(store, writable=True)
     collection = named_subsets(opened, subsets)
     threads = int(opened.plan["extraction"]["threads_per_worker"])
-    with (
-        client_of(cluster, workers, threads) as client,
-        listeners_of(log, quiet=quiet) as all_,
-    ):
+    with stage_of(
+        opened,
+        "ablate",
+        cluster=cluster,
+        workers=workers,
+        threads=threads,
+        log=log,
+        quiet=quiet,
+    ) as (client, all_):
         check = ablate(
             opened,
             collection,

@@ -35,6 +35,7 @@ from nnviz.reductions import (
     InstanceCounts,
     Reduction,
 )
+from nnviz.store.lock import exclusive
 from nnviz.store.store import Store
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ GROUPS = {
 """What is written for each layer, by the stored facts that it is made of."""
 
 
+@exclusive("aggregate")
 def aggregate(
     store: Store,
     subsets: Sequence[SubsetCollection],
@@ -94,6 +96,8 @@ def aggregate(
         If two collections have one name.
     StoreFormatError
         If stored data are damaged.
+    StoreInUseError
+        If another driver writes to the store.
     TaskError
         If a task failed for another reason.
     """
@@ -108,7 +112,9 @@ def aggregate(
         for collection in members:
             _start(store, collection, jobs)
         membership = sparse.vstack([c.membership for c in members], format="csc")
-        for job, n_bytes in run_reductions(client, jobs, shared=membership):
+        for job, n_bytes in run_reductions(
+            client, jobs, shared=membership, stage=STAGE, listeners=listeners
+        ):
             emit(listeners, TaskDone(STAGE, str(job), n_bytes=n_bytes))
         for collection in members:
             _finish(store, collection, jobs)

@@ -18,11 +18,12 @@ import click
 from nnviz import __version__
 from nnviz.ablation_command import ablate
 from nnviz.cluster_command import cluster_certificates, cluster_config
+from nnviz.command_group import OrderedCommands
 from nnviz.command_options import cluster_options, json_option, trust_option
-from nnviz.errors import NnvizError, TaskError
 from nnviz.extend_command import extend
+from nnviz.extract_command import extract
 from nnviz.graph_command import compare, graph
-from nnviz.running import client_of, listeners_of
+from nnviz.running import client_of, stage_of
 from nnviz.verify_command import verify
 
 if TYPE_CHECKING:
@@ -31,26 +32,9 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 
-class _Ordered(click.Group):
-    """Commands in pipeline order; an nnviz error is a message and exit code 1."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except NnvizError as error:
-            raise click.ClickException(str(error)) from error
-        except KeyboardInterrupt:
-            click.echo(
-                "\ninterrupted; what is complete is kept: repeat the command to go on",
-                err=True,
-            )
-            ctx.exit(130)
-
-
-@click.group(cls=_Ordered, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=OrderedCommands, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(__version__, prog_name="nnviz")
 def main() -> None:
     """Ask what a network has learned, over all of its data.
@@ -83,53 +67,7 @@ def plan(
     _print(value if as_json else text)
 
 
-@main.command()
-@click.argument("store")
-@cluster_options
-@click.option(
-    "--max-unreadable",
-    type=click.FloatRange(0, 1),
-    help="Stop when more than this fraction of the instances cannot be used.",
-)
-@trust_option
-@json_option
-def extract(
-    *,
-    store: str,
-    cluster: str | None,
-    workers: int | None,
-    log: Path | None,
-    quiet: bool,
-    max_unreadable: float | None,
-    trust: bool,
-    as_json: bool,
-) -> None:
-    """Run the network over STORE's missing chunks; repeatable."""
-    from nnviz.extraction import extract
-    from nnviz.store.store import Store
-
-    opened = Store.open(store, writable=True)
-    threads = int(opened.plan["extraction"]["threads_per_worker"])
-    with (
-        client_of(cluster, workers, threads) as client,
-        listeners_of(log, quiet=quiet) as all_,
-    ):
-        summary = extract(
-            opened,
-            client=client,
-            listeners=all_,
-            trust=trust,
-            max_unreadable_fraction=max_unreadable,
-        )
-    _print(summary.to_json() if as_json else str(summary))
-    if summary.failed:
-        msg = (
-            f"{len(summary.failed)} of {summary.n_chunks} chunks failed; "
-            f"repeat 'nnviz extract {store}' to try them again"
-        )
-        raise TaskError(msg)
-
-
+main.add_command(extract)
 main.add_command(extend)
 
 
@@ -160,10 +98,9 @@ def aggregate(
     opened = Store.open(store, writable=True)
     names = default_subsets(opened) if subsets is None else subsets.split(",")
     collections = [named_subsets(opened, name.strip()) for name in names]
-    with (
-        listeners_of(log, quiet=quiet) as all_,
-        client_of(cluster, workers) as client,
-    ):
+    with stage_of(
+        opened, "aggregate", cluster=cluster, workers=workers, log=log, quiet=quiet
+    ) as (client, all_):
         aggregate(opened, collections, client=client, listeners=all_)
     written = {c.name: len(c.names) for c in collections}
     lines = [f"{name}: {n:,} subsets" for name, n in written.items()]
@@ -192,10 +129,9 @@ def derive(
     from nnviz.store.store import Store
 
     opened = Store.open(store, writable=True)
-    with (
-        listeners_of(log, quiet=quiet) as all_,
-        client_of(cluster, workers) as client,
-    ):
+    with stage_of(
+        opened, "derive", cluster=cluster, workers=workers, log=log, quiet=quiet
+    ) as (client, all_):
         summary = derive(
             opened, client=client, pictures=pictures, trust=trust, listeners=all_
         )

@@ -35,6 +35,7 @@ from nnviz.gallery import GallerySource, layers_with_peaks, open_source, write_e
 from nnviz.graphs import Preset
 from nnviz.inputs.subsets import display_names
 from nnviz.queries import aggregates_of
+from nnviz.store.lock import exclusive
 from nnviz.store.store import Store
 from nnviz.stored_graphs import has_influences, write_graphs
 
@@ -90,6 +91,7 @@ class DerivationSummary:
         return "\n".join([*lines, *self.notices])
 
 
+@exclusive("derive")
 def derive(
     store: Store,
     *,
@@ -133,6 +135,8 @@ def derive(
         If a collection that was asked for has not been aggregated.
     PlanMismatchError
         If `dataset` is not the data set of the run.
+    StoreInUseError
+        If another driver writes to the store.
     TaskError
         If a task failed on a worker.
     """

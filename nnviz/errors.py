@@ -18,8 +18,14 @@
     │   ├── StoreExistsError   (FileExistsError)
     │   ├── StoreFormatError                         another version, or damaged
     │   ├── PlanMismatchError                        another plan wrote this
+    │   ├── StoreInUseError                          wait for the other driver
     │   └── MissingDataError                         run the stage it names
     ├── TaskError                                    a chunk failed on a worker
+    │   ├── DeviceLostError                          its worker is started again
+    │   ├── OutOfTimeError                           the next run goes on
+    │   ├── TaskMemoryError                          give workers more memory
+    │   ├── TaskOverdueError                         it hangs, or is far too slow
+    │   └── WorkersDiedError                         something ends their processes
     └── MissingDependencyError (ImportError)         install the extra it names
 
 Exceptions cross process borders on a cluster, so every one of them takes its message as
@@ -34,23 +40,29 @@ from collections.abc import Iterable
 __all__ = [
     "ConfigError",
     "DatasetError",
+    "DeviceLostError",
     "InputError",
     "MissingDataError",
     "MissingDependencyError",
     "ModelError",
     "NnvizError",
+    "OutOfTimeError",
     "PlanError",
     "PlanMismatchError",
     "ShapeError",
     "StoreError",
     "StoreExistsError",
     "StoreFormatError",
+    "StoreInUseError",
     "StoreNotFoundError",
     "TaskError",
+    "TaskMemoryError",
+    "TaskOverdueError",
     "UnknownNameError",
     "UnreadableInstanceError",
     "UnsupportedLayerError",
     "UntrustedCodeError",
+    "WorkersDiedError",
     "did_you_mean",
 ]
 
@@ -123,12 +135,36 @@ class PlanMismatchError(StoreError):
     """The store was made by another plan, model or data set."""
 
 
+class StoreInUseError(StoreError):
+    """Another driver writes to the store; the message says which."""
+
+
 class MissingDataError(StoreError):
     """The stage that writes these data has not run, or not for all chunks."""
 
 
 class TaskError(NnvizError):
     """A task failed on a worker; the message names its chunk and the cause."""
+
+
+class DeviceLostError(TaskError):
+    """A GPU has failed under a process, which cannot use it any more."""
+
+
+class TaskMemoryError(TaskError):
+    """A task needs more memory than its worker or its GPU has."""
+
+
+class TaskOverdueError(TaskError):
+    """A task takes far longer than the others, also on another worker."""
+
+
+class WorkersDiedError(TaskError):
+    """Workers died while they ran a task: killed, crashed, or out of memory."""
+
+
+class OutOfTimeError(TaskError):
+    """The time limit was reached before all chunks were done."""
 
 
 class MissingDependencyError(NnvizError, ImportError):

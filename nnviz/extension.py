@@ -33,6 +33,7 @@ from nnviz.store.extending import (
     root_attributes,
     stage_extension,
 )
+from nnviz.store.lock import writing
 from nnviz.store.store import Store
 
 __all__ = ["ExtensionSummary", "extend"]
@@ -92,10 +93,18 @@ def extend(
         If instances of the store are gone or have changed; the message has their ids.
     DatasetError
         If the data set cannot be listed, or its labels cannot be joined.
+    StoreInUseError
+        If another driver writes to the store.
     StoreError
         If the store cannot be written.
     """
-    url = os.fspath(url)
+    with writing(url, "extend"):
+        return _extend(os.fspath(url), dataset, trust=trust)
+
+
+def _extend(
+    url: str, dataset: DatasetConfig | None, *, trust: bool
+) -> ExtensionSummary:
     attributes = root_attributes(url)
     if is_pending(attributes):
         return _finish(url, was_pending=True)

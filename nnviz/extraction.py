@@ -10,62 +10,53 @@ A task is one chunk of instances. On a worker it
 
 It may run any number of times with the same bytes as result, so restart is the normal
 path: :func:`extract` runs the chunks that have no mark.
+
+A chunk that kills its worker twice, or hangs, gets its instances read in a process of
+their own first (``nnviz.isolation``). One that needs more memory than there is, is
+computed in smaller batches: equal to rounding then, and said in the store.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import os
-import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from nnviz.chunk_rows import ChunkRows
+from nnviz.chunk_extraction import ChunkReport, ChunkTask, extract_chunk
 from nnviz.engine import progress
-from nnviz.engine.model_cache import cached
 from nnviz.engine.progress import Listener
-from nnviz.engine.scheduling import run_tasks
-from nnviz.errors import DatasetError, PlanError
-from nnviz.inputs.reading import Batch
-from nnviz.plan_report import size_text
-from nnviz.planned_inputs import (
-    check_planned,
-    open_planned_dataset,
-    planned_reader,
-    planned_runtime,
+from nnviz.engine.scheduling import RunLimits, run_tasks
+from nnviz.errors import (
+    DatasetError,
+    OutOfTimeError,
+    PlanError,
+    TaskMemoryError,
+    TaskOverdueError,
+    WorkersDiedError,
 )
+from nnviz.plan_report import size_text
 from nnviz.planning import Plan
+from nnviz.store.lock import writing
 from nnviz.store.store import Store
 
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["ChunkReport", "ExtractionSummary", "extract", "extract_chunk"]
+__all__ = ["ChunkReport", "ChunkTask", "ExtractionSummary", "extract", "extract_chunk"]
 
 STAGE = "extract"
-PARTS = ("read", "decode", "wait", "forward", "influence", "write")
-"""Where a chunk's time goes. Threads read and decode ahead (see
-:class:`nnviz.inputs.reading.Batch`); to wait for them, to run the network and record,
-to find influences, and to write add up to the task's time."""
 
+SECONDS_EACH = 60.0
+"""Reading one instance may take so long where a deadline is not stated."""
 
-@dataclass(frozen=True, slots=True)
-class ChunkReport:
-    """What a task tells the client: a few hundred bytes, never data."""
+INNOCENT_DEATHS = 5
+"""So many workers may die in a chunk before it is suspected to need too much memory."""
 
-    chunk: int
-    n_instances: int
-    n_unreadable: int
-    n_saturated: int
-    """Activations beyond the range of float16, stored as its largest value."""
-    n_bytes: int
-    worker: str
-    """Machine and process that did it."""
-    seconds: dict[str, float]
-    reasons: dict[int, str]
-    """Why instances cannot be used, for the first few of the chunk."""
+SMALLEST_BATCH = 2
+"""A batch of one goes other ways through the libraries, and differs most."""
 
 
 @dataclass(slots=True)
@@ -78,9 +69,14 @@ class ExtractionSummary:
     """Instances of the chunks that this run completed."""
     n_unreadable: int = 0
     n_saturated: int = 0
+    n_left: int = 0
+    """Chunks that were not done because the time was over."""
+    smaller_batches: dict[int, int] = field(default_factory=dict)
+    """Batch size of the chunks that had to be computed with another than the plan's."""
     seconds: float = 0.0
     parts: dict[str, float] = field(default_factory=dict)
-    """Seconds that all tasks together spent, by part: see `PARTS`."""
+    """Seconds that all tasks together spent, by part: see
+    :data:`nnviz.chunk_extraction.PARTS`."""
     failed: dict[int, str] = field(default_factory=dict)
     """Why chunks failed, by number."""
 
@@ -97,7 +93,7 @@ class ExtractionSummary:
         return dataclasses.asdict(self)
 
     def __str__(self) -> str:
-        n_done = self.n_chunks - self.n_done_before - len(self.failed)
+        n_done = self.n_chunks - self.n_done_before - len(self.failed) - self.n_left
         rate = self.n_instances / self.seconds if self.seconds else 0.0
         done = f"extracted {self.n_instances:,} instances in {n_done:,} chunks"
         lines = [f"{done}, {self.seconds:.1f} s, {rate:,.0f} instances/s"]
@@ -113,6 +109,13 @@ class ExtractionSummary:
                 f"{self.n_saturated:,} activations were beyond the range of float16 "
                 "and are stored as 65,504"
             )
+        if self.smaller_batches:
+            lines.append(
+                f"{len(self.smaller_batches):,} chunks were computed in smaller "
+                "batches for lack of memory: equal to rounding, not bit for bit"
+            )
+        if self.n_left:
+            lines.append(f"{self.n_left:,} chunks are left: the time limit was reached")
         lines += [f"chunk {i} failed: {why}" for i, why in self.failed.items()]
         return "\n".join(lines)
 
@@ -124,6 +127,7 @@ def extract(
     listeners: Sequence[Listener] = (),
     trust: bool = False,
     max_unreadable_fraction: float | None = None,
+    limits: RunLimits | None = None,
 ) -> ExtractionSummary:
     """Run the chunks that are missing in a store.
 
@@ -139,11 +143,14 @@ def extract(
         Whether workers may read files that run code when read.
     max_unreadable_fraction
         Fraction of the instances in [0, 1]; None takes the plan's.
+    limits
+        How long a chunk may take, the whole run, and the absence of workers.
 
     Returns
     -------
     ExtractionSummary
-        With the chunks that failed; the others are complete.
+        With the chunks that failed, and how many are left if the time was over; the
+        others are complete.
 
     Raises
     ------
@@ -151,9 +158,31 @@ def extract(
         If more instances are unreadable than allowed; what is complete stays.
     PlanError
         If a worker has less memory than a task needs.
+    StoreInUseError
+        If another driver writes to the store.
     TaskError
-        If the cluster is lost.
+        If the cluster is lost, or has no workers.
     """
+    with writing(store.url, STAGE):
+        return _extract(
+            store,
+            client,
+            tuple(listeners),
+            trust=trust,
+            max_unreadable_fraction=max_unreadable_fraction,
+            limits=limits or RunLimits(),
+        )
+
+
+def _extract(
+    store: Store,
+    client: Client,
+    listeners: Sequence[Listener],
+    *,
+    trust: bool,
+    max_unreadable_fraction: float | None,
+    limits: RunLimits,
+) -> ExtractionSummary:
     plan = Plan.from_json(store.plan)
     _check_memory(plan, client)
     missing = store.missing_chunks()
@@ -169,22 +198,37 @@ def extract(
     if allowed is None:
         allowed = plan.extraction.max_unreadable_fraction
     n_unreadable = int(store.marks()["n_unreadable"].sum())
-    arguments = (store.url, store.fingerprint, trust)
-    outcomes = run_tasks(client, extract_chunk, missing, arguments=arguments)
-    for outcome in outcomes:
-        if outcome.error is not None:
-            error = f"{type(outcome.error).__name__}: {outcome.error}"
-            summary.failed[outcome.item] = error
-            event = progress.TaskFailed(STAGE, f"chunk {outcome.item}", error)
-            progress.emit(listeners, event)
-            continue
-        report: ChunkReport = outcome.value
-        summary.add(report)
-        progress.emit(listeners, _event(report))
-        if n_unreadable + summary.n_unreadable > allowed * store.n_instances:
-            raise DatasetError(
-                _too_many(n_unreadable + summary.n_unreadable, allowed, store, report)
-            )
+    batch_size = plan.extraction.batch_size
+    faults = _Faults()
+    outcomes = run_tasks(
+        client,
+        extract_chunk,
+        (ChunkTask(index, batch_size) for index in missing),
+        arguments=(store.url, store.fingerprint, trust),
+        limits=limits,
+        remedy=_Remedy(limits.deadline or SECONDS_EACH),
+        stage=STAGE,
+        listeners=(*listeners, faults),
+    )
+    n_settled = 0
+    with contextlib.closing(outcomes), contextlib.suppress(OutOfTimeError):
+        for outcome in outcomes:
+            n_settled += 1
+            if outcome.error is not None:
+                _note_failure(summary, outcome.item.chunk, outcome.error, listeners)
+                continue
+            report: ChunkReport = outcome.value
+            summary.add(report)
+            if report.batch_size != batch_size:
+                summary.smaller_batches[report.chunk] = report.batch_size
+            progress.emit(listeners, _event(report))
+            n_bad = n_unreadable + summary.n_unreadable
+            if n_bad > allowed * store.n_instances:
+                raise DatasetError(_too_many(n_bad, allowed, store, report))
+    summary.n_left = len(missing) - n_settled
+    if summary.n_left == 0 and (summary.n_done_before or faults.n):
+        # What killed tasks have begun to write, here or in an earlier run.
+        store.integrity(plan.arrays).remove_strays(older_than=0)
     summary.seconds = time.perf_counter() - started
     done = progress.StageDone(
         STAGE, len(missing), len(summary.failed), summary.n_instances, summary.seconds
@@ -193,92 +237,54 @@ def extract(
     return summary
 
 
-def extract_chunk(  # Dask hands over positional arguments
-    index: int,
-    url: str,
-    fingerprint: str,
-    trust: bool,  # noqa: FBT001
-) -> ChunkReport:
-    """Extract one chunk on a worker; may be repeated, and writes the same bytes.
+class _Faults:
+    """Counts what was repeated."""
 
-    Parameters
-    ----------
-    index
-        Number of the chunk.
-    url
-        Of the store.
-    fingerprint
-        Of its plan: a worker may outlive a store and meet another one at its place.
-    trust
-        Whether files that run code when read may be read.
+    def __init__(self) -> None:
+        self.n = 0
 
-    Raises
-    ------
-    PlanMismatchError
-        If the store has another plan, or network or data are not those of the plan.
-    TaskError
-        If the chunk's numbers cannot be computed.
-    """
-    key = f"{url} {fingerprint} {trust}"
-    worker: _Worker = cached("worker", key, lambda: _Worker(url, trust=trust))
-    check_planned("plan", fingerprint, worker.store.fingerprint)
-    return worker.extract(index)
+    def receive(self, event: progress.Event) -> None:
+        """Take note of one event."""
+        self.n += isinstance(event, progress.TaskRetried)
 
 
-class _Worker:
-    """What a worker process keeps between its tasks: store, data set, network."""
+def _note_failure(
+    summary: ExtractionSummary,
+    chunk: int,
+    error: BaseException,
+    listeners: Sequence[Listener],
+) -> None:
+    text = f"{type(error).__name__}: {error}"
+    summary.failed[chunk] = text
+    progress.emit(listeners, progress.TaskFailed(STAGE, f"chunk {chunk}", text))
 
-    def __init__(self, url: str, *, trust: bool) -> None:
-        self.store = Store.open(url, writable=True)
-        self.plan = plan = Plan.from_json(self.store.plan)
-        dataset = open_planned_dataset(plan, self.store.positions(), trust=trust)
-        self.reader = planned_reader(plan, dataset)
-        self.runtime = planned_runtime(plan, trust=trust)
 
-    def _rows(self, start: int, stop: int) -> ChunkRows:
-        labels = self.store.read("instances/label", start, stop)
-        return ChunkRows(self.plan, start, labels)
+@dataclass(frozen=True, slots=True)
+class _Remedy:
+    """What to try when a chunk has taken down workers, hangs, or lacks memory."""
 
-    def extract(self, index: int) -> ChunkReport:
-        start, stop = self.store.chunks[index]
-        excluded: dict[int, str] = {}
-        chunk = self._rows(start, stop)
-        seconds = dict.fromkeys(PARTS, 0.0)
-        while True:
-            with self.runtime.recording(start) as recording:
-                for batch in _timed(
-                    self.reader.iter_batches(start, stop, excluded=excluded), seconds
-                ):
-                    began = time.perf_counter()
-                    result = recording.run(batch.values, valid=batch.valid)
-                    chunk.add(batch, result)
-                    elapsed = time.perf_counter() - began
-                    seconds["influence"] += result.influence_s
-                    seconds["forward"] += elapsed - result.influence_s
-            if not chunk.not_finite:
-                break
-            # The strongest instances of a channel must not be chosen among such rows:
-            # the chunk is computed again without them.
-            excluded |= chunk.not_finite
-            chunk = self._rows(start, stop)
-        began = time.perf_counter()
-        arrays = {**chunk.arrays, **recording.peak_arrays()}
-        counts = {
-            "n_instances": stop - start,
-            "n_unreadable": len(chunk.reasons),
-            "n_saturated": chunk.n_saturated,
-        }
-        n_bytes = self.store.write_chunk(index, arrays, counts)
-        seconds["write"] += time.perf_counter() - began
-        first = dict(list(chunk.reasons.items())[:3])
-        return ChunkReport(
-            chunk=index,
-            n_bytes=n_bytes,
-            worker=f"{platform.node()}:{os.getpid()}",
-            seconds=seconds,
-            reasons=first,
-            **counts,
-        )
+    seconds_each: float
+
+    def __call__(
+        self, task: ChunkTask, error: BaseException, strikes: int
+    ) -> ChunkTask | None:
+        """Return the next task for the chunk; None to give up.
+
+        Instances are looked at first, as what they do has no effect on others. Smaller
+        batches change the last bits of the numbers, so they come where nothing else is
+        left: not for a worker that somebody has killed.
+        """
+        isolated = dataclasses.replace(task, seconds_each=self.seconds_each)
+        if task.seconds_each is None and not isinstance(error, TaskMemoryError):
+            return isolated
+        if isinstance(error, TaskOverdueError):
+            return None
+        if isinstance(error, WorkersDiedError) and strikes < INNOCENT_DEATHS:
+            return isolated
+        smaller = max(SMALLEST_BATCH, task.batch_size // 2)
+        if task.batch_size <= smaller:
+            return None
+        return dataclasses.replace(task, batch_size=smaller)
 
 
 def _check_memory(plan: Plan, client: Client) -> None:
@@ -297,19 +303,6 @@ def _check_memory(plan: Plan, client: Client) -> None:
             raise PlanError(msg)
 
 
-def _timed(batches: Iterator[Batch], seconds: dict[str, float]) -> Iterator[Batch]:
-    """Yield batches; add up what they took, and how long the consumer waited."""
-    while True:
-        began = time.perf_counter()
-        batch = next(batches, None)
-        seconds["wait"] += time.perf_counter() - began
-        if batch is None:
-            return
-        for part, value in batch.seconds.items():
-            seconds[part] += value
-        yield batch
-
-
 def _event(report: ChunkReport) -> progress.TaskDone:
     return progress.TaskDone(
         stage=STAGE,
@@ -317,6 +310,7 @@ def _event(report: ChunkReport) -> progress.TaskDone:
         n_instances=report.n_instances,
         n_unreadable=report.n_unreadable,
         n_bytes=report.n_bytes,
+        batch_size=report.batch_size,
         worker=report.worker,
         seconds={name: round(value, 4) for name, value in report.seconds.items()},
     )

@@ -30,6 +30,7 @@ from nnviz.errors import (
 )
 from nnviz.inputs.datasets import Dataset, open_dataset
 from nnviz.inputs.ordering import in_store_order
+from nnviz.inputs.retrying import patiently
 from nnviz.network.architecture import Layer
 from nnviz.store.store import Store
 
@@ -266,7 +267,7 @@ def _cut(requests: Sequence[_Request], source: GallerySource) -> list[_Cut]:
     @functools.lru_cache(maxsize=1)
     def drawing(instance: int) -> Any:
         try:
-            return draw(dataset.read(instance), config)
+            return draw(patiently(dataset.read, instance), config)
         except UnreadableInstanceError:
             return None
 

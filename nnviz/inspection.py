@@ -31,6 +31,8 @@ class StoreReport:
     """How many instances cannot be used, by reason."""
     unreadable: dict[str, str] | None = None
     """Reason by id, if asked for."""
+    batch_sizes: dict[int, int] = field(default_factory=dict)
+    """Of chunks that were not computed with the plan's, by chunk."""
     arrays: list[dict[str, Any]] | None = None
     provenance: dict[str, Any] | None = None
     """What the store was made of, if asked for."""
@@ -43,6 +45,7 @@ class StoreReport:
             "chunks": self.n_chunks,
             "chunks_done": self.n_done,
             "counts": self.counts,
+            "smaller_batches": self.batch_sizes,
             "groups": self.groups,
             "reasons": self.reasons,
         }
@@ -66,6 +69,11 @@ class StoreReport:
             lines.append(
                 f"saturated      {self.counts['n_saturated']:,} activations are stored "
                 "as 65,504, the largest float16"
+            )
+        if self.batch_sizes:
+            lines.append(
+                f"batches        {len(self.batch_sizes):,} chunks were computed in "
+                "smaller ones than planned, for lack of memory: equal to rounding"
             )
         for path, facts in self.groups.items():
             state = "complete" if facts["complete"] else "not complete"
@@ -137,6 +145,7 @@ def describe_store(
         n_chunks=len(done),
         counts=counts,
         groups=_groups(store, plan),
+        batch_sizes=store.batch_sizes(),
         reasons=dict(by_reason.most_common(20)),
         unreadable=reasons if unreadable else None,
         arrays=listed if arrays else None,

@@ -76,13 +76,25 @@ def load_planned_network(plan: Plan, *, trust: bool) -> nn.Module:
     return loaded.module
 
 
-def planned_reader(plan: Plan, dataset: Dataset) -> BatchReader:
-    """Return a reader that prepares instances as the plan says."""
+def planned_reader(
+    plan: Plan, dataset: Dataset, *, batch_size: int | None = None
+) -> BatchReader:
+    """Return a reader that prepares instances as the plan says.
+
+    Parameters
+    ----------
+    plan
+        Of the store.
+    dataset
+        What is read.
+    batch_size
+        Rows of a batch; None for the plan's.
+    """
     is_image = plan.preprocessing.kind == "image"
     return BatchReader(
         dataset,
         Preprocessing(plan.preprocessing),
-        batch_size=plan.extraction.batch_size,
+        batch_size=batch_size or plan.extraction.batch_size,
         n_threads=plan.extraction.reader_threads,
         shape=prepared_shape(plan.architecture.input_shape, is_image=is_image),
         dtype="uint8" if is_image else plan.architecture.input_dtype,

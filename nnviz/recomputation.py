@@ -197,8 +197,9 @@ class _Worker:
     def __init__(self, url: str, *, trust: bool) -> None:
         self.store = Store.open(url)
         self.plan = plan = Plan.from_json(self.store.plan)
-        dataset = open_planned_dataset(plan, self.store.positions(), trust=trust)
-        self.reader = planned_reader(plan, dataset)
+        positions = self.store.positions()
+        self.dataset = open_planned_dataset(plan, positions, trust=trust)
+        self.reader = planned_reader(plan, self.dataset)
         self.runtime = planned_runtime(plan, trust=trust)
 
     def compare(self, first: int) -> _Batch:
@@ -206,13 +207,16 @@ class _Worker:
         rows = extraction.instances_per_chunk
         chunk_stop = min((first // rows + 1) * rows, self.store.n_instances)
         stop = min(first + extraction.batch_size, chunk_stop)
+        reader, size = self.reader, self.store.batch_sizes().get(first // rows)
+        if size is not None:
+            reader = planned_reader(self.plan, self.dataset, batch_size=size)
         # Rows that could not be used are zeros in the batch, as they were.
         status = self.store.read("instances/status", first, stop)
         excluded = {first + i: str(why) for i, why in enumerate(status) if why}
         labels = self.store.read("instances/label", first, stop)
         chunk = ChunkRows(self.plan, first, labels)
         with self.runtime.recording(first) as recording:
-            for batch in self.reader.iter_batches(first, stop, excluded=excluded):
+            for batch in reader.iter_batches(first, stop, excluded=excluded):
                 chunk.add(batch, recording.run(batch.values, valid=batch.valid))
         found = {}
         for path, values in chunk.arrays.items():

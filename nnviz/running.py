@@ -6,9 +6,9 @@ Imports are inside the functions, so that ``nnviz --help`` answers at once.
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,14 +18,61 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from nnviz.engine.progress import Listener
+    from nnviz.store.store import Store
 
-__all__ = ["client_of", "listeners_of"]
+__all__ = ["client_of", "listeners_of", "stage_of"]
+
+_LOGGERS = ("distributed", "distributed.client")
 
 
+@contextlib.contextmanager
+def stage_of(
+    store: Store,
+    stage: str,
+    *,
+    cluster: str | None,
+    workers: int | None,
+    log: Path | None,
+    quiet: bool,
+    threads: int = 1,
+) -> Iterator[tuple[Client, list[Listener]]]:
+    """Be the only driver that writes to a store, with workers and listeners.
+
+    Whoever comes second learns it before anything is started.
+
+    Parameters
+    ----------
+    store
+        Opened for writing.
+    stage
+        What is done, for the message that another driver gets.
+    cluster, workers, threads
+        See :func:`client_of`.
+    log, quiet
+        See :func:`listeners_of`.
+
+    Raises
+    ------
+    StoreInUseError
+        If another driver writes to the store.
+    """
+    from nnviz.store.lock import writing
+
+    with (
+        writing(store.url, stage),
+        listeners_of(log, quiet=quiet) as listeners,
+        client_of(cluster, workers, threads) as client,
+    ):
+        yield client, listeners
+
+
+@contextlib.contextmanager
 def client_of(
     cluster: str | None, workers: int | None = None, threads: int = 1
-) -> AbstractContextManager[Client]:
+) -> Iterator[Client]:
     """Start workers, or connect to a running scheduler.
+
+    What happens to them is said by events and errors; Dask's log keeps still.
 
     Parameters
     ----------
@@ -46,7 +93,17 @@ def client_of(
     from nnviz_cluster.opening import open_client
     from nnviz_cluster.site import load_site
 
-    return open_client(load_site(cluster or "local", workers=workers), threads)
+    site = load_site(cluster or "local", workers=workers)
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [logger.level for logger in loggers]
+    try:
+        with open_client(site, threads) as client:
+            for logger in loggers:
+                logger.setLevel(logging.CRITICAL)
+            yield client
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ one again. Damaged aggregates and artifacts count as not there until their comma
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import time
@@ -32,6 +33,7 @@ from nnviz.planned_inputs import open_planned_dataset
 from nnviz.planning import Plan
 from nnviz.store.completion import MARKS
 from nnviz.store.documents import CHECKSUMS
+from nnviz.store.lock import writing
 from nnviz.store.recovery import Damage, restore_root
 from nnviz.store.store import Store
 
@@ -120,15 +122,31 @@ def verify(
         If there is no store.
     StoreFormatError
         If what the store was made of cannot be read any more.
+    StoreInUseError
+        If it is to be repaired, and another driver writes to it.
     StoreError
         If it is to be repaired and cannot be written.
     """
-    started, listeners = time.monotonic(), tuple(listeners)
+    started = time.monotonic()
     url = os.fspath(url)
     report = VerificationReport(url, is_dry=not repair)
     report.damages = restore_root(url, repair=repair)
-    if not report.is_sound:
-        return report
+    if report.is_sound:
+        with writing(url, STAGE) if repair else contextlib.nullcontext():
+            _verify(report, client, tuple(listeners), repair=repair, trust=trust)
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def _verify(
+    report: VerificationReport,
+    client: Client | None,
+    listeners: Sequence[Listener],
+    *,
+    repair: bool,
+    trust: bool,
+) -> None:
+    started, url = time.monotonic(), report.url
     store = Store.open(url, writable=repair)
     plan = Plan.from_json(store.plan)
     integrity = store.integrity(plan.arrays)
@@ -155,10 +173,8 @@ def verify(
         integrity.remove_strays()
     report.damages += damages
     report.damages += _restored(store, plan, static, trust=trust, repair=repair)
-    report.seconds = time.monotonic() - started
-    done = StageDone(STAGE, report.n_chunks, n_spoilt, 0, report.seconds)
-    emit(listeners, done)
-    return report
+    seconds = time.monotonic() - started
+    emit(listeners, StageDone(STAGE, report.n_chunks, n_spoilt, 0, seconds))
 
 
 @dataclass(frozen=True, slots=True)

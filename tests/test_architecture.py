@@ -42,10 +42,14 @@ MODULES: Table = {
     "demo": "",
     "display": "",
     "engine.model_cache": "",
+    "durations": "",
     "engine.progress": "",
-    "engine.scheduling": "",
+    "engine.workers": ".progress",
+    "engine.task_runs": ".progress .workers",
+    "engine.scheduling": ".progress .task_runs",
     "errors": "",
-    "inputs.files": "",
+    "inputs.retrying": "",
+    "inputs.files": ".retrying",
     "inputs.images": "",
     "inputs.importing": "",
     "inputs.items": "",
@@ -53,6 +57,8 @@ MODULES: Table = {
     "inputs.resampling": "",
     "inputs.subsets": "",
     "inputs.weights": "",
+    "interruption": "",
+    "command_group": "interruption",
     "network.activations": "",
     "network.architecture": "",
     "network.attention": "",
@@ -81,7 +87,7 @@ MODULES: Table = {
     "artifacts.graph_scores": ".graph_building .graph_statistics",
     "artifacts.graph_selection": ".graph_building",
     "artifacts.top_channels": "display",
-    "engine.reducing": "",
+    "engine.reducing": ".progress .workers",
     "inputs.archives": ".files .listings config texts",
     "inputs.class_maps": "texts",
     "inputs.arrays": ".listings config",
@@ -140,6 +146,7 @@ MODULES: Table = {
         ".channel_operations .edge_inputs .influence_gathering .influence_kernels "
         ".influence_layout .influence_peaks .influence_ranking .influence_torch"
     ),
+    "store.lock": ".hierarchy .sealing",
     "store.later_groups": ".csr .documents .hierarchy",
     "store.integrity": (
         ".completion .documents .hierarchy .later_groups .recovery .schema .sealing"
@@ -157,14 +164,15 @@ MODULES: Table = {
     "layer_sums": "aggregate_states facts reductions store.store",
     "aggregation": (
         "aggregate_states engine.progress engine.reducing inputs.subsets layer_sums "
-        "planning reductions store.store"
+        "planning reductions store.lock store.store"
     ),
     "inputs.ordering": ".datasets",
     "gallery": (
         "artifacts.examples artifacts.pictures config engine.scheduling "
-        "inputs.datasets inputs.ordering network.architecture store.store"
+        "inputs.datasets inputs.ordering inputs.retrying network.architecture "
+        "store.store"
     ),
-    "inputs.reading": ".datasets .preprocessing",
+    "inputs.reading": ".datasets .preprocessing .retrying",
     "ablation_results": "artifacts.causal_check artifacts.channel_sets store.store",
     "provenance": "config planning store.store",
     "inspection": "provenance plan_report planning store.later_groups store.store",
@@ -194,7 +202,7 @@ MODULES: Table = {
     ),
     "derivation": (
         "artifacts.classes artifacts.embedding artifacts.similarity "
-        "engine.progress gallery graphs inputs.subsets queries store.store "
+        "engine.progress gallery graphs inputs.subsets queries store.lock store.store "
         "stored_graphs"
     ),
     "comparisons": (
@@ -254,15 +262,24 @@ MODULES: Table = {
         "engine.model_cache network.ablation network.runtime planned_inputs planning "
         "store.store"
     ),
-    "extraction": (
-        "chunk_rows engine.model_cache engine.progress engine.scheduling "
-        "inputs.reading network.runtime plan_report planned_inputs planning store.store"
+    "isolation": "planned_inputs planning store.store",
+    "chunk_extraction": (
+        "chunk_rows engine.model_cache engine.workers inputs.reading isolation "
+        "network.runtime planned_inputs planning store.store"
     ),
-    "running": "engine.progress",
+    "extraction": (
+        "chunk_extraction engine.progress engine.scheduling plan_report planning "
+        "store.lock store.store"
+    ),
+    "running": "engine.progress store.lock store.store",
+    "extract_command": (
+        "command_group command_options durations engine.scheduling extraction running "
+        "store.store"
+    ),
     "ablation": (
         "ablation_results ablation_tasks artifacts.causal_check "
         "artifacts.channel_sets engine.progress engine.scheduling graph_channels "
-        "graphs inputs.subsets queries store.store"
+        "graphs inputs.subsets queries store.lock store.store"
     ),
     "ablation_command": (
         "ablation command_options graph_channels graphs inputs.subset_files running "
@@ -270,12 +287,12 @@ MODULES: Table = {
     ),
     "extension": (
         "config inputs.classes inputs.datasets planning software store.extending "
-        "store.store"
+        "store.lock store.store"
     ),
     "extend_command": "command_options config extension",
     "verification": (
         "engine.progress engine.scheduling inputs.classes planned_inputs planning "
-        "store.completion store.documents store.recovery store.store"
+        "store.completion store.documents store.lock store.recovery store.store"
     ),
     "recomputation": (
         "chunk_rows engine.model_cache engine.scheduling network.runtime "
@@ -283,9 +300,9 @@ MODULES: Table = {
     ),
     "verify_command": "command_options recomputation running store.store verification",
     "cli": (
-        "ablation_command aggregation cluster_command command_options config demo "
-        "derivation export extend_command extraction graph_command inputs.subset_files "
-        "inspection probing running store.store verify_command"
+        "ablation_command aggregation cluster_command command_group command_options "
+        "config demo derivation export extend_command extract_command graph_command "
+        "inputs.subset_files inspection probing running store.store verify_command"
     ),
     "__main__": "cli",
 }
@@ -297,11 +314,13 @@ The lowest come first; a leading dot stands for the module's own folder.
 HOMES: Table = {
     "PIL": "artifacts.pictures demo inputs.images inputs.items inputs.preprocessing",
     "click": (
-        "ablation_command cli cluster_command command_options extend_command "
-        "graph_command verify_command"
+        "ablation_command cli cluster_command command_group command_options "
+        "extend_command extract_command graph_command verify_command"
     ),
-    "dask": "store.dask_arrays store.store",
-    "distributed": "engine.reducing engine.scheduling running",
+    "dask": "engine.workers store.dask_arrays store.store",
+    "distributed": (
+        "engine.reducing engine.scheduling engine.task_runs engine.workers running"
+    ),
     "google_crc32c": "store.pieces",
     "llvmlite": "network.influence_vectors",
     "nnviz_cluster": "cluster_command running",

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import signal
+import sys
 from collections.abc import Iterator
 
 import dask
 from distributed import Client, LocalCluster
 
+from nnviz.errors import TaskError
 from nnviz_cluster.site import ClusterConfig
 from nnviz_cluster.tls import check_listening, security_of
 from nnviz_cluster.workers import kept_environment, settings_of, worker_environment
 
 __all__ = ["client", "open_client", "worker_environment"]
+
+START_TIMEOUT_S = 300
+"""Workers import torch; on a busy file server that takes long."""
 
 
 @contextlib.contextmanager
@@ -56,7 +63,7 @@ def open_client(config: ClusterConfig, threads: int = 1) -> Iterator[Client]:
         dask.config.set(settings_of(config, threads)),
         security_of(config) as security,
         LocalCluster(
-            n_workers=n_workers,
+            n_workers=0,
             threads_per_worker=1,
             processes=True,
             memory_limit=config.memory,
@@ -67,9 +74,33 @@ def open_client(config: ClusterConfig, threads: int = 1) -> Iterator[Client]:
             # No page, and a free port for what remains of the HTTP server.
             scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
             worker_dashboard_address=None,
+            # Workers that die are events of a run, which says what it does about them.
+            silence_logs=logging.CRITICAL,
         ) as cluster,
         Client(cluster, security=security) as connected,
     ):
+        # Processes inherit from the thread that starts them that Ctrl-C is not theirs.
+        cluster.sync(_leave_interrupts)
         if config.maximum is not None:
             cluster.adapt(minimum=config.minimum, maximum=config.maximum)
+        else:
+            cluster.scale(n_workers)
+            _wait(connected, n_workers)
         yield connected
+
+
+def _wait(client: Client, n_workers: int) -> None:
+    try:
+        client.wait_for_workers(n_workers, timeout=START_TIMEOUT_S)
+    except TimeoutError as error:
+        msg = (
+            f"{len(client.nthreads())} of {n_workers} worker processes have started in "
+            f"{START_TIMEOUT_S} s; see whether 'python -c \"import nnviz.extraction\"' "
+            "works here, and start fewer with --workers"
+        )
+        raise TaskError(msg) from error
+
+
+async def _leave_interrupts() -> None:
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])

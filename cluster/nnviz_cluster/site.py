@@ -16,10 +16,20 @@ from typing import Literal, get_args
 from nnviz.config import from_json
 from nnviz.errors import ConfigError, did_you_mean
 
-__all__ = ["KINDS", "ClusterConfig", "Kind", "TlsConfig", "load_site", "template"]
+__all__ = [
+    "KINDS",
+    "QUEUED",
+    "ClusterConfig",
+    "Kind",
+    "TlsConfig",
+    "load_site",
+    "template",
+]
 
 Kind = Literal["local", "cuda", "slurm", "kubernetes", "ssh", "address"]
 KINDS: tuple[str, ...] = get_args(Kind)
+QUEUED: tuple[Kind, ...] = ("slurm", "kubernetes")
+"""Kinds whose workers may wait for machines."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import shlex
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ import dask
 from distributed import Client
 from distributed.security import Security
 
+from nnviz.engine.workers import TROUBLE
 from nnviz.errors import ConfigError, TaskError
 from nnviz_cluster.site import ClusterConfig
 from nnviz_cluster.tls import check_listening, security_of
@@ -26,6 +28,10 @@ from nnviz_cluster.workers import PRELOAD, missing, settings_of, worker_environm
 __all__ = ["cluster_arguments", "open_client"]
 
 SECONDS_BETWEEN_LOOKS = 3.0
+SECONDS_BETWEEN_QUESTIONS = 15.0
+"""Slurm is not to be asked all the time."""
+DEAD_JOBS = 3
+"""Jobs that may end before any worker connects; more is no accident."""
 
 
 def cluster_arguments(
@@ -102,7 +108,10 @@ def open_client(config: ClusterConfig, threads: int = 1) -> Iterator[Client]:
             raise ConfigError(msg) from error
         with cluster:
             _check_accepted(cluster.job_script())
-            with _kept(cluster, config), Client(cluster, security=security) as client:
+            with (
+                Client(cluster, security=security) as client,
+                _kept(cluster, config, client),
+            ):
                 yield client
 
 
@@ -124,11 +133,12 @@ def _check_accepted(script: str) -> None:
 
 
 @contextlib.contextmanager
-def _kept(cluster: Any, config: ClusterConfig) -> Iterator[None]:
+def _kept(cluster: Any, config: ClusterConfig, client: Client) -> Iterator[None]:
     """Keep the number of workers.
 
     A cluster's ``scale`` submits what lacks when it is called, and never again; so it
-    is called again and again. ``adapt`` looks by itself, but only at demand.
+    is called again and again. ``adapt`` looks by itself, but only at demand. Neither
+    hears of a job that ends before its worker connects: Slurm is asked.
     """
     if config.maximum is not None:
         cluster.adapt(minimum=config.minimum, maximum=config.maximum)
@@ -139,7 +149,17 @@ def _kept(cluster: Any, config: ClusterConfig) -> Iterator[None]:
     stopped = threading.Event()
 
     def look() -> None:
+        asked, n_dead = time.monotonic(), 0
         while not stopped.wait(SECONDS_BETWEEN_LOOKS):
+            if time.monotonic() - asked > SECONDS_BETWEEN_QUESTIONS:
+                asked = time.monotonic()
+                connected = _connected(client)
+                dead = _dead_jobs(cluster, connected)
+                n_dead = 0 if connected else n_dead + len(dead)
+                if n_dead >= DEAD_JOBS:
+                    client.log_event(TROUBLE, _dead_text(cluster, config, n_dead))
+                    return
+                cluster.sync(cluster.scale_down, dead)
             cluster.scale(n_workers)
 
     looking = threading.Thread(target=look, name="nnviz-slurm-jobs", daemon=True)
@@ -149,3 +169,42 @@ def _kept(cluster: Any, config: ClusterConfig) -> Iterator[None]:
     finally:
         stopped.set()
         looking.join()
+
+
+def _connected(client: Client) -> set[str]:
+    """Return the names of the workers that are there."""
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    return {str(worker["name"]) for worker in workers}
+
+
+def _dead_jobs(cluster: Any, connected: set[str]) -> list[str]:
+    """Return the workers whose jobs Slurm does not know any more, by name."""
+    waiting = {
+        str(job.job_id): str(name)
+        for name, job in cluster.workers.items()
+        if str(name) not in connected and getattr(job, "job_id", None)
+    }
+    if not waiting:
+        return []
+    answer = subprocess.run(
+        ["squeue", "--noheader", "--format=%i", "--jobs", ",".join(waiting)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    # It fails if it knows none of them, or is busy: then they are not taken for dead.
+    is_unknown = "Invalid job id" in answer.stderr
+    if answer.returncode and not is_unknown:
+        return []
+    known = set(answer.stdout.split())
+    return [name for number, name in waiting.items() if number not in known]
+
+
+def _dead_text(cluster: Any, config: ClusterConfig, n: int) -> str:
+    folder = config.slurm.log_folder
+    logs = f"the logs in {folder!r} say why" if folder else "slurm-<job>.out says why"
+    return (
+        f"{n} jobs of Slurm have ended before a worker connected to the scheduler at "
+        f"{cluster.scheduler_address}; {logs}: check 'python', 'prologue' and "
+        "'interface' in the cluster file, and whether jobs reach this machine"
+    )

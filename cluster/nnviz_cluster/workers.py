@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator
 from typing import Any
 
+from nnviz.engine.workers import PATIENCE
 from nnviz.errors import MissingDependencyError
-from nnviz_cluster.site import ClusterConfig
+from nnviz_cluster.site import QUEUED, ClusterConfig
 
 __all__ = [
     "PRELOAD",
@@ -60,11 +62,16 @@ def settings_of(config: ClusterConfig, threads: int) -> dict[str, Any]:
         "distributed.worker.preload": [PRELOAD],
         # Sampling the stacks of a forward pass a hundred times a second costs time.
         "distributed.worker.profile.enabled": False,
+        # A task that was assigned to a worker that died is handed back at once: nnviz
+        # knows better which of them to blame, and what to do.
+        "distributed.scheduler.allowed-failures": 0,
         "distributed.admin.tick.interval": "1s",
         "distributed.admin.system-monitor.interval": "5s",
         # A forward pass may hold the interpreter's lock for seconds.
         "distributed.admin.tick.limit": "10s",
         "distributed.deploy.lost-worker-timeout": config.slurm.resubmit_after,
+        # Jobs of a batch system wait as long as they must.
+        PATIENCE: math.inf if config.kind in QUEUED else 300.0,
     }
 
 

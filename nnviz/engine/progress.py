@@ -26,6 +26,8 @@ __all__ = [
     "StageStarted",
     "TaskDone",
     "TaskFailed",
+    "TaskRetried",
+    "WorkersChanged",
     "emit",
 ]
 
@@ -51,6 +53,8 @@ class TaskDone:
     n_instances: int = 0
     n_unreadable: int = 0
     n_bytes: int = 0
+    batch_size: int = 0
+    """Smaller than the plan's where memory was short; 0 where it says nothing."""
     worker: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     """Where the time went: read and decode (ahead, in threads), wait (for them),
@@ -64,6 +68,25 @@ class TaskFailed:
     stage: str
     task: str
     error: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRetried:
+    """An attempt of a task has failed or hangs, and what is done about it."""
+
+    stage: str
+    task: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkersChanged:
+    """Workers have joined the cluster, or are gone."""
+
+    stage: str
+    joined: list[str]
+    lost: list[str]
+    n_workers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +108,15 @@ class StageDone:
     seconds: float
 
 
-Event = StageStarted | TaskDone | TaskFailed | Notice | StageDone
+Event = (
+    StageStarted
+    | TaskDone
+    | TaskFailed
+    | TaskRetried
+    | WorkersChanged
+    | Notice
+    | StageDone
+)
 
 
 class Listener(Protocol):
@@ -131,16 +162,21 @@ class ProgressBar:
             )
         elif isinstance(event, TaskDone) and self._bar is not None:
             self._bar.update(event.n_instances if self._by_instance else 1)
-        elif isinstance(event, (TaskFailed, Notice)):
-            text = (
-                f"{event.stage}: {event.task} failed: {event.error}"
-                if isinstance(event, TaskFailed)
-                else f"{event.stage}: {event.message}"
-            )
-            tqdm.write(text, file=self._stream)
+        elif isinstance(event, WorkersChanged) and self._bar is not None:
+            self._bar.set_postfix_str(f"{event.n_workers} workers")
+        elif isinstance(event, (TaskFailed, TaskRetried, Notice)):
+            tqdm.write(f"{event.stage}: {_text(event)}", file=self._stream)
         elif isinstance(event, StageDone) and self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def _text(event: TaskFailed | TaskRetried | Notice) -> str:
+    if isinstance(event, Notice):
+        return event.message
+    if isinstance(event, TaskRetried):
+        return f"{event.task}: {event.reason}"
+    return f"{event.task} failed: {event.error}"
 
 
 class JsonLog:

@@ -8,12 +8,16 @@ reduced before can be the first leaf of more, again with the same bits.
 
 from __future__ import annotations
 
+import contextlib
+import queue
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from distributed import Client, Future, as_completed
+from distributed import Client, Future, KilledWorker
 
+from nnviz.engine.progress import Listener, TaskRetried, emit
+from nnviz.engine.workers import LOST, Workers
 from nnviz.errors import NnvizError, TaskError
 
 __all__ = ["ReductionJob", "run_reductions"]
@@ -23,6 +27,11 @@ FAN_IN = 4
 
 LEAVES_PER_THREAD = 8
 """Leaves handed to the scheduler for each thread of the cluster; a job goes whole."""
+
+ATTEMPTS = 4
+"""How often a reduction is begun again when workers die under it."""
+
+TICK_S = 0.5
 
 
 class ReductionJob(Protocol):
@@ -45,11 +54,16 @@ class ReductionJob(Protocol):
 @dataclass(frozen=True, slots=True)
 class _Running:
     job: ReductionJob
-    n_leaves: int
+    attempt: int = 1
 
 
 def run_reductions(
-    client: Client | None, jobs: Iterable[ReductionJob], *, shared: Any
+    client: Client | None,
+    jobs: Iterable[ReductionJob],
+    *,
+    shared: Any,
+    stage: str = "",
+    listeners: Iterable[Listener] = (),
 ) -> Iterator[tuple[ReductionJob, Any]]:
     """Run reductions, a bounded number at a time.
 
@@ -61,6 +75,10 @@ def run_reductions(
         Each with at least one leaf.
     shared
         Sent to every worker once, and handed to every leaf.
+    stage
+        For events.
+    listeners
+        Told when workers die or join.
 
     Yields
     ------
@@ -72,35 +90,70 @@ def run_reductions(
     NnvizError
         What a task raised on purpose.
     TaskError
-        If a task failed otherwise, or the connection to the scheduler is lost.
+        If a task failed otherwise, the connection to the scheduler is lost, or there
+        are no workers.
     """
     if client is None:
         for job in jobs:
             yield job, job.finish(_reduce_here(job, shared))
         return
+    listeners = tuple(listeners)
+    workers = Workers(client, stage=stage, listeners=listeners)
+    with contextlib.closing(workers):
+        yield from _run(client, workers, iter(jobs), shared, stage, listeners)
+
+
+def _run(
+    client: Client,
+    workers: Workers,
+    waiting: Iterator[ReductionJob],
+    shared: Any,
+    stage: str,
+    listeners: Sequence[Listener],
+) -> Iterator[tuple[ReductionJob, Any]]:
     copy = client.scatter(shared, broadcast=True, hash=False)
-    waiting = iter(jobs)
-    running: dict[object, _Running] = {}
-    pool = as_completed(loop=client.loop)
+    running: dict[object, tuple[_Running, Future[Any]]] = {}
+    done: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
+
+    def start(entry: _Running) -> None:
+        future = _submit(client, entry.job, copy)
+        running[future.key] = (entry, future)
+        future.add_done_callback(done.put)
 
     def fill() -> None:
-        limit = LEAVES_PER_THREAD * max(1, sum(client.nthreads().values()))
-        while sum(entry.n_leaves for entry in running.values()) < limit:
+        limit = LEAVES_PER_THREAD * max(1, workers.n_threads)
+        while sum(len(entry.job.leaves) for entry, _ in running.values()) < limit:
             job = next(waiting, None)
             if job is None:
                 return
-            future = _submit(client, job, copy)
-            running[future.key] = _Running(job, len(job.leaves))
-            pool.add(future)
+            start(_Running(job))
 
     fill()
     while running:
-        future: Future[Any] = next(pool)
-        entry = running.pop(future.key)
+        workers.check()
+        try:
+            future = done.get(timeout=TICK_S)
+        except queue.Empty:
+            continue
+        entry, _ = running.pop(future.key)
+        if _has_lost_workers(client, future) and entry.attempt < ATTEMPTS:
+            text = "workers died under it; it is begun again"
+            emit(listeners, TaskRetried(stage, str(entry.job), text))
+            # What was sent to the workers may have died with them.
+            copy = client.scatter(shared, broadcast=True, hash=False)
+            start(_Running(entry.job, entry.attempt + 1))
+            continue
         value = _value_of(future)
         del future
         fill()
         yield entry.job, value
+
+
+def _has_lost_workers(client: Client, future: Future[Any]) -> bool:
+    if future.status == "error":
+        return isinstance(future.exception(), KilledWorker)
+    # Data that were sent to workers, and died with them, cancel what needs them.
+    return future.status in ("cancelled", "lost") and client.status == "running"
 
 
 def _submit(client: Client, job: ReductionJob, shared: Future[Any]) -> Future[Any]:
@@ -119,11 +172,7 @@ def _value_of(future: Future[Any]) -> Any:
     if future.status == "finished":
         return future.result()
     if future.status == "cancelled":
-        msg = (
-            "the connection to the Dask scheduler was lost; start the cluster again "
-            "and repeat the command"
-        )
-        raise TaskError(msg)
+        raise TaskError(LOST)
     error = future.exception()
     if isinstance(error, NnvizError):
         raise error

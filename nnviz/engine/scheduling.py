@@ -1,36 +1,16 @@
-"""How are tasks run on a Dask cluster? Bounded submission, and reduction in order.
-
-The scheduler sees a window of tasks, never all of them: its memory and its time per
-task stay flat, and a dying worker drags few innocent tasks along (every task assigned
-to a worker that dies is suspected, running or not).
-"""
+"""How are tasks run on a Dask cluster? A bounded number at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Any
 
-from distributed import Client, Future, KilledWorker, as_completed
+from distributed import Client
 
-from nnviz.errors import NnvizError, TaskError
+from nnviz.engine.progress import Listener
+from nnviz.engine.task_runs import Item, Remedy, RunLimits, TaskOutcome, TaskRun
 
-__all__ = ["TaskOutcome", "run_tasks"]
-
-ATTEMPTS = 4
-"""How often a task is tried when its worker dies or the file system fails."""
-
-Item = TypeVar("Item")
-
-
-@dataclass(frozen=True, slots=True)
-class TaskOutcome(Generic[Item]):
-    """What became of one task."""
-
-    item: Item
-    value: Any = None
-    error: BaseException | None = None
-    """Why it failed for good; None if it did not."""
+__all__ = ["RunLimits", "TaskOutcome", "run_tasks"]
 
 
 def run_tasks(
@@ -40,7 +20,11 @@ def run_tasks(
     *,
     arguments: Sequence[Any] = (),
     window: int | None = None,
-) -> Iterator[TaskOutcome[Item]]:
+    limits: RunLimits | None = None,
+    remedy: Remedy | None = None,
+    stage: str = "",
+    listeners: Iterable[Listener] = (),
+) -> Generator[TaskOutcome[Item], None, None]:
     """Run ``function(item, *arguments)`` for every item, a bounded number at a time.
 
     Parameters
@@ -48,13 +32,23 @@ def run_tasks(
     client
         Of a running cluster.
     function
-        Module-level function; may run several times for one item, and must not mind.
+        Module-level function; may run several times for one item, also at the same
+        time, and must not mind.
     items
-        Small values, one for each task.
+        Small values, one for each task; their text names the task in events.
     arguments
         Further arguments, the same for every task.
     window
         Tasks handed to the scheduler at a time; None for twice the workers' threads.
+    limits
+        How long things may take.
+    remedy
+        What to run instead of an item that kills its worker, hangs, or needs more
+        memory than there is, for the second time; None to repeat it a few times.
+    stage
+        For events.
+    listeners
+        Told about attempts that failed, and about workers that come and go.
 
     Yields
     ------
@@ -64,47 +58,22 @@ def run_tasks(
     Raises
     ------
     TaskError
-        If the connection to the scheduler is lost.
+        If the connection to the scheduler is lost, or there are no workers.
+    OutOfTimeError
+        If the time limit is reached before all is done.
     """
-    waiting = iter(items)
-    attempts: dict[object, int] = {}
-    running: dict[object, Item] = {}
-    pool = as_completed(loop=client.loop)
-
-    def submit(item: Item, attempt: int) -> None:
-        future = client.submit(function, item, *arguments, pure=False, retries=0)
-        running[future.key], attempts[future.key] = item, attempt
-        pool.add(future)
-
-    def fill() -> None:
-        limit = window or 2 * max(1, sum(client.nthreads().values()))
-        while len(running) < limit:
-            try:
-                item = next(waiting)
-            except StopIteration:
-                return
-            submit(item, 1)
-
-    fill()
-    while running:
-        future: Future[Any] = next(pool)
-        item, attempt = running.pop(future.key), attempts.pop(future.key)
-        if future.status == "finished":
-            outcome = TaskOutcome(item, value=future.result())
-        elif future.status == "cancelled":
-            msg = (
-                "the connection to the Dask scheduler was lost; what is done is in the "
-                "store: start the cluster again and repeat the command"
-            )
-            raise TaskError(msg)
-        else:
-            error = future.exception()
-            is_passing = isinstance(error, (OSError, KilledWorker))
-            is_ours = isinstance(error, NnvizError)
-            if is_passing and not is_ours and attempt < ATTEMPTS:
-                submit(item, attempt + 1)
-                continue
-            outcome = TaskOutcome(item, error=error)
-        del future
-        fill()
-        yield outcome
+    run = TaskRun(
+        client,
+        function,
+        iter(items),
+        tuple(arguments),
+        window=window,
+        limits=limits or RunLimits(),
+        remedy=remedy,
+        stage=stage,
+        listeners=tuple(listeners),
+    )
+    try:
+        yield from run.outcomes()
+    finally:
+        run.close()

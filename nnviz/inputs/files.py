@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from nnviz.errors import DatasetError, UnreadableInstanceError
+from nnviz.inputs.retrying import N_TRIES, may_pass, patiently
 
 __all__ = ["IMAGE_SUFFIXES", "MAX_FILE_BYTES", "Root", "check_file"]
 
@@ -49,22 +50,9 @@ _REASONS = {
     errno.ENAMETOOLONG: "name too long",
     errno.ENXIO: "not a regular file",
 }
-# Worth another try: the file server's trouble, or ours, and not the file's.
-_PASSING = frozenset(
-    (
-        errno.EAGAIN,
-        errno.EIO,
-        errno.EMFILE,
-        errno.ENFILE,
-        errno.ENOMEM,
-        errno.ESTALE,
-        errno.ETIMEDOUT,
-    )
-)
 # Without waiting, or a named pipe would block for ever.
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 _N_KEPT_FOLDERS = 10_000
-_WAITS_S = (0.05, 0.25, 1.0)
 # A local disk answers in 4 µs, and threads would only wait for each other; a file
 # server answers in 100 to 1000, and many questions at once.
 _FILES_TRIED = 1_000
@@ -116,19 +104,16 @@ class Root:
         UnreadableInstanceError
             With the reason, if it is not a regular file that can be read.
         """
-        for wait_s in (*_WAITS_S, None):
-            try:
-                return self._read(relative)
-            except OSError as error:
-                if wait_s is not None and error.errno in _PASSING:
-                    time.sleep(wait_s)
-                    continue
-                reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
-                raise UnreadableInstanceError(reason) from error
-            except ValueError as error:  # a NUL character in a name
-                raise UnreadableInstanceError(str(error)) from error
-        msg = "unreachable"
-        raise AssertionError(msg)
+        try:
+            return patiently(self._read, relative)
+        except OSError as error:
+            reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
+            if may_pass(error):
+                reason += f", at each of {N_TRIES} tries"
+            # Without the cause: it has had its tries.
+            raise UnreadableInstanceError(reason) from None
+        except ValueError as error:  # a NUL character in a name
+            raise UnreadableInstanceError(str(error)) from error
 
     def sizes(self, paths: Sequence[str]) -> list[int]:
         """Return the size of every file in bytes, -1 where it cannot be told.

@@ -22,6 +22,7 @@ from numpy.typing import DTypeLike, NDArray
 from nnviz.errors import UnreadableInstanceError
 from nnviz.inputs.datasets import Dataset
 from nnviz.inputs.preprocessing import Preprocessing
+from nnviz.inputs.retrying import N_TRIES, may_pass, patiently
 
 __all__ = ["Batch", "BatchReader", "prepared_shape"]
 
@@ -152,7 +153,7 @@ class BatchReader:
         UnreadableInstanceError
             If one of them cannot be read.
         """
-        raw = self._pool.map(self._dataset.read, instances)
+        raw = self._pool.map(self._read, instances)
         return np.stack([self._prepared(one) for one in raw])
 
     def _submit(
@@ -178,7 +179,7 @@ class BatchReader:
                 continue
             began = time.perf_counter()
             try:
-                raw = self._dataset.read(index)
+                raw = self._read(index)
                 read_s += time.perf_counter() - began
                 busy = time.thread_time()
                 batch.values[row] = self._prepared(raw)
@@ -186,6 +187,28 @@ class BatchReader:
             except UnreadableInstanceError as error:
                 batch.reasons[row] = str(error)
         return read_s, decode_s
+
+    def prepare(self, index: int) -> NDArray[np.generic]:
+        """Return one instance, read and prepared, in this thread.
+
+        Raises
+        ------
+        UnreadableInstanceError
+            With the reason.
+        """
+        return self._prepared(self._read(index))
+
+    def _read(self, index: int) -> bytes | NDArray[np.generic]:
+        try:
+            return patiently(self._dataset.read, index)
+        except (OSError, UnreadableInstanceError) as error:
+            if isinstance(error.__cause__, MemoryError):
+                # The process's trouble, not the instance's.
+                raise MemoryError(str(error)) from None  # noqa: TRY004
+            if not may_pass(error):
+                raise
+            msg = f"{error}, at each of {N_TRIES} tries"
+            raise UnreadableInstanceError(msg) from error
 
     def _prepared(self, raw: bytes | NDArray[np.generic]) -> NDArray[np.generic]:
         value = self._preprocessing.prepare(raw)

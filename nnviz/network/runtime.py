@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nnviz.config import ExtractionConfig, PreprocessingConfig
-from nnviz.errors import PlanError
+from nnviz.errors import DeviceLostError, PlanError, TaskMemoryError
 from nnviz.network.activations import top_channels
 from nnviz.network.architecture import Architecture, Layer
 from nnviz.network.batches import normalize
@@ -32,7 +32,13 @@ from nnviz.network.reads import plan_reads
 from nnviz.network.taps import EdgeTaps
 from nnviz.network.tracing import trace
 
-__all__ = ["BatchResult", "NetworkRuntime", "Recording", "trace_network"]
+__all__ = [
+    "BatchResult",
+    "NetworkRuntime",
+    "Recording",
+    "telling_faults",
+    "trace_network",
+]
 
 INSTANCES_TRACED = 2
 _DTYPES = {
@@ -72,6 +78,36 @@ def trace_network(
     """
     batch = normalize(torch.from_numpy(values[:INSTANCES_TRACED]), preprocessing)
     return trace(module, batch)
+
+
+@contextlib.contextmanager
+def telling_faults() -> Iterator[None]:
+    """Say what faults of memory and of devices are, whatever library raises them.
+
+    Raises
+    ------
+    TaskMemoryError
+        Where there was not enough memory, on the host or on the device.
+    DeviceLostError
+        Where the device has failed, and with it everything of this process on it.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        first = str(error).partition("\n")[0]
+        msg = f"not enough memory: {first or type(error).__name__}"
+        raise TaskMemoryError(msg) from error
+    except RuntimeError as error:
+        first = str(error).partition("\n")[0]
+        if "CUDA error" in first or "device-side assert" in first:
+            msg = f"the GPU has failed: {first}"
+            raise DeviceLostError(msg) from error
+        if "can't allocate memory" in str(error):  # of the allocator for the host
+            msg = f"not enough memory: {first}"
+            raise TaskMemoryError(msg) from error
+        raise
 
 
 class NetworkRuntime:

@@ -18,9 +18,13 @@ from nnviz.store.declarations import MARK_FIELDS
 from nnviz.store.hierarchy import Hierarchy
 from nnviz.store.pieces import encode_piece
 
-__all__ = ["MARKS", "Completion"]
+__all__ = ["BATCH_SIZES", "MARKS", "Completion"]
 
 MARKS = "extraction_done"
+
+BATCH_SIZES = "smaller_batches"
+"""Group with a group for each chunk that was computed in smaller batches than planned:
+its numbers are those of the plan to rounding, not bit for bit."""
 
 
 class Completion:
@@ -89,6 +93,10 @@ class Completion:
             return []
         checksums = mark[0, len(MARK_FIELDS) :].tolist()
         found = []
+        try:
+            self._batch_size(index)
+        except StoreFormatError as error:
+            found.append((f"{BATCH_SIZES}/{index}", str(error)))
         for path, expected in zip(self._arrays, checksums, strict=True):
             try:
                 values = self._part(index, path)
@@ -181,7 +189,7 @@ class Completion:
         arrays
             The chunk's rows of every array that tasks fill, by path.
         counts
-            The mark's counts by name.
+            The mark's counts by name; ``batch_size`` where it is not the plan's.
 
         Returns
         -------
@@ -210,10 +218,30 @@ class Completion:
             self._write_texts(index, path, values[path])
         numbers = {path: v for path, v in values.items() if path not in texts}
         self._hierarchy.write_pieces(index, numbers)
+        self._note_batch_size(index, counts.get("batch_size"))
         checksums = [_checksum(v) for v in values.values()]
         mark = [1, *(counts[name] for name in MARK_FIELDS[1:]), *checksums]
         self._write_mark(index, np.array([mark], np.int64))
         return sum(v.nbytes for v in values.values())
+
+    def batch_sizes(self) -> dict[int, int]:
+        """Return the batch sizes of chunks that were not computed with the plan's."""
+        chunks = sorted(map(int, self._hierarchy.children(BATCH_SIZES)))
+        sizes = {chunk: self._batch_size(chunk) for chunk in chunks}
+        return {chunk: size for chunk, size in sizes.items() if size is not None}
+
+    def _batch_size(self, index: int) -> int | None:
+        path = f"{BATCH_SIZES}/{index}"
+        if not self._hierarchy.has(path):
+            return None
+        return int(self._hierarchy.attributes(path)["batch_size"])
+
+    def _note_batch_size(self, index: int, batch_size: int | None) -> None:
+        path = f"{BATCH_SIZES}/{index}"
+        if batch_size is not None:
+            self._hierarchy.create_group(path, {"batch_size": batch_size})
+        elif self._hierarchy.has(path):
+            self._hierarchy.delete(path)
 
     def _write_mark(self, index: int, mark: NDArray[np.int64]) -> None:
         data = encode_piece(mark, chunk=mark.shape, shard=None, fill=0)

@@ -10,12 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
+from pathlib import Path
 
 import zarr
 from zarr.storage import MemoryStore
 
 from nnviz.errors import StoreFormatError
-from nnviz.store.completion import Completion
+from nnviz.store.completion import BATCH_SIZES, Completion
 from nnviz.store.documents import (
     CHECKSUMS,
     DOCUMENT,
@@ -154,15 +155,21 @@ class Integrity:
                 found.append(_damage_of_key(key, why, remedy))
         return found
 
-    def strays(self) -> list[str]:
-        """Return the keys of pieces that a killed task left half written."""
+    def strays(self, *, older_than: float = PARTIAL_SECONDS) -> list[str]:
+        """Return the keys of pieces that a killed task left half written.
+
+        Parameters
+        ----------
+        older_than
+            Seconds; a younger one may be one that is being written.
+        """
         names = self._hierarchy.files.names()
         keys = [key for key in names if key.endswith(".partial")]
         folder = self._hierarchy.files.folder
         if folder is None:
             return keys
-        limit = time.time() - PARTIAL_SECONDS
-        return [key for key in keys if (folder / key).stat().st_mtime < limit]
+        limit = time.time() - older_than
+        return [key for key in keys if _modified(folder / key) <= limit]
 
     def mend(self, damages: Sequence[Damage]) -> list[Damage]:
         """Repair what needs no other data, and unmark what a stage has to write again.
@@ -184,9 +191,9 @@ class Integrity:
             self._hierarchy.documents.state("", skip=skip)
         return mended
 
-    def remove_strays(self) -> None:
+    def remove_strays(self, *, older_than: float = PARTIAL_SECONDS) -> None:
         """Remove what :meth:`strays` returns."""
-        for key in self.strays():
+        for key in self.strays(older_than=older_than):
             self._hierarchy.files.delete(key)
 
     def _is_of_chunk(self, damage: Damage) -> bool:
@@ -228,7 +235,10 @@ class Integrity:
     def _groups_above(self) -> list[Damage]:
         """Check the documents of the groups that hold the run's arrays."""
         found = []
-        for group in sorted(groups_of(self._arrays) | self._parents()):
+        groups = groups_of(self._arrays) | self._parents()
+        if self._hierarchy.files.exist([document_of(BATCH_SIZES)])[0]:
+            groups |= {BATCH_SIZES}
+        for group in sorted(groups):
             data = self._hierarchy.files.get(document_of(group))
             why = problem_of(data)
             if why is None and data is not None and self._has_checksums:
@@ -317,6 +327,13 @@ def _damage_of_key(key: str, reason: str, remedy: str) -> Damage:
         return Damage(path, reason, int(place.split("/")[0]), remedy)
     path = key.removesuffix("/" + DOCUMENT).removesuffix("/c")
     return Damage(path, reason, None, remedy)
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0  # its task has just ended
 
 
 def _document_of_spec(spec: ArraySpec) -> bytes:

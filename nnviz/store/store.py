@@ -242,7 +242,8 @@ class Store:
         arrays
             The chunk's rows of every array that tasks fill, by path.
         counts
-            The mark's counts by name: ``n_instances`` and so on.
+            The mark's counts by name: ``n_instances`` and so on; ``batch_size``
+            where it is not the plan's.
 
         Returns
         -------
@@ -257,6 +258,10 @@ class Store:
             If what was read back differs from what was written.
         """
         return self._completion.write_chunk(index, arrays, counts)
+
+    def batch_sizes(self) -> dict[int, int]:
+        """Return the batch sizes of chunks that were not computed with the plan's."""
+        return self._completion.batch_sizes()
 
     @property
     def columns(self) -> tuple[str, ...]:

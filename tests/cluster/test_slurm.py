@@ -9,6 +9,7 @@ from slurm_site import jobs, lacking, running_slurm, wait_for
 
 import nnviz
 from nnviz.errors import TaskError
+from nnviz_cluster import slurm as slurm_kind
 from nnviz_cluster.opening import open_client
 from nnviz_cluster.site import load_site
 
@@ -134,6 +135,20 @@ def test_cluster__more_memory_than_a_machine_has__is_refused_at_once(site):
         open_client(load_site(str(site))),
     ):
         pass
+
+
+def test_extract__jobs_that_end_before_they_connect__are_told(
+    site, create, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(slurm_kind, "SECONDS_BETWEEN_QUESTIONS", 0.5)
+    site.write_text(site.read_text().replace("workers = 2", 'python = "/bin/false"'))
+    store = create(tmp_path / "run.zarr")
+
+    with (
+        pytest.raises(TaskError, match=r"3 jobs of Slurm have ended before a worker"),
+        open_client(load_site(str(site))) as client,
+    ):
+        nnviz.extract(store, client=client)
 
 
 def test_command__cluster_of_a_file__extracts(site, create, tmp_path):

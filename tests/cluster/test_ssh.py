@@ -84,6 +84,7 @@ def test_extract__through_ssh__gives_the_same_bytes_and_leaves_no_process(
     store = create(tmp_path / "run.zarr")
 
     with open_client(load_site(str(site))) as client:
+        client.wait_for_workers(2, timeout=60)
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
         processes = [client.scheduler_info()["address"], *(w["id"] for w in workers)]
         threads = client.run(lambda: __import__("os").environ["OMP_NUM_THREADS"])

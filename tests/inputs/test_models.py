@@ -273,6 +273,7 @@ def test_pickled_model__is_read_only_when_trusted(tmp_path):
 
 
 def test_pickled_model__runs_its_code_only_when_trusted(tmp_path):
+    """Row 34: the marker appears only where that was asked for."""
     marker, path = tmp_path / "marker", tmp_path / "net.pt"
     torch.save(Gadget(str(marker)), path)
 
@@ -313,6 +314,7 @@ def test_torchscript__is_refused(tmp_path):
 
 @pytest.mark.filterwarnings("ignore")
 def test_exported_program__is_read_only_when_trusted(tmp_path):
+    """Row 34: a .pt2 file may hold pickles."""
     module = nn.Sequential(nn.Linear(3, 2), nn.ReLU()).eval()
     program = torch.export.export(module, (torch.zeros(2, 3),))
     path = tmp_path / "net.pt2"

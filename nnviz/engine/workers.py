@@ -1,0 +1,194 @@
+"""Which workers are there, and what are they at? Asked now and then, not per task.
+
+Workers die, are added by a cluster that adapts itself, or are all away for a while. A
+task says when it starts, and where: only so is it known whether it ran on a worker that
+died, and since when it has been running.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import dask
+from distributed import Client, get_worker
+
+from nnviz.engine.progress import Listener, Notice, WorkersChanged, emit
+from nnviz.errors import TaskError
+
+__all__ = [
+    "LOST",
+    "PATIENCE",
+    "TOPIC",
+    "TROUBLE",
+    "Workers",
+    "memory_limit",
+    "say_started",
+    "since_text",
+]
+
+TOPIC = "nnviz-started"
+"""Under which tasks tell the client that they have started."""
+
+PATIENCE = "nnviz.wait-for-workers"
+"""Dask's setting of how many seconds a cluster may have no workers."""
+
+TROUBLE = "nnviz-trouble"
+"""Under which whoever starts workers tells the client that they cannot be started."""
+
+ASKED_EVERY_S = 1.0
+TOLD_AFTER_S = 20.0
+"""Without workers, after which it is said that they are waited for."""
+
+LOST = (
+    "the connection to the Dask scheduler was lost; what is done is in the store: "
+    "start the cluster again and repeat the command"
+)
+
+
+class Workers:
+    """The workers of a cluster, as of a moment ago.
+
+    Parameters
+    ----------
+    client
+        Of a running cluster.
+    stage
+        For events.
+    listeners
+        Told about workers that come and go.
+    patience
+        Seconds without any worker after which to give up; None for Dask's setting
+        ``nnviz.wait-for-workers``, 300 where there is none.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        stage: str = "",
+        listeners: Iterable[Listener] = (),
+        patience: float | None = None,
+    ) -> None:
+        self._client = client
+        self._stage = stage
+        self._listeners = tuple(listeners)
+        if patience is None:
+            patience = float(dask.config.get(PATIENCE, 300.0))
+        self._patience = patience
+        self._threads: dict[str, int] = dict(client.nthreads())
+        self._found = self._threads
+        self._seen = time.monotonic()
+        self._is_told = False
+        self._trouble = ""
+        self._is_closed = threading.Event()
+        client.subscribe_topic(TROUBLE, self._on_trouble)
+        # Beside the consumer: a scheduler that is dead answers after half a minute.
+        threading.Thread(target=self._ask, name="nnviz-workers", daemon=True).start()
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._is_closed.set()
+        if self._client.status == "running":
+            self._client.unsubscribe_topic(TROUBLE)
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        """Addresses of the workers."""
+        return frozenset(self._threads)
+
+    @property
+    def n_threads(self) -> int:
+        """Threads of all workers together; 0 while there is none."""
+        return sum(self._threads.values())
+
+    def check(self) -> None:
+        """Take note of the last answer of the scheduler.
+
+        Raises
+        ------
+        TaskError
+            If the scheduler is lost, there has been no worker for too long, or workers
+            cannot be started.
+        """
+        if self._client.status != "running":
+            raise TaskError(LOST)
+        if self._trouble:
+            raise TaskError(self._trouble)
+        now, found = time.monotonic(), self._found
+        if found is not self._threads:
+            joined, lost = found.keys() - self._threads, self._threads.keys() - found
+            self._threads = found
+            if joined or lost:
+                event = WorkersChanged(
+                    self._stage, sorted(joined), sorted(lost), len(found)
+                )
+                emit(self._listeners, event)
+        if found:
+            self._seen, self._is_told = now, False
+        elif now - self._seen > TOLD_AFTER_S and not self._is_told:
+            self._is_told = True
+            text = "the cluster has no workers now; waiting for them"
+            emit(self._listeners, Notice(self._stage, text))
+        elif now - self._seen > self._patience:
+            msg = (
+                f"the cluster has had no workers for {since_text(now - self._seen)}; "
+                "what is done is in the store: start workers ('dask worker ADDRESS') "
+                "and repeat the command, or wait longer with --wait-for-workers"
+            )
+            raise TaskError(msg)
+
+    def _on_trouble(self, event: tuple[float, Any]) -> None:
+        self._trouble = str(event[1])
+
+    def _ask(self) -> None:
+        while not self._is_closed.wait(ASKED_EVERY_S):
+            # A cluster that is lost is noticed by the client's status.
+            with contextlib.suppress(Exception):
+                self._found = dict(self._client.nthreads())
+
+    def end(self, address: str) -> None:
+        """End the process of a worker that is of no use; its nanny starts another.
+
+        Nobody waits for it here. A worker that has no nanny stays as it is.
+        """
+        threading.Thread(target=self._end, args=(address,), daemon=True).start()
+
+    def _end(self, address: str) -> None:
+        # It may have gone by itself, or the cluster with it.
+        with contextlib.suppress(Exception):
+            # By a signal: asked to end, a process that hangs takes its time.
+            self._client.run(_end_process, workers=[address], nanny=True)
+
+
+def _end_process(dask_worker: Any) -> None:
+    """Kill the worker's process, in that of its nanny."""
+    os.kill(dask_worker.pid, signal.SIGKILL)
+
+
+def say_started(
+    key: str, function: Callable[..., Any], item: Any, arguments: Sequence[Any]
+) -> Any:
+    """Run ``function(item, *arguments)`` on a worker, and tell the client before."""
+    worker = get_worker()
+    worker.log_event(TOPIC, {"key": key, "worker": worker.address})
+    return function(item, *arguments)
+
+
+def memory_limit() -> int | None:
+    """Return the bytes that the worker of the running task may have; None for all."""
+    try:
+        worker = get_worker()
+    except ValueError:
+        return None  # no worker: somebody calls the task as a function
+    return worker.memory_manager.memory_limit
+
+
+def since_text(seconds: float) -> str:
+    """Return a duration for a message."""
+    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"

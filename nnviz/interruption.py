@@ -1,0 +1,127 @@
+"""What ends a command before its end? Signals of a user, or of a batch system.
+
+The first signal raises :class:`Interrupted` in the main thread, wherever it is; what is
+complete stays in the store. A second one ends the process at once. If the main thread
+is inside compiled code and does not answer, a watching thread ends the process after a
+few seconds: no file is ever half written, so nothing is lost by that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from types import FrameType
+from typing import NoReturn
+
+__all__ = ["Interrupted", "heeding_signals", "leave"]
+
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
+"""Of a terminal, of batch systems before they kill, and of a closed connection."""
+
+GRACE_S = 20.0
+"""For stopping workers; batch systems kill 30 s after the first signal."""
+
+ECHO_S = 0.5
+"""A terminal and a wrapper may both send what was one key stroke."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked the command to end.
+
+    Parameters
+    ----------
+    number
+        Of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+    @property
+    def exit_code(self) -> int:
+        """128 and the signal's number, as shells have it."""
+        return 128 + self.number
+
+
+@contextlib.contextmanager
+def heeding_signals() -> Iterator[None]:
+    """Raise :class:`Interrupted` in the main thread when a signal comes.
+
+    Signals that are ignored already (``nohup``) stay so. Outside of the main thread
+    nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    wanted = [
+        getattr(signal, name)
+        for name in SIGNALS
+        if signal.getsignal(getattr(signal, name, signal.SIGTERM)) != signal.SIG_IGN
+        and hasattr(signal, name)
+    ]
+    before = {number: signal.signal(number, _raise) for number in wanted}
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    old_writer = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    watcher = threading.Thread(
+        target=_watch, args=(reader,), name="nnviz-signals", daemon=True
+    )
+    watcher.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(old_writer)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.close(writer)
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    # Once: what closes workers must not be interrupted; the watcher counts the others.
+    for name in SIGNALS:
+        known = getattr(signal, name, None)
+        if known is not None and signal.getsignal(known) is _raise:
+            signal.signal(known, _ignore)
+    raise Interrupted(number)
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """Stay a handler, so that the watcher still hears of the signal."""
+
+
+def _watch(reader: int) -> None:
+    """End the process at the second signal, or when the first one has no effect."""
+    first: float | None = None
+    while numbers := os.read(reader, 1):
+        number = numbers[0]
+        if number not in [getattr(signal, name, None) for name in SIGNALS]:
+            continue
+        if first is None:
+            first = time.monotonic()
+            overdue = threading.Timer(GRACE_S, _end, args=(number,))
+            overdue.daemon = True
+            overdue.start()
+        elif time.monotonic() - first > ECHO_S:
+            _end(number)
+    os.close(reader)
+
+
+def _end(number: int) -> None:
+    leave(128 + number)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process now: no thread or library has a last word.
+
+    Worker processes of this one end when they lose it.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)

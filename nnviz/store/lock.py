@@ -1,0 +1,317 @@
+"""Who writes to a store? One driver at a time, known by machine, process and stage.
+
+The group ``writer`` of a store exists while a driver works on it; its attributes say
+who that is. On a file system its file is locked as well, and the kernel frees the lock
+when the process ends, however it ends. A file server may not tell of a lock of another
+machine, and objects have none: there a driver renews its attributes, and whoever comes
+later watches whether it does. Clocks of machines are not compared.
+
+Two drivers at once would not damage a store: tasks write the same bytes. They would do
+the work twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import inspect
+import os
+import socket
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from nnviz.errors import StoreError, StoreInUseError
+from nnviz.store.hierarchy import Hierarchy
+from nnviz.store.sealing import sealed_group, unsealed_attributes
+
+if sys.platform != "win32":
+    import fcntl
+
+__all__ = ["WRITER", "exclusive", "writing"]
+
+WRITER = "writer"
+"""Group of a store whose attributes say who writes to it."""
+
+RENEWED_EVERY_S = 10.0
+DEAD_AFTER_S = 25.0
+"""A driver of another machine that has renewed nothing for so long is dead."""
+SETTLED_AFTER_S = 1.0
+"""Between claiming a place without locks and finding out who came last."""
+NO_LOCKS = frozenset((errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS))
+"""What file systems say that have no locks."""
+
+_held: ContextVar[frozenset[str]] = ContextVar("held", default=frozenset())
+
+
+@contextlib.contextmanager
+def writing(url: str | os.PathLike[str], stage: str) -> Iterator[None]:
+    """Be the only driver that writes to a store, as long as the context lasts.
+
+    What is called inside may ask again for the same store, and gets it.
+
+    Parameters
+    ----------
+    url
+        An existing store.
+    stage
+        What is done, for the message that others get.
+
+    Raises
+    ------
+    StoreInUseError
+        If another driver writes to the store.
+    StoreError
+        If the place cannot be written.
+    StoreNotFoundError
+        If there is no store.
+    """
+    hierarchy = Hierarchy.open(url, writable=True)
+    folder = hierarchy.files.folder
+    place = hierarchy.url if folder is None else os.path.realpath(folder)
+    if place in _held.get():
+        yield
+        return
+    claim: _FileClaim | _ObjectClaim
+    if folder is None:
+        claim = _ObjectClaim(hierarchy, _record(stage))
+    else:
+        claim = _FileClaim(Path(place), _record(stage))
+    token = _held.set(_held.get() | {place})
+    ended = threading.Event()
+    renewal = threading.Thread(
+        target=_renew, args=(claim, ended), name="nnviz-writer", daemon=True
+    )
+    renewal.start()
+    try:
+        yield
+    finally:
+        _held.reset(token)
+        ended.set()
+        renewal.join(timeout=10)
+        claim.release()
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def exclusive(stage: str) -> Callable[[Function], Function]:
+    """Let a function with an argument ``store`` be the only one that writes to it.
+
+    Parameters
+    ----------
+    stage
+        What it does, for the message that others get.
+    """
+
+    def decorated(function: Function) -> Function:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def alone(*args: Any, **named: Any) -> Any:
+            store = signature.bind(*args, **named).arguments["store"]
+            with writing(store.url, stage):
+                return function(*args, **named)
+
+        return cast("Function", alone)
+
+    return decorated
+
+
+class _FileClaim:
+    """The file of the group ``writer``, locked; it is gone when nobody writes."""
+
+    def __init__(self, folder: Path, record: dict[str, Any]) -> None:
+        self._folder = folder
+        self._path = folder / WRITER / "zarr.json"
+        self._record = record
+        try:
+            self._file = self._locked_file()
+        except OSError as error:
+            msg = (
+                f"cannot write to the store {str(folder)!r}: {error.strerror or error};"
+                " give its folder to the user who runs this, or copy the store"
+            )
+            raise StoreError(msg) from error
+        self.renew()
+
+    def _locked_file(self) -> int:
+        while True:
+            self._path.parent.mkdir(exist_ok=True)
+            try:
+                file = self._opened_file()
+            except FileNotFoundError:
+                continue  # the holder has just ended, and removed all of it
+            try:
+                if self._is_ours(file):
+                    return file
+            except BaseException:
+                os.close(file)
+                raise
+            os.close(file)
+
+    def _opened_file(self) -> int:
+        # Whole from the first moment: a reader of the store may list the group.
+        draft = self._path.with_name(f"{self._record['token']}.partial")
+        draft.write_bytes(sealed_group(self._record))
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, self._path)
+        draft.unlink(missing_ok=True)
+        return os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+
+    def _is_ours(self, file: int) -> bool:
+        """Lock the file; False if its holder removed it meanwhile."""
+        found = self._found()
+        is_locked = _lock(file)
+        if is_locked is False:
+            raise _in_use(str(self._folder), found)
+        try:
+            is_same = os.path.samestat(os.fstat(file), self._path.stat())
+        except FileNotFoundError:
+            return False
+        # The kernel knows best of this machine's processes; a lock that another machine
+        # holds may not be seen on its file server.
+        is_elsewhere = found.get("host") != self._record["host"]
+        is_doubtful = is_elsewhere or is_locked is None
+        if is_same and is_doubtful and _is_alive(found, self._record, self._found):
+            raise _in_use(str(self._folder), found)
+        return is_same
+
+    def _found(self) -> dict[str, Any]:
+        # Opened anew each time: a file server's client looks for changes then.
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            return unsealed_attributes(self._path.read_bytes())[0]
+        return {}
+
+    def renew(self) -> None:
+        """Say that the driver is alive."""
+        self._record["renewed"] += 1
+        data = sealed_group(self._record)
+        os.pwrite(self._file, data, 0)
+        os.ftruncate(self._file, len(data))
+
+    def release(self) -> None:
+        """Remove the file, and with it the lock."""
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(self._file), self._path.stat()):
+                self._path.unlink()
+                for draft in self._path.parent.glob("*.partial"):
+                    draft.unlink(missing_ok=True)
+                self._path.parent.rmdir()
+        os.close(self._file)
+
+
+class _ObjectClaim:
+    """The group ``writer`` at a place that knows no locks; the last claim holds."""
+
+    def __init__(self, hierarchy: Hierarchy, record: dict[str, Any]) -> None:
+        self._hierarchy = hierarchy
+        self._record = record
+        found = self._found()
+        if _is_alive(found, record, self._found):
+            raise _in_use(hierarchy.url, found)
+        self._write()
+        time.sleep(SETTLED_AFTER_S)
+        found = self._found()
+        if found.get("token") != record["token"]:
+            raise _in_use(hierarchy.url, found)
+
+    def _found(self) -> dict[str, Any]:
+        if not self._hierarchy.has(WRITER):
+            return {}
+        return self._hierarchy.attributes(WRITER)
+
+    def renew(self) -> None:
+        """Say that the driver is alive, unless another one has taken over."""
+        if self._found().get("token") == self._record["token"]:
+            self._write()
+
+    def _write(self) -> None:
+        self._record["renewed"] += 1
+        self._hierarchy.create_group(WRITER, self._record)
+
+    def release(self) -> None:
+        """Remove the group, unless another driver has taken over."""
+        with contextlib.suppress(OSError, StoreError):
+            if self._found().get("token") == self._record["token"]:
+                self._hierarchy.delete(WRITER)
+
+
+def _record(stage: str) -> dict[str, Any]:
+    return {
+        "stage": stage,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "since": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        "token": uuid.uuid4().hex,
+        "renewed": int(time.time()),
+    }
+
+
+def _renew(claim: _FileClaim | _ObjectClaim, ended: threading.Event) -> None:
+    while not ended.wait(RENEWED_EVERY_S):
+        # A place that cannot be written for a moment is the tasks' trouble.
+        with contextlib.suppress(OSError, StoreError):
+            claim.renew()
+
+
+def _lock(file: int) -> bool | None:
+    """Whether a file could be locked; None where there are no locks."""
+    if sys.platform == "win32":
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno in NO_LOCKS:
+            return None
+        raise
+    return True
+
+
+def _is_alive(
+    found: Mapping[str, Any],
+    ours: Mapping[str, Any],
+    look: Callable[[], Mapping[str, Any]],
+) -> bool:
+    """Whether the driver of a record lives: its machine knows, or it renews."""
+    if found.get("token") in (None, ours["token"]):
+        return False
+    if found.get("host") == ours["host"]:
+        return _is_running(found.get("pid"))
+    end = time.monotonic() + DEAD_AFTER_S
+    while time.monotonic() < end:
+        time.sleep(min(0.5, DEAD_AFTER_S / 10))
+        latest = look()
+        if latest.get("token") != found["token"]:
+            return bool(latest)  # it has ended, or another one has come
+        if latest.get("renewed") != found.get("renewed"):
+            return True
+    return False
+
+
+def _is_running(pid: Any) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, TypeError, ValueError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _in_use(url: str, found: Mapping[str, Any]) -> StoreInUseError:
+    host, pid = found.get("host", "an unknown machine"), found.get("pid", "unknown")
+    msg = (
+        f"'nnviz {found.get('stage', 'extract')}' writes to {url!r} already: process "
+        f"{pid} on {host}, since {found.get('since', 'an unknown time')}; wait until "
+        f"it has ended, or end it with 'kill {pid}' there"
+    )
+    return StoreInUseError(msg)

@@ -1,0 +1,55 @@
+"""Extract a chunk in a process that dies at its n-th write, for every n; a script.
+
+Prints how many writes a chunk has. Processes are forked from one that has imported
+everything and has started no thread.
+
+    python crash_everywhere.py STORE
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from nnviz.chunk_extraction import extract_chunk
+from nnviz.store.store import Store
+
+
+def in_child(store: str, chunk: int, dies_at: int) -> bool:
+    """Extract a chunk; whether the process came to the end."""
+    child = os.fork()
+    if child == 0:
+        replace, calls = os.replace, 0
+
+        def replace_or_die(*arguments, **options):
+            nonlocal calls
+            calls += 1
+            if calls == dies_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return replace(*arguments, **options)
+
+        os.replace = replace_or_die
+        code = 1
+        try:
+            extract_chunk(chunk, store, Store.open(store).fingerprint, False)
+            code = 0
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        return False
+    if os.WEXITSTATUS(status):
+        sys.exit(f"chunk {chunk} failed at write {dies_at}")
+    return True
+
+
+if __name__ == "__main__":
+    url = sys.argv[1]
+    n_writes = 0
+    # Chunk after chunk, so that a write that follows a crash meets what it has left.
+    while not in_child(url, n_writes % 12, n_writes + 1):
+        n_writes += 1
+    for index in range(12):
+        in_child(url, index, 0)
+    sys.stdout.write(str(n_writes))

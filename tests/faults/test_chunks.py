@@ -1,0 +1,146 @@
+"""What may happen to a chunk: crashes at every write, zombies, failing reads."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import nnviz
+from nnviz.chunk_extraction import extract_chunk
+from nnviz.errors import StoreFormatError
+from nnviz.store.store import Store
+from nnviz.verification import verify
+from tests.faults.tiny_run import N_CHUNKS, checksums, wait_for
+
+CRASHES = Path(__file__).with_name("crash_everywhere.py")
+
+
+def extract_all(store, order=range(N_CHUNKS)):
+    fingerprint = nnviz.open_store(store).fingerprint
+    return [extract_chunk(i, str(store), fingerprint, False) for i in order]
+
+
+def test_extract_chunk__dies_at_each_of_its_writes__ends_in_the_same_bytes(
+    run, undisturbed, tmp_path
+):
+    """Row 14: a crash before every write of a chunk, the completion mark included."""
+    store = run.store(tmp_path / "run.zarr")
+
+    done = subprocess.run(
+        [sys.executable, str(CRASHES), str(store)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=500,
+        env=dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path))),
+    )
+
+    assert done.returncode == 0, done.stderr
+    # Every array that a chunk writes, and the mark.
+    n_arrays = len(list((store / "peaks").rglob("c"))) + 6
+    assert int(done.stdout) >= n_arrays
+    # What was written when a process died is beside the file that it was to be.
+    left = list(store.rglob("*.partial"))
+    assert len(left) >= int(done.stdout)
+    for path in left:
+        path.unlink()
+    assert checksums(store) == undisturbed
+
+
+def test_extract_chunk__a_zombie_writes_later__ends_in_the_same_bytes(
+    run, undisturbed, tmp_path
+):
+    """Row 16: a process stops, its chunk is done by others, and it wakes up."""
+    store = run.store(tmp_path / "run.zarr")
+    run.fault(50, "sleep-once 1")
+    script = (
+        "import sys; from nnviz.chunk_extraction import extract_chunk\n"
+        f"extract_chunk(3, {str(store)!r}, {Store.open(store).fingerprint!r}, False)"
+    )
+    zombie = subprocess.Popen(
+        [sys.executable, "-c", script],
+        env=dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path))),
+    )
+    wait_for((run.faults / "50.pid").exists)
+    zombie.send_signal(signal.SIGSTOP)
+
+    extract_all(store)
+    before = checksums(store)
+    zombie.send_signal(signal.SIGCONT)
+
+    assert zombie.wait(timeout=240) == 0
+    assert before == checksums(store) == undisturbed
+
+
+def test_extract_chunk__any_order__writes_the_same_bytes(run, undisturbed, tmp_path):
+    """Row 25: chunks in any order, some of them twice."""
+    store = run.store(tmp_path / "run.zarr")
+    order = [*range(N_CHUNKS), 3, 0]
+    random.Random(5).shuffle(order)
+
+    extract_all(store, order)
+
+    assert checksums(store) == undisturbed
+
+
+def test_read__fails_for_a_moment__is_tried_again(run, undisturbed, tmp_path):
+    """Row 26: a file server that is away for three tries costs nothing but time."""
+    store = run.store(tmp_path / "run.zarr")
+    run.fault(20, "flaky 3")
+    run.fault(21, "flaky 1")
+
+    extract_all(store)
+
+    assert (run.faults / "20.tries").read_text() == "xxxx"
+    assert checksums(store) == undisturbed
+
+
+def test_read__fails_five_times__is_listed_once(run, tmp_path):
+    """Row 26: after five tries the instance is unreadable, and counted once."""
+    store = run.store(tmp_path / "run.zarr")
+    run.fault(20, "flaky 1000")
+
+    reports = extract_all(store)
+
+    assert (run.faults / "20.tries").read_text() == "xxxxx"
+    assert [report.n_unreadable for report in reports] == [0, 1, *[0] * 10]
+    status = nnviz.open_store(store).column("status")
+    assert "the file server is away" in status[20]
+    assert "5 tries" in status[20]
+    assert (status != "").sum() == 1
+
+
+def test_power_is_lost__what_was_not_synced_is_noticed_and_made_again(
+    run, undisturbed, tmp_path, monkeypatch
+):
+    """Row 28, as far as a test can: what no fsync has reached is empty afterwards."""
+    store = run.store(tmp_path / "run.zarr")
+    extract_all(store, range(N_CHUNKS - 1))
+    synced, before = set(), set(store.rglob("*"))
+    sync = os.fsync
+
+    def note(file):
+        synced.add(os.fstat(file).st_ino)
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", note)
+    extract_all(store, [N_CHUNKS - 1])
+    new = [path for path in store.rglob("*") if path not in before and path.is_file()]
+    lost = [path for path in new if path.stat().st_ino not in synced]
+    assert len(new) - len(lost) == 1  # the mark
+    for path in lost:
+        path.write_bytes(b"")
+
+    opened = nnviz.open_store(store)
+    for layer in ("0", "2"):
+        with pytest.raises(StoreFormatError, match=f"activations/{layer}"):
+            opened.activations(layer)
+    report = verify(str(store))
+    assert {damage.chunk for damage in report.damages} == {N_CHUNKS - 1}
+    assert nnviz.open_store(store).missing_chunks() == [N_CHUNKS - 1]
+    extract_all(store, [N_CHUNKS - 1])
+    assert checksums(store) == undisturbed

@@ -1,0 +1,229 @@
+"""What may happen to drivers and schedulers: killed, interrupted, started twice."""
+
+import os
+import random
+import signal
+import time
+
+import pytest
+
+import nnviz
+from nnviz.store.store import Store
+from tests.faults.tiny_run import (
+    N_CHUNKS,
+    address_in,
+    checksums,
+    group_is_gone,
+    n_done,
+    start_dask,
+    wait_for,
+    workers,
+    workers_of,
+)
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+
+
+def finish_run(store):
+    """Do what is left, undisturbed."""
+    with workers(1) as client:
+        summary = nnviz.extract(Store.open(store, writable=True), client=client)
+    assert summary.failed == {}
+    return summary
+
+
+def lines(text):
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def kill_driver(one, rng):
+    one.process.kill()
+
+
+def kill_group(one, rng):
+    one.kill_group()
+
+
+def end_driver(one, rng):
+    one.signal(signal.SIGTERM)
+
+
+def kill_worker_and_go_on(one, rng):
+    alive = workers_of(one.process.pid)
+    if alive:
+        os.kill(rng.choice(alive), signal.SIGSEGV)
+
+
+@pytest.mark.parametrize("seed", [7, 8])
+def test_extract__any_sequence_of_kills_and_restarts__ends_in_the_same_bytes(
+    run, undisturbed, tmp_path, driver, seed
+):
+    """Rows 1, 2 and 6: drivers, groups and workers, at seeded moments, then a rest."""
+    store = run.store(tmp_path / "run.zarr")
+    run.fault("all", "sleep 0.01")
+    rng = random.Random(seed)
+    ends = [kill_driver, kill_group, end_driver]
+    rng.shuffle(ends)
+    for end in ends:
+        one = driver("extract", store, "--workers", "2", "--quiet")
+        goal = n_done(store) + 1
+        wait_for(
+            lambda one=one, goal=goal: (
+                one.process.poll() is not None or n_done(store) >= goal
+            )
+        )
+        time.sleep(rng.uniform(0, 0.3))
+        kill_worker_and_go_on(one, rng)
+        time.sleep(rng.uniform(0, 0.3))
+        end(one, rng)
+        one.process.wait(timeout=240)
+        wait_for(lambda pid=one.process.pid: group_is_gone(pid))
+
+    run.mend()
+    code, _, errors = driver("extract", store, "--workers", "1", "--quiet").finish()
+    assert code == 0, errors
+    assert not (store / "writer").exists()
+    assert checksums(store) == undisturbed
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "is_running"),
+    [
+        pytest.param(signal.SIGTERM, 143, True, id="sigterm-while-running"),
+        pytest.param(signal.SIGINT, 130, False, id="sigint-at-start"),
+        pytest.param(signal.SIGUSR1, 138, False, id="sigusr1-at-start"),
+    ],
+)
+def test_extract__signal__ends_with_one_line_and_leaves_nothing(
+    run, tmp_path, driver, number, code, is_running
+):
+    """Row 7: at any time; exit code 128 and the signal's number; resumable."""
+    store = run.store(tmp_path / "run.zarr")
+    run.fault("all", "sleep 0.05")
+    one = driver("extract", store, "--workers", "2", "--quiet")
+    if is_running:
+        wait_for(lambda: n_done(store) >= 1)
+    else:
+        wait_for((store / "writer" / "zarr.json").exists)
+
+    one.signal(number)
+    found, out, errors = one.finish()
+
+    assert (found, out) == (code, "")
+    assert lines(errors) == [
+        "interrupted; what is complete is kept: repeat the command to go on"
+    ]
+    wait_for(lambda: group_is_gone(one.process.pid))
+    assert not (store / "writer").exists()
+    assert n_done(store) < N_CHUNKS
+
+
+def test_plan__signal__ends_with_one_line(run, driver):
+    """Row 7: while planning, which is inside a read that never comes back."""
+    run.fault("all", "sleep-once 3600")
+    one = driver("plan", run.file)
+    wait_for(lambda: list(run.faults.glob("*.pid")))
+
+    one.signal(signal.SIGTERM)
+    code, _, errors = one.finish()
+
+    assert code == 143
+    assert lines(errors) == [
+        "interrupted; what is complete is kept: repeat the command to go on"
+    ]
+
+
+def test_extract__time_limit__exits_with_its_own_code_and_goes_on(
+    run, undisturbed, tmp_path, driver
+):
+    """Row 30, the part of the driver: out of time is code 75, and nothing is lost."""
+    store = run.store(tmp_path / "run.zarr")
+    run.fault("all", "sleep 0.05")
+    command = ("extract", store, "--workers", "1", "--quiet")
+
+    code, out, errors = driver(*command, "--time-limit", "1s").finish()
+
+    assert code == 75
+    assert "chunks are left: the time limit was reached" in out
+    assert "repeat 'nnviz extract" in errors
+    run.mend()
+    finish_run(store)
+    assert checksums(store) == undisturbed
+
+
+def test_extract__second_driver__is_refused_and_the_first_unharmed(
+    run, undisturbed, tmp_path, driver
+):
+    """Row 15: refused at once, with process, host and time; also other stages."""
+    store = run.store(tmp_path / "run.zarr")
+    run.fault("all", "sleep 0.05")
+    first = driver("extract", store, "--workers", "1", "--quiet")
+    wait_for((store / "writer" / "zarr.json").exists)
+
+    refused = driver("extract", store, "--workers", "1", "--quiet")
+    code, _, errors = refused.finish()
+
+    assert code == 1
+    assert f"process {first.process.pid} on {os.uname().nodename}, since 20" in errors
+    assert "wait until it has ended" in errors
+    assert first.process.poll() is None
+
+    first.process.kill()
+    first.process.wait(timeout=60)
+    run.mend()
+    third = driver("extract", store, "--workers", "1", "--quiet")
+    assert third.finish()[0] == 0
+    assert checksums(store) == undisturbed
+
+
+def test_extract__scheduler_killed__says_how_to_go_on_and_does_not_hang(
+    run, undisturbed, tmp_path, driver
+):
+    """Rows 4 and 5: SIGKILL to the scheduler; then one that has no workers."""
+    store = run.store(tmp_path / "run.zarr")
+    run.fault("all", "sleep 0.05")
+    processes = []
+
+    def start(name):
+        file = tmp_path / f"{name}.json"
+        common = ["--scheduler-file", str(file), "--host", "127.0.0.1"]
+        options = [
+            "--port",
+            "0",
+            "--no-dashboard",
+            "--dashboard-address",
+            "127.0.0.1:0",
+        ]
+        processes.append(start_dask(tmp_path, "scheduler", *common, *options))
+        return common, address_in(file)
+
+    try:
+        common, address = start("first")
+        processes.append(
+            start_dask(tmp_path, "worker", *common, "--nthreads", "1", "--no-dashboard")
+        )
+        one = driver("extract", store, "--cluster", address, "--quiet")
+        wait_for(lambda: n_done(store) >= 1)
+        os.killpg(processes[0].pid, signal.SIGKILL)
+        code, _, errors = one.finish()
+
+        assert code == 1
+        assert "connection to the Dask scheduler was lost" in errors
+        assert "repeat the command" in errors
+        assert "Traceback" not in errors, errors
+
+        _, address = start("second")
+        again = driver(
+            *("extract", store, "--cluster", address, "--quiet"),
+            *("--wait-for-workers", "2s"),
+        )
+        code, _, errors = again.finish()
+        assert code == 1
+        assert "the cluster has had no workers for" in errors
+    finally:
+        for process in processes:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(timeout=60)
+    run.mend()
+    finish_run(store)
+    assert checksums(store) == undisturbed

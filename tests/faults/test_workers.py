@@ -1,0 +1,232 @@
+"""What may happen to workers: they are killed, hang, or run out of memory."""
+
+import os
+import random
+import signal
+
+import numpy as np
+import pytest
+
+import nnviz
+from nnviz.engine.scheduling import RunLimits
+from nnviz.inspection import describe_store
+from nnviz.recomputation import recompute
+from nnviz.store.store import Store
+from nnviz.verification import verify
+from tests.faults.tiny_run import (
+    N_CHUNKS,
+    ROWS,
+    Events,
+    checksums,
+    pids,
+    workers,
+)
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+
+
+def of_other_chunks(sums, *chunks):
+    """Leave out the files of some chunks."""
+    folders = {f"/c/{chunk}" for chunk in chunks}
+    return {
+        path: value
+        for path, value in sums.items()
+        if not any(f"{folder}/" in f"/{path}/" for folder in folders)
+        and not path.startswith(("instances/status/",))
+    }
+
+
+def test_extract__workers_killed_in_the_middle__writes_the_same_bytes(
+    run, undisturbed, tmp_path
+):
+    """Rows 1, 2 and 25: SIGKILL to a worker, three times, at seeded moments."""
+    store = run.store(tmp_path / "run.zarr")
+    run.fault("all", "sleep 0.01")
+    rng = random.Random(1)
+    killed = []
+    with workers(2) as client:
+
+        def kill(event):
+            moments = (2, 4, 7)[len(killed) :][:1]
+            alive = pids(client) if len(events.of("TaskDone")) in moments else []
+            if len(alive) == 2:
+                killed.append(rng.choice(alive))
+                os.kill(killed[-1], signal.SIGKILL)
+
+        events = Events(kill)
+        summary = nnviz.extract(
+            Store.open(store, writable=True), client=client, listeners=[events]
+        )
+
+    assert len(killed) >= 1
+    assert summary.failed == {}
+    assert "died" in events.reasons()
+    assert events.of("WorkersChanged")
+    assert checksums(store) == undisturbed
+
+
+def test_extract__instance_that_kills_its_worker__is_found_and_listed(
+    run, undisturbed, tmp_path
+):
+    """Row 3: found within log2(chunk) rounds, everything else done, nobody blamed."""
+    store = run.store(tmp_path / "run.zarr")
+    run.fault(37, "kill")
+    events = Events()
+    with workers(2) as client:
+        summary = nnviz.extract(
+            Store.open(store, writable=True), client=client, listeners=[events]
+        )
+
+    assert summary.failed == {}
+    n_deaths = len((run.faults / "37.deaths").read_text())
+    # Two workers before it is suspected, then rounds.
+    assert n_deaths <= 2 + np.log2(ROWS)
+    status = nnviz.open_store(store).column("status")
+    assert status[37] == "reading it ends the process (SIGKILL)"
+    assert (status != "").sum() == summary.n_unreadable == 1
+    found = of_other_chunks(checksums(store), 37 // ROWS)
+    assert found == of_other_chunks(undisturbed, 37 // ROWS)
+
+
+def test_extract__worker_hangs__another_one_does_its_chunk(run, undisturbed, tmp_path):
+    """Row 27: after the deadline the chunk runs elsewhere; the first result counts."""
+    store = run.store(tmp_path / "run.zarr")
+    run.fault(50, "sleep-once 3600")
+    events = Events()
+    with workers(2) as client:
+        summary = nnviz.extract(
+            Store.open(store, writable=True),
+            client=client,
+            listeners=[events],
+            limits=RunLimits(deadline=4.0),
+        )
+
+    assert summary.failed == {}
+    assert "another worker gets it too" in events.reasons()
+    assert checksums(store) == undisturbed
+
+
+def test_extract__worker_is_stopped__another_one_does_its_chunk(
+    run, undisturbed, tmp_path
+):
+    """Rows 16 and 27: SIGSTOP to a worker in the middle of a chunk."""
+    store = run.store(tmp_path / "run.zarr")
+    run.fault("all", "sleep 0.01")
+    stopped = []
+    with workers(2) as client:
+
+        def stop(event):
+            if not stopped and events.of("TaskDone"):
+                stopped.append(pids(client)[0])
+                os.kill(stopped[0], signal.SIGSTOP)
+
+        events = Events(stop)
+        summary = nnviz.extract(
+            Store.open(store, writable=True),
+            client=client,
+            listeners=[events],
+            limits=RunLimits(deadline=5.0),
+        )
+
+    assert summary.failed == {}
+    assert "another worker gets it too" in events.reasons()
+    assert checksums(store) == undisturbed
+
+
+def test_extract__instance_that_always_hangs__is_found_and_listed(run, tmp_path):
+    """Row 27: who reads it hangs, too, until it is read in a process of its own."""
+    store = run.store(tmp_path / "run.zarr")
+    run.fault(9, "sleep 3600")
+    with workers(1) as client:
+        summary = nnviz.extract(
+            Store.open(store, writable=True),
+            client=client,
+            limits=RunLimits(deadline=4.0),
+        )
+
+    assert summary.failed == {}
+    status = nnviz.open_store(store).column("status")
+    assert status[9] == "reading it takes more than 4 s"
+    assert (status != "").sum() == 1
+
+
+def test_extract__memory_is_short_for_a_moment__writes_the_same_bytes(
+    run, undisturbed, tmp_path
+):
+    """Row 17: the same again, then with the instances looked at first."""
+    store = run.store(tmp_path / "run.zarr")
+    run.fault(5, "memory 2")
+    events = Events()
+    with workers(1) as client:
+        summary = nnviz.extract(
+            Store.open(store, writable=True), client=client, listeners=[events]
+        )
+
+    assert summary.failed == {}
+    assert summary.smaller_batches == {}
+    assert "chunk 0 in batches of 8, its instances read one by" in events.reasons()
+    assert checksums(store) == undisturbed
+
+
+def test_extract__batch_too_large_for_the_device__is_halved_and_recorded(
+    run, undisturbed, tmp_path
+):
+    """Rows 17 and 18: said in report, event, store; the run's verification knows it."""
+    store = run.store(tmp_path / "run.zarr")
+    run.fault("device", "memory 4")
+    events = Events()
+    with workers(2) as client:
+        summary = nnviz.extract(
+            Store.open(store, writable=True), client=client, listeners=[events]
+        )
+        run.mend()
+        opened = Store.open(store)
+        again = recompute(opened, 1.0, client=client)
+
+    assert summary.failed == {}
+    assert summary.smaller_batches == dict.fromkeys(range(N_CHUNKS), 4)
+    assert "CUDA out of memory. Tried to allocate 2 GiB" in events.reasons()
+    assert {event.batch_size for event in events.of("TaskDone")} == {4}
+    assert "12 chunks were computed in smaller batches" in str(summary)
+    assert opened.batch_sizes() == summary.smaller_batches
+    assert "12 chunks were computed in smaller" in str(describe_store(opened))
+    assert verify(str(store), repair=False).is_sound
+    assert not again.wrong
+    labels = {k: v for k, v in checksums(store).items() if "instances/id/" in k}
+    assert labels.items() <= undisturbed.items()
+
+
+def test_extract__device_fails__its_process_is_replaced(run, undisturbed, tmp_path):
+    """Row 18: an error of the device ends the worker; nothing is retried in it."""
+    store = run.store(tmp_path / "run.zarr")
+    run.fault("device", "lost")
+    events = Events()
+    with workers(1) as client:
+        before = pids(client)
+        summary = nnviz.extract(
+            Store.open(store, writable=True), client=client, listeners=[events]
+        )
+        after = pids(client)
+
+    assert summary.failed == {}
+    assert "DeviceLostError: the GPU has failed: CUDA error" in events.reasons()
+    assert before != after
+    assert checksums(store) == undisturbed
+
+
+def test_extract__worker_over_its_memory_limit__no_other_chunk_is_blamed(
+    run, undisturbed, tmp_path
+):
+    """Row 17: the nanny kills a worker; the instance that takes the memory is found."""
+    store = run.store(tmp_path / "run.zarr")
+    run.fault(70, "hog 3000000000")
+    with workers(1, memory_limit="1500MB") as client:
+        summary = nnviz.extract(Store.open(store, writable=True), client=client)
+
+    assert summary.failed == {}
+    status = nnviz.open_store(store).column("status")
+    assert status[70] == "reading it takes too much memory"
+    assert (status != "").sum() == 1
+    found = of_other_chunks(checksums(store), 70 // ROWS)
+    assert found == of_other_chunks(undisturbed, 70 // ROWS)
+    assert nnviz.open_store(store).done_chunks().sum() == N_CHUNKS

@@ -1,0 +1,173 @@
+"""Who writes to a store? One driver at a time, with real processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from nnviz.errors import StoreInUseError, StoreNotFoundError
+from nnviz.store import lock
+from nnviz.store.hierarchy import Hierarchy
+from nnviz.store.lock import WRITER, exclusive, writing
+from nnviz.store.sealing import sealed_group
+
+HOLDER = """
+import sys, time
+from nnviz.store.lock import writing
+with writing(sys.argv[1], "extract"):
+    print("held", flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Return the place of an empty store."""
+    return Hierarchy.create(tmp_path / "run.zarr").url
+
+
+@pytest.fixture
+def holder(store):
+    """Return a process that writes to the store."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, store, "600"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path))),
+    )
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def record_of_another_machine(**changes):
+    return {
+        "stage": "aggregate",
+        "host": "node17",
+        "pid": 1,
+        "since": "yesterday",
+        "token": "theirs",
+        "renewed": 5,
+        **changes,
+    }
+
+
+def write_record(store, record):
+    folder = Path(store) / WRITER
+    folder.mkdir(exist_ok=True)
+    (folder / "zarr.json").write_bytes(sealed_group(record))
+
+
+def test_writing__second_process__is_refused_with_who_writes(store, holder):
+    with pytest.raises(StoreInUseError) as caught, writing(store, "derive"):
+        pass
+
+    message = str(caught.value)
+    assert f"'nnviz extract' writes to '{store}' already" in message
+    assert f"process {holder.pid} on {os.uname().nodename}, since 20" in message
+    assert f"end it with 'kill {holder.pid}'" in message
+    assert holder.poll() is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_writing__holder_is_dead__is_taken_at_once(store, holder, number):
+    holder.send_signal(number)
+    holder.wait(timeout=60)
+
+    with writing(store, "extract"):
+        assert Hierarchy.open(store).attributes(WRITER)["pid"] == os.getpid()
+
+    assert not (Path(store) / WRITER).exists()
+
+
+def test_writing__inside_of_itself__is_allowed_and_another_thread_is_not(store):
+    refused = []
+
+    def other():
+        try:
+            with writing(store, "derive"):
+                pass
+        except StoreInUseError as error:
+            refused.append(error)
+
+    with writing(store, "extract"), writing(store, "aggregate"):
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+
+    assert len(refused) == 1
+
+
+def test_writing__record_of_a_dead_driver_elsewhere__is_taken_after_a_while(
+    store, monkeypatch
+):
+    monkeypatch.setattr(lock, "DEAD_AFTER_S", 0.3)
+    write_record(store, record_of_another_machine())
+
+    with writing(store, "extract"):
+        assert Hierarchy.open(store).attributes(WRITER)["stage"] == "extract"
+
+
+def test_writing__record_that_is_renewed_elsewhere__is_refused(store, monkeypatch):
+    """What a file server shows that does not tell of the other machine's lock."""
+    monkeypatch.setattr(lock, "DEAD_AFTER_S", 60.0)
+    write_record(store, record_of_another_machine())
+    renewal = threading.Timer(
+        0.7, write_record, (store, record_of_another_machine(renewed=6))
+    )
+    renewal.start()
+
+    with (
+        pytest.raises(StoreInUseError, match="process 1 on node17"),
+        writing(store, "extract"),
+    ):
+        pass
+    renewal.join()
+
+
+def test_writing__place_without_locks__the_last_claim_holds(monkeypatch):
+    monkeypatch.setattr(lock, "DEAD_AFTER_S", 0.3)
+    url = "memory://locks/run.zarr"
+    Hierarchy.create(url)
+    with writing(url, "extract"):
+        refused = []
+
+        def other():
+            with (
+                pytest.raises(StoreInUseError, match="'nnviz extract' writes to"),
+                writing(url, "derive"),
+            ):
+                pass
+            refused.append(True)
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+    assert refused == [True]
+    assert not Hierarchy.open(url).has(WRITER)
+
+    Hierarchy.open(url, writable=True).create_group(WRITER, record_of_another_machine())
+    with writing(url, "derive"):
+        assert Hierarchy.open(url).attributes(WRITER)["stage"] == "derive"
+
+
+def test_writing__no_store__says_so(tmp_path):
+    with pytest.raises(StoreNotFoundError), writing(tmp_path / "no.zarr", "extract"):
+        pass
+    assert not (tmp_path / "no.zarr").exists()
+
+
+def test_exclusive__holds_while_the_function_runs(store):
+    @exclusive("derive")
+    def change(store, value=1):
+        """Change something."""
+        return Hierarchy.open(store.url).attributes(WRITER)["stage"], value
+
+    assert change(store=Hierarchy.open(store), value=3) == ("derive", 3)
+    assert change.__doc__ == "Change something."
+    assert not (Path(store) / WRITER).exists()
