@@ -47,7 +47,8 @@ def cpu_seconds() -> float:
 
 def scheduling_costs(numbers: Sequence[int], n_tasks: int) -> list[dict[str, float]]:
     """Return what a task costs scheduler and client, by number of workers."""
-    return [_scheduling_cost(n, n_tasks) for n in numbers]
+    # Of many workers the window alone is two tasks for each, handed out at once.
+    return [_scheduling_cost(n, max(n_tasks, 6 * n)) for n in numbers]
 
 
 def _scheduling_cost(n_workers: int, n_tasks: int) -> dict[str, float]:
