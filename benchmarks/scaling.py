@@ -82,7 +82,7 @@ class Sizes:
 
 
 FULL = Sizes(
-    cases={"resnet20": (512, 6), "squeezenet1_0": (64, 6)},
+    cases={"resnet20": (512, 4), "squeezenet1_0": (64, 6)},
     sleeping=(1, 2, 4, 8, 16),
     sleeping_chunks=10,
     milliseconds=8.0,
@@ -134,11 +134,12 @@ def main() -> None:
     options = vars(parser.parse_args())
     workers = [int(n) for n in options.pop("workers").split(",")]
     repeat = options.pop("repeat")
+    machine = describe_machine()
     with tempfile.TemporaryDirectory() as name:
         found = measure(Path(name), FULL, workers, repeat)
     result = {
         "command": " ".join(["python -m benchmarks.scaling", *sys.argv[1:]]),
-        "machine": describe_machine(),
+        "machine": machine,
         **found,
         **conclusions(found, Assumptions(**options)),
     }
@@ -237,7 +238,9 @@ def work_of(found: dict[str, Any], assumed: Assumptions) -> Work:
         instances_per_chunk=assumed.chunk,
         batch_size=assumed.batch,
         read_bytes=found["decoding"]["bytes_of_a_file"],
-        written_bytes=chunk["array_bytes_of_an_instance"],
+        # The strongest instances of each channel are kept once for a chunk.
+        written_bytes=chunk["array_bytes_of_an_instance"]
+        + chunk["array_bytes_of_a_chunk"] / assumed.chunk,
         read_operations=chunk["data_questions_of_an_instance"],
         task_operations=chunk["store_questions"],
         # Its size; the names come by the folder.

@@ -146,10 +146,14 @@ def count() -> None:
     """Extract two chunks; print what the second one asked for."""
     import psutil
 
+    from nnviz.planning import Plan
     from nnviz.store.store import Store
 
     url, data = sys.argv[1], os.path.realpath(sys.argv[2])
-    chunks = Store.open(url).chunks
+    store = Store.open(url)
+    chunks, plan = store.chunks, Plan.from_json(store.plan)
+    peaks = [a for a in plan.arrays if a.path.startswith("peaks/")]
+    peak_bytes = sum(array.n_bytes for array in peaks) / len(chunks)
     extract_one(0, url)
     asked: collections.Counter[str] = collections.Counter()
     known = {"open": "open", "os.rename": "rename", "os.mkdir": "mkdir"}
@@ -190,7 +194,8 @@ def count() -> None:
             {
                 "instances": n,
                 "cpu_s": seconds,
-                "array_bytes_of_an_instance": n_bytes / n,
+                "array_bytes_of_an_instance": (n_bytes - peak_bytes) / n,
+                "array_bytes_of_a_chunk": peak_bytes,
                 "bytes_read": after[0] - before[0],
                 "bytes_written": after[1] - before[1],
                 "questions": found,

@@ -174,7 +174,7 @@ def _cost_rows(result: dict[str, Any]) -> list[str]:
     ]
     lines += [
         f"| a chunk of {of['instances']} instances, {network} with influences: "
-        "files written; questions to the file system; bytes of an instance "
+        "files written; questions to the file system; bytes of each instance "
         f"| {of['files_written']}; {of['store_questions']}; "
         f"{of['array_bytes_of_an_instance']:,.0f} |"
         for network, of in result["chunk"].items()
