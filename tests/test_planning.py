@@ -93,6 +93,13 @@ def test_plan__no_reduction_of_jpegs__has_the_identity_of_plans_before_it():
     assert "jpeg_reduction" not in plan_of().identity()["preprocessing"]
 
 
+def test_plan__text__says_that_jpegs_are_reduced():
+    reduced = PreprocessingConfig(resize=4, jpeg_reduction=1.5)
+
+    assert "decoded at 1.5 times that" in str(plan_of(preprocessing=reduced))
+    assert "decoded at" not in str(plan_of())
+
+
 def test_plan__chunks_and_arrays__cover_all_instances():
     plan = plan_of()
 
