@@ -10,6 +10,7 @@ from nnviz.plan_report import plan_lines, printable, size_text
 from nnviz.planning import Plan
 from nnviz.provenance import provenance_lines, provenance_of
 from nnviz.store.later_groups import covered_by, stage_of
+from nnviz.store.lock import writer_of
 from nnviz.store.store import Store
 
 __all__ = ["StoreReport", "describe_store"]
@@ -33,6 +34,8 @@ class StoreReport:
     """Reason by id, if asked for."""
     batch_sizes: dict[int, int] = field(default_factory=dict)
     """Of chunks that were not computed with the plan's, by chunk."""
+    writer: str = ""
+    """Who writes to the store right now; empty for nobody."""
     arrays: list[dict[str, Any]] | None = None
     provenance: dict[str, Any] | None = None
     """What the store was made of, if asked for."""
@@ -45,6 +48,7 @@ class StoreReport:
             "chunks": self.n_chunks,
             "chunks_done": self.n_done,
             "counts": self.counts,
+            "writer": self.writer,
             "smaller_batches": self.batch_sizes,
             "groups": self.groups,
             "reasons": self.reasons,
@@ -65,6 +69,8 @@ class StoreReport:
             f"{self.counts['n_unreadable']:,} of them cannot be used"
         )
         lines += [f"  {n:>6,}  {reason}" for reason, n in self.reasons.items()]
+        if self.writer:
+            lines.append(f"written now by {self.writer}")
         if self.counts["n_saturated"]:
             lines.append(
                 f"saturated      {self.counts['n_saturated']:,} activations are stored "
@@ -146,6 +152,7 @@ def describe_store(
         counts=counts,
         groups=_groups(store, plan),
         batch_sizes=store.batch_sizes(),
+        writer=writer_of(store.url),
         reasons=dict(by_reason.most_common(20)),
         unreadable=reasons if unreadable else None,
         arrays=listed if arrays else None,

@@ -115,7 +115,7 @@ MODULES: Table = {
         ".attribution_graph .graph_building .graph_scores .graph_selection"
     ),
     "store.documents": ".files .sealing",
-    "store.array_creation": ".schema",
+    "store.array_creation": ".documents .schema",
     "store.hierarchy": ".array_creation .documents .files .pieces .schema",
     "store.recovery": ".documents .hierarchy .sealing",
     "artifacts.pictures": "config inputs.images inputs.preprocessing",
@@ -149,7 +149,8 @@ MODULES: Table = {
     "store.lock": ".hierarchy .sealing",
     "store.later_groups": ".csr .documents .hierarchy",
     "store.integrity": (
-        ".completion .documents .hierarchy .later_groups .recovery .schema .sealing"
+        ".array_creation .completion .documents .hierarchy .later_groups .recovery "
+        ".schema .sealing"
     ),
     "store.extending": (
         ".completion .declarations .documents .hierarchy .recovery .schema"
@@ -175,7 +176,9 @@ MODULES: Table = {
     "inputs.reading": ".datasets .preprocessing .retrying",
     "ablation_results": "artifacts.causal_check artifacts.channel_sets store.store",
     "provenance": "config planning store.store",
-    "inspection": "provenance plan_report planning store.later_groups store.store",
+    "inspection": (
+        "provenance plan_report planning store.later_groups store.lock store.store"
+    ),
     "network.affine": ".channels .functions .graph .provenance",
     "network.receptive_fields": ".architecture .channels .functions .graph",
     "queries": (

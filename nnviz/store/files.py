@@ -11,10 +11,11 @@ import contextlib
 import errno
 import os
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from zarr.abc.store import OffsetByteRequest, RangeByteRequest
 from zarr.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import LocalStore
@@ -98,6 +99,9 @@ class Files:
         self._prefix = prefix
         self._url = url
         self._folder = Path(store.root) / prefix if type(store) is LocalStore else None
+        self.whole = None if self._folder else OffsetByteRequest(0)
+        """How to ask Zarr's store for a whole file. Without a range, a client of an
+        object store asks for the size first: two questions for one object."""
 
     @property
     def folder(self) -> Path | None:
@@ -161,6 +165,19 @@ class Files:
                 partial.unlink(missing_ok=True)
                 raise
 
+    def put_all(self, contents: Mapping[str, bytes]) -> None:
+        """Write, or replace, several files, each as by :meth:`put`."""
+        if self._folder is not None:
+            for key, data in contents.items():
+                self.put(key, data)
+            return
+
+        async def put_all() -> None:
+            await asyncio.gather(*(self._put(k, v) for k, v in contents.items()))
+
+        with storing(self._url):
+            sync(put_all())
+
     def delete(self, key: str) -> None:
         """Remove a file, if it is there."""
         with storing(self._url):
@@ -190,17 +207,20 @@ class Files:
         prototype = default_buffer_prototype()
 
         async def get(key: str) -> bytes | None:
-            data = await self._store.get(self._full(key), prototype)
+            data = await self._store.get(self._full(key), prototype, self.whole)
             return None if data is None else bytes(data.to_bytes())
 
         return list(await asyncio.gather(*(get(key) for key in keys)))
 
     async def _exist(self, keys: Iterable[str]) -> list[bool]:
+        prototype = default_buffer_prototype()
+
         async def exists(key: str) -> bool:
-            try:
-                return bool(await self._store.getsize(self._full(key)) > 0)
-            except FileNotFoundError:
-                return False
+            # Its first byte is asked for: that there is none costs two questions, where
+            # a client looks for a folder of that name, too.
+            first = RangeByteRequest(0, 1)
+            data = await self._store.get(self._full(key), prototype, first)
+            return data is not None and len(data) > 0
 
         return list(await asyncio.gather(*(exists(key) for key in keys)))
 

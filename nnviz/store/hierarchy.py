@@ -31,8 +31,8 @@ from nnviz.errors import (
     StoreFormatError,
     StoreNotFoundError,
 )
-from nnviz.store.array_creation import create_declared, create_dense
-from nnviz.store.documents import Documents
+from nnviz.store.array_creation import declared_document, dense_files
+from nnviz.store.documents import DOCUMENT, Documents, document_of
 from nnviz.store.files import Files, check_writable, is_empty_folder, storing
 from nnviz.store.pieces import decode_piece, encode_piece
 from nnviz.store.schema import ArraySpec
@@ -142,17 +142,10 @@ class Hierarchy:
         opened.documents = Documents(opened.files, url)
         return opened
 
-    @property
-    def local_path(self) -> str | None:
-        """Folder of the hierarchy, or None if it is not on a file system."""
-        folder = self.files.folder
-        return None if folder is None else str(folder)
-
     def create_array(self, spec: ArraySpec) -> None:
         """Create one array from its declaration; nothing is written into it."""
         self.documents.ensure_parents(spec.path)
-        with storing(self.url):
-            create_declared(self._root, spec)
+        self.files.put(document_of(spec.path), declared_document(spec))
 
     def resize(self, path: str, shape: tuple[int, ...]) -> None:
         """Make an array longer; its values stay."""
@@ -191,7 +184,7 @@ class Hierarchy:
 
         async def write(key: str, data: bytes) -> bool:
             await store.set(key, prototype.buffer.from_bytes(data))
-            back = await store.get(key, prototype)
+            back = await store.get(key, prototype, self.files.whole)
             return back is not None and back.to_bytes() == data
 
         async def write_all() -> list[bool]:
@@ -329,9 +322,14 @@ class Hierarchy:
     ) -> None:
         """Create an array from its values, or replace one."""
         self.documents.ensure_parents(path)
+        if self.has(path):
+            self.delete(path)
         self._forget(path)
-        with storing(self.url):
-            create_dense(self._root, path, np.asarray(values), dimensions)
+        files = dense_files(np.asarray(values), dimensions)
+        # Its metadata come last: until then it is not there.
+        document = files.pop(DOCUMENT)
+        self.files.put_all({f"{path}/{key}": data for key, data in files.items()})
+        self.files.put(document_of(path), document)
 
     def attributes(self, path: str = "") -> dict[str, Any]:
         """Return the attributes of a group; see :meth:`Documents.attributes`."""

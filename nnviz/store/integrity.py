@@ -12,10 +12,8 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
-import zarr
-from zarr.storage import MemoryStore
-
 from nnviz.errors import StoreFormatError
+from nnviz.store.array_creation import declared_document
 from nnviz.store.completion import BATCH_SIZES, Completion
 from nnviz.store.documents import (
     CHECKSUMS,
@@ -89,7 +87,7 @@ class Integrity:
                     found.append(Damage(spec.path, reason))
             elif not self._has_checksums:
                 found += self._opened(spec)
-            elif data != _document_of_spec(spec):
+            elif data != declared_document(spec):
                 reason = "its metadata are not those of the plan"
                 found.append(Damage(spec.path, reason))
         return found
@@ -209,7 +207,7 @@ class Integrity:
             return damage
         specs = {spec.path: spec for spec in self._arrays}
         if damage.array in specs:
-            data = _document_of_spec(specs[damage.array])
+            data = declared_document(specs[damage.array])
             key = document_of(damage.array)
             stated, _ = self._stated("")
             if stated and crc_text(data) != stated.get(key):
@@ -334,13 +332,3 @@ def _modified(path: Path) -> float:
         return path.stat().st_mtime
     except FileNotFoundError:
         return 0.0  # its task has just ended
-
-
-def _document_of_spec(spec: ArraySpec) -> bytes:
-    """Return the metadata that creating an array writes."""
-    store = MemoryStore()
-    scratch = Hierarchy(zarr.create_group(store, zarr_format=3), "memory")
-    scratch.create_array(spec)
-    data = scratch.files.get(document_of(spec.path))
-    assert data is not None
-    return data

@@ -34,7 +34,7 @@ from nnviz.store.sealing import sealed_group, unsealed_attributes
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["WRITER", "exclusive", "writing"]
+__all__ = ["WRITER", "exclusive", "writer_of", "writing"]
 
 WRITER = "writer"
 """Group of a store whose attributes say who writes to it."""
@@ -122,6 +122,27 @@ def exclusive(stage: str) -> Callable[[Function], Function]:
         return cast("Function", alone)
 
     return decorated
+
+
+def writer_of(url: str) -> str:
+    """Say who writes to a store; empty if nobody does, as far as can be told from here.
+
+    Parameters
+    ----------
+    url
+        Of the store.
+    """
+    hierarchy = Hierarchy.open(url)
+    if not hierarchy.has(WRITER):
+        return ""
+    try:
+        found = hierarchy.attributes(WRITER)
+    except StoreError:
+        return ""  # it is being written, or removed
+    is_here = found.get("host") == socket.gethostname()
+    if is_here and not _is_running(found.get("pid")):
+        return ""
+    return _who(found)
 
 
 class _FileClaim:
@@ -308,10 +329,15 @@ def _is_running(pid: Any) -> bool:
 
 
 def _in_use(url: str, found: Mapping[str, Any]) -> StoreInUseError:
-    host, pid = found.get("host", "an unknown machine"), found.get("pid", "unknown")
     msg = (
-        f"'nnviz {found.get('stage', 'extract')}' writes to {url!r} already: process "
-        f"{pid} on {host}, since {found.get('since', 'an unknown time')}; wait until "
-        f"it has ended, or end it with 'kill {pid}' there"
+        f"another driver writes to {url!r}: {_who(found)}; wait until it has ended, or "
+        f"end it with 'kill {found.get('pid')}' there"
     )
     return StoreInUseError(msg)
+
+
+def _who(found: Mapping[str, Any]) -> str:
+    return (
+        f"'nnviz {found.get('stage')}', process {found.get('pid')} on "
+        f"{found.get('host')}, since {found.get('since')}"
+    )

@@ -114,6 +114,6 @@ def test_create__in_memory_needs_no_folder():
     hierarchy = Hierarchy.create("memory://nnviz-test")
     hierarchy.write_dense("a", np.arange(3))
 
-    assert hierarchy.local_path is None
+    assert hierarchy.files.folder is None
     hierarchy.check_pieces("a")
     assert hierarchy.read("a").tolist() == [0, 1, 2]

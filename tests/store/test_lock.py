@@ -12,7 +12,7 @@ import pytest
 from nnviz.errors import StoreInUseError, StoreNotFoundError
 from nnviz.store import lock
 from nnviz.store.hierarchy import Hierarchy
-from nnviz.store.lock import WRITER, exclusive, writing
+from nnviz.store.lock import WRITER, exclusive, writer_of, writing
 from nnviz.store.sealing import sealed_group
 
 HOLDER = """
@@ -68,8 +68,9 @@ def test_writing__second_process__is_refused_with_who_writes(store, holder):
         pass
 
     message = str(caught.value)
-    assert f"'nnviz extract' writes to '{store}' already" in message
-    assert f"process {holder.pid} on {os.uname().nodename}, since 20" in message
+    who = f"'nnviz extract', process {holder.pid} on {os.uname().nodename}, since 20"
+    assert f"another driver writes to '{store}': {who}" in message
+    assert writer_of(store).startswith(who)
     assert f"end it with 'kill {holder.pid}'" in message
     assert holder.poll() is None
 
@@ -78,6 +79,7 @@ def test_writing__second_process__is_refused_with_who_writes(store, holder):
 def test_writing__holder_is_dead__is_taken_at_once(store, holder, number):
     holder.send_signal(number)
     holder.wait(timeout=60)
+    assert writer_of(store) == ""
 
     with writing(store, "extract"):
         assert Hierarchy.open(store).attributes(WRITER)["pid"] == os.getpid()
@@ -139,7 +141,7 @@ def test_writing__place_without_locks__the_last_claim_holds(monkeypatch):
 
         def other():
             with (
-                pytest.raises(StoreInUseError, match="'nnviz extract' writes to"),
+                pytest.raises(StoreInUseError, match="'nnviz extract', process"),
                 writing(url, "derive"),
             ):
                 pass
