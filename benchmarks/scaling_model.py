@@ -58,7 +58,7 @@ class Work:
     listing_core_s: float = 0.0
     """Seconds of one core for an instance when a data set is listed."""
     task_core_s: float = 0.0
-    """Seconds of a worker's core for a task beside decoding and the network."""
+    """Seconds of a worker for a task after the network: what it writes."""
     scheduler_s: float = 0.0
     client_s: float = 0.0
 
@@ -206,6 +206,7 @@ def limits(work: Work, cluster: Cluster) -> dict[str, float]:
         "file system, reading": n * work.read_bytes / cluster.read_bytes_per_s,
         "file system, writing": n * work.written_bytes / cluster.write_bytes_per_s,
         "file system, names": names / cluster.operations_per_s,
+        "writing by the workers": n_tasks * work.task_core_s / w,
         "scheduler": n_tasks * work.scheduler_s,
         "client": n_tasks * work.client_s,
         "listing by every worker": _listing_s(work, cluster),
@@ -237,10 +238,11 @@ def first_limits(work: Work, cluster: Cluster) -> dict[str, float]:
     cluster
         One worker's figures, and the shared parts.
     """
+    each = work.instances_per_chunk
     own_s = max(
         1 / cluster.forward_per_s, work.decode_core_s / cluster.cores_per_worker
     )
-    each = work.instances_per_chunk
+    own_s += work.task_core_s / each
     names = work.read_operations + work.task_operations / each
     of_one = {
         "scheduler": work.scheduler_s / each,

@@ -174,9 +174,9 @@ def _cost_rows(result: dict[str, Any]) -> list[str]:
     ]
     lines += [
         f"| a chunk of {of['instances']} instances, {network} with influences: "
-        "files written; questions to the file system; bytes of each instance "
+        "files written; questions to the file system; bytes of each instance; seconds "
         f"| {of['files_written']}; {of['store_questions']}; "
-        f"{of['array_bytes_of_an_instance']:,.0f} |"
+        f"{of['array_bytes_of_an_instance']:,.0f}; {of['write_s']:.3f} s |"
         for network, of in result["chunk"].items()
     ]
     starts, loop = result["synthetic"]["starts"], result["synthetic"]["loop"]

@@ -328,9 +328,9 @@ def synthetic_runs(
             )
             for kind, size in (("strong", 4 * n_chunks), ("weak", n * n_chunks)):
                 with stores.new(size * chunk) as store:
-                    cpu = client.run_on_scheduler(cpu_seconds), cpu_seconds()
+                    cpu = _core_seconds(client)
                     seconds = run_with_dask(client, store)["seconds"]
-                    now = client.run_on_scheduler(cpu_seconds), cpu_seconds()
+                    now = _core_seconds(client)
                 ideal = size * loop["seconds"] / n_chunks / n
                 rows.append(
                     {
@@ -339,8 +339,10 @@ def synthetic_runs(
                         "chunks": size,
                         "seconds": seconds,
                         "efficiency": ideal / seconds,
-                        "scheduler_s": (now[0] - cpu[0]) / size,
-                        "client_s": (now[1] - cpu[1]) / size,
+                        **{
+                            name: (now[name] - before_run) / size
+                            for name, before_run in cpu.items()
+                        },
                     }
                 )
     return {
@@ -356,6 +358,15 @@ def synthetic_runs(
         },
         "runs": rows,
         "starts": starts,
+    }
+
+
+def _core_seconds(client: Any) -> dict[str, float]:
+    """Return what scheduler, client and all workers have taken of processors so far."""
+    return {
+        "scheduler_s": client.run_on_scheduler(cpu_seconds),
+        "client_s": cpu_seconds(),
+        "worker_core_s": sum(client.run(cpu_seconds).values()),
     }
 
 
