@@ -4,6 +4,7 @@
 #   make test    the tests
 #   make check   format, lint, types
 #   make bench   the measurements
+#   make audit   known vulnerabilities of the pinned versions, from PyPI's advisories
 #   make clean   remove the environment and every cache
 #
 # PIP_ARGS is handed to every installation. The package index has torch for CUDA only
@@ -20,8 +21,10 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	&& { echo $$python; break; }; done)
 VENV ?= .venv
 PIP_ARGS ?=
+PIP_AUDIT = 2.10.1
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
+AUDIT_ARGS ?=
 
 # Half of the time of an installation is the compilation of modules that are never
 # imported; what is imported is compiled then.
@@ -31,7 +34,7 @@ PIP_INSTALL = $(VENV)/bin/python -m pip install --disable-pip-version-check \
 SHOW_PROGRESS = { grep --line-buffered -E '^(Collecting|Installing|Successfully)' \
 	|| true; } | cut -c 1-100
 
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench audit clean
 
 help:
 	@sed -n '/^#   make/s/^#   //p' Makefile
@@ -88,6 +91,19 @@ bench: $(VENV)/installed-dev
 	@$(VENV)/bin/python -m benchmarks.decoding
 	@$(VENV)/bin/python -m benchmarks.causal
 	@$(VENV)/bin/python -m benchmarks.report
+
+$(VENV)/audit/installed: $(VENV)/created
+	@echo "==> creating an environment of its own for pip-audit"
+	@$(VENV)/bin/python -m venv --clear $(VENV)/audit
+	@$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check \
+		$(PIP_ARGS) pip-audit==$(PIP_AUDIT)
+	@touch $@
+
+# Strict: a version of which the service knows nothing is a failure, not a pass.
+audit: $(VENV)/audit/installed
+	@echo "==> asking for advisories on every version of constraints.txt"
+	@$(VENV)/audit/bin/pip-audit --strict --progress-spinner off --no-deps --disable-pip \
+		--requirement constraints.txt $(AUDIT_ARGS)
 
 clean:
 	@echo "==> removing $(VENV), build products and caches"

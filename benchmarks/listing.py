@@ -138,6 +138,7 @@ def measure() -> None:
 
     import nnviz
     from nnviz.config import load_config
+    from nnviz.inputs.contents import contents_of
     from nnviz.inputs.datasets import open_dataset
 
     scratch, kind = Path(sys.argv[1]), sys.argv[2]
@@ -152,7 +153,9 @@ def measure() -> None:
 
     dataset = timed("list", lambda: open_dataset(config.dataset))
     timed("fingerprint", lambda: dataset.fingerprint)
-    plan, probe = timed("plan, with both", lambda: nnviz.plan_run(config))
+    timed("contents, sampled", lambda: contents_of(dataset, "sampled"))
+    timed("contents, full", lambda: contents_of(dataset, "full"))
+    plan, probe = timed("plan, sampled", lambda: nnviz.plan_run(config))
     url = str(scratch / f"{kind}.zarr")
     timed("create the store", lambda: nnviz.prepare_store(plan, url, probe=probe))
     store = timed("open the store", lambda: nnviz.open_store(url))

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nnviz.chunk_rows import ChunkRows
+from nnviz.contents_check import hashes_in
 from nnviz.engine.model_cache import cached
 from nnviz.engine.workers import memory_limit
 from nnviz.inputs.reading import Batch
@@ -121,8 +122,8 @@ class _Worker:
         self.trust = trust
         self.store = Store.open(url, writable=True)
         self.plan = plan = Plan.from_json(self.store.plan)
-        positions = self.store.positions()
-        self.dataset = open_planned_dataset(plan, positions, trust=trust)
+        positions, hashes = self.store.positions(), hashes_in(self.store, plan)
+        self.dataset = open_planned_dataset(plan, positions, trust=trust, hashes=hashes)
         self.reader = planned_reader(plan, self.dataset)
         self.runtime = planned_runtime(plan, trust=trust)
 

@@ -86,6 +86,9 @@ class DatasetConfig:
     """Whether a path of a table or a link may lead out of the root."""
     limit: int | None = None
     """Keep the first so many instances; None keeps all."""
+    fingerprint_contents: Literal["none", "sampled", "full"] | None = None
+    """Of how many instances the contents are hashed, beside names and sizes; None: of a
+    sample, but of none for kind ``torch``, whose items may be made anew each time."""
 
 
 @dataclass(frozen=True, slots=True)

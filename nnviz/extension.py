@@ -1,7 +1,8 @@
 """What if the data set grows? The store does too, and costs what is new.
 
 1. The data set is listed again. Every instance that the store has must be in it, with
-   the same label and columns; what else it lists is new.
+   the same label and columns, and a sample of them with the same contents; what else it
+   lists is new.
 2. New instances become the last rows, in the order of the listing. Rows keep their
    number, and complete chunks stay complete; only the last one, if it was not full, is
    to be extracted again with the first new rows.
@@ -23,9 +24,12 @@ from numpy.typing import NDArray
 from nnviz.config import DatasetConfig
 from nnviz.errors import PlanMismatchError
 from nnviz.inputs.classes import join_labels
+from nnviz.inputs.contents import check_sample, grown_contents
 from nnviz.inputs.datasets import Dataset, open_dataset
+from nnviz.inputs.ordering import in_store_order
 from nnviz.planning import Plan
 from nnviz.software import software_versions
+from nnviz.store.declarations import CONTENTS
 from nnviz.store.extending import (
     finish_extension,
     is_pending,
@@ -126,16 +130,24 @@ def _extend(
         return ExtensionSummary(url, n_before, n, missing)
     columns = _columns(plan, listed)
     _check_unchanged(store, columns, positions[:n_before])
+    ordered = in_store_order(listed, positions)
+    check_sample(plan.contents, ordered)
+    is_full = plan.contents.mode == "full"
+    hashes = store.read(CONTENTS) if is_full else None
+    contents, hashes = grown_contents(plan.contents, hashes, ordered, n_before)
     longer = replace(
         plan,
-        dataset=config,
+        dataset=replace(config, fingerprint_contents=plan.dataset.fingerprint_contents),
         n_instances=n,
         n_labelled=int((columns["instances/label"][positions] >= 0).sum()),
         fingerprints={**plan.fingerprints, "dataset": listed.fingerprint},
         extensions=(*plan.extensions, n_before),
+        contents=contents,
     )
     new = positions[n_before:]
     tails = {path: values[new] for path, values in columns.items()}
+    if hashes is not None:
+        tails[CONTENTS] = hashes[n_before:]
     history = {
         "n_before": n_before,
         "n_instances": n,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from nnviz.config import PreprocessingConfig
 
 if TYPE_CHECKING:
+    from nnviz.inputs.contents import Contents
     from nnviz.network.architecture import Architecture
     from nnviz.planning import Plan
 
@@ -29,6 +30,7 @@ def plan_lines(plan: Plan) -> list[str]:
             f"data           {plan.dataset.kind}, {plan.n_instances:,} instances, "
             f"{plan.n_labelled:,} with a label"
         ),
+        *_duplicate_lines(plan.contents),
         (
             f"classes        {len(plan.class_names):,}: {_listing(plan.class_names)}"
             f"{joined}"
@@ -75,6 +77,15 @@ def plan_lines(plan: Plan) -> list[str]:
             f"worker of this machine: {1 / m.seconds_per_instance:,.0f} instances/s "
             f"forward, {1 / max(read, 1e-9):,.0f}/s read by one thread"
         )
+    return lines
+
+
+def _duplicate_lines(contents: Contents) -> list[str]:
+    n = contents.n_duplicates
+    if not n:
+        return []
+    lines = [f"duplicates     {n:,} instances have the contents of one before them:"]
+    lines += ["  " + " = ".join(map(printable, group)) for group in contents.duplicates]
     return lines
 
 

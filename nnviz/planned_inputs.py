@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.errors import PlanMismatchError
+from nnviz.inputs.contents import CheckedDataset, check_sample
 from nnviz.inputs.datasets import Dataset, open_dataset
 from nnviz.inputs.models import load_model
 from nnviz.inputs.ordering import in_store_order
@@ -33,7 +34,11 @@ __all__ = [
 
 
 def open_planned_dataset(
-    plan: Plan, positions: NDArray[np.int64] | None, *, trust: bool
+    plan: Plan,
+    positions: NDArray[np.int64] | None,
+    *,
+    trust: bool,
+    hashes: NDArray[np.uint64] | None = None,
 ) -> Dataset:
     """Open the plan's data set, in the order of the store's rows.
 
@@ -45,15 +50,20 @@ def open_planned_dataset(
         Of the rows in the data set; None for a store that was never extended.
     trust
         Whether files that run code when read may be read.
+    hashes
+        Of the contents of every row, which are then compared as they are read.
 
     Raises
     ------
     PlanMismatchError
-        If the data are not those of the plan.
+        If the data are not those of the plan, by their listing or by what is inside of
+        the sampled ones.
     """
     dataset = open_dataset(plan.dataset, trust=trust)
     check_planned("data set", plan.fingerprints["dataset"], dataset.fingerprint)
-    return in_store_order(dataset, positions)
+    ordered = in_store_order(dataset, positions)
+    check_sample(plan.contents, ordered)
+    return ordered if hashes is None else CheckedDataset(ordered, hashes)
 
 
 def load_planned_network(plan: Plan, *, trust: bool) -> nn.Module:

@@ -25,9 +25,10 @@ from nnviz.config import (
     to_json,
 )
 from nnviz.errors import PlanError
+from nnviz.inputs.contents import Contents
 from nnviz.network.architecture import Architecture
+from nnviz.plan_checks import check_columns, check_extraction
 from nnviz.plan_report import plan_lines
-from nnviz.store.declarations import RESERVED_COLUMNS
 from nnviz.store.schema import ArraySpec, InfluenceSpec, run_arrays
 
 __all__ = ["Measurements", "Plan", "make_plan"]
@@ -41,7 +42,7 @@ PROCESS_BYTES = 400_000_000
 
 _IDENTITY_FREE = {
     "model": ("weights",),
-    "dataset": ("path", "root"),
+    "dataset": ("path", "root", "fingerprint_contents"),
     "classes": ("map",),
     "extraction": ("reader_threads", "max_unreadable_fraction"),
 }
@@ -89,6 +90,8 @@ class Plan:
     """How labels became outputs, for people; empty without labels."""
     extensions: tuple[int, ...] = ()
     """Number of instances before each extension of the store."""
+    contents: Contents = field(default_factory=Contents)
+    """What was read of the data set to know it by; no part of the plan's identity."""
 
     @property
     def n_chunks(self) -> int:
@@ -110,6 +113,7 @@ class Plan:
             examples_per_channel=self.extraction.examples_per_channel,
             influences=self.influences,
             is_extended=bool(self.extensions),
+            has_contents=self.contents.mode == "full",
         )
 
     @property
@@ -159,7 +163,8 @@ class Plan:
     def identity(self) -> dict[str, Any]:
         """Return the plan without what changes no stored number, as JSON values."""
         value = self.to_json()
-        del value["measurements"], value["labels_joined_by"], value["extensions"]
+        for name in ("measurements", "labels_joined_by", "extensions", "contents"):
+            del value[name]
         for part, names in _IDENTITY_FREE.items():
             for name in names:
                 del value[part][name]
@@ -188,6 +193,7 @@ class Plan:
             "measurements": to_json(self.measurements),
             "labels_joined_by": self.labels_joined_by,
             "extensions": list(self.extensions),
+            "contents": to_json(self.contents),
         }
 
     @classmethod
@@ -221,6 +227,7 @@ class Plan:
             ),
             labels_joined_by=value.get("labels_joined_by", ""),
             extensions=tuple(value.get("extensions", ())),
+            contents=from_json(Contents, value.get("contents", {}), place="contents"),
         )
 
     def __str__(self) -> str:
@@ -242,6 +249,7 @@ def make_plan(
     fingerprints: Mapping[str, str],
     measurements: Measurements,
     labels_joined_by: str = "",
+    contents: Contents | None = None,
 ) -> Plan:
     """Decide what to record; refuse what cannot work.
 
@@ -263,6 +271,8 @@ def make_plan(
         From one batch.
     labels_joined_by
         How labels became outputs, for people.
+    contents
+        What was read of the data set to know it by.
 
     Returns
     -------
@@ -285,8 +295,8 @@ def make_plan(
             "check that the model's callable returns the network you mean"
         )
         raise PlanError(msg)
-    _check_extraction(extraction)
-    _check_columns(metadata_dtypes)
+    check_extraction(extraction)
+    check_columns(metadata_dtypes)
     selected = architecture.selected(recorded=extraction.layers, shown=extraction.shown)
     for name, channels in extraction.excluded_channels.items():
         n_channels = architecture.layer(name).n_channels
@@ -322,6 +332,7 @@ def make_plan(
         fingerprints=fingerprints,
         measurements=measurements,
         labels_joined_by=labels_joined_by,
+        contents=contents or Contents(),
     )
 
 
@@ -334,57 +345,3 @@ def _targets_kept(extraction: ExtractionConfig, n_channels: int) -> int:
     # The k largest of n values hold at least k/n of their sum, so that the share rule
     # never takes more than share * n of them; one more for rounding.
     return min(math.ceil(extraction.share * n_channels) + 1, n_channels)
-
-
-def _check_extraction(extraction: ExtractionConfig) -> None:
-    positive = {
-        "instances_per_chunk": extraction.instances_per_chunk,
-        "batch_size": extraction.batch_size,
-        "threads_per_worker": extraction.threads_per_worker,
-        "reader_threads": extraction.reader_threads,
-        "ranks": extraction.ranks,
-    }
-    for name, number in positive.items():
-        if number < 1:
-            msg = f"extraction.{name} is {number}; it must be at least 1"
-            raise PlanError(msg)
-    if not 0.0 < extraction.share <= 1.0:
-        msg = f"extraction.share is {extraction.share}; it must be in (0, 1]"
-        raise PlanError(msg)
-    if extraction.top_count is not None and extraction.top_count < 1:
-        msg = f"extraction.top_count is {extraction.top_count}; it must be at least 1"
-        raise PlanError(msg)
-    if not 0.0 <= extraction.max_unreadable_fraction <= 1.0:
-        msg = (
-            f"extraction.max_unreadable_fraction is "
-            f"{extraction.max_unreadable_fraction}; it must be in [0, 1]"
-        )
-        raise PlanError(msg)
-    if extraction.examples_per_channel < 0:
-        msg = (
-            f"extraction.examples_per_channel is {extraction.examples_per_channel}; "
-            "it must be 0 or more"
-        )
-        raise PlanError(msg)
-
-
-def _check_columns(names: Mapping[str, str]) -> None:
-    for name in names:
-        is_odd = not name or not name.isprintable() or len(name.encode()) > 200
-        if name in RESERVED_COLUMNS or "/" in name or name.startswith(".") or is_odd:
-            # A column of labels arrives here if the run file names another one.
-            source = (
-                "if it holds the labels, name it as dataset.label_column "
-                "(dataset.label_array for arrays); else "
-                if name == "label"
-                else ""
-            )
-            msg = (
-                f"the metadata column {name!r} cannot be stored: the name must not be "
-                f"empty, hold '/' or unprintable characters, be longer than 200 "
-                f"bytes, start with '.' or be one of "
-                f"{', '.join(RESERVED_COLUMNS)}, which nnviz writes itself; {source}"
-                f"rename it, or leave it out with dataset.metadata_columns = "
-                f"['*', '!{name}']"
-            )
-            raise PlanError(msg)

@@ -29,13 +29,16 @@ from nnviz.errors import (
     UnreadableInstanceError,
 )
 from nnviz.inputs.classes import JoinedClasses, join_labels
+from nnviz.inputs.contents import check_sample, contents_of, mode_of
 from nnviz.inputs.datasets import Dataset, open_dataset
 from nnviz.inputs.models import load_model
+from nnviz.inputs.ordering import in_store_order
 from nnviz.inputs.preprocessing import Preprocessing
 from nnviz.network.runtime import NetworkRuntime, trace_network
 from nnviz.plan_report import differences, size_text
 from nnviz.planning import Measurements, Plan, make_plan
 from nnviz.software import software_versions
+from nnviz.store.declarations import CONTENTS
 from nnviz.store.store import Store
 
 __all__ = ["Probe", "plan_run", "prepare_store"]
@@ -50,6 +53,8 @@ class Probe:
 
     dataset: Dataset
     classes: JoinedClasses
+    hashes: NDArray[np.uint64] | None = None
+    """Of the contents of every instance, if the plan wants them."""
 
 
 def plan_run(
@@ -115,6 +120,7 @@ def plan_run(
         extraction=extraction,
     )
     measurements = _measure(runtime, values, read_seconds, timed=timed)
+    contents, hashes = contents_of(dataset, mode_of(config.dataset))
     plan = make_plan(
         model=config.model,
         dataset=config.dataset,
@@ -131,8 +137,9 @@ def plan_run(
         fingerprints={"model": loaded.fingerprint, "dataset": dataset.fingerprint},
         measurements=measurements,
         labels_joined_by=classes.joined_by,
+        contents=contents,
     )
-    return plan, Probe(dataset, classes)
+    return plan, Probe(dataset, classes, hashes)
 
 
 def prepare_store(plan: Plan, url: str, *, probe: Probe) -> Store:
@@ -173,6 +180,14 @@ def prepare_store(plan: Plan, url: str, *, probe: Probe) -> Store:
                 "another path, or run with what the store was made of"
             )
             raise PlanMismatchError(msg)
+        planned = Plan.from_json(store.plan).contents
+        if plan.contents.mode == "full" != planned.mode:
+            msg = (
+                f"dataset.fingerprint_contents is 'full', and the store {url!r} was "
+                f"made with {planned.mode!r}; choose another path, or leave it out"
+            )
+            raise PlanMismatchError(msg)
+        check_sample(planned, in_store_order(probe.dataset, store.positions()))
         return store
     _check_space(plan, url)
     static: dict[str, NDArray[Any]] = {
@@ -182,6 +197,8 @@ def prepare_store(plan: Plan, url: str, *, probe: Probe) -> Store:
     for name, column in probe.dataset.metadata.items():
         is_text = plan.metadata_dtypes[name] == "string"
         static[f"instances/{name}"] = column.astype(object) if is_text else column
+    if probe.hashes is not None:
+        static[CONTENTS] = probe.hashes
     attributes = {
         "plan": plan.to_json(),
         "plan_fingerprint": plan.fingerprint,

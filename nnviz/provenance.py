@@ -25,9 +25,10 @@ def provenance_of(store: Store) -> dict[str, Any]:
     -------
     dict
         ``fingerprints`` (SHA-256 of the plan, and of the weights, the architecture, the
-        preprocessing and the data set's listing), ``software`` (with the machine) of
-        the planning, ``run`` (device, precision, batch size, threads), and ``history``,
-        one entry for each extension.
+        preprocessing, the data set's listing, and the contents of its instances),
+        ``contents`` (how many of these were read, and are duplicates), ``software``
+        (with the machine) of the planning, ``run`` (device, precision, batch size,
+        threads), and ``history``, one entry for each extension.
     """
     plan = Plan.from_json(store.plan)
     records = store.records
@@ -39,6 +40,13 @@ def provenance_of(store: Store) -> dict[str, Any]:
             "architecture": _sha256(architecture),
             "preprocessing": _sha256(to_json(plan.preprocessing)),
             "dataset": plan.fingerprints["dataset"],
+            "contents": plan.contents.fingerprint,
+        },
+        "contents": {
+            "mode": plan.contents.mode,
+            "n_read": plan.contents.n_read,
+            "n_duplicates": plan.contents.n_duplicates,
+            "duplicates": [list(group) for group in plan.contents.duplicates],
         },
         "software": records.get("software", {}),
         "run": {
@@ -55,7 +63,15 @@ def provenance_of(store: Store) -> dict[str, Any]:
 
 def provenance_lines(provenance: dict[str, Any]) -> list[str]:
     """Return the same as lines of text."""
-    lines = [f"{name:<14} {v}" for name, v in provenance["fingerprints"].items()]
+    read = provenance["contents"]
+    how = {
+        "none": "not read: dataset.fingerprint_contents was 'none'",
+        "sampled": f" of a sample of {read['n_read']:,} instances",
+        "full": f" of all {read['n_read']:,} instances that could be read",
+    }
+    fingerprints = dict(provenance["fingerprints"])
+    fingerprints["contents"] += how[read["mode"]]
+    lines = [f"{name:<14} {v}" for name, v in fingerprints.items()]
     for part in ("software", "run"):
         values = (f"{name} {value}" for name, value in provenance[part].items())
         lines.append(f"{part:<14} {', '.join(values) or 'not recorded'}")

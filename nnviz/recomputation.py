@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnviz.chunk_rows import ChunkRows
+from nnviz.contents_check import hashes_in
 from nnviz.engine.model_cache import cached
 from nnviz.engine.scheduling import run_tasks
 from nnviz.errors import ConfigError
@@ -197,8 +198,8 @@ class _Worker:
     def __init__(self, url: str, *, trust: bool) -> None:
         self.store = Store.open(url)
         self.plan = plan = Plan.from_json(self.store.plan)
-        positions = self.store.positions()
-        self.dataset = open_planned_dataset(plan, positions, trust=trust)
+        positions, hashes = self.store.positions(), hashes_in(self.store, plan)
+        self.dataset = open_planned_dataset(plan, positions, trust=trust, hashes=hashes)
         self.reader = planned_reader(plan, self.dataset)
         self.runtime = planned_runtime(plan, trust=trust)
 

@@ -5,6 +5,8 @@
    threads, or over the workers of a cluster.
 3. What the plan knew (ids, labels, columns), and all that later stages wrote, against
    the checksums beside it.
+4. Where the data set is at hand, the contents of its instances against the hashes that
+   the plan took of them: of all, or of a sample.
 
 Repair is small: metadata are restored, ids and labels are written again from the data
 set, and a damaged chunk loses its mark, so that ``nnviz extract`` makes exactly this
@@ -25,13 +27,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnviz.contents_check import ContentsCheck, check_contents, may_import
 from nnviz.engine.progress import Listener, StageDone, StageStarted, TaskDone, emit
 from nnviz.engine.scheduling import run_tasks
 from nnviz.errors import NnvizError, StoreFormatError
 from nnviz.inputs.classes import join_labels
+from nnviz.inputs.contents import hashes_of
 from nnviz.planned_inputs import open_planned_dataset
 from nnviz.planning import Plan
 from nnviz.store.completion import MARKS
+from nnviz.store.declarations import CONTENTS
 from nnviz.store.documents import CHECKSUMS
 from nnviz.store.lock import writing
 from nnviz.store.recovery import Damage, restore_root
@@ -43,9 +48,6 @@ if TYPE_CHECKING:
 __all__ = ["VerificationReport", "verify"]
 
 STAGE = "verify"
-
-USER_CODE = ("torch",)
-"""Kinds of data sets whose listing runs code of the user's."""
 
 
 @dataclass(slots=True)
@@ -59,13 +61,16 @@ class VerificationReport:
     damages: list[Damage] = field(default_factory=list)
     strays: list[str] = field(default_factory=list)
     """Files that killed tasks left half written; harmless."""
+    contents: ContentsCheck = field(default_factory=ContentsCheck)
+    """Of the data set, not of the store."""
     is_dry: bool = False
     seconds: float = 0.0
 
     @property
     def is_sound(self) -> bool:
-        """Whether nothing was found that is still damaged."""
-        return all(damage.is_mended for damage in self.damages)
+        """Whether nothing was found that is still damaged, or has changed."""
+        is_mended = all(damage.is_mended for damage in self.damages)
+        return is_mended and not self.contents.changed
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON values."""
@@ -82,6 +87,7 @@ class VerificationReport:
         if self.strays:
             done = "left by killed tasks" + ("" if self.is_dry else ", removed")
             lines.append(f"{len(self.strays):,} half-written files {done}")
+        lines += self.contents.lines()
         if not self.damages:
             lines.append("everything is as it was written")
         elif not self.is_dry:
@@ -98,6 +104,7 @@ def verify(
     client: Client | None = None,
     repair: bool = True,
     trust: bool = False,
+    contents: bool = True,
     listeners: Iterable[Listener] = (),
 ) -> VerificationReport:
     """Read everything in a store again, and compare it with its checksums.
@@ -113,6 +120,8 @@ def verify(
     trust
         Whether the plan's data set may be opened where that imports the user's code;
         ids and labels are restored from it.
+    contents
+        Whether to compare the data set's contents with the plan's hashes.
     listeners
         Told about the start, each chunk, and the end.
 
@@ -133,7 +142,12 @@ def verify(
     report.damages = restore_root(url, repair=repair)
     if report.is_sound:
         with writing(url, STAGE) if repair else contextlib.nullcontext():
-            _verify(report, client, tuple(listeners), repair=repair, trust=trust)
+            store = _verify(
+                report, client, tuple(listeners), repair=repair, trust=trust
+            )
+            if contents and report.is_sound:
+                plan = Plan.from_json(store.plan)
+                report.contents = check_contents(store, plan, trust=trust)
     report.seconds = time.monotonic() - started
     return report
 
@@ -145,7 +159,7 @@ def _verify(
     *,
     repair: bool,
     trust: bool,
-) -> None:
+) -> Store:
     started, url = time.monotonic(), report.url
     store = Store.open(url, writable=repair)
     plan = Plan.from_json(store.plan)
@@ -175,6 +189,7 @@ def _verify(
     report.damages += _restored(store, plan, static, trust=trust, repair=repair)
     seconds = time.monotonic() - started
     emit(listeners, StageDone(STAGE, report.n_chunks, n_spoilt, 0, seconds))
+    return store
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +241,8 @@ def _restored(
         ]
     try:
         values = _planned_values(plan, store.positions(), trust=trust)
+        if any(damage.array == CONTENTS for damage in damages):
+            values[CONTENTS] = _hashes_now(plan, store.positions(), trust=trust)
     except NnvizError as error:
         remedy = f"it cannot be restored from the data set: {error}"
         return [dataclasses.replace(d, remedy=remedy) for d in damages]
@@ -247,6 +264,14 @@ def _restored(
     ]
 
 
+def _hashes_now(
+    plan: Plan, positions: NDArray[np.int64] | None, *, trust: bool
+) -> NDArray[np.uint64]:
+    """Return the hashes of all instances as they are; raises as below."""
+    dataset = open_planned_dataset(plan, positions, trust=trust)
+    return hashes_of(dataset, range(len(dataset)))
+
+
 def _planned_values(
     plan: Plan, positions: NDArray[np.int64] | None, *, trust: bool
 ) -> dict[str, NDArray[Any]]:
@@ -259,7 +284,7 @@ def _planned_values(
     DatasetError
         If it cannot be listed, or its labels cannot be joined.
     """
-    if plan.dataset.kind in USER_CODE and not trust:
+    if not may_import(plan, trust=trust):
         msg = f"{plan.dataset.source!r} is code, which is imported only with --trust"
         raise StoreFormatError(msg)
     dataset = open_planned_dataset(plan, positions, trust=trust)

@@ -20,6 +20,11 @@ __all__ = ["verify"]
     "--dry-run", is_flag=True, help="Report only; also for a store that is read-only."
 )
 @click.option(
+    "--contents/--no-contents",
+    default=True,
+    help="Compare what is inside of the data set's files, as far as it was hashed.",
+)
+@click.option(
     "--recompute",
     metavar="FRACTION",
     help="Compute a random sample again, for instance 0.1%, and compare.",
@@ -35,6 +40,7 @@ def verify(
     *,
     store: str,
     dry_run: bool,
+    contents: bool,
     recompute: str | None,
     seed: int,
     cluster: str | None,
@@ -61,7 +67,12 @@ def verify(
         is_spread = workers is not None or cluster is not None
         client = stack.enter_context(client_of(cluster, workers)) if is_spread else None
         report = verify(
-            store, client=client, repair=not dry_run, trust=trust, listeners=listeners
+            store,
+            client=client,
+            repair=not dry_run,
+            trust=trust,
+            contents=contents,
+            listeners=listeners,
         )
         value, lines, is_sound = report.to_json(), [str(report)], report.is_sound
         if fraction is not None and is_sound:

@@ -132,14 +132,17 @@ MODULES: Table = {
     ),
     "network.influence_torch": ".channel_operations .edge_inputs",
     "network.provenance": ".graph .outputs",
-    "planning": (
-        "config network.architecture plan_report store.declarations store.schema"
-    ),
     "store.completion": ".declarations .hierarchy .pieces .schema",
     "store.csr": ".hierarchy",
     "artifacts.graph_files": ".attribution_graph .graph_layout .summit_files",
     "inputs.datasets": (
         ".archives .arrays .folders .hugging_face .tables .torch_datasets config"
+    ),
+    "inputs.contents": ".datasets config",
+    "plan_checks": "config store.declarations",
+    "planning": (
+        "config inputs.contents network.architecture plan_checks plan_report "
+        "store.schema"
     ),
     "network.channels": ".architecture .functions .graph .provenance",
     "network.influences": (
@@ -253,13 +256,18 @@ MODULES: Table = {
         ".influences .peaks .reads .taps .tracing config"
     ),
     "planned_inputs": (
-        "inputs.datasets inputs.models inputs.ordering inputs.preprocessing "
-        "inputs.reading network.runtime planning"
+        "inputs.contents inputs.datasets inputs.models inputs.ordering "
+        "inputs.preprocessing inputs.reading network.runtime planning"
+    ),
+    "contents_check": (
+        "inputs.contents inputs.datasets inputs.ordering planning store.declarations "
+        "store.store"
     ),
     "chunk_rows": "inputs.reading network.edge_inputs network.runtime planning",
     "probing": (
-        "config inputs.classes inputs.datasets inputs.models inputs.preprocessing "
-        "network.runtime plan_report planning software store.store"
+        "config inputs.classes inputs.contents inputs.datasets inputs.models "
+        "inputs.ordering inputs.preprocessing network.runtime plan_report planning "
+        "software store.declarations store.store"
     ),
     "ablation_tasks": (
         "engine.model_cache network.ablation network.runtime planned_inputs planning "
@@ -267,8 +275,8 @@ MODULES: Table = {
     ),
     "isolation": "planned_inputs planning store.store",
     "chunk_extraction": (
-        "chunk_rows engine.model_cache engine.workers inputs.reading isolation "
-        "network.runtime planned_inputs planning store.store"
+        "chunk_rows contents_check engine.model_cache engine.workers inputs.reading "
+        "isolation network.runtime planned_inputs planning store.store"
     ),
     "extraction": (
         "chunk_extraction engine.progress engine.scheduling plan_report planning "
@@ -289,17 +297,18 @@ MODULES: Table = {
         "store.store"
     ),
     "extension": (
-        "config inputs.classes inputs.datasets planning software store.extending "
-        "store.lock store.store"
+        "config inputs.classes inputs.contents inputs.datasets inputs.ordering "
+        "planning software store.declarations store.extending store.lock store.store"
     ),
     "extend_command": "command_options config extension",
     "verification": (
-        "engine.progress engine.scheduling inputs.classes planned_inputs planning "
-        "store.completion store.documents store.lock store.recovery store.store"
+        "contents_check engine.progress engine.scheduling inputs.classes "
+        "inputs.contents planned_inputs planning store.completion store.declarations "
+        "store.documents store.lock store.recovery store.store"
     ),
     "recomputation": (
-        "chunk_rows engine.model_cache engine.scheduling network.runtime "
-        "planned_inputs planning software store.store"
+        "chunk_rows contents_check engine.model_cache engine.scheduling "
+        "network.runtime planned_inputs planning software store.store"
     ),
     "verify_command": "command_options recomputation running store.store verification",
     "cli": (
@@ -397,6 +406,7 @@ CLUSTER_HOMES: Table = {
     "dask_kubernetes": "kubernetes",
     "distributed": "*",
     "nnviz": "*",
+    "torch": "cuda",
 }
 """Which modules of the cluster package may import each library."""
 

@@ -309,7 +309,7 @@ def test_inspect_provenance__says_what_the_store_was_made_of(run):
     shown = CliRunner().invoke(main, ["inspect", str(run / "run.zarr"), "--provenance"])
 
     value = json.loads(result.output)["provenance"]
-    names = {"plan", "weights", "architecture", "preprocessing", "dataset"}
+    names = {"plan", "weights", "architecture", "preprocessing", "dataset", "contents"}
     assert set(value["fingerprints"]) == names
     assert all(len(sha) == 64 for sha in value["fingerprints"].values())
     assert {"torch", "machine", "processor"} <= set(value["software"])

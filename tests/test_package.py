@@ -12,6 +12,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 import nnviz
 
@@ -145,6 +147,28 @@ def test_constraints__pin_every_requirement_and_name_no_index():
     assert [line for line in pins if not re.fullmatch(r"[\w.-]+==[\w.]+", line)] == []
     pinned = {normalized(line) for line in pins}
     assert {normalized(name) for name in wanted} - pinned == {"nnviz"}
+
+
+@pytest.mark.parametrize(
+    ("name", "floor"),
+    [
+        pytest.param("bokeh", "3.8.2", id="bokeh"),  # CVE-2026-21883
+        pytest.param("distributed", "2026.1", id="distributed"),  # CVE-2026-23528
+        pytest.param("panel", "1.9", id="panel"),  # CVE-2024-58389
+        pytest.param("pillow", "13", id="pillow"),  # GHSA-5x8w-8jj5-q52h
+        pytest.param("torch", "2.10", id="torch"),  # CVE-2026-24747
+    ],
+)
+def test_requirements__leave_out_versions_with_known_holes(name, floor):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = {r.name: r.specifier for r in map(Requirement, project["dependencies"])}
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if "==" in line)
+
+    lowest = min(Version(s.version) for s in wanted[name] if s.operator == ">=")
+
+    assert lowest >= Version(floor)
+    assert Version(pins[name]) >= lowest
 
 
 def normalized(requirement: str) -> str:

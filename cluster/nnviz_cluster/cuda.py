@@ -10,11 +10,12 @@ import dask
 from distributed import Client
 from distributed.security import Security
 
+from nnviz.errors import ConfigError
 from nnviz_cluster.site import ClusterConfig
 from nnviz_cluster.tls import check_listening, security_of
 from nnviz_cluster.workers import kept_environment, missing, settings_of
 
-__all__ = ["cluster_arguments", "open_client"]
+__all__ = ["check_devices", "cluster_arguments", "open_client"]
 
 
 def cluster_arguments(
@@ -27,12 +28,39 @@ def cluster_arguments(
         "memory_limit": config.memory,
         # torch has an allocator of its own; spilling of RAPIDS' would be in its way.
         "device_memory_limit": None,
-        "host": config.host or "127.0.0.1",
+        "host": None if config.interface else config.host or "127.0.0.1",
         "interface": config.interface,
         "protocol": "tls" if security else "tcp",
         "security": security,
         "dashboard_address": "127.0.0.1:0",
     }
+
+
+def check_devices(config: ClusterConfig) -> None:
+    """Refuse to start where torch, which the workers use, sees no GPU.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or the number of workers is to change.
+    """
+    import torch  # noqa: PLC0415  seconds, that other kinds do not need
+
+    if config.maximum is not None:
+        msg = (
+            f"a cuda cluster has one worker for each GPU and cannot be adaptive, but "
+            f"minimum is {config.minimum} and maximum {config.maximum}; leave them out"
+        )
+        raise ConfigError(msg)
+    if not torch.cuda.is_available():
+        build = torch.version.cuda
+        known = f"is built for CUDA {build}" if build else "is built for CPUs only"
+        msg = (
+            f"there is no GPU for a cuda cluster: torch {torch.__version__} {known} "
+            "and sees none; check 'nvidia-smi', CUDA_VISIBLE_DEVICES and the build of "
+            "torch, or run without --cluster cuda"
+        )
+        raise ConfigError(msg)
 
 
 @contextlib.contextmanager
@@ -42,7 +70,7 @@ def open_client(config: ClusterConfig, threads: int = 1) -> Iterator[Client]:
     Raises
     ------
     ConfigError
-        If it would listen beyond loopback without TLS.
+        If it would listen beyond loopback without TLS, or there is no GPU.
     MissingDependencyError
         If dask-cuda is not installed.
     """
@@ -51,6 +79,7 @@ def open_client(config: ClusterConfig, threads: int = 1) -> Iterator[Client]:
         from dask_cuda import LocalCUDACluster  # noqa: PLC0415  optional
     except ImportError as error:
         raise missing("cuda", "dask-cuda", "cuda") from error
+    check_devices(config)
     settings = settings_of(config, threads)
     # Without it CUDA numbers devices by speed, and nvidia-smi by their slots.
     settings["distributed.nanny.pre-spawn-environ"]["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"

@@ -79,6 +79,9 @@ class KubernetesConfig:
     idle_timeout: int = 600
     """Seconds without work after which the operator deletes the cluster, also where
     the command was killed."""
+    manifest: str | None = None
+    """File with a whole DaskCluster, in place of all but `namespace` and the number of
+    workers: for volumes, spot machines, and what else a site wants of its pods."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,17 +16,18 @@ from nnviz_dashboards.selection import NONE, Selection
 from nnviz_dashboards.theme import css_variables
 from nnviz_dashboards.viewmodels.attribution_graph import GraphModel
 from nnviz_dashboards.viewmodels.channels import ChannelsModel
+from nnviz_dashboards.viewmodels.coverage import stale_results
 from nnviz_dashboards.viewmodels.layers import LayersModel
 from nnviz_dashboards.viewmodels.missing import Missing
 from nnviz_dashboards.viewmodels.results import RunResults, first_layer
 from nnviz_dashboards.viewmodels.run import run_facts
 from nnviz_dashboards.viewmodels.subsets import SubsetsModel
-from nnviz_dashboards.views.attribution_graph import GraphView, run_later
+from nnviz_dashboards.views.attribution_graph import GraphView, later
 from nnviz_dashboards.views.channels import ChannelsView
 from nnviz_dashboards.views.facts import FactsView
 from nnviz_dashboards.views.layers import LayersView
 from nnviz_dashboards.views.message import MessageView
-from nnviz_dashboards.views.run import header_html, page_title
+from nnviz_dashboards.views.run import header_html, page_title, stale_html
 from nnviz_dashboards.views.subsets import EmbeddingView, SubsetListView
 
 __all__ = ["PICTURES", "create_app"]
@@ -49,9 +50,10 @@ def create_app(open_results: Callable[[], RunResults]) -> pn.Template:
     try:
         results = open_results()
         header, title = _header(results)
+        stale = stale_html(stale_results(results.store))
         roots = _roots(results)
     except NnvizError as error:
-        header, title = "", "nnviz"
+        header, title, stale = "", "nnviz", ""
         missing = Missing("The store cannot be shown", str(error))
         roots = {"message": MessageView(missing)}
     template = (_VIEWS / "page.html").read_text(encoding="utf-8")
@@ -61,6 +63,7 @@ def create_app(open_results: Callable[[], RunResults]) -> pn.Template:
     page.add_variable("page_script", (_VIEWS / "page.js").read_text(encoding="utf-8"))
     page.add_variable("page_title", title)
     page.add_variable("header", header)
+    page.add_variable("stale", stale)
     page.add_variable("shown", list(roots))
     for name, root in roots.items():
         page.add_panel(name, root)
@@ -91,7 +94,7 @@ def _roots(results: RunResults) -> dict[str, pn.viewable.Viewer]:
         results,
         results.graphs,
         selection,
-        run_later=lambda work, done: run_later(results.graphs.run_later, work, done),
+        run_later=lambda work, done: results.graphs.queries.run(work, later(done)),
     )
     return {
         "layers": LayersView(layers),

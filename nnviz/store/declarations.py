@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 
 __all__ = [
+    "CONTENTS",
     "MARK_FIELDS",
     "POSITION",
     "RESERVED_COLUMNS",
@@ -16,6 +17,9 @@ __all__ = [
     "declaration_of",
     "markdown_table",
 ]
+
+CONTENTS = "dataset/contents"
+"""Array of the hashes of what was read, by which a changed instance is known."""
 
 POSITION = "dataset/position"
 """Array that says which instance of the data set a row is."""
@@ -109,6 +113,11 @@ _DECLARATIONS = (
         "dataset/position", ("instance",), "int64", "index in the data set",
         "Which instance of the data set the row is; only in a store that was extended, "
         "in others it is the row's own number.", -1,
+    ),
+    ArrayDeclaration(
+        "dataset/contents", ("instance",), "uint64", "",
+        "64 bits of BLAKE2b of the instance as it was read by the plan, 0 where it "
+        "could not be; only with dataset.fingerprint_contents = 'full'.",
     ),
     ArrayDeclaration(
         "extraction_done", ("chunk", "field"), "int64", "",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nnviz.store.declarations import (
+    CONTENTS,
     MARK_FIELDS,
     POSITION,
     ArrayDeclaration,
@@ -93,6 +94,7 @@ def run_arrays(
     examples_per_channel: int,
     influences: Sequence[InfluenceSpec] = (),
     is_extended: bool = False,
+    has_contents: bool = False,
 ) -> tuple[ArraySpec, ...]:
     """Return every array that creation and extraction of a run fill.
 
@@ -114,6 +116,8 @@ def run_arrays(
         What is kept of the edges that enter each target layer.
     is_extended
         Whether rows are no longer in the order of the data set.
+    has_contents
+        Whether the contents of every instance were hashed.
 
     Returns
     -------
@@ -139,8 +143,9 @@ def run_arrays(
     for name, dtype in metadata.items():
         pattern = "instances/<metadata column>"
         add(f"instances/{name}", pattern, n, dtype=dtype, static=True)
-    if is_extended:
-        add(POSITION, POSITION, n, static=True)
+    for path, is_there in ((POSITION, is_extended), (CONTENTS, has_contents)):
+        if is_there:
+            add(path, path, n, static=True)
     for name in ("prediction", "confidence", "probability", "status"):
         add(f"instances/{name}", f"instances/{name}", n)
     for name, n_channels, dtype in layers:

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from nnviz.errors import ConfigError, TaskError
-from nnviz_cluster import address, cuda, slurm
+from nnviz_cluster import address, slurm
 from nnviz_cluster.opening import open_client
 from nnviz_cluster.site import KINDS, ClusterConfig, TlsConfig, load_site, template
 from nnviz_cluster.tls import write_certificates
@@ -152,14 +152,6 @@ def test_load_site__what_it_does_not_know__is_refused(tmp_path, text, message):
 def test_load_site__no_kind_file_or_address__names_the_near_one():
     with pytest.raises(ConfigError, match="did you mean 'slurm'"):
         load_site("slrum")
-
-
-def test_cuda_arguments__one_thread_for_each_gpu_on_loopback():
-    arguments = cuda.cluster_arguments(ClusterConfig(kind="cuda", workers=2), None)
-
-    assert arguments["threads_per_worker"] == 1
-    assert arguments["host"] == "127.0.0.1"
-    assert arguments["dashboard_address"] == "127.0.0.1:0"
 
 
 def test_slurm_arguments__carry_the_environment_and_the_lifetime():

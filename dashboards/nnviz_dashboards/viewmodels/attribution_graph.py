@@ -211,6 +211,7 @@ class GraphModel(param.Parameterized):
         updates: dict[str, object] = {"is_loading": False, "missing": None}
         if isinstance(found, Missing):
             updates |= {"drawing": None, "missing": found}
+            self._wanted = None  # so that it may be asked for again
         else:
             updates["drawing"] = self._placed(found)
         publish(self, updates)

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import shlex
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
@@ -20,13 +18,13 @@ from nnviz.graphs import GraphChoices, GraphOptions, InnerLayers, Preset, Subset
 from nnviz.queries import Aggregates, aggregates_of
 from nnviz.store.store import Store
 from nnviz_dashboards.viewmodels.missing import Missing
+from nnviz_dashboards.viewmodels.query_pool import QueryPool
 
 __all__ = ["GraphRequest", "GraphResults", "subset_of"]
 
 CACHED_COLLECTIONS = 3
 CACHED_GRAPHS = 256
 CACHED_COMPARISONS = 32
-N_THREADS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,8 @@ class GraphResults:
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
         self._warm: set[tuple[str, Preset, InnerLayers]] = set()
-        self._pool = ThreadPoolExecutor(N_THREADS, thread_name_prefix="graphs")
+        self.queries = QueryPool()
+        """Makes what is not there at once."""
 
     def collections(self, first: str) -> tuple[str, ...]:
         """Return the names of all collections of subsets, one of them first."""
@@ -134,10 +133,6 @@ class GraphResults:
         if self.has_influences(collection) and sizes.any():
             subset = self.collection(collection).names[int(sizes.argmax())]
             self.graph(GraphRequest(collection, subset, "", GraphOptions(share=0.075)))
-
-    def run_later(self, work: Callable[[], None]) -> None:
-        """Run something beside the thread that answers the visitors."""
-        self._pool.submit(work)
 
     def _lock_of(self, collection: str) -> threading.Lock:
         with self._lock:

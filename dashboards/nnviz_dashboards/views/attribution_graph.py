@@ -29,7 +29,7 @@ from nnviz_dashboards.viewmodels.graph_drawing import (
 from nnviz_dashboards.viewmodels.layers import short_names
 from nnviz_dashboards.views.component import Component, missing_value, script
 
-__all__ = ["GraphView", "run_later"]
+__all__ = ["GraphView", "later"]
 
 Result = TypeVar("Result")
 
@@ -186,30 +186,21 @@ class GraphView(Viewer):
         return self._panel
 
 
-def run_later(
-    run: Callable[[Callable[[], None]], None],
-    work: Callable[[], Result],
-    done: Callable[[Result], None],
-) -> None:
-    """Work beside the thread that answers this visitor, and give back what comes out.
+def later(done: Callable[[Result], None]) -> Callable[[Result], None]:
+    """Return a function that any thread may call, for one of this visitor's document.
 
     Parameters
     ----------
-    run
-        Runs a function on another thread.
-    work
-        What is run there.
     done
-        Called with the result once this visitor's document may be changed.
+        Called with the same value once the document may be changed.
     """
     document = pn.state.curdoc
 
-    def task() -> None:
-        result = work()
+    def call(result: Result) -> None:
         if document is not None:
             document.add_next_tick_callback(lambda: done(result))
 
-    run(task)
+    return call
 
 
 def _graph(

@@ -6,9 +6,10 @@ from html import escape
 from math import isnan
 
 from nnviz_dashboards.theme import format_count, format_percent, shorten_path
+from nnviz_dashboards.viewmodels.missing import Missing
 from nnviz_dashboards.viewmodels.run import RunFacts
 
-__all__ = ["header_html", "page_title"]
+__all__ = ["header_html", "page_title", "stale_html"]
 
 
 def page_title(facts: RunFacts) -> str:
@@ -39,6 +40,16 @@ def header_html(facts: RunFacts) -> str:
         f'<div title="{escape(title)}"><dt>{escape(name)}</dt>'
         f"<dd>{escape(value)}</dd></div>"
         for name, value, title in fields
+    )
+
+
+def stale_html(stale: Missing | None) -> str:
+    """Return what is shown of old numbers, as markup; empty where there are none."""
+    if stale is None:
+        return ""
+    return (
+        f"<strong>{escape(stale.title)}</strong> <span>{escape(stale.text)}</span> "
+        f"<code>{escape(stale.command)}</code>"
     )
 
 
