@@ -128,9 +128,15 @@ def main() -> None:
     print(path)
 
 
-def prepare(folder: Path, network: str, n_instances: int, chunk: int) -> None:
+def prepare(
+    folder: Path,
+    network: str,
+    n_instances: int,
+    chunk: int,
+    shared: Path | None = None,
+) -> None:
     """Write table, run file and the baseline's case."""
-    shared = Path(os.environ.get("NNVIZ_SHARED", ROOT.parent / "shared"))
+    shared = shared or Path(os.environ.get("NNVIZ_SHARED", ROOT.parent / "shared"))
     case = CASES[network]
     root = shared / case["root"]
     folders = sorted(path for path in root.iterdir() if path.is_dir())
@@ -271,12 +277,12 @@ def import_extraction(_: int = 0) -> None:
     time.sleep(0.2)
 
 
-def extract_one(index: int, store: str) -> None:
-    """Extract one chunk in a pool's process."""
+def extract_one(index: int, store: str) -> Any:
+    """Extract one chunk in a plain process; return its report."""
     from nnviz.extraction import extract_chunk
     from nnviz.store.store import Store
 
-    extract_chunk(index, store, Store.open(store).fingerprint, trust=False)
+    return extract_chunk(index, store, Store.open(store).fingerprint, trust=False)
 
 
 def run_process(command: Sequence[str], environment: dict[str, str]) -> str:

@@ -19,6 +19,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import logging
+import os
 import sys
 import tempfile
 import threading
@@ -147,18 +149,23 @@ def measure(
 
 @contextlib.contextmanager
 def cluster(n_workers: int) -> Iterator[Any]:
-    """Start a scheduler and workers, each a process, and hand out a client."""
+    """Start a scheduler and workers, each a process, and hand out a client.
+
+    ``client.cluster.scale`` starts more of them.
+    """
     import dask
     from distributed import Client, SpecCluster
     from distributed.deploy.subprocess import SubprocessScheduler, SubprocessWorker
 
-    from nnviz_cluster.local import worker_environment
+    from nnviz_cluster.site import ClusterConfig
+    from nnviz_cluster.workers import kept_environment, settings_of
 
     settings = {
-        "distributed.nanny.pre-spawn-environ": worker_environment(1),
-        # Every sample would be a line otherwise.
+        **settings_of(ClusterConfig(), 1),
+        # Nobody reads what the scheduler's process logs, and a full pipe would stop it.
         "logging": {"distributed": "error"},
     }
+    logging.getLogger("distributed.deploy").setLevel(logging.ERROR)
     scheduler = {
         "cls": SubprocessScheduler,
         "options": {
@@ -177,14 +184,32 @@ def cluster(n_workers: int) -> Iterator[Any]:
         },
     }
     with (
+        kept_environment(),
         dask.config.set(settings),
+        inherited_settings(),
         SpecCluster(
-            scheduler=scheduler, workers=dict.fromkeys(range(n_workers), worker)
+            scheduler=scheduler,
+            workers=dict.fromkeys(range(n_workers), worker),
+            worker=worker,
         ) as started,
         Client(started) as client,
     ):
-        client.wait_for_workers(n_workers, timeout=120)
+        if n_workers:
+            client.wait_for_workers(n_workers, timeout=120)
         yield client
+
+
+@contextlib.contextmanager
+def inherited_settings() -> Iterator[None]:
+    """Hand Dask's settings to processes, which it does for some kinds of them only."""
+    import dask
+
+    name = "DASK_INTERNAL_INHERIT_CONFIG"
+    os.environ[name] = dask.config.serialize(dask.config.global_config)
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 def state_of_scheduler(dask_scheduler: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Write the README's generated tables: how fast, and what a store holds.
+"""Write generated tables: how fast, how it scales, and what a store holds.
 
 Usage: ``python -m benchmarks.report``. Every number comes from a file in
 ``benchmarks/results``, with its command and the machine on which it was measured.
@@ -12,36 +12,52 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks import decoding_report, scaling_report
 from nnviz.store.declarations import markdown_table
 
-__all__ = ["generated_sections", "with_sections"]
+__all__ = ["documents", "with_sections"]
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def main() -> None:
-    """Renew the README's sections."""
-    path = ROOT / "README.md"
-    text = path.read_text(encoding="utf-8")
-    path.write_text(with_sections(text, generated_sections()), encoding="utf-8")
+    """Renew the sections of all documents."""
+    for path, sections in documents().items():
+        text = path.read_text(encoding="utf-8")
+        path.write_text(with_sections(text, sections), encoding="utf-8")
 
 
-def generated_sections() -> dict[str, str]:
-    """Return the text of every generated section, by its name."""
+def documents() -> dict[Path, dict[str, str]]:
+    """Return the text of every generated section, by document and name."""
     return {
-        "speed": speed_section(),
-        "causal": causal_section(),
-        "store": markdown_table(),
+        ROOT / "README.md": {
+            "speed": speed_section(),
+            "scaling": section_of("scaling", scaling_report.summary),
+            "causal": causal_section(),
+            "store": markdown_table(),
+        },
+        ROOT / "docs" / "scaling.md": {
+            "scaling": section_of("scaling", scaling_report.details),
+            "decoding": section_of("decoding", decoding_report.table),
+        },
     }
 
 
+def section_of(name: str, table_of: Callable[[dict[str, Any]], str]) -> str:
+    """Return a table of a benchmark's results."""
+    path = RESULTS / f"{name}.json"
+    if not path.exists():
+        return "Not measured yet."
+    return table_of(json.loads(path.read_text(encoding="utf-8")))
+
+
 def with_sections(text: str, sections: dict[str, str]) -> str:
-    """Return the README with the sections between their marks replaced."""
+    """Return a document with the sections between their marks replaced."""
     for name, section in sections.items():
         mark = re.compile(rf"(<!-- {name}: [^>]* -->\n).*?(<!-- end -->)", re.DOTALL)
         if not mark.search(text):
-            msg = f"the README has no section {name!r}"
+            msg = f"the document has no section {name!r}"
             raise ValueError(msg)
         text = mark.sub(lambda m, body=section: f"{m[1]}{body}\n{m[2]}", text)
     return text
@@ -58,6 +74,7 @@ def speed_section() -> str:
         ("graphs.json", _graph_rows),
         ("listing.json", _listing_rows),
         ("memory.json", _memory_rows),
+        ("decoding.json", decoding_report.speed_rows),
     ]
     for pattern, rows_of in rows:
         for path in sorted(RESULTS.glob(pattern)):

@@ -125,6 +125,10 @@ class PreprocessingConfig:
     """Divides after the subtraction; one value, or one for each channel."""
     exif_rotation: bool = False
     """Whether the camera's orientation mark turns the image."""
+    jpeg_reduction: float | None = None
+    """A JPEG is decoded at the smallest of an eighth, a quarter and a half of its size
+    that is at least so many times the resized one: faster, and other pixels. None: in
+    full."""
     layout: Literal["CHW", "HWC", "HW", "as-is"] = "as-is"
     """Axes of a stored array; the network receives channels first."""
     dtype: Literal["float32", "int64"] | None = None

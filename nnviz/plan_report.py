@@ -119,6 +119,8 @@ def _describe(p: PreprocessingConfig, architecture: Architecture) -> str:
             p.channel_order.upper(),
             f"EXIF rotation {'on' if p.exif_rotation else 'off'}",
         ]
+        if p.jpeg_reduction is not None:
+            parts.append(f"JPEGs decoded at {p.jpeg_reduction:g} times that or more")
     if p.kind == "array" and architecture.input_dtype == "int64":
         return ", ".join([*parts, "whole numbers as they are"])
     numbers = f"(x * {p.factor:.6g} - {_numbers(p.mean)}) / {_numbers(p.std)}"

@@ -170,6 +170,9 @@ class Plan:
                 del value[part][name]
         for name in ("problems", "validation_error"):
             del value["architecture"][name]
+        # Plans from before there was the option have the same identity as without it.
+        if value["preprocessing"]["jpeg_reduction"] is None:
+            del value["preprocessing"]["jpeg_reduction"]
         return value
 
     def to_json(self) -> dict[str, Any]:

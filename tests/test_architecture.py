@@ -54,6 +54,7 @@ MODULES: Table = {
     "inputs.importing": "",
     "inputs.items": "",
     "inputs.listings": "",
+    "inputs.resampling": "",
     "inputs.subsets": "",
     "inputs.weights": "",
     "interruption": "",
@@ -94,7 +95,7 @@ MODULES: Table = {
     "inputs.folders": ".files .listings config",
     "inputs.hugging_face": ".files .importing .items .listings config",
     "inputs.parquet": ".importing .listings",
-    "inputs.preprocessing": ".images config",
+    "inputs.preprocessing": ".images .resampling config",
     "inputs.subset_files": ".subsets texts",
     "inputs.torch_datasets": ".importing .items .listings config",
     "inputs.zoos": ".importing config texts",
@@ -337,7 +338,9 @@ HOMES: Table = {
     "nnviz_cluster": "cluster_command running",
     "nnviz_dashboards": "cli",
     "networkx": "artifacts.comparison_files artifacts.graph_files",
-    "numba": "network.activations network.influence_vectors network.peaks",
+    "numba": (
+        "inputs.resampling network.activations network.influence_vectors network.peaks"
+    ),
     "numpy": "*",
     "pandas": "artifacts.classes artifacts.top_channels export store.store",
     "safetensors": "demo inputs.weights",

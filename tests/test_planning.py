@@ -75,6 +75,10 @@ def test_plan__another_place_or_speed__has_the_same_identity():
         pytest.param({"fingerprints": {"model": "9", "dataset": "2"}}, id="weights"),
         pytest.param({"n_instances": 999}, id="instances"),
         pytest.param({"preprocessing": PreprocessingConfig(crop=4)}, id="crop"),
+        pytest.param(
+            {"preprocessing": PreprocessingConfig(resize=4, jpeg_reduction=1.0)},
+            id="jpeg-reduction",
+        ),
         pytest.param({"extraction": ExtractionConfig(batch_size=32)}, id="batch-size"),
         pytest.param(
             {"extraction": ExtractionConfig(precision="bfloat16")}, id="precision"
@@ -83,6 +87,17 @@ def test_plan__another_place_or_speed__has_the_same_identity():
 )
 def test_plan__other_numbers_would_come_out__has_another_identity(changes):
     assert plan_of().fingerprint != plan_of(**changes).fingerprint
+
+
+def test_plan__no_reduction_of_jpegs__has_the_identity_of_plans_before_it():
+    assert "jpeg_reduction" not in plan_of().identity()["preprocessing"]
+
+
+def test_plan__text__says_that_jpegs_are_reduced():
+    reduced = PreprocessingConfig(resize=4, jpeg_reduction=1.5)
+
+    assert "decoded at 1.5 times that" in str(plan_of(preprocessing=reduced))
+    assert "decoded at" not in str(plan_of())
 
 
 def test_plan__chunks_and_arrays__cover_all_instances():

@@ -25,6 +25,7 @@ import io
 import re
 import struct
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,13 @@ try:
 except ImportError:
     simplejpeg = None
 
-__all__ = ["FORMATS", "MAX_PIXELS", "decode_image"]
+__all__ = [
+    "FORMATS",
+    "MAX_PIXELS",
+    "can_scale",
+    "decode_image",
+    "decode_pixels",
+]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """Formats that are opened; Pillow's defects lie in the rare ones."""
@@ -62,6 +69,48 @@ _MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
 _AFTER_SCAN = frozenset({0xC4, 0xD9, 0xDA, 0xDB, 0xDC, 0xDD, *range(0xE0, 0xF0), 0xFE})
 
 
+Size = tuple[int, int]
+"""Width and height in pixels, as Pillow's ``size``."""
+
+
+def can_scale() -> bool:
+    """Return whether a JPEG can be decoded at a part of its size."""
+    return simplejpeg is not None
+
+
+def decode_pixels(
+    data: bytes,
+    *,
+    exif_rotation: bool = False,
+    at_least: Callable[[Size], Size] | None = None,
+) -> tuple[NDArray[np.uint8], Size]:
+    """Decode an image file to pixels; a JPEG without the copy that Pillow needs.
+
+    Parameters
+    ----------
+    data, exif_rotation
+        As for :func:`decode_image`.
+    at_least
+        Tells from an image's size how large it has to be at the least: a JPEG is then
+        decoded at an eighth, a quarter or a half of its size, the smallest that is not
+        smaller, unless its orientation turns it. None decodes all in full.
+
+    Returns
+    -------
+    ndarray
+        uint8, shape (height, width, 3).
+    tuple of int
+        Size of the image in full.
+
+    Raises
+    ------
+    UnreadableInstanceError
+        As for :func:`decode_image`.
+    """
+    decoded, size = _decoded(data, exif_rotation=exif_rotation, at_least=at_least)
+    return np.asarray(decoded), size
+
+
 def decode_image(data: bytes, *, exif_rotation: bool = False) -> Image.Image:
     """Decode an image file to RGB.
 
@@ -84,6 +133,13 @@ def decode_image(data: bytes, *, exif_rotation: bool = False) -> Image.Image:
         If the data is not such an image, is damaged or too large; the message is short
         and says why.
     """
+    decoded, _ = _decoded(data, exif_rotation=exif_rotation, at_least=None)
+    return decoded if isinstance(decoded, Image.Image) else Image.fromarray(decoded)
+
+
+def _decoded(
+    data: bytes, *, exif_rotation: bool, at_least: Callable[[Size], Size] | None
+) -> tuple[Image.Image | NDArray[np.uint8], Size]:
     if not data:
         msg = "empty file"
         raise UnreadableInstanceError(msg)
@@ -91,7 +147,9 @@ def decode_image(data: bytes, *, exif_rotation: bool = False) -> Image.Image:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(image.size)
             turn = _turn(image) if exif_rotation else None
-            rgb = _decode(image, data)
+            size = image.size
+            scaled = size if at_least is None or turn else _scaled(size, at_least(size))
+            rgb = _decode(image, data, scaled)
     except UnreadableInstanceError:
         raise
     except UnidentifiedImageError as error:
@@ -104,19 +162,40 @@ def decode_image(data: bytes, *, exif_rotation: bool = False) -> Image.Image:
         # Decoders raise anything at all; it concerns this one file.
         msg = f"damaged image: {_reason(error)}"
         raise UnreadableInstanceError(msg) from error
-    return rgb if turn is None else rgb.transpose(turn)
+    if turn is None:
+        return rgb, size
+    whole = rgb if isinstance(rgb, Image.Image) else Image.fromarray(rgb)
+    turned = whole.transpose(turn)
+    return turned, turned.size
 
 
-def _decode(image: Image.Image, data: bytes) -> Image.Image:
+def _decode(
+    image: Image.Image, data: bytes, size: Size
+) -> Image.Image | NDArray[np.uint8]:
     if image.format in ("JPEG", "MPO"):
         if simplejpeg is not None and image.mode in ("RGB", "L"):
-            pixels = simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)
-            return Image.fromarray(pixels)
+            pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
+                data,
+                colorspace="RGB",
+                min_width=size[0],
+                min_height=size[1],
+                strict=True,
+            )
+            return pixels
         _check_jpeg(data)
     elif image.format == "PNG":
         _check_png(data)
     image.load()
     return _to_rgb(image)
+
+
+def _scaled(size: Size, least: Size) -> Size:
+    """Return the size at which a JPEG is decoded: other parts of it are slower."""
+    for part in (8, 4, 2):
+        width, height = (-(-n // part) for n in size)
+        if width >= least[0] and height >= least[1]:
+            return width, height
+    return size
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -4,14 +4,17 @@ Images: decode, grey or colour, resize, centre crop, order of channels. The resu
 8 bits and channels last; scaling, mean and standard deviation are applied to whole
 batches by :func:`nnviz.network.batches.normalize`. With ``antialias = true`` every
 step is Pillow's, and the pixels equal those of torchvision's ``Resize`` and
-``CenterCrop`` on Pillow images, bit for bit. With ``antialias = false`` the resize is
-torch's ``interpolate``, as torchvision uses it on tensors of floats, rounded to 8 bits
-(`nearest` is Pillow's in both cases: it has nothing to smooth).
+``CenterCrop`` on Pillow images, bit for bit, also where only the pixels that the crop
+keeps are computed (:mod:`nnviz.inputs.resampling`). With ``antialias = false`` the
+resize is torch's ``interpolate``, as torchvision uses it on tensors of floats, rounded
+to 8 bits (`nearest` is Pillow's in both cases: it has nothing to smooth).
 
 Arrays: the axes are put in the network's order, and the values in its dtype.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +22,7 @@ from PIL import Image
 
 from nnviz.config import PreprocessingConfig
 from nnviz.errors import ConfigError, UnreadableInstanceError
-from nnviz.inputs.images import MAX_PIXELS, decode_image
+from nnviz.inputs.images import MAX_PIXELS, can_scale, decode_pixels
 
 __all__ = ["Box", "Preprocessing"]
 
@@ -75,12 +78,22 @@ class Preprocessing:
         """
         if self.config.kind == "array":
             return self._prepare_array(raw)
-        image = (
-            decode_image(raw, exif_rotation=self.config.exif_rotation)
-            if isinstance(raw, bytes)
-            else self._image_from_array(raw)
+        if not isinstance(raw, bytes):
+            image = self._image_from_array(raw)
+            return self._prepare_image(image, self._resized(*image.size))
+        reduced = self.config.jpeg_reduction is not None
+        pixels, size = decode_pixels(
+            raw,
+            exif_rotation=self.config.exif_rotation,
+            at_least=self._least_size if reduced else None,
         )
-        return self._prepare_image(image)
+        resized = self._resized(*size)
+        is_ready = (resized[1], resized[0]) == pixels.shape[:2]
+        if is_ready and self.config.crop is None and not self._is_grey:
+            return self._in_order(pixels)
+        if self._can_resize_inside(pixels, resized):
+            return self._in_order(self._resize_inside(pixels, resized))
+        return self._prepare_image(Image.fromarray(pixels), resized)
 
     def crop_of(self, box: Box, original_size: tuple[int, int]) -> Box:
         """Map a box in pixels of the network's input back to the original image.
@@ -116,16 +129,59 @@ class Preprocessing:
             _clip((box[3] + top) * down, height),
         )
 
-    def _prepare_image(self, image: Image.Image) -> NDArray[np.uint8]:
-        if self.config.channel_order == "grey" and image.mode != "L":
+    def _prepare_image(
+        self, image: Image.Image, size: tuple[int, int]
+    ) -> NDArray[np.uint8]:
+        """Resize to this width and height, and crop."""
+        if self._is_grey and image.mode != "L":
             image = image.convert("L")
-        image = self._crop(self._resize(image))
-        pixels = np.asarray(image, dtype=np.uint8)
+        image = self._crop(self._resize(image, size))
+        return self._in_order(np.asarray(image, dtype=np.uint8))
+
+    @property
+    def _is_grey(self) -> bool:
+        return self.config.channel_order == "grey"
+
+    def _in_order(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if pixels.ndim == 2:
             return pixels[:, :, np.newaxis]
         if self.config.channel_order == "bgr":
             return np.ascontiguousarray(pixels[:, :, ::-1])
         return pixels
+
+    def _can_resize_inside(
+        self, pixels: NDArray[np.uint8], size: tuple[int, int]
+    ) -> bool:
+        """Whether a part of the resized image can be had without the rest."""
+        height, width = pixels.shape[:2]
+        (new_width, new_height), config = size, self.config
+        crop_height, crop_width = _pair(config.crop or (new_height, new_width))
+        return (
+            size != (width, height)
+            and config.antialias
+            and not self._is_grey
+            and config.interpolation in ("bilinear", "bicubic")
+            and new_width * new_height <= MAX_PIXELS
+            and (crop_width <= new_width and crop_height <= new_height)
+            # There Pillow goes down before it goes across, which rounds otherwise.
+            and not height - new_height > max(0, 2 * (width - new_width))
+        )
+
+    def _resize_inside(
+        self, pixels: NDArray[np.uint8], size: tuple[int, int]
+    ) -> NDArray[np.uint8]:
+        # Late, so that stages which read no images do not wait for numba.
+        from nnviz.inputs.resampling import resized_inside  # noqa: PLC0415
+
+        crop_height, crop_width = _pair(self.config.crop or (size[1], size[0]))
+        left, top = self._crop_start(*size)
+        box = (left, top, left + crop_width, top + crop_height)
+        return resized_inside(pixels, size, box, self.config.interpolation)
+
+    def _least_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        factor = self.config.jpeg_reduction or 1.0
+        width, height = self._resized(*size)
+        return math.ceil(factor * width), math.ceil(factor * height)
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:
         """Width and height after the resize, with torchvision's rounding."""
@@ -138,8 +194,7 @@ class Preprocessing:
         other = max(1, int(resize * longer / shorter))
         return (resize, other) if width <= height else (other, resize)
 
-    def _resize(self, image: Image.Image) -> Image.Image:
-        size = self._resized(*image.size)
+    def _resize(self, image: Image.Image, size: tuple[int, int]) -> Image.Image:
         if size == image.size:
             return image
         if size[0] * size[1] > MAX_PIXELS:
@@ -237,6 +292,8 @@ def _check(config: PreprocessingConfig) -> None:
             "set antialias to true or take 'bicubic'"
         )
         raise ConfigError(msg)
+    if config.jpeg_reduction is not None:
+        _check_reduction(config)
     if not all(config.std):
         msg = f"preprocessing.std is {config.std!r}; zero cannot divide"
         raise ConfigError(msg)
@@ -250,6 +307,28 @@ def _check(config: PreprocessingConfig) -> None:
                     f"{n_channels} channel(s); give one value, or one for each channel"
                 )
                 raise ConfigError(msg)
+
+
+def _check_reduction(config: PreprocessingConfig) -> None:
+    reduction = config.jpeg_reduction
+    if reduction is None or not 1.0 <= reduction < math.inf:
+        msg = (
+            f"preprocessing.jpeg_reduction is {reduction}; it should be 1 or more: how "
+            "many times the resized size a JPEG has at the least when it is decoded"
+        )
+        raise ConfigError(msg)
+    if config.resize is None:
+        msg = (
+            f"preprocessing.jpeg_reduction is {reduction}, but there is no "
+            "preprocessing.resize that it could refer to; state one, or leave it out"
+        )
+        raise ConfigError(msg)
+    if not can_scale():
+        msg = (
+            f"preprocessing.jpeg_reduction is {reduction}, which needs the library "
+            "'simplejpeg', which is not installed; pip install simplejpeg"
+        )
+        raise ConfigError(msg)
 
 
 def _resize_without_antialias(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import pickle
 
@@ -249,6 +250,10 @@ def test_prepare__says_what_does_not_fit(config, raw, message):
     [
         pytest.param({"resize": 0}, "resize", id="resize"),
         pytest.param({"crop": (3, -1)}, "crop", id="crop"),
+        pytest.param(
+            {"resize": 9, "jpeg_reduction": 0.5}, "1 or more", id="jpeg-reduction"
+        ),
+        pytest.param({"jpeg_reduction": 2.0}, "no preproc", id="reduction-of-nothing"),
         pytest.param({"std": (0.0,)}, "zero", id="std"),
         pytest.param({"mean": (0.1, 0.2)}, "2 values", id="mean"),
         pytest.param(
@@ -293,6 +298,64 @@ def test_crop_of__stays_inside_the_original():
     preprocessing = Preprocessing(PreprocessingConfig(crop=100))
 
     assert preprocessing.crop_of((-50, -50, 500, 500), (40, 60)) == (0, 0, 40, 60)
+
+
+def jpeg(image, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=90, **options)
+    return buffer.getvalue()
+
+
+def test_jpeg_reduction__half_of_the_size__is_libjpegs_own_half():
+    """Pillow's draft mode asks libjpeg for the same half."""
+    data = jpeg(picture(512, 512))
+    config = PreprocessingConfig(resize=256, crop=224, jpeg_reduction=1.0)
+
+    pixels = Preprocessing(config).prepare(data)
+
+    half = Image.open(io.BytesIO(data))
+    half.draft("RGB", (256, 256))
+    assert half.size == (256, 256)
+    wanted = half.crop((16, 16, 240, 240))
+    np.testing.assert_array_equal(pixels, np.asarray(wanted))
+
+
+@pytest.mark.parametrize("size", [(500, 375), (375, 500), (1500, 1003), (640, 257)])
+@pytest.mark.parametrize("reduction", [1.0, 1.5, 2.0])
+def test_jpeg_reduction__any_size__has_the_same_part_of_the_picture(size, reduction):
+    data = jpeg(picture(*size))
+    config = PreprocessingConfig(resize=128, crop=112)
+    reduced = dataclasses.replace(config, jpeg_reduction=reduction)
+
+    pixels = Preprocessing(config).prepare(data).astype(int)
+    found = Preprocessing(reduced).prepare(data).astype(int)
+
+    # A shift by one pixel of the result would change the mean by more than one.
+    assert found.shape == pixels.shape
+    assert abs((found - pixels).mean()) < 0.6
+
+
+def test_jpeg_reduction__more_than_there_is__decodes_in_full():
+    data = jpeg(picture(300, 200))
+    config = PreprocessingConfig(resize=128, crop=112)
+    reduced = dataclasses.replace(config, jpeg_reduction=2.0)
+
+    pixels = Preprocessing(reduced).prepare(data)
+
+    np.testing.assert_array_equal(pixels, Preprocessing(config).prepare(data))
+
+
+def test_jpeg_reduction__turned_or_no_jpeg__decodes_in_full():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = jpeg(picture(600, 400), exif=exif)
+    config = PreprocessingConfig(resize=(50, 80), exif_rotation=True)
+    reduced = dataclasses.replace(config, jpeg_reduction=1.0)
+
+    for data in (turned, png(picture(600, 400))):
+        pixels = Preprocessing(reduced).prepare(data)
+
+        np.testing.assert_array_equal(pixels, Preprocessing(config).prepare(data))
 
 
 def test_preprocessing__can_be_pickled():
