@@ -203,17 +203,20 @@ def _chunk_costs(folder: Path, shared: Path, sizes: Sizes) -> dict[str, Any]:
 def conclusions(found: dict[str, Any], assumed: Assumptions) -> dict[str, Any]:
     """Return what the simulation says of this machine, and of larger ones."""
     work = work_of(found, assumed)
-    once = replace(work, listed_operations=0.0, listing_core_s=0.0)
     # Pixels as they go into the network, in few large files.
     pixels = replace(
-        once, read_bytes=224 * 224 * 3, read_operations=0.0, decode_core_s=0.0
+        work,
+        read_bytes=224 * 224 * 3,
+        read_operations=0.0,
+        decode_core_s=0.0,
+        listed_operations=0.0,
+        listing_core_s=0.0,
     )
     rows = []
     for gpus in GPUS:
         cluster = cluster_of(found, assumed, gpus)
-        fixed = [at_size(of, found, gpus) for of in (work, once)]
-        free = [best_chunk(at_size(of, found, gpus), cluster) for of in (once, pixels)]
-        for way, of in zip(WAYS, [*fixed, *free], strict=True):
+        free = [best_chunk(at_size(of, found, gpus), cluster) for of in (work, pixels)]
+        for way, of in zip(WAYS, [at_size(work, found, gpus), *free], strict=True):
             outcome = simulate(of, cluster)
             size = {"instances_per_chunk": of.instances_per_chunk}
             rows.append({"gpus": gpus, "way": way, **size, **asdict(outcome)})

@@ -52,7 +52,7 @@ class Work:
     task_operations: float
     """The same for a task: the files that it writes."""
     listed_operations: float
-    """The same for an instance when a data set is listed; each worker lists it."""
+    """The same for an instance when the data set is compared with the plan: once."""
     decode_core_s: float
     """Seconds of one core to decode and prepare an instance."""
     listing_core_s: float = 0.0
@@ -209,7 +209,7 @@ def limits(work: Work, cluster: Cluster) -> dict[str, float]:
         "writing by the workers": n_tasks * work.task_core_s / w,
         "scheduler": n_tasks * work.scheduler_s,
         "client": n_tasks * work.client_s,
-        "listing by every worker": _listing_s(work, cluster),
+        "listing, once": _listing_s(work, cluster),
         "start of workers": cluster.start_s,
     }
     if rounds_s > 1.1 * n * own_s / w:
@@ -250,13 +250,9 @@ def first_limits(work: Work, cluster: Cluster) -> dict[str, float]:
         "file system, names": names / cluster.operations_per_s,
         "file system, reading": work.read_bytes / cluster.read_bytes_per_s,
         "file system, writing": work.written_bytes / cluster.write_bytes_per_s,
+        "listing, once": work.listed_operations / cluster.operations_per_s,
     }
     found = {name: own_s / seconds for name, seconds in of_one.items() if seconds}
-    if work.listed_operations:
-        # It grows with the workers while their own work shrinks.
-        found["listing by every worker"] = math.sqrt(
-            own_s * cluster.operations_per_s / work.listed_operations
-        )
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
@@ -281,8 +277,8 @@ def _computed(
 
 
 def _listing_s(work: Work, cluster: Cluster) -> float:
-    """All workers list the data set at once, and share the file system's answers."""
-    asked = cluster.workers * work.instances * work.listed_operations
+    """One worker asks for every file, and the others wait until it has."""
+    asked = work.instances * work.listed_operations
     return max(work.instances * work.listing_core_s, asked / cluster.operations_per_s)
 
 

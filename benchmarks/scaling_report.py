@@ -10,9 +10,9 @@ from benchmarks.lines import Line, draw
 
 __all__ = ["WAYS", "details", "plot", "summary"]
 
-WAYS = ("as it is", "listed once", "+ best chunks", "+ few large files")
-"""Each file listed by each worker; by one process; and what else moves the limit: the
-best size of chunks, and ready pixels in few files instead of a file for a picture."""
+WAYS = ("as it is", "+ best chunks", "+ few large files")
+"""What moves the limit: the best size of chunks, and ready pixels in few files instead
+of a file for each picture."""
 
 SHOWN_GPUS = (8, 64, 512)
 PARTS = ("read", "decode", "wait", "forward", "influence", "write")
@@ -80,7 +80,7 @@ def summary(result: dict[str, Any]) -> str:
         if row["workers"] == most
     ]
     lines += _sleeping_rows(result, (4, 16))
-    lines += ["", *_simulated_rows(result, WAYS[:2])]
+    lines += ["", *_simulated_rows(result, WAYS)]
     return "\n".join([*lines, "", _note(result)])
 
 

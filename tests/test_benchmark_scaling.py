@@ -136,9 +136,7 @@ FAST = Cluster(
         pytest.param(
             "writing by the workers", {"task_core_s": 1.0}, {}, id="own-writing"
         ),
-        pytest.param(
-            "listing by every worker", {"listed_operations": 1e3}, {}, id="listing"
-        ),
+        pytest.param("listing, once", {"listed_operations": 1e4}, {}, id="listing"),
         pytest.param("start of workers", {}, {"start_s": 1e3}, id="start"),
         pytest.param(
             "few chunks", {"instances_per_chunk": 100_000}, {}, id="few-chunks"

@@ -12,8 +12,9 @@ import errno
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest
 from zarr.buffer import default_buffer_prototype
@@ -23,6 +24,8 @@ from zarr.storage import LocalStore
 from nnviz.errors import StoreError
 
 __all__ = ["Files", "check_writable", "is_empty_folder", "storing"]
+
+N_THREADS = 8
 
 PERMANENT = {
     errno.ENOSPC: "its disk is full; free space",
@@ -152,10 +155,9 @@ class Files:
                 sync(self._put(key, data))
                 return
             path = self._folder / key
-            path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_suffix(f".{uuid.uuid4().hex}.partial")
             try:
-                with partial.open("wb") as stream:
+                with _opened(partial) as stream:
                     stream.write(data)
                     if is_durable:
                         stream.flush()
@@ -168,8 +170,9 @@ class Files:
     def put_all(self, contents: Mapping[str, bytes]) -> None:
         """Write, or replace, several files, each as by :meth:`put`."""
         if self._folder is not None:
-            for key, data in contents.items():
-                self.put(key, data)
+            # A file server answers several questions at once.
+            with ThreadPoolExecutor(N_THREADS) as pool:
+                list(pool.map(self.put, contents, contents.values()))
             return
 
         async def put_all() -> None:
@@ -230,6 +233,15 @@ class Files:
 
     async def _names(self, prefix: str) -> list[str]:
         return [key async for key in self._store.list_prefix(prefix)]
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Open a new file for writing; its folder is there, but for the first time."""
+    try:
+        return path.open("xb")
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("xb")
 
 
 def _read(path: Path) -> bytes | None:

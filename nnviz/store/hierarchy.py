@@ -11,7 +11,6 @@ Facts about zarr-python 3.1 that this module is built on, each measured:
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import os
 from collections.abc import Iterable, Mapping
@@ -21,7 +20,6 @@ from typing import Any, Literal
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import LocalStore, MemoryStore
 
@@ -172,7 +170,6 @@ class Hierarchy:
         StoreFormatError
             If what was read back differs from what was written.
         """
-        store, prototype = self._root.store, default_buffer_prototype()
         encoded: dict[str, tuple[str, bytes]] = {}
         for path, values in arrays.items():
             array = self._array(path)
@@ -181,19 +178,10 @@ class Hierarchy:
                 values, chunk=array.chunks, shard=array.shards, fill=array.fill_value
             )
             encoded[path] = (key, data)
-
-        async def write(key: str, data: bytes) -> bool:
-            await store.set(key, prototype.buffer.from_bytes(data))
-            back = await store.get(key, prototype, self.files.whole)
-            return back is not None and back.to_bytes() == data
-
-        async def write_all() -> list[bool]:
-            return await asyncio.gather(*(write(*item) for item in encoded.values()))
-
-        with storing(self.url):
-            back = sync(write_all())
-        for path, is_same in zip(encoded, back, strict=True):
-            if not is_same:
+        self.files.put_all(dict(encoded.values()))
+        back = self.files.get_all([key for key, _ in encoded.values()])
+        for (path, (_, data)), found in zip(encoded.items(), back, strict=True):
+            if found != data:
                 msg = (
                     f"piece {index} of array {path!r} reads back differently from what "
                     f"was written to {self.url!r}; check the disk"
