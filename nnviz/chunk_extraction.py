@@ -28,8 +28,8 @@ from nnviz.inputs.reading import Batch
 from nnviz.isolation import fatal_instances
 from nnviz.network.runtime import telling_faults
 from nnviz.planned_inputs import (
+    check_listing,
     check_planned,
-    open_planned_dataset,
     open_stored_dataset,
     planned_reader,
     planned_runtime,
@@ -102,7 +102,7 @@ def check_inputs(  # Dask hands over positional arguments
     del what
     with telling_faults():
         worker = _worker_of(url, fingerprint, trust=trust)
-    open_planned_dataset(worker.plan, worker.store.positions(), trust=trust)
+    check_listing(worker.plan, trust=trust)
 
 
 def extract_chunk(  # Dask hands over positional arguments

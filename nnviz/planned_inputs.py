@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 __all__ = [
+    "check_listing",
     "check_planned",
     "load_planned_network",
     "open_planned_dataset",
@@ -68,6 +69,18 @@ def open_planned_dataset(
     return ordered if hashes is None else CheckedDataset(ordered, hashes)
 
 
+def check_listing(plan: Plan, *, trust: bool) -> None:
+    """List the plan's data set again, with the size of every file.
+
+    Raises
+    ------
+    PlanMismatchError
+        If it is not that of the plan.
+    """
+    listed = open_dataset(plan.dataset, trust=trust)
+    check_planned("data set", plan.fingerprints["dataset"], listed.fingerprint)
+
+
 def open_stored_dataset(
     plan: Plan,
     ids: Sequence[str],
@@ -79,7 +92,7 @@ def open_stored_dataset(
     """Open the data set that a store's rows are of, for one of many workers.
 
     Whether files have still their sizes is for one task of the run to ask
-    (:func:`open_planned_dataset`): a million questions of each of a hundred workers
+    (:func:`check_listing`): a million questions of each of a hundred workers
     would take a file server longer than the network takes for all of the data.
 
     Parameters

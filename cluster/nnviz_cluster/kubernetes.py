@@ -93,6 +93,10 @@ def cluster_document(config: ClusterConfig, threads: int) -> dict[str, Any]:
         "name": "scheduler",
         "image": place.image,
         "args": ["dask", "scheduler", "--host", "0.0.0.0", "--no-dashboard"],
+        # nnviz decides whom to blame when a worker dies.
+        "env": [
+            {"name": "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "value": "0"}
+        ],
         **CONTAINER_RIGHTS,
         "resources": {"requests": OF_SCHEDULER, "limits": OF_SCHEDULER},
         "ports": [

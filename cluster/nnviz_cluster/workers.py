@@ -46,6 +46,8 @@ def worker_environment(threads: int = 1) -> dict[str, str]:
         "MKL_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": str(threads),
         "NUMBA_NUM_THREADS": str(threads),
+        # Workers on other machines do not have this process's settings of Dask.
+        "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
     }
 
 

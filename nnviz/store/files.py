@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest
 from zarr.buffer import default_buffer_prototype
@@ -156,8 +156,9 @@ class Files:
                 return
             path = self._folder / key
             partial = path.with_suffix(f".{uuid.uuid4().hex}.partial")
+            _make_folder(path.parent)
             try:
-                with _opened(partial) as stream:
+                with partial.open("xb") as stream:
                     stream.write(data)
                     if is_durable:
                         stream.flush()
@@ -235,13 +236,16 @@ class Files:
         return [key async for key in self._store.list_prefix(prefix)]
 
 
-def _opened(path: Path) -> BinaryIO:
-    """Open a new file for writing; its folder is there, but for the first time."""
+def _make_folder(path: Path) -> None:
+    """Make a folder, with those above it; one question where it is there, or is new."""
     try:
-        return path.open("xb")
+        path.mkdir()
+    except FileExistsError:
+        return
     except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("xb")
+        _make_folder(path.parent)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
 
 
 def _read(path: Path) -> bytes | None:
