@@ -203,8 +203,6 @@ def _extract(
     batch_size = plan.extraction.batch_size
     faults = _Faults()
     arguments = (store.url, store.fingerprint, trust)
-    if missing:
-        _check_inputs(client, arguments, limits, listeners)
     outcomes = run_tasks(
         client,
         extract_chunk,
@@ -217,6 +215,8 @@ def _extract(
     )
     n_settled = 0
     with contextlib.closing(outcomes), contextlib.suppress(OutOfTimeError):
+        if missing:
+            _check_inputs(client, arguments, limits, listeners)
         for outcome in outcomes:
             n_settled += 1
             if outcome.error is not None:

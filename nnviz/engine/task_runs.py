@@ -67,7 +67,7 @@ SLOW_S = 600.0
 MEDIANS = 10.0
 TICK_S = 0.5
 
-RESULT_TIMEOUT_S = 5.0
+RESULT_TIMEOUT_S = 1.0
 
 Item = TypeVar("Item")
 Remedy = Callable[[Any, BaseException, int], Any]
@@ -240,10 +240,11 @@ class TaskRun:
             return
         try:
             value = future.result(timeout=RESULT_TIMEOUT_S)
-        except Exception:
-            if future.status == "finished":
+        except Exception as error:
+            if future.status == "finished" and not isinstance(error, TimeoutError):
                 raise
-            # Its worker died with the result, and Dask computes it again.
+            # Its worker died with the result, and Dask computes it again; or it has
+            # stopped, and is overdue some time.
             self._news.put(("done", future))
             return
         if key in job.started:
