@@ -50,14 +50,18 @@ class ChunkTask:
     """What a worker is asked to do."""
 
     chunk: int
-    batch_size: int
+    batch_size: int | None = None
+    """Instances in a batch; None for the plan's."""
     seconds_each: float | None = None
     """If set, instances are read in a process of their own first, each in this time."""
 
     def __str__(self) -> str:
-        text = f"chunk {self.chunk} in batches of {self.batch_size}"
-        isolated = ", its instances read one by one in a process of their own first"
-        return text + (isolated if self.seconds_each is not None else "")
+        text = f"chunk {self.chunk}"
+        if self.batch_size is not None:
+            text += f" in batches of {self.batch_size}"
+        if self.seconds_each is not None:
+            text += ", its instances read one by one in a process of their own first"
+        return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +139,7 @@ def extract_chunk(  # Dask hands over positional arguments
     """
     with telling_faults():
         worker = _worker_of(url, fingerprint, trust=trust)
-        if isinstance(task, int):
-            task = ChunkTask(task, worker.plan.extraction.batch_size)
-        return worker.extract(task)
+        return worker.extract(ChunkTask(task) if isinstance(task, int) else task)
 
 
 def _worker_of(url: str, fingerprint: str, *, trust: bool) -> _Worker:
@@ -171,8 +173,7 @@ class _Worker:
     def extract(self, task: ChunkTask) -> ChunkReport:
         index, reader = task.chunk, self.reader
         start, stop = self.store.chunks[index]
-        is_planned = task.batch_size == self.plan.extraction.batch_size
-        if not is_planned:
+        if task.batch_size is not None:
             reader = planned_reader(self.plan, self.dataset, batch_size=task.batch_size)
         excluded = self._fatal(task, start, stop)
         chunk = self._rows(start, stop)
@@ -201,7 +202,7 @@ class _Worker:
             "n_unreadable": len(chunk.reasons),
             "n_saturated": chunk.n_saturated,
         }
-        noted = {} if is_planned else {"batch_size": task.batch_size}
+        noted = {} if task.batch_size is None else {"batch_size": task.batch_size}
         n_bytes = self.store.write_chunk(index, arrays, counts | noted)
         seconds["write"] += time.perf_counter() - began
         first = dict(list(chunk.reasons.items())[:3])
@@ -211,7 +212,7 @@ class _Worker:
             worker=f"{platform.node()}:{os.getpid()}",
             seconds=seconds,
             reasons=first,
-            batch_size=task.batch_size,
+            batch_size=task.batch_size or self.plan.extraction.batch_size,
             **counts,
         )
 

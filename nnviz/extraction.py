@@ -206,10 +206,10 @@ def _extract(
     outcomes = run_tasks(
         client,
         extract_chunk,
-        (ChunkTask(index, batch_size) for index in missing),
+        map(ChunkTask, missing),
         arguments=arguments,
         limits=limits,
-        remedy=_Remedy(limits.deadline or SECONDS_EACH),
+        remedy=_Remedy(limits.deadline or SECONDS_EACH, batch_size),
         stage=STAGE,
         listeners=(*listeners, faults),
     )
@@ -290,6 +290,8 @@ class _Remedy:
     """What to try when a chunk has taken down workers, hangs, or lacks memory."""
 
     seconds_each: float
+    batch_size: int
+    """The plan's."""
 
     def __call__(
         self, task: ChunkTask, error: BaseException, strikes: int
@@ -307,8 +309,9 @@ class _Remedy:
             return None
         if isinstance(error, WorkersDiedError) and strikes < INNOCENT_DEATHS:
             return isolated
-        smaller = max(SMALLEST_BATCH, task.batch_size // 2)
-        if task.batch_size <= smaller:
+        size = task.batch_size or self.batch_size
+        smaller = max(SMALLEST_BATCH, size // 2)
+        if size <= smaller:
             return None
         return dataclasses.replace(task, batch_size=smaller)
 

@@ -20,7 +20,11 @@ from typing import NoReturn
 
 __all__ = ["Interrupted", "heeding_signals", "leave"]
 
-SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
+SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
+    if hasattr(signal, name)  # not all of them on every platform
+)
 """Of a terminal, of batch systems before they kill, and of a closed connection."""
 
 GRACE_S = 20.0
@@ -59,12 +63,7 @@ def heeding_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    wanted = [
-        getattr(signal, name)
-        for name in SIGNALS
-        if signal.getsignal(getattr(signal, name, signal.SIGTERM)) != signal.SIG_IGN
-        and hasattr(signal, name)
-    ]
+    wanted = [n for n in SIGNALS if signal.getsignal(n) != signal.SIG_IGN]
     before = {number: signal.signal(number, _raise) for number in wanted}
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -84,9 +83,8 @@ def heeding_signals() -> Iterator[None]:
 
 def _raise(number: int, frame: FrameType | None) -> None:
     # Once: what closes workers must not be interrupted; the watcher counts the others.
-    for name in SIGNALS:
-        known = getattr(signal, name, None)
-        if known is not None and signal.getsignal(known) is _raise:
+    for known in SIGNALS:
+        if signal.getsignal(known) is _raise:
             signal.signal(known, _ignore)
     raise Interrupted(number)
 
@@ -100,7 +98,7 @@ def _watch(reader: int) -> None:
     first: float | None = None
     while numbers := os.read(reader, 1):
         number = numbers[0]
-        if number not in [getattr(signal, name, None) for name in SIGNALS]:
+        if number not in SIGNALS:
             continue
         if first is None:
             first = time.monotonic()

@@ -300,7 +300,8 @@ class TaskRun:
         if item is None:
             self._ready.append(TaskOutcome(job.first, error=error))
             return
-        self._tell(job, f"{reason}; it is repeated: {item}")
+        other = "" if item == job.item else f" as {item}"
+        self._tell(job, f"{reason}; it is repeated{other}")
         job.item = item
         self._submit(job)
 

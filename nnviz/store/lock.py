@@ -181,10 +181,10 @@ class _FileClaim:
         # Whole from the first moment: a reader of the store may list the group.
         draft = self._path.with_name(f"{self._record['token']}.partial")
         draft.write_bytes(sealed_group(self._record))
-        with contextlib.suppress(FileExistsError):
+        with contextlib.suppress(OSError):  # it exists, or there are no links here
             os.link(draft, self._path)
         draft.unlink(missing_ok=True)
-        return os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
 
     def _is_ours(self, file: int) -> bool:
         """Lock the file; False if its holder removed it meanwhile."""

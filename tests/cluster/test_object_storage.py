@@ -80,6 +80,35 @@ def test_pipeline__store_in_a_bucket__has_the_bytes_of_a_local_one(
     assert not any(b"a-secret-of-the-test" in data for data in found.values())
 
 
+class Requests(logging.Handler):
+    """Keeps what the server was asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def emit(self, record):
+        self.seen.append(record.getMessage())
+
+
+def test_store_in_a_bucket__is_made_with_one_request_for_each_file(bucket, create):
+    """Zarr's own way asks for every group above an array: ten for each."""
+    log, requests = logging.getLogger("werkzeug"), Requests()
+    level = log.level
+    log.addHandler(requests)
+    log.setLevel(logging.INFO)
+    try:
+        create("s3://runs/counted.zarr")
+    finally:
+        log.removeHandler(requests)
+        log.setLevel(level)
+
+    files = [key for key in objects(bucket) if key.startswith("counted.zarr/")]
+    written = [line for line in requests.seen if "PUT /runs/" in line]
+    assert len(files) <= len(written) <= 1.2 * len(files)
+    assert len(requests.seen) < 3 * len(files)
+
+
 def test_extract__interrupted_in_a_bucket__marks_only_what_is_whole(
     bucket, digits, create, client
 ):

@@ -164,7 +164,7 @@ def test_extract__memory_is_short_for_a_moment__writes_the_same_bytes(
 
     assert summary.failed == {}
     assert summary.smaller_batches == {}
-    assert "chunk 0 in batches of 8, its instances read one by" in events.reasons()
+    assert "it is repeated as chunk 0, its instances read one by" in events.reasons()
     assert checksums(store) == undisturbed
 
 
