@@ -27,20 +27,20 @@ sys.path[:0] = [str(ROOT), str(ROOT / "dashboards")]
 from scipy import sparse  # noqa: E402
 
 from benchmarks.environment import describe_machine  # noqa: E402
-from nnviz.aggregation import aggregate  # noqa: E402
-from nnviz.derivation import derive  # noqa: E402
-from nnviz.inputs.subsets import class_subsets  # noqa: E402
+from nnviz.aggregation.aggregation import aggregate  # noqa: E402
+from nnviz.derivation.derivation import derive  # noqa: E402
+from nnviz.results.run_results import RunResults  # noqa: E402
 from nnviz.store.store import Store  # noqa: E402
+from nnviz.subsets.subsets import class_subsets  # noqa: E402
 from nnviz.testing import PlantedDataset, PlantedRun, write_store  # noqa: E402
-from nnviz_dashboards.selection import Selection  # noqa: E402
-from nnviz_dashboards.viewmodels.attribution_graph import GraphModel  # noqa: E402
-from nnviz_dashboards.viewmodels.channels import ChannelsModel  # noqa: E402
-from nnviz_dashboards.viewmodels.results import RunResults  # noqa: E402
-from nnviz_dashboards.viewmodels.run import run_facts  # noqa: E402
-from nnviz_dashboards.viewmodels.subsets import SubsetsModel  # noqa: E402
-from nnviz_dashboards.views.attribution_graph import GraphView  # noqa: E402
-from nnviz_dashboards.views.channels import ChannelsView  # noqa: E402
-from nnviz_dashboards.views.subsets import EmbeddingView, SubsetListView  # noqa: E402
+from nnviz_dashboards.channels.model import ChannelsModel  # noqa: E402
+from nnviz_dashboards.channels.view import ChannelsView  # noqa: E402
+from nnviz_dashboards.classes.model import SubsetsModel  # noqa: E402
+from nnviz_dashboards.classes.view import EmbeddingView, SubsetListView  # noqa: E402
+from nnviz_dashboards.graph.model import GraphModel  # noqa: E402
+from nnviz_dashboards.graph.view import GraphView  # noqa: E402
+from nnviz_dashboards.page.run_facts import run_facts  # noqa: E402
+from nnviz_dashboards.shared.selection import Selection  # noqa: E402
 
 GOAL_MS = 150
 LAYERS = tuple(

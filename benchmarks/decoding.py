@@ -40,11 +40,11 @@ from PIL import Image
 
 from benchmarks.environment import describe_machine
 from benchmarks.pictures import make_like_shared, shared_folder
-from nnviz.config import DatasetConfig, PreprocessingConfig
-from nnviz.inputs.datasets import open_dataset
-from nnviz.inputs.images import decode_image
-from nnviz.inputs.preprocessing import Preprocessing
-from nnviz.inputs.reading import BatchReader
+from nnviz.inputs.datasets.opening import open_dataset
+from nnviz.inputs.preparation.batches import BatchReader
+from nnviz.inputs.preparation.decoding import decode_image
+from nnviz.inputs.preparation.preprocessing import Preprocessing
+from nnviz.runs.config import DatasetConfig, PreprocessingConfig
 
 RESULTS = Path(__file__).resolve().parent / "results"
 CONFIG = PreprocessingConfig(
@@ -236,7 +236,7 @@ def outputs(
     from safetensors.torch import load_file
 
     from benchmarks import networks
-    from nnviz.network.batches import normalize
+    from nnviz.network.recording.normalizing import normalize
 
     network = networks.squeezenet1_0()
     weights = shared / "models" / "squeezenet1_0-imagenet.safetensors"

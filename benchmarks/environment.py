@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from nnviz.software import software_versions
+from nnviz.runs.software import software_versions
 
 __all__ = ["describe_machine"]
 

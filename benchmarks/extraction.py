@@ -245,7 +245,7 @@ def new_store(folder: Path, name: str, run_file: str = "run") -> Path:
 
 def extract_with_dask(store: Path) -> dict[str, Any]:
     """Extract on two workers that have imported what they need."""
-    from nnviz.extraction import extract
+    from nnviz.extraction.extraction import extract
     from nnviz.store.store import Store
     from nnviz_cluster import local
 
@@ -271,7 +271,7 @@ def extract_with_pool(store: Path) -> float:
 
 def import_extraction(_: int = 0) -> None:
     """Import what a worker needs; the network is loaded with the first chunk."""
-    import nnviz.extraction  # noqa: F401  in the worker's process
+    import nnviz.extraction.extraction  # noqa: F401  in the worker's process
 
     # So that a pool hands the next call to the other process.
     time.sleep(0.2)
@@ -279,7 +279,7 @@ def import_extraction(_: int = 0) -> None:
 
 def extract_one(index: int, store: str) -> Any:
     """Extract one chunk in a plain process; return its report."""
-    from nnviz.extraction import extract_chunk
+    from nnviz.extraction.extraction import extract_chunk
     from nnviz.store.store import Store
 
     return extract_chunk(index, store, Store.open(store).fingerprint, trust=False)

@@ -41,9 +41,9 @@ import numpy as np
 import scipy
 from scipy import sparse
 
-from nnviz.artifacts.graph_building import FullGraph
-from nnviz.artifacts.graph_presets import directed_graph, summit_graph
-from nnviz.artifacts.graph_scores import (
+from nnviz.graphs.full_graph import FullGraph
+from nnviz.graphs.presets import directed_graph, summit_graph
+from nnviz.graphs.scores import (
     count_personalization,
     downward_pagerank,
     undirected_pagerank,

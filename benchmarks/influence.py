@@ -40,10 +40,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
-from nnviz.network.activations import top_channels
-from nnviz.network.channel_operations import Convolution, Identity
-from nnviz.network.edge_inputs import EdgeInput
-from nnviz.network.influences import strongest_sources
+from nnviz.network.influence.channel_operations import Convolution, Identity
+from nnviz.network.influence.inputs import EdgeInput
+from nnviz.network.influence.strongest_sources import strongest_sources
+from nnviz.network.recording.maxima import top_channels
 
 RESULTS = Path(__file__).parent / "results"
 MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]

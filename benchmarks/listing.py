@@ -137,9 +137,9 @@ def measure() -> None:
     import torch  # noqa: F401
 
     import nnviz
-    from nnviz.config import load_config
-    from nnviz.inputs.contents import contents_of
-    from nnviz.inputs.datasets import open_dataset
+    from nnviz.inputs.datasets.contents import contents_of
+    from nnviz.inputs.datasets.opening import open_dataset
+    from nnviz.runs.config import load_config
 
     scratch, kind = Path(sys.argv[1]), sys.argv[2]
     config = load_config(scratch / f"{kind}.toml")

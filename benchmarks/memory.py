@@ -116,7 +116,7 @@ def measure(
 
     import nnviz
     from benchmarks import networks
-    from nnviz.config import load_config
+    from nnviz.runs.config import load_config
 
     torch.manual_seed(0)
     save_file(networks.tiny().state_dict(), folder / "tiny.safetensors")

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.networks import resnet20, resnet32, squeezenet1_0
-from nnviz.network.architecture import Architecture
 from nnviz.network.tracing import trace
+from nnviz.runs.architecture import Architecture
 
 __all__ = ["main"]
 

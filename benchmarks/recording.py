@@ -17,13 +17,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from nnviz.config import load_config
-from nnviz.inputs.models import load_model
-from nnviz.inputs.preprocessing import Preprocessing
-from nnviz.inputs.reading import BatchReader, prepared_shape
-from nnviz.network.folding import optimize
-from nnviz.network.runtime import NetworkRuntime
-from nnviz.probing import plan_run
+from nnviz.inputs.models.loading import load_model
+from nnviz.inputs.preparation.batches import BatchReader, prepared_shape
+from nnviz.inputs.preparation.preprocessing import Preprocessing
+from nnviz.network.recording.folding import optimize
+from nnviz.network.recording.runtime import NetworkRuntime
+from nnviz.planning.planning import plan_run
+from nnviz.runs.config import load_config
 
 __all__ = ["main"]
 

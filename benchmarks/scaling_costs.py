@@ -146,7 +146,7 @@ def count() -> None:
     """Extract two chunks; print what the second one asked for."""
     import psutil
 
-    from nnviz.planning import Plan
+    from nnviz.runs.plan import Plan
     from nnviz.store.store import Store
 
     url, data = sys.argv[1], os.path.realpath(sys.argv[2])
@@ -245,8 +245,8 @@ def decoding_cost(shared: Path, n: int) -> dict[str, Any]:
     """Return seconds of a core to decode a photograph and cut 224 x 224 pixels."""
     import statistics
 
-    from nnviz.config import PreprocessingConfig
-    from nnviz.inputs.preprocessing import Preprocessing
+    from nnviz.inputs.preparation.preprocessing import Preprocessing
+    from nnviz.runs.config import PreprocessingConfig
 
     found = sorted((shared / "data" / "imagenet-sample").glob("*/*"))[:n]
     files = [path.read_bytes() for path in found]

@@ -92,7 +92,7 @@ class Stores:
     def plan(self, n_instances: int) -> Path:
         """Return an empty store of the first so many instances."""
         import nnviz
-        from nnviz.config import load_config
+        from nnviz.runs.config import load_config
 
         path = self._folder / f"{self._run_file.stem}-{n_instances}.zarr"
         if not path.exists():
@@ -155,7 +155,7 @@ def loop_over(chunks: Sequence[int], store: str) -> list[tuple[float, float]]:
 
 def run_with_dask(client: Any, store: Path) -> dict[str, Any]:
     """Extract the store on a client's workers."""
-    from nnviz.extraction import extract
+    from nnviz.extraction.extraction import extract
     from nnviz.store.store import Store
 
     summary = extract(Store.open(store, writable=True), client=client)

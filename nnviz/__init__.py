@@ -24,23 +24,23 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nnviz.aggregation import aggregate
-    from nnviz.config import load_config
-    from nnviz.derivation import derive
+    from nnviz.aggregation.aggregates import aggregates_of
+    from nnviz.aggregation.aggregation import aggregate
+    from nnviz.derivation.derivation import derive
     from nnviz.errors import NnvizError
-    from nnviz.export import write_bundle
-    from nnviz.extraction import extract
-    from nnviz.graphs import attribution_graph
-    from nnviz.inputs.datasets import Dataset, open_dataset
-    from nnviz.inputs.models import load_model
-    from nnviz.inputs.subset_files import named_subsets
-    from nnviz.inputs.subsets import Subset
-    from nnviz.network.architecture import Architecture, Layer
+    from nnviz.export.tables import write_bundle
+    from nnviz.extraction.extraction import extract
+    from nnviz.graphs.making import attribution_graph
+    from nnviz.inputs.datasets.opening import Dataset, open_dataset
+    from nnviz.inputs.models.loading import load_model
     from nnviz.network.tracing import trace
-    from nnviz.planning import Plan
-    from nnviz.probing import plan_run, prepare_store
-    from nnviz.queries import aggregates_of
+    from nnviz.planning.planning import plan_run, prepare_store
+    from nnviz.runs.architecture import Architecture, Layer
+    from nnviz.runs.config import load_config
+    from nnviz.runs.plan import Plan
     from nnviz.store.store import Store, open_store
+    from nnviz.subsets.naming import named_subsets
+    from nnviz.subsets.subsets import Subset
 
 __version__ = "0.1.0"
 
@@ -69,27 +69,27 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Architecture": "nnviz.network.architecture",
-    "Dataset": "nnviz.inputs.datasets",
-    "Layer": "nnviz.network.architecture",
+    "Architecture": "nnviz.runs.architecture",
+    "Dataset": "nnviz.inputs.datasets.opening",
+    "Layer": "nnviz.runs.architecture",
     "NnvizError": "nnviz.errors",
-    "Plan": "nnviz.planning",
+    "Plan": "nnviz.runs.plan",
     "Store": "nnviz.store.store",
-    "Subset": "nnviz.inputs.subsets",
-    "aggregate": "nnviz.aggregation",
-    "aggregates_of": "nnviz.queries",
-    "attribution_graph": "nnviz.graphs",
-    "derive": "nnviz.derivation",
-    "extract": "nnviz.extraction",
-    "load_config": "nnviz.config",
-    "load_model": "nnviz.inputs.models",
-    "named_subsets": "nnviz.inputs.subset_files",
-    "open_dataset": "nnviz.inputs.datasets",
+    "Subset": "nnviz.subsets.subsets",
+    "aggregate": "nnviz.aggregation.aggregation",
+    "aggregates_of": "nnviz.aggregation.aggregates",
+    "attribution_graph": "nnviz.graphs.making",
+    "derive": "nnviz.derivation.derivation",
+    "extract": "nnviz.extraction.extraction",
+    "load_config": "nnviz.runs.config",
+    "load_model": "nnviz.inputs.models.loading",
+    "named_subsets": "nnviz.subsets.naming",
+    "open_dataset": "nnviz.inputs.datasets.opening",
     "open_store": "nnviz.store.store",
-    "plan_run": "nnviz.probing",
-    "prepare_store": "nnviz.probing",
+    "plan_run": "nnviz.planning.planning",
+    "prepare_store": "nnviz.planning.planning",
     "trace": "nnviz.network.tracing",
-    "write_bundle": "nnviz.export",
+    "write_bundle": "nnviz.export.tables",
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nnviz.cli import main
+from nnviz.cli.main import main
 
 if __name__ == "__main__":
     main()

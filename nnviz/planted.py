@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnviz.network.activations import top_channels
-from nnviz.network.architecture import Layer
-from nnviz.store.schema import InfluenceSpec
+from nnviz.network.recording.maxima import top_channels
+from nnviz.runs.architecture import Layer
+from nnviz.runs.schema import InfluenceSpec
 
 __all__ = [
     "PlantedRun",

@@ -15,18 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnviz.aggregation import aggregate
-from nnviz.config import (
-    ClassesConfig,
-    DatasetConfig,
-    ExtractionConfig,
-    ModelConfig,
-    PreprocessingConfig,
-)
-from nnviz.derivation import derive
-from nnviz.inputs.subset_files import named_subsets
-from nnviz.network.architecture import Architecture, Edge, Layer, ReceptiveField
-from nnviz.planning import Plan
+from nnviz.aggregation.aggregation import aggregate
+from nnviz.derivation.derivation import derive
 from nnviz.planted import (
     PlantedRun,
     planted_activations,
@@ -35,7 +25,17 @@ from nnviz.planted import (
     planted_influences,
     planted_peaks,
 )
+from nnviz.runs.architecture import Architecture, Edge, Layer, ReceptiveField
+from nnviz.runs.config import (
+    ClassesConfig,
+    DatasetConfig,
+    ExtractionConfig,
+    ModelConfig,
+    PreprocessingConfig,
+)
+from nnviz.runs.plan import Plan
 from nnviz.store.store import Store
+from nnviz.subsets.naming import named_subsets
 
 __all__ = [
     "PlantedDataset",
@@ -51,7 +51,8 @@ PICTURE_SIDE = 32
 class PlantedDataset:
     """Pictures that belong to a planted run: a coloured disc for every class.
 
-    Satisfies ``nnviz.inputs.datasets.Dataset``; every picture is made when it is read.
+    Satisfies ``nnviz.inputs.datasets.opening.Dataset``; every picture is made when it
+    is read.
 
     Parameters
     ----------

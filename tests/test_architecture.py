@@ -479,7 +479,7 @@ def test_public_names__are_few_and_all_there():
     assert [name for name in names if getattr(nnviz, name, None) is None] == []
 
 
-@pytest.mark.parametrize("module", ["nnviz", "nnviz.cli", "nnviz.config"])
+@pytest.mark.parametrize("module", ["nnviz", "nnviz.cli.main", "nnviz.runs.config"])
 def test_import__loads_no_slow_library(module):
     slow = {"bokeh", "dask", "distributed", "numba", "pandas", "panel"}
     slow |= {"scipy", "sklearn", "torch", "umap", "zarr"}

@@ -8,17 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from nnviz.aggregation import aggregate
-from nnviz.inputs.subset_files import named_subsets
-from nnviz.network.activations import top_channels
-from nnviz.reductions import (
+from nnviz.aggregation.aggregation import aggregate
+from nnviz.aggregation.reductions import (
     ActivationCounts,
     ActivationMoments,
     InfluenceRows,
     InfluenceTotals,
     InstanceCounts,
 )
+from nnviz.network.recording.maxima import top_channels
 from nnviz.store.store import Store
+from nnviz.subsets.naming import named_subsets
 from nnviz.testing import PlantedRun, write_store
 from tests.oracles.files import tree_bytes
 
@@ -160,7 +160,7 @@ def test_aggregates__have_the_same_bytes_for_any_number_of_workers(
     tmp_path, monkeypatch, n_workers
 ):
     distributed = pytest.importorskip("distributed")
-    monkeypatch.setattr("nnviz.aggregation.VALUES_PER_SPAN", 1)
+    monkeypatch.setattr("nnviz.aggregation.aggregation.VALUES_PER_SPAN", 1)
     run = replace(SMALL, instances_per_chunk=8, n_unreadable=7)
     aggregated(tmp_path / "here", run)
 
@@ -182,7 +182,7 @@ def test_aggregates__have_the_same_bytes_for_any_number_of_workers(
 def test_counts_and_maxima__do_not_depend_on_the_size_of_a_chunk(
     tmp_path, monkeypatch, rows
 ):
-    monkeypatch.setattr("nnviz.aggregation.VALUES_PER_SPAN", 1)
+    monkeypatch.setattr("nnviz.aggregation.aggregation.VALUES_PER_SPAN", 1)
     whole = aggregated(tmp_path / "a", SMALL)
 
     cut = aggregated(tmp_path / "b", replace(SMALL, instances_per_chunk=rows))

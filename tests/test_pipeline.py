@@ -12,7 +12,6 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import nnviz
-from nnviz.config import load_config
 from nnviz.demo import write_demo
 from nnviz.errors import (
     DatasetError,
@@ -21,8 +20,9 @@ from nnviz.errors import (
     PlanMismatchError,
     StoreExistsError,
 )
-from nnviz.full_graphs import FullGraphs
-from nnviz.graphs import SubsetGraphs
+from nnviz.graphs.full_graphs import FullGraphs
+from nnviz.graphs.making import SubsetGraphs
+from nnviz.runs.config import load_config
 from nnviz_cluster import local
 
 

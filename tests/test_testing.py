@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nnviz.errors import StoreExistsError
-from nnviz.planning import Plan
+from nnviz.runs.plan import Plan
 from nnviz.testing import (
     PlantedDataset,
     PlantedRun,

@@ -95,8 +95,9 @@ def _wait(client: Client, n_workers: int) -> None:
     except TimeoutError as error:
         msg = (
             f"{len(client.nthreads())} of {n_workers} worker processes have started in "
-            f"{START_TIMEOUT_S} s; see whether 'python -c \"import nnviz.extraction\"' "
-            "works here, and start fewer with --workers"
+            f"{START_TIMEOUT_S} s; see whether "
+            "'python -c \"import nnviz.extraction.extraction\"' works here, and "
+            "start fewer with --workers"
         )
         raise TaskError(msg) from error
 

@@ -13,8 +13,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal, get_args
 
-from nnviz.config import from_json
 from nnviz.errors import ConfigError, did_you_mean
+from nnviz.runs.config import from_json
 
 __all__ = [
     "KINDS",

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from nnviz.errors import NnvizError
-from nnviz_dashboards.server import serve
+from nnviz_dashboards.serving.server import serve
 
 
 def main() -> int:

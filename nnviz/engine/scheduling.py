@@ -8,7 +8,7 @@ from typing import Any
 from distributed import Client
 
 from nnviz.engine.progress import Listener
-from nnviz.engine.task_runs import Item, Remedy, RunLimits, TaskOutcome, TaskRun
+from nnviz.engine.tasks import Item, Remedy, RunLimits, TaskOutcome, TaskRun
 
 __all__ = ["RunLimits", "TaskOutcome", "run_tasks"]
 

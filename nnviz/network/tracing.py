@@ -1,8 +1,8 @@
 """What are a network's layers and edges? One forward pass finds them.
 
-See :mod:`nnviz.network.graph` for how operations are recorded, ``channels`` for how
-channels are followed, ``sites`` and ``layers`` for what becomes a layer, ``terms`` and
-``edges`` for what enters it, and ``replay`` for the validation.
+See :mod:`nnviz.network.analysis.operations` for how operations are recorded,
+``channels`` for how channels are followed, ``sites`` and ``layers`` for what becomes a
+layer, ``terms`` and ``edges`` for what enters it, and ``replay`` for the validation.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from nnviz.errors import ModelError
-from nnviz.network.analysis import Analysis, analyse, validate
-from nnviz.network.architecture import Architecture, Layer
-from nnviz.network.capture import Recorder
-from nnviz.network.graph import OperationGraph, record_operations
-from nnviz.network.outputs import logits_of, main_output
+from nnviz.network.analysis.analysis import Analysis, analyse, validate
+from nnviz.network.analysis.operations import OperationGraph, record_operations
+from nnviz.network.analysis.outputs import logits_of, main_output
+from nnviz.network.recording.recorder import Recorder
+from nnviz.runs.architecture import Architecture, Layer
 
 __all__ = ["trace"]
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore
 
+from nnviz.runs.schema import ArraySpec
 from nnviz.store.documents import DOCUMENT
-from nnviz.store.schema import ArraySpec
 
 __all__ = ["declared_document", "dense_files"]
 

@@ -19,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.errors import StoreFormatError
+from nnviz.runs.arrays import POSITION
+from nnviz.runs.schema import FORMAT_VERSION, ArraySpec, groups_of
 from nnviz.store.completion import MARKS
-from nnviz.store.declarations import POSITION
 from nnviz.store.documents import LATER
 from nnviz.store.hierarchy import Hierarchy
 from nnviz.store.recovery import RECOVERY
-from nnviz.store.schema import FORMAT_VERSION, ArraySpec, groups_of
 
 __all__ = [
     "finish_extension",

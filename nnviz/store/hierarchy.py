@@ -29,11 +29,11 @@ from nnviz.errors import (
     StoreFormatError,
     StoreNotFoundError,
 )
+from nnviz.runs.schema import ArraySpec
 from nnviz.store.array_creation import declared_document, dense_files
 from nnviz.store.documents import DOCUMENT, Documents, document_of
 from nnviz.store.files import Files, check_writable, is_empty_folder, storing
 from nnviz.store.pieces import decode_piece, encode_piece
-from nnviz.store.schema import ArraySpec
 
 __all__ = ["DAMAGED", "Hierarchy"]
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nnviz.errors import StoreFormatError
+from nnviz.runs.schema import ArraySpec, groups_of
 from nnviz.store.array_creation import declared_document
 from nnviz.store.completion import BATCH_SIZES, Completion
 from nnviz.store.documents import (
@@ -22,10 +23,9 @@ from nnviz.store.documents import (
     document_of,
     is_later,
 )
+from nnviz.store.groups import LaterGroups, stage_of
 from nnviz.store.hierarchy import DAMAGED, Hierarchy
-from nnviz.store.later_groups import LaterGroups, stage_of
 from nnviz.store.recovery import Damage, problem_of
-from nnviz.store.schema import ArraySpec, groups_of
 from nnviz.store.sealing import crc_text, sealed_group, unsealed_attributes
 
 __all__ = ["Integrity"]

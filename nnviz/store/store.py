@@ -20,16 +20,16 @@ from nnviz.errors import (
     UnknownNameError,
     did_you_mean,
 )
-from nnviz.network.architecture import Architecture, Layer
+from nnviz.runs.architecture import Architecture, Layer
+from nnviz.runs.arrays import MARK_FIELDS, POSITION
+from nnviz.runs.schema import FORMAT_VERSION, READABLE_VERSIONS, ArraySpec
 from nnviz.store.completion import Completion
 from nnviz.store.dask_arrays import activations_as_dask
-from nnviz.store.declarations import MARK_FIELDS, POSITION
 from nnviz.store.extending import is_pending
+from nnviz.store.groups import LaterGroups
 from nnviz.store.hierarchy import Hierarchy
 from nnviz.store.integrity import Integrity
-from nnviz.store.later_groups import LaterGroups
 from nnviz.store.recovery import RECOVERY
-from nnviz.store.schema import FORMAT_VERSION, READABLE_VERSIONS, ArraySpec
 from nnviz.store.summary import summary_html, summary_text
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Store:
             raise StoreError(msg)
         self._attributes = attributes
         self.plan: dict[str, Any] = attributes["plan"]
-        """The plan as JSON values; ``nnviz.planning.Plan.from_json`` rebuilds it."""
+        """The plan as JSON values; ``nnviz.runs.plan.Plan.from_json`` rebuilds it."""
         self.architecture = Architecture.from_json(self.plan["architecture"])
         self._completion = Completion(
             hierarchy, self.chunks, list(attributes[_PER_CHUNK])

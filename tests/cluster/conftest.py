@@ -9,8 +9,8 @@ import distributed
 import pytest
 
 import nnviz
-from nnviz.config import load_config
 from nnviz.demo import write_demo
+from nnviz.runs.config import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
 

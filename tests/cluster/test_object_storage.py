@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 import nnviz
-from nnviz.cli import main
+from nnviz.cli.main import main
 
 moto = pytest.importorskip("moto.server")
 boto3 = pytest.importorskip("boto3")

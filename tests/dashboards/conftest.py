@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from nnviz.aggregation import aggregate
-from nnviz.derivation import derive
-from nnviz.inputs.subset_files import named_subsets
-from nnviz.inputs.subsets import Subset, class_subsets, collect_subsets
+from nnviz.aggregation.aggregation import aggregate
+from nnviz.derivation.derivation import derive
 from nnviz.store.store import Store
+from nnviz.subsets.naming import named_subsets
+from nnviz.subsets.subsets import Subset, class_subsets, collect_subsets
 from nnviz.testing import PlantedDataset, PlantedRun, planted_channels, write_store
 
 HARMFUL = "<img src=x onerror=\"window.harmed='yes'\">"

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 
-from nnviz.chunk_extraction import extract_chunk
+from nnviz.extraction.chunks import extract_chunk
 from nnviz.store.store import Store
 
 

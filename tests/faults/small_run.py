@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 import nnviz
-from nnviz.config import load_config
+from nnviz.runs.config import load_config
 
 NETWORK = """
 import torch

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 import nnviz
-from nnviz.chunk_extraction import extract_chunk
 from nnviz.errors import StoreFormatError
+from nnviz.extraction.chunks import extract_chunk
 from nnviz.store.store import Store
-from nnviz.verification import verify
+from nnviz.upkeep.verification import verify
 from tests.faults.tiny_run import N_CHUNKS, checksums, wait_for
 
 CRASHES = Path(__file__).with_name("crash_everywhere.py")
@@ -58,7 +58,7 @@ def test_extract_chunk__a_zombie_writes_later__ends_in_the_same_bytes(
     store = run.store(tmp_path / "run.zarr")
     run.fault(50, "sleep-once 1")
     script = (
-        "import sys; from nnviz.chunk_extraction import extract_chunk\n"
+        "import sys; from nnviz.extraction.chunks import extract_chunk\n"
         f"extract_chunk(3, {str(store)!r}, {Store.open(store).fingerprint!r}, False)"
     )
     zombie = subprocess.Popen(

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import nnviz
+from nnviz.aggregation.aggregates import read_similarity
 from nnviz.errors import NnvizError, StoreFormatError
-from nnviz.queries import read_similarity
 from nnviz.store.store import Store, open_store
 from nnviz.testing import PlantedRun, write_complete_store
-from nnviz.verification import verify
+from nnviz.upkeep.verification import verify
 from tests.faults.small_run import create, later_stages, one_worker, write_inputs
 from tests.oracles.files import tree_bytes
 

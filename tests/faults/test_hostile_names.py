@@ -12,10 +12,10 @@ from click.testing import CliRunner
 from PIL import Image
 
 import nnviz
-from nnviz.cli import main
+from nnviz.cli.main import main
 from nnviz.errors import DatasetError
-from nnviz.inputs.subset_files import named_subsets
 from nnviz.store.store import Store, open_store
+from nnviz.subsets.naming import named_subsets
 from tests.dashboards.serving import served
 from tests.faults.small_run import create, one_worker, write_inputs
 

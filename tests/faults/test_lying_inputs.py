@@ -20,17 +20,17 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import nnviz
-from nnviz.config import DatasetConfig, ModelConfig, load_config
 from nnviz.errors import (
     DatasetError,
     ModelError,
     PlanMismatchError,
     UnreadableInstanceError,
 )
-from nnviz.inputs.datasets import open_dataset
-from nnviz.inputs.images import decode_image
-from nnviz.inputs.models import load_model
-from nnviz.inputs.subset_files import read_subsets
+from nnviz.inputs.datasets.opening import open_dataset
+from nnviz.inputs.models.loading import load_model
+from nnviz.inputs.preparation.decoding import decode_image
+from nnviz.runs.config import DatasetConfig, ModelConfig, load_config
+from nnviz.subsets.naming import read_subsets
 
 rng = np.random.default_rng(0)
 PIXELS = np.add.outer(np.arange(48), np.arange(64)).astype(np.uint8)
@@ -182,10 +182,10 @@ def test_lies__more_than_allowed_end_the_run(folders, tmp_path, client):
 
 ODD = """
 import json, resource, sys, time
-from nnviz.config import DatasetConfig
+from nnviz.runs.config import DatasetConfig
 from nnviz.errors import UnreadableInstanceError
-from nnviz.inputs.datasets import open_dataset
-from nnviz.inputs.images import decode_image
+from nnviz.inputs.datasets.opening import open_dataset
+from nnviz.inputs.preparation.decoding import decode_image
 
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 dataset = open_dataset(DatasetConfig(kind="folder", path=sys.argv[1]))
@@ -371,7 +371,7 @@ def packed_npz(path, shape, n_bytes):
 def test_npz__that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
     """Row 22: a decompression bomb; the real limit would take a minute to write."""
     packed_npz(tmp_path / "a.npz", (64, 1 << 20), 1 << 26)
-    monkeypatch.setattr("nnviz.inputs.arrays.MAX_UNPACKED_BYTES", 1 << 25)
+    monkeypatch.setattr("nnviz.inputs.datasets.arrays.MAX_UNPACKED_BYTES", 1 << 25)
 
     with pytest.raises(DatasetError, match="unpacked"):
         open_dataset(DatasetConfig(kind="arrays", path=str(tmp_path / "a.npz")))

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 import nnviz
-from nnviz.cli import main
+from nnviz.cli.main import main
 from nnviz.store.store import open_store
 from tests.faults.small_run import create, later_stages, one_worker, write_inputs
 

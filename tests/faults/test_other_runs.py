@@ -11,7 +11,7 @@ import nnviz
 from nnviz.errors import PlanMismatchError, StoreFormatError
 from nnviz.store.hierarchy import Hierarchy
 from nnviz.store.store import Store, open_store
-from nnviz.verification import verify
+from nnviz.upkeep.verification import verify
 from tests.faults.small_run import (
     RUN,
     create,

@@ -9,10 +9,10 @@ import pytest
 
 import nnviz
 from nnviz.engine.scheduling import RunLimits
-from nnviz.inspection import describe_store
-from nnviz.recomputation import recompute
 from nnviz.store.store import Store
-from nnviz.verification import verify
+from nnviz.upkeep.inspection import describe_store
+from nnviz.upkeep.recomputation import recompute
+from nnviz.upkeep.verification import verify
 from tests.faults.tiny_run import (
     N_CHUNKS,
     ROWS,

@@ -19,7 +19,7 @@ import pytest
 from distributed import Client
 
 import nnviz
-from nnviz.config import load_config
+from nnviz.runs.config import load_config
 from nnviz_cluster import local
 
 N_INSTANCES, ROWS, BATCH = 192, 16, 8

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from nnviz.network.capture import Recorder
-from nnviz.network.folding import optimize
-from nnviz.network.outputs import logits_of
+from nnviz.network.analysis.outputs import logits_of
+from nnviz.network.recording.folding import optimize
+from nnviz.network.recording.recorder import Recorder
 from nnviz.network.tracing import trace
 from tests.oracles.autograd_cut import predecessors
 

@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from nnviz.errors import ModelError
-from nnviz.network.architecture import Architecture
-from nnviz.network.capture import Recorder
-from nnviz.network.folding import optimize
-from nnviz.network.replay import apply_operation
-from nnviz.network.taps import EdgeTaps
+from nnviz.network.analysis.replay import apply_operation
+from nnviz.network.recording.folding import optimize
+from nnviz.network.recording.recorder import Recorder
+from nnviz.network.recording.taps import EdgeTaps
 from nnviz.network.tracing import trace
+from nnviz.runs.architecture import Architecture
 from tests.network.odd_networks import EDGES, NETWORKS, make
 
 odd = pytest.mark.parametrize("name", list(NETWORKS))

@@ -11,7 +11,7 @@ import networkx as nx
 import numpy as np
 from scipy import sparse
 
-from nnviz.artifacts.graph_building import FullGraph
+from nnviz.graphs.full_graph import FullGraph
 
 
 def random_graph(seed, sizes, *, density=0.4, largest=20, skips=False):

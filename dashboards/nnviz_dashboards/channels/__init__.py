@@ -1,0 +1,1 @@
+"""The channels of a layer: table and examples."""

@@ -1,0 +1,62 @@
+"""Which instances excite a channel most?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nnviz.errors import MissingDataError
+from nnviz.results.run_results import RunResults
+
+__all__ = ["Example", "channel_examples"]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """An instance that excites a channel most."""
+
+    rank: int
+    instance: int
+    value: float
+    """Activation of the channel, in the unit of the layer's output."""
+    label: str
+    """Name of its true class; empty where there is none."""
+    is_of_class: bool
+    """Whether it belongs to the chosen class."""
+    has_picture: bool
+
+
+def channel_examples(
+    results: RunResults, layer: str, channel: int, subset: int
+) -> tuple[Example, ...]:
+    """Return the examples of a channel, strongest first; none where there are none.
+
+    Parameters
+    ----------
+    results
+        The run.
+    layer, channel
+        Of any layer.
+    subset
+        Index of the chosen class.
+    """
+    try:
+        examples = results.examples(layer)
+    except MissingDataError:
+        return ()
+    names, labels = results.class_table().names, results.labels()
+    found = []
+    for rank, instance in enumerate(examples.instance[channel].tolist()):
+        if instance < 0:
+            continue
+        label = int(labels[instance])
+        found.append(
+            Example(
+                rank,
+                instance,
+                float(examples.value[channel, rank]),
+                names[label] if label >= 0 else "",
+                label == subset,
+                examples.has_picture(channel, rank),
+            )
+        )
+    return tuple(found)

@@ -1,0 +1,171 @@
+"""Which channels does the chosen layer use for the chosen class, and what are they?
+
+A channel's *count* is the number of the class's instances in which it is among the top
+channels; its *base rate* the share of all instances, its *lift* the class's share
+divided by the base rate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import param
+from numpy.typing import NDArray
+
+from nnviz.errors import StoreError
+from nnviz.results.missing import Missing
+from nnviz.results.run_results import RunResults
+from nnviz_dashboards.channels.examples import Example, channel_examples
+from nnviz_dashboards.shared.publishing import follow, publish
+from nnviz_dashboards.shared.selection import NONE, Selection
+
+__all__ = ["ChannelRow", "ChannelsModel", "Use"]
+
+N_ROWS = 30
+"""So many channels are shown: a share of 3 % rarely keeps more for a class."""
+
+N_USES = 6
+"""Classes that are named for the chosen channel."""
+
+LEAST_SHARE = 0.1
+"""Channels below this share of the class are no candidates for the most specific."""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A class, and in which share of its instances a channel is on top."""
+
+    subset: int
+    name: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelRow:
+    """One channel of the layer for the chosen class."""
+
+    channel: int
+    count: int
+    share: float
+    """Fraction of the class's instances."""
+    base_rate: float
+    """Fraction of all instances."""
+    lift: float
+    """`share` divided by `base_rate`."""
+    examples: tuple[Example, ...]
+
+
+class ChannelsModel(param.Parameterized):
+    """The top channels of the chosen class in the chosen layer.
+
+    Parameters
+    ----------
+    results
+        The run; its classes must be readable.
+    selection
+        What the visitor has chosen.
+    """
+
+    rows = param.List([], constant=True, doc="ChannelRow, best first.")
+    uses = param.List([], constant=True, doc="Use of the chosen channel, most first.")
+    n_channels = param.Integer(0, constant=True, doc="Channels of the layer.")
+    n_used = param.Integer(0, constant=True, doc="Channels that are ever on top.")
+    missing = param.ClassSelector(
+        class_=Missing, allow_None=True, constant=True, doc="Why there are no rows."
+    )
+    missing_examples = param.ClassSelector(
+        class_=Missing, allow_None=True, constant=True, doc="Why there are no examples."
+    )
+
+    def __init__(self, results: RunResults, selection: Selection) -> None:
+        super().__init__()
+        self.selection = selection
+        self._results = results
+        follow(selection, ["layer", "subset", "ranking"], self._update)
+        follow(selection, ["layer", "channel"], self._update_uses)
+
+    # --- intentions -------------------------------------------------------------------
+
+    def choose(self, channel: int) -> None:
+        """Look at this channel, or no longer if it is chosen already."""
+        is_chosen = channel == self.selection.channel
+        self.selection.choose(channel=NONE if is_chosen else channel)
+
+    def choose_subset(self, subset: int) -> None:
+        """Look at this class."""
+        self.selection.choose(subset=subset)
+
+    def rank(self, ranking: str) -> None:
+        """Order the channels by count or by lift."""
+        self.selection.choose(ranking=ranking)
+
+    # --- what is published ------------------------------------------------------------
+
+    def _update(self, _changed: set[str]) -> None:
+        try:
+            updates = self._found()
+        except StoreError as error:
+            updates = {
+                "rows": [],
+                "missing": Missing("This cannot be read", str(error)),
+            }
+        publish(self, updates)
+
+    def _found(self) -> dict[str, object]:
+        layer, subset = self.selection.layer, self.selection.subset
+        missing = self._results.missing_stage()
+        updates: dict[str, object] = {"missing": missing, "rows": []}
+        updates["missing_examples"] = self._results.missing_examples()
+        if missing is None and layer and subset >= 0:
+            counts = self._results.counts_of_subset(layer, subset)
+            updates |= {
+                "rows": self._rows(layer, subset, counts),
+                "n_channels": len(counts),
+                "n_used": int((counts > 0).sum()),
+            }
+        return updates
+
+    def _rows(
+        self, layer: str, subset: int, counts: NDArray[np.int64]
+    ) -> list[ChannelRow]:
+        aggregates = self._results.aggregates()
+        share = counts / max(1, int(aggregates.n_instances[subset]))
+        base_rate = aggregates.base_rate(layer)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            lift = share / base_rate
+        key = share
+        if self.selection.ranking == "lift":
+            is_frequent = share >= min(LEAST_SHARE, float(share.max()))
+            key = np.where(is_frequent & (counts > 0), lift, -1.0)
+        best = np.argsort(-key, kind="stable")[:N_ROWS]
+        best = best[counts[best] > 0]
+        chosen = self.selection.channel
+        if chosen >= 0 and chosen not in best:
+            # What is chosen stays in view, so that it can be given up again.
+            best = np.append(best, chosen)
+        return [
+            ChannelRow(
+                int(c),
+                int(counts[c]),
+                float(share[c]),
+                float(base_rate[c]),
+                float(lift[c]),
+                channel_examples(self._results, layer, int(c), subset),
+            )
+            for c in best
+        ]
+
+    def _update_uses(self, changed: set[str]) -> None:
+        layer, channel = self.selection.layer, self.selection.channel
+        if channel >= 0 and channel not in [row.channel for row in self.rows]:
+            self._update(changed)
+        uses: list[Use] = []
+        if channel >= 0 and self.missing is None:
+            names = self._results.class_table().names
+            share = self._results.share_by_subset(layer, channel)
+            best = np.argsort(-share, kind="stable")[:N_USES]
+            uses = [
+                Use(int(i), names[i], float(share[i])) for i in best if share[i] > 0
+            ]
+        publish(self, {"uses": uses})

@@ -1,0 +1,1 @@
+"""The classes: embedding and list."""

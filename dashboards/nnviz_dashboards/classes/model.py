@@ -1,0 +1,225 @@
+"""Which classes are there, and how alike are they in the chosen layer?
+
+The embedding and the list show the same classes: their order, their similarity to the
+chosen one, and how much of each a chosen channel belongs to.
+
+Symbols: S classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import param
+from numpy.typing import NDArray
+
+from nnviz.errors import MissingDataError
+from nnviz.results.missing import Missing
+from nnviz.results.run_results import ClassTable, RunResults
+from nnviz_dashboards.shared.publishing import follow, publish
+from nnviz_dashboards.shared.selection import SORTS, Selection
+
+__all__ = ["Confusion", "SubsetFacts", "SubsetsModel"]
+
+N_NEIGHBOURS = 8
+N_CONFUSIONS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """A class that instances were wrongly predicted as."""
+
+    subset: int
+    name: str
+    n_instances: int
+
+
+@dataclass(frozen=True, slots=True)
+class SubsetFacts:
+    """What is known of one class without a layer."""
+
+    subset: int
+    name: str
+    mark: str
+    n_instances: int
+    accuracy: float
+    confusions: tuple[Confusion, ...]
+
+
+class SubsetsModel(param.Parameterized):
+    """The classes in the chosen layer.
+
+    Parameters
+    ----------
+    results
+        The run; its classes must be readable.
+    selection
+        What the visitor has chosen.
+    """
+
+    order = param.Array(
+        np.zeros(0, np.int64), constant=True, doc="Listed classes, first to last."
+    )
+    similarity = param.Array(
+        None, constant=True, allow_None=True, doc="Cosine to the chosen class, (S,)."
+    )
+    places = param.Array(
+        None, constant=True, allow_None=True, doc="Embedding, (S, 2) in -1 to 1."
+    )
+    method = param.String(constant=True, doc="How the classes were placed.")
+    neighbours = param.Array(
+        np.zeros(0, np.int64), constant=True, doc="Most similar classes, nearest first."
+    )
+    share = param.Array(
+        None, constant=True, allow_None=True,
+        doc="Share of each class's instances with the chosen channel on top, (S,).",
+    )  # fmt: skip
+    users = param.Array(
+        np.zeros(0, np.int64), constant=True, doc="Classes with the largest share."
+    )
+    facts = param.ClassSelector(
+        class_=SubsetFacts, allow_None=True, constant=True, doc="Of the chosen class."
+    )
+    missing = param.ClassSelector(
+        class_=Missing, allow_None=True, constant=True, doc="Why there is no embedding."
+    )
+
+    def __init__(self, results: RunResults, selection: Selection) -> None:
+        super().__init__()
+        self.selection = selection
+        self.classes: ClassTable = results.class_table()
+        self._results = results
+        self._keys = [name.casefold() for name in self.classes.names]
+        follow(
+            selection, ["layer", "subset", "channel", "sort", "search"], self._update
+        )
+
+    # --- intentions -------------------------------------------------------------------
+
+    def choose(self, subset: int) -> None:
+        """Look at this class."""
+        self.selection.choose(subset=subset)
+
+    def show(self, view: str) -> None:
+        """Look at the graph of the class, or at its channels."""
+        self.selection.choose(view=view)
+
+    def search(self, text: str) -> None:
+        """List the classes whose name contains the text."""
+        self.selection.choose(search=text)
+
+    def sort(self, key: str) -> None:
+        """Order the list of classes."""
+        self.selection.choose(sort=key)
+
+    # --- what is published ------------------------------------------------------------
+
+    def _update(self, changed: set[str]) -> None:
+        updates: dict[str, object] = {}
+        layer, subset = self.selection.layer, self.selection.subset
+        if changed & {"layer"}:
+            updates["missing"] = self._results.missing_stage(derived=True)
+            updates["places"] = self._places(layer)
+            updates["method"] = self._method(layer)
+        if changed & {"layer", "subset"}:
+            updates["similarity"] = self._similarity(layer, subset)
+            updates["neighbours"] = self._nearest(updates["similarity"])
+        if changed & {"layer", "channel"}:
+            share = self._share(layer, self.selection.channel)
+            updates["share"], updates["users"] = share, _largest(share)
+        if changed & {"subset"}:
+            updates["facts"] = self._facts(subset)
+        similarity = updates.get("similarity", self.similarity)
+        if changed & {"layer", "subset", "sort", "search"}:
+            updates["order"] = self._order(similarity)
+        publish(self, updates)
+
+    def _places(self, layer: str) -> NDArray[np.float32] | None:
+        try:
+            return self._results.embedding(layer)
+        except MissingDataError:
+            return None
+
+    def _method(self, layer: str) -> str:
+        try:
+            method = self._results.embedding_method(layer)
+        except MissingDataError:
+            return ""
+        return {"umap": "UMAP"}.get(method, method)
+
+    def _similarity(self, layer: str, subset: int) -> NDArray[np.float32] | None:
+        if subset < 0:
+            return None
+        try:
+            row: NDArray[np.float32] = self._results.similarity(layer)[subset]
+        except MissingDataError:
+            return None
+        return row
+
+    def _nearest(self, similarity: object) -> NDArray[np.int64]:
+        if not isinstance(similarity, np.ndarray):
+            return np.zeros(0, np.int64)
+        present = self.classes.present
+        present = present[present != self.selection.subset]
+        present = present[np.isfinite(similarity[present])]
+        order = np.argsort(-similarity[present], kind="stable")[:N_NEIGHBOURS]
+        nearest: NDArray[np.int64] = present[order]
+        return nearest
+
+    def _share(self, layer: str, channel: int) -> NDArray[np.float64] | None:
+        if channel < 0:
+            return None
+        try:
+            return self._results.share_by_subset(layer, channel)
+        except MissingDataError:
+            return None
+
+    def _order(self, similarity: object) -> NDArray[np.int64]:
+        classes, present = self.classes, self.classes.present
+        wanted = self.selection.search.strip().casefold()
+        if wanted:
+            is_found = [
+                wanted in self._keys[i] or wanted == classes.marks[i] for i in present
+            ]
+            present = present[np.array(is_found, dtype=bool)]
+        present = np.array(
+            sorted(present, key=lambda i: (self._keys[i], i)), dtype=np.int64
+        )
+        key = self.selection.sort
+        if key == SORTS[0] and isinstance(similarity, np.ndarray):
+            values = similarity[present].astype(np.float64)
+            values[present == self.selection.subset] = np.inf
+        elif key in ("accuracy", "errors"):
+            values = classes.accuracy[present] * (1 if key == "accuracy" else -1)
+        else:
+            return present
+        values = np.where(np.isnan(values), -np.inf, values)
+        return present[np.argsort(-values, kind="stable")]
+
+    def _facts(self, subset: int) -> SubsetFacts | None:
+        classes = self.classes
+        if subset < 0:
+            return None
+        row = self._results.confusions()[[subset], :].tocoo()
+        strongest = np.argsort(-row.data, kind="stable")[:N_CONFUSIONS]
+        confusions = tuple(
+            Confusion(int(i), classes.names[i], int(n))
+            for i, n in zip(row.coords[1][strongest], row.data[strongest], strict=True)
+        )
+        return SubsetFacts(
+            subset,
+            classes.names[subset],
+            classes.marks[subset],
+            int(classes.n_instances[subset]),
+            float(classes.accuracy[subset]),
+            confusions,
+        )
+
+
+def _largest(share: NDArray[np.float64] | None) -> NDArray[np.int64]:
+    """Return the classes with the largest share, largest first, none without any."""
+    if share is None:
+        return np.zeros(0, np.int64)
+    largest = np.argsort(-share, kind="stable")[:N_NEIGHBOURS]
+    return np.asarray(largest[share[largest] > 0], dtype=np.int64)

@@ -1,1 +1,0 @@
-"""How are numbers drawn? Pure functions from arrays to Bokeh figures."""

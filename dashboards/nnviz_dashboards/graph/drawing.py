@@ -1,0 +1,305 @@
+"""What is drawn of an attribution graph, or of two that are compared?
+
+Nodes and arcs with all their numbers, as values; places are added where they are drawn.
+In a comparison the first subset's numbers are a node's own, and the second's stand
+beside them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from nnviz.graphs.attribution_graph import N_STRONGEST, AttributionGraph
+from nnviz.graphs.comparison import (
+    ComparedParts,
+    GraphComparison,
+    GraphSimilarity,
+)
+from nnviz_dashboards.channels.examples import Example
+
+__all__ = [
+    "Contrast",
+    "DrawnArc",
+    "DrawnNode",
+    "GraphDrawing",
+    "Linked",
+    "draw_comparison",
+    "draw_graph",
+]
+
+Key = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """A node or arc in two subsets."""
+
+    side: str
+    """Which graphs keep it: ``both``, ``first`` or ``second``."""
+    second_count: int
+    second_share: float
+    difference: float
+    """First share minus second, in [-1, 1]."""
+    effect: float
+    """Cohen's h."""
+    adjusted_p: float
+    """Of Fisher's exact test, adjusted for all nodes and arcs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """A strong source or target of a node, kept or not."""
+
+    layer: str
+    channel: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnNode:
+    """One channel of the graph."""
+
+    layer: str
+    channel: int
+    row: int
+    """0 is the last layer, at the top."""
+    count: int
+    share: float
+    base_rate: float
+    lift: float
+    lift_low: float
+    lift_high: float
+    """Ends of the 95 % interval of the lift."""
+    score: float
+    """What it was kept by; NaN if the first graph does not keep it."""
+    sources: tuple[Linked, ...]
+    targets: tuple[Linked, ...]
+    contrast: Contrast | None = None
+    name: str = ""
+    """Of the class, if the channel is an output of the network."""
+    examples: tuple[Example, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnArc:
+    """One arc, from a source to a target nearer to the output."""
+
+    source: int
+    target: int
+    """Indices of nodes."""
+    count: int
+    share: float
+    base_rate: float
+    lift: float
+    lift_low: float
+    lift_high: float
+    contrast: Contrast | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GraphDrawing:
+    """All that is drawn."""
+
+    subset: str
+    n_instances: int
+    n_total: int
+    layers: tuple[str, ...]
+    """In order of computation."""
+    nodes: tuple[DrawnNode, ...]
+    arcs: tuple[DrawnArc, ...]
+    problems: tuple[str, ...]
+    files: AttributionGraph
+    """The graph of the first subset, to be written as files."""
+    versus: str = ""
+    n_versus: int = 0
+    similarity: GraphSimilarity | None = None
+    is_equal: bool = False
+    """Whether nothing differs between the two."""
+    places: tuple[float, ...] = field(default=())
+    """Place of each node in its row."""
+
+    @property
+    def keys(self) -> list[Key]:
+        """Layer and channel of every node."""
+        return [(node.layer, node.channel) for node in self.nodes]
+
+
+def draw_graph(graph: AttributionGraph) -> GraphDrawing:
+    """Return what is drawn of one graph."""
+    return GraphDrawing(
+        subset=graph.subset,
+        n_instances=graph.n_instances,
+        n_total=graph.n_total,
+        layers=graph.layers,
+        nodes=_nodes(graph, None),
+        arcs=_arcs(graph, None),
+        problems=graph.problems,
+        files=graph,
+    )
+
+
+def draw_comparison(comparison: GraphComparison) -> GraphDrawing:
+    """Return what is drawn of two graphs: their union."""
+    first, second = comparison.first, comparison.second
+    union = _union(comparison)
+    problems = [
+        f"{graph.subset}: {problem}"
+        for graph in (first, second)
+        for problem in graph.problems
+    ]
+    return GraphDrawing(
+        subset=first.subset,
+        n_instances=first.n_instances,
+        n_total=first.n_total,
+        layers=first.layers,
+        nodes=_nodes(union, _contrasts(comparison.node_parts, second.n_instances)),
+        arcs=_arcs(union, _contrasts(comparison.arc_parts, second.n_instances)),
+        problems=tuple(dict.fromkeys(problems)),
+        files=first,
+        versus=second.subset,
+        n_versus=second.n_instances,
+        similarity=comparison.similarity,
+        is_equal=comparison.is_empty(),
+    )
+
+
+def _union(comparison: GraphComparison) -> AttributionGraph:
+    """Return the union with the first subset's counts, whichever graph keeps a node."""
+    graphs = (comparison.first, comparison.second)
+    node_at = [{key: i for i, key in enumerate(graph.keys())} for graph in graphs]
+    arc_at = [{key: i for i, key in enumerate(graph.arc_keys())} for graph in graphs]
+    # A node's other numbers come from the first graph, if it keeps it.
+    from_nodes = [
+        (graphs[which], node_at[which][key])
+        for key in comparison.nodes
+        for which in [0 if key in node_at[0] else 1]
+    ]
+    from_arcs = [
+        (graphs[which], arc_at[which][key])
+        for key in comparison.arcs
+        for which in [0 if key in arc_at[0] else 1]
+    ]
+    index = {key: i for i, key in enumerate(comparison.nodes)}
+
+    def of_nodes(name: str, shape: tuple[int, ...] = ()) -> np.ndarray:
+        values = [getattr(graph, name)[i] for graph, i in from_nodes]
+        kind = getattr(comparison.first, name).dtype
+        return np.array(values, dtype=kind).reshape(len(values), *shape)
+
+    score = [
+        graph.score[i] if graph is comparison.first else np.nan
+        for graph, i in from_nodes
+    ]
+    return AttributionGraph(
+        subset=comparison.first.subset,
+        preset=comparison.first.preset,
+        n_instances=comparison.first.n_instances,
+        n_total=comparison.first.n_total,
+        layers=comparison.first.layers,
+        layer=of_nodes("layer"),
+        channel=of_nodes("channel"),
+        count=comparison.node_parts.first_count,
+        base_count=of_nodes("base_count"),
+        score=np.array(score, dtype=np.float64),
+        source=np.array([index[source] for source, _ in comparison.arcs], np.int32),
+        target=np.array([index[target] for _, target in comparison.arcs], np.int32),
+        arc_count=comparison.arc_parts.first_count,
+        arc_base_count=np.array(
+            [graph.arc_base_count[i] for graph, i in from_arcs], dtype=np.int64
+        ),
+        strongest_layer=of_nodes("strongest_layer", (N_STRONGEST,)),
+        strongest_channel=of_nodes("strongest_channel", (N_STRONGEST,)),
+        strongest_count=of_nodes("strongest_count", (N_STRONGEST,)),
+    )
+
+
+def _contrasts(parts: ComparedParts, n_second: int) -> list[Contrast]:
+    n = n_second if n_second > 0 else np.nan
+    rows = zip(
+        parts.in_first.tolist(),
+        parts.in_second.tolist(),
+        parts.second_count.tolist(),
+        (parts.second_count / n).tolist(),
+        parts.difference.tolist(),
+        parts.effect.tolist(),
+        parts.adjusted_p_value.tolist(),
+        strict=True,
+    )
+    return [
+        Contrast(
+            "both" if in_first and in_second else "first" if in_first else "second",
+            *numbers,
+        )
+        for in_first, in_second, *numbers in rows
+    ]
+
+
+def _nodes(
+    graph: AttributionGraph, contrasts: list[Contrast] | None
+) -> tuple[DrawnNode, ...]:
+    low, high = graph.lift_interval()
+    columns = (
+        len(graph.layers) - 1 - graph.layer,
+        graph.count,
+        graph.share,
+        graph.base_rate,
+        graph.lift,
+        low,
+        high,
+        graph.score,
+    )
+    lists: list[list[Any]] = [list(part) for part in zip(*graph.keys(), strict=True)]
+    lists = lists or [[], []]
+    lists += [column.tolist() for column in columns]
+    lists.append([_sources(graph, node) for node in range(graph.n_nodes)])
+    lists.append(_targets(graph))
+    lists.append([None] * graph.n_nodes if contrasts is None else contrasts)
+    return tuple(DrawnNode(*fields) for fields in zip(*lists, strict=True))
+
+
+def _sources(graph: AttributionGraph, node: int) -> tuple[Linked, ...]:
+    rows = zip(
+        graph.strongest_layer[node].tolist(),
+        graph.strongest_channel[node].tolist(),
+        graph.strongest_count[node].tolist(),
+        strict=True,
+    )
+    return tuple(
+        Linked(graph.layers[layer], channel, count)
+        for layer, channel, count in rows
+        if layer >= 0
+    )
+
+
+def _targets(graph: AttributionGraph) -> list[tuple[Linked, ...]]:
+    """Return the kept targets of each node that it feeds most often."""
+    keys = graph.keys()
+    found: list[list[Linked]] = [[] for _ in keys]
+    for arc in np.argsort(-graph.arc_count, kind="stable").tolist():
+        of_source = found[graph.source[arc]]
+        if len(of_source) < N_STRONGEST:
+            layer, channel = keys[graph.target[arc]]
+            of_source.append(Linked(layer, channel, int(graph.arc_count[arc])))
+    return [tuple(targets) for targets in found]
+
+
+def _arcs(
+    graph: AttributionGraph, contrasts: list[Contrast] | None
+) -> tuple[DrawnArc, ...]:
+    low, high = graph.arc_lift_interval()
+    columns = (
+        graph.source,
+        graph.target,
+        graph.arc_count,
+        graph.arc_share,
+        graph.arc_base_rate,
+        graph.arc_lift,
+        low,
+        high,
+    )
+    lists = [column.tolist() for column in columns]
+    lists.append([None] * graph.n_arcs if contrasts is None else contrasts)
+    return tuple(DrawnArc(*numbers) for numbers in zip(*lists, strict=True))

@@ -1,0 +1,314 @@
+"""What does the chosen subset rest on? Its attribution graph, or two compared.
+
+The model computes nothing while the graph is not looked at. A graph whose collection
+has been read before is there at once; else it is made by ``run_later``, and until then
+`is_loading` is true and the drawing before stays.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from typing import cast
+
+import numpy as np
+import param
+
+from nnviz.errors import NnvizError
+from nnviz.graphs.files import GraphFormat, graph_files
+from nnviz.graphs.layout import GraphLayout
+from nnviz.graphs.making import GraphOptions, InnerLayers, Preset, Scoring, Weight
+from nnviz.results.graph_results import (
+    GraphRequest,
+    GraphResults,
+    subset_of,
+)
+from nnviz.results.missing import Missing
+from nnviz.results.run_results import RunResults
+from nnviz_dashboards.channels.examples import channel_examples
+from nnviz_dashboards.graph.code import graph_code
+from nnviz_dashboards.graph.drawing import (
+    DrawnNode,
+    GraphDrawing,
+    draw_comparison,
+    draw_graph,
+)
+from nnviz_dashboards.graph.places import Places
+from nnviz_dashboards.shared.publishing import follow, publish
+from nnviz_dashboards.shared.selection import NONE, Choice, Selection
+
+__all__ = ["GraphFormat", "GraphModel", "SubsetChoices"]
+
+Found = GraphDrawing | Missing
+RunLater = Callable[[Callable[[], Found], Callable[[Found], None]], None]
+"""Runs the first function, some time, and gives what it returns to the second."""
+
+OUTCOMES = ("correct", "wrong")
+
+OPTIONS = ("preset", "scoring", "weight", "inner", "share")
+FILTERS = ("strength", "specificity", "gap", "row_gap")
+"""What a visitor may set by name."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SubsetChoices:
+    """Which subsets can be looked at, and compared."""
+
+    collections: tuple[str, ...]
+    members: tuple[str, ...]
+    """Subsets of the collection; empty where the class decides."""
+    member: str
+    """The chosen one of these."""
+    others: tuple[str, ...]
+    """What the subset can be compared with."""
+    is_of_class: bool
+    """Whether another class means another subset."""
+
+
+class GraphModel(param.Parameterized):
+    """The attribution graph of the chosen subset.
+
+    Parameters
+    ----------
+    results
+        The run; its classes must be readable.
+    graphs
+        Its graphs, shared by visitors.
+    selection
+        What the visitor has chosen.
+    run_later
+        Makes what is not there at once; None makes everything at once.
+    """
+
+    drawing = param.ClassSelector(
+        class_=GraphDrawing, allow_None=True, constant=True, doc="What is drawn."
+    )
+    choices = param.ClassSelector(
+        class_=SubsetChoices, allow_None=True, constant=True, doc="What to choose from."
+    )
+    code = param.String(constant=True, doc="Three lines that make the same graph.")
+    is_loading = param.Boolean(
+        default=False, constant=True, doc="Whether a graph is made."
+    )
+    missing = param.ClassSelector(
+        class_=Missing, allow_None=True, constant=True, doc="Why there is no graph."
+    )
+
+    def __init__(
+        self,
+        results: RunResults,
+        graphs: GraphResults,
+        selection: Selection,
+        *,
+        run_later: RunLater | None = None,
+    ) -> None:
+        super().__init__()
+        self.selection = selection
+        self._results = results
+        self._graphs = graphs
+        self._run_later = run_later or (lambda work, done: done(work()))
+        self._places = Places()
+        self._wanted: GraphRequest | None = None
+        follow(
+            selection,
+            ["view", "subset", "collection", "member", "versus", *OPTIONS],
+            self._update,
+        )
+
+    # --- intentions -------------------------------------------------------------------
+
+    def pin(self, layer: str, channel: int) -> None:
+        """Look at this channel, or no longer if it is looked at already."""
+        if self.selection.pinned == (layer, channel):
+            self.unpin()
+        else:
+            self.selection.choose_node(layer, channel)
+
+    def unpin(self) -> None:
+        """Look at no channel."""
+        self.selection.choose(channel=NONE)
+
+    def choose_layer(self, layer: str) -> None:
+        """Look at this layer, if it is shown."""
+        if any(layer == shown.name for shown in self._results.layers):
+            self.selection.choose(layer=layer)
+
+    def choose_collection(self, name: str) -> None:
+        """Look at the subsets of this collection."""
+        self.selection.choose(collection=name)
+
+    def choose_member(self, name: str) -> None:
+        """Look at this subset of the collection."""
+        self.selection.choose(member=name)
+
+    def compare_with(self, name: str) -> None:
+        """Compare with this subset; with an empty name with none."""
+        self.selection.choose(versus=name)
+
+    def set_option(self, name: str, value: Choice) -> None:
+        """Set how the graph is made, or what of it is shown."""
+        if name in (*OPTIONS, *FILTERS):
+            self.selection.choose(**{name: value})
+
+    def tidy(self) -> None:
+        """Lay out the graph anew, with few crossings."""
+        if self.drawing is not None:
+            self._places.forget()
+            publish(self, {"drawing": self._placed(self.drawing)})
+
+    def files(self, format_: GraphFormat) -> dict[str, bytes]:
+        """Return the files of the shown graph by their names."""
+        drawing = self.drawing
+        if drawing is None:
+            return {}
+        stem = re.sub(r"[^\w-]+", "-", drawing.subset).strip("-") or "graph"
+        graph = drawing.files
+        if drawing.versus:
+            return graph_files(graph, stem, format_)
+        rows = np.array([node.row for node in drawing.nodes], dtype=np.int64)
+        layout = GraphLayout(np.array(drawing.places, dtype=np.float64), rows, 0)
+        return graph_files(graph, stem, format_, layout=layout)
+
+    # --- what is published ------------------------------------------------------------
+
+    def _update(self, changed: set[str]) -> None:
+        if self.selection.view != "graph":
+            return
+        collection = self.selection.collection
+        missing = self._results.missing_stage() or self._graphs.missing(collection)
+        if missing is not None:
+            self._show(None, missing)
+            return
+        try:
+            request = self._request()
+        except NnvizError as error:
+            self._show(None, Missing("This cannot be read", str(error)))
+            return
+        if isinstance(request, Missing):
+            self._show(None, request)
+        elif request != self._wanted:
+            self._ask(request)
+
+    def _ask(self, request: GraphRequest) -> None:
+        self._wanted = request
+        code = graph_code(self._results.store.url, request)
+        if self._graphs.is_warm(request):
+            publish(self, {"code": code})
+            self._show(request, self._made(request))
+            return
+        publish(self, {"code": code, "is_loading": True})
+        self._run_later(
+            lambda: self._made(request), lambda found: self._show(request, found)
+        )
+
+    def _show(self, request: GraphRequest | None, found: Found) -> None:
+        """Publish what was found, unless something else has been asked for since."""
+        if request is None:
+            self._wanted = None
+        elif request != self._wanted:
+            return
+        updates: dict[str, object] = {"is_loading": False, "missing": None}
+        if isinstance(found, Missing):
+            updates |= {"drawing": None, "missing": found}
+            self._wanted = None  # so that it may be asked for again
+        else:
+            updates["drawing"] = self._placed(found)
+        publish(self, updates)
+
+    def _request(self) -> GraphRequest | Missing:
+        """Return what is chosen, and publish what can be."""
+        choices = self.selection
+        aggregates = self._graphs.collection(choices.collection)
+        subset = subset_of(aggregates, choices.subset, choices.member)
+        members: tuple[str, ...] = ()
+        others = OUTCOMES if aggregates.kind == "outcome" else aggregates.names
+        if choices.versus and choices.versus not in others:
+            # An address may ask for anything; only the collection knows its names.
+            choices.choose(versus="")
+        versus = choices.versus
+        member = subset or ""
+        if aggregates.kind == "outcome":
+            members = OUTCOMES
+            member = "wrong" if choices.member == "wrong" else "correct"
+            if versus:
+                versus = subset_of(aggregates, choices.subset, versus) or ""
+        elif aggregates.kind not in ("label", "prediction"):
+            members = aggregates.names
+        publish(
+            self,
+            {
+                "choices": SubsetChoices(
+                    self._graphs.collections(self._results.kind),
+                    members,
+                    member,
+                    others,
+                    aggregates.kind in ("label", "prediction", "outcome"),
+                )
+            },
+        )
+        if subset is None:
+            return Missing("No class is chosen", "Choose one in the list of classes.")
+        for name in (subset, versus):
+            if name and not aggregates.n_instances[aggregates.row(name)]:
+                return Missing(
+                    f"No instance is in {name!r}",
+                    "A graph needs at least one. Choose another class or subset.",
+                )
+        return GraphRequest(choices.collection, subset, versus, self._options())
+
+    def _options(self) -> GraphOptions:
+        choices = self.selection
+        is_directed = choices.preset == "directed"
+        # The selection has no other values than those that nnviz knows.
+        return GraphOptions(
+            preset=cast("Preset", choices.preset),
+            share=float(choices.share),
+            inner=cast("InnerLayers", choices.inner),
+            weight=cast("Weight", choices.weight if is_directed else "count"),
+            scoring=cast("Scoring", choices.scoring if is_directed else "evidence"),
+        )
+
+    def _made(self, request: GraphRequest) -> Found:
+        try:
+            if request.versus:
+                drawing = draw_comparison(self._graphs.comparison(request))
+            else:
+                drawing = draw_graph(self._graphs.graph(request))
+            if drawing.nodes:
+                return dataclasses.replace(drawing, nodes=self._with_faces(drawing))
+        except NnvizError as error:
+            return Missing("This graph cannot be made", str(error))
+        reasons = [text[:1].upper() + text[1:] + "." for text in drawing.problems]
+        return Missing(
+            f"The graph of {request.subset!r} is empty",
+            " ".join(reasons) or "No channel is kept.",
+        )
+
+    def _with_faces(self, drawing: GraphDrawing) -> tuple[DrawnNode, ...]:
+        results = self._results
+        class_names = results.store.class_names
+        last = results.store.layers[-1]
+        outputs = last.name if last.n_channels == len(class_names) else None
+        shown = {layer.name for layer in results.layers}
+        subset = self.selection.subset
+        return tuple(
+            dataclasses.replace(
+                node,
+                name=class_names[node.channel] if node.layer == outputs else "",
+                examples=(
+                    channel_examples(results, node.layer, node.channel, subset)
+                    if node.layer in shown
+                    else ()
+                ),
+            )
+            for node in drawing.nodes
+        )
+
+    def _placed(self, drawing: GraphDrawing) -> GraphDrawing:
+        rows = np.array([node.row for node in drawing.nodes], dtype=np.int64)
+        arcs = np.array(
+            [(arc.target, arc.source) for arc in drawing.arcs], dtype=np.int64
+        ).reshape(-1, 2)
+        places = self._places.place(drawing.keys, rows, arcs.T)
+        return dataclasses.replace(drawing, places=tuple(places.tolist()))

@@ -1,0 +1,367 @@
+"""How is an attribution graph drawn? With which values, for the scripts beside this."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Collection, Mapping
+from math import isfinite, isnan
+from typing import TypeVar, get_args
+
+import panel as pn
+import param
+from panel.viewable import Viewable, Viewer
+
+from nnviz_dashboards.graph.drawing import (
+    Contrast,
+    DrawnArc,
+    DrawnNode,
+    GraphDrawing,
+    Linked,
+)
+from nnviz_dashboards.graph.model import GraphFormat, GraphModel
+from nnviz_dashboards.layers.model import short_names
+from nnviz_dashboards.shared.component import Component, missing_value, script
+from nnviz_dashboards.shared.theme import (
+    format_count,
+    format_lift,
+    format_p,
+    format_percent,
+    format_value,
+)
+
+__all__ = ["GraphView", "later"]
+
+Result = TypeVar("Result")
+
+Rows = list[list[str]]
+"""Name and value of each number of a card."""
+
+CHOSEN = (
+    "collection", "versus", "preset", "scoring", "weight", "inner", "share",
+    "strength", "specificity", "gap", "row_gap",
+)  # fmt: skip
+
+PUBLISHED = ("drawing", "choices", "code", "missing", "is_loading")
+"""What of the model is drawn."""
+
+COLLECTIONS = {
+    "label": "Class",
+    "prediction": "Predicted class",
+    "outcome": "Class, right or wrong",
+    "all": "All instances",
+}
+MEMBERS = {"correct": "predicted right", "wrong": "predicted wrong"}
+
+OPTIONS = {
+    "preset": [["directed", "From the output down"], ["summit", "As in SUMMIT"]],
+    "scoring": [
+        ["evidence", "Evidence that runs through"],
+        ["in_strength", "What enters"],
+        ["out_strength", "What leaves"],
+        ["specificity", "Specificity"],
+    ],
+    "weight": [["count", "How often"], ["sum", "How much"]],
+    "inner": [["composed", "Composed away"], ["nodes", "As nodes"]],
+    "share": [
+        ["0.03", "3 % of the scores"],
+        ["0.075", "7.5 % of the scores"],
+        ["0.15", "15 % of the scores"],
+        ["0.3", "30 % of the scores"],
+        ["0.6", "60 % of the scores"],
+    ],
+}
+"""Values and names of the options of a graph."""
+
+
+class GraphPanel(Component):
+    """The graph, and all that changes it."""
+
+    graph = param.Dict(None, allow_None=True, doc="Layers, nodes, arcs and texts.")
+    choices = param.Dict({}, doc="Subsets that can be chosen.")
+    chosen = param.Dict({}, doc="Options and filters.")
+    options = param.Dict(OPTIONS)
+    pinned = param.List([], doc="Layer and channel that are looked at, or nothing.")
+    layer = param.String(doc="The chosen layer.")
+    code = param.String()
+    pictures = param.String(doc="Address of the pictures.")
+    missing = param.Dict(None, allow_None=True)
+    is_loading = param.Boolean(default=False)
+
+    _esm = script(
+        __file__, "graph_space.js", "graph_scene.js", "graph_card.js", "graph_tools.js",
+        "graph_files.js", "graph.js",
+    )  # fmt: skip
+
+
+class GraphView(Viewer):
+    """The attribution graph of the chosen subset.
+
+    Parameters
+    ----------
+    model
+        The drawing and intentions.
+    pictures
+        Address of the pictures, to which ``/layer number/channel/rank`` is added.
+    layers
+        Short name of each shown layer by its name, in order.
+    """
+
+    def __init__(
+        self, model: GraphModel, *, pictures: str, layers: Mapping[str, str]
+    ) -> None:
+        super().__init__()
+        self._model = model
+        self._layers = layers
+        selection = model.selection
+        self._panel = GraphPanel(
+            {
+                "pin": model.pin,
+                "unpin": model.unpin,
+                "layer": model.choose_layer,
+                "collection": model.choose_collection,
+                "member": model.choose_member,
+                "versus": model.compare_with,
+                "option": model.set_option,
+                "tidy": model.tidy,
+                "files": self._send_files,
+            },
+            pictures=pictures,
+            layer=selection.param.layer,
+            pinned=self._pinned(),
+            chosen=self._chosen(),
+            **self._values(),
+        )
+        model.param.watch(self._update, list(PUBLISHED))
+        selection.param.watch(self._update_pinned, ["layer", "channel", "node"])
+        selection.param.watch(self._update_chosen, list(CHOSEN))
+
+    def _update(self, *events: param.parameterized.Event) -> None:
+        # A drawing is large, and comparing two of them takes longer than making one.
+        self._panel.param.update(**self._values({event.name for event in events}))
+
+    def _update_pinned(self, *_: param.parameterized.Event) -> None:
+        self._panel.pinned = self._pinned()
+
+    def _update_chosen(self, *_: param.parameterized.Event) -> None:
+        self._panel.chosen = self._chosen()
+
+    def _values(self, published: Collection[str] = PUBLISHED) -> dict[str, object]:
+        model = self._model
+        makers: dict[str, Callable[[], tuple[str, object]]] = {
+            "drawing": lambda: ("graph", _graph(model.drawing, self._layers)),
+            "choices": lambda: ("choices", self._choices()),
+            "code": lambda: ("code", model.code),
+            "missing": lambda: ("missing", missing_value(model.missing)),
+            "is_loading": lambda: ("is_loading", model.is_loading),
+        }
+        return dict(makers[name]() for name in published)
+
+    def _choices(self) -> dict[str, object]:
+        choices = self._model.choices
+        if choices is None:
+            return {}
+        return {
+            "collections": [[c, COLLECTIONS.get(c, c)] for c in choices.collections],
+            "members": [[m, MEMBERS.get(m, m)] for m in choices.members],
+            "member": choices.member,
+            "others": [[name, MEMBERS.get(name, name)] for name in choices.others],
+        }
+
+    def _pinned(self) -> list[str | int]:
+        return list(self._model.selection.pinned or ())
+
+    def _chosen(self) -> dict[str, object]:
+        return {name: getattr(self._model.selection, name) for name in CHOSEN}
+
+    def _send_files(self, *, format: GraphFormat) -> None:  # noqa: A002  its word
+        if format not in get_args(GraphFormat):
+            return
+        files = [
+            {"name": name, "content": base64.b64encode(content).decode()}
+            for name, content in self._model.files(format).items()
+        ]
+        self._panel._send_msg({"files": files})
+
+    def __panel__(self) -> Viewable:
+        return self._panel
+
+
+def later(done: Callable[[Result], None]) -> Callable[[Result], None]:
+    """Return a function that any thread may call, for one of this visitor's document.
+
+    Parameters
+    ----------
+    done
+        Called with the same value once the document may be changed.
+    """
+    document = pn.state.curdoc
+
+    def call(result: Result) -> None:
+        if document is not None:
+            document.add_next_tick_callback(lambda: done(result))
+
+    return call
+
+
+def _graph(
+    drawing: GraphDrawing | None, shown: Mapping[str, str]
+) -> dict[str, object] | None:
+    if drawing is None:
+        return None
+    names = list(drawing.layers)
+    labels = dict(zip(names, short_names(names), strict=True)) | dict(shown)
+    numbers = {name: number for number, name in enumerate(shown)}
+    sides = {"both": "both", "first": drawing.subset, "second": drawing.versus}
+    return {
+        "subset": drawing.subset,
+        "versus": drawing.versus,
+        "layers": [
+            {
+                "name": name,
+                "label": labels[name],
+                "row": len(names) - 1 - index,
+                "is_shown": name in shown,
+            }
+            for index, name in enumerate(names)
+        ],
+        "nodes": [
+            _node(node, place, labels, numbers, sides)
+            for node, place in zip(drawing.nodes, drawing.places, strict=True)
+        ],
+        "arcs": [_arc(arc, sides) for arc in drawing.arcs],
+        "title": _title(drawing),
+        "note": _note(drawing),
+        "problems": [p[:1].upper() + p[1:] + "." for p in drawing.problems],
+    }
+
+
+def _title(drawing: GraphDrawing) -> str:
+    first = f"{drawing.subset} ({_instances(drawing.n_instances)})"
+    if not drawing.versus:
+        return first
+    return f"{first} and {drawing.versus} ({_instances(drawing.n_versus)})"
+
+
+def _note(drawing: GraphDrawing) -> str:
+    n_nodes, n_arcs = len(drawing.nodes), len(drawing.arcs)
+    likeness = drawing.similarity
+    if likeness is None:
+        return f"{format_count(n_nodes)} channels, {format_count(n_arcs)} arcs"
+    if drawing.is_equal:
+        return "nothing differs: the same channels and arcs, as often"
+    return (
+        f"shared: {format_percent(likeness.node_jaccard)} of the channels, "
+        f"{format_percent(likeness.arc_jaccard)} of the arcs; "
+        f"counts overlap by {format_percent(likeness.count_overlap)}"
+    )
+
+
+def _instances(n: int) -> str:
+    return f"{format_count(n)} {'instance' if n == 1 else 'instances'}"
+
+
+def _node(
+    node: DrawnNode,
+    place: float,
+    labels: Mapping[str, str],
+    numbers: Mapping[str, int],
+    sides: Mapping[str, str],
+) -> dict[str, object]:
+    contrast = node.contrast
+    score = [] if isnan(node.score) else [["Score", format_value(node.score)]]
+    facts = [*_facts(node), *_contrast(contrast, sides), *score]
+    faces = [example.rank for example in node.examples if example.has_picture]
+    return {
+        "layer": node.layer,
+        "label": labels[node.layer],
+        "channel": node.channel,
+        "name": node.name,
+        "row": node.row,
+        "x": place,
+        **_drawn(node, contrast),
+        "facts": facts,
+        "sources": [_linked(link, labels) for link in node.sources],
+        "targets": [_linked(link, labels) for link in node.targets],
+        "number": numbers.get(node.layer, -1),
+        "face": faces[0] if faces else -1,
+        "examples": [
+            {
+                "rank": e.rank,
+                "text": f"{e.label or 'instance'} #{format_count(e.instance)}: "
+                f"activation {format_value(e.value)}",
+                "label": e.label or f"#{e.instance}",
+                "has_picture": e.has_picture,
+                "is_of_class": e.is_of_class,
+            }
+            for e in node.examples
+        ],
+    }
+
+
+def _arc(arc: DrawnArc, sides: Mapping[str, str]) -> dict[str, object]:
+    return {
+        "source": arc.source,
+        "target": arc.target,
+        **_drawn(arc, arc.contrast),
+        "facts": [*_facts(arc), *_contrast(arc.contrast, sides)],
+    }
+
+
+def _drawn(part: DrawnNode | DrawnArc, contrast: Contrast | None) -> dict[str, object]:
+    """Return what size and filters go by: in a comparison the larger of the two."""
+    share, lift = part.share, part.lift
+    if contrast is not None and contrast.second_share > share:
+        lift = contrast.second_share / part.base_rate if part.base_rate > 0 else lift
+        share = contrast.second_share
+    return {
+        "side": "" if contrast is None else contrast.side,
+        "share": 0.0 if isnan(share) else share,
+        "lift": lift if isfinite(lift) else None,
+    }
+
+
+def _facts(part: DrawnNode | DrawnArc) -> Rows:
+    interval = (
+        ""
+        if isnan(part.lift_low)
+        else f" ({part.lift_low:.1f} to {_end(part.lift_high)})"
+    )
+    return [
+        ["Count", f"{format_count(part.count)} ({format_percent(part.share)})"],
+        ["Base rate", format_percent(part.base_rate)],
+        ["Lift", format_lift(part.lift) + interval],
+    ]
+
+
+def _end(value: float) -> str:
+    return "∞" if not isfinite(value) else f"{value:.1f}"
+
+
+def _contrast(contrast: Contrast | None, sides: Mapping[str, str]) -> Rows:
+    if contrast is None:
+        return []
+    second = format_count(contrast.second_count)
+    only = "" if contrast.side == "both" else "only "
+    return [
+        [
+            f"Count in {sides['second']}",
+            f"{second} ({format_percent(contrast.second_share)})",
+        ],
+        ["Kept in", only + sides[contrast.side]],
+        ["Difference", _signed(100 * contrast.difference, " points")],
+        ["Effect (h)", _signed(contrast.effect, "")],
+        ["Adjusted p", format_p(contrast.adjusted_p)],
+    ]
+
+
+def _signed(value: float, unit: str) -> str:
+    return "–" if isnan(value) else f"{value:+.3g}{unit}"
+
+
+def _linked(link: Linked, labels: Mapping[str, str]) -> dict[str, object]:
+    return {
+        "layer": link.layer,
+        "channel": link.channel,
+        "text": f"{labels.get(link.layer, link.layer)} {link.channel}",
+        "count": format_count(link.count),
+    }

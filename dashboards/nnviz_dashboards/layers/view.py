@@ -1,0 +1,54 @@
+"""How is the strip of layers drawn?"""
+
+from __future__ import annotations
+
+import param
+from panel.viewable import Viewable, Viewer
+
+from nnviz_dashboards.layers.model import LayerItem, LayersModel
+from nnviz_dashboards.shared.component import Component, script
+from nnviz_dashboards.shared.theme import format_count
+
+__all__ = ["LayersView"]
+
+
+class LayerStrip(Component):
+    """Shown layers from input to output; one is chosen."""
+
+    items = param.List([], doc="What the script shows of each layer.")
+    chosen = param.String(doc="Name of the chosen layer.")
+
+    _esm = script(__file__, "layers.js")
+
+
+class LayersView(Viewer):
+    """The strip of layers.
+
+    Parameters
+    ----------
+    model
+        Its layers and intentions.
+    """
+
+    def __init__(self, model: LayersModel) -> None:
+        super().__init__()
+        self._strip = LayerStrip(
+            {"choose": model.choose},
+            items=[_item(item) for item in model.items],
+            chosen=model.selection.param.layer,
+        )
+
+    def __panel__(self) -> Viewable:
+        return self._strip
+
+
+def _item(item: LayerItem) -> dict[str, object]:
+    grid = " × ".join(map(str, item.positions)) or "1"
+    return {
+        "name": item.name,
+        "label": item.label,
+        "n_channels": item.n_channels,
+        "size": format_count(item.n_channels),
+        "title": f"{item.name}: {item.kind}, {format_count(item.n_channels)} channels, "
+        f"{grid} positions",
+    }

@@ -1,0 +1,1 @@
+"""All views put together for one visitor."""

@@ -1,0 +1,147 @@
+"""How do the parts make one page? A selection, view models, views and the template.
+
+:func:`create_app` runs once for every visitor; the results are shared between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import panel as pn
+import param
+
+from nnviz.errors import MissingDataError, NnvizError
+from nnviz.results.coverage import stale_results
+from nnviz.results.missing import Missing
+from nnviz.results.run_results import RunResults, first_layer
+from nnviz_dashboards.channels.model import ChannelsModel
+from nnviz_dashboards.channels.view import ChannelsView
+from nnviz_dashboards.classes.model import SubsetsModel
+from nnviz_dashboards.classes.view import EmbeddingView, SubsetListView
+from nnviz_dashboards.graph.model import GraphModel
+from nnviz_dashboards.graph.view import GraphView, later
+from nnviz_dashboards.layers.model import LayersModel
+from nnviz_dashboards.layers.view import LayersView
+from nnviz_dashboards.page.facts import FactsView
+from nnviz_dashboards.page.header import header_html, page_title, stale_html
+from nnviz_dashboards.page.run_facts import run_facts
+from nnviz_dashboards.shared.message import MessageView
+from nnviz_dashboards.shared.selection import NONE, Selection
+from nnviz_dashboards.shared.theme import css_variables
+
+__all__ = ["PICTURES", "create_app"]
+
+PICTURES = "pictures"
+"""Where the server answers with stored pictures, relative to the page."""
+
+_FOLDER = Path(__file__).parent
+
+
+def create_app(open_results: Callable[[], RunResults]) -> pn.Template:
+    """Build the page for one visitor.
+
+    Parameters
+    ----------
+    open_results
+        Returns the run, shared by all visitors. Where it, or a first read, raises an
+        error of nnviz, the page shows the error's text.
+    """
+    try:
+        results = open_results()
+        header, title = _header(results)
+        stale = stale_html(stale_results(results.store))
+        roots = _roots(results)
+    except NnvizError as error:
+        header, title, stale = "", "nnviz", ""
+        missing = Missing("The store cannot be shown", str(error))
+        roots = {"message": MessageView(missing)}
+    template = (_FOLDER / "page.html").read_text(encoding="utf-8")
+    page = pn.Template(template, location=True)
+    page.add_variable("css_variables", css_variables())
+    page.add_variable("page_style", (_FOLDER / "page.css").read_text(encoding="utf-8"))
+    page.add_variable("page_script", (_FOLDER / "page.js").read_text(encoding="utf-8"))
+    page.add_variable("page_title", title)
+    page.add_variable("header", header)
+    page.add_variable("stale", stale)
+    page.add_variable("shown", list(roots))
+    for name, root in roots.items():
+        page.add_panel(name, root)
+    return page
+
+
+def _header(results: RunResults) -> tuple[str, str]:
+    facts = run_facts(results)
+    return header_html(facts), page_title(facts)
+
+
+def _roots(results: RunResults) -> dict[str, pn.viewable.Viewer]:
+    """Return the views by the name that the template has for their places."""
+    selection = _selection(results)
+    layers = LayersModel(results, selection)
+    try:
+        subsets = SubsetsModel(results, selection)
+    except MissingDataError:
+        message = MessageView(results.missing_stage())
+        return {"layers": LayersView(layers), "message": message}
+    embedding = EmbeddingView(subsets, layers.labels)
+    pictures = f"{PICTURES}/{results.store.fingerprint[:12]}"
+    channels = ChannelsView(
+        ChannelsModel(results, selection), pictures=pictures, layers=layers.labels
+    )
+    _follow_address(selection)
+    graph = GraphModel(
+        results,
+        results.graphs,
+        selection,
+        run_later=lambda work, done: results.graphs.queries.run(work, later(done)),
+    )
+    return {
+        "layers": LayersView(layers),
+        "embedding": embedding,
+        "subsets": SubsetListView(subsets, embedding),
+        "facts": FactsView(subsets, graph),
+        "graph": GraphView(graph, pictures=pictures, layers=layers.labels),
+        "channels": channels,
+    }
+
+
+def _selection(results: RunResults) -> Selection:
+    """Start with a late layer and the class that has most instances."""
+    try:
+        classes = results.class_table()
+        present = classes.present.tolist()
+        subset = max(present, key=lambda i: int(classes.n_instances[i]), default=NONE)
+    except MissingDataError:
+        present, subset = [], NONE
+    graphs = results.graphs
+    return Selection(
+        {layer.name: layer.n_channels for layer in results.layers},
+        present,
+        layer=first_layer(results.layers, len(results.store.class_names)),
+        subset=subset,
+        collections=graphs.collections(results.kind),
+        # Without influences the channels are all that there is to look at.
+        view="graph" if graphs.has_influences(results.kind) else "channels",
+    )
+
+
+def _follow_address(selection: Selection) -> None:
+    """Keep the selection and the browser's address equal."""
+    location = pn.state.location
+    if location is None:
+        return
+    if location.search:
+        selection.restore(location.search)
+
+    def leave(*_: param.parameterized.Event) -> None:
+        location.search = selection.address()
+
+    def arrive(*_: param.parameterized.Event) -> None:
+        if location.search != selection.address():
+            selection.restore(location.search)
+            leave()
+
+    leave()
+    selection.param.watch(leave, Selection.choices())
+    location.param.watch(arrive, "search")

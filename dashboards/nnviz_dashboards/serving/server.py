@@ -1,0 +1,375 @@
+"""How is a store served? One process, one read-only store, any number of visitors."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import logging
+import os
+import secrets
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import panel as pn
+from bokeh.server.server import Server
+from bokeh.server.views.auth_request_handler import AuthRequestHandler
+from tornado.platform.asyncio import BaseAsyncIOLoop
+from tornado.web import HTTPError, authenticated
+from tornado.websocket import WebSocketClosedError
+
+from nnviz.errors import (
+    ConfigError,
+    NnvizError,
+    StoreFormatError,
+)
+from nnviz.results.run_results import RunResults, stage_state
+from nnviz.store.store import Store
+from nnviz_dashboards.page.app import PICTURES, create_app
+from nnviz_dashboards.serving.guarding import Gate, guard
+
+__all__ = ["Access", "make_server", "serve"]
+
+LOGIN_PAGE = Path(__file__).parent / "login.html"
+"""Panel's own loads a picture from elsewhere."""
+
+OAUTH_VARIABLES = ("PANEL_OAUTH_KEY", "PANEL_OAUTH_SECRET", "PANEL_COOKIE_SECRET")
+"""Where Panel itself looks for what is secret."""
+
+YEAR_SECONDS = 31_536_000
+SECONDS_TO_END = 10
+SECONDS_OF_UNUSED_PAGES = 15
+
+MAX_MESSAGE_BYTES = 1 << 21
+"""Of what a page sends: a click, a selection of up to 200,000 points."""
+
+MAX_HEADER_BYTES = 1 << 14
+"""Of a request with its address; also what is read of a form."""
+
+_log = logging.getLogger(__name__)
+
+
+class SharedResults:
+    """The results that all visitors share; opened again once a stage has run.
+
+    Parameters
+    ----------
+    url
+        Of the store.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._lock = threading.Lock()
+        self._state: object = None
+        self._results = self.current()
+
+    def current(self) -> RunResults:
+        """Return the results of the store as it is now."""
+        with self._lock:
+            store = Store.open(self._url)
+            state = stage_state(store)
+            if state != self._state:
+                self._results, self._state = RunResults(store), state
+            return self._results
+
+    @property
+    def latest(self) -> RunResults:
+        """The results that the last visitor got."""
+        return self._results
+
+
+class PictureHandler(AuthRequestHandler):
+    """Answers with a stored picture: three numbers, never a path."""
+
+    def initialize(self, results: SharedResults) -> None:
+        """Take what `make_server` gives."""
+        self._shared = results
+
+    @authenticated
+    def get(self, layer: str, channel: str, rank: str) -> None:
+        """Send the picture of one rank of one channel of one shown layer."""
+        results = self._shared.latest
+        if int(layer) >= len(results.layers):
+            raise HTTPError(404)
+        try:
+            name = results.layers[int(layer)].name
+            picture = results.picture(name, int(channel), int(rank))
+        except NnvizError:
+            picture = b""  # not derived, or damaged since
+        if not picture:
+            raise HTTPError(404)
+        self.set_header("Content-Type", _content_type(picture))
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Cache-Control", f"private, max-age={YEAR_SECONDS}, immutable")
+        self.finish(picture)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may see the store; by default this machine, with the token."""
+
+    allow_origin: Sequence[str] = ()
+    """``host:port`` of the pages that may connect, besides loopback."""
+    basic_auth: str | Path | None = None
+    """File with a password, or with JSON of users and their passwords."""
+    oauth: str | None = None
+    """One of Panel's providers; key and secrets are in the environment."""
+    oauth_users: Sequence[str] = ()
+    """Who may enter of all the users of the provider, by its name for them."""
+    with_token: bool = True
+    """Whether a random token in the address is asked for where nobody logs in."""
+
+
+def make_server(
+    store_url: str, *, host: str = "127.0.0.1", port: int = 0, **access: Any
+) -> Server:
+    """Make a server that listens and does not answer yet.
+
+    Parameters
+    ----------
+    store_url
+        Of the store; it is opened read-only, and nothing that it names is run.
+    host
+        Address to listen on.
+    port
+        0 takes a free one.
+    **access
+        See :class:`Access`.
+
+    Raises
+    ------
+    ConfigError
+        If `host` is not loopback, and origins and a way to log in are not given; if
+        the port is taken.
+    StoreNotFoundError
+        If there is no store.
+    """
+    rights = Access(**access)
+    _check_exposure(host, rights)
+    server, _ = _listen(SharedResults(store_url), host, port, rights)
+    return server
+
+
+def _listen(
+    shared: SharedResults, host: str, port: int, rights: Access
+) -> tuple[Server, Gate]:
+    pattern = rf"/{PICTURES}/[0-9a-f]+/(\d{{1,6}})/(\d{{1,9}})/(\d{{1,6}})"
+    try:
+        server: Server = pn.io.server.get_server(
+            lambda: _page(shared),
+            port=port,
+            address=host,
+            websocket_origin=list(rights.allow_origin),
+            extra_patterns=[(pattern, PictureHandler, {"results": shared})],
+            # Only a page that was handed out may open a line, and only its own.
+            sign_sessions=True,
+            secret_key=secrets.token_hex(32),
+            unused_session_lifetime_milliseconds=1000 * SECONDS_OF_UNUSED_PAGES,
+            websocket_max_message_size=MAX_MESSAGE_BYTES,
+            http_server_kwargs={
+                "max_header_size": MAX_HEADER_BYTES,
+                "max_body_size": MAX_HEADER_BYTES,
+            },
+            **_login(rights),
+        )
+    except OSError as error:
+        msg = (
+            f"cannot listen on {host!r}, port {port}: {error.strerror or error}; "
+            "choose another --port, or 0 for a free one"
+        )
+        raise ConfigError(msg) from error
+    # The port is known only now.
+    names = {"127.0.0.1", "localhost", _in_address(host)}
+    known = {f"{name}:{server.port}" for name in names} | set(rights.allow_origin)
+    has_login = rights.basic_auth is not None or rights.oauth is not None
+    is_open = has_login or not rights.with_token
+    gate = Gate(
+        frozenset(name.lower() for name in known),
+        token=None if is_open else secrets.token_urlsafe(24),
+        users=frozenset(rights.oauth_users),
+    )
+    server._tornado.websocket_origins.update(gate.hosts)
+    guard(server, gate)
+    return server, gate
+
+
+def _page(shared: SharedResults) -> pn.Template:
+    """Build a page; of a store that cannot be read, one that says so."""
+    try:
+        return create_app(shared.current)
+    except Exception:  # noqa: BLE001 - logged, and the visitor gets a page
+        # Zarr and the file system raise anything when a store is taken away.
+        _log.exception("the page could not be built")
+    msg = (
+        "it is damaged, or was moved while it was read; the server's output has the "
+        "error: put the store back, or run its stages again, and reload the page"
+    )
+
+    def refuse() -> RunResults:
+        raise StoreFormatError(msg)
+
+    return create_app(refuse)
+
+
+def _login(rights: Access) -> dict[str, Any]:
+    """Return what Panel needs to ask who a visitor is."""
+    if rights.basic_auth is not None:
+        return {
+            "basic_auth": _passwords(rights.basic_auth),
+            "login_template": str(LOGIN_PAGE),
+            "cookie_secret": secrets.token_hex(32),
+        }
+    if rights.oauth is None:
+        return {}
+    missing = [name for name in OAUTH_VARIABLES if not os.environ.get(name)]
+    if missing or not rights.oauth_users:
+        msg = (
+            f"--oauth needs {', '.join(OAUTH_VARIABLES)} in the environment (missing: "
+            f"{', '.join(missing) or 'none'}), and --oauth-user NAME for each who may "
+            f"enter: everybody in the world has an account somewhere"
+        )
+        raise ConfigError(msg)
+    key, secret, cookie_secret = (os.environ[name] for name in OAUTH_VARIABLES)
+    return {
+        "oauth_provider": rights.oauth,
+        "oauth_key": key,
+        "oauth_secret": secret,
+        "cookie_secret": cookie_secret,
+    }
+
+
+def serve(
+    store_url: str,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    open_browser: bool = False,
+    announce: Callable[[str], None] | None = None,
+    **access: Any,
+) -> None:
+    """Serve a store until the process is told to stop.
+
+    Parameters
+    ----------
+    store_url, host, port
+        See :func:`make_server`.
+    open_browser
+        Whether to open the page here.
+    announce
+        Called with the address once the server answers; None prints it.
+    **access
+        See :class:`Access`.
+
+    Raises
+    ------
+    ConfigError
+        See :func:`make_server`.
+    StoreNotFoundError
+        If there is no store.
+    """
+    rights = Access(**access)
+    _check_exposure(host, rights)
+    shared = SharedResults(store_url)
+    server, gate = _listen(shared, host, port, rights)
+    warm_up = threading.Thread(target=_warm_up, args=(shared.latest,), daemon=True)
+    loop = server.io_loop
+    assert isinstance(loop, BaseAsyncIOLoop)
+    loop.asyncio_loop.set_exception_handler(_report)
+    wake = loop.asyncio_loop.call_soon_threadsafe
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: wake(loop.stop))
+    server.start()
+    warm_up.start()
+    path = "/" if gate.token is None else f"/?token={gate.token}"
+    (announce or _print_address)(f"http://{_in_address(host)}:{server.port}{path}")
+    if open_browser:
+        server.show(path)
+    try:
+        loop.start()
+    finally:
+        server.stop()
+        # A read that outlives the interpreter's pools of threads would raise.
+        warm_up.join(timeout=SECONDS_TO_END)
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Report what went wrong, unless it is that a visitor has closed the page."""
+    if not isinstance(context.get("exception"), WebSocketClosedError):
+        loop.default_exception_handler(context)
+
+
+def _print_address(address: str) -> None:
+    sys.stdout.write(f"Dashboard at {address} (Ctrl+C stops it)\n")
+    sys.stdout.flush()
+
+
+def _warm_up(results: RunResults) -> None:
+    """Read what the first visitor needs while the browser starts."""
+    try:
+        results.class_table()
+        results.confusions()
+        results.graphs.warm_up(results.kind)
+    except NnvizError:
+        return  # the page says it
+
+
+def _check_exposure(host: str, rights: Access) -> None:
+    if any("*" in origin for origin in rights.allow_origin):
+        raise ConfigError(
+            "the origin '*' lets every web page read the store through its visitors' "
+            "browsers; name the pages as host:port"
+        )
+    has_login = rights.basic_auth is not None or rights.oauth is not None
+    if _is_loopback(host) or (rights.allow_origin and has_login):
+        return
+    msg = (
+        f"{host!r} can be reached from other machines; pass --allow-origin HOST:PORT "
+        "and --basic-auth FILE or --oauth, or stay on 127.0.0.1 and use an SSH tunnel"
+    )
+    raise ConfigError(msg)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _in_address(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _passwords(path: str | Path) -> str | dict[str, str]:
+    """Return the one password of everybody, or each user's own."""
+    file = Path(path)
+    text = file.read_text(encoding="utf-8").strip() if file.is_file() else ""
+    if not text:
+        msg = (
+            f"the password file {str(path)!r} is missing or empty; write a password "
+            'into it, or JSON like {"user": "password"}'
+        )
+        raise ConfigError(msg)
+    try:
+        users = json.loads(text)
+    except ValueError:
+        return text
+    return (
+        {str(k): str(v) for k, v in users.items()} if isinstance(users, dict) else text
+    )
+
+
+def _content_type(picture: bytes) -> str:
+    if picture[:4] == b"RIFF" and picture[8:12] == b"WEBP":
+        return "image/webp"
+    if picture[:8] == b"\x89PNG\r\n\x1a\n":
+        return "image/png"
+    return "image/jpeg"

@@ -1,0 +1,1 @@
+"""The selection, the theme, and what components have in common."""

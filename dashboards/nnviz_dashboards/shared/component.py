@@ -1,0 +1,68 @@
+"""What do the views' components have in common? Script, style and messages.
+
+A component is a script beside its view. It gets plain values, puts every text that
+comes from data into the page as text, and sends the visitor's intentions as small
+messages; it holds no state of its own but the place of scroll bars.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from panel.custom import JSComponent
+
+from nnviz.results.missing import Missing
+
+__all__ = ["STYLE", "Component", "missing_value", "script"]
+
+_FOLDER = Path(__file__).parent
+
+STYLE = (_FOLDER / "style.css").read_text(encoding="utf-8")
+
+
+def script(module: str, *names: str) -> str:
+    """Return the scripts beside a module, with what all components share before them.
+
+    Parameters
+    ----------
+    module
+        ``__file__`` of the view.
+    *names
+        Names of its scripts, in the order in which they are read.
+    """
+    files = [_FOLDER / "shared.js", *(Path(module).with_name(name) for name in names)]
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)
+
+
+def missing_value(missing: Missing | None) -> dict[str, str] | None:
+    """Return what the script's ``notice`` shows."""
+    return None if missing is None else asdict(missing)
+
+
+class Component(JSComponent):
+    """A component whose messages are the visitor's intentions.
+
+    Parameters
+    ----------
+    intentions
+        What to call for each type of message, with the message's other fields.
+    **params
+        Values of the component's parameters.
+    """
+
+    __abstract = True
+
+    def __init__(
+        self, intentions: Mapping[str, Callable[..., None]], **params: Any
+    ) -> None:
+        self._intentions = dict(intentions)
+        super().__init__(sizing_mode="stretch_both", stylesheets=[STYLE], **params)
+
+    def _handle_msg(self, data: Any) -> None:
+        values = dict(data)
+        intention = self._intentions.get(values.pop("type", ""))
+        if intention is not None:
+            intention(**values)

@@ -1,1 +1,0 @@
-"""What does each view show? Plain parameters, without Panel and Bokeh."""

@@ -1,1 +1,0 @@
-"""How is each view drawn? Panel components, each fed by one view model."""

@@ -1,0 +1,1 @@
+"""What taking channels away does to the network's outputs."""

@@ -1,0 +1,364 @@
+"""What has been found? Aggregates and artifacts of a store, as values to work with.
+
+Everything here reads what a stage has written, one layer at a time, and computes
+nothing over all instances.
+
+Symbols: S subsets, C channels of a layer.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from nnviz.aggregation.top_channels import TopChannels
+from nnviz.derivation.class_table import ClassTable
+from nnviz.derivation.examples import Examples
+from nnviz.errors import UnknownNameError, did_you_mean
+from nnviz.formatting import html_table, text_table
+from nnviz.store.store import Store
+
+__all__ = [
+    "Aggregates",
+    "aggregates_of",
+    "read_class_table",
+    "read_embedding",
+    "read_examples",
+    "read_similarity",
+]
+
+CACHED_ARRAYS = 12
+"""Arrays that one :class:`Aggregates` keeps; 8 MB each for ImageNet's classes."""
+
+
+class Aggregates:
+    """What the instances of each subset of one collection have in common.
+
+    May be shared between threads.
+
+    Parameters
+    ----------
+    store
+        The opened store.
+    name
+        Of the collection: ``label``, ``prediction``, ``outcome``, ``all``, or a name
+        that was given to ``nnviz aggregate``.
+    """
+
+    def __init__(self, store: Store, name: str) -> None:
+        self._store = store
+        self._path = f"aggregates/{name}"
+        known = store.group_names("aggregates")
+        if known and name not in known:
+            msg = (
+                f"unknown collection of subsets {name!r}{did_you_mean(name, known)}; "
+                f"the store has {', '.join(known)}"
+            )
+            raise UnknownNameError(msg)
+        attributes = store.group_attributes(self._path)
+        self.name = name
+        self.kind = str(attributes["kind"])
+        """``all``, ``label``, ``prediction``, ``outcome``, ``file`` or ``custom``."""
+        self.names: tuple[str, ...] = tuple(attributes["names"])
+        """Name of each subset, in the order of the rows."""
+        self.n_instances: NDArray[np.int64] = store.read_array(
+            f"{self._path}/n_instances"
+        )
+        """Usable instances of each subset, shape (S,)."""
+        self._rows = {subset: row for row, subset in enumerate(self.names)}
+        self._read = functools.lru_cache(CACHED_ARRAYS)(self._read_array)
+        self._counts = functools.lru_cache(CACHED_ARRAYS)(self._read_counts)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def row(self, subset: str) -> int:
+        """Return the row of a subset.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is none of this name; the message has near matches.
+        """
+        if subset not in self._rows:
+            msg = (
+                f"unknown subset {subset!r}{did_you_mean(subset, self.names)}; "
+                f"{self.name!r} has {len(self):,} subsets"
+            )
+            raise UnknownNameError(msg)
+        return self._rows[subset]
+
+    def counts(self, layer: str) -> sparse.csr_array:
+        """Return in how many instances a channel is a top channel.
+
+        Returns
+        -------
+        csr_array
+            Shape (S, C), int64; shared with later calls, so leave it as it is.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such layer.
+        """
+        return self._counts(self._store.layer(layer).name)
+
+    def mean(self, layer: str) -> NDArray[np.float64]:
+        """Return mean activations, shape (S, C), NaN for an empty subset.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such layer.
+        """
+        return self._per_instance("activation_sum", layer)
+
+    def variance(self, layer: str) -> NDArray[np.float64]:
+        """Return population variances, shape (S, C), NaN for an empty subset.
+
+        From sums of squares in float64: a variance below 1e-15 of the squared mean is
+        rounding, and is never negative.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such layer.
+        """
+        squares = self._per_instance("activation_sum_of_squares", layer)
+        return np.maximum(squares - self.mean(layer) ** 2, 0.0)
+
+    def maximum(self, layer: str) -> NDArray[np.float32]:
+        """Return the largest activations, shape (S, C), NaN for an empty subset.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such layer.
+        """
+        values = self._read("activation_maximum", self._store.layer(layer).name)
+        return values.astype(np.float32)
+
+    def share(self, layer: str) -> NDArray[np.float64]:
+        """Return counts as fractions of the instances, (S, C), NaN for an empty subset.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such layer.
+        """
+        return _divided(self.counts(layer).toarray(), self.n_instances[:, None])
+
+    def base_rate(self, layer: str) -> NDArray[np.float64]:
+        """Return in which fraction of all instances a channel is a top channel, (C,).
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such layer.
+        """
+        everything: NDArray[np.float64] = self._everything.share(layer)
+        return everything.reshape(-1)
+
+    def lift(self, layer: str) -> NDArray[np.float64]:
+        """Return shares divided by base rates, shape (S, C).
+
+        NaN for an empty subset, and for a channel that is nowhere a top channel.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such layer.
+        """
+        return _divided(self.share(layer), self.base_rate(layer)[None])
+
+    def top(self, layer: str, subset: str, n: int = 20) -> TopChannels:
+        """Return the channels with the largest counts in one subset.
+
+        Parameters
+        ----------
+        layer
+            Name of a recorded layer.
+        subset
+            Name of a subset.
+        n
+            At most so many; channels with no count are left out.
+
+        Returns
+        -------
+        TopChannels
+            By count, largest first; equal counts by channel.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such layer or subset.
+        """
+        row = self.row(subset)
+        counts = self.counts(layer)
+        start, stop = counts.indptr[row : row + 2]
+        channels, values = counts.indices[start:stop], counts.data[start:stop]
+        order = np.lexsort((channels, -values))[:n]
+        channel = channels[order].astype(np.int64)
+        count = values[order].astype(np.int64)
+        n_instances = int(self.n_instances[row])
+        share = count / max(1, n_instances)
+        base_rate = self.base_rate(layer)[channel]
+        total = self._read("activation_sum", self._store.layer(layer).name)
+        return TopChannels(
+            subset,
+            layer,
+            n_instances,
+            channel,
+            count,
+            share,
+            base_rate,
+            _divided(share, base_rate),
+            total[row, channel] / max(1, n_instances),
+        )
+
+    @functools.cached_property
+    def _everything(self) -> Aggregates:
+        return self if self.name == "all" else Aggregates(self._store, "all")
+
+    def _per_instance(self, name: str, layer: str) -> NDArray[np.float64]:
+        total = self._read(name, self._store.layer(layer).name)
+        return _divided(total, self.n_instances[:, None])
+
+    def _read_array(self, name: str, layer: str) -> NDArray[Any]:
+        return self._store.read_array(f"{self._path}/{name}/{layer}")
+
+    def _read_counts(self, layer: str) -> sparse.csr_array:
+        return self._store.read_csr(f"{self._path}/activation_counts/{layer}")
+
+    def _title(self) -> str:
+        return f"nnviz aggregates {self.name!r}: {len(self):,} subsets ({self.kind})"
+
+    def _columns(self) -> list[tuple[str, Any]]:
+        return [("subset", self.names), ("n_instances", self.n_instances)]
+
+    def __repr__(self) -> str:
+        return text_table(self._title(), self._columns())
+
+    def _repr_html_(self) -> str:
+        return html_table(self._title(), self._columns())
+
+
+def aggregates_of(store: Store, name: str = "label") -> Aggregates:
+    """Return the aggregates of one collection of subsets.
+
+    Parameters
+    ----------
+    store
+        The opened store.
+    name
+        Of the collection.
+
+    Raises
+    ------
+    UnknownNameError
+        If other collections have been aggregated, but not this one.
+    MissingDataError
+        If nothing has been aggregated, or not to its end.
+    """
+    return Aggregates(store, name)
+
+
+def read_class_table(store: Store) -> ClassTable:
+    """Return instances, accuracy and confidences of each class.
+
+    Raises
+    ------
+    MissingDataError
+        If 'nnviz derive' has not run.
+    """
+    names = store.group_attributes("artifacts/classes")["names"]
+    parts = ("n_instances", "n_correct", "n_predicted", "confidence_histogram")
+    arrays = (store.read_array(f"artifacts/classes/{part}") for part in parts)
+    return ClassTable(tuple(names), *arrays)
+
+
+def read_similarity(store: Store, name: str, layer: str) -> NDArray[np.float32]:
+    """Return the cosine similarity between the subsets of a collection in one layer.
+
+    Returns
+    -------
+    ndarray
+        Shape (S, S); NaN for a subset without counts.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such layer, or it is not shown.
+    MissingDataError
+        If 'nnviz derive' has not run for this collection.
+    """
+    return _artifact(store, name, "similarity", layer)
+
+
+def read_embedding(store: Store, name: str, layer: str) -> NDArray[np.float32]:
+    """Return the coordinates of the subsets of a collection in one layer.
+
+    Returns
+    -------
+    ndarray
+        Shape (S, 2); NaN for a subset without counts.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such layer, or it is not shown.
+    MissingDataError
+        If 'nnviz derive' has not run for this collection.
+    """
+    return _artifact(store, name, "embedding", layer)
+
+
+def read_examples(store: Store, layer: str) -> Examples:
+    """Return the instances that excite each channel of a shown layer most.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such layer, or it is not shown.
+    MissingDataError
+        If 'nnviz derive' has not run.
+    """
+    attributes = store.group_attributes("artifacts/examples")
+    layers = attributes["layers"]
+    if store.layer(layer).name not in layers:
+        msg = (
+            f"layer {layer!r} has no examples; those with some are {', '.join(layers)}"
+        )
+        raise UnknownNameError(msg)
+    path = f"artifacts/examples/{layer}"
+    parts = (
+        "instance",
+        "value",
+        "position",
+        "box",
+        "picture_bytes",
+        "picture_offsets",
+    )
+    return Examples(*(store.read_array(f"{path}/{part}") for part in parts))
+
+
+def _artifact(store: Store, name: str, what: str, layer: str) -> NDArray[Any]:
+    layers = list(store.group_attributes(f"artifacts/{name}")["embedding_methods"])
+    if store.layer(layer).name not in layers:
+        msg = (
+            f"layer {layer!r} is not shown and has no {what}; those with one are "
+            f"{', '.join(layers)}"
+        )
+        raise UnknownNameError(msg)
+    return store.read_array(f"artifacts/{name}/{what}/{layer}")
+
+
+def _divided(values: NDArray[Any], by: NDArray[Any]) -> NDArray[np.float64]:
+    """Divide; NaN where the divisor is zero."""
+    is_defined = by > 0
+    quotient = values / np.where(is_defined, by, 1)
+    return np.where(is_defined, quotient, np.nan)

@@ -1,0 +1,68 @@
+"""What did extraction find out about some instances? Facts, as reductions take them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from nnviz.aggregation.reductions import InfluenceRows
+from nnviz.network.recording.maxima import top_channels
+from nnviz.store.store import Store
+
+__all__ = ["activation_facts", "influence_facts"]
+
+
+def activation_facts(
+    store: Store, layer: str, span: tuple[int, int], counted: NDArray[np.bool_]
+) -> tuple[sparse.csr_array, NDArray[np.floating]]:
+    """Return the top channels and the activations of a span of instances.
+
+    Parameters
+    ----------
+    store
+        With the chunks of the span complete.
+    layer
+        Name of a recorded layer.
+    span
+        First and past-last instance: n.
+    counted
+        Which of them count, shape (n,); unusable ones must not.
+
+    Returns
+    -------
+    tuple
+        T (csr_array, binary) and A, each of shape (n, channel), 0 for what does not
+        count.
+    """
+    options = store.plan["extraction"]
+    values = store.activations(layer, *span)
+    # Instances that count nowhere are NaN, and have no top channels as zeros.
+    values[~counted] = 0
+    rows = int(options["instances_per_chunk"])
+    top = [
+        top_channels(
+            values[start : start + rows],
+            share=options["share"] if options["top_count"] is None else None,
+            count=options["top_count"],
+            excluded=options["excluded_channels"].get(layer, ()),
+        )
+        for start in range(0, max(1, len(values)), rows)
+    ]
+    return sparse.vstack(top, format="csr"), values
+
+
+def influence_facts(store: Store, layer: str, span: tuple[int, int]) -> InfluenceRows:
+    """Return the influences on a target layer of a span of instances.
+
+    Parameters
+    ----------
+    store
+        With the chunks of the span complete.
+    layer
+        Name of the target layer.
+    span
+        First and past-last instance.
+    """
+    parts = ("target", "source", "influence")
+    return InfluenceRows(*(store.read(f"influences/{layer}/{p}", *span) for p in parts))

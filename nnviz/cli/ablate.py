@@ -1,0 +1,117 @@
+"""``nnviz ablate``: does a graph matter to the network? On the terminal, in the store.
+
+Like every command it imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
+
+import click
+
+from nnviz.cli.options import (
+    cluster_options,
+    graph_options,
+    json_option,
+    trust_option,
+)
+from nnviz.cli.running import stage_of
+
+if TYPE_CHECKING:
+    from nnviz.graphs.making import GraphChoices
+
+__all__ = ["ablate"]
+
+
+@click.command()
+@click.argument("store")
+@click.argument("names", metavar="[SUBSET]...", nargs=-1)
+@graph_options
+@click.option(
+    "--fraction",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Not the graph's channels: this fraction of each layer, by the same scores.",
+)
+@click.option(
+    "--instances",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="Sample of each subset.",
+)
+@click.option(
+    "--draws",
+    type=click.IntRange(min=0),
+    default=10,
+    show_default=True,
+    help="Random sets of as many channels.",
+)
+@click.option(
+    "--by-layer/--no-by-layer",
+    default=True,
+    help="Whether each layer is ablated alone, too.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of samples and draws.")
+@cluster_options
+@trust_option
+@json_option
+def ablate(
+    *,
+    store: str,
+    names: tuple[str, ...],
+    subsets: str,
+    fraction: float | None,
+    instances: int,
+    draws: int,
+    by_layer: bool,
+    seed: int,
+    cluster: str | None,
+    workers: int | None,
+    log: Path | None,
+    quiet: bool,
+    trust: bool,
+    as_json: bool,
+    **options: Unpack[GraphChoices],
+) -> None:
+    """Take the channels of STORE's graphs from the network, and others; compare.
+
+    All subsets of a collection, or those that are named. The result is printed, and
+    stored in place of an earlier one for the same graph.
+    """
+    from nnviz.ablation.ablation import ablate
+    from nnviz.ablation.graph_channels import GraphChoice
+    from nnviz.graphs.making import GraphOptions
+    from nnviz.store.store import Store
+    from nnviz.subsets.naming import named_subsets
+
+    choice = GraphChoice(GraphOptions(**options), fraction)
+    opened = Store.open(store, writable=True)
+    collection = named_subsets(opened, subsets)
+    threads = int(opened.plan["extraction"]["threads_per_worker"])
+    with stage_of(
+        opened,
+        "ablate",
+        cluster=cluster,
+        workers=workers,
+        threads=threads,
+        log=log,
+        quiet=quiet,
+    ) as (client, all_):
+        check = ablate(
+            opened,
+            collection,
+            names=names or None,
+            graph=choice,
+            n_instances=instances,
+            draws=draws,
+            by_layer=by_layer,
+            seed=seed,
+            client=client,
+            trust=trust,
+            listeners=all_,
+        )
+    text = "\n".join([repr(check), *check.problems])
+    value = check.to_json() | {"name": choice.name}
+    click.echo(json.dumps(value, ensure_ascii=False) if as_json else text)

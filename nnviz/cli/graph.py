@@ -1,0 +1,192 @@
+"""``nnviz graph`` and ``nnviz compare``: attribution graphs, printed or in files.
+
+Like every command they import what they need when they run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
+
+import click
+
+from nnviz.cli.options import graph_options, json_option
+from nnviz.errors import ConfigError
+from nnviz.text_files import read_text
+
+if TYPE_CHECKING:
+    from nnviz.graphs.comparison_files import ComparisonFormat
+    from nnviz.graphs.files import GraphFormat
+    from nnviz.graphs.making import GraphChoices
+
+__all__ = ["compare", "graph"]
+
+
+@click.command()
+@click.argument("store")
+@click.argument("subset", required=False)
+@graph_options
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write; csv writes two, for nodes and for arcs.",
+)
+@json_option
+@click.option(
+    "--jackknife",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="BLOCKS",
+    help="Estimate errors of the scores by leaving out so many blocks of instances.",
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["json", "graphml", "csv", "summit"]),
+    default="json",
+    show_default=True,
+)
+def graph(
+    *,
+    store: str,
+    subset: str | None,
+    subsets: str,
+    jackknife: int,
+    format_: GraphFormat,
+    out: Path | None,
+    as_json: bool,
+    **options: Unpack[GraphChoices],
+) -> None:
+    """Print or write the attribution graph of one SUBSET of STORE.
+
+    STORE may also be a graph that SUMMIT published (ag-N.json), without a SUBSET.
+    """
+    from nnviz.graphs.files import graph_files
+    from nnviz.graphs.making import SubsetGraphs
+    from nnviz.graphs.summit_files import from_summit_json
+    from nnviz.store.store import Store
+
+    layout = None
+    if subset is None:
+        if not store.endswith(".json"):
+            msg = "name a SUBSET of the store, or a .json file that SUMMIT published"
+            raise click.UsageError(msg)
+        found = from_summit_json(_text(store), subset=Path(store).stem)
+    else:
+        graphs = SubsetGraphs(Store.open(store), subsets)
+        found = graphs.graph(subset, jackknife=jackknife, **options)
+        layout = graphs.layout(found)
+    files = {} if out is None else graph_files(found, out.stem, format_, layout=layout)
+    paths = [] if out is None else _write(files, out)
+    value = {
+        "subset": found.subset,
+        "preset": found.preset,
+        "nodes": found.n_nodes,
+        "arcs": found.n_arcs,
+        "problems": found.problems,
+        "files": paths,
+    }
+    lines = [repr(found), *found.problems, *paths]
+    click.echo(json.dumps(value, ensure_ascii=False) if as_json else "\n".join(lines))
+
+
+@click.command()
+@click.argument("store")
+@click.argument("first")
+@click.argument("second", required=False)
+@graph_options
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write; csv writes two, for nodes and for arcs.",
+)
+@json_option
+@click.option("--other-subsets", help="Collection of the second; by default the same.")
+@click.option(
+    "--other-store",
+    help="Store of another network over the same instances; then no SECOND is named.",
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["json", "graphml", "csv"]),
+    default="csv",
+    show_default=True,
+)
+def compare(
+    *,
+    store: str,
+    first: str,
+    second: str | None,
+    subsets: str,
+    other_subsets: str | None,
+    other_store: str | None,
+    format_: ComparisonFormat,
+    out: Path | None,
+    as_json: bool,
+    **options: Unpack[GraphChoices],
+) -> None:
+    """Tell what differs between the graphs of two subsets, FIRST and SECOND, of STORE.
+
+    Or between those of one subset in two networks.
+    """
+    from nnviz.graphs.comparison_files import comparison_files
+    from nnviz.graphs.comparisons import compare_networks, compare_subsets
+    from nnviz.store.store import Store
+
+    if (second is None) == (other_store is None):
+        msg = "name a SECOND subset, or another network's store with --other-store"
+        raise click.UsageError(msg)
+    opened = Store.open(store)
+    if other_store is not None:
+        other = Store.open(other_store)
+        found = compare_networks(opened, other, first, subsets=subsets, **options)
+    else:
+        found = compare_subsets(
+            opened,
+            first,
+            str(second),
+            subsets=subsets,
+            other_subsets=other_subsets,
+            **options,
+        )
+    files = {} if out is None else comparison_files(found, out.stem, format_)
+    paths = [] if out is None else _write(files, out)
+    value = {
+        "first": found.first.subset,
+        "second": found.second.subset,
+        "nodes": len(found.nodes),
+        "shared_nodes": int(found.node_parts.is_shared.sum()),
+        "arcs": len(found.arcs),
+        "shared_arcs": int(found.arc_parts.is_shared.sum()),
+        "different_nodes": int(found.node_parts.differs().sum()),
+        "node_jaccard": found.similarity.node_jaccard if found.nodes else None,
+        "arc_jaccard": found.similarity.arc_jaccard if found.arcs else None,
+        "files": paths,
+    }
+    lines = [repr(found), *paths]
+    click.echo(json.dumps(value, ensure_ascii=False) if as_json else "\n".join(lines))
+
+
+def _text(path: str) -> str:
+    try:
+        return read_text(path)
+    except (OSError, ValueError) as error:
+        msg = f"cannot read {path!r}: {error}; name a graph that SUMMIT published"
+        raise ConfigError(msg) from error
+
+
+def _write(files: Mapping[str, bytes], out: Path) -> list[str]:
+    """Write one file as it is called, several beside each other by their own names."""
+    paths = []
+    for name, content in files.items():
+        path = out if len(files) == 1 else out.with_name(name)
+        try:
+            path.write_bytes(content)
+        except OSError as error:
+            msg = f"cannot write {str(path)!r}: {error.strerror}; name another --out"
+            raise ConfigError(msg) from error
+        paths.append(str(path))
+    return paths

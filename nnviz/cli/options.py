@@ -1,0 +1,105 @@
+"""Which options do several commands have? Each is declared once."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+__all__ = ["cluster_options", "graph_options", "json_option", "trust_option"]
+
+Command = Callable[..., None]
+
+
+def json_option(command: Command) -> Command:
+    """Add ``--json``."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print the result as one JSON object."
+    )(command)
+
+
+def trust_option(command: Command) -> Command:
+    """Add ``--trust``."""
+    return click.option(
+        "--trust",
+        is_flag=True,
+        help="Read files that run code when read (.pt2, pickled modules, remote code).",
+    )(command)
+
+
+def cluster_options(command: Command) -> Command:
+    """Add where a stage runs, and what it tells: four options."""
+    options = (
+        click.option(
+            "--cluster",
+            "--scheduler",
+            "cluster",
+            metavar="KIND|FILE|ADDRESS",
+            help="Where to run: local (the default), cuda, slurm, kubernetes, ssh, a "
+            "file of 'nnviz cluster-config', or a scheduler (tcp://host:8786).",
+        ),
+        click.option(
+            "--workers",
+            type=click.IntRange(min=1),
+            help="Worker processes; by default one for each core or GPU, or the "
+            "file's number.",
+        ),
+        click.option(
+            "--log",
+            type=click.Path(dir_okay=False, path_type=Path),
+            help="Append every event as a line of JSON to this file; '-' for stdout.",
+        ),
+        click.option("--quiet", is_flag=True, help="No progress bar."),
+    )
+    return functools.reduce(lambda inner, option: option(inner), options[::-1], command)
+
+
+def graph_options(command: Command) -> Command:
+    """Add how a graph is made: the six options of ``GraphOptions``."""
+    options: tuple[Callable[[Command], Command], ...] = (
+        click.option(
+            "--subsets",
+            default="label",
+            show_default=True,
+            help="Collection: label, prediction, outcome or a file that was "
+            "aggregated.",
+        ),
+        click.option(
+            "--preset",
+            type=click.Choice(["directed", "summit"]),
+            default="directed",
+            show_default=True,
+            help="From the output down, or as SUMMIT publishes it.",
+        ),
+        click.option(
+            "--share",
+            type=click.FloatRange(0, 1, min_open=True),
+            help="Keep this share of each layer's scores; 0.075 by default.",
+        ),
+        click.option(
+            "--inner",
+            type=click.Choice(["composed", "nodes"]),
+            default="composed",
+            show_default=True,
+            help="What becomes of layers that are not shown.",
+        ),
+        click.option(
+            "--weight",
+            type=click.Choice(["count", "sum"]),
+            default="count",
+            show_default=True,
+            help="Follow counts of influences, or sums of what they contribute.",
+        ),
+        click.option(
+            "--scoring",
+            type=click.Choice(
+                ["evidence", "in_strength", "out_strength", "specificity"]
+            ),
+            default="evidence",
+            show_default=True,
+            help="By what nodes are kept.",
+        ),
+    )
+    return functools.reduce(lambda inner, option: option(inner), options[::-1], command)

@@ -1,0 +1,305 @@
+"""Which examples does each shown layer get, and what is on their pictures?
+
+Peaks of all chunks are merged to the strongest instances of the run; then the instances
+are read again, each once in a layer, and cut in parallel tasks.
+
+Symbols: C channels of a layer, K ranks.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnviz.derivation.examples import Peaks, input_boxes, merge_peaks, pack_pictures
+from nnviz.derivation.pictures import cut_picture, draw
+from nnviz.engine.scheduling import run_tasks
+from nnviz.errors import (
+    InputError,
+    MissingDependencyError,
+    NnvizError,
+    PlanMismatchError,
+    TaskError,
+    UnreadableInstanceError,
+)
+from nnviz.inputs.datasets.opening import Dataset, open_dataset
+from nnviz.inputs.datasets.retrying import patiently
+from nnviz.inputs.datasets.store_order import in_store_order
+from nnviz.runs.architecture import Layer
+from nnviz.runs.config import DatasetConfig, PreprocessingConfig, from_json
+from nnviz.store.store import Store
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = [
+    "ExamplesReport",
+    "GallerySource",
+    "layers_with_peaks",
+    "open_source",
+    "write_examples",
+]
+
+CHUNKS_AT_A_TIME = 64
+"""Chunks whose peaks are merged at a time."""
+
+PICTURES_PER_TASK = 256
+
+USER_CODE = ("torch",)
+"""Kinds of data sets whose opening imports the user's code."""
+
+
+@dataclass(frozen=True, slots=True)
+class GallerySource:
+    """Where pictures come from."""
+
+    dataset: Dataset | None = None
+    """None: no pictures are cut."""
+    preprocessing: PreprocessingConfig = field(default_factory=PreprocessingConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class ExamplesReport:
+    """What was written for one layer."""
+
+    layer: str
+    n_examples: int
+    n_pictures: int
+    n_unreadable: int
+    """Examples without a picture: not read, not readable any more, or no picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """One picture to cut."""
+
+    place: int
+    """Row-major index over channels and ranks."""
+    instance: int
+    box: tuple[float, float, float, float]
+    """In pixels of the network's input."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    place: int
+    box: tuple[float, float, float, float]
+    """In pixels of the stored image."""
+    picture: bytes
+
+
+def layers_with_peaks(store: Store) -> tuple[Layer, ...]:
+    """Return the shown layers of which extraction kept the strongest instances."""
+    kept = set(store.group_names("peaks"))
+    return tuple(layer for layer in store.shown_layers if layer.name in kept)
+
+
+def open_source(
+    store: Store, dataset: Dataset | None, *, trust: bool
+) -> tuple[GallerySource, str]:
+    """Open what pictures are cut from.
+
+    Parameters
+    ----------
+    store
+        The run.
+    dataset
+        The run's data set; None opens the one that the plan names.
+    trust
+        Whether that may import the user's code.
+
+    Returns
+    -------
+    tuple
+        The source, and why there are no pictures; an empty text if there are.
+
+    Raises
+    ------
+    PlanMismatchError
+        If the data set is not that of the run.
+    """
+    config = from_json(DatasetConfig, store.plan["dataset"], place="dataset")
+    if dataset is None and config.kind in USER_CODE and not trust:
+        reason = (
+            f"examples have no pictures: the data set {config.source!r} is code, which "
+            "is imported only with trust (--trust)"
+        )
+        return GallerySource(), reason
+    try:
+        dataset = dataset or open_dataset(config, trust=trust)
+    except (InputError, MissingDependencyError, OSError) as error:
+        reason = f"examples have no pictures: the data set cannot be opened: {error}"
+        return GallerySource(), reason
+    planned = store.plan["fingerprints"]["dataset"]
+    if dataset.fingerprint != planned:
+        msg = (
+            f"the data set has the fingerprint {dataset.fingerprint[:12]}; the store "
+            f"{store.url!r} was made from {planned[:12]}: pictures would show other "
+            "instances. Use the same data set, or derive without pictures "
+            "(--no-pictures)"
+        )
+        raise PlanMismatchError(msg)
+    preprocessing = from_json(
+        PreprocessingConfig, store.plan["preprocessing"], place="preprocessing"
+    )
+    ordered = in_store_order(dataset, store.positions())
+    return GallerySource(ordered, preprocessing), ""
+
+
+def write_examples(
+    store: Store, client: Client | None, source: GallerySource
+) -> Iterator[ExamplesReport]:
+    """Write examples of every shown layer, with pictures where there is a source.
+
+    Parameters
+    ----------
+    store
+        Opened for writing.
+    client
+        Of a running cluster; None works in this process.
+    source
+        What pictures are cut from.
+
+    Yields
+    ------
+    ExamplesReport
+        Of each layer, in order of computation.
+
+    Raises
+    ------
+    TaskError
+        If a task failed on a worker.
+    """
+    path = "artifacts/examples"
+    layers = layers_with_peaks(store)
+    store.start_group(path)
+    shared: Any = source
+    if client is not None:
+        shared = client.scatter(source, broadcast=True, hash=False)
+    merging = _run(client, _merged_peaks, [layer.name for layer in layers], store.url)
+    merged = dict(merging)
+    for layer in layers:
+        peaks = merged[layer.name]
+        requests = _requests(store, layer, peaks) if source.dataset else []
+        tasks = [
+            tuple(requests[i : i + PICTURES_PER_TASK])
+            for i in range(0, len(requests), PICTURES_PER_TASK)
+        ]
+        cuts = [cut for _, part in _run(client, _cut, tasks, shared) for cut in part]
+        report = _write_layer(store, f"{path}/{layer.name}", layer.name, peaks, cuts)
+        yield report
+    store.finish_group(
+        path,
+        {
+            "layers": [layer.name for layer in layers],
+            "has_pictures": source.dataset is not None,
+        },
+    )
+
+
+def _run(
+    client: Client | None,
+    function: Callable[[Any, Any], Any],
+    items: Sequence[Any],
+    argument: Any,
+) -> Iterator[tuple[Any, Any]]:
+    """Run ``function(item, argument)`` for every item; pairs of item and value."""
+    if client is None:
+        for item in items:
+            yield item, function(item, argument)
+        return
+    for outcome in run_tasks(client, function, items, arguments=(argument,)):
+        if outcome.error is None:
+            yield outcome.item, outcome.value
+        elif isinstance(outcome.error, NnvizError):
+            raise outcome.error
+        else:
+            msg = f"a task that makes examples failed: {outcome.error!r}"
+            raise TaskError(msg) from outcome.error
+
+
+def _merged_peaks(layer: str, url: str) -> Peaks:
+    """Merge the peaks of all chunks, some at a time."""
+    store = Store.open(url)
+    n_chunks = len(store.chunks)
+    n_ranks = int(store.plan["extraction"]["examples_per_channel"])
+    best: list[Peaks] = []
+    for first in range(0, n_chunks, CHUNKS_AT_A_TIME):
+        last = min(n_chunks, first + CHUNKS_AT_A_TIME)
+        instance, position, value = (
+            store.read(f"peaks/{layer}/{part}", first, last)
+            for part in ("instance", "position", "value")
+        )
+        parts = [Peaks(instance[i], position[i], value[i]) for i in range(last - first)]
+        best = [merge_peaks([*best, *parts], n_ranks)]
+    return best[0]
+
+
+def _requests(store: Store, layer: Layer, peaks: Peaks) -> list[_Request]:
+    """Return what is to be cut, by instance, so that each is read in one task only."""
+    shape = store.architecture.input_shape
+    size = (shape[-2], shape[-1]) if len(shape) >= 2 else (1, 1)
+    boxes = input_boxes(layer, peaks.position, size).reshape(-1, 4)
+    instances = peaks.instance.ravel()
+    places = np.flatnonzero(instances >= 0)
+    order = places[np.argsort(instances[places], kind="stable")]
+    return [
+        _Request(int(place), int(instances[place]), _as_box(boxes[place]))
+        for place in order
+    ]
+
+
+def _as_box(values: NDArray[np.float64]) -> tuple[float, float, float, float]:
+    left, top, right, bottom = values.tolist()
+    return left, top, right, bottom
+
+
+def _cut(requests: Sequence[_Request], source: GallerySource) -> list[_Cut]:
+    """Cut pictures; instances that are no pictures are left out."""
+    dataset, config = source.dataset, source.preprocessing
+    assert dataset is not None
+
+    @functools.lru_cache(maxsize=1)
+    def drawing(instance: int) -> Any:
+        try:
+            return draw(patiently(dataset.read, instance), config)
+        except UnreadableInstanceError:
+            return None
+
+    cuts = []
+    for request in requests:
+        drawn = drawing(request.instance)
+        if drawn is not None:
+            box = drawn.box_of(request.box, config)
+            cuts.append(_Cut(request.place, box, cut_picture(drawn, box)))
+    return cuts
+
+
+def _write_layer(
+    store: Store, path: str, layer: str, peaks: Peaks, cuts: Sequence[_Cut]
+) -> ExamplesReport:
+    n_channels, n_ranks = peaks.instance.shape
+    box = np.full((n_channels * n_ranks, 4), np.nan, dtype=np.float32)
+    pictures = [b""] * (n_channels * n_ranks)
+    for cut in cuts:
+        box[cut.place] = cut.box
+        pictures[cut.place] = cut.picture
+    picture_bytes, picture_offsets = pack_pictures(pictures)
+    ranked = ("channel", "rank")
+    members: dict[str, tuple[NDArray[Any], tuple[str, ...]]] = {
+        "instance": (peaks.instance, ranked),
+        "value": (peaks.value, ranked),
+        "position": (peaks.position, ranked),
+        "box": (box.reshape(n_channels, n_ranks, 4), (*ranked, "edge")),
+        "picture_bytes": (picture_bytes, ("byte",)),
+        "picture_offsets": (picture_offsets, ("channel x rank + 1",)),
+    }
+    for name, (values, dimensions) in members.items():
+        store.write_member(f"{path}/{name}", values, dimensions=dimensions)
+    n_examples = int((peaks.instance >= 0).sum())
+    return ExamplesReport(layer, n_examples, len(cuts), n_examples - len(cuts))

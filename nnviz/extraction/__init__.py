@@ -1,0 +1,1 @@
+"""Facts about instances, written by workers chunk by chunk."""

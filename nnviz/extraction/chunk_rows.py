@@ -1,0 +1,127 @@
+"""What does a chunk write? Its rows of every array, filled batch by batch.
+
+Numbers are stored as the plan says; instances that cannot be read, or whose activations
+are not finite, get a reason and no numbers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnviz.inputs.preparation.batches import Batch
+from nnviz.network.influence.inputs import Strongest
+from nnviz.network.recording.runtime import BatchResult
+from nnviz.runs.plan import Plan
+
+__all__ = ["ChunkRows"]
+
+FLOAT16_MAX = 65_504.0
+
+
+class ChunkRows:
+    """The rows of one chunk, filled batch by batch.
+
+    Parameters
+    ----------
+    plan
+        Says which arrays there are, and their dtypes.
+    start
+        First instance of the chunk.
+    labels
+        True class of each instance, shape (instance,); -1 where there is none.
+    """
+
+    def __init__(self, plan: Plan, start: int, labels: NDArray[np.int32]) -> None:
+        n = len(labels)
+        self._start = start
+        self._labels = labels
+        self._status = np.full(n, "", dtype=object)
+        self.arrays: dict[str, NDArray[Any]] = {
+            "instances/prediction": np.full(n, -1, np.int32),
+            "instances/confidence": np.full(n, np.nan, np.float32),
+            "instances/probability": np.full(n, np.nan, np.float32),
+            "instances/status": self._status,
+        }
+        dtypes = {spec.path: spec.dtype for spec in plan.arrays}
+        for layer in plan.architecture.layers:
+            path = f"activations/{layer.name}"
+            self.arrays[path] = np.full((n, layer.n_channels), np.nan, dtypes[path])
+        for kept in plan.influences:
+            path, shape = f"influences/{kept.target}", (n, kept.n_kept, kept.n_ranks)
+            target, source = f"{path}/target", f"{path}/source"
+            self.arrays[target] = np.full(shape[:2], -1, dtypes[target])
+            self.arrays[source] = np.full(shape, -1, dtypes[source])
+            self.arrays[f"{path}/influence"] = np.zeros(shape, np.float32)
+        self.reasons: dict[int, str] = {}
+        """Why instances cannot be used, by their number in the data set."""
+        self.not_finite: dict[int, str] = {}
+        """Those whose activations turned out not to be finite numbers."""
+        self.n_saturated = 0
+
+    def add(self, batch: Batch, result: BatchResult) -> None:
+        """Fill in one batch."""
+        for row, reason in batch.reasons.items():
+            self.reasons[batch.start + row] = reason
+            self._status[batch.start + row - self._start] = reason
+        rows = np.flatnonzero(batch.valid)
+        at = rows + batch.start - self._start
+        for name, values in result.activations.items():
+            kept = values[rows]
+            finite = np.isfinite(kept).all(axis=1)
+            for row in rows[~finite]:
+                reason = f"activations of layer {name!r} are not finite numbers"
+                self.not_finite.setdefault(batch.start + int(row), reason)
+            array = self.arrays[f"activations/{name}"]
+            if array.dtype == np.float16:
+                beyond = np.abs(kept[finite]) > FLOAT16_MAX
+                if beyond.any():
+                    self.n_saturated += int(beyond.sum())
+                    kept = np.clip(kept, -FLOAT16_MAX, FLOAT16_MAX)
+            array[at] = kept
+        for name, strongest in result.influences.items():
+            self._add_influences(batch.start - self._start, name, strongest)
+        if result.logits is not None:
+            self._add_outputs(at, batch.start + rows, result.logits[rows])
+
+    def _add_influences(self, offset: int, layer: str, strongest: Strongest) -> None:
+        """Fill in the influences on one layer; pairs are sorted by instance."""
+        rows = strongest.instance
+        number = np.arange(len(rows)) - np.searchsorted(rows, rows)
+        at = (rows + offset, number)
+        path = f"influences/{layer}"
+        # A target with few sources has fewer ranks than were asked for.
+        n_ranks = self.arrays[f"{path}/source"].shape[2]
+        self.arrays[f"{path}/target"][at] = strongest.target
+        self.arrays[f"{path}/source"][at] = strongest.source[:, :n_ranks]
+        self.arrays[f"{path}/influence"][at] = strongest.influence[:, :n_ranks]
+
+    def _add_outputs(
+        self, at: NDArray[Any], instances: NDArray[Any], logits: NDArray[Any]
+    ) -> None:
+        finite = np.isfinite(logits).all(axis=1)
+        for instance in instances[~finite]:
+            reason = "outputs are not finite numbers"
+            self.not_finite.setdefault(int(instance), reason)
+        at, logits = at[finite], logits[finite]
+        if not len(at):
+            return
+        probabilities = _softmax(logits)
+        prediction = logits.argmax(axis=1)
+        labels = self._labels[at]
+        row = np.arange(len(at))
+        self.arrays["instances/prediction"][at] = prediction
+        self.arrays["instances/confidence"][at] = probabilities[row, prediction]
+        true = np.where(labels >= 0, probabilities[row, labels], np.nan)
+        self.arrays["instances/probability"][at] = true
+
+
+def _softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
+    """Return softmax probabilities, shape (N, K), computed in float64."""
+    shifted: NDArray[np.float64] = logits.astype(np.float64)
+    shifted -= shifted.max(axis=1, keepdims=True)
+    np.exp(shifted, out=shifted)
+    shifted /= shifted.sum(axis=1, keepdims=True)
+    return shifted

@@ -1,0 +1,355 @@
+"""Stage 2: from a plan to facts about every instance, chunk by chunk, on a cluster.
+
+A task is one chunk of instances. On a worker it
+
+1. reads and prepares batches in threads, ahead of the network;
+2. runs the network once per batch and keeps each channel's maximum, and the strongest
+   sources of the top channels, never a map;
+3. computes prediction, confidence and the probability of the true class;
+4. writes its own shard of every array, reads it back, and marks the chunk complete.
+
+It may run any number of times with the same bytes as result, so restart is the normal
+path: :func:`extract` runs the chunks that have no mark.
+
+A chunk that kills its worker twice, or hangs, gets its instances read in a process of
+their own first (``nnviz.extraction.isolation``). One that needs more memory than there
+is, is computed in smaller batches: equal to rounding then, and said in the store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from nnviz.engine import progress
+from nnviz.engine.progress import Listener
+from nnviz.engine.scheduling import RunLimits, run_tasks
+from nnviz.errors import (
+    DatasetError,
+    OutOfTimeError,
+    PlanError,
+    TaskMemoryError,
+    TaskOverdueError,
+    WorkersDiedError,
+)
+from nnviz.extraction.chunks import ChunkReport, ChunkTask, check_inputs, extract_chunk
+from nnviz.runs.plan import Plan
+from nnviz.runs.plan_report import size_text
+from nnviz.store.lock import writing
+from nnviz.store.store import Store
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["ChunkReport", "ChunkTask", "ExtractionSummary", "extract", "extract_chunk"]
+
+STAGE = "extract"
+
+SECONDS_EACH = 60.0
+"""Reading one instance may take so long where a deadline is not stated."""
+
+INNOCENT_DEATHS = 5
+"""So many workers may die in a chunk before it is suspected to need too much memory."""
+
+SMALLEST_BATCH = 2
+"""A batch of one goes other ways through the libraries, and differs most."""
+
+
+@dataclass(slots=True)
+class ExtractionSummary:
+    """What an extraction has done."""
+
+    n_chunks: int
+    n_done_before: int
+    n_instances: int = 0
+    """Instances of the chunks that this run completed."""
+    n_unreadable: int = 0
+    n_saturated: int = 0
+    n_left: int = 0
+    """Chunks that were not done because the time was over."""
+    smaller_batches: dict[int, int] = field(default_factory=dict)
+    """Batch size of the chunks that had to be computed with another than the plan's."""
+    seconds: float = 0.0
+    parts: dict[str, float] = field(default_factory=dict)
+    """Seconds that all tasks together spent, by part: see
+    :data:`nnviz.extraction.chunks.PARTS`."""
+    failed: dict[int, str] = field(default_factory=dict)
+    """Why chunks failed, by number."""
+
+    def add(self, report: ChunkReport) -> None:
+        """Count one completed chunk."""
+        self.n_instances += report.n_instances
+        self.n_unreadable += report.n_unreadable
+        self.n_saturated += report.n_saturated
+        for part, seconds in report.seconds.items():
+            self.parts[part] = self.parts.get(part, 0.0) + seconds
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the summary as JSON values."""
+        return dataclasses.asdict(self)
+
+    def __str__(self) -> str:
+        n_done = self.n_chunks - self.n_done_before - len(self.failed) - self.n_left
+        rate = self.n_instances / self.seconds if self.seconds else 0.0
+        done = f"extracted {self.n_instances:,} instances in {n_done:,} chunks"
+        lines = [f"{done}, {self.seconds:.1f} s, {rate:,.0f} instances/s"]
+        if self.n_done_before:
+            lines.append(f"{self.n_done_before:,} chunks were complete already")
+        if self.n_unreadable:
+            lines.append(
+                f"{self.n_unreadable:,} instances cannot be used: "
+                "'nnviz inspect STORE --unreadable' lists them with the reason"
+            )
+        if self.n_saturated:
+            lines.append(
+                f"{self.n_saturated:,} activations were beyond the range of float16 "
+                "and are stored as 65,504"
+            )
+        if self.smaller_batches:
+            lines.append(
+                f"{len(self.smaller_batches):,} chunks were computed in smaller "
+                "batches for lack of memory: equal to rounding, not bit for bit"
+            )
+        if self.n_left:
+            lines.append(f"{self.n_left:,} chunks are left: the time limit was reached")
+        lines += [f"chunk {i} failed: {why}" for i, why in self.failed.items()]
+        return "\n".join(lines)
+
+
+def extract(
+    store: Store,
+    *,
+    client: Client,
+    listeners: Sequence[Listener] = (),
+    trust: bool = False,
+    max_unreadable_fraction: float | None = None,
+    limits: RunLimits | None = None,
+) -> ExtractionSummary:
+    """Run the chunks that are missing in a store.
+
+    Parameters
+    ----------
+    store
+        Opened for writing.
+    client
+        Of a running cluster; its workers must reach the store, the data and the code.
+    listeners
+        Receive the events of the run.
+    trust
+        Whether workers may read files that run code when read.
+    max_unreadable_fraction
+        Fraction of the instances in [0, 1]; None takes the plan's.
+    limits
+        How long a chunk may take, the whole run, and the absence of workers.
+
+    Returns
+    -------
+    ExtractionSummary
+        With the chunks that failed, and how many are left if the time was over; the
+        others are complete.
+
+    Raises
+    ------
+    DatasetError
+        If more instances are unreadable than allowed; what is complete stays.
+    PlanError
+        If a worker has less memory than a task needs.
+    PlanMismatchError
+        If network or data are not those of the plan.
+    StoreInUseError
+        If another driver writes to the store.
+    TaskError
+        If the cluster is lost, or has no workers.
+    """
+    with writing(store.url, STAGE):
+        return _extract(
+            store,
+            client,
+            tuple(listeners),
+            trust=trust,
+            max_unreadable_fraction=max_unreadable_fraction,
+            limits=limits or RunLimits(),
+        )
+
+
+def _extract(
+    store: Store,
+    client: Client,
+    listeners: Sequence[Listener],
+    *,
+    trust: bool,
+    max_unreadable_fraction: float | None,
+    limits: RunLimits,
+) -> ExtractionSummary:
+    plan = Plan.from_json(store.plan)
+    _check_memory(plan, client)
+    missing = store.missing_chunks()
+    chunks = store.chunks
+    summary = ExtractionSummary(len(chunks), len(chunks) - len(missing))
+    n_waiting = sum(chunks[i][1] - chunks[i][0] for i in missing)
+    started = time.perf_counter()
+    progress.emit(
+        listeners,
+        progress.StageStarted(STAGE, len(missing), summary.n_done_before, n_waiting),
+    )
+    allowed = max_unreadable_fraction
+    if allowed is None:
+        allowed = plan.extraction.max_unreadable_fraction
+    n_unreadable = int(store.marks()["n_unreadable"].sum())
+    batch_size = plan.extraction.batch_size
+    faults = _Faults()
+    arguments = (store.url, store.fingerprint, trust)
+    outcomes = run_tasks(
+        client,
+        extract_chunk,
+        map(ChunkTask, missing),
+        arguments=arguments,
+        limits=limits,
+        remedy=_Remedy(limits.deadline or SECONDS_EACH, batch_size),
+        stage=STAGE,
+        listeners=(*listeners, faults),
+    )
+    n_settled = 0
+    with contextlib.closing(outcomes), contextlib.suppress(OutOfTimeError):
+        if missing:
+            _check_inputs(client, arguments, limits, listeners)
+        for outcome in outcomes:
+            n_settled += 1
+            if outcome.error is not None:
+                _note_failure(summary, outcome.item.chunk, outcome.error, listeners)
+                continue
+            report: ChunkReport = outcome.value
+            summary.add(report)
+            if report.batch_size != batch_size:
+                summary.smaller_batches[report.chunk] = report.batch_size
+            progress.emit(listeners, _event(report))
+            n_bad = n_unreadable + summary.n_unreadable
+            if n_bad > allowed * store.n_instances:
+                raise DatasetError(_too_many(n_bad, allowed, store, report))
+    summary.n_left = len(missing) - n_settled
+    if summary.n_left == 0 and (summary.n_done_before or faults.n):
+        # What killed tasks have begun to write, here or in an earlier run.
+        store.integrity(plan.arrays).remove_strays(older_than=0)
+    summary.seconds = time.perf_counter() - started
+    done = progress.StageDone(
+        STAGE, len(missing), len(summary.failed), summary.n_instances, summary.seconds
+    )
+    progress.emit(listeners, done)
+    return summary
+
+
+def _check_inputs(
+    client: Client,
+    arguments: tuple[str, str, bool],
+    limits: RunLimits,
+    listeners: Sequence[Listener],
+) -> None:
+    """Let one worker compare network and data set with the plan, for all of them."""
+    unhurried = dataclasses.replace(limits, deadline=None)
+    for outcome in run_tasks(
+        client,
+        check_inputs,
+        ["the check of network and data"],
+        arguments=arguments,
+        limits=unhurried,
+        stage=STAGE,
+        listeners=listeners,
+    ):
+        if outcome.error is not None:
+            raise outcome.error
+
+
+class _Faults:
+    """Counts what was repeated."""
+
+    def __init__(self) -> None:
+        self.n = 0
+
+    def receive(self, event: progress.Event) -> None:
+        """Take note of one event."""
+        self.n += isinstance(event, progress.TaskRetried)
+
+
+def _note_failure(
+    summary: ExtractionSummary,
+    chunk: int,
+    error: BaseException,
+    listeners: Sequence[Listener],
+) -> None:
+    text = f"{type(error).__name__}: {error}"
+    summary.failed[chunk] = text
+    progress.emit(listeners, progress.TaskFailed(STAGE, f"chunk {chunk}", text))
+
+
+@dataclass(frozen=True, slots=True)
+class _Remedy:
+    """What to try when a chunk has taken down workers, hangs, or lacks memory."""
+
+    seconds_each: float
+    batch_size: int
+    """The plan's."""
+
+    def __call__(
+        self, task: ChunkTask, error: BaseException, strikes: int
+    ) -> ChunkTask | None:
+        """Return the next task for the chunk; None to give up.
+
+        Instances are looked at first, as what they do has no effect on others. Smaller
+        batches change the last bits of the numbers, so they come where nothing else is
+        left: not for a worker that somebody has killed.
+        """
+        isolated = dataclasses.replace(task, seconds_each=self.seconds_each)
+        if task.seconds_each is None and not isinstance(error, TaskMemoryError):
+            return isolated
+        if isinstance(error, TaskOverdueError):
+            return None
+        if isinstance(error, WorkersDiedError) and strikes < INNOCENT_DEATHS:
+            return isolated
+        size = task.batch_size or self.batch_size
+        smaller = max(SMALLEST_BATCH, size // 2)
+        if size <= smaller:
+            return None
+        return dataclasses.replace(task, batch_size=smaller)
+
+
+def _check_memory(plan: Plan, client: Client) -> None:
+    limits = {
+        address: worker["memory_limit"]
+        for address, worker in client.scheduler_info(n_workers=-1)["workers"].items()
+        if worker.get("memory_limit")
+    }
+    for address, limit in limits.items():
+        if plan.task_bytes > limit:
+            msg = (
+                f"a task needs about {size_text(plan.task_bytes)} but the worker at "
+                f"{address} has {size_text(limit)}; give workers more memory, or plan "
+                "with a smaller extraction.batch_size or instances_per_chunk"
+            )
+            raise PlanError(msg)
+
+
+def _event(report: ChunkReport) -> progress.TaskDone:
+    return progress.TaskDone(
+        stage=STAGE,
+        task=f"chunk {report.chunk}",
+        n_instances=report.n_instances,
+        n_unreadable=report.n_unreadable,
+        n_bytes=report.n_bytes,
+        batch_size=report.batch_size,
+        worker=report.worker,
+        seconds={name: round(value, 4) for name, value in report.seconds.items()},
+    )
+
+
+def _too_many(n: int, allowed: float, store: Store, report: ChunkReport) -> str:
+    ids = store.column("id")
+    shown = "; ".join(f"{ids[i]}: {reason}" for i, reason in report.reasons.items())
+    return (
+        f"{n:,} of {store.n_instances:,} instances cannot be used, more than the "
+        f"allowed fraction {allowed:g} ({shown}); mend the data, or allow more with "
+        "--max-unreadable"
+    )

@@ -1,0 +1,200 @@
+"""What does a task need of a plan? Its data set, its network, and how they are read.
+
+A worker opens them from the plan in the store, and refuses what the plan was not made
+from: tasks of one run must never mix two networks or two data sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnviz.errors import PlanMismatchError
+from nnviz.inputs.datasets.contents import CheckedDataset, check_sample
+from nnviz.inputs.datasets.opening import Dataset, open_dataset, open_known
+from nnviz.inputs.datasets.store_order import in_store_order
+from nnviz.inputs.models.loading import load_model
+from nnviz.inputs.preparation.batches import BatchReader, prepared_shape
+from nnviz.inputs.preparation.preprocessing import Preprocessing
+from nnviz.network.recording.runtime import NetworkRuntime
+from nnviz.runs.plan import Plan
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = [
+    "check_listing",
+    "check_planned",
+    "load_planned_network",
+    "open_planned_dataset",
+    "open_stored_dataset",
+    "planned_reader",
+    "planned_runtime",
+]
+
+
+def open_planned_dataset(
+    plan: Plan,
+    positions: NDArray[np.int64] | None,
+    *,
+    trust: bool,
+    hashes: NDArray[np.uint64] | None = None,
+) -> Dataset:
+    """Open the plan's data set, in the order of the store's rows.
+
+    Parameters
+    ----------
+    plan
+        Of the store.
+    positions
+        Of the rows in the data set; None for a store that was never extended.
+    trust
+        Whether files that run code when read may be read.
+    hashes
+        Of the contents of every row, which are then compared as they are read.
+
+    Raises
+    ------
+    PlanMismatchError
+        If the data are not those of the plan, by their listing or by what is inside of
+        the sampled ones.
+    """
+    dataset = open_dataset(plan.dataset, trust=trust)
+    check_planned("data set", plan.fingerprints["dataset"], dataset.fingerprint)
+    ordered = in_store_order(dataset, positions)
+    check_sample(plan.contents, ordered)
+    return ordered if hashes is None else CheckedDataset(ordered, hashes)
+
+
+def check_listing(plan: Plan, *, trust: bool) -> None:
+    """List the plan's data set again, with the size of every file.
+
+    Raises
+    ------
+    PlanMismatchError
+        If it is not that of the plan.
+    """
+    listed = open_dataset(plan.dataset, trust=trust)
+    check_planned("data set", plan.fingerprints["dataset"], listed.fingerprint)
+
+
+def open_stored_dataset(
+    plan: Plan,
+    ids: Sequence[str],
+    positions: NDArray[np.int64] | None,
+    *,
+    trust: bool,
+    hashes: NDArray[np.uint64] | None = None,
+) -> Dataset:
+    """Open the data set that a store's rows are of, for one of many workers.
+
+    Whether files have still their sizes is for one task of the run to ask
+    (:func:`check_listing`): a million questions of each of a hundred workers
+    would take a file server longer than the network takes for all of the data.
+
+    Parameters
+    ----------
+    plan
+        Of the store.
+    ids
+        Of its rows.
+    positions, trust, hashes
+        As for :func:`open_planned_dataset`.
+
+    Raises
+    ------
+    PlanMismatchError
+        If other instances are listed, or sampled ones have other contents.
+    """
+    ordered = open_known(plan.dataset, ids, trust=trust)
+    if ordered is None:
+        dataset = open_dataset(plan.dataset, trust=trust)
+        ordered = in_store_order(dataset, positions)
+        if list(ordered.ids) != list(ids):
+            planned = plan.fingerprints["dataset"]
+            check_planned("data set", planned, dataset.fingerprint)
+    check_sample(plan.contents, ordered)
+    return ordered if hashes is None else CheckedDataset(ordered, hashes)
+
+
+def load_planned_network(plan: Plan, *, trust: bool) -> nn.Module:
+    """Load the plan's network, in evaluation mode, on the CPU.
+
+    Parameters
+    ----------
+    plan
+        Of the store.
+    trust
+        Whether files that run code when read may be read.
+
+    Raises
+    ------
+    PlanMismatchError
+        If the weights are not those of the plan.
+    """
+    loaded = load_model(plan.model, trust=trust)
+    check_planned("network", plan.fingerprints["model"], loaded.fingerprint)
+    return loaded.module
+
+
+def planned_reader(
+    plan: Plan, dataset: Dataset, *, batch_size: int | None = None
+) -> BatchReader:
+    """Return a reader that prepares instances as the plan says.
+
+    Parameters
+    ----------
+    plan
+        Of the store.
+    dataset
+        What is read.
+    batch_size
+        Rows of a batch; None for the plan's.
+    """
+    is_image = plan.preprocessing.kind == "image"
+    return BatchReader(
+        dataset,
+        Preprocessing(plan.preprocessing),
+        batch_size=batch_size or plan.extraction.batch_size,
+        n_threads=plan.extraction.reader_threads,
+        shape=prepared_shape(plan.architecture.input_shape, is_image=is_image),
+        dtype="uint8" if is_image else plan.architecture.input_dtype,
+    )
+
+
+def check_planned(what: str, planned: str, found: str) -> None:
+    """Refuse what has another fingerprint than in the plan.
+
+    Parameters
+    ----------
+    what
+        What it is, for the message.
+    planned, found
+        Fingerprints.
+
+    Raises
+    ------
+    PlanMismatchError
+        If they differ.
+    """
+    if planned != found:
+        msg = (
+            f"the {what} has changed since the plan was made: its fingerprint is "
+            f"{found[:12]}…, the plan has {planned[:12]}…; plan again into a new store "
+            "(a network without model.weights may be another one each time)"
+        )
+        raise PlanMismatchError(msg)
+
+
+def planned_runtime(plan: Plan, *, trust: bool) -> NetworkRuntime:
+    """Load the plan's network, ready to record what the plan says; raises as above."""
+    return NetworkRuntime(
+        load_planned_network(plan, trust=trust),
+        plan.architecture,
+        preprocessing=plan.preprocessing,
+        extraction=plan.extraction,
+        layer_dtypes=plan.layer_dtypes,
+    )

@@ -1,0 +1,1 @@
+"""Attribution graphs of subsets: made, scored, kept, compared, written."""

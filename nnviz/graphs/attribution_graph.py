@@ -1,0 +1,279 @@
+"""What is an attribution graph? Kept channels, kept arcs, and their numbers.
+
+A value of parallel arrays: everything that is drawn, compared or written is read from
+here. ``graph_presets`` makes one from a full graph, ``summit_files`` from a published
+file.
+
+Symbols: V kept nodes, E kept arcs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnviz.errors import ShapeError, UnknownNameError
+from nnviz.formatting import html_table, text_table
+from nnviz.statistics import lift_interval
+
+__all__ = ["N_STRONGEST", "AttributionGraph", "GraphErrors"]
+
+N_STRONGEST = 3
+"""Strongest sources that are kept for every node, whether kept themselves or not."""
+
+UNKNOWN = -1
+
+Arrays: TypeAlias = tuple[NDArray[Any], ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GraphErrors:
+    """How sure the numbers of one graph are, by a jackknife over B blocks."""
+
+    n_blocks: int
+    """B: how many times the graph was made again, without one block of instances."""
+    score: NDArray[np.float64]
+    """Standard error of each node's score, shape (V,)."""
+    kept: NDArray[np.float64]
+    """In which fraction of the B graphs each node is kept too, shape (V,)."""
+    arc_kept: NDArray[np.float64]
+    """In which fraction of them each arc is kept too, shape (E,)."""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, GraphErrors):
+            return NotImplemented
+        return _equal(self, other)
+
+    __hash__ = None  # type: ignore[assignment]  # the arrays are not hashable
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AttributionGraph:
+    """The channels that matter most in one subset, and what they rest on.
+
+    Two graphs are equal if all of their fields are.
+    """
+
+    subset: str
+    preset: str
+    """``summit``, ``directed``, or where else it comes from."""
+    n_instances: int
+    """Usable instances of the subset; -1 where it is not known."""
+    n_total: int
+    """Usable instances of the store, for base rates; -1 where it is not known."""
+    layers: tuple[str, ...]
+    """Names in order of computation; a layer may have no node."""
+    layer: NDArray[np.int32]
+    """Index into `layers` of each node, shape (V,)."""
+    channel: NDArray[np.int32]
+    """Shape (V,)."""
+    count: NDArray[np.int64]
+    """In how many of the subset's instances it is a top channel, shape (V,)."""
+    base_count: NDArray[np.int64]
+    """In how many of all instances, shape (V,); -1 where it is not known."""
+    score: NDArray[np.float64]
+    """What nodes were kept by, shape (V,)."""
+    source: NDArray[np.int32]
+    """Node that each arc comes from, shape (E,)."""
+    target: NDArray[np.int32]
+    """Node that each arc leads to, nearer to the output, shape (E,)."""
+    arc_count: NDArray[np.int64]
+    """In how many of the subset's instances the source is among the strongest, (E,)."""
+    arc_base_count: NDArray[np.int64]
+    """In how many of all instances, shape (E,); -1 where it is not known."""
+    strongest_layer: NDArray[np.int32]
+    """Layers of each node's strongest sources, kept or not, (V, 3); -1 for none."""
+    strongest_channel: NDArray[np.int32]
+    """Their channels, shape (V, 3); -1 for none."""
+    strongest_count: NDArray[np.int64]
+    """Their influence counts, shape (V, 3)."""
+    problems: tuple[str, ...] = ()
+    """What is not as one would expect; one sentence each."""
+    errors: GraphErrors | None = None
+    """How sure scores and selection are; None where that was not computed."""
+
+    def __post_init__(self) -> None:
+        n, e = len(self.layer), len(self.source)
+        per_node: Arrays = (self.channel, self.count, self.base_count, self.score)
+        per_arc: Arrays = (self.target, self.arc_count, self.arc_base_count)
+        strongest = (self.strongest_layer, self.strongest_channel, self.strongest_count)
+        if self.errors is not None:
+            per_node = (*per_node, self.errors.score, self.errors.kept)
+            per_arc = (*per_arc, self.errors.arc_kept)
+        fits = (
+            all(values.shape == (n,) for values in per_node)
+            and all(values.shape == (e,) for values in per_arc)
+            and all(values.shape == (n, N_STRONGEST) for values in strongest)
+        )
+        if not fits:
+            msg = (
+                f"arrays of a graph with {n} nodes and {e} arcs have other lengths; "
+                f"nodes have {n} rows, arcs {e}, and strongest sources "
+                f"{N_STRONGEST} columns"
+            )
+            raise ShapeError(msg)
+
+    @property
+    def n_nodes(self) -> int:
+        """Kept nodes."""
+        return len(self.layer)
+
+    @property
+    def n_arcs(self) -> int:
+        """Kept arcs."""
+        return len(self.source)
+
+    @property
+    def share(self) -> NDArray[np.float64]:
+        """Counts as fractions of the subset, shape (V,); NaN without instances."""
+        return _fraction(self.count, self.n_instances)
+
+    @property
+    def base_rate(self) -> NDArray[np.float64]:
+        """Base counts as fractions of all, shape (V,); NaN where not known."""
+        return _fraction(self.base_count, self.n_total)
+
+    @property
+    def lift(self) -> NDArray[np.float64]:
+        """Shares divided by base rates, shape (V,); NaN where not known."""
+        return _quotient(self.share, self.base_rate)
+
+    @property
+    def arc_share(self) -> NDArray[np.float64]:
+        """Arc counts as fractions of the subset, shape (E,)."""
+        return _fraction(self.arc_count, self.n_instances)
+
+    @property
+    def arc_base_rate(self) -> NDArray[np.float64]:
+        """Arc base counts as fractions of all, shape (E,); NaN where not known."""
+        return _fraction(self.arc_base_count, self.n_total)
+
+    @property
+    def arc_lift(self) -> NDArray[np.float64]:
+        """Arc shares divided by their base rates, shape (E,); NaN where not known."""
+        return _quotient(self.arc_share, self.arc_base_rate)
+
+    def lift_interval(
+        self, level: float = 0.95
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the ends of exact intervals of the nodes' lifts, each (V,)."""
+        return lift_interval(
+            np.maximum(self.count, 0), max(0, self.n_instances), self.base_rate, level
+        )
+
+    def arc_lift_interval(
+        self, level: float = 0.95
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the ends of exact intervals of the arcs' lifts, each (E,)."""
+        n = max(0, self.n_instances)
+        return lift_interval(
+            np.minimum(np.maximum(self.arc_count, 0), n), n, self.arc_base_rate, level
+        )
+
+    def keys(self) -> list[tuple[str, int]]:
+        """Return (layer, channel) of every node."""
+        names = [self.layers[i] for i in self.layer.tolist()]
+        return list(zip(names, self.channel.tolist(), strict=True))
+
+    def arc_keys(self) -> list[tuple[tuple[str, int], tuple[str, int]]]:
+        """Return (source, target) of every arc, each as (layer, channel)."""
+        keys = self.keys()
+        pairs = zip(self.source.tolist(), self.target.tolist(), strict=True)
+        return [(keys[source], keys[target]) for source, target in pairs]
+
+    def node(self, layer: str, channel: int) -> int:
+        """Return the index of a kept node.
+
+        Raises
+        ------
+        UnknownNameError
+            If it is not kept.
+        """
+        try:
+            return self.keys().index((layer, channel))
+        except ValueError:
+            msg = (
+                f"channel {channel} of layer {layer!r} is not in the graph of "
+                f"{self.subset!r}; keep more nodes with a larger share"
+            )
+            raise UnknownNameError(msg) from None
+
+    def nodes_of(self, layer: str) -> NDArray[np.int64]:
+        """Return the indices of a layer's nodes."""
+        return np.flatnonzero(self.layer == self.layers.index(layer))
+
+    def __iter__(self) -> Iterator[tuple[str, int]]:
+        return iter(self.keys())
+
+    def __len__(self) -> int:
+        return self.n_nodes
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, AttributionGraph):
+            return NotImplemented
+        return _equal(self, other)
+
+    __hash__ = None  # type: ignore[assignment]  # the arrays are not hashable
+
+    def _title(self) -> str:
+        n = "an unknown number of" if self.n_instances < 0 else f"{self.n_instances:,}"
+        return (
+            f"<nnviz.AttributionGraph {self.subset!r}> {self.preset}, {n} instances: "
+            f"{self.n_nodes:,} nodes, {self.n_arcs:,} arcs"
+        )
+
+    def _columns(self) -> list[tuple[str, list[object]]]:
+        errors, rows = self.errors, []
+        for index, name in reversed(list(enumerate(self.layers))):
+            nodes = np.flatnonzero(self.layer == index)
+            best = nodes[np.argsort(-self.score[nodes], kind="stable")][:3]
+            text = ", ".join(f"{self.channel[i]} ({self.count[i]:,})" for i in best)
+            n_arcs = int((self.layer[self.target] == index).sum())
+            row: tuple[object, ...] = (name, len(nodes), n_arcs, text)
+            if errors is not None:
+                sure = "".join(
+                    f"{self.score[i]:.3f} ± {errors.score[i]:.3f}" for i in best[:1]
+                )
+                row = (*row, sure, int((errors.kept[nodes] == 1).sum()))
+            rows.append(row)
+        headings = ["layer", "nodes", "arcs", "highest scores (count)"]
+        if errors is not None:
+            headings += ["first score ± error", "nodes always kept"]
+        return [
+            (heading, [row[i] for row in rows]) for i, heading in enumerate(headings)
+        ]
+
+    def __repr__(self) -> str:
+        return text_table(self._title(), self._columns())
+
+    def _repr_html_(self) -> str:
+        return html_table(self._title(), self._columns())
+
+
+def _fraction(counts: NDArray[np.int64], n: int) -> NDArray[np.float64]:
+    known = np.where(counts >= 0, counts.astype(np.float64), np.nan)
+    fraction: NDArray[np.float64] = known / (n if n > 0 else np.nan)
+    return fraction
+
+
+def _quotient(
+    values: NDArray[np.float64], by: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    return values / np.where(by > 0, by, np.nan)
+
+
+def _equal(first: object, second: object) -> bool:
+    """Return whether all fields of two values of one class are equal."""
+    for name in type(first).__slots__:  # type: ignore[attr-defined]  # dataclasses
+        mine, yours = getattr(first, name), getattr(second, name)
+        if isinstance(mine, np.ndarray):
+            is_float = mine.dtype.kind == "f"
+            if not np.array_equal(mine, yours, equal_nan=is_float):
+                return False
+        elif mine != yours:
+            return False
+    return True

@@ -1,0 +1,218 @@
+"""How does an attribution graph leave nnviz? As networkx, JSON, GraphML and CSV.
+
+Every format has every number: layers, counts, base rates, lifts, scores and places.
+Numbers that are not known or not defined are left out, or empty in CSV.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, TypeAlias
+
+import networkx as nx
+import numpy as np
+
+from nnviz.graphs.attribution_graph import AttributionGraph
+from nnviz.graphs.layout import GraphLayout, arrange_graph
+from nnviz.graphs.summit_files import to_summit_json
+
+__all__ = [
+    "GraphFormat",
+    "graph_files",
+    "known_numbers",
+    "network_file",
+    "table_file",
+    "to_networkx",
+]
+
+GraphFormat = Literal["json", "graphml", "csv", "summit"]
+Number: TypeAlias = int | float | str
+
+
+def to_networkx(
+    graph: AttributionGraph, layout: GraphLayout | None = None
+) -> nx.DiGraph[str]:
+    """Return a graph as networkx has it.
+
+    Parameters
+    ----------
+    graph
+        Any graph.
+    layout
+        Places of its nodes; None: :func:`~nnviz.graphs.layout.arrange_graph`.
+
+    Returns
+    -------
+    networkx.DiGraph
+        Nodes are called ``<layer>-<channel>`` as in SUMMIT. Arcs lead from source to
+        target, towards the output. Attributes of the graph, of each node and of each
+        arc are numbers and texts.
+
+    Examples
+    --------
+    >>> from nnviz.graphs.summit_files import from_summit_json
+    >>> to_networkx(from_summit_json('{"late": [], "early": []}')).number_of_nodes()
+    0
+    """
+    result: nx.DiGraph[str] = nx.DiGraph(
+        subset=graph.subset,
+        preset=graph.preset,
+        layers=",".join(graph.layers),
+        n_instances=graph.n_instances,
+        n_total=graph.n_total,
+    )
+    names = _names(graph)
+    for name, numbers in zip(names, _node_rows(graph, layout), strict=True):
+        del numbers["node"]
+        result.add_node(name, **known_numbers(numbers))
+    for numbers in _arc_rows(graph):
+        source, target = str(numbers.pop("source")), str(numbers.pop("target"))
+        result.add_edge(source, target)
+        result.edges[source, target].update(known_numbers(numbers))
+    return result
+
+
+def graph_files(
+    graph: AttributionGraph,
+    stem: str,
+    format: GraphFormat = "json",  # noqa: A002  the word of the command's option
+    *,
+    layout: GraphLayout | None = None,
+) -> dict[str, bytes]:
+    """Return the files of a graph by their names.
+
+    Parameters
+    ----------
+    graph
+        Any graph.
+    stem
+        Name of the file, without a suffix.
+    format
+        ``json``: networkx' node-link data; ``graphml``; ``csv``: two tables, of nodes
+        and of arcs; ``summit``: as SUMMIT's page reads it.
+    layout
+        Places of its nodes; None: they are computed.
+    """
+    if format == "summit":
+        return {f"{stem}.json": to_summit_json(graph).encode()}
+    if format == "csv":
+        return {
+            f"{stem}-nodes.csv": table_file(_NODE_COLUMNS, _node_rows(graph, layout)),
+            f"{stem}-arcs.csv": table_file(_ARC_COLUMNS, _arc_rows(graph)),
+        }
+    return network_file(to_networkx(graph, layout), stem, format)
+
+
+def network_file(
+    network: nx.DiGraph[str],
+    stem: str,
+    format: Literal["json", "graphml"],  # noqa: A002
+) -> dict[str, bytes]:
+    """Return the file of a network by its name: node-link data, or GraphML."""
+    if format == "graphml":
+        text = "\n".join(nx.generate_graphml(network, named_key_ids=True))
+        return {f"{stem}.graphml": text.encode()}
+    value = nx.node_link_data(network, edges="links")
+    return {f"{stem}.json": json.dumps(value, allow_nan=False, indent=1).encode()}
+
+
+def table_file(columns: Sequence[str], rows: Iterable[Mapping[str, Number]]) -> bytes:
+    """Return rows as CSV; what a row lacks, and NaN, is empty."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(known_numbers(row) for row in rows)
+    return stream.getvalue().encode()
+
+
+def known_numbers(row: Mapping[str, Number]) -> dict[str, Number]:
+    """Return what is known of a row: everything but NaN."""
+    return {
+        name: value
+        for name, value in row.items()
+        if not (isinstance(value, float) and math.isnan(value))
+    }
+
+
+_NODE_COLUMNS = (
+    "node",
+    "layer",
+    "channel",
+    "count",
+    "share",
+    "base_rate",
+    "lift",
+    "lift_low",
+    "lift_high",
+    "score",
+    "score_error",
+    "kept",
+    "x",
+    "y",
+)
+_ARC_COLUMNS = (
+    "source",
+    "target",
+    "count",
+    "share",
+    "base_rate",
+    "lift",
+    "lift_low",
+    "lift_high",
+    "kept",
+)
+
+
+def _node_rows(
+    graph: AttributionGraph, layout: GraphLayout | None
+) -> list[dict[str, Number]]:
+    layout = arrange_graph(graph) if layout is None else layout
+    low, high = graph.lift_interval()
+    names = [graph.layers[i] for i in graph.layer.tolist()]
+    errors, unknown = graph.errors, [math.nan] * graph.n_nodes
+    columns = (
+        _names(graph),
+        names,
+        graph.channel.tolist(),
+        graph.count.tolist(),
+        graph.share.tolist(),
+        graph.base_rate.tolist(),
+        graph.lift.tolist(),
+        low.tolist(),
+        high.tolist(),
+        graph.score.tolist(),
+        unknown if errors is None else errors.score.tolist(),
+        unknown if errors is None else errors.kept.tolist(),
+        layout.x.tolist(),
+        layout.y.tolist(),
+    )
+    rows = zip(*columns, strict=True)
+    return [dict(zip(_NODE_COLUMNS, row, strict=True)) for row in rows]
+
+
+def _arc_rows(graph: AttributionGraph) -> list[dict[str, Number]]:
+    names = np.array(_names(graph), dtype=object)
+    low, high = graph.arc_lift_interval()
+    columns = (
+        names[graph.source].tolist(),
+        names[graph.target].tolist(),
+        graph.arc_count.tolist(),
+        graph.arc_share.tolist(),
+        graph.arc_base_rate.tolist(),
+        graph.arc_lift.tolist(),
+        low.tolist(),
+        high.tolist(),
+        [math.nan] * graph.n_arcs
+        if graph.errors is None
+        else graph.errors.arc_kept.tolist(),
+    )
+    rows = zip(*columns, strict=True)
+    return [dict(zip(_ARC_COLUMNS, row, strict=True)) for row in rows]
+
+
+def _names(graph: AttributionGraph) -> list[str]:
+    return [f"{layer}-{channel}" for layer, channel in graph]

@@ -1,0 +1,1 @@
+"""Readers of data sets, and what all of them have in common."""

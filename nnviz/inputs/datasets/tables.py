@@ -1,0 +1,243 @@
+"""A table, CSV or Parquet, with one row for each instance.
+
+A row has the path of an image file, or the image itself: a column of bytes, or of
+structures ``{bytes, path}`` as Hugging Face writes them. Everything else that is a
+number, a truth value, a text or a time becomes a metadata column. Order: the rows'; of
+several Parquet files, the files' by name.
+
+CSV has no types: a column is numeric where every value is, and codes with leading zeros
+stay texts.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from nnviz.errors import ConfigError, DatasetError, UnreadableInstanceError
+from nnviz.inputs.datasets.files import Root
+from nnviz.inputs.datasets.listings import (
+    check_ids,
+    check_label_name,
+    fingerprint_of,
+    make_column,
+    make_labels,
+    select_columns,
+    typed_column,
+)
+from nnviz.inputs.datasets.parquet import ParquetTable, is_bytes_or_struct
+from nnviz.runs.config import DatasetConfig
+from nnviz.text_files import lines_of, open_text
+
+__all__ = ["TableDataset"]
+
+
+class TableDataset:
+    """Rows of a table; see the module for the columns.
+
+    Parameters
+    ----------
+    config
+        Its `path`, `root`, columns, `limit` and `allow_outside_root` are used.
+
+    Raises
+    ------
+    ConfigError
+        If no path is given, or a column that is named does not exist.
+    DatasetError
+        If the table cannot be read, has no rows, or a path leads out of the root.
+    MissingDependencyError
+        If a Parquet file is to be read without pyarrow.
+    """
+
+    def __init__(self, config: DatasetConfig) -> None:
+        if config.path is None:
+            msg = "dataset.path is missing; for kind 'table' it names the file"
+            raise ConfigError(msg)
+        self._place = f"the table {config.path!r}"
+        path = Path(config.path)
+        is_csv = path.suffix.lower() in (".csv", ".tsv")
+        self._parquet = None if is_csv else ParquetTable(path, limit=config.limit)
+        folder = path if path.is_dir() else path.parent
+        self._root = Root(
+            config.root or folder, allow_outside=config.allow_outside_root
+        )
+        columns: Mapping[str, NDArray[Any]]
+        if self._parquet is None:
+            columns = _read_csv(path, config)
+        else:
+            columns = self._parquet.columns
+        self._bytes_column = self._choose_bytes_column(config)
+        self._paths = self._checked_paths(columns, config)
+        n_rows = len(next(iter(columns.values()), self._parquet or ()))
+        self.ids = self._make_ids(columns, config, n_rows)
+        check_ids(self.ids, place=self._place)
+        self._check_labels(columns, config)
+        self.labels = None
+        if config.label_column in columns:
+            self.labels = make_labels(columns[config.label_column].tolist())
+        special = {config.path_column, config.label_column, config.id_column}
+        kept = select_columns(
+            [name for name in columns if name not in special], config.metadata_columns
+        )
+        self.metadata = {name: columns[name] for name in kept}
+        self.class_names: tuple[str, ...] = ()
+        self._fingerprint: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def read(self, index: int) -> bytes:
+        """Return the undecoded image, or raise UnreadableInstanceError."""
+        if self._parquet is not None and self._bytes_column is not None:
+            data, path = self._parquet.read_bytes(self._bytes_column, index)
+            if data is not None:
+                return data
+        else:
+            path = None if self._paths is None else self._paths[index]
+        if not path:
+            msg = "the row has neither bytes nor a path"
+            raise UnreadableInstanceError(msg)
+        return self._root.read(path)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the identifiers, labels, columns, and sizes of the files."""
+        if self._fingerprint is None:
+            facts: list[object] = []
+            if self._parquet is not None and self._bytes_column is not None:
+                facts = list(self._parquet.facts)
+            elif self._paths is not None:
+                facts = list(self._root.sizes(self._paths))
+            self._fingerprint = fingerprint_of(
+                "table", self.ids, self.labels, self.metadata, facts
+            )
+        return self._fingerprint
+
+    def _check_labels(
+        self, columns: Mapping[str, NDArray[Any]], config: DatasetConfig
+    ) -> None:
+        types = {} if self._parquet is None else self._parquet.types
+        name = config.label_column
+        known = types or columns
+        check_label_name(name, known, option="dataset.label_column", place=self._place)
+        if name in types and name not in columns:
+            msg = (
+                f"column {name!r} of {self._place} has the type {types[name]}; "
+                f"dataset.label_column names one of single numbers or texts"
+            )
+            raise DatasetError(msg)
+
+    def _choose_bytes_column(self, config: DatasetConfig) -> str | None:
+        """Return the column with the images, if they are in the table."""
+        if self._parquet is None:
+            if config.bytes_column is not None:
+                msg = (
+                    f"dataset.bytes_column is {config.bytes_column!r}, but "
+                    f"{self._place} is CSV, which holds no bytes; use "
+                    f"Parquet, or a column of paths"
+                )
+                raise ConfigError(msg)
+            return None
+        types = self._parquet.types
+        binary = [name for name in types if is_bytes_or_struct(types[name])]
+        if config.bytes_column is not None:
+            if config.bytes_column not in binary:
+                msg = (
+                    f"dataset.bytes_column is {config.bytes_column!r}; {self._place} "
+                    f"has these columns of bytes or {{bytes, path}}: {binary or 'none'}"
+                )
+                raise ConfigError(msg)
+            return config.bytes_column
+        if config.path_column in types and config.path_column not in binary:
+            return None
+        if config.path_column in binary:
+            return config.path_column
+        if len(binary) != 1:
+            msg = (
+                f"{self._place} has no column {config.path_column!r}, and its columns "
+                f"of bytes are {binary or 'none'}; name one as dataset.path_column or "
+                f"dataset.bytes_column (columns: {', '.join(types)})"
+            )
+            raise ConfigError(msg)
+        return binary[0]
+
+    def _checked_paths(
+        self, columns: Mapping[str, NDArray[Any]], config: DatasetConfig
+    ) -> list[str] | None:
+        if self._bytes_column is not None:
+            return None
+        if config.path_column not in columns:
+            msg = (
+                f"{self._place} has no column {config.path_column!r}; name the column "
+                f"of paths as dataset.path_column (columns: {', '.join(columns)})"
+            )
+            raise ConfigError(msg)
+        paths = [str(path) for path in columns[config.path_column].tolist()]
+        for row, path in enumerate(paths):
+            if not config.allow_outside_root and _leads_out(path, self._root.path):
+                msg = (
+                    f"row {row} of {self._place} has the path {path!r}, which leads "
+                    f"out of {self._root.path!r}; name the folder of the files as "
+                    f"dataset.root, or set dataset.allow_outside_root = true"
+                )
+                raise DatasetError(msg)
+        return paths
+
+    def _make_ids(
+        self, columns: Mapping[str, NDArray[Any]], config: DatasetConfig, n_rows: int
+    ) -> list[str]:
+        if config.id_column is not None:
+            if config.id_column not in columns:
+                msg = (
+                    f"dataset.id_column is {config.id_column!r}; {self._place} has the "
+                    f"columns {', '.join(columns)}"
+                )
+                raise ConfigError(msg)
+            return [str(value) for value in columns[config.id_column].tolist()]
+        if self._paths is not None:
+            return [
+                path.replace("\\", "/") if os.sep == "\\" else path
+                for path in self._paths
+            ]
+        return [str(row) for row in range(n_rows)]
+
+
+def _read_csv(path: Path, config: DatasetConfig) -> dict[str, NDArray[Any]]:
+    place = f"the table {str(path)!r}"
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    try:
+        with open_text(path) as file:
+            reader = csv.reader(lines_of(file), delimiter=delimiter, strict=True)
+            header = next(reader, [])
+            rows = [row for row in itertools.islice(reader, config.limit) if row]
+    except (OSError, ValueError, csv.Error) as error:
+        msg = f"cannot read {place}: {error}"
+        raise DatasetError(msg) from error
+    if len(set(header)) != len(header) or not header:
+        msg = f"{place} has the columns {header}; each needs a name of its own"
+        raise DatasetError(msg)
+    for number, row in enumerate(rows):
+        if len(row) != len(header):
+            msg = f"row {number} of {place} has {len(row)} values, not {len(header)}"
+            raise DatasetError(msg)
+    values_of = zip(*rows, strict=True) if rows else [()] * len(header)
+    texts = dict(zip(header, values_of, strict=True))
+    as_text = {config.path_column, config.label_column, config.id_column}
+    return {
+        name: make_column(values) if name in as_text else typed_column(values)
+        for name, values in texts.items()
+    }
+
+
+def _leads_out(path: str, root: str) -> bool:
+    if ".." not in path and not os.path.isabs(path):  # noqa: PTH117 - a million times
+        return False
+    joined = os.path.normpath(Path(root) / path)
+    return joined != root and not joined.startswith(root.rstrip(os.sep) + os.sep)

@@ -1,0 +1,183 @@
+"""Any map-style data set of torch, named by its import path.
+
+It is the user's own code and runs in planning and extraction. Its items are
+``(input, label, ...)``, or dictionaries; inputs are Pillow images, tensors or arrays.
+They are what nnviz preprocesses, so the data set should not transform them; if it does,
+say ``preprocessing.kind = "array"``.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnviz.errors import ConfigError, DatasetError, NnvizError, UnreadableInstanceError
+from nnviz.importing import import_callable
+from nnviz.inputs.datasets.items import as_input, as_label, split_item
+from nnviz.inputs.datasets.listings import (
+    DEFAULT_LABEL,
+    check_ids,
+    check_label_name,
+    fingerprint_of,
+    make_labels,
+)
+from nnviz.runs.config import DatasetConfig
+
+__all__ = ["TorchDataset"]
+
+_SINGLE_VALUES = (str, bytes, bool, int, float, np.generic, type(None))
+_LABEL_ATTRIBUTES = ("targets", "labels", "_labels")
+
+
+class TorchDataset:
+    """A map-style ``torch.utils.data.Dataset``, or anything with its two methods.
+
+    Labels are taken from the attribute `targets` or `labels` where it is as long as the
+    data; otherwise every item is read once to learn them. Items are read by one thread
+    at a time, since nobody promises that the data set can do more.
+
+    Parameters
+    ----------
+    config
+        Its `source`, `arguments`, `label_column` and `limit` are used.
+
+    Raises
+    ------
+    ConfigError
+        If no source is given.
+    DatasetError
+        If the source cannot be imported or called, or returns something else.
+    """
+
+    def __init__(self, config: DatasetConfig) -> None:
+        if config.source is None:
+            msg = (
+                "dataset.source is missing; for kind 'torch' it is "
+                "'package.module:callable' or 'path/to/file.py:callable'"
+            )
+            raise ConfigError(msg)
+        self._config = config
+        self._data = _make_torch_dataset(config)
+        self._lock = threading.Lock()
+        n = (
+            len(self._data)
+            if config.limit is None
+            else min(len(self._data), config.limit)
+        )
+        self.ids = [str(index) for index in range(n)]
+        check_ids(self.ids, place=f"the data set {config.source!r}")
+        self.labels = make_labels(self._checked_labels(n))
+        self.metadata: dict[str, NDArray[Any]] = {}
+        self.class_names = tuple(
+            # ImageNet's classes have several names each.
+            str(names[0]) if isinstance(names, tuple) else str(names)
+            for names in getattr(self._data, "classes", None) or ()
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __reduce__(self) -> tuple[type[TorchDataset], tuple[DatasetConfig]]:
+        return type(self), (self._config,)
+
+    def read(self, index: int) -> bytes | NDArray[Any]:
+        """Return the input of one item, as bytes or an array.
+
+        Raises
+        ------
+        UnreadableInstanceError
+            If the data set raises, or the item's input is neither.
+        """
+        found, _ = self._split(index)
+        return as_input(found)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of source, arguments, number of items and labels."""
+        facts = [self._config.source, sorted(self._config.arguments.items())]
+        return fingerprint_of("torch", self.ids, self.labels, {}, facts)
+
+    def _item(self, index: int) -> Any:
+        if index < 0 or index >= len(self):
+            raise IndexError(index)
+        try:
+            with self._lock:
+                return self._data[index]
+        except Exception as error:
+            # The user's data set may raise anything; it concerns this item.
+            msg = f"the data set raised {type(error).__name__}: {error}"
+            raise UnreadableInstanceError(msg) from error
+
+    def _split(self, index: int) -> tuple[Any, Any]:
+        return split_item(
+            self._item(index),
+            input_key=self._config.data_array,
+            label_key=self._config.label_column,
+        )
+
+    def _checked_labels(self, n: int) -> list[Any]:
+        labels = self._find_labels(n)
+        wrong = next((v for v in labels if not isinstance(v, _SINGLE_VALUES)), None)
+        if wrong is not None:
+            msg = (
+                f"the data set {self._config.source!r} has the label {wrong!r:.80}; a "
+                f"label is one number or text"
+            )
+            raise DatasetError(msg)
+        return labels
+
+    def _find_labels(self, n: int) -> list[Any]:
+        stated = self._config.label_column
+        if stated != DEFAULT_LABEL:
+            check_label_name(
+                stated,
+                self._keys(n),
+                option="dataset.label_column",
+                place=f"the items of {self._config.source!r}",
+            )
+            return [self._label_of_item(index) for index in range(n)]
+        for name in _LABEL_ATTRIBUTES:
+            found = getattr(self._data, name, None)
+            if found is not None and hasattr(found, "__len__") and len(found) >= n:
+                return [as_label(value) for value in list(found[:n])]
+        return [self._label_of_item(index) for index in range(n)]
+
+    def _keys(self, n: int) -> list[str]:
+        """Return the keys of the first item that can be read, if it is a dictionary."""
+        for index in range(n):
+            try:
+                item = self._item(index)
+            except UnreadableInstanceError:
+                continue
+            return list(map(str, item)) if isinstance(item, Mapping) else []
+        return []
+
+    def _label_of_item(self, index: int) -> Any:
+        try:
+            return as_label(self._split(index)[1])
+        except UnreadableInstanceError:
+            return None
+
+
+def _make_torch_dataset(config: DatasetConfig) -> Any:
+    source = config.source or ""
+    build = import_callable(source, error_type=DatasetError)
+    try:
+        data = build(**config.arguments)
+    except NnvizError:
+        raise
+    except Exception as error:
+        arguments = ", ".join(f"{k}={v!r}" for k, v in config.arguments.items())
+        msg = f"{source}({arguments}) failed: {type(error).__name__}: {error}"
+        raise DatasetError(msg) from error
+    if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
+        msg = (
+            f"{source} returned {type(data).__name__}; it should be a map-style data "
+            f"set with __len__ and __getitem__ (an iterable one has no stable order)"
+        )
+        raise DatasetError(msg)
+    return data

@@ -1,0 +1,220 @@
+"""How is the network loaded, and when would that run code that nobody vouched for?
+
+The source says where the network's code comes from: the user's own callable, or a
+collection of networks that is installed. Its weights are numbers, and are read as
+numbers. Files that run code when they are read (a pickled module, a ``.pt2``, remote
+code of a hub) are refused unless the user trusts them.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from nnviz.errors import ConfigError, ModelError, NnvizError, UntrustedCodeError
+from nnviz.importing import import_callable, is_callable_source
+from nnviz.inputs.models.exported import network_of_program
+from nnviz.inputs.models.weights import (
+    fingerprint_of_module,
+    is_written_by_torch,
+    load_weights,
+)
+from nnviz.inputs.models.zoos import ZOOS, ZooModel
+from nnviz.runs.config import ModelConfig, PreprocessingConfig
+
+__all__ = ["LoadedModel", "load_model"]
+
+_PICKLED = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A network that is ready to run, and what came with it."""
+
+    module: nn.Module
+    """In eval mode, on the CPU, no parameter requires a gradient."""
+    fingerprint: str
+    """SHA-256 of parameters and buffers."""
+    preprocessing: PreprocessingConfig | None = None
+    """What its source states; None if it states nothing."""
+    class_names: tuple[str, ...] = ()
+    """Names of its outputs in their order; empty if nobody states them."""
+
+
+def load_model(config: ModelConfig, *, trust: bool = False) -> LoadedModel:
+    """Build a network and load its weights.
+
+    Parameters
+    ----------
+    config
+        The ``[model]`` table of the run file.
+    trust
+        Whether files may be read that run code while they are read; without it they
+        are refused.
+
+    Returns
+    -------
+    LoadedModel
+        In eval mode, on the CPU.
+
+    Raises
+    ------
+    ConfigError
+        If the source has an unknown form.
+    ModelError
+        If the network cannot be built, or its weights do not fit.
+    UntrustedCodeError
+        If reading the source or the weights would run code, and `trust` is false.
+    MissingDependencyError
+        If the source needs a library that is not installed.
+    """
+    built = _build(config, trust=trust)
+    module = built.module
+    if config.weights is not None:
+        load_weights(module, config.weights)
+    _freeze(module)
+    return LoadedModel(
+        module=module,
+        fingerprint=fingerprint_of_module(module),
+        preprocessing=built.preprocessing,
+        class_names=tuple(config.class_names) or built.class_names,
+    )
+
+
+def _build(config: ModelConfig, *, trust: bool) -> ZooModel:
+    prefix, _, name = config.source.partition(":")
+    try:
+        if prefix in ZOOS and name:
+            built = ZOOS[prefix](
+                name,
+                dict(config.arguments),
+                trust=trust,
+                has_weights=config.weights is not None,
+            )
+        elif is_callable_source(config.source):
+            build = import_callable(config.source)
+            built = ZooModel(build(**config.arguments))
+        else:
+            built = ZooModel(_read_model_file(config.source, trust=trust))
+    except NnvizError:
+        raise
+    except Exception as error:
+        # The user's callable, or a zoo's, may raise anything.
+        arguments = ", ".join(f"{k}={v!r}" for k, v in config.arguments.items())
+        msg = (
+            f"{config.source}({arguments}) failed: {type(error).__name__}: {error}; "
+            f"check model.source and model.arguments"
+        )
+        raise ModelError(msg) from error
+    module: object = built.module
+    if not isinstance(module, nn.Module):
+        msg = (
+            f"{config.source} returned {type(module).__name__}; it should "
+            f"return a torch.nn.Module"
+        )
+        raise ModelError(msg)
+    return built
+
+
+def _freeze(module: nn.Module) -> None:
+    try:
+        module.eval()
+    except NotImplementedError:
+        # Exported programs have their mode built in.
+        module.training = False
+    module.requires_grad_(requires_grad=False)
+    module.to("cpu")
+
+
+def _read_model_file(source: str, *, trust: bool) -> nn.Module:
+    path = Path(source).expanduser()
+    if path.suffix == ".safetensors":
+        msg = (
+            f"{source!r} holds weights without the network's code; name it as "
+            f"model.weights, and the callable that builds the network as model.source"
+        )
+        raise ModelError(msg)
+    if path.suffix not in (*_PICKLED, ".pt2"):
+        msg = (
+            f"model.source is {source!r}; it should be 'package.module:callable', "
+            f"'path/to/file.py:callable', {', '.join(f'{z}:NAME' for z in ZOOS)}, or "
+            f"a file (.pt2, {', '.join(_PICKLED)})"
+        )
+        raise ConfigError(msg)
+    if not path.is_file():
+        msg = f"there is no model file {source!r}; model.source names it"
+        raise ModelError(msg)
+    if path.suffix == ".pt2":
+        return _read_exported(path, trust=trust)
+    return _read_pickled(path, trust=trust)
+
+
+def _read_exported(path: Path, *, trust: bool) -> nn.Module:
+    if not trust:
+        msg = (
+            f"{str(path)!r} is an exported program; torch unpickles parts of such "
+            f"files, which can run any code; pass --trust if you trust its origin"
+        )
+        raise UntrustedCodeError(msg)
+    try:
+        program = torch.export.load(path)
+    except Exception as error:
+        # torch raises whatever its parts do on a damaged archive.
+        msg = (
+            f"cannot read the exported program {str(path)!r}: {error}; it should be "
+            f"written by torch.export.save of about this version of torch"
+        )
+        raise ModelError(msg) from error
+    return network_of_program(program)
+
+
+def _read_pickled(path: Path, *, trust: bool) -> nn.Module:
+    if _is_torchscript(path):
+        msg = (
+            f"{str(path)!r} is a TorchScript archive, into whose layers nnviz cannot "
+            f"look; name the callable that builds the network as model.source"
+        )
+        raise ModelError(msg)
+    if not is_written_by_torch(path):
+        msg = (
+            f"{str(path)!r} is neither a model nor a file of weights, or is cut off; "
+            f"name the network's callable as model.source"
+        )
+        raise ModelError(msg)
+    try:
+        torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        if not trust:
+            msg = (
+                f"{str(path)!r} is a pickled model, and reading it runs the code that "
+                f"it names; pass --trust if you know where it comes from, or save its "
+                f"state_dict and name the network's callable as model.source"
+            )
+            raise UntrustedCodeError(msg) from error
+    else:
+        msg = (
+            f"{str(path)!r} holds weights without the network's code; name it as "
+            f"model.weights, and the callable that builds the network as model.source"
+        )
+        raise ModelError(msg)
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=False)
+    except (pickle.UnpicklingError, AttributeError, ImportError) as error:
+        msg = f"cannot unpickle {str(path)!r}: {error}; its classes must be importable"
+        raise ModelError(msg) from error
+    if not isinstance(found, nn.Module):
+        msg = f"{str(path)!r} holds {type(found).__name__}, not a torch.nn.Module"
+        raise ModelError(msg)
+    return found
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())

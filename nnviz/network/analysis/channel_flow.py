@@ -1,0 +1,379 @@
+"""Where are channels made, and where do they go?
+
+One pass over an operation graph in order of computation gives every value its *marker*
+(see :mod:`nnviz.network.analysis.markers`) and its *root*: the value from which it was
+made by operations that keep all channels and positions (non-linearities, normalisation,
+permutations).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from nnviz.network.analysis.functions import CONVOLUTIONS, category_of
+from nnviz.network.analysis.markers import (
+    Marker,
+    Origin,
+    einsum_marker,
+    movement_markers,
+    origin_marker,
+    pooling_marker,
+    reduction_marker,
+)
+from nnviz.network.analysis.operations import Operation, OperationGraph
+from nnviz.runs.architecture import LayerKind
+
+__all__ = ["ChannelFlow", "follow_channels"]
+
+_SUMS = frozenset({"add", "sub"})
+_PRODUCTS = frozenset({"mul", "div"})
+
+
+@dataclass(slots=True)
+class ChannelFlow:
+    """Origins, markers and roots of one operation graph."""
+
+    graph: OperationGraph
+    origins: dict[int, Origin] = field(default_factory=dict)
+    """Origin by its value."""
+    kinds: dict[int, LayerKind] = field(default_factory=dict)
+    """What an origin's operation does, by its value."""
+    markers: dict[int, Marker | None] = field(default_factory=dict)
+    """Marker by value; None where it is not known."""
+    roots: dict[int, int] = field(default_factory=dict)
+    """Root by value."""
+    families: defaultdict[int, list[int]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    """Values by root, in order of computation."""
+    unknown: list[Operation] = field(default_factory=list)
+    """Operations that nnviz does not know, in order."""
+    n_channels: int = 0
+
+    def origin_of(self, number: float) -> tuple[Origin, int] | None:
+        """Return origin and channel of a channel number; None if it is no channel."""
+        if number <= 0:
+            return None
+        for origin in self.origins.values():
+            channel = int(number) - origin.first
+            if 0 <= channel < origin.n_channels:
+                return origin, channel
+        return None
+
+
+def follow_channels(graph: OperationGraph) -> ChannelFlow:
+    """Find the origins of channels and follow them through the graph.
+
+    Parameters
+    ----------
+    graph
+        From :func:`nnviz.network.analysis.operations.record_operations`.
+    """
+    flow = ChannelFlow(graph)
+    shape = graph.values[graph.input_value].shape
+    axis = 1 if len(shape) > 1 else 0
+    _add_origin(flow, None, graph.input_value, axis, "other")
+    for operation in graph.operations:
+        if operation.live and any(graph.values[v].depends for v in operation.outputs):
+            _follow(flow, operation)
+    return flow
+
+
+def _follow(flow: ChannelFlow, operation: Operation) -> None:
+    graph = flow.graph
+    inputs = graph.activation_inputs(operation)
+    output = operation.outputs[-1] if operation.written else operation.outputs[0]
+    shape = graph.values[output].shape
+    category = category_of(operation.name)
+    if category == "convolution":
+        _follow_convolution(flow, operation, inputs)
+    elif category == "linear":
+        _follow_matrix_product(flow, operation, inputs, kind="linear")
+    elif category == "contraction":
+        _follow_contraction(flow, operation, inputs)
+    elif category == "mixing":
+        kind: LayerKind = "attention" if "attention" in operation.name else "other"
+        if shape:
+            _add_origin(flow, operation, output, len(shape) - 1, kind)
+    elif category == "attention":
+        _set(flow, output, _contracted(flow, inputs[-1], shape))
+    elif category in ("pointwise", "normalization"):
+        same = graph.values[inputs[0]].shape == shape
+        marker = flow.markers.get(inputs[0])
+        _set(flow, output, marker if same else None, inputs[0] if same else None)
+    elif category == "elementwise":
+        _follow_elementwise(flow, operation, inputs)
+    elif category == "pooling":
+        source = flow.markers.get(inputs[0])
+        source_shape = graph.values[inputs[0]].shape
+        for value in operation.outputs:
+            known = graph.values[value].shape
+            pooled = pooling_marker(source, source_shape, known) if source else None
+            _set(flow, value, pooled)
+    elif category == "reduction":
+        source = flow.markers.get(inputs[0])
+        marker = reduction_marker(operation, graph, source) if source else None
+        for value in operation.outputs:
+            _set(flow, value, marker)
+    elif category == "movement":
+        _follow_movement(flow, operation, inputs)
+    else:
+        flow.unknown.append(operation)
+        for value in operation.outputs:
+            _set(flow, value, None)
+
+
+def _add_origin(
+    flow: ChannelFlow,
+    operation: Operation | None,
+    value: int,
+    axis: int,
+    kind: LayerKind,
+) -> None:
+    shape = flow.graph.values[value].shape
+    first = flow.n_channels + 1
+    n_channels = shape[axis] if shape else 1
+    index = None if operation is None else operation.index
+    flow.origins[value] = Origin(index, value, first, n_channels, axis)
+    flow.kinds[value] = kind
+    flow.n_channels += n_channels
+    _set(flow, value, origin_marker(shape, axis, first) if shape else None)
+
+
+def _set(
+    flow: ChannelFlow, value: int, marker: Marker | None, source: int | None = None
+) -> None:
+    """Give a value its marker, and the root of `source` if it keeps all elements."""
+    flow.markers[value] = marker
+    root = value if source is None else flow.roots.get(source, source)
+    flow.roots[value] = root
+    flow.families[root].append(value)
+
+
+def _follow_convolution(
+    flow: ChannelFlow, operation: Operation, inputs: tuple[int, ...]
+) -> None:
+    output = operation.outputs[0]
+    n_axes = int(operation.name[-2]) + 2
+    axis = 1 if len(flow.graph.values[output].shape) == n_axes else 0
+    kind: LayerKind = "convolution" if operation.name in CONVOLUTIONS else "other"
+    _add_origin(flow, operation, output, axis, kind)
+
+
+def _follow_matrix_product(
+    flow: ChannelFlow, operation: Operation, inputs: tuple[int, ...], kind: LayerKind
+) -> None:
+    """Follow a product over the last axis of its activation input."""
+    output = operation.outputs[0]
+    shape = flow.graph.values[output].shape
+    marker = flow.markers.get(inputs[0])
+    if marker is not None and _positions_only(marker, marker.numbers.ndim - 1):
+        # Positions (tokens) are mixed, every channel by itself.
+        source_shape = flow.graph.values[inputs[0]].shape
+        _set(flow, output, pooling_marker(marker, source_shape, shape))
+        return
+    _add_origin(flow, operation, output, len(shape) - 1, kind)
+
+
+def _follow_contraction(
+    flow: ChannelFlow, operation: Operation, inputs: tuple[int, ...]
+) -> None:
+    graph = flow.graph
+    output = operation.outputs[0]
+    shape = graph.values[output].shape
+    if not shape:
+        _set(flow, output, None)
+    elif len(inputs) == 1 and operation.name != "einsum":
+        first = operation.inputs[0] == inputs[0] or operation.name == "addmm"
+        if first:
+            _follow_matrix_product(flow, operation, inputs, kind="linear")
+        else:
+            _set(flow, output, _contracted(flow, inputs[0], shape))
+    elif operation.name == "einsum":
+        _set(flow, output, einsum_marker(operation, graph, flow.markers.get))
+    else:
+        # Attention weights times values: channels are those of the values.
+        _set(flow, output, _contracted(flow, inputs[1], shape))
+
+
+def _contracted(flow: ChannelFlow, value: int, shape: tuple[int, ...]) -> Marker | None:
+    """Return the marker of ``weights @ value``, where `value` is (..., T, channels)."""
+    marker = flow.markers.get(value)
+    if marker is None or marker.numbers.ndim < 2:
+        return None
+    numbers = marker.numbers.narrow(-2, 0, 1)
+    if not bool((marker.numbers == numbers).all()):
+        numbers = torch.full_like(numbers[..., :1], -1.0)
+    try:
+        return Marker(numbers.expand(shape), marker.axis)
+    except RuntimeError:
+        return None
+
+
+def _positions_only(marker: Marker, axis: int) -> bool:
+    """Return whether channels lie along another axis than this one."""
+    return (
+        marker.axis is not None
+        and marker.axis != axis
+        and marker.numbers.shape[marker.axis] > 1
+    )
+
+
+def _follow_movement(
+    flow: ChannelFlow, operation: Operation, inputs: tuple[int, ...]
+) -> None:
+    graph = flow.graph
+    if operation.name == "cat" and _joins_channels(flow, operation, inputs):
+        output = operation.outputs[0]
+        axis = _cat_axis(operation, len(graph.values[output].shape))
+        _add_origin(flow, operation, output, axis, "concatenation")
+        return
+    try:
+        markers = movement_markers(operation, graph, flow.markers.get)
+    except (RuntimeError, TypeError, NotImplementedError, IndexError, ValueError):
+        flow.unknown.append(operation)
+        markers = [None] * len(operation.outputs)
+    for value, marker in zip(operation.outputs, markers, strict=True):
+        keeps = (
+            len(inputs) == 1
+            and len(operation.outputs) == 1
+            and _numel(graph, value) == _numel(graph, inputs[0])
+        )
+        _set(flow, value, marker, inputs[0] if keeps else None)
+
+
+def _numel(graph: OperationGraph, value: int) -> int:
+    return int(torch.Size(graph.values[value].shape).numel())
+
+
+def _cat_axis(operation: Operation, n_axes: int) -> int:
+    dim = operation.options.get("dim", operation.options.get("axis"))
+    if dim is None:
+        dim = operation.arguments[1] if len(operation.arguments) > 1 else 0
+    return int(dim) % n_axes
+
+
+def _joins_channels(
+    flow: ChannelFlow, operation: Operation, inputs: tuple[int, ...]
+) -> bool:
+    """Return whether a concatenation makes a layer of its own.
+
+    It does not if it joins positions, or parts of one origin, or if all its parts are
+    read elsewhere too and no module returns it: then it is only a view of layers.
+    """
+    graph = flow.graph
+    output = operation.outputs[0]
+    axis = _cat_axis(operation, len(graph.values[output].shape))
+    markers = [flow.markers.get(value) for value in inputs]
+    if len(inputs) < 2 or axis == 0:
+        return False
+    if any(m is not None and m.axis not in (axis, None) for m in markers):
+        return False
+    known = [m.numbers for m in markers if m is not None]
+    if len(known) == len(inputs) and len(_origins_in(flow, known)) == 1:
+        return False
+    if any(value == output for _, _, value in graph.outputs_of_calls):
+        return True
+    return not all(_is_read_elsewhere(flow, value, operation) for value in inputs)
+
+
+def _origins_in(flow: ChannelFlow, markers: list[Tensor]) -> set[int]:
+    distinct = torch.cat([_distinct(m) for m in markers])
+    numbers = sorted(set(distinct.tolist()))
+    found = [flow.origin_of(number) for number in numbers]
+    return {origin.value for origin, _ in (f for f in found if f is not None)}
+
+
+def _distinct(numbers: Tensor) -> Tensor:
+    """Return the distinct numbers of a marker without unfolding expanded axes."""
+    index = tuple(
+        slice(0, 1) if numbers.stride(i) == 0 else slice(None)
+        for i in range(numbers.ndim)
+    )
+    distinct: Tensor = numbers[index].unique()
+    return distinct
+
+
+def _is_read_elsewhere(flow: ChannelFlow, value: int, operation: Operation) -> bool:
+    graph = flow.graph
+    family = set(flow.families[flow.roots[value]])
+    return any(
+        consumer != operation.index
+        and not family.intersection(graph.operations[consumer].outputs)
+        for member in family
+        for consumer in graph.values[member].consumers
+    )
+
+
+def _follow_elementwise(
+    flow: ChannelFlow, operation: Operation, inputs: tuple[int, ...]
+) -> None:
+    graph = flow.graph
+    output = operation.outputs[0]
+    shape = graph.values[output].shape
+    main = _main_operand(flow, operation, inputs, shape)
+    if main is not None:
+        same = graph.values[main].shape == shape
+        marker = flow.markers.get(main)
+        if marker is not None and not same:
+            try:
+                marker = Marker(marker.numbers.expand(shape), marker.axis)
+            except RuntimeError:
+                marker = None
+        _set(flow, output, marker, main if same else None)
+        return
+    kind: LayerKind = "other"
+    if operation.name in _SUMS:
+        kind = "sum"
+    elif operation.name in _PRODUCTS:
+        kind = "product"
+    else:
+        flow.unknown.append(operation)
+    full = [v for v in inputs if graph.values[v].shape == shape] or list(inputs)
+    axes = [m.axis for v in full if (m := flow.markers.get(v)) is not None]
+    known = [axis for axis in axes if axis is not None]
+    if not known:
+        _set(flow, output, None)
+        return
+    _add_origin(flow, operation, output, known[0], kind)
+
+
+def _main_operand(
+    flow: ChannelFlow,
+    operation: Operation,
+    inputs: tuple[int, ...],
+    shape: tuple[int, ...],
+) -> int | None:
+    """Return the operand whose channels the result has; None if several have a say."""
+    graph = flow.graph
+    by_root = {flow.roots.get(value, value): value for value in reversed(inputs)}
+    operands = list(by_root.values())[::-1]
+    # A mask or a condition of `where` has no channels of its own.
+    operands = [v for v in operands if graph.values[v].dtype != torch.bool] or operands
+    if len(operands) == 1:
+        return operands[0]
+    attributable = [
+        v for v in operands if (m := flow.markers.get(v)) is None or not m.is_mixed()
+    ]
+    if operation.name in _PRODUCTS:
+        attributable = [
+            v for v in attributable if flow.markers.get(v) is not None
+        ] or attributable
+    if len(attributable) == 1:
+        return attributable[0]
+    if len(attributable) == 2:
+        large, small = sorted(attributable, key=lambda v: -_numel(graph, v))
+        marks = [flow.markers.get(v) for v in (large, small)]
+        if (
+            _numel(graph, small) < _numel(graph, large)
+            and marks[0] is not None
+            and marks[1] is not None
+            and set(_distinct(marks[1].numbers).tolist())
+            <= set(_distinct(marks[0].numbers).tolist())
+        ):
+            return large
+    return None

@@ -1,0 +1,352 @@
+"""How does the tensor that an operation reads become the input of an edge?
+
+A :class:`Reading` holds what an influence needs of one term: the operation with
+everything folded into its weights, and from which layer's channel each of its inputs
+comes. Where one source channel stands at several places of the channel axis (its
+positions after a flatten, its neighbours after a space-to-depth), these places become
+one more axis of positions, so that the contribution of the channel is that of all of
+them together.
+
+Symbols: N instances, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nnviz.network.analysis.channel_flow import ChannelFlow
+from nnviz.network.analysis.operations import Operation, Reference
+from nnviz.network.analysis.summands import Entry, Term, argument
+from nnviz.network.influence.channel_operations import (
+    ChannelOperation,
+    Convolution,
+    Identity,
+    Linear,
+)
+
+__all__ = ["Reading", "UnreadableTermError", "read_entry"]
+
+
+class UnreadableTermError(Exception):
+    """A term has no form that influence knows; the message says where and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One operation that enters a layer, ready for a batch."""
+
+    term: Term
+    operation: ChannelOperation
+    """With normalisation and everything else folded in."""
+    sources: Tensor
+    """Channel number of each input channel of `operation`, float64 (C,)."""
+    targets: Tensor
+    """Layer channel of each output channel of `operation`, int64; -1 for none."""
+    order: Tensor | None = None
+    """Channels of the operation's true input to take, in order; None: all."""
+    n_places: int = 1
+    """Places of the channel axis at which each source channel stands."""
+    positions: tuple[int, ...] = ()
+    """For a summand with fewer positions than the sum: those of the sum."""
+    attributes: dict[str, Any] = field(default_factory=dict)
+    """What a reader of the plan may want to know of the operation; JSON values."""
+
+    def input_of(self, values: Tensor, n_instances: int) -> Tensor:
+        """Return the operation's true input, shape (N, C, *positions).
+
+        Parameters
+        ----------
+        values
+            The tensor that the network's function reads.
+        n_instances
+            Instances of the batch; more rows than that are positions (windows).
+        """
+        x = values
+        axis = self.term.axis
+        if len(x) != n_instances:
+            x = x.unflatten(0, (n_instances, -1))
+            axis += 1
+        x = x.movedim(axis, 1)
+        if self.order is not None:
+            x = x.index_select(1, self.order.to(x.device))
+        if self.n_places > 1:
+            x = x.unflatten(1, (-1, self.n_places))
+        if self.positions and tuple(x.shape[2:]) != self.positions:
+            x = x.expand(*x.shape[:2], *self.positions)
+        return x
+
+
+def read_entry(flow: ChannelFlow, entry: Entry) -> Iterator[Reading]:
+    """Yield the readings of all terms of a pre-activation.
+
+    Parameters
+    ----------
+    flow, entry
+        From the same operation graph.
+
+    Raises
+    ------
+    UnreadableTermError
+        If a term has no form that influence knows.
+    """
+    left = torch.ones(len(entry.channels), dtype=torch.bool)
+    for term in entry.terms:
+        known = term.map.channels >= 0
+        index = term.map.channels.clamp_min(0)
+        # A constant beside the terms goes to the first one that reaches its channel.
+        takes = known & left[index]
+        bias = torch.where(takes, entry.constant[index], 0.0)
+        left[term.map.channels[known]] = False
+        targets = torch.where(known, entry.channels[index], -1)
+        positions = _positions(flow, entry)
+        yield from _readings(flow, term, bias, targets, positions)
+
+
+def _positions(flow: ChannelFlow, entry: Entry) -> tuple[int, ...]:
+    if entry.value is None:
+        return ()
+    shape = flow.graph.values[entry.value].shape
+    n_instances = _n_instances(flow)
+    rows = () if shape[0] == n_instances else (shape[0] // n_instances,)
+    return (*rows, *(n for i, n in enumerate(shape) if i not in (0, entry.axis)))
+
+
+def _readings(
+    flow: ChannelFlow,
+    term: Term,
+    bias: Tensor,
+    targets: Tensor,
+    positions: tuple[int, ...],
+) -> Iterator[Reading]:
+    scale = term.map.scale
+    if term.kind == "identity":
+        is_plain = bool((scale == 1).all()) and not bool(bias.any())
+        operation = Identity() if is_plain else Identity(scale.float(), bias.float())
+        shape = flow.graph.values[term.value].shape
+        n_axes = len(shape) - 2
+        yield Reading(
+            term, operation, term.sources, targets,
+            positions=positions if n_axes == len(positions) else (),
+        )  # fmt: skip
+        return
+    weight = _weight(flow, term.operation)
+    if term.kind == "linear":
+        if bool((scale != 1).any()):
+            weight = weight.double() * scale[:, None]
+        linear = Linear(weight.float(), bias.float())
+        yield from _grouped(flow, term, linear, targets)
+        return
+    yield from _grouped(
+        flow, term, _convolution(flow, term.operation, weight, scale, bias), targets
+    )
+
+
+def _n_instances(flow: ChannelFlow) -> int:
+    return flow.graph.values[flow.graph.input_value].shape[0]
+
+
+def _tensor(flow: ChannelFlow, item: Any) -> Tensor | None:
+    if isinstance(item, Reference):
+        return flow.graph.values[item.value].constant
+    return item.detach() if isinstance(item, Tensor) else None
+
+
+def _weight(flow: ChannelFlow, operation: Operation) -> Tensor:
+    name = operation.name
+    if name in ("matmul", "mm", "bmm", "addmm"):
+        place = 2 if name == "addmm" else 1
+        weight = _tensor(flow, argument(operation, place, "other", None))
+        weight = None if weight is None or weight.ndim != 2 else weight.T
+    else:
+        weight = _tensor(flow, argument(operation, 1, "weight", None))
+    if weight is None:
+        msg = f"the weights of {operation.place} are not one matrix for all positions"
+        raise UnreadableTermError(msg)
+    return weight
+
+
+def _each(value: Any, n: int) -> tuple[int, ...]:
+    items = (value,) if isinstance(value, int) else tuple(value)
+    return tuple(int(item) for item in (items * n if len(items) == 1 else items))
+
+
+def _convolution(
+    flow: ChannelFlow, operation: Operation, weight: Tensor, scale: Tensor, bias: Tensor
+) -> Convolution:
+    n = weight.ndim - 2
+    transposed = "transpose" in operation.name
+    groups = int(argument(operation, 6, "groups", 1))
+    padding = argument(operation, 4, "padding", 0)
+    if bool((scale != 1).any()):
+        weight = _times(weight.double(), scale, groups if transposed else 0)
+    n_rows = flow.graph.values[flow.graph.activation_inputs(operation)[0]].shape[0]
+    convolution = Convolution(
+        weight=weight.float(),
+        bias=bias.float(),
+        stride=_each(argument(operation, 3, "stride", 1), n),
+        padding=padding if isinstance(padding, str) else _each(padding, n),
+        dilation=_each(argument(operation, 7 if transposed else 5, "dilation", 1), n),
+        groups=groups,
+        transposed=transposed,
+        output_padding=(
+            _each(argument(operation, 5, "output_padding", 0), n) if transposed else 0
+        ),
+    )
+    if n_rows == _n_instances(flow):
+        return convolution
+    return _with_axis(convolution, 1)
+
+
+def _times(weight: Tensor, scale: Tensor, n_transposed_groups: int) -> Tensor:
+    """Multiply each output channel's weights by its factor."""
+    ones = [1] * (weight.ndim - 2)
+    if not n_transposed_groups:
+        return weight * scale.view([-1, 1, *ones])
+    # (sources, targets of a group, *kernel)
+    factor = scale.view([n_transposed_groups, 1, -1, *ones])
+    by_group = weight.unflatten(0, (n_transposed_groups, -1))
+    product: Tensor = by_group * factor
+    return product.flatten(0, 1)
+
+
+def _with_axis(convolution: Convolution, n_taps: int) -> Convolution:
+    """Return a convolution with one more axis in front, whose taps are given."""
+    weight = convolution.weight
+    if n_taps == 1:
+        weight = weight.unsqueeze(2)
+    kernel = tuple(weight.shape[3:])
+    n = len(kernel)
+    padding: Any = convolution.padding
+    if padding == "same":
+        dilation = _each(convolution.dilation, n)
+        spans = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+        padding = [(span // 2, span - span // 2) for span in spans]
+    elif convolution.transposed:
+        padding = _each(padding, n)
+    elif not isinstance(padding, str):
+        padding = [(one, one) for one in _each(padding, n)]
+    nothing = 0 if convolution.transposed else (0, 0)
+    return Convolution(
+        weight=weight,
+        bias=convolution.bias,
+        stride=(1, *_each(convolution.stride, n)),
+        padding=padding if isinstance(padding, str) else (nothing, *padding),
+        dilation=(1, *_each(convolution.dilation, n)),
+        groups=convolution.groups,
+        transposed=convolution.transposed,
+        output_padding=(
+            (0, *_each(convolution.output_padding, n)) if convolution.transposed else 0
+        ),
+    )
+
+
+def _grouped(
+    flow: ChannelFlow,
+    term: Term,
+    operation: Convolution | Linear,
+    targets: Tensor,
+) -> Iterator[Reading]:
+    """Yield readings in which every source channel stands at one place only."""
+    numbers = term.sources
+    attributes = _attributes(operation)
+    places = _places(numbers)
+    if all(len(indices) == 1 for indices in places.values()):
+        yield Reading(term, operation, numbers, targets, attributes=attributes)
+        return
+    is_plain = isinstance(operation, Linear) or (
+        operation.groups == 1 and not operation.transposed
+    )
+    if not is_plain:
+        msg = (
+            f"{term.operation.place} reads the same channel at several places of the "
+            "channel axis, in groups"
+        )
+        raise UnreadableTermError(msg)
+    shape = flow.graph.values[term.value].shape
+    n_positions = len(shape) - 2 + (shape[0] != _n_instances(flow))
+    by_count: dict[int, list[tuple[float, list[int]]]] = {}
+    for number, indices in places.items():
+        by_count.setdefault(len(indices), []).append((number, indices))
+    nothing = [i for i, number in enumerate(numbers.tolist()) if number <= 0]
+    if nothing:
+        by_count.setdefault(1, []).extend((0.0, [i]) for i in nothing)
+    for position, (count, items) in enumerate(sorted(by_count.items(), reverse=True)):
+        order = torch.tensor([i for _, indices in items for i in indices])
+        plain = torch.equal(order, torch.arange(len(numbers)))
+        yield Reading(
+            term=term,
+            operation=_part(
+                operation,
+                order,
+                count,
+                with_bias=position == 0,
+                n_positions=n_positions,
+            ),
+            sources=torch.tensor([n for n, _ in items], dtype=torch.float64),
+            targets=targets,
+            order=None if plain else order,
+            n_places=count,
+            attributes={**attributes, "places": count},
+        )
+
+
+def _places(numbers: Tensor) -> dict[float, list[int]]:
+    """Return where each channel number stands, in order of first appearance."""
+    places: dict[float, list[int]] = {}
+    for index, number in enumerate(numbers.tolist()):
+        if number > 0:
+            places.setdefault(number, []).append(index)
+    return places
+
+
+def _part(
+    operation: Convolution | Linear,
+    order: Tensor,
+    count: int,
+    *,
+    with_bias: bool,
+    n_positions: int,
+) -> Convolution | Linear:
+    weight = operation.weight[:, order]
+    bias = operation.bias if with_bias else None
+    if isinstance(operation, Linear):
+        if count == 1:
+            return Linear(weight, bias)
+        weight = weight.unflatten(1, (-1, count))
+        return Convolution(weight.view(*weight.shape, *[1] * n_positions), bias)
+    if count == 1:
+        return Convolution(
+            weight, bias, operation.stride, operation.padding,
+            dilation=operation.dilation,
+        )  # fmt: skip
+    wide = weight.unflatten(1, (-1, count))
+    return _with_axis(
+        Convolution(
+            wide, bias, operation.stride, operation.padding, dilation=operation.dilation
+        ),
+        count,
+    )
+
+
+def _attributes(operation: Convolution | Linear) -> dict[str, Any]:
+    if isinstance(operation, Linear):
+        return {}
+    padding = operation.padding
+    return {
+        "kernel": list(operation.kernel),
+        "stride": list(_each(operation.stride, operation.n_axes)),
+        "padding": padding if isinstance(padding, str) else _lists(padding),
+        "dilation": list(_each(operation.dilation, operation.n_axes)),
+        "groups": operation.groups,
+        "transposed": operation.transposed,
+    }
+
+
+def _lists(value: Any) -> Any:
+    """Return nested sequences as JSON has them."""
+    return value if isinstance(value, int) else [_lists(item) for item in value]

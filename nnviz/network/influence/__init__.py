@@ -1,0 +1,1 @@
+"""Exact contributions of source channels to target channels."""

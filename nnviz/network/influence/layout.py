@@ -1,0 +1,197 @@
+"""How the maps of one instance lie in memory while their influences are computed.
+
+Every channel's map is copied once into a flat buffer with its padding, split into one
+part for each remainder of the stride, so that every tap of a kernel reads neighbouring
+elements for neighbouring outputs: tap t of position q is ``buffer[q + offsets[t]]``.
+Rows keep their padding, so some q are no position of the network; a mask closes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nnviz.network.influence.channel_operations import Axis
+from nnviz.network.influence.vectors import LANES
+
+__all__ = ["MapLayout", "buffers", "flat", "lay_out", "position_tables", "vector"]
+
+Floats = NDArray[np.float32]
+Indices = NDArray[np.int64]
+T = TypeVar("T")
+Tables = tuple[Indices, Indices, Indices]
+Strides = tuple[int, int, int, int, int]
+
+_MANY_POSITIONS = 16 * 4 * LANES
+"""From here on wide tiles lose little at the end of a map."""
+_LARGEST_TILE_COUNT = 96
+"""Tiles of a map; they are sorted by their maxima, which costs more than linearly."""
+
+
+@dataclass(frozen=True, eq=False)
+class MapLayout:
+    """Places of elements, positions and tiles in a channel's buffer."""
+
+    size: int
+    """Elements of a channel's buffer, the reads past its end included."""
+    offsets: Indices
+    """Where each tap reads relative to a position, shape (taps,)."""
+    mask: Floats
+    """0 for positions of the network, minus infinity for others, shape (buffer,)."""
+    starts: Indices
+    """First position of every tile, shape (tiles,)."""
+    blocks: int
+    """Blocks of `block` positions in one tile."""
+    block: int
+    """Positions that one instruction evaluates."""
+    spans: Indices
+    """(first element relative to the tile, vectors) that a tile reads, shape (n, 2)."""
+    into: Tables
+    """Place in the buffer of every element that is read, one part for each axis."""
+    read: Tables
+    """The element of the input that belongs there, for each axis."""
+
+
+@lru_cache(maxsize=512)
+def lay_out(axes: tuple[Axis, ...]) -> MapLayout:
+    """Lay out the maps of a convolution with one to three position axes."""
+    lifted = (Axis((0,), 1, 1, 1, 1),) * (3 - len(axes)) + axes
+    parts = [-(-len(axis.source) // axis.stride) for axis in lifted]
+    pitches = [parts[1] * parts[2], parts[2], 1]
+    area = int(np.prod(parts))
+    strides = [axis.stride for axis in lifted]
+    steps = [area * strides[1] * strides[2], area * strides[2], area]
+    places = [
+        np.arange(len(axis.source)) % axis.stride * step
+        + np.arange(len(axis.source)) // axis.stride * pitch
+        for axis, step, pitch in zip(lifted, steps, pitches, strict=True)
+    ]
+    taps = [
+        place[np.arange(axis.n_taps) * axis.dilation]
+        for axis, place in zip(lifted, places, strict=True)
+    ]
+    offsets = np.array([sum(place) for place in product(*taps)], np.int64)
+    outputs = [
+        np.arange(axis.n_outputs) * pitch
+        for axis, pitch in zip(lifted, pitches, strict=True)
+    ]
+    positions = np.add.outer(np.add.outer(outputs[0], outputs[1]), outputs[2]).ravel()
+    n_positions = int(positions[-1]) + 1
+
+    block = _block(n_positions)
+    n_blocks = -(-n_positions // block)
+    blocks = -(-n_blocks // _LARGEST_TILE_COUNT)
+    tile = blocks * block
+    starts = np.arange(0, n_blocks * block, tile)
+    starts[-1] = max(0, n_blocks * block - tile)
+    mask = np.full(int(starts[-1]) + tile, -np.inf, np.float32)
+    mask[positions] = 0.0
+    end = int(starts[-1]) + tile + int(offsets.max()) + LANES
+    end = max(end, area * int(np.prod(strides)))
+    read = [_read(axis) for axis in lifted]
+    return MapLayout(
+        # An odd number of vectors keeps channels out of each other's cache lines.
+        size=(-(-end // LANES) | 1) * LANES,
+        offsets=offsets,
+        mask=mask,
+        starts=starts,
+        blocks=blocks,
+        block=block,
+        spans=_spans(offsets, tile),
+        into=_three(place[r] for place, r in zip(places, read, strict=True)),
+        read=_three(
+            np.asarray(axis.source, np.int64)[r]
+            for axis, r in zip(lifted, read, strict=True)
+        ),
+    )
+
+
+def _three(values: Iterable[T]) -> tuple[T, T, T]:
+    z, y, x = values
+    return z, y, x
+
+
+def _block(n_positions: int) -> int:
+    """Choose how many positions one instruction evaluates."""
+    if 4 * LANES < n_positions <= 5 * LANES:
+        return 5 * LANES
+    wide = n_positions >= _MANY_POSITIONS or 2 * LANES < n_positions <= 4 * LANES
+    return (4 if wide else 2) * LANES
+
+
+def _read(axis: Axis) -> Indices:
+    """Return the padded elements that an output reads and that are not zero."""
+    outputs = np.arange(axis.n_outputs)[:, None] * axis.stride
+    padded = np.unique(outputs + np.arange(axis.n_taps)[None] * axis.dilation)
+    return padded[np.asarray(axis.source)[padded] >= 0]
+
+
+def _spans(offsets: Indices, tile: int) -> Indices:
+    spans: list[list[int]] = []
+    for offset in sorted(offsets.tolist()):
+        if spans and offset <= spans[-1][1]:
+            spans[-1][1] = offset + tile
+        else:
+            spans.append([offset, offset + tile])
+    return np.array([[first, -(-(end - first) // LANES)] for first, end in spans])
+
+
+def buffers(
+    layout: MapLayout, n_channels: int, n_sources: int
+) -> tuple[Floats, Floats, Floats, Floats, Indices, Floats, Indices, Floats]:
+    """Allocate what ``rank_bounded`` needs to hold `n_channels` maps at a time."""
+    tiles = (n_channels, len(layout.starts))
+    return (
+        np.zeros((n_channels, layout.size), np.float32),
+        np.empty(n_channels, np.float32),
+        np.empty(n_channels, np.float32),
+        np.empty(tiles, np.float32),
+        np.empty(tiles, np.int64),
+        vector(n_sources),
+        np.empty(2 * n_sources + 16, np.int64),
+        np.empty(n_sources + 16, np.float32),
+    )
+
+
+def vector(n_sources: int) -> Floats:
+    """Allocate whole vectors for a value of each source; the rest is never largest."""
+    return np.full(-(-n_sources // LANES) * LANES, -np.inf, np.float32)
+
+
+def flat(x: torch.Tensor) -> tuple[Floats, Strides]:
+    """Return a CPU tensor (n, channels, *positions) as it lies in memory, with strides.
+
+    No copy is made of float32 tensors in either memory format.
+    """
+    x = x.detach().float()
+    extent = 1 + sum(
+        (size - 1) * step for size, step in zip(x.shape, x.stride(), strict=True)
+    )
+    if extent > 2 * x.numel() or 0 in x.stride():
+        x = x.contiguous()
+        extent = x.numel()
+    memory = torch.as_strided(x, (extent,), (1,), x.storage_offset()).numpy()
+    steps = (0,) * (5 - x.ndim) + x.stride()[2:]
+    z, y, p = _three(steps)
+    return memory, (x.stride(0), x.stride(1), z, y, p)
+
+
+def position_tables(axes: tuple[Axis, ...], positions: Indices) -> Tables:
+    """Return the elements that single positions read, one table for each of three axes.
+
+    `positions` are flat indices into the output, shape (m,); table a has shape (m, taps
+    along axis a) and is -1 where a zero is read.
+    """
+    tables = [np.zeros((len(positions), 1), np.int64)] * (3 - len(axes))
+    shape = tuple(axis.n_outputs for axis in axes)
+    outputs = np.unravel_index(positions, shape) if axes else ()
+    for axis, output in zip(axes, outputs, strict=True):
+        tables.append(np.ascontiguousarray(axis.evaluated[output]))
+    return tables[0], tables[1], tables[2]

@@ -1,0 +1,260 @@
+"""Influences by torch operations alone: for GPUs, and to check the compiled kernels.
+
+Patches are gathered by an index table, multiplied with all kernels of a channel in one
+batched matrix product, and reduced to their maxima, a bounded number of bytes at a
+time. It serves every kind of convolution and every device; on a CPU it is correct and
+slow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nnviz.network.influence.channel_operations import (
+    Axis,
+    Convolution,
+    Identity,
+    reading,
+)
+from nnviz.network.influence.inputs import EdgeInput, Extremum, Strongest
+
+__all__ = ["full_influences", "peak_positions", "preactivations", "rank"]
+
+Indices = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+
+def full_influences(
+    edge: EdgeInput, *, extremum: Extremum = "max", workspace: int = 48 * 2**20
+) -> torch.Tensor:
+    """Influence of every source on every target of one edge.
+
+    Returns
+    -------
+    Tensor
+        Shape (n, output channels, sources of a group), float32, on the device of `x`;
+        of an identity: (n, channels, 1).
+    """
+    x = edge.x.float()
+    sign = 1.0 if extremum == "max" else -1.0
+    if isinstance(edge.operation, Identity):
+        values = x.flatten(2) if x.ndim > 2 else x[..., None]
+        scale = torch.from_numpy(edge.operation.factors(x.shape[1])).to(x.device)
+        return sign * (sign * values * scale[:, None]).amax(2)[..., None]
+    convolution, axes = reading(edge.operation, x.shape[2:])
+    weight = _grouped_weight(convolution).to(x.device) * sign
+    n_channels, n_targets, n_taps = weight.shape
+    n_positions = math.prod(axis.n_outputs for axis in axes)
+    result = x.new_empty((len(x), n_channels, n_targets))
+    # Patches and products of one channel of one instance are the least that is held.
+    least = 4 * n_positions * (2 * n_taps + n_targets)
+    at_once = max(1, workspace // least)
+    for n, channels in _blocks(len(x), n_channels, at_once):
+        patches = _patches(x[n, channels], axes)
+        size = (patches.shape[1], n_taps, -1)
+        products = weight[channels] @ patches.permute(1, 2, 0, 3).reshape(size)
+        maxima = products.unflatten(2, (-1, n_positions)).amax(3)
+        result[n, channels] = maxima.permute(2, 0, 1)
+    grouped = result.unflatten(1, (convolution.groups, -1))
+    influences: torch.Tensor = sign * grouped.transpose(2, 3).flatten(1, 2)
+    return influences
+
+
+def _blocks(n: int, n_channels: int, at_once: int) -> Iterator[tuple[slice, slice]]:
+    channels = min(n_channels, at_once)
+    instances = max(1, at_once // channels)
+    for first in range(0, n, instances):
+        for low in range(0, n_channels, channels):
+            yield slice(first, first + instances), slice(low, low + channels)
+
+
+def _grouped_weight(convolution: Convolution) -> torch.Tensor:
+    """Weight as (sources, targets of a group, taps)."""
+    weight = convolution.direct_weight
+    grouped = weight.unflatten(0, (convolution.groups, -1))
+    by_source: torch.Tensor = grouped.transpose(1, 2).flatten(0, 1)
+    return by_source
+
+
+def _patches(x: torch.Tensor, axes: tuple[Axis, ...]) -> torch.Tensor:
+    """Return what every tap reads at every position, (n, channels, taps, positions)."""
+    table = _patch_table(axes, tuple(x.shape[2:])).to(x.device)
+    values = x.flatten(2) if x.ndim > 2 else x[..., None]
+    zero = values.new_zeros((*values.shape[:2], 1))
+    return torch.cat([values, zero], 2)[:, :, table]
+
+
+@lru_cache(maxsize=64)
+def _patch_table(axes: tuple[Axis, ...], sizes: tuple[int, ...]) -> torch.Tensor:
+    """Flat element of (tap, position); the one past the last is a zero."""
+    table = np.zeros((1, 1), np.int64)
+    zero = np.zeros((1, 1), bool)
+    for axis, size in zip(axes, sizes, strict=True):
+        read = axis.evaluated.T
+        n_taps, n_outputs = table.shape[0] * axis.n_taps, table.shape[1] * len(read[0])
+        own_zero = read < 0
+        table = table[:, None, :, None] * size + read[None, :, None, :]
+        zero = zero[:, None, :, None] | own_zero[None, :, None, :]
+        table, zero = table.reshape(n_taps, n_outputs), zero.reshape(n_taps, n_outputs)
+    table[zero] = math.prod(sizes)
+    return torch.from_numpy(table)
+
+
+def rank(
+    inputs: Sequence[EdgeInput],
+    result: Strongest,
+    positions: Indices | None,
+    extremum: Extremum,
+    workspace: int,
+) -> None:
+    """Fill a result on the inputs' device; with `positions`, by peak contributions.
+
+    Values of ``"min"`` are left negated, as the compiled kernels leave them.
+    """
+    sign = 1.0 if extremum == "max" else -1.0
+    n_sources = sum(edge.x.shape[1] for edge in inputs)
+    n_targets = max(1, len(result.instance) // len(inputs[0].x))
+    instances_at_once = max(1, workspace // (32 * n_sources * n_targets))
+    bounds = range(0, len(inputs[0].x), instances_at_once)
+    for first in bounds:
+        last = min(first + instances_at_once, len(inputs[0].x))
+        begin, end = np.searchsorted(result.instance, [first, last])
+        part = slice(int(begin), int(end))
+        if begin == end:
+            continue
+        columns = [
+            _contributions(edge, result, part, positions, extremum, workspace // 2)
+            for edge in inputs
+        ]
+        values = torch.cat([column for column, _ in columns], 1) * sign
+        sources = torch.cat([numbers for _, numbers in columns], 1)
+        _keep_strongest(values, sources, result, part)
+
+
+def _contributions(
+    edge: EdgeInput,
+    result: Strongest,
+    part: slice,
+    positions: Indices | None,
+    extremum: Extremum,
+    workspace: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Contributions of one edge to pairs, and the numbers of the sources; both (p, i).
+
+    Where the edge does not enter a target, the number is -1.
+    """
+    device = edge.x.device
+    output = edge.outputs_of(result.target[part])
+    entered = torch.from_numpy(output >= 0).to(device)
+    channel = torch.from_numpy(output.clip(min=0)).to(device)
+    first = int(result.instance[part][0])
+    last = int(result.instance[part][-1]) + 1
+    local = torch.from_numpy(result.instance[part] - first).to(device)
+    chunk = EdgeInput(edge.x[first:last], edge.operation)
+    if positions is None:
+        full = full_influences(chunk, extremum=extremum, workspace=workspace)
+        values = full[local, channel]
+    else:
+        place = torch.from_numpy(positions[part]).to(device)
+        values = _at_positions(chunk, local, channel, place)
+    numbers = torch.from_numpy(edge.source_numbers).to(device)
+    if isinstance(edge.operation, Identity):
+        sources = numbers[channel][:, None]
+    else:
+        convolution, _ = reading(edge.operation, edge.x.shape[2:])
+        group = channel // (convolution.n_targets // convolution.groups)
+        sources = numbers.unflatten(0, (convolution.groups, -1))[group]
+    return values, torch.where(entered[:, None], sources, -1)
+
+
+def _at_positions(
+    edge: EdgeInput, instance: torch.Tensor, output: torch.Tensor, place: torch.Tensor
+) -> torch.Tensor:
+    x = edge.x.float()
+    values = x.flatten(2) if x.ndim > 2 else x[..., None]
+    if isinstance(edge.operation, Identity):
+        scale = torch.from_numpy(edge.operation.factors(x.shape[1])).to(x.device)
+        return (values[instance, output, place] * scale[output])[:, None]
+    convolution, axes = reading(edge.operation, x.shape[2:])
+    table = _patch_table(axes, tuple(x.shape[2:])).to(x.device)
+    padded = torch.cat([values, values.new_zeros((*values.shape[:2], 1))], 2)
+    grouped = padded.unflatten(1, (convolution.groups, -1))
+    group = output // (convolution.n_targets // convolution.groups)
+    read = table[:, place].T[:, None]
+    channels = torch.arange(grouped.shape[2], device=x.device)[None, :, None]
+    patches = grouped[instance[:, None, None], group[:, None, None], channels, read]
+    weight = convolution.direct_weight.to(x.device)[output]
+    total: torch.Tensor = (patches * weight).sum(2)
+    return total
+
+
+def _keep_strongest(
+    values: torch.Tensor, sources: torch.Tensor, result: Strongest, part: slice
+) -> None:
+    values = torch.where((sources >= 0) & (values > 0), values, 0.0)
+    # Two stable sorts: by number, then by value, so that ties keep the lower number.
+    sources, order = sources.sort(dim=1, stable=True)
+    values = values.gather(1, order)
+    values, order = values.sort(dim=1, stable=True, descending=True)
+    sources = torch.where(values > 0, sources.gather(1, order), -1)
+    n_ranks = min(result.source.shape[1], values.shape[1])
+    result.influence[part, :n_ranks] = values[:, :n_ranks].cpu().numpy()
+    result.source[part, :n_ranks] = sources[:, :n_ranks].cpu().numpy()
+
+
+def preactivations(inputs: Sequence[EdgeInput], n: int) -> torch.Tensor:
+    """Sum of all edges and biases for instance `n`, (targets, positions)."""
+    n_targets = 1 + max(int(edge.target_channels.max()) for edge in inputs)
+    total: torch.Tensor | None = None
+    for edge in inputs:
+        x = edge.x[n : n + 1].float()
+        entered = torch.from_numpy(np.flatnonzero(edge.target_channels >= 0))
+        target = torch.from_numpy(edge.target_channels)[entered].long()
+        entered, target = entered.to(x.device), target.to(x.device)
+        values = _forward(edge, x)
+        if total is None:
+            total = values.new_zeros((n_targets, values.shape[1]))
+        total.index_add_(0, target, values[entered])
+    assert total is not None
+    return total
+
+
+def _forward(edge: EdgeInput, x: torch.Tensor) -> torch.Tensor:
+    operation = edge.operation
+    if isinstance(operation, Identity):
+        scale = torch.from_numpy(operation.factors(x.shape[1])).to(x.device)
+        values = x.reshape(x.shape[1], -1) * scale[:, None]
+    else:
+        convolution, axes = reading(operation, x.shape[2:])
+        patches = _patches(x, axes)[0]
+        grouped = patches.unflatten(0, (convolution.groups, -1)).flatten(1, 2)
+        weight = convolution.direct_weight.to(x.device)
+        weight = weight.unflatten(0, (convolution.groups, -1)).flatten(2)
+        values = (weight @ grouped).flatten(0, 1)
+    if operation.bias is None:
+        return values
+    return values + operation.bias.detach().float().to(x.device)[:, None]
+
+
+def peak_positions(
+    inputs: Sequence[EdgeInput], instance: Indices, target: Indices
+) -> Indices:
+    """Where each pair's pre-activation attains its maximum; the first place of equals.
+
+    Returns
+    -------
+    NDArray
+        Flat index into the target's positions, shape (pairs,).
+    """
+    positions = np.empty(len(instance), np.int64)
+    for n in np.unique(instance):
+        rows = np.flatnonzero(instance == n)
+        total = preactivations(inputs, int(n)).cpu().numpy()
+        positions[rows] = total.argmax(1)[target[rows]]
+    return positions

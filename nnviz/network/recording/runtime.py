@@ -1,0 +1,364 @@
+"""How is the network run on a worker? At its best on the worker's device, recorded.
+
+Batch normalisation folded, channels last, no gradients; float32 unless another
+precision was asked for. The same object serves planning (one batch) and extraction
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nnviz.errors import DeviceLostError, PlanError, TaskMemoryError
+from nnviz.network.influence.inputs import EdgeInput, Strongest
+from nnviz.network.influence.strongest_sources import strongest_sources
+from nnviz.network.recording.cheap_maxima import plan_reads
+from nnviz.network.recording.folding import optimize
+from nnviz.network.recording.maxima import top_channels
+from nnviz.network.recording.normalizing import normalize
+from nnviz.network.recording.peaks import PeakTracker
+from nnviz.network.recording.recorder import Captured, OnLayer, OnTarget, Recorder
+from nnviz.network.recording.taps import EdgeTaps
+from nnviz.network.tracing import trace
+from nnviz.runs.architecture import Architecture, Layer
+from nnviz.runs.config import ExtractionConfig, PreprocessingConfig
+
+__all__ = [
+    "BatchResult",
+    "NetworkRuntime",
+    "Recording",
+    "telling_faults",
+    "trace_network",
+]
+
+INSTANCES_TRACED = 2
+_DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """What is kept of one batch, on the host."""
+
+    logits: NDArray[np.float32] | None
+    """Shape (instance, class); None if the network is no classifier."""
+    activations: Mapping[str, NDArray[np.float32]]
+    """Maxima by layer, shape (instance, channel)."""
+    influences: Mapping[str, Strongest] = field(default_factory=dict)
+    """The strongest sources of the kept targets, by target layer."""
+    influence_s: float = 0.0
+    """Seconds of the batch that its influences took."""
+
+
+def trace_network(
+    module: nn.Module, values: NDArray[Any], preprocessing: PreprocessingConfig
+) -> Architecture:
+    """Find the architecture of a network with the first instances of its data.
+
+    Parameters
+    ----------
+    module
+        The network, in evaluation mode, on the CPU.
+    values
+        Prepared instances, shape (instance, ...).
+    preprocessing
+        Says how they are normalised.
+    """
+    batch = normalize(torch.from_numpy(values[:INSTANCES_TRACED]), preprocessing)
+    return trace(module, batch)
+
+
+@contextlib.contextmanager
+def telling_faults() -> Iterator[None]:
+    """Say what faults of memory and of devices are, whatever library raises them.
+
+    Raises
+    ------
+    TaskMemoryError
+        Where there was not enough memory, on the host or on the device.
+    DeviceLostError
+        Where the device has failed, and with it everything of this process on it.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        first = str(error).partition("\n")[0]
+        msg = f"not enough memory: {first or type(error).__name__}"
+        raise TaskMemoryError(msg) from error
+    except RuntimeError as error:
+        first = str(error).partition("\n")[0]
+        if "CUDA error" in first or "device-side assert" in first:
+            msg = f"the GPU has failed: {first}"
+            raise DeviceLostError(msg) from error
+        if "can't allocate memory" in str(error):  # of the allocator for the host
+            msg = f"not enough memory: {first}"
+            raise TaskMemoryError(msg) from error
+        raise
+
+
+class NetworkRuntime:
+    """A network on this process's device, optimised and hooked.
+
+    Parameters
+    ----------
+    module
+        The network, in evaluation mode; it is copied.
+    architecture
+        The layers to record.
+    preprocessing
+        How prepared instances are normalised.
+    extraction
+        Precision, memory format, folding, device and threads; targets and ranks.
+    layer_dtypes
+        In which dtype each layer is stored; float16 where it is not said. Top channels
+        are those of the stored values.
+
+    Raises
+    ------
+    PlanError
+        If the plan asks for CUDA and this process has none.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        architecture: Architecture,
+        *,
+        preprocessing: PreprocessingConfig,
+        extraction: ExtractionConfig,
+        layer_dtypes: Mapping[str, str] | None = None,
+    ) -> None:
+        self.architecture = architecture
+        self.extraction = extraction
+        self.layer_dtypes = layer_dtypes or {}
+        self.device = _device(extraction.device)
+        self._preprocessing = preprocessing
+        self._channels_last = extraction.memory_format == "channels_last"
+        self._dtype = _DTYPES[extraction.precision]
+        self._lock = threading.Lock()
+        if self.device.type == "cpu":
+            torch.set_num_threads(extraction.threads_per_worker)
+        example = torch.zeros(
+            1,
+            *architecture.input_shape,
+            dtype=getattr(torch, architecture.input_dtype),
+        )
+        network = optimize(
+            module,
+            memory_format=extraction.memory_format,
+            fold_batch_norm=extraction.fold_batch_norm,
+            architecture=architecture,
+            batch=example,
+        )
+        taps = None
+        if extraction.targets != "none" and architecture.edges:
+            taps = EdgeTaps(network, architecture, example, device=self.device)
+        reads = None
+        if self.device.type == "cpu":
+            reads = plan_reads(network, architecture, example)
+        network = network.to(device=self.device, dtype=self._dtype)
+        self.model_bytes = sum(
+            tensor.numel() * tensor.element_size()
+            for tensor in (*network.parameters(), *network.buffers())
+        )
+        """Bytes of its parameters and buffers."""
+        self._recorder = Recorder(network, architecture, taps=taps, reads=reads)
+
+    def input_of(self, values: NDArray[Any]) -> Tensor:
+        """Return prepared instances as the network's input, on its device.
+
+        Parameters
+        ----------
+        values
+            Shape (instance, ...): uint8 (N, H, W, C) for images.
+        """
+        on_device = torch.from_numpy(values).to(self.device)
+        batch = normalize(
+            on_device, self._preprocessing, channels_last=self._channels_last
+        )
+        return batch.to(self._dtype) if batch.is_floating_point() else batch
+
+    def run(
+        self,
+        values: NDArray[Any],
+        *,
+        on_layer: OnLayer | None = None,
+        on_target: OnTarget | None = None,
+    ) -> BatchResult:
+        """Run one batch of prepared instances.
+
+        Parameters
+        ----------
+        values
+            Shape (instance, ...).
+        on_layer
+            Called with each layer, its output and its maxima.
+        on_target
+            Called with each layer that edges enter, its maxima, and what entered it.
+        """
+        with self._lock:
+            captured = self._recorder.run(
+                self.input_of(values), on_layer=on_layer, on_target=on_target
+            )
+            return _on_host(captured)
+
+    @contextlib.contextmanager
+    def recording(self, start: int) -> Iterator[Recording]:
+        """Open the recording of one chunk, whose first instance is `start`."""
+        yield Recording(self, start)
+
+
+class Recording:
+    """The batches of one chunk: influences, and every channel's strongest instances.
+
+    Parameters
+    ----------
+    runtime
+        The network.
+    start
+        First instance of the chunk.
+    """
+
+    def __init__(self, runtime: NetworkRuntime, start: int) -> None:
+        self._runtime = runtime
+        self._next = start
+        ranks = runtime.extraction.examples_per_channel
+        self._tracker = PeakTracker(ranks) if ranks else None
+
+    def run(self, values: NDArray[Any], *, valid: NDArray[np.bool_]) -> BatchResult:
+        """Run the chunk's next batch.
+
+        Parameters
+        ----------
+        values
+            Prepared instances, shape (instance, ...).
+        valid
+            Which rows are instances that could be read, shape (instance,).
+        """
+        instances = np.arange(self._next, self._next + len(values))
+        self._next += len(values)
+        batch = _RecordedBatch(self._runtime, self._tracker, instances, valid.copy())
+        wants_influence = self._runtime.extraction.targets != "none"
+        result = self._runtime.run(
+            values,
+            on_layer=batch.on_layer,
+            on_target=batch.on_target if wants_influence else None,
+        )
+        return replace(
+            result, influences=batch.influences, influence_s=batch.influence_s
+        )
+
+    def peak_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays ``peaks/<layer>/...`` of the chunk, (1, channel, rank)."""
+        arrays: dict[str, NDArray[Any]] = {}
+        if self._tracker is None:
+            return arrays
+        for layer in self._runtime.architecture.shown:
+            peaks = self._tracker.result(layer.name)
+            arrays[f"peaks/{layer.name}/instance"] = peaks.instance[None]
+            arrays[f"peaks/{layer.name}/position"] = peaks.position[None]
+            arrays[f"peaks/{layer.name}/value"] = peaks.value[None]
+        return arrays
+
+
+class _RecordedBatch:
+    """What is done with each layer of one batch while its output exists."""
+
+    def __init__(
+        self,
+        runtime: NetworkRuntime,
+        tracker: PeakTracker | None,
+        instances: NDArray[np.int64],
+        usable: NDArray[np.bool_],
+    ) -> None:
+        self._runtime = runtime
+        self._tracker = tracker
+        self._instances = instances
+        self._usable = usable
+        """Rows that were read and whose activations have been finite so far."""
+        self.influences: dict[str, Strongest] = {}
+        self.influence_s = 0.0
+
+    def on_layer(self, layer: Layer, output: Tensor, activations: Tensor) -> None:
+        if self._tracker is None or not layer.shown:
+            return
+        if not self._usable.all():
+            dropped = torch.from_numpy(~self._usable)[:, None].to(activations.device)
+            # A value that is not finite never counts as a peak.
+            activations = activations.masked_fill(dropped, torch.nan)
+        self._tracker.update(
+            layer.name,
+            output,
+            activations,
+            instances=self._instances,
+            channel_axis=layer.channel_axis,
+        )
+
+    def on_target(
+        self, layer: Layer, activations: Tensor, inputs: list[EdgeInput]
+    ) -> None:
+        options = self._runtime.extraction
+        # Waits for the device, which is the forward pass's time.
+        values = activations.float().cpu().numpy()
+        began = time.perf_counter()
+        self._usable &= np.isfinite(values).all(axis=1)
+        rows = np.flatnonzero(self._usable)
+        if options.targets == "all":
+            instance = np.repeat(rows, layer.n_channels)
+            target = np.tile(np.arange(layer.n_channels), len(rows))
+        else:
+            dtype = self._runtime.layer_dtypes.get(layer.name, "float16")
+            limit = np.finfo(dtype).max
+            stored = np.clip(values[rows], -limit, limit).astype(dtype)
+            top = top_channels(
+                stored,
+                share=options.share if options.top_count is None else None,
+                count=options.top_count,
+                excluded=options.excluded_channels.get(layer.name, ()),
+            ).tocoo()
+            instance, target = rows[top.row], top.col.astype(np.int64)
+        self.influences[layer.name] = strongest_sources(
+            inputs,
+            (instance, target),
+            ranks=options.ranks,
+            extremum=options.extremum,
+            signal=options.signal,
+            threads=options.threads_per_worker,
+        )
+        self.influence_s += time.perf_counter() - began
+
+
+def _on_host(captured: Captured) -> BatchResult:
+    logits = captured.logits
+    return BatchResult(
+        logits=None if logits is None else logits.float().cpu().numpy(),
+        activations={
+            name: values.float().cpu().numpy()
+            for name, values in captured.activations.items()
+        },
+    )
+
+
+def _device(wanted: str) -> torch.device:
+    has_cuda = torch.cuda.is_available()
+    if wanted == "cuda" and not has_cuda:
+        msg = (
+            "the plan asks for extraction.device = 'cuda', and this process has no "
+            "CUDA device; run on a worker with a GPU, or plan with device = 'auto'"
+        )
+        raise PlanError(msg)
+    return torch.device("cuda" if has_cuda and wanted != "cpu" else "cpu")

@@ -1,0 +1,286 @@
+"""Where in the forward pass does an influence find what its operation reads?
+
+A network is recorded once more on the worker, as it is run there (folded), so that
+every weight is the one that is used. A tap then names a call of a torch function and
+the argument to keep until the target layer is read.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nnviz.errors import ModelError
+from nnviz.network.analysis.analysis import analyse
+from nnviz.network.analysis.channel_flow import ChannelFlow
+from nnviz.network.analysis.edges import EnteringReading, TargetEdges
+from nnviz.network.analysis.entering import Reading
+from nnviz.network.analysis.functions import category_of
+from nnviz.network.analysis.layers import settled
+from nnviz.network.analysis.operations import Operation, Reference, record_operations
+from nnviz.network.analysis.outputs import iter_tensors
+from nnviz.network.influence.channel_operations import ChannelOperation, Identity
+from nnviz.network.influence.inputs import EdgeInput
+from nnviz.runs.architecture import Architecture
+
+__all__ = ["EdgeTaps", "Tap"]
+
+_NOT_NEGATIVE = frozenset(
+    {"abs", "exp", "hardsigmoid", "relu", "relu6", "sigmoid", "softmax", "square"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tap:
+    """One tensor of one function call."""
+
+    place: str
+    """The call, as :mod:`nnviz.network.analysis.module_calls` names it."""
+    argument: int | None
+    """Number of the tensor among the call's tensors; None for what it returns."""
+    copies: bool
+    """Whether the network writes into the tensor later on."""
+
+    def take(self, arguments: Any, options: Any, result: Any) -> Tensor:
+        """Return the tensor of a call."""
+        if self.argument is None:
+            found = next(iter_tensors(result))
+        else:
+            found = list(iter_tensors((arguments, options)))[self.argument]
+        return found.clone() if self.copies else found
+
+
+@dataclass(frozen=True, slots=True)
+class _TappedReading:
+    tap: Tap
+    reading: Reading
+    operation: ChannelOperation
+    sources: NDArray[np.int32]
+    targets: NDArray[np.int32]
+    same_as: str | None
+    """Layer whose recorded output the input is, if it is never negative."""
+
+
+class EdgeTaps:
+    """Everything that the influences of a network need of a forward pass.
+
+    Parameters
+    ----------
+    model
+        The network as it is run, in evaluation mode, still on the CPU.
+    architecture
+        Of the plan; its edges number the sources.
+    batch
+        One or two instances of the network's input.
+    device
+        Where weights are kept.
+
+    Raises
+    ------
+    ModelError
+        If the network has other layers than the plan.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        architecture: Architecture,
+        batch: Tensor,
+        *,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        analysis = analyse(record_operations(model, batch))
+        self._flow = analysis.flow
+        self._reads = {
+            item.layer.name: settled(analysis.flow, item.site.read)
+            for item in analysis.named
+        }
+        missing = [x.name for x in architecture.layers if x.name not in self._reads]
+        if missing:
+            msg = (
+                f"the network has no layer {missing[0]!r}, which the plan has; give "
+                "the network that the plan was made from"
+            )
+            raise ModelError(msg)
+        self._device = torch.device(device)
+        self._tapped = {
+            target.layer: list(self._tap(architecture, target))
+            for target in analysis.targets
+            if any(edge.target == target.layer for edge in architecture.edges)
+        }
+        del self._flow
+        self.taps: Mapping[str, list[Tap]] = self._by_place()
+        """Taps by the place of the call."""
+        last = {
+            item.tap: name for name, items in self._tapped.items() for item in items
+        }
+        self._last: defaultdict[str, list[Tap]] = defaultdict(list)
+        for tap, name in last.items():
+            self._last[name].append(tap)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of the layers into which influence is available."""
+        return tuple(name for name, tapped in self._tapped.items() if tapped)
+
+    def inputs(
+        self,
+        target: str,
+        taken: Mapping[Tap, Tensor],
+        n_instances: int,
+        activations: Callable[[str], Tensor | None],
+    ) -> list[EdgeInput]:
+        """Return what enters a layer in the batch that has just reached it.
+
+        Parameters
+        ----------
+        target
+            Name of the layer.
+        taken
+            What the taps have kept.
+        n_instances
+            Size of the batch.
+        activations
+            Maxima of a layer, shape (instance, channel), where they are known.
+        """
+        inputs = []
+        for item in self._tapped[target]:
+            x = item.reading.input_of(taken[item.tap], n_instances)
+            largest = None if item.same_as is None else activations(item.same_as)
+            inputs.append(
+                EdgeInput(
+                    x=x,
+                    operation=item.operation,
+                    sources=item.sources,
+                    targets=item.targets,
+                    extremes=(
+                        None
+                        if largest is None
+                        else (largest, torch.zeros_like(largest))
+                    ),
+                )
+            )
+        return inputs
+
+    def last_taps(self, target: str) -> list[Tap]:
+        """Return the taps that no layer after this one needs."""
+        return self._last[target]
+
+    def _by_place(self) -> dict[str, list[Tap]]:
+        taps: defaultdict[str, list[Tap]] = defaultdict(list)
+        for tapped in self._tapped.values():
+            for item in tapped:
+                if item.tap not in taps[item.tap.place]:
+                    taps[item.tap.place].append(item.tap)
+        return dict(taps)
+
+    def _tap(
+        self, architecture: Architecture, target: TargetEdges
+    ) -> Iterator[_TappedReading]:
+        offsets = _source_offsets(architecture, target.layer)
+        for entering in target.readings:
+            reading = entering.reading
+            yield _TappedReading(
+                tap=self._tap_of(reading),
+                reading=reading,
+                operation=_moved_to(reading.operation, self._device),
+                sources=_numbered(entering, offsets),
+                targets=reading.targets.numpy().astype(np.int32),
+                same_as=self._same_layer(entering),
+            )
+
+    def _tap_of(self, reading: Reading) -> Tap:
+        operation, value = reading.term.operation, reading.term.value
+        copies = any(
+            value in later.written
+            or (later.name == "view_write" and value in later.inputs)
+            for later in self._flow.graph.operations
+        )
+        if value in operation.outputs:
+            return Tap(operation.place, None, copies)
+        items = list(_iter_leaves((operation.arguments, operation.options)))
+        return Tap(operation.place, items.index(Reference(value)), copies)
+
+    def _same_layer(self, entering: EnteringReading) -> str | None:
+        """Return the layer whose output the reading's input is, channel by channel."""
+        reading = entering.reading
+        if len(entering.layers) != 1 or reading.order is not None:
+            return None
+        name = entering.layers[0]
+        n = len(entering.channel)
+        if (
+            reading.n_places != 1
+            or not np.array_equal(entering.channel, np.arange(n))
+            or settled(self._flow, reading.term.value) != self._reads[name]
+            or not _is_not_negative(self._flow, self._reads[name])
+        ):
+            return None
+        return name
+
+
+def _source_offsets(
+    architecture: Architecture, target: str
+) -> dict[tuple[str, str], int]:
+    """Return the number of each entering edge's channel 0, by (source, node)."""
+    offsets: dict[tuple[str, str], int] = {}
+    total = 0
+    for edge in architecture.edges:
+        if edge.target == target:
+            offsets[edge.source, edge.node] = total
+            total += architecture.layer(edge.source).n_channels
+    return offsets
+
+
+def _numbered(
+    entering: EnteringReading, offsets: dict[tuple[str, str], int]
+) -> NDArray[np.int32]:
+    numbers = np.full(len(entering.channel), -1, np.int32)
+    for index, source in enumerate(entering.layers):
+        offset = offsets.get((source, entering.node))
+        mine = entering.layer == index
+        if offset is not None:
+            numbers[mine] = entering.channel[mine] + offset
+    return numbers
+
+
+def _moved_to(operation: ChannelOperation, device: torch.device) -> ChannelOperation:
+    bias = None if operation.bias is None else operation.bias.to(device)
+    if isinstance(operation, Identity):
+        scale = None if operation.scale is None else operation.scale.to(device)
+        return replace(operation, scale=scale, bias=bias)
+    return replace(operation, weight=operation.weight.to(device), bias=bias)
+
+
+def _iter_leaves(value: Any) -> Iterator[Any]:
+    """Yield tensors and references in the order in which a call has its tensors."""
+    if isinstance(value, (Tensor, Reference)):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _iter_leaves(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _iter_leaves(item)
+    elif isinstance(value, slice):
+        yield from _iter_leaves((value.start, value.stop, value.step))
+
+
+def _is_not_negative(flow: ChannelFlow, value: int) -> bool:
+    """Return whether a value can be seen never to be negative."""
+    operation: Operation | None = flow.graph.producer(value)
+    if operation is None:
+        return False
+    if operation.name in _NOT_NEGATIVE:
+        return True
+    moves = category_of(operation.name) in ("movement", "pooling")
+    keeps = moves or operation.name in ("add", "mul")
+    depends = flow.graph.activation_inputs(operation)
+    others = len(depends) != len(operation.inputs)
+    return keeps and not others and all(_is_not_negative(flow, v) for v in depends)

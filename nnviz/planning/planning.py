@@ -1,0 +1,307 @@
+"""What does one batch tell about a run? Open the data, load and trace the network.
+
+These are the steps before :func:`nnviz.runs.plan.make_plan`, each visible:
+
+1. open the data set and read its first instances;
+2. load the network and trace it: layers, edges;
+3. join the data set's labels with the network's outputs;
+4. run the first batch as a worker will, for the largest values and the time it takes.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnviz.errors import (
+    DatasetError,
+    ModelError,
+    PlanError,
+    PlanMismatchError,
+    UnreadableInstanceError,
+)
+from nnviz.inputs.datasets.contents import check_sample, contents_of, mode_of
+from nnviz.inputs.datasets.opening import Dataset, open_dataset
+from nnviz.inputs.datasets.store_order import in_store_order
+from nnviz.inputs.models.loading import load_model
+from nnviz.inputs.preparation.preprocessing import Preprocessing
+from nnviz.network.recording.runtime import NetworkRuntime, trace_network
+from nnviz.planning.labels import JoinedClasses, join_labels
+from nnviz.runs.arrays import CONTENTS
+from nnviz.runs.config import PreprocessingConfig, RunConfig
+from nnviz.runs.plan import Measurements, Plan, make_plan
+from nnviz.runs.plan_report import differences, size_text
+from nnviz.runs.software import software_versions
+from nnviz.store.store import Store
+
+__all__ = ["Probe", "plan_run", "prepare_store"]
+
+INSTANCES_TRIED = 1_024
+"""How many of the first instances are tried for a readable batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What was found while planning, and what the store's creation needs of it."""
+
+    dataset: Dataset
+    classes: JoinedClasses
+    hashes: NDArray[np.uint64] | None = None
+    """Of the contents of every instance, if the plan wants them."""
+
+
+def plan_run(
+    config: RunConfig, *, trust: bool = False, timed: bool = False
+) -> tuple[Plan, Probe]:
+    """Open data and network, run one batch, and make the plan.
+
+    Parameters
+    ----------
+    config
+        As read from a run file.
+    trust
+        Whether files that run code when read may be read.
+    timed
+        Whether to time the batch, for an estimate of the whole run.
+
+    Returns
+    -------
+    tuple of Plan and Probe
+        What to do, and the opened data set with its joined labels.
+
+    Raises
+    ------
+    DatasetError
+        If the data cannot be listed, none of the first instances can be read, or the
+        labels cannot be joined with the network's outputs.
+    ModelError
+        If the network cannot be built.
+    PlanError
+        If what is asked for cannot work.
+    """
+    dataset = open_dataset(config.dataset, trust=trust)
+    loaded = load_model(config.model, trust=trust)
+    preprocessing_config = (
+        config.preprocessing or loaded.preprocessing or PreprocessingConfig()
+    )
+    preprocessing = Preprocessing(preprocessing_config)
+    extraction = config.extraction
+    values, read_seconds = _first_batch(dataset, preprocessing, extraction.batch_size)
+    try:
+        architecture = trace_network(loaded.module, values, preprocessing_config)
+    except ModelError as error:
+        if preprocessing_config.kind == "image":
+            raise
+        msg = (
+            f"{error} (the arrays become {values.dtype}; preprocessing.dtype can be "
+            "'float32' or 'int64', as the network wants it)"
+        )
+        raise ModelError(msg) from error
+    outputs = architecture.output_shape
+    classes = join_labels(
+        dataset.labels,
+        config=config.classes,
+        n_outputs=outputs[0] if len(outputs) == 1 else None,
+        class_names=loaded.class_names,
+        label_names=dataset.class_names,
+        n_instances=len(dataset),
+    )
+    runtime = NetworkRuntime(
+        loaded.module,
+        architecture.selected(recorded=extraction.layers, shown=extraction.shown),
+        preprocessing=preprocessing_config,
+        extraction=extraction,
+    )
+    measurements = _measure(runtime, values, read_seconds, timed=timed)
+    contents, hashes = contents_of(dataset, mode_of(config.dataset))
+    plan = make_plan(
+        model=config.model,
+        dataset=config.dataset,
+        preprocessing=preprocessing_config,
+        classes=config.classes,
+        extraction=extraction,
+        architecture=architecture,
+        class_names=classes.class_names,
+        n_instances=len(dataset),
+        n_labelled=int((classes.labels >= 0).sum()),
+        metadata_dtypes={
+            name: _dtype_name(values) for name, values in dataset.metadata.items()
+        },
+        fingerprints={"model": loaded.fingerprint, "dataset": dataset.fingerprint},
+        measurements=measurements,
+        labels_joined_by=classes.joined_by,
+        contents=contents,
+    )
+    return plan, Probe(dataset, classes, hashes)
+
+
+def prepare_store(plan: Plan, url: str, *, probe: Probe) -> Store:
+    """Create the plan's store, or open it if it exists already.
+
+    Parameters
+    ----------
+    plan
+        What will be recorded.
+    url
+        Folder, or any URL that Zarr opens.
+    probe
+        The opened data set and its labels, from :func:`plan_run`.
+
+    Returns
+    -------
+    Store
+        Opened for writing; its chunks may be missing, complete, or some of both.
+
+    Raises
+    ------
+    PlanMismatchError
+        If there is a store of another plan; the message names the fields that differ.
+    StoreExistsError
+        If there is something else.
+    PlanError
+        If the disk has less space than the run needs.
+    """
+    if Path(url).is_dir() and (Path(url) / "zarr.json").exists():
+        store = Store.open(url, writable=True)
+        theirs = Plan.from_json(store.plan).identity()
+        found = differences(theirs, plan.identity())
+        if found:
+            shown = "; ".join(found[:5])
+            more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+            msg = (
+                f"the store {url!r} was made by another plan: {shown}{more}; choose "
+                "another path, or run with what the store was made of"
+            )
+            raise PlanMismatchError(msg)
+        planned = Plan.from_json(store.plan).contents
+        if plan.contents.mode == "full" != planned.mode:
+            msg = (
+                f"dataset.fingerprint_contents is 'full', and the store {url!r} was "
+                f"made with {planned.mode!r}; choose another path, or leave it out"
+            )
+            raise PlanMismatchError(msg)
+        check_sample(planned, in_store_order(probe.dataset, store.positions()))
+        return store
+    _check_space(plan, url)
+    static: dict[str, NDArray[Any]] = {
+        "instances/id": np.asarray(probe.dataset.ids, dtype=object),
+        "instances/label": probe.classes.labels.astype(np.int32),
+    }
+    for name, column in probe.dataset.metadata.items():
+        is_text = plan.metadata_dtypes[name] == "string"
+        static[f"instances/{name}"] = column.astype(object) if is_text else column
+    if probe.hashes is not None:
+        static[CONTENTS] = probe.hashes
+    attributes = {
+        "plan": plan.to_json(),
+        "plan_fingerprint": plan.fingerprint,
+        "software": software_versions(),
+    }
+    return Store.create(url, attributes=attributes, arrays=plan.arrays, static=static)
+
+
+def _check_space(plan: Plan, url: str) -> None:
+    if "://" in url:
+        return
+    folder = Path(url).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if plan.n_bytes > free:
+        msg = (
+            f"the run writes {size_text(plan.n_bytes)} and the disk of {str(folder)!r} "
+            f"has {size_text(free)} free; choose another place, or record less with "
+            "extraction.layers, targets or ranks"
+        )
+        raise PlanError(msg)
+
+
+def _first_batch(
+    dataset: Dataset, preprocessing: Preprocessing, size: int
+) -> tuple[NDArray[Any], float]:
+    """Return the first readable instances, stacked, and the seconds each one took."""
+    values: list[NDArray[Any]] = []
+    first = 0
+    reasons: Mapping[str, str] = {}
+    started = time.perf_counter()
+    for index in range(min(len(dataset), INSTANCES_TRIED)):
+        try:
+            value = preprocessing.prepare(dataset.read(index))
+        except UnreadableInstanceError as error:
+            reasons = {**reasons, str(dataset.ids[index]): str(error)}
+            continue
+        if values and value.shape != values[0].shape:
+            msg = (
+                f"instances have different shapes: {dataset.ids[first]!r} is "
+                f"{values[0].shape}, {dataset.ids[index]!r} is {value.shape}; state "
+                "preprocessing.resize and preprocessing.crop"
+            )
+            raise DatasetError(msg)
+        first = first if values else index
+        values.append(value)
+        if len(values) == size:
+            break
+    if not values:
+        shown = "; ".join(
+            f"{name}: {reason}" for name, reason in [*reasons.items()][:3]
+        )
+        msg = (
+            f"none of the first {len(reasons):,} instances can be read ({shown}); "
+            "check dataset.path and preprocessing"
+        )
+        raise DatasetError(msg)
+    return np.stack(values), (time.perf_counter() - started) / len(values)
+
+
+def _measure(
+    runtime: NetworkRuntime, values: NDArray[Any], read_seconds: float, *, timed: bool
+) -> Measurements:
+    batch = runtime.run(values)
+    seconds = None
+    if timed:
+        # The first time compiles kernels, or loads them from the cache.
+        for _ in range(2):
+            with runtime.recording(0) as recording:
+                started = time.perf_counter()
+                recording.run(values, valid=np.ones(len(values), np.bool_))
+                seconds = (time.perf_counter() - started) / len(values)
+    _check_finite(batch.activations)
+    largest = {
+        name: float(np.abs(a[np.isfinite(a)]).max(initial=0.0))
+        for name, a in batch.activations.items()
+    }
+    maps = [
+        layer.n_channels * int(np.prod(layer.positions)) * 4
+        for layer in runtime.architecture.layers
+    ]
+    return Measurements(
+        largest=largest,
+        input_bytes=int(values[0].nbytes),
+        model_bytes=runtime.model_bytes,
+        largest_map_bytes=max(maps, default=0),
+        seconds_per_instance=seconds,
+        read_seconds_per_instance=read_seconds,
+    )
+
+
+def _check_finite(activations: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse a run whose instances would all be excluded for what they compute."""
+    for name, values in activations.items():
+        if not np.isfinite(values).all(axis=1).any():
+            msg = (
+                f"the activations of layer {name!r} are not finite for any instance of "
+                "the first batch, so that none could be used; check the weights and "
+                "the preprocessing"
+            )
+            raise PlanError(msg)
+
+
+def _dtype_name(values: NDArray[Any]) -> str:
+    return "string" if values.dtype.kind in "TUO" else str(values.dtype)

@@ -1,0 +1,1 @@
+"""What the page, a notebook, a bundle and the command line read."""

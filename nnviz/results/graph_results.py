@@ -1,0 +1,197 @@
+"""Which attribution graphs has the run? Computed when asked for, shared by visitors.
+
+A collection's influences are read when its first graph is asked for; that takes as long
+as its arrays are large. Every further graph takes a few milliseconds. Collections,
+graphs and comparisons are kept in bounded numbers, and may be asked for by any thread.
+"""
+
+from __future__ import annotations
+
+import shlex
+import threading
+from dataclasses import dataclass
+from functools import cache, lru_cache
+
+from nnviz.aggregation.aggregates import Aggregates, aggregates_of
+from nnviz.graphs.attribution_graph import AttributionGraph
+from nnviz.graphs.comparison import GraphComparison, compare_graphs
+from nnviz.graphs.making import (
+    GraphChoices,
+    GraphOptions,
+    InnerLayers,
+    Preset,
+    SubsetGraphs,
+)
+from nnviz.results.missing import Missing
+from nnviz.results.query_pool import QueryPool
+from nnviz.store.store import Store
+
+__all__ = ["GraphRequest", "GraphResults", "subset_of"]
+
+CACHED_COLLECTIONS = 3
+CACHED_GRAPHS = 256
+CACHED_COMPARISONS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class GraphRequest:
+    """One graph, or two that are compared."""
+
+    collection: str
+    subset: str
+    versus: str
+    """Empty for none."""
+    options: GraphOptions
+
+
+class GraphResults:
+    """The attribution graphs of one run.
+
+    Parameters
+    ----------
+    store
+        Opened read-only.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.collection = cache(lambda name: aggregates_of(store, name))
+        """Return the aggregates of a collection of subsets by its name."""
+        self._graphs = lru_cache(CACHED_COLLECTIONS)(
+            lambda collection: SubsetGraphs(store, collection)
+        )
+        self._graph = lru_cache(CACHED_GRAPHS)(self._make_graph)
+        self._comparison = lru_cache(CACHED_COMPARISONS)(self._make_comparison)
+        self._locks: dict[str, threading.Lock] = {}
+        self._lock = threading.Lock()
+        self._warm: set[tuple[str, Preset, InnerLayers]] = set()
+        self.queries = QueryPool()
+        """Makes what is not there at once."""
+
+    def collections(self, first: str) -> tuple[str, ...]:
+        """Return the names of all collections of subsets, one of them first."""
+        names = self._store.group_names("aggregates")
+        return (first, *(name for name in names if name != first))
+
+    def has_influences(self, collection: str) -> bool:
+        """Whether influences were counted in a collection."""
+        return self._store.has_array(f"aggregates/{collection}/influence_counts")
+
+    def missing(self, collection: str) -> Missing | None:
+        """Return why a collection has no graphs, or None if it has some."""
+        if self.has_influences(collection):
+            return None
+        extraction = self._store.plan["extraction"]
+        if extraction["targets"] == "none":
+            return Missing(
+                "This run has no influences",
+                "A graph is made of what the channels of one layer contribute to those "
+                'of the next. Write targets = "top" below [extraction] in the run '
+                "file, make a new store, and extract, aggregate and derive it.",
+                "nnviz plan run.toml --create NEW.zarr",
+            )
+        return Missing(
+            "No influences are counted yet",
+            "This counts how often each channel is among the strongest sources of "
+            "another. Then reload the page.",
+            f"nnviz aggregate {shlex.quote(self._store.url)}",
+        )
+
+    def is_warm(self, request: GraphRequest) -> bool:
+        """Whether a graph would be there at once."""
+        return self._key(request) in self._warm
+
+    def graph(self, request: GraphRequest) -> AttributionGraph:
+        """Return the graph of the request's subset.
+
+        Raises
+        ------
+        NnvizError
+            If it cannot be read or made.
+        """
+        with self._lock_of(request.collection):
+            graph = self._graph(request.collection, request.subset, request.options)
+        self._warm.add(self._key(request))
+        return graph
+
+    def comparison(self, request: GraphRequest) -> GraphComparison:
+        """Return what differs between the request's two subsets.
+
+        Raises
+        ------
+        NnvizError
+            If one cannot be read or made.
+        """
+        with self._lock_of(request.collection):
+            comparison = self._comparison(request)
+        self._warm.add(self._key(request))
+        return comparison
+
+    def warm_up(self, collection: str) -> None:
+        """Read what the first graph of a collection needs.
+
+        Raises
+        ------
+        NnvizError
+            If it cannot be read.
+        """
+        sizes = self.collection(collection).n_instances
+        if self.has_influences(collection) and sizes.any():
+            subset = self.collection(collection).names[int(sizes.argmax())]
+            self.graph(GraphRequest(collection, subset, "", GraphOptions(share=0.075)))
+
+    def _lock_of(self, collection: str) -> threading.Lock:
+        with self._lock:
+            return self._locks.setdefault(collection, threading.Lock())
+
+    @staticmethod
+    def _key(request: GraphRequest) -> tuple[str, Preset, InnerLayers]:
+        # Base rates are made once for each set of layers.
+        options = request.options
+        return request.collection, options.preset, options.inner
+
+    def _make_graph(
+        self, collection: str, subset: str, options: GraphOptions
+    ) -> AttributionGraph:
+        return self._graphs(collection).graph(subset, **_keywords(options))
+
+    def _make_comparison(self, request: GraphRequest) -> GraphComparison:
+        graphs = self._graphs(request.collection)
+        names = (request.subset, request.versus)
+        first, second = (
+            self._graph(request.collection, name, request.options) for name in names
+        )
+        fulls = [graphs.full(name, first.layers) for name in names]
+        return compare_graphs(first, second, first_full=fulls[0], second_full=fulls[1])
+
+
+def _keywords(options: GraphOptions) -> GraphChoices:
+    return {
+        "preset": options.preset,
+        "share": options.share,
+        "inner": options.inner,
+        "weight": options.weight,
+        "scoring": options.scoring,
+    }
+
+
+def subset_of(aggregates: Aggregates, class_index: int, member: str) -> str | None:
+    """Return the name of the subset that is meant, or None if there is none.
+
+    Parameters
+    ----------
+    aggregates
+        Of a collection.
+    class_index
+        The chosen class; a collection of classes has a subset for it, ``outcome`` two.
+    member
+        ``wrong`` of the class, or a name of the collection; any other text is the
+        first.
+    """
+    if aggregates.kind in ("label", "prediction"):
+        return aggregates.names[class_index] if class_index >= 0 else None
+    if aggregates.kind == "outcome":
+        if class_index < 0:
+            return None
+        return aggregates.names[2 * class_index + (member == "wrong")]
+    return member if member in aggregates.names else next(iter(aggregates.names), None)

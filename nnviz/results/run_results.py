@@ -1,0 +1,285 @@
+"""What do the views read? The numbers of one run, read once and shared by visitors.
+
+Everything here is read-only and small: per class, per channel, per layer. What a stage
+has written is read through ``nnviz.aggregation.aggregates``; nothing runs over all
+instances on a click.
+
+Symbols: S classes, C channels of a layer, K ranks of examples.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from nnviz.aggregation.aggregates import (
+    aggregates_of,
+    read_class_table,
+    read_embedding,
+    read_similarity,
+)
+from nnviz.derivation.class_table import make_class_table
+from nnviz.errors import MissingDataError
+from nnviz.results.graph_results import GraphResults
+from nnviz.results.missing import Missing
+from nnviz.runs.architecture import Layer
+from nnviz.store.store import Store
+from nnviz.subsets.subsets import display_names
+
+__all__ = [
+    "ClassTable",
+    "Examples",
+    "RunResults",
+    "first_layer",
+    "stage_state",
+]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassTable:
+    """The classes of the run; a subset's row is its class's index."""
+
+    names: tuple[str, ...]
+    marks: tuple[str, ...]
+    """What tells classes of the same name apart; empty where the name is enough."""
+    n_instances: NDArray[np.int64]
+    """Usable instances of each class, shape (S,)."""
+    accuracy: NDArray[np.float64]
+    """Fraction that is predicted right, shape (S,); NaN where it is not known."""
+    confidence: NDArray[np.int64]
+    """Histogram of the confidence of the predictions, shape (S, 20)."""
+
+    @property
+    def present(self) -> NDArray[np.int64]:
+        """Indices of the classes that have instances, ascending."""
+        return np.flatnonzero(self.n_instances)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Examples:
+    """The instances that excite the channels of one layer most, without pictures."""
+
+    instance: NDArray[np.int64]
+    """Shape (C, K), strongest first; -1 for none."""
+    value: NDArray[np.float32]
+    offsets: NDArray[np.int64]
+    """Where each picture begins, shape (C * K + 1,)."""
+
+    def has_picture(self, channel: int, rank: int) -> bool:
+        """Whether a picture was stored."""
+        first = channel * self.instance.shape[1] + rank
+        return bool(self.offsets[first + 1] > self.offsets[first])
+
+
+class RunResults:
+    """One run's numbers, each read when it is first asked for.
+
+    Parameters
+    ----------
+    store
+        Opened read-only.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.kind = _kind_of(store)
+        """Collection of subsets that is shown: ``label`` or ``prediction``."""
+        self.layers: tuple[Layer, ...] = store.shown_layers
+        self.class_table = self._once(self._read_class_table)
+        """Return the table of classes; MissingDataError before extraction is done."""
+        self.aggregates = self._once(lambda: aggregates_of(store, self.kind))
+        """Return the classes' aggregates; MissingDataError if there are none."""
+        self.confusions = self._once(self._read_confusions)
+        """Return wrong predictions by (true, predicted) class, CSR of shape (S, S)."""
+        self.labels = self._once(lambda: store.column("label"))
+        """Return the true class of every instance, shape (N,)."""
+        self.similarity = lru_cache(16)(self._read_similarity)
+        self.embedding = lru_cache(64)(self._read_embedding)
+        self.examples = lru_cache(64)(self._read_examples)
+        self.graphs = GraphResults(store)
+        self._pictures = lru_cache(4)(self._read_pictures)
+
+    @staticmethod
+    def _once(read: Callable[[], T]) -> Callable[[], T]:
+        """Return a reader that keeps its value; other threads wait for the first."""
+        kept, lock = lru_cache(1)(read), threading.Lock()
+
+        def value() -> T:
+            with lock:
+                return kept()
+
+        return value
+
+    def _read_class_table(self) -> ClassTable:
+        store, names = self.store, self.store.class_names
+        if self.kind == "label" and store.has_group("artifacts/classes"):
+            table = read_class_table(store)
+        else:
+            label, prediction, confidence = (
+                store.column(name) for name in ("label", "prediction", "confidence")
+            )
+            usable = store.usable()
+            of = label if self.kind == "label" else prediction
+            table = make_class_table(
+                of[usable], prediction[usable], confidence[usable], display_names(names)
+            )
+        is_known = self.kind == "label" and bool(table.n_predicted.any())
+        accuracy = table.accuracy if is_known else np.full(len(names), np.nan)
+        times = Counter(names)
+        marks = tuple(
+            f"({index})" if times[name] > 1 or not name.strip() else ""
+            for index, name in enumerate(names)
+        )
+        return ClassTable(
+            names, marks, table.n_instances, accuracy, table.confidence_histogram
+        )
+
+    def _read_confusions(self) -> sparse.csr_array:
+        label, prediction = self.store.column("label"), self.store.column("prediction")
+        is_wrong = (label != prediction) & (label >= 0) & (prediction >= 0)
+        pairs = (label[is_wrong], prediction[is_wrong])
+        ones = np.ones(len(pairs[0]), np.int64)
+        n = len(self.store.class_names)
+        return sparse.csr_array(sparse.coo_array((ones, pairs), shape=(n, n)))
+
+    def counts_of_subset(self, layer: str, subset: int) -> NDArray[np.int64]:
+        """Return how many instances of a class have each channel on top, (C,)."""
+        row = self.aggregates().counts(layer)[[subset], :]
+        return np.asarray(row.toarray(), dtype=np.int64).ravel()
+
+    def share_by_subset(self, layer: str, channel: int) -> NDArray[np.float64]:
+        """Return in which share of each class's instances a channel is on top, (S,)."""
+        aggregates = self.aggregates()
+        counts = aggregates.counts(layer)[:, [channel]].toarray().ravel()
+        share = counts / np.maximum(aggregates.n_instances, 1)
+        return np.asarray(share, dtype=np.float64)
+
+    def _read_similarity(self, layer: str) -> NDArray[np.float32]:
+        """Return cosines between classes, shape (S, S)."""
+        return read_similarity(self.store, self.kind, layer)
+
+    def _read_embedding(self, layer: str) -> NDArray[np.float32]:
+        """Return the classes' places, (S, 2), in the square from -1 to 1; NaN: none."""
+        places = read_embedding(self.store, self.kind, layer).astype(np.float32)
+        is_known = np.isfinite(places).all(axis=1)
+        is_known &= self.class_table().n_instances > 0
+        places[~is_known] = np.nan
+        if not is_known.any():
+            return places
+        low, high = places[is_known].min(axis=0), places[is_known].max(axis=0)
+        half = max(float((high - low).max()) / 2, 1e-12)
+        return np.asarray((places - (low + high) / 2) / half, dtype=np.float32)
+
+    def embedding_method(self, layer: str) -> str:
+        """Return how the classes were placed: ``umap`` or ``classical scaling``."""
+        attributes = self.store.group_attributes(f"artifacts/{self.kind}")
+        return str(attributes.get("embedding_methods", {}).get(layer, ""))
+
+    def _read_examples(self, layer: str) -> Examples:
+        # Not `read_examples`, which reads the pictures of all channels as well.
+        path = f"artifacts/examples/{layer}"
+        self.store.group_attributes("artifacts/examples")
+        if not self.store.has_array(path):
+            msg = f"layer {layer!r} has no examples; derive wrote none for it"
+            raise MissingDataError(msg)
+        parts = ("instance", "value", "picture_offsets")
+        return Examples(*(self.store.read_array(f"{path}/{part}") for part in parts))
+
+    def picture(self, layer: str, channel: int, rank: int) -> bytes:
+        """Return one stored picture; empty where there is none.
+
+        Raises
+        ------
+        MissingDataError
+            If there are no examples.
+        """
+        examples = self.examples(layer)
+        n_channels, n_ranks = examples.instance.shape
+        if not (0 <= channel < n_channels and 0 <= rank < n_ranks):
+            return b""
+        start, stop = examples.offsets[channel * n_ranks + rank :][:2]
+        return self._pictures(layer)[start:stop].tobytes()
+
+    def _read_pictures(self, layer: str) -> NDArray[np.uint8]:
+        return self.store.read_array(f"artifacts/examples/{layer}/picture_bytes")
+
+    def missing_stage(self, *, derived: bool = False) -> Missing | None:
+        """Return which stage has to run first, or None if all is there.
+
+        Parameters
+        ----------
+        derived
+            Whether the output of ``nnviz derive`` is needed as well.
+        """
+        n_missing, n_chunks = len(self.store.missing_chunks()), len(self.store.chunks)
+        if n_missing:
+            return Missing(
+                "Extraction is not complete",
+                f"{n_chunks - n_missing:,} of {n_chunks:,} chunks are done. This runs "
+                "the others; what is done stays. Then reload the page.",
+                self._command("extract"),
+            )
+        if not self.store.has_group(f"aggregates/{self.kind}"):
+            return Missing(
+                "No aggregates yet",
+                "This counts how often each channel is among the top channels of each "
+                "class. Then reload the page.",
+                self._command("aggregate"),
+            )
+        if derived and not self.store.has_group(f"artifacts/{self.kind}"):
+            return Missing(
+                "No similarity and no embedding yet",
+                "This finds which classes look alike to the network. Then reload the "
+                "page.",
+                self._command("derive"),
+            )
+        return None
+
+    def missing_examples(self) -> Missing | None:
+        """Return why there are no examples, or None if there are some."""
+        if self.store.has_group("artifacts/examples"):
+            return None
+        return Missing(
+            "No examples yet",
+            "This finds the instances that excite each channel most, and cuts out what "
+            "it sees. Then reload the page.",
+            self._command("derive"),
+        )
+
+    def _command(self, stage: str) -> str:
+        return f"nnviz {stage} {shlex.quote(self.store.url)}"
+
+
+def first_layer(layers: tuple[Layer, ...], n_outputs: int) -> str:
+    """Return the layer to open with: the last that is not the network's own answer."""
+    inner = [layer.name for layer in layers if layer.n_channels != n_outputs]
+    return (inner or [layer.name for layer in layers] or [""])[-1]
+
+
+def stage_state(store: Store) -> tuple[object, ...]:
+    """Return a value that changes when a stage has written something."""
+    written = [
+        (f"{part}/{name}", json.dumps(store.group_attributes(f"{part}/{name}")))
+        for part in ("aggregates", "artifacts")
+        for name in store.group_names(part)
+        if store.has_group(f"{part}/{name}")
+    ]
+    return (store.fingerprint, int(store.done_chunks().sum()), *written)
+
+
+def _kind_of(store: Store) -> str:
+    """Return the true classes where there are labels, else the predicted ones."""
+    has_labels = bool((store.column("label") >= 0).any())
+    return "label" if has_labels else "prediction"

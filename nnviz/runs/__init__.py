@@ -1,0 +1,1 @@
+"""What a run is, as plain values: configuration, architecture, arrays, plan."""

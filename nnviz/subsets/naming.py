@@ -1,0 +1,207 @@
+"""Which subsets does a user name? The standard ones of a run, or those in a file."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnviz.errors import DatasetError, did_you_mean
+from nnviz.subsets.subsets import (
+    Subset,
+    SubsetCollection,
+    all_instances,
+    class_subsets,
+    collect_subsets,
+    outcome_subsets,
+)
+from nnviz.text_files import lines_of, open_text, parse_json, read_text
+
+if TYPE_CHECKING:
+    from nnviz.store.store import Store
+
+__all__ = ["named_subsets", "read_subsets"]
+
+RESERVED_NAMES = (
+    "all",
+    "label",
+    "prediction",
+    "outcome",
+    "ablation",
+    "attribution_graphs",
+    "classes",
+    "examples",
+)
+"""Names of collections and of other groups in the store that a file cannot take."""
+
+FILE_SUFFIXES = (".csv", ".json")
+
+SHOWN_CASES = 5
+"""How many wrong ids a message shows."""
+
+MAX_IDS_FOR_MATCHES = 10_000
+"""Near matches of an id are looked for among so many ids at most: it is slow."""
+
+
+def named_subsets(store: Store, name: str) -> SubsetCollection:
+    """Return a collection of subsets over a store's instances.
+
+    Parameters
+    ----------
+    store
+        With a complete extraction.
+    name
+        ``label``, ``prediction``, ``outcome`` or ``all``, or the path of a file.
+
+    Raises
+    ------
+    DatasetError
+        If it is neither, or the file is not as :func:`read_subsets` expects it.
+    MissingDataError
+        If the column that is needed has not been extracted.
+    """
+    if name == "all":
+        return all_instances(store.n_instances)
+    if name in ("label", "prediction"):
+        return class_subsets(store.column(name), store.class_names, name=name)
+    if name == "outcome":
+        labels, predictions = store.column("label"), store.column("prediction")
+        return outcome_subsets(labels, predictions, store.class_names)
+    if Path(name).suffix.lower() not in FILE_SUFFIXES:
+        standard = ("label", "prediction", "outcome", "all")
+        msg = (
+            f"unknown subsets {name!r}{did_you_mean(name, standard)}; known are "
+            f"{', '.join(standard)}, and files that end in {' or '.join(FILE_SUFFIXES)}"
+        )
+        raise DatasetError(msg)
+    return read_subsets(name, store.column("id"))
+
+
+def read_subsets(
+    path: str | Path, ids: Sequence[str] | NDArray[Any], *, name: str | None = None
+) -> SubsetCollection:
+    """Read subsets from a file.
+
+    Parameters
+    ----------
+    path
+        A CSV file with the columns ``id`` and ``subset``, or a JSON file with a table
+        from names to lists of ids. An instance may be in several subsets.
+    ids
+        Ids of the run's instances in their order, shape (N,).
+    name
+        Name of the collection in the store; None: the file's name without its suffix.
+
+    Raises
+    ------
+    DatasetError
+        If the file cannot be read, has another form, names ids that the run has not,
+        or ids that several instances have; or if its name is reserved.
+    """
+    path = Path(path)
+    name = path.stem if name is None else name
+    if name in RESERVED_NAMES:
+        msg = f"subsets from a file cannot be called {name!r}; choose another name"
+        raise DatasetError(msg)
+    wanted = _read_json(path) if path.suffix.lower() == ".json" else _read_csv(path)
+    index_of = _index_of_ids(path, wanted, ids)
+    subsets = [
+        Subset(subset, np.array([index_of[key] for key in members], dtype=np.int64))
+        for subset, members in wanted.items()
+    ]
+    return collect_subsets(subsets, len(ids), name=name, kind="file")
+
+
+def _read_json(path: Path) -> dict[str, list[str]]:
+    try:
+        text = read_text(path)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    try:
+        value = parse_json(text)
+    except ValueError as error:
+        msg = f"{str(path)!r} is no JSON file: {error}"
+        raise DatasetError(msg) from error
+    if not isinstance(value, dict) or not all(
+        isinstance(members, list) and all(isinstance(m, (str, int)) for m in members)
+        for members in value.values()
+    ):
+        msg = (
+            f'{str(path)!r} should hold a table like {{"name": ["id", "id"]}}: names '
+            "of subsets, and the ids of their instances"
+        )
+        raise DatasetError(msg)
+    return {name: [str(m) for m in members] for name, members in value.items()}
+
+
+def _read_csv(path: Path) -> dict[str, list[str]]:
+    try:
+        with open_text(path) as file:
+            reader = csv.DictReader(lines_of(file))
+            try:
+                return _rows_of_csv(path, reader)
+            except csv.Error as error:
+                msg = f"line {reader.line_num} of {str(path)!r} is no CSV: {error}"
+                raise DatasetError(msg) from error
+    except DatasetError:
+        raise
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> DatasetError:
+    return DatasetError(f"cannot read the subsets in {str(path)!r}: {error}")
+
+
+def _rows_of_csv(path: Path, reader: csv.DictReader[str]) -> dict[str, list[str]]:
+    columns = reader.fieldnames or []
+    if not {"id", "subset"} <= set(columns):
+        msg = (
+            f"{str(path)!r} has the columns {', '.join(columns) or 'none'}; it should "
+            "have 'id' and 'subset'"
+        )
+        raise DatasetError(msg)
+    wanted: dict[str, list[str]] = {}
+    for row in reader:
+        if not row["subset"] or row["id"] is None:
+            msg = f"line {reader.line_num} of {str(path)!r} has no id or no subset"
+            raise DatasetError(msg)
+        wanted.setdefault(row["subset"], []).append(row["id"])
+    return wanted
+
+
+def _index_of_ids(
+    path: Path, wanted: Mapping[str, list[str]], ids: Sequence[str] | NDArray[Any]
+) -> dict[str, int]:
+    index_of: dict[str, int] = {}
+    several: set[str] = set()
+    for index, key in enumerate(map(str, ids)):
+        if index_of.setdefault(key, index) != index:
+            several.add(key)
+    named = [key for members in wanted.values() for key in members]
+    unknown = [key for key in named if key not in index_of]
+    if unknown:
+        matches = (
+            did_you_mean(unknown[0], index_of)
+            if len(index_of) <= MAX_IDS_FOR_MATCHES
+            else ""
+        )
+        known = ", ".join(repr(key) for key in list(index_of)[:SHOWN_CASES])
+        msg = (
+            f"{len(unknown):,} of the {len(named):,} ids in {str(path)!r} are not in "
+            f"the run: {', '.join(map(repr, unknown[:SHOWN_CASES]))}{matches}; the run "
+            f"has ids like {known}"
+        )
+        raise DatasetError(msg)
+    ambiguous = [key for key in named if key in several]
+    if ambiguous:
+        msg = (
+            f"id {ambiguous[0]!r} in {str(path)!r} belongs to several instances; a "
+            "subset needs ids that are unique"
+        )
+        raise DatasetError(msg)
+    return index_of

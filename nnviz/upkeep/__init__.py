@@ -1,0 +1,1 @@
+"""Stores looked after: verified, recomputed, extended, inspected."""

@@ -1,0 +1,195 @@
+"""What does a store hold? The report that ``nnviz inspect`` prints."""
+
+from __future__ import annotations
+
+import collections
+from dataclasses import dataclass, field
+from typing import Any
+
+from nnviz.runs.plan import Plan
+from nnviz.runs.plan_report import plan_lines, printable, size_text
+from nnviz.store.groups import covered_by, stage_of
+from nnviz.store.lock import writer_of
+from nnviz.store.store import Store
+from nnviz.upkeep.provenance import provenance_lines, provenance_of
+
+__all__ = ["StoreReport", "describe_store"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreReport:
+    """What a store holds, as text and as JSON values."""
+
+    url: str
+    plan: Plan
+    n_done: int
+    n_chunks: int
+    counts: dict[str, int]
+    """Sums of the completion marks' counts over the complete chunks."""
+    groups: dict[str, dict[str, Any]]
+    """Aggregates and artifacts by path: complete or not, and how many subsets."""
+    reasons: dict[str, int] = field(default_factory=dict)
+    """How many instances cannot be used, by reason."""
+    unreadable: dict[str, str] | None = None
+    """Reason by id, if asked for."""
+    batch_sizes: dict[int, int] = field(default_factory=dict)
+    """Of chunks that were not computed with the plan's, by chunk."""
+    writer: str = ""
+    """Who writes to the store right now; empty for nobody."""
+    arrays: list[dict[str, Any]] | None = None
+    provenance: dict[str, Any] | None = None
+    """What the store was made of, if asked for."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
+        value: dict[str, Any] = {
+            "store": self.url,
+            "plan": self.plan.to_json(),
+            "chunks": self.n_chunks,
+            "chunks_done": self.n_done,
+            "counts": self.counts,
+            "writer": self.writer,
+            "smaller_batches": self.batch_sizes,
+            "groups": self.groups,
+            "reasons": self.reasons,
+        }
+        if self.unreadable is not None:
+            value["unreadable"] = self.unreadable
+        if self.arrays is not None:
+            value["arrays"] = self.arrays
+        if self.provenance is not None:
+            value["provenance"] = self.provenance
+        return value
+
+    def __str__(self) -> str:
+        lines = [f"store          {self.url}", *plan_lines(self.plan)]
+        lines.append(
+            f"extraction     {self.n_done:,} of {self.n_chunks:,} chunks, "
+            f"{self.counts['n_instances']:,} instances, "
+            f"{self.counts['n_unreadable']:,} of them cannot be used"
+        )
+        lines += [f"  {n:>6,}  {reason}" for reason, n in self.reasons.items()]
+        if self.writer:
+            lines.append(f"written now by {self.writer}")
+        if self.counts["n_saturated"]:
+            lines.append(
+                f"saturated      {self.counts['n_saturated']:,} activations are stored "
+                "as 65,504, the largest float16"
+            )
+        if self.batch_sizes:
+            lines.append(
+                f"batches        {len(self.batch_sizes):,} chunks were computed in "
+                "smaller ones than planned, for lack of memory: equal to rounding"
+            )
+        for path, facts in self.groups.items():
+            state = "complete" if facts["complete"] else "not complete"
+            subsets = f", {facts['subsets']:,} subsets" if "subsets" in facts else ""
+            covered = facts.get("covered", self.plan.n_instances)
+            stale = (
+                f", covers {covered:,} of {self.plan.n_instances:,} instances: run "
+                f"nnviz {stage_of(path)} {self.url}"
+                if covered < self.plan.n_instances
+                else ""
+            )
+            lines.append(f"{path:<24} {state}{subsets}{stale}")
+        if self.n_done < self.n_chunks:
+            lines.append(f"next: nnviz extract {self.url}")
+        if self.unreadable is not None:
+            lines += [
+                f"{printable(name)}\t{printable(reason)}"
+                for name, reason in self.unreadable.items()
+            ]
+        for array in self.arrays or ():
+            lines.append(
+                f"{array['path']:<48} {array['shape']!s:<20} {array['dtype']:<8} "
+                f"{size_text(array['bytes']):>10}  {array['meaning']}"
+            )
+        lines += provenance_lines(self.provenance) if self.provenance else []
+        return "\n".join(lines)
+
+
+def describe_store(
+    store: Store,
+    *,
+    arrays: bool = False,
+    unreadable: bool = False,
+    provenance: bool = False,
+) -> StoreReport:
+    """Collect what a store holds; nothing that it names is imported or run.
+
+    Parameters
+    ----------
+    store
+        Opened.
+    arrays
+        Whether to list every array of the run.
+    unreadable
+        Whether to list the instances that cannot be used, with the reason.
+    provenance
+        Whether to say what the store was made of.
+    """
+    plan = Plan.from_json(store.plan)
+    done = store.done_chunks()
+    marks = store.marks()
+    counts = {name: int(values.sum()) for name, values in marks.items()}
+    reasons = _reasons(store)
+    by_reason = collections.Counter(reasons.values())
+    listed = [
+        {
+            "path": spec.path,
+            "shape": list(spec.shape),
+            "dtype": spec.dtype,
+            "bytes": spec.n_bytes,
+            "meaning": spec.declaration.meaning,
+        }
+        for spec in plan.arrays
+    ]
+    return StoreReport(
+        url=store.url,
+        plan=plan,
+        n_done=int(done.sum()),
+        n_chunks=len(done),
+        counts=counts,
+        groups=_groups(store, plan),
+        batch_sizes=store.batch_sizes(),
+        writer=writer_of(store.url),
+        reasons=dict(by_reason.most_common(20)),
+        unreadable=reasons if unreadable else None,
+        arrays=listed if arrays else None,
+        provenance=provenance_of(store) if provenance else None,
+    )
+
+
+def _reasons(store: Store) -> dict[str, str]:
+    """Return why instances of the complete chunks cannot be used, by id."""
+    reasons: dict[str, str] = {}
+    marks = store.marks()
+    for index, (start, stop) in enumerate(store.chunks):
+        if marks["done"][index] != 1 or marks["n_unreadable"][index] == 0:
+            continue
+        status = store.read("instances/status", start, stop)
+        ids = store.read("instances/id", start, stop)
+        reasons |= {
+            str(name): str(reason)
+            for name, reason in zip(ids, status, strict=True)
+            if reason
+        }
+    return reasons
+
+
+def _groups(store: Store, plan: Plan) -> dict[str, dict[str, Any]]:
+    groups: dict[str, dict[str, Any]] = {}
+    for parent in ("aggregates", "artifacts"):
+        for name in store.group_names(parent):
+            path = f"{parent}/{name}"
+            facts: dict[str, Any] = {"complete": store.has_group(path)}
+            if facts["complete"]:
+                attributes = store.group_attributes(path)
+                facts["covered"] = covered_by(
+                    attributes, plan.extensions, plan.n_instances
+                )
+                names = attributes.get("names")
+                if names is not None:
+                    facts["subsets"] = len(names)
+            groups[path] = facts
+    return groups

@@ -1,0 +1,245 @@
+"""Are the stored numbers what the network computes? A sample is computed again.
+
+A batch holds every instance at the same place as in the extraction, so that on the
+machine and with the software that made the store the numbers have the same bits. On
+others they are equal to rounding; the largest differences are told either way.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nnviz.engine.scheduling import run_tasks
+from nnviz.engine.worker_cache import cached
+from nnviz.errors import ConfigError
+from nnviz.extraction.chunk_rows import ChunkRows
+from nnviz.extraction.contents_check import hashes_in
+from nnviz.extraction.planned import (
+    check_planned,
+    open_planned_dataset,
+    planned_reader,
+    planned_runtime,
+)
+from nnviz.runs.plan import Plan
+from nnviz.runs.software import software_versions
+from nnviz.store.store import Store
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["Recomputation", "parse_fraction", "recompute"]
+
+TOLERANCE = 0.01
+"""Of the largest stored magnitude of an array; float16 forward passes need the most."""
+CHOICES = 0.02
+"""Fraction of indices (classes, sources) that may differ where values nearly tie."""
+
+
+@dataclass(slots=True)
+class Recomputation:
+    """What was computed again, and how far it is from what is stored."""
+
+    n_instances: int = 0
+    n_batches: int = 0
+    has_to_be_equal: bool = False
+    """Whether machine and software are those that the store was planned with."""
+    differences: dict[str, float] = field(default_factory=dict)
+    """Of each array that differs: the largest difference over the largest magnitude,
+    or the fraction of indices that differ."""
+    wrong: dict[str, float] = field(default_factory=dict)
+    """Those that should not."""
+    instances: dict[str, str] = field(default_factory=dict)
+    """First instance, by id, in which each of these differs."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as JSON values."""
+        return {**asdict(self), "sound": not self.wrong}
+
+    def __str__(self) -> str:
+        wanted = "bit for bit" if self.has_to_be_equal else "to rounding"
+        what = f"{self.n_instances:,} instances again in {self.n_batches:,} batches"
+        lines = [f"computed {what}; they have to be equal {wanted}"]
+        lines += [
+            f"{'wrong' if path in self.wrong else 'differs'}: {path!r} by {value:.3g}"
+            + (f", first in {self.instances[path]!r}" if path in self.wrong else "")
+            for path, value in self.differences.items()
+        ]
+        if not self.differences:
+            lines.append("all are equal bit for bit")
+        return "\n".join(lines)
+
+
+def parse_fraction(text: str) -> float:
+    """Return a fraction written as one, or as a percentage.
+
+    Raises
+    ------
+    ConfigError
+        If it is neither, or not in (0, 1].
+
+    Examples
+    --------
+    >>> parse_fraction("0.1%"), parse_fraction("0.25")
+    (0.001, 0.25)
+    """
+    try:
+        number = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        number = math.nan
+    if not 0 < number <= 1:
+        msg = f"the fraction {text!r} should be like '0.1%' or '0.001', at most 1"
+        raise ConfigError(msg)
+    return number
+
+
+def recompute(
+    store: Store,
+    fraction: float,
+    *,
+    client: Client | None = None,
+    seed: int = 0,
+    trust: bool = False,
+) -> Recomputation:
+    """Compute a random sample of instances again, and compare.
+
+    Parameters
+    ----------
+    store
+        Instances of complete chunks are drawn.
+    fraction
+        Of the instances, in (0, 1]; at least one is drawn. The others of their batches
+        are computed with them, and compared too.
+    client
+        Of a running cluster; None computes in this process.
+    seed
+        Of the sample.
+    trust
+        Whether files that run code when read may be read.
+
+    Raises
+    ------
+    PlanMismatchError
+        If network or data set are not those of the plan.
+    """
+    batches = _batches(store, fraction, seed)
+    result = Recomputation(
+        n_batches=len(batches),
+        has_to_be_equal=store.records.get("software") == software_versions(),
+    )
+    arguments = (store.url, store.fingerprint, trust)
+    if client is None:
+        found = [compare_batch(first, *arguments) for first in batches]
+    else:
+        found = []
+        for outcome in run_tasks(client, compare_batch, batches, arguments=arguments):
+            if outcome.error is not None:
+                raise outcome.error
+            found.append(outcome.value)
+    for batch in sorted(found, key=lambda one: one.first):
+        result.n_instances += batch.n_instances
+        for path, (value, row) in batch.differences.items():
+            result.differences[path] = max(value, result.differences.get(path, 0.0))
+            result.instances.setdefault(path, batch.ids[row])
+    kinds = {spec.path: spec.dtype for spec in Plan.from_json(store.plan).arrays}
+    for path, value in result.differences.items():
+        allowed = TOLERANCE if kinds[path].startswith("float") else CHOICES
+        if result.has_to_be_equal or value > allowed:
+            result.wrong[path] = value
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """How one batch differs from what is stored."""
+
+    first: int
+    n_instances: int
+    ids: list[str]
+    differences: dict[str, tuple[float, int]]
+    """How far, and the first row that differs, by array."""
+
+
+def _batches(store: Store, fraction: float, seed: int) -> list[int]:
+    """Return the first instance of each batch that holds an instance of the sample."""
+    size = int(store.plan["extraction"]["batch_size"])
+    done = store.done_chunks()
+    rows = [np.arange(*chunk) for i, chunk in enumerate(store.chunks) if done[i]]
+    if not rows:
+        return []
+    known = np.concatenate(rows)
+    n = max(1, round(fraction * len(known)))
+    drawn = np.random.default_rng(seed).choice(known, n, replace=False)
+    chunk_rows = int(store.plan["extraction"]["instances_per_chunk"])
+    starts = drawn // chunk_rows * chunk_rows
+    firsts = np.unique(starts + (drawn - starts) // size * size)
+    return [int(first) for first in firsts]
+
+
+def compare_batch(  # Dask hands over positional arguments
+    first: int,
+    url: str,
+    fingerprint: str,
+    trust: bool,  # noqa: FBT001
+) -> _Batch:
+    """Compute one batch again on a worker, and compare it with what is stored."""
+    key = f"recompute {url} {fingerprint} {trust}"
+    worker: _Worker = cached("worker", key, lambda: _Worker(url, trust=trust))
+    check_planned("plan", fingerprint, worker.store.fingerprint)
+    return worker.compare(first)
+
+
+class _Worker:
+    """What a worker process keeps between its tasks: store, data set, network."""
+
+    def __init__(self, url: str, *, trust: bool) -> None:
+        self.store = Store.open(url)
+        self.plan = plan = Plan.from_json(self.store.plan)
+        positions, hashes = self.store.positions(), hashes_in(self.store, plan)
+        self.dataset = open_planned_dataset(plan, positions, trust=trust, hashes=hashes)
+        self.reader = planned_reader(plan, self.dataset)
+        self.runtime = planned_runtime(plan, trust=trust)
+
+    def compare(self, first: int) -> _Batch:
+        extraction = self.plan.extraction
+        rows = extraction.instances_per_chunk
+        chunk_stop = min((first // rows + 1) * rows, self.store.n_instances)
+        stop = min(first + extraction.batch_size, chunk_stop)
+        reader, size = self.reader, self.store.batch_sizes().get(first // rows)
+        if size is not None:
+            reader = planned_reader(self.plan, self.dataset, batch_size=size)
+        # Rows that could not be used are zeros in the batch, as they were.
+        status = self.store.read("instances/status", first, stop)
+        excluded = {first + i: str(why) for i, why in enumerate(status) if why}
+        labels = self.store.read("instances/label", first, stop)
+        chunk = ChunkRows(self.plan, first, labels)
+        with self.runtime.recording(first) as recording:
+            for batch in reader.iter_batches(first, stop, excluded=excluded):
+                chunk.add(batch, recording.run(batch.values, valid=batch.valid))
+        found = {}
+        for path, values in chunk.arrays.items():
+            stored = self.store.read(path, first, stop)
+            if difference := _difference(stored, np.asarray(values)):
+                found[path] = difference
+        ids = [str(name) for name in self.store.read("instances/id", first, stop)]
+        return _Batch(first, stop - first, ids, found)
+
+
+def _difference(stored: Any, found: Any) -> tuple[float, int] | None:
+    """Return how far two arrays differ, and in which row first; None if nowhere."""
+    if stored.dtype.kind != "f":
+        is_other = np.asarray(stored.astype(object) != found.astype(object), np.bool_)
+        value = float(is_other.mean())
+    else:
+        is_other = ~((stored == found) | (np.isnan(stored) & np.isnan(found)))
+        one, other = stored.astype(np.float64), found.astype(np.float64)
+        scale = float(np.nanmax(np.abs(one), initial=0.0)) or 1.0
+        apart = np.where(np.isnan(one) | np.isnan(other), np.inf, np.abs(one - other))
+        value = float(np.where(is_other, apart, 0.0).max(initial=0.0)) / scale
+    if not is_other.any():
+        return None
+    per_row = is_other.reshape(len(is_other), -1).any(axis=1)
+    return value, int(np.flatnonzero(per_row)[0])

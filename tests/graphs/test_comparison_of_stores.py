@@ -1,0 +1,193 @@
+"""What differs between subsets, and between networks on the same instances."""
+
+import csv
+import json
+from pathlib import Path
+
+import networkx as nx
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from numpy.testing import assert_array_equal
+
+import nnviz
+from nnviz.aggregation.aggregation import aggregate
+from nnviz.cli.main import main
+from nnviz.errors import ConfigError, ShapeError
+from nnviz.graphs.comparisons import compare_networks, compare_subsets, matched_channels
+from nnviz.store.store import Store
+from nnviz.subsets.naming import named_subsets
+from nnviz.subsets.subsets import Subset
+from nnviz.testing import PlantedRun, planted_channels, write_store
+
+RUN = PlantedRun(n_classes=4, n_instances=160, influence_ranks=3, share=0.8)
+NETWORK = """
+import torch
+from torch import nn
+
+def build(seed=0):
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(1, 9, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(9, 11, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(), nn.Linear(11, 3),
+    )
+    if seed:
+        random = torch.Generator().manual_seed(seed)
+        first, second, last = network[0], network[3], network[7]
+        one, two = (torch.randperm(n, generator=random) for n in (9, 11))
+        with torch.no_grad():
+            first.weight.copy_(first.weight[one]); first.bias.copy_(first.bias[one])
+            second.weight.copy_(second.weight[two][:, one])
+            second.bias.copy_(second.bias[two])
+            last.weight.copy_(last.weight[:, two])
+    return network
+"""
+
+
+def extracted(folder, name, seed, images, client):
+    (folder / "networks.py").write_text(NETWORK)
+    np.savez(folder / "data.npz", data=images, label=np.arange(len(images)) % 3)
+    (folder / f"{name}.toml").write_text(f"""
+        [model]
+        source = "{folder}/networks.py:build"
+        arguments = {{ seed = {seed} }}
+        [dataset]
+        kind = "arrays"
+        path = "{folder}/data.npz"
+        [preprocessing]
+        kind = "array"
+        [extraction]
+        instances_per_chunk = 32
+        batch_size = 16
+        share = 0.5
+    """)
+    plan, probe = nnviz.plan_run(nnviz.load_config(folder / f"{name}.toml"))
+    store = nnviz.prepare_store(plan, str(folder / f"{name}.zarr"), probe=probe)
+    nnviz.extract(store, client=client)
+    aggregate(store, [named_subsets(store, "label")])
+    return Store.open(store.url)
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    store = write_store(tmp_path_factory.mktemp("compare") / "run.zarr", RUN)
+    aggregate(store, [named_subsets(store, name) for name in ("label", "outcome")])
+    return Store.open(store.url)
+
+
+def test_networks__a_permuted_copy__is_found_and_does_not_differ(tmp_path, client):
+    random = np.random.default_rng(0)
+    images = random.random((96, 1, 12, 12), dtype=np.float32)
+    first = extracted(tmp_path, "one", 0, images, client)
+    second = extracted(tmp_path, "two", 5, images, client)
+
+    matches = matched_channels(first, second)
+    found = compare_networks(first, second, first.class_names[1], share=1.0)
+
+    order = torch.Generator().manual_seed(5)
+    names = [layer.name for layer in first.layers]
+    for name, size in zip(names[:2], (9, 11), strict=True):
+        permutation = torch.randperm(size, generator=order).numpy()
+        values = first.activations(name)
+        alive = values.std(axis=0) > 0
+        assert_array_equal(permutation[matches[name]][alive], np.arange(size)[alive])
+    assert names[-1] not in matches
+    assert found.nodes
+    assert found.similarity.node_jaccard > 0.95
+    assert not (found.node_parts.adjusted_p_value < 0.5).any()
+
+
+def test_networks__compared_with_itself__do_not_differ(planted):
+    assert compare_networks(planted, planted, RUN.names[0]).is_empty()
+
+
+def test_networks__of_other_layers__are_refused(planted, tmp_path):
+    layers = (("early", 32, (16, 16)), ("late", 96, (4, 4)))
+    other = write_store(
+        tmp_path / "o.zarr", PlantedRun(n_classes=4, n_instances=40, layers=layers)
+    )
+
+    with pytest.raises(ShapeError, match=r"other layers, as middle \(48 channels\)"):
+        compare_networks(planted, other, RUN.names[0])
+
+
+def test_networks__without_a_shared_instance__are_refused(planted, tmp_path):
+    other = write_store(tmp_path / "o.zarr", RUN)
+    ids = other.column("id")
+
+    class Renamed(Store):
+        def column(self, name):
+            values = super().column(name)
+            return np.array([f"x{v}" for v in ids], object) if name == "id" else values
+
+    with pytest.raises(ConfigError, match="share no instance"):
+        matched_channels(planted, Renamed.open(other.url))
+
+
+def test_subsets__of_two_collections_or_any_instances__are_compared(planted):
+    outcomes = planted.group_attributes("aggregates/outcome")["names"]
+    right, wrong = outcomes[:2]
+
+    apart = compare_subsets(planted, right, wrong, subsets="outcome")
+    mixed = compare_subsets(planted, RUN.names[0], right, other_subsets="outcome")
+    rows = np.flatnonzero(planted.column("label") == 0)
+    mine = compare_subsets(planted, RUN.names[0], Subset("mine", rows))
+
+    assert apart.first.subset == right
+    late = [("late", c) for c in planted_channels(RUN, "late", 0)]
+    numbers = [apart.nodes.index(node) for node in late]
+    assert (apart.node_parts.difference[numbers] > 0.3).all()
+    assert mixed.second.subset == right
+    assert (mine.node_parts.difference == 0).all()
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json", "graphml"])
+def test_command__writes_the_union(planted, tmp_path, suffix):
+    out = tmp_path / f"c.{suffix}"
+    arguments = [planted.url, *RUN.names[:2], "--out", str(out), "--format", suffix]
+
+    result = CliRunner().invoke(main, ["compare", *arguments, "--json"])
+
+    assert result.exit_code == 0, result.output
+    value = json.loads(result.stdout)
+    found = compare_subsets(planted, *RUN.names[:2])
+    assert value["nodes"] == len(found.nodes)
+    if suffix == "csv":
+        nodes, _ = value["files"]
+        with Path(nodes).open(encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+        assert len(rows) == len(found.nodes)
+        assert {row["kept_in"] for row in rows} <= {"first", "second", "both"}
+        return
+    network = (
+        nx.read_graphml(out)
+        if suffix == "graphml"
+        else nx.node_link_graph(json.loads(out.read_text()), edges="links")
+    )
+    assert len(network) == len(found.nodes)
+    assert network.number_of_edges() == len(found.arcs)
+
+
+def test_command__prints_what_differs_most(planted):
+    result = CliRunner().invoke(main, ["compare", planted.url, *RUN.names[:2]])
+
+    assert result.exit_code == 0
+    assert "adjusted p" in result.stdout
+
+
+@pytest.mark.parametrize("extra", [[], ["b", "--other-store", "x.zarr"]])
+def test_command__with_neither_or_both__is_a_usage_error(planted, extra):
+    result = CliRunner().invoke(main, ["compare", planted.url, "a", *extra])
+
+    assert result.exit_code == 2
+    assert "--other-store" in result.output
+
+
+def test_command__two_networks__are_compared(planted):
+    arguments = ["compare", planted.url, RUN.names[0], "--other-store", planted.url]
+
+    result = CliRunner().invoke(main, [*arguments, "--json"])
+
+    assert json.loads(result.stdout)["different_nodes"] == 0

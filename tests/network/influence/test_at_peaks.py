@@ -1,0 +1,151 @@
+"""Contributions at the target's peak: they are signed, and nothing is lost."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from nnviz.network.influence import on_device as influence_torch
+from nnviz.network.influence.at_peaks import peak_contributions
+from nnviz.network.influence.channel_operations import Convolution, Identity, Linear
+from nnviz.network.influence.inputs import EdgeInput, Strongest
+from nnviz.network.influence.strongest_sources import strongest_sources
+from tests.network.influence.test_strongest_sources import (
+    by_definition,
+    convolutions,
+    ranked,
+)
+from tests.oracles import influence as oracle
+
+
+def at_peaks(parts):
+    """Return the contributions (n, targets, sources) where their sum is largest."""
+    peaks = parts.sum(1).argmax(2)
+    return np.take_along_axis(parts, peaks[:, None, :, None], 3)[..., 0].swapaxes(1, 2)
+
+
+@settings(max_examples=60, deadline=None)
+@given(convolutions(), st.integers(1, 7), st.sampled_from(["max", "min"]))
+def test_peak_influence__of_any_convolution_is_the_definition(drawn, ranks, extremum):
+    module, operation, x = drawn
+    full = at_peaks(oracle.contributions(module, x))
+
+    found = strongest_sources(
+        [EdgeInput(x, operation)], ranks=ranks, signal="peak", extremum=extremum
+    )
+
+    assert ranked(found) == by_definition(full, ranks, extremum)
+
+
+@settings(max_examples=30, deadline=None)
+@given(convolutions(), st.sampled_from(["max", "min"]))
+def test_peak_influence__on_other_devices_is_the_same(drawn, extremum):
+    _, operation, x = drawn
+    edge = EdgeInput(x, operation)
+    found = strongest_sources([edge], signal="peak", extremum=extremum)
+    positions = influence_torch.peak_positions([edge], found.instance, found.target)
+    other = Strongest(
+        found.instance,
+        found.target,
+        np.full_like(found.source, -1),
+        np.zeros_like(found.influence),
+    )
+
+    influence_torch.rank([edge], other, positions, extremum, 2**14)
+
+    sign = 1 if extremum == "max" else -1
+    assert np.array_equal(other.source, found.source)
+    assert np.array_equal(sign * other.influence, found.influence)
+
+
+@pytest.fixture
+def block():
+    """Return a residual block's last step: module, edges, and its pre-activation."""
+    generator = torch.Generator().manual_seed(8)
+    x, y = (torch.randn(3, 6, 7, 7, generator=generator) for _ in range(2))
+    module = nn.Conv2d(6, 6, 3, padding=1)
+    norm = nn.BatchNorm2d(6).eval()
+    norm.running_mean.normal_(generator=generator)
+    norm.running_var.uniform_(0.5, 2, generator=generator)
+    norm.weight.data.normal_(generator=generator)
+    with torch.no_grad():
+        factor = norm.weight / (norm.running_var + norm.eps).sqrt()
+        weight = module.weight * factor[:, None, None, None]
+        bias = (module.bias - norm.running_mean) * factor + norm.bias
+        total = (norm(module(x)) + y).flatten(2).numpy()
+    convolution = Convolution(weight, bias, padding=1)
+    sources = np.arange(6, 12, dtype=np.int32)
+    edges = [EdgeInput(x, convolution), EdgeInput(y, Identity(), sources=sources)]
+    return edges, bias.numpy(), total
+
+
+def test_peak_contributions__and_the_bias_add_up_to_the_preactivation(block):
+    """Over all edges of the target, normalisation folded, at its maximum."""
+    edges, bias, total = block
+    instance, target = np.repeat(np.arange(3), 6), np.tile(np.arange(6), 3)
+    position = total.argmax(2).ravel()
+
+    sums = sum(
+        peak_contributions(edge, instance, target, position)[0].sum(1) for edge in edges
+    )
+
+    expected = total.max(2).ravel()
+    np.testing.assert_allclose(sums + bias[target], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_peak_influence__finds_the_peak_of_the_sum_of_all_edges(block):
+    edges, _, total = block
+
+    found = strongest_sources(edges, signal="peak", ranks=12)
+
+    position = total.argmax(2)[found.instance, found.target]
+    given_positions = strongest_sources(
+        edges, signal="peak", ranks=12, positions=position
+    )
+    assert np.array_equal(found.source, given_positions.source)
+    assert np.array_equal(found.influence, given_positions.influence)
+
+
+def test_peak_influence__sums_positive_and_negative_sources_to_the_preactivation(
+    block,
+):
+    edges, bias, total = block
+
+    up = strongest_sources(edges, signal="peak", ranks=12)
+    down = strongest_sources(edges, signal="peak", ranks=12, extremum="min")
+
+    sums = (up.influence.sum(1) + down.influence.sum(1)).reshape(3, 6)
+    np.testing.assert_allclose(sums + bias, total.max(2), rtol=1e-5, atol=1e-5)
+
+
+def test_peak_positions__are_the_first_of_equal_ones():
+    x = torch.tensor([[[0.0, 5.0, 5.0]]])
+    edge = EdgeInput(x, Linear(torch.tensor([[2.0]])))
+
+    positions = influence_torch.peak_positions([edge], np.array([0]), np.array([0]))
+
+    assert positions.tolist() == [1]
+
+
+def test_peak_influence__needs_no_positions_for_a_dense_layer():
+    x = torch.tensor([[1.0, -2.0]])
+    edge = EdgeInput(x, Linear(torch.tensor([[3.0, 1.0], [1.0, -4.0]])))
+
+    found = strongest_sources([edge], signal="peak", ranks=2)
+
+    assert ranked(found) == {
+        (0, 0): [(0, 3.0), (-1, 0.0)],
+        (0, 1): [(1, 8.0), (0, 1.0)],
+    }
+
+
+def test_peak_influence__does_not_depend_on_the_workspace(block):
+    edges, _, _ = block
+
+    usual = strongest_sources(edges, signal="peak")
+    little = strongest_sources(edges, signal="peak", workspace=1)
+
+    assert np.array_equal(usual.source, little.source)
+    assert np.array_equal(usual.influence, little.influence)

@@ -1,0 +1,140 @@
+"""Queries end in time for who asks, and few of them are made at a time."""
+
+import logging
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from nnviz.results.missing import Missing
+from nnviz.results.query_pool import N_THREADS, QueryPool
+
+
+class Answers:
+    """What a visitor was told, in order."""
+
+    def __init__(self):
+        self.given, self.changed = [], threading.Condition()
+
+    def __call__(self, answer):
+        with self.changed:
+            is_missing = isinstance(answer, Missing)
+            self.given.append(answer.title if is_missing else answer)
+            self.changed.notify_all()
+
+    def wait(self, n):
+        with self.changed:
+            assert self.changed.wait_for(lambda: len(self.given) >= n, timeout=20)
+        return self.given
+
+
+@pytest.fixture
+def answers():
+    return Answers()
+
+
+@pytest.fixture
+def hold():
+    """Return an event for which slow work waits; it is set at the end."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def test_query__in_time__is_answered(answers):
+    QueryPool().run(lambda: 42, answers)
+
+    assert answers.wait(1) == [42]
+
+
+def test_query__that_takes_too_long__is_told_so_and_only_that(answers, hold):
+    pool = QueryPool(seconds=0.5)
+    pool.run(lambda: hold.wait(20), answers)
+    answers.wait(1)
+
+    hold.set()
+    pool.run(lambda: "next", answers)
+
+    assert answers.wait(2) == ["This takes too long", "next"]
+
+
+def test_query__for_which_nobody_waits_any_more__is_not_made(answers, hold):
+    pool = QueryPool(seconds=0.5)
+    for _ in range(N_THREADS):
+        pool.run(lambda: hold.wait(20), answers)
+    made = []
+    pool.run(lambda: made.append("made"), answers)
+    answers.wait(N_THREADS + 1)
+
+    hold.set()
+    pool.run(lambda: "last", answers)
+
+    assert answers.wait(N_THREADS + 2)[-1] == "last"
+    assert made == []
+
+
+def test_query__of_too_many__is_sent_away_at_once(answers, hold):
+    pool = QueryPool(n_waiting=3)
+    for _ in range(3):
+        pool.run(lambda: hold.wait(20), answers)
+
+    pool.run(lambda: "one more", answers)
+
+    assert answers.given == ["Too many questions at once"]
+    hold.set()
+    assert answers.wait(4)[1:] == [True, True, True]
+    while answers.given[-1] != "again":  # once the three have left
+        pool.run(lambda: "again", answers)
+        answers.wait(len(answers.given))
+
+
+def test_query__that_fails__is_logged_and_told(answers, caplog):
+    with caplog.at_level(logging.ERROR):
+        QueryPool().run(lambda: 1 / 0, answers)
+        answers.wait(1)
+
+    assert answers.given == ["This cannot be made"]
+    assert "ZeroDivisionError" in caplog.text
+
+
+SERVER = """
+import sys, time
+from nnviz_dashboards.viewmodels import graph_results, query_pool
+
+query_pool.QueryPool.__init__.__kwdefaults__["seconds"] = 0.3
+made = graph_results.GraphResults.graph
+
+def slowly(self, request):
+    if not self.is_warm(request):
+        time.sleep(2)
+    return made(self, request)
+
+graph_results.GraphResults.graph = slowly
+from nnviz_dashboards.serving.server import make_server
+
+server = make_server(sys.argv[1], with_token=False)
+server.start()
+print(server.port, flush=True)
+server.io_loop.start()
+"""
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_page__of_a_slow_store__says_so_and_has_the_graph_later(graph_url, visit):
+    command = [sys.executable, "-c", SERVER, graph_url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            page = visit(f"127.0.0.1:{process.stdout.readline().strip()}")
+            page.get_by_text("It was not there after 0.3 seconds").wait_for()
+            page.wait_for_timeout(2500)
+            page.locator(".row[data-class='5']").click()
+            page.locator("[data-node], .node").first.wait_for()
+            texts = page.get_by_text("This takes too long").count()
+            page.close()  # before the server, or its pictures fail to load
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+
+    assert texts == 0

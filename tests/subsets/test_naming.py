@@ -1,0 +1,111 @@
+"""Which subsets does a user name?"""
+
+import json
+
+import pytest
+
+from nnviz.errors import DatasetError
+from nnviz.subsets.naming import named_subsets, read_subsets
+from nnviz.testing import PlantedRun, write_store
+
+IDS = ["a.png", "b.png", "c.png", "=d.png"]
+
+
+def write(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def instances(collection):
+    return {subset.name: subset.instances.tolist() for subset in collection}
+
+
+def test_read_subsets__reads_a_table(tmp_path):
+    text = '\ufeffid,subset,note\nc.png,dark,x\na.png,dark,\n=d.png,"two\nlines",y\n'
+    path = write(tmp_path / "light.csv", text)
+
+    collection = read_subsets(path, IDS)
+
+    assert instances(collection) == {"dark": [0, 2], "two\nlines": [3]}
+    assert (collection.name, collection.kind) == ("light", "file")
+
+
+def test_read_subsets__reads_json_with_empty_and_overlapping_subsets(tmp_path):
+    path = write(
+        tmp_path / "mine.json",
+        json.dumps({"x": ["b.png", "a.png"], "y": ["a.png"], "z": []}),
+    )
+
+    assert instances(read_subsets(path, IDS)) == {"x": [0, 1], "y": [0], "z": []}
+
+
+def test_read_subsets__shows_unknown_ids_and_near_matches(tmp_path):
+    path = write(tmp_path / "mine.csv", "id,subset\na.pgn,dark\nb.png,dark\n")
+
+    with pytest.raises(DatasetError, match=r"1 of the 2 ids.*'a\.pgn'; did you mean"):
+        read_subsets(path, IDS)
+
+
+def test_read_subsets__refuses_an_id_of_several_instances(tmp_path):
+    path = write(tmp_path / "mine.csv", "id,subset\na.png,dark\n")
+
+    with pytest.raises(DatasetError, match="belongs to several instances"):
+        read_subsets(path, ["a.png", "a.png"])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        pytest.param("m.csv", "id,group\na.png,x\n", "'id' and 'subset'", id="columns"),
+        pytest.param("m.csv", "", "has the columns none", id="empty"),
+        pytest.param("m.csv", "id,subset\na.png,\n", "line 2", id="no-subset"),
+        pytest.param("m.csv", "id,subset\na.png\n", "line 2", id="short-row"),
+        pytest.param("m.json", "{", "is no JSON", id="no-json"),
+        pytest.param("m.json", '["a"]', "should hold a table", id="list"),
+        pytest.param("m.json", '{"x": [[1]]}', "should hold a table", id="nested"),
+        pytest.param("label.csv", "id,subset\n", "cannot be called 'label'", id="name"),
+        pytest.param("m n.csv", "id,subset\n", "cannot be called 'm n'", id="space"),
+    ],
+)
+def test_read_subsets__says_what_is_wrong_with_a_file(tmp_path, name, text, message):
+    path = write(tmp_path / name, text)
+
+    with pytest.raises(DatasetError, match=message):
+        read_subsets(path, IDS)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda path: None, lambda path: path.write_bytes(b"id,\xff")]
+)
+def test_read_subsets__says_that_a_file_cannot_be_read(tmp_path, make):
+    make(tmp_path / "m.csv")
+
+    with pytest.raises(DatasetError, match="cannot read the subsets"):
+        read_subsets(tmp_path / "m.csv", IDS)
+
+
+def test_read_subsets__refuses_a_huge_field(tmp_path):
+    path = write(tmp_path / "m.csv", "id,subset\na.png," + "x" * 200_000 + "\n")
+
+    with pytest.raises(DatasetError, match="is no CSV"):
+        read_subsets(path, IDS)
+
+
+def test_named_subsets__knows_the_standard_ones_and_files(tmp_path):
+    run = PlantedRun(n_instances=40)
+    store = write_store(tmp_path / "s.zarr", run)
+    path = write(tmp_path / "mine.csv", "id,subset\n000003.png,x\n")
+
+    sizes = {
+        name: len(named_subsets(store, name))
+        for name in ("all", "label", "prediction", "outcome", str(path))
+    }
+
+    assert list(sizes.values()) == [1, 10, 10, 20, 1]
+
+
+def test_named_subsets__says_what_is_known(tmp_path):
+    store = write_store(tmp_path / "s.zarr", PlantedRun(n_instances=10))
+
+    with pytest.raises(DatasetError, match="'lable'; did you mean 'label'"):
+        named_subsets(store, "lable")
