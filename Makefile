@@ -2,7 +2,7 @@
 #
 #   make demo    the pipeline on handwritten digits, and the dashboard that shows it
 #   make test    the tests
-#   make check   format, lint, types
+#   make check   format, lint, types, imports
 #   make bench   the measurements
 #   make audit   known vulnerabilities of the pinned versions, from PyPI's advisories
 #   make clean   remove the environment and every cache
@@ -76,6 +76,8 @@ check: $(VENV)/installed-dev
 	@$(VENV)/bin/ruff check .
 	@echo "==> types"
 	@$(VENV)/bin/mypy
+	@echo "==> imports"
+	@PYTHONPATH=.:dashboards:cluster $(VENV)/bin/lint-imports --no-logo
 
 bench: $(VENV)/installed-dev
 	@echo "==> measuring; this takes a while"

@@ -38,9 +38,9 @@ from benchmarks.real_runs import CASES, run_file_text
 from nnviz.ablation.ablation import ablate
 from nnviz.ablation.causal_check import CausalCheck
 from nnviz.ablation.graph_channels import GraphChoice
-from nnviz.graphs.making import GraphOptions
+from nnviz.graphs.options import GraphOptions
 from nnviz.runs.config import load_config
-from nnviz.sample_statistics import half_width, mean_of
+from nnviz.statistics import half_width, mean_of
 from nnviz.store.store import Store, open_store
 from nnviz_cluster import local
 

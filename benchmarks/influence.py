@@ -43,7 +43,7 @@ from torch.nn import functional
 from nnviz.network.influence.channel_operations import Convolution, Identity
 from nnviz.network.influence.inputs import EdgeInput
 from nnviz.network.influence.strongest_sources import strongest_sources
-from nnviz.network.recording.maxima import top_channels
+from nnviz.network.top_channels import top_channels
 
 RESULTS = Path(__file__).parent / "results"
 MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]

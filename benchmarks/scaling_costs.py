@@ -1,6 +1,6 @@
 """What does a task cost beside its work? Measured, for the model of a large cluster.
 
-*Scheduling*: tasks that do nothing go through ``nnviz.engine.scheduling.run_tasks``, to
+*Scheduling*: tasks that do nothing go through ``nnviz.engine.tasks.run_tasks``, to
 up to hundreds of real Dask workers. Only what scheduler and client spend is of
 interest, so many workers share a process, which no scheduler notices.
 
@@ -52,7 +52,7 @@ def scheduling_costs(numbers: Sequence[int], n_tasks: int) -> list[dict[str, flo
 
 
 def _scheduling_cost(n_workers: int, n_tasks: int) -> dict[str, float]:
-    from nnviz.engine.scheduling import run_tasks
+    from nnviz.engine.tasks import run_tasks
 
     with hosted_workers(n_workers) as client:
         # Connections are made with the first tasks.

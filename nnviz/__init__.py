@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from nnviz.inputs.datasets.opening import Dataset, open_dataset
     from nnviz.inputs.models.loading import load_model
     from nnviz.network.tracing import trace
-    from nnviz.planning.planning import plan_run, prepare_store
+    from nnviz.planning.planning import plan_run
+    from nnviz.planning.store_creation import prepare_store
     from nnviz.runs.architecture import Architecture, Layer
     from nnviz.runs.config import load_config
     from nnviz.runs.plan import Plan
@@ -87,7 +88,7 @@ _HOMES = {
     "open_dataset": "nnviz.inputs.datasets.opening",
     "open_store": "nnviz.store.store",
     "plan_run": "nnviz.planning.planning",
-    "prepare_store": "nnviz.planning.planning",
+    "prepare_store": "nnviz.planning.store_creation",
     "trace": "nnviz.network.tracing",
     "write_bundle": "nnviz.export.tables",
 }

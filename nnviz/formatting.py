@@ -6,14 +6,24 @@ Names of classes, subsets and layers are data: in HTML they are always escaped.
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["html_table", "text_table"]
+__all__ = [
+    "differences",
+    "duration_text",
+    "html_table",
+    "printable",
+    "size_text",
+    "text_table",
+]
 
 SHOWN_ROWS = 20
+
+
 MAX_TEXT = 40
 """Longer texts are cut in a terminal, so that rows stay in line."""
 
@@ -96,3 +106,75 @@ def _shown(value: object) -> str:
 
 def _rest(n_rows: int) -> list[str]:
     return [f"  … {n_rows - SHOWN_ROWS:,} more"] if n_rows > SHOWN_ROWS else []
+
+
+def printable(text: str) -> str:
+    r"""Return a name from the data with what would move a terminal's cursor escaped.
+
+    Examples
+    --------
+    >>> print(printable("a\nb"))
+    a\nb
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def size_text(n_bytes: float) -> str:
+    """Return a number of bytes for people, in powers of 1000.
+
+    Examples
+    --------
+    >>> size_text(1_500_000)
+    '1.5 MB'
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000 or unit == "GB":
+            return f"{n_bytes:,.0f} {unit}" if unit == "B" else f"{n_bytes:,.1f} {unit}"
+        n_bytes /= 1000
+    raise AssertionError
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration for people.
+
+    Examples
+    --------
+    >>> duration_text(7200)
+    '2.0 h'
+    """
+    if seconds < 1:
+        return "a second"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def differences(one: Any, other: Any, place: str = "") -> list[str]:
+    """Return where two JSON values differ, as ``place: one, not other``.
+
+    Examples
+    --------
+    >>> differences({"a": {"b": 1}}, {"a": {"b": 2}})
+    ['a.b: 1, not 2']
+    """
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        found: list[str] = []
+        for name in dict.fromkeys([*one, *other]):
+            inner = f"{place}.{name}" if place else str(name)
+            found += differences(one.get(name), other.get(name), inner)
+        return found
+    if one == other:
+        return []
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        pairs = enumerate(zip(one, other, strict=True))
+        return [
+            line for i, (a, b) in pairs for line in differences(a, b, f"{place}[{i}]")
+        ]
+    return [f"{place}: {_short(one)}, not {_short(other)}"]
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -16,7 +16,7 @@ from nnviz.aggregation.reductions import (
     InfluenceTotals,
     InstanceCounts,
 )
-from nnviz.network.recording.maxima import top_channels
+from nnviz.network.top_channels import top_channels
 from nnviz.store.store import Store
 from nnviz.subsets.naming import named_subsets
 from nnviz.testing import PlantedRun, write_store

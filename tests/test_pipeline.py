@@ -20,8 +20,7 @@ from nnviz.errors import (
     PlanMismatchError,
     StoreExistsError,
 )
-from nnviz.graphs.full_graphs import FullGraphs
-from nnviz.graphs.making import SubsetGraphs
+from nnviz.graphs.making import FullGraphs, SubsetGraphs
 from nnviz.runs.config import load_config
 from nnviz_cluster import local
 

@@ -36,7 +36,7 @@ from nnviz.ablation.treatments import (
 )
 from nnviz.aggregation.aggregates import aggregates_of
 from nnviz.engine.progress import Listener, StageDone, StageStarted, TaskDone, emit
-from nnviz.engine.scheduling import TaskOutcome, run_tasks
+from nnviz.engine.tasks import TaskOutcome, run_tasks
 from nnviz.errors import (
     ConfigError,
     DatasetError,

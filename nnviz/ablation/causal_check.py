@@ -31,12 +31,7 @@ from numpy.typing import NDArray
 
 from nnviz.ablation.treatments import ALL_LAYERS, SetName, Treatment
 from nnviz.formatting import html_table, text_table
-from nnviz.sample_statistics import (
-    draw_deviation,
-    half_width,
-    mean_of,
-    standard_error,
-)
+from nnviz.statistics import draw_deviation, half_width, mean_of, standard_error
 
 __all__ = ["CausalCheck", "Effect"]
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from nnviz.ablation.treatments import Channels, highest
 from nnviz.aggregation.aggregates import Aggregates
 from nnviz.errors import ConfigError
-from nnviz.graphs.full_graphs import output_layer
-from nnviz.graphs.making import GraphChoices, GraphOptions, SubsetGraphs
+from nnviz.graphs.making import SubsetGraphs, output_layer
+from nnviz.graphs.options import GraphChoices, GraphOptions
 from nnviz.store.store import Store
 
 __all__ = ["GraphChannels", "GraphChoice", "graph_channels"]

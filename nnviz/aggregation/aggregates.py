@@ -9,27 +9,21 @@ Symbols: S subsets, C channels of a layer.
 from __future__ import annotations
 
 import functools
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from nnviz.aggregation.top_channels import TopChannels
-from nnviz.derivation.class_table import ClassTable
-from nnviz.derivation.examples import Examples
 from nnviz.errors import UnknownNameError, did_you_mean
 from nnviz.formatting import html_table, text_table
 from nnviz.store.store import Store
 
-__all__ = [
-    "Aggregates",
-    "aggregates_of",
-    "read_class_table",
-    "read_embedding",
-    "read_examples",
-    "read_similarity",
-]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Aggregates", "TopChannels", "aggregates_of"]
 
 CACHED_ARRAYS = 12
 """Arrays that one :class:`Aggregates` keeps; 8 MB each for ImageNet's classes."""
@@ -267,98 +261,57 @@ def aggregates_of(store: Store, name: str = "label") -> Aggregates:
     return Aggregates(store, name)
 
 
-def read_class_table(store: Store) -> ClassTable:
-    """Return instances, accuracy and confidences of each class.
-
-    Raises
-    ------
-    MissingDataError
-        If 'nnviz derive' has not run.
-    """
-    names = store.group_attributes("artifacts/classes")["names"]
-    parts = ("n_instances", "n_correct", "n_predicted", "confidence_histogram")
-    arrays = (store.read_array(f"artifacts/classes/{part}") for part in parts)
-    return ClassTable(tuple(names), *arrays)
-
-
-def read_similarity(store: Store, name: str, layer: str) -> NDArray[np.float32]:
-    """Return the cosine similarity between the subsets of a collection in one layer.
-
-    Returns
-    -------
-    ndarray
-        Shape (S, S); NaN for a subset without counts.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no such layer, or it is not shown.
-    MissingDataError
-        If 'nnviz derive' has not run for this collection.
-    """
-    return _artifact(store, name, "similarity", layer)
-
-
-def read_embedding(store: Store, name: str, layer: str) -> NDArray[np.float32]:
-    """Return the coordinates of the subsets of a collection in one layer.
-
-    Returns
-    -------
-    ndarray
-        Shape (S, 2); NaN for a subset without counts.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no such layer, or it is not shown.
-    MissingDataError
-        If 'nnviz derive' has not run for this collection.
-    """
-    return _artifact(store, name, "embedding", layer)
-
-
-def read_examples(store: Store, layer: str) -> Examples:
-    """Return the instances that excite each channel of a shown layer most.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no such layer, or it is not shown.
-    MissingDataError
-        If 'nnviz derive' has not run.
-    """
-    attributes = store.group_attributes("artifacts/examples")
-    layers = attributes["layers"]
-    if store.layer(layer).name not in layers:
-        msg = (
-            f"layer {layer!r} has no examples; those with some are {', '.join(layers)}"
-        )
-        raise UnknownNameError(msg)
-    path = f"artifacts/examples/{layer}"
-    parts = (
-        "instance",
-        "value",
-        "position",
-        "box",
-        "picture_bytes",
-        "picture_offsets",
-    )
-    return Examples(*(store.read_array(f"{path}/{part}") for part in parts))
-
-
-def _artifact(store: Store, name: str, what: str, layer: str) -> NDArray[Any]:
-    layers = list(store.group_attributes(f"artifacts/{name}")["embedding_methods"])
-    if store.layer(layer).name not in layers:
-        msg = (
-            f"layer {layer!r} is not shown and has no {what}; those with one are "
-            f"{', '.join(layers)}"
-        )
-        raise UnknownNameError(msg)
-    return store.read_array(f"artifacts/{name}/{what}/{layer}")
-
-
 def _divided(values: NDArray[Any], by: NDArray[Any]) -> NDArray[np.float64]:
     """Divide; NaN where the divisor is zero."""
     is_defined = by > 0
     quotient = values / np.where(is_defined, by, 1)
     return np.where(is_defined, quotient, np.nan)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TopChannels:
+    """The channels of one layer that are top channels in most of a subset's instances.
+
+    Every column has one value for each channel: shape (n,).
+    """
+
+    subset: str
+    layer: str
+    n_instances: int
+    """Usable instances of the subset."""
+    channel: NDArray[np.int64]
+    count: NDArray[np.int64]
+    """In how many of the subset's instances it is a top channel."""
+    share: NDArray[np.float64]
+    """`count` as a fraction of the subset's instances."""
+    base_rate: NDArray[np.float64]
+    """The same fraction over all instances of the run."""
+    lift: NDArray[np.float64]
+    """`share` divided by `base_rate`."""
+    mean: NDArray[np.float64]
+    """Mean activation over the subset's instances."""
+
+    def __len__(self) -> int:
+        return len(self.channel)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the columns as a table."""
+        import pandas as pd  # noqa: PLC0415  slow to import, and needed here only
+
+        return pd.DataFrame(dict(self._columns()))
+
+    def _columns(self) -> list[tuple[str, NDArray[np.generic]]]:
+        names = ("channel", "count", "share", "base_rate", "lift", "mean")
+        return [(name, getattr(self, name)) for name in names]
+
+    def _title(self) -> str:
+        return (
+            f"top channels of {self.layer} for {self.subset!r}, "
+            f"{self.n_instances:,} instances"
+        )
+
+    def __repr__(self) -> str:
+        return text_table(self._title(), self._columns())
+
+    def _repr_html_(self) -> str:
+        return html_table(self._title(), self._columns())

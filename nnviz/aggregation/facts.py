@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from nnviz.aggregation.reductions import InfluenceRows
-from nnviz.network.recording.maxima import top_channels
+from nnviz.network.top_channels import top_channels
 from nnviz.store.store import Store
 
 __all__ = ["activation_facts", "influence_facts"]

@@ -5,7 +5,6 @@ Like every command it imports what it needs when it runs.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -17,10 +16,10 @@ from nnviz.cli.options import (
     json_option,
     trust_option,
 )
-from nnviz.cli.running import stage_of
+from nnviz.cli.running import print_result, stage_of
 
 if TYPE_CHECKING:
-    from nnviz.graphs.making import GraphChoices
+    from nnviz.graphs.options import GraphChoices
 
 __all__ = ["ablate"]
 
@@ -82,7 +81,7 @@ def ablate(
     """
     from nnviz.ablation.ablation import ablate
     from nnviz.ablation.graph_channels import GraphChoice
-    from nnviz.graphs.making import GraphOptions
+    from nnviz.graphs.options import GraphOptions
     from nnviz.store.store import Store
     from nnviz.subsets.naming import named_subsets
 
@@ -114,4 +113,4 @@ def ablate(
         )
     text = "\n".join([repr(check), *check.problems])
     value = check.to_json() | {"name": choice.name}
-    click.echo(json.dumps(value, ensure_ascii=False) if as_json else text)
+    print_result(value if as_json else text)

@@ -16,9 +16,13 @@ import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
-__all__ = ["Interrupted", "heeding_signals", "leave"]
+import click
+
+from nnviz.errors import NnvizError
+
+__all__ = ["OUT_OF_TIME", "Interrupted", "OrderedCommands", "heeding_signals", "leave"]
 
 SIGNALS = tuple(
     getattr(signal, name)
@@ -27,8 +31,10 @@ SIGNALS = tuple(
 )
 """Of a terminal, of batch systems before they kill, and of a closed connection."""
 
+
 GRACE_S = 20.0
 """For stopping workers; batch systems kill 30 s after the first signal."""
+
 
 ECHO_S = 0.5
 """A terminal and a wrapper may both send what was one key stroke."""
@@ -123,3 +129,32 @@ def leave(code: int) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code)
+
+
+OUT_OF_TIME = 75
+"""Exit code where the time limit was reached: try again later, says sysexits.h."""
+
+
+class OrderedCommands(click.Group):
+    """Commands in pipeline order; an nnviz error is a message and exit code 1.
+
+    A signal is a message and, as shells have it, exit code 128 and its number.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order in which commands were added."""
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command, and tell how it ended."""
+        try:
+            with heeding_signals():
+                return super().invoke(ctx)
+        except NnvizError as error:
+            raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt as error:
+            click.echo(
+                "\ninterrupted; what is complete is kept: repeat the command to go on",
+                err=True,
+            )
+            leave(error.exit_code if isinstance(error, Interrupted) else 130)

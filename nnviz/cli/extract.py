@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 
 import click
 
-from nnviz.cli.command_group import OUT_OF_TIME
-from nnviz.cli.durations import seconds_of
+from nnviz.cli.ending import OUT_OF_TIME
 from nnviz.cli.options import cluster_options, json_option, trust_option
-from nnviz.cli.running import stage_of
+from nnviz.cli.running import print_result, seconds_of, stage_of
 from nnviz.errors import TaskError
 
-__all__ = ["extract"]
+__all__ = ["extend", "extract"]
 
 
 @click.command()
@@ -67,7 +65,7 @@ def extract(
     stop_in = None if time_limit is None else seconds_of(time_limit)
     overdue = None if deadline is None else seconds_of(deadline)
     patience = None if wait_for_workers is None else seconds_of(wait_for_workers)
-    from nnviz.engine.scheduling import RunLimits
+    from nnviz.engine.tasks import RunLimits
     from nnviz.extraction.extraction import extract
     from nnviz.store.store import Store
 
@@ -93,7 +91,7 @@ def extract(
                 stop_at=None if stop_in is None else begun + stop_in,
             ),
         )
-    click.echo(json.dumps(summary.to_json()) if as_json else str(summary))
+    print_result(summary.to_json() if as_json else str(summary))
     if summary.failed:
         msg = (
             f"{len(summary.failed)} of {summary.n_chunks} chunks failed; "
@@ -103,3 +101,27 @@ def extract(
     if summary.n_left:
         click.echo(f"repeat 'nnviz extract {store}' to go on", err=True)
         context.exit(OUT_OF_TIME)
+
+
+@click.command()
+@click.argument("store")
+@click.option(
+    "--run",
+    "run_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Run file whose [dataset] is the larger data set; by default the plan's.",
+)
+@trust_option
+@json_option
+def extend(*, store: str, run_file: Path | None, trust: bool, as_json: bool) -> None:
+    """Take new instances of the data set into STORE.
+
+    Rows keep their number, and what is extracted stays; 'nnviz extract' then runs the
+    new chunks. After an interruption, repeat the command.
+    """
+    from nnviz.runs.config import load_config
+    from nnviz.upkeep.extension import extend
+
+    dataset = None if run_file is None else load_config(run_file).dataset
+    summary = extend(store, dataset=dataset, trust=trust)
+    print_result(summary.to_json() if as_json else str(summary))

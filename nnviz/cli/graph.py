@@ -17,9 +17,8 @@ from nnviz.errors import ConfigError
 from nnviz.text_files import read_text
 
 if TYPE_CHECKING:
-    from nnviz.graphs.comparison_files import ComparisonFormat
-    from nnviz.graphs.files import GraphFormat
-    from nnviz.graphs.making import GraphChoices
+    from nnviz.graphs.files import ComparisonFormat, GraphFormat
+    from nnviz.graphs.options import GraphChoices
 
 __all__ = ["compare", "graph"]
 
@@ -132,8 +131,8 @@ def compare(
 
     Or between those of one subset in two networks.
     """
-    from nnviz.graphs.comparison_files import comparison_files
-    from nnviz.graphs.comparisons import compare_networks, compare_subsets
+    from nnviz.graphs.comparison import compare_networks, compare_subsets
+    from nnviz.graphs.files import comparison_files
     from nnviz.store.store import Store
 
     if (second is None) == (other_store is None):

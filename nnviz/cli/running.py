@@ -6,11 +6,15 @@ Imports are inside the functions, so that ``nnviz --help`` answers at once.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import click
 
 from nnviz.errors import ConfigError
 
@@ -20,7 +24,8 @@ if TYPE_CHECKING:
     from nnviz.engine.progress import Listener
     from nnviz.store.store import Store
 
-__all__ = ["client_of", "listeners_of", "stage_of"]
+
+__all__ = ["client_of", "listeners_of", "seconds_of", "stage_of"]
 
 _LOGGERS = ("distributed", "distributed.client")
 
@@ -138,3 +143,57 @@ def listeners_of(log: Path | None, *, quiet: bool) -> Iterator[list[Listener]]:
         raise ConfigError(msg) from error
     with stream:
         yield [*listeners, JsonLog(stream)]
+
+
+def print_result(value: dict[str, Any] | str) -> None:
+    """Print a command's result: text for a person, a mapping as one line of JSON."""
+    if isinstance(value, str):
+        click.echo(value)
+    else:
+        click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+
+_UNITS = re.compile(
+    r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?"
+    r"(?:(\d+(?:\.\d+)?)s?)?"
+)
+
+
+_CLOCK = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)")
+
+
+_SECONDS = (86_400, 3_600, 60, 1)
+
+
+def seconds_of(text: str) -> float:
+    """Return the seconds of a duration.
+
+    Parameters
+    ----------
+    text
+        Seconds (``90``), units (``1h30m``), or a clock as batch systems write it
+        (``30:00``, ``02:00:00``, ``1-12:00:00``).
+
+    Raises
+    ------
+    ConfigError
+        If it is none of these, or not positive.
+
+    Examples
+    --------
+    >>> seconds_of("90"), seconds_of("1h30m"), seconds_of("1-12:00:00")
+    (90.0, 5400.0, 129600.0)
+    """
+    stripped = text.strip().lower()
+    match = _CLOCK.fullmatch(stripped) or _UNITS.fullmatch(stripped)
+    parts = match.groups() if match else ()
+    seconds = sum(
+        float(part or 0) * unit for part, unit in zip(parts, _SECONDS, strict=False)
+    )
+    if seconds <= 0:
+        msg = (
+            f"{text!r} is no duration; write seconds (90), units (1h30m) or a clock "
+            "(02:00:00), more than zero"
+        )
+        raise ConfigError(msg)
+    return seconds

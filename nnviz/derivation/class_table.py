@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nnviz.formatting import html_table, text_table
+from nnviz.store.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["N_BINS", "ClassTable", "make_class_table"]
+__all__ = ["N_BINS", "ClassTable", "make_class_table", "read_class_table"]
 
 N_BINS = 20
 """Bins of the confidence, as in SUMMIT's class list; all of width 1 / 20."""
@@ -135,3 +136,17 @@ def make_class_table(
 
 def _count(indices: NDArray[np.integer], n_classes: int) -> NDArray[np.int64]:
     return np.bincount(indices, minlength=n_classes).astype(np.int64)
+
+
+def read_class_table(store: Store) -> ClassTable:
+    """Return instances, accuracy and confidences of each class.
+
+    Raises
+    ------
+    MissingDataError
+        If 'nnviz derive' has not run.
+    """
+    names = store.group_attributes("artifacts/classes")["names"]
+    parts = ("n_instances", "n_correct", "n_predicted", "confidence_histogram")
+    arrays = (store.read_array(f"artifacts/classes/{part}") for part in parts)
+    return ClassTable(tuple(names), *arrays)

@@ -39,7 +39,7 @@ from nnviz.engine.progress import (
     TaskDone,
     emit,
 )
-from nnviz.graphs.making import Preset
+from nnviz.graphs.options import Preset
 from nnviz.graphs.stored import has_influences, write_graphs
 from nnviz.store.lock import exclusive
 from nnviz.store.store import Store

@@ -20,16 +20,27 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-__all__ = ["MIN_SUBSETS_FOR_UMAP", "UMAP_PARAMETERS", "LayerEmbedding", "embed_layers"]
+from nnviz.errors import UnknownNameError
+from nnviz.store.store import Store
+
+__all__ = [
+    "MIN_SUBSETS_FOR_UMAP",
+    "UMAP_PARAMETERS",
+    "LayerEmbedding",
+    "embed_layers",
+    "read_embedding",
+    "read_similarity",
+]
 
 MIN_SUBSETS_FOR_UMAP = 20
 """With fewer points, 15 neighbours are nearly all of them."""
+
 
 UMAP_PARAMETERS = {
     "n_components": 2,
@@ -142,3 +153,50 @@ def _umap(
         return np.asarray(
             UMAP(**parameters).fit_transform(vectors.astype(np.float32)), np.float64
         )
+
+
+def read_similarity(store: Store, name: str, layer: str) -> NDArray[np.float32]:
+    """Return the cosine similarity between the subsets of a collection in one layer.
+
+    Returns
+    -------
+    ndarray
+        Shape (S, S); NaN for a subset without counts.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such layer, or it is not shown.
+    MissingDataError
+        If 'nnviz derive' has not run for this collection.
+    """
+    return _artifact(store, name, "similarity", layer)
+
+
+def read_embedding(store: Store, name: str, layer: str) -> NDArray[np.float32]:
+    """Return the coordinates of the subsets of a collection in one layer.
+
+    Returns
+    -------
+    ndarray
+        Shape (S, 2); NaN for a subset without counts.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such layer, or it is not shown.
+    MissingDataError
+        If 'nnviz derive' has not run for this collection.
+    """
+    return _artifact(store, name, "embedding", layer)
+
+
+def _artifact(store: Store, name: str, what: str, layer: str) -> NDArray[Any]:
+    layers = list(store.group_attributes(f"artifacts/{name}")["embedding_methods"])
+    if store.layer(layer).name not in layers:
+        msg = (
+            f"layer {layer!r} is not shown and has no {what}; those with one are "
+            f"{', '.join(layers)}"
+        )
+        raise UnknownNameError(msg)
+    return store.read_array(f"artifacts/{name}/{what}/{layer}")

@@ -17,8 +17,16 @@ from numpy.typing import NDArray
 
 from nnviz.errors import UnknownNameError
 from nnviz.runs.architecture import Layer
+from nnviz.store.store import Store
 
-__all__ = ["Examples", "Peaks", "input_boxes", "merge_peaks", "pack_pictures"]
+__all__ = [
+    "Examples",
+    "Peaks",
+    "input_boxes",
+    "merge_peaks",
+    "pack_pictures",
+    "read_examples",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,3 +161,32 @@ def pack_pictures(
     """
     offsets = np.cumsum([0, *map(len, pictures)], dtype=np.int64)
     return np.frombuffer(b"".join(pictures), dtype=np.uint8).copy(), offsets
+
+
+def read_examples(store: Store, layer: str) -> Examples:
+    """Return the instances that excite each channel of a shown layer most.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such layer, or it is not shown.
+    MissingDataError
+        If 'nnviz derive' has not run.
+    """
+    attributes = store.group_attributes("artifacts/examples")
+    layers = attributes["layers"]
+    if store.layer(layer).name not in layers:
+        msg = (
+            f"layer {layer!r} has no examples; those with some are {', '.join(layers)}"
+        )
+        raise UnknownNameError(msg)
+    path = f"artifacts/examples/{layer}"
+    parts = (
+        "instance",
+        "value",
+        "position",
+        "box",
+        "picture_bytes",
+        "picture_offsets",
+    )
+    return Examples(*(store.read_array(f"{path}/{part}") for part in parts))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from nnviz.derivation.examples import Peaks, input_boxes, merge_peaks, pack_pictures
 from nnviz.derivation.pictures import cut_picture, draw
-from nnviz.engine.scheduling import run_tasks
+from nnviz.engine.tasks import run_tasks
 from nnviz.errors import (
     InputError,
     MissingDependencyError,
@@ -27,8 +27,8 @@ from nnviz.errors import (
     TaskError,
     UnreadableInstanceError,
 )
+from nnviz.inputs.datasets.files import patiently
 from nnviz.inputs.datasets.opening import Dataset, open_dataset
-from nnviz.inputs.datasets.retrying import patiently
 from nnviz.inputs.datasets.store_order import in_store_order
 from nnviz.runs.architecture import Layer
 from nnviz.runs.config import DatasetConfig, PreprocessingConfig, from_json

@@ -24,7 +24,7 @@ import queue
 import statistics
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -42,34 +42,48 @@ from nnviz.errors import (
     WorkersDiedError,
 )
 
-__all__ = ["Remedy", "RunLimits", "TaskOutcome", "TaskRun"]
+__all__ = ["Remedy", "RunLimits", "TaskOutcome", "TaskRun", "run_tasks"]
 
 ATTEMPTS = 5
 """How often a task is tried when the file system or a connection fails."""
 
+
 REMEDIED = 2
 """Strikes of a task from which on a remedy is asked for."""
 
+
 STRIKES = 4
 """Strikes of a task for which there is no remedy, after which it has failed."""
+
 
 UNSEEN_DEATHS = 2
 """Deaths before a task has said that it started, after which it is blamed all the same:
 the message of one that kills at once may be lost."""
 
+
 PAUSES_S = (0.2, 1.0, 3.0, 10.0)
 """Before the second and further attempts."""
 
+
 MIN_DEADLINE_S = 60.0
+
+
 SLOW_S = 600.0
 """Without any result, after which it is said: nothing is known of what is usual."""
 
+
 MEDIANS = 10.0
+
+
 TICK_S = 0.5
+
 
 RESULT_TIMEOUT_S = 1.0
 
+
 Item = TypeVar("Item")
+
+
 Remedy = Callable[[Any, BaseException, int], Any]
 """From an item, its last fault and its strikes to the item to try next; None gives up.
 """
@@ -393,3 +407,69 @@ def _may_pass(error: BaseException) -> bool:
     if isinstance(error, DeviceLostError):
         return True
     return isinstance(error, (OSError, EOFError)) and not isinstance(error, NnvizError)
+
+
+def run_tasks(
+    client: Client,
+    function: Callable[..., Any],
+    items: Iterable[Item],
+    *,
+    arguments: Sequence[Any] = (),
+    window: int | None = None,
+    limits: RunLimits | None = None,
+    remedy: Remedy | None = None,
+    stage: str = "",
+    listeners: Iterable[Listener] = (),
+) -> Generator[TaskOutcome[Item], None, None]:
+    """Run ``function(item, *arguments)`` for every item, a bounded number at a time.
+
+    Parameters
+    ----------
+    client
+        Of a running cluster.
+    function
+        Module-level function; may run several times for one item, also at the same
+        time, and must not mind.
+    items
+        Small values, one for each task; their text names the task in events.
+    arguments
+        Further arguments, the same for every task.
+    window
+        Tasks handed to the scheduler at a time; None for twice the workers' threads.
+    limits
+        How long things may take.
+    remedy
+        What to run instead of an item that kills its worker, hangs, or needs more
+        memory than there is, for the second time; None to repeat it a few times.
+    stage
+        For events.
+    listeners
+        Told about attempts that failed, and about workers that come and go.
+
+    Yields
+    ------
+    TaskOutcome
+        In order of completion. A failure is an outcome, so that the others go on.
+
+    Raises
+    ------
+    TaskError
+        If the connection to the scheduler is lost, or there are no workers.
+    OutOfTimeError
+        If the time limit is reached before all is done.
+    """
+    run = TaskRun(
+        client,
+        function,
+        iter(items),
+        tuple(arguments),
+        window=window,
+        limits=limits or RunLimits(),
+        remedy=remedy,
+        stage=stage,
+        listeners=tuple(listeners),
+    )
+    try:
+        yield from run.outcomes()
+    finally:
+        run.close()

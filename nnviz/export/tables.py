@@ -27,14 +27,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from nnviz.aggregation.aggregates import (
-    Aggregates,
-    aggregates_of,
-    read_class_table,
-    read_embedding,
-    read_examples,
-    read_similarity,
-)
+from nnviz.aggregation.aggregates import Aggregates, aggregates_of
+from nnviz.derivation.class_table import read_class_table
+from nnviz.derivation.embedding import read_embedding, read_similarity
+from nnviz.derivation.examples import read_examples
 from nnviz.errors import ConfigError, MissingDependencyError, StoreExistsError
 from nnviz.store.store import Store
 

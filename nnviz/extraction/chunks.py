@@ -23,11 +23,11 @@ from dataclasses import dataclass
 from nnviz.engine.worker_cache import cached
 from nnviz.engine.workers import memory_limit
 from nnviz.extraction.chunk_rows import ChunkRows
-from nnviz.extraction.contents_check import hashes_in
 from nnviz.extraction.isolation import fatal_instances
 from nnviz.extraction.planned import (
     check_listing,
     check_planned,
+    hashes_in,
     open_stored_dataset,
     planned_reader,
     planned_runtime,

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnviz.engine import progress
 from nnviz.engine.progress import Listener
-from nnviz.engine.scheduling import RunLimits, run_tasks
+from nnviz.engine.tasks import RunLimits, run_tasks
 from nnviz.errors import (
     DatasetError,
     OutOfTimeError,
@@ -37,8 +37,8 @@ from nnviz.errors import (
     WorkersDiedError,
 )
 from nnviz.extraction.chunks import ChunkReport, ChunkTask, check_inputs, extract_chunk
+from nnviz.formatting import size_text
 from nnviz.runs.plan import Plan
-from nnviz.runs.plan_report import size_text
 from nnviz.store.lock import writing
 from nnviz.store.store import Store
 

@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.aggregation.aggregates import aggregates_of
-from nnviz.engine.scheduling import run_tasks
+from nnviz.engine.tasks import run_tasks
 from nnviz.errors import MissingDataError, NnvizError, TaskError
 from nnviz.graphs.attribution_graph import AttributionGraph
 from nnviz.graphs.layout import GraphLayout, count_crossings
-from nnviz.graphs.making import Preset, SubsetGraphs
+from nnviz.graphs.making import SubsetGraphs
+from nnviz.graphs.options import Preset
 from nnviz.store.store import Store
 
 if TYPE_CHECKING:

@@ -8,18 +8,22 @@ layer, ``terms`` and ``edges`` for what enters it, and ``replay`` for the valida
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nnviz.errors import ModelError
 from nnviz.network.analysis.analysis import Analysis, analyse, validate
 from nnviz.network.analysis.operations import OperationGraph, record_operations
 from nnviz.network.analysis.outputs import logits_of, main_output
+from nnviz.network.recording.normalizing import normalize
 from nnviz.network.recording.recorder import Recorder
 from nnviz.runs.architecture import Architecture, Layer
+from nnviz.runs.config import PreprocessingConfig
 
-__all__ = ["trace"]
+__all__ = ["trace", "trace_network"]
 
 
 def trace(model: nn.Module, batch: Tensor) -> Architecture:
@@ -144,3 +148,24 @@ def _not_by_instance(
         ):
             mixed.append(name)
     return mixed
+
+
+INSTANCES_TRACED = 2
+
+
+def trace_network(
+    module: nn.Module, values: NDArray[Any], preprocessing: PreprocessingConfig
+) -> Architecture:
+    """Find the architecture of a network with the first instances of its data.
+
+    Parameters
+    ----------
+    module
+        The network, in evaluation mode, on the CPU.
+    values
+        Prepared instances, shape (instance, ...).
+    preprocessing
+        Says how they are normalised.
+    """
+    batch = normalize(torch.from_numpy(values[:INSTANCES_TRACED]), preprocessing)
+    return trace(module, batch)

@@ -1,6 +1,6 @@
 """What does one batch tell about a run? Open the data, load and trace the network.
 
-These are the steps before :func:`nnviz.runs.plan.make_plan`, each visible:
+These are the steps before :func:`nnviz.runs.planning_rules.make_plan`, each visible:
 
 1. open the data set and read its first instances;
 2. load the network and trace it: layers, edges;
@@ -10,11 +10,9 @@ These are the steps before :func:`nnviz.runs.plan.make_plan`, each visible:
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,24 +22,20 @@ from nnviz.errors import (
     DatasetError,
     ModelError,
     PlanError,
-    PlanMismatchError,
     UnreadableInstanceError,
 )
-from nnviz.inputs.datasets.contents import check_sample, contents_of, mode_of
+from nnviz.inputs.datasets.contents import contents_of, mode_of
 from nnviz.inputs.datasets.opening import Dataset, open_dataset
-from nnviz.inputs.datasets.store_order import in_store_order
 from nnviz.inputs.models.loading import load_model
 from nnviz.inputs.preparation.preprocessing import Preprocessing
-from nnviz.network.recording.runtime import NetworkRuntime, trace_network
+from nnviz.network.recording.runtime import NetworkRuntime
+from nnviz.network.tracing import trace_network
 from nnviz.planning.labels import JoinedClasses, join_labels
-from nnviz.runs.arrays import CONTENTS
 from nnviz.runs.config import PreprocessingConfig, RunConfig
-from nnviz.runs.plan import Measurements, Plan, make_plan
-from nnviz.runs.plan_report import differences, size_text
-from nnviz.runs.software import software_versions
-from nnviz.store.store import Store
+from nnviz.runs.plan import Measurements, Plan
+from nnviz.runs.planning_rules import make_plan
 
-__all__ = ["Probe", "plan_run", "prepare_store"]
+__all__ = ["Probe", "plan_run"]
 
 INSTANCES_TRIED = 1_024
 """How many of the first instances are tried for a readable batch."""
@@ -140,87 +134,6 @@ def plan_run(
         contents=contents,
     )
     return plan, Probe(dataset, classes, hashes)
-
-
-def prepare_store(plan: Plan, url: str, *, probe: Probe) -> Store:
-    """Create the plan's store, or open it if it exists already.
-
-    Parameters
-    ----------
-    plan
-        What will be recorded.
-    url
-        Folder, or any URL that Zarr opens.
-    probe
-        The opened data set and its labels, from :func:`plan_run`.
-
-    Returns
-    -------
-    Store
-        Opened for writing; its chunks may be missing, complete, or some of both.
-
-    Raises
-    ------
-    PlanMismatchError
-        If there is a store of another plan; the message names the fields that differ.
-    StoreExistsError
-        If there is something else.
-    PlanError
-        If the disk has less space than the run needs.
-    """
-    if Path(url).is_dir() and (Path(url) / "zarr.json").exists():
-        store = Store.open(url, writable=True)
-        theirs = Plan.from_json(store.plan).identity()
-        found = differences(theirs, plan.identity())
-        if found:
-            shown = "; ".join(found[:5])
-            more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-            msg = (
-                f"the store {url!r} was made by another plan: {shown}{more}; choose "
-                "another path, or run with what the store was made of"
-            )
-            raise PlanMismatchError(msg)
-        planned = Plan.from_json(store.plan).contents
-        if plan.contents.mode == "full" != planned.mode:
-            msg = (
-                f"dataset.fingerprint_contents is 'full', and the store {url!r} was "
-                f"made with {planned.mode!r}; choose another path, or leave it out"
-            )
-            raise PlanMismatchError(msg)
-        check_sample(planned, in_store_order(probe.dataset, store.positions()))
-        return store
-    _check_space(plan, url)
-    static: dict[str, NDArray[Any]] = {
-        "instances/id": np.asarray(probe.dataset.ids, dtype=object),
-        "instances/label": probe.classes.labels.astype(np.int32),
-    }
-    for name, column in probe.dataset.metadata.items():
-        is_text = plan.metadata_dtypes[name] == "string"
-        static[f"instances/{name}"] = column.astype(object) if is_text else column
-    if probe.hashes is not None:
-        static[CONTENTS] = probe.hashes
-    attributes = {
-        "plan": plan.to_json(),
-        "plan_fingerprint": plan.fingerprint,
-        "software": software_versions(),
-    }
-    return Store.create(url, attributes=attributes, arrays=plan.arrays, static=static)
-
-
-def _check_space(plan: Plan, url: str) -> None:
-    if "://" in url:
-        return
-    folder = Path(url).absolute()
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    if plan.n_bytes > free:
-        msg = (
-            f"the run writes {size_text(plan.n_bytes)} and the disk of {str(folder)!r} "
-            f"has {size_text(free)} free; choose another place, or record less with "
-            "extraction.layers, targets or ranks"
-        )
-        raise PlanError(msg)
 
 
 def _first_batch(

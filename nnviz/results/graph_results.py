@@ -15,13 +15,8 @@ from functools import cache, lru_cache
 from nnviz.aggregation.aggregates import Aggregates, aggregates_of
 from nnviz.graphs.attribution_graph import AttributionGraph
 from nnviz.graphs.comparison import GraphComparison, compare_graphs
-from nnviz.graphs.making import (
-    GraphChoices,
-    GraphOptions,
-    InnerLayers,
-    Preset,
-    SubsetGraphs,
-)
+from nnviz.graphs.making import SubsetGraphs
+from nnviz.graphs.options import GraphChoices, GraphOptions, InnerLayers, Preset
 from nnviz.results.missing import Missing
 from nnviz.results.query_pool import QueryPool
 from nnviz.store.store import Store

@@ -22,13 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from nnviz.aggregation.aggregates import (
-    aggregates_of,
-    read_class_table,
-    read_embedding,
-    read_similarity,
-)
-from nnviz.derivation.class_table import make_class_table
+from nnviz.aggregation.aggregates import aggregates_of
+from nnviz.derivation.class_table import make_class_table, read_class_table
+from nnviz.derivation.embedding import read_embedding, read_similarity
 from nnviz.errors import MissingDataError
 from nnviz.results.graph_results import GraphResults
 from nnviz.results.missing import Missing

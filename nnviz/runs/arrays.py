@@ -6,23 +6,38 @@ The registry makes the attributes that every array carries, and the README's tab
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
 
 __all__ = [
     "CONTENTS",
+    "FLOAT16_MAX",
+    "FORMAT_VERSION",
     "MARK_FIELDS",
     "POSITION",
+    "READABLE_VERSIONS",
     "RESERVED_COLUMNS",
     "ArrayDeclaration",
+    "ArraySpec",
+    "InfluenceSpec",
     "declaration_of",
+    "groups_of",
     "markdown_table",
+    "run_arrays",
 ]
+
+FLOAT16_MAX = 65_504.0
+"""The largest number that float16 holds."""
 
 CONTENTS = "dataset/contents"
 """Array of the hashes of what was read, by which a changed instance is known."""
 
+
 POSITION = "dataset/position"
 """Array that says which instance of the data set a row is."""
+
 
 MARK_FIELDS = ("done", "n_instances", "n_unreadable", "n_saturated")
 """First fields of a completion mark; one CRC-32 for each array of the chunk follows."""
@@ -250,6 +265,7 @@ _DECLARATIONS = (
     ),
 )  # fmt: skip
 
+
 RESERVED_COLUMNS = tuple(
     d.pattern.removeprefix("instances/")
     for d in _DECLARATIONS
@@ -272,3 +288,166 @@ def markdown_table() -> str:
         for d in _DECLARATIONS
     ]
     return "\n".join(lines)
+
+
+FORMAT_VERSION = 2
+"""Changes whenever an older nnviz could misread a store.
+
+1. The first one. Its metadata have no checksums.
+2. Metadata have checksums; a store may be extended, and then ``dataset/position`` says
+   which instance of the data set a row is.
+"""
+
+
+READABLE_VERSIONS = (1, 2)
+"""Formats that this nnviz opens."""
+
+
+CHANNELS_PER_INNER_CHUNK = 64
+"""Inner chunks are tall and narrow: a channel and a block of rows both read fast."""
+
+
+ROWS_PER_STATIC_CHUNK = 65_536
+"""Columns that the plan knows are written by one process, in fewer, larger pieces."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArraySpec:
+    """One array to create."""
+
+    path: str
+    shape: tuple[int, ...]
+    declaration: ArrayDeclaration
+    dtype: str
+    rows_per_shard: int
+    inner_chunk: tuple[int, ...] = field(default=())
+    """Chunk inside the shard; empty where a shard is one chunk."""
+    is_static: bool = False
+    """Whether the plan knows the values, and one process writes them."""
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the values; strings are counted with 32 bytes each."""
+        sizes = {"string": 32, "bool": 1}
+        size = (
+            sizes.get(self.dtype) or int("".join(filter(str.isdigit, self.dtype))) // 8
+        )
+        return math.prod(self.shape) * size
+
+
+@dataclass(frozen=True, slots=True)
+class InfluenceSpec:
+    """What is kept of the influences on one target layer."""
+
+    target: str
+    n_targets: int
+    """Channels of the target layer."""
+    n_sources: int
+    """Channels of all edges that enter it."""
+    n_kept: int
+    """Target channels kept for an instance, at most."""
+    n_ranks: int
+
+
+def run_arrays(
+    *,
+    n_instances: int,
+    rows_per_chunk: int,
+    layers: Sequence[tuple[str, int, str]],
+    shown: Sequence[str],
+    metadata: Mapping[str, str],
+    examples_per_channel: int,
+    influences: Sequence[InfluenceSpec] = (),
+    is_extended: bool = False,
+    has_contents: bool = False,
+) -> tuple[ArraySpec, ...]:
+    """Return every array that creation and extraction of a run fill.
+
+    Parameters
+    ----------
+    n_instances
+        N.
+    rows_per_chunk
+        Instances of one task; a task owns one whole shard of every array.
+    layers
+        (name, number of channels, dtype) of each recorded layer.
+    shown
+        Layers that keep the positions of their strongest instances.
+    metadata
+        dtype of each metadata column of the data set.
+    examples_per_channel
+        Ranks of ``peaks``; 0 for none.
+    influences
+        What is kept of the edges that enter each target layer.
+    is_extended
+        Whether rows are no longer in the order of the data set.
+    has_contents
+        Whether the contents of every instance were hashed.
+
+    Returns
+    -------
+    tuple of ArraySpec
+        In the order in which a task writes them; ``extraction_done`` comes last.
+    """
+    n_chunks = max(1, math.ceil(n_instances / rows_per_chunk))
+    specs: list[ArraySpec] = []
+
+    def add(path: str, pattern: str, shape: tuple[int, ...], **options: object) -> None:
+        declaration = declaration_of(pattern)
+        dtype = str(options.get("dtype", declaration.dtype))
+        rows = int(str(options.get("rows", rows_per_chunk)))
+        inner = options.get("inner", ())
+        assert isinstance(inner, tuple)
+        is_static = options.get("static") is True
+        rows = ROWS_PER_STATIC_CHUNK if is_static else rows
+        specs.append(ArraySpec(path, shape, declaration, dtype, rows, inner, is_static))
+
+    n = (n_instances,)
+    add("instances/id", "instances/id", n, static=True)
+    add("instances/label", "instances/label", n, static=True)
+    for name, dtype in metadata.items():
+        pattern = "instances/<metadata column>"
+        add(f"instances/{name}", pattern, n, dtype=dtype, static=True)
+    for path, is_there in ((POSITION, is_extended), (CONTENTS, has_contents)):
+        if is_there:
+            add(path, path, n, static=True)
+    for name in ("prediction", "confidence", "probability", "status"):
+        add(f"instances/{name}", f"instances/{name}", n)
+    for name, n_channels, dtype in layers:
+        inner = (rows_per_chunk, min(CHANNELS_PER_INNER_CHUNK, n_channels))
+        shape = (n_instances, n_channels)
+        path = f"activations/{name}"
+        add(path, "activations/<layer>", shape, dtype=dtype, inner=inner)
+    for kept in influences:
+        pattern, path = "influences/<target layer>", f"influences/{kept.target}"
+        shape3 = (n_instances, kept.n_kept, kept.n_ranks)
+        dtypes = {
+            "target": _index_dtype(kept.n_targets),
+            "source": _index_dtype(kept.n_sources),
+            "influence": "float32",
+        }
+        for part, dtype in dtypes.items():
+            extent = shape3[:2] if part == "target" else shape3
+            add(f"{path}/{part}", f"{pattern}/{part}", extent, dtype=dtype)
+    channels = {name: n_channels for name, n_channels, _ in layers}
+    if examples_per_channel:
+        for name in shown:
+            for part in ("instance", "position", "value"):
+                shape3 = (n_chunks, channels[name], examples_per_channel)
+                add(f"peaks/{name}/{part}", f"peaks/<layer>/{part}", shape3, rows=1)
+    n_fields = len(MARK_FIELDS) + sum(not spec.is_static for spec in specs)
+    add("extraction_done", "extraction_done", (n_chunks, n_fields), rows=1)
+    return tuple(specs)
+
+
+def groups_of(arrays: Sequence[ArraySpec]) -> set[str]:
+    """Return the paths of the groups that hold arrays, the root apart."""
+    groups = set()
+    for spec in arrays:
+        parts = spec.path.split("/")
+        groups |= {"/".join(parts[:n]) for n in range(1, len(parts))}
+    return groups
+
+
+def _index_dtype(n: int) -> str:
+    return "int16" if n <= np.iinfo(np.int16).max else "int32"

@@ -12,12 +12,12 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from nnviz.errors import PlanError
-from nnviz.inputs.datasets.contents import Contents
+from nnviz.formatting import duration_text, printable, size_text
 from nnviz.runs.architecture import Architecture
+from nnviz.runs.arrays import ArraySpec, InfluenceSpec, run_arrays
 from nnviz.runs.config import (
     ClassesConfig,
     DatasetConfig,
@@ -27,18 +27,13 @@ from nnviz.runs.config import (
     from_json,
     to_json,
 )
-from nnviz.runs.plan_checks import check_columns, check_extraction
-from nnviz.runs.plan_report import plan_lines
-from nnviz.runs.schema import ArraySpec, InfluenceSpec, run_arrays
+from nnviz.runs.contents import Contents
 
-__all__ = ["Measurements", "Plan", "make_plan"]
-
-FLOAT16_MAX = 65_504.0
-OVERFLOW_MARGIN = 4.0
-"""A layer is stored as float32 if one batch comes this close to what float16 holds."""
+__all__ = ["Measurements", "Plan", "plan_lines"]
 
 PROCESS_BYTES = 400_000_000
 """A process that has imported torch, Dask and Zarr, and done nothing yet: 340 MB."""
+
 
 _IDENTITY_FREE = {
     "model": ("weights",),
@@ -234,108 +229,6 @@ class Plan:
         return "\n".join(plan_lines(self))
 
 
-def make_plan(
-    *,
-    model: ModelConfig,
-    dataset: DatasetConfig,
-    preprocessing: PreprocessingConfig,
-    classes: ClassesConfig,
-    extraction: ExtractionConfig,
-    architecture: Architecture,
-    class_names: tuple[str, ...],
-    n_instances: int,
-    n_labelled: int,
-    metadata_dtypes: Mapping[str, str],
-    fingerprints: Mapping[str, str],
-    measurements: Measurements,
-    labels_joined_by: str = "",
-    contents: Contents | None = None,
-) -> Plan:
-    """Decide what to record; refuse what cannot work.
-
-    Parameters
-    ----------
-    model, dataset, preprocessing, classes, extraction
-        The run's configuration, with the preprocessing resolved.
-    architecture
-        As traced, all layers.
-    class_names
-        Names of the network's outputs, in their order.
-    n_instances, n_labelled
-        Size of the data set, and how many of it have a label.
-    metadata_dtypes
-        dtype of each metadata column.
-    fingerprints
-        SHA-256 of ``model`` and ``dataset``.
-    measurements
-        From one batch.
-    labels_joined_by
-        How labels became outputs, for people.
-    contents
-        What was read of the data set to know it by.
-
-    Returns
-    -------
-    Plan
-        Of the selected layers.
-
-    Raises
-    ------
-    PlanError
-        If there are no instances, no layers, or options contradict each other.
-    UnknownNameError
-        If a pattern or an excluded channel names no layer.
-    """
-    if n_instances == 0:
-        msg = "the data set has no instances; check its path, kind and limit"
-        raise PlanError(msg)
-    if not architecture.layers:
-        msg = (
-            "no layer was found in the network: no operation in it mixes channels; "
-            "check that the model's callable returns the network you mean"
-        )
-        raise PlanError(msg)
-    check_extraction(extraction)
-    check_columns(metadata_dtypes)
-    selected = architecture.selected(recorded=extraction.layers, shown=extraction.shown)
-    for name, channels in extraction.excluded_channels.items():
-        n_channels = architecture.layer(name).n_channels
-        wrong = [c for c in channels if not 0 <= c < n_channels]
-        if wrong:
-            msg = (
-                f"extraction.excluded_channels names channel {wrong[0]} of layer "
-                f"{name!r}, which has the channels 0 to {n_channels - 1}"
-            )
-            raise PlanError(msg)
-    # A store of few instances needs no chunk larger than they are.
-    rows = min(extraction.instances_per_chunk, n_instances)
-    dtypes = {
-        layer.name: (
-            "float32"
-            if measurements.largest.get(layer.name, 0.0) * OVERFLOW_MARGIN > FLOAT16_MAX
-            else "float16"
-        )
-        for layer in selected.layers
-    }
-    return Plan(
-        model=model,
-        dataset=dataset,
-        preprocessing=preprocessing,
-        classes=classes,
-        extraction=replace(extraction, instances_per_chunk=rows),
-        architecture=selected,
-        class_names=class_names,
-        n_instances=n_instances,
-        n_labelled=n_labelled,
-        layer_dtypes=dtypes,
-        metadata_dtypes=metadata_dtypes,
-        fingerprints=fingerprints,
-        measurements=measurements,
-        labels_joined_by=labels_joined_by,
-        contents=contents or Contents(),
-    )
-
-
 def _targets_kept(extraction: ExtractionConfig, n_channels: int) -> int:
     """Return how many target channels of a layer an instance can have."""
     if extraction.targets == "all":
@@ -345,3 +238,124 @@ def _targets_kept(extraction: ExtractionConfig, n_channels: int) -> int:
     # The k largest of n values hold at least k/n of their sum, so that the share rule
     # never takes more than share * n of them; one more for rounding.
     return min(math.ceil(extraction.share * n_channels) + 1, n_channels)
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """Return the lines that ``nnviz plan`` prints."""
+    e, m, architecture = plan.extraction, plan.measurements, plan.architecture
+    n_channels = sum(layer.n_channels for layer in architecture.layers)
+    joined = (
+        f"; labels joined by {printable(plan.labels_joined_by)}"
+        if plan.labels_joined_by
+        else ""
+    )
+    lines = [
+        f"network        {plan.model.source}  ({size_text(m.model_bytes)} of weights)",
+        (
+            f"data           {plan.dataset.kind}, {plan.n_instances:,} instances, "
+            f"{plan.n_labelled:,} with a label"
+        ),
+        *_duplicate_lines(plan.contents),
+        (
+            f"classes        {len(plan.class_names):,}: {_listing(plan.class_names)}"
+            f"{joined}"
+        ),
+        f"preprocessing  {_describe(plan.preprocessing, architecture)}",
+        (
+            f"forward pass   {e.precision}, {e.memory_format}, "
+            f"batch normalisation {'folded' if e.fold_batch_norm else 'as it is'}, "
+            f"batches of {e.batch_size}"
+        ),
+        (
+            f"layers         {len(architecture.layers)} recorded, "
+            f"{len(architecture.shown)} shown, {n_channels:,} channels"
+        ),
+    ]
+    width = max(len(layer.name) for layer in architecture.layers)
+    for layer in architecture.layers:
+        positions = " x ".join(map(str, layer.positions)) or "-"
+        lines.append(
+            f"  {'*' if layer.shown else ' '} {layer.name:<{width}}  "
+            f"{layer.n_channels:>6,} channels  {positions:>11}  {layer.kind:<13} "
+            f"{plan.layer_dtypes[layer.name]}"
+        )
+    lines.append("  (* shown)")
+    if architecture.edges:
+        error = architecture.validation_error
+        checked = "not validated" if error is None else f"validated, error {error:.1e}"
+        lines.append(f"edges          {len(architecture.edges)}, {checked}")
+    lines += [f"  no influence: {problem}" for problem in architecture.problems]
+    lines += _influence_lines(plan)
+    lines += [
+        f"tasks          {plan.n_chunks:,} chunks of {e.instances_per_chunk:,}",
+        (
+            f"store          {len(plan.arrays)} arrays, {size_text(plan.n_bytes)}, "
+            f"{plan.n_bytes / plan.n_instances:,.0f} bytes an instance"
+        ),
+        f"memory         about {size_text(plan.task_bytes)} for a worker",
+    ]
+    if m.seconds_per_instance is not None:
+        read = m.read_seconds_per_instance or 0.0
+        seconds = max(m.seconds_per_instance, read / e.reader_threads)
+        lines.append(
+            f"time           about {duration_text(seconds * plan.n_instances)} on one "
+            f"worker of this machine: {1 / m.seconds_per_instance:,.0f} instances/s "
+            f"forward, {1 / max(read, 1e-9):,.0f}/s read by one thread"
+        )
+    return lines
+
+
+def _duplicate_lines(contents: Contents) -> list[str]:
+    n = contents.n_duplicates
+    if not n:
+        return []
+    lines = [f"duplicates     {n:,} instances have the contents of one before them:"]
+    lines += ["  " + " = ".join(map(printable, group)) for group in contents.duplicates]
+    return lines
+
+
+def _influence_lines(plan: Plan) -> list[str]:
+    kept = plan.influences
+    if not kept:
+        return []
+    e = plan.extraction
+    sizes = [a.n_bytes for a in plan.arrays if a.path.startswith("influences/")]
+    n_bytes = sum(sizes)
+    each = n_bytes / plan.n_instances
+    what = f"{e.targets} targets of {len(kept)} layers, {e.ranks} ranks"
+    size = f"{size_text(n_bytes)}, {each:,.0f} bytes an instance"
+    lines = [f"influences     {what}: {size}"]
+    if e.targets == "all":
+        lines.append(
+            f"  warning: all targets take {n_bytes / plan.n_bytes:.0%} of the store; "
+            "targets = 'top' keeps those of an instance's own top channels"
+        )
+    return lines
+
+
+def _describe(p: PreprocessingConfig, architecture: Architecture) -> str:
+    if p.kind == "array":
+        parts = [f"arrays, axes {p.layout}"]
+    else:
+        parts = [
+            f"resize {p.resize}" if p.resize is not None else "no resize",
+            f"crop {p.crop}" if p.crop is not None else "no crop",
+            f"{p.interpolation}, {'' if p.antialias else 'not '}antialiased",
+            p.channel_order.upper(),
+            f"EXIF rotation {'on' if p.exif_rotation else 'off'}",
+        ]
+        if p.jpeg_reduction is not None:
+            parts.append(f"JPEGs decoded at {p.jpeg_reduction:g} times that or more")
+    if p.kind == "array" and architecture.input_dtype == "int64":
+        return ", ".join([*parts, "whole numbers as they are"])
+    numbers = f"(x * {p.factor:.6g} - {_numbers(p.mean)}) / {_numbers(p.std)}"
+    return ", ".join([*parts, numbers])
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return f"{values[0]:g}" if len(values) == 1 else str([float(v) for v in values])
+
+
+def _listing(names: tuple[str, ...], n: int = 5) -> str:
+    more = f", … {printable(names[-1])}" if len(names) > n else ""
+    return ", ".join(map(printable, names[:n])) + more

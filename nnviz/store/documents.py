@@ -2,32 +2,41 @@
 
 Groups are few and small, and hold what a store is: its plan, and what later stages say
 of their output. Their documents carry a checksum of themselves
-(:mod:`nnviz.store.sealing`). Those of arrays, and files that no completion mark covers,
-have theirs in a group ``checksums``: one for the run, one for each group of aggregates
-or artifacts.
+(:mod:`nnviz.store.documents`). Those of arrays, and files that no completion mark
+covers, have theirs in a group ``checksums``: one for the run, one for each group of
+aggregates or artifacts.
 """
 
 from __future__ import annotations
 
+import json
+import re
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nnviz.errors import StoreFormatError
 from nnviz.store.files import Files
-from nnviz.store.sealing import crc_text, sealed_group, unsealed_attributes
 
 __all__ = [
     "CHECKSUMS",
     "DOCUMENT",
     "LATER",
     "Documents",
+    "crc_text",
     "document_of",
     "is_later",
+    "sealed_group",
+    "unsealed_attributes",
 ]
 
 DOCUMENT = "zarr.json"
+
+
 CHECKSUMS = "checksums"
 """Name of the group with the CRC-32 of files by key."""
+
+
 LATER = ("aggregates", "artifacts")
 """Groups of what later stages write."""
 
@@ -216,3 +225,57 @@ class Documents:
 
 def _is_group(key: str, data: bytes) -> bool:
     return key.endswith(DOCUMENT) and b'"node_type": "group"' in data
+
+
+SEAL = "document_crc32"
+
+
+_SEAL = re.compile(rb'("document_crc32": ")([0-9a-f]{8})(")')
+
+
+def crc_text(data: bytes) -> str:
+    """Return the CRC-32 of some bytes, eight hexadecimal digits."""
+    return f"{zlib.crc32(data):08x}"
+
+
+def sealed_group(attributes: Mapping[str, Any]) -> bytes:
+    """Return the ``zarr.json`` of a group with these attributes, sealed."""
+    kept = {name: value for name, value in attributes.items() if name != SEAL}
+    document = {
+        "zarr_format": 3,
+        "node_type": "group",
+        "attributes": {SEAL: "0" * 8, **kept},
+    }
+    data = json.dumps(document, indent=1).encode()
+    return _SEAL.sub(rb"\g<1>" + crc_text(data).encode() + rb"\g<3>", data, count=1)
+
+
+def unsealed_attributes(data: bytes) -> tuple[dict[str, Any], bool]:
+    """Return the attributes of a group's document, and whether it had a seal.
+
+    Raises
+    ------
+    ValueError
+        If the document is damaged: its bytes do not fit its seal, it is cut off, or it
+        is no group's document.
+    """
+    try:
+        document = json.loads(data)
+    except ValueError as error:
+        msg = f"it is no JSON ({error})"
+        raise ValueError(msg) from error
+    if not isinstance(document, dict) or document.get("node_type") != "group":
+        msg = "it is no Zarr v3 group"
+        raise ValueError(msg)
+    attributes = document.get("attributes", {})
+    if not isinstance(attributes, dict):
+        msg = "its attributes are no table"
+        raise ValueError(msg)  # noqa: TRY004  the bytes are wrong, not a caller
+    stated = attributes.pop(SEAL, None)
+    if stated is None:
+        return attributes, False
+    unsigned = _SEAL.sub(rb"\g<1>00000000\g<3>", data, count=1)
+    if crc_text(unsigned) != stated:
+        msg = "its bytes do not fit its checksum"
+        raise ValueError(msg)
+    return attributes, True

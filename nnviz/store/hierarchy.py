@@ -29,11 +29,15 @@ from nnviz.errors import (
     StoreFormatError,
     StoreNotFoundError,
 )
-from nnviz.runs.schema import ArraySpec
-from nnviz.store.array_creation import declared_document, dense_files
+from nnviz.runs.arrays import ArraySpec
 from nnviz.store.documents import DOCUMENT, Documents, document_of
 from nnviz.store.files import Files, check_writable, is_empty_folder, storing
-from nnviz.store.pieces import decode_piece, encode_piece
+from nnviz.store.pieces import (
+    declared_document,
+    decode_piece,
+    dense_files,
+    encode_piece,
+)
 
 __all__ = ["DAMAGED", "Hierarchy"]
 

@@ -13,20 +13,22 @@ from dataclasses import replace
 from pathlib import Path
 
 from nnviz.errors import StoreFormatError
-from nnviz.runs.schema import ArraySpec, groups_of
-from nnviz.store.array_creation import declared_document
+from nnviz.runs.arrays import ArraySpec, groups_of
 from nnviz.store.completion import BATCH_SIZES, Completion
 from nnviz.store.documents import (
     CHECKSUMS,
     DOCUMENT,
     LATER,
+    crc_text,
     document_of,
     is_later,
+    sealed_group,
+    unsealed_attributes,
 )
 from nnviz.store.groups import LaterGroups, stage_of
 from nnviz.store.hierarchy import DAMAGED, Hierarchy
+from nnviz.store.pieces import declared_document
 from nnviz.store.recovery import Damage, problem_of
-from nnviz.store.sealing import crc_text, sealed_group, unsealed_attributes
 
 __all__ = ["Integrity"]
 

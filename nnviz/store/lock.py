@@ -28,8 +28,8 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from nnviz.errors import StoreError, StoreInUseError
+from nnviz.store.documents import sealed_group, unsealed_attributes
 from nnviz.store.hierarchy import Hierarchy
-from nnviz.store.sealing import sealed_group, unsealed_attributes
 
 if sys.platform != "win32":
     import fcntl

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnviz.errors import StoreFormatError, StoreNotFoundError
-from nnviz.store.documents import DOCUMENT, document_of
+from nnviz.store.documents import DOCUMENT, document_of, unsealed_attributes
 from nnviz.store.hierarchy import Hierarchy
-from nnviz.store.sealing import unsealed_attributes
 
 __all__ = ["RECOVERY", "Damage", "problem_of", "restore_root"]
 

@@ -6,6 +6,7 @@ completion mark last. Readers ask the marks: a missing piece is an error, never 
 
 from __future__ import annotations
 
+import html
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,13 @@ from nnviz.errors import (
     did_you_mean,
 )
 from nnviz.runs.architecture import Architecture, Layer
-from nnviz.runs.arrays import MARK_FIELDS, POSITION
-from nnviz.runs.schema import FORMAT_VERSION, READABLE_VERSIONS, ArraySpec
+from nnviz.runs.arrays import (
+    FORMAT_VERSION,
+    MARK_FIELDS,
+    POSITION,
+    READABLE_VERSIONS,
+    ArraySpec,
+)
 from nnviz.store.completion import Completion
 from nnviz.store.dask_arrays import activations_as_dask
 from nnviz.store.extending import is_pending
@@ -30,15 +36,16 @@ from nnviz.store.groups import LaterGroups
 from nnviz.store.hierarchy import Hierarchy
 from nnviz.store.integrity import Integrity
 from nnviz.store.recovery import RECOVERY
-from nnviz.store.summary import summary_html, summary_text
 
 if TYPE_CHECKING:
     import dask.array
     import pandas as pd
 
-__all__ = ["Store", "open_store"]
+__all__ = ["Store", "open_store", "summary_html", "summary_text"]
 
 _STATIC = "static_arrays"
+
+
 _PER_CHUNK = "chunk_arrays"
 
 
@@ -511,3 +518,34 @@ def open_store(url: str | os.PathLike[str]) -> Store:
 
 def _read_rows(url: str, layer: str, start: int, stop: int) -> NDArray[Any]:
     return Store.open(url).activations(layer, start, stop).astype(np.float32)
+
+
+def summary_text(store: Store) -> str:
+    """Return what was planned and what is complete, as lines."""
+    facts = _facts(store)
+    width = max(len(name) for name, _ in facts)
+    lines = [f"  {name:<{width}}  {value}" for name, value in facts]
+    return "\n".join([f"<nnviz.Store {store.url}>", *lines])
+
+
+def summary_html(store: Store) -> str:
+    """Return what was planned and what is complete, as a table."""
+    rows = "".join(
+        f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
+        f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
+        for name, value in _facts(store)
+    )
+    return f"<b>nnviz.Store</b> {html.escape(store.url)}<table>{rows}</table>"
+
+
+def _facts(store: Store) -> list[tuple[str, str]]:
+    done, plan = store.done_chunks(), store.plan
+    return [
+        ("model", str(plan["model"]["source"])),
+        ("data", f"{plan['dataset']['kind']}, {store.n_instances:,} instances"),
+        ("classes", f"{len(store.class_names):,}"),
+        ("layers", f"{len(store.layers)} recorded, {len(store.shown_layers)} shown"),
+        ("extraction", f"{int(done.sum()):,} of {len(done):,} chunks"),
+        ("aggregates", ", ".join(store.group_names("aggregates")) or "none"),
+        ("artifacts", ", ".join(store.group_names("artifacts")) or "none"),
+    ]

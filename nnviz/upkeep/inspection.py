@@ -6,8 +6,8 @@ import collections
 from dataclasses import dataclass, field
 from typing import Any
 
-from nnviz.runs.plan import Plan
-from nnviz.runs.plan_report import plan_lines, printable, size_text
+from nnviz.formatting import printable, size_text
+from nnviz.runs.plan import Plan, plan_lines
 from nnviz.store.groups import covered_by, stage_of
 from nnviz.store.lock import writer_of
 from nnviz.store.store import Store

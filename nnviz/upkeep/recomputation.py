@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnviz.engine.scheduling import run_tasks
+from nnviz.engine.tasks import run_tasks
 from nnviz.engine.worker_cache import cached
 from nnviz.errors import ConfigError
 from nnviz.extraction.chunk_rows import ChunkRows
-from nnviz.extraction.contents_check import hashes_in
 from nnviz.extraction.planned import (
     check_planned,
+    hashes_in,
     open_planned_dataset,
     planned_reader,
     planned_runtime,

@@ -28,10 +28,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.engine.progress import Listener, StageDone, StageStarted, TaskDone, emit
-from nnviz.engine.scheduling import run_tasks
+from nnviz.engine.tasks import run_tasks
 from nnviz.errors import NnvizError, StoreFormatError
-from nnviz.extraction.contents_check import ContentsCheck, check_contents, may_import
-from nnviz.extraction.planned import open_planned_dataset
+from nnviz.extraction.planned import (
+    ContentsCheck,
+    check_contents,
+    may_import,
+    open_planned_dataset,
+)
 from nnviz.inputs.datasets.contents import hashes_of
 from nnviz.planning.labels import join_labels
 from nnviz.runs.arrays import CONTENTS

@@ -23,9 +23,9 @@ from nnviz.errors import (
     PlanMismatchError,
     UnknownNameError,
 )
-from nnviz.graphs.making import GraphOptions
+from nnviz.graphs.options import GraphOptions
 from nnviz.runs.config import load_config
-from nnviz.store.sealing import sealed_group
+from nnviz.store.documents import sealed_group
 from nnviz.store.store import Store
 from nnviz_cluster import local
 from tests import planted_network as planted

@@ -7,7 +7,7 @@ import pytest
 
 from nnviz.ablation.causal_check import CausalCheck
 from nnviz.ablation.treatments import make_treatments
-from nnviz.sample_statistics import half_width, standard_error
+from nnviz.statistics import half_width, standard_error
 
 LAYERS = {"a": 5, "b": 3}
 TREATMENTS = make_treatments(LAYERS, draws=2, by_layer=True)

@@ -3,13 +3,10 @@
 import numpy as np
 import pytest
 
-from nnviz.aggregation.aggregates import (
-    aggregates_of,
-    read_class_table,
-    read_embedding,
-    read_examples,
-    read_similarity,
-)
+from nnviz.aggregation.aggregates import aggregates_of
+from nnviz.derivation.class_table import read_class_table
+from nnviz.derivation.embedding import read_embedding, read_similarity
+from nnviz.derivation.examples import read_examples
 from nnviz.errors import MissingDataError, UnknownNameError
 from nnviz.store.store import Store
 from nnviz.testing import (

@@ -12,7 +12,7 @@ from nnviz.aggregation.reductions import (
     InstanceCounts,
 )
 from nnviz.errors import ShapeError
-from nnviz.network.recording.maxima import top_channels
+from nnviz.network.top_channels import top_channels
 from tests.oracles import aggregates as oracle
 
 MEMBERS = [[0, 2, 5], [], [1, 2, 3, 4, 5], [3]]

@@ -8,14 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nnviz.aggregation.aggregates import (
-    read_class_table,
-    read_embedding,
-    read_examples,
-    read_similarity,
-)
 from nnviz.aggregation.aggregation import aggregate
+from nnviz.derivation.class_table import read_class_table
 from nnviz.derivation.derivation import derive
+from nnviz.derivation.embedding import read_embedding, read_similarity
+from nnviz.derivation.examples import read_examples
 from nnviz.engine.progress import Notice, StageDone, StageStarted
 from nnviz.errors import (
     MissingDataError,
@@ -25,7 +22,7 @@ from nnviz.errors import (
 )
 from nnviz.runs.config import DatasetConfig
 from nnviz.runs.plan import Plan
-from nnviz.store.sealing import sealed_group
+from nnviz.store.documents import sealed_group
 from nnviz.store.store import Store
 from nnviz.subsets.naming import named_subsets
 from nnviz.testing import PlantedDataset, PlantedRun, planted_channels, write_store

@@ -4,7 +4,7 @@ import os
 import threading
 import time
 
-from nnviz.engine.scheduling import run_tasks
+from nnviz.engine.tasks import run_tasks
 from nnviz.engine.worker_cache import cached
 from nnviz.errors import DatasetError
 

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nnviz.aggregation.aggregates import aggregates_of, read_similarity
+from nnviz.aggregation.aggregates import aggregates_of
+from nnviz.derivation.embedding import read_similarity
 from nnviz.errors import ConfigError, MissingDataError, StoreExistsError
 from nnviz.export.tables import write_bundle
 from nnviz.testing import PlantedRun, write_complete_store, write_store

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import nnviz
-from nnviz.aggregation.aggregates import read_similarity
+from nnviz.derivation.embedding import read_similarity
 from nnviz.errors import NnvizError, StoreFormatError
 from nnviz.store.store import Store, open_store
 from nnviz.testing import PlantedRun, write_complete_store

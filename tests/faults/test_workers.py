@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import nnviz
-from nnviz.engine.scheduling import RunLimits
+from nnviz.engine.tasks import RunLimits
 from nnviz.store.store import Store
 from nnviz.upkeep.inspection import describe_store
 from nnviz.upkeep.recomputation import recompute

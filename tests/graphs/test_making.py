@@ -12,10 +12,10 @@ from click.testing import CliRunner
 from nnviz.aggregation.aggregation import aggregate
 from nnviz.cli.main import main
 from nnviz.errors import ConfigError, MissingDataError, UnknownNameError
-from nnviz.graphs.comparisons import compare_subsets
+from nnviz.graphs.comparison import compare_subsets
 from nnviz.graphs.making import SubsetGraphs, attribution_graph
 from nnviz.graphs.summit_files import from_summit_json
-from nnviz.store.sealing import sealed_group
+from nnviz.store.documents import sealed_group
 from nnviz.store.store import Store
 from nnviz.subsets.naming import named_subsets
 from nnviz.testing import PlantedRun, planted_channels, write_store

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from nnviz.errors import ModelError
-from nnviz.network.analysis.replay import apply_operation
+from nnviz.network.analysis.analysis import apply_operation
 from nnviz.network.recording.folding import optimize
 from nnviz.network.recording.recorder import Recorder
 from nnviz.network.recording.taps import EdgeTaps

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from nnviz.errors import ModelError, PlanError, UnknownNameError
+from nnviz.formatting import differences
 from nnviz.planning.planning import plan_run
 from nnviz.runs.architecture import Architecture, Edge, Layer, ReceptiveField
 from nnviz.runs.config import (
@@ -17,8 +18,8 @@ from nnviz.runs.config import (
     PreprocessingConfig,
     RunConfig,
 )
-from nnviz.runs.plan import Measurements, Plan, make_plan
-from nnviz.runs.plan_report import differences
+from nnviz.runs.plan import Measurements, Plan
+from nnviz.runs.planning_rules import make_plan
 
 FIELD = ReceptiveField(size=(3, 3), step=(1.0, 1.0), start=(-1.0, -1.0))
 ARCHITECTURE = Architecture(

@@ -11,9 +11,9 @@ import pytest
 
 from nnviz.errors import StoreInUseError, StoreNotFoundError
 from nnviz.store import lock
+from nnviz.store.documents import sealed_group
 from nnviz.store.hierarchy import Hierarchy
 from nnviz.store.lock import WRITER, exclusive, writer_of, writing
-from nnviz.store.sealing import sealed_group
 
 HOLDER = """
 import sys, time

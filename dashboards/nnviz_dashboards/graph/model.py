@@ -18,7 +18,7 @@ import param
 from nnviz.errors import NnvizError
 from nnviz.graphs.files import GraphFormat, graph_files
 from nnviz.graphs.layout import GraphLayout
-from nnviz.graphs.making import GraphOptions, InnerLayers, Preset, Scoring, Weight
+from nnviz.graphs.options import GraphOptions, InnerLayers, Preset, Scoring, Weight
 from nnviz.results.graph_results import (
     GraphRequest,
     GraphResults,

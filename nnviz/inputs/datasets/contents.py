@@ -12,8 +12,7 @@ import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +20,10 @@ from numpy.typing import NDArray
 from nnviz.errors import PlanMismatchError, UnreadableInstanceError
 from nnviz.inputs.datasets.opening import Dataset
 from nnviz.runs.config import DatasetConfig
+from nnviz.runs.contents import Contents, Mode
 
 __all__ = [
     "CheckedDataset",
-    "Contents",
-    "Mode",
     "changed_rows",
     "check_sample",
     "contents_of",
@@ -34,35 +32,20 @@ __all__ = [
     "mode_of",
 ]
 
-Mode = Literal["none", "sampled", "full"]
-
 SAMPLE = 256
 """Instances whose contents every plan keeps. If one in a hundred has changed, this many
 notice it with a probability of 92 %; to read them takes a second on a slow server."""
 
+
 N_THREADS = 16
 """A file server answers many questions at once."""
+
 
 ROWS_PER_JOB = 16
 """A thread takes so many at a time: handing over costs as much as a small file."""
 
+
 SHOWN = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Contents:
-    """What is known of the insides of a data set; a part of the plan."""
-
-    mode: Mode = "none"
-    fingerprint: str = ""
-    """SHA-256 of the hashes of all instances that were read."""
-    n_read: int = 0
-    sample: Mapping[str, str] = field(default_factory=dict)
-    """Hash of each sampled instance, by its row in the store."""
-    n_duplicates: int = 0
-    """Instances that have the same contents as one before them; with ``full``."""
-    duplicates: tuple[tuple[str, ...], ...] = ()
-    """The first few of the groups of equal ones, a few ids of each."""
 
 
 class CheckedDataset:

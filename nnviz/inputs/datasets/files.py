@@ -12,14 +12,22 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from nnviz.errors import DatasetError, UnreadableInstanceError
-from nnviz.inputs.datasets.retrying import N_TRIES, may_pass, patiently
 
-__all__ = ["IMAGE_SUFFIXES", "MAX_FILE_BYTES", "Root", "check_file"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_FILE_BYTES",
+    "N_TRIES",
+    "Root",
+    "check_file",
+    "may_pass",
+    "patiently",
+]
 
 IMAGE_SUFFIXES = frozenset(
     (
@@ -37,8 +45,10 @@ IMAGE_SUFFIXES = frozenset(
 )
 """Names that end so are instances of a folder or an archive, in capitals too."""
 
+
 MAX_FILE_BYTES = 1 << 29
 """Larger files are refused; 512 MiB hold the largest image that is decoded, raw."""
+
 
 _REASONS = {
     errno.ENOENT: "file not found",
@@ -50,13 +60,23 @@ _REASONS = {
     errno.ENAMETOOLONG: "name too long",
     errno.ENXIO: "not a regular file",
 }
+
+
 # Without waiting, or a named pipe would block for ever.
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+
+
 _N_KEPT_FOLDERS = 10_000
+
+
 # A local disk answers in 4 µs, and threads would only wait for each other; a file
 # server answers in 100 to 1000, and many questions at once.
 _FILES_TRIED = 1_000
+
+
 _SLOW_S = 50e-6
+
+
 _N_THREADS = 32
 
 
@@ -208,3 +228,62 @@ def check_file(status: os.stat_result) -> None:
     if status.st_size > MAX_FILE_BYTES:
         msg = f"file of {status.st_size:,} bytes; up to {MAX_FILE_BYTES:,} are read"
         raise UnreadableInstanceError(msg)
+
+
+PASSING = frozenset(
+    (
+        errno.EAGAIN,
+        errno.EBUSY,
+        errno.EIO,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+    )
+)
+
+
+PAUSES_S = (0.05, 0.25, 1.0, 3.0)
+"""Between the tries."""
+
+
+N_TRIES = len(PAUSES_S) + 1
+
+
+Arguments = ParamSpec("Arguments")
+
+
+Value = TypeVar("Value")
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether a failure may be gone at the next try: a file server's, a connection's.
+
+    Of an error that was raised from another one, the other one is looked at: a data set
+    that wraps somebody's code says what that has raised.
+    """
+    cause = error.__cause__ or error
+    if isinstance(cause, (ConnectionError, TimeoutError)):
+        return True
+    return isinstance(cause, OSError) and cause.errno in PASSING
+
+
+def patiently(
+    read: Callable[Arguments, Value], *args: Arguments.args, **named: Arguments.kwargs
+) -> Value:
+    """Call a function that reads, five times if it fails in a way that may pass.
+
+    Raises
+    ------
+    Exception
+        What the function raised, the last time if it was called again.
+    """
+    for pause_s in PAUSES_S:
+        try:
+            return read(*args, **named)
+        except (OSError, UnreadableInstanceError) as error:
+            if not may_pass(error):
+                raise
+        time.sleep(pause_s)
+    return read(*args, **named)

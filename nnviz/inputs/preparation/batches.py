@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from nnviz.errors import UnreadableInstanceError
+from nnviz.inputs.datasets.files import N_TRIES, may_pass, patiently
 from nnviz.inputs.datasets.opening import Dataset
-from nnviz.inputs.datasets.retrying import N_TRIES, may_pass, patiently
 from nnviz.inputs.preparation.preprocessing import Preprocessing
 
 __all__ = ["Batch", "BatchReader", "prepared_shape"]

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from nnviz.network.analysis.channel_flow import ChannelFlow
 from nnviz.network.analysis.entering import Reading, UnreadableTermError, read_entry
 from nnviz.network.analysis.functions import category_of
-from nnviz.network.analysis.layer_names import NamedSite
-from nnviz.network.analysis.layers import Site, settled
+from nnviz.network.analysis.layers import NamedSite, Site, settled
 from nnviz.network.analysis.markers import MIXED
 from nnviz.network.analysis.operations import Operation
 from nnviz.network.analysis.summands import Entry, Target, Term, find_targets

@@ -21,9 +21,17 @@ from torch.overrides import TorchFunctionMode
 from nnviz.network.analysis.attention import attend, can_be_taken_apart
 from nnviz.network.analysis.module_calls import ModuleCall, ModuleCalls, function_name
 from nnviz.network.analysis.outputs import iter_tensors, main_output
-from nnviz.network.analysis.views import layout_of, overlap, view_write
 
-__all__ = ["Operation", "OperationGraph", "Reference", "Value", "record_operations"]
+__all__ = [
+    "Operation",
+    "OperationGraph",
+    "Reference",
+    "Value",
+    "layout_of",
+    "overlap",
+    "record_operations",
+    "view_write",
+]
 
 _FACTORIES_FROM_TENSOR = frozenset(
     [f"{kind}_like" for kind in ("zeros", "ones", "empty", "full", "rand", "randn")]
@@ -376,3 +384,42 @@ def _is_among(tensor: Tensor, tensors: Sequence[Tensor]) -> bool:
 def _version(tensor: Tensor) -> int:
     # Tensors made in inference mode count no writes; nobody writes into parameters.
     return -1 if tensor.is_inference() else tensor._version
+
+
+def layout_of(tensor: Tensor) -> tuple[object, ...]:
+    """Return which elements of its storage a tensor has, and in what order."""
+    return (tensor.shape, tensor.stride(), tensor.storage_offset(), tensor.dtype)
+
+
+def _elements(tensor: Tensor, n_elements: int) -> Tensor:
+    """Return which elements of its storage a tensor covers, as a bool mask."""
+    mask = torch.zeros(n_elements, dtype=torch.bool)
+    mask.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset()).fill_(
+        value=True
+    )
+    return mask
+
+
+def overlap(first: Tensor, second: Tensor) -> bool:
+    """Return whether two tensors of one storage have elements in common."""
+    if layout_of(first) == layout_of(second):
+        return True
+    if 0 in (first.numel(), second.numel()) or first.dtype != second.dtype:
+        return False
+    n = first.untyped_storage().nbytes() // first.element_size()
+    return bool((_elements(first, n) & _elements(second, n)).any())
+
+
+def view_write(view: Tensor, source: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the function (old view, new source) -> new view, as a data movement."""
+    n = view.untyped_storage().nbytes() // view.element_size()
+    of_view = (view.shape, view.stride(), view.storage_offset())
+    of_source = (source.shape, source.stride(), source.storage_offset())
+
+    def write(old: Tensor, new: Tensor) -> Tensor:
+        storage = old.new_zeros(n)
+        storage.as_strided(*of_view).copy_(old)
+        storage.as_strided(*of_source).copy_(new)
+        return storage.as_strided(*of_view).clone()
+
+    return write

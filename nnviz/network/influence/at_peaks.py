@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.network.influence.channel_operations import Convolution, Identity, reading
-from nnviz.network.influence.influence_gathering import gather_patches
 from nnviz.network.influence.inputs import EdgeInput, Extremum, Strongest
-from nnviz.network.influence.layout import flat, position_tables, vector
+from nnviz.network.influence.layout import flat, gather_patches, position_tables, vector
 from nnviz.network.influence.ranking import rank_rows
 
 __all__ = ["peak_contributions", "rank_peaks"]

@@ -31,7 +31,6 @@ from nnviz.network.influence.channel_operations import (
     Identity,
     reading,
 )
-from nnviz.network.influence.influence_gathering import channel_extremes, gather_patches
 from nnviz.network.influence.inputs import (
     EdgeInput,
     Extremum,
@@ -42,7 +41,9 @@ from nnviz.network.influence.inputs import (
 )
 from nnviz.network.influence.layout import (
     buffers,
+    channel_extremes,
     flat,
+    gather_patches,
     lay_out,
     position_tables,
     vector,

@@ -9,25 +9,20 @@ Symbols: N instances, C channels, P positions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
-from scipy import sparse
 
 from nnviz.errors import ShapeError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["channel_activations", "relu_activations", "top_channels"]
+__all__ = ["channel_activations", "relu_activations"]
 
 _TILE = 4096
 """Values that are rectified and read again at once: 16 KiB."""
-_CANDIDATES = 64
-"""Channels that are sorted first; hardly any instance needs more at small shares."""
 
 
 def channel_activations(values: Tensor, *, channel_axis: int = 1) -> Tensor:
@@ -163,121 +158,3 @@ def _update_maxima(rows: Any, best: Any) -> None:
         row = rows[p]
         for c in range(n_channels):
             best[c] = _larger(best[c], row[c])
-
-
-def top_channels(
-    activations: NDArray[np.floating],
-    *,
-    share: float | None = None,
-    count: int | None = None,
-    excluded: Sequence[int] = (),
-) -> sparse.csr_array:
-    """Select the top channels of each instance.
-
-    Parameters
-    ----------
-    activations
-        Stored activations of one layer, shape (N, C).
-    share
-        Share rule: ``max(a, 0)`` is sorted in descending order, ties to the lower
-        channel, and channels are taken until their sum reaches this fraction of the
-        layer's total; the channel that crosses it is included.
-    count
-        Count rule: the first so many channels in the same order, those with a positive
-        activation only.
-    excluded
-        Channels that count nowhere, not in the total either.
-
-    Returns
-    -------
-    scipy.sparse.csr_array
-        Shape (N, C), uint8, 1 for a top channel, with sorted indices. An instance
-        without a positive activation has none, and so has one with NaN or infinity.
-
-    Raises
-    ------
-    ShapeError
-        If `activations` has other than two axes.
-    ValueError
-        Unless exactly one rule is given, with a share in (0, 1] or a count of at least
-        1.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> top_channels(np.array([[1.0, 6.0, 3.0]]), share=0.7).toarray()
-    array([[0, 1, 1]], dtype=uint8)
-    """
-    if activations.ndim != 2:
-        msg = (
-            f"activations have shape {activations.shape}; expected two axes, "
-            "(instance, channel)"
-        )
-        raise ShapeError(msg)
-    if (share is None) == (count is None):
-        msg = f"share={share} and count={count}; give exactly one of the two rules"
-        raise ValueError(msg)
-    if share is not None and not 0 < share <= 1:
-        msg = f"share={share} is not a fraction in (0, 1]; the paper's value is 0.03"
-        raise ValueError(msg)
-    if count is not None and count < 1:
-        msg = f"count={count} selects no channel; give at least 1"
-        raise ValueError(msg)
-    dtype = np.result_type(np.float32, activations.dtype)
-    values = np.array(activations, dtype=dtype)
-    values[~np.isfinite(values).all(axis=1)] = 0
-    values[:, list(excluded)] = 0
-    indptr = np.zeros(len(values) + 1, dtype=np.int64)
-    indices = np.empty(values.size, dtype=np.int32)
-    n = _select(values, share or 0.0, count or 0, _CANDIDATES, indptr, indices)
-    return sparse.csr_array(
-        (np.ones(n, dtype=np.uint8), indices[:n].copy(), indptr), shape=values.shape
-    )
-
-
-@numba.njit(nogil=True, cache=True)
-def _select(
-    values: Any, share: float, count: int, n_candidates: int, indptr: Any, indices: Any
-) -> int:
-    """Write the sorted top channels of each row, and return how many there are.
-
-    The largest channels are found one after another while they are few; from then on
-    the rest is sorted. Sums are in float64, in descending order of activation.
-    """
-    n_rows, n_channels = values.shape
-    n = 0
-    for row in range(n_rows):
-        rest = values[row].copy()
-        total = 0.0
-        for c in range(n_channels):
-            if rest[c] > 0:
-                total += np.float64(rest[c])
-        threshold = share * total
-        start, taken, reached = n, 0, 0.0
-        order = np.empty(0, np.int64)
-        while total > 0:
-            if taken < n_candidates:
-                best = 0
-                for c in range(1, n_channels):
-                    if rest[c] > rest[best]:
-                        best = c
-            else:
-                if taken == n_candidates:
-                    order = np.argsort(-rest, kind="mergesort")
-                if taken - n_candidates >= n_channels:
-                    break
-                best = order[taken - n_candidates]
-            value = np.float64(rest[best])
-            if value <= 0:
-                break
-            if taken < n_candidates:
-                rest[best] = 0
-            indices[n] = best
-            n += 1
-            taken += 1
-            reached += value
-            if (count > 0 and taken == count) or (count == 0 and reached >= threshold):
-                break
-        indices[start:n].sort()
-        indptr[row + 1] = n
-    return n

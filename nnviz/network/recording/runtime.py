@@ -23,24 +23,16 @@ from nnviz.network.influence.inputs import EdgeInput, Strongest
 from nnviz.network.influence.strongest_sources import strongest_sources
 from nnviz.network.recording.cheap_maxima import plan_reads
 from nnviz.network.recording.folding import optimize
-from nnviz.network.recording.maxima import top_channels
 from nnviz.network.recording.normalizing import normalize
 from nnviz.network.recording.peaks import PeakTracker
 from nnviz.network.recording.recorder import Captured, OnLayer, OnTarget, Recorder
 from nnviz.network.recording.taps import EdgeTaps
-from nnviz.network.tracing import trace
+from nnviz.network.top_channels import top_channels
 from nnviz.runs.architecture import Architecture, Layer
 from nnviz.runs.config import ExtractionConfig, PreprocessingConfig
 
-__all__ = [
-    "BatchResult",
-    "NetworkRuntime",
-    "Recording",
-    "telling_faults",
-    "trace_network",
-]
+__all__ = ["BatchResult", "NetworkRuntime", "Recording", "telling_faults"]
 
-INSTANCES_TRACED = 2
 _DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -60,24 +52,6 @@ class BatchResult:
     """The strongest sources of the kept targets, by target layer."""
     influence_s: float = 0.0
     """Seconds of the batch that its influences took."""
-
-
-def trace_network(
-    module: nn.Module, values: NDArray[Any], preprocessing: PreprocessingConfig
-) -> Architecture:
-    """Find the architecture of a network with the first instances of its data.
-
-    Parameters
-    ----------
-    module
-        The network, in evaluation mode, on the CPU.
-    values
-        Prepared instances, shape (instance, ...).
-    preprocessing
-        Says how they are normalised.
-    """
-    batch = normalize(torch.from_numpy(values[:INSTANCES_TRACED]), preprocessing)
-    return trace(module, batch)
 
 
 @contextlib.contextmanager

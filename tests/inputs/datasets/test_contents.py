@@ -13,7 +13,8 @@ import nnviz
 from nnviz.cli.main import main
 from nnviz.errors import PlanMismatchError
 from nnviz.inputs.datasets.contents import SAMPLE, contents_of, hashes_of
-from nnviz.planning.planning import plan_run, prepare_store
+from nnviz.planning.planning import plan_run
+from nnviz.planning.store_creation import prepare_store
 from nnviz.runs.config import load_config
 from nnviz.runs.plan import Plan
 from nnviz.store.store import Store, open_store

@@ -10,11 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from nnviz.errors import ShapeError
-from nnviz.network.recording.maxima import (
-    channel_activations,
-    relu_activations,
-    top_channels,
-)
+from nnviz.network.recording.maxima import channel_activations, relu_activations
+from nnviz.network.top_channels import top_channels
 
 SHAPES = [(2, 3, 5, 7), (3, 16, 4, 4), (1, 1, 1, 1), (2, 33, 9), (2, 5, 3, 3, 3)]
 

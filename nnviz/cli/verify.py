@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from pathlib import Path
 
 import click
 
 from nnviz.cli.options import cluster_options, json_option, trust_option
-from nnviz.cli.running import client_of, listeners_of
+from nnviz.cli.running import client_of, listeners_of, print_result
 
 __all__ = ["verify"]
 
@@ -82,6 +81,6 @@ def verify(
             value["recomputed"] = again.to_json()
             lines.append(str(again))
             is_sound = not again.wrong
-    click.echo(json.dumps(value, ensure_ascii=False) if as_json else "\n".join(lines))
+    print_result(value if as_json else "\n".join(lines))
     if not is_sound:
         context.exit(1)

@@ -1,0 +1,48 @@
+"""``nnviz aggregate``: sums over classes and other subsets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from nnviz.cli.options import cluster_options, json_option
+from nnviz.cli.running import print_result, stage_of
+
+__all__ = ["aggregate"]
+
+
+@click.command()
+@click.argument("store")
+@click.option(
+    "--subsets",
+    help="Comma-separated: label, prediction, outcome (by default all of them for "
+    "which there are instances), or files (CSV, JSON).",
+)
+@cluster_options
+@json_option
+def aggregate(
+    *,
+    store: str,
+    subsets: str | None,
+    cluster: str | None,
+    workers: int | None,
+    log: Path | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Sum what was extracted over classes and other subsets."""
+    from nnviz.aggregation.aggregation import aggregate, default_subsets
+    from nnviz.store.store import Store
+    from nnviz.subsets.naming import named_subsets
+
+    opened = Store.open(store, writable=True)
+    names = default_subsets(opened) if subsets is None else subsets.split(",")
+    collections = [named_subsets(opened, name.strip()) for name in names]
+    with stage_of(
+        opened, "aggregate", cluster=cluster, workers=workers, log=log, quiet=quiet
+    ) as (client, all_):
+        aggregate(opened, collections, client=client, listeners=all_)
+    written = {c.name: len(c.names) for c in collections}
+    lines = [f"{name}: {n:,} subsets" for name, n in written.items()]
+    print_result({"subsets": written} if as_json else "\n".join(lines))

@@ -1,0 +1,106 @@
+"""How does a plan become an empty store?"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnviz.errors import (
+    PlanError,
+    PlanMismatchError,
+)
+from nnviz.formatting import differences, size_text
+from nnviz.inputs.datasets.contents import check_sample
+from nnviz.inputs.datasets.store_order import in_store_order
+from nnviz.planning.planning import Probe
+from nnviz.runs.arrays import CONTENTS
+from nnviz.runs.plan import Plan
+from nnviz.runs.software import software_versions
+from nnviz.store.store import Store
+
+__all__ = ["prepare_store"]
+
+
+def prepare_store(plan: Plan, url: str, *, probe: Probe) -> Store:
+    """Create the plan's store, or open it if it exists already.
+
+    Parameters
+    ----------
+    plan
+        What will be recorded.
+    url
+        Folder, or any URL that Zarr opens.
+    probe
+        The opened data set and its labels, from :func:`plan_run`.
+
+    Returns
+    -------
+    Store
+        Opened for writing; its chunks may be missing, complete, or some of both.
+
+    Raises
+    ------
+    PlanMismatchError
+        If there is a store of another plan; the message names the fields that differ.
+    StoreExistsError
+        If there is something else.
+    PlanError
+        If the disk has less space than the run needs.
+    """
+    if Path(url).is_dir() and (Path(url) / "zarr.json").exists():
+        store = Store.open(url, writable=True)
+        theirs = Plan.from_json(store.plan).identity()
+        found = differences(theirs, plan.identity())
+        if found:
+            shown = "; ".join(found[:5])
+            more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+            msg = (
+                f"the store {url!r} was made by another plan: {shown}{more}; choose "
+                "another path, or run with what the store was made of"
+            )
+            raise PlanMismatchError(msg)
+        planned = Plan.from_json(store.plan).contents
+        if plan.contents.mode == "full" != planned.mode:
+            msg = (
+                f"dataset.fingerprint_contents is 'full', and the store {url!r} was "
+                f"made with {planned.mode!r}; choose another path, or leave it out"
+            )
+            raise PlanMismatchError(msg)
+        check_sample(planned, in_store_order(probe.dataset, store.positions()))
+        return store
+    _check_space(plan, url)
+    static: dict[str, NDArray[Any]] = {
+        "instances/id": np.asarray(probe.dataset.ids, dtype=object),
+        "instances/label": probe.classes.labels.astype(np.int32),
+    }
+    for name, column in probe.dataset.metadata.items():
+        is_text = plan.metadata_dtypes[name] == "string"
+        static[f"instances/{name}"] = column.astype(object) if is_text else column
+    if probe.hashes is not None:
+        static[CONTENTS] = probe.hashes
+    attributes = {
+        "plan": plan.to_json(),
+        "plan_fingerprint": plan.fingerprint,
+        "software": software_versions(),
+    }
+    return Store.create(url, attributes=attributes, arrays=plan.arrays, static=static)
+
+
+def _check_space(plan: Plan, url: str) -> None:
+    if "://" in url:
+        return
+    folder = Path(url).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if plan.n_bytes > free:
+        msg = (
+            f"the run writes {size_text(plan.n_bytes)} and the disk of {str(folder)!r} "
+            f"has {size_text(free)} free; choose another place, or record less with "
+            "extraction.layers, targets or ranks"
+        )
+        raise PlanError(msg)

@@ -1,0 +1,197 @@
+"""How is a plan made, and what cannot work?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from nnviz.errors import PlanError
+from nnviz.runs.architecture import Architecture
+from nnviz.runs.arrays import (
+    FLOAT16_MAX,
+    RESERVED_COLUMNS,
+)
+from nnviz.runs.config import (
+    ClassesConfig,
+    DatasetConfig,
+    ExtractionConfig,
+    ModelConfig,
+    PreprocessingConfig,
+)
+from nnviz.runs.contents import Contents
+from nnviz.runs.plan import Measurements, Plan
+
+__all__ = ["check_columns", "check_extraction", "make_plan"]
+
+OVERFLOW_MARGIN = 4.0
+"""A layer is stored as float32 if one batch comes this close to what float16 holds."""
+
+
+def make_plan(
+    *,
+    model: ModelConfig,
+    dataset: DatasetConfig,
+    preprocessing: PreprocessingConfig,
+    classes: ClassesConfig,
+    extraction: ExtractionConfig,
+    architecture: Architecture,
+    class_names: tuple[str, ...],
+    n_instances: int,
+    n_labelled: int,
+    metadata_dtypes: Mapping[str, str],
+    fingerprints: Mapping[str, str],
+    measurements: Measurements,
+    labels_joined_by: str = "",
+    contents: Contents | None = None,
+) -> Plan:
+    """Decide what to record; refuse what cannot work.
+
+    Parameters
+    ----------
+    model, dataset, preprocessing, classes, extraction
+        The run's configuration, with the preprocessing resolved.
+    architecture
+        As traced, all layers.
+    class_names
+        Names of the network's outputs, in their order.
+    n_instances, n_labelled
+        Size of the data set, and how many of it have a label.
+    metadata_dtypes
+        dtype of each metadata column.
+    fingerprints
+        SHA-256 of ``model`` and ``dataset``.
+    measurements
+        From one batch.
+    labels_joined_by
+        How labels became outputs, for people.
+    contents
+        What was read of the data set to know it by.
+
+    Returns
+    -------
+    Plan
+        Of the selected layers.
+
+    Raises
+    ------
+    PlanError
+        If there are no instances, no layers, or options contradict each other.
+    UnknownNameError
+        If a pattern or an excluded channel names no layer.
+    """
+    if n_instances == 0:
+        msg = "the data set has no instances; check its path, kind and limit"
+        raise PlanError(msg)
+    if not architecture.layers:
+        msg = (
+            "no layer was found in the network: no operation in it mixes channels; "
+            "check that the model's callable returns the network you mean"
+        )
+        raise PlanError(msg)
+    check_extraction(extraction)
+    check_columns(metadata_dtypes)
+    selected = architecture.selected(recorded=extraction.layers, shown=extraction.shown)
+    for name, channels in extraction.excluded_channels.items():
+        n_channels = architecture.layer(name).n_channels
+        wrong = [c for c in channels if not 0 <= c < n_channels]
+        if wrong:
+            msg = (
+                f"extraction.excluded_channels names channel {wrong[0]} of layer "
+                f"{name!r}, which has the channels 0 to {n_channels - 1}"
+            )
+            raise PlanError(msg)
+    # A store of few instances needs no chunk larger than they are.
+    rows = min(extraction.instances_per_chunk, n_instances)
+    dtypes = {
+        layer.name: (
+            "float32"
+            if measurements.largest.get(layer.name, 0.0) * OVERFLOW_MARGIN > FLOAT16_MAX
+            else "float16"
+        )
+        for layer in selected.layers
+    }
+    return Plan(
+        model=model,
+        dataset=dataset,
+        preprocessing=preprocessing,
+        classes=classes,
+        extraction=replace(extraction, instances_per_chunk=rows),
+        architecture=selected,
+        class_names=class_names,
+        n_instances=n_instances,
+        n_labelled=n_labelled,
+        layer_dtypes=dtypes,
+        metadata_dtypes=metadata_dtypes,
+        fingerprints=fingerprints,
+        measurements=measurements,
+        labels_joined_by=labels_joined_by,
+        contents=contents or Contents(),
+    )
+
+
+def check_extraction(extraction: ExtractionConfig) -> None:
+    """Refuse options of the extraction that cannot work.
+
+    Raises
+    ------
+    PlanError
+        With the option, its value, and what it can be.
+    """
+    positive = {
+        "instances_per_chunk": extraction.instances_per_chunk,
+        "batch_size": extraction.batch_size,
+        "threads_per_worker": extraction.threads_per_worker,
+        "reader_threads": extraction.reader_threads,
+        "ranks": extraction.ranks,
+    }
+    for name, number in positive.items():
+        if number < 1:
+            msg = f"extraction.{name} is {number}; it must be at least 1"
+            raise PlanError(msg)
+    if not 0.0 < extraction.share <= 1.0:
+        msg = f"extraction.share is {extraction.share}; it must be in (0, 1]"
+        raise PlanError(msg)
+    if extraction.top_count is not None and extraction.top_count < 1:
+        msg = f"extraction.top_count is {extraction.top_count}; it must be at least 1"
+        raise PlanError(msg)
+    if not 0.0 <= extraction.max_unreadable_fraction <= 1.0:
+        msg = (
+            f"extraction.max_unreadable_fraction is "
+            f"{extraction.max_unreadable_fraction}; it must be in [0, 1]"
+        )
+        raise PlanError(msg)
+    if extraction.examples_per_channel < 0:
+        msg = (
+            f"extraction.examples_per_channel is {extraction.examples_per_channel}; "
+            "it must be 0 or more"
+        )
+        raise PlanError(msg)
+
+
+def check_columns(names: Iterable[str]) -> None:
+    """Refuse metadata columns that cannot be stored under their name.
+
+    Raises
+    ------
+    PlanError
+        With the first of them, and how it can be left out.
+    """
+    for name in names:
+        is_odd = not name or not name.isprintable() or len(name.encode()) > 200
+        if name in RESERVED_COLUMNS or "/" in name or name.startswith(".") or is_odd:
+            # A column of labels arrives here if the run file names another one.
+            source = (
+                "if it holds the labels, name it as dataset.label_column "
+                "(dataset.label_array for arrays); else "
+                if name == "label"
+                else ""
+            )
+            msg = (
+                f"the metadata column {name!r} cannot be stored: the name must not be "
+                f"empty, hold '/' or unprintable characters, be longer than 200 "
+                f"bytes, start with '.' or be one of "
+                f"{', '.join(RESERVED_COLUMNS)}, which nnviz writes itself; {source}"
+                f"rename it, or leave it out with dataset.metadata_columns = "
+                f"['*', '!{name}']"
+            )
+            raise PlanError(msg)
