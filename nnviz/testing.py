@@ -122,11 +122,7 @@ def write_store(
     ids = np.array(PlantedDataset(run).ids, dtype=object)
     store = Store.create(
         url,
-        attributes={
-            "plan": plan.to_json(),
-            "plan_fingerprint": plan.fingerprint,
-        },
-        arrays=plan.arrays,
+        plan,
         static={
             "instances/id": ids,
             "instances/label": run.labels,

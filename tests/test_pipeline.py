@@ -356,7 +356,7 @@ def test_full_graph__over_a_sum_and_a_concatenation__counts_what_was_stored(refe
         )
         places = [
             (edge.source, channel)
-            for edge in store.architecture.edges
+            for edge in store.plan.architecture.edges
             if edge.target == layer
             for channel in range(store.layer(edge.source).n_channels)
         ]

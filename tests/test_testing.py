@@ -22,7 +22,7 @@ def test_write_store__looks_like_a_complete_extraction(tmp_path):
     store = write_store(tmp_path / "s.zarr", RUN)
 
     assert not store.missing_chunks()
-    assert Plan.from_json(store.plan).to_json() == store.plan
+    assert Plan.from_json(store.plan.to_json()) == store.plan
     assert [layer.name for layer in store.shown_layers] == ["early", "middle", "late"]
     assert store.usable().sum() == 57
     assert np.isnan(store.activations("late")[~store.usable()]).all()

@@ -29,11 +29,15 @@ from nnviz.aggregation.reductions import (
     InstanceCounts,
     Reduction,
 )
-from nnviz.aggregation.states import STATES, StateFingerprints, stored_states
+from nnviz.aggregation.states import (
+    STATES,
+    StateFingerprints,
+    rule_of_top_channels,
+    stored_states,
+)
 from nnviz.engine.progress import Listener, StageDone, StageStarted, TaskDone, emit
 from nnviz.engine.reductions import run_reductions
 from nnviz.errors import DatasetError, ShapeError
-from nnviz.runs.plan import Plan
 from nnviz.store.lock import exclusive
 from nnviz.store.store import Store
 from nnviz.subsets.subsets import STANDARD_KINDS, SubsetCollection, all_instances
@@ -209,7 +213,7 @@ def _jobs(
             ActivationMoments(n_subsets, layer.n_channels),
         )
         found.append((layer.name, "activations", layer.n_channels, reductions))
-    for kept in Plan.from_json(store.plan).influences:
+    for kept in store.plan.influences:
         totals = InfluenceTotals(n_subsets, kept.n_targets, kept.n_sources)
         n_values = kept.n_kept * kept.n_ranks * VALUES_PER_INFLUENCE
         found.append((kept.target, "influences", n_values, (totals,)))
@@ -229,7 +233,7 @@ def _jobs(
 
 def _rows_per_span(store: Store, n_values: int) -> int:
     """Return the rows of whole chunks that are read at a time, for so many values."""
-    rows = int(store.plan["extraction"]["instances_per_chunk"])
+    rows = store.plan.extraction.instances_per_chunk
     return rows * max(1, VALUES_PER_SPAN // max(1, rows * n_values))
 
 
@@ -248,7 +252,6 @@ def _start(
 def _finish(
     store: Store, collection: SubsetCollection, jobs: Sequence[LayerJob]
 ) -> None:
-    options = store.plan["extraction"]
     counts = InstanceCounts(len(collection)).chunk(collection.membership)
     path = f"aggregates/{collection.name}"
     store.write_member(f"{path}/n_instances", counts, dimensions=("subset",))
@@ -261,9 +264,7 @@ def _finish(
         {
             "names": list(collection.names),
             "kind": collection.kind,
-            "share": options["share"],
-            "top_count": options["top_count"],
-            "excluded_channels": options["excluded_channels"],
+            **rule_of_top_channels(store),
             "n_usable": int(store.usable().sum()),
             "states": {
                 str(job): {

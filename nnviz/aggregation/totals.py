@@ -23,7 +23,6 @@ from nnviz.aggregation.aggregates import Aggregates
 from nnviz.aggregation.facts import activation_facts, influence_facts
 from nnviz.aggregation.reductions import ActivationCounts, InfluenceTotals
 from nnviz.errors import ShapeError
-from nnviz.runs.plan import Plan
 from nnviz.store.store import Store
 from nnviz.subsets.subsets import Subset
 
@@ -233,7 +232,7 @@ def count_blocks(
         shape=(n_blocks, len(usable)),
     )
     leaves = _leaves(store, instances)
-    plan = Plan.from_json(store.plan)
+    plan = store.plan
     jobs: list[_CountJob] = []
     for layer in store.layers:
         counts = ActivationCounts(n_blocks, layer.n_channels)

@@ -104,7 +104,7 @@ def write_bundle(
         "format": format,
         "notes": NOTES[format],
         "plan_fingerprint": store.fingerprint,
-        "model": store.plan["model"]["source"],
+        "model": store.plan.model.source,
         "layers": [layer.name for layer in store.layers],
         "class_names": list(store.class_names),
         "aggregated": store.group_names("aggregates"),

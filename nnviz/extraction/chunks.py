@@ -34,7 +34,6 @@ from nnviz.extraction.planned import (
 )
 from nnviz.inputs.preparation.batches import Batch
 from nnviz.network.recording.runtime import telling_faults
-from nnviz.runs.plan import Plan
 from nnviz.store.store import Store
 
 __all__ = ["PARTS", "ChunkReport", "ChunkTask", "check_inputs", "extract_chunk"]
@@ -155,7 +154,7 @@ class _Worker:
     def __init__(self, url: str, *, trust: bool) -> None:
         self.trust = trust
         self.store = Store.open(url, writable=True)
-        self.plan = plan = Plan.from_json(self.store.plan)
+        self.plan = plan = self.store.plan
         self.dataset = open_stored_dataset(
             plan,
             self.store.column("id").tolist(),

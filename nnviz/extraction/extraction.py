@@ -185,7 +185,7 @@ def _extract(
     max_unreadable_fraction: float | None,
     limits: RunLimits,
 ) -> ExtractionSummary:
-    plan = Plan.from_json(store.plan)
+    plan = store.plan
     _check_memory(plan, client)
     missing = store.missing_chunks()
     chunks = store.chunks
@@ -233,7 +233,7 @@ def _extract(
     summary.n_left = len(missing) - n_settled
     if summary.n_left == 0 and (summary.n_done_before or faults.n):
         # What killed tasks have begun to write, here or in an earlier run.
-        store.integrity(plan.arrays).remove_strays(older_than=0)
+        store.integrity().remove_strays(older_than=0)
     summary.seconds = time.perf_counter() - started
     done = progress.StageDone(
         STAGE, len(missing), len(summary.failed), summary.n_instances, summary.seconds

@@ -475,7 +475,7 @@ class FullGraphs:
 
 def output_layer(store: Store) -> str | None:
     """Return the name of the last layer, if its channels are the network's outputs."""
-    shape = store.architecture.output_shape
+    shape = store.plan.architecture.output_shape
     last = store.layers[-1]
     return last.name if shape and last.n_channels == shape[0] else None
 
@@ -501,6 +501,6 @@ def _has_sources(full: FullGraph, layer: str) -> NDArray[np.bool_]:
 def _entering_edges(store: Store, target: str) -> list[EnteringEdge]:
     return [
         EnteringEdge(edge.source, store.layer(edge.source).n_channels)
-        for edge in store.architecture.edges
+        for edge in store.plan.architecture.edges
         if edge.target == target
     ]

@@ -31,7 +31,7 @@ def stale_results(store: Store) -> Missing | None:
     Missing or None
         None if everything that was written covers every instance.
     """
-    n, before = store.n_instances, store.plan.get("extensions", ())
+    n, before = store.n_instances, store.plan.extensions
     covered: dict[str, int] = {}
     for parent in ("aggregates", "artifacts"):
         for name in store.group_names(parent):

@@ -76,8 +76,7 @@ class GraphResults:
         """Return why a collection has no graphs, or None if it has some."""
         if self.has_influences(collection):
             return None
-        extraction = self._store.plan["extraction"]
-        if extraction["targets"] == "none":
+        if self._store.plan.extraction.targets == "none":
             return Missing(
                 "This run has no influences",
                 "A graph is made of what the channels of one layer contribute to those "

@@ -16,19 +16,20 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from nnviz.errors import (
+    ConfigError,
     StoreError,
     StoreFormatError,
     UnknownNameError,
     did_you_mean,
 )
-from nnviz.runs.architecture import Architecture, Layer
+from nnviz.runs.architecture import Layer
 from nnviz.runs.arrays import (
     FORMAT_VERSION,
     MARK_FIELDS,
     POSITION,
     READABLE_VERSIONS,
-    ArraySpec,
 )
+from nnviz.runs.plan import Plan
 from nnviz.store.completion import Completion
 from nnviz.store.dask_arrays import activations_as_dask
 from nnviz.store.extending import is_pending
@@ -41,11 +42,9 @@ if TYPE_CHECKING:
     import dask.array
     import pandas as pd
 
-__all__ = ["Store", "open_store", "summary_html", "summary_text"]
+__all__ = ["Store", "open_store", "plan_attributes", "summary_html", "summary_text"]
 
 _STATIC = "static_arrays"
-
-
 _PER_CHUNK = "chunk_arrays"
 
 
@@ -85,9 +84,8 @@ class Store:
             )
             raise StoreError(msg)
         self._attributes = attributes
-        self.plan: dict[str, Any] = attributes["plan"]
-        """The plan as JSON values; ``nnviz.runs.plan.Plan.from_json`` rebuilds it."""
-        self.architecture = Architecture.from_json(self.plan["architecture"])
+        self.plan = _plan_of(attributes, hierarchy.url)
+        """What was planned."""
         self._completion = Completion(
             hierarchy, self.chunks, list(attributes[_PER_CHUNK])
         )
@@ -110,10 +108,10 @@ class Store:
     def create(
         cls,
         url: str | os.PathLike[str],
+        plan: Plan,
         *,
-        attributes: Mapping[str, Any],
-        arrays: Sequence[ArraySpec],
         static: Mapping[str, NDArray[Any]],
+        records: Mapping[str, Any] | None = None,
     ) -> Store:
         """Create a store with all its arrays, and write what the plan knows.
 
@@ -121,12 +119,13 @@ class Store:
         ----------
         url
             A place where there is nothing.
-        attributes
-            At least ``plan`` (JSON values) and ``plan_fingerprint``.
-        arrays
-            Every array of the run, ``extraction_done`` last.
+        plan
+            What will be recorded.
         static
             Values of the arrays that no task writes, by path.
+        records
+            JSON values that say how the store came to be, as :attr:`records` returns
+            them.
 
         Raises
         ------
@@ -134,17 +133,18 @@ class Store:
             If there is something at `url`.
         """
         hierarchy = Hierarchy.create(url)
-        for spec in arrays:
+        for spec in plan.arrays:
             hierarchy.create_array(spec)
         for path, values in static.items():
             hierarchy.write(path, 0, values)
         per_chunk = [
             spec.path
-            for spec in arrays
+            for spec in plan.arrays
             if spec.path not in static and spec.path != "extraction_done"
         ]
         record = {
-            **attributes,
+            **(records or {}),
+            **plan_attributes(plan),
             _STATIC: sorted(static),
             _PER_CHUNK: per_chunk,
             "mark_fields": list(MARK_FIELDS),
@@ -155,10 +155,10 @@ class Store:
         hierarchy.set_attributes(record)
         return cls(hierarchy)
 
-    def integrity(self, arrays: Sequence[ArraySpec]) -> Integrity:
-        """Return the checks of this store; `arrays` are those of its plan."""
+    def integrity(self) -> Integrity:
+        """Return the checks of this store, part by part."""
         version = int(self._attributes["format_version"])
-        return Integrity(self._hierarchy, self._completion, arrays, version)
+        return Integrity(self._hierarchy, self._completion, self.plan.arrays, version)
 
     def write_static(self, path: str, start: int, values: NDArray[Any]) -> None:
         """Write rows of an array that the plan knows again, after damage."""
@@ -183,27 +183,27 @@ class Store:
     @property
     def layers(self) -> tuple[Layer, ...]:
         """The recorded layers in order of computation."""
-        return self.architecture.layers
+        return self.plan.architecture.layers
 
     @property
     def shown_layers(self) -> tuple[Layer, ...]:
         """The layers that are shown, in order of computation."""
-        return self.architecture.shown
+        return self.plan.architecture.shown
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the network's outputs, in their order."""
-        return tuple(self.plan["class_names"])
+        return self.plan.class_names
 
     @property
     def n_instances(self) -> int:
         """Number of instances, usable or not."""
-        return int(self.plan["n_instances"])
+        return self.plan.n_instances
 
     @property
     def chunks(self) -> list[tuple[int, int]]:
         """First and past-last instance of every chunk."""
-        rows = int(self.plan["extraction"]["instances_per_chunk"])
+        rows = self.plan.extraction.instances_per_chunk
         n = self.n_instances
         return [(start, min(n, start + rows)) for start in range(0, n, rows)]
 
@@ -324,7 +324,7 @@ class Store:
         UnknownNameError
             If there is none; the message has near matches.
         """
-        return self.architecture.layer(name)
+        return self.plan.architecture.layer(name)
 
     def activations(
         self,
@@ -516,6 +516,22 @@ def open_store(url: str | os.PathLike[str]) -> Store:
     return Store.open(url)
 
 
+def plan_attributes(plan: Plan) -> dict[str, Any]:
+    """Return what the root of a store says of its plan."""
+    return {"plan": plan.to_json(), "plan_fingerprint": plan.fingerprint}
+
+
+def _plan_of(attributes: Mapping[str, Any], url: str) -> Plan:
+    try:
+        return Plan.from_json(attributes["plan"])
+    except ConfigError as error:
+        msg = (
+            f"the plan in the store {url!r} cannot be read: {error}; read it with the "
+            "nnviz that wrote it, or extract again into a new store"
+        )
+        raise StoreFormatError(msg) from error
+
+
 def _read_rows(url: str, layer: str, start: int, stop: int) -> NDArray[Any]:
     return Store.open(url).activations(layer, start, stop).astype(np.float32)
 
@@ -541,8 +557,8 @@ def summary_html(store: Store) -> str:
 def _facts(store: Store) -> list[tuple[str, str]]:
     done, plan = store.done_chunks(), store.plan
     return [
-        ("model", str(plan["model"]["source"])),
-        ("data", f"{plan['dataset']['kind']}, {store.n_instances:,} instances"),
+        ("model", plan.model.source),
+        ("data", f"{plan.dataset.kind}, {store.n_instances:,} instances"),
         ("classes", f"{len(store.class_names):,}"),
         ("layers", f"{len(store.layers)} recorded, {len(store.shown_layers)} shown"),
         ("extraction", f"{int(done.sum()):,} of {len(done):,} chunks"),

@@ -38,7 +38,7 @@ from nnviz.store.extending import (
     stage_extension,
 )
 from nnviz.store.lock import writing
-from nnviz.store.store import Store
+from nnviz.store.store import Store, plan_attributes
 
 __all__ = ["ExtensionSummary", "extend"]
 
@@ -114,7 +114,7 @@ def _extend(
         return _finish(url, was_pending=True)
     store = Store.open(url, writable=True)
     remove_leftovers(url)
-    plan = Plan.from_json(store.plan)
+    plan = store.plan
     if dataset is not None and dataset.kind != plan.dataset.kind:
         msg = (
             f"the data set is of kind {dataset.kind!r} and the store's of kind "
@@ -157,8 +157,7 @@ def _extend(
     }
     record = {
         **attributes,
-        "plan": longer.to_json(),
-        "plan_fingerprint": longer.fingerprint,
+        **plan_attributes(longer),
         "static_arrays": sorted(s.path for s in longer.arrays if s.is_static),
         "history": [*attributes.get("history", []), history],
     }

@@ -128,7 +128,7 @@ def describe_store(
     provenance
         Whether to say what the store was made of.
     """
-    plan = Plan.from_json(store.plan)
+    plan = store.plan
     done = store.done_chunks()
     marks = store.marks()
     counts = {name: int(values.sum()) for name, values in marks.items()}

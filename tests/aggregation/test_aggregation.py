@@ -11,9 +11,8 @@ from nnviz.aggregation.aggregates import aggregates_of
 from nnviz.aggregation.aggregation import aggregate
 from nnviz.engine.progress import StageDone, StageStarted, TaskDone
 from nnviz.errors import DatasetError, MissingDataError, ShapeError, StoreFormatError
-from nnviz.runs.plan import Plan
 from nnviz.store.extending import finish_extension, root_attributes, stage_extension
-from nnviz.store.store import Store
+from nnviz.store.store import Store, plan_attributes
 from nnviz.subsets.naming import named_subsets
 from nnviz.subsets.subsets import (
     Subset,
@@ -243,14 +242,13 @@ def write_influences(path):
         n_classes=3, n_instances=40, layers=RUN.layers, instances_per_chunk=16
     )
     plain = write_store(path.with_name("plain.zarr"), run)
-    plan = Plan.from_json(plain.plan)
+    plan = plain.plan
     extraction = replace(plan.extraction, targets="all", ranks=3)
     plan = replace(plan, extraction=extraction)
     names = ("id", "label")
     store = Store.create(
         path,
-        attributes={"plan": plan.to_json(), "plan_fingerprint": plan.fingerprint},
-        arrays=plan.arrays,
+        plan,
         static={f"instances/{name}": plain.column(name) for name in names},
     )
     rng = np.random.default_rng(0)
@@ -300,19 +298,22 @@ def grown(tmp_path, monkeypatch, rows_per_span):
 
 def longer_store(whole, url, n):
     """Write the first instances of a store as a store, or lengthen it to so many."""
-    plan = Plan.from_json(whole.plan)
+    plan = whole.plan
     before = Store.open(url).n_instances if url.exists() else 0
     plan = replace(plan, n_instances=n, extensions=(before,) if before else ())
-    record = {"plan": plan.to_json(), "plan_fingerprint": plan.fingerprint}
     paths = ("instances/id", "instances/label")
     columns = {path: whole.read(path, before, n) for path in paths}
     if before:
         static = sorted(s.path for s in plan.arrays if s.is_static)
-        record = {**root_attributes(str(url)), **record, "static_arrays": static}
+        record = {
+            **root_attributes(str(url)),
+            **plan_attributes(plan),
+            "static_arrays": static,
+        }
         stage_extension(str(url), record, columns, np.arange(n))
         finish_extension(str(url), plan.arrays, before)
     else:
-        Store.create(url, attributes=record, arrays=plan.arrays, static=columns)
+        Store.create(url, plan, static=columns)
     store = Store.open(url, writable=True)
     for index in store.missing_chunks():
         start, stop = store.chunks[index]

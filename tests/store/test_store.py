@@ -324,6 +324,20 @@ def test_open__refuses_another_format_version(tmp_path):
         open_store(store.url)
 
 
+def test_open__refuses_a_plan_with_an_option_that_it_does_not_know(tmp_path):
+    store = write_store(tmp_path / "run.zarr", RUN)
+    hierarchy = Hierarchy.open(store.url, writable=True)
+    attributes = hierarchy.attributes()
+    attributes["plan"]["extraction"]["rank"] = 3
+    hierarchy.set_attributes(attributes)
+
+    with pytest.raises(
+        StoreFormatError,
+        match=r"'rank' in \[plan.extraction\]; did you mean 'ranks'.*nnviz that wrote",
+    ):
+        open_store(store.url)
+
+
 def test_open__refuses_a_zarr_group_that_is_no_store(tmp_path):
     zarr = pytest.importorskip("zarr")
     zarr.create_group(tmp_path / "other.zarr", zarr_format=3)

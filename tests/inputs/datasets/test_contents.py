@@ -261,7 +261,7 @@ def test_extension__is_as_planned_at_once_but_for_the_order(run, tmp_path, mode)
 
     extend(store.url)
     longer = open_store(store.url)
-    plan = Plan.from_json(longer.plan)
+    plan = longer.plan
     extracted(Store.open(store.url, writable=True))
 
     assert plan.n_instances == plan.contents.n_read == 42
