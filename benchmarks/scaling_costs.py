@@ -150,7 +150,7 @@ def count() -> None:
 
     url, data = sys.argv[1], os.path.realpath(sys.argv[2])
     store = Store.open(url)
-    chunks, plan = store.chunks, store.plan
+    chunks, plan = store.chunks.spans, store.plan
     peaks = [a for a in plan.arrays if a.path.startswith("peaks/")]
     peak_bytes = sum(array.n_bytes for array in peaks) / len(chunks)
     extract_one(0, url)

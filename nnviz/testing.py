@@ -134,7 +134,7 @@ def write_store(
         layer.name: planted_activations(run, depth, layer)
         for depth, layer in enumerate(architecture.layers)
     }
-    for index, (start, stop) in enumerate(store.chunks):
+    for index, (start, stop) in enumerate(store.chunks.spans):
         if index in missing_chunks:
             continue
         rows = slice(start, stop)
@@ -161,7 +161,7 @@ def write_store(
             "n_unreadable": n_unreadable,
             "n_saturated": 0,
         }
-        store.write_chunk(index, arrays, counts)
+        store.chunks.write(index, arrays, counts)
     return store
 
 

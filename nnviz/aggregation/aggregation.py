@@ -246,7 +246,7 @@ def _start(
     states = [f"{STATES}/{n}/{name}" for n in rows for name in names]
     goes_on = any(job.leaves[0].is_stored for job in jobs)
     path = f"aggregates/{collection.name}"
-    store.start_group(path, groups=[*names, *states], keep=goes_on)
+    store.groups.start(path, groups=[*names, *states], keep=goes_on)
 
 
 def _finish(
@@ -254,12 +254,12 @@ def _finish(
 ) -> None:
     counts = InstanceCounts(len(collection)).chunk(collection.membership)
     path = f"aggregates/{collection.name}"
-    store.write_member(f"{path}/n_instances", counts, dimensions=("subset",))
+    store.groups.write_member(f"{path}/n_instances", counts, dimensions=("subset",))
     _remove_old_states(store, path, jobs)
     fingerprints = StateFingerprints(store, collection)
     if collection.kind not in STANDARD_KINDS:
-        store.write_member(f"{path}/membership", collection.membership)
-    store.finish_group(
+        store.groups.write_member(f"{path}/membership", collection.membership)
+    store.groups.finish(
         path,
         {
             "names": list(collection.names),
@@ -284,12 +284,12 @@ def _remove_old_states(store: Store, path: str, jobs: Sequence[LayerJob]) -> Non
         for job in jobs
         for name in GROUPS[job.source]
     }
-    for rows in store.group_names(f"{path}/{STATES}"):
+    for rows in store.groups.names(f"{path}/{STATES}"):
         place = f"{path}/{STATES}/{rows}"
         if all(rows != other for other, _, _ in kept):
-            store.remove_member(place)
+            store.groups.remove_member(place)
             continue
-        for name in store.group_names(place):
-            for layer in store.group_names(f"{place}/{name}"):
+        for name in store.groups.names(place):
+            for layer in store.groups.names(f"{place}/{name}"):
                 if (rows, name, layer) not in kept:
-                    store.remove_member(f"{place}/{name}/{layer}")
+                    store.groups.remove_member(f"{place}/{name}/{layer}")

@@ -46,7 +46,7 @@ class StateFingerprints:
     """
 
     def __init__(self, store: Store, collection: SubsetCollection) -> None:
-        self._marks = store.mark_values()
+        self._marks = store.chunks.mark_values()
         self._rows_per_chunk = store.plan.extraction.instances_per_chunk
         self._collection = collection
         self._known: dict[tuple[int, int], str] = {}
@@ -101,9 +101,9 @@ def stored_states(
         By the job's name, for all jobs; empty if the aggregation starts anew.
     """
     path = f"aggregates/{collection.name}"
-    if not store.has_group(path):
+    if not store.groups.is_complete(path):
         return {}
-    attributes = store.group_attributes(path)
+    attributes = store.groups.attributes(path)
     states = attributes.get("states", {})
     rule = rule_of_top_channels(store)
     is_same_rule = all(attributes.get(name) == rule[name] for name in rule)
@@ -133,8 +133,8 @@ def read_state(
     for name, kind in reduction.stored().items():
         paths = [f"{state_path(c, rows)}/{name}/{layer}" for c in collections]
         if kind == "csr":
-            parts = [store.read_csr(path) for path in paths]
+            parts = [store.groups.read_csr(path) for path in paths]
             whole[name] = sparse.vstack(parts, format="csr")
         else:
-            whole[name] = np.concatenate([store.read_array(path) for path in paths])
+            whole[name] = np.concatenate([store.groups.read(path) for path in paths])
     return reduction.restore(whole)

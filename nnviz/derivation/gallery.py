@@ -95,7 +95,7 @@ class _Cut:
 
 def layers_with_peaks(store: Store) -> tuple[Layer, ...]:
     """Return the shown layers of which extraction kept the strongest instances."""
-    kept = set(store.group_names("peaks"))
+    kept = set(store.groups.names("peaks"))
     return tuple(layer for layer in store.shown_layers if layer.name in kept)
 
 
@@ -174,7 +174,7 @@ def write_examples(
     """
     path = "artifacts/examples"
     layers = layers_with_peaks(store)
-    store.start_group(path)
+    store.groups.start(path)
     shared: Any = source
     if client is not None:
         shared = client.scatter(source, broadcast=True, hash=False)
@@ -190,7 +190,7 @@ def write_examples(
         cuts = [cut for _, part in _run(client, _cut, tasks, shared) for cut in part]
         report = _write_layer(store, f"{path}/{layer.name}", layer.name, peaks, cuts)
         yield report
-    store.finish_group(
+    store.groups.finish(
         path,
         {
             "layers": [layer.name for layer in layers],
@@ -297,6 +297,6 @@ def _write_layer(
         "picture_offsets": (picture_offsets, ("channel x rank + 1",)),
     }
     for name, (values, dimensions) in members.items():
-        store.write_member(f"{path}/{name}", values, dimensions=dimensions)
+        store.groups.write_member(f"{path}/{name}", values, dimensions=dimensions)
     n_examples = int((peaks.instance >= 0).sum())
     return ExamplesReport(layer, n_examples, len(cuts), n_examples - len(cuts))

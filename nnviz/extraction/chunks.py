@@ -171,7 +171,7 @@ class _Worker:
 
     def extract(self, task: ChunkTask) -> ChunkReport:
         index, reader = task.chunk, self.reader
-        start, stop = self.store.chunks[index]
+        start, stop = self.store.chunks.spans[index]
         if task.batch_size is not None:
             reader = planned_reader(self.plan, self.dataset, batch_size=task.batch_size)
         excluded = self._fatal(task, start, stop)
@@ -202,7 +202,7 @@ class _Worker:
             "n_saturated": chunk.n_saturated,
         }
         noted = {} if task.batch_size is None else {"batch_size": task.batch_size}
-        n_bytes = self.store.write_chunk(index, arrays, counts | noted)
+        n_bytes = self.store.chunks.write(index, arrays, counts | noted)
         seconds["write"] += time.perf_counter() - began
         first = dict(list(chunk.reasons.items())[:3])
         return ChunkReport(

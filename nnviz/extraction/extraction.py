@@ -187,8 +187,8 @@ def _extract(
 ) -> ExtractionSummary:
     plan = store.plan
     _check_memory(plan, client)
-    missing = store.missing_chunks()
-    chunks = store.chunks
+    missing = store.chunks.missing()
+    chunks = store.chunks.spans
     summary = ExtractionSummary(len(chunks), len(chunks) - len(missing))
     n_waiting = sum(chunks[i][1] - chunks[i][0] for i in missing)
     started = time.perf_counter()
@@ -199,7 +199,7 @@ def _extract(
     allowed = max_unreadable_fraction
     if allowed is None:
         allowed = plan.extraction.max_unreadable_fraction
-    n_unreadable = int(store.marks()["n_unreadable"].sum())
+    n_unreadable = int(store.chunks.marks()["n_unreadable"].sum())
     batch_size = plan.extraction.batch_size
     faults = _Faults()
     arguments = (store.url, store.fingerprint, trust)

@@ -32,11 +32,7 @@ from nnviz.graphs.full_graph import (
     influence_matrices,
 )
 from nnviz.graphs.jackknife import jackknife_errors
-from nnviz.graphs.layout import (
-    GraphLayout,
-    arrange_graph,
-    reference_places,
-)
+from nnviz.graphs.layout import GraphLayout, arrange_graph, reference_places
 from nnviz.graphs.matching import permuted_graph
 from nnviz.graphs.options import GraphChoices, GraphOptions
 from nnviz.graphs.presets import (
@@ -325,7 +321,7 @@ class FullGraphs:
         self._totals = AggregateTotals(store, aggregates)
         self._everything = AggregateTotals(store, everything).of(everything.names[0])
         path = f"aggregates/{subsets}/influence_counts"
-        self._targets = store.group_names(path) if store.has_array(path) else []
+        self._targets = store.groups.names(path) if store.groups.has_array(path) else []
         if not self._targets:
             msg = (
                 f"the store {store.url!r} has no influences in {subsets!r}; make a run "
@@ -370,7 +366,7 @@ class FullGraphs:
             membership = named_subsets(self._store, name).membership[[row]]
         else:
             path = f"aggregates/{name}/membership"
-            membership = self._store.read_csr(path, slice(row, row + 1))
+            membership = self._store.groups.read_csr(path, slice(row, row + 1))
         return Subset(subset, membership.indices.astype(np.int64))
 
     def full(

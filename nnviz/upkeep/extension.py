@@ -126,7 +126,7 @@ def _extend(
     positions = _positions(store, listed)
     n_before, n = store.n_instances, len(positions)
     if n == n_before:
-        missing = len(store.missing_chunks())
+        missing = len(store.chunks.missing())
         return ExtensionSummary(url, n_before, n, missing)
     columns = _columns(plan, listed)
     _check_unchanged(store, columns, positions[:n_before])
@@ -169,7 +169,7 @@ def _finish(url: str, *, was_pending: bool) -> ExtensionSummary:
     plan = Plan.from_json(root_attributes(url, of_extension=True)["plan"])
     n_before = plan.extensions[-1]
     finish_extension(url, plan.arrays, n_before)
-    missing = len(Store.open(url).missing_chunks())
+    missing = len(Store.open(url).chunks.missing())
     return ExtensionSummary(
         url, n_before, plan.n_instances, missing, was_pending=was_pending
     )

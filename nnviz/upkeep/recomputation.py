@@ -165,8 +165,8 @@ class _Batch:
 def _batches(store: Store, fraction: float, seed: int) -> list[int]:
     """Return the first instance of each batch that holds an instance of the sample."""
     size = store.plan.extraction.batch_size
-    done = store.done_chunks()
-    rows = [np.arange(*chunk) for i, chunk in enumerate(store.chunks) if done[i]]
+    done = store.chunks.done()
+    rows = [np.arange(*chunk) for i, chunk in enumerate(store.chunks.spans) if done[i]]
     if not rows:
         return []
     known = np.concatenate(rows)
@@ -207,7 +207,7 @@ class _Worker:
         rows = extraction.instances_per_chunk
         chunk_stop = min((first // rows + 1) * rows, self.store.n_instances)
         stop = min(first + extraction.batch_size, chunk_stop)
-        reader, size = self.reader, self.store.batch_sizes().get(first // rows)
+        reader, size = self.reader, self.store.chunks.batch_sizes().get(first // rows)
         if size is not None:
             reader = planned_reader(self.plan, self.dataset, batch_size=size)
         # Rows that could not be used are zeros in the batch, as they were.

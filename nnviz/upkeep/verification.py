@@ -227,7 +227,7 @@ class _Checker:
         self._integrity = self._store.integrity()
 
     def check(self, index: int) -> _Check:
-        is_marked = self._store.has_mark(index)
+        is_marked = self._store.chunks.has_mark(index)
         return _Check(index, is_marked, self._integrity.chunk(index))
 
 

@@ -97,8 +97,8 @@ def test_aggregate__equals_that_of_a_run_without_the_unreadable_instances(
     aggregate(other, [subsets])
 
     for part in ("activation_counts/late/data", "activation_sum/late"):
-        one = store.read_array(f"aggregates/all/{part}")
-        two = Store.open(other.url).read_array(f"aggregates/good/{part}")
+        one = store.groups.read(f"aggregates/all/{part}")
+        two = Store.open(other.url).groups.read(f"aggregates/good/{part}")
         np.testing.assert_array_equal(one, two)
 
 
@@ -230,9 +230,9 @@ def test_aggregate__sums_influences_where_they_are_stored(tmp_path):
     members = np.flatnonzero(store.column("label") == 1)
     counts, sums = oracle.influences(*parts, members, n_targets=16, n_sources=12)
     path = "aggregates/label/influence_{}/late"
-    found = store.read_csr(path.format("counts"))[[1]].toarray()
+    found = store.groups.read_csr(path.format("counts"))[[1]].toarray()
     assert found.reshape(16, 12).tolist() == counts
-    found = store.read_csr(path.format("sums"))[[1]].toarray()
+    found = store.groups.read_csr(path.format("sums"))[[1]].toarray()
     np.testing.assert_allclose(found.reshape(16, 12), sums, rtol=1e-12)
 
 
@@ -252,7 +252,7 @@ def write_influences(path):
         static={f"instances/{name}": plain.column(name) for name in names},
     )
     rng = np.random.default_rng(0)
-    for index, (start, stop) in enumerate(store.chunks):
+    for index, (start, stop) in enumerate(store.chunks.spans):
         chunk = {}
         for spec in plan.arrays:
             if spec.path.startswith("influences/"):
@@ -263,7 +263,7 @@ def write_influences(path):
             elif spec.rows_per_shard == 16:
                 chunk[spec.path] = plain.read(spec.path, start, stop)
         counts = {"n_instances": stop - start, "n_unreadable": 0, "n_saturated": 0}
-        store.write_chunk(index, chunk, counts)
+        store.chunks.write(index, chunk, counts)
     return store
 
 
@@ -315,11 +315,11 @@ def longer_store(whole, url, n):
     else:
         Store.create(url, plan, static=columns)
     store = Store.open(url, writable=True)
-    for index in store.missing_chunks():
-        start, stop = store.chunks[index]
-        arrays = {path: whole.read(path, start, stop) for path in store.chunk_arrays}
+    for index in store.chunks.missing():
+        start, stop = store.chunks.spans[index]
+        arrays = {path: whole.read(path, start, stop) for path in store.chunks.arrays}
         counts = {"n_instances": stop - start, "n_unreadable": 0, "n_saturated": 0}
-        store.write_chunk(index, arrays, counts)
+        store.chunks.write(index, arrays, counts)
 
 
 GROWING = PlantedRun(
@@ -373,9 +373,9 @@ def test_aggregate__of_an_extended_store__reads_only_what_is_new(tmp_path, monke
     aggregate_standard(url)
 
     expected = whole.activations("late").astype(np.float64).sum(axis=0)
-    found = Store.open(url).read_array("aggregates/all/activation_sum/late")[0]
+    found = Store.open(url).groups.read("aggregates/all/activation_sum/late")[0]
     np.testing.assert_allclose(found, expected, rtol=1e-12)
-    assert Store.open(url).group_attributes("aggregates/label")["n_rows"] == 100
+    assert Store.open(url).groups.attributes("aggregates/label")["n_rows"] == 100
 
 
 @pytest.mark.parametrize("change", ["subsets", "facts"])
@@ -387,10 +387,10 @@ def test_aggregate__of_other_subsets_or_facts__starts_anew(
     longer_store(whole, url, 100)
     store = Store.open(url, writable=True)
     if change == "facts":
-        arrays = {path: store.read(path, 0, 10) for path in store.chunk_arrays}
+        arrays = {path: store.read(path, 0, 10) for path in store.chunks.arrays}
         arrays["activations/late"] = arrays["activations/late"] + np.float16(1)
         counts = {"n_instances": 10, "n_unreadable": 0, "n_saturated": 0}
-        store.write_chunk(0, arrays, counts)
+        store.chunks.write(0, arrays, counts)
         aggregate_standard(url)
     else:
         other = class_subsets((store.column("label") + 1) % 4, store.class_names)

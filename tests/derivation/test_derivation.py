@@ -89,7 +89,7 @@ def test_derive__summarises_what_it_wrote(derived):
     assert summary.n_examples == summary.n_pictures == (12 + 16) * 5
     assert "too few subsets for UMAP" in str(summary)
     json.dumps(summary.to_json())
-    assert store.group_names("artifacts") == [
+    assert store.groups.names("artifacts") == [
         "classes",
         "examples",
         "label",

@@ -39,7 +39,7 @@ def run_facts(results: RunResults) -> RunFacts:
     """Collect what the header says; all of it from a few small arrays."""
     store = results.store
     plan = store.plan
-    marks = store.marks()
+    marks = store.chunks.marks()
     n_read = int(marks["n_instances"].sum())
     n_unusable = int(marks["n_unreadable"].sum())
     n_classes, accuracy = None, float("nan")
