@@ -457,11 +457,9 @@ class FullGraphs:
     def _full(self, totals: SubsetTotals, what: InfluenceTotal) -> FullGraph:
         arcs: dict[tuple[str, str], sparse.csr_array] = {}
         for target in self._targets:
-            row = totals.influences(target, what)
+            row, edges = totals.influences(target, what), self._edges[target]
             n_targets = self._store.layer(target).n_channels
-            matrices = influence_matrices(
-                row.indices, row.data, self._edges[target], n_targets
-            )
+            matrices = influence_matrices(row.indices, row.data, edges, n_targets)
             arcs |= {(target, source): found for source, found in matrices.items()}
         layers = tuple(layer.name for layer in self._store.layers)
         counts = tuple(totals.counts(name) for name in layers)
