@@ -1,7 +1,7 @@
 """A Dask cluster whose workers are jobs of Slurm, through dask-jobqueue.
 
 Slurm ends jobs: at their time limit, for others of higher priority, with their machine.
-A worker's job that is gone is replaced after ``resubmit_after``.
+A worker's job that has ended is replaced after ``resubmit_after``.
 """
 
 from __future__ import annotations

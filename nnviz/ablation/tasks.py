@@ -79,7 +79,7 @@ def mean_sums(piece: Piece, opening: Opening) -> dict[str, NDArray[np.float64]]:
     piece
         Instances of the reference.
     opening
-        Of the run.
+        What is opened of the run.
 
     Returns
     -------
@@ -108,7 +108,7 @@ def treated_outputs(
     piece
         Instances and treatments.
     opening
-        Of the run.
+        What is opened of the run.
     means
         What channels are replaced by, by layer, shape (C,).
 

@@ -39,8 +39,8 @@ class Aggregates:
     store
         The opened store.
     name
-        Of the collection: ``label``, ``prediction``, ``outcome``, ``all``, or a name
-        that was given to ``nnviz aggregate``.
+        Name of the collection: ``label``, ``prediction``, ``outcome``, ``all``, or a
+        name that was given to ``nnviz aggregate``.
     """
 
     def __init__(self, store: Store, name: str) -> None:
@@ -179,7 +179,7 @@ class Aggregates:
         subset
             Name of a subset.
         n
-            At most so many; channels with no count are left out.
+            At most this many; channels with no count are left out.
 
         Returns
         -------
@@ -249,7 +249,7 @@ def aggregates_of(store: Store, name: str = "label") -> Aggregates:
     store
         The opened store.
     name
-        Of the collection.
+        Name of the collection.
 
     Raises
     ------

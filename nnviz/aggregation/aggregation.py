@@ -85,8 +85,8 @@ def aggregate(
         Collections over the store's instances; ``all`` is added. What was aggregated
         under the same names before is replaced.
     client
-        Of a running cluster, whose workers can open the store's URL; None computes in
-        this process, with the same bytes as result.
+        Client of a running cluster, whose workers can open the store's URL; None
+        computes in this process, with the same bytes as result.
     listeners
         Told about the start, each layer, and the end.
 
@@ -232,7 +232,7 @@ def _jobs(
 
 
 def _rows_per_span(store: Store, n_values: int) -> int:
-    """Return the rows of whole chunks that are read at a time, for so many values."""
+    """Return the rows of whole chunks that are read at a time."""
     rows = store.plan.extraction.instances_per_chunk
     return rows * max(1, VALUES_PER_SPAN // max(1, rows * n_values))
 

@@ -87,7 +87,7 @@ class InstanceCounts:
     n_subsets: int
 
     def identity(self) -> NDArray[np.int64]:
-        """Return zeros."""
+        """Return the counts of no instances: zeros."""
         return np.zeros(self.n_subsets, dtype=np.int64)
 
     def chunk(
@@ -100,7 +100,7 @@ class InstanceCounts:
     def combine(
         self, first: NDArray[np.int64], second: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """Add."""
+        """Return the sum, entry by entry."""
         return first + second
 
     def finalize(self, partial: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
@@ -108,7 +108,7 @@ class InstanceCounts:
         return {"n_instances": partial}
 
     def stored(self) -> dict[str, Literal["dense", "csr"]]:
-        """Return that it is dense."""
+        """Say that ``n_instances`` is stored as a dense array."""
         return {"n_instances": "dense"}
 
     def restore(self, aggregates: Mapping[str, Any]) -> NDArray[np.int64]:
@@ -143,7 +143,7 @@ class ActivationCounts:
     def combine(
         self, first: sparse.csr_array, second: sparse.csr_array
     ) -> sparse.csr_array:
-        """Add."""
+        """Return the sum, entry by entry."""
         return _canonical(first + second)
 
     def finalize(self, partial: sparse.csr_array) -> dict[str, sparse.csr_array]:
@@ -335,7 +335,7 @@ class InfluenceTotals:
         first: tuple[sparse.csr_array, sparse.csr_array],
         second: tuple[sparse.csr_array, sparse.csr_array],
     ) -> tuple[sparse.csr_array, sparse.csr_array]:
-        """Add."""
+        """Return the sum, entry by entry."""
         return _canonical(first[0] + second[0]), _canonical(first[1] + second[1])
 
     def finalize(

@@ -121,9 +121,10 @@ def extract_chunk(  # Dask hands over positional arguments
     task
         Which chunk, and how; a number stands for the chunk as it was planned.
     url
-        Of the store.
+        URL of the store.
     fingerprint
-        Of its plan: a worker may outlive a store and meet another one at its place.
+        Fingerprint of its plan: a worker may outlive a store and meet another one at
+        its place.
     trust
         Whether files that run code when read may be read.
 

@@ -136,7 +136,8 @@ def extract(
     store
         Opened for writing.
     client
-        Of a running cluster; its workers must reach the store, the data and the code.
+        Client of a running cluster; its workers must reach the store, the data and the
+        code.
     listeners
         Receive the events of the run.
     trust
@@ -350,6 +351,6 @@ def _too_many(n: int, allowed: float, store: Store, report: ChunkReport) -> str:
     shown = "; ".join(f"{ids[i]}: {reason}" for i, reason in report.reasons.items())
     return (
         f"{n:,} of {store.n_instances:,} instances cannot be used, more than the "
-        f"allowed fraction {allowed:g} ({shown}); mend the data, or allow more with "
+        f"allowed fraction {allowed:g} ({shown}); repair the data, or allow more with "
         "--max-unreadable"
     )

@@ -45,7 +45,7 @@ def fatal_instances(
     Parameters
     ----------
     url
-        Of the store.
+        URL of the store.
     start, stop
         First and past-last instance.
     trust

@@ -174,7 +174,8 @@ def compare_graphs(
     Parameters
     ----------
     first, second
-        Of two subsets of one network, or of two networks whose channels correspond.
+        Graphs of two subsets of one network, or of two networks whose channels
+        correspond.
     first_full, second_full
         The full graphs, for counts of what a graph does not keep; without them these
         are taken as 0.
@@ -349,7 +350,7 @@ def compare_subsets(
     subsets
         Name of the collection of the first.
     other_subsets
-        Of the second; None: of the same one.
+        Collection of the second one; None: the collection of the first.
     **options
         As in :func:`nnviz.graphs.making.attribution_graph`.
 

@@ -79,7 +79,7 @@ def attribution_graph(
         In how many blocks of instances errors of the scores are estimated: the graph is
         made again without each of them. 0: none are. 20 is a usual number.
     client
-        Of a running cluster, for subsets that are counted; None counts here.
+        Client of a running cluster, for subsets that are counted; None counts here.
     **options
         ``preset``, ``share``, ``inner``, ``weight`` and ``scoring``, each as in
         :class:`GraphOptions`.

@@ -64,7 +64,7 @@ class StoredGraphs:
     subsets
         Name of the collection.
     preset
-        Of the graphs.
+        Preset of the graphs.
     """
 
     def __init__(self, store: Store, subsets: str, preset: Preset) -> None:
@@ -147,10 +147,10 @@ def write_graphs(
     subsets
         Name of the collection.
     preset
-        Of all graphs, with its defaults.
+        Preset of all graphs, with its defaults.
     client
-        Of a running cluster, whose workers can open the store; None computes here. The
-        bytes are the same.
+        Client of a running cluster, whose workers can open the store; None computes
+        here. The bytes are the same.
 
     Raises
     ------

@@ -70,7 +70,7 @@ def make_plan(
     Returns
     -------
     Plan
-        Of the selected layers.
+        Plan that records the selected layers.
 
     Raises
     ------

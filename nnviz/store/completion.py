@@ -59,9 +59,7 @@ class Completion:
     def _by_chunk(self) -> frozenset[str]:
         """Paths of the arrays that have one row for each chunk."""
         return frozenset(
-            spec.path
-            for spec in self._plan.arrays
-            if spec.declaration.dimensions[0] == "chunk"
+            spec.path for spec in self._plan.arrays if spec.declaration.is_by_chunk
         )
 
     def _rows(self, index: int, path: str) -> tuple[int, int]:
@@ -125,7 +123,7 @@ class Completion:
                 found.append((path, str(error)))
                 continue
             if values is None:
-                found.append((path, "it is gone"))
+                found.append((path, "it is missing"))
             elif _checksum(values) != expected:
                 found.append((path, "its values do not fit the completion mark"))
         return found

@@ -57,7 +57,7 @@ class Documents:
     Parameters
     ----------
     files
-        Of the hierarchy.
+        Files of the hierarchy.
     url
         Where it is, for messages.
     """
@@ -96,7 +96,7 @@ class Documents:
         Parameters
         ----------
         path
-            Of a group.
+            Path of a group.
         skip
             Paths of arrays whose pieces are left out.
         """
@@ -196,7 +196,7 @@ class Documents:
             return
         data = self._files.get(key)
         if data is None:
-            raise self.damaged_array(path, "zarr.json is gone")
+            raise self.damaged_array(path, "zarr.json is missing")
         if crc_text(data) != self.stated(owner).get(key):
             # Another process may have written the group again.
             self._stated.pop(owner)
@@ -209,7 +209,7 @@ class Documents:
         return self.damaged(f"of array {path!r}", reason)
 
     def damaged(self, what: str, reason: object) -> StoreFormatError:
-        """Return an error that says what is damaged, and how that is mended."""
+        """Return an error that says what is damaged, and how that is repaired."""
         return StoreFormatError(
             f"the metadata {what} in the store {self._url!r} are damaged: {reason}; "
             f"'nnviz verify {self._url}' repairs them, or says what makes them again"
@@ -262,10 +262,10 @@ def unsealed_attributes(data: bytes) -> tuple[dict[str, Any], bool]:
     try:
         document = json.loads(data)
     except ValueError as error:
-        msg = f"it is no JSON ({error})"
+        msg = f"it is not valid JSON ({error})"
         raise ValueError(msg) from error
     if not isinstance(document, dict) or document.get("node_type") != "group":
-        msg = "it is no Zarr v3 group"
+        msg = "it is not a Zarr v3 group"
         raise ValueError(msg)
     attributes = document.get("attributes", {})
     if not isinstance(attributes, dict):

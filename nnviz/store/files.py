@@ -34,7 +34,7 @@ PERMANENT = {
     errno.EACCES: "writing there is not permitted; change the permissions",
     errno.EPERM: "writing there is not permitted; change the permissions",
 }
-"""Failures that a second try does not mend, and what does."""
+"""Failures that a second try does not cure, and what does."""
 
 
 @contextlib.contextmanager
@@ -46,7 +46,7 @@ def storing(url: str) -> Iterator[None]:
     Parameters
     ----------
     url
-        Of the store, for the message.
+        URL of the store, for the message.
     """
     try:
         yield
@@ -136,7 +136,7 @@ class Files:
         Parameters
         ----------
         key
-            Of the file.
+            Key of the file.
         data
             Its content.
         is_durable

@@ -130,7 +130,7 @@ def writer_of(url: str) -> str:
     Parameters
     ----------
     url
-        Of the store.
+        URL of the store.
     """
     hierarchy = Hierarchy.open(url)
     if not hierarchy.has(WRITER):
@@ -146,7 +146,7 @@ def writer_of(url: str) -> str:
 
 
 class _FileClaim:
-    """The file of the group ``writer``, locked; it is gone when nobody writes."""
+    """The file of the group ``writer``, locked; there is none while nobody writes."""
 
     def __init__(self, folder: Path, record: dict[str, Any]) -> None:
         self._folder = folder

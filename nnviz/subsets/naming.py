@@ -44,7 +44,7 @@ SHOWN_CASES = 5
 """How many wrong ids a message shows."""
 
 MAX_IDS_FOR_MATCHES = 10_000
-"""Near matches of an id are looked for among so many ids at most: it is slow."""
+"""Near matches of an id are looked for among this many ids at most: it is slow."""
 
 
 def named_subsets(store: Store, name: str) -> SubsetCollection:
@@ -124,7 +124,7 @@ def _read_json(path: Path) -> dict[str, list[str]]:
     try:
         value = parse_json(text)
     except ValueError as error:
-        msg = f"{str(path)!r} is no JSON file: {error}"
+        msg = f"{str(path)!r} is not a JSON file: {error}"
         raise DatasetError(msg) from error
     if not isinstance(value, dict) or not all(
         isinstance(members, list) and all(isinstance(m, (str, int)) for m in members)
@@ -145,7 +145,9 @@ def _read_csv(path: Path) -> dict[str, list[str]]:
             try:
                 return _rows_of_csv(path, reader)
             except csv.Error as error:
-                msg = f"line {reader.line_num} of {str(path)!r} is no CSV: {error}"
+                msg = (
+                    f"line {reader.line_num} of {str(path)!r} is not valid CSV: {error}"
+                )
                 raise DatasetError(msg) from error
     except DatasetError:
         raise

@@ -1,4 +1,4 @@
-"""Rows 11 to 13: whatever happens to a byte of a store is found, named and mended."""
+"""Rows 11 to 13: whatever happens to a byte of a store is found, named and repaired."""
 
 import os
 import random

@@ -60,7 +60,7 @@ def test_read_subsets__refuses_an_id_of_several_instances(tmp_path):
         pytest.param("m.csv", "", "has the columns none", id="empty"),
         pytest.param("m.csv", "id,subset\na.png,\n", "line 2", id="no-subset"),
         pytest.param("m.csv", "id,subset\na.png\n", "line 2", id="short-row"),
-        pytest.param("m.json", "{", "is no JSON", id="no-json"),
+        pytest.param("m.json", "{", "is not a JSON file", id="no-json"),
         pytest.param("m.json", '["a"]', "should hold a table", id="list"),
         pytest.param("m.json", '{"x": [[1]]}', "should hold a table", id="nested"),
         pytest.param("label.csv", "id,subset\n", "cannot be called 'label'", id="name"),
@@ -87,7 +87,7 @@ def test_read_subsets__says_that_a_file_cannot_be_read(tmp_path, make):
 def test_read_subsets__refuses_a_huge_field(tmp_path):
     path = write(tmp_path / "m.csv", "id,subset\na.png," + "x" * 200_000 + "\n")
 
-    with pytest.raises(DatasetError, match="is no CSV"):
+    with pytest.raises(DatasetError, match="is not valid CSV"):
         read_subsets(path, IDS)
 
 

@@ -37,7 +37,7 @@ class FolderDataset:
     config
         Its `path`, `limit` and `allow_outside_root` are used.
     ids
-        Of the instances, where they are known: the folder is not listed.
+        Ids of the instances, where they are known: the folder is not listed.
 
     Raises
     ------
