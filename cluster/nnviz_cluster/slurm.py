@@ -31,7 +31,7 @@ SECONDS_BETWEEN_LOOKS = 3.0
 SECONDS_BETWEEN_QUESTIONS = 15.0
 """Slurm is not to be asked all the time."""
 DEAD_JOBS = 3
-"""Jobs that may end before any worker connects; more is no accident."""
+"""Jobs that may end before any worker connects; more are not an accident."""
 
 
 def cluster_arguments(

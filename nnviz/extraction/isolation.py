@@ -25,7 +25,7 @@ from nnviz.store.store import Store
 __all__ = ["MAX_FATAL", "fatal_instances"]
 
 MAX_FATAL = 100
-"""Instances of one chunk that may end the process; more is no accident."""
+"""Instances of one chunk that may end the process; more are not an accident."""
 
 START_S = 300.0
 """For the process to import and to open the data set."""

@@ -223,7 +223,7 @@ class ContentsCheck:
     changed: list[str] = field(default_factory=list)
     """Ids of the instances that have other contents than when the plan was made."""
     obstacle: str = ""
-    """Why nothing could be compared; that is no fault of the store."""
+    """Why nothing could be compared; that is not a fault of the store."""
 
     def lines(self) -> list[str]:
         """Return what a person should know."""

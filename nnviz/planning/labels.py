@@ -6,7 +6,7 @@ any columns of names) the labels are looked up in one of its columns. Without on
 
 1. whole numbers are indices of outputs (of the data set's own classes where it names
    them: these names are joined instead, if there is anything to join them with);
-   -1 is no label, and any other number that is no output is an error: whether the data
+   -1 means no label; another number that is not an output is an error: whether the data
    count from 1, or skip classes, cannot be known;
 2. names are looked up among the class names that the model brings along, or else among
    the data set's classes where these are as many as the outputs;
@@ -14,7 +14,7 @@ any columns of names) the labels are looked up in one of its columns. Without on
    order, as every loader of folders numbers them.
 
 What cannot be joined is an error that shows the first cases of both sides. A network
-that is no classifier has no outputs to join with: its labels get classes of their own.
+that is not a classifier has no outputs to join with: labels get classes of their own.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def join_labels(
     config
         The ``[classes]`` table of the run file.
     n_outputs
-        Number of the network's outputs; None if it is no classifier.
+        Number of the network's outputs; None if it is not a classifier.
     class_names
         Names of the outputs as the run file or the model states them; may be empty.
     label_names
@@ -98,7 +98,7 @@ def join_labels(
     distinct = sorted({v for v in values if v is not None}, key=_sorting_key)
     if n_outputs is None:
         names = [str(value) for value in distinct]
-        joined_by = "the labels' own names, sorted; the network is no classifier"
+        joined_by = "the labels' own names, sorted; the network is not a classifier"
         place_of = {value: i for i, value in enumerate(distinct)}
     else:
         if class_names and len(class_names) != n_outputs:
@@ -288,7 +288,7 @@ def _join_without_map(
         msg = (
             f"{len(outside)} of {len(distinct)} labels are whole numbers, but no "
             f"output of the network: {_first(outside)}; outputs are 0 to "
-            f"{n_outputs - 1}, and -1 is no label; {_advice(n_outputs)}"
+            f"{n_outputs - 1}, and -1 means no label; {_advice(n_outputs)}"
         )
         raise DatasetError(msg)
     if not named and len(distinct) == n_outputs and set(numbers) == {None}:

@@ -257,7 +257,7 @@ def unsealed_attributes(data: bytes) -> tuple[dict[str, Any], bool]:
     ------
     ValueError
         If the document is damaged: its bytes do not fit its seal, it is cut off, or it
-        is no group's document.
+        is not a group's document.
     """
     try:
         document = json.loads(data)

@@ -189,7 +189,7 @@ def class_subsets(
     Raises
     ------
     DatasetError
-        If a label is no index of a class.
+        If a label is not an index of a class.
 
     Examples
     --------
@@ -217,7 +217,7 @@ def outcome_subsets(
     Raises
     ------
     DatasetError
-        If a label or prediction is no index of a class.
+        If a label or prediction is not an index of a class.
 
     Examples
     --------

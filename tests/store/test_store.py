@@ -342,7 +342,7 @@ def test_open__refuses_a_zarr_group_that_is_no_store(tmp_path):
     zarr = pytest.importorskip("zarr")
     zarr.create_group(tmp_path / "other.zarr", zarr_format=3)
 
-    with pytest.raises(StoreFormatError, match="no store of nnviz"):
+    with pytest.raises(StoreFormatError, match="not a store of nnviz"):
         open_store(tmp_path / "other.zarr")
 
 
