@@ -18,13 +18,18 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
+from nnviz.network.top_channels import top_channels
 from nnviz.store.store import Store
 
 __all__ = ["ChannelSource", "Column", "ColumnKind", "InstanceColumns", "StoredChannels"]
 
 ColumnKind = Literal["class", "number", "text", "truth", "date"]
 """What can be asked of a column; ``class`` is an index into the class names."""
+
+CACHED_LAYERS = 4
+"""Layers whose top channels are kept; 10 MB each for a million instances."""
 
 DERIVED = ("correct", "loss")
 """Columns that follow from stored ones, where a store does not have them."""
@@ -63,6 +68,12 @@ class ChannelSource(Protocol):
     def is_top(self, layer: str, channel: int) -> NDArray[np.bool_]:
         """Return where it is a top channel, shape (N,)."""
 
+    def activations(self, layer: str) -> NDArray[np.floating]:
+        """Return all channels of a layer, shape (N, C); NaN for unusable instances."""
+
+    def top(self, layer: str) -> sparse.csr_array:
+        """Return the top channels of every instance, binary, shape (N, C)."""
+
 
 class InstanceColumns:
     """The columns of a store's instances, read when they are asked for.
@@ -96,6 +107,11 @@ class InstanceColumns:
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, by their index."""
         return self.store.class_names
+
+    @functools.cached_property
+    def usable(self) -> NDArray[np.bool_]:
+        """Which instances count, shape (N,); the others could not be read."""
+        return self.store.usable()
 
     def column(self, name: str) -> Column:
         """Return a column.
@@ -140,6 +156,7 @@ class StoredChannels:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._top = functools.lru_cache(CACHED_LAYERS)(self._read_top)
 
     def activation(self, layer: str, channel: int) -> NDArray[np.floating]:
         """Return one channel of every instance, shape (N,)."""
@@ -148,7 +165,30 @@ class StoredChannels:
 
     def is_top(self, layer: str, channel: int) -> NDArray[np.bool_]:
         """Return where it is a top channel, shape (N,)."""
-        raise NotImplementedError
+        chosen = np.zeros(self._store.n_instances, dtype=np.bool_)
+        chosen[self.top(layer)[:, [channel]].nonzero()[0]] = True
+        return chosen
+
+    def activations(self, layer: str) -> NDArray[np.floating]:
+        """Return all channels of a layer, shape (N, C)."""
+        return self._store.activations(layer)
+
+    def top(self, layer: str) -> sparse.csr_array:
+        """Return the top channels of every instance, binary, shape (N, C)."""
+        return self._top(layer)
+
+    def _read_top(self, layer: str) -> sparse.csr_array:
+        options = self._store.plan["extraction"]
+        chunks = (
+            top_channels(
+                self._store.activations(layer, start, stop),
+                share=options["share"] if options["top_count"] is None else None,
+                count=options["top_count"],
+                excluded=options["excluded_channels"].get(layer, ()),
+            )
+            for start, stop in self._store.chunks
+        )
+        return sparse.csr_array(sparse.vstack(list(chunks), format="csr"))
 
 
 def _column_of(values: NDArray[Any]) -> Column:
