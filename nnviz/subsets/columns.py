@@ -178,15 +178,15 @@ class StoredChannels:
         return self._top(layer)
 
     def _read_top(self, layer: str) -> sparse.csr_array:
-        options = self._store.plan["extraction"]
+        options = self._store.plan.extraction
         chunks = (
             top_channels(
                 self._store.activations(layer, start, stop),
-                share=options["share"] if options["top_count"] is None else None,
-                count=options["top_count"],
-                excluded=options["excluded_channels"].get(layer, ()),
+                share=options.share if options.top_count is None else None,
+                count=options.top_count,
+                excluded=options.excluded_channels.get(layer, ()),
             )
-            for start, stop in self._store.chunks
+            for start, stop in self._store.plan.chunks
         )
         return sparse.csr_array(sparse.vstack(list(chunks), format="csr"))
 
