@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from nnviz.network.top_channels import top_channels
+from nnviz.network.top_channels import planned_top_channels
 from nnviz.store.store import Store
 
 __all__ = ["ChannelSource", "Column", "ColumnKind", "InstanceColumns", "StoredChannels"]
@@ -178,17 +178,12 @@ class StoredChannels:
         return self._top(layer)
 
     def _read_top(self, layer: str) -> sparse.csr_array:
-        options = self._store.plan.extraction
-        chunks = (
-            top_channels(
-                self._store.activations(layer, start, stop),
-                share=options.share if options.top_count is None else None,
-                count=options.top_count,
-                excluded=options.excluded_channels.get(layer, ()),
-            )
-            for start, stop in self._store.plan.chunks
-        )
-        return sparse.csr_array(sparse.vstack(list(chunks), format="csr"))
+        store, options = self._store, self._store.plan.extraction
+        chunks = [
+            planned_top_channels(store.activations(layer, *span), layer, options)
+            for span in store.chunks.spans
+        ]
+        return sparse.csr_array(sparse.vstack(chunks, format="csr"))
 
 
 def _column_of(values: NDArray[Any]) -> Column:
