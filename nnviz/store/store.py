@@ -388,7 +388,7 @@ class Store:
             If a chunk that the rows touch is not complete.
         """
         if path not in self._attributes[_STATIC]:
-            self._completion.check(path, start, stop)
+            return self._completion.read(path, start, stop, *columns)
         self._hierarchy.check_pieces(path, start, stop)
         return self._hierarchy.read(path, start, stop, *columns)
 
