@@ -173,7 +173,7 @@ class _FileClaim:
         self._draft = self._path.with_name(f"{record['token']}.partial")
         self._file: int | None = None
         self._is_ours = False
-        # A file that is closed must not be renewed: its number may be another's by then.
+        # A closed file must not be renewed: its number may be another's by then.
         self._changing = threading.Lock()
 
     def acquire(self) -> None:
@@ -192,8 +192,8 @@ class _FileClaim:
         except OSError as error:
             msg = (
                 f"cannot write to the store {str(self._folder)!r}: "
-                f"{error.strerror or error}; give its folder to the user who runs this, "
-                "or copy the store"
+                f"{error.strerror or error}; give its folder to the user who runs "
+                "this, or copy the store"
             )
             raise StoreError(msg) from error
         self.renew()

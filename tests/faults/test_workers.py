@@ -150,6 +150,25 @@ def test_extract__instance_that_always_hangs__is_found_and_listed(run, tmp_path)
     assert (status != "").sum() == 1
 
 
+def test_extract__two_instances_always_hang__both_are_found(run, tmp_path):
+    """Row 27: reading them one by one takes far longer than a chunk may."""
+    store = run.store(tmp_path / "run.zarr")
+    hanging = [0, 9]
+    for index in hanging:
+        run.fault(index, "sleep 3600")
+    with workers(1) as client:
+        summary = nnviz.extract(
+            Store.open(store, writable=True),
+            client=client,
+            limits=RunLimits(deadline=1.0),
+        )
+
+    assert summary.failed == {}
+    status = nnviz.open_store(store).column("status")
+    assert np.flatnonzero(status != "").tolist() == hanging
+    assert set(status[hanging]) == {"reading it takes more than 1 s"}
+
+
 def test_extract__memory_is_short_for_a_moment__writes_the_same_bytes(
     run, undisturbed, tmp_path
 ):

@@ -226,7 +226,8 @@ def test_writing__interrupted_over_a_dead_record__can_be_taken_again(store):
 def test_writing__process_ended_at_once__leaves_nothing_behind(store, capfd):
     """Of the command line, when it does not answer: no context is left."""
     program = (
-        "import sys; from nnviz.store.lock import writing; from nnviz.cli import ending\n"
+        "import sys\nfrom nnviz.cli import ending\n"
+        "from nnviz.store.lock import writing\n"
         "with writing(sys.argv[1], 'extract'): ending.leave(143)"
     )
     place = os.pathsep.join(filter(None, sys.path))
