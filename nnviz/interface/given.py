@@ -23,11 +23,10 @@ from nnviz.runs.config import (
     ModelConfig,
     PreprocessingConfig,
     RunConfig,
-    from_json,
     load_config,
     read_config,
 )
-from nnviz.runs.plan import Plan
+from nnviz.runs.json_values import from_json
 from nnviz.store.store import Store
 
 __all__ = ["GivenRun", "given_dataset", "given_run", "objects_for", "opened"]
@@ -249,7 +248,7 @@ def objects_for(store: Store, *, model: object, dataset: object) -> dict[str, An
         If they are not those that the store was made of.
     """
     objects: dict[str, Any] = {}
-    plan = Plan.from_json(store.plan)
+    plan = store.plan
     if model is not None:
         network, held = _given_model(model)
         _check("network", plan.model.source, network.source)

@@ -111,7 +111,7 @@ def run(
         plan, probe = plan_given(given.config, trust=trust, timed=True)
         made = prepare_store(plan, url, probe=probe)
         with contextlib.ExitStack() as stack:
-            if missing := made.missing_chunks():
+            if missing := made.chunks.missing():
                 seconds = _seconds(plan, len(missing))
                 client = stack.enter_context(
                     _workers(given.objects, client, workers, plan, seconds, listeners)
@@ -339,10 +339,10 @@ def session(
 ) -> Iterator[tuple[Store, Client, Sequence[Listener]]]:
     """Open a store for writing, with workers that have what was handed over."""
     made = opened(store, writable=True)
-    plan = _plan_of(made)
+    plan = made.plan
     objects = objects_for(made, model=model, dataset=dataset)
     shown = bars(progress=progress) if listeners is None else list(listeners)
-    seconds = _seconds(plan, len(made.missing_chunks()))
+    seconds = _seconds(plan, len(made.chunks.missing()))
     with (
         holding(objects),
         _workers(objects, client, workers, plan, seconds, shown) as connected,
@@ -405,7 +405,7 @@ def _subset_names(store: Store, subsets: str | Sequence[str]) -> list[str]:
 def _is_current(store: Store, path: str) -> bool:
     """Whether a later stage has written a group, and the store has not grown since."""
     try:
-        attributes = store.group_attributes(path)
+        attributes = store.groups.attributes(path)
     except MissingDataError:
         return False
     return attributes.get("n_rows") == store.n_instances
@@ -419,10 +419,6 @@ def _seconds(plan: Plan, n_chunks: int) -> float | None:
     read = (m.read_seconds_per_instance or 0.0) / e.reader_threads
     each = max(m.seconds_per_instance, read)
     return each * min(plan.n_instances, n_chunks * e.instances_per_chunk)
-
-
-def _plan_of(store: Store) -> Plan:
-    return Plan.from_json(store.plan)
 
 
 def _absolute(url: str) -> str:

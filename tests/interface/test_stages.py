@@ -149,7 +149,7 @@ def test_stages__are_handed_the_same_objects_again(tmp_path):
 
     store = nnviz.open_store(store.url)
     assert store.column("prediction").tolist() == [i % 3 for i in range(30)]
-    assert "examples" in store.group_names("artifacts")
+    assert "examples" in store.groups.names("artifacts")
 
 
 def test_extract__without_the_objects_says_what_to_do(tmp_path):
