@@ -12,20 +12,33 @@ fingerprint of the membership and of the completion marks that it covers.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from nnviz.aggregation.reductions import Reduction
 from nnviz.store.store import Store
 from nnviz.subsets.subsets import SubsetCollection
 
-__all__ = ["STATES", "StateFingerprints", "read_state", "state_path", "stored_states"]
+__all__ = [
+    "RULE",
+    "STATES",
+    "StateFingerprints",
+    "aggregates_fingerprint",
+    "read_state",
+    "state_path",
+    "stored_states",
+]
 
 STATES = "states"
 """Name of the group of states in a group of aggregates."""
+
+RULE = ("share", "top_count", "excluded_channels")
+"""Options of the extraction by which channels are top channels."""
 
 
 def state_path(collection: str, rows: int) -> str:
@@ -62,16 +75,48 @@ class StateFingerprints:
         """
         if (rows, rows_per_span) not in self._known:
             part = sparse.csr_array(self._collection.membership[:, :rows])
-            digest = hashlib.sha256(f"{rows} {rows_per_span}".encode())
-            for values in (
-                np.array(self._collection.names, dtype=np.str_),
-                part.indptr.astype(np.int64),
-                part.indices.astype(np.int64),
-                self._marks[: rows // self._rows_per_chunk],
-            ):
-                digest.update(np.ascontiguousarray(values).tobytes())
-            self._known[rows, rows_per_span] = digest.hexdigest()
+            marks = self._marks[: rows // self._rows_per_chunk]
+            self._known[rows, rows_per_span] = _digest(
+                f"{rows} {rows_per_span}", self._collection.names, part, marks
+            )
         return self._known[rows, rows_per_span]
+
+
+def _digest(
+    text: str,
+    names: Sequence[str],
+    membership: sparse.csr_array,
+    marks: NDArray[np.int64],
+) -> str:
+    digest = hashlib.sha256(text.encode())
+    for values in (
+        np.array(names, dtype=np.str_),
+        membership.indptr.astype(np.int64),
+        membership.indices.astype(np.int64),
+        marks,
+    ):
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
+
+
+def aggregates_fingerprint(
+    store: Store, collection: SubsetCollection, rule: Mapping[str, Any]
+) -> str:
+    """Return the SHA-256 of all that the aggregates of a collection depend on.
+
+    What is made from aggregates keeps it, and is of no use once it is another one.
+
+    Parameters
+    ----------
+    store
+        With a complete extraction.
+    collection
+        Restricted to the usable instances.
+    rule
+        The options of :data:`RULE`.
+    """
+    text = json.dumps([store.n_instances, rule], sort_keys=True)
+    return _digest(text, collection.names, collection.membership, store.mark_values())
 
 
 def stored_states(
@@ -86,12 +131,13 @@ def stored_states(
     collection
         Restricted to the usable instances.
     rows_per_span
-        Of each job, by its name.
+        Of each layer's facts, by their key (``LayerFacts.key``).
 
     Returns
     -------
     dict
-        By the job's name, for all jobs; empty if the aggregation starts anew.
+        By the same keys, for all of them; empty if the aggregation starts anew, as it
+        does where the states have other keys.
     """
     path = f"aggregates/{collection.name}"
     if not store.has_group(path):
@@ -99,21 +145,18 @@ def stored_states(
     attributes = store.group_attributes(path)
     states = attributes.get("states", {})
     options = store.plan["extraction"]
-    is_same_rule = all(
-        attributes.get(name) == options[name]
-        for name in ("share", "top_count", "excluded_channels")
-    )
+    is_same_rule = all(attributes.get(name) == options[name] for name in RULE)
     if not is_same_rule or set(states) != set(rows_per_span):
         return {}
     fingerprints = StateFingerprints(store, collection)
     found = {}
-    for job, state in states.items():
+    for key, state in states.items():
         rows = int(state["rows"])
         if rows > store.n_instances or (
-            rows and state["fingerprint"] != fingerprints.of(rows, rows_per_span[job])
+            rows and state["fingerprint"] != fingerprints.of(rows, rows_per_span[key])
         ):
             return {}
-        found[job] = rows
+        found[key] = rows
     return found if any(found.values()) else {}
 
 
