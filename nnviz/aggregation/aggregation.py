@@ -31,11 +31,11 @@ from nnviz.aggregation.layer_sums import (
     layer_facts,
 )
 from nnviz.aggregation.states import (
-    RULE,
     STATES,
     StateFingerprints,
     aggregates_fingerprint,
     read_state,
+    rule_of_top_channels,
     state_path,
     stored_states,
 )
@@ -234,7 +234,7 @@ def _leaves(n: int, rows: int, n_stored: int) -> tuple[Leaf, ...]:
 
 def _rows_per_span(store: Store, n_values: int) -> int:
     """Return the rows of whole chunks that are read at a time, for so many values."""
-    rows = int(store.plan["extraction"]["instances_per_chunk"])
+    rows = store.plan.extraction.instances_per_chunk
     return rows * max(1, VALUES_PER_SPAN // max(1, rows * n_values))
 
 
@@ -276,7 +276,7 @@ class _Written:
             for collection, (start, stop) in self.layout.items():
                 rows = values[start:stop]
                 path = f"{places[collection]}/{name}/{facts.layer}"
-                store.write_member(path, rows, dimensions=("subset", "channel"))
+                store.groups.write_member(path, rows, dimensions=("subset", "channel"))
                 n_bytes += rows.data.nbytes
         return n_bytes
 
@@ -289,7 +289,7 @@ def _start(
     states = [f"{STATES}/{n}/{name}" for n in rows for name in names]
     goes_on = any(job.leaves[0].is_stored for job in jobs)
     path = f"aggregates/{collection.name}"
-    store.start_group(path, groups=[*names, *states], keep=goes_on)
+    store.groups.start(path, groups=[*names, *states], keep=goes_on)
 
 
 def _finish(
@@ -298,28 +298,26 @@ def _finish(
     all_names: Sequence[str],
     jobs: Sequence[LayerJob],
 ) -> None:
-    options = store.plan["extraction"]
     path = f"aggregates/{collection.name}"
-    store.write_member(
+    store.groups.write_member(
         f"{path}/n_instances", collection.sizes(), dimensions=("subset",)
     )
     _remove_old_states(store, path, jobs)
     fingerprints = StateFingerprints(store, collection)
     if collection.kind not in STANDARD_KINDS:
-        store.write_member(f"{path}/membership", collection.membership)
+        store.groups.write_member(f"{path}/membership", collection.membership)
     place = {name: index for index, name in enumerate(all_names)}
     kept = set(collection.names)
-    rule = {name: options[name] for name in RULE}
-    store.finish_group(
+    store.groups.finish(
         path,
         {
             "names": list(collection.names),
             "index": [place[name] for name in collection.names],
             "empty_names": [name for name in all_names if name not in kept],
             "kind": collection.kind,
-            **rule,
+            **rule_of_top_channels(store),
             "n_usable": int(store.usable().sum()),
-            "fingerprint": aggregates_fingerprint(store, collection, rule),
+            "fingerprint": aggregates_fingerprint(store, collection),
             "states": {
                 job.facts.key: {
                     "rows": job.state_rows,
@@ -340,12 +338,12 @@ def _remove_old_states(store: Store, path: str, jobs: Sequence[LayerJob]) -> Non
         for job in jobs
         for name in job.facts.groups
     }
-    for rows in store.group_names(f"{path}/{STATES}"):
+    for rows in store.groups.names(f"{path}/{STATES}"):
         place = f"{path}/{STATES}/{rows}"
         if all(rows != other for other, _, _ in kept):
-            store.remove_member(place)
+            store.groups.remove_member(place)
             continue
-        for name in store.group_names(place):
-            for layer in store.group_names(f"{place}/{name}"):
+        for name in store.groups.names(place):
+            for layer in store.groups.names(f"{place}/{name}"):
                 if (rows, name, layer) not in kept:
-                    store.remove_member(f"{place}/{name}/{layer}")
+                    store.groups.remove_member(f"{place}/{name}/{layer}")

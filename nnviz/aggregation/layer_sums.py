@@ -24,7 +24,6 @@ from nnviz.aggregation.reductions import (
     InfluenceTotals,
     Reduction,
 )
-from nnviz.runs.plan import Plan
 from nnviz.store.store import Store
 
 __all__ = [
@@ -136,7 +135,7 @@ def layer_facts(
         if moments:
             parts = (*parts, ActivationMoments(n_subsets, layer.n_channels))
         found.append(LayerFacts("activations", layer.name, layer.n_channels, parts))
-    for kept in Plan.from_json(store.plan).influences:
+    for kept in store.plan.influences:
         totals = InfluenceTotals(n_subsets, kept.n_targets, kept.n_sources)
         n_values = kept.n_kept * kept.n_ranks * VALUES_PER_INFLUENCE
         found.append(LayerFacts("influences", kept.target, n_values, (totals,)))

@@ -21,24 +21,22 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from nnviz.aggregation.reductions import Reduction
+from nnviz.runs.json_values import to_json
 from nnviz.store.store import Store
 from nnviz.subsets.subsets import SubsetCollection
 
 __all__ = [
-    "RULE",
     "STATES",
     "StateFingerprints",
     "aggregates_fingerprint",
     "read_state",
+    "rule_of_top_channels",
     "state_path",
     "stored_states",
 ]
 
 STATES = "states"
 """Name of the group of states in a group of aggregates."""
-
-RULE = ("share", "top_count", "excluded_channels")
-"""Options of the extraction by which channels are top channels."""
 
 
 def state_path(collection: str, rows: int) -> str:
@@ -58,8 +56,8 @@ class StateFingerprints:
     """
 
     def __init__(self, store: Store, collection: SubsetCollection) -> None:
-        self._marks = store.mark_values()
-        self._rows_per_chunk = int(store.plan["extraction"]["instances_per_chunk"])
+        self._marks = store.chunks.mark_values()
+        self._rows_per_chunk = store.plan.extraction.instances_per_chunk
         self._collection = collection
         self._known: dict[tuple[int, int], str] = {}
 
@@ -99,9 +97,7 @@ def _digest(
     return digest.hexdigest()
 
 
-def aggregates_fingerprint(
-    store: Store, collection: SubsetCollection, rule: Mapping[str, Any]
-) -> str:
+def aggregates_fingerprint(store: Store, collection: SubsetCollection) -> str:
     """Return the SHA-256 of all that the aggregates of a collection depend on.
 
     What is made from aggregates keeps it, and is of no use once it is another one.
@@ -112,11 +108,16 @@ def aggregates_fingerprint(
         With a complete extraction.
     collection
         Restricted to the usable instances.
-    rule
-        The options of :data:`RULE`.
     """
+    rule, marks = rule_of_top_channels(store), store.chunks.mark_values()
     text = json.dumps([store.n_instances, rule], sort_keys=True)
-    return _digest(text, collection.names, collection.membership, store.mark_values())
+    return _digest(text, collection.names, collection.membership, marks)
+
+
+def rule_of_top_channels(store: Store) -> dict[str, Any]:
+    """Return the options that decide what counts as a top channel, as JSON values."""
+    options = to_json(store.plan.extraction)
+    return {name: options[name] for name in ("share", "top_count", "excluded_channels")}
 
 
 def stored_states(
@@ -140,12 +141,12 @@ def stored_states(
         does where the states have other keys.
     """
     path = f"aggregates/{collection.name}"
-    if not store.has_group(path):
+    if not store.groups.is_complete(path):
         return {}
-    attributes = store.group_attributes(path)
+    attributes = store.groups.attributes(path)
     states = attributes.get("states", {})
-    options = store.plan["extraction"]
-    is_same_rule = all(attributes.get(name) == options[name] for name in RULE)
+    rule = rule_of_top_channels(store)
+    is_same_rule = all(attributes.get(name) == rule[name] for name in rule)
     if not is_same_rule or set(states) != set(rows_per_span):
         return {}
     fingerprints = StateFingerprints(store, collection)
@@ -172,8 +173,8 @@ def read_state(
     for name, kind in reduction.stored().items():
         paths = [f"{state_path(c, rows)}/{name}/{layer}" for c in collections]
         if kind == "csr":
-            parts = [store.read_csr(path) for path in paths]
+            parts = [store.groups.read_csr(path) for path in paths]
             whole[name] = sparse.vstack(parts, format="csr")
         else:
-            whole[name] = np.concatenate([store.read_array(path) for path in paths])
+            whole[name] = np.concatenate([store.groups.read(path) for path in paths])
     return reduction.restore(whole)

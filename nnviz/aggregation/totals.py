@@ -85,7 +85,7 @@ class AggregateTotals:
         self._store = store
         self._aggregates = aggregates
         # Fewer than a graph needs, and every graph would read them all again.
-        n_reads = len(store.layers) + 2 * len(store.architecture.layers)
+        n_reads = len(store.layers) + 2 * len(store.plan.architecture.layers)
         self._read = functools.lru_cache(CACHED_BLOCKS * n_reads)(self._read_rows)
 
     def of(self, subset: str) -> SubsetTotals:
@@ -117,7 +117,7 @@ class AggregateTotals:
     def _read_rows(self, what: Total, layer: str, block: int) -> sparse.csr_array:
         rows = slice(block * ROWS_AT_A_TIME, (block + 1) * ROWS_AT_A_TIME)
         path = f"aggregates/{self._aggregates.name}/{what}/{layer}"
-        return self._store.read_csr(path, rows)
+        return self._store.groups.read_csr(path, rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +290,7 @@ def count_blocks(
 def _leaves(store: Store, instances: NDArray[np.int64]) -> tuple[Leaf, ...]:
     """Return, of each chunk that has any of the instances, the span that they take."""
     leaves = []
-    for start, stop in store.chunks:
+    for start, stop in store.chunks.spans:
         first, last = np.searchsorted(instances, (start, stop))
         if first < last:
             leaves.append(Leaf(int(instances[first]), int(instances[last - 1]) + 1))

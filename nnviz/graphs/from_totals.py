@@ -78,7 +78,7 @@ class FullGraphs:
         self._totals = AggregateTotals(store, aggregates)
         self._everything = AggregateTotals(store, everything).of(everything.names[0])
         path = f"aggregates/{subsets}/influence_counts"
-        self._targets = store.group_names(path) if store.has_array(path) else []
+        self._targets = store.groups.names(path) if store.groups.has_array(path) else []
         if not self._targets:
             msg = (
                 f"the store {store.url!r} has no influences in {subsets!r}; make a run "
@@ -128,7 +128,7 @@ class FullGraphs:
         if self.aggregates.kind in STANDARD_KINDS:
             return named_subsets(self._store, name).subset(subset)
         path = f"aggregates/{name}/membership"
-        membership = self._store.read_csr(path, slice(row, row + 1))
+        membership = self._store.groups.read_csr(path, slice(row, row + 1))
         return Subset(subset, membership.indices.astype(np.int64))
 
     def full(
@@ -243,7 +243,7 @@ class FullGraphs:
 
 def output_layer(store: Store) -> str | None:
     """Return the name of the last layer, if its channels are the network's outputs."""
-    shape = store.architecture.output_shape
+    shape = store.plan.architecture.output_shape
     last = store.layers[-1]
     return last.name if shape and last.n_channels == shape[0] else None
 
@@ -258,6 +258,6 @@ def _has_sources(full: FullGraph, layer: str) -> NDArray[np.bool_]:
 def _entering_edges(store: Store, target: str) -> list[EnteringEdge]:
     return [
         EnteringEdge(edge.source, store.layer(edge.source).n_channels)
-        for edge in store.architecture.edges
+        for edge in store.plan.architecture.edges
         if edge.target == target
     ]

@@ -59,13 +59,13 @@ class StoredGraphs:
     """
 
     def __init__(self, store: Store, path: str) -> None:
-        self._attributes = store.group_attributes(path)
+        self._attributes = store.groups.attributes(path)
         self.names: tuple[str, ...] = tuple(self._attributes["names"])
         """Name of each subset."""
         self._row = {name: row for row, name in enumerate(self.names)}
         others = ("n_instances", "node_offset", "arc_offset")
         self._arrays: dict[str, Any] = {
-            name: store.read_array(f"{path}/{name}")
+            name: store.groups.read(f"{path}/{name}")
             for name in (*NODE_FIELDS, *ARC_FIELDS, *others)
         }
 
@@ -117,9 +117,9 @@ def stored_graphs(
     if None in made.values():
         return None
     try:
-        if not store.has_group(path):
+        if not store.groups.is_complete(path):
             return None
-        if store.group_attributes(path).get("made") != made:
+        if store.groups.attributes(path).get("made") != made:
             return None
         return StoredGraphs(store, path)
     except StoreFormatError:
@@ -128,7 +128,7 @@ def stored_graphs(
 
 def has_influences(store: Store, subsets: str) -> bool:
     """Whether there is what graphs of a collection are made from."""
-    return store.has_array(f"aggregates/{subsets}/influence_counts")
+    return store.groups.has_array(f"aggregates/{subsets}/influence_counts")
 
 
 def write_graphs(
@@ -162,7 +162,7 @@ def write_graphs(
         "made": _made(aggregates, everything, options),
     }
     path = _path(aggregates.name, options)
-    store.write_group(path, arrays, attributes, _dimensions(arrays))
+    store.groups.write(path, arrays, attributes, _dimensions(arrays))
 
 
 def _made(

@@ -77,8 +77,8 @@ def test_stored_graphs__on_a_cluster__have_the_same_bytes(store, tmp_path, clien
 
     for preset in PRESETS:
         path = f"artifacts/attribution_graphs/label/{preset}"
-        for name in store.group_names(path):
-            one, two = (s.read_array(f"{path}/{name}") for s in (store, other))
+        for name in store.groups.names(path):
+            one, two = (s.groups.read(f"{path}/{name}") for s in (store, other))
             assert one.tobytes() == two.tobytes()
 
 
@@ -134,22 +134,22 @@ def test_stored_graphs__of_other_aggregates__are_not_read(copy):
 
 def test_stored_graphs__of_facts_that_were_written_again__are_not_read(copy):
     store = Store.open(copy, writable=True)
-    start, stop = store.chunks[0]
+    start, stop = store.chunks.spans[0]
     arrays = {
         path: store.read(path, start, stop)
-        for path in store.chunk_arrays
+        for path in store.chunks.arrays
         if not path.startswith("peaks/")
     }
     arrays |= {
         path: store.read(path, 0, 1)
-        for path in store.chunk_arrays
+        for path in store.chunks.arrays
         if path.startswith("peaks/")
     }
     for path, values in arrays.items():
         if path.startswith("activations/"):
             arrays[path] = values[:, ::-1].copy()
     counts = {"n_instances": stop - start, "n_unreadable": 0, "n_saturated": 0}
-    store.write_chunk(0, arrays, counts)
+    store.chunks.write(0, arrays, counts)
     aggregate(store, [named_subsets(store, "label")])
 
     store = Store.open(copy)
@@ -174,9 +174,9 @@ def test_stored_graphs__of_an_earlier_nnviz__are_not_read(copy, store):
     """Its graphs do not say what they were made from."""
     group = Store.open(copy, writable=True)
     path = "artifacts/attribution_graphs/label/directed"
-    attributes = group.group_attributes(path)
+    attributes = group.groups.attributes(path)
     del attributes["made"]
-    group.finish_group(path, {**attributes, "names": ["other"]})
+    group.groups.finish(path, {**attributes, "names": ["other"]})
 
     assert attribution_graph(Store.open(copy), RUN.names[1]) == made_anew(
         store, RUN.names[1]
