@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from nnviz.errors import NnvizError
     from nnviz.export.tables import write_bundle
     from nnviz.extraction.extraction import extract
+    from nnviz.graphs.comparison import compare_subsets
     from nnviz.graphs.making import attribution_graph
     from nnviz.inputs.datasets.opening import Dataset, open_dataset
     from nnviz.inputs.models.loading import load_model
@@ -56,6 +57,7 @@ __all__ = [
     "aggregate",
     "aggregates_of",
     "attribution_graph",
+    "compare_subsets",
     "derive",
     "extract",
     "load_config",
@@ -80,6 +82,7 @@ _HOMES = {
     "aggregate": "nnviz.aggregation.aggregation",
     "aggregates_of": "nnviz.aggregation.aggregates",
     "attribution_graph": "nnviz.graphs.making",
+    "compare_subsets": "nnviz.graphs.comparison",
     "derive": "nnviz.derivation.derivation",
     "extract": "nnviz.extraction.extraction",
     "load_config": "nnviz.runs.config",

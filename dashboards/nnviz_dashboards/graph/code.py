@@ -35,15 +35,15 @@ def graph_code(store_url: str, request: GraphRequest) -> str:
             *(f"{name}={value!r}" for name, value in keywords.items()),
         ]
     )
-    function, home, result = (
-        ("compare_subsets", "comparisons", "comparison")
+    function, result = (
+        ("compare_subsets", "comparison")
         if request.versus
-        else ("attribution_graph", "graphs", "graph")
+        else ("attribution_graph", "graph")
     )
     return "\n".join(
         [
-            f"import nnviz; from nnviz.{home} import {function}",
+            "import nnviz",
             f"store = nnviz.open_store({store_url!r})",
-            f"{result} = {function}({arguments})",
+            f"{result} = nnviz.{function}({arguments})",
         ]
     )

@@ -49,9 +49,15 @@ def names_of(subsets):
 
 
 def test_view_models__load_neither_panel_nor_bokeh():
-    modules = "results, run, layers, subsets, channels, attribution_graph"
+    modules = ", ".join(
+        ["nnviz.results.run_results", "nnviz_dashboards.page.run_facts"]
+        + [
+            f"nnviz_dashboards.{view}.model"
+            for view in ("layers", "classes", "channels", "graph")
+        ]
+    )
     script = (
-        f"import sys; from nnviz_dashboards.viewmodels import {modules}; "
+        f"import sys, {modules}; "
         "print(*sorted({'panel', 'bokeh', 'torch', 'tornado'} & set(sys.modules)))"
     )
 
