@@ -36,7 +36,7 @@ def graph_code(store_url: str, request: GraphRequest) -> str:
         ]
     )
     function, result = (
-        ("compare_subsets", "comparison")
+        ("compare", "comparison")
         if request.versus
         else ("attribution_graph", "graph")
     )
