@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from nnviz.errors import ModelError
-from nnviz.network.recording.cheap_maxima import plan_reads
+from nnviz.network.recording.cheap_maxima import find_cheap_maxima
 from nnviz.network.recording.folding import optimize
 from nnviz.network.recording.recorder import Recorder
 from nnviz.network.recording.taps import EdgeTaps
@@ -223,7 +223,7 @@ def test_plan_reads__maxima_are_the_same_bit_by_bit(name):
     with Recorder(run, architecture) as recorder:
         plain = recorder.run(x)
     with Recorder(
-        run, architecture, reads=plan_reads(run, architecture, x)
+        run, architecture, cheap_maxima=find_cheap_maxima(run, architecture, x)
     ) as recorder:
         planned = recorder.run(x)
 
@@ -236,7 +236,7 @@ def test_plan_reads__concatenation_is_read_in_parts_and_relu_is_fused():
     network, x = SqueezeLike().eval(), torch.randn(2, 3, 6, 6)
     architecture = trace(network, x)
 
-    plan = plan_reads(network, architecture, x)
+    plan = find_cheap_maxima(network, architecture, x)
 
     assert [(part.place, part.fuses) for part in plan["@cat"]] == [
         ("@relu", True),
@@ -272,6 +272,6 @@ def test_plan_reads__relu_of_what_others_read_is_not_fused():
     network, x = Shared().eval(), torch.randn(2, 3, 4, 4)
     architecture = trace(network, x)
 
-    plan = plan_reads(network, architecture, x)
+    plan = find_cheap_maxima(network, architecture, x)
 
     assert not any(part.fuses for parts in plan.values() for part in parts)
