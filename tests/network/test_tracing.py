@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from nnviz.errors import ModelError
-from nnviz.network.analysis.analysis import apply_operation
+from nnviz.network.analysis.analysis import analyse, apply_operation
+from nnviz.network.analysis.operations import record_operations
 from nnviz.network.recording.folding import optimize
 from nnviz.network.recording.recorder import Recorder
 from nnviz.network.recording.taps import EdgeTaps
@@ -79,7 +80,7 @@ def test_edge_inputs__contributions_and_bias_are_the_pre_activation(name):
     network, x = make(name)
     architecture = trace(network, x[:2])
     run = optimize(network, architecture=architecture, batch=x)
-    taps = EdgeTaps(run, architecture, x[:1])
+    taps = EdgeTaps(analyse(record_operations(run, x[:1])), architecture)
     sums, sources = {}, {}
 
     def add_up(layer, activations, inputs):

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import Tensor, nn
-
-from nnviz.network.analysis.channel_flow import ChannelFlow, follow_channels
+from nnviz.network.analysis.analysis import Analysis
+from nnviz.network.analysis.channel_flow import ChannelFlow
 from nnviz.network.analysis.functions import category_of
-from nnviz.network.analysis.layers import find_sites, name_layers, settled
-from nnviz.network.analysis.operations import Operation, Reference, record_operations
+from nnviz.network.analysis.layers import settled
+from nnviz.network.analysis.operations import Operation, Reference
 from nnviz.network.analysis.summands import argument
 from nnviz.runs.architecture import Architecture
 
@@ -35,18 +34,16 @@ class LayerPart:
 
 
 def find_cheap_maxima(
-    model: nn.Module, architecture: Architecture, batch: Tensor
+    analysis: Analysis, architecture: Architecture
 ) -> Mapping[str, tuple[LayerPart, ...]]:
     """Return where the maxima of each layer are computed.
 
     Parameters
     ----------
-    model
-        The network as it is run, in evaluation mode, on the CPU.
+    analysis
+        Of the network as it is run.
     architecture
         Layers to record.
-    batch
-        One or two instances of the network's input.
 
     Returns
     -------
@@ -54,10 +51,10 @@ def find_cheap_maxima(
         Parts by the layer's name, in the order of its channels. The maxima
         of a layer that has none are best taken where the layer is read.
     """
-    flow = follow_channels(record_operations(model, batch))
+    flow = analysis.flow
     wanted = {layer.name for layer in architecture.layers}
     found: dict[str, tuple[LayerPart, ...]] = {}
-    for item in name_layers(flow, find_sites(flow)):
+    for item in analysis.layers:
         if item.layer.name in wanted:
             parts = _parts(
                 flow, settled(flow, item.site.read_value), item.layer.channel_axis

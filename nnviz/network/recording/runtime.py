@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nnviz.errors import DeviceLostError, PlanError, TaskMemoryError
+from nnviz.network.analysis.analysis import analyse
+from nnviz.network.analysis.operations import record_operations
 from nnviz.network.influence.inputs import EdgeInput, Strongest
 from nnviz.network.influence.strongest_sources import strongest_sources
 from nnviz.network.recording.cheap_maxima import find_cheap_maxima
@@ -138,12 +140,15 @@ class NetworkRuntime:
             architecture=architecture,
             batch=example,
         )
-        taps = None
-        if extraction.targets != "none" and architecture.edges:
-            taps = EdgeTaps(network, architecture, example, device=self.device)
-        cheap_maxima = None
-        if self.device.type == "cpu":
-            cheap_maxima = find_cheap_maxima(network, architecture, example)
+        # The network as it is run is recorded and analysed once, for all who ask.
+        needs_taps = extraction.targets != "none" and bool(architecture.edges)
+        taps = cheap_maxima = None
+        if needs_taps or self.device.type == "cpu":
+            analysis = analyse(record_operations(network, example))
+            if needs_taps:
+                taps = EdgeTaps(analysis, architecture, device=self.device)
+            if self.device.type == "cpu":
+                cheap_maxima = find_cheap_maxima(analysis, architecture)
         network = network.to(device=self.device, dtype=self._dtype)
         self.model_bytes = sum(
             tensor.numel() * tensor.element_size()

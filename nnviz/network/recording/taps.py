@@ -1,6 +1,6 @@
 """Which tensors of the forward pass do the influences need, and where do they appear?
 
-A network is recorded once more on the worker, as it is run there (folded), so that
+A network is analysed once more on the worker, as it is run there (folded), so that
 every weight is the one that is used. A tap then names a call of a torch function and
 the argument to keep until the target layer is read.
 """
@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from nnviz.errors import ModelError
-from nnviz.network.analysis.analysis import analyse
+from nnviz.network.analysis.analysis import Analysis
 from nnviz.network.analysis.channel_flow import ChannelFlow
 from nnviz.network.analysis.edges import SourcedOperation, TargetEdges
 from nnviz.network.analysis.entering import EnteringOperation
 from nnviz.network.analysis.functions import category_of
 from nnviz.network.analysis.layers import settled
-from nnviz.network.analysis.operations import Operation, Reference, record_operations
+from nnviz.network.analysis.operations import Operation, Reference
 from nnviz.network.analysis.outputs import iter_tensors
 from nnviz.network.influence.channel_operations import ChannelOperation, Identity
 from nnviz.network.influence.inputs import EdgeInput
@@ -73,12 +73,10 @@ class EdgeTaps:
 
     Parameters
     ----------
-    model
-        The network as it is run, in evaluation mode, still on the CPU.
+    analysis
+        Of the network as it is run, still on the CPU.
     architecture
         Of the plan; its edges number the sources.
-    batch
-        One or two instances of the network's input.
     device
         Where weights are kept.
 
@@ -90,13 +88,11 @@ class EdgeTaps:
 
     def __init__(
         self,
-        model: nn.Module,
+        analysis: Analysis,
         architecture: Architecture,
-        batch: Tensor,
         *,
         device: torch.device | str = "cpu",
     ) -> None:
-        analysis = analyse(record_operations(model, batch))
         self._flow = analysis.flow
         self._read_values = {
             item.layer.name: settled(analysis.flow, item.site.read_value)

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from nnviz.errors import ModelError
+from nnviz.network.analysis.analysis import analyse
+from nnviz.network.analysis.operations import record_operations
 from nnviz.network.recording.ablated import ChannelMeans, Replacement
 from nnviz.network.recording.cheap_maxima import find_cheap_maxima
 from nnviz.network.recording.folding import optimize
@@ -110,7 +112,9 @@ def test_replacement__all_that_follows_sees_it(case, optimized):
     run, cheap_maxima, given = network, None, x
     if optimized:
         run = optimize(network, architecture=architecture, batch=x)
-        cheap_maxima = find_cheap_maxima(run, architecture, x)
+        cheap_maxima = find_cheap_maxima(
+            analyse(record_operations(run, x)), architecture
+        )
         if x.ndim == 4:
             given = x.contiguous(memory_format=torch.channels_last)
     found = {}
