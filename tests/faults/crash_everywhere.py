@@ -13,6 +13,7 @@ import signal
 import sys
 
 from nnviz.extraction.chunks import extract_chunk
+from nnviz.extraction.planned_worker import Opening
 from nnviz.store.store import Store
 
 
@@ -32,7 +33,8 @@ def in_child(store: str, chunk: int, dies_at: int) -> bool:
         os.replace = replace_or_die
         code = 1
         try:
-            extract_chunk(chunk, store, Store.open(store).fingerprint, False)
+            fingerprint = Store.open(store).fingerprint
+            extract_chunk(chunk, Opening(store, fingerprint, writable=True))
             code = 0
         finally:
             os._exit(code)
