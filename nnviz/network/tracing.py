@@ -21,6 +21,7 @@ from nnviz.network.analysis.operations import OperationGraph, record_operations
 from nnviz.network.analysis.outputs import logits_of, main_output
 from nnviz.network.recording.normalizing import normalize
 from nnviz.network.recording.recorder import Recorder
+from nnviz.network.recording.runtime import telling_faults
 from nnviz.runs.architecture import Architecture, Layer
 from nnviz.runs.config import PreprocessingConfig
 
@@ -48,6 +49,8 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
     ------
     ModelError
         If the network cannot be run on the batch, returns no tensor, or has no layer.
+    TaskMemoryError, DeviceLostError
+        If memory or the device fails while layers are checked.
     """
     if model.training:
         msg = (
@@ -137,11 +140,12 @@ def _not_by_instance(
         second = first.flip(-1)
     pair = torch.cat([first, second])
     try:
-        with Recorder(model, rest) as recorder:
+        with Recorder(model, rest) as recorder, telling_faults():
             one_way = recorder.run(pair).activations
             other_way = recorder.run(pair.flip(0)).activations
     except (ModelError, RuntimeError):
-        # Control flow that depends on the data, or a network for one instance only.
+        # Control flow that depends on the data, or a network for one instance only;
+        # want of memory and a lost device are other errors, and say nothing of layers.
         return mixed
     for name, found in one_way.items():
         wanted = other_way[name].flip(0)

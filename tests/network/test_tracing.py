@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from nnviz.errors import ModelError
+from nnviz.errors import ModelError, TaskMemoryError
 from nnviz.network.analysis.analysis import analyse, apply_operation
 from nnviz.network.analysis.operations import record_operations
 from nnviz.network.recording.folding import optimize
@@ -263,3 +263,23 @@ def test_trace__survives_json(name):
     assert Architecture.from_json(architecture.to_json()) == Architecture.from_json(
         Architecture.from_json(architecture.to_json()).to_json()
     )
+
+
+class Greedy(nn.Module):
+    """It asks for more memory than there is, from the second forward pass on."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv2d(3, 2, 1)
+        self.n_passes = 0
+
+    def forward(self, x):
+        self.n_passes += 1
+        if self.n_passes > 1:
+            torch.empty(2**50)
+        return self.a(x).amax((2, 3))
+
+
+def test_trace__want_of_memory_is_no_sign_that_layers_are_by_instance():
+    with pytest.raises(TaskMemoryError, match="not enough memory"):
+        trace(Greedy().eval(), torch.rand(2, 3, 4, 4))
