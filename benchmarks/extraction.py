@@ -279,8 +279,7 @@ def import_extraction(_: int = 0) -> None:
 
 def extract_one(index: int, store: str) -> Any:
     """Extract one chunk in a plain process; return its report."""
-    from nnviz.extraction.chunks import extract_chunk
-    from nnviz.extraction.planned_worker import Opening
+    from nnviz.extraction.worker_tasks import Opening, extract_chunk
     from nnviz.store.store import Store
 
     opening = Opening(store, Store.open(store).fingerprint, writable=True)

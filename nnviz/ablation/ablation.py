@@ -44,7 +44,7 @@ from nnviz.errors import (
     NnvizError,
     TaskError,
 )
-from nnviz.extraction.planned_worker import Opening, check_inputs
+from nnviz.extraction.worker_tasks import Opening, check_inputs
 from nnviz.graphs.making import SubsetGraphs
 from nnviz.store.lock import exclusive
 from nnviz.store.store import Store

@@ -16,11 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.errors import DatasetError, UnreadableInstanceError
-from nnviz.extraction.planned_worker import (
-    Opening,
-    PlannedWorker,
-    worker_of,
-)
+from nnviz.extraction.planned_worker import PlannedWorker, worker_of
+from nnviz.extraction.worker_tasks import Opening
 from nnviz.network.recording.ablated import ChannelMeans, Replacement
 
 __all__ = ["Outputs", "Piece", "mean_sums", "treated_outputs"]
@@ -76,8 +73,9 @@ def mean_sums(piece: Piece, opening: Opening) -> dict[str, NDArray[np.float64]]:
     DatasetError
         If an instance cannot be read any more.
     """
-    worker, means = worker_of(opening), ChannelMeans()
-    worker.runtime.run(_read(worker, piece), on_layer=means)
+    means = ChannelMeans()
+    with worker_of(opening) as worker:
+        worker.runtime.run(_read(worker, piece), on_layer=means)
     return {name: values.sum(axis=0) for name, values in means.values.items()}
 
 
@@ -104,7 +102,13 @@ def treated_outputs(
     ModelError
         If a layer's channels cannot be replaced.
     """
-    worker = worker_of(opening)
+    with worker_of(opening) as worker:
+        return _treated_outputs(worker, piece, means)
+
+
+def _treated_outputs(
+    worker: PlannedWorker, piece: Piece, means: Mapping[str, NDArray[np.float64]]
+) -> Outputs:
     values = _read(worker, piece)
     shape = (len(piece.ablated), len(piece.instances))
     found = Outputs(

@@ -18,7 +18,6 @@ import os
 import platform
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
@@ -26,85 +25,23 @@ from numpy.typing import NDArray
 from nnviz.engine.workers import memory_limit
 from nnviz.extraction.chunk_rows import ChunkRows
 from nnviz.extraction.isolation import fatal_instances
-from nnviz.extraction.planned_worker import (
-    Opening,
-    PlannedWorker,
-    worker_of,
-)
+from nnviz.extraction.planned_worker import PlannedWorker
+from nnviz.extraction.worker_tasks import PARTS, ChunkReport, ChunkTask
 from nnviz.inputs.preparation.batches import Batch
-from nnviz.network.recording.runtime import telling_faults
 
-__all__ = ["PARTS", "ChunkReport", "ChunkTask", "extract_chunk"]
-
-PARTS = ("read", "decode", "wait", "forward", "influence", "write")
-"""Where a chunk's time goes. Threads read and decode ahead (see
-:class:`nnviz.inputs.preparation.batches.Batch`); to wait for them, to run the network
-and record, to find influences, and to write add up to the task's time."""
+__all__ = ["compute_chunk"]
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkTask:
-    """What a worker is asked to do."""
-
-    chunk: int
-    batch_size: int | None = None
-    """Instances in a batch; None for the plan's."""
-    seconds_each: float | None = None
-    """If set, instances are read in a process of their own first, each in this time."""
-
-    def __str__(self) -> str:
-        text = f"chunk {self.chunk}"
-        if self.batch_size is not None:
-            text += f" in batches of {self.batch_size}"
-        if self.seconds_each is not None:
-            text += ", its instances read one by one in a process of their own first"
-        return text
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkReport:
-    """What a task tells the client: a few hundred bytes, never data."""
-
-    chunk: int
-    n_instances: int
-    n_unreadable: int
-    n_saturated: int
-    """Activations beyond the range of float16, stored as its largest value."""
-    n_bytes: int
-    worker: str
-    """Machine and process that did it."""
-    seconds: dict[str, float]
-    reasons: dict[int, str]
-    """Why instances cannot be used, for the first few of the chunk."""
-    batch_size: int = 0
-    """Smaller than the plan's where there was not enough memory for that."""
-
-
-def extract_chunk(task: ChunkTask | int, opening: Opening) -> ChunkReport:
-    """Extract one chunk on a worker; may be repeated, and writes the same bytes.
+def compute_chunk(worker: PlannedWorker, task: ChunkTask) -> ChunkReport:
+    """Extract one chunk; may be repeated, and writes the same bytes.
 
     Parameters
     ----------
+    worker
+        With the store open for writing.
     task
-        Which chunk, and how; a number stands for the chunk as it was planned.
-    opening
-        Of the run, writable.
-
-    Raises
-    ------
-    PlanMismatchError
-        If the store has another plan, or network or data are not those of the plan.
-    TaskMemoryError
-        If there is not enough memory.
-    DeviceLostError
-        If the GPU has failed.
+        Which chunk, and how.
     """
-    worker = worker_of(opening)
-    with telling_faults():
-        return _extract(worker, ChunkTask(task) if isinstance(task, int) else task)
-
-
-def _extract(worker: PlannedWorker, task: ChunkTask) -> ChunkReport:
     start, stop = worker.store.chunks[task.chunk]
     excluded = _fatal(worker, task, start, stop)
     seconds = dict.fromkeys(PARTS, 0.0)

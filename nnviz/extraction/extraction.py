@@ -29,8 +29,13 @@ from nnviz.errors import (
     TaskOverdueError,
     WorkersDiedError,
 )
-from nnviz.extraction.chunks import ChunkReport, ChunkTask, extract_chunk
-from nnviz.extraction.planned_worker import Opening, check_inputs
+from nnviz.extraction.worker_tasks import (
+    ChunkReport,
+    ChunkTask,
+    Opening,
+    check_inputs,
+    extract_chunk,
+)
 from nnviz.formatting import size_text
 from nnviz.runs.plan import Plan
 from nnviz.store.lock import writing
@@ -70,7 +75,7 @@ class ExtractionSummary:
     seconds: float = 0.0
     parts: dict[str, float] = field(default_factory=dict)
     """Seconds that all tasks together spent, by part: see
-    :data:`nnviz.extraction.chunks.PARTS`."""
+    :data:`nnviz.extraction.worker_tasks.PARTS`."""
     failed: dict[int, str] = field(default_factory=dict)
     """Why chunks failed, by number."""
 

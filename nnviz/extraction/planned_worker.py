@@ -8,14 +8,13 @@ has memory for one network.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
 
-from nnviz.engine.tasks import RunLimits, run_tasks
 from nnviz.engine.worker_cache import cached
 from nnviz.extraction.chunk_rows import ChunkRows
 from nnviz.extraction.planned import (
-    check_listing,
     check_planned,
     hashes_in,
     load_planned_network,
@@ -23,35 +22,13 @@ from nnviz.extraction.planned import (
     planned_reader,
     planned_runtime,
 )
+from nnviz.extraction.worker_tasks import Opening
+from nnviz.inputs.preparation.batches import BatchReader
 from nnviz.network.recording.runtime import NetworkRuntime, telling_faults
 from nnviz.runs.plan import Plan
 from nnviz.store.store import Store
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from distributed import Client
-
-    from nnviz.engine.progress import Listener
-    from nnviz.inputs.preparation.batches import BatchReader
-
-__all__ = ["Opening", "PlannedWorker", "check_inputs", "worker_of"]
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """Which store a task belongs to, and how it is opened."""
-
-    url: str
-    fingerprint: str
-    """Of the plan: a worker may outlive a store and meet another one at its place."""
-    trust: bool = False
-    """Whether files that run code when read may be read."""
-    writable: bool = False
-    """Whether the task writes to the store."""
-    layers: tuple[str, ...] | None = None
-    """Layers whose outputs alone are wanted; None: the network records what the plan
-    says, with influences."""
+__all__ = ["PlannedWorker", "worker_of"]
 
 
 class PlannedWorker:
@@ -66,7 +43,8 @@ class PlannedWorker:
     ------
     PlanMismatchError
         If the store has another plan, or network or data are not those of the plan.
-        Whether files have still their sizes is for :func:`check_inputs` to ask.
+        Whether files have still their sizes is for
+        :func:`nnviz.extraction.worker_tasks.check_inputs` to ask.
     """
 
     def __init__(self, opening: Opening) -> None:
@@ -97,68 +75,21 @@ class PlannedWorker:
         return ChunkRows(self.plan, start, labels)
 
 
-def worker_of(opening: Opening) -> PlannedWorker:
-    """Return what this process holds of a run; it is opened where it is not held yet.
-
-    Raises
-    ------
-    PlanMismatchError, TaskMemoryError, DeviceLostError
-        If it cannot be opened.
-    """
-    with telling_faults():
-        worker: PlannedWorker = cached(
-            "worker", repr(opening), lambda: PlannedWorker(opening)
-        )
-        return worker
-
-
-def check_inputs(
-    opening: Opening,
-    client: Client | None,
-    *,
-    limits: RunLimits | None = None,
-    stage: str = "",
-    listeners: Sequence[Listener] = (),
-) -> None:
-    """Compare network and data set with the plan, on one worker for all of a run's.
-
-    Parameters
-    ----------
-    opening
-        Of the run.
-    client
-        Of a running cluster; None checks in this process.
-    limits, stage, listeners
-        As for :func:`nnviz.engine.tasks.run_tasks`.
+@contextlib.contextmanager
+def worker_of(opening: Opening) -> Iterator[PlannedWorker]:
+    """Lend what this process holds of a run; it is opened where it is not held yet.
 
     Raises
     ------
     PlanMismatchError
-        If they are not those of the plan, or the store has another plan.
+        If it is not what was planned.
+    TaskMemoryError
+        If there is not enough memory, to open it or in the block.
+    DeviceLostError
+        If the device fails, then or in the block.
     """
-    what = "the check of network and data"
-    if client is None:
-        _check(what, opening)
-        return
-    unhurried = replace(limits or RunLimits(), deadline=None)
-    for outcome in run_tasks(
-        client,
-        _check,
-        [what],
-        arguments=(opening,),
-        limits=unhurried,
-        stage=stage,
-        listeners=listeners,
-    ):
-        if outcome.error is not None:
-            raise outcome.error
-
-
-def _check(what: str, opening: Opening) -> None:
-    """Do it; `what` is done names the task in events."""
-    del what
-    worker = worker_of(opening)
-    check_listing(worker.plan, trust=opening.trust)
+    with telling_faults():
+        yield cached("worker", repr(opening), lambda: PlannedWorker(opening))
 
 
 def _runtime(plan: Plan, opening: Opening) -> NetworkRuntime:

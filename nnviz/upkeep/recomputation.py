@@ -15,11 +15,8 @@ import numpy as np
 
 from nnviz.engine.tasks import run_tasks
 from nnviz.errors import ConfigError
-from nnviz.extraction.planned_worker import (
-    Opening,
-    check_inputs,
-    worker_of,
-)
+from nnviz.extraction.planned_worker import PlannedWorker, worker_of
+from nnviz.extraction.worker_tasks import Opening, check_inputs
 from nnviz.runs.plan import Plan
 from nnviz.runs.software import software_versions
 from nnviz.store.store import Store
@@ -179,7 +176,11 @@ def _batches(store: Store, fraction: float, seed: int) -> list[int]:
 
 def compare_batch(first: int, opening: Opening) -> _Batch:
     """Compute one batch again on a worker, and compare it with what is stored."""
-    worker = worker_of(opening)
+    with worker_of(opening) as worker:
+        return _compare(worker, first)
+
+
+def _compare(worker: PlannedWorker, first: int) -> _Batch:
     store, extraction = worker.store, worker.plan.extraction
     rows = extraction.instances_per_chunk
     chunk_stop = min((first // rows + 1) * rows, store.n_instances)

@@ -28,8 +28,7 @@ def undisturbed(
     _session_run: TinyRun, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, str]:
     """Return the checksums of the store that one process makes, without a fault."""
-    from nnviz.extraction.chunks import extract_chunk
-    from nnviz.extraction.planned_worker import Opening
+    from nnviz.extraction.worker_tasks import Opening, extract_chunk
 
     store = _session_run.store(tmp_path_factory.mktemp("undisturbed") / "run.zarr")
     fingerprint = nnviz.open_store(store).fingerprint

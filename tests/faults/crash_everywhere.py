@@ -12,8 +12,7 @@ import os
 import signal
 import sys
 
-from nnviz.extraction.chunks import extract_chunk
-from nnviz.extraction.planned_worker import Opening
+from nnviz.extraction.worker_tasks import Opening, extract_chunk
 from nnviz.store.store import Store
 
 

@@ -11,8 +11,7 @@ import pytest
 
 import nnviz
 from nnviz.errors import StoreFormatError
-from nnviz.extraction.chunks import extract_chunk
-from nnviz.extraction.planned_worker import Opening
+from nnviz.extraction.worker_tasks import Opening, extract_chunk
 from nnviz.store.store import Store
 from nnviz.upkeep.verification import verify
 from tests.faults.tiny_run import N_CHUNKS, checksums, wait_for
@@ -61,8 +60,7 @@ def test_extract_chunk__a_zombie_writes_later__ends_in_the_same_bytes(
     run.fault(50, "sleep-once 1")
     opening = Opening(str(store), Store.open(store).fingerprint, writable=True)
     script = (
-        "from nnviz.extraction.chunks import extract_chunk\n"
-        "from nnviz.extraction.planned_worker import Opening\n"
+        "from nnviz.extraction.worker_tasks import Opening, extract_chunk\n"
         f"extract_chunk(3, {opening!r})"
     )
     zombie = subprocess.Popen(
