@@ -42,7 +42,7 @@ def compute_chunk(worker: PlannedWorker, task: ChunkTask) -> ChunkReport:
     task
         Which chunk, and how.
     """
-    start, stop = worker.store.chunks[task.chunk]
+    start, stop = worker.store.chunks.spans[task.chunk]
     excluded = _fatal(worker, task, start, stop)
     seconds = dict.fromkeys(PARTS, 0.0)
     while True:
@@ -60,7 +60,7 @@ def compute_chunk(worker: PlannedWorker, task: ChunkTask) -> ChunkReport:
         "n_saturated": chunk.n_saturated,
     }
     noted = {} if task.batch_size is None else {"batch_size": task.batch_size}
-    n_bytes = worker.store.write_chunk(
+    n_bytes = worker.store.chunks.write(
         task.chunk, {**chunk.arrays, **peaks}, counts | noted
     )
     seconds["write"] += time.perf_counter() - began
@@ -83,7 +83,7 @@ def _record(
     seconds: dict[str, float],
 ) -> dict[str, NDArray[Any]]:
     """Record a chunk's batches in its rows, and return the arrays of its peaks."""
-    start, stop = worker.store.chunks[task.chunk]
+    start, stop = worker.store.chunks.spans[task.chunk]
     batches = worker.reader(task.batch_size).iter_batches(
         start, stop, excluded=excluded
     )

@@ -186,9 +186,9 @@ def _extract(
     max_unreadable_fraction: float | None,
     limits: RunLimits,
 ) -> ExtractionSummary:
-    plan = Plan.from_json(store.plan)
+    plan = store.plan
     _check_memory(plan, client)
-    missing, chunks = store.missing_chunks(), store.chunks
+    missing, chunks = store.chunks.missing(), store.chunks.spans
     summary = ExtractionSummary(len(chunks), len(chunks) - len(missing))
     started = time.perf_counter()
     progress.emit(
@@ -222,7 +222,7 @@ def _extract(
     summary.n_left = len(missing) - n_settled
     if summary.n_left == 0 and (summary.n_done_before or faults.n):
         # What killed tasks have begun to write, here or in an earlier run.
-        store.integrity(plan.arrays).remove_strays(older_than=0)
+        store.integrity().remove_strays(older_than=0)
     summary.seconds = time.perf_counter() - started
     done = progress.StageDone(
         STAGE, len(missing), len(summary.failed), summary.n_instances, summary.seconds
@@ -250,7 +250,7 @@ def _outcomes(
     opening = Opening(store.url, store.fingerprint, trust, writable=True)
     if missing:
         check_inputs(opening, client, limits=limits, stage=STAGE, listeners=listeners)
-    batch_size = Plan.from_json(store.plan).extraction.batch_size
+    batch_size = store.plan.extraction.batch_size
     yield from run_tasks(
         client,
         extract_chunk,
@@ -269,7 +269,7 @@ class _UnreadableLimit:
     def __init__(self, store: Store, allowed: float) -> None:
         self._store = store
         self._allowed = allowed
-        self._n = int(store.marks()["n_unreadable"].sum())
+        self._n = int(store.chunks.marks()["n_unreadable"].sum())
 
     def count(self, report: ChunkReport) -> None:
         """Count those of one chunk.

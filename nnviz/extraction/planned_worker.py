@@ -52,7 +52,7 @@ class PlannedWorker:
         self.trust = trust
         self.store = Store.open(opening.url, writable=opening.writable)
         check_planned("plan", opening.fingerprint, self.store.fingerprint)
-        self.plan = plan = Plan.from_json(self.store.plan)
+        self.plan = plan = self.store.plan
         self.dataset = open_stored_dataset(
             plan,
             self.store.column("id").tolist(),

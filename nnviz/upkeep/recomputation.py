@@ -17,7 +17,6 @@ from nnviz.engine.tasks import run_tasks
 from nnviz.errors import ConfigError
 from nnviz.extraction.planned_worker import PlannedWorker, worker_of
 from nnviz.extraction.worker_tasks import Opening, check_inputs
-from nnviz.runs.plan import Plan
 from nnviz.runs.software import software_versions
 from nnviz.store.store import Store
 
@@ -139,7 +138,7 @@ def recompute(
         for path, (value, row) in batch.differences.items():
             result.differences[path] = max(value, result.differences.get(path, 0.0))
             result.instances.setdefault(path, batch.ids[row])
-    kinds = {spec.path: spec.dtype for spec in Plan.from_json(store.plan).arrays}
+    kinds = {spec.path: spec.dtype for spec in store.plan.arrays}
     for path, value in result.differences.items():
         allowed = TOLERANCE if kinds[path].startswith("float") else CHOICES
         if result.has_to_be_equal or value > allowed:
@@ -160,15 +159,15 @@ class _Batch:
 
 def _batches(store: Store, fraction: float, seed: int) -> list[int]:
     """Return the first instance of each batch that holds an instance of the sample."""
-    size = int(store.plan["extraction"]["batch_size"])
-    done = store.done_chunks()
-    rows = [np.arange(*chunk) for i, chunk in enumerate(store.chunks) if done[i]]
+    size = store.plan.extraction.batch_size
+    done = store.chunks.done()
+    rows = [np.arange(*chunk) for i, chunk in enumerate(store.chunks.spans) if done[i]]
     if not rows:
         return []
     known = np.concatenate(rows)
     n = max(1, round(fraction * len(known)))
     drawn = np.random.default_rng(seed).choice(known, n, replace=False)
-    chunk_rows = int(store.plan["extraction"]["instances_per_chunk"])
+    chunk_rows = store.plan.extraction.instances_per_chunk
     starts = drawn // chunk_rows * chunk_rows
     firsts = np.unique(starts + (drawn - starts) // size * size)
     return [int(first) for first in firsts]
@@ -185,7 +184,7 @@ def _compare(worker: PlannedWorker, first: int) -> _Batch:
     rows = extraction.instances_per_chunk
     chunk_stop = min((first // rows + 1) * rows, store.n_instances)
     stop = min(first + extraction.batch_size, chunk_stop)
-    reader = worker.reader(store.batch_sizes().get(first // rows))
+    reader = worker.reader(store.chunks.batch_sizes().get(first // rows))
     # Rows that could not be used are zeros in the batch, as they were.
     status = store.read("instances/status", first, stop)
     excluded = {first + i: str(why) for i, why in enumerate(status) if why}
