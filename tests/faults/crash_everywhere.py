@@ -12,6 +12,8 @@ import os
 import signal
 import sys
 
+import nnviz.extraction.chunks
+import nnviz.extraction.planned_worker  # noqa: F401  what a worker imports, once
 from nnviz.extraction.worker_tasks import Opening, extract_chunk
 from nnviz.store.store import Store
 
