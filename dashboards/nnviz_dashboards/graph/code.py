@@ -36,9 +36,7 @@ def graph_code(store_url: str, request: GraphRequest) -> str:
         ]
     )
     function, result = (
-        ("compare", "comparison")
-        if request.versus
-        else ("attribution_graph", "graph")
+        ("compare", "comparison") if request.versus else ("attribution_graph", "graph")
     )
     return "\n".join(
         [

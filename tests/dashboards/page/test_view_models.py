@@ -49,13 +49,8 @@ def names_of(subsets):
 
 
 def test_view_models__load_neither_panel_nor_bokeh():
-    modules = ", ".join(
-        ["nnviz.results.run_results", "nnviz_dashboards.page.run_facts"]
-        + [
-            f"nnviz_dashboards.{view}.model"
-            for view in ("layers", "classes", "channels", "graph")
-        ]
-    )
+    views = ("channels", "classes", "graph", "layers")
+    modules = ", ".join(f"nnviz_dashboards.{view}.model" for view in views)
     script = (
         f"import sys, {modules}; "
         "print(*sorted({'panel', 'bokeh', 'torch', 'tornado'} & set(sys.modules)))"
