@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from nnviz.ablation.causal_check import CausalCheck
 from nnviz.ablation.graph_channels import GraphChannels, GraphChoice, graph_channels
 from nnviz.ablation.results import write_causal_check
-from nnviz.ablation.tasks import Opening, Outputs, Piece, mean_sums, treated_outputs
+from nnviz.ablation.tasks import Outputs, Piece, mean_sums, treated_outputs
 from nnviz.ablation.treatments import (
     ablated_channels,
     channel_sets,
@@ -44,6 +44,7 @@ from nnviz.errors import (
     NnvizError,
     TaskError,
 )
+from nnviz.extraction.worker_tasks import Opening, check_inputs
 from nnviz.graphs.making import SubsetGraphs
 from nnviz.store.lock import exclusive
 from nnviz.store.store import Store
@@ -168,10 +169,12 @@ def ablate(
         for ablated in [[ablated_channels(x, sets[row], layers) for x in treatments]]
         for piece in _pieces(row, instances, classes, tuple(ablated), batch)
     ]
-    run = _Run(client, Opening(store.url, store.fingerprint, tuple(layers), trust))
+    opening = Opening(store.url, store.fingerprint, trust, layers=tuple(layers))
+    run = _Run(client, opening)
     n_tasks = len(of_means) + len(of_outputs)
     n_passes = len(reference) + len(treatments) * samples.size
     emit(listeners, StageStarted(STAGE, n_tasks, 0, n_passes))
+    check_inputs(opening, client)
     means = _means(run, of_means, len(reference), listeners)
     check = CausalCheck(
         subsets=collection.name,
@@ -294,7 +297,7 @@ def _means(
     ordered = [sums[start] for start in sorted(sums)]
     return {
         name: np.sum([part[name] for part in ordered], axis=0) / n
-        for name in run.opening.layers
+        for name in run.opening.layers or ()
     }
 
 
