@@ -139,12 +139,14 @@ def ablate(
     store = Store.open(store.url, writable=True)
     _check_outputs(store)
     graphs = SubsetGraphs(store, collection.name)
-    _check_names(collection, graphs.names)
-    usable = store.usable()
-    samples = _samples(
-        store, collection.restricted_to(usable), names, n_instances, seed
-    )
     aggregates = aggregates_of(store, collection.name)
+    _check_names(collection, aggregates.all_names)
+    usable = store.usable()
+    # Of a subset without instances nothing can be said.
+    chosen = aggregates.names if names is None else names
+    samples = _samples(
+        store, collection.restricted_to(usable), chosen, n_instances, seed
+    )
     found = [
         graph_channels(store, graphs, aggregates, graph, name) for name in samples.names
     ]
@@ -156,7 +158,7 @@ def ablate(
             item.scores,
             item.counts,
             draws=draws,
-            seed=(seed, _DRAW, aggregates.row(name)),
+            seed=(seed, _DRAW, int(aggregates.index[aggregates.row(name)])),
         )
         for name, item in zip(samples.names, found, strict=True)
     ]
@@ -215,12 +217,12 @@ class _Samples:
 def _samples(
     store: Store,
     collection: SubsetCollection,
-    names: Sequence[str] | None,
+    names: Sequence[str],
     n_instances: int,
     seed: int,
 ) -> _Samples:
     labels, predictions = store.column("label"), store.column("prediction")
-    chosen = collection.names if names is None else tuple(dict.fromkeys(names))
+    chosen = tuple(dict.fromkeys(names))
     rows = []
     for name in chosen:
         members = collection.subset(name).instances
