@@ -146,6 +146,12 @@ class SubsetCollection:
         membership.data = keep[membership.indices]
         return SubsetCollection(self.name, self.names, membership, self.kind)
 
+    def without_empty(self) -> SubsetCollection:
+        """Return the collection without the subsets that have no instance."""
+        rows = np.flatnonzero(self.sizes())
+        names = tuple(self.names[row] for row in rows)
+        return SubsetCollection(self.name, names, self.membership[rows], self.kind)
+
 
 def display_names(names: Sequence[str]) -> tuple[str, ...]:
     """Return names that differ: equal ones get their index in parentheses.
