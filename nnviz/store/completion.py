@@ -185,7 +185,7 @@ class Completion:
         Parameters
         ----------
         path
-            Of the array.
+            Path of the array.
         start, stop
             First and past-last row.
         columns

@@ -99,7 +99,7 @@ def read_csr(
 
 
 def _shape(hierarchy: Hierarchy, path: str, value: Any) -> tuple[int, int]:
-    """Return rows and columns, if the arrays can have so many."""
+    """Return rows and columns, if the arrays can have that many."""
     is_pair = isinstance(value, list) and len(value) == 2
     if not is_pair or not all(type(n) is int and 0 <= n < 1 << 48 for n in value):
         raise _not_csr(hierarchy, path, f"its 'shape' is {str(value)[:80]}")

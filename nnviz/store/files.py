@@ -282,7 +282,7 @@ def read_plain(path: Path, *, limit: int | None = None) -> bytes | None:
     Parameters
     ----------
     path
-        Of the file; a link to a plain file is one.
+        Path of the file; a link to a plain file is one.
     limit
         Bytes that it may have; None for any number.
 
