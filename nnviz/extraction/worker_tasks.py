@@ -96,7 +96,7 @@ def extract_chunk(task: ChunkTask | int, opening: Opening) -> ChunkReport:
     task
         Which chunk, and how; a number stands for the chunk as it was planned.
     opening
-        Of the run, writable.
+        What is opened of the run, writable.
 
     Raises
     ------
@@ -128,7 +128,7 @@ def check_inputs(
     Parameters
     ----------
     opening
-        Of the run.
+        What is opened of the run.
     client
         Client of a running cluster; None checks in this process.
     limits, stage, listeners

@@ -204,7 +204,7 @@ class SubsetGraphs:
         Parameters
         ----------
         totals
-            Of one subset.
+            Totals of one subset.
         **options
             As in :func:`attribution_graph`.
         """

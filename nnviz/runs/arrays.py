@@ -61,11 +61,6 @@ class ArrayDeclaration:
         """Whether the array has one row for each chunk, and not for each instance."""
         return self.dimensions[0] == "chunk"
 
-    @property
-    def is_by_chunk(self) -> bool:
-        """Whether the array has one row for each chunk, and not for each instance."""
-        return self.dimensions[0] == "chunk"
-
 
 _DECLARATIONS = (
     ArrayDeclaration(
@@ -455,14 +450,14 @@ def run_arrays(
         )
 
     n = (n_instances,)
-    add("instances/id", "instances/id", n, is_is_static=True)
-    add("instances/label", "instances/label", n, is_is_static=True)
+    add("instances/id", "instances/id", n, is_static=True)
+    add("instances/label", "instances/label", n, is_static=True)
     for name, dtype in metadata.items():
         pattern = "instances/<metadata column>"
-        add(f"instances/{name}", pattern, n, dtype=dtype, is_is_static=True)
+        add(f"instances/{name}", pattern, n, dtype=dtype, is_static=True)
     for path, is_there in ((POSITION, is_extended), (CONTENTS, has_contents)):
         if is_there:
-            add(path, path, n, is_is_static=True)
+            add(path, path, n, is_static=True)
     for name in ("prediction", "confidence", "probability", *outcome_columns, "status"):
         add(f"instances/{name}", f"instances/{name}", n)
     for name, n_channels, dtype in layers:

@@ -134,7 +134,7 @@ class Files:
         Parameters
         ----------
         keys
-            Of the files.
+            Keys of the files.
         limit
             Bytes that a file may have, where that is known.
 
