@@ -32,7 +32,8 @@ LayerKind = Literal[
     "pooling",
     "other",
 ]
-EdgeOperation = Literal["convolution", "linear", "identity"]
+EdgeOperation = Literal["convolution", "linear", "identity", "gate"]
+"""A gate multiplies what another edge brings, and has no influence of its own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from nnviz.errors import ModelError
-from nnviz.network.analysis.analysis import apply_operation
+from nnviz.network.analysis.replay import apply_operation
 from nnviz.network.recording.folding import optimize
 from nnviz.network.recording.recorder import Recorder
 from nnviz.network.recording.taps import EdgeTaps
@@ -130,7 +130,7 @@ def test_trace__concatenation_gives_each_part_its_range():
 def test_trace__gate_is_marked():
     network, x = make("gate")
 
-    gates = [e for e in trace(network, x).edges if e.attributes.get("gate")]
+    gates = [e for e in trace(network, x).edges if e.operation == "gate"]
 
     assert [(edge.source, edge.target) for edge in gates] == [("excite", "@mul")]
 

@@ -127,6 +127,7 @@ class _Finder:
             found.give_up(problem)
         if found.problems:
             return found
+        found.problems = list(target.notes)
         found.readings = [
             self._entering(reading) for _, some in found.entries for reading in some
         ]
@@ -175,8 +176,8 @@ class _Finder:
             layer = self._layer_of[numbers]
             for index in sorted(set(layer[layer >= 0].tolist())):
                 yield Edge(
-                    self._names[index], target, "identity", _node_of(term.operation),
-                    (0, len(numbers)), {"gate": True},
+                    self._names[index], target, "gate", _node_of(term.operation),
+                    (0, len(numbers)),
                 )  # fmt: skip
 
     def _through(self, term: Term) -> list[str]:

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from nnviz.network.analysis.channel_flow import ChannelFlow
-from nnviz.network.analysis.operations import Operation, Reference
-from nnviz.network.analysis.summands import Entry, Term, argument
+from nnviz.network.analysis.operations import Operation, argument
+from nnviz.network.analysis.summands import Entry, Term
 from nnviz.network.influence.channel_operations import (
     ChannelOperation,
     Convolution,
@@ -150,20 +150,14 @@ def _n_instances(flow: ChannelFlow) -> int:
     return flow.graph.values[flow.graph.input_value].shape[0]
 
 
-def _tensor(flow: ChannelFlow, item: Any) -> Tensor | None:
-    if isinstance(item, Reference):
-        return flow.graph.values[item.value].constant
-    return item.detach() if isinstance(item, Tensor) else None
-
-
 def _weight(flow: ChannelFlow, operation: Operation) -> Tensor:
     name = operation.name
     if name in ("matmul", "mm", "bmm", "addmm"):
         place = 2 if name == "addmm" else 1
-        weight = _tensor(flow, argument(operation, place, "other", None))
+        weight = flow.graph.constant_of(argument(operation, place, "other", None))
         weight = None if weight is None or weight.ndim != 2 else weight.T
     else:
-        weight = _tensor(flow, argument(operation, 1, "weight", None))
+        weight = flow.graph.constant_of(argument(operation, 1, "weight", None))
     if weight is None:
         msg = f"the weights of {operation.place} are not one matrix for all positions"
         raise UnreadableTermError(msg)

@@ -27,9 +27,11 @@ __all__ = [
     "OperationGraph",
     "Reference",
     "Value",
+    "argument",
     "layout_of",
     "overlap",
     "record_operations",
+    "references",
     "view_write",
 ]
 
@@ -107,6 +109,12 @@ class OperationGraph:
     def activation_inputs(self, operation: Operation) -> tuple[int, ...]:
         """Return the inputs of an operation that depend on the network's input."""
         return tuple(i for i in operation.inputs if self.values[i].depends)
+
+    def constant_of(self, item: Any) -> Tensor | None:
+        """Return a recorded argument as a tensor; None if it depends on the input."""
+        if isinstance(item, Reference):
+            return self.values[item.value].constant
+        return item.detach() if isinstance(item, Tensor) else None
 
 
 def record_operations(model: nn.Module, batch: Tensor) -> OperationGraph:
@@ -339,6 +347,27 @@ class _Recording:
                 )
             )  # fmt: skip
             self._tensors[id(view)] = (view, new)
+
+
+def argument(operation: Operation, index: int, name: str, default: Any) -> Any:
+    """Return an argument of a recorded call by its position or name."""
+    if name in operation.options:
+        return operation.options[name]
+    if len(operation.arguments) > index:
+        return operation.arguments[index]
+    return default
+
+
+def references(item: Any) -> Iterator[int]:
+    """Yield the value of every reference in nested arguments, as often as it stands."""
+    if isinstance(item, Reference):
+        yield item.value
+    elif isinstance(item, dict):
+        for part in item.values():
+            yield from references(part)
+    elif isinstance(item, (list, tuple)):
+        for part in item:
+            yield from references(part)
 
 
 def _mark_live(graph: OperationGraph, main: int | None) -> None:

@@ -10,26 +10,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from nnviz.network.analysis.affine_maps import (
-    STILL,
-    AffineMap,
-    affine_map,
-    is_affine,
-    operations_between,
-)
+from nnviz.network.analysis.affine_maps import AffineMap, affine_map
 from nnviz.network.analysis.channel_flow import ChannelFlow
-from nnviz.network.analysis.functions import category_of
 from nnviz.network.analysis.layers import Site
-from nnviz.network.analysis.markers import MIXED, channels_along
-from nnviz.network.analysis.operations import Operation, Reference
+from nnviz.network.analysis.markers import MIXED, NOTHING, channels_along
+from nnviz.network.analysis.operations import Operation, Reference, argument
+from nnviz.network.analysis.products import aligned, factors_of
+from nnviz.network.analysis.units import (
+    Units,
+    axis_of,
+    folded,
+    only_moves_behind,
+    units_beyond,
+)
 from nnviz.runs.architecture import EdgeOperation
 
-__all__ = ["Entry", "Target", "Term", "argument", "find_targets"]
+__all__ = ["Entry", "Place", "Target", "Term", "find_targets"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,23 @@ class Term:
     """Channel number of each channel of `value`, float64."""
     map: AffineMap
     """From the operation's output channels to the target's channels; no shift."""
+    factor: int | None = None
+    """Of a product: the factor whose share of the product this is."""
+    share: Tensor | None = None
+    """That share, by channel of the product."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A value that is affine in what enters it, with the layer's channels in it."""
+
+    value: int
+    axis: int
+    """Axis of the channels."""
+    channels: Tensor
+    """Channel of `value` to channel of the layer, int64."""
+    units: Units
+    """From the channels of `value` to those of the layer as it is read."""
 
 
 @dataclass(slots=True)
@@ -62,6 +79,11 @@ class Entry:
     constant: Tensor
     """What is added beside the terms, by channel of `value`, float64."""
     terms: list[Term]
+    units: Units
+    """From the channels of `value` to those of the layer as it is read; terms and
+    constant have them already."""
+    end: Place | None = None
+    """The last value to which all is affine, where that is not `value`."""
 
 
 @dataclass(slots=True)
@@ -71,9 +93,11 @@ class Target:
     site: Site
     entries: list[Entry] = field(default_factory=list)
     gates: list[Term] = field(default_factory=list)
-    """Factors of a product beside the main one: not additive, so no influence."""
+    """Factors of a product that carry nothing."""
     problems: list[str] = field(default_factory=list)
     """Why something that enters it is not known."""
+    notes: list[str] = field(default_factory=list)
+    """What is not known of it, though its influences are."""
 
 
 class _ProblemError(Exception):
@@ -98,15 +122,6 @@ def find_targets(flow: ChannelFlow, sites: list[Site]) -> list[Target]:
     ]
 
 
-def argument(operation: Operation, index: int, name: str, default: Any) -> Any:
-    """Return an argument of a recorded call by its position or name."""
-    if name in operation.options:
-        return operation.options[name]
-    if len(operation.arguments) > index:
-        return operation.arguments[index]
-    return default
-
-
 class _Builder:
     def __init__(self, flow: ChannelFlow, sites: list[Site]) -> None:
         self._flow = flow
@@ -119,10 +134,10 @@ class _Builder:
     def target(self, site: Site) -> Target:
         target = Target(site)
         try:
+            same = Units.same(self._flow.origins[site.origin].n_channels)
+            target.entries = list(self._entries(site, same))
             if site.kind == "product":
-                self._add_product(target)
-            else:
-                target.entries = list(self._entries(site))
+                target.gates = list(self._gates(site, target))
         except _ProblemError as error:
             target.problems.append(str(error))
             target.entries = []
@@ -133,44 +148,42 @@ class _Builder:
         assert operation is not None  # the network's input is no site
         return operation
 
-    def _entries(self, site: Site) -> Iterator[Entry]:
+    def _entries(
+        self, site: Site, there: Units, end: Place | None = None
+    ) -> Iterator[Entry]:
+        """Describe a site; `there` leads from where its channels go to the layer.
+
+        `end` is where a concatenation that takes its channels is still affine.
+        """
+        flow = self._flow
+        origin = flow.origins[site.origin]
+        limit = site.read if site.entry is None else site.entry
+        value, fold = folded(flow, site.origin, limit)
+        beyond = units_beyond(flow, site.origin, value, limit).then(there)
+        channels = torch.argsort(fold.channels)
+        axis = axis_of(flow, value, origin.axis)
+        if site.entry is None:
+            end = Place(value, axis, channels, beyond[channels])
+        elif not only_moves_behind(flow, site.origin, value, limit):
+            end = None
         if site.kind == "concatenation":
-            yield from self._parts(site)
+            units = Units(fold.scale, fold.shift).then(beyond)
+            yield from self._parts(site, units, end)
             return
         terms, constant = self._terms(site)
-        origin = self._flow.origins[site.origin]
-        value, fold = self._folded(site)
+        constant = constant * fold.scale + fold.shift
         yield Entry(
             value=value,
-            axis=self._axis(value, origin.axis),
-            channels=torch.argsort(fold.channels),
-            constant=_moved(constant * fold.scale + fold.shift, fold.channels),
-            terms=[_scaled(term, fold) for term in terms],
+            axis=axis,
+            channels=channels,
+            constant=(constant * beyond.scale + beyond.shift)[channels],
+            terms=[
+                _scaled(term, replace(fold, scale=fold.scale * beyond.scale))
+                for term in terms
+            ],
+            units=beyond[channels],
+            end=end,
         )
-
-    def _axis(self, value: int, default: int) -> int:
-        marker = self._flow.markers.get(value)
-        return default if marker is None or marker.axis is None else marker.axis
-
-    def _folded(self, site: Site) -> tuple[int, AffineMap]:
-        """Return the value up to which operations can be folded, and their map."""
-        origin = self._flow.origins[site.origin]
-        limit = site.read if site.entry is None else site.entry
-        best = site.origin
-        found = AffineMap.identity(origin.n_channels)
-        for operation in operations_between(self._flow, site.origin, limit):
-            if not is_affine(self._flow, operation):
-                break
-            value = operation.outputs[-1]
-            name = operation.name
-            if name in STILL or category_of(name) == "movement":
-                continue
-            axes = (origin.axis, self._axis(value, origin.axis))
-            fold = affine_map(self._flow, site.origin, value, axes)
-            if fold is None or bool((fold.channels < 0).any()):
-                break
-            best, found = value, fold
-        return best, found
 
     def _terms(self, site: Site) -> tuple[list[Term], Tensor]:
         """Return the terms of an origin and the constant beside them."""
@@ -179,6 +192,8 @@ class _Builder:
         constant = torch.zeros(n_channels, dtype=torch.float64)
         if site.kind == "sum":
             return self._summands(site, operation, constant)
+        if site.kind == "product":
+            return self._factors(site, operation), constant
         if site.kind in ("convolution", "linear"):
             term = self._weighted(operation, site)
             bias = _bias(self._flow, operation)
@@ -219,7 +234,7 @@ class _Builder:
             child = self._children.get((site.origin, value))
             first = value if child is None else child.origin
             default = axis if child is None else self._flow.origins[first].axis
-            own_axis = self._axis(first, default)
+            own_axis = axis_of(self._flow, first, default)
             step = affine_map(self._flow, first, site.origin, (own_axis, axis))
             if step is None:
                 msg = f"{operation.place} adds {self._what(value)} in an unknown way"
@@ -237,25 +252,30 @@ class _Builder:
             terms.append(Term("identity", operation, value, own_axis, sources, still))
         return terms, constant
 
-    def _parts(self, site: Site) -> Iterator[Entry]:
-        """Describe a concatenation, one part after the other."""
+    def _parts(self, site: Site, units: Units, end: Place | None) -> Iterator[Entry]:
+        """Describe a concatenation, one part after the other.
+
+        `units` leads from its channels to those of the layer as it is read.
+        """
         operation = self._maker(site)
         axis = self._flow.origins[site.origin].axis
         offset = 0
         for value, width in _cat_parts(self._flow, operation, axis):
             child = self._children.get((site.origin, value))
+            own = units[torch.arange(offset, offset + width)]
             if value is not None and child is not None:
                 order = self._order(child, value, axis)
-                for entry in self._entries(child):
+                for entry in self._entries(child, own[order], end):
                     entry.channels = offset + order[entry.channels]
                     yield entry
             elif value is not None:
                 sources = self._sources(operation, value, axis)
                 same = AffineMap.identity(width)
                 term = Term("identity", operation, value, axis, sources, same)
+                step = AffineMap(own.scale, own.shift, same.channels)
                 yield Entry(
-                    None, axis, offset + torch.arange(width),
-                    torch.zeros(width, dtype=torch.float64), [term],
+                    None, axis, offset + torch.arange(width), own.shift,
+                    [_scaled(term, step)], own, end,
                 )  # fmt: skip
             offset += width
 
@@ -271,38 +291,59 @@ class _Builder:
         order[numbers.long() - origin.first] = torch.arange(len(numbers))
         return order
 
-    def _add_product(self, target: Target) -> None:
-        operation = self._maker(target.site)
-        origin = self._flow.origins[target.site.origin]
-        shape = self._flow.graph.values[target.site.origin].shape
-        inputs = self._flow.graph.activation_inputs(operation)
-        same = AffineMap.identity(origin.n_channels)
-        full = [v for v in inputs if self._flow.graph.values[v].shape == shape]
-        main = full[0] if full else inputs[0]
-        for value in inputs:
-            axis = self._axis(value, origin.axis)
-            if self._flow.graph.values[value].shape[axis] != origin.n_channels:
-                continue
+    def _factors(self, site: Site, operation: Operation) -> list[Term]:
+        """Return what each factor that carries a product adds to it."""
+        shares, _ = factors_of(self._flow, operation)
+        terms: list[Term] = []
+        known: dict[int, Tensor] = {}
+        for value, share in shares.items():
+            numbers = self._factor_channels(site, operation, value)
+            scale = torch.full((len(numbers),), share, dtype=torch.float64)
+            for before, other in known.items():
+                # One source for both factors is one source, with both their shares.
+                both = numbers == other
+                scale = torch.where(both, scale + shares[before], scale)
+                terms = [_without(term, both) for term in terms]
+            known[value] = numbers
+            same = AffineMap.identity(len(numbers))
+            terms.append(
+                Term(
+                    "identity", operation, site.origin,
+                    self._flow.origins[site.origin].axis, numbers,
+                    replace(same, scale=scale), value, scale,
+                )
+            )  # fmt: skip
+        return terms
+
+    def _factor_channels(self, site: Site, operation: Operation, value: int) -> Tensor:
+        origin = self._flow.origins[site.origin]
+        graph = self._flow.graph
+        shape = graph.values[site.origin].shape
+        own = graph.values[value].shape
+        axis = axis_of(self._flow, value, max(0, origin.axis - len(shape) + len(own)))
+        numbers = self._sources(operation, value, axis)
+        found = aligned(numbers, axis, len(own), origin.axis, shape)
+        if found is None:
+            msg = (
+                f"{operation.place} multiplies by {self._what(value)}, whose channels "
+                "do not stand beside its own"
+            )
+            raise _ProblemError(msg)
+        return found
+
+    def _gates(self, site: Site, target: Target) -> Iterator[Term]:
+        """Yield the factors of a product that carry nothing."""
+        operation = self._maker(site)
+        _, gates = factors_of(self._flow, operation)
+        for value in gates:
             try:
-                sources = self._sources(operation, value, axis)
+                numbers = self._factor_channels(site, operation, value)
             except _ProblemError as error:
-                target.problems.append(str(error))
+                target.notes.append(f"the gate at {operation.place}: {error}")
                 continue
-            if value == main:
-                # All of the product is what the main factor adds to the target.
-                term = Term(
-                    "identity", operation, target.site.origin, origin.axis, sources,
-                    same,
-                )  # fmt: skip
-                constant = torch.zeros(origin.n_channels, dtype=torch.float64)
-                channels = torch.arange(origin.n_channels)
-                target.entries.append(
-                    Entry(None, origin.axis, channels, constant, [term])
-                )
-            else:
-                target.gates.append(
-                    Term("identity", operation, value, axis, sources, same)
-                )
+            axis = axis_of(self._flow, value, 1)
+            same = AffineMap.identity(len(numbers))
+            yield Term("gate", operation, value, axis, numbers, same)
 
     def _sources(self, operation: Operation, value: int, axis: int) -> Tensor:
         marker = self._flow.markers.get(value)
@@ -351,6 +392,13 @@ def _scaled(term: Term, step: AffineMap) -> Term:
     return replace(term, map=term.map.then(still))
 
 
+def _without(term: Term, channels: Tensor) -> Term:
+    """Return a term that has no say in some channels."""
+    still = torch.where(channels, NOTHING, term.sources)
+    scale = torch.where(channels, 0.0, term.map.scale)
+    return replace(term, sources=still, map=replace(term.map, scale=scale))
+
+
 def _moved(values: Tensor, channels: Tensor, n_channels: int | None = None) -> Tensor:
     """Put each value at its target channel."""
     n = len(values) if n_channels is None else n_channels
@@ -362,16 +410,10 @@ def _moved(values: Tensor, channels: Tensor, n_channels: int | None = None) -> T
 
 def _bias(flow: ChannelFlow, operation: Operation) -> Tensor | None:
     if operation.name == "addmm":
-        return _constant(flow, argument(operation, 0, "input", None))
+        return flow.graph.constant_of(argument(operation, 0, "input", None))
     if operation.name in ("matmul", "mm", "bmm"):
         return None
-    return _constant(flow, argument(operation, 2, "bias", None))
-
-
-def _constant(flow: ChannelFlow, item: Any) -> Tensor | None:
-    if isinstance(item, Reference):
-        return flow.graph.values[item.value].constant
-    return item if isinstance(item, Tensor) else None
+    return flow.graph.constant_of(argument(operation, 2, "bias", None))
 
 
 def _cat_parts(
