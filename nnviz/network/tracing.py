@@ -7,7 +7,6 @@ layer, ``terms`` and ``edges`` for what enters it, and ``replay`` for the valida
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,9 +17,9 @@ from nnviz.errors import ModelError
 from nnviz.network.analysis.analysis import Analysis, analyse, validate
 from nnviz.network.analysis.operations import OperationGraph, record_operations
 from nnviz.network.analysis.outputs import logits_of, main_output
+from nnviz.network.independence import check_independence
 from nnviz.network.recording.normalizing import normalize
-from nnviz.network.recording.recorder import Recorder
-from nnviz.runs.architecture import Architecture, Layer
+from nnviz.runs.architecture import Architecture
 from nnviz.runs.config import PreprocessingConfig
 
 __all__ = ["trace", "trace_network"]
@@ -46,7 +45,8 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
     Raises
     ------
     ModelError
-        If the network cannot be run on the batch, returns no tensor, or has no layer.
+        If the network cannot be run on the batch, returns no tensor, or has no layer;
+        or if its values depend on chance or on the other instances of a batch.
     """
     if model.training:
         msg = (
@@ -63,9 +63,11 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
         )
         raise ModelError(msg)
     analysis = analyse(graph)
-    largest_error = validate(analysis, batch)
     layers = [item.layer for item in analysis.named]
-    mixed = _not_by_instance(model, layers, _rows(analysis), batch)
+    mixed = _without_instances(model, analysis, batch)
+    kept = tuple(layer for layer in layers if layer.name not in mixed)
+    mixed += check_independence(model, kept, batch)
+    largest_error = validate(analysis, batch)
     layers = [layer for layer in layers if layer.name not in mixed]
     if not layers:
         msg = (
@@ -91,7 +93,7 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
             *(problem for target in analysis.targets for problem in target.problems),
             *(
                 f"layer {name!r} is left out: the first axis of its output is not the "
-                "instance, or its values depend on the other instances of a batch"
+                "instance"
                 for name in mixed
             ),
         ),
@@ -110,44 +112,23 @@ def _record(model: nn.Module, batch: Tensor) -> OperationGraph:
         raise ModelError(msg) from error
 
 
-def _rows(analysis: Analysis) -> dict[str, int]:
-    """Return the extent of the first axis of each layer's output."""
-    values = analysis.flow.graph.values
-    return {item.layer.name: values[item.site.read].shape[0] for item in analysis.named}
-
-
-def _not_by_instance(
-    model: nn.Module, layers: Sequence[Layer], rows: dict[str, int], batch: Tensor
+def _without_instances(
+    model: nn.Module, analysis: Analysis, batch: Tensor
 ) -> list[str]:
-    """Return the layers whose values are not those of one instance each.
-
-    Two instances are run in either order; their activations must change places.
-    """
-    mixed = [layer.name for layer in layers if rows[layer.name] % len(batch)]
-    rest = Architecture(
-        tuple(layer for layer in layers if layer.name not in mixed),
-        input_shape=tuple(batch.shape[1:]),
-    )
-    first, second = batch[:1], batch[-1:]
-    if torch.equal(first, second):
-        second = first.flip(-1)
-    pair = torch.cat([first, second])
-    try:
-        with Recorder(model, rest) as recorder:
-            one_way = recorder.run(pair).activations
-            other_way = recorder.run(pair.flip(0)).activations
-    except (ModelError, RuntimeError):
-        # Control flow that depends on the data, or a network for one instance only.
-        return mixed
-    for name, found in one_way.items():
-        wanted = other_way[name].flip(0)
-        finite = wanted[wanted.isfinite()]
-        scale = float(finite.abs().max()) if finite.numel() else 0.0
-        if not torch.allclose(
-            found, wanted, rtol=1e-3, atol=1e-4 * scale, equal_nan=True
-        ):
-            mixed.append(name)
-    return mixed
+    """Return the layers whose first axis cannot be the instance."""
+    pair = torch.cat([batch[:1], batch[-1:]])
+    graphs = [analysis.flow.graph, _record(model, pair)]
+    if len(graphs[0].values) != len(graphs[1].values):
+        graphs = graphs[:1]
+    return [
+        item.layer.name
+        for item in analysis.named
+        if any(
+            graph.values[item.site.read].shape[0]
+            % graph.values[graph.input_value].shape[0]
+            for graph in graphs
+        )
+    ]
 
 
 INSTANCES_TRACED = 2

@@ -126,6 +126,7 @@ def make_plan(
         measurements=measurements,
         labels_joined_by=labels_joined_by,
         contents=contents or Contents(),
+        keeps_remainders=extraction.signal == "peak" and extraction.targets != "none",
     )
 
 

@@ -13,12 +13,9 @@ from nnviz.network.analysis.layers import NamedSite, find_sites, name_layers
 from nnviz.network.analysis.operations import OperationGraph
 from nnviz.network.analysis.replay import replay
 from nnviz.network.analysis.single_channels import single_channel_errors
+from nnviz.runs.architecture import LARGEST_ERROR
 
 __all__ = ["Analysis", "analyse", "validate"]
-
-LARGEST_ERROR = 1e-4
-"""Relative difference up to which a pre-activation is taken as validated: float32
-rounding of long sums; wrong edges differ by far more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,15 +103,14 @@ def is_bounded(flow: ChannelFlow, value: int) -> bool:
 
 def _largest(flow: ChannelFlow, clip: Operation, behind: list[Operation]) -> float:
     """Return the largest size of what was clipped, and then scaled by numbers."""
-    low, high = {
-        "relu6": lambda: (0.0, 6.0),
-        "hardtanh": lambda: (
-            argument(clip, 1, "min_val", -1.0), argument(clip, 2, "max_val", 1.0),
-        ),
-    }.get(
-        clip.name,
-        lambda: (argument(clip, 1, "min", None), argument(clip, 2, "max", None)),
-    )()  # fmt: skip
+    names = ("min_val", "max_val") if clip.name == "hardtanh" else ("min", "max")
+    without: tuple[float | None, float | None] = {
+        "hardtanh": (-1.0, 1.0), "relu6": (0.0, 6.0),
+    }.get(clip.name, (None, None))  # fmt: skip
+    low, high = (
+        argument(clip, i + 1, name, default)
+        for i, (name, default) in enumerate(zip(names, without, strict=True))
+    )
     bounds = []
     for bound in (low, high):
         number = bound if isinstance(bound, (int, float)) else None

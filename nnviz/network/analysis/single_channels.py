@@ -225,13 +225,21 @@ class _Run:
         return None if marker is None else marker.numbers
 
     def _strongest(self, check: _Check, numbers: Tensor) -> list[float]:
+        """Return the channels of the largest values among those that are read."""
         x = self._values[check.start].abs()
-        read = torch.cat([reading.sources for reading in check.readings]).unique()
-        sizes = []
-        for number in read[read > 0].tolist():
-            part = torch.where(numbers == number, x, 0.0)
-            sizes.append((-float(part.max()), number))
-        return [number for _, number in sorted(sizes)[:CHANNELS_CHECKED]]
+        marker = self._flow.markers[check.start]
+        assert marker is not None  # `numbers` are its own
+        if marker.channels is not None and marker.axis is not None:
+            numbers, x = marker.channels, x.movedim(marker.axis, 0).flatten(1).amax(1)
+        distinct, index = numbers.flatten().unique(return_inverse=True)
+        sizes = x.new_zeros(len(distinct))
+        sizes.scatter_reduce_(0, index, x.flatten(), "amax")
+        read = torch.cat([reading.sources for reading in check.readings])
+        sizes[~torch.isin(distinct, read) | (distinct <= 0)] = -1.0
+        order = torch.argsort(sizes, descending=True, stable=True)
+        kept = order[sizes[order] >= 0][:CHANNELS_CHECKED]
+        strongest: list[float] = distinct[kept].tolist()
+        return strongest
 
     def _seen(self, check: _Check, numbers: Tensor, number: float | None) -> Tensor:
         """Return the layer in its units with one channel alone, channels on axis 1."""

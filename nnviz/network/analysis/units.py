@@ -193,8 +193,8 @@ def _units_of(flow: ChannelFlow, origin: int, step: _Step) -> Units | None:
     axis = axis_of(flow, step.before, known.axis)
     numbers = _numbers(flow, step.before, axis)
     if operation.name in _WEIGHT_OF and not is_affine(flow, operation):
-        own = _signs(flow, operation, axis)
-        own = None if own is None else Units(own, torch.zeros_like(own))
+        signs = _signs(flow, operation, axis)
+        own = None if signs is None else Units(signs, torch.zeros_like(signs))
     elif is_affine(flow, operation):
         axes = (axis, axis_of(flow, step.value, axis))
         fold = affine_map(flow, step.before, step.value, axes, shifts_vary=True)

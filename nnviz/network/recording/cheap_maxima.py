@@ -15,8 +15,12 @@ from torch import Tensor, nn
 from nnviz.network.analysis.channel_flow import ChannelFlow, follow_channels
 from nnviz.network.analysis.functions import category_of
 from nnviz.network.analysis.layers import find_sites, name_layers, settled
-from nnviz.network.analysis.operations import Operation, Reference, record_operations
-from nnviz.network.analysis.summands import argument
+from nnviz.network.analysis.operations import (
+    Operation,
+    Reference,
+    argument,
+    record_operations,
+)
 from nnviz.runs.architecture import Architecture
 
 __all__ = ["Part", "plan_reads"]

@@ -140,7 +140,13 @@ class NetworkRuntime:
         )
         taps = None
         if extraction.targets != "none" and architecture.edges:
-            taps = EdgeTaps(network, architecture, example, device=self.device)
+            taps = EdgeTaps(
+                network,
+                architecture,
+                example,
+                device=self.device,
+                excluded=extraction.excluded_channels,
+            )
         reads = None
         if self.device.type == "cpu":
             reads = plan_reads(network, architecture, example)
@@ -291,9 +297,11 @@ class _RecordedBatch:
         began = time.perf_counter()
         self._usable &= np.isfinite(values).all(axis=1)
         rows = np.flatnonzero(self._usable)
+        excluded = options.excluded_channels.get(layer.name, ())
         if options.targets == "all":
-            instance = np.repeat(rows, layer.n_channels)
-            target = np.tile(np.arange(layer.n_channels), len(rows))
+            counted = np.setdiff1d(np.arange(layer.n_channels), excluded)
+            instance = np.repeat(rows, len(counted))
+            target = np.tile(counted, len(rows))
         else:
             dtype = self._runtime.layer_dtypes.get(layer.name, "float16")
             limit = np.finfo(dtype).max
@@ -302,7 +310,7 @@ class _RecordedBatch:
                 stored,
                 share=options.share if options.top_count is None else None,
                 count=options.top_count,
-                excluded=options.excluded_channels.get(layer.name, ()),
+                excluded=excluded,
             ).tocoo()
             instance, target = rows[top.row], top.col.astype(np.int64)
         self.influences[layer.name] = strongest_sources(

@@ -8,7 +8,7 @@ the argument to keep until the target layer is read.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -81,6 +81,8 @@ class EdgeTaps:
         One or two instances of the network's input.
     device
         Where weights are kept.
+    excluded
+        Channels that are no sources, by layer.
 
     Raises
     ------
@@ -95,7 +97,9 @@ class EdgeTaps:
         batch: Tensor,
         *,
         device: torch.device | str = "cpu",
+        excluded: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
+        self._excluded = excluded or {}
         analysis = analyse(record_operations(model, batch))
         self._flow = analysis.flow
         self._reads = {
@@ -191,7 +195,7 @@ class EdgeTaps:
                 tap=self._tap_of(reading),
                 reading=reading,
                 operation=_moved_to(reading.operation, self._device),
-                sources=_numbered(entering, offsets),
+                sources=_numbered(entering, offsets, self._excluded),
                 targets=reading.targets.numpy().astype(np.int32),
                 same_as=self._same_layer(entering),
             )
@@ -239,12 +243,15 @@ def _source_offsets(
 
 
 def _numbered(
-    entering: EnteringReading, offsets: dict[tuple[str, str], int]
+    entering: EnteringReading,
+    offsets: dict[tuple[str, str], int],
+    excluded: Mapping[str, Sequence[int]],
 ) -> NDArray[np.int32]:
     numbers = np.full(len(entering.channel), -1, np.int32)
     for index, source in enumerate(entering.layers):
         offset = offsets.get((source, entering.node))
         mine = entering.layer == index
+        mine &= ~np.isin(entering.channel, excluded.get(source, ()))
         if offset is not None:
             numbers[mine] = entering.channel[mine] + offset
     return numbers
