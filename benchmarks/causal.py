@@ -142,7 +142,7 @@ def make_store(folder: Path, study: Study, signal: str, client: Client) -> Store
     plan, probe = nnviz.plan_run(load_config(run_file))
     store = nnviz.prepare_store(plan, str(url), probe=probe)
     nnviz.extract(store, client=client)
-    if not store.has_group("aggregates/label"):
+    if not store.groups.is_complete("aggregates/label"):
         collection = nnviz.named_subsets(store, "label")
         nnviz.aggregate(store, [collection], client=client)
     return open_store(url)

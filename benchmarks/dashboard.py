@@ -99,7 +99,7 @@ def write_influences(store: Store) -> None:
         )
         for name, matrix in (("label", by_class), ("all", everything)):
             for what in ("influence_counts", "influence_sums"):
-                store.write_member(f"aggregates/{name}/{what}/{target}", matrix)
+                store.groups.write_member(f"aggregates/{name}/{what}/{target}", matrix)
 
 
 def measure(store_url: str, repeats: int) -> dict[str, list[float]]:

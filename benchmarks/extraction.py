@@ -258,7 +258,7 @@ def extract_with_pool(store: Path) -> float:
     """Extract in two plain processes that have imported what they need; seconds."""
     from nnviz.store.store import Store
 
-    chunks = Store.open(store).missing_chunks()
+    chunks = Store.open(store).chunks.missing()
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:
         list(pool.map(import_extraction, range(8)))

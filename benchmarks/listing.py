@@ -159,7 +159,7 @@ def measure() -> None:
     url = str(scratch / f"{kind}.zarr")
     timed("create the store", lambda: nnviz.prepare_store(plan, url, probe=probe))
     store = timed("open the store", lambda: nnviz.open_store(url))
-    timed("read which chunks are done", store.done_chunks)
+    timed("read which chunks are done", store.chunks.done)
     timed("read all identifiers", lambda: store.column("id"))
     timed("read all labels", lambda: store.column("label"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

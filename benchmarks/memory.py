@@ -134,7 +134,7 @@ def measure(
         samples: list[dict[str, Any]] = []
         with sampled(client, samples, every_s):
             summary = nnviz.extract(store, client=client)
-    if summary.failed or store.missing_chunks():
+    if summary.failed or store.chunks.missing():
         raise RuntimeError(str(summary))
     return {
         "instances": n_instances,

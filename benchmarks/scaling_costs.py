@@ -146,12 +146,11 @@ def count() -> None:
     """Extract two chunks; print what the second one asked for."""
     import psutil
 
-    from nnviz.runs.plan import Plan
     from nnviz.store.store import Store
 
     url, data = sys.argv[1], os.path.realpath(sys.argv[2])
     store = Store.open(url)
-    chunks, plan = store.chunks, Plan.from_json(store.plan)
+    chunks, plan = store.chunks.spans, store.plan
     peaks = [a for a in plan.arrays if a.path.startswith("peaks/")]
     peak_bytes = sum(array.n_bytes for array in peaks) / len(chunks)
     extract_one(0, url)

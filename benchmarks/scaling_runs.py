@@ -130,7 +130,7 @@ class Loops:
         """Extract the store in so many loops; seconds of all, and of each chunk."""
         from nnviz.store.store import Store
 
-        chunks = Store.open(store).missing_chunks()
+        chunks = Store.open(store).chunks.missing()
         started = time.perf_counter()
         jobs = [
             self._pool.submit(loop_over, chunks[i::n], str(store)) for i in range(n)

@@ -122,11 +122,7 @@ def write_store(
     ids = np.array(PlantedDataset(run).ids, dtype=object)
     store = Store.create(
         url,
-        attributes={
-            "plan": plan.to_json(),
-            "plan_fingerprint": plan.fingerprint,
-        },
-        arrays=plan.arrays,
+        plan,
         static={
             "instances/id": ids,
             "instances/label": run.labels,
@@ -138,7 +134,7 @@ def write_store(
         layer.name: planted_activations(run, depth, layer)
         for depth, layer in enumerate(architecture.layers)
     }
-    for index, (start, stop) in enumerate(store.chunks):
+    for index, (start, stop) in enumerate(store.chunks.spans):
         if index in missing_chunks:
             continue
         rows = slice(start, stop)
@@ -165,7 +161,7 @@ def write_store(
             "n_unreadable": n_unreadable,
             "n_saturated": 0,
         }
-        store.write_chunk(index, arrays, counts)
+        store.chunks.write(index, arrays, counts)
     return store
 
 

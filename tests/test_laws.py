@@ -189,10 +189,10 @@ def test_counts_and_maxima__do_not_depend_on_the_size_of_a_chunk(
 
     for layer in whole.layers:
         path = f"aggregates/outcome/activation_counts/{layer.name}"
-        assert (whole.read_csr(path) != cut.read_csr(path)).nnz == 0
+        assert (whole.groups.read_csr(path) != cut.groups.read_csr(path)).nnz == 0
         path = f"aggregates/outcome/activation_maximum/{layer.name}"
-        np.testing.assert_array_equal(whole.read_array(path), cut.read_array(path))
+        np.testing.assert_array_equal(whole.groups.read(path), cut.groups.read(path))
         path = f"aggregates/outcome/activation_sum/{layer.name}"
         np.testing.assert_allclose(
-            whole.read_array(path), cut.read_array(path), rtol=1e-14
+            whole.groups.read(path), cut.groups.read(path), rtol=1e-14
         )

@@ -111,7 +111,7 @@ def test_extract__complete_store__does_nothing(reference, client):
 def test_prepare_store__same_plan__opens_what_is_there(digits, reference):
     store = create(digits / "run.toml", reference)
 
-    assert store.missing_chunks() == []
+    assert store.chunks.missing() == []
 
 
 def test_prepare_store__other_plan__names_the_field_that_differs(
@@ -145,7 +145,7 @@ def test_extract__weights_changed_since_the_plan__is_refused(digits, tmp_path, c
     ):
         nnviz.extract(store, client=client)
 
-    assert len(store.missing_chunks()) == 8
+    assert len(store.chunks.missing()) == 8
 
 
 def damage(path, kind):
@@ -275,7 +275,7 @@ def test_pipeline__every_option__fills_a_store(
     store = run_stages(folder / "run.toml", tmp_path / "run.zarr", client)
     default = nnviz.open_store(reference)
 
-    assert store.missing_chunks() == []
+    assert store.chunks.missing() == []
     for layer in store.layers:
         found = store.activations(layer.name, 0, 256).astype(np.float32)
         expected = default.activations(layer.name, 0, 256).astype(np.float32)
@@ -356,7 +356,7 @@ def test_full_graph__over_a_sum_and_a_concatenation__counts_what_was_stored(refe
         )
         places = [
             (edge.source, channel)
-            for edge in store.architecture.edges
+            for edge in store.plan.architecture.edges
             if edge.target == layer
             for channel in range(store.layer(edge.source).n_channels)
         ]

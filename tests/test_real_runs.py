@@ -224,7 +224,7 @@ def test_influences__of_resnet20__equal_the_plain_loop(resnet_store, shared):
     for instance in (0, 77, 249):
         picture = oracle.open_picture(root / ids[instance])
         contributions = oracle.resnet20_contributions(weights, picture)
-        assert set(store.group_names("influences")) == set(contributions)
+        assert set(store.groups.names("influences")) == set(contributions)
         for layer, edges in contributions.items():
             stored = store.activations(layer, instance, instance + 1)[0]
             kept = store.read(f"influences/{layer}/target", instance, instance + 1)[0]
@@ -248,7 +248,9 @@ def test_influences__of_resnet20__equal_the_plain_loop(resnet_store, shared):
 def test_influence_counts__by_class__equal_the_plain_loop(resnet_store):
     store = resnet_store
     labels = store.column("label")
-    aggregates = store.read_csr("aggregates/label/influence_counts/layer2.0").tocoo()
+    aggregates = store.groups.read_csr(
+        "aggregates/label/influence_counts/layer2.0"
+    ).tocoo()
     found = {
         (int(row), int(column)): int(n)
         for row, column, n in zip(

@@ -21,8 +21,8 @@ RUN = PlantedRun(n_instances=60, n_unreadable=3)
 def test_write_store__looks_like_a_complete_extraction(tmp_path):
     store = write_store(tmp_path / "s.zarr", RUN)
 
-    assert not store.missing_chunks()
-    assert Plan.from_json(store.plan).to_json() == store.plan
+    assert not store.chunks.missing()
+    assert Plan.from_json(store.plan.to_json()) == store.plan
     assert [layer.name for layer in store.shown_layers] == ["early", "middle", "late"]
     assert store.usable().sum() == 57
     assert np.isnan(store.activations("late")[~store.usable()]).all()
@@ -56,7 +56,7 @@ def test_write_store__leaves_chunks_out(tmp_path):
 
     store = write_store(tmp_path / "s.zarr", run, missing_chunks=[1])
 
-    assert store.missing_chunks() == [1]
+    assert store.chunks.missing() == [1]
 
 
 def test_write_store__takes_a_layer_without_positions_and_metadata(tmp_path):
@@ -84,8 +84,8 @@ def test_write_store__refuses_a_place_where_something_is(tmp_path):
 def test_write_complete_store__has_aggregates_and_artifacts(tmp_path):
     store = write_complete_store(tmp_path / "s.zarr", RUN)
 
-    assert store.group_names("aggregates") == ["all", "label", "outcome", "prediction"]
-    assert "examples" in store.group_names("artifacts")
+    assert store.groups.names("aggregates") == ["all", "label", "outcome", "prediction"]
+    assert "examples" in store.groups.names("artifacts")
 
 
 def test_planted_dataset__gives_the_same_picture_again():

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from nnviz.errors import ConfigError, did_you_mean
-from nnviz.runs.config import from_json
+from nnviz.runs.json_values import from_json
 
 __all__ = [
     "KINDS",

@@ -159,7 +159,7 @@ def ablate(
         )
         for name, item in zip(samples.names, found, strict=True)
     ]
-    batch = int(store.plan["extraction"]["batch_size"])
+    batch = store.plan.extraction.batch_size
     reference = _draw(np.flatnonzero(usable), n_reference, (seed, _REFERENCE))
     of_means = _pieces(0, reference, np.zeros_like(reference), (), batch)
     of_outputs = [

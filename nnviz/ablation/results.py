@@ -59,7 +59,7 @@ def write_causal_check(
             for number, key in enumerate(listed):
                 members[row, number, of_subset[key][layer]] = True
         arrays[f"sets/{layer}"] = members
-    store.write_group(
+    store.groups.write(
         f"{ABLATION}/{check.subsets}/{name}",
         arrays,
         {
@@ -73,7 +73,7 @@ def write_causal_check(
         },
         dimensions=_ARRAYS | {"sets": ("subset", "set", "channel")},
     )
-    store.finish_group(ABLATION, {})
+    store.groups.finish(ABLATION, {})
 
 
 def check_names(store: Store, subsets: str = "label") -> list[str]:
@@ -87,7 +87,9 @@ def check_names(store: Store, subsets: str = "label") -> list[str]:
         Name of the collection.
     """
     path = f"{ABLATION}/{subsets}"
-    return [x for x in store.group_names(path) if store.has_group(f"{path}/{x}")]
+    return [
+        x for x in store.groups.names(path) if store.groups.is_complete(f"{path}/{x}")
+    ]
 
 
 def causal_check_of(
@@ -125,7 +127,7 @@ def causal_check_of(
         msg = f"name one of the causal checks of {subsets!r}{near}: {', '.join(known)}"
         raise UnknownNameError(msg)
     path = f"{ABLATION}/{subsets}/{name}"
-    attributes = store.group_attributes(path)
+    attributes = store.groups.attributes(path)
     return CausalCheck(
         subsets=subsets,
         names=tuple(attributes["names"]),
@@ -134,5 +136,5 @@ def causal_check_of(
         n_channels=dict(attributes["layers"]),
         treatments=tuple(Treatment(**one) for one in attributes["treatments"]),
         problems=tuple(attributes["problems"]),
-        **{x: store.read_array(f"{path}/{x}") for x in _ARRAYS},
+        **{x: store.groups.read(f"{path}/{x}") for x in _ARRAYS},
     )

@@ -25,7 +25,6 @@ from nnviz.extraction.planned import (
 )
 from nnviz.network.recording.ablated import ChannelMeans, Replacement
 from nnviz.network.recording.runtime import NetworkRuntime
-from nnviz.runs.plan import Plan
 from nnviz.store.store import Store
 
 __all__ = ["Opening", "Outputs", "Piece", "mean_sums", "treated_outputs"]
@@ -148,7 +147,7 @@ class _Worker:
     def __init__(self, opening: Opening) -> None:
         store = Store.open(opening.url)
         self.fingerprint = store.fingerprint
-        plan = Plan.from_json(store.plan)
+        plan = store.plan
         dataset = open_planned_dataset(plan, store.positions(), trust=opening.trust)
         self._reader = planned_reader(plan, dataset)
         layers = tuple(x for x in plan.architecture.layers if x.name in opening.layers)

@@ -46,20 +46,20 @@ class Aggregates:
     def __init__(self, store: Store, name: str) -> None:
         self._store = store
         self._path = f"aggregates/{name}"
-        known = store.group_names("aggregates")
+        known = store.groups.names("aggregates")
         if known and name not in known:
             msg = (
                 f"unknown collection of subsets {name!r}{did_you_mean(name, known)}; "
                 f"the store has {', '.join(known)}"
             )
             raise UnknownNameError(msg)
-        attributes = store.group_attributes(self._path)
+        attributes = store.groups.attributes(self._path)
         self.name = name
         self.kind = str(attributes["kind"])
         """``all``, ``label``, ``prediction``, ``outcome``, ``file`` or ``custom``."""
         self.names: tuple[str, ...] = tuple(attributes["names"])
         """Name of each subset, in the order of the rows."""
-        self.n_instances: NDArray[np.int64] = store.read_array(
+        self.n_instances: NDArray[np.int64] = store.groups.read(
             f"{self._path}/n_instances"
         )
         """Usable instances of each subset, shape (S,)."""
@@ -223,10 +223,10 @@ class Aggregates:
         return _divided(total, self.n_instances[:, None])
 
     def _read_array(self, name: str, layer: str) -> NDArray[Any]:
-        return self._store.read_array(f"{self._path}/{name}/{layer}")
+        return self._store.groups.read(f"{self._path}/{name}/{layer}")
 
     def _read_counts(self, layer: str) -> sparse.csr_array:
-        return self._store.read_csr(f"{self._path}/activation_counts/{layer}")
+        return self._store.groups.read_csr(f"{self._path}/activation_counts/{layer}")
 
     def _title(self) -> str:
         return f"nnviz aggregates {self.name!r}: {len(self):,} subsets ({self.kind})"

@@ -29,11 +29,15 @@ from nnviz.aggregation.reductions import (
     InstanceCounts,
     Reduction,
 )
-from nnviz.aggregation.states import STATES, StateFingerprints, stored_states
+from nnviz.aggregation.states import (
+    STATES,
+    StateFingerprints,
+    rule_of_top_channels,
+    stored_states,
+)
 from nnviz.engine.progress import Listener, StageDone, StageStarted, TaskDone, emit
 from nnviz.engine.reductions import run_reductions
 from nnviz.errors import DatasetError, ShapeError
-from nnviz.runs.plan import Plan
 from nnviz.store.lock import exclusive
 from nnviz.store.store import Store
 from nnviz.subsets.subsets import STANDARD_KINDS, SubsetCollection, all_instances
@@ -209,7 +213,7 @@ def _jobs(
             ActivationMoments(n_subsets, layer.n_channels),
         )
         found.append((layer.name, "activations", layer.n_channels, reductions))
-    for kept in Plan.from_json(store.plan).influences:
+    for kept in store.plan.influences:
         totals = InfluenceTotals(n_subsets, kept.n_targets, kept.n_sources)
         n_values = kept.n_kept * kept.n_ranks * VALUES_PER_INFLUENCE
         found.append((kept.target, "influences", n_values, (totals,)))
@@ -229,7 +233,7 @@ def _jobs(
 
 def _rows_per_span(store: Store, n_values: int) -> int:
     """Return the rows of whole chunks that are read at a time, for so many values."""
-    rows = int(store.plan["extraction"]["instances_per_chunk"])
+    rows = store.plan.extraction.instances_per_chunk
     return rows * max(1, VALUES_PER_SPAN // max(1, rows * n_values))
 
 
@@ -242,28 +246,25 @@ def _start(
     states = [f"{STATES}/{n}/{name}" for n in rows for name in names]
     goes_on = any(job.leaves[0].is_stored for job in jobs)
     path = f"aggregates/{collection.name}"
-    store.start_group(path, groups=[*names, *states], keep=goes_on)
+    store.groups.start(path, groups=[*names, *states], keep=goes_on)
 
 
 def _finish(
     store: Store, collection: SubsetCollection, jobs: Sequence[LayerJob]
 ) -> None:
-    options = store.plan["extraction"]
     counts = InstanceCounts(len(collection)).chunk(collection.membership)
     path = f"aggregates/{collection.name}"
-    store.write_member(f"{path}/n_instances", counts, dimensions=("subset",))
+    store.groups.write_member(f"{path}/n_instances", counts, dimensions=("subset",))
     _remove_old_states(store, path, jobs)
     fingerprints = StateFingerprints(store, collection)
     if collection.kind not in STANDARD_KINDS:
-        store.write_member(f"{path}/membership", collection.membership)
-    store.finish_group(
+        store.groups.write_member(f"{path}/membership", collection.membership)
+    store.groups.finish(
         path,
         {
             "names": list(collection.names),
             "kind": collection.kind,
-            "share": options["share"],
-            "top_count": options["top_count"],
-            "excluded_channels": options["excluded_channels"],
+            **rule_of_top_channels(store),
             "n_usable": int(store.usable().sum()),
             "states": {
                 str(job): {
@@ -283,12 +284,12 @@ def _remove_old_states(store: Store, path: str, jobs: Sequence[LayerJob]) -> Non
         for job in jobs
         for name in GROUPS[job.source]
     }
-    for rows in store.group_names(f"{path}/{STATES}"):
+    for rows in store.groups.names(f"{path}/{STATES}"):
         place = f"{path}/{STATES}/{rows}"
         if all(rows != other for other, _, _ in kept):
-            store.remove_member(place)
+            store.groups.remove_member(place)
             continue
-        for name in store.group_names(place):
-            for layer in store.group_names(f"{place}/{name}"):
+        for name in store.groups.names(place):
+            for layer in store.groups.names(f"{place}/{name}"):
                 if (rows, name, layer) not in kept:
-                    store.remove_member(f"{place}/{name}/{layer}")
+                    store.groups.remove_member(f"{place}/{name}/{layer}")

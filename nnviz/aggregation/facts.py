@@ -35,17 +35,17 @@ def activation_facts(
         T (csr_array, binary) and A, each of shape (n, channel), 0 for what does not
         count.
     """
-    options = store.plan["extraction"]
+    options = store.plan.extraction
     values = store.activations(layer, *span)
     # Instances that count nowhere are NaN, and have no top channels as zeros.
     values[~counted] = 0
-    rows = int(options["instances_per_chunk"])
+    rows = options.instances_per_chunk
     top = [
         top_channels(
             values[start : start + rows],
-            share=options["share"] if options["top_count"] is None else None,
-            count=options["top_count"],
-            excluded=options["excluded_channels"].get(layer, ()),
+            share=options.share if options.top_count is None else None,
+            count=options.top_count,
+            excluded=options.excluded_channels.get(layer, ()),
         )
         for start in range(0, max(1, len(values)), rows)
     ]
@@ -68,9 +68,9 @@ def influence_facts(store: Store, layer: str, span: tuple[int, int]) -> Influenc
     target, source, influence = (
         store.read(f"influences/{layer}/{part}", *span) for part in parts
     )
-    options = store.plan["extraction"]
-    if options["signal"] == "peak":
+    options = store.plan.extraction
+    if options.signal == "peak":
         # Contributions at a peak are signed; those against it are no evidence for it.
-        sign = 1 if options["extremum"] == "max" else -1
+        sign = 1 if options.extremum == "max" else -1
         source = np.where(sign * influence > 0, source, -1)
     return InfluenceRows(target, source, influence)

@@ -129,7 +129,9 @@ class LayerJob:
                 for collection, (start, stop) in self.layout.items():
                     rows = values[start:stop]
                     path = f"{places[collection]}/{name}/{self.layer}"
-                    store.write_member(path, rows, dimensions=("subset", "channel"))
+                    store.groups.write_member(
+                        path, rows, dimensions=("subset", "channel")
+                    )
                     n_bytes += rows.data.nbytes
         return n_bytes
 

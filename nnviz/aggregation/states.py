@@ -19,6 +19,7 @@ import numpy as np
 from scipy import sparse
 
 from nnviz.aggregation.reductions import Reduction
+from nnviz.runs.json_values import to_json
 from nnviz.store.store import Store
 from nnviz.subsets.subsets import SubsetCollection
 
@@ -45,8 +46,8 @@ class StateFingerprints:
     """
 
     def __init__(self, store: Store, collection: SubsetCollection) -> None:
-        self._marks = store.mark_values()
-        self._rows_per_chunk = int(store.plan["extraction"]["instances_per_chunk"])
+        self._marks = store.chunks.mark_values()
+        self._rows_per_chunk = store.plan.extraction.instances_per_chunk
         self._collection = collection
         self._known: dict[tuple[int, int], str] = {}
 
@@ -74,6 +75,12 @@ class StateFingerprints:
         return self._known[rows, rows_per_span]
 
 
+def rule_of_top_channels(store: Store) -> dict[str, Any]:
+    """Return the options that decide what counts as a top channel, as JSON values."""
+    options = to_json(store.plan.extraction)
+    return {name: options[name] for name in ("share", "top_count", "excluded_channels")}
+
+
 def stored_states(
     store: Store, collection: SubsetCollection, rows_per_span: Mapping[str, int]
 ) -> dict[str, int]:
@@ -94,15 +101,12 @@ def stored_states(
         By the job's name, for all jobs; empty if the aggregation starts anew.
     """
     path = f"aggregates/{collection.name}"
-    if not store.has_group(path):
+    if not store.groups.is_complete(path):
         return {}
-    attributes = store.group_attributes(path)
+    attributes = store.groups.attributes(path)
     states = attributes.get("states", {})
-    options = store.plan["extraction"]
-    is_same_rule = all(
-        attributes.get(name) == options[name]
-        for name in ("share", "top_count", "excluded_channels")
-    )
+    rule = rule_of_top_channels(store)
+    is_same_rule = all(attributes.get(name) == rule[name] for name in rule)
     if not is_same_rule or set(states) != set(rows_per_span):
         return {}
     fingerprints = StateFingerprints(store, collection)
@@ -129,8 +133,8 @@ def read_state(
     for name, kind in reduction.stored().items():
         paths = [f"{state_path(c, rows)}/{name}/{layer}" for c in collections]
         if kind == "csr":
-            parts = [store.read_csr(path) for path in paths]
+            parts = [store.groups.read_csr(path) for path in paths]
             whole[name] = sparse.vstack(parts, format="csr")
         else:
-            whole[name] = np.concatenate([store.read_array(path) for path in paths])
+            whole[name] = np.concatenate([store.groups.read(path) for path in paths])
     return reduction.restore(whole)

@@ -23,7 +23,6 @@ from nnviz.aggregation.aggregates import Aggregates
 from nnviz.aggregation.facts import activation_facts, influence_facts
 from nnviz.aggregation.reductions import ActivationCounts, InfluenceTotals
 from nnviz.errors import ShapeError
-from nnviz.runs.plan import Plan
 from nnviz.store.store import Store
 from nnviz.subsets.subsets import Subset
 
@@ -115,7 +114,7 @@ class AggregateTotals:
     ) -> sparse.csr_array:
         rows = slice(block * ROWS_AT_A_TIME, (block + 1) * ROWS_AT_A_TIME)
         path = f"aggregates/{self._aggregates.name}/{what}/{target}"
-        return self._store.read_csr(path, rows)
+        return self._store.groups.read_csr(path, rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +232,7 @@ def count_blocks(
         shape=(n_blocks, len(usable)),
     )
     leaves = _leaves(store, instances)
-    plan = Plan.from_json(store.plan)
+    plan = store.plan
     jobs: list[_CountJob] = []
     for layer in store.layers:
         counts = ActivationCounts(n_blocks, layer.n_channels)
@@ -286,7 +285,7 @@ class _CountJob:
 def _leaves(store: Store, instances: NDArray[np.int64]) -> tuple[tuple[int, int], ...]:
     """Return, of each chunk that has any of the instances, the span that they take."""
     leaves = []
-    for start, stop in store.chunks:
+    for start, stop in store.chunks.spans:
         first, last = np.searchsorted(instances, (start, stop))
         if first < last:
             leaves.append((int(instances[first]), int(instances[last - 1]) + 1))

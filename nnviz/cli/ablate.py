@@ -88,7 +88,7 @@ def ablate(
     choice = GraphChoice(GraphOptions(**options), fraction)
     opened = Store.open(store, writable=True)
     collection = named_subsets(opened, subsets)
-    threads = int(opened.plan["extraction"]["threads_per_worker"])
+    threads = opened.plan.extraction.threads_per_worker
     with stage_of(
         opened,
         "ablate",

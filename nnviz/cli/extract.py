@@ -75,7 +75,7 @@ def extract(
         "extract",
         cluster=cluster,
         workers=workers,
-        threads=int(opened.plan["extraction"]["threads_per_worker"]),
+        threads=opened.plan.extraction.threads_per_worker,
         log=log,
         quiet=quiet,
     ) as (client, listeners):

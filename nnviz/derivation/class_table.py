@@ -146,7 +146,7 @@ def read_class_table(store: Store) -> ClassTable:
     MissingDataError
         If 'nnviz derive' has not run.
     """
-    names = store.group_attributes("artifacts/classes")["names"]
+    names = store.groups.attributes("artifacts/classes")["names"]
     parts = ("n_instances", "n_correct", "n_predicted", "confidence_histogram")
-    arrays = (store.read_array(f"artifacts/classes/{part}") for part in parts)
+    arrays = (store.groups.read(f"artifacts/classes/{part}") for part in parts)
     return ClassTable(tuple(names), *arrays)

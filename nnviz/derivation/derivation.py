@@ -189,10 +189,10 @@ def derive(
 
 def _collections(store: Store, subsets: Sequence[str] | None) -> list[str]:
     if subsets is None:
-        written = store.group_names("aggregates")
+        written = store.groups.names("aggregates")
         subsets = [name for name in written if name not in NOT_COMPARED]
         # Nothing aggregated at all is an error, which this read raises.
-        store.group_attributes(f"aggregates/{(subsets or ['all'])[0]}")
+        store.groups.attributes(f"aggregates/{(subsets or ['all'])[0]}")
     for name in subsets:
         aggregates_of(store, name)
     return list(subsets)
@@ -219,7 +219,7 @@ def _compare_subsets(
         arrays[f"embedding/{layer}"] = embedding.coordinates
         methods[layer] = embedding.method
     used = sorted(set(methods.values()))
-    store.write_group(
+    store.groups.write(
         f"artifacts/{name}",
         arrays,
         {
@@ -258,7 +258,7 @@ def _write_class_table(store: Store, usable: NDArray[np.bool_]) -> None:
         "n_predicted": ("class",),
         "confidence_histogram": ("class", "bin"),
     }
-    store.write_group(
+    store.groups.write(
         "artifacts/classes",
         {part: getattr(table, part) for part in parts},
         {"names": list(table.names)},

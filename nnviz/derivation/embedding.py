@@ -192,11 +192,11 @@ def read_embedding(store: Store, name: str, layer: str) -> NDArray[np.float32]:
 
 
 def _artifact(store: Store, name: str, what: str, layer: str) -> NDArray[Any]:
-    layers = list(store.group_attributes(f"artifacts/{name}")["embedding_methods"])
+    layers = list(store.groups.attributes(f"artifacts/{name}")["embedding_methods"])
     if store.layer(layer).name not in layers:
         msg = (
             f"layer {layer!r} is not shown and has no {what}; those with one are "
             f"{', '.join(layers)}"
         )
         raise UnknownNameError(msg)
-    return store.read_array(f"artifacts/{name}/{what}/{layer}")
+    return store.groups.read(f"artifacts/{name}/{what}/{layer}")

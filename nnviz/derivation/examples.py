@@ -173,7 +173,7 @@ def read_examples(store: Store, layer: str) -> Examples:
     MissingDataError
         If 'nnviz derive' has not run.
     """
-    attributes = store.group_attributes("artifacts/examples")
+    attributes = store.groups.attributes("artifacts/examples")
     layers = attributes["layers"]
     if store.layer(layer).name not in layers:
         msg = (
@@ -189,4 +189,4 @@ def read_examples(store: Store, layer: str) -> Examples:
         "picture_bytes",
         "picture_offsets",
     )
-    return Examples(*(store.read_array(f"{path}/{part}") for part in parts))
+    return Examples(*(store.groups.read(f"{path}/{part}") for part in parts))

@@ -31,7 +31,7 @@ from nnviz.inputs.datasets.files import patiently
 from nnviz.inputs.datasets.opening import Dataset, open_dataset
 from nnviz.inputs.datasets.store_order import in_store_order
 from nnviz.runs.architecture import Layer
-from nnviz.runs.config import DatasetConfig, PreprocessingConfig, from_json
+from nnviz.runs.config import PreprocessingConfig
 from nnviz.store.store import Store
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class _Cut:
 
 def layers_with_peaks(store: Store) -> tuple[Layer, ...]:
     """Return the shown layers of which extraction kept the strongest instances."""
-    kept = set(store.group_names("peaks"))
+    kept = set(store.groups.names("peaks"))
     return tuple(layer for layer in store.shown_layers if layer.name in kept)
 
 
@@ -123,7 +123,7 @@ def open_source(
     PlanMismatchError
         If the data set is not that of the run.
     """
-    config = from_json(DatasetConfig, store.plan["dataset"], place="dataset")
+    config = store.plan.dataset
     if dataset is None and config.kind in USER_CODE and not trust:
         reason = (
             f"examples have no pictures: the data set {config.source!r} is code, which "
@@ -135,7 +135,7 @@ def open_source(
     except (InputError, MissingDependencyError, OSError) as error:
         reason = f"examples have no pictures: the data set cannot be opened: {error}"
         return GallerySource(), reason
-    planned = store.plan["fingerprints"]["dataset"]
+    planned = store.plan.fingerprints["dataset"]
     if dataset.fingerprint != planned:
         msg = (
             f"the data set has the fingerprint {dataset.fingerprint[:12]}; the store "
@@ -144,11 +144,8 @@ def open_source(
             "(--no-pictures)"
         )
         raise PlanMismatchError(msg)
-    preprocessing = from_json(
-        PreprocessingConfig, store.plan["preprocessing"], place="preprocessing"
-    )
     ordered = in_store_order(dataset, store.positions())
-    return GallerySource(ordered, preprocessing), ""
+    return GallerySource(ordered, store.plan.preprocessing), ""
 
 
 def write_examples(
@@ -177,7 +174,7 @@ def write_examples(
     """
     path = "artifacts/examples"
     layers = layers_with_peaks(store)
-    store.start_group(path)
+    store.groups.start(path)
     shared: Any = source
     if client is not None:
         shared = client.scatter(source, broadcast=True, hash=False)
@@ -193,7 +190,7 @@ def write_examples(
         cuts = [cut for _, part in _run(client, _cut, tasks, shared) for cut in part]
         report = _write_layer(store, f"{path}/{layer.name}", layer.name, peaks, cuts)
         yield report
-    store.finish_group(
+    store.groups.finish(
         path,
         {
             "layers": [layer.name for layer in layers],
@@ -227,7 +224,7 @@ def _merged_peaks(layer: str, url: str) -> Peaks:
     """Merge the peaks of all chunks, some at a time."""
     store = Store.open(url)
     n_chunks = len(store.chunks)
-    n_ranks = int(store.plan["extraction"]["examples_per_channel"])
+    n_ranks = store.plan.extraction.examples_per_channel
     best: list[Peaks] = []
     for first in range(0, n_chunks, CHUNKS_AT_A_TIME):
         last = min(n_chunks, first + CHUNKS_AT_A_TIME)
@@ -242,7 +239,7 @@ def _merged_peaks(layer: str, url: str) -> Peaks:
 
 def _requests(store: Store, layer: Layer, peaks: Peaks) -> list[_Request]:
     """Return what is to be cut, by instance, so that each is read in one task only."""
-    shape = store.architecture.input_shape
+    shape = store.plan.architecture.input_shape
     size = (shape[-2], shape[-1]) if len(shape) >= 2 else (1, 1)
     boxes = input_boxes(layer, peaks.position, size).reshape(-1, 4)
     instances = peaks.instance.ravel()
@@ -300,6 +297,6 @@ def _write_layer(
         "picture_offsets": (picture_offsets, ("channel x rank + 1",)),
     }
     for name, (values, dimensions) in members.items():
-        store.write_member(f"{path}/{name}", values, dimensions=dimensions)
+        store.groups.write_member(f"{path}/{name}", values, dimensions=dimensions)
     n_examples = int((peaks.instance >= 0).sum())
     return ExamplesReport(layer, n_examples, len(cuts), n_examples - len(cuts))

@@ -104,11 +104,11 @@ def write_bundle(
         "format": format,
         "notes": NOTES[format],
         "plan_fingerprint": store.fingerprint,
-        "model": store.plan["model"]["source"],
+        "model": store.plan.model.source,
         "layers": [layer.name for layer in store.layers],
         "class_names": list(store.class_names),
-        "aggregated": store.group_names("aggregates"),
-        "derived": store.group_names("artifacts"),
+        "aggregated": store.groups.names("aggregates"),
+        "derived": store.groups.names("artifacts"),
         "files": files,
     }
     text = _json_text(manifest, indent=2)
@@ -132,18 +132,18 @@ def _check_format(format_: str) -> None:
 def _tables(store: Store) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield every table with its path; one is in memory at a time."""
     yield "instances", store.instances()
-    if store.has_group("artifacts/classes"):
+    if store.groups.is_complete("artifacts/classes"):
         yield "classes", _class_table(store)
-    for name in store.group_names("aggregates"):
-        if not store.has_group(f"aggregates/{name}"):
+    for name in store.groups.names("aggregates"):
+        if not store.groups.is_complete(f"aggregates/{name}"):
             continue
         aggregates = aggregates_of(store, name)
         for layer in store.layers:
             table = _aggregate_table(aggregates, layer.name)
             yield f"aggregates/{name}/{layer.name}", table
-        if not store.has_group(f"artifacts/{name}"):
+        if not store.groups.is_complete(f"artifacts/{name}"):
             continue
-        for layer_name in store.group_names(f"artifacts/{name}/similarity"):
+        for layer_name in store.groups.names(f"artifacts/{name}/similarity"):
             names = list(aggregates.names)
             values = read_similarity(store, name, layer_name)
             table = pd.DataFrame(values, columns=names)
@@ -156,9 +156,9 @@ def _tables(store: Store) -> Iterator[tuple[str, pd.DataFrame]]:
             x, y = read_embedding(store, name, layer_name).T
             table = pd.DataFrame({"subset": names, "x": x, "y": y})
             yield f"embedding/{name}/{layer_name}", table
-    if store.has_group("artifacts/examples"):
+    if store.groups.is_complete("artifacts/examples"):
         ids = store.column("id")
-        for layer_name in store.group_attributes("artifacts/examples")["layers"]:
+        for layer_name in store.groups.attributes("artifacts/examples")["layers"]:
             yield f"examples/{layer_name}", _example_table(store, layer_name, ids)
 
 

@@ -34,7 +34,6 @@ from nnviz.extraction.planned import (
 )
 from nnviz.inputs.preparation.batches import Batch
 from nnviz.network.recording.runtime import telling_faults
-from nnviz.runs.plan import Plan
 from nnviz.store.store import Store
 
 __all__ = ["PARTS", "ChunkReport", "ChunkTask", "check_inputs", "extract_chunk"]
@@ -155,7 +154,7 @@ class _Worker:
     def __init__(self, url: str, *, trust: bool) -> None:
         self.trust = trust
         self.store = Store.open(url, writable=True)
-        self.plan = plan = Plan.from_json(self.store.plan)
+        self.plan = plan = self.store.plan
         self.dataset = open_stored_dataset(
             plan,
             self.store.column("id").tolist(),
@@ -172,7 +171,7 @@ class _Worker:
 
     def extract(self, task: ChunkTask) -> ChunkReport:
         index, reader = task.chunk, self.reader
-        start, stop = self.store.chunks[index]
+        start, stop = self.store.chunks.spans[index]
         if task.batch_size is not None:
             reader = planned_reader(self.plan, self.dataset, batch_size=task.batch_size)
         excluded = self._fatal(task, start, stop)
@@ -203,7 +202,7 @@ class _Worker:
             "n_saturated": chunk.n_saturated,
         }
         noted = {} if task.batch_size is None else {"batch_size": task.batch_size}
-        n_bytes = self.store.write_chunk(index, arrays, counts | noted)
+        n_bytes = self.store.chunks.write(index, arrays, counts | noted)
         seconds["write"] += time.perf_counter() - began
         first = dict(list(chunk.reasons.items())[:3])
         return ChunkReport(

@@ -185,10 +185,10 @@ def _extract(
     max_unreadable_fraction: float | None,
     limits: RunLimits,
 ) -> ExtractionSummary:
-    plan = Plan.from_json(store.plan)
+    plan = store.plan
     _check_memory(plan, client)
-    missing = store.missing_chunks()
-    chunks = store.chunks
+    missing = store.chunks.missing()
+    chunks = store.chunks.spans
     summary = ExtractionSummary(len(chunks), len(chunks) - len(missing))
     n_waiting = sum(chunks[i][1] - chunks[i][0] for i in missing)
     started = time.perf_counter()
@@ -199,7 +199,7 @@ def _extract(
     allowed = max_unreadable_fraction
     if allowed is None:
         allowed = plan.extraction.max_unreadable_fraction
-    n_unreadable = int(store.marks()["n_unreadable"].sum())
+    n_unreadable = int(store.chunks.marks()["n_unreadable"].sum())
     batch_size = plan.extraction.batch_size
     faults = _Faults()
     arguments = (store.url, store.fingerprint, trust)
@@ -233,7 +233,7 @@ def _extract(
     summary.n_left = len(missing) - n_settled
     if summary.n_left == 0 and (summary.n_done_before or faults.n):
         # What killed tasks have begun to write, here or in an earlier run.
-        store.integrity(plan.arrays).remove_strays(older_than=0)
+        store.integrity().remove_strays(older_than=0)
     summary.seconds = time.perf_counter() - started
     done = progress.StageDone(
         STAGE, len(missing), len(summary.failed), summary.n_instances, summary.seconds

@@ -20,7 +20,6 @@ from typing import IO
 
 from nnviz.errors import TaskError
 from nnviz.extraction.planned import open_stored_dataset, planned_reader
-from nnviz.runs.plan import Plan
 from nnviz.store.store import Store
 
 __all__ = ["MAX_FATAL", "fatal_instances"]
@@ -152,7 +151,7 @@ def _read_one_by_one(
     pipe = os.dup(1)
     os.dup2(2, 1)
     store = Store.open(url)
-    plan = Plan.from_json(store.plan)
+    plan = store.plan
     ids = store.column("id").tolist()
     dataset = open_stored_dataset(plan, ids, store.positions(), trust=trust)
     reader = planned_reader(plan, dataset)

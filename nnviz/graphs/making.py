@@ -32,11 +32,7 @@ from nnviz.graphs.full_graph import (
     influence_matrices,
 )
 from nnviz.graphs.jackknife import jackknife_errors
-from nnviz.graphs.layout import (
-    GraphLayout,
-    arrange_graph,
-    reference_places,
-)
+from nnviz.graphs.layout import GraphLayout, arrange_graph, reference_places
 from nnviz.graphs.matching import permuted_graph
 from nnviz.graphs.options import GraphChoices, GraphOptions
 from nnviz.graphs.presets import (
@@ -325,7 +321,7 @@ class FullGraphs:
         self._totals = AggregateTotals(store, aggregates)
         self._everything = AggregateTotals(store, everything).of(everything.names[0])
         path = f"aggregates/{subsets}/influence_counts"
-        self._targets = store.group_names(path) if store.has_array(path) else []
+        self._targets = store.groups.names(path) if store.groups.has_array(path) else []
         if not self._targets:
             msg = (
                 f"the store {store.url!r} has no influences in {subsets!r}; make a run "
@@ -370,7 +366,7 @@ class FullGraphs:
             membership = named_subsets(self._store, name).membership[[row]]
         else:
             path = f"aggregates/{name}/membership"
-            membership = self._store.read_csr(path, slice(row, row + 1))
+            membership = self._store.groups.read_csr(path, slice(row, row + 1))
         return Subset(subset, membership.indices.astype(np.int64))
 
     def full(
@@ -461,11 +457,9 @@ class FullGraphs:
     def _full(self, totals: SubsetTotals, what: InfluenceTotal) -> FullGraph:
         arcs: dict[tuple[str, str], sparse.csr_array] = {}
         for target in self._targets:
-            row = totals.influences(target, what)
+            row, edges = totals.influences(target, what), self._edges[target]
             n_targets = self._store.layer(target).n_channels
-            matrices = influence_matrices(
-                row.indices, row.data, self._edges[target], n_targets
-            )
+            matrices = influence_matrices(row.indices, row.data, edges, n_targets)
             arcs |= {(target, source): found for source, found in matrices.items()}
         layers = tuple(layer.name for layer in self._store.layers)
         counts = tuple(totals.counts(name) for name in layers)
@@ -475,7 +469,7 @@ class FullGraphs:
 
 def output_layer(store: Store) -> str | None:
     """Return the name of the last layer, if its channels are the network's outputs."""
-    shape = store.architecture.output_shape
+    shape = store.plan.architecture.output_shape
     last = store.layers[-1]
     return last.name if shape and last.n_channels == shape[0] else None
 
@@ -501,6 +495,6 @@ def _has_sources(full: FullGraph, layer: str) -> NDArray[np.bool_]:
 def _entering_edges(store: Store, target: str) -> list[EnteringEdge]:
     return [
         EnteringEdge(edge.source, store.layer(edge.source).n_channels)
-        for edge in store.architecture.edges
+        for edge in store.plan.architecture.edges
         if edge.target == target
     ]

@@ -69,7 +69,7 @@ class StoredGraphs:
 
     def __init__(self, store: Store, subsets: str, preset: Preset) -> None:
         path = _path(subsets, preset)
-        attributes = store.group_attributes(path)
+        attributes = store.groups.attributes(path)
         self.names: tuple[str, ...] = tuple(attributes["names"])
         """Name of each subset."""
         self._row = {name: row for row, name in enumerate(self.names)}
@@ -77,7 +77,7 @@ class StoredGraphs:
         self._preset = preset
         others = ("x", "n_instances", "node_offset", "arc_offset")
         self._arrays: dict[str, Any] = {
-            name: store.read_array(f"{path}/{name}")
+            name: store.groups.read(f"{path}/{name}")
             for name in (*NODE_FIELDS, *ARC_FIELDS, *others)
         }
 
@@ -132,7 +132,7 @@ def stored_graphs(
 
 def has_influences(store: Store, subsets: str) -> bool:
     """Whether there is what graphs of a collection are made from."""
-    return store.has_array(f"aggregates/{subsets}/influence_counts")
+    return store.groups.has_array(f"aggregates/{subsets}/influence_counts")
 
 
 def write_graphs(
@@ -187,7 +187,7 @@ def write_graphs(
             if one.graph.problems
         },
     }
-    store.write_group(_path(subsets, preset), arrays, attributes, _dimensions(arrays))
+    store.groups.write(_path(subsets, preset), arrays, attributes, _dimensions(arrays))
     return len(graphs)
 
 

@@ -53,8 +53,7 @@ def prepare_store(plan: Plan, url: str, *, probe: Probe) -> Store:
     """
     if Path(url).is_dir() and (Path(url) / "zarr.json").exists():
         store = Store.open(url, writable=True)
-        theirs = Plan.from_json(store.plan).identity()
-        found = differences(theirs, plan.identity())
+        found = differences(store.plan.identity(), plan.identity())
         if found:
             shown = "; ".join(found[:5])
             more = f" and {len(found) - 5} more" if len(found) > 5 else ""
@@ -63,7 +62,7 @@ def prepare_store(plan: Plan, url: str, *, probe: Probe) -> Store:
                 "another path, or run with what the store was made of"
             )
             raise PlanMismatchError(msg)
-        planned = Plan.from_json(store.plan).contents
+        planned = store.plan.contents
         if plan.contents.mode == "full" != planned.mode:
             msg = (
                 f"dataset.fingerprint_contents is 'full', and the store {url!r} was "
@@ -82,12 +81,8 @@ def prepare_store(plan: Plan, url: str, *, probe: Probe) -> Store:
         static[f"instances/{name}"] = column.astype(object) if is_text else column
     if probe.hashes is not None:
         static[CONTENTS] = probe.hashes
-    attributes = {
-        "plan": plan.to_json(),
-        "plan_fingerprint": plan.fingerprint,
-        "software": software_versions(),
-    }
-    return Store.create(url, attributes=attributes, arrays=plan.arrays, static=static)
+    records = {"software": software_versions()}
+    return Store.create(url, plan, static=static, records=records)
 
 
 def _check_space(plan: Plan, url: str) -> None:

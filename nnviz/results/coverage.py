@@ -31,13 +31,13 @@ def stale_results(store: Store) -> Missing | None:
     Missing or None
         None if everything that was written covers every instance.
     """
-    n, before = store.n_instances, store.plan.get("extensions", ())
+    n, before = store.n_instances, store.plan.extensions
     covered: dict[str, int] = {}
     for parent in ("aggregates", "artifacts"):
-        for name in store.group_names(parent):
+        for name in store.groups.names(parent):
             path = f"{parent}/{name}"
-            if store.has_group(path):
-                rows = covered_by(store.group_attributes(path), before, n)
+            if store.groups.is_complete(path):
+                rows = covered_by(store.groups.attributes(path), before, n)
                 if rows < n:
                     covered[path] = rows
     if not covered:
@@ -60,7 +60,7 @@ def stale_results(store: Store) -> Missing | None:
 
 def _stages_before(store: Store, covered: dict[str, int]) -> set[str]:
     """Return the stages without which the others would only repeat themselves."""
-    stages = {"extract"} if store.missing_chunks() else set()
+    stages = {"extract"} if store.chunks.missing() else set()
     is_aggregate = [path.startswith("aggregates/") for path in covered]
     # What was derived of old aggregates is old as well.
     return stages | ({"derive"} if any(is_aggregate) else set())

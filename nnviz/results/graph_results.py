@@ -65,19 +65,18 @@ class GraphResults:
 
     def collections(self, first: str) -> tuple[str, ...]:
         """Return the names of all collections of subsets, one of them first."""
-        names = self._store.group_names("aggregates")
+        names = self._store.groups.names("aggregates")
         return (first, *(name for name in names if name != first))
 
     def has_influences(self, collection: str) -> bool:
         """Whether influences were counted in a collection."""
-        return self._store.has_array(f"aggregates/{collection}/influence_counts")
+        return self._store.groups.has_array(f"aggregates/{collection}/influence_counts")
 
     def missing(self, collection: str) -> Missing | None:
         """Return why a collection has no graphs, or None if it has some."""
         if self.has_influences(collection):
             return None
-        extraction = self._store.plan["extraction"]
-        if extraction["targets"] == "none":
+        if self._store.plan.extraction.targets == "none":
             return Missing(
                 "This run has no influences",
                 "A graph is made of what the channels of one layer contribute to those "

@@ -120,7 +120,7 @@ class RunResults:
 
     def _read_class_table(self) -> ClassTable:
         store, names = self.store, self.store.class_names
-        if self.kind == "label" and store.has_group("artifacts/classes"):
+        if self.kind == "label" and store.groups.is_complete("artifacts/classes"):
             table = read_class_table(store)
         else:
             label, prediction, confidence = (
@@ -180,18 +180,18 @@ class RunResults:
 
     def embedding_method(self, layer: str) -> str:
         """Return how the classes were placed: ``umap`` or ``classical scaling``."""
-        attributes = self.store.group_attributes(f"artifacts/{self.kind}")
+        attributes = self.store.groups.attributes(f"artifacts/{self.kind}")
         return str(attributes.get("embedding_methods", {}).get(layer, ""))
 
     def _read_examples(self, layer: str) -> Examples:
         # Not `read_examples`, which reads the pictures of all channels as well.
         path = f"artifacts/examples/{layer}"
-        self.store.group_attributes("artifacts/examples")
-        if not self.store.has_array(path):
+        self.store.groups.attributes("artifacts/examples")
+        if not self.store.groups.has_array(path):
             msg = f"layer {layer!r} has no examples; derive wrote none for it"
             raise MissingDataError(msg)
         parts = ("instance", "value", "picture_offsets")
-        return Examples(*(self.store.read_array(f"{path}/{part}") for part in parts))
+        return Examples(*(self.store.groups.read(f"{path}/{part}") for part in parts))
 
     def picture(self, layer: str, channel: int, rank: int) -> bytes:
         """Return one stored picture; empty where there is none.
@@ -209,7 +209,7 @@ class RunResults:
         return self._pictures(layer)[start:stop].tobytes()
 
     def _read_pictures(self, layer: str) -> NDArray[np.uint8]:
-        return self.store.read_array(f"artifacts/examples/{layer}/picture_bytes")
+        return self.store.groups.read(f"artifacts/examples/{layer}/picture_bytes")
 
     def missing_stage(self, *, derived: bool = False) -> Missing | None:
         """Return which stage has to run first, or None if all is there.
@@ -219,7 +219,7 @@ class RunResults:
         derived
             Whether the output of ``nnviz derive`` is needed as well.
         """
-        n_missing, n_chunks = len(self.store.missing_chunks()), len(self.store.chunks)
+        n_missing, n_chunks = len(self.store.chunks.missing()), len(self.store.chunks)
         if n_missing:
             return Missing(
                 "Extraction is not complete",
@@ -227,14 +227,14 @@ class RunResults:
                 "the others; what is done stays. Then reload the page.",
                 self._command("extract"),
             )
-        if not self.store.has_group(f"aggregates/{self.kind}"):
+        if not self.store.groups.is_complete(f"aggregates/{self.kind}"):
             return Missing(
                 "No aggregates yet",
                 "This counts how often each channel is among the top channels of each "
                 "class. Then reload the page.",
                 self._command("aggregate"),
             )
-        if derived and not self.store.has_group(f"artifacts/{self.kind}"):
+        if derived and not self.store.groups.is_complete(f"artifacts/{self.kind}"):
             return Missing(
                 "No similarity and no embedding yet",
                 "This finds which classes look alike to the network. Then reload the "
@@ -245,7 +245,7 @@ class RunResults:
 
     def missing_examples(self) -> Missing | None:
         """Return why there are no examples, or None if there are some."""
-        if self.store.has_group("artifacts/examples"):
+        if self.store.groups.is_complete("artifacts/examples"):
             return None
         return Missing(
             "No examples yet",
@@ -267,12 +267,12 @@ def first_layer(layers: tuple[Layer, ...], n_outputs: int) -> str:
 def stage_state(store: Store) -> tuple[object, ...]:
     """Return a value that changes when a stage has written something."""
     written = [
-        (f"{part}/{name}", json.dumps(store.group_attributes(f"{part}/{name}")))
+        (f"{part}/{name}", json.dumps(store.groups.attributes(f"{part}/{name}")))
         for part in ("aggregates", "artifacts")
-        for name in store.group_names(part)
-        if store.has_group(f"{part}/{name}")
+        for name in store.groups.names(part)
+        if store.groups.is_complete(f"{part}/{name}")
     ]
-    return (store.fingerprint, int(store.done_chunks().sum()), *written)
+    return (store.fingerprint, int(store.chunks.done().sum()), *written)
 
 
 def _kind_of(store: Store) -> str:

@@ -12,9 +12,8 @@ JSON; it is all that the stages after extraction know of the network.
 from __future__ import annotations
 
 import fnmatch
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from nnviz.errors import UnknownNameError, did_you_mean
@@ -175,44 +174,6 @@ class Architecture:
             layers = tuple(replace(layer, shown=True) for layer in layers)
         edges = tuple(e for e in self.edges if e.source in kept and e.target in kept)
         return replace(self, layers=layers, edges=edges)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the architecture as JSON values."""
-        return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Architecture:
-        """Rebuild what :meth:`to_json` returned."""
-        layers = tuple(_layer_from_json(layer) for layer in value["layers"])
-        edges = tuple(
-            Edge(**{**edge, "target_channels": tuple(edge["target_channels"])})
-            for edge in value["edges"]
-        )
-        return cls(
-            layers=layers,
-            edges=edges,
-            input_shape=tuple(value["input_shape"]),
-            input_dtype=value["input_dtype"],
-            output_shape=tuple(value["output_shape"]),
-            problems=tuple(value["problems"]),
-            validation_error=value["validation_error"],
-        )
-
-
-def _layer_from_json(value: Mapping[str, Any]) -> Layer:
-    field_value = value["receptive_field"]
-    receptive_field = (
-        ReceptiveField(**{key: tuple(item) for key, item in field_value.items()})
-        if field_value is not None
-        else None
-    )
-    return Layer(
-        **{
-            **value,
-            "positions": tuple(value["positions"]),
-            "receptive_field": receptive_field,
-        }
-    )
 
 
 def _listing(names: Sequence[str], n: int = 8) -> str:

@@ -24,10 +24,9 @@ from nnviz.runs.config import (
     ExtractionConfig,
     ModelConfig,
     PreprocessingConfig,
-    from_json,
-    to_json,
 )
 from nnviz.runs.contents import Contents
+from nnviz.runs.json_values import from_json, to_json
 
 __all__ = ["Measurements", "Plan", "plan_lines"]
 
@@ -172,29 +171,13 @@ class Plan:
         # Plans from before there was the option have the same identity as without it.
         if value["preprocessing"]["jpeg_reduction"] is None:
             del value["preprocessing"]["jpeg_reduction"]
+        if not self.keeps_remainders:
+            del value["keeps_remainders"]
         return value
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON values."""
-        return {
-            "model": to_json(self.model),
-            "dataset": to_json(self.dataset),
-            "preprocessing": to_json(self.preprocessing),
-            "classes": to_json(self.classes),
-            "extraction": to_json(self.extraction),
-            "architecture": self.architecture.to_json(),
-            "class_names": list(self.class_names),
-            "n_instances": self.n_instances,
-            "n_labelled": self.n_labelled,
-            "layer_dtypes": dict(self.layer_dtypes),
-            "metadata_dtypes": dict(self.metadata_dtypes),
-            "fingerprints": dict(self.fingerprints),
-            "measurements": to_json(self.measurements),
-            "labels_joined_by": self.labels_joined_by,
-            "extensions": list(self.extensions),
-            "contents": to_json(self.contents),
-            **({"keeps_remainders": True} if self.keeps_remainders else {}),
-        }
+        return to_json(self)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Plan:
@@ -205,31 +188,7 @@ class Plan:
         ConfigError
             If a part is missing, unknown, or has a value of another type.
         """
-        return cls(
-            model=from_json(ModelConfig, value["model"], place="model"),
-            dataset=from_json(DatasetConfig, value["dataset"], place="dataset"),
-            preprocessing=from_json(
-                PreprocessingConfig, value["preprocessing"], place="preprocessing"
-            ),
-            classes=from_json(ClassesConfig, value["classes"], place="classes"),
-            extraction=from_json(
-                ExtractionConfig, value["extraction"], place="extraction"
-            ),
-            architecture=Architecture.from_json(value["architecture"]),
-            class_names=tuple(value["class_names"]),
-            n_instances=value["n_instances"],
-            n_labelled=value["n_labelled"],
-            layer_dtypes=value["layer_dtypes"],
-            metadata_dtypes=value["metadata_dtypes"],
-            fingerprints=value["fingerprints"],
-            measurements=from_json(
-                Measurements, value["measurements"], place="measurements"
-            ),
-            labels_joined_by=value.get("labels_joined_by", ""),
-            extensions=tuple(value.get("extensions", ())),
-            contents=from_json(Contents, value.get("contents", {}), place="contents"),
-            keeps_remainders=bool(value.get("keeps_remainders", False)),
-        )
+        return from_json(cls, value, place="plan")
 
     def __str__(self) -> str:
         return "\n".join(plan_lines(self))

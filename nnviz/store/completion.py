@@ -6,6 +6,7 @@ files says nothing: a missing piece of an array reads as its fill value.
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from nnviz.errors import MissingDataError, ShapeError, StoreFormatError
 from nnviz.runs.arrays import MARK_FIELDS
+from nnviz.runs.plan import Plan
 from nnviz.store.hierarchy import Hierarchy
 from nnviz.store.pieces import encode_piece
 
@@ -28,43 +30,62 @@ its numbers are those of the plan to rounding, not bit for bit."""
 
 
 class Completion:
-    """The completion marks of one run.
+    """The chunks of one run, and their completion marks.
 
     Parameters
     ----------
     hierarchy
         Where the run's arrays are.
-    chunks
-        First and past-last instance of every chunk.
+    plan
+        The plan of the run.
     arrays
         Paths of the arrays that tasks fill, in the order of their checksums.
     """
 
-    def __init__(
-        self,
-        hierarchy: Hierarchy,
-        chunks: Sequence[tuple[int, int]],
-        arrays: Sequence[str],
-    ) -> None:
+    def __init__(self, hierarchy: Hierarchy, plan: Plan, arrays: Sequence[str]) -> None:
         self._hierarchy = hierarchy
-        self._chunks = chunks
-        self._arrays = arrays
+        self._plan = plan
         self._done: NDArray[np.bool_] | None = None
+        self.arrays = tuple(arrays)
+        """Paths of the arrays that tasks fill, in the order of their checksums."""
+        rows, n = plan.extraction.instances_per_chunk, plan.n_instances
+        self.spans = [(start, min(n, start + rows)) for start in range(0, n, rows)]
+        """First and past-last instance of every chunk."""
+
+    def __len__(self) -> int:
+        return len(self.spans)
+
+    @functools.cached_property
+    def _by_chunk(self) -> frozenset[str]:
+        """Paths of the arrays that have one row for each chunk."""
+        return frozenset(
+            spec.path
+            for spec in self._plan.arrays
+            if spec.declaration.dimensions[0] == "chunk"
+        )
+
+    def _rows(self, index: int, path: str) -> tuple[int, int]:
+        """Return the first and past-last row of a chunk's part of an array."""
+        return (index, index + 1) if path in self._by_chunk else self.spans[index]
 
     def done(self) -> NDArray[np.bool_]:
         """Return which chunks are complete, shape (chunk,)."""
         if self._done is None or not self._done.all():
-            self._done = self._read(range(len(self._chunks)))[:, 0] == 1
+            self._done = self._read(range(len(self)))[:, 0] == 1
         return self._done
+
+    def missing(self) -> list[int]:
+        """Return the numbers of the chunks that are not complete."""
+        return [int(index) for index in np.flatnonzero(~self.done())]
 
     def marks(self) -> dict[str, NDArray[np.int64]]:
         """Return the counts of the marks, each of shape (chunk,)."""
-        values = self.values()
+        values = self.mark_values()
         return {name: values[:, i] for i, name in enumerate(MARK_FIELDS)}
 
-    def values(self) -> NDArray[np.int64]:
+    def mark_values(self) -> NDArray[np.int64]:
         """Return all fields of all marks, shape (chunk, field); zeros without one."""
-        return self._read(range(len(self._chunks)))
+        return self._read(range(len(self)))
 
     def has_mark(self, index: int) -> bool:
         """Whether a chunk has a mark, sound or not."""
@@ -97,7 +118,7 @@ class Completion:
             self._batch_size(index)
         except StoreFormatError as error:
             found.append((f"{BATCH_SIZES}/{index}", str(error)))
-        for path, expected in zip(self._arrays, checksums, strict=True):
+        for path, expected in zip(self.arrays, checksums, strict=True):
             try:
                 values = self._part(index, path)
             except (ValueError, StoreFormatError) as error:
@@ -118,8 +139,7 @@ class Completion:
 
     def _part(self, index: int, path: str) -> NDArray[Any] | None:
         """Return a chunk's part of an array, as far as it lies in the array."""
-        start, stop = self._chunks[index]
-        n_rows = 1 if path.startswith("peaks/") else stop - start
+        start, stop = self._rows(index, path)
         if self._hierarchy.dtype(path) == "string":
             self._hierarchy.check_pieces(path, start, stop)
             return self._hierarchy.read(path, start, stop)
@@ -127,7 +147,7 @@ class Completion:
         if piece is None:
             return None
         shape = self._hierarchy.shape(path)[1:]
-        return piece[(slice(n_rows), *(slice(extent) for extent in shape))]
+        return piece[(slice(stop - start), *(slice(extent) for extent in shape))]
 
     def _read(self, indices: range) -> NDArray[np.int64]:
         """Return marks as they are in the files: Zarr needs 0.2 ms for each."""
@@ -156,12 +176,12 @@ class Completion:
         MissingDataError
             If a chunk that the rows touch is not complete.
         """
-        n_chunks = len(self._chunks)
-        if path.startswith("peaks/"):
+        n_chunks = len(self)
+        if path in self._by_chunk:
             first, last, _ = slice(start, stop).indices(n_chunks)
         else:
-            rows = self._chunks[0][1] - self._chunks[0][0]
-            start, stop, _ = slice(start, stop).indices(self._chunks[-1][1])
+            rows = self._plan.extraction.instances_per_chunk
+            start, stop, _ = slice(start, stop).indices(self._plan.n_instances)
             first = start // rows
             last = -(-stop // rows) if stop > start else first
         if last - first >= n_chunks or self._done is not None:
@@ -177,7 +197,7 @@ class Completion:
             )
             raise MissingDataError(msg)
 
-    def write_chunk(
+    def write(
         self, index: int, arrays: Mapping[str, NDArray[Any]], counts: Mapping[str, int]
     ) -> int:
         """Write every array of one chunk, read it back, and then mark it complete.
@@ -189,7 +209,8 @@ class Completion:
         arrays
             The chunk's rows of every array that tasks fill, by path.
         counts
-            The mark's counts by name; ``batch_size`` where it is not the plan's.
+            The mark's counts by name: ``n_instances`` and so on; ``batch_size``
+            where it is not the plan's.
 
         Returns
         -------
@@ -203,15 +224,15 @@ class Completion:
         StoreFormatError
             If what was read back differs from what was written.
         """
-        if set(arrays) != set(self._arrays):
+        if set(arrays) != set(self.arrays):
             msg = (
                 f"chunk {index} has the arrays {sorted(arrays)}; the store expects "
-                f"{sorted(self._arrays)}"
+                f"{sorted(self.arrays)}"
             )
             raise ShapeError(msg)
         values = {
             path: self._checked(index, path, np.asarray(arrays[path]))
-            for path in self._arrays
+            for path in self.arrays
         }
         texts = {path for path, v in values.items() if v.dtype.kind in "TUO"}
         for path in texts:
@@ -250,9 +271,8 @@ class Completion:
         )
 
     def _checked(self, index: int, path: str, values: NDArray[Any]) -> NDArray[Any]:
-        start, stop = self._chunks[index]
-        n_rows = 1 if path.startswith("peaks/") else stop - start
-        expected = (n_rows, *self._hierarchy.shape(path)[1:])
+        start, stop = self._rows(index, path)
+        expected = (stop - start, *self._hierarchy.shape(path)[1:])
         dtype = self._hierarchy.dtype(path)
         if values.shape != expected:
             msg = (
@@ -266,7 +286,7 @@ class Completion:
         return values
 
     def _write_texts(self, index: int, path: str, values: NDArray[Any]) -> None:
-        start, stop = self._chunks[index]
+        start, stop = self._rows(index, path)
         self._hierarchy.write(path, start, values)
         if _checksum(self._hierarchy.read(path, start, stop)) != _checksum(values):
             msg = (

@@ -56,21 +56,58 @@ class LaterGroups:
     Parameters
     ----------
     hierarchy
-        Of the store.
+        Hierarchy of the store.
+    plan_fingerprint
+        SHA-256 of the store's plan; kept with every group.
+    n_rows
+        Number of instances that a group covers which is written now.
     """
 
-    def __init__(self, hierarchy: Hierarchy) -> None:
-        self._hierarchy = hierarchy
-
-    def start(
-        self, path: str, *, groups: Sequence[str] = (), keep: bool = False
+    def __init__(
+        self, hierarchy: Hierarchy, plan_fingerprint: str, n_rows: int
     ) -> None:
-        """Begin to write, or to replace, a group; until it is finished it is not there.
+        self._hierarchy = hierarchy
+        self._record = {"plan_fingerprint": plan_fingerprint, "n_rows": n_rows}
+
+    def write(
+        self,
+        path: str,
+        arrays: Mapping[str, NDArray[Any] | sparse.csr_array],
+        attributes: Mapping[str, Any],
+        dimensions: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> None:
+        """Write, or replace, a whole group.
+
+        The group is marked complete last; a reader never sees half of it.
 
         Parameters
         ----------
         path
             ``aggregates/<subsets>`` or ``artifacts/<...>``.
+        arrays
+            Dense arrays and sparse matrices by their path below `path`.
+        attributes
+            JSON values.
+        dimensions
+            Names of the axes, by the array's path or its first part.
+        """
+        named = dimensions or {}
+        self.start(path)
+        for name, values in arrays.items():
+            axes = named.get(name) or named.get(name.split("/")[0])
+            self.write_member(f"{path}/{name}", values, dimensions=axes)
+        self.finish(path, attributes)
+
+    def start(
+        self, path: str, *, groups: Sequence[str] = (), keep: bool = False
+    ) -> None:
+        """Begin to write, or to replace, a group in pieces.
+
+        Parameters
+        ----------
+        path
+            ``aggregates/<subsets>`` or ``artifacts/<...>``; until :meth:`finish` it
+            counts as not there.
         groups
             Names of groups below it; writers in several processes need them made.
         keep
@@ -84,7 +121,7 @@ class LaterGroups:
         for name in groups:
             self._hierarchy.create_group(f"{path}/{name}", {})
 
-    def write(
+    def write_member(
         self,
         path: str,
         values: NDArray[Any] | sparse.csr_array,
@@ -100,14 +137,15 @@ class LaterGroups:
         else:
             self._hierarchy.write_dense(path, values, dimensions=dimensions)
 
-    def remove(self, path: str) -> None:
+    def remove_member(self, path: str) -> None:
         """Remove a group or array of a group that has been started."""
         self._hierarchy.delete(path)
 
     def finish(self, path: str, attributes: Mapping[str, Any]) -> None:
-        """Write the checksums of a group, and mark it as complete."""
+        """Write the checksums of a group, and mark it complete, with JSON values."""
         self._hierarchy.documents.state(path)
-        self._hierarchy.create_group(path, {**attributes, "complete": True})
+        record = {**attributes, **self._record, "complete": True}
+        self._hierarchy.create_group(path, record)
 
     def invalidate(self, path: str) -> None:
         """Take the mark of a damaged group away, so that its stage writes it again."""
@@ -139,6 +177,10 @@ class LaterGroups:
     def names(self, path: str) -> list[str]:
         """Return the names of what lies below a path, sorted."""
         return [n for n in self._hierarchy.children(path) if n != CHECKSUMS]
+
+    def has_array(self, path: str) -> bool:
+        """Whether there is an array or a sparse matrix at this path."""
+        return self._hierarchy.has(path)
 
     def read(self, path: str) -> NDArray[Any]:
         """Read a whole dense array.

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from nnviz.errors import StoreFormatError
 from nnviz.runs.arrays import ArraySpec, groups_of
+from nnviz.runs.plan import Plan
 from nnviz.store.completion import BATCH_SIZES, Completion
 from nnviz.store.documents import (
     CHECKSUMS,
@@ -44,9 +45,11 @@ class Integrity:
     hierarchy
         Of the store; opened for writing if it is to be mended.
     completion
-        Its completion marks.
-    arrays
-        The declarations of all arrays of the run.
+        Its chunks and their completion marks.
+    groups
+        What later stages wrote.
+    plan
+        The plan of the run; its arrays are checked.
     format_version
         Format 1 has no checksums of metadata and of what the plan knows: there it is
         only seen whether they can be read.
@@ -56,12 +59,14 @@ class Integrity:
         self,
         hierarchy: Hierarchy,
         completion: Completion,
-        arrays: Sequence[ArraySpec],
+        groups: LaterGroups,
+        plan: Plan,
         format_version: int,
     ) -> None:
         self._hierarchy = hierarchy
         self._completion = completion
-        self._arrays = arrays
+        self._groups = groups
+        self._arrays = plan.arrays
         self._has_checksums = format_version > 1
 
     def chunk(self, index: int) -> list[Damage]:
@@ -134,7 +139,7 @@ class Integrity:
 
     def later_group(self, path: str) -> list[Damage]:
         """Check all files of a group of aggregates or artifacts."""
-        later = LaterGroups(self._hierarchy)
+        later = self._groups
         remedy = f"'nnviz {stage_of(path)} {self._hierarchy.url}'"
         try:
             if not self._hierarchy.has(path):
@@ -181,10 +186,9 @@ class Integrity:
         """
         for index in {d.chunk for d in damages if self._is_of_chunk(d)}:
             self._completion.remove(int(index or 0))
-        later = LaterGroups(self._hierarchy)
         owners = {damage: self._owner(damage) for damage in damages}
         for owner in {*owners.values()} - {""}:
-            later.invalidate(owner)
+            self._groups.invalidate(owner)
         mended = [d if owners[d] else self._mended(d) for d in damages]
         if any(damage.array == CHECKSUMS for damage in damages):
             skip = [s.path for s in self._arrays if not s.is_static]

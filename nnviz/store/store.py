@@ -13,22 +13,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from nnviz.errors import (
+    ConfigError,
     StoreError,
     StoreFormatError,
     UnknownNameError,
     did_you_mean,
 )
-from nnviz.runs.architecture import Architecture, Layer
+from nnviz.runs.architecture import Layer
 from nnviz.runs.arrays import (
     FORMAT_VERSION,
     MARK_FIELDS,
     POSITION,
     READABLE_VERSIONS,
-    ArraySpec,
 )
+from nnviz.runs.plan import Plan
 from nnviz.store.completion import Completion
 from nnviz.store.dask_arrays import activations_as_dask
 from nnviz.store.extending import is_pending
@@ -41,11 +41,9 @@ if TYPE_CHECKING:
     import dask.array
     import pandas as pd
 
-__all__ = ["Store", "open_store", "summary_html", "summary_text"]
+__all__ = ["Store", "open_store", "plan_attributes", "summary_html", "summary_text"]
 
 _STATIC = "static_arrays"
-
-
 _PER_CHUNK = "chunk_arrays"
 
 
@@ -85,13 +83,12 @@ class Store:
             )
             raise StoreError(msg)
         self._attributes = attributes
-        self.plan: dict[str, Any] = attributes["plan"]
-        """The plan as JSON values; ``nnviz.runs.plan.Plan.from_json`` rebuilds it."""
-        self.architecture = Architecture.from_json(self.plan["architecture"])
-        self._completion = Completion(
-            hierarchy, self.chunks, list(attributes[_PER_CHUNK])
-        )
-        self._later = LaterGroups(hierarchy)
+        self.plan = _plan_of(attributes, hierarchy.url)
+        """What was planned."""
+        self.chunks = Completion(hierarchy, self.plan, list(attributes[_PER_CHUNK]))
+        """Which chunks are complete; where tasks write them."""
+        self.groups = LaterGroups(hierarchy, self.fingerprint, self.n_instances)
+        """What later stages wrote: aggregates and artifacts."""
 
     @classmethod
     def open(cls, url: str | os.PathLike[str], *, writable: bool = False) -> Store:
@@ -110,10 +107,10 @@ class Store:
     def create(
         cls,
         url: str | os.PathLike[str],
+        plan: Plan,
         *,
-        attributes: Mapping[str, Any],
-        arrays: Sequence[ArraySpec],
         static: Mapping[str, NDArray[Any]],
+        records: Mapping[str, Any] | None = None,
     ) -> Store:
         """Create a store with all its arrays, and write what the plan knows.
 
@@ -121,12 +118,13 @@ class Store:
         ----------
         url
             A place where there is nothing.
-        attributes
-            At least ``plan`` (JSON values) and ``plan_fingerprint``.
-        arrays
-            Every array of the run, ``extraction_done`` last.
+        plan
+            What will be recorded.
         static
             Values of the arrays that no task writes, by path.
+        records
+            JSON values that say how the store came to be, as :attr:`records` returns
+            them.
 
         Raises
         ------
@@ -134,17 +132,18 @@ class Store:
             If there is something at `url`.
         """
         hierarchy = Hierarchy.create(url)
-        for spec in arrays:
+        for spec in plan.arrays:
             hierarchy.create_array(spec)
         for path, values in static.items():
             hierarchy.write(path, 0, values)
         per_chunk = [
             spec.path
-            for spec in arrays
+            for spec in plan.arrays
             if spec.path not in static and spec.path != "extraction_done"
         ]
         record = {
-            **attributes,
+            **(records or {}),
+            **plan_attributes(plan),
             _STATIC: sorted(static),
             _PER_CHUNK: per_chunk,
             "mark_fields": list(MARK_FIELDS),
@@ -155,10 +154,10 @@ class Store:
         hierarchy.set_attributes(record)
         return cls(hierarchy)
 
-    def integrity(self, arrays: Sequence[ArraySpec]) -> Integrity:
-        """Return the checks of this store; `arrays` are those of its plan."""
+    def integrity(self) -> Integrity:
+        """Return the checks of this store, part by part."""
         version = int(self._attributes["format_version"])
-        return Integrity(self._hierarchy, self._completion, arrays, version)
+        return Integrity(self._hierarchy, self.chunks, self.groups, self.plan, version)
 
     def write_static(self, path: str, start: int, values: NDArray[Any]) -> None:
         """Write rows of an array that the plan knows again, after damage."""
@@ -183,92 +182,27 @@ class Store:
     @property
     def layers(self) -> tuple[Layer, ...]:
         """The recorded layers in order of computation."""
-        return self.architecture.layers
+        return self.plan.architecture.layers
 
     @property
     def shown_layers(self) -> tuple[Layer, ...]:
         """The layers that are shown, in order of computation."""
-        return self.architecture.shown
+        return self.plan.architecture.shown
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the network's outputs, in their order."""
-        return tuple(self.plan["class_names"])
+        return self.plan.class_names
 
     @property
     def n_instances(self) -> int:
         """Number of instances, usable or not."""
-        return int(self.plan["n_instances"])
-
-    @property
-    def chunks(self) -> list[tuple[int, int]]:
-        """First and past-last instance of every chunk."""
-        rows = int(self.plan["extraction"]["instances_per_chunk"])
-        n = self.n_instances
-        return [(start, min(n, start + rows)) for start in range(0, n, rows)]
-
-    @property
-    def chunk_arrays(self) -> tuple[str, ...]:
-        """Paths of the arrays that tasks fill, in the order of their checksums."""
-        return tuple(self._attributes[_PER_CHUNK])
+        return self.plan.n_instances
 
     def positions(self) -> NDArray[np.int64] | None:
         """Return the index in the data set of each row; None if it is the same."""
         is_extended = POSITION in self._attributes[_STATIC]
         return self.read(POSITION).astype(np.int64) if is_extended else None
-
-    def done_chunks(self) -> NDArray[np.bool_]:
-        """Return which chunks are complete, shape (chunk,)."""
-        return self._completion.done()
-
-    def missing_chunks(self) -> list[int]:
-        """Return the numbers of the chunks that are not complete."""
-        return [int(index) for index in np.flatnonzero(~self.done_chunks())]
-
-    def has_mark(self, index: int) -> bool:
-        """Whether a chunk has a completion mark, sound or not."""
-        return self._completion.has_mark(index)
-
-    def marks(self) -> dict[str, NDArray[np.int64]]:
-        """Return the counts of the completion marks, each of shape (chunk,)."""
-        return self._completion.marks()
-
-    def mark_values(self) -> NDArray[np.int64]:
-        """Return all fields of the completion marks, shape (chunk, field)."""
-        return self._completion.values()
-
-    def write_chunk(
-        self, index: int, arrays: Mapping[str, NDArray[Any]], counts: Mapping[str, int]
-    ) -> int:
-        """Write every array of one chunk, read it back, and then mark it complete.
-
-        Parameters
-        ----------
-        index
-            Number of the chunk.
-        arrays
-            The chunk's rows of every array that tasks fill, by path.
-        counts
-            The mark's counts by name: ``n_instances`` and so on; ``batch_size``
-            where it is not the plan's.
-
-        Returns
-        -------
-        int
-            Bytes written.
-
-        Raises
-        ------
-        ShapeError
-            If an array is missing, unknown, or has another number of rows.
-        StoreFormatError
-            If what was read back differs from what was written.
-        """
-        return self._completion.write_chunk(index, arrays, counts)
-
-    def batch_sizes(self) -> dict[int, int]:
-        """Return the batch sizes of chunks that were not computed with the plan's."""
-        return self._completion.batch_sizes()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -324,7 +258,7 @@ class Store:
         UnknownNameError
             If there is none; the message has near matches.
         """
-        return self.architecture.layer(name)
+        return self.plan.architecture.layer(name)
 
     def activations(
         self,
@@ -375,7 +309,9 @@ class Store:
         """
         path = f"activations/{self.layer(layer).name}"
         n_channels = self._hierarchy.shape(path)[1]
-        return activations_as_dask(self.url, layer, self.chunks, n_channels, _read_rows)
+        return activations_as_dask(
+            self.url, layer, self.chunks.spans, n_channels, _read_rows
+        )
 
     def read(
         self, path: str, start: int = 0, stop: int | None = None, *columns: slice
@@ -388,113 +324,9 @@ class Store:
             If a chunk that the rows touch is not complete.
         """
         if path not in self._attributes[_STATIC]:
-            self._completion.check(path, start, stop)
+            self.chunks.check(path, start, stop)
         self._hierarchy.check_pieces(path, start, stop)
         return self._hierarchy.read(path, start, stop, *columns)
-
-    def write_group(
-        self,
-        path: str,
-        arrays: Mapping[str, NDArray[Any] | sparse.csr_array],
-        attributes: Mapping[str, Any],
-        dimensions: Mapping[str, tuple[str, ...]] | None = None,
-    ) -> None:
-        """Write, or replace, the output of a later stage.
-
-        The group is marked complete last; a reader never sees half of it.
-
-        Parameters
-        ----------
-        path
-            ``aggregates/<subsets>`` or ``artifacts/<...>``.
-        arrays
-            Dense arrays and sparse matrices by their path below `path`.
-        attributes
-            JSON values.
-        dimensions
-            Names of the axes, by the array's path or its first part.
-        """
-        named = dimensions or {}
-        self._later.start(path)
-        for name, values in arrays.items():
-            axes = named.get(name) or named.get(name.split("/")[0])
-            self.write_member(f"{path}/{name}", values, dimensions=axes)
-        self.finish_group(path, attributes)
-
-    def start_group(
-        self, path: str, *, groups: Sequence[str] = (), keep: bool = False
-    ) -> None:
-        """Begin to write, or to replace, the output of a later stage in pieces.
-
-        Parameters
-        ----------
-        path
-            ``aggregates/<subsets>`` or ``artifacts/<...>``; until
-            :meth:`finish_group` it counts as not there.
-        groups
-            Names of groups below it; writers in several processes need them made.
-        keep
-            Whether what is there stays until it is written again.
-        """
-        self._later.start(path, groups=groups, keep=keep)
-
-    def remove_member(self, path: str) -> None:
-        """Remove a group or array of a group that has been started."""
-        self._later.remove(path)
-
-    def write_member(
-        self,
-        path: str,
-        values: NDArray[Any] | sparse.csr_array,
-        *,
-        dimensions: tuple[str, ...] | None = None,
-    ) -> None:
-        """Write, or replace, one array of a group that has been started.
-
-        Different members may be written by different processes at the same time.
-        """
-        self._later.write(path, values, dimensions=dimensions)
-
-    def finish_group(self, path: str, attributes: Mapping[str, Any]) -> None:
-        """Mark a group as complete, with its attributes as JSON values."""
-        record = {**attributes, "plan_fingerprint": self.fingerprint}
-        self._later.finish(path, {**record, "n_rows": self.n_instances})
-
-    def has_group(self, path: str) -> bool:
-        """Whether a later stage has written this group completely."""
-        return self._later.is_complete(path)
-
-    def group_names(self, path: str) -> list[str]:
-        """Return the names of what lies below a path, sorted."""
-        return self._later.names(path)
-
-    def group_attributes(self, path: str) -> dict[str, Any]:
-        """Return the attributes of a group that a later stage wrote.
-
-        Raises
-        ------
-        MissingDataError
-            If the stage has not run, or not to its end.
-        """
-        return self._later.attributes(path)
-
-    def has_array(self, path: str) -> bool:
-        """Whether there is an array or a sparse matrix at this path."""
-        return self._hierarchy.has(path)
-
-    def read_array(self, path: str) -> NDArray[Any]:
-        """Read a whole dense array of a later stage.
-
-        Raises
-        ------
-        StoreFormatError
-            If it is not there, or damaged.
-        """
-        return self._later.read(path)
-
-    def read_csr(self, path: str, rows: slice = slice(None)) -> sparse.csr_array:
-        """Read a sparse matrix of a later stage, or neighbouring rows of it."""
-        return self._later.read_csr(path, rows)
 
     def __repr__(self) -> str:
         return summary_text(self)
@@ -514,6 +346,22 @@ def open_store(url: str | os.PathLike[str]) -> Store:
         If it has another format version, or is no store.
     """
     return Store.open(url)
+
+
+def plan_attributes(plan: Plan) -> dict[str, Any]:
+    """Return what the root of a store says of its plan."""
+    return {"plan": plan.to_json(), "plan_fingerprint": plan.fingerprint}
+
+
+def _plan_of(attributes: Mapping[str, Any], url: str) -> Plan:
+    try:
+        return Plan.from_json(attributes["plan"])
+    except ConfigError as error:
+        msg = (
+            f"the plan in the store {url!r} cannot be read: {error}; read it with the "
+            "nnviz that wrote it, or extract again into a new store"
+        )
+        raise StoreFormatError(msg) from error
 
 
 def _read_rows(url: str, layer: str, start: int, stop: int) -> NDArray[Any]:
@@ -539,13 +387,13 @@ def summary_html(store: Store) -> str:
 
 
 def _facts(store: Store) -> list[tuple[str, str]]:
-    done, plan = store.done_chunks(), store.plan
+    done, plan = store.chunks.done(), store.plan
     return [
-        ("model", str(plan["model"]["source"])),
-        ("data", f"{plan['dataset']['kind']}, {store.n_instances:,} instances"),
+        ("model", plan.model.source),
+        ("data", f"{plan.dataset.kind}, {store.n_instances:,} instances"),
         ("classes", f"{len(store.class_names):,}"),
         ("layers", f"{len(store.layers)} recorded, {len(store.shown_layers)} shown"),
         ("extraction", f"{int(done.sum()):,} of {len(done):,} chunks"),
-        ("aggregates", ", ".join(store.group_names("aggregates")) or "none"),
-        ("artifacts", ", ".join(store.group_names("artifacts")) or "none"),
+        ("aggregates", ", ".join(store.groups.names("aggregates")) or "none"),
+        ("artifacts", ", ".join(store.groups.names("artifacts")) or "none"),
     ]

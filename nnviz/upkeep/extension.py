@@ -38,7 +38,7 @@ from nnviz.store.extending import (
     stage_extension,
 )
 from nnviz.store.lock import writing
-from nnviz.store.store import Store
+from nnviz.store.store import Store, plan_attributes
 
 __all__ = ["ExtensionSummary", "extend"]
 
@@ -114,7 +114,7 @@ def _extend(
         return _finish(url, was_pending=True)
     store = Store.open(url, writable=True)
     remove_leftovers(url)
-    plan = Plan.from_json(store.plan)
+    plan = store.plan
     if dataset is not None and dataset.kind != plan.dataset.kind:
         msg = (
             f"the data set is of kind {dataset.kind!r} and the store's of kind "
@@ -126,7 +126,7 @@ def _extend(
     positions = _positions(store, listed)
     n_before, n = store.n_instances, len(positions)
     if n == n_before:
-        missing = len(store.missing_chunks())
+        missing = len(store.chunks.missing())
         return ExtensionSummary(url, n_before, n, missing)
     columns = _columns(plan, listed)
     _check_unchanged(store, columns, positions[:n_before])
@@ -157,8 +157,7 @@ def _extend(
     }
     record = {
         **attributes,
-        "plan": longer.to_json(),
-        "plan_fingerprint": longer.fingerprint,
+        **plan_attributes(longer),
         "static_arrays": sorted(s.path for s in longer.arrays if s.is_static),
         "history": [*attributes.get("history", []), history],
     }
@@ -170,7 +169,7 @@ def _finish(url: str, *, was_pending: bool) -> ExtensionSummary:
     plan = Plan.from_json(root_attributes(url, of_extension=True)["plan"])
     n_before = plan.extensions[-1]
     finish_extension(url, plan.arrays, n_before)
-    missing = len(Store.open(url).missing_chunks())
+    missing = len(Store.open(url).chunks.missing())
     return ExtensionSummary(
         url, n_before, plan.n_instances, missing, was_pending=was_pending
     )

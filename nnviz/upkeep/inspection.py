@@ -128,9 +128,9 @@ def describe_store(
     provenance
         Whether to say what the store was made of.
     """
-    plan = Plan.from_json(store.plan)
-    done = store.done_chunks()
-    marks = store.marks()
+    plan = store.plan
+    done = store.chunks.done()
+    marks = store.chunks.marks()
     counts = {name: int(values.sum()) for name, values in marks.items()}
     reasons = _reasons(store)
     by_reason = collections.Counter(reasons.values())
@@ -151,7 +151,7 @@ def describe_store(
         n_chunks=len(done),
         counts=counts,
         groups=_groups(store, plan),
-        batch_sizes=store.batch_sizes(),
+        batch_sizes=store.chunks.batch_sizes(),
         writer=writer_of(store.url),
         reasons=dict(by_reason.most_common(20)),
         unreadable=reasons if unreadable else None,
@@ -163,8 +163,8 @@ def describe_store(
 def _reasons(store: Store) -> dict[str, str]:
     """Return why instances of the complete chunks cannot be used, by id."""
     reasons: dict[str, str] = {}
-    marks = store.marks()
-    for index, (start, stop) in enumerate(store.chunks):
+    marks = store.chunks.marks()
+    for index, (start, stop) in enumerate(store.chunks.spans):
         if marks["done"][index] != 1 or marks["n_unreadable"][index] == 0:
             continue
         status = store.read("instances/status", start, stop)
@@ -180,11 +180,11 @@ def _reasons(store: Store) -> dict[str, str]:
 def _groups(store: Store, plan: Plan) -> dict[str, dict[str, Any]]:
     groups: dict[str, dict[str, Any]] = {}
     for parent in ("aggregates", "artifacts"):
-        for name in store.group_names(parent):
+        for name in store.groups.names(parent):
             path = f"{parent}/{name}"
-            facts: dict[str, Any] = {"complete": store.has_group(path)}
+            facts: dict[str, Any] = {"complete": store.groups.is_complete(path)}
             if facts["complete"]:
-                attributes = store.group_attributes(path)
+                attributes = store.groups.attributes(path)
                 facts["covered"] = covered_by(
                     attributes, plan.extensions, plan.n_instances
                 )

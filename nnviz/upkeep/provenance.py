@@ -6,8 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-from nnviz.runs.config import to_json
-from nnviz.runs.plan import Plan
+from nnviz.runs.json_values import to_json
 from nnviz.store.store import Store
 
 __all__ = ["provenance_lines", "provenance_of"]
@@ -30,9 +29,9 @@ def provenance_of(store: Store) -> dict[str, Any]:
         (with the machine) of the planning, ``run`` (device, precision, batch size,
         threads), and ``history``, one entry for each extension.
     """
-    plan = Plan.from_json(store.plan)
+    plan = store.plan
     records = store.records
-    architecture = plan.architecture.to_json()
+    architecture = to_json(plan.architecture)
     return {
         "fingerprints": {
             "plan": store.fingerprint,

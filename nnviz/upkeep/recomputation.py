@@ -24,7 +24,6 @@ from nnviz.extraction.planned import (
     planned_reader,
     planned_runtime,
 )
-from nnviz.runs.plan import Plan
 from nnviz.runs.software import software_versions
 from nnviz.store.store import Store
 
@@ -144,7 +143,7 @@ def recompute(
         for path, (value, row) in batch.differences.items():
             result.differences[path] = max(value, result.differences.get(path, 0.0))
             result.instances.setdefault(path, batch.ids[row])
-    kinds = {spec.path: spec.dtype for spec in Plan.from_json(store.plan).arrays}
+    kinds = {spec.path: spec.dtype for spec in store.plan.arrays}
     for path, value in result.differences.items():
         allowed = TOLERANCE if kinds[path].startswith("float") else CHOICES
         if result.has_to_be_equal or value > allowed:
@@ -165,15 +164,15 @@ class _Batch:
 
 def _batches(store: Store, fraction: float, seed: int) -> list[int]:
     """Return the first instance of each batch that holds an instance of the sample."""
-    size = int(store.plan["extraction"]["batch_size"])
-    done = store.done_chunks()
-    rows = [np.arange(*chunk) for i, chunk in enumerate(store.chunks) if done[i]]
+    size = store.plan.extraction.batch_size
+    done = store.chunks.done()
+    rows = [np.arange(*chunk) for i, chunk in enumerate(store.chunks.spans) if done[i]]
     if not rows:
         return []
     known = np.concatenate(rows)
     n = max(1, round(fraction * len(known)))
     drawn = np.random.default_rng(seed).choice(known, n, replace=False)
-    chunk_rows = int(store.plan["extraction"]["instances_per_chunk"])
+    chunk_rows = store.plan.extraction.instances_per_chunk
     starts = drawn // chunk_rows * chunk_rows
     firsts = np.unique(starts + (drawn - starts) // size * size)
     return [int(first) for first in firsts]
@@ -197,7 +196,7 @@ class _Worker:
 
     def __init__(self, url: str, *, trust: bool) -> None:
         self.store = Store.open(url)
-        self.plan = plan = Plan.from_json(self.store.plan)
+        self.plan = plan = self.store.plan
         positions, hashes = self.store.positions(), hashes_in(self.store, plan)
         self.dataset = open_planned_dataset(plan, positions, trust=trust, hashes=hashes)
         self.reader = planned_reader(plan, self.dataset)
@@ -208,7 +207,7 @@ class _Worker:
         rows = extraction.instances_per_chunk
         chunk_stop = min((first // rows + 1) * rows, self.store.n_instances)
         stop = min(first + extraction.batch_size, chunk_stop)
-        reader, size = self.reader, self.store.batch_sizes().get(first // rows)
+        reader, size = self.reader, self.store.chunks.batch_sizes().get(first // rows)
         if size is not None:
             reader = planned_reader(self.plan, self.dataset, batch_size=size)
         # Rows that could not be used are zeros in the batch, as they were.

@@ -150,8 +150,7 @@ def verify(
                 report, client, tuple(listeners), repair=repair, trust=trust
             )
             if contents and report.is_sound:
-                plan = Plan.from_json(store.plan)
-                report.contents = check_contents(store, plan, trust=trust)
+                report.contents = check_contents(store, store.plan, trust=trust)
     report.seconds = time.monotonic() - started
     return report
 
@@ -166,8 +165,8 @@ def _verify(
 ) -> Store:
     started, url = time.monotonic(), report.url
     store = Store.open(url, writable=repair)
-    plan = Plan.from_json(store.plan)
-    integrity = store.integrity(plan.arrays)
+    plan = store.plan
+    integrity = store.integrity()
     found = integrity.run_metadata()
     report.damages += integrity.mend(found) if repair else found
     # Where metadata are damaged still, nothing can be said of the pieces.
@@ -225,10 +224,10 @@ def check_chunk(index: int, url: str) -> _Check:
 class _Checker:
     def __init__(self, url: str) -> None:
         self._store = Store.open(url)
-        self._integrity = self._store.integrity(Plan.from_json(self._store.plan).arrays)
+        self._integrity = self._store.integrity()
 
     def check(self, index: int) -> _Check:
-        is_marked = self._store.has_mark(index)
+        is_marked = self._store.chunks.has_mark(index)
         return _Check(index, is_marked, self._integrity.chunk(index))
 
 
@@ -255,7 +254,7 @@ def _restored(
         start = int(damage.chunk or 0) * rows[damage.array]
         piece = values[damage.array][start : start + rows[damage.array]]
         store.write_static(damage.array, start, piece)
-    left = {(d.array, d.chunk) for d in store.integrity(plan.arrays).static_pieces()}
+    left = {(d.array, d.chunk) for d in store.integrity().static_pieces()}
     return [
         dataclasses.replace(
             d,

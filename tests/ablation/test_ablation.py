@@ -81,7 +81,7 @@ def test_ablate__planted_path__destroys_the_class_and_random_sets_do_not(store, 
 
     check = ablate(store, labels_of(store), graph=choice, n_instances=12, draws=20)
 
-    sets = store.read_array(f"artifacts/ablation/label/{choice.name}/sets/second")
+    sets = store.groups.read(f"artifacts/ablation/label/{choice.name}/sets/second")
     assert [np.flatnonzero(row[1]).tolist() for row in sets] == [
         [channel] for channel in planted.SECOND
     ]
@@ -110,8 +110,8 @@ def test_ablate__equals_the_plain_loop(store):
     usable = np.setdiff1d(np.arange(90), LOST)
     drawn = np.random.default_rng((4, 1)).choice(usable, 30, replace=False)
     path = f"artifacts/ablation/label/{choice.name}"
-    listed = [tuple(x) for x in store.group_attributes(path)["sets"]]
-    sets = {x: store.read_array(f"{path}/sets/{x}") for x in planted.N_CHANNELS}
+    listed = [tuple(x) for x in store.groups.attributes(path)["sets"]]
+    sets = {x: store.groups.read(f"{path}/sets/{x}") for x in planted.N_CHANNELS}
     with torch.no_grad():
         means = oracle.channel_means(
             network, data[drawn].astype(np.float64), list(planted.N_CHANNELS)

@@ -11,9 +11,8 @@ from nnviz.aggregation.aggregates import aggregates_of
 from nnviz.aggregation.aggregation import aggregate
 from nnviz.engine.progress import StageDone, StageStarted, TaskDone
 from nnviz.errors import DatasetError, MissingDataError, ShapeError, StoreFormatError
-from nnviz.runs.plan import Plan
 from nnviz.store.extending import finish_extension, root_attributes, stage_extension
-from nnviz.store.store import Store
+from nnviz.store.store import Store, plan_attributes
 from nnviz.subsets.naming import named_subsets
 from nnviz.subsets.subsets import (
     Subset,
@@ -98,8 +97,8 @@ def test_aggregate__equals_that_of_a_run_without_the_unreadable_instances(
     aggregate(other, [subsets])
 
     for part in ("activation_counts/late/data", "activation_sum/late"):
-        one = store.read_array(f"aggregates/all/{part}")
-        two = Store.open(other.url).read_array(f"aggregates/good/{part}")
+        one = store.groups.read(f"aggregates/all/{part}")
+        two = Store.open(other.url).groups.read(f"aggregates/good/{part}")
         np.testing.assert_array_equal(one, two)
 
 
@@ -231,9 +230,9 @@ def test_aggregate__sums_influences_where_they_are_stored(tmp_path):
     members = np.flatnonzero(store.column("label") == 1)
     counts, sums = oracle.influences(*parts, members, n_targets=16, n_sources=12)
     path = "aggregates/label/influence_{}/late"
-    found = store.read_csr(path.format("counts"))[[1]].toarray()
+    found = store.groups.read_csr(path.format("counts"))[[1]].toarray()
     assert found.reshape(16, 12).tolist() == counts
-    found = store.read_csr(path.format("sums"))[[1]].toarray()
+    found = store.groups.read_csr(path.format("sums"))[[1]].toarray()
     np.testing.assert_allclose(found.reshape(16, 12), sums, rtol=1e-12)
 
 
@@ -243,18 +242,17 @@ def write_influences(path):
         n_classes=3, n_instances=40, layers=RUN.layers, instances_per_chunk=16
     )
     plain = write_store(path.with_name("plain.zarr"), run)
-    plan = Plan.from_json(plain.plan)
+    plan = plain.plan
     extraction = replace(plan.extraction, targets="all", ranks=3)
     plan = replace(plan, extraction=extraction)
     names = ("id", "label")
     store = Store.create(
         path,
-        attributes={"plan": plan.to_json(), "plan_fingerprint": plan.fingerprint},
-        arrays=plan.arrays,
+        plan,
         static={f"instances/{name}": plain.column(name) for name in names},
     )
     rng = np.random.default_rng(0)
-    for index, (start, stop) in enumerate(store.chunks):
+    for index, (start, stop) in enumerate(store.chunks.spans):
         chunk = {}
         for spec in plan.arrays:
             if spec.path.startswith("influences/"):
@@ -265,7 +263,7 @@ def write_influences(path):
             elif spec.rows_per_shard == 16:
                 chunk[spec.path] = plain.read(spec.path, start, stop)
         counts = {"n_instances": stop - start, "n_unreadable": 0, "n_saturated": 0}
-        store.write_chunk(index, chunk, counts)
+        store.chunks.write(index, chunk, counts)
     return store
 
 
@@ -300,25 +298,28 @@ def grown(tmp_path, monkeypatch, rows_per_span):
 
 def longer_store(whole, url, n):
     """Write the first instances of a store as a store, or lengthen it to so many."""
-    plan = Plan.from_json(whole.plan)
+    plan = whole.plan
     before = Store.open(url).n_instances if url.exists() else 0
     plan = replace(plan, n_instances=n, extensions=(before,) if before else ())
-    record = {"plan": plan.to_json(), "plan_fingerprint": plan.fingerprint}
     paths = ("instances/id", "instances/label")
     columns = {path: whole.read(path, before, n) for path in paths}
     if before:
         static = sorted(s.path for s in plan.arrays if s.is_static)
-        record = {**root_attributes(str(url)), **record, "static_arrays": static}
+        record = {
+            **root_attributes(str(url)),
+            **plan_attributes(plan),
+            "static_arrays": static,
+        }
         stage_extension(str(url), record, columns, np.arange(n))
         finish_extension(str(url), plan.arrays, before)
     else:
-        Store.create(url, attributes=record, arrays=plan.arrays, static=columns)
+        Store.create(url, plan, static=columns)
     store = Store.open(url, writable=True)
-    for index in store.missing_chunks():
-        start, stop = store.chunks[index]
-        arrays = {path: whole.read(path, start, stop) for path in store.chunk_arrays}
+    for index in store.chunks.missing():
+        start, stop = store.chunks.spans[index]
+        arrays = {path: whole.read(path, start, stop) for path in store.chunks.arrays}
         counts = {"n_instances": stop - start, "n_unreadable": 0, "n_saturated": 0}
-        store.write_chunk(index, arrays, counts)
+        store.chunks.write(index, arrays, counts)
 
 
 GROWING = PlantedRun(
@@ -372,9 +373,9 @@ def test_aggregate__of_an_extended_store__reads_only_what_is_new(tmp_path, monke
     aggregate_standard(url)
 
     expected = whole.activations("late").astype(np.float64).sum(axis=0)
-    found = Store.open(url).read_array("aggregates/all/activation_sum/late")[0]
+    found = Store.open(url).groups.read("aggregates/all/activation_sum/late")[0]
     np.testing.assert_allclose(found, expected, rtol=1e-12)
-    assert Store.open(url).group_attributes("aggregates/label")["n_rows"] == 100
+    assert Store.open(url).groups.attributes("aggregates/label")["n_rows"] == 100
 
 
 @pytest.mark.parametrize("change", ["subsets", "facts"])
@@ -386,10 +387,10 @@ def test_aggregate__of_other_subsets_or_facts__starts_anew(
     longer_store(whole, url, 100)
     store = Store.open(url, writable=True)
     if change == "facts":
-        arrays = {path: store.read(path, 0, 10) for path in store.chunk_arrays}
+        arrays = {path: store.read(path, 0, 10) for path in store.chunks.arrays}
         arrays["activations/late"] = arrays["activations/late"] + np.float16(1)
         counts = {"n_instances": 10, "n_unreadable": 0, "n_saturated": 0}
-        store.write_chunk(0, arrays, counts)
+        store.chunks.write(0, arrays, counts)
         aggregate_standard(url)
     else:
         other = class_subsets((store.column("label") + 1) % 4, store.class_names)

@@ -191,7 +191,7 @@ def test_extract__running_scheduler_and_log__fills_store_and_log(
         "write",
     ]
     assert done[0]["worker"]
-    assert nnviz.open_store(store).missing_chunks() == []
+    assert nnviz.open_store(store).chunks.missing() == []
 
 
 @pytest.mark.cluster
@@ -208,7 +208,7 @@ def test_extract__chunk_that_fails_always__is_reported_and_the_rest_done(
 
     assert result.exit_code == 1
     assert "1 of 8 chunks failed" in result.output
-    assert nnviz.open_store(store).missing_chunks() == [3]
+    assert nnviz.open_store(store).chunks.missing() == [3]
 
     (store / "activations" / "mixed" / "c" / "3").unlink()
     again = run("extract", store, "--workers", "1", "--quiet", "--json")
@@ -272,8 +272,8 @@ def test_extract__interrupted__says_so_once_and_goes_on_later(digits, tmp_path):
     )
     for _ in range(600):
         time.sleep(0.1)
-        if not nnviz.open_store(store).done_chunks().all() and (
-            nnviz.open_store(store).done_chunks().any()
+        if not nnviz.open_store(store).chunks.done().all() and (
+            nnviz.open_store(store).chunks.done().any()
         ):
             break
     # As a terminal does it: to every process of the command.
@@ -286,4 +286,4 @@ def test_extract__interrupted__says_so_once_and_goes_on_later(digits, tmp_path):
 
     again = CliRunner().invoke(main, ["extract", str(store), "--quiet"])
     assert again.exit_code == 0
-    assert nnviz.open_store(store).missing_chunks() == []
+    assert nnviz.open_store(store).chunks.missing() == []

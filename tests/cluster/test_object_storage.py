@@ -119,13 +119,13 @@ def test_extract__interrupted_in_a_bucket__marks_only_what_is_whole(
     with pytest.raises(KeyboardInterrupt):
         nnviz.extract(store, client=client, listeners=[StopsAfter(3)])
     again = nnviz.Store.open(url, writable=True)
-    n_missing = len(again.missing_chunks())
+    n_missing = len(again.chunks.missing())
     summary = nnviz.extract(again, client=client)
 
     assert 0 < n_missing < 20
     # Chunks that were under way when it was interrupted may have been completed since.
     assert summary.n_done_before >= 20 - n_missing
-    assert nnviz.open_store(url).missing_chunks() == []
+    assert nnviz.open_store(url).chunks.missing() == []
     assert np.isfinite(nnviz.open_store(url).activations("mixed")).all()
 
 

@@ -109,17 +109,17 @@ def test_sbatch__ended_by_its_time_limit__goes_on_in_the_next_job(
     ]  # fmt: skip
 
     first = subprocess.check_output(command, text=True).strip()
-    wait_for(lambda: nnviz.open_store(url).done_chunks().any())
+    wait_for(lambda: nnviz.open_store(url).chunks.done().any())
     # What Slurm sends to the script before the time ends, and then at its end.
     subprocess.run(["scancel", "--batch", "--signal=TERM", first], check=True)
     wait_for(lambda: first not in jobs(None))
-    n_missing = len(nnviz.open_store(url).missing_chunks())
+    n_missing = len(nnviz.open_store(url).chunks.missing())
     second = subprocess.check_output(command, text=True).strip()
     wait_for(lambda: second not in jobs(None))
 
     log = (tmp_path / f"job-{second}.log").read_text()
     assert 0 < n_missing < 20
-    assert nnviz.open_store(url).missing_chunks() == [], log
+    assert nnviz.open_store(url).chunks.missing() == [], log
     assert checksums(url) == expected
     assert list(tmp_path.glob(".nnviz-job-*")) == []
     assert subprocess.run(["pgrep", "-f", str(url)], check=False).returncode == 1
@@ -164,4 +164,4 @@ def test_command__cluster_of_a_file__extracts(site, create, tmp_path):
     )  # fmt: skip
 
     assert done.returncode == 0, done.stderr
-    assert nnviz.open_store(store).missing_chunks() == []
+    assert nnviz.open_store(store).chunks.missing() == []

@@ -115,7 +115,7 @@ def test_adaptive__workers_join_vanish_and_retire__the_same_bytes(
             wait_for(lambda: joined not in client.nthreads() or run.done())
             assert not run.done()
             holds["middle"].unlink()
-            wait_for(lambda: len(store.missing_chunks()) == 1 or run.done())
+            wait_for(lambda: len(store.chunks.missing()) == 1 or run.done())
             wait_for(lambda: len(client.nthreads()) == 1 or run.done())
             assert not run.done()
             holds["last"].unlink()
@@ -183,7 +183,7 @@ def test_spot_machines__vanish_and_others_come__the_same_bytes(
         extracting(store, client, folder) as (run, holds),
     ):
         client.wait_for_workers(1, timeout=60)
-        wait_for(lambda: len(store.missing_chunks()) == N_CHUNKS - 2 or run.done())
+        wait_for(lambda: len(store.chunks.missing()) == N_CHUNKS - 2 or run.done())
         wait_for(lambda: busy(client) or run.done())
         (vanishing,) = client.nthreads()
         os.killpg(spot.pid, signal.SIGKILL)

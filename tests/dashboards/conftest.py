@@ -112,7 +112,7 @@ def graph_url(tmp_path_factory):
         for layer, counts in planted_influences(rows).items():
             for what in ("influence_counts", "influence_sums"):
                 path = f"aggregates/{name}/{what}/{layer}"
-                store.write_member(path, counts)
+                store.groups.write_member(path, counts)
     return url
 
 

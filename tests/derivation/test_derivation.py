@@ -21,7 +21,6 @@ from nnviz.errors import (
     UnreadableInstanceError,
 )
 from nnviz.runs.config import DatasetConfig
-from nnviz.runs.plan import Plan
 from nnviz.store.documents import sealed_group
 from nnviz.store.store import Store
 from nnviz.subsets.naming import named_subsets
@@ -65,7 +64,7 @@ def write(path, run=RUN, *, dataset=None, names=("label", "prediction", "outcome
     """Write a planted store with aggregates; its plan names another data set."""
     store = write_store(path, run)
     if dataset is not None:
-        plan = Plan.from_json(store.plan)
+        plan = store.plan
         attributes = json.loads((path / "zarr.json").read_text())
         plan_json = replace(plan, dataset=dataset).to_json()
         attributes["attributes"]["plan"] = plan_json
@@ -90,7 +89,7 @@ def test_derive__summarises_what_it_wrote(derived):
     assert summary.n_examples == summary.n_pictures == (12 + 16) * 5
     assert "too few subsets for UMAP" in str(summary)
     json.dumps(summary.to_json())
-    assert store.group_names("artifacts") == [
+    assert store.groups.names("artifacts") == [
         "classes",
         "examples",
         "label",

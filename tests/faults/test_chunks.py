@@ -141,6 +141,6 @@ def test_power_is_lost__what_was_not_synced_is_noticed_and_made_again(
             opened.activations(layer)
     report = verify(str(store))
     assert {damage.chunk for damage in report.damages} == {N_CHUNKS - 1}
-    assert nnviz.open_store(store).missing_chunks() == [N_CHUNKS - 1]
+    assert nnviz.open_store(store).chunks.missing() == [N_CHUNKS - 1]
     extract_all(store, [N_CHUNKS - 1])
     assert checksums(store) == undisturbed

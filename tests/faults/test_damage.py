@@ -95,7 +95,7 @@ def test_flipped_bits__are_mended_and_the_store_is_as_before(copy, real):
     report = verify(copy)
     store = Store.open(copy, writable=True)
     assert not report.is_sound
-    assert store.missing_chunks() == [0, 1, 2]
+    assert store.chunks.missing() == [0, 1, 2]
     with one_worker() as client:
         summary = nnviz.extract(store, client=client)
     later_stages(store)

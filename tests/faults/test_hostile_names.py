@@ -82,7 +82,7 @@ def hostile(tmp_path_factory):
 def test_stored_names__are_those_of_the_data(hostile):
     """Nothing is made harmless by changing it: escaping is up to who shows it."""
     assert MARKUP.format("file") in hostile.column("id")[0]
-    assert MARKUP.format("column") in hostile.plan["metadata_dtypes"]
+    assert MARKUP.format("column") in hostile.plan.metadata_dtypes
     assert CLOSING.format("value") in hostile.column(MARKUP.format("column"))[0]
     assert hostile.column("status")[5] != ""
 

@@ -422,7 +422,7 @@ def test_file__that_vanishes_after_planning_is_refused(folders, tmp_path, client
     with pytest.raises(PlanMismatchError, match="the data set has changed"):
         nnviz.extract(store, client=client)
 
-    assert not store.done_chunks().any()
+    assert not store.chunks.done().any()
 
 
 def test_file__that_vanishes_after_listing_is_recorded(folders, tmp_path):

@@ -81,6 +81,6 @@ def test_activation_beyond_float16__is_saturated_and_counted(stores):
     assert values.dtype == np.float16
     assert values.max() == 65_504
     assert bad.usable()[LARGE]
-    assert bad.marks()["n_saturated"].sum() >= (values == 65_504).sum() > 0
+    assert bad.chunks.marks()["n_saturated"].sum() >= (values == 65_504).sum() > 0
     result = CliRunner().invoke(main, ["inspect", bad.url])
     assert "stored as 65,504, the largest float16" in result.output

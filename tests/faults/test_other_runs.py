@@ -102,7 +102,7 @@ def test_extract__of_something_else__is_refused(run, change, message):
     with one_worker() as client, pytest.raises(PlanMismatchError, match=message):
         nnviz.extract(Store.open(run / "run.zarr", writable=True), client=client)
 
-    assert open_store(run / "run.zarr").missing_chunks() == [0, 1, 2]
+    assert open_store(run / "run.zarr").chunks.missing() == [0, 1, 2]
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_store_of_format_1__is_read(old):
     """Row 29: every stage's output."""
     store = open_store(old / "format-1.zarr")
 
-    assert store.missing_chunks() == []
+    assert store.chunks.missing() == []
     assert store.instances().shape == (40, 7)
     assert list(np.flatnonzero(~store.usable())) == [7]
     assert store.activations("first").shape == (40, 8)

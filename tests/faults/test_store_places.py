@@ -43,12 +43,12 @@ def small_disk(tmp_path):
 
 
 def chunk_of(store, index):
-    start, stop = store.chunks[index]
+    start, stop = store.chunks.spans[index]
     arrays = {
         path: store.read(
             path, *((index, index + 1) if "peaks" in path else (start, stop))
         )
-        for path in store.chunk_arrays
+        for path in store.chunks.arrays
     }
     return arrays, {"n_instances": stop - start, "n_unreadable": 0, "n_saturated": 0}
 
@@ -65,13 +65,13 @@ def test_disk_that_fills_at_any_point__leaves_no_mark_and_loses_nothing(small_di
     for n_pages in range(24):
         store = Store.open(url, writable=True)
         if n_pages == 0:
-            assert store.missing_chunks() == [1]
+            assert store.chunks.missing() == [1]
         fill(small_disk, n_pages)
         try:
-            store.write_chunk(1, arrays, counts)
+            store.chunks.write(1, arrays, counts)
         except StoreError as raised:
             message = str(raised)
-            assert open_store(url).missing_chunks() == [1]
+            assert open_store(url).chunks.missing() == [1]
             assert len(open_store(url).activations("late", 0, 20)) == 20
             outcomes.append(
                 "full" if "disk is full; free space" in message else message
@@ -183,7 +183,7 @@ def test_permission_lost_below__is_named(tmp_path, monkeypatch):
     (tmp_path / "run.zarr/extraction_done/c").chmod(0o500)
 
     with pytest.raises(StoreError, match="not permitted; change the permissions"):
-        store.write_chunk(1, arrays, counts)
+        store.chunks.write(1, arrays, counts)
 
 
 def test_slow_file_system__only_takes_longer(tmp_path):
@@ -198,9 +198,9 @@ def test_slow_file_system__only_takes_longer(tmp_path):
     )
     arrays, counts = chunk_of(open_store(tmp_path / "whole.zarr"), 1)
 
-    assert store.missing_chunks() == [1]
-    store.write_chunk(1, arrays, counts)
+    assert store.chunks.missing() == [1]
+    store.chunks.write(1, arrays, counts)
 
-    assert store.missing_chunks() == []
+    assert store.chunks.missing() == []
     assert tree_bytes(tmp_path / "run.zarr") == tree_bytes(tmp_path / "whole.zarr")
     assert store.activations("early").shape == (60, 70)

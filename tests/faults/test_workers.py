@@ -188,7 +188,7 @@ def test_extract__batch_too_large_for_the_device__is_halved_and_recorded(
     assert "CUDA out of memory. Tried to allocate 2 GiB" in events.reasons()
     assert {event.batch_size for event in events.of("TaskDone")} == {4}
     assert "12 chunks were computed in smaller batches" in str(summary)
-    assert opened.batch_sizes() == summary.smaller_batches
+    assert opened.chunks.batch_sizes() == summary.smaller_batches
     assert "12 chunks were computed in smaller" in str(describe_store(opened))
     assert verify(str(store), repair=False).is_sound
     assert not again.wrong
@@ -229,4 +229,4 @@ def test_extract__worker_over_its_memory_limit__no_other_chunk_is_blamed(
     assert (status != "").sum() == 1
     found = of_other_chunks(checksums(store), 70 // ROWS)
     assert found == of_other_chunks(undisturbed, 70 // ROWS)
-    assert nnviz.open_store(store).done_chunks().sum() == N_CHUNKS
+    assert nnviz.open_store(store).chunks.done().sum() == N_CHUNKS

@@ -243,7 +243,7 @@ def wait_for(condition: Callable[[], object], timeout: float = 240) -> None:
 
 def n_done(store: Path) -> int:
     """Return how many chunks are complete."""
-    return int(nnviz.open_store(store).done_chunks().sum())
+    return int(nnviz.open_store(store).chunks.done().sum())
 
 
 def group_is_gone(pid: int) -> bool:

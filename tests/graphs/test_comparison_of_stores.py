@@ -127,7 +127,7 @@ def test_networks__without_a_shared_instance__are_refused(planted, tmp_path):
 
 
 def test_subsets__of_two_collections_or_any_instances__are_compared(planted):
-    outcomes = planted.group_attributes("aggregates/outcome")["names"]
+    outcomes = planted.groups.attributes("aggregates/outcome")["names"]
     right, wrong = outcomes[:2]
 
     apart = compare_subsets(planted, right, wrong, subsets="outcome")

@@ -79,7 +79,7 @@ def test_graph__of_outcomes__starts_at_the_outputs_that_they_have(store):
     graphs = list(SubsetGraphs(store, "outcome").graphs())
 
     assert [graph.subset for graph in graphs] == list(
-        store.group_attributes("aggregates/outcome")["names"]
+        store.groups.attributes("aggregates/outcome")["names"]
     )
     assert graphs[0].keys()[-1][0] == "output"
 

@@ -45,8 +45,8 @@ def test_stored_graphs__on_a_cluster__have_the_same_bytes(store, tmp_path, clien
 
     for preset in ("directed", "summit"):
         path = f"artifacts/attribution_graphs/label/{preset}"
-        for name in store.group_names(path):
-            one, two = (s.read_array(f"{path}/{name}") for s in (store, other))
+        for name in store.groups.names(path):
+            one, two = (s.groups.read(f"{path}/{name}") for s in (store, other))
             assert one.tobytes() == two.tobytes()
 
 

@@ -9,10 +9,9 @@ from nnviz.runs.config import (
     ExtractionConfig,
     PreprocessingConfig,
     RunConfig,
-    from_json,
     load_config,
-    to_json,
 )
+from nnviz.runs.json_values import from_json, to_json
 
 MINIMAL = """
 [model]

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from nnviz.errors import ModelError, PlanError, UnknownNameError
+from nnviz.errors import ConfigError, ModelError, PlanError, UnknownNameError
 from nnviz.formatting import differences
 from nnviz.planning.planning import plan_run
 from nnviz.runs.architecture import Architecture, Edge, Layer, ReceptiveField
@@ -56,6 +56,14 @@ def test_plan__through_json__is_the_same():
     plan = plan_of()
 
     assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+
+
+def test_plan__without_a_part__names_it():
+    value = plan_of().to_json()
+    del value["class_names"]
+
+    with pytest.raises(ConfigError, match=r"'class_names' is missing in \[plan\]"):
+        Plan.from_json(value)
 
 
 def test_plan__another_place_or_speed__has_the_same_identity():

@@ -49,7 +49,7 @@ def incomplete(tmp_path):
 
 def chunk_of(store, index):
     """Return what a task would write for one chunk, from a complete store."""
-    start, stop = store.chunks[index]
+    start, stop = store.chunks.spans[index]
     arrays = {}
     for name in ("prediction", "confidence", "probability", "status"):
         arrays[f"instances/{name}"] = store.column(name)[start:stop]
@@ -64,7 +64,7 @@ def chunk_of(store, index):
 
 def test_store__knows_what_was_planned(store):
     assert store.n_instances == 50
-    assert store.chunks == [(0, 20), (20, 40), (40, 50)]
+    assert store.chunks.spans == [(0, 20), (20, 40), (40, 50)]
     assert store.class_names == RUN.class_names
     assert [layer.name for layer in store.layers] == ["early", "late", "output"]
     assert [layer.name for layer in store.shown_layers] == ["early", "late"]
@@ -107,11 +107,11 @@ def test_activations_dask__has_a_block_for_each_chunk(store):
 
 
 def test_marks__count_what_each_chunk_holds(store):
-    marks = store.marks()
+    marks = store.chunks.marks()
 
     assert marks["n_instances"].tolist() == [20, 20, 10]
     assert marks["n_unreadable"].sum() == 4
-    assert not store.missing_chunks()
+    assert not store.chunks.missing()
 
 
 @pytest.mark.parametrize(
@@ -167,13 +167,13 @@ def test_missing_piece__does_not_hide_the_others(incomplete, read):
 def test_write_chunk__completes_a_run_with_the_bytes_of_an_unbroken_one(
     store, incomplete
 ):
-    assert incomplete.missing_chunks() == [1]
+    assert incomplete.chunks.missing() == [1]
 
     arrays, counts = chunk_of(store, 1)
-    counts["n_unreadable"] = int(store.marks()["n_unreadable"][1])
-    incomplete.write_chunk(1, arrays, counts)
+    counts["n_unreadable"] = int(store.chunks.marks()["n_unreadable"][1])
+    incomplete.chunks.write(1, arrays, counts)
 
-    assert incomplete.missing_chunks() == []
+    assert incomplete.chunks.missing() == []
     assert tree_bytes(_path(incomplete)) == tree_bytes(_path(store))
 
 
@@ -184,8 +184,8 @@ def _path(store):
 def _write_one(url, source, index):
     store = Store.open(source)
     arrays, counts = chunk_of(store, index)
-    counts["n_unreadable"] = int(store.marks()["n_unreadable"][index])
-    Store.open(url, writable=True).write_chunk(index, arrays, counts)
+    counts["n_unreadable"] = int(store.chunks.marks()["n_unreadable"][index])
+    Store.open(url, writable=True).chunks.write(index, arrays, counts)
 
 
 @pytest.mark.slow
@@ -211,8 +211,8 @@ def test_write_chunk__is_repeatable(store, tmp_path):
     before = tree_bytes(_path(other))
 
     arrays, counts = chunk_of(store, 0)
-    counts["n_unreadable"] = int(store.marks()["n_unreadable"][0])
-    other.write_chunk(0, arrays, counts)
+    counts["n_unreadable"] = int(store.chunks.marks()["n_unreadable"][0])
+    other.chunks.write(0, arrays, counts)
 
     assert tree_bytes(_path(other)) == before
 
@@ -237,9 +237,9 @@ def test_write_chunk__refuses_other_arrays_and_leaves_no_mark(
     spoil(arrays)
 
     with pytest.raises(ShapeError, match=message):
-        other.write_chunk(0, arrays, counts)
+        other.chunks.write(0, arrays, counts)
 
-    assert other.missing_chunks() == [0]
+    assert other.chunks.missing() == [0]
 
 
 def pieces(store):
@@ -289,14 +289,14 @@ def test_piece_that_is_gone__is_found_in_every_array(tmp_path):
 def test_piece_that_is_gone__is_found_in_what_later_stages_wrote(tmp_path):
     store = write_store(tmp_path / "run.zarr", RUN)
     matrix = sparse.csr_array(np.eye(3, dtype=np.int64))
-    store.write_group("artifacts/mine", {"a": np.zeros(3), "m": matrix}, {})
+    store.groups.write("artifacts/mine", {"a": np.zeros(3), "m": matrix}, {})
     (_path(store) / "artifacts/mine/a/c/0").unlink()
     (_path(store) / "artifacts/mine/m/data/c/0").unlink()
 
     with pytest.raises(StoreFormatError, match="is gone"):
-        Store.open(store.url).read_array("artifacts/mine/a")
+        Store.open(store.url).groups.read("artifacts/mine/a")
     with pytest.raises(StoreFormatError, match="is gone"):
-        Store.open(store.url).read_csr("artifacts/mine/m")
+        Store.open(store.url).groups.read_csr("artifacts/mine/m")
 
 
 def test_truncated_piece__is_found(store, tmp_path):
@@ -324,6 +324,20 @@ def test_open__refuses_another_format_version(tmp_path):
         open_store(store.url)
 
 
+def test_open__refuses_a_plan_with_an_option_that_it_does_not_know(tmp_path):
+    store = write_store(tmp_path / "run.zarr", RUN)
+    hierarchy = Hierarchy.open(store.url, writable=True)
+    attributes = hierarchy.attributes()
+    attributes["plan"]["extraction"]["rank"] = 3
+    hierarchy.set_attributes(attributes)
+
+    with pytest.raises(
+        StoreFormatError,
+        match=r"'rank' in \[plan.extraction\]; did you mean 'ranks'.*nnviz that wrote",
+    ):
+        open_store(store.url)
+
+
 def test_open__refuses_a_zarr_group_that_is_no_store(tmp_path):
     zarr = pytest.importorskip("zarr")
     zarr.create_group(tmp_path / "other.zarr", zarr_format=3)
@@ -346,9 +360,9 @@ def test_open__for_reading_cannot_write(store):
     before = tree_bytes(_path(store))
 
     with pytest.raises(Exception, match=r"read-only|read only"):
-        store.write_group("artifacts/mine", {}, {})
+        store.groups.write("artifacts/mine", {}, {})
     with pytest.raises(Exception, match=r"read-only|read only"):
-        store.write_chunk(0, arrays, counts)
+        store.chunks.write(0, arrays, counts)
 
     assert tree_bytes(_path(store)) == before
 
@@ -356,7 +370,7 @@ def test_open__for_reading_cannot_write(store):
 def test_write_group__comes_back_with_its_attributes(tmp_path):
     store = write_store(tmp_path / "run.zarr", RUN)
 
-    store.write_group(
+    store.groups.write(
         "artifacts/mine",
         {"a/early": np.arange(6.0).reshape(2, 3), "b": np.array(["x", "ü"])},
         {"names": ["<b>"], "n": 2},
@@ -364,40 +378,43 @@ def test_write_group__comes_back_with_its_attributes(tmp_path):
     )
 
     again = open_store(store.url)
-    attributes = again.group_attributes("artifacts/mine")
+    attributes = again.groups.attributes("artifacts/mine")
     assert (attributes["names"], attributes["n"]) == (["<b>"], 2)
     assert attributes["plan_fingerprint"] == store.fingerprint
-    assert again.read_array("artifacts/mine/a/early").tolist() == [[0, 1, 2], [3, 4, 5]]
-    assert again.read_array("artifacts/mine/b").tolist() == ["x", "ü"]
-    assert again.has_array("artifacts/mine/b")
-    assert again.group_names("artifacts") == ["mine"]
+    assert again.groups.read("artifacts/mine/a/early").tolist() == [
+        [0, 1, 2],
+        [3, 4, 5],
+    ]
+    assert again.groups.read("artifacts/mine/b").tolist() == ["x", "ü"]
+    assert again.groups.has_array("artifacts/mine/b")
+    assert again.groups.names("artifacts") == ["mine"]
 
 
 def test_write_group__replaces_all_of_what_was_there(tmp_path):
     store = write_store(tmp_path / "run.zarr", RUN)
-    store.write_group("artifacts/mine", {"old": np.zeros(3)}, {})
+    store.groups.write("artifacts/mine", {"old": np.zeros(3)}, {})
 
-    store.write_group("artifacts/mine", {"new": np.zeros(3)}, {})
+    store.groups.write("artifacts/mine", {"new": np.zeros(3)}, {})
 
-    assert store.group_names("artifacts/mine") == ["new"]
+    assert store.groups.names("artifacts/mine") == ["new"]
 
 
 def test_group_in_pieces__counts_only_when_it_is_finished(tmp_path):
     store = write_store(tmp_path / "run.zarr", RUN)
-    store.start_group("artifacts/mine", groups=["a"])
-    store.write_member("artifacts/mine/a/x", np.arange(3))
+    store.groups.start("artifacts/mine", groups=["a"])
+    store.groups.write_member("artifacts/mine/a/x", np.arange(3))
 
-    assert not store.has_group("artifacts/mine")
+    assert not store.groups.is_complete("artifacts/mine")
     with pytest.raises(MissingDataError, match="run 'nnviz derive"):
-        store.group_attributes("artifacts/mine")
+        store.groups.attributes("artifacts/mine")
 
-    store.finish_group("artifacts/mine", {"n": 1})
-    assert store.has_group("artifacts/mine")
+    store.groups.finish("artifacts/mine", {"n": 1})
+    assert store.groups.is_complete("artifacts/mine")
 
 
 def test_group__that_no_stage_has_written_names_the_stage(store):
     with pytest.raises(MissingDataError, match="run 'nnviz aggregate"):
-        store.group_attributes("aggregates/label")
+        store.groups.attributes("aggregates/label")
 
 
 def test_displays__show_the_state_and_escape_it(store, tmp_path):

@@ -167,7 +167,7 @@ def test_extend__of_format_1_goes_on_in_format_2(tmp_path):
 
     store = open_store(url)
     np.testing.assert_array_equal(store.activations("first", 0, 32), before[:32])
-    assert store.missing_chunks() == []
+    assert store.chunks.missing() == []
     assert verify(url).damages == []
 
 

@@ -45,10 +45,10 @@ def test_recompute__on_a_cluster_is_the_same(store):
 
 def test_recompute__finds_a_wrong_number_that_checksums_cannot(store):
     writable = Store.open(store.url, writable=True)
-    arrays = {p: store.read(p, *_part(p, 1, 16, 32)) for p in store.chunk_arrays}
+    arrays = {p: store.read(p, *_part(p, 1, 16, 32)) for p in store.chunks.arrays}
     arrays["activations/first"][3, 2] += np.float16(0.5)
     counts = {"n_instances": 16, "n_unreadable": 0, "n_saturated": 0}
-    writable.write_chunk(1, arrays, counts)
+    writable.chunks.write(1, arrays, counts)
 
     result = recompute(open_store(store.url), 1.0)
 

@@ -39,7 +39,7 @@ def run_facts(results: RunResults) -> RunFacts:
     """Collect what the header says; all of it from a few small arrays."""
     store = results.store
     plan = store.plan
-    marks = store.marks()
+    marks = store.chunks.marks()
     n_read = int(marks["n_instances"].sum())
     n_unusable = int(marks["n_unreadable"].sum())
     n_classes, accuracy = None, float("nan")
@@ -53,10 +53,9 @@ def run_facts(results: RunResults) -> RunFacts:
             accuracy = float(n_right) / n_known
     except MissingDataError:
         pass
-    dataset = plan["dataset"]
     return RunFacts(
-        model=str(plan["model"]["source"]),
-        data=str(dataset.get("path") or dataset.get("source") or dataset["kind"]),
+        model=plan.model.source,
+        data=plan.dataset.path or plan.dataset.source or plan.dataset.kind,
         n_instances=n_read - n_unusable,
         n_unusable=n_unusable,
         n_pending=store.n_instances - n_read,

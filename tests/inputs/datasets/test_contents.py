@@ -76,7 +76,7 @@ def test_resumed_run__with_a_changed_file_of_the_same_size__is_refused(run, tmp_
         extracted(store)
 
     assert size == changed
-    assert store.missing_chunks() == [0, 1, 2]
+    assert store.chunks.missing() == [0, 1, 2]
 
 
 def test_plan__again_over_changed_files__is_refused(run, tmp_path):
@@ -261,7 +261,7 @@ def test_extension__is_as_planned_at_once_but_for_the_order(run, tmp_path, mode)
 
     extend(store.url)
     longer = open_store(store.url)
-    plan = Plan.from_json(longer.plan)
+    plan = longer.plan
     extracted(Store.open(store.url, writable=True))
 
     assert plan.n_instances == plan.contents.n_read == 42
