@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from nnviz.errors import ModelError
 from nnviz.network.analysis.analysis import Analysis, analyse, validate
+from nnviz.network.analysis.functions import category_of
 from nnviz.network.analysis.operations import OperationGraph, record_operations
 from nnviz.network.analysis.outputs import logits_of, main_output
 from nnviz.network.independence import check_independence
@@ -90,6 +91,7 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
         input_dtype=str(batch.dtype).removeprefix("torch."),
         output_shape=tuple((output if logits is None else logits).shape[1:]),
         problems=(
+            *_not_taken_apart(analysis),
             *(problem for target in analysis.targets for problem in target.problems),
             *(
                 f"layer {name!r} is left out: the first axis of its output is not the "
@@ -110,6 +112,17 @@ def _record(model: nn.Module, batch: Tensor) -> OperationGraph:
             f"type {batch.dtype}: {error}; check preprocessing and the model's source"
         )
         raise ModelError(msg) from error
+
+
+def _not_taken_apart(analysis: Analysis) -> list[str]:
+    """Name what mixes channels and is no layer, each at its own place."""
+    return [
+        f"{operation.place} is no layer: {operation.name} combines channels in a way "
+        "that nnviz does not take apart, and influence ends there"
+        for operation in analysis.flow.unknown
+        if category_of(operation.name) == "contraction"
+        or operation.name.startswith(("fft_", "linalg_"))
+    ]
 
 
 def _without_instances(

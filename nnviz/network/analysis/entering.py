@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from nnviz.network.analysis.channel_flow import ChannelFlow
+from nnviz.network.analysis.contractions import contraction_of
 from nnviz.network.analysis.operations import Operation, argument
 from nnviz.network.analysis.summands import Entry, Term
 from nnviz.network.influence.channel_operations import (
@@ -134,7 +135,12 @@ def _readings(
             positions=positions if n_axes == len(positions) else (),
         )  # fmt: skip
         return
-    weight = _weight(flow, term.operation)
+    weight = _weight(flow, term)
+    if term.kind == "linear" and weight.ndim > 2:
+        weight = weight.double() * scale.view(-1, *[1] * (weight.ndim - 1))
+        whole = Convolution(weight.float(), bias.float())
+        yield from _grouped(flow, term, whole, targets)
+        return
     if term.kind == "linear":
         if bool((scale != 1).any()):
             weight = weight.double() * scale[:, None]
@@ -150,8 +156,14 @@ def _n_instances(flow: ChannelFlow) -> int:
     return flow.graph.values[flow.graph.input_value].shape[0]
 
 
-def _weight(flow: ChannelFlow, operation: Operation) -> Tensor:
+def _weight(flow: ChannelFlow, term: Term) -> Tensor:
+    operation = term.operation
     name = operation.name
+    known = contraction_of(flow.graph, operation)
+    if known is not None and known.is_plain:
+        kernel = known.kernel(term.axis)
+        # A linear map where nothing but channels is summed over.
+        return kernel if len(known.summed) > 1 else kernel.flatten(1)
     if name in ("matmul", "mm", "bmm", "addmm"):
         place = 2 if name == "addmm" else 1
         weight = flow.graph.constant_of(argument(operation, place, "other", None))

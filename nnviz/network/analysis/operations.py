@@ -15,10 +15,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import multi_head_attention_forward
 from torch.overrides import TorchFunctionMode
 
-from nnviz.network.analysis.attention import attend, can_be_taken_apart
+from nnviz.network.analysis.composites import taken_apart
 from nnviz.network.analysis.module_calls import ModuleCall, ModuleCalls, function_name
 from nnviz.network.analysis.outputs import iter_tensors, main_output
 
@@ -195,11 +194,10 @@ class _Mode(TorchFunctionMode):
         options: dict[str, Any] | None = None,
     ) -> Any:
         options = options or {}
-        if function is multi_head_attention_forward and can_be_taken_apart(
-            arguments, options
-        ):
+        steps = taken_apart(function, arguments, options)
+        if steps is not None:
             with self:
-                return attend(arguments, options)
+                return steps(*arguments, **options)
         return self._recording.run(self._calls.current, function, arguments, options)
 
 

@@ -249,6 +249,8 @@ class _Run:
         values[check.start] = torch.where(kept.bool(), x, 0.0)
         for operation in check.operations:
             values.update(self._made(operation, values))
+            # Whatever else reads it on the way is another term, and is held.
+            values[check.start] = x
         place = check.place
         seen = values[place.value].movedim(place.axis, -1) * place.units.scale
         if check.term.share is not None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from nnviz.network.analysis.affine_maps import AffineMap, affine_map
 from nnviz.network.analysis.channel_flow import ChannelFlow
+from nnviz.network.analysis.contractions import contraction_of
 from nnviz.network.analysis.layers import Site
 from nnviz.network.analysis.markers import MIXED, NOTHING, channels_along
 from nnviz.network.analysis.operations import Operation, Reference, argument
@@ -213,6 +214,14 @@ class _Builder:
         axis = (
             self._flow.origins[site.origin].axis if is_convolution else len(shape) - 1
         )
+        known = contraction_of(self._flow.graph, operation)
+        if known is not None:
+            if not known.keeps_order:
+                msg = f"{operation.place} puts positions in another order"
+                raise _ProblemError(msg)
+            axis = known.of_value.index(known.summed[0])
+            if len(known.summed) > 1:
+                axis = axis_of(self._flow, value, axis)
         if len(self._flow.graph.activation_inputs(operation)) != 1:
             msg = f"the weights of {operation.place} depend on the network's input"
             raise _ProblemError(msg)
@@ -411,7 +420,7 @@ def _moved(values: Tensor, channels: Tensor, n_channels: int | None = None) -> T
 def _bias(flow: ChannelFlow, operation: Operation) -> Tensor | None:
     if operation.name == "addmm":
         return flow.graph.constant_of(argument(operation, 0, "input", None))
-    if operation.name in ("matmul", "mm", "bmm"):
+    if operation.name in ("matmul", "mm", "bmm", "einsum", "tensordot"):
         return None
     return flow.graph.constant_of(argument(operation, 2, "bias", None))
 

@@ -237,7 +237,8 @@ def _source_offsets(
     total = 0
     for edge in architecture.edges:
         if edge.target == target:
-            offsets[edge.source, edge.node] = total
+            if edge.operation != "gate":
+                offsets[edge.source, edge.node] = total
             total += architecture.layer(edge.source).n_channels
     return offsets
 
