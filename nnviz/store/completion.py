@@ -24,6 +24,9 @@ __all__ = ["BATCH_SIZES", "MARKS", "Completion"]
 
 MARKS = "extraction_done"
 
+PIECES_AT_ONCE = 8
+"""Pieces that are read before they are copied to where they belong."""
+
 BATCH_SIZES = "smaller_batches"
 """Group with a group for each chunk that was computed in smaller batches than planned:
 its numbers are those of the plan to rounding, not bit for bit."""
@@ -45,7 +48,9 @@ class Completion:
     def __init__(self, hierarchy: Hierarchy, plan: Plan, arrays: Sequence[str]) -> None:
         self._hierarchy = hierarchy
         self._plan = plan
-        self._done: NDArray[np.bool_] | None = None
+        self._field = {path: field for field, path in enumerate(arrays)}
+        self._marks: NDArray[np.int64] | None = None
+        """All marks, once all chunks are complete."""
         self.arrays = tuple(arrays)
         """Paths of the arrays that tasks fill, in the order of their checksums."""
         rows, n = plan.extraction.instances_per_chunk, plan.n_instances
@@ -70,9 +75,12 @@ class Completion:
 
     def done(self) -> NDArray[np.bool_]:
         """Return which chunks are complete, shape (chunk,)."""
-        if self._done is None or not self._done.all():
-            self._done = self._read(range(len(self)))[:, 0] == 1
-        return self._done
+        marks = self._marks
+        if marks is None:
+            marks = self._read(range(len(self)))
+        done: NDArray[np.bool_] = marks[:, 0] == 1
+        self._marks = marks if done.all() else None
+        return done
 
     def missing(self) -> list[int]:
         """Return the numbers of the chunks that are not complete."""
@@ -95,7 +103,7 @@ class Completion:
     def remove(self, index: int) -> None:
         """Remove the mark of a chunk, so that it is extracted again."""
         self._hierarchy.files.delete(self._hierarchy.piece_keys(MARKS)[index])
-        self._done = None
+        self._marks = None
 
     def problems(self, index: int) -> list[tuple[str, str]]:
         """Return what is wrong with a chunk that has a mark: every byte is read.
@@ -139,13 +147,16 @@ class Completion:
 
     def _part(self, index: int, path: str) -> NDArray[Any] | None:
         """Return a chunk's part of an array, as far as it lies in the array."""
-        start, stop = self._rows(index, path)
         if self._hierarchy.dtype(path) == "string":
+            start, stop = self._rows(index, path)
             self._hierarchy.check_pieces(path, start, stop)
             return self._hierarchy.read(path, start, stop)
         piece = self._hierarchy.read_piece(path, index)
-        if piece is None:
-            return None
+        return None if piece is None else self._inside(path, index, piece)
+
+    def _inside(self, path: str, index: int, piece: NDArray[Any]) -> NDArray[Any]:
+        """Return what of a chunk's piece lies in the array."""
+        start, stop = self._rows(index, path)
         shape = self._hierarchy.shape(path)[1:]
         return piece[(slice(stop - start), *(slice(extent) for extent in shape))]
 
@@ -168,27 +179,51 @@ class Completion:
                 values[row] = piece[0]
         return values
 
-    def check(self, path: str, start: int, stop: int | None) -> None:
-        """Refuse to read rows of chunks that are not complete.
+    def read(
+        self, path: str, start: int, stop: int | None, *columns: slice
+    ) -> NDArray[Any]:
+        """Read rows of an array that tasks fill; every piece is compared with its mark.
+
+        Parameters
+        ----------
+        path
+            Of the array.
+        start, stop
+            First and past-last row.
+        columns
+            Slices of the further axes.
 
         Raises
         ------
         MissingDataError
             If a chunk that the rows touch is not complete.
+        StoreFormatError
+            If a piece is gone, damaged, or another one than was written there.
         """
+        is_by_chunk = path in self._by_chunk
+        rows = 1 if is_by_chunk else self._plan.extraction.instances_per_chunk
+        n_rows = len(self) if is_by_chunk else self._plan.n_instances
+        start, stop, _ = slice(start, stop).indices(n_rows)
+        stop = max(start, stop)
+        first = start // rows
+        last = -(-stop // rows) if stop > start else first
+        marks = self._covered(path, first, last)
+        inside = slice(start - first * rows, stop - first * rows)
+        is_text = self._hierarchy.dtype(path) == "string"
+        read = self._texts if is_text else self._numbers
+        return read(path, range(first, last), marks, inside, columns)
+
+    def _covered(self, path: str, first: int, last: int) -> NDArray[np.int64]:
+        """Return the marks of chunks, all of which are complete."""
         n_chunks = len(self)
-        if path in self._by_chunk:
-            first, last, _ = slice(start, stop).indices(n_chunks)
-        else:
-            rows = self._plan.extraction.instances_per_chunk
-            start, stop, _ = slice(start, stop).indices(self._plan.n_instances)
-            first = start // rows
-            last = -(-stop // rows) if stop > start else first
-        if last - first >= n_chunks or self._done is not None:
-            covered = self.done()[first:last]
-        else:
+        if last - first >= n_chunks or self._marks is not None:
+            self.done()
+        if self._marks is None:
             # A task that reads a few chunks of many does not read all the marks.
-            covered = self._read(range(first, last))[:, 0] == 1
+            marks = self._read(range(first, last))
+        else:
+            marks = self._marks[first:last]
+        covered = marks[:, 0] == 1
         if not covered.all():
             url = self._hierarchy.url
             msg = (
@@ -196,6 +231,101 @@ class Completion:
                 f"chunks; run 'nnviz extract {url}' to complete them"
             )
             raise MissingDataError(msg)
+        return marks
+
+    def _numbers(
+        self,
+        path: str,
+        chunks: range,
+        marks: NDArray[np.int64],
+        inside: slice,
+        columns: Sequence[slice],
+    ) -> NDArray[Any]:
+        """Read chunks of numbers, some at a time, and keep what was asked for."""
+        rows = (
+            1 if path in self._by_chunk else self._plan.extraction.instances_per_chunk
+        )
+        extents = self._hierarchy.shape(path)[1:]
+        wanted = [
+            range(n)[columns[axis]] if axis < len(columns) else range(n)
+            for axis, n in enumerate(extents)
+        ]
+        shape = (inside.stop - inside.start, *map(len, wanted))
+        values = np.empty(shape, self._hierarchy.dtype(path))
+        for number in range(0, len(chunks), PIECES_AT_ONCE):
+            some = chunks[number : number + PIECES_AT_ONCE]
+            for offset, piece in enumerate(self._pieces(path, some)):
+                index = number + offset
+                part = self._checked_part(path, chunks[index], piece, marks[index])
+                # Where the chunk's rows lie, from the first that is asked for.
+                place = index * rows - inside.start
+                low, high = max(0, -place), min(len(part), shape[0] - place)
+                values[place + low : place + high] = part[(slice(low, high), *columns)]
+        return values
+
+    def _pieces(self, path: str, chunks: range) -> list[NDArray[Any] | None]:
+        try:
+            return self._hierarchy.read_pieces(path, chunks)
+        except ValueError:
+            for chunk in chunks:
+                try:
+                    self._hierarchy.read_pieces(path, [chunk])
+                except ValueError as error:
+                    raise self._damaged(path, chunk, str(error)) from error
+            raise
+
+    def _checked_part(
+        self,
+        path: str,
+        chunk: int,
+        piece: NDArray[Any] | None,
+        mark: NDArray[np.int64],
+    ) -> NDArray[Any]:
+        """Return a chunk's rows, if they are those of its mark."""
+        if piece is None:
+            raise self._damaged(path, chunk, "the piece is gone")
+        part = self._inside(path, chunk, piece)
+        self._compare(path, chunk, part, mark)
+        return part
+
+    def _compare(
+        self, path: str, chunk: int, values: NDArray[Any], mark: NDArray[np.int64]
+    ) -> None:
+        field = len(MARK_FIELDS) + self._field[path]
+        found = _checksum(values)
+        if found == mark[field]:
+            return
+        # The chunk may have been made again since its mark was read.
+        self._marks = None
+        if found != self._covered(path, chunk, chunk + 1)[0, field]:
+            reason = "its values do not fit the completion mark"
+            raise self._damaged(path, chunk, reason)
+
+    def _texts(
+        self,
+        path: str,
+        chunks: range,
+        marks: NDArray[np.int64],
+        inside: slice,
+        columns: Sequence[slice],
+    ) -> NDArray[Any]:
+        """Read chunks of texts, all at once, which Zarr decodes."""
+        if not chunks:
+            return self._hierarchy.read(path, 0, 0, *columns)
+        start, stop = self.spans[chunks[0]][0], self.spans[chunks[-1]][1]
+        self._hierarchy.check_pieces(path, start, stop)
+        values = self._hierarchy.read(path, start, stop)
+        for chunk, mark in zip(chunks, marks, strict=True):
+            first, last = self.spans[chunk]
+            self._compare(path, chunk, values[first - start : last - start], mark)
+        return values[(inside, *columns)]
+
+    def _damaged(self, path: str, chunk: int, reason: str) -> StoreFormatError:
+        url = self._hierarchy.url
+        return StoreFormatError(
+            f"array {path!r} of the store {url!r} is damaged in chunk {chunk}: "
+            f"{reason}; 'nnviz verify {url}' says what makes it again"
+        )
 
     def write(
         self, index: int, arrays: Mapping[str, NDArray[Any]], counts: Mapping[str, int]

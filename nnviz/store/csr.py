@@ -73,16 +73,46 @@ def read_csr(
     if attributes.get("encoding-type") != "csr_matrix":
         msg = f"{path!r} in {hierarchy.url!r} is no CSR matrix: {attributes}"
         raise StoreFormatError(msg)
-    n_rows, n_columns = attributes["shape"]
+    n_rows, n_columns = _shape(hierarchy, path, attributes.get("shape"))
     first, last, _ = rows.indices(n_rows)
     last = max(first, last)
     indptr = _read(hierarchy, f"{path}/indptr", first, last + 1)
-    entries = (
+    n_entries = hierarchy.shape(f"{path}/indices")
+    # SciPy's own code trusts these numbers: wrong ones would read foreign memory.
+    if (
+        hierarchy.shape(f"{path}/data") != n_entries
+        or len(indptr) != last + 1 - first
+        or indptr[0] < 0
+        or indptr[-1] > n_entries[0]
+        or (np.diff(indptr) < 0).any()
+    ):
+        raise _not_csr(hierarchy, path, "'indptr' does not fit 'data' and 'indices'")
+    data, indices = (
         _read(hierarchy, f"{path}/{name}", int(indptr[0]), int(indptr[-1]))
         for name in ("data", "indices")
     )
-    parts = (*entries, indptr - indptr[0])
+    if len(indices) and (indices.min() < 0 or indices.max() >= n_columns):
+        reason = f"'indices' leave the {n_columns:,} columns of its 'shape'"
+        raise _not_csr(hierarchy, path, reason)
+    parts = (data, indices, indptr - indptr[0])
     return sparse.csr_array(parts, shape=(last - first, n_columns))
+
+
+def _shape(hierarchy: Hierarchy, path: str, value: Any) -> tuple[int, int]:
+    """Return rows and columns, if the arrays can have so many."""
+    is_pair = isinstance(value, list) and len(value) == 2
+    if not is_pair or not all(type(n) is int and 0 <= n < 1 << 48 for n in value):
+        raise _not_csr(hierarchy, path, f"its 'shape' is {str(value)[:80]}")
+    n_places = hierarchy.shape(f"{path}/indptr")
+    if n_places != (value[0] + 1,):
+        reason = f"its 'shape' is {value}, and 'indptr' has {n_places} values"
+        raise _not_csr(hierarchy, path, reason)
+    return value[0], value[1]
+
+
+def _not_csr(hierarchy: Hierarchy, path: str, reason: str) -> StoreFormatError:
+    msg = f"the CSR matrix {path!r} in {hierarchy.url!r} is damaged: {reason}"
+    return StoreFormatError(f"{msg}; 'nnviz verify {hierarchy.url}' looks for more")
 
 
 def _read(hierarchy: Hierarchy, path: str, start: int, stop: int) -> NDArray[Any]:

@@ -9,6 +9,7 @@ aggregates or artifacts.
 
 from __future__ import annotations
 
+import collections
 import json
 import re
 import zlib
@@ -26,6 +27,7 @@ __all__ = [
     "crc_text",
     "document_of",
     "is_later",
+    "piece_of",
     "sealed_group",
     "unsealed_attributes",
 ]
@@ -44,6 +46,21 @@ LATER = ("aggregates", "artifacts")
 def document_of(path: str) -> str:
     """Return the key of the metadata of a group or an array; the root is ``""``."""
     return f"{path}/{DOCUMENT}" if path else DOCUMENT
+
+
+def piece_of(key: str) -> tuple[str, str]:
+    """Return the path of an array and the name of its piece; "" where it is no piece.
+
+    Examples
+    --------
+    >>> piece_of("activations/c/c/3/0"), piece_of("activations/c/zarr.json")
+    (('activations/c', 'c/3/0'), ('activations/c/zarr.json', ''))
+    """
+    match = _PIECE.fullmatch(key)
+    return (match[1], match[2]) if match else (key, "")
+
+
+_PIECE = re.compile(r"(.+)/(c(?:/\d+)*)")
 
 
 def is_later(path: str) -> bool:
@@ -67,6 +84,7 @@ class Documents:
         self._url = url
         self._groups: set[str] = set()
         self._stated: dict[str, dict[str, str]] = {}
+        self._pieces: dict[str, Mapping[str, dict[str, str]]] = {}
         self.ignores_checksums = False
         """Whether arrays are changed right now, so that their checksums are old."""
 
@@ -82,6 +100,7 @@ class Documents:
             path = f"{owner}/{CHECKSUMS}" if owner else CHECKSUMS
             known = self.attributes(path)["files"] if self.has(path) else {}
             self._stated[owner] = known
+            self._pieces.pop(owner, None)
         return self._stated[owner]
 
     def state(self, owner: str, *, skip: Sequence[str] = ()) -> None:
@@ -107,10 +126,12 @@ class Documents:
             if not key.startswith(pieces) and not key.endswith(".partial")
         ]
         contents = zip(keys, self._files.get_all(keys), strict=True)
+        # Groups of the run, and the group itself, are written again later.
+        apart = {document_of(path)} if path else set(keys)
         return {
             key: crc_text(data)
             for key, data in contents
-            if data is not None and not _is_group(key, data)
+            if data is not None and not (_is_group(key, data) and key in apart)
         }
 
     def owned_files(self, owner: str) -> list[str]:
@@ -152,6 +173,7 @@ class Documents:
             msg = f"there is no group {path!r} in the store {self._url!r}"
             raise StoreFormatError(msg)
         try:
+            self._check_member(path, data)
             attributes, is_sealed = unsealed_attributes(data)
             if not is_sealed and attributes.get("format_version", 1) > 1:
                 msg = "it has no checksum"
@@ -160,6 +182,23 @@ class Documents:
         except ValueError as error:
             what = f"of {path!r}" if path else "of the root"
             raise self.damaged(what, error) from error
+
+    def _check_member(self, path: str, data: bytes) -> None:
+        """Refuse the document of a group inside of a later one, if it is another's.
+
+        Raises
+        ------
+        ValueError
+            If a checksum is known, and another one is found.
+        """
+        if not is_later(path) or path.endswith(f"/{CHECKSUMS}"):
+            return
+        owner, crc = self.owner_of(path), crc_text(data)
+        if owner and crc != self.stated(owner).get(document_of(path), crc):
+            self._stated.pop(owner)
+            if crc != self.stated(owner).get(document_of(path), crc):
+                msg = "its bytes do not fit their checksum"
+                raise ValueError(msg)
 
     def create_group(self, path: str, attributes: Mapping[str, Any]) -> None:
         """Create a group, with the groups above it, or renew its attributes, at once.
@@ -183,26 +222,42 @@ class Documents:
                 self._files.put(document_of(group), sealed_group({}))
             self._groups.add(group)
 
-    def check_array(self, path: str) -> None:
-        """Refuse an array whose metadata are not those that were written.
+    def of_array(self, path: str) -> tuple[bytes, dict[str, str]]:
+        """Return an array's metadata, and the CRC-32 of its files by key below it.
 
         Raises
         ------
         StoreFormatError
-            If a checksum is known, and another one is found.
+            If there is none, or a checksum is known and another one is found.
         """
         key, owner = document_of(path), self.owner_of(path)
-        if self.ignores_checksums or key not in self.stated(owner):
-            return
         data = self._files.get(key)
         if data is None:
-            raise self.damaged_array(path, "zarr.json is gone")
-        if crc_text(data) != self.stated(owner).get(key):
+            if not self.ignores_checksums and key in self.stated(owner):
+                raise self.damaged_array(path, "zarr.json is gone")
+            msg = f"there is no array {path!r} in the store {self._url!r}"
+            raise StoreFormatError(msg)
+        if self.ignores_checksums:
+            return data, {}
+        if crc_text(data) != self.stated(owner).get(key, crc_text(data)):
             # Another process may have written the group again.
             self._stated.pop(owner)
-            if crc_text(data) != self.stated(owner).get(key):
+            if crc_text(data) != self.stated(owner).get(key, crc_text(data)):
                 reason = "the bytes do not fit their checksum"
                 raise self.damaged_array(path, reason)
+        return data, self._pieces_of(owner)[path]
+
+    def _pieces_of(self, owner: str) -> Mapping[str, dict[str, str]]:
+        """Return the CRC-32 of pieces by their key below an array, by its path."""
+        stated = self.stated(owner)
+        if owner not in self._pieces:
+            pieces = collections.defaultdict[str, dict[str, str]](dict)
+            for key, crc in stated.items():
+                path, name = piece_of(key)
+                if name:
+                    pieces[path][name] = crc
+            self._pieces[owner] = pieces
+        return self._pieces[owner]
 
     def damaged_array(self, path: str, reason: object) -> StoreFormatError:
         """Return an error that says that an array's metadata are damaged."""
@@ -214,6 +269,10 @@ class Documents:
             f"the metadata {what} in the store {self._url!r} are damaged: {reason}; "
             f"'nnviz verify {self._url}' repairs them, or says what makes them again"
         )
+
+    def renew(self, path: str) -> None:
+        """Read the checksums that cover an array again when they are needed."""
+        self._stated.pop(self.owner_of(path), None)
 
     def forget(self, path: str) -> None:
         """Drop what is remembered of a path, and of all below it."""
@@ -261,15 +320,15 @@ def unsealed_attributes(data: bytes) -> tuple[dict[str, Any], bool]:
     """
     try:
         document = json.loads(data)
-    except ValueError as error:
-        msg = f"it is no JSON ({error})"
+    except (ValueError, RecursionError) as error:
+        msg = f"it is not valid JSON ({error})"
         raise ValueError(msg) from error
     if not isinstance(document, dict) or document.get("node_type") != "group":
-        msg = "it is no Zarr v3 group"
+        msg = "it is not the document of a Zarr v3 group"
         raise ValueError(msg)
     attributes = document.get("attributes", {})
     if not isinstance(attributes, dict):
-        msg = "its attributes are no table"
+        msg = "its attributes are not a table"
         raise ValueError(msg)  # noqa: TRY004  the bytes are wrong, not a caller
     stated = attributes.pop(SEAL, None)
     if stated is None:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import stat
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,11 +22,21 @@ from zarr.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import LocalStore
 
-from nnviz.errors import StoreError
+from nnviz.errors import StoreError, StoreFormatError
 
-__all__ = ["Files", "check_writable", "is_empty_folder", "storing"]
+__all__ = [
+    "MAX_DOCUMENT_BYTES",
+    "Files",
+    "check_writable",
+    "is_empty_folder",
+    "read_plain",
+    "storing",
+]
 
 N_THREADS = 8
+
+MAX_DOCUMENT_BYTES = 32 << 20
+"""Of the metadata of a group or an array; the checksums of 300,000 files have this."""
 
 PERMANENT = {
     errno.ENOSPC: "its disk is full; free space",
@@ -111,14 +122,29 @@ class Files:
         """Folder of the hierarchy, or None if it is not on a file system."""
         return self._folder
 
-    def get(self, key: str) -> bytes | None:
-        """Return the content of a file; None if it is not there."""
-        return self.get_all([key])[0]
+    def get(self, key: str, *, limit: int = MAX_DOCUMENT_BYTES) -> bytes | None:
+        """Return the content of a file; see :meth:`get_all`."""
+        return self.get_all([key], limit=limit)[0]
 
-    def get_all(self, keys: Sequence[str]) -> list[bytes | None]:
-        """Return the content of several files; None for each that is not there."""
+    def get_all(
+        self, keys: Sequence[str], *, limit: int | None = None
+    ) -> list[bytes | None]:
+        """Return the content of several files; None for each that is not there.
+
+        Parameters
+        ----------
+        keys
+            Of the files.
+        limit
+            Bytes that a file may have, where that is known.
+
+        Raises
+        ------
+        StoreFormatError
+            If one is no plain file, or is larger.
+        """
         if self._folder is not None:
-            return [_read(self._folder / key) for key in keys]
+            return [read_plain(self._folder / key, limit=limit) for key in keys]
         return list(sync(self._get_all(keys)))
 
     def exist(self, keys: Sequence[str]) -> list[bool]:
@@ -248,11 +274,55 @@ def _make_folder(path: Path) -> None:
             path.mkdir()
 
 
-def _read(path: Path) -> bytes | None:
+def read_plain(path: Path, *, limit: int | None = None) -> bytes | None:
+    """Return the content of a plain file; None if there is none.
+
+    A pipe would be waited for, and a device read for ever.
+
+    Parameters
+    ----------
+    path
+        Of the file; a link to a plain file is one.
+    limit
+        Bytes that it may have; None for any number.
+
+    Raises
+    ------
+    StoreFormatError
+        If what is there is a pipe, a device or a socket, or is too large.
+    """
     try:
-        return path.read_bytes()
+        file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | O_BINARY)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
+    except OSError as error:
+        if error.errno in (errno.ENXIO, errno.ELOOP):  # a socket; a link to itself
+            raise _not_plain(path) from error
+        raise
+    with os.fdopen(file, "rb") as stream:
+        facts = os.fstat(file)
+        if stat.S_ISDIR(facts.st_mode):
+            return None
+        if not stat.S_ISREG(facts.st_mode):
+            raise _not_plain(path)
+        if limit is not None and facts.st_size > limit:
+            msg = (
+                f"{str(path)!r} has {facts.st_size:,} bytes, and what is declared has "
+                f"at most {limit:,}; it is damaged, or not of nnviz's making"
+            )
+            raise StoreFormatError(msg)
+        return stream.read()
+
+
+O_BINARY = getattr(os, "O_BINARY", 0)
+
+
+def _not_plain(path: Path) -> StoreFormatError:
+    msg = (
+        f"{str(path)!r} is a pipe, a device, a socket or a loop of links, and nnviz "
+        "reads plain files only; remove it, and run 'nnviz verify' on the store"
+    )
+    return StoreFormatError(msg)
 
 
 def _size(path: Path) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 from scipy import sparse
 
-from nnviz.errors import MissingDataError, StoreFormatError
+from nnviz.errors import MissingDataError, NnvizError, StoreFormatError
 from nnviz.store import csr
 from nnviz.store.documents import CHECKSUMS
 from nnviz.store.hierarchy import Hierarchy
@@ -144,7 +144,7 @@ class LaterGroups:
     def finish(self, path: str, attributes: Mapping[str, Any]) -> None:
         """Write the checksums of a group, and mark it complete, with JSON values."""
         self._hierarchy.documents.state(path)
-        record = {**attributes, **self._record, "complete": True}
+        record = {**attributes, **self._record, "path": path, "complete": True}
         self._hierarchy.create_group(path, record)
 
     def invalidate(self, path: str) -> None:
@@ -152,10 +152,21 @@ class LaterGroups:
         self._hierarchy.create_group(path, {"complete": False})
 
     def is_complete(self, path: str) -> bool:
-        """Whether a stage has written this group completely."""
-        return self._hierarchy.has(path) and bool(
-            self._hierarchy.attributes(path).get("complete")
-        )
+        """Whether a stage has written this group completely.
+
+        Raises
+        ------
+        StoreFormatError
+            If its metadata are damaged, or those of another group.
+        """
+        if not self._hierarchy.has(path):
+            return False
+        attributes = self._hierarchy.attributes(path)
+        named = attributes.get("path", path)
+        if named != path:
+            what, reason = f"of {path!r}", f"they are those of {named!r}"
+            raise self._hierarchy.documents.damaged(what, reason)
+        return bool(attributes.get("complete"))
 
     def attributes(self, path: str) -> dict[str, Any]:
         """Return the attributes of a complete group.
@@ -203,7 +214,27 @@ class LaterGroups:
         except StoreFormatError as error:
             raise self._damaged(path, error) from error
 
-    def _damaged(self, path: str, error: StoreFormatError) -> StoreFormatError:
+    def _damaged(self, path: str, error: StoreFormatError) -> NnvizError:
         url = self._hierarchy.url
+        group = self._unfinished(path)
+        if group:
+            msg = (
+                f"{group!r} of the store {url!r} is being written, or its stage was "
+                f"ended; wait, or run 'nnviz {stage_of(path)} {url}'"
+            )
+            return MissingDataError(msg)
         msg = f"{error}, and then 'nnviz {stage_of(path)} {url}' writes it anew"
         return StoreFormatError(msg)
+
+    def _unfinished(self, path: str) -> str:
+        """Return the group around a member that a stage has not finished, if any."""
+        parts = path.split("/")
+        for n in range(2, len(parts)):
+            group = "/".join(parts[:n])
+            try:
+                attributes = self._hierarchy.attributes(group)
+            except StoreFormatError:
+                continue
+            if attributes.get("complete") is False:
+                return group
+        return ""

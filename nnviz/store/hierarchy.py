@@ -12,6 +12,7 @@ Facts about zarr-python 3.1 that this module is built on, each measured:
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -30,8 +31,16 @@ from nnviz.errors import (
     StoreNotFoundError,
 )
 from nnviz.runs.arrays import ArraySpec
+from nnviz.store.checked_pieces import open_checked
 from nnviz.store.documents import DOCUMENT, Documents, document_of
-from nnviz.store.files import Files, check_writable, is_empty_folder, storing
+from nnviz.store.files import (
+    MAX_DOCUMENT_BYTES,
+    Files,
+    check_writable,
+    is_empty_folder,
+    read_plain,
+    storing,
+)
 from nnviz.store.pieces import (
     declared_document,
     decode_piece,
@@ -120,6 +129,8 @@ class Hierarchy:
         if writable and Path(url).is_dir():
             check_writable(Path(url))
         mode: Literal["r", "r+"] = "r+" if writable else "r"
+        if Path(url).is_dir():
+            read_plain(Path(url) / DOCUMENT, limit=MAX_DOCUMENT_BYTES)
         try:
             return cls(zarr.open_group(url, mode=mode, zarr_format=3), url)
         except (FileNotFoundError, zarr.errors.GroupNotFoundError) as error:
@@ -202,13 +213,24 @@ class Hierarchy:
         StoreFormatError
             If a piece is damaged: its checksum does not fit, or it is cut off.
         """
+        is_old = path in self._arrays
+        try:
+            return self._read(path, start, stop, *columns)
+        except DAMAGED as error:
+            if is_old:
+                # Another process may have written the group again.
+                self._forget(path)
+                self.documents.renew(path)
+                return self.read(path, start, stop, *columns)
+            raise self._damaged(path, start, stop, error) from error
+
+    def _read(
+        self, path: str, start: int, stop: int | None, *columns: slice
+    ) -> NDArray[Any]:
         array = self._array(path)
         if array.ndim == 0:
             return np.asarray(array[()])
-        try:
-            return np.asarray(array[(slice(start, stop), *columns)])
-        except DAMAGED as error:
-            raise self._damaged(path, start, stop, error) from error
+        return np.asarray(array[(slice(start, stop), *columns)])
 
     def read_piece(self, path: str, index: int) -> NDArray[Any] | None:
         """Return the values of one whole piece, every byte checked; None without it.
@@ -232,7 +254,7 @@ class Hierarchy:
             else decode_piece(
                 data, chunk=array.chunks, shard=array.shards, dtype=array.dtype
             )
-            for data in self.files.get_all(keys)
+            for data in self.files.get_all(keys, limit=_piece_limit(array))
         ]
 
     def piece_keys(self, path: str) -> list[str]:
@@ -366,20 +388,33 @@ class Hierarchy:
     def _array(self, path: str) -> zarr.Array[Any]:
         # Opening costs 1.5 to 15 ms, so that every handle is kept.
         if path not in self._arrays:
-            self.documents.check_array(path)
-            try:
-                node = self._root[path]
-            except KeyError as error:
-                msg = f"there is no array {path!r} in the store {self.url!r}"
-                raise StoreFormatError(msg) from error
-            except DAMAGED as error:
-                raise self.documents.damaged_array(path, error) from error
-            if not isinstance(node, zarr.Array):
+            document, stated = self.documents.of_array(path)
+            if _is_group(document):
                 msg = f"{path!r} in the store {self.url!r} is a group, not an array"
                 raise StoreFormatError(msg)
+            try:
+                node = open_checked(
+                    document,
+                    self._root.store,
+                    f"{self._root.path}/{path}" if self._root.path else path,
+                    folder=self.files.folder and self.files.folder / path,
+                    stated=stated,
+                )
+            except DAMAGED as error:
+                raise self.documents.damaged_array(path, error) from error
             # Not kept in the store: without it a piece of empty texts is not written.
             self._arrays[path] = node.with_config({"write_empty_chunks": True})
         return self._arrays[path]
+
+
+def _is_group(document: bytes) -> bool:
+    return b'"node_type": "group"' in document
+
+
+def _piece_limit(array: zarr.Array[Any]) -> int:
+    """Return how many bytes a piece's file can have: values, checksums, an index."""
+    n_values = math.prod(array.shards or array.chunks)
+    return 2 * n_values * array.dtype.itemsize + (1 << 16)
 
 
 def _piece(array: zarr.Array[Any], index: int) -> str:

@@ -7,13 +7,14 @@ checksums that were written beside it. Nothing is changed but by
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
 from nnviz.errors import StoreFormatError
-from nnviz.runs.arrays import ArraySpec, groups_of
+from nnviz.runs.arrays import CONTENTS, ArraySpec, groups_of
 from nnviz.runs.plan import Plan
 from nnviz.store.completion import BATCH_SIZES, Completion
 from nnviz.store.documents import (
@@ -23,6 +24,7 @@ from nnviz.store.documents import (
     crc_text,
     document_of,
     is_later,
+    piece_of,
     sealed_group,
     unsealed_attributes,
 )
@@ -85,9 +87,11 @@ class Integrity:
             found.append(problem)
         for spec in self._arrays:
             key = document_of(spec.path)
-            data = self._hierarchy.files.get(key)
+            data = self._contents([key])[0]
             if data is None:
                 found.append(Damage(spec.path, "its zarr.json is gone"))
+            elif isinstance(data, str):
+                found.append(Damage(spec.path, data))
             elif key in stated:
                 if crc_text(data) != stated[key]:
                     reason = "its metadata do not fit their checksum"
@@ -107,10 +111,12 @@ class Integrity:
             if not spec.is_static or spec.path in skip:
                 continue
             keys = self._hierarchy.piece_keys(spec.path)
-            for index, data in enumerate(self._hierarchy.files.get_all(keys)):
+            for index, data in enumerate(self._contents(keys)):
                 expected = stated.get(keys[index])
                 if data is None:
                     found.append(Damage(spec.path, "it is gone", index))
+                elif isinstance(data, str):
+                    found.append(Damage(spec.path, data, index))
                 elif expected is not None and crc_text(data) != expected:
                     reason = "its bytes do not fit their checksum"
                     found.append(Damage(spec.path, reason, index))
@@ -153,8 +159,7 @@ class Integrity:
         stated, problem = self._stated(path) if has_checksums else ({}, None)
         found = [replace(problem, remedy=remedy)] if problem else []
         keys = sorted({*stated, *self._hierarchy.documents.owned_files(path)})
-        contents = self._hierarchy.files.get_all(keys)
-        for key, data in zip(keys, contents, strict=True):
+        for key, data in zip(keys, self._contents(keys), strict=True):
             why = self._later_problem(key, data, stated, has_checksums=has_checksums)
             if why:
                 found.append(_damage_of_key(key, why, remedy))
@@ -200,6 +205,40 @@ class Integrity:
         for key in self.strays(older_than=older_than):
             self._hierarchy.files.delete(key)
 
+    def derived_from(self, damages: Sequence[Damage]) -> list[str]:
+        """Return the sound groups that were made from what is damaged, last ones first.
+
+        Where a chunk is damaged that is all that was summed over it, and what follows
+        from the sums. Numbers that were read before their damage was noticed may be in
+        there, and nothing tells whether they are.
+        """
+        sources = {damage.array for damage in damages if damage.chunk is not None}
+        sources |= {self._owner(damage) for damage in damages} - {""}
+        found = {
+            group
+            for group in self.later_groups()
+            if any(_is_made_from(group, source) for source in sources)
+            and self._is_complete(group)
+        }
+        return sorted(found - sources, reverse=True)
+
+    def take_back(self, groups: Sequence[str]) -> None:
+        """Take the marks of groups away, so that their stages write them again."""
+        for group in groups:
+            self._groups.invalidate(group)
+
+    def _contents(self, keys: Sequence[str]) -> list[bytes | str | None]:
+        """Return the content of files; for what is no plain file, what it is."""
+        with contextlib.suppress(StoreFormatError):
+            return list(self._hierarchy.files.get_all(keys))
+        found: list[bytes | str | None] = []
+        for key in keys:
+            try:
+                found += self._hierarchy.files.get_all([key])
+            except StoreFormatError as error:
+                found.append(str(error))
+        return found
+
     def _is_of_chunk(self, damage: Damage) -> bool:
         static = {spec.path for spec in self._arrays if spec.is_static}
         return (
@@ -243,9 +282,9 @@ class Integrity:
         if self._hierarchy.files.exist([document_of(BATCH_SIZES)])[0]:
             groups |= {BATCH_SIZES}
         for group in sorted(groups):
-            data = self._hierarchy.files.get(document_of(group))
-            why = problem_of(data)
-            if why is None and data is not None and self._has_checksums:
+            data = self._contents([document_of(group)])[0]
+            why = data if isinstance(data, str) else problem_of(data)
+            if why is None and isinstance(data, bytes) and self._has_checksums:
                 is_sealed = unsealed_attributes(data)[1]
                 why = None if is_sealed else "its metadata have no checksum"
             if why:
@@ -293,13 +332,15 @@ class Integrity:
     def _later_problem(
         self,
         key: str,
-        data: bytes | None,
+        data: bytes | str | None,
         stated: dict[str, str],
         *,
         has_checksums: bool,
     ) -> str | None:
         if data is None:
             return "it is gone"
+        if isinstance(data, str):
+            return data
         if key in stated:
             is_same = crc_text(data) == stated[key]
             return None if is_same else "its bytes do not fit their checksum"
@@ -317,7 +358,7 @@ class Integrity:
 
     def _decoded(self, key: str) -> str | None:
         """Return why a piece of format 1 cannot be read."""
-        path = key.partition("/c/")[0].removesuffix("/c")
+        path = piece_of(key)[0]
         try:
             self._hierarchy.read(path)
         except (StoreFormatError, *DAMAGED) as error:
@@ -325,12 +366,27 @@ class Integrity:
         return None
 
 
+def _is_made_from(group: str, source: str) -> bool:
+    """Whether a group of a later stage was made from an array or another group."""
+    parts, place = group.split("/"), source.split("/")
+    if place[0] == "peaks":
+        return group == "artifacts/examples"
+    if not is_later(source):
+        return source != CONTENTS and group != "artifacts/examples"
+    if group in ("artifacts/examples", "artifacts/classes"):
+        return False
+    if place[0] == "aggregates":
+        # Base rates, of all instances, are part of what follows from any others.
+        return parts[0] == "artifacts" and (place[1] == "all" or place[1] in parts)
+    is_graph = place[:2] == ["artifacts", "attribution_graphs"]
+    return is_graph and parts[:2] == ["artifacts", "ablation"] and place[2] in parts
+
+
 def _damage_of_key(key: str, reason: str, remedy: str) -> Damage:
-    path, is_piece, place = key.partition("/c/")
-    if is_piece:
-        return Damage(path, reason, int(place.split("/")[0]), remedy)
-    path = key.removesuffix("/" + DOCUMENT).removesuffix("/c")
-    return Damage(path, reason, None, remedy)
+    path, piece = piece_of(key)
+    if "/" in piece:
+        return Damage(path, reason, int(piece.split("/")[1]), remedy)
+    return Damage(path.removesuffix("/" + DOCUMENT), reason, None, remedy)
 
 
 def _modified(path: Path) -> float:

@@ -324,7 +324,7 @@ class Store:
             If a chunk that the rows touch is not complete.
         """
         if path not in self._attributes[_STATIC]:
-            self.chunks.check(path, start, stop)
+            return self.chunks.read(path, start, stop, *columns)
         self._hierarchy.check_pieces(path, start, stop)
         return self._hierarchy.read(path, start, stop, *columns)
 

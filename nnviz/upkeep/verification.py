@@ -10,7 +10,8 @@
 
 Repair is small: metadata are restored, ids and labels are written again from the data
 set, and a damaged chunk loses its mark, so that ``nnviz extract`` makes exactly this
-one again. Damaged aggregates and artifacts count as not there until their command runs.
+one again. Damaged aggregates and artifacts count as not there until their command runs;
+so does whatever was made from what is damaged.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from nnviz.runs.arrays import CONTENTS
 from nnviz.runs.plan import Plan
 from nnviz.store.completion import MARKS
 from nnviz.store.documents import CHECKSUMS
+from nnviz.store.groups import stage_of
 from nnviz.store.lock import writing
 from nnviz.store.recovery import Damage, restore_root
 from nnviz.store.store import Store
@@ -63,6 +65,9 @@ class VerificationReport:
     n_checked: int = 0
     """Chunks that are marked complete; the others have nothing to check."""
     damages: list[Damage] = field(default_factory=list)
+    taken_back: list[str] = field(default_factory=list)
+    """Aggregates and artifacts, sound in themselves, that were made from what is
+    damaged: they count as not there until their commands run."""
     strays: list[str] = field(default_factory=list)
     """Files that killed tasks left half written; harmless."""
     contents: ContentsCheck = field(default_factory=ContentsCheck)
@@ -72,9 +77,9 @@ class VerificationReport:
 
     @property
     def is_sound(self) -> bool:
-        """Whether nothing was found that is still damaged, or has changed."""
+        """Whether nothing is still damaged, or to be made again, or has changed."""
         is_mended = all(damage.is_mended for damage in self.damages)
-        return is_mended and not self.contents.changed
+        return is_mended and not self.taken_back and not self.contents.changed
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON values."""
@@ -88,6 +93,12 @@ class VerificationReport:
             )
         ]
         lines += [f"damaged: {damage}" for damage in self.damages]
+        what = "to be taken back" if self.is_dry else "taken back"
+        lines += [
+            f"{what}: {group!r} was made from what is damaged -> "
+            f"'nnviz {stage_of(group)} {self.url}'"
+            for group in self.taken_back
+        ]
         if self.strays:
             done = "left by killed tasks" + ("" if self.is_dry else ", removed")
             lines.append(f"{len(self.strays):,} half-written files {done}")
@@ -185,7 +196,10 @@ def _verify(
         damages += integrity.later_group(path)
     static = integrity.static_pieces(skip=unknown)
     report.strays = integrity.strays()
+    report.taken_back = integrity.derived_from([*damages, *static])
     if repair:
+        # First, so that whoever is killed here leaves nothing derived behind.
+        integrity.take_back(report.taken_back)
         damages = integrity.mend(damages)
         integrity.remove_strays()
     report.damages += damages

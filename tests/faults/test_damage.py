@@ -1,5 +1,7 @@
-"""Rows 11 to 13: whatever happens to a byte of a store is found, named and mended."""
+"""Rows 11 to 13, 36: what happens to a byte of a store is found, named and repaired."""
 
+import collections
+import itertools
 import os
 import random
 import shutil
@@ -10,7 +12,7 @@ import pytest
 
 import nnviz
 from nnviz.derivation.embedding import read_similarity
-from nnviz.errors import NnvizError, StoreFormatError
+from nnviz.errors import MissingDataError, NnvizError, StoreFormatError
 from nnviz.store.store import Store, open_store
 from nnviz.testing import PlantedRun, write_complete_store
 from nnviz.upkeep.verification import verify
@@ -111,14 +113,93 @@ def test_one_damaged_chunk__is_the_only_one_that_is_repeated(copy):
     flip(copy / "activations/first/c/1/0", random.Random(1))
 
     report = verify(copy)
+    store = Store.open(copy, writable=True)
     with one_worker() as client:
-        summary = nnviz.extract(Store.open(copy, writable=True), client=client)
+        summary = nnviz.extract(store, client=client)
+    later_stages(store)
 
     (damage,) = report.damages
     assert (damage.array, damage.chunk) == ("activations/first", 1)
     assert "nnviz extract" in damage.remedy
     assert (summary.n_instances, summary.n_done_before) == (16, 2)
     assert tree_bytes(copy) == before
+
+
+def exchange(one, other):
+    first, second = one.read_bytes(), other.read_bytes()
+    one.write_bytes(second)
+    other.write_bytes(first)
+
+
+def test_one_damaged_chunk__takes_back_what_was_made_from_it(copy):
+    """Row 36: sums and what follows from them count as not there, and it is said."""
+    exchange(*(copy / f"activations/first/c/{i}/0" for i in (0, 1)))
+
+    report = verify(copy)
+    store = open_store(copy)
+
+    assert {(d.array, d.chunk) for d in report.damages} == {
+        ("activations/first", 0),
+        ("activations/first", 1),
+    }
+    assert {"aggregates/all", "aggregates/label", "artifacts/label"} < set(
+        report.taken_back
+    )
+    assert "artifacts/examples" not in report.taken_back
+    assert "taken back: 'aggregates/label'" in str(report)
+    assert f"'nnviz derive {copy}'" in str(report)
+    assert not report.is_sound
+    with pytest.raises(MissingDataError, match="nnviz aggregate"):
+        nnviz.aggregates_of(store, "label")
+
+
+def test_damaged_aggregates__take_back_the_artifacts_of_their_subsets_alone(copy):
+    """Row 36: what was made from other sums stays."""
+    flip(copy / "aggregates/label/n_instances/c/0", random.Random(1))
+
+    report = verify(copy)
+
+    assert report.taken_back == [
+        "artifacts/label",
+        "artifacts/attribution_graphs/label/summit",
+        "artifacts/attribution_graphs/label/directed",
+    ]
+
+
+def test_damaged_peaks__take_back_the_examples_alone(copy):
+    """Row 36: nothing else is made from them."""
+    flip(copy / "peaks/first/value/c/1/0/0", random.Random(1))
+
+    assert verify(copy, repair=False).taken_back == ["artifacts/examples"]
+
+
+def test_exchanged_files__of_one_kind_are_named_by_verify_and_never_read(copy):
+    """Row 36: any two files of one array, or of one name, at each other's place."""
+    rng, clean = random.Random(36), [read() for read in _readers(open_store(copy))]
+    alike = collections.defaultdict(list)
+    for path in files_of(copy):
+        alike[path.name, path.stat().st_size].append(path)
+    pairs = [
+        pair
+        for paths in alike.values()
+        for pair in itertools.combinations(paths, 2)
+        if pair[0].read_bytes() != pair[1].read_bytes()
+    ]
+    n_found = n_refused = 0
+
+    for one, other in rng.sample(pairs, 60):
+        exchange(one, other)
+        try:
+            values = [read() for read in _readers(open_store(copy))]
+        except NnvizError:
+            n_refused += 1
+        else:
+            assert all(map(same, values, clean))
+        n_found += bool(verify(copy, repair=False).damages)
+        exchange(one, other)
+
+    assert n_found == 60
+    assert n_refused > 10
 
 
 def _readers(store):
