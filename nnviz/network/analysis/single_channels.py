@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from nnviz.network.analysis.affine_maps import operations_between
 from nnviz.network.analysis.channel_flow import ChannelFlow
 from nnviz.network.analysis.edges import TargetEdges
 from nnviz.network.analysis.entering import Reading
@@ -80,7 +81,7 @@ def _checks(flow: ChannelFlow, target: TargetEdges) -> Iterator[_Check]:
             own = [reading for reading in readings if reading.term is term]
             start = term.value if term.factor is None else term.factor
             if own and not _divides(flow, term):
-                operations = _through(flow, term.operation, place.value)
+                operations = _from(flow, start, term.operation, place.value)
                 if operations and start in operations[0].inputs:
                     yield _Check(target.layer, term, own, place, start, operations)
 
@@ -102,6 +103,18 @@ def _divides(flow: ChannelFlow, term: Term) -> bool:
         and operation.name == "div"
         and term.factor == inputs[-1]
     )
+
+
+def _from(
+    flow: ChannelFlow, start: int, operation: Operation, last: int
+) -> list[Operation]:
+    """Return the operations from what is taken apart to a value, in order."""
+    through = _through(flow, operation, last)
+    if start in operation.inputs or not through:
+        return through
+    root = flow.roots.get(start)
+    same = [v for v in operation.inputs if flow.roots.get(v) == root]
+    return [*operations_between(flow, start, same[0]), *through] if same else []
 
 
 def _through(flow: ChannelFlow, first: Operation, last: int) -> list[Operation]:

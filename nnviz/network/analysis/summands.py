@@ -24,6 +24,7 @@ from nnviz.network.analysis.products import aligned, factors_of
 from nnviz.network.analysis.units import (
     Units,
     axis_of,
+    before_affine,
     folded,
     only_moves_behind,
     units_beyond,
@@ -241,25 +242,42 @@ class _Builder:
         terms: list[Term] = []
         for value in self._flow.graph.activation_inputs(operation):
             child = self._children.get((site.origin, value))
-            first = value if child is None else child.origin
-            default = axis if child is None else self._flow.origins[first].axis
-            own_axis = axis_of(self._flow, first, default)
-            step = affine_map(self._flow, first, site.origin, (own_axis, axis))
+            if child is None:
+                term, shift = self._passed(operation, value, site.origin, axis)
+                constant = constant + _moved(shift, term.map.channels, len(constant))
+                terms.append(term)
+                continue
+            own_axis = axis_of(
+                self._flow, child.origin, self._flow.origins[child.origin].axis
+            )
+            step = affine_map(self._flow, child.origin, site.origin, (own_axis, axis))
             if step is None:
                 msg = f"{operation.place} adds {self._what(value)} in an unknown way"
                 raise _ProblemError(msg)
-            if child is not None:
-                below, summand = self._terms(child)
-                terms += [_scaled(term, step) for term in below]
-                constant = constant + _moved(
-                    summand * step.scale + step.shift, step.channels, len(constant)
-                )
-                continue
-            sources = self._sources(operation, value, own_axis)
-            constant = constant + _moved(step.shift, step.channels, len(constant))
-            still = replace(step, shift=torch.zeros_like(step.shift))
-            terms.append(Term("identity", operation, value, own_axis, sources, still))
+            below, summand = self._terms(child)
+            terms += [_scaled(term, step) for term in below]
+            constant = constant + _moved(
+                summand * step.scale + step.shift, step.channels, len(constant)
+            )
         return terms, constant
+
+    def _passed(
+        self, operation: Operation, value: int, last: int, axis: int
+    ) -> tuple[Term, Tensor]:
+        """Return what a value adds to a later one, and the constant beside it.
+
+        Affine maps before it (a branch that is only normalised) belong to the term.
+        """
+        for start in dict.fromkeys((before_affine(self._flow, value), value)):
+            own = axis_of(self._flow, start, axis)
+            step = affine_map(self._flow, start, last, (own, axis))
+            if step is not None:
+                sources = self._sources(operation, start, own)
+                still = replace(step, shift=torch.zeros_like(step.shift))
+                term = Term("identity", operation, start, own, sources, still)
+                return term, step.shift
+        msg = f"{operation.place} adds {self._what(value)} in an unknown way"
+        raise _ProblemError(msg)
 
     def _parts(self, site: Site, units: Units, end: Place | None) -> Iterator[Entry]:
         """Describe a concatenation, one part after the other.
@@ -278,12 +296,12 @@ class _Builder:
                     entry.channels = offset + order[entry.channels]
                     yield entry
             elif value is not None:
-                sources = self._sources(operation, value, axis)
-                same = AffineMap.identity(width)
-                term = Term("identity", operation, value, axis, sources, same)
-                step = AffineMap(own.scale, own.shift, same.channels)
+                term, shift = self._passed(operation, value, value, axis)
+                channels = torch.arange(width)
+                step = AffineMap(own.scale, own.shift, channels)
+                shift = _moved(shift, term.map.channels, width)
                 yield Entry(
-                    None, axis, offset + torch.arange(width), own.shift,
+                    None, axis, offset + channels, shift * own.scale + own.shift,
                     [_scaled(term, step)], own, end,
                 )  # fmt: skip
             offset += width

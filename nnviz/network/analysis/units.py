@@ -27,7 +27,14 @@ from nnviz.network.analysis.functions import category_of
 from nnviz.network.analysis.markers import channels_along
 from nnviz.network.analysis.operations import Operation, argument
 
-__all__ = ["Units", "axis_of", "folded", "only_moves_behind", "units_beyond"]
+__all__ = [
+    "Units",
+    "axis_of",
+    "before_affine",
+    "folded",
+    "only_moves_behind",
+    "units_beyond",
+]
 
 _WEIGHT_OF: dict[str, int] = {"group_norm": 2, "layer_norm": 2, "rms_norm": 2}
 _WEIGHT_OF |= {"instance_norm": 3}
@@ -118,6 +125,29 @@ def units_beyond(flow: ChannelFlow, origin: int, start: int, limit: int) -> Unit
                 found = Units(found.scale.sign(), torch.zeros_like(found.shift))
             units = units.then(found)
     return units
+
+
+def before_affine(flow: ChannelFlow, value: int) -> int:
+    """Return the earliest value of which a value is an affine map.
+
+    Parameters
+    ----------
+    flow
+        Markers and roots.
+    value
+        What enters a sum or a concatenation as it is.
+    """
+    found = current = value
+    while current not in flow.origins:
+        operation = flow.graph.producer(current)
+        if operation is None or not is_affine(flow, operation):
+            break
+        (current,) = flow.graph.activation_inputs(operation)
+        if flow.roots.get(current) != flow.roots.get(value):
+            break
+        if not _only_moves(operation):
+            found = current
+    return found
 
 
 def only_moves_behind(flow: ChannelFlow, origin: int, start: int, limit: int) -> bool:

@@ -209,6 +209,10 @@ class EdgeTaps:
         )
         if value in operation.outputs:
             return Tap(operation.place, None, copies)
+        if value not in operation.inputs:
+            # Affine maps lie between what is read and the sum that it enters.
+            graph = self._flow.graph
+            operation = graph.operations[graph.values[value].consumers[0]]
         items = list(_iter_leaves((operation.arguments, operation.options)))
         return Tap(operation.place, items.index(Reference(value)), copies)
 
