@@ -233,17 +233,27 @@ class _Run:
             return
 
     def _numbers(self, check: _Check) -> Tensor | None:
-        """Return the channel number of every element of what is taken apart."""
-        marker = self._flow.markers.get(check.start)
-        return None if marker is None else marker.numbers
+        """Return the channel number of every element of what is taken apart.
+
+        Constants within a channel (padding, a class token) are the channel's, too.
+        """
+        term, marker = check.term, self._flow.markers.get(check.start)
+        shape = self._flow.graph.values[check.start].shape
+        if term.factor is None:
+            numbers, axis = term.sources, term.axis
+        elif marker is not None and marker.channels is not None and marker.axis:
+            numbers, axis = marker.channels, marker.axis
+        else:
+            return None if marker is None else marker.numbers
+        view = [len(numbers) if i == axis else 1 for i in range(len(shape))]
+        return numbers.view(view).expand(shape)
 
     def _strongest(self, check: _Check, numbers: Tensor) -> list[float]:
         """Return the channels of the largest values among those that are read."""
         x = self._values[check.start].abs()
-        marker = self._flow.markers[check.start]
-        assert marker is not None  # `numbers` are its own
-        if marker.channels is not None and marker.axis is not None:
-            numbers, x = marker.channels, x.movedim(marker.axis, 0).flatten(1).amax(1)
+        for axis in range(numbers.ndim):
+            if numbers.stride(axis) == 0:
+                numbers, x = numbers.narrow(axis, 0, 1), x.amax(axis, keepdim=True)
         distinct, index = numbers.flatten().unique(return_inverse=True)
         sizes = x.new_zeros(len(distinct))
         sizes.scatter_reduce_(0, index, x.flatten(), "amax")
