@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from nnviz.errors import ConfigError, DatasetError, NnvizError, UnreadableInstanceError
 from nnviz.importing import import_callable
 from nnviz.inputs.datasets.items import as_input, as_label, split_item
+from nnviz.inputs.datasets.listed_items import class_names_of, labels_of_attribute
 from nnviz.inputs.datasets.listings import (
     DEFAULT_LABEL,
     check_ids,
@@ -30,7 +31,6 @@ from nnviz.runs.config import DatasetConfig
 __all__ = ["TorchDataset"]
 
 _SINGLE_VALUES = (str, bytes, bool, int, float, np.generic, type(None))
-_LABEL_ATTRIBUTES = ("targets", "labels", "_labels")
 
 
 class TorchDataset:
@@ -72,11 +72,7 @@ class TorchDataset:
         check_ids(self.ids, place=f"the data set {config.source!r}")
         self.labels = make_labels(self._checked_labels(n))
         self.metadata: dict[str, NDArray[Any]] = {}
-        self.class_names = tuple(
-            # ImageNet's classes have several names each.
-            str(names[0]) if isinstance(names, tuple) else str(names)
-            for names in getattr(self._data, "classes", None) or ()
-        )
+        self.class_names = class_names_of(self._data)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -140,10 +136,9 @@ class TorchDataset:
                 place=f"the items of {self._config.source!r}",
             )
             return [self._label_of_item(index) for index in range(n)]
-        for name in _LABEL_ATTRIBUTES:
-            found = getattr(self._data, name, None)
-            if found is not None and hasattr(found, "__len__") and len(found) >= n:
-                return [as_label(value) for value in list(found[:n])]
+        found = labels_of_attribute(self._data, n)
+        if found is not None:
+            return found
         return [self._label_of_item(index) for index in range(n)]
 
     def _keys(self, n: int) -> list[str]:

@@ -13,7 +13,7 @@ import pytest
 
 from nnviz.errors import ConfigError, StoreNotFoundError
 from nnviz_dashboards.serving.server import make_server
-from tests.dashboards.serving import served
+from tests.dashboards.served_pages import served
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,215 @@
+"""What can a query ask of every instance? Columns, each with its kind and its nulls.
+
+Columns are read once, when a query first names them, and kept in a form in which a
+predicate takes milliseconds: texts as codes into their distinct values, everything else
+as numbers. What stands for "no value" in the store (class -1, NaN, an empty text) is
+null here.
+
+Symbols: N instances, U distinct texts.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from nnviz.network.top_channels import planned_top_channels
+from nnviz.store.store import Store
+
+__all__ = ["ChannelSource", "Column", "ColumnKind", "InstanceColumns", "StoredChannels"]
+
+ColumnKind = Literal["class", "number", "text", "truth", "date"]
+"""What can be asked of a column; ``class`` is an index into the class names."""
+
+CACHED_LAYERS = 4
+"""Layers whose top channels are kept; 10 MB each for a million instances."""
+
+DERIVED = ("correct", "loss")
+"""Columns that follow from stored ones, where a store does not have them."""
+
+
+@dataclass(frozen=True, eq=False)  # no slots: they leave no room for what is cached
+class Column:
+    """A column of the instance table, as predicates take it."""
+
+    kind: ColumnKind
+    values: NDArray[Any]
+    """Shape (N,): class indices, numbers, truth values, dates (datetime64), or for
+    texts their codes (int64 into `texts`)."""
+    null: NDArray[np.bool_]
+    """Where there is no value, shape (N,)."""
+    texts: tuple[str, ...] = ()
+    """The distinct values of a text column, U of them, in order of appearance."""
+
+    @functools.cached_property
+    def code_of(self) -> Mapping[str, int]:
+        """Code of each distinct text."""
+        return {text: code for code, text in enumerate(self.texts)}
+
+    @functools.cached_property
+    def dates(self) -> NDArray[np.datetime64]:
+        """The distinct texts as dates, shape (U,); NaT where one is no ISO date."""
+        return np.array([_date(text) for text in self.texts], dtype="datetime64[ms]")
+
+
+class ChannelSource(Protocol):
+    """Where the activations of single channels come from; may be shared by threads."""
+
+    def activation(self, layer: str, channel: int) -> NDArray[np.floating]:
+        """Return one channel of every instance, shape (N,); NaN for unusable ones."""
+
+    def is_top(self, layer: str, channel: int) -> NDArray[np.bool_]:
+        """Return where it is a top channel, shape (N,)."""
+
+    def activations(self, layer: str) -> NDArray[np.floating]:
+        """Return all channels of a layer, shape (N, C); NaN for unusable instances."""
+
+    def top(self, layer: str) -> sparse.csr_array:
+        """Return the top channels of every instance, binary, shape (N, C)."""
+
+
+class InstanceColumns:
+    """The columns of a store's instances, read when they are asked for.
+
+    Parameters
+    ----------
+    store
+        With a complete extraction, where its columns are asked for.
+    channels
+        Where activations come from.
+    """
+
+    def __init__(self, store: Store, channels: ChannelSource) -> None:
+        self.store = store
+        self.channels = channels
+        self._kept: dict[str, Column] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all columns, derived ones included."""
+        stored = self.store.columns
+        return (*stored, *(name for name in DERIVED if name not in stored))
+
+    @property
+    def n_instances(self) -> int:
+        """N."""
+        return self.store.n_instances
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, by their index."""
+        return self.store.class_names
+
+    @functools.cached_property
+    def usable(self) -> NDArray[np.bool_]:
+        """Which instances count, shape (N,); the others could not be read."""
+        return self.store.usable()
+
+    def column(self, name: str) -> Column:
+        """Return a column.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is none of this name.
+        MissingDataError
+            If extraction fills it and is not complete.
+        """
+        with self._lock:
+            if name not in self._kept:
+                self._kept[name] = self._read(name)
+            return self._kept[name]
+
+    def _read(self, name: str) -> Column:
+        if name in DERIVED and name not in self.store.columns:
+            return self._derive(name)
+        values = self.store.column(name)
+        if name in ("label", "prediction"):
+            return Column("class", values, values < 0)
+        return _column_of(values)
+
+    def _derive(self, name: str) -> Column:
+        if name == "loss":
+            probability = self.store.column("probability").astype(np.float64)
+            with np.errstate(divide="ignore"):
+                return _column_of(-np.log(probability))
+        label, prediction = self.store.column("label"), self.store.column("prediction")
+        return Column("truth", label == prediction, (label < 0) | (prediction < 0))
+
+
+class StoredChannels:
+    """Single channels, read from the arrays of a store, chunk by chunk.
+
+    Parameters
+    ----------
+    store
+        With a complete extraction.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._top = functools.lru_cache(CACHED_LAYERS)(self._read_top)
+
+    def activation(self, layer: str, channel: int) -> NDArray[np.floating]:
+        """Return one channel of every instance, shape (N,)."""
+        columns = slice(channel, channel + 1)
+        return self._store.activations(layer, channels=columns)[:, 0]
+
+    def is_top(self, layer: str, channel: int) -> NDArray[np.bool_]:
+        """Return where it is a top channel, shape (N,)."""
+        chosen = np.zeros(self._store.n_instances, dtype=np.bool_)
+        chosen[self.top(layer)[:, [channel]].nonzero()[0]] = True
+        return chosen
+
+    def activations(self, layer: str) -> NDArray[np.floating]:
+        """Return all channels of a layer, shape (N, C)."""
+        return self._store.activations(layer)
+
+    def top(self, layer: str) -> sparse.csr_array:
+        """Return the top channels of every instance, binary, shape (N, C)."""
+        return self._top(layer)
+
+    def _read_top(self, layer: str) -> sparse.csr_array:
+        store, options = self._store, self._store.plan.extraction
+        chunks = [
+            planned_top_channels(store.activations(layer, *span), layer, options)
+            for span in store.chunks.spans
+        ]
+        return sparse.csr_array(sparse.vstack(chunks, format="csr"))
+
+
+def _column_of(values: NDArray[Any]) -> Column:
+    """Return a column by the dtype of what is stored."""
+    kind = values.dtype.kind
+    if kind == "b":
+        return Column("truth", values, np.zeros(len(values), dtype=np.bool_))
+    if kind == "M":
+        return Column("date", values.astype("datetime64[ms]"), np.isnat(values))
+    if kind in "iu":
+        return Column("number", values, np.zeros(len(values), dtype=np.bool_))
+    if kind == "f":
+        return Column("number", values, np.isnan(values))
+    import pandas as pd  # noqa: PLC0415  slow to import, and needed for texts only
+
+    codes, distinct = pd.factorize(values.astype(object))
+    texts = tuple(str(text) for text in distinct)
+    is_empty = np.array([text == "" for text in texts], dtype=np.bool_)
+    null = codes < 0
+    if is_empty.any():
+        null = null | is_empty[codes]
+    return Column("text", codes.astype(np.int64), null, texts)
+
+
+def _date(text: str) -> np.datetime64:
+    try:
+        return np.datetime64(text.strip().removesuffix("Z"), "ms")
+    except ValueError:
+        return np.datetime64("NaT", "ms")
