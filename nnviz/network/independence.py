@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from nnviz.errors import ModelError
+from nnviz.errors import ModelError, TaskMemoryError
 from nnviz.network.analysis.outputs import main_output
 from nnviz.network.recording.recorder import Recorder
+from nnviz.network.recording.runtime import telling_faults
 from nnviz.runs.architecture import Architecture, Layer
 
 __all__ = ["check_independence"]
@@ -153,7 +154,7 @@ class _Runner:
         if not isinstance(self._model, torch.jit.ScriptModule):  # takes no hooks
             handle = self._model.register_forward_hook(leave)
         try:
-            with Recorder(self._model, architecture) as recorder:
+            with Recorder(self._model, architecture) as recorder, telling_faults():
                 recorder.run(batch, on_layer=keep)
         except ModelError as error:
             msg = (
@@ -201,7 +202,7 @@ def _check_company(
             alone = wide.run(first.double())
             runner, limit, first = wide, LARGEST_ERROR_FLOAT64, first.double()
             companions = [companion.double() for companion in companions]
-        except (ModelError, RuntimeError, TypeError, ValueError):
+        except (ModelError, TaskMemoryError, RuntimeError, TypeError, ValueError):
             alone = runner.run(first)
     else:
         alone = runner.run(first)

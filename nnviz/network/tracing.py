@@ -1,8 +1,9 @@
 """What are a network's layers and edges? One forward pass finds them.
 
-See :mod:`nnviz.network.analysis.operations` for how operations are recorded,
-``channels`` for how channels are followed, ``sites`` and ``layers`` for what becomes a
-layer, ``terms`` and ``edges`` for what enters it, and ``replay`` for the validation.
+See, in :mod:`nnviz.network.analysis`, ``operations`` for how operations are recorded,
+``channel_flow`` for how channels are followed, ``layers`` for what becomes a layer,
+``summands``, ``entering`` and ``edges`` for what enters it, ``replay`` and
+``single_channels`` for the validation.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from nnviz.network.analysis.operations import OperationGraph, record_operations
 from nnviz.network.analysis.outputs import logits_of, main_output
 from nnviz.network.independence import check_independence
 from nnviz.network.recording.normalizing import normalize
+from nnviz.network.recording.runtime import telling_faults
 from nnviz.runs.architecture import Architecture
 from nnviz.runs.config import PreprocessingConfig
 
@@ -48,6 +50,8 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
     ModelError
         If the network cannot be run on the batch, returns no tensor, or has no layer;
         or if its values depend on chance or on the other instances of a batch.
+    TaskMemoryError, DeviceLostError
+        If memory or the device fails while layers are checked.
     """
     if model.training:
         msg = (
@@ -64,7 +68,7 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
         )
         raise ModelError(msg)
     analysis = analyse(graph)
-    layers = [item.layer for item in analysis.named]
+    layers = [item.layer for item in analysis.layers]
     mixed = _without_instances(model, analysis, batch)
     kept = tuple(layer for layer in layers if layer.name not in mixed)
     mixed += check_independence(model, kept, batch)
@@ -105,7 +109,8 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
 
 def _record(model: nn.Module, batch: Tensor) -> OperationGraph:
     try:
-        return record_operations(model, batch)
+        with telling_faults():
+            return record_operations(model, batch)
     except (RuntimeError, TypeError, ValueError, IndexError, KeyError) as error:
         msg = (
             f"the network cannot be run on a batch of shape {tuple(batch.shape)} and "
@@ -135,9 +140,9 @@ def _without_instances(
         graphs = graphs[:1]
     return [
         item.layer.name
-        for item in analysis.named
+        for item in analysis.layers
         if any(
-            graph.values[item.site.read].shape[0]
+            graph.values[item.site.read_value].shape[0]
             % graph.values[graph.input_value].shape[0]
             for graph in graphs
         )

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from nnviz.network.analysis.analysis import analyse
+from nnviz.network.analysis.operations import record_operations
 from nnviz.network.influence.strongest_sources import strongest_sources
 from nnviz.network.recording.folding import optimize
 from nnviz.network.recording.recorder import Recorder
@@ -19,7 +21,7 @@ networks = pytest.mark.parametrize("network", NETWORKS, ids=lambda n: n.__name__
 
 def recorded(network, x, architecture, **options):
     """Return all influences by target and (source layer, operation), summed."""
-    taps = EdgeTaps(network, architecture, x[:1])
+    taps = EdgeTaps(analyse(record_operations(network, x[:1])), architecture)
     found = {}
 
     def on_target(layer, activations, inputs):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nnviz.network.analysis.channel_flow import ChannelFlow, follow_channels
 from nnviz.network.analysis.edges import NetworkEdges, find_edges
-from nnviz.network.analysis.layers import NamedSite, find_sites, name_layers
+from nnviz.network.analysis.layers import FoundLayer, find_sites, name_layers
 from nnviz.network.analysis.operations import OperationGraph
 from nnviz.network.analysis.replay import replay
 from nnviz.network.analysis.single_channels import single_channel_errors
@@ -23,7 +23,7 @@ class Analysis:
     """Layers and edges of one forward pass, with all that is known of them."""
 
     flow: ChannelFlow
-    named: list[NamedSite]
+    layers: list[FoundLayer]
     """The layers, in order of computation."""
     targets: NetworkEdges
     """What enters each layer, in the same order."""
@@ -39,8 +39,8 @@ def analyse(graph: OperationGraph) -> Analysis:
     """
     flow = follow_channels(graph)
     sites = find_sites(flow)
-    named = name_layers(flow, sites)
-    return Analysis(flow, named, find_edges(flow, named, sites))
+    layers = name_layers(flow, sites)
+    return Analysis(flow, layers, find_edges(flow, layers, sites))
 
 
 def validate(analysis: Analysis, batch: Tensor) -> float | None:
@@ -60,7 +60,7 @@ def validate(analysis: Analysis, batch: Tensor) -> float | None:
         of the output; None if there is no edge.
     """
     flow, targets = analysis.flow, analysis.targets
-    if not any(target.readings for target in targets):
+    if not any(target.operations for target in targets):
         return None
     output = flow.graph.output
     errors = replay(flow, targets, batch, output)
@@ -78,7 +78,7 @@ def validate(analysis: Analysis, batch: Tensor) -> float | None:
                 f"what single channels add to it differs from what its edges say by "
                 f"{single:.2g} of the largest"
             )
-    left = {target.layer for target in targets if target.readings}
+    left = {target.layer for target in targets if target.operations}
     if len(left) < len(errors.by_layer):
         errors = replay(flow, targets, batch, output)
     singles = [error for layer, error in alone.items() if layer in left]

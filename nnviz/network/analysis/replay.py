@@ -15,11 +15,11 @@ from torch.nn import functional
 
 from nnviz.network.analysis.channel_flow import ChannelFlow
 from nnviz.network.analysis.edges import TargetEdges
-from nnviz.network.analysis.entering import Reading
+from nnviz.network.analysis.entering import EnteringOperation
 from nnviz.network.analysis.markers import resolve
 from nnviz.network.analysis.operations import Operation
 from nnviz.network.analysis.outputs import main_output
-from nnviz.network.analysis.summands import Entry
+from nnviz.network.analysis.summands import PreActivation
 from nnviz.network.influence.channel_operations import (
     ChannelOperation,
     Convolution,
@@ -64,15 +64,15 @@ def replay(
     """
     main = main_output(output)
     assert main is not None  # the tracer refuses such networks
-    entries = {
-        entry.value: (target.layer, entry, readings)
+    pre_activations = {
+        pre_activation.value: (target.layer, pre_activation, operations)
         for target in targets
-        for entry, readings in target.entries
-        if entry.value is not None and readings
+        for pre_activation, operations in target.pre_activations
+        if pre_activation.value is not None and operations
     }
-    own = _Replay(flow, entries, batch, substitute=False)
+    own = _Replay(flow, pre_activations, batch, substitute=False)
     own.output()
-    replayed = _Replay(flow, entries, batch, substitute=True).output()
+    replayed = _Replay(flow, pre_activations, batch, substitute=True).output()
     return ReplayErrors(_difference(replayed, main), own.errors)
 
 
@@ -169,17 +169,22 @@ def _convolve_rows(operation: Convolution, x: Tensor) -> Tensor:
     return folded.reshape(*rows.shape[:2], *folded.shape[1:]).transpose(1, 2)
 
 
-Entries = dict[int, tuple[str, Entry, list[Reading]]]
+PreActivations = dict[int, tuple[str, PreActivation, list[EnteringOperation]]]
 
 
 class _Replay:
     """Run a recorded graph, with pre-activations from edges or beside them."""
 
     def __init__(
-        self, flow: ChannelFlow, entries: Entries, batch: Tensor, *, substitute: bool
+        self,
+        flow: ChannelFlow,
+        pre_activations: PreActivations,
+        batch: Tensor,
+        *,
+        substitute: bool,
     ) -> None:
         self._graph = flow.graph
-        self._entries = entries
+        self._pre_activations = pre_activations
         self._substitute = substitute
         self._values: dict[int, Tensor] = {flow.graph.input_value: batch}
         self.errors: dict[str, float] = {}
@@ -198,7 +203,7 @@ class _Replay:
         return self._values[wanted[0]]
 
     def _compute(self, value: int) -> None:
-        known = self._entries.get(value)
+        known = self._pre_activations.get(value)
         if known is not None and self._substitutes(known[1]):
             self._values[value] = _without_units(known[1], self._sum(*known[1:]))
             return
@@ -206,21 +211,23 @@ class _Replay:
         if operation is not None and value not in self._values:
             self._run(operation)
         if known is not None:
-            layer, entry, readings = known
-            own = _in_units(entry, self._values[value])
-            error = _difference(self._sum(entry, readings), own)
+            layer, pre_activation, operations = known
+            own = _in_units(pre_activation, self._values[value])
+            error = _difference(self._sum(pre_activation, operations), own)
             self.errors[layer] = max(error, self.errors.get(layer, 0.0))
 
-    def _substitutes(self, entry: Entry) -> bool:
+    def _substitutes(self, pre_activation: PreActivation) -> bool:
         """Return whether a pre-activation is computed from what enters it alone."""
-        size = entry.units.scale.abs()
-        is_own = any(term.value == entry.value for term in entry.terms)
+        size = pre_activation.units.scale.abs()
+        is_own = any(
+            summand.value == pre_activation.value for summand in pre_activation.summands
+        )
         is_invertible = bool((size > _SMALLEST_SCALE * size.max()).all())
         return self._substitute and is_invertible and not is_own
 
     def _sources(self, value: int) -> list[int]:
-        known = self._entries.get(value)
-        sources = [] if known is None else [r.term.value for r in known[2]]
+        known = self._pre_activations.get(value)
+        sources = [] if known is None else [r.summand.value for r in known[2]]
         if known is not None and self._substitutes(known[1]):
             return sources
         operation = self._graph.producer(value)
@@ -264,54 +271,62 @@ class _Replay:
             # Later writes go to copies, so a view of this tensor stays as it is.
             self._values[value] = tensor
 
-    def _sum(self, entry: Entry, readings: list[Reading]) -> Tensor:
+    def _sum(
+        self, pre_activation: PreActivation, operations: list[EnteringOperation]
+    ) -> Tensor:
         """Add up the contributions to a pre-activation, in the value's own layout."""
-        assert entry.value is not None  # only such entries are replayed
-        shape = self._graph.values[entry.value].shape
+        assert (
+            pre_activation.value is not None
+        )  # only such pre_activations are replayed
+        shape = self._graph.values[pre_activation.value].shape
         n_instances = self._graph.values[self._graph.input_value].shape[0]
         total: Tensor | None = None
-        where = {int(c): k for k, c in enumerate(entry.channels.tolist())}
-        for reading in readings:
-            x = reading.input_of(self._values[reading.term.value], n_instances)
-            added = apply_operation(reading.operation, x)
+        where = {int(c): k for k, c in enumerate(pre_activation.channels.tolist())}
+        for entering in operations:
+            x = entering.input_of(self._values[entering.summand.value], n_instances)
+            added = apply_operation(entering.operation, x)
             if total is None:
                 n_rows = shape[0] // n_instances
-                rest = [n for i, n in enumerate(shape) if i not in (0, entry.axis)]
+                rest = [
+                    n for i, n in enumerate(shape) if i not in (0, pre_activation.axis)
+                ]
                 windows = [n_rows] if shape[0] != n_instances else []
-                total = added.new_zeros(n_instances, shape[entry.axis], *windows, *rest)
-            places = [where.get(int(c), -1) for c in reading.targets.tolist()]
+                total = added.new_zeros(
+                    n_instances, shape[pre_activation.axis], *windows, *rest
+                )
+            places = [where.get(int(c), -1) for c in entering.targets.tolist()]
             kept = [i for i, place in enumerate(places) if place >= 0]
             index = torch.tensor([places[i] for i in kept])
             added = added[:, kept].reshape(n_instances, len(kept), *total.shape[2:])
             total.index_add_(1, index, added)
-        assert total is not None  # every entry has terms
+        assert total is not None  # every pre_activation has summands
         if shape[0] != n_instances:
             total = total.movedim(2, 1).flatten(0, 1)
-        return total.movedim(1, entry.axis).reshape(shape)
+        return total.movedim(1, pre_activation.axis).reshape(shape)
 
 
-def _in_units(entry: Entry, own: Tensor) -> Tensor:
+def _in_units(pre_activation: PreActivation, own: Tensor) -> Tensor:
     """Return a pre-activation in the units of the layer as it is read."""
-    if _is_same(entry):
+    if _is_same(pre_activation):
         return own
-    view = [-1, *[1] * (own.ndim - 1 - entry.axis)]
-    scale, shift = (u.to(own.dtype).view(view) for u in _parts_of(entry))
+    view = [-1, *[1] * (own.ndim - 1 - pre_activation.axis)]
+    scale, shift = (u.to(own.dtype).view(view) for u in _parts_of(pre_activation))
     return own * scale + shift
 
 
-def _without_units(entry: Entry, total: Tensor) -> Tensor:
+def _without_units(pre_activation: PreActivation, total: Tensor) -> Tensor:
     """Undo :func:`_in_units`."""
-    if _is_same(entry):
+    if _is_same(pre_activation):
         return total
-    view = [-1, *[1] * (total.ndim - 1 - entry.axis)]
-    scale, shift = (u.to(total.dtype).view(view) for u in _parts_of(entry))
+    view = [-1, *[1] * (total.ndim - 1 - pre_activation.axis)]
+    scale, shift = (u.to(total.dtype).view(view) for u in _parts_of(pre_activation))
     return (total - shift) / scale
 
 
-def _parts_of(entry: Entry) -> tuple[Tensor, Tensor]:
-    return entry.units.scale, entry.units.shift
+def _parts_of(pre_activation: PreActivation) -> tuple[Tensor, Tensor]:
+    return pre_activation.units.scale, pre_activation.units.shift
 
 
-def _is_same(entry: Entry) -> bool:
-    scale, shift = _parts_of(entry)
+def _is_same(pre_activation: PreActivation) -> bool:
+    scale, shift = _parts_of(pre_activation)
     return bool((scale == 1).all()) and not bool(shift.any())

@@ -20,11 +20,11 @@ from torch import Tensor
 from nnviz.network.analysis.affine_maps import operations_between
 from nnviz.network.analysis.channel_flow import ChannelFlow
 from nnviz.network.analysis.edges import TargetEdges
-from nnviz.network.analysis.entering import Reading
+from nnviz.network.analysis.entering import EnteringOperation
 from nnviz.network.analysis.markers import resolve
 from nnviz.network.analysis.operations import Operation
 from nnviz.network.analysis.replay import apply_operation
-from nnviz.network.analysis.summands import Entry, Place, Term
+from nnviz.network.analysis.summands import Place, PreActivation, Summand
 
 __all__ = ["CHANNELS_CHECKED", "single_channel_errors"]
 
@@ -34,11 +34,11 @@ CHANNELS_CHECKED = 3
 
 @dataclass(slots=True)
 class _Check:
-    """One term of a layer's pre-activation."""
+    """One summand of a layer's pre-activation."""
 
     layer: str
-    term: Term
-    readings: list[Reading]
+    summand: Summand
+    entering: list[EnteringOperation]
     place: Place
     """Where its contributions are seen."""
     start: int
@@ -73,35 +73,40 @@ def single_channel_errors(
 
 
 def _checks(flow: ChannelFlow, target: TargetEdges) -> Iterator[_Check]:
-    for entry, readings in target.entries:
-        place = _place(entry)
+    for pre_activation, entering in target.pre_activations:
+        place = _place(pre_activation)
         if place is None:
             continue
-        for term in entry.terms:
-            own = [reading for reading in readings if reading.term is term]
-            start = term.value if term.factor is None else term.factor
-            if own and not _divides(flow, term):
-                operations = _from(flow, start, term.operation, place.value)
+        for summand in pre_activation.summands:
+            own = [one for one in entering if one.summand is summand]
+            start = summand.value if summand.factor is None else summand.factor
+            if own and not _divides(flow, summand):
+                operations = _from(flow, start, summand.operation, place.value)
                 if operations and start in operations[0].inputs:
-                    yield _Check(target.layer, term, own, place, start, operations)
+                    yield _Check(target.layer, summand, own, place, start, operations)
 
 
-def _place(entry: Entry) -> Place | None:
-    if entry.end is not None:
-        return entry.end
-    if entry.value is None:
+def _place(pre_activation: PreActivation) -> Place | None:
+    if pre_activation.end is not None:
+        return pre_activation.end
+    if pre_activation.value is None:
         return None
-    return Place(entry.value, entry.axis, entry.channels, entry.units)
+    return Place(
+        pre_activation.value,
+        pre_activation.axis,
+        pre_activation.channels,
+        pre_activation.units,
+    )
 
 
-def _divides(flow: ChannelFlow, term: Term) -> bool:
+def _divides(flow: ChannelFlow, summand: Summand) -> bool:
     """Return whether a factor divides: without it there is no quotient."""
-    operation = term.operation
+    operation = summand.operation
     inputs = flow.graph.activation_inputs(operation)
     return (
-        term.factor is not None
+        summand.factor is not None
         and operation.name == "div"
-        and term.factor == inputs[-1]
+        and summand.factor == inputs[-1]
     )
 
 
@@ -120,7 +125,7 @@ def _from(
 def _through(flow: ChannelFlow, first: Operation, last: int) -> list[Operation]:
     """Return an operation and those through which its result reaches a value.
 
-    What it reads may reach the value in other ways, too; they are other terms, or
+    What it reads may reach the value in other ways, too; they are other summands, or
     gates, and are held.
     """
     graph = flow.graph
@@ -180,7 +185,7 @@ class _Run:
                 last[value] = operation.index
         for index, checks in after.items():
             for check in checks:
-                needed = {check.start, check.term.value, check.place.value}
+                needed = {check.start, check.summand.value, check.place.value}
                 for operation in check.operations:
                     needed.update(operation.inputs)
                 for value in needed:
@@ -214,8 +219,8 @@ class _Run:
         }
 
     def _check(self, check: _Check) -> None:
-        values, term = self._values, check.term
-        if not {check.start, term.value, check.place.value} <= values.keys():
+        values, summand = self._values, check.summand
+        if not {check.start, summand.value, check.place.value} <= values.keys():
             return
         numbers = self._numbers(check)
         if numbers is None:
@@ -237,10 +242,10 @@ class _Run:
 
         Constants within a channel (padding, a class token) are the channel's, too.
         """
-        term, marker = check.term, self._flow.markers.get(check.start)
+        summand, marker = check.summand, self._flow.markers.get(check.start)
         shape = self._flow.graph.values[check.start].shape
-        if term.factor is None:
-            numbers, axis = term.sources, term.axis
+        if summand.factor is None:
+            numbers, axis = summand.sources, summand.axis
         elif marker is not None and marker.channels is not None and marker.axis:
             numbers, axis = marker.channels, marker.axis
         else:
@@ -257,7 +262,7 @@ class _Run:
         distinct, index = numbers.flatten().unique(return_inverse=True)
         sizes = x.new_zeros(len(distinct))
         sizes.scatter_reduce_(0, index, x.flatten(), "amax")
-        read = torch.cat([reading.sources for reading in check.readings])
+        read = torch.cat([one.sources for one in check.entering])
         sizes[~torch.isin(distinct, read) | (distinct <= 0)] = -1.0
         order = torch.argsort(sizes, descending=True, stable=True)
         kept = order[sizes[order] >= 0][:CHANNELS_CHECKED]
@@ -272,12 +277,12 @@ class _Run:
         values[check.start] = torch.where(kept.bool(), x, 0.0)
         for operation in check.operations:
             values.update(self._made(operation, values))
-            # Whatever else reads it on the way is another term, and is held.
+            # Whatever else reads it on the way is another summand, and is held.
             values[check.start] = x
         place = check.place
         seen = values[place.value].movedim(place.axis, -1) * place.units.scale
-        if check.term.share is not None:
-            seen = seen * check.term.share[place.channels]
+        if check.summand.share is not None:
+            seen = seen * check.summand.share[place.channels]
         return self._by_layer_channel(seen, place.channels)
 
     def _by_layer_channel(self, seen: Tensor, channels: Tensor) -> Tensor:
@@ -295,13 +300,13 @@ class _Run:
         where = {int(c): i for i, c in enumerate(order.tolist())}
         total = torch.zeros_like(like)
         reached = torch.zeros(like.shape[1], dtype=torch.bool)
-        for reading in check.readings:
-            x = reading.input_of(self._values[check.term.value].float(), n)
-            own = (reading.sources == number).view(-1, *[1] * (x.ndim - 2))
+        for one in check.entering:
+            x = one.input_of(self._values[check.summand.value].float(), n)
+            own = (one.sources == number).view(-1, *[1] * (x.ndim - 2))
             x = torch.where(own, x, 0.0)
-            added = apply_operation(reading.operation, x)
-            added = added - apply_operation(reading.operation, torch.zeros_like(x))
-            places = [where.get(int(c), -1) for c in reading.targets.tolist()]
+            added = apply_operation(one.operation, x)
+            added = added - apply_operation(one.operation, torch.zeros_like(x))
+            places = [where.get(int(c), -1) for c in one.targets.tolist()]
             kept = [i for i, place in enumerate(places) if place >= 0]
             index = torch.tensor([places[i] for i in kept], dtype=torch.int64)
             reached[index] = True

@@ -1,9 +1,9 @@
 """Which operations add up to a layer's pre-activation, and what do they read?
 
-The pre-activation of a layer is a sum of *terms*: a convolution or a linear map of an
-input, or an input itself (a residual connection, a part of a concatenation). Operations
-between a term and the pre-activation (batch normalisation, layer scale, permutations)
-are folded into the term.
+The pre-activation of a layer is a sum of *summands*: a convolution or a linear map of
+an input, or an input itself (a residual connection, a part of a concatenation).
+Operations between a summand and the pre-activation (batch normalisation, layer scale,
+permutations) are folded into the summand.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor
 from nnviz.network.analysis.affine_maps import AffineMap, affine_map
 from nnviz.network.analysis.channel_flow import ChannelFlow
 from nnviz.network.analysis.contractions import contraction_of
+from nnviz.network.analysis.functions import category_of
 from nnviz.network.analysis.layers import Site
 from nnviz.network.analysis.markers import MIXED, NOTHING, channels_along
 from nnviz.network.analysis.operations import Operation, Reference, argument
@@ -31,11 +32,11 @@ from nnviz.network.analysis.units import (
 )
 from nnviz.runs.architecture import EdgeOperation
 
-__all__ = ["Entry", "Place", "Target", "Term", "find_targets"]
+__all__ = ["Place", "PreActivation", "Summand", "Target", "find_targets"]
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
+class Summand:
     """One operation of which a layer's pre-activation is a sum."""
 
     kind: EdgeOperation
@@ -69,20 +70,20 @@ class Place:
 
 
 @dataclass(slots=True)
-class Entry:
+class PreActivation:
     """A pre-activation of (a part of) a layer."""
 
     value: int | None
-    """The value that the terms add up to; None for a part that is only passed on."""
+    """The value that the summands add up to; None for a part that is only passed on."""
     axis: int
     """Axis of the channels in `value`."""
     channels: Tensor
     """Channel of `value` to channel of the layer, int64."""
     constant: Tensor
-    """What is added beside the terms, by channel of `value`, float64."""
-    terms: list[Term]
+    """What is added beside the summands, by channel of `value`, float64."""
+    summands: list[Summand]
     units: Units
-    """From the channels of `value` to those of the layer as it is read; terms and
+    """From the channels of `value` to those of the layer as it is read; summands and
     constant have them already."""
     end: Place | None = None
     """The last value to which all is affine, where that is not `value`."""
@@ -93,8 +94,8 @@ class Target:
     """A layer with all that enters it."""
 
     site: Site
-    entries: list[Entry] = field(default_factory=list)
-    gates: list[Term] = field(default_factory=list)
+    pre_activations: list[PreActivation] = field(default_factory=list)
+    gates: list[Summand] = field(default_factory=list)
     """Factors of a product that carry nothing."""
     problems: list[str] = field(default_factory=list)
     """Why something that enters it is not known."""
@@ -103,7 +104,7 @@ class Target:
 
 
 class _ProblemError(Exception):
-    """A term cannot be described; the message says where and why."""
+    """A summand cannot be described; the message says where and why."""
 
 
 def find_targets(flow: ChannelFlow, sites: list[Site]) -> list[Target]:
@@ -128,7 +129,7 @@ class _Builder:
     def __init__(self, flow: ChannelFlow, sites: list[Site]) -> None:
         self._flow = flow
         self._children = {
-            (site.absorbed_by, site.entry): site
+            (site.absorbed_by, site.entry_value): site
             for site in sites
             if site.absorbed_by is not None
         }
@@ -137,12 +138,12 @@ class _Builder:
         target = Target(site)
         try:
             same = Units.same(self._flow.origins[site.origin].n_channels)
-            target.entries = list(self._entries(site, same))
+            target.pre_activations = list(self._pre_activations(site, same))
             if site.kind == "product":
                 target.gates = list(self._gates(site, target))
         except _ProblemError as error:
             target.problems.append(str(error))
-            target.entries = []
+            target.pre_activations = []
         return target
 
     def _maker(self, site: Site) -> Operation:
@@ -150,21 +151,21 @@ class _Builder:
         assert operation is not None  # the network's input is no site
         return operation
 
-    def _entries(
+    def _pre_activations(
         self, site: Site, there: Units, end: Place | None = None
-    ) -> Iterator[Entry]:
+    ) -> Iterator[PreActivation]:
         """Describe a site; `there` leads from where its channels go to the layer.
 
         `end` is where a concatenation that takes its channels is still affine.
         """
         flow = self._flow
         origin = flow.origins[site.origin]
-        limit = site.read if site.entry is None else site.entry
+        limit = site.read_value if site.entry_value is None else site.entry_value
         value, fold = folded(flow, site.origin, limit)
         beyond = units_beyond(flow, site.origin, value, limit).then(there)
         channels = torch.argsort(fold.channels)
         axis = axis_of(flow, value, origin.axis)
-        if site.entry is None:
+        if site.entry_value is None:
             end = Place(value, axis, channels, beyond[channels])
         elif not only_moves_behind(flow, site.origin, value, limit):
             end = None
@@ -172,35 +173,35 @@ class _Builder:
             units = Units(fold.scale, fold.shift).then(beyond)
             yield from self._parts(site, units, end)
             return
-        terms, constant = self._terms(site)
+        summands, constant = self._summands(site)
         constant = constant * fold.scale + fold.shift
-        yield Entry(
+        yield PreActivation(
             value=value,
             axis=axis,
             channels=channels,
             constant=(constant * beyond.scale + beyond.shift)[channels],
-            terms=[
-                _scaled(term, replace(fold, scale=fold.scale * beyond.scale))
-                for term in terms
+            summands=[
+                _scaled(summand, replace(fold, scale=fold.scale * beyond.scale))
+                for summand in summands
             ],
             units=beyond[channels],
             end=end,
         )
 
-    def _terms(self, site: Site) -> tuple[list[Term], Tensor]:
-        """Return the terms of an origin and the constant beside them."""
+    def _summands(self, site: Site) -> tuple[list[Summand], Tensor]:
+        """Return the summands of an origin and the constant beside them."""
         operation = self._maker(site)
         n_channels = self._flow.origins[site.origin].n_channels
         constant = torch.zeros(n_channels, dtype=torch.float64)
         if site.kind == "sum":
-            return self._summands(site, operation, constant)
+            return self._of_sum(site, operation, constant)
         if site.kind == "product":
             return self._factors(site, operation), constant
         if site.kind in ("convolution", "linear"):
-            term = self._weighted(operation, site)
+            summand = self._weighted(operation, site)
             bias = _bias(self._flow, operation)
-            return [term], constant if bias is None else bias.double()
-        if site.kind == "other" and operation.name.startswith("embedding"):
+            return [summand], constant if bias is None else bias.double()
+        if site.kind == "other" and category_of(operation.name) == "embedding":
             return [], constant
         msg = (
             f"{operation.place} calls {operation.name}, which combines channels in a "
@@ -208,7 +209,7 @@ class _Builder:
         )
         raise _ProblemError(msg)
 
-    def _weighted(self, operation: Operation, site: Site) -> Term:
+    def _weighted(self, operation: Operation, site: Site) -> Summand:
         value = self._flow.graph.activation_inputs(operation)[0]
         shape = self._flow.graph.values[value].shape
         is_convolution = site.kind == "convolution"
@@ -226,7 +227,7 @@ class _Builder:
         if len(self._flow.graph.activation_inputs(operation)) != 1:
             msg = f"the weights of {operation.place} depend on the network's input"
             raise _ProblemError(msg)
-        return Term(
+        return Summand(
             kind="convolution" if is_convolution else "linear",
             operation=operation,
             value=value,
@@ -235,17 +236,17 @@ class _Builder:
             map=AffineMap.identity(self._flow.origins[site.origin].n_channels),
         )
 
-    def _summands(
+    def _of_sum(
         self, site: Site, operation: Operation, constant: Tensor
-    ) -> tuple[list[Term], Tensor]:
+    ) -> tuple[list[Summand], Tensor]:
         axis = self._flow.origins[site.origin].axis
-        terms: list[Term] = []
+        summands: list[Summand] = []
         for value in self._flow.graph.activation_inputs(operation):
             child = self._children.get((site.origin, value))
             if child is None:
-                term, shift = self._passed(operation, value, site.origin, axis)
-                constant = constant + _moved(shift, term.map.channels, len(constant))
-                terms.append(term)
+                summand, shift = self._passed(operation, value, site.origin, axis)
+                constant = constant + _moved(shift, summand.map.channels, len(constant))
+                summands.append(summand)
                 continue
             own_axis = axis_of(
                 self._flow, child.origin, self._flow.origins[child.origin].axis
@@ -254,19 +255,19 @@ class _Builder:
             if step is None:
                 msg = f"{operation.place} adds {self._what(value)} in an unknown way"
                 raise _ProblemError(msg)
-            below, summand = self._terms(child)
-            terms += [_scaled(term, step) for term in below]
+            below, beside = self._summands(child)
+            summands += [_scaled(summand, step) for summand in below]
             constant = constant + _moved(
-                summand * step.scale + step.shift, step.channels, len(constant)
+                beside * step.scale + step.shift, step.channels, len(constant)
             )
-        return terms, constant
+        return summands, constant
 
     def _passed(
         self, operation: Operation, value: int, last: int, axis: int
-    ) -> tuple[Term, Tensor]:
+    ) -> tuple[Summand, Tensor]:
         """Return what a value adds to a later one, and the constant beside it.
 
-        Affine maps before it (a branch that is only normalised) belong to the term.
+        Affine maps before it (a branch that is only normalised) belong to the summand.
         """
         for start in dict.fromkeys((before_affine(self._flow, value), value)):
             own = axis_of(self._flow, start, axis)
@@ -274,12 +275,14 @@ class _Builder:
             if step is not None:
                 sources = self._sources(operation, start, own)
                 still = replace(step, shift=torch.zeros_like(step.shift))
-                term = Term("identity", operation, start, own, sources, still)
-                return term, step.shift
+                summand = Summand("identity", operation, start, own, sources, still)
+                return summand, step.shift
         msg = f"{operation.place} adds {self._what(value)} in an unknown way"
         raise _ProblemError(msg)
 
-    def _parts(self, site: Site, units: Units, end: Place | None) -> Iterator[Entry]:
+    def _parts(
+        self, site: Site, units: Units, end: Place | None
+    ) -> Iterator[PreActivation]:
         """Describe a concatenation, one part after the other.
 
         `units` leads from its channels to those of the layer as it is read.
@@ -292,17 +295,17 @@ class _Builder:
             own = units[torch.arange(offset, offset + width)]
             if value is not None and child is not None:
                 order = self._order(child, value, axis)
-                for entry in self._entries(child, own[order], end):
-                    entry.channels = offset + order[entry.channels]
-                    yield entry
+                for pre_activation in self._pre_activations(child, own[order], end):
+                    pre_activation.channels = offset + order[pre_activation.channels]
+                    yield pre_activation
             elif value is not None:
-                term, shift = self._passed(operation, value, value, axis)
+                summand, shift = self._passed(operation, value, value, axis)
                 channels = torch.arange(width)
                 step = AffineMap(own.scale, own.shift, channels)
-                shift = _moved(shift, term.map.channels, width)
-                yield Entry(
+                shift = _moved(shift, summand.map.channels, width)
+                yield PreActivation(
                     None, axis, offset + channels, shift * own.scale + own.shift,
-                    [_scaled(term, step)], own, end,
+                    [_scaled(summand, step)], own, end,
                 )  # fmt: skip
             offset += width
 
@@ -318,10 +321,10 @@ class _Builder:
         order[numbers.long() - origin.first] = torch.arange(len(numbers))
         return order
 
-    def _factors(self, site: Site, operation: Operation) -> list[Term]:
+    def _factors(self, site: Site, operation: Operation) -> list[Summand]:
         """Return what each factor that carries a product adds to it."""
         shares, _ = factors_of(self._flow, operation)
-        terms: list[Term] = []
+        summands: list[Summand] = []
         known: dict[int, Tensor] = {}
         for value, share in shares.items():
             numbers = self._factor_channels(site, operation, value)
@@ -330,17 +333,17 @@ class _Builder:
                 # One source for both factors is one source, with both their shares.
                 both = numbers == other
                 scale = torch.where(both, scale + shares[before], scale)
-                terms = [_without(term, both) for term in terms]
+                summands = [_without(summand, both) for summand in summands]
             known[value] = numbers
             same = AffineMap.identity(len(numbers))
-            terms.append(
-                Term(
+            summands.append(
+                Summand(
                     "identity", operation, site.origin,
                     self._flow.origins[site.origin].axis, numbers,
                     replace(same, scale=scale), value, scale,
                 )
             )  # fmt: skip
-        return terms
+        return summands
 
     def _factor_channels(self, site: Site, operation: Operation, value: int) -> Tensor:
         origin = self._flow.origins[site.origin]
@@ -358,7 +361,7 @@ class _Builder:
             raise _ProblemError(msg)
         return found
 
-    def _gates(self, site: Site, target: Target) -> Iterator[Term]:
+    def _gates(self, site: Site, target: Target) -> Iterator[Summand]:
         """Yield the factors of a product that carry nothing."""
         operation = self._maker(site)
         _, gates = factors_of(self._flow, operation)
@@ -370,7 +373,7 @@ class _Builder:
                 continue
             axis = axis_of(self._flow, value, 1)
             same = AffineMap.identity(len(numbers))
-            yield Term("gate", operation, value, axis, numbers, same)
+            yield Summand("gate", operation, value, axis, numbers, same)
 
     def _sources(self, operation: Operation, value: int, axis: int) -> Tensor:
         marker = self._flow.markers.get(value)
@@ -413,17 +416,17 @@ def _has_mixed(numbers: Tensor) -> bool:
     return bool((numbers == MIXED).any())
 
 
-def _scaled(term: Term, step: AffineMap) -> Term:
-    """Fold another map into a term; what it adds is kept elsewhere."""
+def _scaled(summand: Summand, step: AffineMap) -> Summand:
+    """Fold another map into a summand; what it adds is kept elsewhere."""
     still = replace(step, shift=torch.zeros_like(step.shift))
-    return replace(term, map=term.map.then(still))
+    return replace(summand, map=summand.map.then(still))
 
 
-def _without(term: Term, channels: Tensor) -> Term:
-    """Return a term that has no say in some channels."""
-    still = torch.where(channels, NOTHING, term.sources)
-    scale = torch.where(channels, 0.0, term.map.scale)
-    return replace(term, sources=still, map=replace(term.map, scale=scale))
+def _without(summand: Summand, channels: Tensor) -> Summand:
+    """Return a summand that has no say in some channels."""
+    still = torch.where(channels, NOTHING, summand.sources)
+    scale = torch.where(channels, 0.0, summand.map.scale)
+    return replace(summand, sources=still, map=replace(summand.map, scale=scale))
 
 
 def _moved(values: Tensor, channels: Tensor, n_channels: int | None = None) -> Tensor:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nnviz.network.influence.channel_operations import Identity, reading
+from nnviz.network.influence.channel_operations import Identity, convolution_of
 from nnviz.network.influence.inputs import EdgeInput, Strongest
 from nnviz.network.influence.layout import flat, gather_patches, position_tables
 from nnviz.network.influence.on_device import contributions_at
@@ -61,7 +61,7 @@ def _n_read(edge: EdgeInput) -> int:
     """Elements that one position of the target reads."""
     if isinstance(edge.operation, Identity):
         return 1
-    convolution, _ = reading(edge.operation, edge.x.shape[2:])
+    convolution, _ = convolution_of(edge.operation, edge.x.shape[2:])
     return int(np.prod(convolution.kernel)) * edge.x.shape[1]
 
 
@@ -141,7 +141,7 @@ def peak_contributions(
         found = values[instance, output, position].float().numpy()
         found = found * edge.operation.factors(edge.x.shape[1])[output]
         return found[:, None], output[:, None]
-    convolution, axes = reading(edge.operation, edge.x.shape[2:])
+    convolution, axes = convolution_of(edge.operation, edge.x.shape[2:])
     weight = convolution.arrays.by_tap
     n_taps, n_group = weight.shape[1:]
     group = output // (convolution.n_targets // convolution.groups)
