@@ -132,7 +132,14 @@ _DECLARATIONS = (
     ArrayDeclaration(
         "influences/<target layer>/influence", ("instance", "target", "rank"),
         "float32", "pre-activation of the target",
-        "What each of these sources contributes to the target.", 0.0,
+        "What each of these sources contributes to the target; signed with "
+        "extraction.signal = 'peak'.", 0.0,
+    ),
+    ArrayDeclaration(
+        "influences/<target layer>/remainder", ("instance", "target"), "float32",
+        "pre-activation of the target",
+        "With extraction.signal = 'peak': what all other sources and the bias add; "
+        "with the influences it is the pre-activation at the target's peak.", 0.0,
     ),
     ArrayDeclaration(
         "peaks/<layer>/instance", ("chunk", "channel", "rank"), "int64",
@@ -378,6 +385,8 @@ class InfluenceSpec:
     n_kept: int
     """Target channels kept for an instance, at most."""
     n_ranks: int
+    has_remainder: bool = False
+    """Whether what the ranks leave out is kept, too."""
 
 
 def run_arrays(
@@ -473,8 +482,10 @@ def run_arrays(
             "source": _index_dtype(kept.n_sources),
             "influence": "float32",
         }
+        if kept.has_remainder:
+            dtypes["remainder"] = "float32"
         for part, dtype in dtypes.items():
-            extent = shape3[:2] if part == "target" else shape3
+            extent = shape3[:2] if part in ("target", "remainder") else shape3
             add(f"{path}/{part}", f"{pattern}/{part}", extent, dtype=dtype)
     channels = {name: n_channels for name, n_channels, _ in layers}
     if examples_per_channel:

@@ -133,6 +133,7 @@ def make_plan(
         outcome_columns=tuple(c for c in OUTCOME_COLUMNS if c not in metadata_dtypes),
         notes=notes,
         contents=contents or Contents(),
+        keeps_remainders=extraction.signal == "peak" and extraction.targets != "none",
     )
 
 
