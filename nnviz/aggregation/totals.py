@@ -22,7 +22,6 @@ from scipy import sparse
 from nnviz.aggregation.aggregates import Aggregates
 from nnviz.aggregation.facts import activation_facts, influence_facts
 from nnviz.aggregation.reductions import ActivationCounts, InfluenceTotals
-from nnviz.errors import ShapeError
 from nnviz.store.store import Store
 from nnviz.subsets.subsets import Subset
 
@@ -218,12 +217,7 @@ def count_blocks(
     from nnviz.engine.reductions import run_reductions  # noqa: PLC0415
 
     usable, instances = store.usable(), subset.instances
-    if len(instances) and not 0 <= instances[0] <= instances[-1] < len(usable):
-        msg = (
-            f"subset {subset.name!r} has instances {instances[0]:,} to "
-            f"{instances[-1]:,}; the store has {len(usable):,}, from 0 on"
-        )
-        raise ShapeError(msg)
+    subset.check_fits(len(usable))
     instances = instances[usable[instances]]
     n_blocks = max(1, min(n_blocks, len(instances)))
     block = np.arange(len(instances)) * n_blocks // max(1, len(instances))

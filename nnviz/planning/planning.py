@@ -131,6 +131,7 @@ def plan_run(
         fingerprints={"model": loaded.fingerprint, "dataset": dataset.fingerprint},
         measurements=measurements,
         labels_joined_by=classes.joined_by,
+        notes=(*dataset.notes, *classes.notes, *loaded.notes),
         contents=contents,
     )
     return plan, Probe(dataset, classes, hashes)

@@ -42,6 +42,7 @@ def make_plan(
     fingerprints: Mapping[str, str],
     measurements: Measurements,
     labels_joined_by: str = "",
+    notes: tuple[str, ...] = (),
     contents: Contents | None = None,
 ) -> Plan:
     """Decide what to record; refuse what cannot work.
@@ -64,6 +65,8 @@ def make_plan(
         From one batch.
     labels_joined_by
         How labels became outputs, for people.
+    notes
+        What the reader should know of data, labels and weights.
     contents
         What was read of the data set to know it by.
 
@@ -125,6 +128,7 @@ def make_plan(
         fingerprints=fingerprints,
         measurements=measurements,
         labels_joined_by=labels_joined_by,
+        notes=notes,
         contents=contents or Contents(),
     )
 

@@ -23,6 +23,7 @@ from nnviz.inputs.datasets.listings import (
     check_ids,
     check_label_name,
     fingerprint_of,
+    label_notes,
     make_labels,
 )
 from nnviz.runs.config import DatasetConfig
@@ -72,6 +73,14 @@ class TorchDataset:
         check_ids(self.ids, place=f"the data set {config.source!r}")
         self.labels = make_labels(self._checked_labels(n))
         self.metadata: dict[str, NDArray[Any]] = {}
+        self.notes: tuple[str, ...] = ()
+        if self.labels is None:
+            self.notes = label_notes(
+                config.label_column,
+                self._keys(n),
+                option="dataset.label_column",
+                place=f"the first item of {config.source!r}",
+            )
         self.class_names = tuple(
             # ImageNet's classes have several names each.
             str(names[0]) if isinstance(names, tuple) else str(names)
@@ -132,6 +141,8 @@ class TorchDataset:
 
     def _find_labels(self, n: int) -> list[Any]:
         stated = self._config.label_column
+        if not stated:
+            return [None] * n
         if stated != DEFAULT_LABEL:
             check_label_name(
                 stated,

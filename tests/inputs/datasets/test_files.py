@@ -4,8 +4,8 @@ import os
 import threading
 import time
 
+from nnviz.inputs.datasets import files
 from nnviz.inputs.datasets.files import Root
-from nnviz.inputs.datasets.opening import files
 
 
 def test_sizes__files_gone_and_absolute__are_told_in_order(tmp_path):
