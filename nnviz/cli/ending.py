@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 import click
 
 from nnviz.errors import NnvizError
+from nnviz.user_code import raised_text
 
 __all__ = ["OUT_OF_TIME", "Interrupted", "OrderedCommands", "heeding_signals", "leave"]
 
@@ -152,6 +153,11 @@ class OrderedCommands(click.Group):
                 return super().invoke(ctx)
         except NnvizError as error:
             raise click.ClickException(str(error)) from error
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
+        except (OSError, RecursionError) as error:
+            # A disk that fails, an address that nobody answers: no fault of nnviz.
+            raise click.ClickException(raised_text(error)) from error
         except KeyboardInterrupt as error:
             click.echo(
                 "\ninterrupted; what is complete is kept: repeat the command to go on",

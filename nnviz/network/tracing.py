@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from nnviz.errors import ModelError
 from nnviz.network.analysis.analysis import Analysis, analyse, validate
-from nnviz.network.analysis.operations import OperationGraph, record_operations
+from nnviz.network.analysis.operations import record_operations
 from nnviz.network.analysis.outputs import logits_of, main_output
 from nnviz.network.recording.normalizing import normalize
 from nnviz.network.recording.recorder import Recorder
 from nnviz.runs.architecture import Architecture, Layer
 from nnviz.runs.config import PreprocessingConfig
+from nnviz.user_code import telling_user_errors
 
 __all__ = ["trace", "trace_network"]
 
@@ -54,7 +55,7 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
             "the other instances of a batch; call model.eval() first"
         )
         raise ModelError(msg)
-    graph = _record(model, batch)
+    graph = record_operations(model, batch)
     output = main_output(graph.output)
     if output is None:
         msg = (
@@ -97,17 +98,6 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
         ),
         validation_error=largest_error,
     )
-
-
-def _record(model: nn.Module, batch: Tensor) -> OperationGraph:
-    try:
-        return record_operations(model, batch)
-    except (RuntimeError, TypeError, ValueError, IndexError, KeyError) as error:
-        msg = (
-            f"the network cannot be run on a batch of shape {tuple(batch.shape)} and "
-            f"type {batch.dtype}: {error}; check preprocessing and the model's source"
-        )
-        raise ModelError(msg) from error
 
 
 def _rows(analysis: Analysis) -> dict[str, int]:
@@ -168,4 +158,10 @@ def trace_network(
         Says how they are normalised.
     """
     batch = normalize(torch.from_numpy(values[:INSTANCES_TRACED]), preprocessing)
-    return trace(module, batch)
+    # What no part of the analysis foresaw is an error, too, and never a traceback.
+    with telling_user_errors(
+        "looking into the network",
+        advice="name a network of ordinary torch modules as model.source",
+        error_type=ModelError,
+    ):
+        return trace(module, batch)

@@ -29,8 +29,12 @@ from nnviz.network.recording.maxima import channel_activations, relu_activations
 from nnviz.network.recording.peaks import Peaks, PeakTracker
 from nnviz.network.recording.taps import EdgeTaps, Tap
 from nnviz.runs.architecture import Architecture, Layer
+from nnviz.user_code import telling_user_errors
 
-__all__ = ["Captured", "PeakTracker", "Peaks", "Recorder"]
+__all__ = ["FAULT_SIGNS", "Captured", "PeakTracker", "Peaks", "Recorder"]
+
+FAULT_SIGNS = ("CUDA error", "device-side assert", "can't allocate memory")
+"""What torch's errors of memory and of devices say: no faults of a network."""
 
 OnLayer = Callable[[Layer, Tensor, Tensor], None]
 OnTarget = Callable[[Layer, Tensor, list[EdgeInput]], None]
@@ -57,6 +61,28 @@ class Captured:
     """Shape (instance, class), float32; None if the network is no classifier."""
     activations: Mapping[str, Tensor]
     """Maxima of each layer, shape (instance, channel), float32, by the layer's name."""
+
+
+@contextlib.contextmanager
+def _telling_errors(batch: Tensor) -> Iterator[None]:
+    """Make what the network raises one message, but for faults of memory and device."""
+    what = f"the network, run on a batch of shape {tuple(batch.shape)},"
+    advice = "check preprocessing and the model's source"
+    try:
+        with telling_user_errors(
+            what,
+            advice=advice,
+            error_type=ModelError,
+            passing=(torch.OutOfMemoryError,),
+        ):
+            yield
+    except ModelError as error:
+        cause = error.__cause__
+        if isinstance(cause, RuntimeError) and any(
+            sign in str(cause) for sign in FAULT_SIGNS
+        ):
+            raise cause from None
+        raise
 
 
 class Recorder:
@@ -181,7 +207,7 @@ class Recorder:
             self._calls.reset()
         self._switch.on = True
         try:
-            with torch.inference_mode():
+            with _telling_errors(batch), torch.inference_mode():
                 if self._mode is None:
                     output = self._model(batch)
                 else:
