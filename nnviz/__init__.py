@@ -3,16 +3,21 @@
 ::
 
     import nnviz
-    from nnviz_cluster import local
 
-    config = nnviz.load_config("run.toml")
-    plan, probe = nnviz.plan_run(config)
+    store = nnviz.run(model, dataset, "run.zarr", classes=names)
+    store  # what it holds, what is missing
+    nnviz.attribution_graph(store, "horse")
+    nnviz.compare(store, "horse", "dog")
+    nnviz.serve(store)
+
+and the same stage by stage, here from a run file::
+
+    plan, probe = nnviz.plan_run("run.toml")
     print(plan)  # what it will do and cost
     store = nnviz.prepare_store(plan, "run.zarr", probe=probe)
-    with local.client(n_workers=2) as client:
-        nnviz.extract(store, client=client)
-        nnviz.aggregate(store, [nnviz.named_subsets(store, "label")], client=client)
-        nnviz.derive(store, client=client)
+    nnviz.extract(store)
+    nnviz.aggregate(store)
+    nnviz.derive(store)
 
 Names are imported when they are first used: ``import nnviz`` loads neither torch nor
 Dask nor Zarr.
@@ -25,38 +30,56 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nnviz.aggregation.aggregates import aggregates_of
-    from nnviz.aggregation.aggregation import aggregate
-    from nnviz.derivation.derivation import derive
     from nnviz.errors import NnvizError
     from nnviz.export.tables import write_bundle
-    from nnviz.extraction.extraction import extract
     from nnviz.graphs.making import attribution_graph
     from nnviz.inputs.datasets.opening import Dataset, open_dataset
     from nnviz.inputs.models.loading import load_model
+    from nnviz.interface.page import serve
+    from nnviz.interface.questions import compare
+    from nnviz.interface.stages import aggregate, derive, extract, plan_run, run
+    from nnviz.interface.upkeep import ablate, extend, recompute, verify
     from nnviz.network.tracing import trace
-    from nnviz.planning.planning import plan_run
     from nnviz.planning.store_creation import prepare_store
     from nnviz.runs.architecture import Architecture, Layer
-    from nnviz.runs.config import load_config
+    from nnviz.runs.config import (
+        ClassesConfig,
+        DatasetConfig,
+        ExtractionConfig,
+        ModelConfig,
+        PreprocessingConfig,
+        RunConfig,
+        load_config,
+    )
     from nnviz.runs.plan import Plan
     from nnviz.store.store import Store, open_store
     from nnviz.subsets.naming import named_subsets
-    from nnviz.subsets.subsets import Subset
+    from nnviz.subsets.subsets import Subset, SubsetCollection
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Architecture",
+    "ClassesConfig",
     "Dataset",
+    "DatasetConfig",
+    "ExtractionConfig",
     "Layer",
+    "ModelConfig",
     "NnvizError",
     "Plan",
+    "PreprocessingConfig",
+    "RunConfig",
     "Store",
     "Subset",
+    "SubsetCollection",
+    "ablate",
     "aggregate",
     "aggregates_of",
     "attribution_graph",
+    "compare",
     "derive",
+    "extend",
     "extract",
     "load_config",
     "load_model",
@@ -65,31 +88,49 @@ __all__ = [
     "open_store",
     "plan_run",
     "prepare_store",
+    "recompute",
+    "run",
+    "serve",
     "trace",
+    "verify",
     "write_bundle",
 ]
 
 _HOMES = {
     "Architecture": "nnviz.runs.architecture",
+    "ClassesConfig": "nnviz.runs.config",
     "Dataset": "nnviz.inputs.datasets.opening",
+    "DatasetConfig": "nnviz.runs.config",
+    "ExtractionConfig": "nnviz.runs.config",
     "Layer": "nnviz.runs.architecture",
+    "ModelConfig": "nnviz.runs.config",
     "NnvizError": "nnviz.errors",
     "Plan": "nnviz.runs.plan",
+    "PreprocessingConfig": "nnviz.runs.config",
+    "RunConfig": "nnviz.runs.config",
     "Store": "nnviz.store.store",
     "Subset": "nnviz.subsets.subsets",
-    "aggregate": "nnviz.aggregation.aggregation",
+    "SubsetCollection": "nnviz.subsets.subsets",
+    "ablate": "nnviz.interface.upkeep",
+    "aggregate": "nnviz.interface.stages",
     "aggregates_of": "nnviz.aggregation.aggregates",
     "attribution_graph": "nnviz.graphs.making",
-    "derive": "nnviz.derivation.derivation",
-    "extract": "nnviz.extraction.extraction",
+    "compare": "nnviz.interface.questions",
+    "derive": "nnviz.interface.stages",
+    "extend": "nnviz.interface.upkeep",
+    "extract": "nnviz.interface.stages",
     "load_config": "nnviz.runs.config",
     "load_model": "nnviz.inputs.models.loading",
     "named_subsets": "nnviz.subsets.naming",
     "open_dataset": "nnviz.inputs.datasets.opening",
     "open_store": "nnviz.store.store",
-    "plan_run": "nnviz.planning.planning",
+    "plan_run": "nnviz.interface.stages",
     "prepare_store": "nnviz.planning.store_creation",
+    "recompute": "nnviz.interface.upkeep",
+    "run": "nnviz.interface.stages",
+    "serve": "nnviz.interface.page",
     "trace": "nnviz.network.tracing",
+    "verify": "nnviz.interface.upkeep",
     "write_bundle": "nnviz.export.tables",
 }
 

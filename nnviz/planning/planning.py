@@ -30,8 +30,9 @@ from nnviz.inputs.models.loading import load_model
 from nnviz.inputs.preparation.preprocessing import Preprocessing
 from nnviz.network.recording.runtime import NetworkRuntime
 from nnviz.network.tracing import trace_network
+from nnviz.planning.input_kinds import resolved_preprocessing
 from nnviz.planning.labels import JoinedClasses, join_labels
-from nnviz.runs.config import PreprocessingConfig, RunConfig
+from nnviz.runs.config import RunConfig
 from nnviz.runs.plan import Measurements, Plan
 from nnviz.runs.planning_rules import make_plan
 
@@ -82,8 +83,8 @@ def plan_run(
     """
     dataset = open_dataset(config.dataset, trust=trust)
     loaded = load_model(config.model, trust=trust)
-    preprocessing_config = (
-        config.preprocessing or loaded.preprocessing or PreprocessingConfig()
+    preprocessing_config = resolved_preprocessing(
+        config.preprocessing, loaded.preprocessing, dataset
     )
     preprocessing = Preprocessing(preprocessing_config)
     extraction = config.extraction

@@ -26,6 +26,7 @@ __all__ = [
     "PreprocessingConfig",
     "RunConfig",
     "load_config",
+    "read_config",
 ]
 
 _MODEL_FILES = (
@@ -64,7 +65,10 @@ class ModelConfig:
 class DatasetConfig:
     """Where the instances come from."""
 
-    kind: Literal["folder", "table", "arrays", "webdataset", "torch", "huggingface"]
+    kind: Literal[
+        "folder", "table", "arrays", "webdataset", "torch", "huggingface", "memory"
+    ]
+    """``memory`` is what :func:`nnviz.run` was handed; a run file cannot name it."""
     path: str | None = None
     """Folder, file, or glob of files (tar shards)."""
     source: str | None = None
@@ -112,7 +116,9 @@ class ClassesConfig:
 class PreprocessingConfig:
     """From a stored instance to the network's input; hashed into the run's identity."""
 
-    kind: Literal["image", "array"] = "image"
+    kind: Literal["auto", "image", "array"] = "auto"
+    """auto: what the data set returns says it. Files and arrays of uint8 with the axes
+    of a picture are images; other arrays are what the network receives."""
     resize: int | tuple[int, int] | None = None
     """Length of the shorter side, or (height, width), in pixels; None: as it is."""
     crop: int | tuple[int, int] | None = None
@@ -226,8 +232,25 @@ def load_config(path: str | Path) -> RunConfig:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         msg = f"{str(path)!r} is not a TOML file: {error}"
         raise ConfigError(msg) from error
-    config = from_json(RunConfig, value)
-    return _with_absolute_paths(config, path.resolve().parent)
+    return read_config(value, path.resolve().parent)
+
+
+def read_config(tables: Mapping[str, Any], folder: Path) -> RunConfig:
+    """Return the run that the tables of a run file describe.
+
+    Parameters
+    ----------
+    tables
+        ``model``, ``dataset`` and so on, as TOML or JSON values.
+    folder
+        To which relative paths are relative.
+
+    Raises
+    ------
+    ConfigError
+        If there is an unknown option or a value of another type.
+    """
+    return _with_absolute_paths(from_json(RunConfig, tables), folder)
 
 
 def _with_absolute_paths(config: RunConfig, folder: Path) -> RunConfig:

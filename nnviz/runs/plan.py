@@ -305,7 +305,13 @@ def _influence_lines(plan: Plan) -> list[str]:
 
 def _describe(p: PreprocessingConfig, architecture: Architecture) -> str:
     if p.kind == "array":
-        parts = [f"arrays, axes {p.layout}"]
+        shape = " x ".join(map(str, architecture.input_shape))
+        parts = [
+            f"arrays of {architecture.input_dtype}, {shape}",
+            "as the data set returns them"
+            if p.layout == "as-is"
+            else f"from {p.layout}",
+        ]
     else:
         parts = [
             f"resize {p.resize}" if p.resize is not None else "no resize",

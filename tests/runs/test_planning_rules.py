@@ -273,6 +273,6 @@ def test_plan_run__arrays_of_another_dtype__become_what_the_network_wants(tmp_pa
     with pytest.raises(ModelError, match=r"become float32; preprocessing\.dtype"):
         plan_of_words(tmp_path, None)
 
-    assert "axes as-is, whole numbers as they are\n" in str(
+    assert "as the data set returns them, whole numbers as they are\n" in str(
         plan_of_words(tmp_path, "int64")
     )

@@ -12,12 +12,20 @@ from PIL import Image
 
 from nnviz.errors import UnreadableInstanceError
 
-__all__ = ["INPUT_KEYS", "as_input", "as_label", "split_item"]
+__all__ = [
+    "INPUT_KEYS",
+    "LABEL_KEYS",
+    "as_input",
+    "as_label",
+    "columns_of",
+    "split_item",
+]
 
 INPUT_KEYS = ("image", "img", "input", "inputs", "pixel_values", "x", "data")
 """Names under which an item keeps its input, in order of preference."""
 
-_LABEL_KEYS = ("label", "labels", "target", "y", "fine_label")
+LABEL_KEYS = ("label", "labels", "target", "y", "fine_label")
+"""Names under which an item keeps its label, in order of preference."""
 
 
 def split_item(item: Any, *, input_key: str, label_key: str) -> tuple[Any, Any]:
@@ -40,11 +48,30 @@ def split_item(item: Any, *, input_key: str, label_key: str) -> tuple[Any, Any]:
         if not found:
             msg = f"no input among the item's keys {list(item)}; known are {INPUT_KEYS}"
             raise UnreadableInstanceError(msg)
-        labels = [key for key in (label_key, *_LABEL_KEYS) if key in item]
+        labels = [key for key in (label_key, *LABEL_KEYS) if key in item]
         return item[found[0]], item[labels[0]] if labels else None
     if isinstance(item, (tuple, list)) and item:
         return item[0], item[1] if len(item) > 1 else None
     return item, None
+
+
+def columns_of(item: Any) -> dict[str, Any]:
+    """Return the single values that an item has beside input and label, by name."""
+    taken: set[Any] = set()
+    if isinstance(item, (tuple, list)):
+        item = item[2] if len(item) > 2 else None
+    elif isinstance(item, Mapping):
+        inputs = [key for key in ("data", *INPUT_KEYS) if key in item]
+        labels = [key for key in LABEL_KEYS if key in item]
+        taken = {*inputs[:1], *labels[:1]}
+    if not isinstance(item, Mapping):
+        return {}
+    values = {str(k): as_label(v) for k, v in item.items() if k not in taken}
+    return {
+        name: value
+        for name, value in values.items()
+        if value is None or isinstance(value, (str, bool, int, float, np.generic))
+    }
 
 
 def as_label(value: Any) -> Any:

@@ -13,6 +13,7 @@ from nnviz.inputs.datasets.archives import ArchiveDataset
 from nnviz.inputs.datasets.arrays import ArrayDataset
 from nnviz.inputs.datasets.folders import FolderDataset
 from nnviz.inputs.datasets.hugging_face import HuggingFaceDataset
+from nnviz.inputs.datasets.in_memory import MemoryDataset
 from nnviz.inputs.datasets.tables import TableDataset
 from nnviz.inputs.datasets.torch_datasets import TorchDataset
 from nnviz.runs.config import DatasetConfig
@@ -80,6 +81,7 @@ _READERS: Mapping[str, Callable[[DatasetConfig], Dataset]] = {
     "webdataset": ArchiveDataset,
     "torch": TorchDataset,
     "huggingface": HuggingFaceDataset,
+    "memory": MemoryDataset,
 }
 
 

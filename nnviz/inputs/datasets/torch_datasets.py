@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from nnviz.errors import ConfigError, DatasetError, UnreadableInstanceError
 from nnviz.importing import import_callable
 from nnviz.inputs.datasets.items import as_input, as_label, split_item
+from nnviz.inputs.datasets.listed_items import class_names_of, labels_of_attribute
 from nnviz.inputs.datasets.listings import (
     DEFAULT_LABEL,
     check_ids,
@@ -33,7 +34,6 @@ from nnviz.user_code import raised_text, telling_user_errors
 __all__ = ["TorchDataset"]
 
 _SINGLE_VALUES = (str, bytes, bool, int, float, np.generic, type(None))
-_LABEL_ATTRIBUTES = ("targets", "labels", "_labels")
 
 
 class TorchDataset:
@@ -83,11 +83,7 @@ class TorchDataset:
                 place=f"the first item of {config.source!r}",
             )
         with self._telling_errors("classes"):
-            self.class_names = tuple(
-                # ImageNet's classes have several names each.
-                str(names[0]) if isinstance(names, tuple) else str(names)
-                for names in getattr(self._data, "classes", None) or ()
-            )
+            self.class_names = class_names_of(self._data)
 
     def _telling_errors(self, what: str) -> contextlib.AbstractContextManager[None]:
         return telling_user_errors(
@@ -160,10 +156,9 @@ class TorchDataset:
                 place=f"the items of {self._config.source!r}",
             )
             return [self._label_of_item(index) for index in range(n)]
-        for name in _LABEL_ATTRIBUTES:
-            found = getattr(self._data, name, None)
-            if found is not None and hasattr(found, "__len__") and len(found) >= n:
-                return [as_label(value) for value in list(found[:n])]
+        found = labels_of_attribute(self._data, n)
+        if found is not None:
+            return found
         return [self._label_of_item(index) for index in range(n)]
 
     def _keys(self, n: int) -> list[str]:

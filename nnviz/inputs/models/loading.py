@@ -8,6 +8,7 @@ code of a hub) are refused unless the user trusts them.
 
 from __future__ import annotations
 
+import copy
 import pickle
 import zipfile
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
+from nnviz.engine.handing_over import handed_over
 from nnviz.errors import ConfigError, ModelError, UntrustedCodeError
 from nnviz.importing import import_callable, is_callable_source
 from nnviz.inputs.models.exported import network_of_program
@@ -27,9 +29,12 @@ from nnviz.inputs.models.weights import (
 )
 from nnviz.inputs.models.zoos import ZOOS, ZooModel
 from nnviz.runs.config import ModelConfig, PreprocessingConfig
-from nnviz.user_code import telling_user_errors
+from nnviz.user_code import raised_text, telling_user_errors
 
-__all__ = ["LoadedModel", "load_model"]
+__all__ = ["MEMORY", "LoadedModel", "load_model", "memory_source"]
+
+MEMORY = "memory:"
+"""What the source of a network begins with that a caller holds."""
 
 _PICKLED = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt")
 
@@ -77,10 +82,16 @@ def load_model(config: ModelConfig, *, trust: bool = False) -> LoadedModel:
     MissingDependencyError
         If the source needs a library that is not installed.
     """
-    built = _build(config, trust=trust)
+    built = _handed_over(config) or _build(config, trust=trust)
     module = built.module
+    notes: tuple[str, ...] = ()
     if config.weights is not None:
-        load_weights(module, config.weights)
+        notes = load_weights(
+            module,
+            config.weights,
+            key=config.weights_key,
+            prefix=config.weights_prefix,
+        )
     _check_values(module, config.source)
     _freeze(module)
     return LoadedModel(
@@ -88,7 +99,38 @@ def load_model(config: ModelConfig, *, trust: bool = False) -> LoadedModel:
         fingerprint=fingerprint_of_module(module),
         preprocessing=built.preprocessing,
         class_names=tuple(config.class_names) or built.class_names,
+        notes=notes,
     )
+
+
+def memory_source(module: nn.Module) -> str:
+    """Return the source of a network that is in memory: its class and its weights.
+
+    It is handed over under this name, which tells a plan what it was made of.
+    """
+    return f"{MEMORY}{type(module).__name__}@{fingerprint_of_module(module)[:12]}"
+
+
+def _handed_over(config: ModelConfig) -> ZooModel | None:
+    """Return a copy of a network in memory, which stays as it is; None if it is not."""
+    if not config.source.startswith(MEMORY):
+        return None
+    module = handed_over(config.source)
+    if module is None:
+        msg = (
+            "the network was in memory when the plan was made "
+            f"({config.source.removeprefix(MEMORY)}), and is nowhere else; hand it "
+            "over again: nnviz.extract(store, model=model, dataset=dataset), and "
+            "verify and ablate alike"
+        )
+        raise ModelError(msg)
+    try:
+        return ZooModel(copy.deepcopy(module))
+    except Exception as error:
+        # What a module holds beside its weights may refuse to be copied.
+        msg = f"{type(module).__name__} cannot be copied: {raised_text(error)}; "
+            "nnviz works on a copy, so that yours stays as it is"
+        raise ModelError(msg) from error
 
 
 def _build(config: ModelConfig, *, trust: bool) -> ZooModel:

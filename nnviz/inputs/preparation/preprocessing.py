@@ -298,7 +298,7 @@ def _check(config: PreprocessingConfig) -> None:
     if not all(config.std):
         msg = f"preprocessing.std is {config.std!r}; zero cannot divide"
         raise ConfigError(msg)
-    if config.kind == "image":
+    if config.kind != "array":
         n_channels = 1 if config.channel_order == "grey" else 3
         for name in ("mean", "std"):
             value = getattr(config, name)

@@ -1,0 +1,147 @@
+"""How do objects of the caller's process reach the workers of a cluster?
+
+They are sent once to every worker, also to those that join later, and taken back at the
+end. Objects travel by cloudpickle. What is defined in ``__main__``, in a notebook or in
+a module that is not installed travels with its code: workers could not import it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+from distributed.diagnostics.plugin import WorkerPlugin
+
+from nnviz.engine.handing_over import handed_over, hold, release
+from nnviz.errors import TaskError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["cannot_travel", "delivered", "packed"]
+
+
+def packed(keys: Iterable[str]) -> bytes:
+    """Return handed over objects as bytes, for :func:`cloudpickle.loads`."""
+    return _dumps({key: handed_over(key) for key in keys})
+
+
+def cannot_travel(objects: Mapping[str, Any]) -> str:
+    """Return why objects cannot be sent to other processes; empty if they can."""
+    try:
+        _dumps(objects)
+    except Exception as error:  # noqa: BLE001  whatever the objects' classes raise
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+class _Delivery(WorkerPlugin):
+    """Puts objects where tasks of a worker find them, and takes them away again."""
+
+    def __init__(self, data: bytes, keys: list[str]) -> None:
+        self.data, self.keys = data, keys
+        self._added: list[str] = []
+
+    def setup(self, worker: Any) -> None:
+        del worker
+        # A worker may be a thread of the process that hands over.
+        if any(handed_over(key) is None for key in self.keys):
+            self._added = hold(cloudpickle.loads(self.data))
+
+    def teardown(self, worker: Any) -> None:
+        del worker
+        release(self._added)
+
+
+@contextlib.contextmanager
+def delivered(objects: Mapping[str, Any], client: Client) -> Iterator[None]:
+    """Let the tasks of a cluster find objects by their keys, for a while.
+
+    Parameters
+    ----------
+    objects
+        By key.
+    client
+        Of the cluster.
+
+    Raises
+    ------
+    TaskError
+        If the objects cannot be sent, or a worker cannot import what they need.
+    """
+    if not objects:
+        yield
+        return
+    name = "nnviz-" + hashlib.sha256(" ".join(sorted(objects)).encode()).hexdigest()[:8]
+    try:
+        data = _dumps(objects)
+    except Exception as error:
+        msg = (
+            f"{_names(objects)} cannot be sent to workers: "
+            f"{type(error).__name__}: {error}; run in one process (workers=0), or name "
+            "the callables that build them in a run file"
+        )
+        raise TaskError(msg) from error
+    try:
+        client.register_plugin(_Delivery(data, list(objects)), name=name)
+    except Exception as error:
+        msg = (
+            f"the workers cannot take {_names(objects)}: {type(error).__name__}: "
+            f"{error}; what its code imports has to be installed where they run"
+        )
+        raise TaskError(msg) from error
+    try:
+        yield
+    finally:
+        # A cluster that is lost has forgotten it.
+        with contextlib.suppress(Exception):
+            client.unregister_worker_plugin(name)
+
+
+def _names(objects: Mapping[str, Any]) -> str:
+    return " and ".join(key.partition("@")[0] for key in objects)
+
+
+def _dumps(value: Any) -> bytes:
+    """Pickle a value with the code of all modules that are not installed."""
+    added: list[ModuleType] = []
+    known = cloudpickle.list_registry_pickle_by_value()
+    for name, module in list(sys.modules.items()):
+        if _is_loose(module) and name not in known:
+            with contextlib.suppress(ValueError):  # no module of the import system
+                cloudpickle.register_pickle_by_value(module)
+                added.append(module)
+    try:
+        data: bytes = cloudpickle.dumps(value)
+    finally:
+        for module in added:
+            cloudpickle.unregister_pickle_by_value(module)
+    return data
+
+
+def _is_loose(module: object) -> bool:
+    """Whether a module is a file that was not installed, nor is nnviz's own."""
+    name, file = getattr(module, "__name__", ""), getattr(module, "__file__", None)
+    if not isinstance(module, ModuleType) or not file or name == "__main__":
+        return False
+    if name.partition(".")[0] in {"nnviz", "nnviz_cluster", "nnviz_dashboards"}:
+        return False
+    path = Path(file)
+    if path.suffix != ".py" or {"site-packages", "dist-packages"} & set(path.parts):
+        return False
+    return not any(path.is_relative_to(place) for place in _INSTALLED)
+
+
+_INSTALLED = tuple(
+    {
+        sysconfig.get_path(name)
+        for name in ("stdlib", "platstdlib", "purelib", "platlib")
+    }
+)

@@ -1,0 +1,286 @@
+"""A data set in memory: any map-style one of torch, arrays, or a table of arrays.
+
+It is listed once, where it was handed over: identifiers, labels, columns. Workers get
+it with its listing and read nothing but the instances of their chunks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnviz.engine.handing_over import handed_over
+from nnviz.errors import DatasetError, UnreadableInstanceError
+from nnviz.inputs.datasets.items import INPUT_KEYS, LABEL_KEYS, as_input, split_item
+from nnviz.inputs.datasets.listed_items import ItemListing, list_items
+from nnviz.inputs.datasets.listings import fingerprint_of, make_column, make_labels
+from nnviz.runs.config import DatasetConfig
+
+__all__ = ["HandedDataset", "MemoryDataset", "hold_dataset"]
+
+HASHED_BYTES = 1 << 28
+"""Arrays of up to 256 MB are hashed whole."""
+HASHED_ITEMS = 16
+"""So many items of other data sets are read and hashed, evenly spaced."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HandedDataset:
+    """A data set that a caller holds, with its listing."""
+
+    data: Any
+    """What has ``len`` and ``[index]``."""
+    listing: ItemListing
+    fingerprint: str
+    """SHA-256 of the listing and of contents, as far as they were read."""
+    kind: str
+    """Name of its class."""
+    is_steady: bool
+    """Whether an item is the same each time that it is read."""
+
+    @property
+    def key(self) -> str:
+        """Name under which it is handed over; a plan keeps it as the source."""
+        return f"memory:{self.kind}@{self.fingerprint[:12]}"
+
+    @property
+    def config(self) -> DatasetConfig:
+        """The data set as a run's configuration."""
+        # Items that are made anew each time have no contents to be known by.
+        mode: Any = "sampled" if self.is_steady else "none"
+        return DatasetConfig("memory", source=self.key, fingerprint_contents=mode)
+
+
+def hold_dataset(data: Any) -> HandedDataset:
+    """List a data set that is in memory.
+
+    Parameters
+    ----------
+    data
+        A map-style data set, whose items are ``(input, label)``, ``(input, label,
+        columns)``, an input, or a dictionary with them; one array of inputs; a pair
+        ``(inputs, labels)`` of arrays; or a dictionary of arrays of equal lengths.
+
+    Raises
+    ------
+    DatasetError
+        If it is nothing of these, or has no instances.
+    """
+    kind = type(data).__name__
+    if hasattr(data, "dataset") and hasattr(data, "batch_size"):
+        msg = (
+            f"the data set is a {kind}, which serves batches in an order of its own; "
+            "give its data set: loader.dataset"
+        )
+        raise DatasetError(msg)
+    arrays = _arrays_of(data)
+    if arrays is not None:
+        return _hold_arrays(arrays)
+    if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
+        msg = (
+            f"the data set is {kind}; it should be a map-style data set (__len__ and "
+            "__getitem__), a pair of arrays (inputs, labels), a dictionary of arrays, "
+            "the path of a folder, table or file of arrays, or a DatasetConfig"
+        )
+        raise DatasetError(msg)
+    listing = list_items(data, place=f"the data set {kind}")
+    contents, is_steady = _digest_of_items(data, len(listing.ids))
+    return HandedDataset(
+        data, listing, _fingerprint(listing, [contents]), kind, is_steady
+    )
+
+
+class MemoryDataset:
+    """The instances of a data set that was handed over.
+
+    Satisfies :class:`nnviz.inputs.datasets.opening.Dataset`.
+
+    Parameters
+    ----------
+    config
+        Its `source` and `limit` are used.
+
+    Raises
+    ------
+    DatasetError
+        If nobody has handed it over to this process.
+    """
+
+    def __init__(self, config: DatasetConfig) -> None:
+        held = handed_over(config.source or "")
+        if not isinstance(held, HandedDataset):
+            what = (config.source or "").removeprefix("memory:")
+            msg = (
+                f"the data set was in memory when the plan was made ({what}), and is "
+                "nowhere else; hand it over again: nnviz.extract(store, model=model, "
+                "dataset=dataset), and verify, extend, ablate and derive alike"
+            )
+            raise DatasetError(msg)
+        self._config, self._held = config, held
+        self._lock = threading.Lock()
+        n = slice(config.limit)
+        listing = held.listing
+        self.ids = listing.ids[n]
+        self.labels = None if listing.labels is None else listing.labels[n]
+        self.class_names = listing.class_names
+        self.notes: tuple[str, ...] = ()
+        self.metadata = {name: v[n] for name, v in listing.metadata.items()}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __reduce__(self) -> tuple[type[MemoryDataset], tuple[DatasetConfig]]:
+        return type(self), (self._config,)
+
+    def read(self, index: int) -> bytes | NDArray[Any]:
+        """Return the input of one item, as bytes or an array.
+
+        Raises
+        ------
+        UnreadableInstanceError
+            If the data set raises, or the item's input is neither.
+        """
+        if index < 0 or index >= len(self):
+            raise IndexError(index)
+        # Nobody promises that the data set can be read by several threads at once.
+        with self._lock:
+            return _read(self._held.data, index)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the listing and of contents, as far as they were read."""
+        limit = self._config.limit
+        return self._held.fingerprint if limit is None else _limited(self._held, limit)
+
+
+class _Arrays:
+    """Arrays of equal lengths as items: the input alone, since all else is listed."""
+
+    def __init__(self, inputs: Any) -> None:
+        self.inputs = inputs
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.inputs[index]
+
+
+def _read(data: Any, index: int) -> bytes | NDArray[Any]:
+    try:
+        item = data[index]
+    except Exception as error:
+        # The user's data set may raise anything; it concerns this item.
+        msg = f"the data set raised {type(error).__name__}: {error}"
+        raise UnreadableInstanceError(msg) from error
+    return as_input(split_item(item, input_key="data", label_key="label")[0])
+
+
+def _arrays_of(data: Any) -> dict[str, Any] | None:
+    """Return arrays by name: ``input``, ``label``, and columns; None if it is none."""
+    if _is_array(data):
+        return {"input": data}
+    if isinstance(data, (tuple, list)) and len(data) == 2 and _is_array(data[0]):
+        return {"input": data[0], "label": data[1]}
+    if not isinstance(data, Mapping):
+        return None
+    inputs = [key for key in ("input", *INPUT_KEYS) if key in data]
+    if not inputs or not _is_array(data[inputs[0]]):
+        msg = (
+            f"the data set is a dictionary with {', '.join(map(str, data)) or 'none'}; "
+            f"of its arrays one should be the inputs, as {INPUT_KEYS[0]!r}, 'x' or "
+            "'data'"
+        )
+        raise DatasetError(msg)
+    labels = [key for key in LABEL_KEYS if key in data]
+    named = {"input": data[inputs[0]]} | ({"label": data[labels[0]]} if labels else {})
+    others = {str(k): v for k, v in data.items() if k not in (inputs[0], *labels[:1])}
+    return named | others
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "shape") and hasattr(value, "dtype") and len(value.shape) > 0
+
+
+def _hold_arrays(arrays: dict[str, Any]) -> HandedDataset:
+    inputs = arrays.pop("input")
+    n = len(inputs)
+    for name, values in arrays.items():
+        if len(values) != n:
+            msg = f"there are {n:,} inputs and {len(values):,} of {name!r}"
+            raise DatasetError(msg)
+    if n == 0:
+        msg = "the data set has no instances; nnviz needs at least one"
+        raise DatasetError(msg)
+    labels = arrays.pop("label", None)
+    listing = ItemListing(
+        ids=[str(index) for index in range(n)],
+        labels=None if labels is None else make_labels(list(_numpy(labels))),
+        metadata={
+            name: make_column([_plain(v) for v in _numpy(values)])
+            for name, values in arrays.items()
+        },
+    )
+    facts = [inputs.shape, inputs.dtype, _digest_of_array(inputs)]
+    return HandedDataset(
+        _Arrays(inputs), listing, _fingerprint(listing, facts), "arrays", is_steady=True
+    )
+
+
+def _numpy(values: Any) -> Any:
+    return values.detach().cpu().numpy() if hasattr(values, "detach") else values
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _digest_of_array(inputs: Any) -> str:
+    n = len(inputs)
+    row_bytes = math.prod(inputs.shape[1:]) * inputs.dtype.itemsize
+    rows: Sequence[int] | NDArray[np.int64] = np.arange(n)
+    if n * row_bytes > HASHED_BYTES:
+        rows = np.linspace(0, n - 1, min(n, 1000)).round().astype(np.int64)
+    digest = hashlib.sha256()
+    for start in range(0, len(rows), 1024):
+        block = np.ascontiguousarray(_numpy(inputs[rows[start : start + 1024]]))
+        digest.update(block.tobytes())
+    return digest.hexdigest()
+
+
+def _digest_of_items(data: Any, n: int) -> tuple[str, bool]:
+    """Return a hash of some items, and whether they are the same each time."""
+    rows = np.linspace(0, n - 1, min(n, HASHED_ITEMS)).round().astype(int).tolist()
+    first, second = (_digest_of_rows(data, rows) for _ in range(2))
+    return (first, True) if first == second else ("", False)
+
+
+def _digest_of_rows(data: Any, rows: Sequence[int]) -> str:
+    digest = hashlib.sha256()
+    for row in rows:
+        try:
+            found = _read(data, row)
+        except UnreadableInstanceError:
+            found = b"unreadable"
+        if isinstance(found, np.ndarray):
+            digest.update(f"{found.dtype.str} {found.shape}".encode())
+            found = found.tobytes()
+        digest.update(found)
+    return digest.hexdigest()
+
+
+def _fingerprint(listing: ItemListing, facts: Sequence[object]) -> str:
+    return fingerprint_of(
+        "memory", listing.ids, listing.labels, listing.metadata, facts
+    )
+
+
+def _limited(held: HandedDataset, limit: int) -> str:
+    return hashlib.sha256(f"{held.fingerprint} {limit}".encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""What does a person call from Python? Every stage, and what one asks of a store."""

@@ -1,0 +1,276 @@
+"""What was given: a run file, a configuration, or a network and data in memory?
+
+Nothing is guessed: what is neither is refused, with its type and what would do.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import nn
+
+from nnviz.errors import ConfigError, PlanMismatchError
+from nnviz.inputs.datasets.in_memory import hold_dataset
+from nnviz.inputs.models.loading import MEMORY, memory_source
+from nnviz.runs.config import (
+    ClassesConfig,
+    DatasetConfig,
+    ExtractionConfig,
+    ModelConfig,
+    PreprocessingConfig,
+    RunConfig,
+    load_config,
+    read_config,
+)
+from nnviz.runs.json_values import from_json
+from nnviz.store.store import Store
+
+__all__ = ["GivenRun", "given_dataset", "given_run", "objects_for", "opened"]
+
+T = TypeVar("T")
+
+_KINDS: Mapping[str, Any] = {
+    ".csv": "table",
+    ".tsv": "table",
+    ".parquet": "table",
+    ".jsonl": "table",
+    ".npy": "arrays",
+    ".npz": "arrays",
+    ".zarr": "arrays",
+    ".tar": "webdataset",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GivenRun:
+    """A run as a configuration, and what of it is in memory."""
+
+    config: RunConfig
+    objects: Mapping[str, Any] = field(default_factory=dict)
+    """Network and data set by the sources that the configuration names."""
+
+
+def given_run(
+    model: object,
+    dataset: object = None,
+    *,
+    classes: object = None,
+    preprocessing: object = None,
+    extraction: object = None,
+) -> GivenRun:
+    """Return the run that is meant.
+
+    Parameters
+    ----------
+    model
+        A run file's path, a dictionary of its tables or a RunConfig: the whole run. Or
+        the network: a module, a source, a dictionary of ``[model]``, or a ModelConfig.
+    dataset
+        Needed with a network: a data set in memory, a path, a dictionary of
+        ``[dataset]``, or a DatasetConfig.
+    classes
+        Names of the outputs in their order, a class map's path, or ``[classes]``.
+    preprocessing, extraction
+        A dictionary of the table, or its configuration.
+
+    Raises
+    ------
+    ConfigError
+        If something is of another type, or missing.
+    """
+    whole = _whole_run(model)
+    if whole is not None:
+        stated = {"dataset": dataset, "classes": classes}
+        stated |= {"preprocessing": preprocessing, "extraction": extraction}
+        others = [name for name, value in stated.items() if value is not None]
+        if others:
+            msg = f"{' and '.join(others)} beside a whole run; state it there"
+            raise ConfigError(msg)
+        return GivenRun(whole)
+    if dataset is None:
+        msg = (
+            "a data set is needed beside the network: a map-style data set, a pair of "
+            "arrays, a path, or a DatasetConfig"
+        )
+        raise ConfigError(msg)
+    network, objects = _given_model(model)
+    data, held = given_dataset(dataset)
+    names, joined = _given_classes(classes)
+    config = RunConfig(
+        model=replace(network, class_names=names) if names else network,
+        dataset=data,
+        preprocessing=_table(PreprocessingConfig, preprocessing, "preprocessing"),
+        classes=joined,
+        extraction=_table(ExtractionConfig, extraction, "extraction")
+        or ExtractionConfig(),
+    )
+    return GivenRun(config, objects | held)
+
+
+def _whole_run(value: object) -> RunConfig | None:
+    if isinstance(value, RunConfig):
+        return value
+    if isinstance(value, Mapping) and {"model", "dataset"} & set(value):
+        return read_config(value, Path.cwd())
+    if not isinstance(value, (str, os.PathLike)):
+        return None
+    path = os.fspath(value)
+    return load_config(path) if path.endswith(".toml") else None
+
+
+def _given_model(value: object) -> tuple[ModelConfig, dict[str, Any]]:
+    if isinstance(value, nn.Module):
+        # torch.compile wraps the network, whose layers are those of the original.
+        module = getattr(value, "_orig_mod", value)
+        source = memory_source(module)
+        return ModelConfig(source), {source: module}
+    if isinstance(value, (str, os.PathLike)):
+        return ModelConfig(_absolute(os.fspath(value))), {}
+    found = _table(ModelConfig, value, "model") if value is not None else None
+    if found is None:
+        hint = " (an instance, not the class)" if isinstance(value, type) else ""
+        msg = (
+            f"the model is {_what(value)}; it should be a torch.nn.Module{hint}, a "
+            "source like 'timm:resnet18', a run file (.toml), or a ModelConfig"
+        )
+        raise ConfigError(msg)
+    return found, {}
+
+
+def given_dataset(value: object) -> tuple[DatasetConfig, dict[str, Any]]:
+    """Return a data set's configuration, and the data set itself if it is in memory.
+
+    Raises
+    ------
+    ConfigError
+        If a path names nothing that is known.
+    DatasetError
+        If it is no data set.
+    """
+    if isinstance(value, DatasetConfig):
+        return value, {}
+    if isinstance(value, Mapping) and isinstance(value.get("kind"), str):
+        found = from_json(DatasetConfig, value, place="dataset")
+        return found, {}
+    if isinstance(value, (str, os.PathLike)):
+        return _dataset_at(os.fspath(value)), {}
+    held = hold_dataset(value)
+    return held.config, {held.key: held}
+
+
+def _dataset_at(path: str) -> DatasetConfig:
+    suffix = Path(path).suffix.lower()
+    if suffix in _KINDS:
+        return DatasetConfig(_KINDS[suffix], path=_absolute(path))
+    if Path(path).is_dir():
+        return DatasetConfig("folder", path=_absolute(path))
+    msg = (
+        f"the data set {path!r} is no folder, and no file that ends in "
+        f"{', '.join(_KINDS)}; name one, or say what it is with "
+        "DatasetConfig(kind=..., path=...)"
+    )
+    raise ConfigError(msg)
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).absolute()) if Path(path).exists() else path
+
+
+def _given_classes(value: object) -> tuple[tuple[str, ...], ClassesConfig]:
+    if value is None:
+        return (), ClassesConfig()
+    if isinstance(value, (str, os.PathLike)):
+        return (), ClassesConfig(map=str(Path(value).absolute()))
+    if isinstance(value, (Mapping, ClassesConfig)):
+        return (), _table(ClassesConfig, value, "classes") or ClassesConfig()
+    if isinstance(value, Sequence) and all(isinstance(name, str) for name in value):
+        return tuple(value), ClassesConfig()
+    msg = (
+        f"classes is {_what(value)}; it should be the names of the network's outputs "
+        "in their order, or the path of a class map"
+    )
+    raise ConfigError(msg)
+
+
+def _table(kind: type[T], value: object, name: str) -> T | None:
+    if value is None or isinstance(value, kind):
+        return value
+    if isinstance(value, Mapping):
+        return from_json(kind, value, place=name)
+    if name == "model":
+        return None
+    msg = f"{name} is {_what(value)}; it should be a dictionary or {kind.__name__}"
+    raise ConfigError(msg)
+
+
+def _what(value: object) -> str:
+    if value is None:
+        return "None"
+    name = value.__name__ if isinstance(value, type) else type(value).__name__
+    return f"the class {name}" if isinstance(value, type) else f"of type {name}"
+
+
+def opened(store: object, *, writable: bool = False) -> Store:
+    """Return a store that was given as one, or by its path.
+
+    Raises
+    ------
+    ConfigError
+        If it is neither.
+    StoreError
+        If there is none, or it cannot be read.
+    """
+    if isinstance(store, Store):
+        return Store.open(store.url, writable=True) if writable else store
+    if isinstance(store, (str, os.PathLike)):
+        return Store.open(os.fspath(store), writable=writable)
+    msg = f"the store is {_what(store)}; it should be a Store, or the path of one"
+    raise ConfigError(msg)
+
+
+def objects_for(store: Store, *, model: object, dataset: object) -> dict[str, Any]:
+    """Return what has to be handed over for a store, checked against its plan.
+
+    Parameters
+    ----------
+    store
+        Whose plan says what it was made of.
+    model, dataset
+        As given; None where they are not.
+
+    Raises
+    ------
+    PlanMismatchError
+        If they are not those that the store was made of.
+    """
+    objects: dict[str, Any] = {}
+    plan = store.plan
+    if model is not None:
+        network, held = _given_model(model)
+        _check("network", plan.model.source, network.source)
+        objects |= held
+    if dataset is not None:
+        data, held = given_dataset(dataset)
+        _check("data set", plan.dataset.source, data.source)
+        objects |= held
+    return objects
+
+
+def _check(what: str, planned: str | None, found: str | None) -> None:
+    if planned == found:
+        return
+    if not (planned or "").startswith(MEMORY):
+        msg = f"the store's {what} does not come from memory; leave it out here"
+    else:
+        of = (planned or "").removeprefix(MEMORY)
+        given = (found or "one that is not in memory").removeprefix(MEMORY)
+        msg = (
+            f"the {what} is not the one that the store was made of: it is {given}, and "
+            f"the store has {of} (class and fingerprint); hand over the same one, or "
+            "make a new store"
+        )
+    raise PlanMismatchError(msg)

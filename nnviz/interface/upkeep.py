@@ -1,0 +1,232 @@
+"""What is done with a store that is there? It grows, is verified, and is put to a test.
+
+Network and data set that were in memory are handed over again, as in
+:mod:`nnviz.interface.stages`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Unpack
+
+from nnviz.ablation.ablation import ablate as ablate_store
+from nnviz.ablation.causal_check import CausalCheck
+from nnviz.ablation.graph_channels import GraphChoice
+from nnviz.engine.handing_over import holding
+from nnviz.graphs.options import GraphChoices, GraphOptions
+from nnviz.interface.given import given_dataset, objects_for, opened
+from nnviz.interface.notebook_bar import bars
+from nnviz.interface.stages import session
+from nnviz.interface.workers import reaching
+from nnviz.store.store import Store
+from nnviz.subsets.naming import named_subsets
+from nnviz.subsets.subsets import SubsetCollection
+from nnviz.upkeep.extension import ExtensionSummary
+from nnviz.upkeep.extension import extend as extend_store
+from nnviz.upkeep.recomputation import Recomputation
+from nnviz.upkeep.recomputation import recompute as recompute_store
+from nnviz.upkeep.verification import VerificationReport
+from nnviz.upkeep.verification import verify as verify_store
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["ablate", "extend", "recompute", "verify"]
+
+
+def extend(
+    store: Store | str | os.PathLike[str],
+    *,
+    dataset: object = None,
+    trust: bool = False,
+) -> ExtensionSummary:
+    """Take the new instances of a data set into its store.
+
+    Parameters
+    ----------
+    store
+        The store, or its path.
+    dataset
+        The larger one, in memory or as a configuration; None: where the plan has it.
+    trust
+        Whether a data set that is code may be imported.
+
+    Raises
+    ------
+    PlanMismatchError
+        If instances of the store are gone or have changed.
+    DatasetError
+        If the data set cannot be listed, or its labels cannot be joined.
+    """
+    url = store.url if isinstance(store, Store) else os.fspath(store)
+    if dataset is None:
+        return extend_store(url, trust=trust)
+    config, objects = given_dataset(dataset)
+    with holding(objects):
+        return extend_store(url, dataset=config, trust=trust)
+
+
+def verify(
+    store: Store | str | os.PathLike[str],
+    *,
+    dataset: object = None,
+    repair: bool = True,
+    contents: bool = True,
+    client: Client | None = None,
+    progress: bool = True,
+    trust: bool = False,
+) -> VerificationReport:
+    """Read everything in a store again, and compare it with its checksums.
+
+    Parameters
+    ----------
+    store
+        The store, or its path.
+    dataset
+        The one that the plan was made of, where it was in memory.
+    repair
+        Whether to restore what can be, and to take the marks of damaged parts away.
+    contents
+        Whether to compare the data set's contents with the plan's hashes.
+    client
+        Of a running cluster; None checks in threads.
+    progress
+        Whether to show how far it is.
+    trust
+        Whether a data set that is code may be imported.
+
+    Raises
+    ------
+    PlanMismatchError
+        If `dataset` is not the one that the store was made of.
+    StoreError
+        If the store cannot be read, or is in use.
+    """
+    opened_store = opened(store)
+    objects = objects_for(opened_store, model=None, dataset=dataset)
+    with reaching(objects, client):
+        return verify_store(
+            opened_store.url,
+            client=client,
+            repair=repair,
+            contents=contents,
+            trust=trust,
+            listeners=bars(progress=progress),
+        )
+
+
+def recompute(
+    store: Store | str | os.PathLike[str],
+    fraction: float,
+    *,
+    model: object = None,
+    dataset: object = None,
+    client: Client | None = None,
+    seed: int = 0,
+    trust: bool = False,
+) -> Recomputation:
+    """Compute a random sample of instances again, and compare with what is stored.
+
+    Parameters
+    ----------
+    store
+        The store, or its path.
+    fraction
+        Of the instances, in (0, 1].
+    model, dataset
+        Those that the plan was made of, where they were in memory.
+    client
+        Of a running cluster; None computes in this process.
+    seed
+        Of the sample.
+    trust
+        Whether files that run code when read may be read.
+
+    Raises
+    ------
+    PlanMismatchError
+        If network or data set are not those of the plan.
+    """
+    opened_store = opened(store)
+    objects = objects_for(opened_store, model=model, dataset=dataset)
+    with reaching(objects, client):
+        return recompute_store(
+            opened_store, fraction, client=client, seed=seed, trust=trust
+        )
+
+
+def ablate(
+    store: Store | str | os.PathLike[str],
+    names: str | Sequence[str] | None = None,
+    *,
+    subsets: str | SubsetCollection = "label",
+    fraction: float | None = None,
+    n_instances: int = 100,
+    draws: int = 10,
+    by_layer: bool = True,
+    seed: int = 0,
+    model: object = None,
+    dataset: object = None,
+    client: Client | None = None,
+    workers: int | None = 0,
+    progress: bool = True,
+    trust: bool = False,
+    **options: Unpack[GraphChoices],
+) -> CausalCheck:
+    """Take a graph's channels from the network, and others: what does it lose?
+
+    Parameters
+    ----------
+    store
+        The store, or its path; it is aggregated.
+    names
+        Subsets to check; None: all.
+    subsets
+        Collection that they are in.
+    fraction
+        Not the graph's channels, but this fraction of each layer by the same scores.
+    n_instances
+        Sample of each subset.
+    draws
+        Random sets of as many channels.
+    by_layer
+        Whether each layer is ablated alone, too.
+    seed
+        Of samples and draws.
+    model, dataset, client, workers, progress, trust
+        As in :func:`nnviz.extract`.
+    **options
+        Of the graph: ``preset``, ``share``, ``inner``, ``weight``, ``scoring``.
+
+    Raises
+    ------
+    MissingDataError
+        If nothing has been aggregated.
+    PlanMismatchError
+        If network or data set are not those of the plan.
+    """
+    with session(
+        store,
+        model=model,
+        dataset=dataset,
+        client=client,
+        workers=workers,
+        progress=progress,
+    ) as (made, connected, listeners):
+        collection = (
+            named_subsets(made, subsets) if isinstance(subsets, str) else subsets
+        )
+        return ablate_store(
+            made,
+            collection,
+            names=[names] if isinstance(names, str) else names,
+            graph=GraphChoice(GraphOptions(**options), fraction),
+            n_instances=n_instances,
+            draws=draws,
+            by_layer=by_layer,
+            seed=seed,
+            client=connected,
+            trust=trust,
+            listeners=listeners,
+        )
