@@ -128,8 +128,10 @@ def _handed_over(config: ModelConfig) -> ZooModel | None:
         return ZooModel(copy.deepcopy(module))
     except Exception as error:
         # What a module holds beside its weights may refuse to be copied.
-        msg = f"{type(module).__name__} cannot be copied: {raised_text(error)}; "
-            "nnviz works on a copy, so that yours stays as it is"
+        msg = (
+            f"{type(module).__name__} cannot be copied: {raised_text(error)}; nnviz "
+            "works on a copy, so that yours stays as it is"
+        )
         raise ModelError(msg) from error
 
 
