@@ -1,4 +1,8 @@
-"""Which channels are an instance's top channels? A rule over stored numbers."""
+"""Which channels are an instance's top channels?
+
+They are selected from the *stored* activations, so that the threshold can be changed
+later without the network.
+"""
 
 from __future__ import annotations
 

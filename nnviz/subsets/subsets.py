@@ -179,6 +179,12 @@ class SubsetCollection:
         membership.data = keep[membership.indices]
         return SubsetCollection(self.name, self.names, membership, self.kind)
 
+    def without_empty(self) -> SubsetCollection:
+        """Return the collection without the subsets that have no instance."""
+        rows = np.flatnonzero(self.sizes())
+        names = tuple(self.names[row] for row in rows)
+        return SubsetCollection(self.name, names, self.membership[rows], self.kind)
+
 
 def instances_of(
     value: ArrayLike, *, what: str = "these instances"
