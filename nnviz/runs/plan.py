@@ -91,6 +91,9 @@ class Plan:
     """How labels became outputs, for people; empty without labels."""
     extensions: tuple[int, ...] = ()
     """Number of instances before each extension of the store."""
+    outcome_columns: tuple[str, ...] = ()
+    """Columns about the outputs beside prediction and confidence; older plans have
+    none."""
     notes: tuple[str, ...] = ()
     """What the reader should know of data, labels and weights, such as files that were
     left out; no part of the plan's identity."""
@@ -116,6 +119,7 @@ class Plan:
             metadata=self.metadata_dtypes,
             examples_per_channel=self.extraction.examples_per_channel,
             influences=self.influences,
+            outcome_columns=self.outcome_columns,
             is_extended=bool(self.extensions),
             has_contents=self.contents.mode == "full",
         )
@@ -177,6 +181,8 @@ class Plan:
         # Plans from before there was the option have the same identity as without it.
         if value["preprocessing"]["jpeg_reduction"] is None:
             del value["preprocessing"]["jpeg_reduction"]
+        if not value["outcome_columns"]:
+            del value["outcome_columns"]
         return value
 
     def to_json(self) -> dict[str, Any]:

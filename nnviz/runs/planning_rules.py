@@ -9,6 +9,7 @@ from nnviz.errors import PlanError
 from nnviz.runs.architecture import Architecture
 from nnviz.runs.arrays import (
     FLOAT16_MAX,
+    OUTCOME_COLUMNS,
     RESERVED_COLUMNS,
 )
 from nnviz.runs.config import (
@@ -128,6 +129,8 @@ def make_plan(
         fingerprints=fingerprints,
         measurements=measurements,
         labels_joined_by=labels_joined_by,
+        # A column of the data set's own is kept in place of ours.
+        outcome_columns=tuple(c for c in OUTCOME_COLUMNS if c not in metadata_dtypes),
         notes=notes,
         contents=contents or Contents(),
     )
