@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-import xml.etree.ElementTree as tree
+import xml.etree.ElementTree as ET
 
 import networkx as nx
 import pytest
@@ -105,5 +105,5 @@ def test_network_file__writes_every_other_text(text):
 
     (data,) = network_file(network, "g", "graphml").values()
 
-    found = [element.text for element in tree.fromstring(data).iter() if element.text]
+    found = [element.text for element in ET.fromstring(data).iter() if element.text]
     assert found.count(text) == 2
