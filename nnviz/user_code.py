@@ -24,6 +24,9 @@ _LIBRARIES = tuple(
 )
 _OURS = str(Path(__file__).resolve().parent)
 
+_KEPT = (NnvizError, KeyboardInterrupt, GeneratorExit, MemoryError)
+_FAULT_SIGNS = ("CUDA error", "device-side assert", "can't allocate memory")
+
 _MAX_CHARACTERS = 400
 """Of an exception's text: some bring a traceback of their own along."""
 
@@ -34,7 +37,6 @@ def telling_user_errors(
     *,
     advice: str,
     error_type: type[NnvizError],
-    passing: tuple[type[BaseException], ...] = (),
 ) -> Iterator[None]:
     """Make whatever the user's code raises an error of nnviz.
 
@@ -46,29 +48,29 @@ def telling_user_errors(
         What to try.
     error_type
         The exception to raise instead.
-    passing
-        Exceptions that somebody above deals with.
 
     Raises
     ------
     NnvizError
-        Of the given type; errors of nnviz, and a user's interrupt, stay what they are.
+        Of the given type; errors of nnviz, a user's interrupt, and faults of memory
+        and of devices stay what they are.
     """
     try:
         yield
     except BaseException as error:
-        kept: tuple[type[BaseException], ...] = (
-            NnvizError,
-            KeyboardInterrupt,
-            GeneratorExit,
-            MemoryError,
-            *passing,
-        )
-        if isinstance(error, kept):
+        if isinstance(error, _KEPT) or _is_fault(error):
             raise
         # SystemExit and its like too: the user's code must not end a worker.
         msg = f"{what} raised {raised_text(error)}; {advice}"
         raise error_type(msg) from error
+
+
+def _is_fault(error: BaseException) -> bool:
+    """Whether torch says that memory or a device has failed, not the user's code."""
+    return isinstance(error, RuntimeError) and (
+        type(error).__name__ in ("OutOfMemoryError", "AcceleratorError")
+        or any(sign in str(error) for sign in _FAULT_SIGNS)
+    )
 
 
 def raised_text(error: BaseException) -> str:

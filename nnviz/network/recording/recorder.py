@@ -15,12 +15,11 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import multi_head_attention_forward
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from nnviz.errors import ModelError
-from nnviz.network.analysis.attention import attend, can_be_taken_apart
+from nnviz.network.analysis.composites import taken_apart
 from nnviz.network.analysis.module_calls import ModuleCall, ModuleCalls, function_name
 from nnviz.network.analysis.outputs import iter_tensors, logits_of
 from nnviz.network.influence.inputs import EdgeInput
@@ -31,9 +30,6 @@ from nnviz.runs.architecture import Architecture, Layer
 from nnviz.user_code import telling_user_errors
 
 __all__ = ["RecordedBatch", "Recorder"]
-
-_FAULT_SIGNS = ("CUDA error", "device-side assert", "can't allocate memory")
-"""What torch's errors of memory and of devices say: no faults of a network."""
 
 OnLayer = Callable[[Layer, Tensor, Tensor], None]
 OnTarget = Callable[[Layer, Tensor, list[EdgeInput]], None]
@@ -62,26 +58,13 @@ class RecordedBatch:
     """Maxima of each layer, shape (instance, channel), float32, by the layer's name."""
 
 
-@contextlib.contextmanager
-def _telling_errors(batch: Tensor) -> Iterator[None]:
+def _telling_errors(batch: Tensor) -> contextlib.AbstractContextManager[None]:
     """Make what the network raises one message, but for faults of memory and device."""
-    what = f"the network, run on a batch of shape {tuple(batch.shape)},"
-    advice = "check preprocessing and the model's source"
-    try:
-        with telling_user_errors(
-            what,
-            advice=advice,
-            error_type=ModelError,
-            passing=(torch.OutOfMemoryError,),
-        ):
-            yield
-    except ModelError as error:
-        cause = error.__cause__
-        if isinstance(cause, RuntimeError) and any(
-            sign in str(cause) for sign in _FAULT_SIGNS
-        ):
-            raise cause from None
-        raise
+    return telling_user_errors(
+        f"the network, run on a batch of shape {tuple(batch.shape)},",
+        advice="check preprocessing and the model's source",
+        error_type=ModelError,
+    )
 
 
 class Recorder:
@@ -405,13 +388,11 @@ class _Mode(TorchFunctionMode):
         options: dict[str, Any] | None = None,
     ) -> Any:
         options = options or {}
-        if (
-            function is multi_head_attention_forward
-            and self._switch.on
-            and can_be_taken_apart(tuple(arguments), options)
-        ):
-            with self:
-                return attend(tuple(arguments), options)
+        if self._switch.on:
+            steps = taken_apart(function, tuple(arguments), options)
+            if steps is not None:
+                with self:
+                    return steps(*arguments, **options)
         name = function_name(function)
         if name not in self._wanted or not self._switch.on:
             return function(*arguments, **options)
