@@ -1,11 +1,14 @@
 # Everything from a fresh clone: a Python of 3.11 or later and a package index will do.
 #
-#   make demo    the pipeline on handwritten digits, and the dashboard that shows it
-#   make test    the tests
-#   make check   format, lint, types, imports
-#   make bench   the measurements
-#   make audit   known vulnerabilities of the pinned versions, from PyPI's advisories
-#   make clean   remove the environment and every cache
+#   make demo       the pipeline on handwritten digits, and the dashboard that shows it
+#   make test       the tests, in parallel
+#   make test-fast  the tests that need no cluster, no browser and little time
+#   make check      format, lint, types, imports
+#   make bench      the measurements
+#   make audit      known vulnerabilities of the pinned versions, from PyPI's advisories
+#   make clean      remove the environment and every cache
+#
+# PYTEST_ARGS is handed to pytest, for instance PYTEST_ARGS="tests/store -x".
 #
 # PIP_ARGS is handed to every installation. The package index has torch for CUDA only
 # on Linux; a smaller one for CPUs comes from the index that pytorch.org names:
@@ -23,6 +26,10 @@ VENV ?= .venv
 PIP_ARGS ?=
 PIP_AUDIT = 2.10.1
 PYTEST_ARGS ?=
+# As many processes as cores, but not many: clusters and browsers take turns (see
+# tests/conftest.py), and each process makes the stores that its tests read. For one
+# process, as with --pdb: PYTEST_PARALLEL=
+PYTEST_PARALLEL ?= --numprocesses logical --maxprocesses 4 --dist loadgroup
 DEMO_ARGS ?=
 AUDIT_ARGS ?=
 
@@ -34,7 +41,7 @@ PIP_INSTALL = $(VENV)/bin/python -m pip install --disable-pip-version-check \
 SHOW_PROGRESS = { grep --line-buffered -E '^(Collecting|Installing|Successfully)' \
 	|| true; } | cut -c 1-100
 
-.PHONY: help demo test check bench audit clean
+.PHONY: help demo test test-fast check bench audit clean
 
 help:
 	@sed -n '/^#   make/s/^#   //p' Makefile
@@ -67,7 +74,12 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed-dev
 	@echo "==> running the tests"
-	@$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+	@$(VENV)/bin/python -m pytest $(PYTEST_PARALLEL) $(PYTEST_ARGS)
+
+test-fast: $(VENV)/installed-dev
+	@echo "==> running the tests that need no cluster, no browser and little time"
+	@$(VENV)/bin/python -m pytest $(PYTEST_PARALLEL) \
+		-m 'not browser and not cluster and not slow' $(PYTEST_ARGS)
 
 check: $(VENV)/installed-dev
 	@echo "==> format"

@@ -279,10 +279,11 @@ def import_extraction(_: int = 0) -> None:
 
 def extract_one(index: int, store: str) -> Any:
     """Extract one chunk in a plain process; return its report."""
-    from nnviz.extraction.extraction import extract_chunk
+    from nnviz.extraction.worker_tasks import Opening, extract_chunk
     from nnviz.store.store import Store
 
-    return extract_chunk(index, store, Store.open(store).fingerprint, trust=False)
+    opening = Opening(store, Store.open(store).fingerprint, writable=True)
+    return extract_chunk(index, opening)
 
 
 def run_process(command: Sequence[str], environment: dict[str, str]) -> str:

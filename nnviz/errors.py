@@ -12,6 +12,7 @@
     │   ├── UnsupportedLayerError                    names layer and what is known
     │   └── ShapeError
     ├── UnknownNameError       (KeyError)            with near matches
+    ├── QueryError             (ValueError)          correct the query; points at it
     ├── PlanError              (ValueError)          change the plan
     ├── StoreError
     │   ├── StoreNotFoundError (FileNotFoundError)
@@ -49,6 +50,7 @@ __all__ = [
     "OutOfTimeError",
     "PlanError",
     "PlanMismatchError",
+    "QueryError",
     "ShapeError",
     "StoreError",
     "StoreExistsError",
@@ -109,6 +111,10 @@ class ShapeError(InputError):
 
 class UnknownNameError(NnvizError, KeyError):
     """No layer, channel, subset or array has this name."""
+
+
+class QueryError(NnvizError, ValueError):
+    """A query cannot be read, or does not fit the store; the message points at it."""
 
 
 class PlanError(NnvizError, ValueError):

@@ -20,6 +20,7 @@ __all__ = [
     "effect_sizes",
     "enrichment_p_values",
     "exact_interval",
+    "familywise_p_values",
     "half_width",
     "lift_interval",
     "mean_of",
@@ -242,6 +243,40 @@ def adjusted_p_values(p_values: Values) -> Values:
     adjusted = np.empty(n)
     adjusted[order] = np.minimum.accumulate(p_values[order] * factors)
     return np.minimum(adjusted, 1.0)
+
+
+def familywise_p_values(p_values: ArrayLike) -> Values:
+    """Return p-values of which even one below 0.05 is unlikely by chance. [1]_.
+
+    Stricter than :func:`adjusted_p_values`, which lets a share of what is found be
+    chance.
+
+    Parameters
+    ----------
+    p_values
+        Of each test, shape (m,).
+
+    Returns
+    -------
+    ndarray
+        Adjusted, shape (m,), at most 1.
+
+    References
+    ----------
+    .. [1] Holm, "A simple sequentially rejective multiple test procedure",
+       Scandinavian Journal of Statistics 6(2), 1979.
+
+    Examples
+    --------
+    >>> familywise_p_values([0.01, 0.04, 0.03]).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    values = _floats(p_values)
+    order = np.argsort(values, kind="stable")
+    scaled = values[order] * np.arange(len(values), 0, -1)
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
+    return adjusted
 
 
 def _angle(count: ArrayLike, n_instances: ArrayLike) -> Values:

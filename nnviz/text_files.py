@@ -25,8 +25,10 @@ MAX_LINE_CHARACTERS = 1 << 20
 
 
 @contextlib.contextmanager
-def open_text(path: str | os.PathLike[str]) -> Iterator[TextIO]:
-    """Open a regular file as UTF-8, with or without a byte order mark.
+def open_text(
+    path: str | os.PathLike[str], *, encoding: str = "utf-8-sig"
+) -> Iterator[TextIO]:
+    """Open a regular file of text, UTF-8 with or without a byte order mark if not said.
 
     Line ends stay as they are, as :mod:`csv` wants them.
 
@@ -39,7 +41,7 @@ def open_text(path: str | os.PathLike[str]) -> Iterator[TextIO]:
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError("not a regular file")
-        with open(descriptor, encoding="utf-8-sig", newline="", closefd=False) as file:
+        with open(descriptor, encoding=encoding, newline="", closefd=False) as file:
             yield file
     finally:
         os.close(descriptor)

@@ -60,6 +60,20 @@ _KEPT: list[torch.library.Library] = []
 _define_missing_torchvision_operators()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let what is heavy take turns where tests run in parallel.
+
+    Tests of one group run in one process, one after the other: one browser at a time,
+    one cluster, and one of the clusters whose processes are killed.
+    """
+    for item in items:
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.xdist_group("browser"))
+        elif item.get_closest_marker("cluster"):
+            kind = "faults" if item.path.parent.name == "faults" else "cluster"
+            item.add_marker(pytest.mark.xdist_group(kind))
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     """Start every test with one thread, whatever a worker in this process has set."""

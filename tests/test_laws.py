@@ -14,7 +14,6 @@ from nnviz.aggregation.reductions import (
     ActivationMoments,
     InfluenceRows,
     InfluenceTotals,
-    InstanceCounts,
 )
 from nnviz.network.top_channels import top_channels
 from nnviz.store.store import Store
@@ -45,7 +44,6 @@ def pieces(rng, n, *, is_exact):
 
 
 REDUCTIONS = {
-    "instances": (InstanceCounts(S), lambda a, i: None),
     "counts": (ActivationCounts(S, C), lambda a, i: top_channels(a, share=0.5)),
     "moments": (ActivationMoments(S, C), lambda a, i: a),
     "influences": (InfluenceTotals(S, TARGETS, SOURCES), lambda a, i: i),

@@ -20,7 +20,8 @@ from nnviz.errors import (
     PlanMismatchError,
     StoreExistsError,
 )
-from nnviz.graphs.making import FullGraphs, SubsetGraphs
+from nnviz.graphs.from_totals import FullGraphs
+from nnviz.graphs.making import SubsetGraphs
 from nnviz.runs.config import load_config
 from nnviz_cluster import local
 

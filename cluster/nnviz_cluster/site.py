@@ -117,11 +117,13 @@ class ClusterConfig:
     interface: str | None = None
     """Network interface at which scheduler and workers listen: ``"ib0"``."""
     insecure: bool = False
-    """Whether to listen on other than loopback without TLS."""
+    """Whether to go without TLS: on this machine, whose users could then run code as
+    you, and on other addresses than loopback, where whoever reaches them could."""
     python: str | None = None
     """Interpreter on the workers' machines; None: this one's path."""
     shared_folder: str | None = None
-    """Seen by all machines; holds temporary certificates; None: the working folder."""
+    """Seen by all machines; holds temporary certificates; None: the working folder, or
+    that for temporary files where the cluster is on this machine alone."""
     address: str | None = None
     """Of a running scheduler: ``tls://host:8786``."""
     scheduler_file: str | None = None

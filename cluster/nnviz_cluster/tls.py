@@ -1,7 +1,9 @@
 """Who may talk to a cluster? Certificates, and the refusal to listen without them.
 
-Whoever reaches a Dask scheduler runs code as its user. Without TLS nothing listens on
-other than loopback, unless the site's file says ``insecure = true``.
+Whoever reaches a Dask scheduler runs code as its user, and every user of a machine
+reaches its loopback. So the parts of a cluster on one machine know each other by
+certificates that are made for it and forgotten after it, and nothing listens elsewhere
+without TLS, unless the site's file says ``insecure = true``.
 """
 
 from __future__ import annotations
@@ -26,6 +28,10 @@ __all__ = [
     "settings_of_tls",
     "write_certificates",
 ]
+
+
+ON_THIS_MACHINE = ("local", "cuda")
+"""Kinds whose temporary certificates no other machine has to read."""
 
 
 def is_loopback(host: str) -> bool:
@@ -86,10 +92,14 @@ def security_of(config: ClusterConfig) -> Iterator[Security | None]:
         If temporary certificates cannot be made.
     """
     tls = config.tls
+    is_here = config.kind in ON_THIS_MACHINE
+    if tls is None and is_here and not config.insecure:
+        tls = TlsConfig(temporary=True)
     if tls is None:
         yield None
     elif tls.temporary:
-        folder = Path(config.shared_folder or ".").expanduser().resolve()
+        usual = tempfile.gettempdir() if is_here else "."
+        folder = Path(config.shared_folder or usual).expanduser().resolve()
         try:
             place = tempfile.mkdtemp(prefix=".nnviz-tls-", dir=folder)
         except OSError as error:
@@ -136,8 +146,9 @@ def write_certificates(folder: str | Path) -> tuple[Path, Path]:
         made = Security.temporary().get_tls_config_for_role("scheduler")
     except ImportError as error:
         msg = (
-            "temporary certificates need the library 'cryptography', which is not "
-            "installed; pip install 'nnviz[tls]', or name certificates in [tls]"
+            "temporary certificates need the library 'cryptography', which cannot be "
+            f"imported ({error}); pip install cryptography, or name certificates in "
+            "[tls]; on a machine without other users, 'insecure = true' does without"
         )
         raise MissingDependencyError(msg) from error
     place = Path(folder)

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from nnviz.ablation.causal_check import CausalCheck
 from nnviz.ablation.graph_channels import GraphChannels, GraphChoice, graph_channels
 from nnviz.ablation.results import write_causal_check
-from nnviz.ablation.tasks import Opening, Outputs, Piece, mean_sums, treated_outputs
+from nnviz.ablation.tasks import Outputs, Piece, mean_sums, treated_outputs
 from nnviz.ablation.treatments import (
     ablated_channels,
     channel_sets,
@@ -44,6 +44,7 @@ from nnviz.errors import (
     NnvizError,
     TaskError,
 )
+from nnviz.extraction.worker_tasks import Opening, check_inputs
 from nnviz.graphs.making import SubsetGraphs
 from nnviz.store.lock import exclusive
 from nnviz.store.store import Store
@@ -138,12 +139,14 @@ def ablate(
     store = Store.open(store.url, writable=True)
     _check_outputs(store)
     graphs = SubsetGraphs(store, collection.name)
-    _check_names(collection, graphs.names)
-    usable = store.usable()
-    samples = _samples(
-        store, collection.restricted_to(usable), names, n_instances, seed
-    )
     aggregates = aggregates_of(store, collection.name)
+    _check_names(collection, aggregates.all_names)
+    usable = store.usable()
+    # Of a subset without instances nothing can be said.
+    chosen = aggregates.names if names is None else names
+    samples = _samples(
+        store, collection.restricted_to(usable), chosen, n_instances, seed
+    )
     found = [
         graph_channels(store, graphs, aggregates, graph, name) for name in samples.names
     ]
@@ -155,7 +158,7 @@ def ablate(
             item.scores,
             item.counts,
             draws=draws,
-            seed=(seed, _DRAW, aggregates.row(name)),
+            seed=(seed, _DRAW, int(aggregates.index[aggregates.row(name)])),
         )
         for name, item in zip(samples.names, found, strict=True)
     ]
@@ -168,10 +171,12 @@ def ablate(
         for ablated in [[ablated_channels(x, sets[row], layers) for x in treatments]]
         for piece in _pieces(row, instances, classes, tuple(ablated), batch)
     ]
-    run = _Run(client, Opening(store.url, store.fingerprint, tuple(layers), trust))
+    opening = Opening(store.url, store.fingerprint, trust, layers=tuple(layers))
+    run = _Run(client, opening)
     n_tasks = len(of_means) + len(of_outputs)
     n_passes = len(reference) + len(treatments) * samples.size
     emit(listeners, StageStarted(STAGE, n_tasks, 0, n_passes))
+    check_inputs(opening, client)
     means = _means(run, of_means, len(reference), listeners)
     check = CausalCheck(
         subsets=collection.name,
@@ -212,12 +217,12 @@ class _Samples:
 def _samples(
     store: Store,
     collection: SubsetCollection,
-    names: Sequence[str] | None,
+    names: Sequence[str],
     n_instances: int,
     seed: int,
 ) -> _Samples:
     labels, predictions = store.column("label"), store.column("prediction")
-    chosen = collection.names if names is None else tuple(dict.fromkeys(names))
+    chosen = tuple(dict.fromkeys(names))
     rows = []
     for name in chosen:
         members = collection.subset(name).instances
@@ -294,7 +299,7 @@ def _means(
     ordered = [sums[start] for start in sorted(sums)]
     return {
         name: np.sum([part[name] for part in ordered], axis=0) / n
-        for name in run.opening.layers
+        for name in run.opening.layers or ()
     }
 
 

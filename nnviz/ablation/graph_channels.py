@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from nnviz.ablation.treatments import Channels, highest
 from nnviz.aggregation.aggregates import Aggregates
 from nnviz.errors import ConfigError
-from nnviz.graphs.making import SubsetGraphs, output_layer
-from nnviz.graphs.options import GraphChoices, GraphOptions
+from nnviz.graphs.from_totals import output_layer
+from nnviz.graphs.making import SubsetGraphs
+from nnviz.graphs.options import GraphOptions, keywords
 from nnviz.store.store import Store
 
 __all__ = ["GraphChannels", "GraphChoice", "graph_channels"]
@@ -106,7 +107,7 @@ def graph_channels(
     UnknownNameError
         If there is no such subset.
     """
-    whole = graphs.graph(subset, **_keywords(replace(choice.options, share=1.0)))
+    whole = graphs.graph(subset, **keywords(replace(choice.options, share=1.0)))
     output = output_layer(store)
     names = [x for x in whole.layers if x != output]
     if not names:
@@ -122,7 +123,7 @@ def graph_channels(
         scores[name] = np.zeros(sizes[name])
         nodes = whole.nodes_of(name)
         scores[name][whole.channel[nodes]] = whole.score[nodes]
-    graph = graphs.graph(subset, **_keywords(choice.options))
+    graph = graphs.graph(subset, **keywords(choice.options))
     row = aggregates.row(subset)
     kept = {
         name: np.sort(graph.channel[graph.nodes_of(name)]).astype(np.int64)
@@ -135,16 +136,6 @@ def graph_channels(
         scores=scores,
         counts={x: aggregates.counts(x)[[row]].toarray()[0] for x in names},
         problems=(*graph.problems, *_sentences(subset, kept, sizes)),
-    )
-
-
-def _keywords(options: GraphOptions) -> GraphChoices:
-    return GraphChoices(
-        preset=options.preset,
-        share=options.share,
-        inner=options.inner,
-        weight=options.weight,
-        scoring=options.scoring,
     )
 
 

@@ -9,38 +9,18 @@ depend on how many workers there are.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnviz.engine.worker_cache import cached
 from nnviz.errors import DatasetError, UnreadableInstanceError
-from nnviz.extraction.planned import (
-    check_planned,
-    load_planned_network,
-    open_planned_dataset,
-    planned_reader,
-)
+from nnviz.extraction.planned_worker import PlannedWorker, worker_of
+from nnviz.extraction.worker_tasks import Opening
 from nnviz.network.recording.ablated import ChannelMeans, Replacement
-from nnviz.network.recording.runtime import NetworkRuntime
-from nnviz.store.store import Store
 
-__all__ = ["Opening", "Outputs", "Piece", "mean_sums", "treated_outputs"]
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """What a task needs to know of the run."""
-
-    url: str
-    fingerprint: str
-    """Of the plan: a worker may outlive a store and meet another one at its place."""
-    layers: tuple[str, ...]
-    """Layers whose channels are replaced."""
-    trust: bool = False
-    """Whether files that run code when read may be read."""
+__all__ = ["Outputs", "Piece", "mean_sums", "treated_outputs"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +59,7 @@ def mean_sums(piece: Piece, opening: Opening) -> dict[str, NDArray[np.float64]]:
     piece
         Instances of the reference.
     opening
-        Of the run.
+        Of the run, with the layers whose channels are replaced.
 
     Returns
     -------
@@ -93,8 +73,9 @@ def mean_sums(piece: Piece, opening: Opening) -> dict[str, NDArray[np.float64]]:
     DatasetError
         If an instance cannot be read any more.
     """
-    worker, means = _worker(opening), ChannelMeans()
-    worker.runtime.run(worker.read(piece), on_layer=means)
+    means = ChannelMeans()
+    with worker_of(opening) as worker:
+        worker.runtime.run(_read(worker, piece), on_layer=means)
     return {name: values.sum(axis=0) for name, values in means.values.items()}
 
 
@@ -108,7 +89,7 @@ def treated_outputs(
     piece
         Instances and treatments.
     opening
-        Of the run.
+        Of the run, with the layers whose channels are replaced.
     means
         What channels are replaced by, by layer, shape (C,).
 
@@ -121,8 +102,14 @@ def treated_outputs(
     ModelError
         If a layer's channels cannot be replaced.
     """
-    worker = _worker(opening)
-    values = worker.read(piece)
+    with worker_of(opening) as worker:
+        return _treated_outputs(worker, piece, means)
+
+
+def _treated_outputs(
+    worker: PlannedWorker, piece: Piece, means: Mapping[str, NDArray[np.float64]]
+) -> Outputs:
+    values = _read(worker, piece)
     shape = (len(piece.ablated), len(piece.instances))
     found = Outputs(
         np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, "i4")
@@ -141,37 +128,12 @@ def treated_outputs(
     return found
 
 
-class _Worker:
-    """What a worker process keeps between its tasks: data set and network."""
-
-    def __init__(self, opening: Opening) -> None:
-        store = Store.open(opening.url)
-        self.fingerprint = store.fingerprint
-        plan = store.plan
-        dataset = open_planned_dataset(plan, store.positions(), trust=opening.trust)
-        self._reader = planned_reader(plan, dataset)
-        layers = tuple(x for x in plan.architecture.layers if x.name in opening.layers)
-        self.runtime = NetworkRuntime(
-            load_planned_network(plan, trust=opening.trust),
-            replace(plan.architecture, layers=layers, edges=()),
-            preprocessing=plan.preprocessing,
-            extraction=replace(plan.extraction, targets="none"),
+def _read(worker: PlannedWorker, piece: Piece) -> NDArray[Any]:
+    try:
+        return worker.reader().read(piece.instances.tolist())
+    except UnreadableInstanceError as error:
+        msg = (
+            f"an instance that was extracted cannot be read any more: {error}; "
+            "bring the data back, or plan again into a new store"
         )
-
-    def read(self, piece: Piece) -> NDArray[Any]:
-        try:
-            return self._reader.read(piece.instances.tolist())
-        except UnreadableInstanceError as error:
-            msg = (
-                f"an instance that was extracted cannot be read any more: {error}; "
-                "bring the data back, or plan again into a new store"
-            )
-            raise DatasetError(msg) from error
-
-
-def _worker(opening: Opening) -> _Worker:
-    key = f"ablation {opening}"
-    # The kind is that of the extraction: a process holds one network.
-    worker: _Worker = cached("worker", key, lambda: _Worker(opening))
-    check_planned("plan", opening.fingerprint, worker.fingerprint)
-    return worker
+        raise DatasetError(msg) from error

@@ -8,25 +8,32 @@ Symbols: S subsets, C channels of a layer.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from nnviz.errors import UnknownNameError, did_you_mean
+from nnviz.errors import MissingDataError, UnknownNameError, did_you_mean
 from nnviz.formatting import html_table, text_table
 from nnviz.store.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Aggregates", "TopChannels", "aggregates_of"]
+__all__ = ["LEAST_SHARE", "Aggregates", "ChannelUse", "Ranking", "aggregates_of"]
 
 CACHED_ARRAYS = 12
 """Arrays that one :class:`Aggregates` keeps; 8 MB each for ImageNet's classes."""
+
+Ranking = Literal["count", "lift"]
+
+LEAST_SHARE = 0.1
+"""Channels below this share of a subset are no candidates for the most specific."""
 
 
 class Aggregates:
@@ -59,6 +66,16 @@ class Aggregates:
         """``all``, ``label``, ``prediction``, ``outcome``, ``file`` or ``custom``."""
         self.names: tuple[str, ...] = tuple(attributes["names"])
         """Name of each subset, in the order of the rows."""
+        index = attributes.get("index", range(len(self.names)))
+        self.index: NDArray[np.int64] = np.array(index, dtype=np.int64)
+        """Place of each subset in its collection, shape (S,): of a class its index.
+        Subsets without instances have a place, but usually no row."""
+        self.all_names = _all_names(
+            self.names, self.index, attributes.get("empty_names", ())
+        )
+        """Name of every subset of the collection, with a row or not, by its place."""
+        self.fingerprint: str | None = attributes.get("fingerprint")
+        """Of all that these numbers depend on; None where an earlier nnviz wrote."""
         self.n_instances: NDArray[np.int64] = store.groups.read(
             f"{self._path}/n_instances"
         )
@@ -77,14 +94,34 @@ class Aggregates:
         ------
         UnknownNameError
             If there is none of this name; the message has near matches.
+        MissingDataError
+            If it has no instances, and so no row.
         """
-        if subset not in self._rows:
+        if subset in self._rows:
+            return self._rows[subset]
+        if subset in self.all_names:
             msg = (
-                f"unknown subset {subset!r}{did_you_mean(subset, self.names)}; "
-                f"{self.name!r} has {len(self):,} subsets"
+                f"{subset!r} of {self.name!r} has no instances in the store "
+                f"{self._store.url!r}, so that there is nothing to show of it; "
+                f"{len(self):,} of {len(self.all_names):,} subsets have some"
             )
-            raise UnknownNameError(msg)
-        return self._rows[subset]
+            raise MissingDataError(msg)
+        msg = (
+            f"unknown subset {subset!r}{did_you_mean(subset, self.all_names)}; "
+            f"{self.name!r} has {len(self.all_names):,} subsets"
+        )
+        raise UnknownNameError(msg)
+
+    def size(self, subset: str) -> int:
+        """Return the usable instances of a subset, 0 for one without a row.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is none of this name; the message has near matches.
+        """
+        is_empty = subset in self.all_names and subset not in self._rows
+        return 0 if is_empty else int(self.n_instances[self.row(subset)])
 
     def counts(self, layer: str) -> sparse.csr_array:
         """Return in how many instances a channel is a top channel.
@@ -169,8 +206,45 @@ class Aggregates:
         """
         return _divided(self.share(layer), self.base_rate(layer)[None])
 
-    def top(self, layer: str, subset: str, n: int = 20) -> TopChannels:
-        """Return the channels with the largest counts in one subset.
+    def channels(self, layer: str, subset: str) -> ChannelUse:
+        """Return how much one subset uses every channel of a layer, in their order.
+
+        Parameters
+        ----------
+        layer
+            Name of a recorded layer.
+        subset
+            Name of a subset.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such layer or subset.
+        MissingDataError
+            If the subset has no instances.
+        """
+        row, name = self.row(subset), self._store.layer(layer).name
+        n_instances = int(self.n_instances[row])
+        count = self.counts(name)[[row]].toarray()[0].astype(np.int64)
+        share = count / max(1, n_instances)
+        base_rate = self.base_rate(name)
+        total = self._read("activation_sum", name)[row]
+        return ChannelUse(
+            subset,
+            name,
+            n_instances,
+            np.arange(len(count)),
+            count,
+            share,
+            base_rate,
+            _divided(share, base_rate),
+            total / max(1, n_instances),
+        )
+
+    def top(
+        self, layer: str, subset: str, n: int = 20, *, by: Ranking = "count"
+    ) -> ChannelUse:
+        """Return the channels that one subset uses most.
 
         Parameters
         ----------
@@ -180,39 +254,23 @@ class Aggregates:
             Name of a subset.
         n
             At most so many; channels with no count are left out.
+        by
+            What they are ordered by, as in :meth:`ChannelUse.best`.
 
         Returns
         -------
-        TopChannels
-            By count, largest first; equal counts by channel.
+        ChannelUse
+            The best first.
 
         Raises
         ------
         UnknownNameError
             If there is no such layer or subset.
+        MissingDataError
+            If the subset has no instances.
         """
-        row = self.row(subset)
-        counts = self.counts(layer)
-        start, stop = counts.indptr[row : row + 2]
-        channels, values = counts.indices[start:stop], counts.data[start:stop]
-        order = np.lexsort((channels, -values))[:n]
-        channel = channels[order].astype(np.int64)
-        count = values[order].astype(np.int64)
-        n_instances = int(self.n_instances[row])
-        share = count / max(1, n_instances)
-        base_rate = self.base_rate(layer)[channel]
-        total = self._read("activation_sum", self._store.layer(layer).name)
-        return TopChannels(
-            subset,
-            layer,
-            n_instances,
-            channel,
-            count,
-            share,
-            base_rate,
-            _divided(share, base_rate),
-            total[row, channel] / max(1, n_instances),
-        )
+        use = self.channels(layer, subset)
+        return use.take(use.best(n, by=by))
 
     @functools.cached_property
     def _everything(self) -> Aggregates:
@@ -261,6 +319,18 @@ def aggregates_of(store: Store, name: str = "label") -> Aggregates:
     return Aggregates(store, name)
 
 
+def _all_names(
+    names: Sequence[str], index: NDArray[np.int64], empty: Sequence[str]
+) -> tuple[str, ...]:
+    """Return the names by place: those with a row at theirs, the others between."""
+    taken = dict(zip(index.tolist(), names, strict=True))
+    others = iter(empty)
+    return tuple(
+        taken[place] if place in taken else next(others)
+        for place in range(len(names) + len(empty))
+    )
+
+
 def _divided(values: NDArray[Any], by: NDArray[Any]) -> NDArray[np.float64]:
     """Divide; NaN where the divisor is zero."""
     is_defined = by > 0
@@ -269,8 +339,8 @@ def _divided(values: NDArray[Any], by: NDArray[Any]) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TopChannels:
-    """The channels of one layer that are top channels in most of a subset's instances.
+class ChannelUse:
+    """How often channels of one layer are top channels in a subset's instances.
 
     Every column has one value for each channel: shape (n,).
     """
@@ -293,6 +363,31 @@ class TopChannels:
 
     def __len__(self) -> int:
         return len(self.channel)
+
+    def best(self, n: int, *, by: Ranking = "count") -> NDArray[np.int64]:
+        """Return the places of the channels that are used most, the best first.
+
+        Parameters
+        ----------
+        n
+            At most so many; channels with no count are left out.
+        by
+            ``count``: the largest counts first. ``lift``: the most specific first,
+            among those of at least :data:`LEAST_SHARE` of the instances (or of the
+            largest share, if that is less); the others after them. Equal ones by place.
+        """
+        key = self.share
+        if by == "lift":
+            least = min(LEAST_SHARE, float(self.share.max(initial=0)))
+            is_specific = (self.share >= least) & (self.count > 0)
+            key = np.where(is_specific, self.lift, -1.0)
+        best = np.argsort(-key, kind="stable")[:n]
+        return best[self.count[best] > 0]
+
+    def take(self, order: NDArray[np.integer]) -> ChannelUse:
+        """Return some of the channels, in another order, by their places here."""
+        columns = {name: values[order] for name, values in self._columns()}
+        return dataclasses.replace(self, **columns)
 
     def to_frame(self) -> pd.DataFrame:
         """Return the columns as a table."""

@@ -16,23 +16,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
 
-from nnviz.aggregation.layer_sums import LayerJob, leaves_of
-from nnviz.aggregation.reductions import (
-    ActivationCounts,
-    ActivationMoments,
-    InfluenceTotals,
-    InstanceCounts,
-    Reduction,
+from nnviz.aggregation.layer_sums import (
+    LayerFacts,
+    LayerJob,
+    Leaf,
+    Partials,
+    Sums,
+    layer_facts,
 )
 from nnviz.aggregation.states import (
     STATES,
     StateFingerprints,
+    aggregates_fingerprint,
+    read_state,
     rule_of_top_channels,
+    state_path,
     stored_states,
 )
 from nnviz.engine.progress import Listener, StageDone, StageStarted, TaskDone, emit
@@ -53,20 +57,6 @@ STAGE = "aggregate"
 VALUES_PER_SPAN = 2**24
 """What a task reads of a layer at most, but at least a chunk: 64 MB as float32."""
 
-VALUES_PER_INFLUENCE = 8
-"""An influence becomes a place and a value of 8 bytes each, several times."""
-
-GROUPS = {
-    "activations": (
-        "activation_counts",
-        "activation_sum",
-        "activation_sum_of_squares",
-        "activation_maximum",
-    ),
-    "influences": ("influence_counts", "influence_sums"),
-}
-"""What is written for each layer, by the stored facts that it is made of."""
-
 
 @exclusive("aggregate")
 def aggregate(
@@ -74,6 +64,7 @@ def aggregate(
     subsets: Sequence[SubsetCollection],
     *,
     client: Client | None = None,
+    empty_subsets: bool = False,
     listeners: Iterable[Listener] = (),
 ) -> None:
     """Aggregate activations, top channels and influences of every recorded layer.
@@ -88,6 +79,9 @@ def aggregate(
     client
         Of a running cluster, whose workers can open the store's URL; None computes in
         this process, with the same bytes as result.
+    empty_subsets
+        Whether subsets without a usable instance have rows too. Without, they cost
+        nothing, and only their names are kept.
     listeners
         Told about the start, each layer, and the end.
 
@@ -109,7 +103,11 @@ def aggregate(
     started, listeners = time.monotonic(), tuple(listeners)
     store = Store.open(store.url, writable=True)
     usable = store.usable()
-    collections = [c.restricted_to(usable) for c in _with_base_rate(store, subsets)]
+    whole = [c.restricted_to(usable) for c in _with_base_rate(store, subsets)]
+    named = {collection.name: collection for collection in whole}
+    collections = [
+        c if empty_subsets or c.kind == "all" else c.without_empty() for c in whole
+    ]
     rounds = _rounds(store, collections)
     n_jobs = sum(len(jobs) for _, jobs in rounds)
     emit(listeners, StageStarted(STAGE, n_jobs))
@@ -122,7 +120,7 @@ def aggregate(
         ):
             emit(listeners, TaskDone(STAGE, str(job), n_bytes=n_bytes))
         for collection in members:
-            _finish(store, collection, jobs)
+            _finish(store, collection, named[collection.name].names, jobs)
     seconds = time.monotonic() - started
     emit(listeners, StageDone(STAGE, n_jobs, 0, int(usable.sum()), seconds))
 
@@ -193,44 +191,47 @@ def _rounds(
 
     Those that go on from the same states are one round, and those that start anew.
     """
-    spans = {str(job): job.rows_per_span for job in _jobs(store, {"": (0, 1)}, {})}
+    # How a layer is cut into spans does not depend on the subsets.
+    spans = {
+        facts.key: _rows_per_span(store, facts.n_values)
+        for facts in layer_facts(store, n_subsets=1)
+    }
     by_states: dict[tuple[tuple[str, int], ...], list[SubsetCollection]] = {}
     for collection in collections:
         states = stored_states(store, collection, spans)
         by_states.setdefault(tuple(sorted(states.items())), []).append(collection)
     return [
-        (members, _jobs(store, _layout(members), dict(states)))
+        (members, _jobs(store, _layout(members), spans, dict(states)))
         for states, members in by_states.items()
     ]
 
 
 def _jobs(
-    store: Store, layout: Mapping[str, tuple[int, int]], states: Mapping[str, int]
+    store: Store,
+    layout: Mapping[str, tuple[int, int]],
+    spans: Mapping[str, int],
+    states: Mapping[str, int],
 ) -> list[LayerJob]:
     n_subsets = max(stop for _, stop in layout.values())
-    found: list[tuple[str, str, int, tuple[Reduction[Any, Any], ...]]] = []
-    for layer in store.layers:
-        reductions = (
-            ActivationCounts(n_subsets, layer.n_channels),
-            ActivationMoments(n_subsets, layer.n_channels),
-        )
-        found.append((layer.name, "activations", layer.n_channels, reductions))
-    for kept in store.plan.influences:
-        totals = InfluenceTotals(n_subsets, kept.n_targets, kept.n_sources)
-        n_values = kept.n_kept * kept.n_ranks * VALUES_PER_INFLUENCE
-        found.append((kept.target, "influences", n_values, (totals,)))
     return [
         LayerJob(
             store.url,
-            name,
-            source,
-            rows := _rows_per_span(store, n_values),
-            leaves_of(store.n_instances, rows, states.get(f"{source} of {name}", 0)),
-            reductions,
-            layout,
+            facts,
+            _leaves(store.n_instances, spans[facts.key], states.get(facts.key, 0)),
+            _Written(layout),
         )
-        for name, source, n_values, reductions in found
+        for facts in layer_facts(store, n_subsets)
     ]
+
+
+def _leaves(n: int, rows: int, n_stored: int) -> tuple[Leaf, ...]:
+    """Cut the instances after the stored ones into spans; the last may be shorter."""
+    stored = [Leaf(0, n_stored, is_stored=True)] if n_stored else []
+    spans = [
+        Leaf(start, min(n, start + rows), is_rest=start + rows > n)
+        for start in range(n_stored, n, rows)
+    ]
+    return (*stored, *spans) or (Leaf(0, 0, is_rest=True),)
 
 
 def _rows_per_span(store: Store, n_values: int) -> int:
@@ -239,11 +240,53 @@ def _rows_per_span(store: Store, n_values: int) -> int:
     return rows * max(1, VALUES_PER_SPAN // max(1, rows * n_values))
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """The sums become aggregates in the store, and what can be gone on from a state."""
+
+    layout: Mapping[str, tuple[int, int]]
+    """Rows of each collection in the stacked membership."""
+
+    def known(self, store: Store, facts: LayerFacts, rows: int) -> Partials:
+        """Return the state over the first rows."""
+        names = list(self.layout)
+        return tuple(
+            read_state(store, names, rows, facts.layer, reduction)
+            for reduction in facts.reductions
+        )
+
+    def finish(self, job: LayerJob, sums: Sums) -> int:
+        """Write the layer's aggregates, and the state; return the aggregates' bytes."""
+        store = Store.open(job.url, writable=True)
+        aggregates = {c: f"aggregates/{c}" for c in self.layout}
+        n_bytes = self._write(store, job.facts, job.whole(sums), aggregates)
+        is_known = job.leaves[0].is_stored and job.leaves[0].stop == job.state_rows
+        if sums.spans is not None and not is_known:
+            states = {c: state_path(c, job.state_rows) for c in self.layout}
+            self._write(store, job.facts, sums.spans, states)
+        return n_bytes
+
+    def _write(
+        self,
+        store: Store,
+        facts: LayerFacts,
+        partials: Partials,
+        places: Mapping[str, str],
+    ) -> int:
+        n_bytes = 0
+        for name, values in facts.finalize(partials).items():
+            for collection, (start, stop) in self.layout.items():
+                rows = values[start:stop]
+                path = f"{places[collection]}/{name}/{facts.layer}"
+                store.groups.write_member(path, rows, dimensions=("subset", "channel"))
+                n_bytes += rows.data.nbytes
+        return n_bytes
+
+
 def _start(
     store: Store, collection: SubsetCollection, jobs: Sequence[LayerJob]
 ) -> None:
-    sources = {job.source for job in jobs}
-    names = [name for source in GROUPS if source in sources for name in GROUPS[source]]
+    names = list(dict.fromkeys(name for job in jobs for name in job.facts.groups))
     rows = sorted({job.state_rows for job in jobs} - {0})
     states = [f"{STATES}/{n}/{name}" for n in rows for name in names]
     goes_on = any(job.leaves[0].is_stored for job in jobs)
@@ -252,26 +295,37 @@ def _start(
 
 
 def _finish(
-    store: Store, collection: SubsetCollection, jobs: Sequence[LayerJob]
+    store: Store,
+    collection: SubsetCollection,
+    all_names: Sequence[str],
+    jobs: Sequence[LayerJob],
 ) -> None:
-    counts = InstanceCounts(len(collection)).chunk(collection.membership)
     path = f"aggregates/{collection.name}"
-    store.groups.write_member(f"{path}/n_instances", counts, dimensions=("subset",))
+    store.groups.write_member(
+        f"{path}/n_instances", collection.sizes(), dimensions=("subset",)
+    )
     _remove_old_states(store, path, jobs)
     fingerprints = StateFingerprints(store, collection)
     if collection.kind not in STANDARD_KINDS:
         store.groups.write_member(f"{path}/membership", collection.membership)
+    place = {name: index for index, name in enumerate(all_names)}
+    kept = set(collection.names)
     store.groups.finish(
         path,
         {
             "names": list(collection.names),
+            "index": [place[name] for name in collection.names],
+            "empty_names": [name for name in all_names if name not in kept],
             "kind": collection.kind,
             **rule_of_top_channels(store),
             "n_usable": int(store.usable().sum()),
+            "fingerprint": aggregates_fingerprint(store, collection),
             "states": {
-                str(job): {
+                job.facts.key: {
                     "rows": job.state_rows,
-                    "fingerprint": fingerprints.of(job.state_rows, job.rows_per_span),
+                    "fingerprint": fingerprints.of(
+                        job.state_rows, _rows_per_span(store, job.facts.n_values)
+                    ),
                 }
                 for job in jobs
             },
@@ -282,9 +336,9 @@ def _finish(
 def _remove_old_states(store: Store, path: str, jobs: Sequence[LayerJob]) -> None:
     """Remove states over fewer rows than those that have been written now."""
     kept = {
-        (str(job.state_rows), name, job.layer)
+        (str(job.state_rows), name, job.facts.layer)
         for job in jobs
-        for name in GROUPS[job.source]
+        for name in job.facts.groups
     }
     for rows in store.groups.names(f"{path}/{STATES}"):
         place = f"{path}/{STATES}/{rows}"

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from nnviz.aggregation.reductions import InfluenceRows
-from nnviz.network.top_channels import top_channels
+from nnviz.network.top_channels import planned_top_channels
 from nnviz.store.store import Store
 
 __all__ = ["activation_facts", "influence_facts"]
@@ -35,18 +35,12 @@ def activation_facts(
         T (csr_array, binary) and A, each of shape (n, channel), 0 for what does not
         count.
     """
-    options = store.plan.extraction
     values = store.activations(layer, *span)
     # Instances that count nowhere are NaN, and have no top channels as zeros.
     values[~counted] = 0
-    rows = options.instances_per_chunk
+    rows = store.plan.extraction.instances_per_chunk
     top = [
-        top_channels(
-            values[start : start + rows],
-            share=options.share if options.top_count is None else None,
-            count=options.top_count,
-            excluded=options.excluded_channels.get(layer, ()),
-        )
+        planned_top_channels(values[start : start + rows], layer, store.plan.extraction)
         for start in range(0, max(1, len(values)), rows)
     ]
     return sparse.vstack(top, format="csr"), values

@@ -1,104 +1,100 @@
-"""How is one layer summed over subsets, span by span?
+"""How is one layer summed over subsets, span by span? One job for everybody who sums.
 
-A job adds its spans from left to right. What the whole spans sum up to is kept as a
-state; the rest after them, fewer instances than a span, is added to that for the
-aggregates, and not kept.
+A job reads its spans of one layer's stored facts, reduces each with the membership of
+the subsets, and adds from left to right. What happens with the sums is its *ending*:
+an aggregation writes them, a count hands them back.
+
+What whole spans sum up to is kept apart from the rest after them, fewer instances than
+a span: an ending may keep the former, and later go on from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from scipy import sparse
 
 from nnviz.aggregation.facts import activation_facts, influence_facts
-from nnviz.aggregation.reductions import Reduction
-from nnviz.aggregation.states import read_state, state_path
+from nnviz.aggregation.reductions import (
+    ActivationCounts,
+    ActivationMoments,
+    InfluenceTotals,
+    Reduction,
+)
 from nnviz.store.store import Store
 
-__all__ = ["LayerJob", "leaves_of"]
+__all__ = [
+    "Ending",
+    "LayerFacts",
+    "LayerJob",
+    "Leaf",
+    "Partials",
+    "Returned",
+    "Source",
+    "Sums",
+    "layer_facts",
+]
+
+Source = Literal["activations", "influences"]
+
+VALUES_PER_INFLUENCE = 8
+"""An influence becomes a place and a value of 8 bytes each, several times."""
+
+Partials = tuple[Any, ...]
+"""The partials of a layer's reductions, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Leaf:
-    """Instances that are summed before they are added to the rest."""
+class LayerFacts:
+    """What is summed of one layer: its stored facts, and how they are reduced."""
 
-    start: int
-    stop: int
-    is_stored: bool = False
-    """Whether their sum is a state of an earlier aggregation."""
-    is_rest: bool = False
-    """Whether they are fewer than a span has, as only the last can be."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Sums:
-    """Partials of all reductions: over whole spans, and over the rest after them."""
-
-    spans: tuple[Any, ...] | None
-    rest: tuple[Any, ...] | None
-
-
-@dataclass(frozen=True, slots=True)
-class LayerJob:
-    """Everything that is computed for one layer from one kind of stored facts."""
-
-    url: str
+    source: Source
     layer: str
-    source: str
-    """``activations`` or ``influences``; the latter by target layer."""
-    rows_per_span: int
-    leaves: tuple[_Leaf, ...]
+    """Of influences: the target layer."""
+    n_values: int
+    """What is held of one instance, in values of 4 bytes."""
     reductions: tuple[Reduction[Any, Any], ...]
-    layout: Mapping[str, tuple[int, int]]
-    """Rows of each collection in the stacked membership."""
-
-    def __str__(self) -> str:
-        return f"{self.source} of {self.layer}"
 
     @property
-    def state_rows(self) -> int:
-        """Rows of whole spans, after which the state is kept."""
-        last = self.leaves[-1]
-        return last.start if last.is_rest else last.stop
+    def key(self) -> str:
+        """The name under which the store keeps what is known of these sums."""
+        return f"{self.source}/{self.layer}"
 
-    def compute(self, leaf: _Leaf, shared: sparse.csc_array) -> _Sums:
-        """Read a span and reduce it, or read the state."""
-        store = Store.open(self.url)
-        if leaf.is_stored:
-            names = list(self.layout)
-            state = (
-                read_state(store, names, leaf.stop, self.layer, reduction)
-                for reduction in self.reductions
-            )
-            return _Sums(tuple(state), None)
-        span = (leaf.start, leaf.stop)
-        membership = sparse.csr_array(shared[:, leaf.start : leaf.stop])
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the arrays that the sums become."""
+        return tuple(name for part in self.reductions for name in part.stored())
+
+    def reduce(
+        self, store: Store, span: tuple[int, int], membership: sparse.csr_array
+    ) -> Partials:
+        """Read the facts of a span, and return its partials.
+
+        Parameters
+        ----------
+        store
+            With the chunks of the span complete.
+        span
+            First and past-last instance: n.
+        membership
+            Which of them is in which subset, shape (S, n).
+        """
         facts: tuple[Any, ...]
         if self.source == "activations":
-            members = np.bincount(membership.indices, minlength=leaf.stop - leaf.start)
+            members = np.bincount(membership.indices, minlength=span[1] - span[0])
             facts = activation_facts(store, self.layer, span, members > 0)
         else:
             facts = (influence_facts(store, self.layer, span),)
-        partial = tuple(
+        return tuple(
             reduction.chunk(membership, values)
-            for reduction, values in zip(self.reductions, facts, strict=True)
+            for reduction, values in zip(self.reductions, facts, strict=False)
         )
-        return _Sums(None, partial) if leaf.is_rest else _Sums(partial, None)
 
-    def combine(self, partials: Sequence[_Sums]) -> _Sums:
-        """Add from left to right."""
-        spans = partials[0].spans
-        for part in partials[1:]:
-            spans = self._added(spans, part.spans)
-        return _Sums(spans, partials[-1].rest)
-
-    def _added(
-        self, first: tuple[Any, ...] | None, second: tuple[Any, ...] | None
-    ) -> tuple[Any, ...] | None:
+    def add(self, first: Partials | None, second: Partials | None) -> Partials | None:
+        """Add neighbours; None is no instance."""
         if first is None or second is None:
             return first or second
         return tuple(
@@ -108,39 +104,137 @@ class LayerJob:
             )
         )
 
-    def finish(self, partial: _Sums) -> int:
-        """Write the layer's aggregates, and the state; return the aggregates' bytes."""
-        store = Store.open(self.url, writable=True)
-        whole = self._added(partial.spans, partial.rest)
-        assert whole is not None
-        n_bytes = self._write(store, whole, {c: f"aggregates/{c}" for c in self.layout})
-        is_known = self.leaves[0].is_stored and self.leaves[0].stop == self.state_rows
-        if partial.spans is not None and not is_known:
-            places = {c: state_path(c, self.state_rows) for c in self.layout}
-            self._write(store, partial.spans, places)
-        return n_bytes
-
-    def _write(
-        self, store: Store, partials: tuple[Any, ...], places: Mapping[str, str]
-    ) -> int:
-        n_bytes = 0
-        for reduction, part in zip(self.reductions, partials, strict=True):
-            for name, values in reduction.finalize(part).items():
-                for collection, (start, stop) in self.layout.items():
-                    rows = values[start:stop]
-                    path = f"{places[collection]}/{name}/{self.layer}"
-                    store.groups.write_member(
-                        path, rows, dimensions=("subset", "channel")
-                    )
-                    n_bytes += rows.data.nbytes
-        return n_bytes
+    def finalize(self, partials: Partials) -> dict[str, Any]:
+        """Return the sums by the names of their arrays, each with S rows."""
+        return {
+            name: values
+            for reduction, part in zip(self.reductions, partials, strict=True)
+            for name, values in reduction.finalize(part).items()
+        }
 
 
-def leaves_of(n: int, rows: int, n_stored: int) -> tuple[_Leaf, ...]:
-    """Cut the instances after the stored ones into spans; the last may be shorter."""
-    stored = [_Leaf(0, n_stored, is_stored=True)] if n_stored else []
-    spans = [
-        _Leaf(start, min(n, start + rows), is_rest=start + rows > n)
-        for start in range(n_stored, n, rows)
-    ]
-    return (*stored, *spans) or (_Leaf(0, 0, is_rest=True),)
+def layer_facts(
+    store: Store, n_subsets: int, *, moments: bool = True
+) -> list[LayerFacts]:
+    """Return what is summed of each recorded layer, and of each with influences.
+
+    Parameters
+    ----------
+    store
+        The opened store.
+    n_subsets
+        S.
+    moments
+        Whether activations are summed too, or top channels are only counted.
+    """
+    found: list[LayerFacts] = []
+    for layer in store.layers:
+        parts: tuple[Reduction[Any, Any], ...] = (
+            ActivationCounts(n_subsets, layer.n_channels),
+        )
+        if moments:
+            parts = (*parts, ActivationMoments(n_subsets, layer.n_channels))
+        found.append(LayerFacts("activations", layer.name, layer.n_channels, parts))
+    for kept in store.plan.influences:
+        totals = InfluenceTotals(n_subsets, kept.n_targets, kept.n_sources)
+        n_values = kept.n_kept * kept.n_ranks * VALUES_PER_INFLUENCE
+        found.append(LayerFacts("influences", kept.target, n_values, (totals,)))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """Instances that are summed before they are added to the rest."""
+
+    start: int
+    stop: int
+    is_stored: bool = False
+    """Whether their sum is known already, by the job's ending."""
+    is_rest: bool = False
+    """Whether they are fewer than a span has, as only the last can be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Partials over whole spans, and over the rest after them; None for no instance."""
+
+    spans: Partials | None
+    rest: Partials | None
+
+
+class Ending(Protocol):
+    """What becomes of the sums; can be pickled."""
+
+    def known(self, store: Store, facts: LayerFacts, rows: int) -> Partials:
+        """Return what was summed over the first rows before."""
+
+    def finish(self, job: LayerJob, sums: Sums) -> Any:
+        """Use the sums, and return a small value; may be repeated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """The sums are handed back, with the name of their layer."""
+
+    def known(self, store: Store, facts: LayerFacts, rows: int) -> Partials:
+        """Never called: nothing is kept."""
+        msg = f"nothing is kept of {facts.key!r} over {rows:,} rows of {store.url!r}"
+        raise NotImplementedError(msg)
+
+    def finish(self, job: LayerJob, sums: Sums) -> tuple[str, dict[str, Any]]:
+        """Return the layer, and the sums by the names of their arrays."""
+        return job.facts.layer, job.facts.finalize(job.whole(sums))
+
+
+@dataclass(frozen=True, slots=True)
+class LayerJob:
+    """The sums of one layer, as a reduction that any process can run."""
+
+    url: str
+    facts: LayerFacts
+    leaves: Sequence[Leaf]
+    """In order; at least one."""
+    ending: Ending
+
+    def __str__(self) -> str:
+        return f"{self.facts.source} of {self.facts.layer}"
+
+    @property
+    def state_rows(self) -> int:
+        """Rows of whole spans: over so many, sums can be gone on from."""
+        last = self.leaves[-1]
+        return last.start if last.is_rest else last.stop
+
+    def compute(self, leaf: Leaf, shared: sparse.csc_array) -> Sums:
+        """Read and reduce a span, or take what is known of it.
+
+        Parameters
+        ----------
+        leaf
+            One of the job's.
+        shared
+            Which instance is in which subset, shape (S, N).
+        """
+        store = Store.open(self.url)
+        if leaf.is_stored:
+            return Sums(self.ending.known(store, self.facts, leaf.stop), None)
+        membership = sparse.csr_array(shared[:, leaf.start : leaf.stop])
+        partials = self.facts.reduce(store, (leaf.start, leaf.stop), membership)
+        return Sums(None, partials) if leaf.is_rest else Sums(partials, None)
+
+    def combine(self, partials: Sequence[Sums]) -> Sums:
+        """Add from left to right."""
+        spans = partials[0].spans
+        for part in partials[1:]:
+            spans = self.facts.add(spans, part.spans)
+        return Sums(spans, partials[-1].rest)
+
+    def finish(self, partial: Sums) -> Any:
+        """Leave the sums to the ending; return what it returns."""
+        return self.ending.finish(self, partial)
+
+    def whole(self, sums: Sums) -> Partials:
+        """Return the partials over all instances."""
+        found = self.facts.add(sums.spans, sums.rest)
+        assert found is not None  # there is at least one leaf
+        return found

@@ -34,7 +34,6 @@ __all__ = [
     "ActivationMoments",
     "InfluenceRows",
     "InfluenceTotals",
-    "InstanceCounts",
     "Moments",
     "Reduction",
 ]
@@ -78,42 +77,6 @@ class Reduction(Protocol[Values, Partial]):
 
     def restore(self, aggregates: Mapping[str, Any]) -> Partial:
         """Return the partial that :meth:`finalize` made these aggregates of."""
-
-
-@dataclass(frozen=True, slots=True)
-class InstanceCounts:
-    """How many instances has each subset? ``n_instances``, int64 (S,)."""
-
-    n_subsets: int
-
-    def identity(self) -> NDArray[np.int64]:
-        """Return zeros."""
-        return np.zeros(self.n_subsets, dtype=np.int64)
-
-    def chunk(
-        self, membership: sparse.csr_array, values: object = None
-    ) -> NDArray[np.int64]:
-        """Count the members; `values` are not looked at."""
-        del values
-        return np.diff(membership.indptr).astype(np.int64)
-
-    def combine(
-        self, first: NDArray[np.int64], second: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
-        """Add."""
-        return first + second
-
-    def finalize(self, partial: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
-        """Return ``n_instances``."""
-        return {"n_instances": partial}
-
-    def stored(self) -> dict[str, Literal["dense", "csr"]]:
-        """Return that it is dense."""
-        return {"n_instances": "dense"}
-
-    def restore(self, aggregates: Mapping[str, Any]) -> NDArray[np.int64]:
-        """Return the counts."""
-        return np.asarray(aggregates["n_instances"], dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,12 @@ fingerprint of the membership and of the completion marks that it covers.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from nnviz.aggregation.reductions import Reduction
@@ -23,7 +25,15 @@ from nnviz.runs.json_values import to_json
 from nnviz.store.store import Store
 from nnviz.subsets.subsets import SubsetCollection
 
-__all__ = ["STATES", "StateFingerprints", "read_state", "state_path", "stored_states"]
+__all__ = [
+    "STATES",
+    "StateFingerprints",
+    "aggregates_fingerprint",
+    "read_state",
+    "rule_of_top_channels",
+    "state_path",
+    "stored_states",
+]
 
 STATES = "states"
 """Name of the group of states in a group of aggregates."""
@@ -63,16 +73,45 @@ class StateFingerprints:
         """
         if (rows, rows_per_span) not in self._known:
             part = sparse.csr_array(self._collection.membership[:, :rows])
-            digest = hashlib.sha256(f"{rows} {rows_per_span}".encode())
-            for values in (
-                np.array(self._collection.names, dtype=np.str_),
-                part.indptr.astype(np.int64),
-                part.indices.astype(np.int64),
-                self._marks[: rows // self._rows_per_chunk],
-            ):
-                digest.update(np.ascontiguousarray(values).tobytes())
-            self._known[rows, rows_per_span] = digest.hexdigest()
+            marks = self._marks[: rows // self._rows_per_chunk]
+            self._known[rows, rows_per_span] = _digest(
+                f"{rows} {rows_per_span}", self._collection.names, part, marks
+            )
         return self._known[rows, rows_per_span]
+
+
+def _digest(
+    text: str,
+    names: Sequence[str],
+    membership: sparse.csr_array,
+    marks: NDArray[np.int64],
+) -> str:
+    digest = hashlib.sha256(text.encode())
+    for values in (
+        np.array(names, dtype=np.str_),
+        membership.indptr.astype(np.int64),
+        membership.indices.astype(np.int64),
+        marks,
+    ):
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
+
+
+def aggregates_fingerprint(store: Store, collection: SubsetCollection) -> str:
+    """Return the SHA-256 of all that the aggregates of a collection depend on.
+
+    What is made from aggregates keeps it, and is of no use once it is another one.
+
+    Parameters
+    ----------
+    store
+        With a complete extraction.
+    collection
+        Restricted to the usable instances.
+    """
+    rule, marks = rule_of_top_channels(store), store.chunks.mark_values()
+    text = json.dumps([store.n_instances, rule], sort_keys=True)
+    return _digest(text, collection.names, collection.membership, marks)
 
 
 def rule_of_top_channels(store: Store) -> dict[str, Any]:
@@ -93,12 +132,13 @@ def stored_states(
     collection
         Restricted to the usable instances.
     rows_per_span
-        Of each job, by its name.
+        Of each layer's facts, by their key (``LayerFacts.key``).
 
     Returns
     -------
     dict
-        By the job's name, for all jobs; empty if the aggregation starts anew.
+        By the same keys, for all of them; empty if the aggregation starts anew, as it
+        does where the states have other keys.
     """
     path = f"aggregates/{collection.name}"
     if not store.groups.is_complete(path):
@@ -111,13 +151,13 @@ def stored_states(
         return {}
     fingerprints = StateFingerprints(store, collection)
     found = {}
-    for job, state in states.items():
+    for key, state in states.items():
         rows = int(state["rows"])
         if rows > store.n_instances or (
-            rows and state["fingerprint"] != fingerprints.of(rows, rows_per_span[job])
+            rows and state["fingerprint"] != fingerprints.of(rows, rows_per_span[key])
         ):
             return {}
-        found[job] = rows
+        found[key] = rows
     return found if any(found.values()) else {}
 
 

@@ -11,18 +11,16 @@ Symbols: B blocks, C channels of a layer.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from nnviz.aggregation.aggregates import Aggregates
-from nnviz.aggregation.facts import activation_facts, influence_facts
-from nnviz.aggregation.reductions import ActivationCounts, InfluenceTotals
-from nnviz.errors import ShapeError
+from nnviz.aggregation.layer_sums import LayerJob, Leaf, Returned, layer_facts
 from nnviz.store.store import Store
 from nnviz.subsets.subsets import Subset
 
@@ -38,16 +36,19 @@ __all__ = [
 ]
 
 InfluenceTotal = Literal["influence_counts", "influence_sums"]
+Total = Literal["activation_counts", InfluenceTotal]
 
 ROWS_AT_A_TIME = 8
 """Rows of the aggregates that are read together: 25 MB for InceptionV1's size."""
 
-CACHED_READS = 128
-"""Of these; one for each target layer and what is summed."""
+CACHED_BLOCKS = 4
+"""So many of these are kept, each with all layers: two subsets, compared with sums."""
 
 
 class SubsetTotals(Protocol):
-    """What is counted in one subset."""
+    """What is counted in one subset; a key of what is made from it."""
+
+    def __hash__(self) -> int: ...
 
     @property
     def name(self) -> str:
@@ -82,7 +83,9 @@ class AggregateTotals:
     def __init__(self, store: Store, aggregates: Aggregates) -> None:
         self._store = store
         self._aggregates = aggregates
-        self._read = functools.lru_cache(CACHED_READS)(self._read_rows)
+        # Fewer than a graph needs, and every graph would read them all again.
+        n_reads = len(store.layers) + 2 * len(store.plan.architecture.layers)
+        self._read = functools.lru_cache(CACHED_BLOCKS * n_reads)(self._read_rows)
 
     def of(self, subset: str) -> SubsetTotals:
         """Return the totals of one subset.
@@ -91,29 +94,28 @@ class AggregateTotals:
         ------
         UnknownNameError
             If there is no such subset.
+        MissingDataError
+            If it has no instances.
         """
-        row = self._aggregates.row(subset)
-        is_class = self._aggregates.kind in ("label", "prediction")
-        n_instances = int(self._aggregates.n_instances[row])
-        return _AggregateRow(self, subset, row if is_class else None, n_instances, row)
+        aggregates = self._aggregates
+        row = aggregates.row(subset)
+        is_class = aggregates.kind in ("label", "prediction")
+        class_index = int(aggregates.index[row]) if is_class else None
+        n_instances = int(aggregates.n_instances[row])
+        return _AggregateRow(self, subset, class_index, n_instances, row)
 
-    def counts(self, layer: str, row: int) -> NDArray[np.int64]:
-        """Return one row of a layer's activation counts, shape (C,)."""
-        counts = self._aggregates.counts(layer)[[row]].toarray()[0]
-        return np.asarray(counts, dtype=np.int64)
+    def has(self, totals: SubsetTotals) -> bool:
+        """Whether these totals are a row of the aggregates."""
+        return isinstance(totals, _AggregateRow) and totals.table is self
 
-    def influences(
-        self, target: str, what: InfluenceTotal, row: int
-    ) -> sparse.csr_array:
-        """Return one row of a target layer's totals."""
+    def total(self, what: Total, layer: str, row: int) -> sparse.csr_array:
+        """Return one row of what is counted in a layer, by its name."""
         block, place = divmod(row, ROWS_AT_A_TIME)
-        return sparse.csr_array(self._read(target, what, block)[[place]])
+        return sparse.csr_array(self._read(what, layer, block)[[place]])
 
-    def _read_rows(
-        self, target: str, what: InfluenceTotal, block: int
-    ) -> sparse.csr_array:
+    def _read_rows(self, what: Total, layer: str, block: int) -> sparse.csr_array:
         rows = slice(block * ROWS_AT_A_TIME, (block + 1) * ROWS_AT_A_TIME)
-        path = f"aggregates/{self._aggregates.name}/{what}/{target}"
+        path = f"aggregates/{self._aggregates.name}/{what}/{layer}"
         return self._store.groups.read_csr(path, rows)
 
 
@@ -126,13 +128,13 @@ class _AggregateRow:
     row: int
 
     def counts(self, layer: str) -> NDArray[np.int64]:
-        return self.table.counts(layer, self.row)
+        return _dense(self.table.total("activation_counts", layer, self.row))
 
     def influences(self, target: str, what: InfluenceTotal) -> sparse.csr_array:
-        return self.table.influences(target, what, self.row)
+        return self.table.total(what, target, self.row)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class BlockTotals:
     """What is counted in one subset, block by block of its instances."""
 
@@ -140,12 +142,9 @@ class BlockTotals:
     class_index: int | None
     sizes: NDArray[np.int64]
     """Usable instances of each block, shape (B,)."""
-    activation_counts: Mapping[str, sparse.csr_array]
-    """By layer, shape (B, C)."""
-    influence_counts: Mapping[str, sparse.csr_array]
-    """By target layer, shape (B, targets x sources)."""
-    influence_sums: Mapping[str, sparse.csr_array]
-    """The same, summed in float64."""
+    blocks: Mapping[Total, Mapping[str, sparse.csr_array]]
+    """What is counted by its name and by layer: of activations shape (B, C), of
+    influences (B, targets x sources)."""
 
     @property
     def n_instances(self) -> int:
@@ -159,28 +158,71 @@ class BlockTotals:
 
     def counts(self, layer: str) -> NDArray[np.int64]:
         """Return a layer's activation counts, shape (C,)."""
-        total = self.activation_counts[layer].sum(axis=0)
-        return np.asarray(total, dtype=np.int64).reshape(-1)
+        return _dense(self.total("activation_counts", layer))
 
     def influences(self, target: str, what: InfluenceTotal) -> sparse.csr_array:
         """Return a target layer's totals, shape (1, targets x sources)."""
-        blocks: sparse.csr_array = getattr(self, what)[target]
-        ones = sparse.csr_array(np.ones((1, self.n_blocks), dtype=blocks.dtype))
-        total = sparse.csr_array(ones @ blocks)
-        total.sort_indices()
-        return total
+        return self.total(what, target)
 
-    def without(self, block: int) -> BlockTotals:
-        """Return the totals of all blocks but one."""
-        others = np.arange(self.n_blocks) != block
-        return BlockTotals(
-            self.name,
-            self.class_index,
-            self.sizes[others],
-            {name: matrix[others] for name, matrix in self.activation_counts.items()},
-            {name: matrix[others] for name, matrix in self.influence_counts.items()},
-            {name: matrix[others] for name, matrix in self.influence_sums.items()},
-        )
+    def total(self, what: Total, layer: str) -> sparse.csr_array:
+        """Return the sum of all blocks, one row; leave it as it is."""
+        if (what, layer) not in self._totals:
+            blocks = self.blocks[what][layer]
+            ones = sparse.csr_array(np.ones((1, self.n_blocks), dtype=blocks.dtype))
+            total = sparse.csr_array(ones @ blocks)
+            total.sort_indices()
+            self._totals[what, layer] = total
+        return self._totals[what, layer]
+
+    def without(self, block: int) -> SubsetTotals:
+        """Return the totals of all blocks but one.
+
+        Counts are exact. A sum is what is left of the sum of all, and may differ in its
+        last bits from the others' added up.
+        """
+        return _WithoutBlock(self, block)
+
+    @functools.cached_property
+    def _totals(self) -> dict[tuple[Total, str], sparse.csr_array]:
+        return {}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _WithoutBlock:
+    """All blocks but one: one subtraction for each layer that is asked for."""
+
+    whole: BlockTotals
+    block: int
+
+    @property
+    def name(self) -> str:
+        return self.whole.name
+
+    @property
+    def class_index(self) -> int | None:
+        return self.whole.class_index
+
+    @property
+    def n_instances(self) -> int:
+        return self.whole.n_instances - int(self.whole.sizes[self.block])
+
+    def counts(self, layer: str) -> NDArray[np.int64]:
+        return _dense(self._rest("activation_counts", layer))
+
+    def influences(self, target: str, what: InfluenceTotal) -> sparse.csr_array:
+        return self._rest(what, target)
+
+    def _rest(self, what: Total, layer: str) -> sparse.csr_array:
+        left_out = self.whole.blocks[what][layer][[self.block]]
+        rest = sparse.csr_array(self.whole.total(what, layer) - left_out)
+        # What only this block has is exactly zero now, and is no entry.
+        rest.eliminate_zeros()
+        rest.sort_indices()
+        return rest
+
+
+def _dense(row: sparse.csr_array) -> NDArray[np.int64]:
+    return np.asarray(row.toarray(), dtype=np.int64).reshape(-1)
 
 
 def count_blocks(
@@ -218,12 +260,7 @@ def count_blocks(
     from nnviz.engine.reductions import run_reductions  # noqa: PLC0415
 
     usable, instances = store.usable(), subset.instances
-    if len(instances) and not 0 <= instances[0] <= instances[-1] < len(usable):
-        msg = (
-            f"subset {subset.name!r} has instances {instances[0]:,} to "
-            f"{instances[-1]:,}; the store has {len(usable):,}, from 0 on"
-        )
-        raise ShapeError(msg)
+    subset.check_fits(len(usable))
     instances = instances[usable[instances]]
     n_blocks = max(1, min(n_blocks, len(instances)))
     block = np.arange(len(instances)) * n_blocks // max(1, len(instances))
@@ -232,61 +269,23 @@ def count_blocks(
         shape=(n_blocks, len(usable)),
     )
     leaves = _leaves(store, instances)
-    plan = store.plan
-    jobs: list[_CountJob] = []
-    for layer in store.layers:
-        counts = ActivationCounts(n_blocks, layer.n_channels)
-        jobs.append(_CountJob(store.url, layer.name, counts, leaves))
-    for kept in plan.influences:
-        totals = InfluenceTotals(n_blocks, kept.n_targets, kept.n_sources)
-        jobs.append(_CountJob(store.url, kept.target, totals, leaves))
-    found: dict[str, dict[str, sparse.csr_array]] = {
-        name: {} for name in ("activation_counts", "influence_counts", "influence_sums")
-    }
-    for job, values in run_reductions(client, jobs, shared=membership):
-        for name, matrix in values.items():
-            found[name][str(job)] = matrix
+    jobs = [
+        LayerJob(store.url, facts, leaves, Returned())
+        for facts in layer_facts(store, n_blocks, moments=False)
+    ]
+    found: dict[Total, dict[str, sparse.csr_array]] = {}
+    for _, (layer, sums) in run_reductions(client, jobs, shared=membership):
+        for name, matrix in sums.items():
+            found.setdefault(name, {})[layer] = matrix
     sizes = np.bincount(block, minlength=n_blocks).astype(np.int64)
-    return BlockTotals(subset.name, class_index, sizes, **found)
+    return BlockTotals(subset.name, class_index, sizes, found)
 
 
-@dataclass(frozen=True, slots=True)
-class _CountJob:
-    """What is counted of one layer: its top channels, or the influences on it."""
-
-    url: str
-    layer: str
-    reduction: ActivationCounts | InfluenceTotals
-    leaves: Sequence[tuple[int, int]]
-
-    def __str__(self) -> str:
-        return self.layer
-
-    def compute(self, leaf: tuple[int, int], shared: sparse.csc_array) -> Any:
-        """Read a span and count it."""
-        store = Store.open(self.url)
-        membership = sparse.csr_array(shared[:, leaf[0] : leaf[1]])
-        if isinstance(self.reduction, InfluenceTotals):
-            rows = influence_facts(store, self.layer, leaf)
-            return self.reduction.chunk(membership, rows)
-        counted = np.bincount(membership.indices, minlength=leaf[1] - leaf[0]) > 0
-        top, _ = activation_facts(store, self.layer, leaf, counted)
-        return self.reduction.chunk(membership, top)
-
-    def combine(self, partials: Sequence[Any]) -> Any:
-        """Combine neighbours from left to right."""
-        return functools.reduce(self.reduction.combine, partials)
-
-    def finish(self, partial: Any) -> dict[str, sparse.csr_array]:
-        """Return the counts, and the sums, by their names in the store."""
-        return dict(self.reduction.finalize(partial))
-
-
-def _leaves(store: Store, instances: NDArray[np.int64]) -> tuple[tuple[int, int], ...]:
+def _leaves(store: Store, instances: NDArray[np.int64]) -> tuple[Leaf, ...]:
     """Return, of each chunk that has any of the instances, the span that they take."""
     leaves = []
     for start, stop in store.chunks.spans:
         first, last = np.searchsorted(instances, (start, stop))
         if first < last:
-            leaves.append((int(instances[first]), int(instances[last - 1]) + 1))
-    return tuple(leaves) or ((0, 0),)
+            leaves.append(Leaf(int(instances[first]), int(instances[last - 1]) + 1))
+    return tuple(leaves) or (Leaf(0, 0),)

@@ -20,12 +20,18 @@ __all__ = ["aggregate"]
     "which there are instances), columns of the instance table (a subset for each "
     "value, month or quarter of the numbers), or files (CSV, JSON).",
 )
+@click.option(
+    "--empty-subsets",
+    is_flag=True,
+    help="Write rows for subsets without instances too: zeros, as large as the others.",
+)
 @cluster_options
 @json_option
 def aggregate(
     *,
     store: str,
     subsets: str | None,
+    empty_subsets: bool,
     cluster: str | None,
     workers: int | None,
     log: Path | None,
@@ -33,6 +39,7 @@ def aggregate(
     as_json: bool,
 ) -> None:
     """Sum what was extracted over classes and other subsets."""
+    from nnviz.aggregation.aggregates import aggregates_of
     from nnviz.aggregation.aggregation import aggregate, default_subsets
     from nnviz.store.store import Store
     from nnviz.subsets.naming import named_subsets
@@ -43,7 +50,13 @@ def aggregate(
     with stage_of(
         opened, "aggregate", cluster=cluster, workers=workers, log=log, quiet=quiet
     ) as (client, all_):
-        aggregate(opened, collections, client=client, listeners=all_)
-    written = {c.name: len(c.names) for c in collections}
+        aggregate(
+            opened,
+            collections,
+            client=client,
+            empty_subsets=empty_subsets,
+            listeners=all_,
+        )
+    written = {c.name: len(aggregates_of(opened, c.name)) for c in collections}
     lines = [f"{name}: {n:,} subsets" for name, n in written.items()]
     print_result({"subsets": written} if as_json else "\n".join(lines))

@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 import click
 
 from nnviz.errors import NnvizError
+from nnviz.undoing import undo_all
 
 __all__ = ["OUT_OF_TIME", "Interrupted", "OrderedCommands", "heeding_signals", "leave"]
 
@@ -34,6 +35,10 @@ SIGNALS = tuple(
 
 GRACE_S = 20.0
 """For stopping workers; batch systems kill 30 s after the first signal."""
+
+
+UNDOING_S = 3.0
+"""For removing the record of who writes, where the process ends at once."""
 
 
 ECHO_S = 0.5
@@ -117,14 +122,23 @@ def _watch(reader: int) -> None:
 
 
 def _end(number: int) -> None:
+    _say_interrupted()
     leave(128 + number)
+
+
+def _say_interrupted() -> None:
+    with contextlib.suppress(OSError, ValueError):
+        text = "interrupted; what is complete is kept: repeat the command to go on"
+        click.echo(f"\n{text}", err=True)
 
 
 def leave(code: int) -> NoReturn:
     """End the process now: no thread or library has a last word.
 
-    Worker processes of this one end when they lose it.
+    What others would stumble over is removed. Worker processes of this one end when
+    they lose it.
     """
+    undo_all(UNDOING_S)
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
         sys.stderr.flush()
@@ -153,8 +167,5 @@ class OrderedCommands(click.Group):
         except NnvizError as error:
             raise click.ClickException(str(error)) from error
         except KeyboardInterrupt as error:
-            click.echo(
-                "\ninterrupted; what is complete is kept: repeat the command to go on",
-                err=True,
-            )
+            _say_interrupted()
             leave(error.exit_code if isinstance(error, Interrupted) else 130)

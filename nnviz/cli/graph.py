@@ -76,7 +76,7 @@ def graph(
     else:
         graphs = SubsetGraphs(Store.open(store), subsets)
         found = graphs.graph(subset, jackknife=jackknife, **options)
-        layout = graphs.layout(found)
+        layout = None if out is None else graphs.layout(found)
     files = {} if out is None else graph_files(found, out.stem, format_, layout=layout)
     paths = [] if out is None else _write(files, out)
     drawn = graph_files(found, "graph", "json", layout=layout)

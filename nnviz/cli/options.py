@@ -5,8 +5,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
+
+from nnviz.graphs import options as declared
 
 __all__ = ["cluster_options", "graph_options", "json_option", "trust_option"]
 
@@ -57,49 +60,29 @@ def cluster_options(command: Command) -> Command:
 
 
 def graph_options(command: Command) -> Command:
-    """Add how a graph is made: the six options of ``GraphOptions``."""
-    options: tuple[Callable[[Command], Command], ...] = (
+    """Add how a graph is made: a collection, and the options of ``GraphOptions``."""
+    options: list[Callable[[Command], Command]] = [
         click.option(
             "--subsets",
             default="label",
             show_default=True,
             help="Collection: label, prediction, outcome or a file that was "
             "aggregated.",
-        ),
-        click.option(
-            "--preset",
-            type=click.Choice(["directed", "summit"]),
-            default="directed",
-            show_default=True,
-            help="From the output down, or as SUMMIT publishes it.",
-        ),
-        click.option(
-            "--share",
-            type=click.FloatRange(0, 1, min_open=True),
-            help="Keep this share of each layer's scores; 0.075 by default.",
-        ),
-        click.option(
-            "--inner",
-            type=click.Choice(["composed", "nodes"]),
-            default="composed",
-            show_default=True,
-            help="What becomes of layers that are not shown.",
-        ),
-        click.option(
-            "--weight",
-            type=click.Choice(["count", "sum"]),
-            default="count",
-            show_default=True,
-            help="Follow counts of influences, or sums of what they contribute.",
-        ),
-        click.option(
-            "--scoring",
-            type=click.Choice(
-                ["evidence", "in_strength", "out_strength", "specificity"]
-            ),
-            default="evidence",
-            show_default=True,
-            help="By what nodes are kept.",
-        ),
-    )
+        )
+    ]
+    for option in declared.graph_options():
+        kind: click.ParamType[Any] = click.FloatRange(0, 1, min_open=True)
+        text = option.help
+        if option.values is not None:
+            kind = click.Choice(list(option.values))
+            means = "; ".join(f"{name}: {v.help}" for name, v in option.values.items())
+            text = f"{text} {means}."
+        made = click.option(
+            f"--{option.name}",
+            type=kind,
+            default=option.default,
+            show_default=option.default is not None,
+            help=text,
+        )
+        options.append(made)
     return functools.reduce(lambda inner, option: option(inner), options[::-1], command)

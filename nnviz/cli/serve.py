@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +18,9 @@ from nnviz.cli.extract import extract
 from nnviz.cli.options import json_option
 from nnviz.cli.plan import plan
 from nnviz.cli.running import client_of, print_result
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 __all__ = ["demo", "serve"]
 
@@ -104,12 +110,16 @@ def demo(*, out: Path, serving: bool, port: int, as_json: bool) -> None:
     store = out / "digits.zarr"
     stages = {"extract": extract, "aggregate": aggregate, "derive": derive}
     output = sys.stderr if as_json else sys.stdout
-    with contextlib.redirect_stdout(output), client_of("local", 2) as client:
+    with (
+        contextlib.redirect_stdout(output),
+        tempfile.TemporaryDirectory(prefix="nnviz-demo-") as scratch,
+        client_of("local", 2) as client,
+    ):
         planned = [str(run_file), "--create", str(store), "--time"]
         say(f"[2/6] nnviz plan {' '.join(planned)}")
         plan.main(planned, standalone_mode=False)
         # The commands start workers of their own; here they share what is running.
-        shared = ["--cluster", str(client.scheduler_info(n_workers=0)["address"])]
+        shared = ["--cluster", str(_site_of(client, scratch))]
         for number, (name, command) in enumerate(stages.items(), start=3):
             say(f"[{number}/6] nnviz {name} {store}")
             command.main([str(store), *shared], standalone_mode=False)
@@ -119,3 +129,15 @@ def demo(*, out: Path, serving: bool, port: int, as_json: bool) -> None:
     say(f"[6/6] nnviz serve {store}")
     arguments = [str(store), "--port", str(port), *(["--json"] if as_json else [])]
     serve.main(arguments, standalone_mode=False)
+
+
+def _site_of(client: Client, folder: str) -> Path:
+    """Write the cluster file of workers that are running, and return its path."""
+    tls = client.security.get_tls_config_for_role("client")
+    files = {"ca": tls["ca_file"], "cert": tls["cert"], "key": tls["key"]}
+    address = client.scheduler_info(n_workers=0)["address"]
+    lines = ['kind = "address"', f"address = {json.dumps(address)}", "[tls]"]
+    lines += [f"{name} = {json.dumps(str(file))}" for name, file in files.items()]
+    site = Path(folder) / "cluster.toml"
+    site.write_text("\n".join(lines), encoding="utf-8")
+    return site

@@ -39,8 +39,9 @@ from nnviz.engine.progress import (
     TaskDone,
     emit,
 )
-from nnviz.graphs.options import Preset
-from nnviz.graphs.stored import has_influences, write_graphs
+from nnviz.graphs.options import PRESETS, GraphOptions
+from nnviz.graphs.stored import has_influences
+from nnviz.graphs.storing import store_graphs
 from nnviz.store.lock import exclusive
 from nnviz.store.store import Store
 from nnviz.subsets.subsets import display_names
@@ -54,8 +55,8 @@ __all__ = ["DerivationSummary", "derive"]
 
 STAGE = "derive"
 
-PRESETS: tuple[Preset, ...] = ("directed", "summit")
-"""Of the graphs that are stored; others are made when they are asked for."""
+STORED = tuple(GraphOptions(preset=preset) for preset in PRESETS)
+"""How graphs are made that are stored; others are made when they are asked for."""
 
 NOT_COMPARED = ("all", "outcome")
 """Collections whose subsets are compared only when asked for."""
@@ -164,8 +165,8 @@ def derive(
             _note(summary, listeners, line)
         emit(listeners, TaskDone(STAGE, f"similarity and embedding of {name}"))
     for name in with_graphs:
-        for preset in PRESETS:
-            summary.n_graphs += write_graphs(store, name, preset, client)
+        for options in STORED:
+            summary.n_graphs += store_graphs(store, name, options, client)
         emit(listeners, TaskDone(STAGE, f"attribution graphs of {name}"))
     _write_class_table(store, usable)
     emit(listeners, TaskDone(STAGE, "class table"))
@@ -224,6 +225,7 @@ def _compare_subsets(
         arrays,
         {
             "names": list(aggregates.names),
+            "index": aggregates.index.tolist(),
             "kind": aggregates.kind,
             "similarity": "cosine of activation counts",
             "embedding_methods": methods,

@@ -8,7 +8,8 @@ What Dask does not decide is decided here:
 * Every task that was assigned to a dying worker is reported as `KilledWorker`, running
   or not. One that had not started is repeated and not blamed.
 * A task that takes far longer than others is given to another worker as well. The
-  first result counts, and the worker that hangs is ended.
+  first result counts, and the worker that hangs is ended. What a task says to take its
+  time, such as loading the network on a new worker, is not counted.
 * Memory that is short, a death or a deadline is a strike. From the second on, a stage
   may have a remedy: the same work in another way.
 * Faults of file systems and connections are repeated after a pause that grows.
@@ -95,7 +96,8 @@ class RunLimits:
 
     deadline: float | None = None
     """Seconds after which a task is given to another worker as well; None for 10 times
-    the median of the tasks so far, and at least a minute."""
+    the median of the tasks so far, and at least a minute. Where a worker loads the
+    network first, they count from then."""
     wait_for_workers: float | None = None
     """Seconds without any worker after which a run ends; None for what the cluster was
     started with: 5 minutes, or no limit where workers wait in a queue."""
@@ -115,6 +117,16 @@ class TaskOutcome(Generic[Item]):
 
 
 @dataclass(slots=True)
+class _Start:
+    """Where and when an attempt has started."""
+
+    worker: str
+    began: float
+    counted_from: float
+    """Its deadline counts from here: loading a network, for instance, comes before."""
+
+
+@dataclass(slots=True)
 class _Job:
     """One item on its way, with all its attempts."""
 
@@ -122,8 +134,8 @@ class _Job:
     first: Any
     """The item as it was given, where a remedy has replaced it."""
     futures: dict[str, Future[Any]] = field(default_factory=dict)
-    started: dict[str, tuple[str, float]] = field(default_factory=dict)
-    """Worker and time, by the attempts' keys."""
+    started: dict[str, _Start] = field(default_factory=dict)
+    """By the attempts' keys."""
     waiting_since: float = 0.0
     failures: int = 0
     strikes: int = 0
@@ -192,8 +204,9 @@ class TaskRun:
         except queue.Empty:
             kind, news = "tick", None
         if kind == "started" and news["key"] in self._jobs:
-            job = self._jobs[news["key"]]
-            job.started[news["key"]] = (news["worker"], time.monotonic())
+            now, started = time.monotonic(), self._jobs[news["key"]].started
+            start = started.setdefault(news["key"], _Start(news["worker"], now, now))
+            start.counted_from = now + news["allowed"]
         elif kind == "done":
             self._settle(news)
         self._workers.check()
@@ -262,7 +275,7 @@ class TaskRun:
             self._news.put(("done", future))
             return
         if key in job.started:
-            self._seconds.append(time.monotonic() - job.started[key][1])
+            self._seconds.append(time.monotonic() - job.started[key].began)
         self._forget(job, key)
         self._drop_others(job)
         self._ready.append(TaskOutcome(job.first, value=value))
@@ -271,15 +284,20 @@ class TaskRun:
         """Drop an attempt; return the worker on which it has started."""
         self._jobs.pop(key, None)
         job.futures.pop(key, None)
-        return job.started.pop(key, (None, 0.0))[0]
+        start = job.started.pop(key, None)
+        return None if start is None else start.worker
 
     def _drop_others(self, job: _Job) -> None:
         """Forget the slower attempts, and end the workers that hang in them."""
         deadline = self._deadline(job)
         for key in list(job.futures):
-            began = job.started.get(key, ("", time.monotonic()))[1]
+            start = job.started.get(key)
             worker = self._forget(job, key)
-            is_over = deadline is not None and time.monotonic() - began > deadline
+            is_over = (
+                start is not None
+                and deadline is not None
+                and time.monotonic() - start.counted_from > deadline
+            )
             if worker is not None and (is_over or job.overdue):
                 self._workers.end(worker)
 
@@ -359,9 +377,10 @@ class TaskRun:
             if deadline is None:
                 continue
             if job.started:
-                latest = max(began for _, began in job.started.values())
+                latest = max(start.counted_from for start in job.started.values())
                 if now - max(latest, job.waiting_since) > deadline:
-                    self._overdue(job, now - latest)
+                    began = max(start.began for start in job.started.values())
+                    self._overdue(job, now - began)
             elif now - job.waiting_since > 2 * deadline and n_workers > 1:
                 # Behind a task that hangs, or at a worker that does not even say so.
                 text = f"it has been waiting for {since_text(now - job.waiting_since)}"
@@ -371,7 +390,7 @@ class TaskRun:
     def _overdue(self, job: _Job, seconds: float) -> None:
         job.overdue += 1
         job.waiting_since = time.monotonic()
-        workers = [worker for worker, _ in job.started.values()]
+        workers = [start.worker for start in job.started.values()]
         text = f"it has been running for {since_text(seconds)} on {workers[-1]}"
         if job.overdue == 1 and self._workers.addresses - set(workers):
             job.strikes += 1

@@ -10,7 +10,13 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from nnviz.engine.workers import allow_time
+
 __all__ = ["cached"]
+
+LOADING_S = 600.0
+"""For loading, before the deadline of the task begins to count: where many workers read
+the same network from one file server, minutes are usual."""
 
 _lock = threading.Lock()
 _values: dict[str, Any] = {}
@@ -31,9 +37,16 @@ def cached(kind: str, key: str, load: Callable[[], Any]) -> Any:
     load
         Called without arguments, under the lock, where the key differs.
     """
-    with _lock:
-        held = _values.get(kind)
-        if held is None or held[0] != key:
-            _values.pop(kind, None)
-            _values[kind] = (key, load())
-        return _values[kind][1]
+    held = _values.get(kind)
+    if held is not None and held[0] == key:
+        return held[1]
+    allow_time(LOADING_S)
+    try:
+        with _lock:
+            held = _values.get(kind)
+            if held is None or held[0] != key:
+                _values.pop(kind, None)
+                _values[kind] = (key, load())
+            return _values[kind][1]
+    finally:
+        allow_time(0.0)

@@ -27,6 +27,7 @@ __all__ = [
     "TOPIC",
     "TROUBLE",
     "Workers",
+    "allow_time",
     "memory_limit",
     "say_started",
     "since_text",
@@ -176,8 +177,28 @@ def say_started(
 ) -> Any:
     """Run ``function(item, *arguments)`` on a worker, and tell the client before."""
     worker = get_worker()
-    worker.log_event(TOPIC, {"key": key, "worker": worker.address})
+    worker.log_event(TOPIC, {"key": key, "worker": worker.address, "allowed": 0.0})
     return function(item, *arguments)
+
+
+def allow_time(seconds: float) -> None:
+    """Let the deadline of the running task begin anew, in some seconds.
+
+    For a task that is at something that takes its time, such as loading a network, and
+    watches it itself: a slow start is not a task that hangs. Outside of tasks nothing
+    happens.
+
+    Parameters
+    ----------
+    seconds
+        From now, after which the deadline begins to count; 0 for now.
+    """
+    # Somebody calls the task as a function, or a thread of its own asks.
+    with contextlib.suppress(ValueError, KeyError):
+        worker = get_worker()
+        key = worker.get_current_task()
+        message = {"key": key, "worker": worker.address, "allowed": seconds}
+        worker.log_event(TOPIC, message)
 
 
 def memory_limit() -> int | None:

@@ -44,6 +44,13 @@ class ChunkRows:
             "instances/probability": np.full(n, np.nan, np.float32),
             "instances/status": self._status,
         }
+        for name in plan.outcome_columns:
+            values = (
+                np.full(n, -1, np.int32)
+                if name == "rank"
+                else np.full(n, np.nan, np.float32)
+            )
+            self.arrays[f"instances/{name}"] = values
         dtypes = {spec.path: spec.dtype for spec in plan.arrays}
         for layer in plan.architecture.layers:
             path = f"activations/{layer.name}"
@@ -116,6 +123,35 @@ class ChunkRows:
         self.arrays["instances/confidence"][at] = probabilities[row, prediction]
         true = np.where(labels >= 0, probabilities[row, labels], np.nan)
         self.arrays["instances/probability"][at] = true
+        for name, values in _outcomes(logits, probabilities, labels).items():
+            if (path := f"instances/{name}") in self.arrays:
+                self.arrays[path][at] = values
+
+
+def _outcomes(
+    logits: NDArray[Any], probabilities: NDArray[np.float64], labels: NDArray[np.int32]
+) -> dict[str, NDArray[Any]]:
+    """Return how sure the network is, and how far off, each of shape (N,)."""
+    row, has_label = np.arange(len(labels)), labels >= 0
+    n_outputs = logits.shape[1]
+    second = np.partition(probabilities, n_outputs - 2) if n_outputs > 1 else None
+    margin = np.ones(len(labels)) if second is None else second[:, -1] - second[:, -2]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = probabilities * np.log(probabilities)
+    entropy = -np.nansum(terms, axis=1)
+    values = logits.astype(np.float64)
+    largest = values.max(axis=1)
+    # Not the logarithm of the probability, which may have become zero.
+    total = np.log(np.exp(values - largest[:, None]).sum(axis=1)) + largest
+    own = values[row, labels]
+    before = np.arange(n_outputs) < labels[:, None]
+    is_above = (values > own[:, None]) | ((values == own[:, None]) & before)
+    return {
+        "margin": margin,
+        "entropy": entropy,
+        "loss": np.where(has_label, total - own, np.nan),
+        "rank": np.where(has_label, is_above.sum(axis=1) + 1, -1),
+    }
 
 
 def _softmax(logits: NDArray[Any]) -> NDArray[np.float64]:

@@ -1,15 +1,8 @@
 """Stage 2: from a plan to facts about every instance, chunk by chunk, on a cluster.
 
-A task is one chunk of instances. On a worker it
-
-1. reads and prepares batches in threads, ahead of the network;
-2. runs the network once per batch and keeps each channel's maximum, and the strongest
-   sources of the top channels, never a map;
-3. computes prediction, confidence and the probability of the true class;
-4. writes its own shard of every array, reads it back, and marks the chunk complete.
-
-It may run any number of times with the same bytes as result, so restart is the normal
-path: :func:`extract` runs the chunks that have no mark.
+A task is one chunk of instances; what a worker does with it is told in
+:mod:`nnviz.extraction.chunks`. It may run any number of times with the same bytes as
+result, so restart is the normal path: :func:`extract` runs the chunks without a mark.
 
 A chunk that kills its worker twice, or hangs, gets its instances read in a process of
 their own first (``nnviz.extraction.isolation``). One that needs more memory than there
@@ -21,13 +14,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nnviz.engine import progress
 from nnviz.engine.progress import Listener
-from nnviz.engine.tasks import RunLimits, run_tasks
+from nnviz.engine.tasks import RunLimits, TaskOutcome, run_tasks
 from nnviz.errors import (
     DatasetError,
     OutOfTimeError,
@@ -36,7 +29,13 @@ from nnviz.errors import (
     TaskOverdueError,
     WorkersDiedError,
 )
-from nnviz.extraction.chunks import ChunkReport, ChunkTask, check_inputs, extract_chunk
+from nnviz.extraction.worker_tasks import (
+    ChunkReport,
+    ChunkTask,
+    Opening,
+    check_inputs,
+    extract_chunk,
+)
 from nnviz.formatting import size_text
 from nnviz.runs.plan import Plan
 from nnviz.store.lock import writing
@@ -45,7 +44,7 @@ from nnviz.store.store import Store
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["ChunkReport", "ChunkTask", "ExtractionSummary", "extract", "extract_chunk"]
+__all__ = ["ExtractionSummary", "extract"]
 
 STAGE = "extract"
 
@@ -76,17 +75,19 @@ class ExtractionSummary:
     seconds: float = 0.0
     parts: dict[str, float] = field(default_factory=dict)
     """Seconds that all tasks together spent, by part: see
-    :data:`nnviz.extraction.chunks.PARTS`."""
+    :data:`nnviz.extraction.worker_tasks.PARTS`."""
     failed: dict[int, str] = field(default_factory=dict)
     """Why chunks failed, by number."""
 
-    def add(self, report: ChunkReport) -> None:
+    def add(self, report: ChunkReport, *, planned_batch_size: int) -> None:
         """Count one completed chunk."""
         self.n_instances += report.n_instances
         self.n_unreadable += report.n_unreadable
         self.n_saturated += report.n_saturated
         for part, seconds in report.seconds.items():
             self.parts[part] = self.parts.get(part, 0.0) + seconds
+        if report.batch_size != planned_batch_size:
+            self.smaller_batches[report.chunk] = report.batch_size
 
     def to_json(self) -> dict[str, Any]:
         """Return the summary as JSON values."""
@@ -187,49 +188,37 @@ def _extract(
 ) -> ExtractionSummary:
     plan = store.plan
     _check_memory(plan, client)
-    missing = store.chunks.missing()
-    chunks = store.chunks.spans
+    missing, chunks = store.chunks.missing(), store.chunks.spans
     summary = ExtractionSummary(len(chunks), len(chunks) - len(missing))
-    n_waiting = sum(chunks[i][1] - chunks[i][0] for i in missing)
     started = time.perf_counter()
     progress.emit(
         listeners,
-        progress.StageStarted(STAGE, len(missing), summary.n_done_before, n_waiting),
+        progress.StageStarted(
+            STAGE,
+            len(missing),
+            summary.n_done_before,
+            sum(chunks[i][1] - chunks[i][0] for i in missing),
+        ),
     )
     allowed = max_unreadable_fraction
     if allowed is None:
         allowed = plan.extraction.max_unreadable_fraction
-    n_unreadable = int(store.chunks.marks()["n_unreadable"].sum())
-    batch_size = plan.extraction.batch_size
+    unreadable = _UnreadableLimit(store, allowed)
     faults = _Faults()
-    arguments = (store.url, store.fingerprint, trust)
-    outcomes = run_tasks(
-        client,
-        extract_chunk,
-        map(ChunkTask, missing),
-        arguments=arguments,
-        limits=limits,
-        remedy=_Remedy(limits.deadline or SECONDS_EACH, batch_size),
-        stage=STAGE,
-        listeners=(*listeners, faults),
+    outcomes = _outcomes(
+        store, client, missing, (*listeners, faults), trust=trust, limits=limits
     )
     n_settled = 0
     with contextlib.closing(outcomes), contextlib.suppress(OutOfTimeError):
-        if missing:
-            _check_inputs(client, arguments, limits, listeners)
         for outcome in outcomes:
             n_settled += 1
             if outcome.error is not None:
                 _note_failure(summary, outcome.item.chunk, outcome.error, listeners)
                 continue
             report: ChunkReport = outcome.value
-            summary.add(report)
-            if report.batch_size != batch_size:
-                summary.smaller_batches[report.chunk] = report.batch_size
+            summary.add(report, planned_batch_size=plan.extraction.batch_size)
             progress.emit(listeners, _event(report))
-            n_bad = n_unreadable + summary.n_unreadable
-            if n_bad > allowed * store.n_instances:
-                raise DatasetError(_too_many(n_bad, allowed, store, report))
+            unreadable.count(report)
     summary.n_left = len(missing) - n_settled
     if summary.n_left == 0 and (summary.n_done_before or faults.n):
         # What killed tasks have begun to write, here or in an earlier run.
@@ -242,25 +231,65 @@ def _extract(
     return summary
 
 
-def _check_inputs(
+def _outcomes(
+    store: Store,
     client: Client,
-    arguments: tuple[str, str, bool],
-    limits: RunLimits,
+    missing: Sequence[int],
     listeners: Sequence[Listener],
-) -> None:
-    """Let one worker compare network and data set with the plan, for all of them."""
-    unhurried = dataclasses.replace(limits, deadline=None)
-    for outcome in run_tasks(
+    *,
+    trust: bool,
+    limits: RunLimits,
+) -> Generator[TaskOutcome[ChunkTask], None, None]:
+    """Check the inputs, run the tasks of the missing chunks, and yield what came out.
+
+    Raises
+    ------
+    OutOfTimeError
+        If the time is over before all are settled.
+    """
+    opening = Opening(store.url, store.fingerprint, trust, writable=True)
+    if missing:
+        check_inputs(opening, client, limits=limits, stage=STAGE, listeners=listeners)
+    batch_size = store.plan.extraction.batch_size
+    yield from run_tasks(
         client,
-        check_inputs,
-        ["the check of network and data"],
-        arguments=arguments,
-        limits=unhurried,
+        extract_chunk,
+        map(ChunkTask, missing),
+        arguments=(opening,),
+        limits=limits,
+        remedy=_Remedy(limits.deadline or SECONDS_EACH, batch_size),
         stage=STAGE,
         listeners=listeners,
-    ):
-        if outcome.error is not None:
-            raise outcome.error
+    )
+
+
+class _UnreadableLimit:
+    """Counts the instances that cannot be used, and says when they are too many."""
+
+    def __init__(self, store: Store, allowed: float) -> None:
+        self._store = store
+        self._allowed = allowed
+        self._n = int(store.chunks.marks()["n_unreadable"].sum())
+
+    def count(self, report: ChunkReport) -> None:
+        """Count those of one chunk.
+
+        Raises
+        ------
+        DatasetError
+            If more than the allowed fraction of the store's instances are unusable.
+        """
+        self._n += report.n_unreadable
+        if self._n <= self._allowed * self._store.n_instances:
+            return
+        ids = self._store.column("id")
+        shown = "; ".join(f"{ids[i]}: {reason}" for i, reason in report.reasons.items())
+        msg = (
+            f"{self._n:,} of {self._store.n_instances:,} instances cannot be used, "
+            f"more than the allowed fraction {self._allowed:g} ({shown}); repair the "
+            "data, or allow more with --max-unreadable"
+        )
+        raise DatasetError(msg)
 
 
 class _Faults:
@@ -342,14 +371,4 @@ def _event(report: ChunkReport) -> progress.TaskDone:
         batch_size=report.batch_size,
         worker=report.worker,
         seconds={name: round(value, 4) for name, value in report.seconds.items()},
-    )
-
-
-def _too_many(n: int, allowed: float, store: Store, report: ChunkReport) -> str:
-    ids = store.column("id")
-    shown = "; ".join(f"{ids[i]}: {reason}" for i, reason in report.reasons.items())
-    return (
-        f"{n:,} of {store.n_instances:,} instances cannot be used, more than the "
-        f"allowed fraction {allowed:g} ({shown}); mend the data, or allow more with "
-        "--max-unreadable"
     )

@@ -11,6 +11,7 @@ instance, where cutting the chunk into halves takes log2(chunk) dead workers.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import selectors
 import signal
@@ -18,6 +19,7 @@ import subprocess
 import sys
 from typing import IO
 
+from nnviz.engine.workers import allow_time
 from nnviz.errors import TaskError
 from nnviz.extraction.planned import open_stored_dataset, planned_reader
 from nnviz.store.store import Store
@@ -29,6 +31,10 @@ MAX_FATAL = 100
 
 START_S = 300.0
 """For the process to import and to open the data set."""
+
+ORPHANED_S = 10.0
+"""After which the process ends by itself where nobody has ended it: whoever started it
+may have been killed."""
 
 
 def fatal_instances(
@@ -66,13 +72,13 @@ def fatal_instances(
         If the process does not start, or too many instances end it.
     """
     fatal: dict[int, str] = {}
+    limits = [str(seconds_each), str(memory_bytes or 0)]
     while start < stop:
         last, reason = _read_until_death(
-            [url, str(start), str(stop), str(int(trust)), str(memory_bytes or 0)],
-            seconds_each,
+            [url, str(start), str(stop), str(int(trust)), *limits], seconds_each
         )
         if last is None:
-            return fatal
+            break
         fatal[last] = reason
         if len(fatal) > MAX_FATAL:
             msg = (
@@ -81,6 +87,7 @@ def fatal_instances(
             )
             raise TaskError(msg)
         start = last + 1
+    allow_time(0.0)
     return fatal
 
 
@@ -125,7 +132,10 @@ def _follow(stream: IO[bytes], seconds_each: float) -> tuple[str, bool]:
     with selectors.DefaultSelector() as selector:
         selector.register(stream, selectors.EVENT_READ)
         while True:
-            if not selector.select(seconds_each if last else START_S):
+            seconds = seconds_each if last else START_S
+            # Whether the process hangs is judged here, and not by the task's deadline.
+            allow_time(seconds)
+            if not selector.select(seconds):
                 return last, True
             data = os.read(stream.fileno(), 1 << 16)
             if not data:
@@ -144,9 +154,17 @@ def _ending(code: int) -> str:
 
 
 def _read_one_by_one(
-    url: str, start: int, stop: int, *, trust: bool, memory_bytes: int
+    url: str,
+    start: int,
+    stop: int,
+    *,
+    trust: bool,
+    seconds_each: float,
+    memory_bytes: int,
 ) -> None:
     """Read instances, and write the number of each before it is read."""
+    # Also where a decoder holds the interpreter's lock: no Python thread could do it.
+    faulthandler.dump_traceback_later(START_S + ORPHANED_S, exit=True)
     # Native libraries print where they please: the pipe is kept for the numbers.
     pipe = os.dup(1)
     os.dup2(2, 1)
@@ -161,6 +179,7 @@ def _read_one_by_one(
         resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     for index in range(start, stop):
         os.write(pipe, f"{index}\n".encode())
+        faulthandler.dump_traceback_later(seconds_each + ORPHANED_S, exit=True)
         try:
             reader.prepare(index)
         except MemoryError:
@@ -172,9 +191,14 @@ def _read_one_by_one(
 
 
 if __name__ == "__main__":
-    _url, _start, _stop, _trust, _memory = sys.argv[1:]
+    _url, _start, _stop, _trust, _seconds, _memory = sys.argv[1:]
     _read_one_by_one(
-        _url, int(_start), int(_stop), trust=_trust == "1", memory_bytes=int(_memory)
+        _url,
+        int(_start),
+        int(_stop),
+        trust=_trust == "1",
+        seconds_each=float(_seconds),
+        memory_bytes=int(_memory),
     )
     # Threads of a decoder may not end.
     os._exit(0)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar, Unpack
+from typing import TYPE_CHECKING, TypeVar, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from nnviz.errors import ConfigError, ShapeError
 from nnviz.formatting import html_table, text_table
 from nnviz.graphs.attribution_graph import AttributionGraph
+from nnviz.graphs.from_totals import output_layer
 from nnviz.graphs.full_graph import FullGraph
-from nnviz.graphs.making import SubsetGraphs, output_layer
+from nnviz.graphs.making import SubsetGraphs
 from nnviz.graphs.matching import match_channels
 from nnviz.graphs.options import GraphChoices
 from nnviz.statistics import (
@@ -33,11 +34,15 @@ from nnviz.statistics import (
 from nnviz.store.store import Store
 from nnviz.subsets.subsets import Subset
 
+if TYPE_CHECKING:
+    from distributed import Client
+
 __all__ = [
     "ComparedParts",
     "GraphComparison",
     "GraphSimilarity",
     "compare_graphs",
+    "compare_made",
     "compare_networks",
     "compare_subsets",
     "graph_similarity",
@@ -336,6 +341,7 @@ def compare_subsets(
     *,
     subsets: str = "label",
     other_subsets: str | None = None,
+    client: Client | None = None,
     **options: Unpack[GraphChoices],
 ) -> GraphComparison:
     """Compare the attribution graphs of two subsets of one network.
@@ -350,6 +356,8 @@ def compare_subsets(
         Name of the collection of the first.
     other_subsets
         Of the second; None: of the same one.
+    client
+        Of a running cluster, for sets that are counted; None counts here.
     **options
         As in :func:`nnviz.graphs.making.attribution_graph`.
 
@@ -358,19 +366,55 @@ def compare_subsets(
     UnknownNameError
         If there is no such subset or collection.
     MissingDataError
-        If nothing has been aggregated, or no influences were extracted.
+        If nothing has been aggregated, no influences were extracted, or a subset has no
+        instances.
     ConfigError
         If an option has no such value.
     """
     one = SubsetGraphs(store, subsets)
-    other = other_subsets is None or other_subsets == subsets
-    two = one if other else SubsetGraphs(store, str(other_subsets))
-    graphs = one.graph(first, **options), two.graph(second, **options)
+    is_same = other_subsets in (None, subsets)
+    two = one if is_same else SubsetGraphs(store, str(other_subsets))
+    return compare_made((one, first), (two, second), client=client, **options)
+
+
+def compare_made(
+    first: tuple[SubsetGraphs, str | Subset],
+    second: tuple[SubsetGraphs, str | Subset],
+    *,
+    client: Client | None = None,
+    **options: Unpack[GraphChoices],
+) -> GraphComparison:
+    """Compare the graphs of two subsets, each of a collection that is open already.
+
+    Every set of instances is counted once, and once only if it is both of them.
+
+    Parameters
+    ----------
+    first, second
+        The graphs of a collection; and the name of one of its subsets, or any set of
+        instances.
+    client
+        Of a running cluster, for sets that are counted; None counts here.
+    **options
+        As in :func:`nnviz.graphs.making.attribution_graph`.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such subset.
+    MissingDataError
+        If a subset has no instances.
+    """
+    one, two = first[0], second[0]
+    totals = one.totals(first[1], client=client)
+    is_same = one is two and first[1] is second[1]
+    others = totals if is_same else two.totals(second[1], client=client)
+    graphs = one.graph_of(totals, **options), two.graph_of(others, **options)
     layers = graphs[0].layers
     return compare_graphs(
         *graphs,
-        first_full=one.full(first, layers),
-        second_full=two.full(second, layers),
+        first_full=one.full(totals, layers),
+        second_full=two.full(others, layers),
     )
 
 
@@ -416,13 +460,7 @@ def compare_networks(
     matches = matched_channels(first, second)
     one = SubsetGraphs(first, subsets)
     two = SubsetGraphs(second, subsets, channels=matches)
-    graphs = one.graph(subset, **options), two.graph(subset, **options)
-    layers = graphs[0].layers
-    return compare_graphs(
-        *graphs,
-        first_full=one.full(subset, layers),
-        second_full=two.full(subset, layers),
-    )
+    return compare_made((one, subset), (two, subset), **options)
 
 
 def matched_channels(first: Store, second: Store) -> Matches:

@@ -51,8 +51,6 @@ class GraphLayout:
     """Shape (V,): the places of a row are 1 apart, centred on 0."""
     y: NDArray[np.int64]
     """Row of each node, shape (V,): 0 is the last layer, at the top."""
-    n_crossings: int
-    """Pairs of arcs between the same two rows that cross."""
 
     def order(self, graph: AttributionGraph) -> dict[tuple[str, int], float]:
         """Return x by (layer, channel), to lay out another graph like this one."""
@@ -94,8 +92,7 @@ def arrange_graph(
         n_shuffles=0 if known else N_SHUFFLES,
         seed=seed,
     )
-    arcs = np.stack([graph.target, graph.source]).astype(np.int64)
-    return GraphLayout(x, rows, count_crossings(rows, arcs, x))
+    return GraphLayout(x, rows)
 
 
 def reference_places(full: FullGraph) -> dict[tuple[str, int], float]:

@@ -1,30 +1,98 @@
-"""How is an attribution graph made? Its options, declared once."""
+"""How is an attribution graph made? Its options, declared once.
+
+Names, labels, defaults and explanations stand here only. The command line, the page,
+Python and the documentation take them from here; that is why nothing slow is imported.
+
+A new scoring is one function, ``nnviz.graphs.scores``, and one row of :data:`SCORINGS`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal, TypedDict, get_args
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, TypedDict, cast
 
-from nnviz.errors import ConfigError
-from nnviz.graphs.selection import SUMMIT_SHARE
+from nnviz.errors import ConfigError, did_you_mean
 
-__all__ = ["GraphChoices", "GraphOptions", "InnerLayers", "Preset", "Scoring", "Weight"]
+__all__ = [
+    "INNER",
+    "PRESETS",
+    "SCORINGS",
+    "SUMMIT_SHARE",
+    "WEIGHTS",
+    "GraphChoices",
+    "GraphOption",
+    "GraphOptions",
+    "InnerLayers",
+    "Preset",
+    "Value",
+    "Weight",
+    "graph_options",
+    "keywords",
+    "options_table",
+]
 
 Preset = Literal["directed", "summit"]
-
-
 InnerLayers = Literal["composed", "nodes"]
-
-
 Weight = Literal["count", "sum"]
 
+SUMMIT_SHARE = 0.075
+"""Of a layer's scores, where SUMMIT's published graphs are cut."""
 
-Scoring = Literal["evidence", "in_strength", "out_strength", "specificity"]
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One value that an option can have."""
+
+    label: str
+    """A few words, for a list to choose from."""
+    help: str
+    """A phrase that says what it does."""
+
+
+PRESETS: Mapping[Preset, Value] = {
+    "directed": Value(
+        "From the output down",
+        "what the class's output rests on, from the output down; for other subsets "
+        "than classes, what the network's outputs for them rest on",
+    ),
+    "summit": Value("As in SUMMIT", "as SUMMIT publishes it"),
+}
+
+INNER: Mapping[str, Value] = {
+    "composed": Value("Composed away", "arcs lead through them, from shown to shown"),
+    "nodes": Value("As nodes", "they are layers like the others"),
+}
+
+WEIGHTS: Mapping[str, Value] = {
+    "count": Value(
+        "How often", "in how many instances a source is among the strongest"
+    ),
+    "sum": Value("How much", "the sum of what a source contributes"),
+}
+
+SCORINGS: Mapping[str, Value] = {
+    "evidence": Value(
+        "Evidence that runs through", "the share of the evidence that runs through it"
+    ),
+    "in_strength": Value("What enters", "the sum of the arcs that enter it"),
+    "out_strength": Value("What leaves", "the sum of the arcs that leave it"),
+    "specificity": Value(
+        "Specificity", "how much more often it is a top channel here than anywhere"
+    ),
+}
+"""Each but the first is a function of this name in ``nnviz.graphs.scores``."""
+
+
+def _told(
+    label: str, help_: str, values: Mapping[Any, Value] | None = None
+) -> dict[str, Any]:
+    return {"label": label, "help": help_, "values": values}
 
 
 @dataclass(frozen=True, slots=True)
 class GraphOptions:
-    """How an attribution graph is made.
+    """How an attribution graph is made; :func:`options_table` explains the values.
 
     Raises
     ------
@@ -32,29 +100,49 @@ class GraphOptions:
         If an option has no such value, or does not go with the preset.
     """
 
-    preset: Preset = "directed"
-    """``directed``: what the class's output rests on, from the output down; for other
-    subsets than classes, what the network's outputs for them rest on. ``summit``: as
-    published by SUMMIT."""
-    share: float | None = None
-    """Of each layer's scores that is kept, in (0, 1]; None: 0.075, as in SUMMIT.
-    ``directed`` keeps at least five nodes of a layer."""
-    inner: InnerLayers = "composed"
-    """Whether layers that are not shown are composed away, or are nodes too."""
-    weight: Weight = "count"
-    """By what walks of ``directed`` choose their arcs: in how many instances a source
-    is among the strongest, or the sum of what it contributes. With the extraction's
-    signal ``peak`` these contributions add up, and the graph is a decomposition."""
-    scoring: Scoring = "evidence"
-    """By what ``directed`` keeps nodes: the share of the evidence that runs through a
-    node, the sum of the arcs that enter or leave it, or how much more often it is a top
-    channel here than anywhere."""
+    preset: Preset = field(
+        default="directed",
+        metadata=_told("Made", "How the graph is made.", PRESETS),
+    )
+    scoring: str = field(
+        default="evidence",
+        metadata=_told(
+            "Channels kept by", "By what 'directed' keeps channels.", SCORINGS
+        ),
+    )
+    weight: Weight = field(
+        default="count",
+        metadata=_told(
+            "Arcs followed by",
+            "By what walks of 'directed' choose their arcs. With the extraction's "
+            "signal 'peak' contributions add up, and the graph is a decomposition.",
+            WEIGHTS,
+        ),
+    )
+    share: float | None = field(
+        default=None,
+        metadata=_told(
+            "Channels kept",
+            "Share of each layer's scores that is kept, above 0 and at most 1; by "
+            f"default {SUMMIT_SHARE:g}, as in SUMMIT. 'directed' keeps at least five "
+            "channels of a layer.",
+        ),
+    )
+    inner: InnerLayers = field(
+        default="composed",
+        metadata=_told(
+            "Layers not shown", "What becomes of layers that are not shown.", INNER
+        ),
+    )
 
     def __post_init__(self) -> None:
-        _check("preset", self.preset, get_args(Preset))
-        _check("inner", self.inner, get_args(InnerLayers))
-        _check("weight", self.weight, get_args(Weight))
-        _check("scoring", self.scoring, get_args(Scoring))
+        for option in graph_options():
+            value = getattr(self, option.name)
+            if option.values and value not in tuple(option.values):
+                near = did_you_mean(str(value), option.values)
+                known = ", ".join(option.values)
+                msg = f"{option.name} is {value!r}{near}; it is one of {known}"
+                raise ConfigError(msg)
         if self.share is not None and not 0 < self.share <= 1:
             msg = f"share is {self.share}; it is a fraction above 0 and at most 1"
             raise ConfigError(msg)
@@ -76,13 +164,48 @@ class GraphChoices(TypedDict, total=False):
     """The options of :class:`GraphOptions`, as keywords."""
 
     preset: Preset
+    scoring: str
+    weight: Weight
     share: float | None
     inner: InnerLayers
-    weight: Weight
-    scoring: Scoring
 
 
-def _check(name: str, value: str, known: tuple[Any, ...]) -> None:
-    if value not in known:
-        msg = f"{name} is {value!r}; it is one of {', '.join(known)}"
-        raise ConfigError(msg)
+@dataclass(frozen=True, slots=True)
+class GraphOption:
+    """What is declared of one option."""
+
+    name: str
+    default: str | float | None
+    label: str
+    """A few words, for what is beside a list of its values."""
+    help: str
+    """Sentences that say what it decides."""
+    values: Mapping[str, Value] | None
+    """All that it can be; None for a number."""
+
+
+def graph_options() -> Iterator[GraphOption]:
+    """Yield what is declared of every option, in order."""
+    for one in fields(GraphOptions):
+        default = cast("str | float | None", one.default)
+        yield GraphOption(one.name, default, **one.metadata)
+
+
+def keywords(options: GraphOptions) -> GraphChoices:
+    """Return options as the keywords that make them."""
+    chosen = {one.name: getattr(options, one.name) for one in fields(options)}
+    return cast("GraphChoices", chosen)
+
+
+def options_table() -> str:
+    """Return a table of all options and their values, in Markdown."""
+    lines = ["| option | value | what it does |", "|---|---|---|"]
+    for option in graph_options():
+        if option.values is None:
+            lines.append(f"| `{option.name}` | a number | {option.help} |")
+            continue
+        lines.append(f"| `{option.name}` | | {option.help} |")
+        for name, value in option.values.items():
+            default = ", the default" if name == option.default else ""
+            lines.append(f"| | `{name}`{default} | {value.label}: {value.help}. |")
+    return "\n".join(lines)

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from nnviz.graphs.attribution_graph import N_STRONGEST, UNKNOWN, AttributionGraph
 from nnviz.graphs.full_graph import FullGraph
+from nnviz.graphs.options import SUMMIT_SHARE
 from nnviz.graphs.scores import (
     DAMPING,
     count_personalization,
@@ -39,7 +40,6 @@ from nnviz.graphs.scores import (
     undirected_pagerank,
 )
 from nnviz.graphs.selection import (
-    SUMMIT_SHARE,
     KeptArcs,
     arcs_between,
     arcs_that_continue,

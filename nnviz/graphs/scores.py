@@ -28,6 +28,9 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,6 +39,7 @@ from nnviz.statistics import lift_interval
 
 __all__ = [
     "DAMPING",
+    "RANKINGS",
     "TOLERANCE",
     "count_personalization",
     "downward_pagerank",
@@ -58,6 +62,18 @@ TOLERANCE = 1e-10
 
 MAX_PRODUCTS = 2_000
 """Reached only with a damping very near 1 on a graph with cycles."""
+
+Ranking = TypeVar("Ranking", bound=Callable[[FullGraph, FullGraph], Scores])
+
+RANKINGS: dict[str, Callable[[FullGraph, FullGraph], Scores]] = {}
+"""Scores that nodes can be kept by, each by the name of its function: given a subset's
+full graph and that of all instances, one for each node, not negative, (V,). Each has a
+row in ``nnviz.graphs.options.SCORINGS``."""
+
+
+def _ranking(function: Ranking) -> Ranking:
+    RANKINGS[function.__name__] = function
+    return function
 
 
 def touched_nodes(graph: FullGraph) -> NDArray[np.bool_]:
@@ -217,7 +233,8 @@ def has_cycles(graph: FullGraph) -> bool:
     )
 
 
-def in_strength(graph: FullGraph) -> Scores:
+@_ranking
+def in_strength(graph: FullGraph, everything: FullGraph | None = None) -> Scores:
     """Return the sum of all arcs that enter each node, shape (V,)."""
     strength, spans = np.zeros(graph.n_nodes), graph.spans
     for (target, _), matrix in graph.arcs.items():
@@ -225,14 +242,17 @@ def in_strength(graph: FullGraph) -> Scores:
     return strength
 
 
-def out_strength(graph: FullGraph) -> Scores:
+@_ranking
+def out_strength(graph: FullGraph, everything: FullGraph | None = None) -> Scores:
     """Return the sum of all arcs that leave each node towards the output, (V,)."""
+    del everything  # every ranking is called alike
     strength, spans = np.zeros(graph.n_nodes), graph.spans
     for (_, source), matrix in graph.arcs.items():
         strength[spans[source]] += matrix.sum(axis=0)
     return strength
 
 
+@_ranking
 def specificity(graph: FullGraph, everything: FullGraph) -> Scores:
     """Return how much more often each channel is on top here than anywhere, (V,).
 

@@ -26,9 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.graphs.full_graph import FullGraph
+from nnviz.graphs.options import SUMMIT_SHARE
 
 __all__ = [
-    "SUMMIT_SHARE",
     "KeptArcs",
     "arcs_between",
     "arcs_that_continue",
@@ -39,9 +39,6 @@ __all__ = [
 ]
 
 Mask = NDArray[np.bool_]
-
-SUMMIT_SHARE = 0.075
-"""Share of a layer's PageRank at which SUMMIT cuts. [1]"""
 
 SHARE_STEP = 0.005
 """How far SUMMIT raises the share of a layer without arcs. [1]"""

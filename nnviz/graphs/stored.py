@@ -1,35 +1,31 @@
-"""How are the graphs of all subsets made once, and kept in the store?
+"""Which graphs has derivation stored, and are they those that are asked for?
 
-``nnviz derive`` makes them on the cluster, a block of subsets for each task, and writes
-them one after another: kept nodes and arcs of all subsets, and where each one's begin.
+Kept nodes and arcs of all subsets stand one after another, with where each one's begin.
+Beside them stands what they were made from and how: graphs that were made from other
+aggregates, in another way, or that are damaged, are not there.
 
 Symbols: S subsets, V nodes and E arcs of all graphs together.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnviz.aggregation.aggregates import aggregates_of
-from nnviz.engine.tasks import run_tasks
-from nnviz.errors import MissingDataError, NnvizError, TaskError
+from nnviz.aggregation.aggregates import Aggregates
+from nnviz.errors import StoreFormatError
 from nnviz.graphs.attribution_graph import AttributionGraph
-from nnviz.graphs.layout import GraphLayout, count_crossings
-from nnviz.graphs.making import SubsetGraphs
-from nnviz.graphs.options import Preset
+from nnviz.graphs.options import GraphOptions
 from nnviz.store.store import Store
-
-if TYPE_CHECKING:
-    from distributed import Client
 
 __all__ = ["StoredGraphs", "has_influences", "stored_graphs", "write_graphs"]
 
-SUBSETS_PER_TASK = 32
+RULES = 1
+"""Number of the rules by which graphs are made: stored ones of others are not read."""
 
 NODE_FIELDS = (
     "layer",
@@ -46,14 +42,6 @@ ARC_FIELDS = ("source", "target", "arc_count", "arc_base_count")
 Arrays = dict[str, NDArray[Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """What a task returns of one subset."""
-
-    graph: AttributionGraph
-    x: NDArray[np.float64]
-
-
 class StoredGraphs:
     """The graphs of one collection and preset, as derivation wrote them.
 
@@ -61,73 +49,81 @@ class StoredGraphs:
     ----------
     store
         The opened store.
-    subsets
-        Name of the collection.
-    preset
-        Of the graphs.
+    path
+        Of a complete group of graphs.
+
+    Raises
+    ------
+    StoreFormatError
+        If stored data are damaged.
     """
 
-    def __init__(self, store: Store, subsets: str, preset: Preset) -> None:
-        path = _path(subsets, preset)
-        attributes = store.groups.attributes(path)
-        self.names: tuple[str, ...] = tuple(attributes["names"])
+    def __init__(self, store: Store, path: str) -> None:
+        self._attributes = store.groups.attributes(path)
+        self.names: tuple[str, ...] = tuple(self._attributes["names"])
         """Name of each subset."""
         self._row = {name: row for row, name in enumerate(self.names)}
-        self._attributes = attributes
-        self._preset = preset
-        others = ("x", "n_instances", "node_offset", "arc_offset")
+        others = ("n_instances", "node_offset", "arc_offset")
         self._arrays: dict[str, Any] = {
             name: store.groups.read(f"{path}/{name}")
             for name in (*NODE_FIELDS, *ARC_FIELDS, *others)
         }
 
-    def graph(self, subset: str) -> tuple[AttributionGraph, GraphLayout]:
-        """Return one graph, and where its nodes stand.
-
-        Raises
-        ------
-        MissingDataError
-            If there is none of this subset.
-        """
+    def graph(self, subset: str) -> AttributionGraph | None:
+        """Return the graph of one subset, or None if there is none."""
         if subset not in self._row:
-            msg = (
-                f"there is no stored graph of {subset!r}; those stored are of "
-                f"{', '.join(self.names[:5])}{'...' if len(self.names) > 5 else ''}: "
-                "run 'nnviz derive' after 'nnviz aggregate'"
-            )
-            raise MissingDataError(msg)
+            return None
         row, arrays, attributes = self._row[subset], self._arrays, self._attributes
         nodes = slice(*arrays["node_offset"][row : row + 2].tolist())
         arcs = slice(*arrays["arc_offset"][row : row + 2].tolist())
-        layers = tuple(attributes["layers"])
         parts: dict[str, Any] = {name: arrays[name][nodes] for name in NODE_FIELDS}
         parts |= {name: arrays[name][arcs] for name in ARC_FIELDS}
-        graph = AttributionGraph(
+        return AttributionGraph(
             subset=subset,
-            preset=self._preset,
+            preset=str(attributes["made"]["options"]["preset"]),
             n_instances=int(arrays["n_instances"][row]),
             n_total=int(attributes["n_total"]),
-            layers=layers,
+            layers=tuple(attributes["layers"]),
             problems=tuple(attributes["problems"].get(subset, ())),
             **parts,
         )
-        x = arrays["x"][nodes]
-        rows = len(layers) - 1 - graph.layer.astype(np.int64)
-        ends = np.stack([graph.target, graph.source]).astype(np.int64)
-        return graph, GraphLayout(x, rows, count_crossings(rows, ends, x))
 
 
 def stored_graphs(
-    store: Store, subsets: str = "label", preset: Preset = "directed"
-) -> StoredGraphs:
-    """Return the graphs that derivation wrote.
+    store: Store, aggregates: Aggregates, everything: Aggregates, options: GraphOptions
+) -> StoredGraphs | None:
+    """Return the graphs that derivation has stored, if they are those asked for.
 
-    Raises
-    ------
-    MissingDataError
-        If it wrote none of this collection and preset.
+    Parameters
+    ----------
+    store
+        The opened store.
+    aggregates
+        Of the collection, as they are now.
+    everything
+        Of all instances.
+    options
+        How the graphs are made.
+
+    Returns
+    -------
+    StoredGraphs or None
+        None if there are none, if they were made with other options, from other
+        aggregates, or by other rules, and if they are damaged: ``nnviz verify`` says
+        so.
     """
-    return StoredGraphs(store, subsets, preset)
+    path = _path(aggregates.name, options)
+    made = _made(aggregates, everything, options)
+    if None in made.values():
+        return None
+    try:
+        if not store.groups.is_complete(path):
+            return None
+        if store.groups.attributes(path).get("made") != made:
+            return None
+        return StoredGraphs(store, path)
+    except StoreFormatError:
+        return None
 
 
 def has_influences(store: Store, subsets: str) -> bool:
@@ -136,86 +132,64 @@ def has_influences(store: Store, subsets: str) -> bool:
 
 
 def write_graphs(
-    store: Store, subsets: str, preset: Preset, client: Client | None = None
-) -> int:
-    """Make and write the graphs of a collection; return their number.
+    store: Store,
+    aggregates: Aggregates,
+    everything: Aggregates,
+    options: GraphOptions,
+    graphs: Sequence[AttributionGraph],
+) -> None:
+    """Write graphs of a collection, in the order of its subsets.
 
     Parameters
     ----------
     store
-        With aggregates of influences; opened for writing.
-    subsets
-        Name of the collection.
-    preset
-        Of all graphs, with its defaults.
-    client
-        Of a running cluster, whose workers can open the store; None computes here. The
-        bytes are the same.
-
-    Raises
-    ------
-    TaskError
-        If a task failed on a worker.
+        Opened for writing.
+    aggregates, everything
+        What they were made from.
+    options
+        How they were made; those of one preset replace each other.
+    graphs
+        One for each subset.
     """
-    names = aggregates_of(store, subsets).names
-    blocks = [
-        names[start : start + SUBSETS_PER_TASK]
-        for start in range(0, len(names), SUBSETS_PER_TASK)
-    ]
-    made: dict[tuple[str, ...], list[_Made]] = {}
-    if client is None:
-        made = {b: _make_graphs(b, store.url, subsets, preset) for b in blocks}
-    else:
-        arguments = (store.url, subsets, preset)
-        for outcome in run_tasks(client, _make_graphs, blocks, arguments=arguments):
-            if isinstance(outcome.error, NnvizError):
-                raise outcome.error
-            if outcome.error is not None:
-                msg = f"the graphs of {outcome.item[0]!r} failed: {outcome.error!r}"
-                raise TaskError(msg) from outcome.error
-            made[outcome.item] = outcome.value
-    graphs = [one for block in blocks for one in made[block]]
     arrays = _packed(graphs)
-    first = graphs[0].graph
     attributes = {
-        "names": list(names),
-        "layers": list(first.layers),
-        "n_total": first.n_total,
+        "names": [graph.subset for graph in graphs],
+        "layers": list(graphs[0].layers) if graphs else [],
+        "n_total": graphs[0].n_total if graphs else 0,
         "problems": {
-            one.graph.subset: list(one.graph.problems)
-            for one in graphs
-            if one.graph.problems
+            graph.subset: list(graph.problems) for graph in graphs if graph.problems
         },
+        "made": _made(aggregates, everything, options),
     }
-    store.groups.write(_path(subsets, preset), arrays, attributes, _dimensions(arrays))
-    return len(graphs)
+    path = _path(aggregates.name, options)
+    store.groups.write(path, arrays, attributes, _dimensions(arrays))
 
 
-def _make_graphs(
-    names: tuple[str, ...], url: str, subsets: str, preset: Preset
-) -> list[_Made]:
-    """Make the graphs of some subsets on a worker."""
-    graphs = SubsetGraphs(Store.open(url), subsets)
-    return [
-        _Made(graph, graphs.layout(graph).x)
-        for graph in graphs.graphs(names, preset=preset)
-    ]
+def _made(
+    aggregates: Aggregates, everything: Aggregates, options: GraphOptions
+) -> dict[str, Any]:
+    """Return from what, and how, graphs are made; None for what is not known."""
+    return {
+        "aggregates": aggregates.fingerprint,
+        "everything": everything.fingerprint,
+        "options": {**dataclasses.asdict(options), "share": options.kept_share},
+        "rules": RULES,
+    }
 
 
-def _packed(graphs: Sequence[_Made]) -> Arrays:
+def _packed(graphs: Sequence[AttributionGraph]) -> Arrays:
     arrays: Arrays = {
-        name: np.concatenate([getattr(one.graph, name) for one in graphs])
+        name: np.concatenate([getattr(graph, name) for graph in graphs])
         for name in (*NODE_FIELDS, *ARC_FIELDS)
     }
-    arrays["x"] = np.concatenate([one.x for one in graphs])
     sizes = {
-        "node_offset": [one.graph.n_nodes for one in graphs],
-        "arc_offset": [one.graph.n_arcs for one in graphs],
+        "node_offset": [graph.n_nodes for graph in graphs],
+        "arc_offset": [graph.n_arcs for graph in graphs],
     }
     for name, lengths in sizes.items():
         arrays[name] = np.cumsum([0, *lengths], dtype=np.int64)
-    sizes_of = [one.graph.n_instances for one in graphs]
-    arrays["n_instances"] = np.array(sizes_of, dtype=np.int64)
+    n_instances = [graph.n_instances for graph in graphs]
+    arrays["n_instances"] = np.array(n_instances, dtype=np.int64)
     return arrays
 
 
@@ -227,5 +201,5 @@ def _dimensions(arrays: Arrays) -> dict[str, tuple[str, ...]]:
     return axes | dict.fromkeys(("node_offset", "arc_offset"), ("subset + 1",))
 
 
-def _path(subsets: str, preset: str) -> str:
-    return f"artifacts/attribution_graphs/{subsets}/{preset}"
+def _path(subsets: str, options: GraphOptions) -> str:
+    return f"artifacts/attribution_graphs/{subsets}/{options.preset}"

@@ -15,7 +15,8 @@ from nnviz.graphs.comparison import (
     compare_networks,
     compare_subsets,
 )
-from nnviz.graphs.making import SubsetGraphs, output_layer
+from nnviz.graphs.from_totals import output_layer
+from nnviz.graphs.making import SubsetGraphs
 from nnviz.graphs.options import GraphChoices
 from nnviz.interface.given import opened
 from nnviz.store.store import Store

@@ -1,4 +1,8 @@
-"""Which channels are an instance's top channels? A rule over stored numbers."""
+"""Which channels are an instance's top channels?
+
+They are selected from the *stored* activations, so that the threshold can be changed
+later without the network.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from nnviz.errors import ShapeError
+from nnviz.runs.config import ExtractionConfig
 
-__all__ = ["top_channels"]
+__all__ = ["planned_top_channels", "top_channels"]
 
 _CANDIDATES = 64
 """Channels that are sorted first; hardly any instance needs more at small shares."""
@@ -85,6 +90,28 @@ def top_channels(
     n = _select(values, share or 0.0, count or 0, _CANDIDATES, indptr, indices)
     return sparse.csr_array(
         (np.ones(n, dtype=np.uint8), indices[:n].copy(), indptr), shape=values.shape
+    )
+
+
+def planned_top_channels(
+    activations: NDArray[np.floating], layer: str, options: ExtractionConfig
+) -> sparse.csr_array:
+    """Select top channels by the rule of a plan; see :func:`top_channels`.
+
+    Parameters
+    ----------
+    activations
+        Stored activations of the layer, shape (N, C).
+    layer
+        Its name, by which channels are excluded.
+    options
+        Of the plan.
+    """
+    return top_channels(
+        activations,
+        share=options.share if options.top_count is None else None,
+        count=options.top_count,
+        excluded=options.excluded_channels.get(layer, ()),
     )
 
 

@@ -1,8 +1,9 @@
 """What are a network's layers and edges? One forward pass finds them.
 
-See :mod:`nnviz.network.analysis.operations` for how operations are recorded,
-``channels`` for how channels are followed, ``sites`` and ``layers`` for what becomes a
-layer, ``terms`` and ``edges`` for what enters it, and ``replay`` for the validation.
+See, in :mod:`nnviz.network.analysis`, ``operations`` for how operations are recorded,
+``channel_flow`` for how channels are followed, ``layers`` for what becomes a layer,
+``summands``, ``entering`` and ``edges`` for what enters it, and ``analysis`` for the
+validation.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from nnviz.network.analysis.operations import OperationGraph, record_operations
 from nnviz.network.analysis.outputs import logits_of, main_output
 from nnviz.network.recording.normalizing import normalize
 from nnviz.network.recording.recorder import Recorder
+from nnviz.network.recording.runtime import telling_faults
 from nnviz.runs.architecture import Architecture, Layer
 from nnviz.runs.config import PreprocessingConfig
 
@@ -47,6 +49,8 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
     ------
     ModelError
         If the network cannot be run on the batch, returns no tensor, or has no layer.
+    TaskMemoryError, DeviceLostError
+        If memory or the device fails while layers are checked.
     """
     if model.training:
         msg = (
@@ -64,7 +68,7 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
         raise ModelError(msg)
     analysis = analyse(graph)
     largest_error = validate(analysis, batch)
-    layers = [item.layer for item in analysis.named]
+    layers = [item.layer for item in analysis.layers]
     mixed = _not_by_instance(model, layers, _rows(analysis), batch)
     layers = [layer for layer in layers if layer.name not in mixed]
     if not layers:
@@ -113,7 +117,10 @@ def _record(model: nn.Module, batch: Tensor) -> OperationGraph:
 def _rows(analysis: Analysis) -> dict[str, int]:
     """Return the extent of the first axis of each layer's output."""
     values = analysis.flow.graph.values
-    return {item.layer.name: values[item.site.read].shape[0] for item in analysis.named}
+    return {
+        item.layer.name: values[item.site.read_value].shape[0]
+        for item in analysis.layers
+    }
 
 
 def _not_by_instance(
@@ -121,7 +128,7 @@ def _not_by_instance(
 ) -> list[str]:
     """Return the layers whose values are not those of one instance each.
 
-    Two instances are run in either order; their activations must change places.
+    Two instances are run in either order; their activations must be exchanged.
     """
     mixed = [layer.name for layer in layers if rows[layer.name] % len(batch)]
     rest = Architecture(
@@ -133,11 +140,12 @@ def _not_by_instance(
         second = first.flip(-1)
     pair = torch.cat([first, second])
     try:
-        with Recorder(model, rest) as recorder:
+        with Recorder(model, rest) as recorder, telling_faults():
             one_way = recorder.run(pair).activations
             other_way = recorder.run(pair.flip(0)).activations
     except (ModelError, RuntimeError):
-        # Control flow that depends on the data, or a network for one instance only.
+        # Control flow that depends on the data, or a network for one instance only;
+        # want of memory and a lost device are other errors, and say nothing of layers.
         return mixed
     for name, found in one_way.items():
         wanted = other_way[name].flip(0)

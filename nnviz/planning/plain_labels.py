@@ -69,6 +69,11 @@ class PlainLabels:
         return self._dataset.ids
 
     @property
+    def notes(self) -> Sequence[str]:
+        """What the listing has to say to a person."""
+        return self._dataset.notes
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of the listing, with its labels."""
         return self._dataset.fingerprint

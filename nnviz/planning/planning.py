@@ -136,6 +136,7 @@ def plan_run(
         fingerprints={"model": loaded.fingerprint, "dataset": dataset.fingerprint},
         measurements=measurements,
         labels_joined_by=classes.joined_by,
+        notes=(*dataset.notes, *classes.notes, *loaded.notes),
         contents=contents,
     )
     return plan, Probe(dataset, classes, hashes)
@@ -145,37 +146,43 @@ def _first_batch(
     dataset: Dataset, preprocessing: Preprocessing, size: int
 ) -> tuple[NDArray[Any], float]:
     """Return the first readable instances, stacked, and the seconds each one took."""
-    values: list[NDArray[Any]] = []
-    first = 0
-    reasons: Mapping[str, str] = {}
-    started = time.perf_counter()
+    values: dict[int, NDArray[Any]] = {}
+    reasons: dict[str, str] = {}
+    seconds = 0.0
     for index in range(min(len(dataset), INSTANCES_TRIED)):
+        began = time.perf_counter()
         try:
-            value = preprocessing.prepare(dataset.read(index))
+            values[index] = preprocessing.prepare(dataset.read(index))
         except UnreadableInstanceError as error:
-            reasons = {**reasons, str(dataset.ids[index]): str(error)}
+            reasons[str(dataset.ids[index])] = str(error)
             continue
-        if values and value.shape != values[0].shape:
-            msg = (
-                f"instances have different shapes: {dataset.ids[first]!r} is "
-                f"{values[0].shape}, {dataset.ids[index]!r} is {value.shape}; state "
-                "preprocessing.resize and preprocessing.crop"
-            )
-            raise DatasetError(msg)
-        first = first if values else index
-        values.append(value)
+        seconds += time.perf_counter() - began
         if len(values) == size:
             break
     if not values:
-        shown = "; ".join(
-            f"{name}: {reason}" for name, reason in [*reasons.items()][:3]
-        )
+        first = list(reasons.items())[:3]
+        shown = "; ".join(f"{name}: {reason}" for name, reason in first)
         msg = (
             f"none of the first {len(reasons):,} instances can be read ({shown}); "
             "check dataset.path and preprocessing"
         )
         raise DatasetError(msg)
-    return np.stack(values), (time.perf_counter() - started) / len(values)
+    _check_shapes(dataset, values)
+    return np.stack(list(values.values())), seconds / len(values)
+
+
+def _check_shapes(dataset: Dataset, values: Mapping[int, NDArray[Any]]) -> None:
+    """Refuse prepared instances, by number, that cannot be stacked."""
+    first, *others = values
+    for index in others:
+        if values[index].shape != values[first].shape:
+            msg = (
+                f"instances have different shapes: {dataset.ids[first]!r} is "
+                f"{values[first].shape}, {dataset.ids[index]!r} is "
+                f"{values[index].shape}; state preprocessing.resize and "
+                "preprocessing.crop"
+            )
+            raise DatasetError(msg)
 
 
 def _measure(

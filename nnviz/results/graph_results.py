@@ -14,9 +14,9 @@ from functools import cache, lru_cache
 
 from nnviz.aggregation.aggregates import Aggregates, aggregates_of
 from nnviz.graphs.attribution_graph import AttributionGraph
-from nnviz.graphs.comparison import GraphComparison, compare_graphs
+from nnviz.graphs.comparison import GraphComparison, compare_made
 from nnviz.graphs.making import SubsetGraphs
-from nnviz.graphs.options import GraphChoices, GraphOptions, InnerLayers, Preset
+from nnviz.graphs.options import GraphOptions, InnerLayers, Preset, keywords
 from nnviz.results.missing import Missing
 from nnviz.results.query_pool import QueryPool
 from nnviz.store.store import Store
@@ -147,26 +147,15 @@ class GraphResults:
     def _make_graph(
         self, collection: str, subset: str, options: GraphOptions
     ) -> AttributionGraph:
-        return self._graphs(collection).graph(subset, **_keywords(options))
+        return self._graphs(collection).graph(subset, **keywords(options))
 
     def _make_comparison(self, request: GraphRequest) -> GraphComparison:
         graphs = self._graphs(request.collection)
-        names = (request.subset, request.versus)
-        first, second = (
-            self._graph(request.collection, name, request.options) for name in names
+        return compare_made(
+            (graphs, request.subset),
+            (graphs, request.versus),
+            **keywords(request.options),
         )
-        fulls = [graphs.full(name, first.layers) for name in names]
-        return compare_graphs(first, second, first_full=fulls[0], second_full=fulls[1])
-
-
-def _keywords(options: GraphOptions) -> GraphChoices:
-    return {
-        "preset": options.preset,
-        "share": options.share,
-        "inner": options.inner,
-        "weight": options.weight,
-        "scoring": options.scoring,
-    }
 
 
 def subset_of(aggregates: Aggregates, class_index: int, member: str) -> str | None:
@@ -177,15 +166,18 @@ def subset_of(aggregates: Aggregates, class_index: int, member: str) -> str | No
     aggregates
         Of a collection.
     class_index
-        The chosen class; a collection of classes has a subset for it, ``outcome`` two.
+        The chosen class; a collection of classes has a subset for it, ``outcome`` two,
+        whether they have instances or not.
     member
         ``wrong`` of the class, or a name of the collection; any other text is the
         first.
     """
     if aggregates.kind in ("label", "prediction"):
-        return aggregates.names[class_index] if class_index >= 0 else None
+        return aggregates.all_names[class_index] if class_index >= 0 else None
     if aggregates.kind == "outcome":
         if class_index < 0:
             return None
-        return aggregates.names[2 * class_index + (member == "wrong")]
-    return member if member in aggregates.names else next(iter(aggregates.names), None)
+        return aggregates.all_names[2 * class_index + (member == "wrong")]
+    return (
+        member if member in aggregates.all_names else next(iter(aggregates.names), None)
+    )

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from nnviz.aggregation.aggregates import aggregates_of
+from nnviz.aggregation.aggregates import ChannelUse, aggregates_of
 from nnviz.derivation.class_table import make_class_table, read_class_table
 from nnviz.derivation.embedding import read_embedding, read_similarity
 from nnviz.errors import MissingDataError
@@ -150,25 +150,33 @@ class RunResults:
         n = len(self.store.class_names)
         return sparse.csr_array(sparse.coo_array((ones, pairs), shape=(n, n)))
 
-    def counts_of_subset(self, layer: str, subset: int) -> NDArray[np.int64]:
-        """Return how many instances of a class have each channel on top, (C,)."""
-        row = self.aggregates().counts(layer)[[subset], :]
-        return np.asarray(row.toarray(), dtype=np.int64).ravel()
+    def channels(self, layer: str, subset: int) -> ChannelUse:
+        """Return how much a class uses every channel of a layer."""
+        aggregates = self.aggregates()
+        return aggregates.channels(layer, aggregates.all_names[subset])
 
     def share_by_subset(self, layer: str, channel: int) -> NDArray[np.float64]:
         """Return in which share of each class's instances a channel is on top, (S,)."""
         aggregates = self.aggregates()
         counts = aggregates.counts(layer)[:, [channel]].toarray().ravel()
-        share = counts / np.maximum(aggregates.n_instances, 1)
-        return np.asarray(share, dtype=np.float64)
+        share = np.zeros(len(aggregates.all_names))
+        share[aggregates.index] = counts / np.maximum(aggregates.n_instances, 1)
+        return share
 
     def _read_similarity(self, layer: str) -> NDArray[np.float32]:
-        """Return cosines between classes, shape (S, S)."""
-        return read_similarity(self.store, self.kind, layer)
+        """Return cosines between classes, shape (S, S); NaN for an empty one."""
+        found = read_similarity(self.store, self.kind, layer)
+        rows = self._rows_of_artifacts(len(found))
+        n = len(self.store.class_names)
+        similarity = np.full((n, n), np.nan, dtype=np.float32)
+        similarity[np.ix_(rows, rows)] = found
+        return similarity
 
     def _read_embedding(self, layer: str) -> NDArray[np.float32]:
         """Return the classes' places, (S, 2), in the square from -1 to 1; NaN: none."""
-        places = read_embedding(self.store, self.kind, layer).astype(np.float32)
+        found = read_embedding(self.store, self.kind, layer).astype(np.float32)
+        places = np.full((len(self.store.class_names), 2), np.nan, dtype=np.float32)
+        places[self._rows_of_artifacts(len(found))] = found
         is_known = np.isfinite(places).all(axis=1)
         is_known &= self.class_table().n_instances > 0
         places[~is_known] = np.nan
@@ -177,6 +185,11 @@ class RunResults:
         low, high = places[is_known].min(axis=0), places[is_known].max(axis=0)
         half = max(float((high - low).max()) / 2, 1e-12)
         return np.asarray((places - (low + high) / 2) / half, dtype=np.float32)
+
+    def _rows_of_artifacts(self, n: int) -> NDArray[np.int64]:
+        """Return the class of each row that derivation wrote, shape (n,)."""
+        attributes = self.store.groups.attributes(f"artifacts/{self.kind}")
+        return np.array(attributes.get("index", range(n)), dtype=np.int64)
 
     def embedding_method(self, layer: str) -> str:
         """Return how the classes were placed: ``umap`` or ``classical scaling``."""

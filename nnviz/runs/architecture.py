@@ -67,7 +67,7 @@ class Layer:
     name: str
     """Torch module path, or ``module@function`` where no module owns the place."""
     node: str
-    """The graph node whose output is read; what ``network.capture`` looks for."""
+    """The graph node whose output is read; where a recorder takes it."""
     kind: LayerKind
     n_channels: int
     positions: tuple[int, ...] = ()

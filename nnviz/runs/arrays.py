@@ -17,6 +17,7 @@ __all__ = [
     "FORMAT_VERSION",
     "LABEL_SETS",
     "MARK_FIELDS",
+    "OUTCOME_COLUMNS",
     "POSITION",
     "READABLE_VERSIONS",
     "RESERVED_COLUMNS",
@@ -86,6 +87,25 @@ _DECLARATIONS = (
     ArrayDeclaration(
         "instances/probability", ("instance",), "float32", "probability",
         "Softmax probability of the true class; NaN where there is no label.", math.nan,
+    ),
+    ArrayDeclaration(
+        "instances/margin", ("instance",), "float32", "probability",
+        "Softmax probability of the predicted class less that of the second; NaN for "
+        "no classifier.", math.nan,
+    ),
+    ArrayDeclaration(
+        "instances/entropy", ("instance",), "float32", "nat",
+        "Entropy of the softmax probabilities; NaN for no classifier.", math.nan,
+    ),
+    ArrayDeclaration(
+        "instances/loss", ("instance",), "float32", "nat",
+        "Cross entropy: minus the logarithm of the true class's probability; NaN where "
+        "there is no label.", math.nan,
+    ),
+    ArrayDeclaration(
+        "instances/rank", ("instance",), "int32", "",
+        "Place of the true class among the outputs, from 1; ties to the lower index; "
+        "-1 where there is no label.", -1,
     ),
     ArrayDeclaration(
         "instances/status", ("instance",), "string", "",
@@ -270,10 +290,15 @@ _DECLARATIONS = (
 )  # fmt: skip
 
 
+OUTCOME_COLUMNS = ("margin", "entropy", "loss", "rank")
+"""Columns about the outputs, unless the data set has columns of these names."""
+
 RESERVED_COLUMNS = tuple(
-    d.pattern.removeprefix("instances/")
+    name
     for d in _DECLARATIONS
-    if d.pattern.startswith("instances/") and "<" not in d.pattern
+    if d.pattern.startswith("instances/")
+    and "<" not in d.pattern
+    and (name := d.pattern.removeprefix("instances/")) not in OUTCOME_COLUMNS
 )
 """Names that a metadata column cannot have."""
 
@@ -362,6 +387,7 @@ def run_arrays(
     metadata: Mapping[str, str],
     examples_per_channel: int,
     influences: Sequence[InfluenceSpec] = (),
+    outcome_columns: Sequence[str] = (),
     is_extended: bool = False,
     has_contents: bool = False,
 ) -> tuple[ArraySpec, ...]:
@@ -383,6 +409,8 @@ def run_arrays(
         Ranks of ``peaks``; 0 for none.
     influences
         What is kept of the edges that enter each target layer.
+    outcome_columns
+        Which of `OUTCOME_COLUMNS` there are.
     is_extended
         Whether rows are no longer in the order of the data set.
     has_contents
@@ -415,7 +443,7 @@ def run_arrays(
     for path, is_there in ((POSITION, is_extended), (CONTENTS, has_contents)):
         if is_there:
             add(path, path, n, static=True)
-    for name in ("prediction", "confidence", "probability", "status"):
+    for name in ("prediction", "confidence", "probability", *outcome_columns, "status"):
         add(f"instances/{name}", f"instances/{name}", n)
     for name, n_channels, dtype in layers:
         inner = (rows_per_chunk, min(CHANNELS_PER_INNER_CHUNK, n_channels))

@@ -51,6 +51,11 @@ class ModelConfig:
     """Keyword arguments of the callable."""
     weights: str | None = None
     """A safetensors file, or a state_dict saved by torch; None keeps the callable's."""
+    weights_key: str | None = None
+    """Where in the file the weights lie, such as ``ema.state_dict``; None: found."""
+    weights_prefix: str | None = None
+    """Beginning of the weights' names that the network's do not have, such as
+    ``encoder.``; other tensors are left out. None: found where it fits all names."""
     class_names: tuple[str, ...] = ()
     """Names of the network's outputs in their order; empty if a class map says it."""
 
@@ -73,8 +78,13 @@ class DatasetConfig:
     path_column: str = "path"
     bytes_column: str | None = None
     label_column: str = "label"
+    """Where labels stand; "" for data without labels, of every kind."""
     metadata_columns: tuple[str, ...] = ("*",)
     """Columns to keep, as glob patterns; a pattern that starts with ``!`` removes."""
+    delimiter: str | None = None
+    """What separates the values of a table of text; None: it is found."""
+    encoding: str | None = None
+    """Encoding of a table of text, such as ``cp1252``; None: it is found."""
     root: str | None = None
     """Folder to which the paths of a table are relative; None: the table's folder."""
     data_array: str = "data"

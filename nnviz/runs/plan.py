@@ -40,9 +40,16 @@ PROCESS_BYTES = 400_000_000
 """A process that has imported torch, Dask and Zarr, and done nothing yet: 340 MB."""
 
 
+_IDENTITY_FREE_PARTS = (
+    "measurements",
+    "labels_joined_by",
+    "notes",
+    "extensions",
+    "contents",
+)
 _IDENTITY_FREE = {
-    "model": ("weights",),
-    "dataset": ("path", "root", "fingerprint_contents"),
+    "model": ("weights", "weights_key", "weights_prefix"),
+    "dataset": ("path", "root", "fingerprint_contents", "delimiter", "encoding"),
     "classes": ("map",),
     "extraction": ("reader_threads", "max_unreadable_fraction"),
 }
@@ -90,6 +97,12 @@ class Plan:
     """How labels became outputs, for people; empty without labels."""
     extensions: tuple[int, ...] = ()
     """Number of instances before each extension of the store."""
+    outcome_columns: tuple[str, ...] = ()
+    """Columns about the outputs beside prediction and confidence; older plans have
+    none."""
+    notes: tuple[str, ...] = ()
+    """What the reader should know of data, labels and weights, such as files that were
+    left out; no part of the plan's identity."""
     contents: Contents = field(default_factory=Contents)
     """What was read of the data set to know it by; no part of the plan's identity."""
 
@@ -112,6 +125,7 @@ class Plan:
             metadata=self.metadata_dtypes,
             examples_per_channel=self.extraction.examples_per_channel,
             influences=self.influences,
+            outcome_columns=self.outcome_columns,
             is_extended=bool(self.extensions),
             has_contents=self.contents.mode == "full",
         )
@@ -163,7 +177,7 @@ class Plan:
     def identity(self) -> dict[str, Any]:
         """Return the plan without what changes no stored number, as JSON values."""
         value = self.to_json()
-        for name in ("measurements", "labels_joined_by", "extensions", "contents"):
+        for name in _IDENTITY_FREE_PARTS:
             del value[name]
         for part, names in _IDENTITY_FREE.items():
             for name in names:
@@ -173,6 +187,8 @@ class Plan:
         # Plans from before there was the option have the same identity as without it.
         if value["preprocessing"]["jpeg_reduction"] is None:
             del value["preprocessing"]["jpeg_reduction"]
+        if not value["outcome_columns"]:
+            del value["outcome_columns"]
         return value
 
     def to_json(self) -> dict[str, Any]:
@@ -226,6 +242,7 @@ def plan_lines(plan: Plan) -> list[str]:
             f"classes        {len(plan.class_names):,}: {_listing(plan.class_names)}"
             f"{joined}"
         ),
+        *(f"  note: {printable(note)}" for note in plan.notes),
         f"preprocessing  {_describe(plan.preprocessing, architecture)}",
         (
             f"forward pass   {e.precision}, {e.memory_format}, "

@@ -30,6 +30,7 @@ from typing import Any, TypeVar, cast
 from nnviz.errors import StoreError, StoreInUseError
 from nnviz.store.documents import sealed_group, unsealed_attributes
 from nnviz.store.hierarchy import Hierarchy
+from nnviz.undoing import forget_undoing, undo_at_end
 
 if sys.platform != "win32":
     import fcntl
@@ -83,19 +84,32 @@ def writing(url: str | os.PathLike[str], stage: str) -> Iterator[None]:
         claim = _ObjectClaim(hierarchy, _record(stage))
     else:
         claim = _FileClaim(Path(place), _record(stage))
-    token = _held.set(_held.get() | {place})
     ended = threading.Event()
     renewal = threading.Thread(
         target=_renew, args=(claim, ended), name="nnviz-writer", daemon=True
     )
-    renewal.start()
-    try:
-        yield
-    finally:
-        _held.reset(token)
+
+    def close() -> None:
+        _held.set(_held.get() - {place})
         ended.set()
-        renewal.join(timeout=10)
+        if renewal.is_alive():
+            renewal.join(timeout=10)
         claim.release()
+        forget_undoing(claim.release)
+
+    # An interrupt may come between any two steps, also those of a ``finally``. It comes
+    # once: whichever of the two ends it breaks off, the other one is whole.
+    try:
+        try:
+            undo_at_end(claim.release)
+            claim.acquire()
+            renewal.start()
+            _held.set(_held.get() | {place})
+            yield
+        finally:
+            close()
+    finally:
+        close()
 
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -146,47 +160,64 @@ def writer_of(url: str) -> str:
 
 
 class _FileClaim:
-    """The file of the group ``writer``, locked; it is gone when nobody writes."""
+    """The file of the group ``writer``, locked; it is gone when nobody writes.
+
+    Nothing is claimed before :meth:`acquire`. :meth:`release` may come at any moment,
+    also in the middle of it, and again.
+    """
 
     def __init__(self, folder: Path, record: dict[str, Any]) -> None:
         self._folder = folder
         self._path = folder / WRITER / "zarr.json"
         self._record = record
+        self._draft = self._path.with_name(f"{record['token']}.partial")
+        self._file: int | None = None
+        self._is_ours = False
+        # A closed file must not be renewed: its number may be another's by then.
+        self._changing = threading.Lock()
+
+    def acquire(self) -> None:
+        """Create the file, or take that of a dead driver.
+
+        Raises
+        ------
+        StoreInUseError
+            If another driver writes to the store.
+        StoreError
+            If the place cannot be written.
+        """
         try:
-            self._file = self._locked_file()
+            while not self._is_ours:
+                self._try()
         except OSError as error:
             msg = (
-                f"cannot write to the store {str(folder)!r}: {error.strerror or error};"
-                " give its folder to the user who runs this, or copy the store"
+                f"cannot write to the store {str(self._folder)!r}: "
+                f"{error.strerror or error}; give its folder to the user who runs "
+                "this, or copy the store"
             )
             raise StoreError(msg) from error
         self.renew()
 
-    def _locked_file(self) -> int:
-        while True:
-            self._path.parent.mkdir(exist_ok=True)
-            try:
-                file = self._opened_file()
-            except FileNotFoundError:
-                continue  # the holder has just ended, and removed all of it
-            try:
-                if self._is_ours(file):
-                    return file
-            except BaseException:
-                os.close(file)
-                raise
-            os.close(file)
+    def _try(self) -> None:
+        self._path.parent.mkdir(exist_ok=True)
+        try:
+            # Kept before it is locked: only what is known can be released.
+            self._file = self._opened_file()
+        except FileNotFoundError:
+            return  # the holder has just ended, and removed all of it
+        self._is_ours = self._is_locked(self._file)
+        if not self._is_ours:
+            self._close()
 
     def _opened_file(self) -> int:
         # Whole from the first moment: a reader of the store may list the group.
-        draft = self._path.with_name(f"{self._record['token']}.partial")
-        draft.write_bytes(sealed_group(self._record))
+        self._draft.write_bytes(sealed_group(self._record))
         with contextlib.suppress(OSError):  # it exists, or there are no links here
-            os.link(draft, self._path)
-        draft.unlink(missing_ok=True)
+            os.link(self._draft, self._path)
+        self._draft.unlink(missing_ok=True)
         return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
 
-    def _is_ours(self, file: int) -> bool:
+    def _is_locked(self, file: int) -> bool:
         """Lock the file; False if its holder removed it meanwhile."""
         found = self._found()
         is_locked = _lock(file)
@@ -212,20 +243,32 @@ class _FileClaim:
 
     def renew(self) -> None:
         """Say that the driver is alive."""
-        self._record["renewed"] += 1
-        data = sealed_group(self._record)
-        os.pwrite(self._file, data, 0)
-        os.ftruncate(self._file, len(data))
+        with self._changing:
+            if self._file is None:
+                return
+            self._record["renewed"] += 1
+            data = sealed_group(self._record)
+            os.pwrite(self._file, data, 0)
+            os.ftruncate(self._file, len(data))
 
     def release(self) -> None:
         """Remove the file, and with it the lock."""
         with contextlib.suppress(OSError):
-            if os.path.samestat(os.fstat(self._file), self._path.stat()):
-                self._path.unlink()
+            self._draft.unlink(missing_ok=True)
+            # One that cannot be read is ours, half renewed.
+            token = self._found().get("token", self._is_ours and self._record["token"])
+            if token == self._record["token"]:
+                self._path.unlink(missing_ok=True)
                 for draft in self._path.parent.glob("*.partial"):
                     draft.unlink(missing_ok=True)
-                self._path.parent.rmdir()
-        os.close(self._file)
+            self._path.parent.rmdir()
+        self._close()
+
+    def _close(self) -> None:
+        with self._changing:
+            file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
 
 
 class _ObjectClaim:
@@ -234,14 +277,23 @@ class _ObjectClaim:
     def __init__(self, hierarchy: Hierarchy, record: dict[str, Any]) -> None:
         self._hierarchy = hierarchy
         self._record = record
+
+    def acquire(self) -> None:
+        """Write the group, and see whether another driver does so, too.
+
+        Raises
+        ------
+        StoreInUseError
+            If another driver writes to the store.
+        """
         found = self._found()
-        if _is_alive(found, record, self._found):
-            raise _in_use(hierarchy.url, found)
+        if _is_alive(found, self._record, self._found):
+            raise _in_use(self._hierarchy.url, found)
         self._write()
         time.sleep(SETTLED_AFTER_S)
         found = self._found()
-        if found.get("token") != record["token"]:
-            raise _in_use(hierarchy.url, found)
+        if found.get("token") != self._record["token"]:
+            raise _in_use(self._hierarchy.url, found)
 
     def _found(self) -> dict[str, Any]:
         if not self._hierarchy.has(WRITER):

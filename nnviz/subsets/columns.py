@@ -1,123 +1,217 @@
-"""Which subsets does a column of the instance table make? One for each of its values.
+"""What can a query ask of every instance? Columns, each with its kind and its nulls.
 
-- Texts and truth values: one for each value, in their order.
-- Dates (``2024-03-17``, with or without a time): one for each month, ``2024-03``.
-- Numbers of few different values: one for each. Of more: quarters of equally many
-  instances, called by their ends, ``1.2 to 3.4``.
-- Sets of labels (JSON lists): one for each label; an instance is in several.
+Columns are read once, when a query first names them, and kept in a form in which a
+predicate takes milliseconds: texts as codes into their distinct values, everything else
+as numbers. What stands for "no value" in the store (class -1, NaN, an empty text) is
+null here.
 
-Instances without a value (an empty text, NaN) are in none.
+Symbols: N instances, U distinct texts.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Sequence
-from typing import Any
+import functools
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
-from nnviz.errors import DatasetError
-from nnviz.subsets.subsets import Subset, SubsetCollection, collect_subsets
+from nnviz.network.top_channels import planned_top_channels
+from nnviz.store.store import Store
 
-__all__ = ["column_subsets", "set_subsets"]
+__all__ = ["ChannelSource", "Column", "ColumnKind", "InstanceColumns", "StoredChannels"]
 
-MOST_VALUES = 1_000
-"""A column with more texts names instances, not groups of them."""
-MOST_NUMBERS = 12
-"""Numbers of more different values are cut into quantiles."""
-QUANTILES = 4
+ColumnKind = Literal["class", "number", "text", "truth", "date"]
+"""What can be asked of a column; ``class`` is an index into the class names."""
 
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
+CACHED_LAYERS = 4
+"""Layers whose top channels are kept; 10 MB each for a million instances."""
+
+DERIVED = ("correct", "loss")
+"""Columns that follow from stored ones, where a store does not have them."""
 
 
-def column_subsets(values: NDArray[Any], name: str) -> SubsetCollection:
-    """Return the subsets of a column's values.
+@dataclass(frozen=True, eq=False)  # no slots: they leave no room for what is cached
+class Column:
+    """A column of the instance table, as predicates take it."""
+
+    kind: ColumnKind
+    values: NDArray[Any]
+    """Shape (N,): class indices, numbers, truth values, dates (datetime64), or for
+    texts their codes (int64 into `texts`)."""
+    null: NDArray[np.bool_]
+    """Where there is no value, shape (N,)."""
+    texts: tuple[str, ...] = ()
+    """The distinct values of a text column, U of them, in order of appearance."""
+
+    @functools.cached_property
+    def code_of(self) -> Mapping[str, int]:
+        """Code of each distinct text."""
+        return {text: code for code, text in enumerate(self.texts)}
+
+    @functools.cached_property
+    def dates(self) -> NDArray[np.datetime64]:
+        """The distinct texts as dates, shape (U,); NaT where one is no ISO date."""
+        return np.array([_date(text) for text in self.texts], dtype="datetime64[ms]")
+
+
+class ChannelSource(Protocol):
+    """Where the activations of single channels come from; may be shared by threads."""
+
+    def activation(self, layer: str, channel: int) -> NDArray[np.floating]:
+        """Return one channel of every instance, shape (N,); NaN for unusable ones."""
+
+    def is_top(self, layer: str, channel: int) -> NDArray[np.bool_]:
+        """Return where it is a top channel, shape (N,)."""
+
+    def activations(self, layer: str) -> NDArray[np.floating]:
+        """Return all channels of a layer, shape (N, C); NaN for unusable instances."""
+
+    def top(self, layer: str) -> sparse.csr_array:
+        """Return the top channels of every instance, binary, shape (N, C)."""
+
+
+class InstanceColumns:
+    """The columns of a store's instances, read when they are asked for.
 
     Parameters
     ----------
-    values
-        Of all instances, shape (N,): numbers, truth values or texts.
-    name
-        Of the column, and of the collection in the store.
-
-    Raises
-    ------
-    DatasetError
-        If there are too many different texts, or none at all.
-
-    Examples
-    --------
-    >>> column_subsets(np.array(["test", "training", "test"], object), "split").names
-    ('test', 'training')
-    >>> column_subsets(np.arange(100.0), "ink").names[0]
-    '0 to 24'
+    store
+        With a complete extraction, where its columns are asked for.
+    channels
+        Where activations come from.
     """
-    groups = (
-        _groups_of_numbers(values)
-        if values.dtype.kind in "iuf"
-        else _groups_of_texts([str(value) for value in values.tolist()], name)
-    )
-    if not groups:
-        msg = f"the column {name!r} has no values, so that it makes no subsets"
-        raise DatasetError(msg)
-    subsets = [Subset(text, np.array(rows, np.int64)) for text, rows in groups.items()]
-    collection = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
-    return collect_subsets(subsets, len(values), name=collection, kind="column")
+
+    def __init__(self, store: Store, channels: ChannelSource) -> None:
+        self.store = store
+        self.channels = channels
+        self._kept: dict[str, Column] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all columns, derived ones included."""
+        stored = self.store.columns
+        return (*stored, *(name for name in DERIVED if name not in stored))
+
+    @property
+    def n_instances(self) -> int:
+        """N."""
+        return self.store.n_instances
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, by their index."""
+        return self.store.class_names
+
+    @functools.cached_property
+    def usable(self) -> NDArray[np.bool_]:
+        """Which instances count, shape (N,); the others could not be read."""
+        return self.store.usable()
+
+    def column(self, name: str) -> Column:
+        """Return a column.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is none of this name.
+        MissingDataError
+            If extraction fills it and is not complete.
+        """
+        with self._lock:
+            if name not in self._kept:
+                self._kept[name] = self._read(name)
+            return self._kept[name]
+
+    def _read(self, name: str) -> Column:
+        if name in DERIVED and name not in self.store.columns:
+            return self._derive(name)
+        values = self.store.column(name)
+        if name in ("label", "prediction"):
+            return Column("class", values, values < 0)
+        if name == "rank" and name in self.store.plan.outcome_columns:
+            return Column("number", values, values < 0)
+        return _column_of(values)
+
+    def _derive(self, name: str) -> Column:
+        if name == "loss":
+            probability = self.store.column("probability").astype(np.float64)
+            with np.errstate(divide="ignore"):
+                return _column_of(-np.log(probability))
+        label, prediction = self.store.column("label"), self.store.column("prediction")
+        return Column("truth", label == prediction, (label < 0) | (prediction < 0))
 
 
-def set_subsets(
-    values: NDArray[Any], class_names: Sequence[str], *, name: str
-) -> SubsetCollection:
-    """Return a subset for each label of a column of sets.
+class StoredChannels:
+    """Single channels, read from the arrays of a store, chunk by chunk.
 
     Parameters
     ----------
-    values
-        JSON lists of labels, shape (N,).
-    class_names
-        Labels that come first, in this order; others follow as they are met.
-    name
-        Of the collection.
+    store
+        With a complete extraction.
     """
-    groups: dict[str, list[int]] = {label: [] for label in class_names}
-    for row, text in enumerate(values.tolist()):
-        for label in json.loads(text or "[]"):
-            groups.setdefault(str(label), []).append(row)
-    subsets = [Subset(text, np.array(rows, np.int64)) for text, rows in groups.items()]
-    return collect_subsets(subsets, len(values), name=name, kind=name)
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._top = functools.lru_cache(CACHED_LAYERS)(self._read_top)
+
+    def activation(self, layer: str, channel: int) -> NDArray[np.floating]:
+        """Return one channel of every instance, shape (N,)."""
+        columns = slice(channel, channel + 1)
+        return self._store.activations(layer, channels=columns)[:, 0]
+
+    def is_top(self, layer: str, channel: int) -> NDArray[np.bool_]:
+        """Return where it is a top channel, shape (N,)."""
+        chosen = np.zeros(self._store.n_instances, dtype=np.bool_)
+        chosen[self.top(layer)[:, [channel]].nonzero()[0]] = True
+        return chosen
+
+    def activations(self, layer: str) -> NDArray[np.floating]:
+        """Return all channels of a layer, shape (N, C)."""
+        return self._store.activations(layer)
+
+    def top(self, layer: str) -> sparse.csr_array:
+        """Return the top channels of every instance, binary, shape (N, C)."""
+        return self._top(layer)
+
+    def _read_top(self, layer: str) -> sparse.csr_array:
+        store, options = self._store, self._store.plan.extraction
+        chunks = [
+            planned_top_channels(store.activations(layer, *span), layer, options)
+            for span in store.chunks.spans
+        ]
+        return sparse.csr_array(sparse.vstack(chunks, format="csr"))
 
 
-def _groups_of_numbers(values: NDArray[Any]) -> dict[str, Sequence[int]]:
-    known = np.isfinite(values)
-    distinct = np.unique(values[known])
-    if len(distinct) <= MOST_NUMBERS:
-        return {f"{v:g}": np.flatnonzero(values == v).tolist() for v in distinct}
-    ends = np.quantile(values[known], np.linspace(0, 1, QUANTILES + 1)[1:-1])
-    part = np.searchsorted(ends, values, side="left")
-    groups: dict[str, Sequence[int]] = {}
-    for number in range(QUANTILES):
-        rows = np.flatnonzero(known & (part == number))
-        if len(rows):
-            low, high = values[rows].min(), values[rows].max()
-            groups[f"{low:.6g} to {high:.6g}"] = rows.tolist()
-    return groups
+def _column_of(values: NDArray[Any]) -> Column:
+    """Return a column by the dtype of what is stored."""
+    kind = values.dtype.kind
+    if kind == "b":
+        return Column("truth", values, np.zeros(len(values), dtype=np.bool_))
+    if kind == "M":
+        return Column("date", values.astype("datetime64[ms]"), np.isnat(values))
+    if kind in "iu":
+        return Column("number", values, np.zeros(len(values), dtype=np.bool_))
+    if kind == "f":
+        return Column("number", values, np.isnan(values))
+    import pandas as pd  # noqa: PLC0415  slow to import, and needed for texts only
+
+    codes, distinct = pd.factorize(values.astype(object))
+    texts = tuple(str(text) for text in distinct)
+    is_empty = np.array([text == "" for text in texts], dtype=np.bool_)
+    null = codes < 0
+    if is_empty.any():
+        null = null | is_empty[codes]
+    return Column("text", codes.astype(np.int64), null, texts)
 
 
-def _groups_of_texts(texts: Sequence[str], name: str) -> dict[str, Sequence[int]]:
-    known = [text for text in texts if text]
-    are_dates = bool(known) and all(_DATE.fullmatch(text) for text in known)
-    groups: dict[str, list[int]] = {}
-    for row, text in enumerate(texts):
-        if text:
-            groups.setdefault(text[:7] if are_dates else text, []).append(row)
-    if len(groups) > MOST_VALUES:
-        msg = (
-            f"the column {name!r} has {len(groups):,} different texts, more than "
-            f"{MOST_VALUES:,}: it names instances rather than groups of them; write "
-            "the subsets that you mean as a file"
-        )
-        raise DatasetError(msg)
-    return {text: groups[text] for text in sorted(groups)}
+def _date(text: str) -> np.datetime64:
+    try:
+        return np.datetime64(text.strip().removesuffix("Z"), "ms")
+    except ValueError:
+        return np.datetime64("NaT", "ms")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from nnviz.errors import DatasetError, did_you_mean
 from nnviz.runs.arrays import LABEL_SETS
-from nnviz.subsets.columns import column_subsets, set_subsets
+from nnviz.subsets.by_value import column_subsets, set_subsets
 from nnviz.subsets.subsets import (
     Subset,
     SubsetCollection,
@@ -21,7 +20,8 @@ from nnviz.subsets.subsets import (
     collect_subsets,
     outcome_subsets,
 )
-from nnviz.text_files import lines_of, open_text, parse_json, read_text
+from nnviz.text_files import parse_json, read_text
+from nnviz.text_tables import read_text_table
 
 if TYPE_CHECKING:
     from nnviz.store.store import Store
@@ -58,7 +58,7 @@ def named_subsets(store: Store, name: str) -> SubsetCollection:
         With a complete extraction.
     name
         ``label``, ``prediction``, ``outcome`` or ``all``; a column of the instance
-        table, see :mod:`nnviz.subsets.columns`; or the path of a file. Where instances
+        table, see :mod:`nnviz.subsets.by_value`; or the path of a file. Where instances
         have several labels, ``label`` has a subset for each.
 
     Raises
@@ -134,7 +134,7 @@ def _read_json(path: Path) -> dict[str, list[str]]:
     try:
         value = parse_json(text)
     except ValueError as error:
-        msg = f"{str(path)!r} is no JSON file: {error}"
+        msg = f"{str(path)!r} is not valid JSON: {error}"
         raise DatasetError(msg) from error
     if not isinstance(value, dict) or not all(
         isinstance(members, list) and all(isinstance(m, (str, int)) for m in members)
@@ -150,25 +150,10 @@ def _read_json(path: Path) -> dict[str, list[str]]:
 
 def _read_csv(path: Path) -> dict[str, list[str]]:
     try:
-        with open_text(path) as file:
-            reader = csv.DictReader(lines_of(file))
-            try:
-                return _rows_of_csv(path, reader)
-            except csv.Error as error:
-                msg = f"line {reader.line_num} of {str(path)!r} is no CSV: {error}"
-                raise DatasetError(msg) from error
-    except DatasetError:
-        raise
+        table = read_text_table(path, wanted=("id", "subset"))
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> DatasetError:
-    return DatasetError(f"cannot read the subsets in {str(path)!r}: {error}")
-
-
-def _rows_of_csv(path: Path, reader: csv.DictReader[str]) -> dict[str, list[str]]:
-    columns = reader.fieldnames or []
+    columns = table.columns
     if not {"id", "subset"} <= set(columns):
         msg = (
             f"{str(path)!r} has the columns {', '.join(columns) or 'none'}; it should "
@@ -176,12 +161,17 @@ def _rows_of_csv(path: Path, reader: csv.DictReader[str]) -> dict[str, list[str]
         )
         raise DatasetError(msg)
     wanted: dict[str, list[str]] = {}
-    for row in reader:
-        if not row["subset"] or row["id"] is None:
-            msg = f"line {reader.line_num} of {str(path)!r} has no id or no subset"
+    pairs = zip(columns["id"], columns["subset"], strict=True)
+    for number, (key, subset) in enumerate(pairs):
+        if not subset or not key:
+            msg = f"row {number} of {str(path)!r} has no id or no subset"
             raise DatasetError(msg)
-        wanted.setdefault(row["subset"], []).append(row["id"])
+        wanted.setdefault(subset, []).append(key)
     return wanted
+
+
+def _unreadable(path: Path, error: Exception) -> DatasetError:
+    return DatasetError(f"cannot read the subsets in {str(path)!r}: {error}")
 
 
 def _index_of_ids(

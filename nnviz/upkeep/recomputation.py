@@ -14,16 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnviz.engine.tasks import run_tasks
-from nnviz.engine.worker_cache import cached
 from nnviz.errors import ConfigError
-from nnviz.extraction.chunk_rows import ChunkRows
-from nnviz.extraction.planned import (
-    check_planned,
-    hashes_in,
-    open_planned_dataset,
-    planned_reader,
-    planned_runtime,
-)
+from nnviz.extraction.planned_worker import PlannedWorker, worker_of
+from nnviz.extraction.worker_tasks import Opening, check_inputs
 from nnviz.runs.software import software_versions
 from nnviz.store.store import Store
 
@@ -129,12 +122,14 @@ def recompute(
         n_batches=len(batches),
         has_to_be_equal=store.records.get("software") == software_versions(),
     )
-    arguments = (store.url, store.fingerprint, trust)
+    opening = Opening(store.url, store.fingerprint, trust)
+    if batches:
+        check_inputs(opening, client)
     if client is None:
-        found = [compare_batch(first, *arguments) for first in batches]
+        found = [compare_batch(first, opening) for first in batches]
     else:
         found = []
-        for outcome in run_tasks(client, compare_batch, batches, arguments=arguments):
+        for outcome in run_tasks(client, compare_batch, batches, arguments=(opening,)):
             if outcome.error is not None:
                 raise outcome.error
             found.append(outcome.value)
@@ -178,53 +173,32 @@ def _batches(store: Store, fraction: float, seed: int) -> list[int]:
     return [int(first) for first in firsts]
 
 
-def compare_batch(  # Dask hands over positional arguments
-    first: int,
-    url: str,
-    fingerprint: str,
-    trust: bool,  # noqa: FBT001
-) -> _Batch:
+def compare_batch(first: int, opening: Opening) -> _Batch:
     """Compute one batch again on a worker, and compare it with what is stored."""
-    key = f"recompute {url} {fingerprint} {trust}"
-    worker: _Worker = cached("worker", key, lambda: _Worker(url, trust=trust))
-    check_planned("plan", fingerprint, worker.store.fingerprint)
-    return worker.compare(first)
+    with worker_of(opening) as worker:
+        return _compare(worker, first)
 
 
-class _Worker:
-    """What a worker process keeps between its tasks: store, data set, network."""
-
-    def __init__(self, url: str, *, trust: bool) -> None:
-        self.store = Store.open(url)
-        self.plan = plan = self.store.plan
-        positions, hashes = self.store.positions(), hashes_in(self.store, plan)
-        self.dataset = open_planned_dataset(plan, positions, trust=trust, hashes=hashes)
-        self.reader = planned_reader(plan, self.dataset)
-        self.runtime = planned_runtime(plan, trust=trust)
-
-    def compare(self, first: int) -> _Batch:
-        extraction = self.plan.extraction
-        rows = extraction.instances_per_chunk
-        chunk_stop = min((first // rows + 1) * rows, self.store.n_instances)
-        stop = min(first + extraction.batch_size, chunk_stop)
-        reader, size = self.reader, self.store.chunks.batch_sizes().get(first // rows)
-        if size is not None:
-            reader = planned_reader(self.plan, self.dataset, batch_size=size)
-        # Rows that could not be used are zeros in the batch, as they were.
-        status = self.store.read("instances/status", first, stop)
-        excluded = {first + i: str(why) for i, why in enumerate(status) if why}
-        labels = self.store.read("instances/label", first, stop)
-        chunk = ChunkRows(self.plan, first, labels)
-        with self.runtime.recording(first) as recording:
-            for batch in reader.iter_batches(first, stop, excluded=excluded):
-                chunk.add(batch, recording.run(batch.values, valid=batch.valid))
-        found = {}
-        for path, values in chunk.arrays.items():
-            stored = self.store.read(path, first, stop)
-            if difference := _difference(stored, np.asarray(values)):
-                found[path] = difference
-        ids = [str(name) for name in self.store.read("instances/id", first, stop)]
-        return _Batch(first, stop - first, ids, found)
+def _compare(worker: PlannedWorker, first: int) -> _Batch:
+    store, extraction = worker.store, worker.plan.extraction
+    rows = extraction.instances_per_chunk
+    chunk_stop = min((first // rows + 1) * rows, store.n_instances)
+    stop = min(first + extraction.batch_size, chunk_stop)
+    reader = worker.reader(store.chunks.batch_sizes().get(first // rows))
+    # Rows that could not be used are zeros in the batch, as they were.
+    status = store.read("instances/status", first, stop)
+    excluded = {first + i: str(why) for i, why in enumerate(status) if why}
+    chunk = worker.rows(first, stop)
+    with worker.runtime.recording(first) as recording:
+        for batch in reader.iter_batches(first, stop, excluded=excluded):
+            chunk.add(batch, recording.run(batch.values, valid=batch.valid))
+    found = {}
+    for path, values in chunk.arrays.items():
+        stored = store.read(path, first, stop)
+        if difference := _difference(stored, np.asarray(values)):
+            found[path] = difference
+    ids = [str(name) for name in store.read("instances/id", first, stop)]
+    return _Batch(first, stop - first, ids, found)
 
 
 def _difference(stored: Any, found: Any) -> tuple[float, int] | None:

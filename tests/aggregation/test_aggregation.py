@@ -102,11 +102,11 @@ def test_aggregate__equals_that_of_a_run_without_the_unreadable_instances(
         np.testing.assert_array_equal(one, two)
 
 
-def test_aggregate__keeps_subsets_without_instances(tmp_path):
+def test_aggregate__of_empty_subsets_too__writes_zeros(tmp_path):
     store = write_store(tmp_path / "s.zarr", RUN)
     subsets = collect_subsets([Subset("none", [])], RUN.n_instances, name="mine")
 
-    aggregate(store, [subsets])
+    aggregate(store, [subsets], empty_subsets=True)
 
     found = aggregates_of(Store.open(store.url), "mine")
     assert found.n_instances.tolist() == [0]
@@ -116,6 +116,83 @@ def test_aggregate__keeps_subsets_without_instances(tmp_path):
     assert np.isnan(found.maximum("late")).all()
     assert np.isnan(found.lift("late")).all()
     assert len(found.top("late", "none")) == 0
+
+
+def test_aggregate__without_empty_subsets__keeps_their_names_and_everybodys_place(
+    tmp_path,
+):
+    store = write_store(tmp_path / "s.zarr", RUN)
+    labels = np.where(store.column("label") == 2, 5, store.column("label"))
+    names = ["a", "b", "c", "d", "e", "f", "g"]
+    other = write_store(tmp_path / "other.zarr", RUN)
+    subsets = class_subsets(labels, names)
+
+    aggregate(store, [subsets])
+    aggregate(other, [subsets], empty_subsets=True)
+
+    found = aggregates_of(Store.open(store.url), "label")
+    whole = aggregates_of(Store.open(other.url), "label")
+    assert found.names == ("a", "b", "d", "f")
+    assert found.index.tolist() == [0, 1, 3, 5]
+    assert found.all_names == whole.all_names == whole.names == tuple(names)
+    assert whole.index.tolist() == list(range(7))
+    rows = [whole.row(name) for name in found.names]
+    assert found.n_instances.tolist() == whole.n_instances[rows].tolist()
+    for layer in ("early", "late"):
+        for kind in ("share", "lift", "mean", "variance", "maximum"):
+            few, many = (getattr(one, kind)(layer) for one in (found, whole))
+            np.testing.assert_array_equal(few, many[rows])
+    assert (found.size("e"), whole.size("e")) == (0, 0)
+    with pytest.raises(MissingDataError, match=r"'e' of 'label' has no instances"):
+        found.top("early", "e")
+
+
+def test_aggregate__of_an_extended_store__finds_classes_that_were_empty(
+    tmp_path, monkeypatch
+):
+    whole, url = grown(tmp_path, monkeypatch, 1)
+    last = np.full(100, -1)
+    last[80:] = 1
+    last[::3] = 0
+    store = Store.open(url, writable=True)
+    aggregate(store, [class_subsets(last[:75], ["first", "last"])])
+    assert aggregates_of(store, "label").names == ("first",)
+    longer_store(whole, url, 100)
+
+    aggregate(store, [class_subsets(last, ["first", "last"])])
+    merged = tree_bytes(url / "aggregates")
+    shutil.rmtree(url / "aggregates")
+    aggregate(Store.open(url, writable=True), [class_subsets(last, ["first", "last"])])
+
+    assert merged == tree_bytes(url / "aggregates")
+    assert aggregates_of(Store.open(url), "label").names == ("first", "last")
+
+
+def test_aggregate__of_states_under_other_keys__starts_anew(tmp_path, monkeypatch):
+    """An earlier nnviz kept them under what an event says, not source and layer."""
+    whole, url = grown(tmp_path, monkeypatch, 1)
+    aggregate_standard(url)
+    store = Store.open(url, writable=True)
+    for name in ("all", "label", "outcome"):
+        attributes = store.groups.attributes(f"aggregates/{name}")
+        states = attributes.pop("states")
+        assert set(states) == {
+            "activations/early",
+            "activations/late",
+            "activations/output",
+        }
+        attributes["states"] = {
+            key.replace("/", " of "): state for key, state in states.items()
+        }
+        store.groups.finish(f"aggregates/{name}", attributes)
+    longer_store(whole, url, 100)
+
+    aggregate_standard(url)
+    found = tree_bytes(url / "aggregates")
+    shutil.rmtree(url / "aggregates")
+    aggregate_standard(url)
+
+    assert found == tree_bytes(url / "aggregates")
 
 
 def test_aggregate__takes_a_run_of_which_nothing_is_usable(tmp_path):
@@ -132,7 +209,8 @@ def test_aggregate__replaces_what_was_there(tmp_path):
     first = class_subsets(store.column("label"), store.class_names, name="mine")
     aggregate(store, [first])
 
-    aggregate(store, [collect_subsets([Subset("a", [0])], 120, name="mine")])
+    usable = np.flatnonzero(store.usable())
+    aggregate(store, [collect_subsets([Subset("a", usable[:1])], 120, name="mine")])
 
     assert aggregates_of(Store.open(store.url), "mine").names == ("a",)
 

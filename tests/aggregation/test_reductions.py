@@ -9,7 +9,6 @@ from nnviz.aggregation.reductions import (
     ActivationMoments,
     InfluenceRows,
     InfluenceTotals,
-    InstanceCounts,
 )
 from nnviz.errors import ShapeError
 from nnviz.network.top_channels import top_channels
@@ -45,17 +44,6 @@ def influence_rows(n=6, n_targets=4, n_sources=7, seed=1):
             source[row, place, :n_ranks] = rng.choice(n_sources, n_ranks, replace=False)
     influence = np.where(source >= 0, rng.random(source.shape), 0).astype(np.float32)
     return InfluenceRows(target, source, influence)
-
-
-def test_instance_counts__are_the_sizes_of_the_subsets(membership):
-    reduction = InstanceCounts(4)
-
-    assert reduction.finalize(reduction.chunk(membership))["n_instances"].tolist() == [
-        3,
-        0,
-        5,
-        1,
-    ]
 
 
 @pytest.mark.parametrize("share", [0.01, 0.03, 0.5, 1.0])

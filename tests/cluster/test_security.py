@@ -113,6 +113,42 @@ def test_local_cluster__with_tls__computes_and_removes_its_keys(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_local_cluster__another_user_of_the_machine__runs_nothing(tmp_path):
+    """Row 37: without the certificate nobody talks to scheduler or workers."""
+    marker = tmp_path / "ran"
+    with open_client(ClusterConfig(workers=1)) as client:
+        workers = client.scheduler_info(n_workers=-1)["workers"]
+        places = [client.scheduler.address, *workers]
+        refused = [_is_refused(place, marker) for place in places]
+
+    assert {place.partition("://")[0] for place in places} == {"tls"}
+    assert refused == [True, True]
+    assert not marker.exists()
+
+
+def _is_refused(place, marker):
+    """Whether a client without certificates, in a process of its own, is refused."""
+    code = (
+        "import asyncio, sys\n"
+        "from distributed.core import rpc\n"
+        "async def run():\n"
+        "    async with rpc(sys.argv[1], timeout=5) as other:\n"
+        "        await other.identity()\n"
+        "    open(sys.argv[2], 'w').close()\n"
+        "asyncio.run(run())\n"
+    )
+    plain = place.replace("tls://", "tcp://")
+    done = subprocess.run(
+        [sys.executable, "-c", code, plain, marker], capture_output=True, timeout=60
+    )
+    return done.returncode != 0
+
+
+def test_local_cluster__insecure__goes_without_certificates():
+    with open_client(ClusterConfig(workers=1, insecure=True)) as client:
+        assert client.scheduler.address.startswith("tcp://127.0.0.1:")
+
+
 def test_local_cluster__listens_on_loopback_only():
     with open_client(ClusterConfig(workers=1)):
         driver = psutil.Process()

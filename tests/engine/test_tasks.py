@@ -4,9 +4,10 @@ import os
 import threading
 import time
 
-from nnviz.engine.tasks import run_tasks
+from nnviz.engine.tasks import RunLimits, run_tasks
 from nnviz.engine.worker_cache import cached
 from nnviz.errors import DatasetError
+from tests.faults.tiny_run import Events
 
 
 def square(item, offset):
@@ -64,6 +65,24 @@ def test_run_tasks__passing_fault__is_tried_again(client, tmp_path):
 
     assert outcomes[0].value == 7
     assert (tmp_path / "7").read_text() == "xxx"
+
+
+def load_for_a_second(item):
+    cached("network", "of this run", lambda: time.sleep(1.0))
+    return item
+
+
+def test_run_tasks__worker_loads_first__its_deadline_counts_from_then(client):
+    """A slow start is not a task that hangs: to end its worker starts it again."""
+    told = Events()
+    limits = RunLimits(deadline=0.3)
+
+    outcomes = list(
+        run_tasks(client, load_for_a_second, [7], limits=limits, listeners=[told])
+    )
+
+    assert outcomes[0].value == 7
+    assert told.seen == []
 
 
 def test_cached__four_threads__load_once():

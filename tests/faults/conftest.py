@@ -28,12 +28,12 @@ def undisturbed(
     _session_run: TinyRun, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, str]:
     """Return the checksums of the store that one process makes, without a fault."""
-    from nnviz.extraction.extraction import extract_chunk
+    from nnviz.extraction.worker_tasks import Opening, extract_chunk
 
     store = _session_run.store(tmp_path_factory.mktemp("undisturbed") / "run.zarr")
     fingerprint = nnviz.open_store(store).fingerprint
     for chunk in range(N_CHUNKS):
-        extract_chunk(chunk, str(store), fingerprint, False)
+        extract_chunk(chunk, Opening(str(store), fingerprint, writable=True))
     return checksums(store)
 
 

@@ -12,7 +12,9 @@ import os
 import signal
 import sys
 
-from nnviz.extraction.chunks import extract_chunk
+import nnviz.extraction.chunks
+import nnviz.extraction.planned_worker  # noqa: F401  what a worker imports, once
+from nnviz.extraction.worker_tasks import Opening, extract_chunk
 from nnviz.store.store import Store
 
 
@@ -32,7 +34,8 @@ def in_child(store: str, chunk: int, dies_at: int) -> bool:
         os.replace = replace_or_die
         code = 1
         try:
-            extract_chunk(chunk, store, Store.open(store).fingerprint, False)
+            fingerprint = Store.open(store).fingerprint
+            extract_chunk(chunk, Opening(store, fingerprint, writable=True))
             code = 0
         finally:
             os._exit(code)

@@ -11,7 +11,7 @@ import pytest
 
 import nnviz
 from nnviz.errors import StoreFormatError
-from nnviz.extraction.chunks import extract_chunk
+from nnviz.extraction.worker_tasks import Opening, extract_chunk
 from nnviz.store.store import Store
 from nnviz.upkeep.verification import verify
 from tests.faults.tiny_run import N_CHUNKS, checksums, wait_for
@@ -21,7 +21,8 @@ CRASHES = Path(__file__).with_name("crash_everywhere.py")
 
 def extract_all(store, order=range(N_CHUNKS)):
     fingerprint = nnviz.open_store(store).fingerprint
-    return [extract_chunk(i, str(store), fingerprint, False) for i in order]
+    opening = Opening(str(store), fingerprint, writable=True)
+    return [extract_chunk(i, opening) for i in order]
 
 
 def test_extract_chunk__dies_at_each_of_its_writes__ends_in_the_same_bytes(
@@ -57,9 +58,10 @@ def test_extract_chunk__a_zombie_writes_later__ends_in_the_same_bytes(
     """Row 16: a process stops, its chunk is done by others, and it wakes up."""
     store = run.store(tmp_path / "run.zarr")
     run.fault(50, "sleep-once 1")
+    opening = Opening(str(store), Store.open(store).fingerprint, writable=True)
     script = (
-        "import sys; from nnviz.extraction.chunks import extract_chunk\n"
-        f"extract_chunk(3, {str(store)!r}, {Store.open(store).fingerprint!r}, False)"
+        "from nnviz.extraction.worker_tasks import Opening, extract_chunk\n"
+        f"extract_chunk(3, {opening!r})"
     )
     zombie = subprocess.Popen(
         [sys.executable, "-c", script],

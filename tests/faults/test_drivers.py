@@ -13,12 +13,12 @@ from tests.faults.tiny_run import (
     N_CHUNKS,
     address_in,
     checksums,
+    children_of,
     group_is_gone,
     n_done,
     start_dask,
     wait_for,
     workers,
-    workers_of,
 )
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -49,7 +49,7 @@ def end_driver(one, rng):
 
 
 def kill_worker_and_go_on(one, rng):
-    alive = workers_of(one.process.pid)
+    alive = children_of(one.process.pid, "spawn_main")
     if alive:
         os.kill(rng.choice(alive), signal.SIGSEGV)
 
@@ -116,6 +116,22 @@ def test_extract__signal__ends_with_one_line_and_leaves_nothing(
     wait_for(lambda: group_is_gone(one.process.pid))
     assert not (store / "writer").exists()
     assert n_done(store) < N_CHUNKS
+
+
+def test_extract__killed_while_instances_are_read_one_by_one__leaves_no_process(
+    run, tmp_path, driver
+):
+    """Row 6: the one that hangs in an instance ends by itself, without its worker."""
+    store = run.store(tmp_path / "run.zarr")
+    run.fault(9, "sleep 3600")
+    command = ("extract", store, "--workers", "1", "--quiet", "--deadline", "1s")
+    one = driver(*command)
+    wait_for(lambda: children_of(one.process.pid, "nnviz.extraction.isolation"))
+
+    one.process.kill()
+    one.process.wait(timeout=60)
+
+    wait_for(lambda: group_is_gone(one.process.pid))
 
 
 def test_plan__signal__ends_with_one_line(run, driver):

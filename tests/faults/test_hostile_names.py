@@ -16,7 +16,7 @@ from nnviz.cli.main import main
 from nnviz.errors import DatasetError
 from nnviz.store.store import Store, open_store
 from nnviz.subsets.naming import named_subsets
-from tests.dashboards.serving import served
+from tests.dashboards.served_pages import served
 from tests.faults.small_run import create, one_worker, write_inputs
 
 MARKUP = "<img src=x onerror=\"window.harmed='{}';alert(1)\">"

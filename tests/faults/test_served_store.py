@@ -23,7 +23,7 @@ from tornado.websocket import websocket_connect
 from nnviz.errors import ConfigError
 from nnviz.testing import PlantedRun, write_complete_store, write_store
 from nnviz_dashboards.serving.server import make_server
-from tests.dashboards.serving import served
+from tests.dashboards.served_pages import served
 
 
 @pytest.fixture(scope="module")

@@ -258,13 +258,14 @@ def group_is_gone(pid: int) -> bool:
     return True
 
 
-def workers_of(pid: int) -> list[int]:
-    """Return the worker processes that a driver has started."""
-    return [
-        child.pid
-        for child in psutil.Process(pid).children(recursive=True)
-        if "spawn_main" in " ".join(child.cmdline())
-    ]
+def children_of(pid: int, what: str) -> list[int]:
+    """Return the processes that a driver has started, and whose command says this."""
+    found = []
+    for child in psutil.Process(pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it has just ended
+            if what in " ".join(child.cmdline()):
+                found.append(child.pid)
+    return found
 
 
 def start_dask(folder: Path, *command: str) -> subprocess.Popen[bytes]:

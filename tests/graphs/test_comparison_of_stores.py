@@ -191,3 +191,47 @@ def test_command__two_networks__are_compared(planted):
     result = CliRunner().invoke(main, [*arguments, "--json"])
 
     assert json.loads(result.stdout)["different_nodes"] == 0
+
+
+class CountingStore(Store):
+    """A store that notes which facts were read."""
+
+    read_facts: list
+
+    def activations(self, layer, *span):
+        CountingStore.read_facts.append((layer, *span))
+        return super().activations(layer, *span)
+
+
+def test_comparison__of_sets_of_instances__reads_the_facts_of_each_once(
+    tmp_path, monkeypatch
+):
+    store = write_store(tmp_path / "run.zarr", RUN)
+    aggregate(store, [named_subsets(store, "label")])
+    monkeypatch.setattr("nnviz.aggregation.layer_sums.Store", CountingStore)
+    CountingStore.read_facts = []
+    first, second = Subset("first", range(60)), Subset("second", range(40, 160))
+
+    found = compare_subsets(Store.open(store.url), first, second)
+    of_two = len(CountingStore.read_facts)
+    compare_subsets(Store.open(store.url), first, RUN.names[0])
+    of_one = len(CountingStore.read_facts) - of_two
+
+    # The first lies in the first chunk, the second in both.
+    assert len(store.chunks) == 2
+    assert of_two == (1 + 2) * len(store.layers)
+    assert of_one == len(store.layers)
+    assert found.first.n_instances == int(store.usable()[:60].sum())
+
+
+def test_comparison__on_a_cluster__is_the_same(tmp_path, client):
+    store = write_store(tmp_path / "run.zarr", RUN)
+    aggregate(store, [named_subsets(store, "label")])
+    first, second = Subset("first", range(60)), Subset("second", range(40, 160))
+
+    here = compare_subsets(store, first, second)
+    there = compare_subsets(store, first, second, client=client)
+
+    assert (here.first, here.second) == (there.first, there.second)
+    assert_array_equal(here.node_parts.p_value, there.node_parts.p_value)
+    assert_array_equal(here.arc_parts.first_count, there.arc_parts.first_count)

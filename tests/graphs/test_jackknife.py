@@ -32,7 +32,8 @@ def store(tmp_path_factory):
     mine = [Subset("odd", np.arange(1, 90, 2)), Subset("one", [7]), Subset("none", [])]
     collection = collect_subsets(mine, store.n_instances, name="mine")
     names = ("label", "outcome")
-    aggregate(store, [*(named_subsets(store, name) for name in names), collection])
+    collections = [*(named_subsets(store, name) for name in names), collection]
+    aggregate(store, collections, empty_subsets=True)
     return Store.open(store.url)
 
 

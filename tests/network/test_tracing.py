@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from nnviz.errors import ModelError
-from nnviz.network.analysis.analysis import apply_operation
+from nnviz.errors import ModelError, TaskMemoryError
+from nnviz.network.analysis.analysis import analyse, apply_operation
+from nnviz.network.analysis.operations import record_operations
 from nnviz.network.recording.folding import optimize
 from nnviz.network.recording.recorder import Recorder
 from nnviz.network.recording.taps import EdgeTaps
@@ -80,7 +81,7 @@ def test_edge_inputs__contributions_and_bias_are_the_pre_activation(name):
     network, x = make(name)
     architecture = trace(network, x[:2])
     run = optimize(network, architecture=architecture, batch=x)
-    taps = EdgeTaps(run, architecture, x[:1])
+    taps = EdgeTaps(analyse(record_operations(run, x[:1])), architecture)
     sums, sources = {}, {}
 
     def add_up(layer, activations, inputs):
@@ -263,3 +264,23 @@ def test_trace__survives_json(name):
     again = from_json(Architecture, to_json(architecture))
 
     assert to_json(again) == to_json(architecture)
+
+
+class Greedy(nn.Module):
+    """It asks for more memory than there is, from the second forward pass on."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv2d(3, 2, 1)
+        self.n_passes = 0
+
+    def forward(self, x):
+        self.n_passes += 1
+        if self.n_passes > 1:
+            torch.empty(2**50)
+        return self.a(x).amax((2, 3))
+
+
+def test_trace__want_of_memory_is_no_sign_that_layers_are_by_instance():
+    with pytest.raises(TaskMemoryError, match="not enough memory"):
+        trace(Greedy().eval(), torch.rand(2, 3, 4, 4))

@@ -1,5 +1,6 @@
 """Who writes to a store? One driver at a time, with real processes."""
 
+import linecache
 import os
 import signal
 import subprocess
@@ -156,6 +157,88 @@ def test_writing__place_without_locks__the_last_claim_holds(monkeypatch):
     Hierarchy.open(url, writable=True).create_group(WRITER, record_of_another_machine())
     with writing(url, "derive"):
         assert Hierarchy.open(url).attributes(WRITER)["stage"] == "derive"
+
+
+def interrupting(n):
+    """Return a function for `sys.settrace` that interrupts the n-th step of the lock.
+
+    As a signal does it: once, between two lines, in the thread that works. Never at the
+    end of a ``with``, where the interpreter sees a line, but looks for no signals.
+    """
+    left = [n]
+
+    def trace(frame, event, argument):
+        if frame.f_code.co_filename != lock.__file__:
+            return None
+        text = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+        if event == "line" and not text.lstrip().startswith("with "):
+            left[0] -= 1
+            if left[0] == 0:
+                raise KeyboardInterrupt
+        return trace
+
+    return trace
+
+
+def test_writing__interrupted_at_any_step__leaves_nothing_behind(store):
+    """A signal right after the start, or at the end: nobody finds a record of it."""
+    writer = Path(store) / WRITER
+    n_interrupted, is_whole = 0, False
+    before = sys.gettrace()
+    while not is_whole:
+        try:
+            sys.settrace(interrupting(n_interrupted + 1))
+            with writing(store, "extract"):
+                pass
+            is_whole = True
+        except KeyboardInterrupt:
+            n_interrupted += 1
+        finally:
+            sys.settrace(before)
+
+        assert not writer.exists(), n_interrupted
+        with writing(store, "extract"):
+            assert writer.exists(), n_interrupted
+
+    assert n_interrupted > 50
+
+
+def test_writing__interrupted_over_a_dead_record__can_be_taken_again(store):
+    write_record(store, record_of_another_machine(host=os.uname().nodename, pid=-1))
+    n_interrupted, is_whole = 0, False
+    before = sys.gettrace()
+    while not is_whole:
+        try:
+            sys.settrace(interrupting(n_interrupted + 1))
+            with writing(store, "extract"):
+                pass
+            is_whole = True
+        except KeyboardInterrupt:
+            n_interrupted += 1
+        finally:
+            sys.settrace(before)
+
+        assert "nnviz extract" not in writer_of(store), n_interrupted
+
+    assert not (Path(store) / WRITER).exists()
+
+
+def test_writing__process_ended_at_once__leaves_nothing_behind(store, capfd):
+    """Of the command line, when it does not answer: no context is left."""
+    program = (
+        "import sys\nfrom nnviz.cli import ending\n"
+        "from nnviz.store.lock import writing\n"
+        "with writing(sys.argv[1], 'extract'): ending.leave(143)"
+    )
+    place = os.pathsep.join(filter(None, sys.path))
+    found = subprocess.run(
+        [sys.executable, "-c", program, store],
+        env=dict(os.environ, PYTHONPATH=place),
+        check=False,
+    )
+
+    assert found.returncode == 143
+    assert not (Path(store) / WRITER).exists()
 
 
 def test_writing__no_store__says_so(tmp_path):

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import param
-from numpy.typing import NDArray
 
+from nnviz.aggregation.aggregates import ChannelUse
 from nnviz.errors import StoreError
 from nnviz.results.missing import Missing
 from nnviz.results.run_results import RunResults
@@ -27,9 +27,6 @@ N_ROWS = 30
 
 N_USES = 6
 """Classes that are named for the chosen channel."""
-
-LEAST_SHARE = 0.1
-"""Channels below this share of the class are no candidates for the most specific."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,28 +115,16 @@ class ChannelsModel(param.Parameterized):
         updates: dict[str, object] = {"missing": missing, "rows": []}
         updates["missing_examples"] = self._results.missing_examples()
         if missing is None and layer and subset >= 0:
-            counts = self._results.counts_of_subset(layer, subset)
+            used = self._results.channels(layer, subset)
             updates |= {
-                "rows": self._rows(layer, subset, counts),
-                "n_channels": len(counts),
-                "n_used": int((counts > 0).sum()),
+                "rows": self._rows(used, subset),
+                "n_channels": len(used),
+                "n_used": int((used.count > 0).sum()),
             }
         return updates
 
-    def _rows(
-        self, layer: str, subset: int, counts: NDArray[np.int64]
-    ) -> list[ChannelRow]:
-        aggregates = self._results.aggregates()
-        share = counts / max(1, int(aggregates.n_instances[subset]))
-        base_rate = aggregates.base_rate(layer)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            lift = share / base_rate
-        key = share
-        if self.selection.ranking == "lift":
-            is_frequent = share >= min(LEAST_SHARE, float(share.max()))
-            key = np.where(is_frequent & (counts > 0), lift, -1.0)
-        best = np.argsort(-key, kind="stable")[:N_ROWS]
-        best = best[counts[best] > 0]
+    def _rows(self, used: ChannelUse, subset: int) -> list[ChannelRow]:
+        best = used.best(N_ROWS, by=self.selection.ranking)
         chosen = self.selection.channel
         if chosen >= 0 and chosen not in best:
             # What is chosen stays in view, so that it can be given up again.
@@ -147,11 +132,11 @@ class ChannelsModel(param.Parameterized):
         return [
             ChannelRow(
                 int(c),
-                int(counts[c]),
-                float(share[c]),
-                float(base_rate[c]),
-                float(lift[c]),
-                channel_examples(self._results, layer, int(c), subset),
+                int(used.count[c]),
+                float(used.share[c]),
+                float(used.base_rate[c]),
+                float(used.lift[c]),
+                channel_examples(self._results, used.layer, int(c), subset),
             )
             for c in best
         ]

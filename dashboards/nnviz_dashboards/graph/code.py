@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from nnviz.graphs.options import SUMMIT_SHARE, graph_options
 from nnviz.results.graph_results import GraphRequest
-from nnviz_dashboards.shared.selection import INNER, PRESETS, SCORINGS, SHARES, WEIGHTS
 
 __all__ = ["graph_code"]
 
@@ -18,20 +18,15 @@ def graph_code(store_url: str, request: GraphRequest) -> str:
     request
         What is shown.
     """
-    options = request.options
     keywords: dict[str, object] = {}
     if request.collection != "label":
         keywords["subsets"] = request.collection
-    if options.preset != PRESETS[0]:
-        keywords["preset"] = options.preset
-    if options.share != float(SHARES[1]):
-        keywords["share"] = options.share
-    if options.inner != INNER[0]:
-        keywords["inner"] = options.inner
-    if options.weight != WEIGHTS[0]:
-        keywords["weight"] = options.weight
-    if options.scoring != SCORINGS[0]:
-        keywords["scoring"] = options.scoring
+    for option in graph_options():
+        value, default = getattr(request.options, option.name), option.default
+        if option.name == "share":
+            value, default = request.options.kept_share, SUMMIT_SHARE
+        if value != default:
+            keywords[option.name] = value
     subsets = [request.subset, *([request.versus] if request.versus else [])]
     arguments = ", ".join(
         [
@@ -40,15 +35,13 @@ def graph_code(store_url: str, request: GraphRequest) -> str:
             *(f"{name}={value!r}" for name, value in keywords.items()),
         ]
     )
-    function, home, result = (
-        ("compare_subsets", "comparisons", "comparison")
-        if request.versus
-        else ("attribution_graph", "graphs", "graph")
+    function, result = (
+        ("compare", "comparison") if request.versus else ("attribution_graph", "graph")
     )
     return "\n".join(
         [
-            f"import nnviz; from nnviz.{home} import {function}",
+            "import nnviz",
             f"store = nnviz.open_store({store_url!r})",
-            f"{result} = {function}({arguments})",
+            f"{result} = nnviz.{function}({arguments})",
         ]
     )

@@ -62,11 +62,10 @@ function makeTools(model, act) {
   options.append(element("summary", "button", "Options"))
   const panel = element("div", "menu-panel")
   options.append(panel)
-  const selects = [["preset", "Made"], ["scoring", "Channels kept by"], ["weight", "Arcs followed by"],
-                   ["share", "Channels kept"], ["inner", "Layers not shown"]].map(([name, label]) => {
+  const selects = model.options.map(({name, label, values}) => {
     const field = makeSelect(label, name, (value) => send(name, value))
     panel.append(field.box)
-    return [name, field]
+    return [name, field, values]
   })
   const gaps = Array.from({length: 31}, (_, i) => 10 * i)
   const gap = makeSlider("Between channels", "gap", "Gap between channels", gaps, (v) => `${v}`, (v) => send("gap", v))
@@ -112,8 +111,8 @@ function makeTools(model, act) {
     member.show(members, of)
     versus.box.hidden = others.length < 2
     versus.show([["", "nothing"], ...others], chosen.versus)
-    for (const [name, field] of selects) {
-      field.show(model.options[name], chosen[name])
+    for (const [name, field, values] of selects) {
+      field.show(values, chosen[name])
       field.select.disabled = chosen.preset === "summit" && (name === "scoring" || name === "weight")
     }
     strength.show(chosen.strength)

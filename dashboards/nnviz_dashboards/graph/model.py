@@ -18,7 +18,7 @@ import param
 from nnviz.errors import NnvizError
 from nnviz.graphs.files import GraphFormat, graph_files
 from nnviz.graphs.layout import GraphLayout
-from nnviz.graphs.options import GraphOptions, InnerLayers, Preset, Scoring, Weight
+from nnviz.graphs.options import GraphChoices, GraphOptions, graph_options
 from nnviz.results.graph_results import (
     GraphRequest,
     GraphResults,
@@ -46,7 +46,7 @@ RunLater = Callable[[Callable[[], Found], Callable[[Found], None]], None]
 
 OUTCOMES = ("correct", "wrong")
 
-OPTIONS = ("preset", "scoring", "weight", "inner", "share")
+OPTIONS = tuple(option.name for option in graph_options())
 FILTERS = ("strength", "specificity", "gap", "row_gap")
 """What a visitor may set by name."""
 
@@ -167,7 +167,7 @@ class GraphModel(param.Parameterized):
         if drawing.versus:
             return graph_files(graph, stem, format_)
         rows = np.array([node.row for node in drawing.nodes], dtype=np.int64)
-        layout = GraphLayout(np.array(drawing.places, dtype=np.float64), rows, 0)
+        layout = GraphLayout(np.array(drawing.places, dtype=np.float64), rows)
         return graph_files(graph, stem, format_, layout=layout)
 
     # --- what is published ------------------------------------------------------------
@@ -223,7 +223,7 @@ class GraphModel(param.Parameterized):
         subset = subset_of(aggregates, choices.subset, choices.member)
         members: tuple[str, ...] = ()
         others = OUTCOMES if aggregates.kind == "outcome" else aggregates.names
-        if choices.versus and choices.versus not in others:
+        if choices.versus and choices.versus not in (*others, *aggregates.all_names):
             # An address may ask for anything; only the collection knows its names.
             choices.choose(versus="")
         versus = choices.versus
@@ -250,7 +250,7 @@ class GraphModel(param.Parameterized):
         if subset is None:
             return Missing("No class is chosen", "Choose one in the list of classes.")
         for name in (subset, versus):
-            if name and not aggregates.n_instances[aggregates.row(name)]:
+            if name and not aggregates.size(name):
                 return Missing(
                     f"No instance is in {name!r}",
                     "A graph needs at least one. Choose another class or subset.",
@@ -258,16 +258,12 @@ class GraphModel(param.Parameterized):
         return GraphRequest(choices.collection, subset, versus, self._options())
 
     def _options(self) -> GraphOptions:
-        choices = self.selection
-        is_directed = choices.preset == "directed"
         # The selection has no other values than those that nnviz knows.
-        return GraphOptions(
-            preset=cast("Preset", choices.preset),
-            share=float(choices.share),
-            inner=cast("InnerLayers", choices.inner),
-            weight=cast("Weight", choices.weight if is_directed else "count"),
-            scoring=cast("Scoring", choices.scoring if is_directed else "evidence"),
-        )
+        chosen = {name: getattr(self.selection, name) for name in OPTIONS}
+        chosen["share"] = float(chosen["share"])
+        if chosen["preset"] == "summit":
+            del chosen["scoring"], chosen["weight"]  # it has ways of its own
+        return GraphOptions(**cast("GraphChoices", chosen))
 
     def _made(self, request: GraphRequest) -> Found:
         try:

@@ -11,6 +11,7 @@ import panel as pn
 import param
 from panel.viewable import Viewable, Viewer
 
+from nnviz.graphs.options import graph_options
 from nnviz_dashboards.graph.drawing import (
     Contrast,
     DrawnArc,
@@ -18,9 +19,10 @@ from nnviz_dashboards.graph.drawing import (
     GraphDrawing,
     Linked,
 )
-from nnviz_dashboards.graph.model import GraphFormat, GraphModel
+from nnviz_dashboards.graph.model import FILTERS, GraphFormat, GraphModel
 from nnviz_dashboards.layers.model import short_names
 from nnviz_dashboards.shared.component import Component, missing_value, script
+from nnviz_dashboards.shared.selection import SHARES
 from nnviz_dashboards.shared.theme import (
     format_count,
     format_lift,
@@ -37,9 +39,11 @@ Rows = list[list[str]]
 """Name and value of each number of a card."""
 
 CHOSEN = (
-    "collection", "versus", "preset", "scoring", "weight", "inner", "share",
-    "strength", "specificity", "gap", "row_gap",
-)  # fmt: skip
+    "collection",
+    "versus",
+    *(option.name for option in graph_options()),
+    *FILTERS,
+)
 
 PUBLISHED = ("drawing", "choices", "code", "missing", "is_loading")
 """What of the model is drawn."""
@@ -52,25 +56,19 @@ COLLECTIONS = {
 }
 MEMBERS = {"correct": "predicted right", "wrong": "predicted wrong"}
 
-OPTIONS = {
-    "preset": [["directed", "From the output down"], ["summit", "As in SUMMIT"]],
-    "scoring": [
-        ["evidence", "Evidence that runs through"],
-        ["in_strength", "What enters"],
-        ["out_strength", "What leaves"],
-        ["specificity", "Specificity"],
-    ],
-    "weight": [["count", "How often"], ["sum", "How much"]],
-    "inner": [["composed", "Composed away"], ["nodes", "As nodes"]],
-    "share": [
-        ["0.03", "3 % of the scores"],
-        ["0.075", "7.5 % of the scores"],
-        ["0.15", "15 % of the scores"],
-        ["0.3", "30 % of the scores"],
-        ["0.6", "60 % of the scores"],
-    ],
-}
-"""Values and names of the options of a graph."""
+OPTIONS = [
+    {
+        "name": option.name,
+        "label": option.label,
+        "values": [
+            [share, f"{100 * float(share):g} % of the scores"] for share in SHARES
+        ]
+        if option.values is None
+        else [[name, value.label] for name, value in option.values.items()],
+    }
+    for option in graph_options()
+]
+"""What the options of a graph are called, and their values."""
 
 
 class GraphPanel(Component):
@@ -79,7 +77,7 @@ class GraphPanel(Component):
     graph = param.Dict(None, allow_None=True, doc="Layers, nodes, arcs and texts.")
     choices = param.Dict({}, doc="Subsets that can be chosen.")
     chosen = param.Dict({}, doc="Options and filters.")
-    options = param.Dict(OPTIONS)
+    options = param.List(OPTIONS)
     pinned = param.List([], doc="Layer and channel that are looked at, or nothing.")
     layer = param.String(doc="The chosen layer.")
     code = param.String()

@@ -8,6 +8,8 @@ checks before all of them:
   point at this machine could read everything.
 * The visitor brought the token that was printed with the address, or is logged in, and
   is on the list if there is one.
+* A form comes from one of the server's own pages, and who tries passwords waits longer
+  for each answer.
 * What the page does not need does not answer: Bokeh's script for embedding, which lets
   any page read it, and Panel's files of components, which imports any module by name.
 * A message cannot replace the document, and no traceback leaves the server.
@@ -15,15 +17,22 @@ checks before all of them:
 
 from __future__ import annotations
 
+import asyncio
+import collections
 import hmac
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 from urllib.parse import urlencode, urlsplit
 
 from bokeh.server.server import Server
+from panel.auth import BasicLoginHandler
 from tornado.web import ErrorHandler, HTTPError, RequestHandler
 from tornado.websocket import WebSocketHandler
+
+from nnviz_dashboards.serving.connections import Connections
 
 __all__ = ["MAX_SESSIONS", "Gate", "guard"]
 
@@ -32,12 +41,50 @@ MAX_SESSIONS = 100
 
 _CLOSED = ("autoload.js", "components/", "metadata")
 _WAIT_SECONDS = 20
+SECONDS_AFTER_WRONG = (1.0, 2.0, 4.0, 8.0)
+"""How long the answer to a wrong password takes; the last one for all that follow."""
+WAITING_TRIES = 5
+"""Passwords from one address that are waiting; one more is refused."""
+
 _REASONS = {
     401: "Open the address that 'nnviz serve' printed, with its token.",
     403: "This address, page or user is not admitted; see 'nnviz serve --help'.",
     404: "There is nothing here.",
+    429: "Too many passwords are being tried; try again in a minute.",
     503: "Too many pages are open; try again in a moment.",
 }
+
+
+class Tries:
+    """Passwords that are being tried, from each address in turn."""
+
+    def __init__(self) -> None:
+        self._turns: dict[str, asyncio.Lock] = collections.defaultdict(asyncio.Lock)
+        self._waiting: collections.Counter[str] = collections.Counter()
+        self._wrong: collections.Counter[str] = collections.Counter()
+
+    async def is_right(self, address: str, check: Callable[[], bool]) -> bool:
+        """Check a password when its turn has come; a wrong one takes seconds.
+
+        Raises
+        ------
+        HTTPError
+            If too many of this address are waiting.
+        """
+        if self._waiting[address] >= WAITING_TRIES:
+            raise HTTPError(429)
+        self._waiting[address] += 1
+        try:
+            async with self._turns[address]:
+                if check():
+                    self._wrong.pop(address, None)
+                    return True
+                n_before = min(self._wrong[address], len(SECONDS_AFTER_WRONG) - 1)
+                self._wrong[address] += 1
+                await asyncio.sleep(SECONDS_AFTER_WRONG[n_before])
+                return False
+        finally:
+            self._waiting[address] -= 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +100,11 @@ class Gate:
     cookie: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     """What a browser keeps once it has brought the token."""
 
+    tries: Tries = field(default_factory=lambda: Tries())
+    """Passwords that are being tried."""
+    connections: Connections = field(default_factory=Connections)
+    """What is open."""
+
     def knows(self, address: str | None) -> bool:
         """Whether a host, or an origin without its scheme, is a known one."""
         return address is not None and address.lower() in self.hosts
@@ -65,12 +117,17 @@ def guard(server: Server, gate: Gate) -> None:
         rule.target = _guarded(rule.target, gate)
     application.settings["default_handler_class"] = _guarded(ErrorHandler, gate)
     application.settings["default_handler_args"] = {"status_code": 404}
+    gate.connections.watch(server._http)
 
 
 def _guarded(handler: Any, gate: Gate) -> Any:
     if not (isinstance(handler, type) and issubclass(handler, RequestHandler)):
         return handler
-    guards = _SocketGuard if issubclass(handler, WebSocketHandler) else _Guard
+    guards: type[_Guard] = _Guard
+    if issubclass(handler, WebSocketHandler):
+        guards = _SocketGuard
+    elif issubclass(handler, BasicLoginHandler):
+        guards = _LoginGuard
     return type(f"Guarded{handler.__name__}", (guards, handler), {"gate": gate})
 
 
@@ -110,7 +167,9 @@ class _Guard(RequestHandler):
             self.clear_header(f"Access-Control-Allow-{name}")
 
     async def prepare(self) -> None:
+        self.gate.connections.asked(getattr(self.request.connection, "stream", None))
         self._check_address()
+        self._check_form()
         if not self._has_token():
             return
         prepared: Any = super().prepare()
@@ -133,14 +192,49 @@ class _Guard(RequestHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         del kwargs  # the exception is for the log alone
         self.set_header("Content-Type", "text/plain; charset=utf-8")
-        self.finish(f"{status_code} {_REASONS.get(status_code, self._reason)}\n")
+        reason = self._refusal or _REASONS.get(status_code, self._reason)
+        self.finish(f"{status_code} {reason}\n")
+
+    _refusal = ""
+
+    def redirect(self, url: str, permanent: bool = False, status: Any = None) -> None:  # noqa: FBT001, FBT002  Tornado's
+        """Redirect by a relative address: a proxy may have taken a prefix off."""
+        if url.startswith("/") and not url.startswith("//"):
+            depth = self.request.path.lstrip("/").count("/")
+            url = ("../" * depth or "./") + url.lstrip("/")
+        super().redirect(url, permanent, status)
 
     def _check_address(self) -> None:
-        if not self.gate.knows(self.request.headers.get("Host")):
-            raise HTTPError(403)
+        host = self.request.headers.get("Host")
+        if not self.gate.knows(host):
+            self._refuse_address("address", host)
         path = self.request.path.lstrip("/")
         if path.startswith(_CLOSED):
             raise HTTPError(404)
+
+    def _refuse_address(self, what: str, address: str | None) -> NoReturn:
+        """Say which address was seen, and what would admit it."""
+        seen = "".join(c for c in (address or "")[:100] if c.isprintable())
+        self._refusal = (
+            f"The {what} {seen!r} is not admitted. Open the one that 'nnviz serve' "
+            "printed; for a tunnel or a proxy start it with '--allow-origin "
+            f"{seen or 'HOST:PORT'}'."
+        )
+        raise HTTPError(403)
+
+    def _check_form(self) -> None:
+        """Refuse what a page of another origin sends in a visitor's name."""
+        if self.request.method in ("GET", "HEAD", "OPTIONS"):
+            return
+        headers = self.request.headers
+        origin = headers.get("Origin")
+        if origin is None:
+            # Browsers say it with every form; what says nothing is none.
+            if headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin"):
+                return
+            raise HTTPError(403)
+        if not self.gate.knows(urlsplit(origin).netloc):
+            self._refuse_address("page", urlsplit(origin).netloc or origin)
 
     def _has_token(self) -> bool:
         """Whether to go on; otherwise the request has been answered."""
@@ -168,6 +262,21 @@ class _Guard(RequestHandler):
 
     def _is_one_too_many(self, n_sessions: int) -> bool:
         return n_sessions >= MAX_SESSIONS
+
+
+class _LoginGuard(_Guard, BasicLoginHandler):
+    """For the form that asks for a password."""
+
+    async def post(self) -> None:
+        name = self.get_argument("username", "")
+        password = self.get_argument("password", "")
+        address = self.request.remote_ip or ""
+        check = partial(self._validate, name, password)
+        if not await self.gate.tries.is_right(address, check):
+            text = urlencode({"error": "Invalid username or password!"})
+            self.redirect(f"/login?{text}")
+            return
+        super().post()
 
 
 class _SocketGuard(_Guard, WebSocketHandler):

@@ -31,6 +31,7 @@ from nnviz.errors import (
 from nnviz.results.run_results import RunResults, stage_state
 from nnviz.store.store import Store
 from nnviz_dashboards.page.app import PICTURES, create_app
+from nnviz_dashboards.serving.connections import IDLE_SECONDS
 from nnviz_dashboards.serving.guarding import Gate, guard
 
 __all__ = ["Access", "make_server", "serve"]
@@ -175,6 +176,8 @@ def _listen(
             http_server_kwargs={
                 "max_header_size": MAX_HEADER_BYTES,
                 "max_body_size": MAX_HEADER_BYTES,
+                "idle_connection_timeout": IDLE_SECONDS,
+                "body_timeout": IDLE_SECONDS,
             },
             **_login(rights),
         )

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import get_args
 from urllib.parse import parse_qs, urlencode
 
 import param
 
+from nnviz.aggregation.aggregates import Ranking
+from nnviz.graphs.options import SUMMIT_SHARE, graph_options
+
 __all__ = [
-    "INNER",
-    "PRESETS",
+    "OPTIONS",
     "RANKINGS",
-    "SCORINGS",
     "SHARES",
     "SORTS",
     "VIEWS",
-    "WEIGHTS",
     "Choice",
     "Selection",
 ]
@@ -29,7 +30,7 @@ __all__ = [
 SORTS = ("similarity", "accuracy", "errors", "name")
 """Orders of the list of classes; ``errors`` puts the least accurate first."""
 
-RANKINGS = ("count", "lift")
+RANKINGS = get_args(Ranking)
 """Orders of the channels of a class: most frequent, or most specific."""
 
 MAX_SEARCH_CHARACTERS = 200
@@ -38,14 +39,14 @@ MAX_SEARCH_CHARACTERS = 200
 VIEWS = ("graph", "channels")
 """What the large part of the page shows."""
 
-PRESETS = ("directed", "summit")
-SCORINGS = ("evidence", "in_strength", "out_strength", "specificity")
-WEIGHTS = ("count", "sum")
-INNER = ("composed", "nodes")
-"""Options of an attribution graph, as ``nnviz.attribution_graph`` names them."""
-
-SHARES = ("0.03", "0.075", "0.15", "0.3", "0.6")
+SHARES = ("0.03", f"{SUMMIT_SHARE:g}", "0.15", "0.3", "0.6")
 """Shares of each layer's scores that a graph may keep."""
+
+OPTIONS: Mapping[str, tuple[str, ...]] = {
+    option.name: SHARES if option.values is None else tuple(option.values)
+    for option in graph_options()
+}
+"""Values of the options of an attribution graph, as nnviz declares them."""
 
 NONE = -1
 MAX_GAP = 300
@@ -83,11 +84,11 @@ class Selection(param.Parameterized):
     collection = param.String(doc="Name of a collection of subsets.")
     member = param.String(doc="Which subset of it; empty: that of the class.")
     versus = param.String(doc="Subset that it is compared with; empty for none.")
-    preset = param.String(PRESETS[0], doc="One of `PRESETS`.")
-    scoring = param.String(SCORINGS[0], doc="One of `SCORINGS`.")
-    weight = param.String(WEIGHTS[0], doc="One of `WEIGHTS`.")
-    inner = param.String(INNER[0], doc="One of `INNER`.")
+    preset = param.String(OPTIONS["preset"][0], doc="One of `OPTIONS`.")
+    scoring = param.String(OPTIONS["scoring"][0], doc="One of `OPTIONS`.")
+    weight = param.String(OPTIONS["weight"][0], doc="One of `OPTIONS`.")
     share = param.String(SHARES[1], doc="One of `SHARES`.")
+    inner = param.String(OPTIONS["inner"][0], doc="One of `OPTIONS`.")
     strength = param.Number(0.0, doc="Nodes with a smaller share are hidden.")
     specificity = param.Number(0.0, doc="Nodes with a smaller lift are hidden.")
     gap = param.Integer(NONE, doc="Between nodes; -1: as fits.")
@@ -212,11 +213,7 @@ _NAMES: Mapping[str, Sequence[str]] = {
     "sort": SORTS,
     "ranking": RANKINGS,
     "view": VIEWS,
-    "preset": PRESETS,
-    "scoring": SCORINGS,
-    "weight": WEIGHTS,
-    "inner": INNER,
-    "share": SHARES,
+    **OPTIONS,
 }
 """Values of the choices that have few."""
 

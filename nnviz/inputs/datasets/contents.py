@@ -87,6 +87,11 @@ class CheckedDataset:
         return self._dataset.metadata
 
     @property
+    def notes(self) -> Sequence[str]:
+        """What was left out of the listing."""
+        return self._dataset.notes
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of the listing."""
         return self._dataset.fingerprint

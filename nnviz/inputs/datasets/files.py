@@ -20,7 +20,6 @@ from typing import ParamSpec, TypeVar
 from nnviz.errors import DatasetError, UnreadableInstanceError
 
 __all__ = [
-    "IMAGE_SUFFIXES",
     "MAX_FILE_BYTES",
     "N_TRIES",
     "Root",
@@ -28,23 +27,6 @@ __all__ = [
     "may_pass",
     "patiently",
 ]
-
-IMAGE_SUFFIXES = frozenset(
-    (
-        ".jpg",
-        ".jpeg",
-        ".png",
-        ".webp",
-        ".bmp",
-        ".gif",
-        ".tif",
-        ".tiff",
-        ".ppm",
-        ".pgm",
-    )
-)
-"""Names that end so are instances of a folder or an archive, in capitals too."""
-
 
 MAX_FILE_BYTES = 1 << 29
 """Larger files are refused; 512 MiB hold the largest image that is decoded, raw."""

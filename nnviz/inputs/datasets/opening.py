@@ -54,6 +54,10 @@ class Dataset(Protocol):
         """Columns (instance,) of numbers, truth values or texts (dtype object)."""
 
     @property
+    def notes(self) -> Sequence[str]:
+        """What a reader of the plan should know: what was left out, and why."""
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of the listing: identifiers, labels, columns, sizes; not of times."""
 

@@ -24,6 +24,7 @@ from nnviz.inputs.datasets.listings import (
     check_ids,
     check_label_name,
     fingerprint_of,
+    label_notes,
     make_labels,
 )
 from nnviz.runs.config import DatasetConfig
@@ -73,6 +74,14 @@ class TorchDataset:
         check_ids(self.ids, place=f"the data set {config.source!r}")
         self.labels = make_labels(self._checked_labels(n))
         self.metadata: dict[str, NDArray[Any]] = {}
+        self.notes: tuple[str, ...] = ()
+        if self.labels is None:
+            self.notes = label_notes(
+                config.label_column,
+                self._keys(n),
+                option="dataset.label_column",
+                place=f"the first item of {config.source!r}",
+            )
         self.class_names = class_names_of(self._data)
 
     def __len__(self) -> int:
@@ -129,6 +138,8 @@ class TorchDataset:
 
     def _find_labels(self, n: int) -> list[Any]:
         stated = self._config.label_column
+        if not stated:
+            return [None] * n
         if stated != DEFAULT_LABEL:
             check_label_name(
                 stated,

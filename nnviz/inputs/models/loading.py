@@ -49,6 +49,8 @@ class LoadedModel:
     """What its source states; None if it states nothing."""
     class_names: tuple[str, ...] = ()
     """Names of its outputs in their order; empty if nobody states them."""
+    notes: tuple[str, ...] = ()
+    """What of the file of weights was not taken, and what of its names was removed."""
 
 
 def load_model(config: ModelConfig, *, trust: bool = False) -> LoadedModel:

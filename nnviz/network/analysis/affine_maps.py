@@ -200,23 +200,23 @@ def _probe(
             # A constant that differs between positions has widened the result.
             return None if zeros.shape != shape else (zeros, ones, numbers)
         moved = _moved(flow, chain, first, numbers.expand(shape).clone())
-        places = _moved(flow, chain, first, _places(shape, axis))
+        moved_positions = _moved(flow, chain, first, _position_numbers(shape, axis))
     except (RuntimeError, TypeError, ValueError, NotImplementedError):
         return None
     # Where positions change their order, maps cannot be added element by element.
-    columns = places.movedim(axes[1], -1).flatten(0, -2)
+    columns = moved_positions.movedim(axes[1], -1).flatten(0, -2)
     reached = (moved > 0).movedim(axes[1], -1).flatten(0, -2).all(0)
     order = torch.arange(1, len(columns) + 1, dtype=torch.float64)[:, None]
     is_kept = bool(reached.any()) and bool((columns[:, reached] == order).all())
     return (zeros, ones, moved) if is_kept else None
 
 
-def _places(shape: tuple[int, ...], axis: int) -> Tensor:
+def _position_numbers(shape: tuple[int, ...], axis: int) -> Tensor:
     """Return the numbers of instances and positions, from 1, for every channel."""
     others = [n for i, n in enumerate(shape) if i != axis]
-    n_places = int(torch.Size(others).numel())
-    places = torch.arange(1, n_places + 1, dtype=torch.float64).view(others)
-    return places.unsqueeze(axis).expand(shape).clone()
+    n_positions = int(torch.Size(others).numel())
+    numbers = torch.arange(1, n_positions + 1, dtype=torch.float64).view(others)
+    return numbers.unsqueeze(axis).expand(shape).clone()
 
 
 def _chain(flow: ChannelFlow, first: int, last: int) -> list[Operation] | None:

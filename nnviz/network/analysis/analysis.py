@@ -1,4 +1,9 @@
-"""What do the operations of one forward pass say about layers and edges?"""
+"""What are the layers and edges of one forward pass, and are they right?
+
+They are checked by a replay: the network is computed again from its layers and edges,
+once with each pre-activation beside the network's own value and once with the edges in
+its place, and edges that lead to other values are given up.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +16,12 @@ from torch.nn import functional
 
 from nnviz.network.analysis.channel_flow import ChannelFlow, follow_channels
 from nnviz.network.analysis.edges import NetworkEdges, TargetEdges, find_edges
-from nnviz.network.analysis.entering import Reading
-from nnviz.network.analysis.layers import NamedSite, find_sites, name_layers
+from nnviz.network.analysis.entering import EnteringOperation
+from nnviz.network.analysis.layers import FoundLayer, find_sites, name_layers
 from nnviz.network.analysis.markers import resolve
 from nnviz.network.analysis.operations import Operation, OperationGraph
 from nnviz.network.analysis.outputs import main_output
-from nnviz.network.analysis.summands import Entry
+from nnviz.network.analysis.summands import PreActivation
 from nnviz.network.influence.channel_operations import (
     ChannelOperation,
     Convolution,
@@ -36,6 +41,11 @@ __all__ = [
 LARGEST_ERROR = 1e-4
 """Relative difference up to which a pre-activation is taken as validated: float32
 rounding of long sums; wrong edges differ by far more."""
+_MOST_AXES = 3
+"""Position axes over which torch convolves."""
+
+PreActivations = dict[int, tuple[str, PreActivation, list[EnteringOperation]]]
+"""Layer, pre-activation and what enters it, by the pre-activation's value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +53,7 @@ class Analysis:
     """Layers and edges of one forward pass, with all that is known of them."""
 
     flow: ChannelFlow
-    named: list[NamedSite]
+    layers: list[FoundLayer]
     """The layers, in order of computation."""
     targets: NetworkEdges
     """What enters each layer, in the same order."""
@@ -59,8 +69,8 @@ def analyse(graph: OperationGraph) -> Analysis:
     """
     flow = follow_channels(graph)
     sites = find_sites(flow)
-    named = name_layers(flow, sites)
-    return Analysis(flow, named, find_edges(flow, named, sites))
+    layers = name_layers(flow, sites)
+    return Analysis(flow, layers, find_edges(flow, layers, sites))
 
 
 def validate(analysis: Analysis, batch: Tensor) -> float | None:
@@ -80,7 +90,7 @@ def validate(analysis: Analysis, batch: Tensor) -> float | None:
         of the output; None if there is no edge.
     """
     flow, targets = analysis.flow, analysis.targets
-    if not any(target.readings for target in targets):
+    if not any(target.operations for target in targets):
         return None
     errors = replay(flow, targets, batch, flow.graph.output)
     wrong = {k: e for k, e in errors.by_layer.items() if not e < LARGEST_ERROR}
@@ -93,10 +103,6 @@ def validate(analysis: Analysis, batch: Tensor) -> float | None:
     if wrong:
         errors = replay(flow, targets, batch, flow.graph.output)
     return max([errors.output, *errors.by_layer.values()])
-
-
-_MOST_AXES = 3
-"""Position axes over which torch convolves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,15 +133,15 @@ def replay(
     """
     main = main_output(output)
     assert main is not None  # the tracer refuses such networks
-    entries = {
-        entry.value: (target.layer, entry, readings)
+    pre_activations = {
+        pre_activation.value: (target.layer, pre_activation, operations)
         for target in targets
-        for entry, readings in target.entries
-        if entry.value is not None and readings
+        for pre_activation, operations in target.pre_activations
+        if pre_activation.value is not None and operations
     }
-    own = _Replay(flow, entries, batch, substitute=False)
+    own = _Replay(flow, pre_activations, batch, substitute=False)
     own.output()
-    replayed = _Replay(flow, entries, batch, substitute=True).output()
+    replayed = _Replay(flow, pre_activations, batch, substitute=True).output()
     return ReplayErrors(_difference(replayed, main), own.errors)
 
 
@@ -232,17 +238,19 @@ def _convolve_rows(operation: Convolution, x: Tensor) -> Tensor:
     return folded.reshape(*rows.shape[:2], *folded.shape[1:]).transpose(1, 2)
 
 
-Entries = dict[int, tuple[str, Entry, list[Reading]]]
-
-
 class _Replay:
     """Run a recorded graph, with pre-activations from edges or beside them."""
 
     def __init__(
-        self, flow: ChannelFlow, entries: Entries, batch: Tensor, *, substitute: bool
+        self,
+        flow: ChannelFlow,
+        pre_activations: PreActivations,
+        batch: Tensor,
+        *,
+        substitute: bool,
     ) -> None:
         self._graph = flow.graph
-        self._entries = entries
+        self._pre_activations = pre_activations
         self._substitute = substitute
         self._values: dict[int, Tensor] = {flow.graph.input_value: batch}
         self.errors: dict[str, float] = {}
@@ -261,7 +269,7 @@ class _Replay:
         return self._values[wanted[0]]
 
     def _compute(self, value: int) -> None:
-        known = self._entries.get(value)
+        known = self._pre_activations.get(value)
         if known is not None and self._substitute:
             self._values[value] = self._sum(known[1], known[2])
             return
@@ -269,13 +277,15 @@ class _Replay:
         if operation is not None and value not in self._values:
             self._run(operation)
         if known is not None:
-            layer, entry, readings = known
-            error = _difference(self._sum(entry, readings), self._values[value])
+            layer, pre_activation, operations = known
+            error = _difference(
+                self._sum(pre_activation, operations), self._values[value]
+            )
             self.errors[layer] = max(error, self.errors.get(layer, 0.0))
 
     def _sources(self, value: int) -> list[int]:
-        known = self._entries.get(value)
-        sources = [] if known is None else [r.term.value for r in known[2]]
+        known = self._pre_activations.get(value)
+        sources = [] if known is None else [r.summand.value for r in known[2]]
         if known is not None and self._substitute:
             return sources
         operation = self._graph.producer(value)
@@ -319,27 +329,33 @@ class _Replay:
             # Later writes go to copies, so a view of this tensor stays as it is.
             self._values[value] = tensor
 
-    def _sum(self, entry: Entry, readings: list[Reading]) -> Tensor:
+    def _sum(
+        self, pre_activation: PreActivation, operations: list[EnteringOperation]
+    ) -> Tensor:
         """Add up the contributions to a pre-activation, in the value's own layout."""
-        assert entry.value is not None  # only such entries are replayed
-        shape = self._graph.values[entry.value].shape
+        assert pre_activation.value is not None  # others are not replayed
+        shape = self._graph.values[pre_activation.value].shape
         n_instances = self._graph.values[self._graph.input_value].shape[0]
         total: Tensor | None = None
-        where = {int(c): k for k, c in enumerate(entry.channels.tolist())}
-        for reading in readings:
-            x = reading.input_of(self._values[reading.term.value], n_instances)
-            added = apply_operation(reading.operation, x)
+        where = {int(c): k for k, c in enumerate(pre_activation.channels.tolist())}
+        for entering in operations:
+            x = entering.input_of(self._values[entering.summand.value], n_instances)
+            added = apply_operation(entering.operation, x)
             if total is None:
                 n_rows = shape[0] // n_instances
-                rest = [n for i, n in enumerate(shape) if i not in (0, entry.axis)]
+                rest = [
+                    n for i, n in enumerate(shape) if i not in (0, pre_activation.axis)
+                ]
                 windows = [n_rows] if shape[0] != n_instances else []
-                total = added.new_zeros(n_instances, shape[entry.axis], *windows, *rest)
-            places = [where.get(int(c), -1) for c in reading.targets.tolist()]
-            kept = [i for i, place in enumerate(places) if place >= 0]
-            index = torch.tensor([places[i] for i in kept])
+                total = added.new_zeros(
+                    n_instances, shape[pre_activation.axis], *windows, *rest
+                )
+            numbers = [where.get(int(c), -1) for c in entering.targets.tolist()]
+            kept = [i for i, number in enumerate(numbers) if number >= 0]
+            index = torch.tensor([numbers[i] for i in kept])
             added = added[:, kept].reshape(n_instances, len(kept), *total.shape[2:])
             total.index_add_(1, index, added)
-        assert total is not None  # every entry has terms
+        assert total is not None  # every pre-activation has summands
         if shape[0] != n_instances:
             total = total.movedim(2, 1).flatten(0, 1)
-        return total.movedim(1, entry.axis).reshape(shape)
+        return total.movedim(1, pre_activation.axis).reshape(shape)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from nnviz.network.analysis.functions import CONVOLUTIONS, category_of
+from nnviz.network.analysis.functions import CONVOLUTIONS, Category, category_of
 from nnviz.network.analysis.markers import (
     Marker,
     Origin,
@@ -31,6 +31,12 @@ __all__ = ["ChannelFlow", "follow_channels"]
 
 _SUMS = frozenset({"add", "sub"})
 _PRODUCTS = frozenset({"mul", "div"})
+_MIXING: dict[Category, LayerKind] = {
+    "embedding": "other",
+    "fused_attention": "attention",
+    "mixing": "other",
+}
+"""Categories that make channels along the last axis, and what such a layer is."""
 
 
 @dataclass(slots=True)
@@ -95,10 +101,9 @@ def _follow(flow: ChannelFlow, operation: Operation) -> None:
         _follow_matrix_product(flow, operation, inputs, kind="linear")
     elif category == "contraction":
         _follow_contraction(flow, operation, inputs)
-    elif category == "mixing":
-        kind: LayerKind = "attention" if "attention" in operation.name else "other"
+    elif category in _MIXING:
         if shape:
-            _add_origin(flow, operation, output, len(shape) - 1, kind)
+            _add_origin(flow, operation, output, len(shape) - 1, _MIXING[category])
     elif category == "attention":
         _set(flow, output, _contracted(flow, inputs[-1], shape))
     elif category in ("pointwise", "normalization"):

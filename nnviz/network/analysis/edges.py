@@ -1,8 +1,8 @@
 """Which edges does a network have, and what does each need of a batch?
 
 An edge joins a source layer, a target layer and one operation. The operations that
-enter a layer are :class:`nnviz.network.analysis.entering.Reading`; one of them may read
-channels of several layers, and is then several edges.
+enter a layer are :class:`nnviz.network.analysis.entering.EnteringOperation`; one of
+them may read channels of several layers, and is then several edges.
 """
 
 from __future__ import annotations
@@ -15,22 +15,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.network.analysis.channel_flow import ChannelFlow
-from nnviz.network.analysis.entering import Reading, UnreadableTermError, read_entry
+from nnviz.network.analysis.entering import (
+    EnteringOperation,
+    UnknownSummandError,
+    iter_entering_operations,
+)
 from nnviz.network.analysis.functions import category_of
-from nnviz.network.analysis.layers import NamedSite, Site, settled
+from nnviz.network.analysis.layers import FoundLayer, Site, settled
 from nnviz.network.analysis.markers import MIXED
 from nnviz.network.analysis.operations import Operation
-from nnviz.network.analysis.summands import Entry, Target, Term, find_targets
+from nnviz.network.analysis.summands import PreActivation, Summand, Target, find_targets
 from nnviz.runs.architecture import Edge
 
-__all__ = ["EnteringReading", "NetworkEdges", "TargetEdges", "find_edges"]
+__all__ = ["NetworkEdges", "SourcedOperation", "TargetEdges", "find_edges"]
 
 
 @dataclass(frozen=True, slots=True)
-class EnteringReading:
-    """A reading, with the layers from which its input channels come."""
+class SourcedOperation:
+    """An operation that enters a layer, with the layers that its channels come from."""
 
-    reading: Reading
+    entering: EnteringOperation
     layers: tuple[str, ...]
     """Names of the source layers, in order of computation."""
     layer: NDArray[np.int32]
@@ -46,17 +50,19 @@ class TargetEdges:
     """All that enters one layer."""
 
     layer: str
-    read: int
+    read_value: int
     """Value at which the layer is read."""
     edges: list[Edge] = field(default_factory=list)
-    readings: list[EnteringReading] = field(default_factory=list)
-    entries: list[tuple[Entry, list[Reading]]] = field(default_factory=list)
-    """Each pre-activation of the layer with the readings that add up to it."""
+    operations: list[SourcedOperation] = field(default_factory=list)
+    pre_activations: list[tuple[PreActivation, list[EnteringOperation]]] = field(
+        default_factory=list
+    )
+    """Each pre-activation of the layer with the operations that add up to it."""
     problems: list[str] = field(default_factory=list)
 
     def give_up(self, reason: str) -> None:
         """Leave out everything that enters the layer, and say why."""
-        self.edges, self.readings, self.entries = [], [], []
+        self.edges, self.operations, self.pre_activations = [], [], []
         self.problems.append(
             f"influence into {self.layer!r} is not available: {reason}"
         )
@@ -66,7 +72,7 @@ NetworkEdges = list[TargetEdges]
 
 
 def find_edges(
-    flow: ChannelFlow, named: Sequence[NamedSite], sites: Sequence[Site]
+    flow: ChannelFlow, layers: Sequence[FoundLayer], sites: Sequence[Site]
 ) -> NetworkEdges:
     """Find all edges between the layers of a network.
 
@@ -74,7 +80,7 @@ def find_edges(
     ----------
     flow
         Channels of one forward pass.
-    named
+    layers
         Its layers.
     sites
         All sites, also those that are absorbed.
@@ -84,11 +90,11 @@ def find_edges(
     list of TargetEdges
         One for each layer, in order of computation.
     """
-    finder = _Finder(flow, named)
+    finder = _Finder(flow, layers)
     targets = find_targets(flow, list(sites))
     return [
         finder.entering(target, item.layer.name)
-        for target, item in zip(targets, named, strict=True)
+        for target, item in zip(targets, layers, strict=True)
     ]
 
 
@@ -100,10 +106,10 @@ def _node_of(operation: Operation) -> str:
 
 
 class _Finder:
-    def __init__(self, flow: ChannelFlow, named: Sequence[NamedSite]) -> None:
+    def __init__(self, flow: ChannelFlow, layers: Sequence[FoundLayer]) -> None:
         self._flow = flow
-        self._read = {settled(flow, item.site.read) for item in named}
-        names = {item.site.origin: item.layer.name for item in named}
+        self._read_values = {settled(flow, item.site.read_value) for item in layers}
+        names = {item.site.origin: item.layer.name for item in layers}
         self._layer_of = np.full(flow.n_channels + 1, -1, np.int32)
         self._channel_of = np.full(flow.n_channels + 1, -1, np.int32)
         self._names: list[str] = []
@@ -116,75 +122,77 @@ class _Finder:
 
     def entering(self, target: Target, name: str) -> TargetEdges:
         """Return all that enters a layer."""
-        found = TargetEdges(name, target.site.read)
+        found = TargetEdges(name, target.site.read_value)
         try:
-            for entry in target.entries:
-                readings = list(read_entry(self._flow, entry))
-                found.entries.append((entry, readings))
-        except UnreadableTermError as error:
+            for pre_activation in target.pre_activations:
+                entering = list(iter_entering_operations(self._flow, pre_activation))
+                found.pre_activations.append((pre_activation, entering))
+        except UnknownSummandError as error:
             target.problems.append(str(error))
         for problem in target.problems:
             found.give_up(problem)
         if found.problems:
             return found
-        found.readings = [
-            self._entering(reading) for _, some in found.entries for reading in some
+        found.operations = [
+            self._sourced(entering)
+            for _, some in found.pre_activations
+            for entering in some
         ]
-        edges = [e for r in found.readings for e in self._edges(name, r)]
+        edges = [e for r in found.operations for e in self._edges(name, r)]
         found.edges = [*_joined(edges), *self._gates(name, target.gates)]
         return found
 
-    def _entering(self, reading: Reading) -> EnteringReading:
-        numbers = reading.sources.numpy().clip(min=0).astype(np.int64)
+    def _sourced(self, entering: EnteringOperation) -> SourcedOperation:
+        numbers = entering.sources.numpy().clip(min=0).astype(np.int64)
         layer = self._layer_of[numbers]
         present = sorted(set(layer[layer >= 0].tolist()))
         index = np.full(len(self._names) + 1, -1, np.int32)
         index[present] = np.arange(len(present))
-        return EnteringReading(
-            reading=reading,
+        return SourcedOperation(
+            entering=entering,
             layers=tuple(self._names[i] for i in present),
             layer=index[layer],
             channel=self._channel_of[numbers],
-            node=_node_of(reading.term.operation),
+            node=_node_of(entering.summand.operation),
         )
 
-    def _edges(self, target: str, entering: EnteringReading) -> Iterator[Edge]:
-        reading = entering.reading
-        reached = reading.targets[reading.targets >= 0]
+    def _edges(self, target: str, sourced: SourcedOperation) -> Iterator[Edge]:
+        entering = sourced.entering
+        reached = entering.targets[entering.targets >= 0]
         if not len(reached):
             return
         span = (int(reached.min()), int(reached.max()) + 1)
-        for index, source in enumerate(entering.layers):
-            mine = entering.layer == index
-            attributes = dict(reading.attributes)
-            attributes["channels"] = _runs(np.flatnonzero(mine), entering.channel[mine])
-            if reading.term.kind == "identity":
-                targets = reading.targets.numpy()[mine]
-                attributes["targets"] = _runs(entering.channel[mine], targets)
-            through = self._through(reading.term)
+        for index, source in enumerate(sourced.layers):
+            mine = sourced.layer == index
+            attributes = dict(entering.attributes)
+            attributes["channels"] = _runs(np.flatnonzero(mine), sourced.channel[mine])
+            if entering.summand.kind == "identity":
+                targets = entering.targets.numpy()[mine]
+                attributes["targets"] = _runs(sourced.channel[mine], targets)
+            through = self._through(entering.summand)
             if through:
                 attributes["through"] = through
             yield Edge(
-                source, target, reading.term.kind, entering.node,
+                source, target, entering.summand.kind, sourced.node,
                 span, attributes,
             )  # fmt: skip
 
-    def _gates(self, target: str, terms: list[Term]) -> Iterator[Edge]:
-        for term in terms:
-            numbers = term.sources.numpy().clip(min=0).astype(np.int64)
+    def _gates(self, target: str, summands: list[Summand]) -> Iterator[Edge]:
+        for summand in summands:
+            numbers = summand.sources.numpy().clip(min=0).astype(np.int64)
             layer = self._layer_of[numbers]
             for index in sorted(set(layer[layer >= 0].tolist())):
                 yield Edge(
-                    self._names[index], target, "identity", _node_of(term.operation),
+                    self._names[index], target, "identity", _node_of(summand.operation),
                     (0, len(numbers)), {"gate": True},
                 )  # fmt: skip
 
-    def _through(self, term: Term) -> list[str]:
-        """Return the functions between the source layers and what a term reads."""
+    def _through(self, summand: Summand) -> list[str]:
+        """Return the functions between the source layers and what a summand reads."""
         graph = self._flow.graph
         names: list[str] = []
-        value = term.value
-        while value not in self._flow.origins and value not in self._read:
+        value = summand.value
+        while value not in self._flow.origins and value not in self._read_values:
             operation = graph.producer(value)
             if operation is None:
                 break

@@ -1,9 +1,9 @@
-"""How does the tensor that an operation reads become the input of an edge?
+"""With which operations do channels enter a layer, and what is the input of each?
 
-A :class:`Reading` holds what an influence needs of one term: the operation with
-everything folded into its weights, and from which layer's channel each of its inputs
-comes. Where one source channel stands at several places of the channel axis (its
-positions after a flatten, its neighbours after a space-to-depth), these places become
+An :class:`EnteringOperation` holds what an influence needs of one summand: the
+operation with everything folded into its weights, and from which layer's channel each
+of its inputs comes. Where one source channel has several indices on the channel axis
+(its positions after a flatten, its neighbours after a space-to-depth), these become
 one more axis of positions, so that the contribution of the channel is that of all of
 them together.
 
@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from nnviz.network.analysis.channel_flow import ChannelFlow
+from nnviz.network.analysis.functions import TRANSPOSED_CONVOLUTIONS
 from nnviz.network.analysis.operations import Operation, Reference
-from nnviz.network.analysis.summands import Entry, Term, argument
+from nnviz.network.analysis.summands import PreActivation, Summand, argument
 from nnviz.network.influence.channel_operations import (
     ChannelOperation,
     Convolution,
@@ -29,18 +30,18 @@ from nnviz.network.influence.channel_operations import (
     Linear,
 )
 
-__all__ = ["Reading", "UnreadableTermError", "read_entry"]
+__all__ = ["EnteringOperation", "UnknownSummandError", "iter_entering_operations"]
 
 
-class UnreadableTermError(Exception):
-    """A term has no form that influence knows; the message says where and why."""
+class UnknownSummandError(Exception):
+    """A summand has no form that influence knows; the message says where and why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class EnteringOperation:
     """One operation that enters a layer, ready for a batch."""
 
-    term: Term
+    summand: Summand
     operation: ChannelOperation
     """With normalisation and everything else folded in."""
     sources: Tensor
@@ -49,12 +50,12 @@ class Reading:
     """Layer channel of each output channel of `operation`, int64; -1 for none."""
     order: Tensor | None = None
     """Channels of the operation's true input to take, in order; None: all."""
-    n_places: int = 1
-    """Places of the channel axis at which each source channel stands."""
+    indices_per_source: int = 1
+    """Neighbouring input channels that belong to one source channel."""
     positions: tuple[int, ...] = ()
     """For a summand with fewer positions than the sum: those of the sum."""
     attributes: dict[str, Any] = field(default_factory=dict)
-    """What a reader of the plan may want to know of the operation; JSON values."""
+    """What people may want to know of the operation from the plan; JSON values."""
 
     def input_of(self, values: Tensor, n_instances: int) -> Tensor:
         """Return the operation's true input, shape (N, C, *positions).
@@ -67,82 +68,90 @@ class Reading:
             Instances of the batch; more rows than that are positions (windows).
         """
         x = values
-        axis = self.term.axis
+        axis = self.summand.axis
         if len(x) != n_instances:
             x = x.unflatten(0, (n_instances, -1))
             axis += 1
         x = x.movedim(axis, 1)
         if self.order is not None:
             x = x.index_select(1, self.order.to(x.device))
-        if self.n_places > 1:
-            x = x.unflatten(1, (-1, self.n_places))
+        if self.indices_per_source > 1:
+            x = x.unflatten(1, (-1, self.indices_per_source))
         if self.positions and tuple(x.shape[2:]) != self.positions:
             x = x.expand(*x.shape[:2], *self.positions)
         return x
 
 
-def read_entry(flow: ChannelFlow, entry: Entry) -> Iterator[Reading]:
-    """Yield the readings of all terms of a pre-activation.
+def iter_entering_operations(
+    flow: ChannelFlow, pre_activation: PreActivation
+) -> Iterator[EnteringOperation]:
+    """Yield the operations that enter a pre-activation.
 
     Parameters
     ----------
-    flow, entry
+    flow, pre_activation
         From the same operation graph.
 
     Raises
     ------
-    UnreadableTermError
-        If a term has no form that influence knows.
+    UnknownSummandError
+        If a summand has no form that influence knows.
     """
-    left = torch.ones(len(entry.channels), dtype=torch.bool)
-    for term in entry.terms:
-        known = term.map.channels >= 0
-        index = term.map.channels.clamp_min(0)
-        # A constant beside the terms goes to the first one that reaches its channel.
+    left = torch.ones(len(pre_activation.channels), dtype=torch.bool)
+    for summand in pre_activation.summands:
+        known = summand.map.channels >= 0
+        index = summand.map.channels.clamp_min(0)
+        # A constant beside the summands goes to the first one that reaches its channel.
         takes = known & left[index]
-        bias = torch.where(takes, entry.constant[index], 0.0)
-        left[term.map.channels[known]] = False
-        targets = torch.where(known, entry.channels[index], -1)
-        positions = _positions(flow, entry)
-        yield from _readings(flow, term, bias, targets, positions)
+        bias = torch.where(takes, pre_activation.constant[index], 0.0)
+        left[summand.map.channels[known]] = False
+        targets = torch.where(known, pre_activation.channels[index], -1)
+        positions = _positions(flow, pre_activation)
+        yield from _entering_operations(flow, summand, bias, targets, positions)
 
 
-def _positions(flow: ChannelFlow, entry: Entry) -> tuple[int, ...]:
-    if entry.value is None:
+def _positions(flow: ChannelFlow, pre_activation: PreActivation) -> tuple[int, ...]:
+    if pre_activation.value is None:
         return ()
-    shape = flow.graph.values[entry.value].shape
+    shape = flow.graph.values[pre_activation.value].shape
     n_instances = _n_instances(flow)
     rows = () if shape[0] == n_instances else (shape[0] // n_instances,)
-    return (*rows, *(n for i, n in enumerate(shape) if i not in (0, entry.axis)))
+    return (
+        *rows,
+        *(n for i, n in enumerate(shape) if i not in (0, pre_activation.axis)),
+    )
 
 
-def _readings(
+def _entering_operations(
     flow: ChannelFlow,
-    term: Term,
+    summand: Summand,
     bias: Tensor,
     targets: Tensor,
     positions: tuple[int, ...],
-) -> Iterator[Reading]:
-    scale = term.map.scale
-    if term.kind == "identity":
+) -> Iterator[EnteringOperation]:
+    scale = summand.map.scale
+    if summand.kind == "identity":
         is_plain = bool((scale == 1).all()) and not bool(bias.any())
         operation = Identity() if is_plain else Identity(scale.float(), bias.float())
-        shape = flow.graph.values[term.value].shape
+        shape = flow.graph.values[summand.value].shape
         n_axes = len(shape) - 2
-        yield Reading(
-            term, operation, term.sources, targets,
+        yield EnteringOperation(
+            summand, operation, summand.sources, targets,
             positions=positions if n_axes == len(positions) else (),
         )  # fmt: skip
         return
-    weight = _weight(flow, term.operation)
-    if term.kind == "linear":
+    weight = _weight(flow, summand.operation)
+    if summand.kind == "linear":
         if bool((scale != 1).any()):
             weight = weight.double() * scale[:, None]
         linear = Linear(weight.float(), bias.float())
-        yield from _grouped(flow, term, linear, targets)
+        yield from _grouped(flow, summand, linear, targets)
         return
     yield from _grouped(
-        flow, term, _convolution(flow, term.operation, weight, scale, bias), targets
+        flow,
+        summand,
+        _convolution(flow, summand.operation, weight, scale, bias),
+        targets,
     )
 
 
@@ -159,14 +168,14 @@ def _tensor(flow: ChannelFlow, item: Any) -> Tensor | None:
 def _weight(flow: ChannelFlow, operation: Operation) -> Tensor:
     name = operation.name
     if name in ("matmul", "mm", "bmm", "addmm"):
-        place = 2 if name == "addmm" else 1
-        weight = _tensor(flow, argument(operation, place, "other", None))
+        number = 2 if name == "addmm" else 1
+        weight = _tensor(flow, argument(operation, number, "other", None))
         weight = None if weight is None or weight.ndim != 2 else weight.T
     else:
         weight = _tensor(flow, argument(operation, 1, "weight", None))
     if weight is None:
         msg = f"the weights of {operation.place} are not one matrix for all positions"
-        raise UnreadableTermError(msg)
+        raise UnknownSummandError(msg)
     return weight
 
 
@@ -179,7 +188,7 @@ def _convolution(
     flow: ChannelFlow, operation: Operation, weight: Tensor, scale: Tensor, bias: Tensor
 ) -> Convolution:
     n = weight.ndim - 2
-    transposed = "transpose" in operation.name
+    transposed = operation.name in TRANSPOSED_CONVOLUTIONS
     groups = int(argument(operation, 6, "groups", 1))
     padding = argument(operation, 4, "padding", 0)
     if bool((scale != 1).any()):
@@ -247,30 +256,32 @@ def _with_axis(convolution: Convolution, n_taps: int) -> Convolution:
 
 def _grouped(
     flow: ChannelFlow,
-    term: Term,
+    summand: Summand,
     operation: Convolution | Linear,
     targets: Tensor,
-) -> Iterator[Reading]:
-    """Yield readings in which every source channel stands at one place only."""
-    numbers = term.sources
+) -> Iterator[EnteringOperation]:
+    """Yield operations in which each source channel is one input channel."""
+    numbers = summand.sources
     attributes = _attributes(operation)
-    places = _places(numbers)
-    if all(len(indices) == 1 for indices in places.values()):
-        yield Reading(term, operation, numbers, targets, attributes=attributes)
+    indices_of = _indices_by_channel(numbers)
+    if all(len(indices) == 1 for indices in indices_of.values()):
+        yield EnteringOperation(
+            summand, operation, numbers, targets, attributes=attributes
+        )
         return
     is_plain = isinstance(operation, Linear) or (
         operation.groups == 1 and not operation.transposed
     )
     if not is_plain:
         msg = (
-            f"{term.operation.place} reads the same channel at several places of the "
-            "channel axis, in groups"
+            f"{summand.operation.place} reads the same channel at several indices of "
+            "the channel axis, in groups"
         )
-        raise UnreadableTermError(msg)
-    shape = flow.graph.values[term.value].shape
+        raise UnknownSummandError(msg)
+    shape = flow.graph.values[summand.value].shape
     n_positions = len(shape) - 2 + (shape[0] != _n_instances(flow))
     by_count: dict[int, list[tuple[float, list[int]]]] = {}
-    for number, indices in places.items():
+    for number, indices in indices_of.items():
         by_count.setdefault(len(indices), []).append((number, indices))
     nothing = [i for i, number in enumerate(numbers.tolist()) if number <= 0]
     if nothing:
@@ -278,8 +289,8 @@ def _grouped(
     for position, (count, items) in enumerate(sorted(by_count.items(), reverse=True)):
         order = torch.tensor([i for _, indices in items for i in indices])
         plain = torch.equal(order, torch.arange(len(numbers)))
-        yield Reading(
-            term=term,
+        yield EnteringOperation(
+            summand=summand,
             operation=_part(
                 operation,
                 order,
@@ -290,18 +301,18 @@ def _grouped(
             sources=torch.tensor([n for n, _ in items], dtype=torch.float64),
             targets=targets,
             order=None if plain else order,
-            n_places=count,
+            indices_per_source=count,
             attributes={**attributes, "places": count},
         )
 
 
-def _places(numbers: Tensor) -> dict[float, list[int]]:
-    """Return where each channel number stands, in order of first appearance."""
-    places: dict[float, list[int]] = {}
+def _indices_by_channel(numbers: Tensor) -> dict[float, list[int]]:
+    """Return the indices of each channel number, in order of first appearance."""
+    indices_of: dict[float, list[int]] = {}
     for index, number in enumerate(numbers.tolist()):
         if number > 0:
-            places.setdefault(number, []).append(index)
-    return places
+            indices_of.setdefault(number, []).append(index)
+    return indices_of
 
 
 def _part(

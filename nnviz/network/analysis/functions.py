@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-__all__ = ["CONVOLUTIONS", "Category", "category_of"]
+__all__ = ["CONVOLUTIONS", "TRANSPOSED_CONVOLUTIONS", "Category", "category_of"]
 
 Category = Literal[
     "convolution",
     "attention",
     "contraction",
     "elementwise",
+    "embedding",
+    "fused_attention",
     "linear",
     "mixing",
     "movement",
@@ -27,16 +29,19 @@ Category = Literal[
     "unknown",
 ]
 
-CONVOLUTIONS = frozenset(
-    f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3)
-)
+TRANSPOSED_CONVOLUTIONS = frozenset(f"conv_transpose{n}d" for n in (1, 2, 3))
+CONVOLUTIONS = TRANSPOSED_CONVOLUTIONS | {f"conv{n}d" for n in (1, 2, 3)}
 
 _CATEGORIES: dict[Category, str] = {
     # y = W x + b over the last axis, with the weight as second argument
     "linear": "linear",
     # channels are mixed in a way that is not one weight for each pair
-    "mixing": """bilinear embedding embedding_bag lstm gru rnn_tanh rnn_relu
-        lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell multi_head_attention_forward""",
+    "mixing": """bilinear lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell
+        rnn_relu_cell""",
+    # rows of a table, chosen by the input: channels are made, and come from none
+    "embedding": "embedding embedding_bag",
+    # attention with its projections in one call, where it cannot be taken apart
+    "fused_attention": "multi_head_attention_forward",
     # a convex combination of positions: channels are those of the third argument
     "attention": "scaled_dot_product_attention",
     # matrix products: linear if one factor is constant

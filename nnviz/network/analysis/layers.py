@@ -1,4 +1,4 @@
-"""Which of the places where channels are made are layers, and where are they read?
+"""Which of the operations that make channels are layers, where read, and how named?
 
 An origin of channels becomes a layer unless all of its channels go into one
 concatenation or one residual sum: then the concatenation or the sum is the layer, and
@@ -7,6 +7,10 @@ the origin's operation is how other layers' channels reach it.
 A layer is read after the normalisation and the non-linearity that follow it, as long as
 nothing else reads an earlier value. A sum or a concatenation is read within the module
 that computes it: what the next block does to it first belongs to that block.
+
+A layer has the name of the module that returns it, where the module stands for it: the
+block of a sum or a concatenation, or the last module that changes nothing else.
+Elsewhere it has the name of the function call that makes it.
 """
 
 from __future__ import annotations
@@ -23,9 +27,12 @@ from nnviz.network.analysis.operations import Operation
 from nnviz.network.analysis.receptive_fields import find_receptive_fields
 from nnviz.runs.architecture import Layer, LayerKind
 
-__all__ = ["NamedSite", "Site", "find_sites", "name_layers", "settled"]
+__all__ = ["FoundLayer", "Site", "find_sites", "name_layers", "settled"]
 
 _MADE_IN_PLACE = frozenset({"sum", "concatenation", "product"})
+_BLOCK_KINDS = frozenset({"sum", "concatenation"})
+_MIN_SITES_OF_A_NETWORK = 4
+"""From here on, a module that holds most of the sites is the network, not a layer."""
 
 
 @dataclass(slots=True)
@@ -35,12 +42,20 @@ class Site:
     origin: int
     """Value of the origin."""
     kind: LayerKind
-    read: int
+    read_value: int
     """Value at which the channels are read."""
     absorbed_by: int | None = None
     """Origin value of the sum or concatenation that takes all of the channels."""
-    entry: int | None = None
+    entry_value: int | None = None
     """If absorbed: the value that enters the sum or concatenation."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundLayer:
+    """A layer, and the site where its channels are made and read."""
+
+    site: Site
+    layer: Layer
 
 
 def find_sites(flow: ChannelFlow) -> list[Site]:
@@ -49,10 +64,10 @@ def find_sites(flow: ChannelFlow) -> list[Site]:
     for origin, kind in flow.kinds.items():
         if origin == flow.graph.input_value:
             continue
-        read = _read_value(flow, origin, kind)
-        if read is None:
+        read_value = _read_value(flow, origin, kind)
+        if read_value is None:
             continue
-        site = Site(origin, kind, read)
+        site = Site(origin, kind, read_value)
         _absorb(flow, site)
         sites.append(site)
     return sites
@@ -167,14 +182,14 @@ def _absorb(flow: ChannelFlow, site: Site) -> None:
     if len(exits) != 1 or flow.graph.values[exits[0]].is_output:
         return
     entry = exits[0]
-    readers = [
+    takers = [
         operation
         for operation in _consumers(flow, entry)
         if not set(family).intersection(operation.outputs)
     ]
-    if len(readers) != 1:
+    if len(takers) != 1:
         return
-    output = readers[0].outputs[-1]
+    output = takers[0].outputs[-1]
     kind = flow.kinds.get(output)
     if kind is None:
         return
@@ -186,24 +201,10 @@ def _absorb(flow: ChannelFlow, site: Site) -> None:
         and affine_map(flow, site.origin, output, axes) is not None
     ):
         site.absorbed_by = output
-        site.entry = entry
+        site.entry_value = entry
 
 
-_BLOCK_KINDS = frozenset({"sum", "concatenation"})
-
-
-_MIN_SITES_OF_A_NETWORK = 4
-
-
-@dataclass(frozen=True, slots=True)
-class NamedSite:
-    """A site and the layer that it becomes."""
-
-    site: Site
-    layer: Layer
-
-
-def name_layers(flow: ChannelFlow, sites: list[Site]) -> list[NamedSite]:
+def name_layers(flow: ChannelFlow, sites: list[Site]) -> list[FoundLayer]:
     """Make the layers of all sites that are not absorbed into another one.
 
     Parameters
@@ -213,19 +214,19 @@ def name_layers(flow: ChannelFlow, sites: list[Site]) -> list[NamedSite]:
 
     Returns
     -------
-    list of NamedSite
+    list of FoundLayer
         In order of computation, with unique names.
     """
     kept = [site for site in sites if site.absorbed_by is None]
     owners = {site.origin: _owner(flow, site, kept) for site in kept}
     fields = find_receptive_fields(flow)
     taken: set[str] = set()
-    named = []
+    found = []
     for site in kept:
-        marker = flow.markers.get(site.read)
+        marker = flow.markers.get(site.read_value)
         origin = flow.origins[site.origin]
         axis = origin.axis if marker is None or marker.axis is None else marker.axis
-        shape = flow.graph.values[site.read].shape
+        shape = flow.graph.values[site.read_value].shape
         positions = tuple(n for i, n in enumerate(shape) if i not in (0, axis))
         n_instances = flow.graph.values[flow.graph.input_value].shape[0]
         if shape[0] != n_instances:
@@ -239,10 +240,10 @@ def name_layers(flow: ChannelFlow, sites: list[Site]) -> list[NamedSite]:
             positions=positions,
             channel_axis=axis,
             shown=not _is_inner(flow, site, kept, owners),
-            receptive_field=fields.get(site.read) if len(shape) > 2 else None,
+            receptive_field=fields.get(site.read_value) if len(shape) > 2 else None,
         )
-        named.append(NamedSite(site, layer))
-    return named
+        found.append(FoundLayer(site, layer))
+    return found
 
 
 def _maker(flow: ChannelFlow, site: Site) -> Operation:
@@ -253,7 +254,7 @@ def _maker(flow: ChannelFlow, site: Site) -> Operation:
 
 def _owner(flow: ChannelFlow, site: Site, sites: list[Site]) -> ModuleCall | None:
     """Return the module call that a person would call the layer by."""
-    target = settled(flow, site.read)
+    target = settled(flow, site.read_value)
     calls = [
         (call, module)
         for call, module, value in flow.graph.outputs_of_calls
@@ -329,7 +330,7 @@ def _node(flow: ChannelFlow, site: Site, owner: ModuleCall | None) -> str:
     """Return the place at which the layer is read: a module's output if possible."""
     if owner is not None:
         return owner.place
-    target = settled(flow, site.read)
+    target = settled(flow, site.read_value)
     for call, _, value in flow.graph.outputs_of_calls:
         if call.path and settled(flow, value) == target:
             return call.place

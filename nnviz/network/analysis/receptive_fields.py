@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nnviz.network.analysis.channel_flow import ChannelFlow
-from nnviz.network.analysis.functions import category_of
+from nnviz.network.analysis.functions import TRANSPOSED_CONVOLUTIONS, category_of
 from nnviz.network.analysis.operations import Operation, OperationGraph, Reference
 from nnviz.runs.architecture import ReceptiveField
 
@@ -118,7 +118,7 @@ def _after_convolution(
     kernel = shape[2:]
     if len(field.size) != n:
         return None
-    transposed = "transpose" in operation.name
+    transposed = operation.name in TRANSPOSED_CONVOLUTIONS
     stride = _per_axis(_argument(operation, 3, "stride", 1), n)
     padding = _argument(operation, 4, "padding", 0)
     dilation = _per_axis(_argument(operation, 7 if transposed else 5, "dilation", 1), n)

@@ -1,9 +1,9 @@
 """Which operations add up to a layer's pre-activation, and what do they read?
 
-The pre-activation of a layer is a sum of *terms*: a convolution or a linear map of an
-input, or an input itself (a residual connection, a part of a concatenation). Operations
-between a term and the pre-activation (batch normalisation, layer scale, permutations)
-are folded into the term.
+The pre-activation of a layer is a sum of *summands*: a convolution or a linear map of
+an input, or an input itself (a residual connection, a part of a concatenation).
+Operations between a summand and the pre-activation (batch normalisation, layer scale,
+permutations) are folded into the summand.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from nnviz.network.analysis.markers import MIXED, channels_along
 from nnviz.network.analysis.operations import Operation, Reference
 from nnviz.runs.architecture import EdgeOperation
 
-__all__ = ["Entry", "Target", "Term", "argument", "find_targets"]
+__all__ = ["PreActivation", "Summand", "Target", "argument", "find_targets"]
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
+class Summand:
     """One operation of which a layer's pre-activation is a sum."""
 
     kind: EdgeOperation
@@ -50,18 +50,18 @@ class Term:
 
 
 @dataclass(slots=True)
-class Entry:
+class PreActivation:
     """A pre-activation of (a part of) a layer."""
 
     value: int | None
-    """The value that the terms add up to; None for a part that is only passed on."""
+    """The value that the summands add up to; None for a part that is only passed on."""
     axis: int
     """Axis of the channels in `value`."""
     channels: Tensor
     """Channel of `value` to channel of the layer, int64."""
     constant: Tensor
-    """What is added beside the terms, by channel of `value`, float64."""
-    terms: list[Term]
+    """What is added beside the summands, by channel of `value`, float64."""
+    summands: list[Summand]
 
 
 @dataclass(slots=True)
@@ -69,15 +69,15 @@ class Target:
     """A layer with all that enters it."""
 
     site: Site
-    entries: list[Entry] = field(default_factory=list)
-    gates: list[Term] = field(default_factory=list)
+    pre_activations: list[PreActivation] = field(default_factory=list)
+    gates: list[Summand] = field(default_factory=list)
     """Factors of a product beside the main one: not additive, so no influence."""
     problems: list[str] = field(default_factory=list)
     """Why something that enters it is not known."""
 
 
 class _ProblemError(Exception):
-    """A term cannot be described; the message says where and why."""
+    """A summand cannot be described; the message says where and why."""
 
 
 def find_targets(flow: ChannelFlow, sites: list[Site]) -> list[Target]:
@@ -111,7 +111,7 @@ class _Builder:
     def __init__(self, flow: ChannelFlow, sites: list[Site]) -> None:
         self._flow = flow
         self._children = {
-            (site.absorbed_by, site.entry): site
+            (site.absorbed_by, site.entry_value): site
             for site in sites
             if site.absorbed_by is not None
         }
@@ -122,10 +122,10 @@ class _Builder:
             if site.kind == "product":
                 self._add_product(target)
             else:
-                target.entries = list(self._entries(site))
+                target.pre_activations = list(self._pre_activations(site))
         except _ProblemError as error:
             target.problems.append(str(error))
-            target.entries = []
+            target.pre_activations = []
         return target
 
     def _maker(self, site: Site) -> Operation:
@@ -133,19 +133,19 @@ class _Builder:
         assert operation is not None  # the network's input is no site
         return operation
 
-    def _entries(self, site: Site) -> Iterator[Entry]:
+    def _pre_activations(self, site: Site) -> Iterator[PreActivation]:
         if site.kind == "concatenation":
             yield from self._parts(site)
             return
-        terms, constant = self._terms(site)
+        summands, constant = self._summands(site)
         origin = self._flow.origins[site.origin]
         value, fold = self._folded(site)
-        yield Entry(
+        yield PreActivation(
             value=value,
             axis=self._axis(value, origin.axis),
             channels=torch.argsort(fold.channels),
             constant=_moved(constant * fold.scale + fold.shift, fold.channels),
-            terms=[_scaled(term, fold) for term in terms],
+            summands=[_scaled(summand, fold) for summand in summands],
         )
 
     def _axis(self, value: int, default: int) -> int:
@@ -155,7 +155,7 @@ class _Builder:
     def _folded(self, site: Site) -> tuple[int, AffineMap]:
         """Return the value up to which operations can be folded, and their map."""
         origin = self._flow.origins[site.origin]
-        limit = site.read if site.entry is None else site.entry
+        limit = site.read_value if site.entry_value is None else site.entry_value
         best = site.origin
         found = AffineMap.identity(origin.n_channels)
         for operation in operations_between(self._flow, site.origin, limit):
@@ -172,18 +172,18 @@ class _Builder:
             best, found = value, fold
         return best, found
 
-    def _terms(self, site: Site) -> tuple[list[Term], Tensor]:
-        """Return the terms of an origin and the constant beside them."""
+    def _summands(self, site: Site) -> tuple[list[Summand], Tensor]:
+        """Return the summands of an origin and the constant beside them."""
         operation = self._maker(site)
         n_channels = self._flow.origins[site.origin].n_channels
         constant = torch.zeros(n_channels, dtype=torch.float64)
         if site.kind == "sum":
-            return self._summands(site, operation, constant)
+            return self._of_sum(site, operation, constant)
         if site.kind in ("convolution", "linear"):
-            term = self._weighted(operation, site)
+            summand = self._weighted(operation, site)
             bias = _bias(self._flow, operation)
-            return [term], constant if bias is None else bias.double()
-        if site.kind == "other" and operation.name.startswith("embedding"):
+            return [summand], constant if bias is None else bias.double()
+        if site.kind == "other" and category_of(operation.name) == "embedding":
             return [], constant
         msg = (
             f"{operation.place} calls {operation.name}, which combines channels in a "
@@ -191,7 +191,7 @@ class _Builder:
         )
         raise _ProblemError(msg)
 
-    def _weighted(self, operation: Operation, site: Site) -> Term:
+    def _weighted(self, operation: Operation, site: Site) -> Summand:
         value = self._flow.graph.activation_inputs(operation)[0]
         shape = self._flow.graph.values[value].shape
         is_convolution = site.kind == "convolution"
@@ -201,7 +201,7 @@ class _Builder:
         if len(self._flow.graph.activation_inputs(operation)) != 1:
             msg = f"the weights of {operation.place} depend on the network's input"
             raise _ProblemError(msg)
-        return Term(
+        return Summand(
             kind="convolution" if is_convolution else "linear",
             operation=operation,
             value=value,
@@ -210,11 +210,11 @@ class _Builder:
             map=AffineMap.identity(self._flow.origins[site.origin].n_channels),
         )
 
-    def _summands(
+    def _of_sum(
         self, site: Site, operation: Operation, constant: Tensor
-    ) -> tuple[list[Term], Tensor]:
+    ) -> tuple[list[Summand], Tensor]:
         axis = self._flow.origins[site.origin].axis
-        terms: list[Term] = []
+        summands: list[Summand] = []
         for value in self._flow.graph.activation_inputs(operation):
             child = self._children.get((site.origin, value))
             first = value if child is None else child.origin
@@ -225,19 +225,21 @@ class _Builder:
                 msg = f"{operation.place} adds {self._what(value)} in an unknown way"
                 raise _ProblemError(msg)
             if child is not None:
-                below, summand = self._terms(child)
-                terms += [_scaled(term, step) for term in below]
+                below, beside = self._summands(child)
+                summands += [_scaled(summand, step) for summand in below]
                 constant = constant + _moved(
-                    summand * step.scale + step.shift, step.channels, len(constant)
+                    beside * step.scale + step.shift, step.channels, len(constant)
                 )
                 continue
             sources = self._sources(operation, value, own_axis)
             constant = constant + _moved(step.shift, step.channels, len(constant))
             still = replace(step, shift=torch.zeros_like(step.shift))
-            terms.append(Term("identity", operation, value, own_axis, sources, still))
-        return terms, constant
+            summands.append(
+                Summand("identity", operation, value, own_axis, sources, still)
+            )
+        return summands, constant
 
-    def _parts(self, site: Site) -> Iterator[Entry]:
+    def _parts(self, site: Site) -> Iterator[PreActivation]:
         """Describe a concatenation, one part after the other."""
         operation = self._maker(site)
         axis = self._flow.origins[site.origin].axis
@@ -246,16 +248,16 @@ class _Builder:
             child = self._children.get((site.origin, value))
             if value is not None and child is not None:
                 order = self._order(child, value, axis)
-                for entry in self._entries(child):
-                    entry.channels = offset + order[entry.channels]
-                    yield entry
+                for pre_activation in self._pre_activations(child):
+                    pre_activation.channels = offset + order[pre_activation.channels]
+                    yield pre_activation
             elif value is not None:
                 sources = self._sources(operation, value, axis)
                 same = AffineMap.identity(width)
-                term = Term("identity", operation, value, axis, sources, same)
-                yield Entry(
+                summand = Summand("identity", operation, value, axis, sources, same)
+                yield PreActivation(
                     None, axis, offset + torch.arange(width),
-                    torch.zeros(width, dtype=torch.float64), [term],
+                    torch.zeros(width, dtype=torch.float64), [summand],
                 )  # fmt: skip
             offset += width
 
@@ -290,18 +292,18 @@ class _Builder:
                 continue
             if value == main:
                 # All of the product is what the main factor adds to the target.
-                term = Term(
+                summand = Summand(
                     "identity", operation, target.site.origin, origin.axis, sources,
                     same,
                 )  # fmt: skip
                 constant = torch.zeros(origin.n_channels, dtype=torch.float64)
                 channels = torch.arange(origin.n_channels)
-                target.entries.append(
-                    Entry(None, origin.axis, channels, constant, [term])
+                target.pre_activations.append(
+                    PreActivation(None, origin.axis, channels, constant, [summand])
                 )
             else:
                 target.gates.append(
-                    Term("identity", operation, value, axis, sources, same)
+                    Summand("identity", operation, value, axis, sources, same)
                 )
 
     def _sources(self, operation: Operation, value: int, axis: int) -> Tensor:
@@ -345,10 +347,10 @@ def _has_mixed(numbers: Tensor) -> bool:
     return bool((numbers == MIXED).any())
 
 
-def _scaled(term: Term, step: AffineMap) -> Term:
-    """Fold another map into a term; what it adds is kept elsewhere."""
+def _scaled(summand: Summand, step: AffineMap) -> Summand:
+    """Fold another map into a summand; what it adds is kept elsewhere."""
     still = replace(step, shift=torch.zeros_like(step.shift))
-    return replace(term, map=term.map.then(still))
+    return replace(summand, map=summand.map.then(still))
 
 
 def _moved(values: Tensor, channels: Tensor, n_channels: int | None = None) -> Tensor:

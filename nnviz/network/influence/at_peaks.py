@@ -11,7 +11,11 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from nnviz.network.influence.channel_operations import Convolution, Identity, reading
+from nnviz.network.influence.channel_operations import (
+    Convolution,
+    Identity,
+    convolution_of,
+)
 from nnviz.network.influence.inputs import EdgeInput, Extremum, Strongest
 from nnviz.network.influence.layout import flat, gather_patches, position_tables, vector
 from nnviz.network.influence.ranking import rank_rows
@@ -91,7 +95,7 @@ def peak_contributions(
         found = values[instance, output, position].float().numpy()
         found = found * edge.operation.factors(edge.x.shape[1])[output]
         return found[:, None], output[:, None]
-    convolution, axes = reading(edge.operation, edge.x.shape[2:])
+    convolution, axes = convolution_of(edge.operation, edge.x.shape[2:])
     weight = convolution.arrays.by_tap
     n_taps, n_group = weight.shape[1:]
     group = output // (convolution.n_targets // convolution.groups)

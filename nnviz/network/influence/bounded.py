@@ -49,7 +49,7 @@ def fill_maps(
     strides: Strides,
     n_channels: int,
     into: tuple[Indices, Indices, Indices],
-    read: tuple[Indices, Indices, Indices],
+    elements: tuple[Indices, Indices, Indices],
 ) -> None:
     """Copy the maps of some channels into their buffers; the padding stays zero.
 
@@ -57,20 +57,20 @@ def fill_maps(
     """
     for z in range(len(into[0])):
         for y in range(len(into[1])):
-            row = advance(x, read[0][z] * strides[2] + read[1][y] * strides[3])
-            place = advance(maps, into[0][z] + into[1][y])
+            row = advance(x, elements[0][z] * strides[2] + elements[1][y] * strides[3])
+            start = advance(maps, into[0][z] + into[1][y])
             if strides[1] == 1:
                 for p in range(len(into[2])):
-                    values = advance(row, read[2][p] * strides[4])
-                    column = advance(place, into[2][p])
+                    values = advance(row, elements[2][p] * strides[4])
+                    column = advance(start, into[2][p])
                     for c in range(n_channels):
                         column[c * size] = values[c]
             else:
                 for c in range(n_channels):
                     values = advance(row, c * strides[1])
-                    line = advance(place, c * size)
+                    line = advance(start, c * size)
                     for p in range(len(into[2])):
-                        line[into[2][p]] = values[read[2][p] * strides[4]]
+                        line[into[2][p]] = values[elements[2][p] * strides[4]]
 
 
 @compiled
@@ -96,17 +96,17 @@ def bound_tiles(
     for number in range(len(starts)):
         highest = LOWEST
         for s in range(len(spans)):
-            read = advance(maps, starts[number] + spans[s, 0])
-            highest = max(highest, span_maximum(read, spans[s, 1]))
-            lowest = min(lowest, span_minimum(read, spans[s, 1]))
+            at = advance(maps, starts[number] + spans[s, 0])
+            highest = max(highest, span_maximum(at, spans[s, 1]))
+            lowest = min(lowest, span_minimum(at, spans[s, 1]))
         highest += slack * abs(highest)
-        place = number
-        while place > 0 and tile_maxima[place - 1] < highest:
-            tile_maxima[place] = tile_maxima[place - 1]
-            tile_order[place] = tile_order[place - 1]
-            place -= 1
-        tile_maxima[place] = highest
-        tile_order[place] = starts[number]
+        rank = number
+        while rank > 0 and tile_maxima[rank - 1] < highest:
+            tile_maxima[rank] = tile_maxima[rank - 1]
+            tile_order[rank] = tile_order[rank - 1]
+            rank -= 1
+        tile_maxima[rank] = highest
+        tile_order[rank] = starts[number]
     lowest -= slack * abs(lowest)
     return lowest
 
@@ -137,14 +137,14 @@ def evaluate(
             break
         for b in range(blocks):
             position = tile_order[number] + b * block
-            read = advance(maps, position)
+            at = advance(maps, position)
             closed = advance(mask, position)
             if block == 2 * LANES:
-                value = tile_maximum_narrow(read, offsets, weights, n_taps, closed)
+                value = tile_maximum_narrow(at, offsets, weights, n_taps, closed)
             elif block == 5 * LANES:
-                value = tile_maximum_single(read, offsets, weights, n_taps, closed)
+                value = tile_maximum_single(at, offsets, weights, n_taps, closed)
             else:
-                value = tile_maximum_wide(read, offsets, weights, n_taps, closed)
+                value = tile_maximum_wide(at, offsets, weights, n_taps, closed)
             best = max(best, value)
         threshold = max(threshold, best)
     return best
@@ -196,7 +196,7 @@ def rank_bounded(
     blocks: int,
     spans: Indices,
     into: tuple[Indices, Indices, Indices],
-    read: tuple[Indices, Indices, Indices],
+    elements: tuple[Indices, Indices, Indices],
     values: Floats,
     ranked: Sources,
 ) -> int:
@@ -221,7 +221,7 @@ def rank_bounded(
         For as many channels as are held at a time: maps (channels, buffer), all zero;
         maxima and minima (channels,); maxima and order of tiles (channels, tiles);
         bounds, two lists of indices and values for the sources of a group.
-    offsets, mask, starts, block, blocks, spans, into, read
+    offsets, mask, starts, block, blocks, spans, into, elements
         See ``influence_layout.MapLayout``.
 
     Returns
@@ -249,7 +249,7 @@ def rank_bounded(
         for low in range(0, n_channels, channels_at_once):
             high = min(low + channels_at_once, n_channels)
             own = advance(address(x), n * strides[0] + low * strides[1])
-            fill_maps(address(maps), size, own, strides, high - low, into, read)
+            fill_maps(address(maps), size, own, strides, high - low, into, elements)
             for c in range(high - low):
                 minima[c] = bound_tiles(
                     advance(address(maps), c * size),

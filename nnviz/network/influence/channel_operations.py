@@ -26,7 +26,7 @@ __all__ = [
     "Identity",
     "Linear",
     "PaddingMode",
-    "reading",
+    "convolution_of",
 ]
 
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
@@ -236,7 +236,7 @@ class Identity:
 ChannelOperation = Convolution | Linear | Identity
 
 
-def reading(
+def convolution_of(
     operation: Convolution | Linear, positions: Sequence[int]
 ) -> tuple[Convolution, tuple[Axis, ...]]:
     """Return an operation as a convolution, and where it reads an input.
@@ -250,15 +250,15 @@ def reading(
 
 @lru_cache(maxsize=1024)
 def _padded(size: int, padding: tuple[int, int], mode: PaddingMode) -> tuple[int, ...]:
-    place = np.arange(-padding[0], size + padding[1])
+    element = np.arange(-padding[0], size + padding[1])
     if mode == "zeros":
-        source = np.where((place >= 0) & (place < size), place, -1)
+        source = np.where((element >= 0) & (element < size), element, -1)
     elif mode == "replicate":
-        source = place.clip(0, size - 1)
+        source = element.clip(0, size - 1)
     elif mode == "circular":
-        source = place % size
+        source = element % size
     else:
-        source = size - 1 - np.abs(size - 1 - np.abs(place))
+        source = size - 1 - np.abs(size - 1 - np.abs(element))
     return tuple(source.tolist())
 
 

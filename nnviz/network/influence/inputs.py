@@ -14,7 +14,7 @@ from nnviz.errors import ShapeError
 from nnviz.network.influence.channel_operations import (
     ChannelOperation,
     Identity,
-    reading,
+    convolution_of,
 )
 
 __all__ = ["EdgeInput", "Extremum", "Signal", "Strongest", "all_pairs", "check_inputs"]
@@ -50,7 +50,7 @@ class EdgeInput:
         """Output channels of the operation."""
         if isinstance(self.operation, Identity):
             return int(self.x.shape[1])
-        return reading(self.operation, self.x.shape[2:])[0].n_targets
+        return convolution_of(self.operation, self.x.shape[2:])[0].n_targets
 
     @property
     def source_numbers(self) -> Sources:
@@ -120,7 +120,7 @@ def check_inputs(inputs: Sequence[EdgeInput], instance: Indices) -> None:
     for edge in inputs:
         if isinstance(edge.operation, Identity):
             continue
-        wanted = reading(edge.operation, edge.x.shape[2:])[0].n_sources
+        wanted = convolution_of(edge.operation, edge.x.shape[2:])[0].n_sources
         if edge.x.shape[1] != wanted:
             msg = (
                 f"the input has {edge.x.shape[1]} channels but the operation reads "

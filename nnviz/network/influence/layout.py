@@ -4,6 +4,8 @@ Every channel's map is copied once into a flat buffer with its padding, split in
 part for each remainder of the stride, so that every tap of a kernel reads neighbouring
 elements for neighbouring outputs: tap t of position q is ``buffer[q + offsets[t]]``.
 Rows keep their padding, so some q are no position of the network; a mask closes them.
+
+What single positions or single elements need is gathered from the maps as they are.
 """
 
 from __future__ import annotations
@@ -33,31 +35,19 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float32]
-
-
 Indices = NDArray[np.int64]
-
-
 T = TypeVar("T")
-
-
 Tables = tuple[Indices, Indices, Indices]
-
-
 Strides = tuple[int, int, int, int, int]
-
-
 _MANY_POSITIONS = 16 * 4 * LANES
 """From here on wide tiles lose little at the end of a map."""
-
-
 _LARGEST_TILE_COUNT = 96
 """Tiles of a map; they are sorted by their maxima, which costs more than linearly."""
 
 
 @dataclass(frozen=True, eq=False)
 class MapLayout:
-    """Places of elements, positions and tiles in a channel's buffer."""
+    """Where elements, positions and tiles stand in a channel's buffer."""
 
     size: int
     """Elements of a channel's buffer, the reads past its end included."""
@@ -74,8 +64,8 @@ class MapLayout:
     spans: Indices
     """(first element relative to the tile, vectors) that a tile reads, shape (n, 2)."""
     into: Tables
-    """Place in the buffer of every element that is read, one part for each axis."""
-    read: Tables
+    """Index in the buffer of every element that is read, one part for each axis."""
+    elements: Tables
     """The element of the input that belongs there, for each axis."""
 
 
@@ -88,16 +78,16 @@ def lay_out(axes: tuple[Axis, ...]) -> MapLayout:
     area = int(np.prod(parts))
     strides = [axis.stride for axis in lifted]
     steps = [area * strides[1] * strides[2], area * strides[2], area]
-    places = [
+    indices = [
         np.arange(len(axis.source)) % axis.stride * step
         + np.arange(len(axis.source)) // axis.stride * pitch
         for axis, step, pitch in zip(lifted, steps, pitches, strict=True)
     ]
     taps = [
-        place[np.arange(axis.n_taps) * axis.dilation]
-        for axis, place in zip(lifted, places, strict=True)
+        index[np.arange(axis.n_taps) * axis.dilation]
+        for axis, index in zip(lifted, indices, strict=True)
     ]
-    offsets = np.array([sum(place) for place in product(*taps)], np.int64)
+    offsets = np.array([sum(tap) for tap in product(*taps)], np.int64)
     outputs = [
         np.arange(axis.n_outputs) * pitch
         for axis, pitch in zip(lifted, pitches, strict=True)
@@ -115,7 +105,7 @@ def lay_out(axes: tuple[Axis, ...]) -> MapLayout:
     mask[positions] = 0.0
     end = int(starts[-1]) + tile + int(offsets.max()) + LANES
     end = max(end, area * int(np.prod(strides)))
-    read = [_read(axis) for axis in lifted]
+    used = [_used(axis) for axis in lifted]
     return MapLayout(
         # An odd number of vectors keeps channels out of each other's cache lines.
         size=(-(-end // LANES) | 1) * LANES,
@@ -125,10 +115,10 @@ def lay_out(axes: tuple[Axis, ...]) -> MapLayout:
         blocks=blocks,
         block=block,
         spans=_spans(offsets, tile),
-        into=_three(place[r] for place, r in zip(places, read, strict=True)),
-        read=_three(
+        into=_three(index[r] for index, r in zip(indices, used, strict=True)),
+        elements=_three(
             np.asarray(axis.source, np.int64)[r]
-            for axis, r in zip(lifted, read, strict=True)
+            for axis, r in zip(lifted, used, strict=True)
         ),
     )
 
@@ -146,7 +136,7 @@ def _block(n_positions: int) -> int:
     return (4 if wide else 2) * LANES
 
 
-def _read(axis: Axis) -> Indices:
+def _used(axis: Axis) -> Indices:
     """Return the padded elements that an output reads and that are not zero."""
     outputs = np.arange(axis.n_outputs)[:, None] * axis.stride
     padded = np.unique(outputs + np.arange(axis.n_taps)[None] * axis.dilation)
@@ -222,7 +212,7 @@ def channel_extremes(
     x: Floats,
     strides: Strides,
     instances: tuple[int, int],
-    read: tuple[Indices, Indices, Indices],
+    elements: tuple[Indices, Indices, Indices],
     maxima: Floats,
     minima: Floats,
 ) -> None:
@@ -231,11 +221,11 @@ def channel_extremes(
     for n in range(instances[0], instances[1]):
         high = maxima[n]
         low = minima[n]
-        for z in read[0]:
-            for y in read[1]:
+        for z in elements[0]:
+            for y in elements[1]:
                 from_y = n * strides[0] + z * strides[2] + y * strides[3]
                 if strides[1] == 1:
-                    for p in read[2]:
+                    for p in elements[2]:
                         start = from_y + p * strides[4]
                         row = x[start : start + n_channels]
                         for c in range(n_channels):
@@ -244,7 +234,7 @@ def channel_extremes(
                 else:
                     for c in range(n_channels):
                         start = from_y + c * strides[1]
-                        for p in read[2]:
+                        for p in elements[2]:
                             value = x[start + p * strides[4]]
                             high[c] = max(high[c], value)
                             low[c] = min(low[c], value)

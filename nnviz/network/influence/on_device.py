@@ -20,7 +20,7 @@ from nnviz.network.influence.channel_operations import (
     Axis,
     Convolution,
     Identity,
-    reading,
+    convolution_of,
 )
 from nnviz.network.influence.inputs import EdgeInput, Extremum, Strongest
 
@@ -47,7 +47,7 @@ def full_influences(
         values = x.flatten(2) if x.ndim > 2 else x[..., None]
         scale = torch.from_numpy(edge.operation.factors(x.shape[1])).to(x.device)
         return sign * (sign * values * scale[:, None]).amax(2)[..., None]
-    convolution, axes = reading(edge.operation, x.shape[2:])
+    convolution, axes = convolution_of(edge.operation, x.shape[2:])
     weight = _grouped_weight(convolution).to(x.device) * sign
     n_channels, n_targets, n_taps = weight.shape
     n_positions = math.prod(axis.n_outputs for axis in axes)
@@ -161,32 +161,35 @@ def _contributions(
         full = full_influences(chunk, extremum=extremum, workspace=workspace)
         values = full[local, channel]
     else:
-        place = torch.from_numpy(positions[part]).to(device)
-        values = _at_positions(chunk, local, channel, place)
+        position = torch.from_numpy(positions[part]).to(device)
+        values = _at_positions(chunk, local, channel, position)
     numbers = torch.from_numpy(edge.source_numbers).to(device)
     if isinstance(edge.operation, Identity):
         sources = numbers[channel][:, None]
     else:
-        convolution, _ = reading(edge.operation, edge.x.shape[2:])
+        convolution, _ = convolution_of(edge.operation, edge.x.shape[2:])
         group = channel // (convolution.n_targets // convolution.groups)
         sources = numbers.unflatten(0, (convolution.groups, -1))[group]
     return values, torch.where(entered[:, None], sources, -1)
 
 
 def _at_positions(
-    edge: EdgeInput, instance: torch.Tensor, output: torch.Tensor, place: torch.Tensor
+    edge: EdgeInput,
+    instance: torch.Tensor,
+    output: torch.Tensor,
+    position: torch.Tensor,
 ) -> torch.Tensor:
     x = edge.x.float()
     values = x.flatten(2) if x.ndim > 2 else x[..., None]
     if isinstance(edge.operation, Identity):
         scale = torch.from_numpy(edge.operation.factors(x.shape[1])).to(x.device)
-        return (values[instance, output, place] * scale[output])[:, None]
-    convolution, axes = reading(edge.operation, x.shape[2:])
+        return (values[instance, output, position] * scale[output])[:, None]
+    convolution, axes = convolution_of(edge.operation, x.shape[2:])
     table = _patch_table(axes, tuple(x.shape[2:])).to(x.device)
     padded = torch.cat([values, values.new_zeros((*values.shape[:2], 1))], 2)
     grouped = padded.unflatten(1, (convolution.groups, -1))
     group = output // (convolution.n_targets // convolution.groups)
-    read = table[:, place].T[:, None]
+    read = table[:, position].T[:, None]
     channels = torch.arange(grouped.shape[2], device=x.device)[None, :, None]
     patches = grouped[instance[:, None, None], group[:, None, None], channels, read]
     weight = convolution.direct_weight.to(x.device)[output]
@@ -231,7 +234,7 @@ def _forward(edge: EdgeInput, x: torch.Tensor) -> torch.Tensor:
         scale = torch.from_numpy(operation.factors(x.shape[1])).to(x.device)
         values = x.reshape(x.shape[1], -1) * scale[:, None]
     else:
-        convolution, axes = reading(operation, x.shape[2:])
+        convolution, axes = convolution_of(operation, x.shape[2:])
         patches = _patches(x, axes)[0]
         grouped = patches.unflatten(0, (convolution.groups, -1)).flatten(1, 2)
         weight = convolution.direct_weight.to(x.device)
@@ -245,7 +248,7 @@ def _forward(edge: EdgeInput, x: torch.Tensor) -> torch.Tensor:
 def peak_positions(
     inputs: Sequence[EdgeInput], instance: Indices, target: Indices
 ) -> Indices:
-    """Where each pair's pre-activation attains its maximum; the first place of equals.
+    """Where each pair's pre-activation attains its maximum; the first of equals.
 
     Returns
     -------

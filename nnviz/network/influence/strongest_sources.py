@@ -29,7 +29,7 @@ from nnviz.network.influence.channel_operations import (
     Axis,
     Convolution,
     Identity,
-    reading,
+    convolution_of,
 )
 from nnviz.network.influence.inputs import (
     EdgeInput,
@@ -210,7 +210,7 @@ def _rank_maxima(job: _Job) -> None:
     if isinstance(operation, Identity):
         _rank_identity(job, operation)
         return
-    convolution, axes = reading(operation, job.edge.x.shape[2:])
+    convolution, axes = convolution_of(operation, job.edge.x.shape[2:])
     if job.extremum == "min":
         convolution = convolution.negated
     if all(axis.n_taps == 1 for axis in axes):
@@ -260,13 +260,13 @@ def _extremes(job: _Job, axes: Axes) -> tuple[Floats, Floats]:
         return np.ascontiguousarray(high), np.ascontiguousarray(low)
     x, strides = flat(job.edge.x)
     size = tuple(job.edge.x.shape[:2])
-    read = lay_out(axes).read
+    elements = lay_out(axes).elements
     zero = any(-1 in axis.source[:: axis.stride][: axis.n_outputs] for axis in axes)
     maxima = np.full(size, 0.0 if zero else -np.inf, np.float32)
     minima = np.full(size, 0.0 if zero else np.inf, np.float32)
 
     def work(instances: Range) -> None:
-        channel_extremes(x, strides, instances, read, maxima, minima)
+        channel_extremes(x, strides, instances, elements, maxima, minima)
 
     job.each_range(work)
     return maxima, minima
@@ -301,7 +301,7 @@ def _rank_bounded(job: _Job, convolution: Convolution, axes: Axes) -> None:
             layout.blocks,
             layout.spans,
             layout.into,
-            layout.read,
+            layout.elements,
             *job.ranked,
         )
 

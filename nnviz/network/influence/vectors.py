@@ -91,8 +91,8 @@ def _call(builder: Llvm, name: str, values: Sequence[Llvm], *flags: str) -> Llvm
 
 
 def _load(builder: Llvm, pointer: Llvm, index: Llvm) -> Llvm:
-    place = builder.bitcast(builder.gep(pointer, [index]), _VECTOR.as_pointer())
-    vector = builder.load(place)
+    address = builder.bitcast(builder.gep(pointer, [index]), _VECTOR.as_pointer())
+    vector = builder.load(address)
     vector.align = 4
     return vector
 
@@ -160,10 +160,10 @@ def _tile_maximum(n_vectors: int) -> Callable[..., float]:
                 factor = builder.load(builder.gep(weight, [loop.index]))
                 factor = _spread(builder, factor)
                 for number, total in enumerate(sums):
-                    place = builder.add(offset, _INDEX(number * LANES))
-                    read = _load(builder, source, place)
-                    terms = [read, factor, builder.load(total)]
-                    builder.store(_call(builder, "llvm.fmuladd", terms), total)
+                    index = builder.add(offset, _INDEX(number * LANES))
+                    loaded = _load(builder, source, index)
+                    operands = [loaded, factor, builder.load(total)]
+                    builder.store(_call(builder, "llvm.fmuladd", operands), total)
             best = builder.load(sums[0])
             for total in sums[1:]:
                 pair = [best, builder.load(total)]
@@ -206,8 +206,8 @@ def _span(name: str) -> Callable[..., float]:
                 builder.store(first, part)
 
             def extend(part: Llvm, number: Llvm) -> None:
-                place = builder.mul(number, _INDEX(LANES))
-                pair = [builder.load(part), _load(builder, data, place)]
+                index = builder.mul(number, _INDEX(LANES))
+                pair = [builder.load(part), _load(builder, data, index)]
                 builder.store(_call(builder, f"llvm.{name}num", pair, *_FINITE), part)
 
             # Four at a time: each has to wait only for the one four before it.
@@ -255,12 +255,12 @@ def _first_equal(_: Llvm, values: Llvm, n_vectors: Llvm, wanted: Llvm) -> Llvm:
         name = f"llvm.cttz.i{LANES}"
         first_bit = cgutils.get_or_insert_function(builder.module, kind, name)
         with cgutils.for_range(builder, arguments[1], intp=_INDEX) as loop:
-            place = builder.mul(loop.index, _INDEX(LANES))
-            equal = builder.fcmp_ordered("==", _load(builder, data, place), wanted)
+            index = builder.mul(loop.index, _INDEX(LANES))
+            equal = builder.fcmp_ordered("==", _load(builder, data, index), wanted)
             equal = builder.bitcast(equal, _BITS)
             with builder.if_then(builder.icmp_unsigned("!=", equal, _BITS(0))):
                 lane = builder.call(first_bit, [equal, ir.IntType(1)(1)])
-                builder.store(builder.add(place, builder.zext(lane, _INDEX)), found)
+                builder.store(builder.add(index, builder.zext(lane, _INDEX)), found)
                 loop.do_break()
         return builder.load(found)
 

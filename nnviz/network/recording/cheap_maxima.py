@@ -10,22 +10,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import Tensor, nn
-
-from nnviz.network.analysis.channel_flow import ChannelFlow, follow_channels
+from nnviz.network.analysis.analysis import Analysis
+from nnviz.network.analysis.channel_flow import ChannelFlow
 from nnviz.network.analysis.functions import category_of
-from nnviz.network.analysis.layers import find_sites, name_layers, settled
-from nnviz.network.analysis.operations import Operation, Reference, record_operations
+from nnviz.network.analysis.layers import settled
+from nnviz.network.analysis.operations import Operation, Reference
 from nnviz.network.analysis.summands import argument
 from nnviz.runs.architecture import Architecture
 
-__all__ = ["Part", "plan_reads"]
+__all__ = ["LayerPart", "find_cheap_maxima"]
 
 _MAKERS = frozenset({"convolution", "elementwise", "linear", "normalization"})
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class LayerPart:
     """A function call whose output has some of a layer's channels."""
 
     place: str
@@ -34,38 +33,38 @@ class Part:
     """Whether it is a ReLU that may be applied in place."""
 
 
-def plan_reads(
-    model: nn.Module, architecture: Architecture, batch: Tensor
-) -> Mapping[str, tuple[Part, ...]]:
+def find_cheap_maxima(
+    analysis: Analysis, architecture: Architecture
+) -> Mapping[str, tuple[LayerPart, ...]]:
     """Return where the maxima of each layer are computed.
 
     Parameters
     ----------
-    model
-        The network as it is run, in evaluation mode, on the CPU.
+    analysis
+        Of the network as it is run.
     architecture
         Layers to record.
-    batch
-        One or two instances of the network's input.
 
     Returns
     -------
     mapping
-        Parts by the layer's name, in the order of its channels. Layers that are best
-        read where they are have none.
+        Parts by the layer's name, in the order of its channels. The maxima
+        of a layer that has none are best taken where the layer is read.
     """
-    flow = follow_channels(record_operations(model, batch))
+    flow = analysis.flow
     wanted = {layer.name for layer in architecture.layers}
-    plan: dict[str, tuple[Part, ...]] = {}
-    for item in name_layers(flow, find_sites(flow)):
+    found: dict[str, tuple[LayerPart, ...]] = {}
+    for item in analysis.layers:
         if item.layer.name in wanted:
-            parts = _parts(flow, settled(flow, item.site.read), item.layer.channel_axis)
+            parts = _parts(
+                flow, settled(flow, item.site.read_value), item.layer.channel_axis
+            )
             if parts is not None:
-                plan[item.layer.name] = parts
-    return plan
+                found[item.layer.name] = parts
+    return found
 
 
-def _parts(flow: ChannelFlow, value: int, axis: int) -> tuple[Part, ...] | None:
+def _parts(flow: ChannelFlow, value: int, axis: int) -> tuple[LayerPart, ...] | None:
     graph = flow.graph
     operation = graph.producer(value)
     shape = graph.values[value].shape
@@ -74,7 +73,7 @@ def _parts(flow: ChannelFlow, value: int, axis: int) -> tuple[Part, ...] | None:
     if shape[0] != graph.values[graph.input_value].shape[0]:
         return None
     if operation.name == "cat" and flow.kinds.get(value) == "concatenation":
-        parts: list[Part] = []
+        parts: list[LayerPart] = []
         for item in argument(operation, 0, "tensors", ()):
             known = isinstance(item, Reference) and graph.values[item.value].depends
             own = _parts(flow, settled(flow, item.value), axis) if known else None
@@ -84,7 +83,7 @@ def _parts(flow: ChannelFlow, value: int, axis: int) -> tuple[Part, ...] | None:
         return tuple(parts)
     if category_of(operation.name) == "unknown" or operation.name == "view_write":
         return None
-    return (Part(operation.place, axis, _may_fuse(flow, operation)),)
+    return (LayerPart(operation.place, axis, _may_fuse(flow, operation)),)
 
 
 def _may_fuse(flow: ChannelFlow, operation: Operation) -> bool:
@@ -95,10 +94,10 @@ def _may_fuse(flow: ChannelFlow, operation: Operation) -> bool:
     if operation.written:
         return True
     (value,) = operation.inputs
-    readers = [other for other in graph.operations if value in other.inputs]
+    users = [other for other in graph.operations if value in other.inputs]
     maker = graph.producer(settled(flow, value))
     return (
-        len(readers) == 1
+        len(users) == 1
         and settled(flow, value) == value
         and not graph.values[value].is_output
         and maker is not None

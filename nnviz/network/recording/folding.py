@@ -100,19 +100,21 @@ def _fold(model: nn.Module, graph: OperationGraph) -> None:
         for parameter in module._parameters.values()
         if parameter is not None
     )
-    pairs: dict[str, set[str]] = {}
+    norms_after: dict[str, set[str]] = {}
     for operation in graph.operations:
         if operation.name in CONVOLUTIONS or operation.name == "linear":
-            pairs.setdefault(operation.call.path, set()).add(_reader(graph, operation))
-    n_readings = Counter(reader for readers in pairs.values() for reader in readers)
+            norms_after.setdefault(operation.call.path, set()).add(
+                _norm_after(graph, operation)
+            )
+    n_uses = Counter(norm for norms in norms_after.values() for norm in norms)
     n_calls = Counter(
         operation.call.path
         for operation in graph.operations
         if operation.name == "batch_norm"
     )
-    for path, readers in pairs.items():
-        (norm_path, *others) = readers
-        if others or not norm_path or n_readings[norm_path] > 1:
+    for path, norms in norms_after.items():
+        (norm_path, *others) = norms
+        if others or not norm_path or n_uses[norm_path] > 1:
             continue
         module, norm = modules[path], modules[norm_path]
         calls = sum(1 for o in graph.operations if o.call.path == path)
@@ -131,20 +133,18 @@ def _fold(model: nn.Module, graph: OperationGraph) -> None:
             _replace(model, norm_path, norm)
 
 
-def _reader(graph: OperationGraph, operation: Operation) -> str:
-    """Return the path of the only module that reads an output, or an empty string."""
+def _norm_after(graph: OperationGraph, operation: Operation) -> str:
+    """Return the path of the normalisation that alone takes an output, or ""."""
     value = graph.values[operation.outputs[0]]
     if operation.call.has_children or value.is_output or len(value.consumers) != 1:
         return ""
-    reader = graph.operations[value.consumers[0]]
-    is_norm = reader.name == "batch_norm" and not reader.call.has_children
+    user = graph.operations[value.consumers[0]]
+    is_norm = user.name == "batch_norm" and not user.call.has_children
     # Another consumer on which the output does not depend still has to see it.
     others = [
-        o
-        for o in graph.operations
-        if value.index in o.inputs and o.index != reader.index
+        o for o in graph.operations if value.index in o.inputs and o.index != user.index
     ]
-    return reader.call.path if is_norm and not others else ""
+    return user.call.path if is_norm and not others else ""
 
 
 def _multiply_into(module: nn.Module, norm: _BatchNorm) -> None:

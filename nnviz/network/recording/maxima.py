@@ -1,8 +1,6 @@
-"""How strongly is each channel active, and which channels are an instance's top ones?
+"""How strongly is each channel active? The maxima of its map.
 
-The activation of a channel is the maximum of its map over all positions. Top channels
-are selected from the *stored* activations, so that a threshold can be changed later
-without the network.
+The activation of a channel is the maximum of its map over all positions.
 
 Symbols: N instances, C channels, P positions.
 """

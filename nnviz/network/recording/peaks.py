@@ -18,11 +18,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["PeakTracker", "Peaks"]
+__all__ = ["ChunkPeaks", "PeakTracker"]
 
 
 @dataclass(frozen=True, slots=True)
-class Peaks:
+class ChunkPeaks:
     """The strongest instances of each channel of one layer, strongest first."""
 
     instance: NDArray[np.int64]
@@ -95,13 +95,13 @@ class PeakTracker:
             device_state = _DeviceState.empty(activations, self._ranks)
         self._on_device[layer] = device_state.updated(maps, activations, instances)
 
-    def result(self, layer: str) -> Peaks:
+    def result(self, layer: str) -> ChunkPeaks:
         """Return what was kept of a layer."""
         if layer in self._on_device:
             return self._on_device[layer].peaks()
         state = self._on_cpu[layer]
         value = np.where(state.instance >= 0, state.value, np.float32(np.nan))
-        return Peaks(state.instance.copy(), state.position.copy(), value)
+        return ChunkPeaks(state.instance.copy(), state.position.copy(), value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,9 +202,9 @@ class _DeviceState:
             value, instance.masked_fill(nothing, -1), position.masked_fill(nothing, -1)
         )
 
-    def peaks(self) -> Peaks:
+    def peaks(self) -> ChunkPeaks:
         value = self.value.masked_fill(self.instance < 0, torch.nan)
-        return Peaks(
+        return ChunkPeaks(
             self.instance.T.cpu().numpy(),
             self.position.T.cpu().numpy().astype(np.int32),
             value.T.cpu().numpy(),

@@ -24,13 +24,12 @@ from nnviz.network.analysis.attention import attend, can_be_taken_apart
 from nnviz.network.analysis.module_calls import ModuleCall, ModuleCalls, function_name
 from nnviz.network.analysis.outputs import iter_tensors, logits_of
 from nnviz.network.influence.inputs import EdgeInput
-from nnviz.network.recording.cheap_maxima import Part
+from nnviz.network.recording.cheap_maxima import LayerPart
 from nnviz.network.recording.maxima import channel_activations, relu_activations
-from nnviz.network.recording.peaks import Peaks, PeakTracker
 from nnviz.network.recording.taps import EdgeTaps, Tap
 from nnviz.runs.architecture import Architecture, Layer
 
-__all__ = ["Captured", "PeakTracker", "Peaks", "Recorder"]
+__all__ = ["RecordedBatch", "Recorder"]
 
 OnLayer = Callable[[Layer, Tensor, Tensor], None]
 OnTarget = Callable[[Layer, Tensor, list[EdgeInput]], None]
@@ -50,7 +49,7 @@ _CALLED: dict[type[nn.Module], str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Captured:
+class RecordedBatch:
     """What is kept of one batch."""
 
     logits: Tensor | None
@@ -73,10 +72,9 @@ class Recorder:
         Layers to record.
     taps
         What influences need; None: only activations are recorded.
-    reads
-        Where maxima are cheapest, from
-        :func:`nnviz.network.recording.cheap_maxima.plan_reads`; None: every layer is
-        read where it is put out. The values are the same.
+    cheap_maxima
+        From :func:`nnviz.network.recording.cheap_maxima.find_cheap_maxima`; None: the
+        maxima of every layer are taken where it is put out. The values are the same.
 
     Raises
     ------
@@ -90,7 +88,7 @@ class Recorder:
         architecture: Architecture,
         *,
         taps: EdgeTaps | None = None,
-        reads: Mapping[str, tuple[Part, ...]] | None = None,
+        cheap_maxima: Mapping[str, tuple[LayerPart, ...]] | None = None,
     ) -> None:
         self._model = model
         self._layers: dict[str, list[Layer]] = defaultdict(list)
@@ -100,9 +98,9 @@ class Recorder:
         self._found: dict[str, Tensor] = {}
         self._taps = taps
         self._taken: dict[Tap, Tensor] = {}
-        self._reads = reads or {}
+        self._cheap_maxima = cheap_maxima or {}
         self._parts = {
-            part.place: part for parts in self._reads.values() for part in parts
+            part.place: part for parts in self._cheap_maxima.values() for part in parts
         }
         self._maxima: dict[str, Tensor] = {}
         self._on_layer: OnLayer | None = None
@@ -153,7 +151,7 @@ class Recorder:
         *,
         on_layer: OnLayer | None = None,
         on_target: OnTarget | None = None,
-    ) -> Captured:
+    ) -> RecordedBatch:
         """Run the network on a batch and return what its layers put out.
 
         Parameters
@@ -162,8 +160,8 @@ class Recorder:
             Network input (instance, ...), on the network's device.
         on_layer
             Called with each layer, its output and its maxima while the output exists;
-            it must not keep the output. PeakTracker.update fits. With what is written
-            into the output the network goes on: ``ablation.Replacement`` does so.
+            it must not keep the output. What it writes into the output is what the
+            network goes on with.
         on_target
             Called after it, with each layer into which influence is available, its
             maxima and the inputs of all operations that enter it.
@@ -202,7 +200,7 @@ class Recorder:
             )
             raise ModelError(msg)
         logits = logits_of(output)
-        return Captured(
+        return RecordedBatch(
             logits=None if logits is None else logits.float(),
             activations={name: found[name] for name in self._names},
         )
@@ -246,7 +244,7 @@ class Recorder:
             if self._switch.on:
                 self._counts[path] += 1
                 n = self._counts[path]
-                self._read(path if n == 1 else f"{path}@{n}", output)
+                self._record(path if n == 1 else f"{path}@{n}", output)
 
         return leave
 
@@ -254,7 +252,7 @@ class Recorder:
         self, call: ModuleCall, module: nn.Module, arguments: Any, output: Any
     ) -> None:
         if self._switch.on:
-            self._read(call.place, output)
+            self._record(call.place, output)
 
     def _take(self, place: str, arguments: Any, options: Any, result: Any) -> None:
         """Keep what the operations of edges read, before or after a call."""
@@ -292,10 +290,10 @@ class Recorder:
         # Functions that only write in place return nothing.
         output = arguments[0] if result is None else result
         self._take(place, arguments, options, output)
-        self._read(place, output)
+        self._record(place, output)
         return result
 
-    def _read(self, place: str, output: Any) -> None:
+    def _record(self, place: str, output: Any) -> None:
         layers = self._layers.get(place) if self._switch.on else None
         values = None if layers is None else next(iter_tensors(output), None)
         if layers is None or values is None:
@@ -312,7 +310,9 @@ class Recorder:
             # Windows or heads of an instance follow each other on the first axis.
             values = values.unflatten(0, (self._n_instances, -1))
             axis += 1
-        parts = [self._maxima.get(p.place) for p in self._reads.get(layer.name, ())]
+        parts = [
+            self._maxima.get(p.place) for p in self._cheap_maxima.get(layer.name, ())
+        ]
         known = [maxima for maxima in parts if maxima is not None]
         if known and len(known) == len(parts):
             activations = torch.cat(known, 1) if len(known) > 1 else known[0]

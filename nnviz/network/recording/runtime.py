@@ -1,7 +1,7 @@
 """How is the network run on a worker? At its best on the worker's device, recorded.
 
 Batch normalisation folded, channels last, no gradients; float32 unless another
-precision was asked for. The same object serves planning (one batch) and extraction
+precision was asked for. The same object serves planning (one batch) and extraction.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nnviz.errors import DeviceLostError, PlanError, TaskMemoryError
+from nnviz.network.analysis.analysis import analyse
+from nnviz.network.analysis.operations import record_operations
 from nnviz.network.influence.inputs import EdgeInput, Strongest
 from nnviz.network.influence.strongest_sources import strongest_sources
-from nnviz.network.recording.cheap_maxima import plan_reads
+from nnviz.network.recording.cheap_maxima import find_cheap_maxima
 from nnviz.network.recording.folding import optimize
 from nnviz.network.recording.normalizing import normalize
 from nnviz.network.recording.peaks import PeakTracker
-from nnviz.network.recording.recorder import Captured, OnLayer, OnTarget, Recorder
+from nnviz.network.recording.recorder import OnLayer, OnTarget, RecordedBatch, Recorder
 from nnviz.network.recording.taps import EdgeTaps
 from nnviz.network.top_channels import top_channels
 from nnviz.runs.architecture import Architecture, Layer
@@ -138,19 +140,24 @@ class NetworkRuntime:
             architecture=architecture,
             batch=example,
         )
-        taps = None
-        if extraction.targets != "none" and architecture.edges:
-            taps = EdgeTaps(network, architecture, example, device=self.device)
-        reads = None
-        if self.device.type == "cpu":
-            reads = plan_reads(network, architecture, example)
+        # The network as it is run is recorded and analysed once, for all who ask.
+        needs_taps = extraction.targets != "none" and bool(architecture.edges)
+        taps = cheap_maxima = None
+        if needs_taps or self.device.type == "cpu":
+            analysis = analyse(record_operations(network, example))
+            if needs_taps:
+                taps = EdgeTaps(analysis, architecture, device=self.device)
+            if self.device.type == "cpu":
+                cheap_maxima = find_cheap_maxima(analysis, architecture)
         network = network.to(device=self.device, dtype=self._dtype)
         self.model_bytes = sum(
             tensor.numel() * tensor.element_size()
             for tensor in (*network.parameters(), *network.buffers())
         )
         """Bytes of its parameters and buffers."""
-        self._recorder = Recorder(network, architecture, taps=taps, reads=reads)
+        self._recorder = Recorder(
+            network, architecture, taps=taps, cheap_maxima=cheap_maxima
+        )
 
     def input_of(self, values: NDArray[Any]) -> Tensor:
         """Return prepared instances as the network's input, on its device.
@@ -185,10 +192,10 @@ class NetworkRuntime:
             Called with each layer that edges enter, its maxima, and what entered it.
         """
         with self._lock:
-            captured = self._recorder.run(
+            recorded = self._recorder.run(
                 self.input_of(values), on_layer=on_layer, on_target=on_target
             )
-            return _on_host(captured)
+            return _on_host(recorded)
 
     @contextlib.contextmanager
     def recording(self, start: int) -> Iterator[Recording]:
@@ -225,7 +232,7 @@ class Recording:
         """
         instances = np.arange(self._next, self._next + len(values))
         self._next += len(values)
-        batch = _RecordedBatch(self._runtime, self._tracker, instances, valid.copy())
+        batch = _BatchInProgress(self._runtime, self._tracker, instances, valid.copy())
         wants_influence = self._runtime.extraction.targets != "none"
         result = self._runtime.run(
             values,
@@ -249,7 +256,7 @@ class Recording:
         return arrays
 
 
-class _RecordedBatch:
+class _BatchInProgress:
     """What is done with each layer of one batch while its output exists."""
 
     def __init__(
@@ -316,13 +323,13 @@ class _RecordedBatch:
         self.influence_s += time.perf_counter() - began
 
 
-def _on_host(captured: Captured) -> BatchResult:
-    logits = captured.logits
+def _on_host(recorded: RecordedBatch) -> BatchResult:
+    logits = recorded.logits
     return BatchResult(
         logits=None if logits is None else logits.float().cpu().numpy(),
         activations={
             name: values.float().cpu().numpy()
-            for name, values in captured.activations.items()
+            for name, values in recorded.activations.items()
         },
     )
 

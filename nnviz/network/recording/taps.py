@@ -1,6 +1,6 @@
-"""Where in the forward pass does an influence find what its operation reads?
+"""Which tensors of the forward pass do the influences need, and where do they appear?
 
-A network is recorded once more on the worker, as it is run there (folded), so that
+A network is analysed once more on the worker, as it is run there (folded), so that
 every weight is the one that is used. A tap then names a call of a torch function and
 the argument to keep until the target layer is read.
 """
@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from nnviz.errors import ModelError
-from nnviz.network.analysis.analysis import analyse
+from nnviz.network.analysis.analysis import Analysis
 from nnviz.network.analysis.channel_flow import ChannelFlow
-from nnviz.network.analysis.edges import EnteringReading, TargetEdges
-from nnviz.network.analysis.entering import Reading
+from nnviz.network.analysis.edges import SourcedOperation, TargetEdges
+from nnviz.network.analysis.entering import EnteringOperation
 from nnviz.network.analysis.functions import category_of
 from nnviz.network.analysis.layers import settled
-from nnviz.network.analysis.operations import Operation, Reference, record_operations
+from nnviz.network.analysis.operations import Operation, Reference
 from nnviz.network.analysis.outputs import iter_tensors
 from nnviz.network.influence.channel_operations import ChannelOperation, Identity
 from nnviz.network.influence.inputs import EdgeInput
@@ -58,9 +58,9 @@ class Tap:
 
 
 @dataclass(frozen=True, slots=True)
-class _TappedReading:
+class _TappedOperation:
     tap: Tap
-    reading: Reading
+    entering: EnteringOperation
     operation: ChannelOperation
     sources: NDArray[np.int32]
     targets: NDArray[np.int32]
@@ -73,12 +73,10 @@ class EdgeTaps:
 
     Parameters
     ----------
-    model
-        The network as it is run, in evaluation mode, still on the CPU.
+    analysis
+        Of the network as it is run, still on the CPU.
     architecture
         Of the plan; its edges number the sources.
-    batch
-        One or two instances of the network's input.
     device
         Where weights are kept.
 
@@ -90,19 +88,19 @@ class EdgeTaps:
 
     def __init__(
         self,
-        model: nn.Module,
+        analysis: Analysis,
         architecture: Architecture,
-        batch: Tensor,
         *,
         device: torch.device | str = "cpu",
     ) -> None:
-        analysis = analyse(record_operations(model, batch))
         self._flow = analysis.flow
-        self._reads = {
-            item.layer.name: settled(analysis.flow, item.site.read)
-            for item in analysis.named
+        self._read_values = {
+            item.layer.name: settled(analysis.flow, item.site.read_value)
+            for item in analysis.layers
         }
-        missing = [x.name for x in architecture.layers if x.name not in self._reads]
+        missing = [
+            x.name for x in architecture.layers if x.name not in self._read_values
+        ]
         if missing:
             msg = (
                 f"the network has no layer {missing[0]!r}, which the plan has; give "
@@ -152,7 +150,7 @@ class EdgeTaps:
         """
         inputs = []
         for item in self._tapped[target]:
-            x = item.reading.input_of(taken[item.tap], n_instances)
+            x = item.entering.input_of(taken[item.tap], n_instances)
             largest = None if item.same_as is None else activations(item.same_as)
             inputs.append(
                 EdgeInput(
@@ -183,21 +181,21 @@ class EdgeTaps:
 
     def _tap(
         self, architecture: Architecture, target: TargetEdges
-    ) -> Iterator[_TappedReading]:
+    ) -> Iterator[_TappedOperation]:
         offsets = _source_offsets(architecture, target.layer)
-        for entering in target.readings:
-            reading = entering.reading
-            yield _TappedReading(
-                tap=self._tap_of(reading),
-                reading=reading,
-                operation=_moved_to(reading.operation, self._device),
-                sources=_numbered(entering, offsets),
-                targets=reading.targets.numpy().astype(np.int32),
-                same_as=self._same_layer(entering),
+        for sourced in target.operations:
+            entering = sourced.entering
+            yield _TappedOperation(
+                tap=self._tap_of(entering),
+                entering=entering,
+                operation=_moved_to(entering.operation, self._device),
+                sources=_numbered(sourced, offsets),
+                targets=entering.targets.numpy().astype(np.int32),
+                same_as=self._same_layer(sourced),
             )
 
-    def _tap_of(self, reading: Reading) -> Tap:
-        operation, value = reading.term.operation, reading.term.value
+    def _tap_of(self, entering: EnteringOperation) -> Tap:
+        operation, value = entering.summand.operation, entering.summand.value
         copies = any(
             value in later.written
             or (later.name == "view_write" and value in later.inputs)
@@ -208,18 +206,18 @@ class EdgeTaps:
         items = list(_iter_leaves((operation.arguments, operation.options)))
         return Tap(operation.place, items.index(Reference(value)), copies)
 
-    def _same_layer(self, entering: EnteringReading) -> str | None:
-        """Return the layer whose output the reading's input is, channel by channel."""
-        reading = entering.reading
-        if len(entering.layers) != 1 or reading.order is not None:
+    def _same_layer(self, sourced: SourcedOperation) -> str | None:
+        """Return the layer whose output the input is, channel by channel."""
+        entering = sourced.entering
+        if len(sourced.layers) != 1 or entering.order is not None:
             return None
-        name = entering.layers[0]
-        n = len(entering.channel)
+        name = sourced.layers[0]
+        n = len(sourced.channel)
         if (
-            reading.n_places != 1
-            or not np.array_equal(entering.channel, np.arange(n))
-            or settled(self._flow, reading.term.value) != self._reads[name]
-            or not _is_not_negative(self._flow, self._reads[name])
+            entering.indices_per_source != 1
+            or not np.array_equal(sourced.channel, np.arange(n))
+            or settled(self._flow, entering.summand.value) != self._read_values[name]
+            or not _is_not_negative(self._flow, self._read_values[name])
         ):
             return None
         return name
@@ -239,14 +237,14 @@ def _source_offsets(
 
 
 def _numbered(
-    entering: EnteringReading, offsets: dict[tuple[str, str], int]
+    sourced: SourcedOperation, offsets: dict[tuple[str, str], int]
 ) -> NDArray[np.int32]:
-    numbers = np.full(len(entering.channel), -1, np.int32)
-    for index, source in enumerate(entering.layers):
-        offset = offsets.get((source, entering.node))
-        mine = entering.layer == index
+    numbers = np.full(len(sourced.channel), -1, np.int32)
+    for index, source in enumerate(sourced.layers):
+        offset = offsets.get((source, sourced.node))
+        mine = sourced.layer == index
         if offset is not None:
-            numbers[mine] = entering.channel[mine] + offset
+            numbers[mine] = sourced.channel[mine] + offset
     return numbers
 
 

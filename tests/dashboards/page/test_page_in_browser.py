@@ -3,7 +3,7 @@
 import pytest
 
 from tests.dashboards.conftest import HARMFUL
-from tests.dashboards.serving import expect_address, served
+from tests.dashboards.served_pages import expect_address, served
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]

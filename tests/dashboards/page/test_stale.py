@@ -6,7 +6,7 @@ from nnviz.results.coverage import stale_results
 from nnviz.store.store import Store
 from nnviz.upkeep.extension import extend
 from nnviz_dashboards.page.header import stale_html
-from tests.dashboards.serving import served
+from tests.dashboards.served_pages import served
 from tests.faults.small_run import later_stages
 from tests.upkeep.test_extension import LAST, OLD, extract, run, write_rows
 

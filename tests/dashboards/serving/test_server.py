@@ -2,18 +2,20 @@
 
 import contextlib
 import http.client
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from nnviz.errors import ConfigError, StoreNotFoundError
 from nnviz_dashboards.serving.server import make_server
-from tests.dashboards.serving import served
+from tests.dashboards.served_pages import served
 
 
 @pytest.fixture(scope="module")
@@ -145,3 +147,126 @@ def test_password__guards_page_and_pictures(finished_url, tmp_path):
             assert headers["Content-Type"].startswith("text/html")
             assert b"password" in body.lower()
             assert b"planted" not in body
+
+
+@pytest.fixture
+def few_descriptors():
+    """Let processes that are started here have 256 files and connections."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+    yield lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_server__with_half_a_header_from_too_many__answers_visitors(
+    finished_url, few_descriptors
+):
+    """Row 38: more connections than descriptors; they end by themselves, too."""
+    with served(finished_url) as (_, address), contextlib.ExitStack() as held:
+        few_descriptors()
+        host, port = address.split(":")
+        lines = [
+            held.enter_context(socket.create_connection((host, int(port)), timeout=60))
+            for _ in range(400)
+        ]
+        for line in lines:
+            with contextlib.suppress(OSError):
+                line.sendall(b"GET / HTTP/1.1\r\nHost: ")
+        status, _, _ = get(f"http://{address}/")
+        ended = [_is_ended(line) for line in lines]
+
+    assert status == 200
+    assert all(ended)
+
+
+def _is_ended(line):
+    """Whether the server ends a connection, which is waited for."""
+    try:
+        return line.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
+def ask_as(address, path, body=None, **headers):
+    """Return status, Location and text of an answer that is not followed."""
+    method = "GET" if body is None else "POST"
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    with contextlib.closing(http.client.HTTPConnection(address, timeout=60)) as line:
+        line.request(method, path, body, named)
+        with line.getresponse() as answer:
+            return answer.status, answer.headers["Location"], answer.read().decode()
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        pytest.param("/?token={}", "./", id="root"),
+        pytest.param("/?token={}&layer=late", "./?layer=late", id="selection"),
+        pytest.param("/pictures/ab/2/0/0?token={}", "../../../../pictures", id="deep"),
+    ],
+)
+def test_redirect__behind_a_prefix__is_relative(finished_url, path, place):
+    """A proxy that takes a prefix off hands the address on as it is."""
+    with served(finished_url, with_token=True) as (_, address):
+        place_and_token = address.split("/?token=")
+        status, location, _ = ask_as(
+            place_and_token[0], path.format(place_and_token[1])
+        )
+
+    assert status == 302
+    assert location.startswith(place)
+
+
+def test_refusal__of_another_port__names_address_and_option(address):
+    """Through a tunnel whose end here has another port."""
+    status, _, text = ask_as(address, "/", Host="localhost:8000")
+
+    assert status == 403
+    assert "'localhost:8000' is not admitted" in text
+    assert "--allow-origin localhost:8000" in text
+
+
+@pytest.fixture
+def guarded(finished_url, tmp_path):
+    """Return the address of a server that asks for a password."""
+    file = tmp_path / "password.txt"
+    file.write_text("open sesame")
+    with served(finished_url, "--basic-auth", str(file)) as (_, address):
+        yield address
+
+
+FORM = {"Content_Type": "application/x-www-form-urlencoded"}
+
+
+def test_login__from_a_page_of_another_origin__is_refused(guarded):
+    """Row 39: nobody logs a visitor in, or out, from elsewhere."""
+    right = "username=visitor&password=open+sesame"
+
+    found = {
+        origin: ask_as(guarded, "/login", right, Origin=origin, **FORM)[:2]
+        for origin in (f"http://{guarded}", "http://evil.example", "null")
+    }
+
+    assert found == {
+        f"http://{guarded}": (302, "./"),
+        "http://evil.example": (403, None),
+        "null": (403, None),
+    }
+
+
+def test_login__many_wrong_passwords_at_once__are_refused_and_slow(guarded):
+    """Row 39: one at a time is looked at; of the others few may wait."""
+    wrong = "username=visitor&password=guess"
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(
+            pool.map(lambda _: ask_as(guarded, "/login", wrong, **FORM), range(12))
+        )
+    status, location, _ = ask_as(
+        guarded, "/login", "username=visitor&password=open+sesame", **FORM
+    )
+
+    assert sorted(answer[0] for answer in answers) == [302] * 5 + [429] * 7
+    assert {answer[1] for answer in answers if answer[0] == 302} == {
+        "./login?error=Invalid+username+or+password%21"
+    }
+    assert (status, location) == (302, "./")

@@ -9,8 +9,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from nnviz.errors import ModelError
+from nnviz.network.analysis.analysis import analyse
+from nnviz.network.analysis.operations import record_operations
 from nnviz.network.recording.ablated import ChannelMeans, Replacement
-from nnviz.network.recording.cheap_maxima import plan_reads
+from nnviz.network.recording.cheap_maxima import find_cheap_maxima
 from nnviz.network.recording.folding import optimize
 from nnviz.network.recording.recorder import Recorder
 from nnviz.network.tracing import trace
@@ -107,10 +109,12 @@ def test_replacement__all_that_follows_sees_it(case, optimized):
             values[:, channel] = means[channel]
         return values
 
-    run, reads, given = network, None, x
+    run, cheap_maxima, given = network, None, x
     if optimized:
         run = optimize(network, architecture=architecture, batch=x)
-        reads = plan_reads(run, architecture, x)
+        cheap_maxima = find_cheap_maxima(
+            analyse(record_operations(run, x)), architecture
+        )
         if x.ndim == 4:
             given = x.contiguous(memory_format=torch.channels_last)
     found = {}
@@ -119,7 +123,7 @@ def test_replacement__all_that_follows_sees_it(case, optimized):
         Replacement({layer: channels}, {layer: means})(one, output, activations)
         found[one.name] = output.clone()
 
-    with Recorder(run, architecture, reads=reads) as recorder:
+    with Recorder(run, architecture, cheap_maxima=cheap_maxima) as recorder:
         recorder.run(given, on_layer=on_layer)
     with torch.no_grad():
         wanted = expected(network, x, change)

@@ -7,7 +7,9 @@ import torch
 from torch import nn
 
 from nnviz.errors import ModelError
-from nnviz.network.recording.cheap_maxima import plan_reads
+from nnviz.network.analysis.analysis import analyse
+from nnviz.network.analysis.operations import record_operations
+from nnviz.network.recording.cheap_maxima import find_cheap_maxima
 from nnviz.network.recording.folding import optimize
 from nnviz.network.recording.recorder import Recorder
 from nnviz.network.recording.taps import EdgeTaps
@@ -150,13 +152,16 @@ def test_edge_taps__another_network_is_refused():
     network, x = make("perceptron")
 
     with pytest.raises(ModelError, match=r"no layer 'layers\.1'"):
-        EdgeTaps(TwoWays().eval(), trace(network, x), torch.rand(1, 3))
+        EdgeTaps(
+            analyse(record_operations(TwoWays().eval(), torch.rand(1, 3))),
+            trace(network, x),
+        )
 
 
 def test_edge_taps__inputs_of_layers_left_out_have_no_number():
     network, x = make("U-Net")
     architecture = trace(network, x).selected(recorded=["*", "!down1.0"])
-    taps = EdgeTaps(network, architecture, x[:1])
+    taps = EdgeTaps(analyse(record_operations(network, x[:1])), architecture)
     numbers = {}
 
     def on_target(layer, activations, inputs):
@@ -173,7 +178,7 @@ def test_edge_taps__inputs_of_layers_left_out_have_no_number():
 def test_edge_taps__known_extremes_are_those_of_the_input():
     network, x = make("U-Net")
     architecture = trace(network, x)
-    taps = EdgeTaps(network, architecture, x[:1])
+    taps = EdgeTaps(analyse(record_operations(network, x[:1])), architecture)
     checked = []
 
     def on_target(layer, activations, inputs):
@@ -194,7 +199,7 @@ def test_edge_taps__known_extremes_are_those_of_the_input():
 def test_edge_taps__writes_in_place_do_not_reach_what_was_taken(name):
     network, x = make(name)
     architecture = trace(network, x)
-    taps = EdgeTaps(network, architecture, x[:1])
+    taps = EdgeTaps(analyse(record_operations(network, x[:1])), architecture)
     taken = {}
 
     def on_target(layer, activations, inputs):
@@ -213,7 +218,7 @@ def test_edge_taps__writes_in_place_do_not_reach_what_was_taken(name):
 
 
 @pytest.mark.parametrize("name", list(NETWORKS))
-def test_plan_reads__maxima_are_the_same_bit_by_bit(name):
+def test_cheap_maxima__maxima_are_the_same_bit_by_bit(name):
     network, x = make(name)
     architecture = trace(network, x)
     run = optimize(network, architecture=architecture, batch=x)
@@ -223,7 +228,11 @@ def test_plan_reads__maxima_are_the_same_bit_by_bit(name):
     with Recorder(run, architecture) as recorder:
         plain = recorder.run(x)
     with Recorder(
-        run, architecture, reads=plan_reads(run, architecture, x)
+        run,
+        architecture,
+        cheap_maxima=find_cheap_maxima(
+            analyse(record_operations(run, x)), architecture
+        ),
     ) as recorder:
         planned = recorder.run(x)
 
@@ -232,11 +241,11 @@ def test_plan_reads__maxima_are_the_same_bit_by_bit(name):
     assert plain.logits is planned.logits or torch.equal(plain.logits, planned.logits)
 
 
-def test_plan_reads__concatenation_is_read_in_parts_and_relu_is_fused():
+def test_cheap_maxima__concatenation_is_read_in_parts_and_relu_is_fused():
     network, x = SqueezeLike().eval(), torch.randn(2, 3, 6, 6)
     architecture = trace(network, x)
 
-    plan = plan_reads(network, architecture, x)
+    plan = find_cheap_maxima(analyse(record_operations(network, x)), architecture)
 
     assert [(part.place, part.fuses) for part in plan["@cat"]] == [
         ("@relu", True),
@@ -268,10 +277,10 @@ class Shared(nn.Module):
         return self.head(torch.relu(x).mean((2, 3)) + x.mean((2, 3)))
 
 
-def test_plan_reads__relu_of_what_others_read_is_not_fused():
+def test_cheap_maxima__relu_of_what_others_read_is_not_fused():
     network, x = Shared().eval(), torch.randn(2, 3, 4, 4)
     architecture = trace(network, x)
 
-    plan = plan_reads(network, architecture, x)
+    plan = find_cheap_maxima(analyse(record_operations(network, x)), architecture)
 
     assert not any(part.fuses for parts in plan.values() for part in parts)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nnviz.errors import DatasetError
-from nnviz.subsets.columns import column_subsets, set_subsets
+from nnviz.subsets.by_value import column_subsets, set_subsets
 
 
 def texts(*values):

@@ -1,0 +1,83 @@
+"""How are the graphs of all subsets made once? A block of them in each task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nnviz.aggregation.aggregates import aggregates_of
+from nnviz.engine.tasks import run_tasks
+from nnviz.errors import NnvizError, TaskError
+from nnviz.graphs.attribution_graph import AttributionGraph
+from nnviz.graphs.making import SubsetGraphs
+from nnviz.graphs.options import GraphOptions, keywords
+from nnviz.graphs.stored import write_graphs
+from nnviz.store.store import Store
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["store_graphs"]
+
+SUBSETS_PER_TASK = 32
+
+
+def store_graphs(
+    store: Store, subsets: str, options: GraphOptions, client: Client | None = None
+) -> int:
+    """Make and write the graphs of a collection; return their number.
+
+    Parameters
+    ----------
+    store
+        With aggregates of influences; opened for writing.
+    subsets
+        Name of the collection.
+    options
+        How all graphs are made.
+    client
+        Of a running cluster, whose workers can open the store; None computes here. The
+        bytes are the same.
+
+    Raises
+    ------
+    TaskError
+        If a task failed on a worker.
+    """
+    aggregates, everything = aggregates_of(store, subsets), aggregates_of(store, "all")
+    names = aggregates.names
+    if not names:
+        return 0
+    blocks = [
+        names[start : start + SUBSETS_PER_TASK]
+        for start in range(0, len(names), SUBSETS_PER_TASK)
+    ]
+    arguments = (store.url, subsets, options)
+    made: dict[tuple[str, ...], list[AttributionGraph]] = {}
+    if client is None:
+        graphs = SubsetGraphs(store, subsets, use_stored=False)
+        made = {block: _graphs(graphs, block, options) for block in blocks}
+    else:
+        for outcome in run_tasks(client, _make_graphs, blocks, arguments=arguments):
+            if isinstance(outcome.error, NnvizError):
+                raise outcome.error
+            if outcome.error is not None:
+                msg = f"the graphs of {outcome.item[0]!r} failed: {outcome.error!r}"
+                raise TaskError(msg) from outcome.error
+            made[outcome.item] = outcome.value
+    ordered = [graph for block in blocks for graph in made[block]]
+    write_graphs(store, aggregates, everything, options, ordered)
+    return len(ordered)
+
+
+def _make_graphs(
+    names: tuple[str, ...], url: str, subsets: str, options: GraphOptions
+) -> list[AttributionGraph]:
+    """Make the graphs of some subsets on a worker."""
+    graphs = SubsetGraphs(Store.open(url), subsets, use_stored=False)
+    return _graphs(graphs, names, options)
+
+
+def _graphs(
+    graphs: SubsetGraphs, names: tuple[str, ...], options: GraphOptions
+) -> list[AttributionGraph]:
+    return list(graphs.graphs(names, **keywords(options)))

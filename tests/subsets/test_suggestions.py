@@ -1,0 +1,139 @@
+"""Suggested subsets: what was planted is found, and chance is called chance."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from nnviz.errors import DatasetError
+from nnviz.subsets.columns import InstanceColumns, StoredChannels
+from nnviz.subsets.evaluation import matching_instances
+from nnviz.subsets.suggestions import quoted, suggest_subsets
+from nnviz.testing import PlantedRun, write_store
+
+N = 3_000
+RUN = PlantedRun(n_classes=6, n_instances=N, accuracy=0.85, n_unreadable=4)
+WRONG = RUN.labels != RUN.predictions
+
+
+def columns_of(path, run):
+    store = write_store(path, run)
+    return InstanceColumns(store, StoredChannels(store))
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    """Return a run in which two groups of instances are wrong more often."""
+    rng = np.random.default_rng(1)
+    # Nearly half of the errors were taken at night; few of the right ones were.
+    night = np.where(WRONG, rng.random(N) < 0.45, rng.random(N) < 0.03)
+    patched = (RUN.labels < 2) & np.where(
+        WRONG, rng.random(N) < 0.6, rng.random(N) < 0.04
+    )
+    metadata = {
+        "hour": np.where(night, "night", rng.choice(["day", "dusk"], N)).astype(object),
+        "patch": patched,
+        "grain": rng.normal(size=N),
+    }
+    run = dataclasses.replace(RUN, metadata=metadata)
+    return columns_of(tmp_path_factory.mktemp("planted") / "run.zarr", run)
+
+
+def test_suggestions__planted_slices__are_among_the_first_five(planted):
+    first = suggest_subsets(planted, layers=("early", "late"))[:5]
+
+    queries = " | ".join(one.query for one in first)
+    assert "hour = night" in queries
+    assert "patch = true" in queries
+    assert all(one.is_significant for one in first)
+
+
+def test_suggestions__counts_are_those_of_the_held_out_half(planted):
+    table = planted.store.instances()
+    found = suggest_subsets(planted, layers=("early", "late"))
+
+    held_out = np.random.default_rng(0).random(N) >= 0.5
+    usable = (table.status == "").to_numpy()
+    for one in (s for s in found if s.kind == "slice"):
+        mine = np.isin(np.arange(N), one.instances) & held_out
+        assert usable[one.instances].all()
+        assert one.n_held_out == mine.sum()
+        assert one.rate == pytest.approx(WRONG[mine].mean())
+        others = usable & held_out & ~mine
+        assert one.others_rate == pytest.approx(WRONG[others].mean())
+        assert one.interval[0] <= one.rate <= one.interval[1]
+
+
+def test_suggestions__a_query_gives_the_same_instances(planted):
+    found = suggest_subsets(planted, layers=("early", "late"))
+    with_query = [one for one in found if one.query]
+
+    assert len(with_query) >= 3
+    for one in with_query:
+        asked = matching_instances(one.query, planted)
+        usable = asked[planted.usable[asked]]
+        assert usable.tolist() == one.instances.tolist(), one.query
+
+
+def test_suggestions__no_two_share_most_of_their_instances(planted):
+    found = suggest_subsets(planted, layers=("early", "late"), n=20)
+
+    for i, one in enumerate(found):
+        for other in found[:i]:
+            shared = len(np.intersect1d(one.instances, other.instances))
+            union = len(np.union1d(one.instances, other.instances))
+            assert shared < 0.5 * union
+
+
+def test_suggestions__where_errors_are_chance__are_hardly_ever_significant(tmp_path):
+    called = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        run = PlantedRun(
+            n_classes=6,
+            n_instances=600,
+            accuracy=0.8,
+            layers=(("late", 24, ()),),
+            seed=seed,
+            metadata={
+                "hour": rng.choice(["day", "dusk", "night"], 600).astype(object),
+                "grain": rng.normal(size=600),
+            },
+        )
+        columns = columns_of(tmp_path / f"{seed}.zarr", run)
+        found = suggest_subsets(columns, layers=("late",))
+        # A planted wrong prediction is always the next class: these confusions are
+        # real, everything else is chance.
+        rest = [one for one in found if one.kind != "confusion"]
+        called += any(one.is_significant for one in rest)
+
+    assert called <= 4  # of 40; 5 % are 2, and 4 or fewer are seen in 95 % of tries
+
+
+def test_suggestions__planted_confusions__are_found(planted):
+    found = [s for s in suggest_subsets(planted, n=20) if s.kind == "confusion"]
+
+    assert found
+    for one in found:
+        true, taken = (int(part[-3:]) for part in one.name.split(" taken for "))
+        assert taken == (true + 1) % 6
+        assert one.is_significant
+
+
+def test_suggestions__without_labels__are_refused(tmp_path):
+    store = write_store(tmp_path / "run.zarr", dataclasses.replace(RUN, n_instances=50))
+    columns = InstanceColumns(store, StoredChannels(store))
+    blind = columns.column("label")
+    blind.null[:] = True
+
+    with pytest.raises(DatasetError, match="no instance of the run has a label"):
+        suggest_subsets(columns)
+
+
+@pytest.mark.parametrize(
+    "name", ["layer3.2", "great white", 'say "so"', "a\\b", "and", "3", "n-1"]
+)
+def test_quoted__is_read_back(name):
+    from nnviz.subsets.expressions import parse_query
+
+    assert parse_query(f"x = {quoted(name)}").value.text == name
