@@ -33,7 +33,8 @@ from nnviz.user_code import raised_text, telling_user_errors
 
 __all__ = ["TorchDataset"]
 
-_SINGLE_VALUES = (str, bytes, bool, int, float, np.generic, type(None))
+_LABELS = (str, bytes, bool, int, float, np.generic, type(None))
+_SEVERAL = (list, tuple, set, frozenset)
 
 
 class TorchDataset:
@@ -135,11 +136,11 @@ class TorchDataset:
 
     def _checked_labels(self, n: int) -> list[Any]:
         labels = self._find_labels(n)
-        wrong = next((v for v in labels if not isinstance(v, _SINGLE_VALUES)), None)
+        wrong = next((v for v in labels if not _is_label(v)), None)
         if wrong is not None:
             msg = (
                 f"the data set {self._config.source!r} has the label {wrong!r:.80}; a "
-                f"label is one number or text"
+                f"label is one number or text, or several of them"
             )
             raise DatasetError(msg)
         return labels
@@ -176,6 +177,12 @@ class TorchDataset:
             return as_label(self._split(index)[1])
         except UnreadableInstanceError:
             return None
+
+
+def _is_label(value: Any) -> bool:
+    return isinstance(value, (*_LABELS, *_SEVERAL)) or (
+        hasattr(value, "shape") and len(value.shape) == 1
+    )
 
 
 def _make_torch_dataset(config: DatasetConfig) -> Any:
