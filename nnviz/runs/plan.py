@@ -30,6 +30,12 @@ from nnviz.runs.json_values import from_json, to_json
 
 __all__ = ["Measurements", "Plan", "plan_lines"]
 
+_PRETRAINED = {
+    "torchvision": ("weights", '"DEFAULT"'),
+    "timm": ("pretrained", "true"),
+}
+"""The argument by which a collection of networks gives trained weights."""
+
 PROCESS_BYTES = 400_000_000
 """A process that has imported torch, Dask and Zarr, and done nothing yet: 340 MB."""
 
@@ -232,6 +238,7 @@ def plan_lines(plan: Plan) -> list[str]:
     )
     lines = [
         f"network        {plan.model.source}  ({size_text(m.model_bytes)} of weights)",
+        *_random_lines(plan),
         (
             f"data           {plan.dataset.kind}, {plan.n_instances:,} instances, "
             f"{plan.n_labelled:,} with a label"
@@ -285,6 +292,26 @@ def plan_lines(plan: Plan) -> list[str]:
             f"worker of this machine: {1 / m.seconds_per_instance:,.0f} instances/s "
             f"forward, {1 / max(read, 1e-9):,.0f}/s read by one thread"
         )
+    return lines
+
+
+def _random_lines(plan: Plan) -> list[str]:
+    """Return a warning where nobody has said which weights the network has."""
+    model, zoo = plan.model, plan.model.source.partition(":")[0]
+    if model.weights is not None or zoo not in _PRETRAINED:
+        return []
+    argument, value = _PRETRAINED[zoo]
+    if model.arguments.get(argument):
+        return []
+    text = (
+        "  warning: the weights are random; for trained ones, and the preprocessing "
+        f"that belongs to them: model.arguments.{argument} = {value}, or name a file "
+        "as model.weights"
+    )
+    lines = [text]
+    p = plan.preprocessing
+    if p.kind == "image" and (p.mean, p.std) == ((0.0,), (1.0,)):
+        lines.append("  warning: no normalisation is set (preprocessing.mean and std)")
     return lines
 
 
