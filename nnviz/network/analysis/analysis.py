@@ -65,9 +65,9 @@ def validate(analysis: Analysis, batch: Tensor) -> float | None:
     output = flow.graph.output
     try:
         errors = replay(flow, targets, batch, output)
-    except (RuntimeError, TypeError, ValueError, IndexError, KeyError) as error:
+    except (RuntimeError, TypeError, ValueError, IndexError, KeyError) as failure:
         for target in targets:
-            target.give_up(f"the network's operations cannot be run again: {error}")
+            target.give_up(f"the network's operations cannot be run again: {failure}")
         return None
     alone = single_channel_errors(flow, targets, batch)
     for target in targets:
