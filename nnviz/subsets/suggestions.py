@@ -23,7 +23,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,6 +99,22 @@ class Suggestion:
     def is_significant(self) -> bool:
         """Whether chance alone is an unlikely reason, at 5 %."""
         return self.p_value < LEVEL
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the suggestion as JSON values, with the number of its instances."""
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "query": self.query,
+            "instances": len(self.instances),
+            "held_out": self.n_held_out,
+            "rate": None if math.isnan(self.rate) else self.rate,
+            "interval": list(self.interval),
+            "others_rate": None if math.isnan(self.others_rate) else self.others_rate,
+            "p_value": self.p_value,
+            "significant": self.is_significant,
+            "sentence": self.sentence,
+        }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
