@@ -49,7 +49,8 @@ def import_callable(
     Raises
     ------
     NnvizError
-        Of the given type, if the module cannot be imported or has no such callable.
+        Error of the given type, if the module cannot be imported or has no such
+        callable.
     ConfigError
         If the source has another form.
     """

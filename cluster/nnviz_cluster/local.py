@@ -36,7 +36,8 @@ def client(
     threads
         Threads inside one operation; a worker runs one task at a time.
     memory_limit
-        Of each worker, as Dask writes it: ``"8GB"``; ``"auto"`` shares the machine.
+        Memory of a worker, as Dask writes it: ``"8GB"``; ``"auto"`` shares the
+        machine.
     """
     config = ClusterConfig(workers=n_workers, memory=memory_limit)
     with open_client(config, threads) as connected:

@@ -76,8 +76,8 @@ def aggregate(
         Collections over the store's instances; ``all`` is added. What was aggregated
         under the same names before is replaced.
     client
-        Of a running cluster, whose workers can open the store's URL; None computes in
-        this process, with the same bytes as result.
+        Client of a running cluster, whose workers can open the store's URL; None
+        computes in this process, with the same bytes as result.
     empty_subsets
         Whether subsets without a usable instance have rows too. Without, they cost
         nothing, and only their names are kept.
@@ -233,7 +233,7 @@ def _leaves(n: int, rows: int, n_stored: int) -> tuple[Leaf, ...]:
 
 
 def _rows_per_span(store: Store, n_values: int) -> int:
-    """Return the rows of whole chunks that are read at a time, for so many values."""
+    """Return the rows of whole chunks that are read at a time."""
     rows = store.plan.extraction.instances_per_chunk
     return rows * max(1, VALUES_PER_SPAN // max(1, rows * n_values))
 

@@ -78,7 +78,7 @@ class AggregateTotals:
     store
         With aggregates of influences.
     aggregates
-        Of the collection.
+        Aggregates of the collection.
     """
 
     def __init__(self, store: Store, aggregates: Aggregates) -> None:
@@ -154,7 +154,7 @@ class BlockTotals:
 
     @property
     def n_blocks(self) -> int:
-        """B."""
+        """Number of blocks, B."""
         return len(self.sizes)
 
     def counts(self, layer: str) -> NDArray[np.int64]:
@@ -248,14 +248,14 @@ def count_blocks(
     class_index
         Output that the subset is the class of.
     client
-        Of a running cluster, whose workers can open the store; None counts here.
+        Client of a running cluster, whose workers can open the store; None counts here.
 
     Raises
     ------
     MissingDataError
         If extraction is not complete.
     ShapeError
-        If the store has not so many instances.
+        If the store has fewer instances.
     """
     # Graphs of aggregates, as the dashboard shows them, need no Dask.
     from nnviz.engine.reductions import run_reductions  # noqa: PLC0415

@@ -51,7 +51,7 @@ class Interrupted(KeyboardInterrupt):
     Parameters
     ----------
     number
-        Of the signal.
+        Number of the signal.
     """
 
     def __init__(self, number: int) -> None:

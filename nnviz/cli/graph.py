@@ -38,7 +38,7 @@ __all__ = ["compare", "graph"]
     type=click.IntRange(min=0),
     default=0,
     metavar="BLOCKS",
-    help="Estimate errors of the scores by leaving out so many blocks of instances.",
+    help="Estimate errors of the scores: leave out each of this many blocks in turn.",
 )
 @click.option(
     "--format",

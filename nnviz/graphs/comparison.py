@@ -179,7 +179,8 @@ def compare_graphs(
     Parameters
     ----------
     first, second
-        Of two subsets of one network, or of two networks whose channels correspond.
+        Graphs of two subsets of one network, or of two networks whose channels
+        correspond.
     first_full, second_full
         The full graphs, for counts of what a graph does not keep; without them these
         are taken as 0.
@@ -355,9 +356,9 @@ def compare_subsets(
     subsets
         Name of the collection of the first.
     other_subsets
-        Of the second; None: of the same one.
+        Collection of the second one; None: the collection of the first.
     client
-        Of a running cluster, for sets that are counted; None counts here.
+        Client of a running cluster, for sets that are counted; None counts here.
     **options
         As in :func:`nnviz.graphs.making.attribution_graph`.
 
@@ -394,7 +395,7 @@ def compare_made(
         The graphs of a collection; and the name of one of its subsets, or any set of
         instances.
     client
-        Of a running cluster, for sets that are counted; None counts here.
+        Client of a running cluster, for sets that are counted; None counts here.
     **options
         As in :func:`nnviz.graphs.making.attribution_graph`.
 

@@ -93,7 +93,7 @@ class DatasetConfig:
     allow_outside_root: bool = False
     """Whether a path of a table or a link may lead out of the root."""
     limit: int | None = None
-    """Keep the first so many instances; None keeps all."""
+    """Number of instances to keep, from the first on; None keeps all."""
     fingerprint_contents: Literal["none", "sampled", "full"] | None = None
     """Of how many instances the contents are hashed, beside names and sizes; None: of a
     sample, but of none for kind ``torch``, whose items may be made anew each time."""
@@ -137,7 +137,7 @@ class PreprocessingConfig:
     """Whether the camera's orientation mark turns the image."""
     jpeg_reduction: float | None = None
     """A JPEG is decoded at the smallest of an eighth, a quarter and a half of its size
-    that is at least so many times the resized one: faster, and other pixels. None: in
+    that is at least this many times the resized one: faster, and other pixels. None: in
     full."""
     layout: Literal["CHW", "HWC", "HW", "as-is"] = "as-is"
     """Axes of a stored array; the network receives channels first."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nnviz.formatting import duration_text, printable, size_text
-from nnviz.runs.architecture import Architecture
+from nnviz.runs.architecture import LARGEST_ERROR, Architecture
 from nnviz.runs.arrays import ArraySpec, InfluenceSpec, run_arrays
 from nnviz.runs.config import (
     ClassesConfig,
@@ -99,6 +99,9 @@ class Plan:
     left out; no part of the plan's identity."""
     contents: Contents = field(default_factory=Contents)
     """What was read of the data set to know it by; no part of the plan's identity."""
+    keeps_remainders: bool = False
+    """Whether influences at peaks are signed and their remainders kept; False in plans
+    from before they were."""
 
     @property
     def n_chunks(self) -> int:
@@ -141,6 +144,7 @@ class Plan:
                 n_sources=n_sources[name],
                 n_kept=_targets_kept(self.extraction, n),
                 n_ranks=min(self.extraction.ranks, n_sources[name]),
+                has_remainder=self.keeps_remainders,
             )
             for name, n in channels.items()
             if name in n_sources
@@ -181,6 +185,8 @@ class Plan:
         # Plans from before there was the option have the same identity as without it.
         if value["preprocessing"]["jpeg_reduction"] is None:
             del value["preprocessing"]["jpeg_reduction"]
+        if not self.keeps_remainders:
+            del value["keeps_remainders"]
         if not value["outcome_columns"]:
             del value["outcome_columns"]
         return value
@@ -257,9 +263,10 @@ def plan_lines(plan: Plan) -> list[str]:
         )
     lines.append("  (* shown)")
     if architecture.edges:
-        error = architecture.validation_error
-        checked = "not validated" if error is None else f"validated, error {error:.1e}"
-        lines.append(f"edges          {len(architecture.edges)}, {checked}")
+        lines.append(
+            f"edges          {len(architecture.edges)}, {_checked(architecture)}"
+        )
+        lines += _gate_lines(architecture)
     lines += [f"  no influence: {problem}" for problem in architecture.problems]
     lines += _influence_lines(plan)
     lines += [
@@ -288,6 +295,25 @@ def _duplicate_lines(contents: Contents) -> list[str]:
     lines = [f"duplicates     {n:,} instances have the contents of one before them:"]
     lines += ["  " + " = ".join(map(printable, group)) for group in contents.duplicates]
     return lines
+
+
+def _checked(architecture: Architecture) -> str:
+    """Say whether the edges compute what the network does."""
+    error = architecture.validation_error
+    if error is None:
+        return "not validated"
+    if architecture.is_validated:
+        return f"validated, largest error of any layer {error:.1e}"
+    return f"not validated: the largest error is {error:.1e}, above {LARGEST_ERROR:.0e}"
+
+
+def _gate_lines(architecture: Architecture) -> list[str]:
+    """Name the factors of products that carry no influence."""
+    gates = [edge for edge in architecture.edges if edge.operation == "gate"]
+    return [
+        f"  gate, carries no influence: {edge.source!r} in {edge.target!r}"
+        for edge in gates
+    ]
 
 
 def _influence_lines(plan: Plan) -> list[str]:

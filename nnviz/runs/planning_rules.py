@@ -74,7 +74,7 @@ def make_plan(
     Returns
     -------
     Plan
-        Of the selected layers.
+        Plan that records the selected layers.
 
     Raises
     ------
@@ -133,6 +133,7 @@ def make_plan(
         outcome_columns=tuple(c for c in OUTCOME_COLUMNS if c not in metadata_dtypes),
         notes=notes,
         contents=contents or Contents(),
+        keeps_remainders=extraction.signal == "peak" and extraction.targets != "none",
     )
 
 

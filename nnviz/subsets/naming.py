@@ -44,7 +44,7 @@ SHOWN_CASES = 5
 """How many wrong ids a message shows."""
 
 MAX_IDS_FOR_MATCHES = 10_000
-"""Near matches of an id are looked for among so many ids at most: it is slow."""
+"""Near matches of an id are looked for among this many ids at most: it is slow."""
 
 
 def named_subsets(store: Store, name: str) -> SubsetCollection:

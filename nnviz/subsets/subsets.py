@@ -135,7 +135,7 @@ class Subset:
         Raises
         ------
         ShapeError
-            If the run has not so many instances, or the mask was of another length.
+            If the run has fewer instances, or the mask was of another length.
         """
         if self.n_masked not in (None, n_instances):
             msg = (
@@ -371,7 +371,7 @@ def class_subsets(
     Raises
     ------
     DatasetError
-        If a label is no index of a class.
+        If a label is not an index of a class.
 
     Examples
     --------
@@ -399,7 +399,7 @@ def outcome_subsets(
     Raises
     ------
     DatasetError
-        If a label or prediction is no index of a class.
+        If a label or prediction is not an index of a class.
 
     Examples
     --------

@@ -85,7 +85,7 @@ def extend(
     Parameters
     ----------
     url
-        Of the store.
+        URL of the store.
     dataset
         Where the larger data set is; None: where the plan has it.
     trust
@@ -94,7 +94,7 @@ def extend(
     Raises
     ------
     PlanMismatchError
-        If instances of the store are gone or have changed; the message has their ids.
+        If instances are missing or have changed; the message has their ids.
     DatasetError
         If the data set cannot be listed, or its labels cannot be joined.
     StoreInUseError
@@ -185,11 +185,11 @@ def _positions(store: Store, listed: Dataset) -> NDArray[np.int64]:
     """
     index_of = {name: index for index, name in enumerate(listed.ids)}
     ids = [str(name) for name in store.column("id")]
-    gone = [name for name in ids if name not in index_of]
-    if gone:
+    lost = [name for name in ids if name not in index_of]
+    if lost:
         msg = (
-            f"{len(gone):,} of the {len(ids):,} instances of {store.url!r} are not in "
-            f"the data set any more: {_shown(gone)}; bring them back, or extract the "
+            f"{len(lost):,} of the {len(ids):,} instances of {store.url!r} are not in "
+            f"the data set any more: {_shown(lost)}; bring them back, or extract the "
             "data set into a new store"
         )
         raise PlanMismatchError(msg)
@@ -224,7 +224,7 @@ def _columns(plan: Plan, listed: Dataset) -> dict[str, NDArray[Any]]:
         before, now = plan.metadata_dtypes.get(name), found.get(name)
         if before != now:
             msg = (
-                f"the column {name!r} of the data set is {now or 'gone'} and was "
+                f"the column {name!r} of the data set is {now or 'missing'} and was "
                 f"{before or 'not there'} when the store was planned; give it back, or "
                 "extract the data set into a new store"
             )

@@ -142,7 +142,7 @@ def is_written_by_torch(path: Path) -> bool:
     Parameters
     ----------
     path
-        Of any file; of an archive nothing is read.
+        Path of any file; of an archive nothing is read.
     """
     if zipfile.is_zipfile(path):
         return True

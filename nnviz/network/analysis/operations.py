@@ -15,10 +15,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import multi_head_attention_forward
 from torch.overrides import TorchFunctionMode
 
-from nnviz.network.analysis.attention import attend, can_be_taken_apart
+from nnviz.network.analysis.composites import taken_apart
 from nnviz.network.analysis.module_calls import ModuleCall, ModuleCalls, function_name
 from nnviz.network.analysis.outputs import iter_tensors, main_output
 
@@ -27,9 +26,11 @@ __all__ = [
     "OperationGraph",
     "Reference",
     "Value",
+    "argument",
     "layout_of",
     "overlap",
     "record_operations",
+    "references",
     "view_write",
 ]
 
@@ -107,6 +108,12 @@ class OperationGraph:
     def activation_inputs(self, operation: Operation) -> tuple[int, ...]:
         """Return the inputs of an operation that depend on the network's input."""
         return tuple(i for i in operation.inputs if self.values[i].depends)
+
+    def constant_of(self, item: Any) -> Tensor | None:
+        """Return a recorded argument as a tensor; None if it depends on the input."""
+        if isinstance(item, Reference):
+            return self.values[item.value].constant
+        return item.detach() if isinstance(item, Tensor) else None
 
 
 def record_operations(model: nn.Module, batch: Tensor) -> OperationGraph:
@@ -187,11 +194,10 @@ class _Mode(TorchFunctionMode):
         options: dict[str, Any] | None = None,
     ) -> Any:
         options = options or {}
-        if function is multi_head_attention_forward and can_be_taken_apart(
-            arguments, options
-        ):
+        steps = taken_apart(function, arguments, options)
+        if steps is not None:
             with self:
-                return attend(arguments, options)
+                return steps(*arguments, **options)
         return self._recording.run(self._calls.current, function, arguments, options)
 
 
@@ -339,6 +345,27 @@ class _Recording:
                 )
             )  # fmt: skip
             self._tensors[id(view)] = (view, new)
+
+
+def argument(operation: Operation, index: int, name: str, default: Any) -> Any:
+    """Return an argument of a recorded call by its position or name."""
+    if name in operation.options:
+        return operation.options[name]
+    if len(operation.arguments) > index:
+        return operation.arguments[index]
+    return default
+
+
+def references(item: Any) -> Iterator[int]:
+    """Yield the value of every reference in nested arguments, as often as it stands."""
+    if isinstance(item, Reference):
+        yield item.value
+    elif isinstance(item, dict):
+        for part in item.values():
+            yield from references(part)
+    elif isinstance(item, (list, tuple)):
+        for part in item:
+            yield from references(part)
 
 
 def _mark_live(graph: OperationGraph, main: int | None) -> None:

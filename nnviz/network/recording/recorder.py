@@ -15,12 +15,11 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import multi_head_attention_forward
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from nnviz.errors import ModelError
-from nnviz.network.analysis.attention import attend, can_be_taken_apart
+from nnviz.network.analysis.composites import taken_apart
 from nnviz.network.analysis.module_calls import ModuleCall, ModuleCalls, function_name
 from nnviz.network.analysis.outputs import iter_tensors, logits_of
 from nnviz.network.influence.inputs import EdgeInput
@@ -379,13 +378,11 @@ class _Mode(TorchFunctionMode):
         options: dict[str, Any] | None = None,
     ) -> Any:
         options = options or {}
-        if (
-            function is multi_head_attention_forward
-            and self._switch.on
-            and can_be_taken_apart(tuple(arguments), options)
-        ):
-            with self:
-                return attend(tuple(arguments), options)
+        if self._switch.on:
+            steps = taken_apart(function, tuple(arguments), options)
+            if steps is not None:
+                with self:
+                    return steps(*arguments, **options)
         name = function_name(function)
         if name not in self._wanted or not self._switch.on:
             return function(*arguments, **options)
