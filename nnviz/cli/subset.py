@@ -1,4 +1,4 @@
-"""``nnviz subset`` and ``nnviz suggest``: any set of instances, and which to look at."""
+"""``nnviz subset`` and ``nnviz suggest``: any set of instances; which to look at."""
 
 from __future__ import annotations
 
@@ -142,10 +142,10 @@ def suggest(*, store: str, n: int, channels: bool, seed: int, as_json: bool) -> 
     """Find subsets of STORE in which the network errs more than elsewhere."""
     from nnviz.store.store import Store
     from nnviz.subsets.lookup import SubsetFinder
-    from nnviz.subsets.suggestions import suggest_subsets
+    from nnviz.subsets.suggestions import searched_layers, suggest_subsets
 
     opened = Store.open(store)
-    layers = [layer.name for layer in opened.shown_layers] if channels else []
+    layers = searched_layers(opened) if channels else ()
     found = suggest_subsets(SubsetFinder(opened).columns, n=n, layers=layers, seed=seed)
     if as_json:
         print_result({"suggestions": [one.to_json() for one in found]})

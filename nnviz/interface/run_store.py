@@ -22,7 +22,7 @@ from nnviz.store.store import Store as StoredRun
 from nnviz.subsets.lookup import SubsetFinder
 from nnviz.subsets.saved import SavedSubset, save_subset, saved_subsets
 from nnviz.subsets.subsets import Subset
-from nnviz.subsets.suggestions import Suggestion, suggest_subsets
+from nnviz.subsets.suggestions import Suggestion, searched_layers, suggest_subsets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -150,7 +150,7 @@ class Store(StoredRun):
         by_group = np.argsort(group, kind="stable")
         counts = np.bincount(group)
         turn = np.empty(len(order), dtype=np.int64)
-        turn[by_group] = np.concatenate([np.arange(k) for k in counts] or [[]])
+        turn[by_group] = np.concatenate([np.arange(0), *(np.arange(k) for k in counts)])
         chosen = order[np.argsort(turn, kind="stable")[:n]]
         return Subset(f"{n:,} of {whole.name} by {by}", chosen, whole.n_masked)
 
@@ -200,7 +200,7 @@ class Store(StoredRun):
         DatasetError
             If the run has no labels or no predictions.
         """
-        layers = [layer.name for layer in self.shown_layers]
+        layers = searched_layers(self)
         return suggest_subsets(self._finder.columns, n=n, layers=layers, seed=seed)
 
     def _named_or_found(self, subset: object) -> str | Subset:

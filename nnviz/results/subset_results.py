@@ -14,7 +14,7 @@ import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +31,6 @@ from nnviz.statistics import (
 from nnviz.store.store import Store
 from nnviz.subsets.lookup import SubsetFinder
 from nnviz.subsets.subsets import Subset
-
-if TYPE_CHECKING:
-    from distributed import Client
 
 __all__ = ["ChannelContrast", "SubsetResults", "ValueContrast"]
 
@@ -92,8 +89,6 @@ class SubsetResults:
         B; None: all other usable instances.
     finder
         Of the store, if there is one already.
-    client
-        Of a running cluster that counts; None counts here.
 
     Raises
     ------
@@ -110,10 +105,9 @@ class SubsetResults:
         against: object = None,
         *,
         finder: SubsetFinder | None = None,
-        client: Client | None = None,
     ) -> None:
         finder = finder or SubsetFinder(store)
-        self._store, self._columns, self._client = store, finder.columns, client
+        self._store, self._columns = store, finder.columns
         usable = np.flatnonzero(self._columns.usable)
         self.subset = _among(finder.find(subset), usable)
         """A, without unusable instances."""
@@ -208,9 +202,7 @@ class SubsetResults:
 
     @functools.cached_property
     def _totals(self) -> dict[str, dict[str, Any]]:
-        return activation_totals(
-            self._store, [self.subset, self.against], client=self._client
-        )
+        return activation_totals(self._store, [self.subset, self.against])
 
     def mean(self, layer: str) -> NDArray[np.float64]:
         """Return A's mean activations of a layer, shape (C,); NaN without instances.

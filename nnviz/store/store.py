@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,7 +91,7 @@ class Store:
         """What later stages wrote: aggregates and artifacts."""
 
     @classmethod
-    def open(cls, url: str | os.PathLike[str], *, writable: bool = False) -> Store:
+    def open(cls, url: str | os.PathLike[str], *, writable: bool = False) -> Self:
         """Open a store; nothing that it names is imported or run.
 
         Raises

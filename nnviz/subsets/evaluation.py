@@ -222,7 +222,7 @@ class _Evaluation:
         if operand.name not in known:
             msg = (
                 f"there is no column {operand.name!r}"
-                f"{did_you_mean(operand.name, known)}; the columns are "
+                f"{did_you_mean(operand.name, known).removesuffix('?')}; the columns are "
                 f"{', '.join(known)}"
             )
             raise self.error(

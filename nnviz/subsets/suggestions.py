@@ -31,10 +31,11 @@ from scipy import sparse, stats
 
 from nnviz.errors import DatasetError
 from nnviz.statistics import exact_interval, familywise_p_values
+from nnviz.store.store import Store
 from nnviz.subsets.columns import Column, InstanceColumns
 from nnviz.subsets.slices import find_slices
 
-__all__ = ["Suggestion", "suggest_subsets"]
+__all__ = ["Suggestion", "searched_layers", "suggest_subsets"]
 
 Mask = NDArray[np.bool_]
 
@@ -130,6 +131,13 @@ class _Candidate:
     """What is counted: wrong ones, or those that are taken for a class."""
     among: Mask
     """Instances that `asked` is compared with, itself included."""
+
+
+def searched_layers(store: Store) -> tuple[str, ...]:
+    """Return the shown layers without the output, which says what was predicted."""
+    shown, last = store.shown_layers, store.layers[-1]
+    is_output = not last.positions and last.n_channels == len(store.class_names)
+    return tuple(layer.name for layer in shown if not is_output or layer != last)
 
 
 def suggest_subsets(
