@@ -193,7 +193,7 @@ def difference_p_values(
     first, n_first
         Count and instances of one subset.
     second, n_second
-        Of another one that shares no instance with it.
+        The same of another one that shares no instance with it.
 
     Returns
     -------

@@ -65,6 +65,7 @@ class PlantedDataset:
         self.ids = [f"{i:06d}.png" for i in range(run.n_instances)]
         self.labels = self._labels.astype(object)
         self.class_names = run.names
+        self.notes: tuple[str, ...] = ()
         self.metadata: Mapping[str, NDArray[Any]] = run.metadata
         self.fingerprint = hashlib.sha256(
             f"{run.seed} {self._labels.tolist()}".encode()

@@ -21,7 +21,6 @@ from scipy import sparse
 
 from nnviz.aggregation.aggregates import Aggregates
 from nnviz.aggregation.layer_sums import LayerJob, Leaf, Returned, layer_facts
-from nnviz.errors import ShapeError
 from nnviz.store.store import Store
 from nnviz.subsets.subsets import Subset
 
@@ -78,7 +77,7 @@ class AggregateTotals:
     store
         With aggregates of influences.
     aggregates
-        Of the collection.
+        Aggregates of the collection.
     """
 
     def __init__(self, store: Store, aggregates: Aggregates) -> None:
@@ -154,7 +153,7 @@ class BlockTotals:
 
     @property
     def n_blocks(self) -> int:
-        """B."""
+        """Number of blocks, B."""
         return len(self.sizes)
 
     def counts(self, layer: str) -> NDArray[np.int64]:
@@ -248,25 +247,20 @@ def count_blocks(
     class_index
         Output that the subset is the class of.
     client
-        Of a running cluster, whose workers can open the store; None counts here.
+        Client of a running cluster, whose workers can open the store; None counts here.
 
     Raises
     ------
     MissingDataError
         If extraction is not complete.
     ShapeError
-        If the store has not so many instances.
+        If the store has fewer instances.
     """
     # Graphs of aggregates, as the dashboard shows them, need no Dask.
     from nnviz.engine.reductions import run_reductions  # noqa: PLC0415
 
     usable, instances = store.usable(), subset.instances
-    if len(instances) and not 0 <= instances[0] <= instances[-1] < len(usable):
-        msg = (
-            f"subset {subset.name!r} has instances {instances[0]:,} to "
-            f"{instances[-1]:,}; the store has {len(usable):,}, from 0 on"
-        )
-        raise ShapeError(msg)
+    subset.check_fits(len(usable))
     instances = instances[usable[instances]]
     n_blocks = max(1, min(n_blocks, len(instances)))
     block = np.arange(len(instances)) * n_blocks // max(1, len(instances))

@@ -44,6 +44,13 @@ class ChunkRows:
             "instances/probability": np.full(n, np.nan, np.float32),
             "instances/status": self._status,
         }
+        for name in plan.outcome_columns:
+            values = (
+                np.full(n, -1, np.int32)
+                if name == "rank"
+                else np.full(n, np.nan, np.float32)
+            )
+            self.arrays[f"instances/{name}"] = values
         dtypes = {spec.path: spec.dtype for spec in plan.arrays}
         for layer in plan.architecture.layers:
             path = f"activations/{layer.name}"
@@ -54,6 +61,8 @@ class ChunkRows:
             self.arrays[target] = np.full(shape[:2], -1, dtypes[target])
             self.arrays[source] = np.full(shape, -1, dtypes[source])
             self.arrays[f"{path}/influence"] = np.zeros(shape, np.float32)
+            if kept.has_remainder:
+                self.arrays[f"{path}/remainder"] = np.zeros(shape[:2], np.float32)
         self.reasons: dict[int, str] = {}
         """Why instances cannot be used, by their number in the data set."""
         self.not_finite: dict[int, str] = {}
@@ -96,6 +105,8 @@ class ChunkRows:
         self.arrays[f"{path}/target"][at] = strongest.target
         self.arrays[f"{path}/source"][at] = strongest.source[:, :n_ranks]
         self.arrays[f"{path}/influence"][at] = strongest.influence[:, :n_ranks]
+        if strongest.remainder is not None and f"{path}/remainder" in self.arrays:
+            self.arrays[f"{path}/remainder"][at] = strongest.remainder
 
     def _add_outputs(
         self, at: NDArray[Any], instances: NDArray[Any], logits: NDArray[Any]
@@ -105,7 +116,8 @@ class ChunkRows:
             reason = "outputs are not finite numbers"
             self.not_finite.setdefault(int(instance), reason)
         at, logits = at[finite], logits[finite]
-        if not len(at):
+        # A single output is a value, or one logit: there is no class to choose.
+        if not len(at) or logits.shape[1] == 1:
             return
         probabilities = _softmax(logits)
         prediction = logits.argmax(axis=1)
@@ -115,6 +127,35 @@ class ChunkRows:
         self.arrays["instances/confidence"][at] = probabilities[row, prediction]
         true = np.where(labels >= 0, probabilities[row, labels], np.nan)
         self.arrays["instances/probability"][at] = true
+        for name, values in _outcomes(logits, probabilities, labels).items():
+            if (path := f"instances/{name}") in self.arrays:
+                self.arrays[path][at] = values
+
+
+def _outcomes(
+    logits: NDArray[Any], probabilities: NDArray[np.float64], labels: NDArray[np.int32]
+) -> dict[str, NDArray[Any]]:
+    """Return how sure the network is, and how far off, each of shape (N,)."""
+    row, has_label = np.arange(len(labels)), labels >= 0
+    n_outputs = logits.shape[1]
+    second = np.partition(probabilities, n_outputs - 2) if n_outputs > 1 else None
+    margin = np.ones(len(labels)) if second is None else second[:, -1] - second[:, -2]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = probabilities * np.log(probabilities)
+    entropy = -np.nansum(terms, axis=1)
+    values = logits.astype(np.float64)
+    largest = values.max(axis=1)
+    # Not the logarithm of the probability, which may have become zero.
+    total = np.log(np.exp(values - largest[:, None]).sum(axis=1)) + largest
+    own = values[row, labels]
+    before = np.arange(n_outputs) < labels[:, None]
+    is_above = (values > own[:, None]) | ((values == own[:, None]) & before)
+    return {
+        "margin": margin,
+        "entropy": entropy,
+        "loss": np.where(has_label, total - own, np.nan),
+        "rank": np.where(has_label, is_above.sum(axis=1) + 1, -1),
+    }
 
 
 def _softmax(logits: NDArray[Any]) -> NDArray[np.float64]:

@@ -137,7 +137,8 @@ def extract(
     store
         Opened for writing.
     client
-        Of a running cluster; its workers must reach the store, the data and the code.
+        Client of a running cluster; its workers must reach the store, the data and the
+        code.
     listeners
         Receive the events of the run.
     trust

@@ -55,13 +55,13 @@ def open_planned_dataset(
     Parameters
     ----------
     plan
-        Of the store.
+        Plan of the store.
     positions
-        Of the rows in the data set; None for a store that was never extended.
+        Positions of the rows in the data set; None for a store that was never extended.
     trust
         Whether files that run code when read may be read.
     hashes
-        Of the contents of every row, which are then compared as they are read.
+        Hashes of the contents of every row, which are then compared as they are read.
 
     Raises
     ------
@@ -105,9 +105,9 @@ def open_stored_dataset(
     Parameters
     ----------
     plan
-        Of the store.
+        Plan of the store.
     ids
-        Of its rows.
+        Ids of its rows.
     positions, trust, hashes
         As for :func:`open_planned_dataset`.
 
@@ -133,7 +133,7 @@ def load_planned_network(plan: Plan, *, trust: bool) -> nn.Module:
     Parameters
     ----------
     plan
-        Of the store.
+        Plan of the store.
     trust
         Whether files that run code when read may be read.
 
@@ -155,7 +155,7 @@ def planned_reader(
     Parameters
     ----------
     plan
-        Of the store.
+        Plan of the store.
     dataset
         What is read.
     batch_size
@@ -197,7 +197,7 @@ def check_planned(what: str, planned: str, found: str) -> None:
 
 
 def planned_runtime(plan: Plan, *, trust: bool) -> NetworkRuntime:
-    """Load the plan's network, ready to record what the plan says; raises as above."""
+    """Load the plan's network, ready to record what the plan says."""
     return NetworkRuntime(
         load_planned_network(plan, trust=trust),
         plan.architecture,
@@ -223,7 +223,7 @@ class ContentsCheck:
     changed: list[str] = field(default_factory=list)
     """Ids of the instances that have other contents than when the plan was made."""
     obstacle: str = ""
-    """Why nothing could be compared; that is no fault of the store."""
+    """Why nothing could be compared; that is not a fault of the store."""
 
     def lines(self) -> list[str]:
         """Return what a person should know."""
@@ -253,14 +253,15 @@ def check_contents(store: Store, plan: Plan, *, trust: bool = False) -> Contents
     store
         Sound, so far as that is known.
     plan
-        Of the store.
+        Plan of the store.
     trust
         Whether a data set that is code may be imported.
 
     Returns
     -------
     ContentsCheck
-        Of all instances if the plan hashed all of them, else of its sample.
+        Result of the check of all instances if the plan hashed all of them, else of its
+        sample.
     """
     if plan.contents.mode == "none" or not plan.contents.sample:
         return ContentsCheck()
@@ -273,7 +274,7 @@ def check_contents(store: Store, plan: Plan, *, trust: bool = False) -> Contents
     except NnvizError as error:
         return ContentsCheck(obstacle=str(error))
     if fingerprint != plan.fingerprints["dataset"]:
-        msg = "its names or sizes are others than when the plan was made"
+        msg = "its names or sizes are not those of when the plan was made"
         return ContentsCheck(obstacle=msg)
     dataset = in_store_order(listed, store.positions())
     rows, hashes = _planned_hashes(store, plan)

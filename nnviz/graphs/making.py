@@ -68,7 +68,7 @@ def attribution_graph(
         In how many blocks of instances errors of the scores are estimated: the graph is
         made again without each of them. 0: none are. 20 is a usual number.
     client
-        Of a running cluster, for subsets that are counted; None counts here.
+        Client of a running cluster, for subsets that are counted; None counts here.
     **options
         ``preset``, ``share``, ``inner``, ``weight`` and ``scoring``, each as in
         :class:`GraphOptions`.
@@ -183,7 +183,7 @@ class SubsetGraphs:
             The name of one of the collection, or any set of instances, which is counted
             now.
         client
-            Of a running cluster, for sets that are counted; None counts here.
+            Client of a running cluster, for sets that are counted; None counts here.
 
         Raises
         ------
@@ -204,7 +204,7 @@ class SubsetGraphs:
         Parameters
         ----------
         totals
-            Of one subset.
+            Totals of one subset.
         **options
             As in :func:`attribution_graph`.
         """

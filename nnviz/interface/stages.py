@@ -77,7 +77,7 @@ def run(
     pictures
         Whether examples get pictures.
     client
-        Of a running cluster; None finds workers on this machine.
+        Client of a running cluster; None finds workers on this machine.
     workers
         Local processes; 0 for none, None for as many as pay.
     progress
@@ -260,7 +260,7 @@ def aggregate(
         Collections, or their names: ``label``, ``prediction``, ``outcome``, a column of
         the instance table, a file. Without any: those that the run has instances for.
     client
-        Of a running cluster; None computes in this process.
+        Client of a running cluster; None computes in this process.
     listeners, progress
         As in :func:`extract`.
 

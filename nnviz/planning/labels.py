@@ -2,37 +2,46 @@
 
 Labels may be names, WordNet ids or indices; a subset of the network's classes, in
 another order, or missing. With a class map (a CSV file with the column ``index`` and
-any columns of names) the labels are looked up in one of its columns. Without one:
+any columns of names) the labels are looked up in one of its columns. Without one, what
+a label means does not depend on which other labels happen to be there:
 
-1. whole numbers are indices of outputs (of the data set's own classes where it names
-   them: these names are joined instead, if there is anything to join them with);
-   -1 is no label, and any other number that is no output is an error: whether the data
-   count from 1, or skip classes, cannot be known;
-2. names are looked up among the class names that the model brings along, or else among
-   the data set's classes where these are as many as the outputs;
-3. names that are as many as the outputs, none of them a number, are taken in sorted
-   order, as every loader of folders numbers them.
+1. where the run file or the model names the outputs, labels are looked up among these
+   names; whole numbers too, if any of the names is one, else they are indices;
+2. whole numbers, however they are written, are indices of outputs; -1 is no label, and
+   any other number that is no output is an error: whether the data count from 1, or
+   skip classes, cannot be known;
+3. names, none of them a number, are looked up among the data set's own classes where
+   these are as many as the outputs, or are taken in sorted order where they are as many
+   themselves, as every loader of folders numbers them.
+
+Where a data set numbers its own classes, such numbers stand for the names of these
+classes, if there is anything to join the names with.
 
 What cannot be joined is an error that shows the first cases of both sides. A network
-that is no classifier has no outputs to join with: its labels get classes of their own.
+that is not a classifier has no outputs to join with: labels get classes of their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnviz.errors import DatasetError, did_you_mean
-from nnviz.planning.class_maps import ClassMap, duplicates, read_class_map
+from nnviz.errors import DatasetError
+from nnviz.planning.class_maps import (
+    duplicates,
+    first_cases,
+    join_by_map,
+)
+from nnviz.planning.whole_numbers import is_number, whole_number
 from nnviz.runs.config import ClassesConfig
 
 __all__ = ["JoinedClasses", "join_labels"]
 
-_N_CASES = 5
+_MISSING = frozenset(("nan", "none", "null", "na", "n/a", "<na>", "nat"))
+"""How other libraries write a missing number; not missing where labels are names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,8 @@ class JoinedClasses:
 
     Empty if there are no labels.
     """
+    notes: tuple[str, ...] = ()
+    """What could have been meant otherwise, and how to say so."""
 
 
 def join_labels(
@@ -71,7 +82,7 @@ def join_labels(
     config
         The ``[classes]`` table of the run file.
     n_outputs
-        Number of the network's outputs; None if it is no classifier.
+        Number of the network's outputs; None if it is not a classifier.
     class_names
         Names of the outputs as the run file or the model states them; may be empty.
     label_names
@@ -92,14 +103,17 @@ def join_labels(
         the message shows the first cases of both sides.
     """
     values = [None] * (n_instances or 0) if labels is None else labels.tolist()
-    if label_names and _have_names_to_join(config, n_outputs, class_names, label_names):
+    is_joined_by_name = bool(label_names) and _have_names_to_join(
+        config, n_outputs, class_names, label_names
+    )
+    if is_joined_by_name:
         values = [_name_of(value, label_names) for value in values]
-    values = _without_sentinel(values, (*class_names, *label_names))
+    values = _without_missing(values, class_names, label_names)
     distinct = sorted({v for v in values if v is not None}, key=_sorting_key)
+    notes: tuple[str, ...] = ()
     if n_outputs is None:
-        names = [str(value) for value in distinct]
+        place_of, names = _own_classes(distinct)
         joined_by = "the labels' own names, sorted; the network is no classifier"
-        place_of = {value: i for i, value in enumerate(distinct)}
     else:
         if class_names and len(class_names) != n_outputs:
             msg = (
@@ -107,32 +121,69 @@ def join_labels(
                 f"the network; correct model.class_names"
             )
             raise DatasetError(msg)
-        place_of, names, joined_by = (
-            _join_without_map(distinct, n_outputs, class_names, label_names)
-            if config.map is None
-            else _join_by_map(distinct, config, n_outputs, class_names)
-        )
+        if config.map is not None:
+            place_of, names, joined_by = join_by_map(
+                distinct, config, n_outputs, class_names
+            )
+        elif class_names and (
+            not label_names
+            or is_joined_by_name
+            or any(isinstance(value, str) for value in distinct)
+        ):
+            place_of, names, joined_by = _join_by_names(
+                distinct, n_outputs, class_names
+            )
+        else:
+            place_of, names, joined_by = _join_without_names(
+                distinct, n_outputs, class_names, label_names
+            )
+        notes = _notes_on_numbers(place_of, n_outputs, class_names, config.map)
     joined = [-1 if value is None else place_of[value] for value in values]
     return JoinedClasses(
         labels=np.array(joined, dtype=np.int32),
         class_names=_unique_names(names),
         n_present=len(set(place_of.values())),
         joined_by=joined_by if distinct else "",
+        notes=notes,
     )
 
 
 _Join = tuple[dict[str | int, int], list[str], str]
+"""The output of each label, a name for each output, and how they were joined."""
 
 
-def _without_sentinel(
-    values: list[str | int | None], names: Sequence[str]
+def _without_missing(
+    values: list[str | int | None],
+    class_names: Sequence[str],
+    label_names: Sequence[str],
 ) -> list[str | int | None]:
-    """Take -1 for a missing label, and "-1" where all other texts are numbers too."""
-    missing: set[str | int] = {-1}
-    texts = {value for value in values if isinstance(value, str)} - {"-1"}
-    if "-1" not in names and all(_number(text) is not None for text in texts):
-        missing.add("-1")
+    """Take -1 for a missing label; texts such as "-1" where all others are numbers."""
+    missing: set[str | int] = set()
+    if label_names or all(whole_number(name) != -1 for name in class_names):
+        missing.add(-1)
+    texts = {value for value in values if isinstance(value, str)}
+    known = {*class_names, *label_names}
+    spelled = {
+        text
+        for text in texts - known
+        if whole_number(text) == -1 or text.strip().casefold() in _MISSING
+    }
+    if all(is_number(text) for text in texts - spelled):
+        missing |= {
+            text for text in spelled if whole_number(text) is None or -1 in missing
+        }
     return [None if value in missing else value for value in values]
+
+
+def _own_classes(distinct: list[str | int]) -> tuple[dict[str | int, int], list[str]]:
+    """Return a class for each label; numbers are one class however they are written."""
+    numbers = {value: whole_number(value) for value in distinct}
+    key_of: dict[str | int, str | int] = {value: value for value in distinct}
+    if None not in numbers.values():
+        key_of = {value: n for value, n in numbers.items() if n is not None}
+    keys = sorted(set(key_of.values()), key=_sorting_key)
+    place_of = {key: place for place, key in enumerate(keys)}
+    return {v: place_of[key] for v, key in key_of.items()}, [str(key) for key in keys]
 
 
 def _have_names_to_join(
@@ -161,147 +212,151 @@ def _name_of(value: str | int | None, label_names: Sequence[str]) -> str | int |
     return value
 
 
-def _join_by_map(
-    distinct: list[str | int],
-    config: ClassesConfig,
-    n_outputs: int,
-    class_names: Sequence[str],
+def _join_by_names(
+    distinct: list[str | int], n_outputs: int, class_names: Sequence[str]
 ) -> _Join:
-    class_map = read_class_map(config.map or "")
-    outside = [index for index in class_map.index if index >= n_outputs]
-    if outside:
-        msg = (
-            f"the class map {class_map.path!r} has the index {outside[0]}, but the "
-            f"network has {n_outputs} outputs, 0 to {n_outputs - 1}"
+    """Look labels up among the outputs' names; numbers too, if a name is one."""
+    numbers = [whole_number(name) for name in class_names]
+    is_numbered = any(number is not None for number in numbers)
+    if not is_numbered and distinct and all(map(is_number, distinct)):
+        return (
+            _indices(distinct, n_outputs),
+            list(class_names),
+            "indices of the network's outputs",
         )
-        raise DatasetError(msg)
-    column = _matching_column(distinct, class_map, config.match)
-    keys = _keys(class_map, column, distinct)
-    lost = [value for value in distinct if str(value) not in keys]
+    keys: dict[str | int, int] = {}
+    for each in (numbers, class_names):
+        twice = set(duplicates(each))
+        keys |= {
+            key: place
+            for place, key in enumerate(each)
+            if key is not None and key not in twice
+        }
+    place_of: dict[str | int, int] = {}
+    lost = []
+    for value in distinct:
+        number = whole_number(value) if is_numbered else None
+        place = keys.get(value, None if number is None else keys.get(number))
+        if place is None:
+            lost.append(value)
+        else:
+            place_of[value] = place
     if lost:
-        raise DatasetError(_not_joined(distinct, lost, class_map, column))
-    place_of = {value: keys[str(value)] for value in distinct}
-    names = _names_of_map(class_map, column, config.name, n_outputs, class_names)
-    return place_of, names, f"column {column!r} of {Path(class_map.path).name}"
+        raise DatasetError(_lost(distinct, lost, class_names, n_outputs))
+    return place_of, list(class_names), "the model's class names"
 
 
-def _matching_column(
-    distinct: list[str | int], class_map: ClassMap, match: str | None
-) -> str:
-    """Return the column that holds the labels: the stated one, or the best fit."""
-    known = [*class_map.columns, "index"]
-    if match is not None:
-        if match not in known:
-            msg = (
-                f"classes.match is {match!r}{did_you_mean(match, known)}; columns of "
-                f"{class_map.path!r}: {', '.join(known)}"
-            )
-            raise DatasetError(msg)
-        return match
-    texts = set(map(str, distinct))
-    fits = {
-        column: len(texts.intersection(class_map.values_of(column))) for column in known
-    }
-    best = [column for column in known if fits[column] == max(fits.values())]
-    joins = {column: _places(class_map, column, texts) for column in best}
-    other = next((c for c in best if joins[c] != joins[best[0]]), None)
-    if other is not None and max(fits.values()) > 0:
-        msg = (
-            f"the labels {_first(distinct)} fit the columns {best[0]!r} and {other!r} "
-            f"of the class map {class_map.path!r} equally well, with other classes; "
-            f"name the right one as classes.match"
-        )
-        raise DatasetError(msg)
-    return best[0]
-
-
-def _places(class_map: ClassMap, column: str, texts: set[str]) -> set[tuple[str, int]]:
-    pairs = zip(class_map.values_of(column), class_map.index, strict=True)
-    return {(text, index) for text, index in pairs if text in texts}
-
-
-def _keys(
-    class_map: ClassMap, column: str, distinct: list[str | int]
-) -> dict[str, int]:
-    values = class_map.values_of(column)
-    twice = set(duplicates(values)).intersection(map(str, distinct))
-    if twice:
-        msg = (
-            f"the labels {_first(sorted(twice))} are more than once in column "
-            f"{column!r} of the class map {class_map.path!r}, and cannot be told "
-            f"apart; name another column as classes.match"
-        )
-        raise DatasetError(msg)
-    return dict(zip(values, class_map.index, strict=True))
-
-
-def _names_of_map(
-    class_map: ClassMap,
-    match: str,
-    name: str | None,
-    n_outputs: int,
-    class_names: Sequence[str],
-) -> list[str]:
-    known = [*class_map.columns, "index"]
-    if name is not None and name not in known:
-        msg = (
-            f"classes.name is {name!r}{did_you_mean(name, known)}; columns of "
-            f"{class_map.path!r}: {', '.join(known)}"
-        )
-        raise DatasetError(msg)
-    column = name or ("name" if "name" in class_map.columns else match)
-    names = list(class_names) or [str(index) for index in range(n_outputs)]
-    for index, text in zip(class_map.index, class_map.values_of(column), strict=True):
-        names[index] = text or names[index]
-    return names
-
-
-def _join_without_map(
+def _join_without_names(
     distinct: list[str | int],
     n_outputs: int,
     class_names: Sequence[str],
     label_names: Sequence[str],
 ) -> _Join:
-    # A data set that knows as many classes as there are outputs numbers them alike.
-    joined_by = "the model's class names"
-    if not class_names and len(label_names) == n_outputs:
-        class_names, joined_by = label_names, "the data set's classes, in their order"
-    named = list(class_names)
-    twice = set(duplicates(named))
-    keys = {name: i for i, name in enumerate(named) if name not in twice}
-    if distinct and all(str(v) in keys for v in distinct):
-        place_of = {value: keys[str(value)] for value in distinct}
-        return place_of, named, joined_by
-    numbers = [_number(value) for value in distinct]
-    if all(number is not None and 0 <= number < n_outputs for number in numbers):
-        place_of = {
-            v: n for v, n in zip(distinct, numbers, strict=True) if n is not None
-        }
-        names = named or [str(index) for index in range(n_outputs)]
-        return place_of, names, "indices of the network's outputs"
-    outside = [
-        value
-        for value, number in zip(distinct, numbers, strict=True)
-        if number is not None and not 0 <= number < n_outputs
-    ]
-    if outside and None not in numbers:
+    """Join where nobody names the outputs, or the data set names them alike."""
+    own = list(class_names or (label_names if len(label_names) == n_outputs else ()))
+    are_numbers = bool(own) and all(whole_number(name) is not None for name in own)
+    if all(map(is_number, distinct)):
+        # The classes of a folder are numbers themselves: their order says nothing.
+        is_folder = any(isinstance(value, str) for value in distinct)
+        names = own if own and not (are_numbers and is_folder) else []
+        return (
+            _indices(distinct, n_outputs),
+            names or [str(index) for index in range(n_outputs)],
+            "indices of the network's outputs",
+        )
+    numbered = [name for name in (own or distinct) if is_number(name)]
+    if numbered and not all(isinstance(value, int) for value in numbered):
         msg = (
-            f"{len(outside)} of {len(distinct)} labels are whole numbers, but no "
-            f"output of the network: {_first(outside)}; outputs are 0 to "
-            f"{n_outputs - 1}, and -1 is no label; {_advice(n_outputs)}"
+            f"some labels are names and others numbers: {first_cases(distinct)}; which "
+            f"outputs they mean cannot be known; {_advice(n_outputs)}"
         )
         raise DatasetError(msg)
-    if not named and len(distinct) == n_outputs and set(numbers) == {None}:
+    keys = {name: place for place, name in enumerate(own)}
+    if own and all(value in keys or isinstance(value, int) for value in distinct):
+        place_of = _indices([v for v in distinct if isinstance(v, int)], n_outputs)
+        place_of |= {v: keys[v] for v in distinct if isinstance(v, str)}
+        return place_of, own, "the data set's classes, in their order"
+    if not own and len(distinct) == n_outputs and not numbered:
         place_of = {value: index for index, value in enumerate(distinct)}
         return place_of, list(map(str, distinct)), "the labels' names, sorted"
-    lost = [value for value in distinct if str(value) not in keys] or distinct
-    known = named or [f"outputs 0 to {n_outputs - 1}, without names"]
-    msg = (
+    lost = [value for value in distinct if value not in keys] or distinct
+    raise DatasetError(_lost(distinct, lost, own, n_outputs))
+
+
+def _indices(distinct: Sequence[str | int], n_outputs: int) -> dict[str | int, int]:
+    """Take labels that are numbers for outputs, or refuse them."""
+    numbers = {value: whole_number(value) for value in distinct}
+    fractions = [value for value, number in numbers.items() if number is None]
+    if fractions:
+        msg = (
+            f"{len(fractions)} of {len(distinct)} labels are numbers that are not "
+            f"whole, and no classes: {first_cases(fractions)}; outputs are 0 to "
+            f"{n_outputs - 1}; {_advice(n_outputs)}"
+        )
+        raise DatasetError(msg)
+    whole = {value: n for value, n in numbers.items() if n is not None}
+    outside = [value for value, n in whole.items() if not 0 <= n < n_outputs]
+    if outside:
+        counts_from_1 = min(whole.values()) == 1 and max(whole.values()) == n_outputs
+        hint = "; the data seem to count from 1" if counts_from_1 else ""
+        msg = (
+            f"{len(outside)} of {len(distinct)} labels are whole numbers, but no "
+            f"output of the network: {first_cases(outside)}; outputs are 0 to "
+            f"{n_outputs - 1}, and -1 is no label{hint}; {_advice(n_outputs)}"
+        )
+        raise DatasetError(msg)
+    return whole
+
+
+def _notes_on_numbers(
+    place_of: dict[str | int, int],
+    n_outputs: int,
+    class_names: Sequence[str],
+    map_path: str | None,
+) -> tuple[str, ...]:
+    """Say what numbers were taken for, where something else could be meant."""
+    numbers = {value: whole_number(value) for value in place_of}
+    if map_path is not None or not numbers or None in numbers.values():
+        return ()
+    other = next((v for v, n in numbers.items() if n != place_of[v]), None)
+    if other is not None:
+        note = (
+            f"labels that are whole numbers were looked up among the names of the "
+            f"outputs: label {str(other)!r} is output {place_of[other]}; to take them "
+            f"as indices, leave out model.class_names or {_advice(n_outputs)}"
+        )
+        return (note,)
+    notes = []
+    texts = [value for value in place_of if isinstance(value, str)]
+    in_order = sorted(texts, key=lambda text: place_of[text])
+    if in_order != sorted(texts) and not class_names:
+        case = next(a for a, b in zip(sorted(texts), in_order, strict=True) if a != b)
+        notes.append(
+            f"labels that are whole numbers were taken as indices of outputs: "
+            f"{case!r} is output {place_of[case]}; a loader that sorts names as texts "
+            f"puts it at place {sorted(texts).index(case)}; if the network was trained "
+            f"so, state the names in that order as model.class_names"
+        )
+    if min(place_of.values()) == 1 and n_outputs > 1:
+        notes.append(
+            f"no label is 0: numbers were taken as indices of outputs, from 0; if the "
+            f"data count from 1, {_advice(n_outputs)}"
+        )
+    return tuple(notes)
+
+
+def _lost(
+    distinct: list[str | int],
+    lost: list[str | int],
+    named: Sequence[str],
+    n_outputs: int,
+) -> str:
+    known = list(named) or [f"outputs 0 to {n_outputs - 1}, without names"]
+    return (
         f"{len(lost)} of {len(distinct)} labels join no output of the network; the "
-        f"data have {_first(lost)}, the network has {_first(known)}; "
+        f"data have {first_cases(lost)}, the network has {first_cases(known)}; "
         f"{_advice(n_outputs)}"
     )
-    raise DatasetError(msg)
 
 
 def _advice(n_outputs: int) -> str:
@@ -310,30 +365,6 @@ def _advice(n_outputs: int) -> str:
         f"and a column with the labels, named in the run file as "
         f'[classes] map = "classes.csv"'
     )
-
-
-def _not_joined(
-    distinct: list[str | int], lost: list[str | int], class_map: ClassMap, column: str
-) -> str:
-    return (
-        f"{len(lost)} of {len(distinct)} labels are not in column {column!r} of the "
-        f"class map {class_map.path!r}; the data have {_first(lost)}, the column has "
-        f"{_first(class_map.values_of(column))}; complete the map, or name its column "
-        f"with the data's labels as classes.match "
-        f"(columns: {', '.join([*class_map.columns, 'index'])})"
-    )
-
-
-def _first(values: Sequence[object]) -> str:
-    shown = ", ".join(repr(value) for value in values[:_N_CASES])
-    return f"{shown}, ..." if len(values) > _N_CASES else shown
-
-
-def _number(value: str | int) -> int | None:
-    if isinstance(value, int):
-        return value
-    digits = value.removeprefix("-")
-    return int(value) if digits.isascii() and digits.isdecimal() else None
 
 
 def _sorting_key(value: str | int) -> tuple[int, int, str]:

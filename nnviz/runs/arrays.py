@@ -15,7 +15,9 @@ __all__ = [
     "CONTENTS",
     "FLOAT16_MAX",
     "FORMAT_VERSION",
+    "LABEL_SETS",
     "MARK_FIELDS",
+    "OUTCOME_COLUMNS",
     "POSITION",
     "READABLE_VERSIONS",
     "RESERVED_COLUMNS",
@@ -27,6 +29,9 @@ __all__ = [
     "markdown_table",
     "run_arrays",
 ]
+
+LABEL_SETS = "labels"
+"""Metadata column of instances with several labels: texts, each a JSON list."""
 
 FLOAT16_MAX = 65_504.0
 """The largest number that float16 holds."""
@@ -54,6 +59,11 @@ class ArrayDeclaration:
     unit: str
     meaning: str
     fill: float | str = 0
+
+    @property
+    def is_by_chunk(self) -> bool:
+        """Whether the array has one row for each chunk, and not for each instance."""
+        return self.dimensions[0] == "chunk"
 
 
 _DECLARATIONS = (
@@ -84,6 +94,25 @@ _DECLARATIONS = (
         "Softmax probability of the true class; NaN where there is no label.", math.nan,
     ),
     ArrayDeclaration(
+        "instances/margin", ("instance",), "float32", "probability",
+        "Softmax probability of the predicted class less that of the second; NaN for "
+        "no classifier.", math.nan,
+    ),
+    ArrayDeclaration(
+        "instances/entropy", ("instance",), "float32", "nat",
+        "Entropy of the softmax probabilities; NaN for no classifier.", math.nan,
+    ),
+    ArrayDeclaration(
+        "instances/loss", ("instance",), "float32", "nat",
+        "Cross entropy: minus the logarithm of the true class's probability; NaN where "
+        "there is no label.", math.nan,
+    ),
+    ArrayDeclaration(
+        "instances/rank", ("instance",), "int32", "",
+        "Place of the true class among the outputs, from 1; ties to the lower index; "
+        "-1 where there is no label.", -1,
+    ),
+    ArrayDeclaration(
         "instances/status", ("instance",), "string", "",
         "Empty for a usable instance, else the reason why it is excluded everywhere.",
         "",
@@ -107,7 +136,14 @@ _DECLARATIONS = (
     ArrayDeclaration(
         "influences/<target layer>/influence", ("instance", "target", "rank"),
         "float32", "pre-activation of the target",
-        "What each of these sources contributes to the target.", 0.0,
+        "What each of these sources contributes to the target; signed with "
+        "extraction.signal = 'peak'.", 0.0,
+    ),
+    ArrayDeclaration(
+        "influences/<target layer>/remainder", ("instance", "target"), "float32",
+        "pre-activation of the target",
+        "With extraction.signal = 'peak': what all other sources and the bias add; "
+        "with the influences it is the pre-activation at the target's peak.", 0.0,
     ),
     ArrayDeclaration(
         "peaks/<layer>/instance", ("chunk", "channel", "rank"), "int64",
@@ -137,8 +173,9 @@ _DECLARATIONS = (
     ArrayDeclaration(
         "extraction_done", ("chunk", "field"), "int64", "",
         "Completion mark of each chunk: " + ", ".join(MARK_FIELDS)
-        + ", then the CRC-32 of each array's part in the order of the attribute "
-        "'arrays'.",
+        + ", then the CRC-32 of each array's part in the order of the root's attribute "
+        "'chunk_arrays': of its bytes in C order and little-endian, of texts in UTF-8 "
+        "with a zero byte between them.",
     ),
     ArrayDeclaration(
         "aggregates/<subsets>/n_instances", ("subset",), "int64", "instances",
@@ -266,10 +303,15 @@ _DECLARATIONS = (
 )  # fmt: skip
 
 
+OUTCOME_COLUMNS = ("margin", "entropy", "loss", "rank")
+"""Columns about the outputs, unless the data set has columns of these names."""
+
 RESERVED_COLUMNS = tuple(
-    d.pattern.removeprefix("instances/")
+    name
     for d in _DECLARATIONS
-    if d.pattern.startswith("instances/") and "<" not in d.pattern
+    if d.pattern.startswith("instances/")
+    and "<" not in d.pattern
+    and (name := d.pattern.removeprefix("instances/")) not in OUTCOME_COLUMNS
 )
 """Names that a metadata column cannot have."""
 
@@ -347,6 +389,8 @@ class InfluenceSpec:
     n_kept: int
     """Target channels kept for an instance, at most."""
     n_ranks: int
+    has_remainder: bool = False
+    """Whether what the ranks leave out is kept, too."""
 
 
 def run_arrays(
@@ -358,6 +402,7 @@ def run_arrays(
     metadata: Mapping[str, str],
     examples_per_channel: int,
     influences: Sequence[InfluenceSpec] = (),
+    outcome_columns: Sequence[str] = (),
     is_extended: bool = False,
     has_contents: bool = False,
 ) -> tuple[ArraySpec, ...]:
@@ -366,7 +411,7 @@ def run_arrays(
     Parameters
     ----------
     n_instances
-        N.
+        Number of instances, N.
     rows_per_chunk
         Instances of one task; a task owns one whole shard of every array.
     layers
@@ -379,6 +424,8 @@ def run_arrays(
         Ranks of ``peaks``; 0 for none.
     influences
         What is kept of the edges that enter each target layer.
+    outcome_columns
+        Which of `OUTCOME_COLUMNS` there are.
     is_extended
         Whether rows are no longer in the order of the data set.
     has_contents
@@ -392,32 +439,45 @@ def run_arrays(
     n_chunks = max(1, math.ceil(n_instances / rows_per_chunk))
     specs: list[ArraySpec] = []
 
-    def add(path: str, pattern: str, shape: tuple[int, ...], **options: object) -> None:
+    def add(
+        path: str,
+        pattern: str,
+        shape: tuple[int, ...],
+        *,
+        dtype: str | None = None,
+        inner_chunk: tuple[int, ...] = (),
+        is_static: bool = False,
+    ) -> None:
         declaration = declaration_of(pattern)
-        dtype = str(options.get("dtype", declaration.dtype))
-        rows = int(str(options.get("rows", rows_per_chunk)))
-        inner = options.get("inner", ())
-        assert isinstance(inner, tuple)
-        is_static = options.get("static") is True
-        rows = ROWS_PER_STATIC_CHUNK if is_static else rows
-        specs.append(ArraySpec(path, shape, declaration, dtype, rows, inner, is_static))
+        rows = 1 if declaration.is_by_chunk else rows_per_chunk
+        specs.append(
+            ArraySpec(
+                path,
+                shape,
+                declaration,
+                dtype or declaration.dtype,
+                ROWS_PER_STATIC_CHUNK if is_static else rows,
+                inner_chunk,
+                is_static,
+            )
+        )
 
     n = (n_instances,)
-    add("instances/id", "instances/id", n, static=True)
-    add("instances/label", "instances/label", n, static=True)
+    add("instances/id", "instances/id", n, is_static=True)
+    add("instances/label", "instances/label", n, is_static=True)
     for name, dtype in metadata.items():
         pattern = "instances/<metadata column>"
-        add(f"instances/{name}", pattern, n, dtype=dtype, static=True)
+        add(f"instances/{name}", pattern, n, dtype=dtype, is_static=True)
     for path, is_there in ((POSITION, is_extended), (CONTENTS, has_contents)):
         if is_there:
-            add(path, path, n, static=True)
-    for name in ("prediction", "confidence", "probability", "status"):
+            add(path, path, n, is_static=True)
+    for name in ("prediction", "confidence", "probability", *outcome_columns, "status"):
         add(f"instances/{name}", f"instances/{name}", n)
     for name, n_channels, dtype in layers:
         inner = (rows_per_chunk, min(CHANNELS_PER_INNER_CHUNK, n_channels))
         shape = (n_instances, n_channels)
         path = f"activations/{name}"
-        add(path, "activations/<layer>", shape, dtype=dtype, inner=inner)
+        add(path, "activations/<layer>", shape, dtype=dtype, inner_chunk=inner)
     for kept in influences:
         pattern, path = "influences/<target layer>", f"influences/{kept.target}"
         shape3 = (n_instances, kept.n_kept, kept.n_ranks)
@@ -426,17 +486,19 @@ def run_arrays(
             "source": _index_dtype(kept.n_sources),
             "influence": "float32",
         }
+        if kept.has_remainder:
+            dtypes["remainder"] = "float32"
         for part, dtype in dtypes.items():
-            extent = shape3[:2] if part == "target" else shape3
+            extent = shape3[:2] if part in ("target", "remainder") else shape3
             add(f"{path}/{part}", f"{pattern}/{part}", extent, dtype=dtype)
     channels = {name: n_channels for name, n_channels, _ in layers}
     if examples_per_channel:
         for name in shown:
             for part in ("instance", "position", "value"):
                 shape3 = (n_chunks, channels[name], examples_per_channel)
-                add(f"peaks/{name}/{part}", f"peaks/<layer>/{part}", shape3, rows=1)
+                add(f"peaks/{name}/{part}", f"peaks/<layer>/{part}", shape3)
     n_fields = len(MARK_FIELDS) + sum(not spec.is_static for spec in specs)
-    add("extraction_done", "extraction_done", (n_chunks, n_fields), rows=1)
+    add("extraction_done", "extraction_done", (n_chunks, n_fields))
     return tuple(specs)
 
 

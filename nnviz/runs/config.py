@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nnviz.errors import ConfigError
+from nnviz.importing import IN_RUN_FOLDER, is_callable_source
 from nnviz.runs.json_values import from_json
 
 __all__ = [
@@ -51,6 +52,11 @@ class ModelConfig:
     """Keyword arguments of the callable."""
     weights: str | None = None
     """A safetensors file, or a state_dict saved by torch; None keeps the callable's."""
+    weights_key: str | None = None
+    """Where in the file the weights lie, such as ``ema.state_dict``; None: found."""
+    weights_prefix: str | None = None
+    """Beginning of the weights' names that the network's do not have, such as
+    ``encoder.``; other tensors are left out. None: found where it fits all names."""
     class_names: tuple[str, ...] = ()
     """Names of the network's outputs in their order; empty if a class map says it."""
 
@@ -73,8 +79,13 @@ class DatasetConfig:
     path_column: str = "path"
     bytes_column: str | None = None
     label_column: str = "label"
+    """Where labels stand; "" for data without labels, of every kind."""
     metadata_columns: tuple[str, ...] = ("*",)
     """Columns to keep, as glob patterns; a pattern that starts with ``!`` removes."""
+    delimiter: str | None = None
+    """What separates the values of a table of text; None: it is found."""
+    encoding: str | None = None
+    """Encoding of a table of text, such as ``cp1252``; None: it is found."""
     root: str | None = None
     """Folder to which the paths of a table are relative; None: the table's folder."""
     data_array: str = "data"
@@ -83,7 +94,7 @@ class DatasetConfig:
     allow_outside_root: bool = False
     """Whether a path of a table or a link may lead out of the root."""
     limit: int | None = None
-    """Keep the first so many instances; None keeps all."""
+    """Number of instances to keep, from the first on; None keeps all."""
     fingerprint_contents: Literal["none", "sampled", "full"] | None = None
     """Of how many instances the contents are hashed, beside names and sizes; None: of a
     sample, but of none for kind ``torch``, whose items may be made anew each time."""
@@ -127,7 +138,7 @@ class PreprocessingConfig:
     """Whether the camera's orientation mark turns the image."""
     jpeg_reduction: float | None = None
     """A JPEG is decoded at the smallest of an eighth, a quarter and a half of its size
-    that is at least so many times the resized one: faster, and other pixels. None: in
+    that is at least this many times the resized one: faster, and other pixels. None: in
     full."""
     layout: Literal["CHW", "HWC", "HW", "as-is"] = "as-is"
     """Axes of a stored array; the network receives channels first."""
@@ -254,6 +265,9 @@ def _with_absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
         if source.endswith(_MODEL_FILES) or ".py:" in source:
             return absolute(source)
         zoo, _, name = source.partition(":")
+        beside = f"{zoo.replace('.', '/')}.py"
+        if is_callable_source(source) and (folder / beside).is_file():
+            return f"{folder}{IN_RUN_FOLDER}{beside}:{name}"
         if zoo == "transformers" and (folder / name).is_dir():
             return f"{zoo}:{absolute(name)}"
         return source

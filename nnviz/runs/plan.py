@@ -17,7 +17,7 @@ from typing import Any
 
 from nnviz.errors import ConfigError
 from nnviz.formatting import duration_text, printable, size_text
-from nnviz.runs.architecture import Architecture
+from nnviz.runs.architecture import LARGEST_ERROR, Architecture
 from nnviz.runs.arrays import ArraySpec, InfluenceSpec, run_arrays
 from nnviz.runs.config import (
     ClassesConfig,
@@ -31,13 +31,26 @@ from nnviz.runs.json_values import from_json, to_json
 
 __all__ = ["Measurements", "Plan", "fingerprint_of", "plan_lines"]
 
+_PRETRAINED = {
+    "torchvision": ("weights", '"DEFAULT"'),
+    "timm": ("pretrained", "true"),
+}
+"""The argument by which a collection of networks gives trained weights."""
+
 PROCESS_BYTES = 400_000_000
 """A process that has imported torch, Dask and Zarr, and done nothing yet: 340 MB."""
 
 
+_IDENTITY_FREE_PARTS = (
+    "measurements",
+    "labels_joined_by",
+    "notes",
+    "extensions",
+    "contents",
+)
 _IDENTITY_FREE = {
-    "model": ("weights",),
-    "dataset": ("path", "root", "fingerprint_contents"),
+    "model": ("weights", "weights_key", "weights_prefix"),
+    "dataset": ("path", "root", "fingerprint_contents", "delimiter", "encoding"),
     "classes": ("map",),
     "extraction": ("reader_threads", "max_unreadable_fraction"),
 }
@@ -85,8 +98,17 @@ class Plan:
     """How labels became outputs, for people; empty without labels."""
     extensions: tuple[int, ...] = ()
     """Number of instances before each extension of the store."""
+    outcome_columns: tuple[str, ...] = ()
+    """Columns about the outputs beside prediction and confidence; older plans have
+    none."""
+    notes: tuple[str, ...] = ()
+    """What the reader should know of data, labels and weights, such as files that were
+    left out; no part of the plan's identity."""
     contents: Contents = field(default_factory=Contents)
     """What was read of the data set to know it by; no part of the plan's identity."""
+    keeps_remainders: bool = False
+    """Whether influences at peaks are signed and their remainders kept; False in plans
+    from before they were."""
 
     @property
     def n_chunks(self) -> int:
@@ -107,6 +129,7 @@ class Plan:
             metadata=self.metadata_dtypes,
             examples_per_channel=self.extraction.examples_per_channel,
             influences=self.influences,
+            outcome_columns=self.outcome_columns,
             is_extended=bool(self.extensions),
             has_contents=self.contents.mode == "full",
         )
@@ -128,6 +151,7 @@ class Plan:
                 n_sources=n_sources[name],
                 n_kept=_targets_kept(self.extraction, n),
                 n_ranks=min(self.extraction.ranks, n_sources[name]),
+                has_remainder=self.keeps_remainders,
             )
             for name, n in channels.items()
             if name in n_sources
@@ -193,7 +217,7 @@ def fingerprint_of(value: Mapping[str, Any]) -> str:
 
 
 def _identity_of(value: dict[str, Any]) -> dict[str, Any]:
-    for name in ("measurements", "labels_joined_by", "extensions", "contents"):
+    for name in _IDENTITY_FREE_PARTS:
         value.pop(name, None)
     for part, names in _IDENTITY_FREE.items():
         for name in names:
@@ -203,6 +227,9 @@ def _identity_of(value: dict[str, Any]) -> dict[str, Any]:
     # Plans from before there was the option have the same identity as without it.
     if value["preprocessing"].get("jpeg_reduction") is None:
         value["preprocessing"].pop("jpeg_reduction", None)
+    for name in ("keeps_remainders", "outcome_columns"):
+        if not value.get(name):
+            value.pop(name, None)
     return value
 
 
@@ -228,6 +255,7 @@ def plan_lines(plan: Plan) -> list[str]:
     )
     lines = [
         f"network        {plan.model.source}  ({size_text(m.model_bytes)} of weights)",
+        *_random_lines(plan),
         (
             f"data           {plan.dataset.kind}, {plan.n_instances:,} instances, "
             f"{plan.n_labelled:,} with a label"
@@ -237,6 +265,7 @@ def plan_lines(plan: Plan) -> list[str]:
             f"classes        {len(plan.class_names):,}: {_listing(plan.class_names)}"
             f"{joined}"
         ),
+        *(f"  note: {printable(note)}" for note in plan.notes),
         f"preprocessing  {_describe(plan.preprocessing, architecture)}",
         (
             f"forward pass   {e.precision}, {e.memory_format}, "
@@ -258,9 +287,10 @@ def plan_lines(plan: Plan) -> list[str]:
         )
     lines.append("  (* shown)")
     if architecture.edges:
-        error = architecture.validation_error
-        checked = "not validated" if error is None else f"validated, error {error:.1e}"
-        lines.append(f"edges          {len(architecture.edges)}, {checked}")
+        lines.append(
+            f"edges          {len(architecture.edges)}, {_checked(architecture)}"
+        )
+        lines += _gate_lines(architecture)
     lines += [f"  no influence: {problem}" for problem in architecture.problems]
     lines += _influence_lines(plan)
     lines += [
@@ -282,6 +312,26 @@ def plan_lines(plan: Plan) -> list[str]:
     return lines
 
 
+def _random_lines(plan: Plan) -> list[str]:
+    """Return a warning where nobody has said which weights the network has."""
+    model, zoo = plan.model, plan.model.source.partition(":")[0]
+    if model.weights is not None or zoo not in _PRETRAINED:
+        return []
+    argument, value = _PRETRAINED[zoo]
+    if model.arguments.get(argument):
+        return []
+    text = (
+        "  warning: the weights are random; for trained ones, and the preprocessing "
+        f"that belongs to them: model.arguments.{argument} = {value}, or name a file "
+        "as model.weights"
+    )
+    lines = [text]
+    p = plan.preprocessing
+    if p.kind == "image" and (p.mean, p.std) == ((0.0,), (1.0,)):
+        lines.append("  warning: no normalisation is set (preprocessing.mean and std)")
+    return lines
+
+
 def _duplicate_lines(contents: Contents) -> list[str]:
     n = contents.n_duplicates
     if not n:
@@ -289,6 +339,25 @@ def _duplicate_lines(contents: Contents) -> list[str]:
     lines = [f"duplicates     {n:,} instances have the contents of one before them:"]
     lines += ["  " + " = ".join(map(printable, group)) for group in contents.duplicates]
     return lines
+
+
+def _checked(architecture: Architecture) -> str:
+    """Say whether the edges compute what the network does."""
+    error = architecture.validation_error
+    if error is None:
+        return "not validated"
+    if architecture.is_validated:
+        return f"validated, largest error of any layer {error:.1e}"
+    return f"not validated: the largest error is {error:.1e}, above {LARGEST_ERROR:.0e}"
+
+
+def _gate_lines(architecture: Architecture) -> list[str]:
+    """Name the factors of products that carry no influence."""
+    gates = [edge for edge in architecture.edges if edge.operation == "gate"]
+    return [
+        f"  gate, carries no influence: {edge.source!r} in {edge.target!r}"
+        for edge in gates
+    ]
 
 
 def _influence_lines(plan: Plan) -> list[str]:

@@ -9,6 +9,7 @@ from nnviz.errors import PlanError
 from nnviz.runs.architecture import Architecture
 from nnviz.runs.arrays import (
     FLOAT16_MAX,
+    OUTCOME_COLUMNS,
     RESERVED_COLUMNS,
 )
 from nnviz.runs.config import (
@@ -42,6 +43,7 @@ def make_plan(
     fingerprints: Mapping[str, str],
     measurements: Measurements,
     labels_joined_by: str = "",
+    notes: tuple[str, ...] = (),
     contents: Contents | None = None,
 ) -> Plan:
     """Decide what to record; refuse what cannot work.
@@ -64,13 +66,15 @@ def make_plan(
         From one batch.
     labels_joined_by
         How labels became outputs, for people.
+    notes
+        What the reader should know of data, labels and weights.
     contents
         What was read of the data set to know it by.
 
     Returns
     -------
     Plan
-        Of the selected layers.
+        Plan that records the selected layers.
 
     Raises
     ------
@@ -125,7 +129,11 @@ def make_plan(
         fingerprints=fingerprints,
         measurements=measurements,
         labels_joined_by=labels_joined_by,
+        # A column of the data set's own is kept in place of ours.
+        outcome_columns=tuple(c for c in OUTCOME_COLUMNS if c not in metadata_dtypes),
+        notes=notes,
         contents=contents or Contents(),
+        keeps_remainders=extraction.signal == "peak" and extraction.targets != "none",
     )
 
 

@@ -122,7 +122,7 @@ class Hierarchy:
         StoreNotFoundError
             If there is none at `url`.
         StoreFormatError
-            If what is there is no Zarr v3 group.
+            If what is there is not a Zarr v3 group.
         StoreError
             If it is to be written, and the place is read-only.
         """
@@ -313,7 +313,7 @@ class Hierarchy:
         )
 
     def check_pieces(self, path: str, start: int = 0, stop: int | None = None) -> None:
-        """Refuse rows of which a piece is gone: it would read as the fill value.
+        """Refuse rows of which a piece is missing: it would read as the fill value.
 
         Raises
         ------
@@ -329,11 +329,11 @@ class Hierarchy:
         keys = [f"{path}/{_piece(array, index)}" for index in indices]
         is_there = self.files.exist(keys)
         if not all(is_there):
-            gone = is_there.index(False)
+            absent = is_there.index(False)
             msg = (
-                f"a piece of the store {self.url!r} is gone: {keys[gone]!r}, chunk "
-                f"{indices[gone]} of array {path!r}; 'nnviz verify {self.url}' says "
-                "what makes it again"
+                f"a piece of the store {self.url!r} is missing: {keys[absent]!r}, "
+                f"chunk {indices[absent]} of array {path!r}; 'nnviz verify {self.url}' "
+                "says what makes it again"
             )
             raise StoreFormatError(msg)
 

@@ -144,7 +144,7 @@ def writer_of(url: str) -> str:
     Parameters
     ----------
     url
-        Of the store.
+        URL of the store.
     """
     hierarchy = Hierarchy.open(url)
     if not hierarchy.has(WRITER):
@@ -159,7 +159,7 @@ def writer_of(url: str) -> str:
 
 
 class _FileClaim:
-    """The file of the group ``writer``, locked; it is gone when nobody writes.
+    """The file of the group ``writer``, locked; there is none while nobody writes.
 
     Nothing is claimed before :meth:`acquire`. :meth:`release` may come at any moment,
     also in the middle of it, and again.

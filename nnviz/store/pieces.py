@@ -90,7 +90,7 @@ def decode_piece(
     chunk, shard
         As for :func:`encode_piece`.
     dtype
-        Of the values.
+        dtype of the values.
 
     Returns
     -------

@@ -65,7 +65,7 @@ class Store:
         version = attributes.get("format_version")
         if version is None or "plan" not in attributes:
             msg = (
-                f"{hierarchy.url!r} is a Zarr hierarchy, but no store of nnviz; "
+                f"{hierarchy.url!r} is a Zarr hierarchy, but not a store of nnviz; "
                 "'nnviz plan run.toml --create STORE' makes one"
             )
             raise StoreFormatError(msg)
@@ -100,7 +100,7 @@ class Store:
         StoreNotFoundError
             If there is no store at `url`.
         StoreFormatError
-            If it has another format version, or is no store.
+            If it has another format version, or is not a store.
         """
         return cls(Hierarchy.open(url, writable=writable))
 
@@ -344,7 +344,7 @@ def open_store(url: str | os.PathLike[str]) -> Store:
     StoreNotFoundError
         If there is no store at `url`.
     StoreFormatError
-        If it has another format version, or is no store.
+        If it has another format version, or is not a store.
     """
     return Store.open(url)
 

@@ -134,6 +134,8 @@ class InstanceColumns:
         values = self.store.column(name)
         if name in ("label", "prediction"):
             return Column("class", values, values < 0)
+        if name == "rank" and name in self.store.plan.outcome_columns:
+            return Column("number", values, values < 0)
         return _column_of(values)
 
     def _derive(self, name: str) -> Column:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.errors import DatasetError, did_you_mean
+from nnviz.runs.arrays import LABEL_SETS
+from nnviz.subsets.by_value import column_subsets, set_subsets
 from nnviz.subsets.subsets import (
     Subset,
     SubsetCollection,
@@ -19,7 +20,8 @@ from nnviz.subsets.subsets import (
     collect_subsets,
     outcome_subsets,
 )
-from nnviz.text_files import lines_of, open_text, parse_json, read_text
+from nnviz.text_files import parse_json, read_text
+from nnviz.text_tables import read_text_table
 
 if TYPE_CHECKING:
     from nnviz.store.store import Store
@@ -44,7 +46,7 @@ SHOWN_CASES = 5
 """How many wrong ids a message shows."""
 
 MAX_IDS_FOR_MATCHES = 10_000
-"""Near matches of an id are looked for among so many ids at most: it is slow."""
+"""Near matches of an id are looked for among this many ids at most: it is slow."""
 
 
 def named_subsets(store: Store, name: str) -> SubsetCollection:
@@ -55,7 +57,9 @@ def named_subsets(store: Store, name: str) -> SubsetCollection:
     store
         With a complete extraction.
     name
-        ``label``, ``prediction``, ``outcome`` or ``all``, or the path of a file.
+        ``label``, ``prediction``, ``outcome`` or ``all``; a column of the instance
+        table, see :mod:`nnviz.subsets.by_value`; or the path of a file. Where instances
+        have several labels, ``label`` has a subset for each.
 
     Raises
     ------
@@ -66,13 +70,19 @@ def named_subsets(store: Store, name: str) -> SubsetCollection:
     """
     if name == "all":
         return all_instances(store.n_instances)
+    plan = store.plan
+    if name == "label" and LABEL_SETS in plan.metadata_dtypes and not plan.n_labelled:
+        names = store.class_names
+        return set_subsets(store.column(LABEL_SETS), names, name="label")
     if name in ("label", "prediction"):
         return class_subsets(store.column(name), store.class_names, name=name)
     if name == "outcome":
         labels, predictions = store.column("label"), store.column("prediction")
         return outcome_subsets(labels, predictions, store.class_names)
+    if name in plan.metadata_dtypes:
+        return column_subsets(store.column(name), name)
     if Path(name).suffix.lower() not in FILE_SUFFIXES:
-        standard = ("label", "prediction", "outcome", "all")
+        standard = ("label", "prediction", "outcome", "all", *plan.metadata_dtypes)
         msg = (
             f"unknown subsets {name!r}{did_you_mean(name, standard)}; known are "
             f"{', '.join(standard)}, and files that end in {' or '.join(FILE_SUFFIXES)}"
@@ -124,7 +134,7 @@ def _read_json(path: Path) -> dict[str, list[str]]:
     try:
         value = parse_json(text)
     except ValueError as error:
-        msg = f"{str(path)!r} is no JSON file: {error}"
+        msg = f"{str(path)!r} is not valid JSON: {error}"
         raise DatasetError(msg) from error
     if not isinstance(value, dict) or not all(
         isinstance(members, list) and all(isinstance(m, (str, int)) for m in members)
@@ -140,25 +150,10 @@ def _read_json(path: Path) -> dict[str, list[str]]:
 
 def _read_csv(path: Path) -> dict[str, list[str]]:
     try:
-        with open_text(path) as file:
-            reader = csv.DictReader(lines_of(file))
-            try:
-                return _rows_of_csv(path, reader)
-            except csv.Error as error:
-                msg = f"line {reader.line_num} of {str(path)!r} is no CSV: {error}"
-                raise DatasetError(msg) from error
-    except DatasetError:
-        raise
+        table = read_text_table(path, wanted=("id", "subset"))
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> DatasetError:
-    return DatasetError(f"cannot read the subsets in {str(path)!r}: {error}")
-
-
-def _rows_of_csv(path: Path, reader: csv.DictReader[str]) -> dict[str, list[str]]:
-    columns = reader.fieldnames or []
+    columns = table.columns
     if not {"id", "subset"} <= set(columns):
         msg = (
             f"{str(path)!r} has the columns {', '.join(columns) or 'none'}; it should "
@@ -166,12 +161,17 @@ def _rows_of_csv(path: Path, reader: csv.DictReader[str]) -> dict[str, list[str]
         )
         raise DatasetError(msg)
     wanted: dict[str, list[str]] = {}
-    for row in reader:
-        if not row["subset"] or row["id"] is None:
-            msg = f"line {reader.line_num} of {str(path)!r} has no id or no subset"
+    pairs = zip(columns["id"], columns["subset"], strict=True)
+    for number, (key, subset) in enumerate(pairs):
+        if not subset or not key:
+            msg = f"row {number} of {str(path)!r} has no id or no subset"
             raise DatasetError(msg)
-        wanted.setdefault(row["subset"], []).append(row["id"])
+        wanted.setdefault(subset, []).append(key)
     return wanted
+
+
+def _unreadable(path: Path, error: Exception) -> DatasetError:
+    return DatasetError(f"cannot read the subsets in {str(path)!r}: {error}")
 
 
 def _index_of_ids(

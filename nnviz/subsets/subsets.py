@@ -13,6 +13,7 @@ import collections
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,6 +29,7 @@ __all__ = [
     "class_subsets",
     "collect_subsets",
     "display_names",
+    "instances_of",
     "outcome_subsets",
 ]
 
@@ -41,14 +43,45 @@ class Subset:
 
     name: str
     instances: NDArray[np.int64]
-    """Indices of the instances, ascending, none twice; shape (n,)."""
+    """Indices of the instances, ascending, none twice; shape (n,). It can be made from
+    whatever :func:`instances_of` takes, a mask included."""
+    n_masked: int | None = None
+    """Length of the mask that it was made from; None if it was made from indices."""
 
     def __post_init__(self) -> None:
-        instances = np.unique(np.asarray(self.instances, dtype=np.int64))
+        instances, n_masked = instances_of(self.instances, what=f"subset {self.name!r}")
         object.__setattr__(self, "instances", instances)
+        if n_masked is not None:
+            object.__setattr__(self, "n_masked", n_masked)
 
     def __len__(self) -> int:
         return len(self.instances)
+
+    def check_fits(self, n_instances: int) -> None:
+        """Refuse a subset that is of another run.
+
+        Parameters
+        ----------
+        n_instances
+            Number of instances of the run, N.
+
+        Raises
+        ------
+        ShapeError
+            If the run has fewer instances, or the mask was of another length.
+        """
+        if self.n_masked not in (None, n_instances):
+            msg = (
+                f"subset {self.name!r} is a mask of {self.n_masked:,} truth values; "
+                f"the run has {n_instances:,} instances, and a mask needs one for each"
+            )
+            raise ShapeError(msg)
+        if len(self) and self.instances[-1] >= n_instances:
+            msg = (
+                f"subset {self.name!r} has the instances {self.instances[0]:,} to "
+                f"{self.instances[-1]:,}; the run has {n_instances:,}, from 0 on"
+            )
+            raise ShapeError(msg)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,6 +186,77 @@ class SubsetCollection:
         return SubsetCollection(self.name, names, self.membership[rows], self.kind)
 
 
+def instances_of(
+    value: ArrayLike, *, what: str = "these instances"
+) -> tuple[NDArray[np.int64], int | None]:
+    """Return indices of instances, from indices or from a mask.
+
+    Parameters
+    ----------
+    value
+        Whole numbers, or one truth value for each instance: a list, an array, or an
+        index or series of pandas, which is taken by position.
+    what
+        What they are, for messages.
+
+    Returns
+    -------
+    tuple of ndarray and int or None
+        int64, ascending, none twice; and the length of the mask, if it is one.
+
+    Raises
+    ------
+    ShapeError
+        If it is neither, or holds a negative index.
+
+    Examples
+    --------
+    >>> instances_of([True, False, True])
+    (array([0, 2]), 3)
+    >>> instances_of([2, 0, 2])
+    (array([0, 2]), None)
+    """
+    values = _as_array(value)
+    is_known = values.ndim == 1 and (values.dtype.kind in "biu" or not values.size)
+    if not is_known:
+        shown = repr(value)
+        msg = (
+            f"{what} cannot be made from {shown[:80]}{'...' if shown[80:] else ''} "
+            f"(shape {values.shape}, dtype {values.dtype}); give whole numbers, or one "
+            "truth value for each instance"
+        )
+        raise ShapeError(msg)
+    if values.dtype.kind == "b":
+        return np.flatnonzero(values).astype(np.int64), len(values)
+    indices = np.unique(values.astype(np.int64))
+    if len(indices) and indices[0] < 0:
+        msg = f"{what} has the instance {indices[0]}; they are numbered from 0"
+        raise ShapeError(msg)
+    return indices, None
+
+
+def _as_array(value: ArrayLike) -> NDArray[Any]:
+    """Return an array; truth values and whole numbers among objects get their dtype."""
+    try:
+        values = np.asarray(value)
+    except ValueError:  # rows of several lengths
+        return np.empty((0, 0), dtype=object)
+    if values.dtype.kind == "O" and values.ndim == 1 and values.size:
+        for dtype, kinds in (
+            (np.bool_, (bool, np.bool_)),
+            (np.int64, (int, np.integer)),
+        ):
+            if all(isinstance(each, kinds) for each in values):
+                return values.astype(dtype)
+    # Mixed lists of truth values and numbers are neither; NumPy makes them numbers.
+    is_mixed = (
+        isinstance(value, (list, tuple))
+        and values.dtype.kind in "iu"
+        and any(isinstance(each, (bool, np.bool_)) for each in value)
+    )
+    return np.array(value, dtype=object) if is_mixed else values
+
+
 def display_names(names: Sequence[str]) -> tuple[str, ...]:
     """Return names that differ: equal ones get their index in parentheses.
 
@@ -195,7 +299,7 @@ def class_subsets(
     Raises
     ------
     DatasetError
-        If a label is no index of a class.
+        If a label is not an index of a class.
 
     Examples
     --------
@@ -223,7 +327,7 @@ def outcome_subsets(
     Raises
     ------
     DatasetError
-        If a label or prediction is no index of a class.
+        If a label or prediction is not an index of a class.
 
     Examples
     --------
@@ -267,20 +371,14 @@ def collect_subsets(
     Raises
     ------
     ShapeError
-        If a subset has an instance that the run has not.
+        If a subset has an instance that the run has not, or was made from a mask of
+        another length.
     DatasetError
         If two subsets have one name, or `name` cannot be a path.
     """
     subsets = list(subsets)
     for subset in subsets:
-        if len(subset) and not 0 <= subset.instances[0] <= subset.instances[-1] < (
-            n_instances
-        ):
-            msg = (
-                f"subset {subset.name!r} has the instances {subset.instances[0]} to "
-                f"{subset.instances[-1]}; the run has {n_instances:,}"
-            )
-            raise ShapeError(msg)
+        subset.check_fits(n_instances)
     sizes = [len(subset) for subset in subsets]
     indices = np.concatenate([np.empty(0, np.int64), *(s.instances for s in subsets)])
     indptr = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])

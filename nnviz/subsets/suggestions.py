@@ -135,7 +135,7 @@ def suggest_subsets(
         Layers whose top channels may be features, and the last of which is searched
         for clusters and unusual instances; empty: columns of the table only.
     seed
-        Of the halves and of the clusters.
+        Seed of the halves and of the clusters.
 
     Returns
     -------

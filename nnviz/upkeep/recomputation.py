@@ -103,12 +103,12 @@ def recompute(
     store
         Instances of complete chunks are drawn.
     fraction
-        Of the instances, in (0, 1]; at least one is drawn. The others of their batches
-        are computed with them, and compared too.
+        Fraction of the instances, in (0, 1]; at least one is drawn. The others of their
+        batches are computed with them, and compared too.
     client
-        Of a running cluster; None computes in this process.
+        Client of a running cluster; None computes in this process.
     seed
-        Of the sample.
+        Seed of the sample.
     trust
         Whether files that run code when read may be read.
 

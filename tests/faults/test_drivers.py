@@ -79,7 +79,7 @@ def test_extract__any_sequence_of_kills_and_restarts__ends_in_the_same_bytes(
         one.process.wait(timeout=240)
         wait_for(lambda pid=one.process.pid: group_is_gone(pid))
 
-    run.mend()
+    run.repair()
     code, _, errors = driver("extract", store, "--workers", "1", "--quiet").finish()
     assert code == 0, errors
     assert not (store / "writer").exists()
@@ -162,7 +162,7 @@ def test_extract__time_limit__exits_with_its_own_code_and_goes_on(
     assert code == 75
     assert "chunks are left: the time limit was reached" in out
     assert "repeat 'nnviz extract" in errors
-    run.mend()
+    run.repair()
     finish_run(store)
     assert checksums(store) == undisturbed
 
@@ -186,7 +186,7 @@ def test_extract__second_driver__is_refused_and_the_first_unharmed(
 
     first.process.kill()
     first.process.wait(timeout=60)
-    run.mend()
+    run.repair()
     third = driver("extract", store, "--workers", "1", "--quiet")
     assert third.finish()[0] == 0
     assert checksums(store) == undisturbed
@@ -240,6 +240,6 @@ def test_extract__scheduler_killed__says_how_to_go_on_and_does_not_hang(
         for process in processes:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(timeout=60)
-    run.mend()
+    run.repair()
     finish_run(store)
     assert checksums(store) == undisturbed

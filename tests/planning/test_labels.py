@@ -84,13 +84,13 @@ def test_join_labels__several_labels_may_mean_one_output():
         pytest.param(MAP, ["n01"], {"name": "nam"}, "mean 'name'", id="name"),
         pytest.param(MAP, ["crane"], {}, "'crane'.* more than once", id="ambiguous"),
         pytest.param("name\nx\n", ["x"], {}, "'index'", id="no-index"),
-        pytest.param("", ["x"], {}, "'index'", id="empty-file"),
+        pytest.param("", ["x"], {}, r"the columns are \[\]", id="empty-file"),
         pytest.param("index,n\n", ["x"], {}, "whole numbers", id="no-rows"),
         pytest.param("index,n\n0,a\n0,b\n", ["a"], {}, "more than once", id="twice"),
         pytest.param("index,n\n-1,a\n", ["a"], {}, "whole numbers", id="negative"),
         pytest.param("index,n\n1.5,a\n", ["a"], {}, "whole numbers", id="fraction"),
         pytest.param("index,n\n7,a\n", ["a"], {}, "has 4 outputs", id="too-large"),
-        pytest.param("index,n\n1\n", ["a"], {}, "other than 2 values", id="ragged"),
+        pytest.param("index,n\n1\n", ["a"], {}, "has 1 values, not 2", id="ragged"),
         pytest.param(
             "index,a,b\n0,1,2\n1,2,1\n",
             ["1", "2"],
@@ -267,3 +267,117 @@ def test_join_labels__joins_tiny_imagenet_with_1000_classes(shared):
     assert (joined.n_present, len(set(joined.labels.tolist()))) == (200, 200)
     assert joined.class_names[joined.labels[0]] == "goldfish"
     assert len(set(joined.class_names)) == 1000
+
+
+SPELLINGS = [
+    pytest.param("{}.0", id="pandas"),
+    pytest.param(" {} ", id="blanks"),
+    pytest.param("{}.00000e+00", id="savetxt"),
+    pytest.param("+{}", id="sign"),
+    pytest.param("{},0", id="decimal-comma"),
+    pytest.param("0{}", id="leading-zero"),
+    pytest.param("{}.", id="point"),
+]
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("class_names", [(), tuple("abcdefghijkl")])
+def test_join_labels__takes_whole_numbers_in_any_spelling(spelling, class_names):
+    numbers = [10, 2, 0, 11, 2]
+
+    joined = join([spelling.format(n) for n in numbers], 12, class_names=class_names)
+
+    assert joined.labels.tolist() == numbers
+
+
+@pytest.mark.parametrize("missing", ["nan", "None", "<NA>", "-1.0", "", " "])
+def test_join_labels__knows_how_a_missing_number_is_written(missing):
+    assert join(["1.0", missing, "0.0"], 2).labels.tolist() == [1, -1, 0]
+
+
+@pytest.mark.parametrize("value", ["10.5", 10.5, "1e-1", "0,5"])
+@pytest.mark.parametrize("class_names", [(), ("a", "b", "c")])
+def test_join_labels__refuses_numbers_that_are_not_whole(value, class_names):
+    with pytest.raises(DatasetError, match="not whole"):
+        join([value, 0, 1], 3, class_names=class_names)
+
+
+def folder(names, n_outputs, *, folders=None, class_names=()):
+    """Join a folder's labels: texts, beside the sorted names of all folders."""
+    return join_labels(
+        make_labels(names),
+        config=ClassesConfig(),
+        n_outputs=n_outputs,
+        class_names=class_names,
+        label_names=sorted(folders or set(names)),
+    )
+
+
+def test_join_labels__numbered_folders_mean_outputs_whoever_is_there():
+    """A label's output does not depend on which other labels happen to be there."""
+    names = [str(n) for n in range(12)]
+    everyone = folder(names, 12)
+
+    for gone in names[1:]:
+        some = [name for name in names if name != gone]
+        joined = folder(some, 12)
+        assert joined.labels.tolist() == [int(name) for name in some]
+    assert everyone.labels.tolist() == list(range(12))
+    assert everyone.class_names == tuple(names)
+
+
+def test_join_labels__tells_where_sorted_names_would_be_elsewhere():
+    names = [str(n) for n in range(12)]
+
+    taken_as_numbers = folder(names, 12)
+    taken_by_name = folder(names, 12, class_names=tuple(sorted(names)))
+
+    assert "'10' is output 10" in taken_as_numbers.notes[0]
+    assert "at place 2" in taken_as_numbers.notes[0]
+    assert "model.class_names" in taken_as_numbers.notes[0]
+    assert taken_by_name.labels.tolist() == [sorted(names).index(n) for n in names]
+    assert "is output 2" in taken_by_name.notes[0]
+    assert folder(list("012"), 3).notes == ()
+
+
+@pytest.mark.parametrize("n_outputs", [3, 12])
+def test_join_labels__refuses_folders_that_count_from_1(n_outputs):
+    with pytest.raises(DatasetError, match=r"seem to count from 1; give a class map"):
+        folder([str(n + 1) for n in range(n_outputs)], n_outputs)
+
+
+def test_join_labels__tells_that_no_label_is_0():
+    assert "no label is 0" in folder(["1", "2"], 3, folders=["1", "2", "3"]).notes[0]
+
+
+def test_join_labels__refuses_names_and_numbers_in_one():
+    with pytest.raises(DatasetError, match="some labels are names and others numbers"):
+        folder(["1", "2", "dog"], 3)
+
+
+def test_join_labels__indices_of_named_classes_stay_so_where_names_are_numbers():
+    """A data set of classes "1" to "3" numbers them 0 to 2; 1 is then not "1"."""
+    joined = join_labels(
+        make_labels([1, 2]),
+        config=ClassesConfig(),
+        n_outputs=3,
+        label_names=("1", "2", "3"),
+    )
+
+    assert joined.labels.tolist() == [1, 2]
+    assert joined.class_names == ("1", "2", "3")
+
+
+def test_join_labels__compares_numbers_with_a_map_by_value(tmp_path):
+    (tmp_path / "m.csv").write_text("index;label\n0.0;1\n1.0;2\n2.0;3\n")
+
+    joined = join(["3.0", " 1", "2,0"], 3, map=str(tmp_path / "m.csv"), match="label")
+
+    assert joined.labels.tolist() == [2, 0, 1]
+
+
+def test_join_labels__numbers_are_one_class_each_of_what_is_no_classifier():
+    joined = join(["10.0", "2", "10"], None)
+
+    assert joined.labels.tolist() == [1, 0, 1]
+    assert joined.class_names == ("2", "10")

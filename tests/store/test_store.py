@@ -278,7 +278,7 @@ def test_piece_that_is_gone__is_found_in_every_array(tmp_path):
         data = path.read_bytes()
         path.unlink()
         name = path.relative_to(_path(store)).as_posix().split("/c/")[0]
-        with pytest.raises((StoreFormatError, MissingDataError), match=r"gone|missing"):
+        with pytest.raises((StoreFormatError, MissingDataError), match="missing"):
             Store.open(store.url).read(name)
         found.append(name)
         path.write_bytes(data)
@@ -293,9 +293,9 @@ def test_piece_that_is_gone__is_found_in_what_later_stages_wrote(tmp_path):
     (_path(store) / "artifacts/mine/a/c/0").unlink()
     (_path(store) / "artifacts/mine/m/data/c/0").unlink()
 
-    with pytest.raises(StoreFormatError, match="is gone"):
+    with pytest.raises(StoreFormatError, match="is missing"):
         Store.open(store.url).groups.read("artifacts/mine/a")
-    with pytest.raises(StoreFormatError, match="is gone"):
+    with pytest.raises(StoreFormatError, match="is missing"):
         Store.open(store.url).groups.read_csr("artifacts/mine/m")
 
 
@@ -342,7 +342,7 @@ def test_open__refuses_a_zarr_group_that_is_no_store(tmp_path):
     zarr = pytest.importorskip("zarr")
     zarr.create_group(tmp_path / "other.zarr", zarr_format=3)
 
-    with pytest.raises(StoreFormatError, match="no store of nnviz"):
+    with pytest.raises(StoreFormatError, match="not a store of nnviz"):
         open_store(tmp_path / "other.zarr")
 
 

@@ -1,6 +1,7 @@
 """Which instances belong together?"""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 
@@ -106,7 +107,7 @@ def test_collect_subsets__may_overlap():
 
 @pytest.mark.parametrize("instances", [[3], [-1]], ids=["beyond", "negative"])
 def test_collect_subsets__refuses_instances_that_the_run_has_not(instances):
-    with pytest.raises(ShapeError, match="the run has 3"):
+    with pytest.raises(ShapeError, match=r"the run has 3|from 0"):
         collect_subsets([Subset("a", np.array(instances))], 3, name="mine")
 
 
@@ -153,3 +154,65 @@ def test_restricted_to__removes_instances_and_keeps_empty_subsets():
 def test_restricted_to__refuses_another_number_of_instances():
     with pytest.raises(ShapeError, match="over 3 instances, not 2"):
         all_instances(3).restricted_to(np.array([True, False]))
+
+
+MASK = [False, True, True, False, True]
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        pytest.param(MASK, id="list"),
+        pytest.param(tuple(MASK), id="tuple"),
+        pytest.param(np.array(MASK), id="numpy"),
+        pytest.param(np.array(MASK, dtype=object), id="objects"),
+        pytest.param(pd.Series(MASK, index=[9, 8, 7, 6, 5]), id="series"),
+        pytest.param(pd.Series(MASK, dtype="boolean"), id="nullable"),
+        pytest.param(pd.Index(MASK), id="index"),
+    ],
+)
+def test_subset__takes_truth_values_for_a_mask(mask):
+    subset = Subset("s", mask)
+
+    assert subset.instances.tolist() == [i for i, kept in enumerate(MASK) if kept]
+    assert collect_subsets([subset], 5, name="c").sizes().tolist() == [3]
+    with pytest.raises(ShapeError, match="mask of 5 truth values; the run has 6"):
+        collect_subsets([subset], 6, name="c")
+
+
+@pytest.mark.parametrize(
+    "indices",
+    [
+        pytest.param([3, 0, 3], id="list"),
+        pytest.param(pd.Index([3, 0]), id="index"),
+        pytest.param(pd.Series([0, 3], index=[5, 6], dtype="Int64"), id="series"),
+        pytest.param(np.array([0, 3], dtype=np.uint8), id="bytes"),
+        pytest.param(range(0, 4, 3), id="range"),
+    ],
+)
+def test_subset__takes_whole_numbers_for_indices(indices):
+    assert Subset("s", indices).instances.tolist() == [0, 3]
+
+
+def test_subset__may_be_empty():
+    assert len(Subset("s", [])) == 0
+    assert len(Subset("s", [False, False])) == 0
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param([0.0, 1.0], id="numbers-that-are-not-whole"),
+        pytest.param(["a.png"], id="ids"),
+        pytest.param({1, 2}, id="set"),
+        pytest.param(3, id="number"),
+        pytest.param([[True, False]], id="two-axes"),
+        pytest.param([[1], [1, 2]], id="ragged"),
+        pytest.param([True, 3], id="mixed"),
+        pytest.param(pd.Series([True, None], dtype="boolean"), id="missing"),
+        pytest.param([-1, 2], id="negative"),
+    ],
+)
+def test_subset__refuses_what_is_neither(value):
+    with pytest.raises(ShapeError, match="subset 's'"):
+        Subset("s", value)

@@ -95,8 +95,6 @@ class SubsetsModel(param.Parameterized):
             selection, ["layer", "subset", "channel", "sort", "search"], self._update
         )
 
-    # --- intentions -------------------------------------------------------------------
-
     def choose(self, subset: int) -> None:
         """Look at this class."""
         self.selection.choose(subset=subset)
@@ -112,8 +110,6 @@ class SubsetsModel(param.Parameterized):
     def sort(self, key: str) -> None:
         """Order the list of classes."""
         self.selection.choose(sort=key)
-
-    # --- what is published ------------------------------------------------------------
 
     def _update(self, changed: set[str]) -> None:
         updates: dict[str, object] = {}

@@ -1,24 +1,29 @@
-"""WebDataset: tar files in which members with the same stem form one instance.
+"""WebDataset: tar files in which members with the same key form one instance.
 
 One pass over the headers finds where everything lies; afterwards any instance is read
-by its offset, from any thread. Order: the archives by name, then as stored. An
-instance's identifier is ``archive/stem``.
+by its offset, from any thread. Order: the archives by name, then as stored. A key ends
+at the first dot of a member's last component, what follows is its ending, and the
+members of a key lie side by side. An instance's identifier is ``archive/key``.
 
-Of the members of one stem, the first with an image's ending (or ``.npy``) is the input;
-the label is read from ``.cls``, else from the label column in ``.json`` (before all
-others if the run file names one), else from ``.txt``; the flat values in ``.json`` are
-metadata columns. Other members are left alone. Members with absolute paths or ``..``
-are refused, as no honest archive has them.
+Of the members of one key, the first with an image's ending (or ``.npy``) is the input,
+or the one whose ending is named as `bytes_column`. The label is read from ``.cls``,
+else from the column ``label`` in ``.json``; a `label_column` names another ending, such
+as ``txt``, or another column; without being named no text is a label, since it may be a
+caption. The flat values in ``.json`` are metadata columns. Other members are left
+alone. Hidden members (``._*`` of macOS) and those in ``__*__`` are left out and
+counted. Members with absolute paths or ``..`` are refused, as no honest archive has
+them.
 """
 
 from __future__ import annotations
 
+import collections
 import glob
 import io
 import os
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -27,12 +32,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.errors import ConfigError, DatasetError, UnreadableInstanceError
-from nnviz.inputs.datasets.files import IMAGE_SUFFIXES, MAX_FILE_BYTES
+from nnviz.inputs.datasets.files import MAX_FILE_BYTES
+from nnviz.inputs.datasets.image_formats import IMAGE_SUFFIXES
 from nnviz.inputs.datasets.listings import (
     DEFAULT_LABEL,
     check_ids,
     check_label_name,
+    endings_text,
     fingerprint_of,
+    label_notes,
     make_column,
     make_labels,
     select_columns,
@@ -43,6 +51,13 @@ from nnviz.text_files import parse_json
 __all__ = ["ArchiveDataset"]
 
 _MAX_TEXT_BYTES = 1 << 20
+_N_SHOWN = 10
+"""How many members of a key a message names."""
+
+_N_LOOKED_AT = 1_000
+"""So many instances tell which endings there are."""
+
+_LEFT_OUT = re.compile(r"(^|/)(\._|\.DS_Store$|__[^/]*__($|[/.]))")
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
@@ -57,6 +72,7 @@ class _Entry:
     suffix: str = ""
     label: str | int | None = None
     label_rank: int = 9
+    endings: list[str] = field(default_factory=list)
     columns: dict[str, Any] = field(default_factory=dict)
     has_label_column: bool = False
 
@@ -68,14 +84,16 @@ class ArchiveDataset:
     ----------
     config
         Its `path` (a file, a folder, a glob pattern, or numbers in braces such as
-        ``{000..012}``), `label_column`, `metadata_columns` and `limit` are used.
+        ``{000..012}``), `bytes_column`, `label_column`, `metadata_columns` and `limit`
+        are used.
 
     Raises
     ------
     ConfigError
         If no path is given.
     DatasetError
-        If an archive is damaged, compressed, or has a member outside of itself.
+        If an archive is damaged, compressed, or has a member outside of itself, a key
+        twice, or members of a key that are not side by side.
     """
 
     def __init__(self, config: DatasetConfig) -> None:
@@ -88,9 +106,10 @@ class ArchiveDataset:
         self._archives = _find_archives(config.path)
         root = os.path.commonpath([str(p.parent) for p in self._archives])
         entries: list[_Entry] = []
+        left_out: collections.Counter[str] = collections.Counter()
         for shard, path in enumerate(self._archives):
             archive = path.relative_to(root).as_posix()
-            for entry in _list_archive(path, shard, config.label_column):
+            for entry in _list_archive(path, shard, config, left_out):
                 entry.name = f"{archive}/{entry.name}"
                 entries.append(entry)
                 if len(entries) == config.limit:
@@ -102,18 +121,22 @@ class ArchiveDataset:
         self._shards = np.array([entry.shard for entry in entries], dtype=np.int32)
         self._offsets = np.array([entry.offset for entry in entries], dtype=np.int64)
         self._sizes = np.array([entry.n_bytes for entry in entries], dtype=np.int64)
-        self._is_array = np.array([entry.suffix == ".npy" for entry in entries])
+        self._is_array = np.array([entry.suffix.endswith(".npy") for entry in entries])
+        self._without_input = {
+            index: ", ".join(entry.endings[:_N_SHOWN])
+            for index, entry in enumerate(entries)
+            if entry.n_bytes < 0
+        }
+        names = dict.fromkeys(name for entry in entries for name in entry.columns)
+        place = f"the .json of {self._place}"
         if not any(entry.has_label_column for entry in entries):
-            names = dict.fromkeys(name for entry in entries for name in entry.columns)
             check_label_name(
-                config.label_column,
-                names,
-                option="dataset.label_column",
-                place=f"the .json of {self._place}",
+                config.label_column, names, option="dataset.label_column", place=place
             )
         self.labels = make_labels(entry.label for entry in entries)
         self.metadata = _metadata(entries, config)
         self.class_names: tuple[str, ...] = ()
+        self.notes = _notes(entries, config, left_out, names, place)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -128,7 +151,11 @@ class ArchiveDataset:
         """
         n_bytes = int(self._sizes[index])
         if n_bytes < 0:
-            msg = "no image or .npy member under this stem"
+            msg = (
+                f"no image or .npy among the members of this key, which ends at the "
+                f"first dot: {self._without_input[index]}; dataset.bytes_column names "
+                f"the ending of another input"
+            )
             raise UnreadableInstanceError(msg)
         if n_bytes > MAX_FILE_BYTES:
             msg = f"member of {n_bytes:,} bytes; up to {MAX_FILE_BYTES:,} are read"
@@ -192,9 +219,17 @@ def _expand_braces(pattern: str) -> list[str]:
     ]
 
 
-def _list_archive(path: Path, shard: int, label_column: str) -> Iterator[_Entry]:
-    """Yield the instances of one archive in its order."""
+def _list_archive(
+    path: Path,
+    shard: int,
+    config: DatasetConfig,
+    left_out: collections.Counter[str],
+) -> Iterator[_Entry]:
+    """Yield the instances of one archive in its order; count what is left out."""
     entry: _Entry | None = None
+    # The endings of each key; most keys share one tuple.
+    finished: dict[str, tuple[str, ...]] = {}
+    shared: dict[tuple[str, ...], tuple[str, ...]] = {}
     try:
         with (
             path.open("rb") as file,
@@ -206,12 +241,27 @@ def _list_archive(path: Path, shard: int, label_column: str) -> Iterator[_Entry]
                 if member.isdir():
                     continue
                 stem, suffix = _split(member.name, path)
+                if _LEFT_OUT.search(member.name):
+                    left_out[os.path.splitext(member.name)[1].lower()] += 1  # noqa: PTH122
+                    continue
                 if entry is None or entry.name != stem:
                     if entry is not None:
+                        endings = tuple(entry.endings)
+                        finished[entry.name] = shared.setdefault(endings, endings)
                         yield entry
                     entry = _Entry(stem, shard)
+                    if stem in finished and suffix not in finished[stem]:
+                        raise DatasetError(_not_side_by_side(path, member.name, stem))
+                if suffix in entry.endings or suffix in finished.get(stem, ()):
+                    msg = (
+                        f"the archive {str(path)!r} has the key {stem!r} twice, with "
+                        f"{suffix or 'no ending'!r} each time; a key (up to the first "
+                        f"dot) is one instance: give each a name of its own"
+                    )
+                    raise DatasetError(msg)
+                entry.endings.append(suffix)
                 if member.isreg():
-                    _add_member(entry, member, suffix, file, label_column)
+                    _add_member(entry, member, suffix, file, config)
             _check_end(file, archive)
     except (OSError, OverflowError, MemoryError, tarfile.TarError) as error:
         msg = (
@@ -221,6 +271,14 @@ def _list_archive(path: Path, shard: int, label_column: str) -> Iterator[_Entry]
         raise DatasetError(msg) from error
     if entry is not None:
         yield entry
+
+
+def _not_side_by_side(path: Path, name: str, stem: str) -> str:
+    return (
+        f"the members of key {stem!r} in the archive {str(path)!r} are not side by "
+        f"side: {name!r} comes after members of other keys; write the archive again in "
+        f"the order of names, as 'tar --sort=name -cf sorted.tar FOLDER' does"
+    )
 
 
 class _Member(tarfile.TarInfo):
@@ -259,28 +317,81 @@ def _split(name: str, path: Path) -> tuple[str, str]:
 
 
 def _add_member(
-    entry: _Entry, member: tarfile.TarInfo, suffix: str, file: Any, label_column: str
+    entry: _Entry,
+    member: tarfile.TarInfo,
+    suffix: str,
+    file: Any,
+    config: DatasetConfig,
 ) -> None:
-    is_input = suffix in IMAGE_SUFFIXES or suffix == ".npy"
+    if config.bytes_column is None:
+        is_input = suffix in IMAGE_SUFFIXES or suffix == ".npy"
+    else:
+        is_input = suffix == _ending(config.bytes_column)
     if is_input and entry.n_bytes < 0:
         entry.suffix = suffix
         entry.offset, entry.n_bytes = member.offset_data, member.size
-    rank = {".cls": 0, ".json": 1, ".txt": 2}.get(suffix)
-    if rank is None or member.size > _MAX_TEXT_BYTES:
+    named = config.label_column
+    is_label = bool(named) and suffix == _ending(named) and not is_input
+    if named == DEFAULT_LABEL:
+        is_label = suffix == ".cls"
+    if not (is_label or suffix == ".json") or member.size > _MAX_TEXT_BYTES:
         return
     back = file.tell()
     file.seek(member.offset_data)
-    text = file.read(member.size).decode("utf-8", errors="replace").strip()
+    text = file.read(member.size).decode("utf-8-sig", errors="replace").strip()
     file.seek(back)
-    label: Any = text
-    if suffix == ".json":
-        entry.columns = _flat_values(text)
-        entry.has_label_column = label_column in entry.columns
-        label = entry.columns.pop(label_column, None)
-        if label_column != DEFAULT_LABEL:
-            rank = -1
-    if label not in (None, "") and rank < entry.label_rank:
-        entry.label, entry.label_rank = label, rank
+    if is_label:
+        entry.has_label_column = True
+        if text and entry.label_rank > 0:
+            entry.label, entry.label_rank = text, 0
+        return
+    entry.columns = _flat_values(text)
+    if named and named in entry.columns:
+        entry.has_label_column = True
+        label = entry.columns.pop(named)
+        if label not in (None, "") and entry.label_rank > 1:
+            entry.label, entry.label_rank = label, 1
+
+
+def _ending(name: str) -> str:
+    return f".{name.removeprefix('.').lower()}"
+
+
+def _notes(
+    entries: list[_Entry],
+    config: DatasetConfig,
+    left_out: collections.Counter[str],
+    columns: Iterable[str],
+    place: str,
+) -> tuple[str, ...]:
+    notes = []
+    if left_out:
+        notes.append(
+            f"hidden and system members of the archives are left out: "
+            f"{endings_text(left_out)}"
+        )
+    without = sum(entry.n_bytes < 0 for entry in entries)
+    if without:
+        first = next(entry for entry in entries if entry.n_bytes < 0)
+        notes.append(
+            f"{without:,} keys have no image or .npy and cannot be read, such as "
+            f"{first.name!r} with {', '.join(first.endings[:_N_SHOWN])}; "
+            f"dataset.bytes_column names the ending of the input"
+        )
+    if not any(entry.has_label_column for entry in entries):
+        endings = dict.fromkeys(
+            ending.removeprefix(".")
+            for entry in entries[:_N_LOOKED_AT]
+            for ending in entry.endings
+            if ending not in (entry.suffix, ".json")
+        )
+        notes += label_notes(
+            config.label_column,
+            [*endings, *columns],
+            option="dataset.label_column",
+            place=place,
+        )
+    return tuple(notes)
 
 
 def _flat_values(text: str) -> dict[str, Any]:

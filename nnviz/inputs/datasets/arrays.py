@@ -24,6 +24,7 @@ from nnviz.inputs.datasets.listings import (
     check_ids,
     check_label_name,
     fingerprint_of,
+    label_notes,
     make_column,
     make_labels,
     select_columns,
@@ -57,7 +58,8 @@ class ArrayDataset:
     Parameters
     ----------
     config
-        Its `path`, `data_array`, `label_array`, `id_column`, `metadata_columns` and
+        Its `path`, `data_array`, `label_array` (unless `label_column` is "", which
+        stands for no labels in every kind), `id_column`, `metadata_columns` and
         `limit` are used.
 
     Raises
@@ -95,30 +97,37 @@ class ArrayDataset:
         self.ids = self._make_ids(columns, n)
         check_ids(self.ids, place=self._place)
         self.labels = None
-        if config.label_array:
+        label_array = config.label_array if config.label_column else ""
+        if label_array:
             check_label_name(
-                config.label_array,
+                label_array,
                 arrays,
                 option="dataset.label_array",
                 place=self._place,
             )
-        if config.label_array and config.label_array in arrays:
-            found = arrays[config.label_array]
+        if label_array and label_array in arrays:
+            found = arrays[label_array]
             if found.shape not in ((n_all,), (n_all, 1)):
                 msg = (
-                    f"{config.label_array!r} of {self._place} has the shape "
+                    f"{label_array!r} of {self._place} has the shape "
                     f"{found.shape}; labels are one number or text for each instance, "
                     f"({n_all},); name another array as dataset.label_array, or set it "
                     f'to "" for data without labels'
                 )
                 raise DatasetError(msg)
             self.labels = make_labels(np.asarray(found[:n]).reshape(-1).tolist())
-        special = {config.label_array, config.id_column}
+        special = {label_array, config.id_column}
         kept = select_columns(
             [name for name in columns if name not in special], config.metadata_columns
         )
         self.metadata = {name: _as_column(columns[name]) for name in kept}
         self.class_names: tuple[str, ...] = ()
+        self.notes = label_notes(
+            label_array,
+            [name for name in arrays if name in columns or name == label_array],
+            option="dataset.label_array",
+            place=self._place,
+        )
         self._lock = threading.Lock()
         self._block: tuple[int, NDArray[Any]] | None = None
         self._fingerprint: str | None = None

@@ -20,7 +20,6 @@ from typing import ParamSpec, TypeVar
 from nnviz.errors import DatasetError, UnreadableInstanceError
 
 __all__ = [
-    "IMAGE_SUFFIXES",
     "MAX_FILE_BYTES",
     "N_TRIES",
     "Root",
@@ -28,23 +27,6 @@ __all__ = [
     "may_pass",
     "patiently",
 ]
-
-IMAGE_SUFFIXES = frozenset(
-    (
-        ".jpg",
-        ".jpeg",
-        ".png",
-        ".webp",
-        ".bmp",
-        ".gif",
-        ".tif",
-        ".tiff",
-        ".ppm",
-        ".pgm",
-    )
-)
-"""Names that end so are instances of a folder or an archive, in capitals too."""
-
 
 MAX_FILE_BYTES = 1 << 29
 """Larger files are refused; 512 MiB hold the largest image that is decoded, raw."""
@@ -258,7 +240,7 @@ Value = TypeVar("Value")
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether a failure may be gone at the next try: a file server's, a connection's.
+    """Whether the next try may succeed: a file server's failure, a connection's.
 
     Of an error that was raised from another one, the other one is looked at: a data set
     that wraps somebody's code says what that has raised.

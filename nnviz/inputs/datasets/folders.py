@@ -6,13 +6,16 @@ system, and for one level of sub-folders the order of torchvision's ``ImageFolde
 - Every entry whose name ends like an image's is an instance, whatever it is: a named
   pipe or a folder called ``x.jpg`` is listed and recorded as unreadable.
 - Entries that start with a dot are left out (``.DS_Store``, ``.ipynb_checkpoints``),
-  and so are files that are named otherwise; both are counted in `n_ignored`.
+  and so are files that are named otherwise; `notes` counts them by ending, and names a
+  class of which nothing is left.
+- Blanks around the name of a class folder are not part of the class's name.
 - Links are followed. One that leads out of the folder, or in circles, is refused.
 - Without sub-folders the images of the folder itself are the instances, unlabelled.
 """
 
 from __future__ import annotations
 
+import collections
 import itertools
 import os
 from collections.abc import Iterator, Sequence
@@ -22,8 +25,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.errors import ConfigError, DatasetError
-from nnviz.inputs.datasets.files import IMAGE_SUFFIXES, Root
-from nnviz.inputs.datasets.listings import check_ids, fingerprint_of, make_labels
+from nnviz.inputs.datasets.files import Root
+from nnviz.inputs.datasets.image_formats import IMAGE_SUFFIXES
+from nnviz.inputs.datasets.listings import (
+    check_ids,
+    endings_text,
+    fingerprint_of,
+    make_labels,
+)
 from nnviz.runs.config import DatasetConfig
 
 __all__ = ["FolderDataset"]
@@ -35,9 +44,10 @@ class FolderDataset:
     Parameters
     ----------
     config
-        Its `path`, `limit` and `allow_outside_root` are used.
+        Its `path`, `limit` and `allow_outside_root` are used; a `label_column` of ""
+        stands for data without labels.
     ids
-        Of the instances, where they are known: the folder is not listed.
+        Ids of the instances, where they are known: the folder is not listed.
 
     Raises
     ------
@@ -53,17 +63,29 @@ class FolderDataset:
             raise ConfigError(msg)
         root = Root(config.path, allow_outside=config.allow_outside_root)
         self._root = root
-        self.n_ignored = 0
+        self._left_out: dict[str, collections.Counter[str]] = {}
         self._paths: dict[int, str] = {}
         if ids is None:
             paths = list(itertools.islice(self._walk(), config.limit))
-            check_ids(paths, place=f"the folder {root.path!r}")
+            place = f"the folder {root.path!r}"
+            if not paths and self._left_out:
+                total = sum(self._left_out.values(), collections.Counter())
+                msg = (
+                    f"{place} has no instances; its files are no images that can be "
+                    f"read: {endings_text(total)}"
+                )
+                raise DatasetError(msg)
+            check_ids(paths, place=place)
             self.ids = self._readable(paths)
         else:
             self.ids = list(ids)
-        self.labels = _labels(self.ids)
+        if config.label_column:
+            self.labels = _labels(self.ids)
+        else:
+            self.labels = None
         self.metadata: dict[str, NDArray[Any]] = {}
         self.class_names = self._folder_names() if self.labels is not None else ()
+        self.notes = tuple(self._notes())
         self._fingerprint: str | None = None
 
     def __len__(self) -> int:
@@ -94,7 +116,31 @@ class FolderDataset:
             for entry in os.scandir(self._root.path)
             if entry.is_dir() and not entry.name.startswith(".")
         ]
-        return tuple(sorted(names))
+        stripped = collections.Counter(name.strip() for name in names)
+        twice = next((name for name, n in stripped.items() if n > 1), None)
+        if twice is not None:
+            msg = (
+                f"several class folders of {self._root.path!r} are called {twice!r} "
+                f"but for blanks; rename or join them"
+            )
+            raise DatasetError(msg)
+        return tuple(sorted(stripped))
+
+    def _notes(self) -> Iterator[str]:
+        """Say which files are no instances, and which classes have lost all."""
+        total = sum(self._left_out.values(), collections.Counter())
+        if not total:
+            return
+        yield f"left out of the folder: {endings_text(total)}"
+        present = {path.partition("/")[0] for path in self.ids if "/" in path}
+        for folder, counts in self._left_out.items():
+            # Hidden files are nobody's pictures.
+            counts = collections.Counter({e: n for e, n in counts.items() if e != "."})
+            if folder and counts and folder not in present:
+                yield (
+                    f"warning: class {folder!r} has no instance: all of its files are "
+                    f"left out ({endings_text(counts)})"
+                )
 
     def _walk(self) -> Iterator[str]:
         """Yield the paths of all instances relative to the root, in order."""
@@ -135,15 +181,20 @@ class FolderDataset:
             name = entry.name
             path = f"{relative}/{name}" if relative else name
             if name.startswith("."):
-                self.n_ignored += 1
+                self._leave_out(path, ".")
                 continue
             target = self._target(entry, path)
-            if name[name.rfind(".") :].lower() in IMAGE_SUFFIXES:
+            ending = os.path.splitext(name)[1].lower()  # noqa: PTH122 - a million times
+            if ending in IMAGE_SUFFIXES:
                 yield path
             elif entry.is_dir():
                 yield from self._walk_folder(path, target, above)
             else:
-                self.n_ignored += 1
+                self._leave_out(path, ending)
+
+    def _leave_out(self, path: str, ending: str) -> None:
+        folder = path.partition("/")[0] if "/" in path else ""
+        self._left_out.setdefault(folder, collections.Counter())[ending] += 1
 
     def _target(self, entry: os.DirEntry[str], path: str) -> str:
         """Return the entry's path without links, or refuse it."""

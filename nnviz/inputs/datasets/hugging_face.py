@@ -22,6 +22,7 @@ from nnviz.inputs.datasets.listings import (
     check_ids,
     check_label_name,
     fingerprint_of,
+    label_notes,
     make_column,
     make_labels,
     select_columns,
@@ -91,6 +92,12 @@ class HuggingFaceDataset:
             raise DatasetError(msg)
         self.labels = make_labels(data[label]) if label in features else None
         self.class_names = tuple(getattr(features.get(label), "names", None) or ())
+        self.notes = label_notes(
+            label,
+            [name for name in features if name != self._input],
+            option="dataset.label_column",
+            place=self._place,
+        )
         special = {self._input, label, config.id_column}
         plain = [
             name

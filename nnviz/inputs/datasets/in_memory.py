@@ -130,6 +130,7 @@ class MemoryDataset:
         self.ids = listing.ids[n]
         self.labels = None if listing.labels is None else listing.labels[n]
         self.class_names = listing.class_names
+        self.notes: tuple[str, ...] = ()
         self.metadata = {name: v[n] for name, v in listing.metadata.items()}
 
     def __len__(self) -> int:

@@ -7,6 +7,7 @@ listings with the functions of this module.
 
 from __future__ import annotations
 
+import collections
 import fnmatch
 import hashlib
 import math
@@ -23,7 +24,9 @@ __all__ = [
     "DEFAULT_LABEL",
     "check_ids",
     "check_label_name",
+    "endings_text",
     "fingerprint_of",
+    "label_notes",
     "make_column",
     "make_labels",
     "select_columns",
@@ -32,6 +35,12 @@ __all__ = [
 
 DEFAULT_LABEL = "label"
 """Name of the labels where the run file states none."""
+
+_N_COLUMNS = 10
+"""How many columns a note names."""
+
+_N_ENDINGS = 8
+"""How many endings a note names."""
 
 _WHOLE = re.compile(r"[+-]?\d{1,18}")
 _NUMBER = re.compile(
@@ -100,10 +109,55 @@ def check_label_name(
         raise ConfigError(msg)
 
 
+def label_notes(
+    name: str | None, known: Iterable[str], *, option: str, place: str
+) -> tuple[str, ...]:
+    """Say that data have no labels under the default name, but other columns.
+
+    Parameters
+    ----------
+    name, known, option, place
+        As for :func:`check_label_name`.
+    """
+    others = [each for each in known if each]
+    if name != DEFAULT_LABEL or name in others or not others:
+        return ()
+    shown = ", ".join(others[:_N_COLUMNS])
+    more = f" and {len(others) - _N_COLUMNS} more" if len(others) > _N_COLUMNS else ""
+    return (
+        (
+            f"no labels: {place} has no {name!r}, but {shown}{more}; name the one with "
+            f'the labels as {option}, or set it to "" for data without labels'
+        ),
+    )
+
+
+def endings_text(counts: collections.Counter[str]) -> str:
+    """Return how many files there are of each ending, the most frequent first.
+
+    Parameters
+    ----------
+    counts
+        By ending, in small letters; "" for none, "." for hidden files.
+
+    Examples
+    --------
+    >>> endings_text(collections.Counter({".heic": 4, "": 2, ".": 1}))
+    '4 .heic, 2 without ending, 1 hidden'
+    """
+    words = {"": "without ending", ".": "hidden"}
+    ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    shown = [f"{n:,} {words.get(e, e)}" for e, n in ordered[:_N_ENDINGS]]
+    rest = sum(n for _, n in ordered[_N_ENDINGS:])
+    return ", ".join([*shown, *([f"{rest:,} others"] if rest else [])])
+
+
 def make_labels(values: Iterable[Any]) -> NDArray[np.object_] | None:
     """Return raw labels as an array of str, int or None; None if there is no label.
 
-    Missing labels (None, NaN, an empty text) become None.
+    Missing labels (None, NaN, an empty text) become None; blanks around a text are no
+    part of it. Several labels of an instance become a tuple: the members of a list or
+    set, or where an array of zeros and ones (one for each class) is not zero.
     """
     labels = [_label(value) for value in values]
     if all(label is None for label in labels):
@@ -113,11 +167,28 @@ def make_labels(values: Iterable[Any]) -> NDArray[np.object_] | None:
     return array
 
 
-def _label(value: Any) -> str | int | None:
+def _marked(values: NDArray[Any]) -> tuple[int, ...]:
+    if values.dtype.kind in "iufb" and np.isin(values, (0, 1)).all():
+        return tuple(np.flatnonzero(values).tolist())
+    msg = (
+        f"a label is {values!r:.80}; several labels of an instance are a list or set "
+        "of them, or an array of zeros and ones with a place for each class"
+    )
+    raise DatasetError(msg)
+
+
+def _label(value: Any) -> Any:
     if type(value) is str:  # nearly always, and a million times
-        return value or None
+        return value.strip() or None
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
+    if isinstance(value, (list, tuple, set, frozenset)):
+        members = (
+            sorted(value, key=str) if isinstance(value, (set, frozenset)) else value
+        )
+        return tuple(_label(each) for each in members)
+    if hasattr(value, "shape") and len(value.shape) == 1:
+        return _marked(np.asarray(value))
     if isinstance(value, bytes):
         value = value.decode("utf-8", errors="replace")
     if isinstance(value, (bool, np.bool_)):
@@ -126,11 +197,20 @@ def _label(value: Any) -> str | int | None:
         return int(value)
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
         return int(value)
-    return str(value) or None
+    return str(value).strip() or None
 
 
-def typed_column(texts: Sequence[str]) -> NDArray[Any]:
+def typed_column(
+    texts: Sequence[str], *, has_decimal_commas: bool = False
+) -> NDArray[Any]:
     """Return a column of texts as whole numbers, numbers, truth values or texts.
+
+    Parameters
+    ----------
+    texts
+        One for each instance.
+    has_decimal_commas
+        Whether ``1,5`` is a number, as where a semicolon separates the values.
 
     Texts with leading zeros stay texts (they are codes), and a column with missing
     values (empty texts) that is numeric otherwise has NaN there.
@@ -142,6 +222,10 @@ def typed_column(texts: Sequence[str]) -> NDArray[Any]:
     >>> typed_column(["007", "8"]).tolist(), typed_column(["True", "false"]).tolist()
     (['007', '8'], [True, False])
     """
+    if has_decimal_commas and not any("." in text for text in texts):
+        with_points = typed_column([text.replace(",", ".") for text in texts])
+        if with_points.dtype.kind == "f":
+            return with_points
     present = [text for text in texts if text]
     if not present:
         return make_column(texts)

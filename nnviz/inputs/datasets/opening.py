@@ -54,6 +54,10 @@ class Dataset(Protocol):
         """Columns (instance,) of numbers, truth values or texts (dtype object)."""
 
     @property
+    def notes(self) -> Sequence[str]:
+        """What a reader of the plan should know: what was left out, and why."""
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of the listing: identifiers, labels, columns, sizes; not of times."""
 
@@ -129,7 +133,7 @@ def open_known(
     config
         The ``[dataset]`` table of the run file.
     ids
-        Of the instances, in any order; they come in this order.
+        Ids of the instances, in any order; they come in this order.
     trust
         As for :func:`open_dataset`.
 

@@ -59,6 +59,11 @@ class OrderedDataset:
         return {name: values[self._positions] for name, values in columns.items()}
 
     @property
+    def notes(self) -> Sequence[str]:
+        """What was left out of the listing."""
+        return self._dataset.notes
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of the listing, as it is listed."""
         return self._dataset.fingerprint

@@ -6,13 +6,13 @@ number, a truth value, a text or a time becomes a metadata column. Order: the ro
 several Parquet files, the files' by name.
 
 CSV has no types: a column is numeric where every value is, and codes with leading zeros
-stay texts.
+stay texts. Paths that are written with backslashes, as on Windows, are read with
+slashes unless there are such files. For delimiters and encodings see
+:mod:`nnviz.text_tables`.
 """
 
 from __future__ import annotations
 
-import csv
-import itertools
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +26,7 @@ from nnviz.inputs.datasets.listings import (
     check_ids,
     check_label_name,
     fingerprint_of,
+    label_notes,
     make_column,
     make_labels,
     select_columns,
@@ -33,9 +34,11 @@ from nnviz.inputs.datasets.listings import (
 )
 from nnviz.inputs.datasets.parquet import ParquetTable, is_bytes_or_struct
 from nnviz.runs.config import DatasetConfig
-from nnviz.text_files import lines_of, open_text
+from nnviz.text_tables import DELIMITERS, TextTable, read_text_table
 
 __all__ = ["TableDataset"]
+
+_TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".tab")
 
 
 class TableDataset:
@@ -62,15 +65,17 @@ class TableDataset:
             raise ConfigError(msg)
         self._place = f"the table {config.path!r}"
         path = Path(config.path)
-        is_csv = path.suffix.lower() in (".csv", ".tsv")
+        is_csv = path.suffix.lower() in _TEXT_SUFFIXES
         self._parquet = None if is_csv else ParquetTable(path, limit=config.limit)
         folder = path if path.is_dir() else path.parent
         self._root = Root(
             config.root or folder, allow_outside=config.allow_outside_root
         )
         columns: Mapping[str, NDArray[Any]]
+        notes: tuple[str, ...] = ()
         if self._parquet is None:
-            columns = _read_csv(path, config)
+            table = _read_csv(path, config)
+            columns, notes = _typed(table, config), _notes(table)
         else:
             columns = self._parquet.columns
         self._bytes_column = self._choose_bytes_column(config)
@@ -88,6 +93,15 @@ class TableDataset:
         )
         self.metadata = {name: columns[name] for name in kept}
         self.class_names: tuple[str, ...] = ()
+        self.notes = (
+            *notes,
+            *label_notes(
+                config.label_column,
+                [n for n in columns if n not in (config.path_column, config.id_column)],
+                option="dataset.label_column",
+                place=self._place,
+            ),
+        )
         self._fingerprint: str | None = None
 
     def __len__(self) -> int:
@@ -180,6 +194,8 @@ class TableDataset:
             )
             raise ConfigError(msg)
         paths = [str(path) for path in columns[config.path_column].tolist()]
+        if os.sep == "/":
+            paths = _with_slashes(paths, Path(self._root.path))
         for row, path in enumerate(paths):
             if not config.allow_outside_root and _leads_out(path, self._root.path):
                 msg = (
@@ -209,31 +225,58 @@ class TableDataset:
         return [str(row) for row in range(n_rows)]
 
 
-def _read_csv(path: Path, config: DatasetConfig) -> dict[str, NDArray[Any]]:
-    place = f"the table {str(path)!r}"
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+def _read_csv(path: Path, config: DatasetConfig) -> TextTable:
+    wanted = {config.path_column, config.label_column, config.id_column}
     try:
-        with open_text(path) as file:
-            reader = csv.reader(lines_of(file), delimiter=delimiter, strict=True)
-            header = next(reader, [])
-            rows = [row for row in itertools.islice(reader, config.limit) if row]
-    except (OSError, ValueError, csv.Error) as error:
-        msg = f"cannot read {place}: {error}"
+        return read_text_table(
+            path,
+            wanted={name for name in wanted if name},
+            delimiter=config.delimiter,
+            encoding=config.encoding,
+            limit=config.limit,
+        )
+    except (OSError, ValueError) as error:
+        tried = ", ".join(repr(each) for each in DELIMITERS)
+        hint = (
+            f"; delimiters that are tried are {tried}; dataset.delimiter and "
+            f"dataset.encoding state others"
+            if isinstance(error, ValueError)
+            else ""
+        )
+        msg = f"cannot read the table {str(path)!r}: {error}{hint}"
         raise DatasetError(msg) from error
-    if len(set(header)) != len(header) or not header:
-        msg = f"{place} has the columns {header}; each needs a name of its own"
-        raise DatasetError(msg)
-    for number, row in enumerate(rows):
-        if len(row) != len(header):
-            msg = f"row {number} of {place} has {len(row)} values, not {len(header)}"
-            raise DatasetError(msg)
-    values_of = zip(*rows, strict=True) if rows else [()] * len(header)
-    texts = dict(zip(header, values_of, strict=True))
+
+
+def _typed(table: TextTable, config: DatasetConfig) -> dict[str, NDArray[Any]]:
     as_text = {config.path_column, config.label_column, config.id_column}
+    has_decimal_commas = table.delimiter != ","
     return {
-        name: make_column(values) if name in as_text else typed_column(values)
-        for name, values in texts.items()
+        name: make_column(values)
+        if name in as_text
+        else typed_column(values, has_decimal_commas=has_decimal_commas)
+        for name, values in table.columns.items()
     }
+
+
+def _notes(table: TextTable) -> tuple[str, ...]:
+    notes = []
+    if table.is_guessed:
+        notes.append(
+            "the table is not UTF-8 and was read as Windows-1252; "
+            "dataset.encoding states another encoding"
+        )
+    if table.unnamed:
+        shown = ", ".join(str(place + 1) for place in table.unnamed)
+        notes.append(f"columns without a name are left out: number {shown}")
+    return tuple(notes)
+
+
+def _with_slashes(paths: list[str], root: Path) -> list[str]:
+    """Return paths as this system writes them, where they were written by Windows."""
+    first = next((path for path in paths if "\\" in path), None)
+    if first is None or os.path.lexists(root / first):
+        return paths
+    return [path.replace("\\", "/").removeprefix("./") for path in paths]
 
 
 def _leads_out(path: str, root: str) -> bool:

@@ -1,6 +1,7 @@
 """How do the bytes of a file become an RGB image, and when are they refused?
 
-1. The header is read by Pillow, among the formats of `FORMATS` only; an image of more
+1. The header is read by Pillow, among the formats of
+   :data:`nnviz.inputs.datasets.image_formats.FORMATS` only; an image of more
    than `MAX_PIXELS` is refused here, before anything is decoded.
 2. The file's structure is checked where the format allows it (see below).
 3. The pixels are decoded and converted to RGB as torchvision's loader does it
@@ -32,6 +33,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from nnviz.errors import UnreadableInstanceError
+from nnviz.inputs.datasets.image_formats import FORMATS
 
 try:
     import simplejpeg
@@ -39,15 +41,11 @@ except ImportError:
     simplejpeg = None
 
 __all__ = [
-    "FORMATS",
     "MAX_PIXELS",
     "can_scale",
     "decode_image",
     "decode_pixels",
 ]
-
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-"""Formats that are opened; Pillow's defects lie in the rare ones."""
 
 MAX_PIXELS = 50_000_000
 """Larger images are refused before decoding: 150 MB of RGB."""
@@ -117,7 +115,7 @@ def decode_image(data: bytes, *, exif_rotation: bool = False) -> Image.Image:
     Parameters
     ----------
     data
-        The whole file; JPEG, PNG, WebP, BMP, GIF, TIFF or PPM, told by content.
+        The whole file, of one of the formats that are read, told by content.
     exif_rotation
         Whether the camera's orientation mark turns the image, as viewers do; training
         pipelines usually do not.

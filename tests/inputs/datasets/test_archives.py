@@ -81,11 +81,11 @@ def test_archives__limit_keeps_the_first(shards):
     ("members", "label"),
     [
         pytest.param([("a.jpg", b"1"), ("a.cls", b"7\n")], "7", id="cls"),
-        pytest.param([("a.txt", b" cat \n"), ("a.jpg", b"1")], "cat", id="txt"),
+        pytest.param([("a.txt", b"a cat"), ("a.jpg", b"1")], None, id="caption"),
         pytest.param(
             [("a.txt", b"caption"), ("a.json", b'{"label": 5}'), ("a.jpg", b"1")],
             5,
-            id="json-before-txt",
+            id="json-beside-a-caption",
         ),
         pytest.param(
             [("a.json", b'{"label": 5}'), ("a.cls", b"6"), ("a.jpg", b"1")],
@@ -93,7 +93,7 @@ def test_archives__limit_keeps_the_first(shards):
             id="cls-before-json",
         ),
         pytest.param(
-            [("a.json", b"{no json"), ("a.txt", b"t"), ("a.jpg", b"1")], "t", id="bad"
+            [("a.json", b"{no json"), ("a.cls", b"t"), ("a.jpg", b"1")], "t", id="bad"
         ),
         pytest.param([("a.json", b"[1]"), ("a.jpg", b"1")], None, id="no-object"),
         pytest.param([("a.jpg", b"1")], None, id="none"),
@@ -159,10 +159,70 @@ def test_archives__refuse_members_that_lead_out(tmp_path, name):
 
 
 def test_archives__refuse_stems_that_come_twice(tmp_path):
-    members = [("a.jpg", b"1"), ("b.jpg", b"2"), ("a.jpg", b"3")]
+    apart = [("a.jpg", b"1"), ("b.jpg", b"2"), ("a.jpg", b"3")]
+    in_a_row = [("a.jpg", b"1"), ("a.cls", b"1"), ("a.jpg", b"2"), ("a.cls", b"0")]
 
-    with pytest.raises(DatasetError, match=r"'a\.tar/a'"):
+    for members in (apart, in_a_row):
+        with pytest.raises(DatasetError, match=r"the key 'a' twice, with '\.jpg'"):
+            open_archives(write_archive(tmp_path / "a.tar", members))
+
+
+def test_archives__refuse_members_that_are_not_side_by_side(tmp_path):
+    members = [("a.jpg", b"1"), ("b.jpg", b"2"), ("a.cls", b"0"), ("b.cls", b"1")]
+
+    with pytest.raises(DatasetError, match=r"not side by side: 'a\.cls'.*--sort=name"):
         open_archives(write_archive(tmp_path / "a.tar", members))
+
+
+def test_archives__leave_out_what_a_system_has_added(tmp_path):
+    members = [
+        ("._a.jpg", b"\0"),
+        ("a.jpg", b"1"),
+        ("__MACOSX/._a.jpg", b"\0"),
+        ("sub/.DS_Store", b"\0"),
+        ("__index__.json", b"{}"),
+    ]
+
+    dataset = open_archives(write_archive(tmp_path / "a.tar", members))
+
+    assert dataset.ids == ["a.tar/a"]
+    assert "left out: 2 .jpg, 1 without ending, 1 .json" in dataset.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "labels"),
+    [
+        pytest.param({}, None, id="not-named"),
+        pytest.param({"label_column": "txt"}, ["a dog"], id="ending"),
+        pytest.param({"label_column": "caption"}, ["c"], id="column"),
+        pytest.param({"label_column": ""}, None, id="none"),
+    ],
+)
+def test_archives__take_captions_for_labels_only_if_named(tmp_path, options, labels):
+    members = [("0.jpg", b"1"), ("0.json", b'{"caption": "c"}'), ("0.txt", b"a dog")]
+    path = write_archive(tmp_path / "a.tar", members)
+
+    dataset = open_archives(path, **options)
+
+    assert (None if dataset.labels is None else list(dataset.labels)) == labels
+    assert ("no labels: " in " ".join(dataset.notes)) == (options == {})
+
+
+def test_archives__say_which_members_a_key_has(tmp_path):
+    members = [("img.v1.0.png", b"1"), ("img.v1.0.cls", b"0")]
+    path = write_archive(tmp_path / "a.tar", members)
+
+    with pytest.raises(UnreadableInstanceError, match=r"first dot: \.v1\.0\.png, \.v1"):
+        open_archives(path).read(0)
+
+
+def test_archives__read_the_endings_that_are_named(tmp_path):
+    members = [("0.input.png", b"1"), ("0.seg.png", b"2"), ("0.output.cls", b"7")]
+    path = write_archive(tmp_path / "a.tar", members)
+
+    dataset = open_archives(path, bytes_column="input.png", label_column="output.cls")
+
+    assert (dataset.read(0), dataset.labels.tolist()) == (b"1", ["7"])
 
 
 def test_archives__say_that_one_was_cut_off(tmp_path):

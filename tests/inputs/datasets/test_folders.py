@@ -10,9 +10,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from PIL import Image
 
 from nnviz.errors import ConfigError, DatasetError, UnreadableInstanceError
 from nnviz.inputs.datasets.opening import open_dataset
+from nnviz.inputs.preparation.decoding import decode_image
 from nnviz.runs.config import DatasetConfig
 
 
@@ -107,7 +109,8 @@ def test_folder__counts_what_it_leaves_out(tmp_path):
 
     dataset = open_folder(tmp_path)
 
-    assert (dataset.ids, dataset.n_ignored) == (["c/1.jpg"], 4)
+    assert dataset.ids == ["c/1.jpg"]
+    assert dataset.notes == ("left out of the folder: 2 hidden, 1 .db, 1 .txt",)
 
 
 def test_folder__limit_keeps_the_first(tmp_path):
@@ -241,3 +244,67 @@ def test_folder__can_be_pickled_and_read_by_many_threads(tmp_path):
         read = list(pool.map(dataset.read, list(range(50)) * 20))
 
     assert read == [bytes([index]) * 1000 for index in range(50)] * 20
+
+
+def test_folder__reads_every_ending_of_the_installed_decoders(tmp_path):
+    """Each format that Pillow can write here is read back under each of its endings."""
+    names = ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000"]
+    endings = [e for e, n in Image.registered_extensions().items() if n in names]
+    picture = Image.new("RGB", (8, 8), (200, 100, 50))
+    (tmp_path / "c").mkdir()
+    kept = [e for e in endings if e not in (".pfm", ".apng")]
+    for ending in kept:
+        name = Image.registered_extensions()[ending]
+        picture.save(tmp_path / f"c/x{ending.upper()}", name)
+
+    dataset = open_folder(tmp_path)
+
+    assert {".jfif", ".jpe", ".avif", ".jp2", ".pbm", ".dib"} <= {*endings, ".dib"}
+    assert sorted(dataset.ids) == sorted(f"c/x{ending.upper()}" for ending in kept)
+    for index in range(len(dataset)):
+        assert decode_image(dataset.read(index)).size == (8, 8)
+
+
+def test_folder__tells_of_a_class_whose_files_are_all_left_out(tmp_path):
+    make(tmp_path, "a/1.jpg", "b/1.raw", "b/2.raw", "b/3", "c/.hidden", "a/notes.txt")
+
+    dataset = open_folder(tmp_path)
+
+    assert dataset.notes == (
+        "left out of the folder: 2 .raw, 1 without ending, 1 hidden, 1 .txt",
+        (
+            "warning: class 'b' has no instance: all of its files are left out "
+            "(2 .raw, 1 without ending)"
+        ),
+    )
+
+
+def test_folder__says_which_endings_there_are_where_none_is_read(tmp_path):
+    make(tmp_path, "a/1.raw", "b/2.raw")
+
+    with pytest.raises(DatasetError, match=r"no images that can be read: 2 \.raw"):
+        open_folder(tmp_path)
+
+
+def test_folder__without_labels_if_so_said(tmp_path):
+    make(tmp_path, "a/1.jpg", "b/2.jpg")
+
+    dataset = open_folder(tmp_path, label_column="")
+
+    assert (dataset.labels, dataset.class_names) == (None, ())
+
+
+def test_folder__blanks_around_a_class_are_no_part_of_it(tmp_path):
+    make(tmp_path, "a /1.jpg", " b/2.jpg")
+
+    dataset = open_folder(tmp_path)
+
+    assert dataset.labels.tolist() == ["b", "a"]
+    assert dataset.class_names == ("a", "b")
+
+
+def test_folder__refuses_classes_that_differ_in_blanks(tmp_path):
+    make(tmp_path, "a /1.jpg", "a/2.jpg")
+
+    with pytest.raises(DatasetError, match="called 'a' but for blanks"):
+        open_folder(tmp_path)

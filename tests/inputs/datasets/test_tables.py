@@ -118,9 +118,9 @@ def test_csv__says_what_is_wrong(tmp_path, text, options, error, message):
 
 
 def test_csv__says_what_is_no_text(tmp_path):
-    (tmp_path / "t.csv").write_bytes(b"path\n\xff\xfe\xfa\n")
+    (tmp_path / "t.csv").write_bytes(b"path\n\xff\x81\xfa\n")
 
-    with pytest.raises(DatasetError, match="cannot read"):
+    with pytest.raises(DatasetError, match="UTF-8 nor Windows-1252 text; state its"):
         open_table(tmp_path / "t.csv")
 
 
@@ -324,3 +324,113 @@ def test_table__says_that_a_stated_label_column_is_missing(tmp_path, csv_table):
             open_table(path, label_column="lable")
     with pytest.raises(DatasetError, match=r"'many' .* type list.*label_column"):
         open_table(tmp_path / "t.parquet", label_column="many")
+
+
+ROWS = [("0.png", "café a", "1.5"), ("1.png", "b", "2.0"), ("2.png", "c", "-3.25")]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("blank", ["", " "])
+def test_csv__finds_delimiter_and_encoding(tmp_path, encoding, delimiter, blank):
+    lines = [("path", "label", "x"), *ROWS]
+    text = "".join((delimiter + blank).join(line) + "\r\n" for line in lines)
+    (tmp_path / "t.csv").write_bytes(text.encode(encoding))
+
+    dataset = open_table(tmp_path / "t.csv")
+
+    assert dataset.ids == [path for path, _, _ in ROWS]
+    assert dataset.labels.tolist() == [label for _, label, _ in ROWS]
+    assert dataset.metadata["x"].tolist() == [float(x) for _, _, x in ROWS]
+    assert ("Windows-1252" in " ".join(dataset.notes)) == (encoding == "cp1252")
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        pytest.param("path;label;x\n0.png;a;1,5\n1.png;b;2\n", {}, id="commas"),
+        pytest.param("sep=^\npath^label^x\n0.png^a^1.5\n1.png^b^2\n", {}, id="excel"),
+        pytest.param(
+            "path~label~x\n0.png~a~1.5\n1.png~b~2\n", {"delimiter": "~"}, id="stated"
+        ),
+        pytest.param("path,label,x,\n0.png,a,1.5,\n1.png,b,2,\n,,,\n", {}, id="ends"),
+        pytest.param(
+            '"path", "label", "x"\n"0.png", "a", "1.5"\n"1.png", "b", "2"\n',
+            {},
+            id="quotes-behind-blanks",
+        ),
+    ],
+)
+def test_csv__reads_what_spreadsheets_write(tmp_path, text, options):
+    (tmp_path / "t.csv").write_text(text)
+
+    dataset = open_table(tmp_path / "t.csv", **options)
+
+    assert (dataset.ids, dataset.notes) == (["0.png", "1.png"], ())
+    assert dataset.labels.tolist() == ["a", "b"]
+    assert dataset.metadata["x"].tolist() == [1.5, 2.0]
+
+
+def test_csv__encoding_may_be_stated(tmp_path):
+    (tmp_path / "t.csv").write_bytes("path,label\n0.png,жук\n".encode("cp1251"))
+
+    dataset = open_table(tmp_path / "t.csv", encoding="cp1251")
+
+    assert (dataset.labels.tolist(), dataset.notes) == (["жук"], ())
+    with pytest.raises(DatasetError, match="no encoding 'utf-x'"):
+        open_table(tmp_path / "t.csv", encoding="utf-x")
+
+
+def test_csv__says_what_it_was_read_with(tmp_path):
+    (tmp_path / "t.csv").write_text("path,label\n0.png,a\n1.png,b,c\n")
+
+    with pytest.raises(
+        DatasetError, match=r"delimiter ',' as UTF-8.*dataset\.delimiter"
+    ):
+        open_table(tmp_path / "t.csv")
+
+
+def test_csv__leaves_out_and_tells_of_columns_without_a_name(tmp_path):
+    (tmp_path / "t.csv").write_text(",path,label\n0,x.png,a\n1,y.png,b\n")
+
+    dataset = open_table(tmp_path / "t.csv")
+
+    assert (dataset.ids, list(dataset.metadata)) == (["x.png", "y.png"], [])
+    assert "without a name are left out: number 1" in dataset.notes[0]
+
+
+def test_table__tells_that_labels_may_stand_elsewhere(csv_table):
+    csv_table.write_text("path,Species,age\nx.jpg,cat,3\n")
+
+    asked = open_table(csv_table)
+    without = open_table(csv_table, label_column="")
+
+    assert (asked.labels, without.labels) == (None, None)
+    assert "has no 'label', but Species, age" in asked.notes[0]
+    assert without.notes == ()
+
+
+def test_table__reads_paths_that_windows_wrote(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/0.png").write_bytes(b"0")
+    (tmp_path / "1.png").write_bytes(b"1")
+    (tmp_path / "t.csv").write_text("path,label\nin\\0.png,a\n.\\1.png,b\n")
+
+    dataset = open_table(tmp_path / "t.csv")
+
+    assert dataset.ids == ["in/0.png", "1.png"]
+    assert [dataset.read(index) for index in (0, 1)] == [b"0", b"1"]
+
+
+def test_table__a_backslash_may_be_part_of_a_name(tmp_path):
+    (tmp_path / "a\\b.png").write_bytes(b"0")
+    (tmp_path / "t.csv").write_text("path\na\\b.png\n")
+
+    assert open_table(tmp_path / "t.csv").read(0) == b"0"
+
+
+def test_table__a_windows_path_cannot_leave_the_root(tmp_path):
+    (tmp_path / "t.csv").write_text("path\n..\\x.png\n")
+
+    with pytest.raises(DatasetError, match="leads out"):
+        open_table(tmp_path / "t.csv")
