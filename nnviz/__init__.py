@@ -34,11 +34,10 @@ if TYPE_CHECKING:
     from nnviz.aggregation.aggregates import aggregates_of
     from nnviz.errors import NnvizError
     from nnviz.export.tables import write_bundle
-    from nnviz.graphs.making import attribution_graph
     from nnviz.inputs.datasets.opening import Dataset, open_dataset
     from nnviz.inputs.models.loading import load_model
     from nnviz.interface.page import serve
-    from nnviz.interface.questions import compare
+    from nnviz.interface.questions import attribution_graph, compare
     from nnviz.interface.run_store import Store, open_store
     from nnviz.interface.stages import aggregate, derive, extract, plan_run, run
     from nnviz.interface.upkeep import ablate, extend, recompute, verify
@@ -116,7 +115,7 @@ _HOMES = {
     "ablate": "nnviz.interface.upkeep",
     "aggregate": "nnviz.interface.stages",
     "aggregates_of": "nnviz.aggregation.aggregates",
-    "attribution_graph": "nnviz.graphs.making",
+    "attribution_graph": "nnviz.interface.questions",
     "compare": "nnviz.interface.questions",
     "derive": "nnviz.interface.stages",
     "extend": "nnviz.interface.upkeep",

@@ -42,6 +42,7 @@ from nnviz.aggregation.states import (
 from nnviz.engine.progress import Listener, StageDone, StageStarted, TaskDone, emit
 from nnviz.engine.reductions import run_reductions
 from nnviz.errors import DatasetError, ShapeError
+from nnviz.runs.arrays import LABEL_SETS
 from nnviz.store.lock import exclusive
 from nnviz.store.store import Store
 from nnviz.subsets.subsets import STANDARD_KINDS, SubsetCollection, all_instances
@@ -173,9 +174,10 @@ def default_subsets(store: Store) -> tuple[str, ...]:
         If the extraction is not complete.
     """
     has_labels = bool((store.column("label") >= 0).any())
+    has_sets = LABEL_SETS in store.plan.metadata_dtypes and not has_labels
     has_predictions = bool((store.column("prediction") >= 0).any())
     is_known = {
-        "label": has_labels,
+        "label": has_labels or has_sets,
         "prediction": has_predictions,
         "outcome": has_labels and has_predictions,
     }

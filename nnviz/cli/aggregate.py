@@ -17,7 +17,8 @@ __all__ = ["aggregate"]
 @click.option(
     "--subsets",
     help="Comma-separated: label, prediction, outcome (by default all of them for "
-    "which there are instances), or files (CSV, JSON).",
+    "which there are instances), columns of the instance table (a subset for each "
+    "value, month or quarter of the numbers), or files (CSV, JSON).",
 )
 @click.option(
     "--empty-subsets",

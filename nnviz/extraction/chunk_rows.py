@@ -116,7 +116,8 @@ class ChunkRows:
             reason = "outputs are not finite numbers"
             self.not_finite.setdefault(int(instance), reason)
         at, logits = at[finite], logits[finite]
-        if not len(at):
+        # A single output is a value, or one logit: there is no class to choose.
+        if not len(at) or logits.shape[1] == 1:
             return
         probabilities = _softmax(logits)
         prediction = logits.argmax(axis=1)

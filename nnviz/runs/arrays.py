@@ -15,6 +15,7 @@ __all__ = [
     "CONTENTS",
     "FLOAT16_MAX",
     "FORMAT_VERSION",
+    "LABEL_SETS",
     "MARK_FIELDS",
     "OUTCOME_COLUMNS",
     "POSITION",
@@ -28,6 +29,9 @@ __all__ = [
     "markdown_table",
     "run_arrays",
 ]
+
+LABEL_SETS = "labels"
+"""Metadata column of instances with several labels: texts, each a JSON list."""
 
 FLOAT16_MAX = 65_504.0
 """The largest number that float16 holds."""

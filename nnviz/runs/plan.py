@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from nnviz.errors import ConfigError
 from nnviz.formatting import duration_text, printable, size_text
 from nnviz.runs.architecture import LARGEST_ERROR, Architecture
 from nnviz.runs.arrays import ArraySpec, InfluenceSpec, run_arrays
@@ -28,7 +29,13 @@ from nnviz.runs.config import (
 from nnviz.runs.contents import Contents
 from nnviz.runs.json_values import from_json, to_json
 
-__all__ = ["Measurements", "Plan", "plan_lines"]
+__all__ = ["Measurements", "Plan", "fingerprint_of", "plan_lines"]
+
+_PRETRAINED = {
+    "torchvision": ("weights", '"DEFAULT"'),
+    "timm": ("pretrained", "true"),
+}
+"""The argument by which a collection of networks gives trained weights."""
 
 PROCESS_BYTES = 400_000_000
 """A process that has imported torch, Dask and Zarr, and done nothing yet: 340 MB."""
@@ -168,28 +175,11 @@ class Plan:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of all that decides the stored numbers."""
-        return hashlib.sha256(
-            json.dumps(self.identity(), sort_keys=True).encode()
-        ).hexdigest()
+        return fingerprint_of(self.to_json())
 
     def identity(self) -> dict[str, Any]:
         """Return the plan without what changes no stored number, as JSON values."""
-        value = self.to_json()
-        for name in _IDENTITY_FREE_PARTS:
-            del value[name]
-        for part, names in _IDENTITY_FREE.items():
-            for name in names:
-                del value[part][name]
-        for name in ("problems", "validation_error"):
-            del value["architecture"][name]
-        # Plans from before there was the option have the same identity as without it.
-        if value["preprocessing"]["jpeg_reduction"] is None:
-            del value["preprocessing"]["jpeg_reduction"]
-        if not self.keeps_remainders:
-            del value["keeps_remainders"]
-        if not value["outcome_columns"]:
-            del value["outcome_columns"]
-        return value
+        return _identity_of(self.to_json())
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON values."""
@@ -208,6 +198,39 @@ class Plan:
 
     def __str__(self) -> str:
         return "\n".join(plan_lines(self))
+
+
+def fingerprint_of(value: Mapping[str, Any]) -> str:
+    """Return the fingerprint of a plan as JSON values, also of one from before.
+
+    Raises
+    ------
+    ConfigError
+        If a part of a plan is missing.
+    """
+    try:
+        identity = _identity_of(json.loads(json.dumps(value)))
+    except (AttributeError, KeyError, TypeError) as error:
+        msg = f"it lacks the part {error}"
+        raise ConfigError(msg) from error
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def _identity_of(value: dict[str, Any]) -> dict[str, Any]:
+    for name in _IDENTITY_FREE_PARTS:
+        value.pop(name, None)
+    for part, names in _IDENTITY_FREE.items():
+        for name in names:
+            value[part].pop(name, None)
+    for name in ("problems", "validation_error"):
+        value["architecture"].pop(name, None)
+    # Plans from before there was the option have the same identity as without it.
+    if value["preprocessing"].get("jpeg_reduction") is None:
+        value["preprocessing"].pop("jpeg_reduction", None)
+    for name in ("keeps_remainders", "outcome_columns"):
+        if not value.get(name):
+            value.pop(name, None)
+    return value
 
 
 def _targets_kept(extraction: ExtractionConfig, n_channels: int) -> int:
@@ -232,6 +255,7 @@ def plan_lines(plan: Plan) -> list[str]:
     )
     lines = [
         f"network        {plan.model.source}  ({size_text(m.model_bytes)} of weights)",
+        *_random_lines(plan),
         (
             f"data           {plan.dataset.kind}, {plan.n_instances:,} instances, "
             f"{plan.n_labelled:,} with a label"
@@ -285,6 +309,26 @@ def plan_lines(plan: Plan) -> list[str]:
             f"worker of this machine: {1 / m.seconds_per_instance:,.0f} instances/s "
             f"forward, {1 / max(read, 1e-9):,.0f}/s read by one thread"
         )
+    return lines
+
+
+def _random_lines(plan: Plan) -> list[str]:
+    """Return a warning where nobody has said which weights the network has."""
+    model, zoo = plan.model, plan.model.source.partition(":")[0]
+    if model.weights is not None or zoo not in _PRETRAINED:
+        return []
+    argument, value = _PRETRAINED[zoo]
+    if model.arguments.get(argument):
+        return []
+    text = (
+        "  warning: the weights are random; for trained ones, and the preprocessing "
+        f"that belongs to them: model.arguments.{argument} = {value}, or name a file "
+        "as model.weights"
+    )
+    lines = [text]
+    p = plan.preprocessing
+    if p.kind == "image" and (p.mean, p.std) == ((0.0,), (1.0,)):
+        lines.append("  warning: no normalisation is set (preprocessing.mean and std)")
     return lines
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.errors import DatasetError, did_you_mean
+from nnviz.runs.arrays import LABEL_SETS
+from nnviz.subsets.by_value import column_subsets, set_subsets
 from nnviz.subsets.subsets import (
     Subset,
     SubsetCollection,
@@ -55,7 +57,9 @@ def named_subsets(store: Store, name: str) -> SubsetCollection:
     store
         With a complete extraction.
     name
-        ``label``, ``prediction``, ``outcome`` or ``all``, or the path of a file.
+        ``label``, ``prediction``, ``outcome`` or ``all``; a column of the instance
+        table, see :mod:`nnviz.subsets.by_value`; or the path of a file. Where instances
+        have several labels, ``label`` has a subset for each.
 
     Raises
     ------
@@ -66,13 +70,19 @@ def named_subsets(store: Store, name: str) -> SubsetCollection:
     """
     if name == "all":
         return all_instances(store.n_instances)
+    plan = store.plan
+    if name == "label" and LABEL_SETS in plan.metadata_dtypes and not plan.n_labelled:
+        names = store.class_names
+        return set_subsets(store.column(LABEL_SETS), names, name="label")
     if name in ("label", "prediction"):
         return class_subsets(store.column(name), store.class_names, name=name)
     if name == "outcome":
         labels, predictions = store.column("label"), store.column("prediction")
         return outcome_subsets(labels, predictions, store.class_names)
+    if name in plan.metadata_dtypes:
+        return column_subsets(store.column(name), name)
     if Path(name).suffix.lower() not in FILE_SUFFIXES:
-        standard = ("label", "prediction", "outcome", "all")
+        standard = ("label", "prediction", "outcome", "all", *plan.metadata_dtypes)
         msg = (
             f"unknown subsets {name!r}{did_you_mean(name, standard)}; known are "
             f"{', '.join(standard)}, and files that end in {' or '.join(FILE_SUFFIXES)}"

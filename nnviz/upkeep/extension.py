@@ -26,6 +26,7 @@ from nnviz.inputs.datasets.contents import check_sample, grown_contents
 from nnviz.inputs.datasets.opening import Dataset, open_dataset
 from nnviz.inputs.datasets.store_order import in_store_order
 from nnviz.planning.labels import join_labels
+from nnviz.planning.plain_labels import n_classes_of, with_plain_labels
 from nnviz.runs.arrays import CONTENTS
 from nnviz.runs.config import DatasetConfig
 from nnviz.runs.plan import Plan
@@ -122,7 +123,14 @@ def _extend(
         )
         raise PlanMismatchError(msg)
     config = dataset or plan.dataset
-    listed = open_dataset(config, trust=trust)
+    n_classes = n_classes_of(plan.architecture)
+    listed = with_plain_labels(
+        open_dataset(config, trust=trust),
+        config,
+        plan.classes,
+        n_classes,
+        plan.class_names,
+    )
     positions = _positions(store, listed)
     n_before, n = store.n_instances, len(positions)
     if n == n_before:
@@ -207,11 +215,10 @@ def _columns(plan: Plan, listed: Dataset) -> dict[str, NDArray[Any]]:
     PlanMismatchError
         If there are other columns, or classes, than in the plan.
     """
-    shape = plan.architecture.output_shape
     joined = join_labels(
         listed.labels,
         config=plan.classes,
-        n_outputs=shape[0] if len(shape) == 1 else None,
+        n_outputs=n_classes_of(plan.architecture),
         class_names=plan.class_names,
         label_names=listed.class_names,
         n_instances=len(listed),

@@ -39,6 +39,7 @@ from nnviz.extraction.planned import (
 )
 from nnviz.inputs.datasets.contents import hashes_of
 from nnviz.planning.labels import join_labels
+from nnviz.planning.plain_labels import n_classes_of, with_plain_labels
 from nnviz.runs.arrays import CONTENTS
 from nnviz.runs.plan import Plan
 from nnviz.store.completion import MARKS
@@ -305,11 +306,14 @@ def _planned_values(
         msg = f"{plan.dataset.source!r} is code, which is imported only with --trust"
         raise StoreFormatError(msg)
     dataset = open_planned_dataset(plan, positions, trust=trust)
-    shape = plan.architecture.output_shape
+    n_classes = n_classes_of(plan.architecture)
+    dataset = with_plain_labels(
+        dataset, plan.dataset, plan.classes, n_classes, plan.class_names
+    )
     classes = join_labels(
         dataset.labels,
         config=plan.classes,
-        n_outputs=shape[0] if len(shape) == 1 else None,
+        n_outputs=n_classes,
         class_names=plan.class_names,
         label_names=dataset.class_names,
         n_instances=len(dataset),
