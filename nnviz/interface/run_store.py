@@ -14,9 +14,9 @@ import numpy as np
 
 from nnviz.errors import ShapeError
 from nnviz.graphs.attribution_graph import AttributionGraph
-from nnviz.graphs.comparison import GraphComparison, compare_subsets
-from nnviz.graphs.making import attribution_graph
+from nnviz.graphs.comparison import GraphComparison
 from nnviz.graphs.options import GraphChoices
+from nnviz.interface.questions import attribution_graph, compare
 from nnviz.results.subset_results import SubsetResults
 from nnviz.store.store import Store as StoredRun
 from nnviz.subsets.lookup import SubsetFinder
@@ -102,7 +102,7 @@ class Store(StoredRun):
             As in :func:`nnviz.attribution_graph`.
         """
         one, two = self._named_or_found(first), self._named_or_found(second)
-        return compare_subsets(self, one, two, **options)
+        return compare(self, one, two, **options)
 
     def table(self, subset: object, columns: list[str] | None = None) -> pd.DataFrame:
         """Return the rows of the instance table of a subset; its index are instances.
