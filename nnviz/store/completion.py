@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.errors import MissingDataError, ShapeError, StoreFormatError
-from nnviz.runs.arrays import MARK_FIELDS
+from nnviz.runs.declarations import MARK_FIELDS
 from nnviz.runs.plan import Plan
 from nnviz.store.hierarchy import Hierarchy
 from nnviz.store.pieces import encode_piece
@@ -114,7 +114,7 @@ class Completion:
         """
         try:
             mark = self._hierarchy.read_piece(MARKS, index)
-        except ValueError as error:
+        except (ValueError, StoreFormatError) as error:
             return [(MARKS, str(error))]
         if mark is None or mark[0, 0] != 1:
             return []
