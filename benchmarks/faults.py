@@ -62,7 +62,7 @@ RUN = PlantedRun(
     influence_ranks=3,
     n_unreadable=2,
 )
-COLLECTIONS = ("label",)
+COLLECTIONS = ("label", "prediction", "outcome")
 STAGES = ("extract", "aggregate", "derive", "verify", "export")
 KILL_SHARE = 0.15
 """Of the rounds; each starts a process."""
@@ -333,7 +333,7 @@ def _reader(store: Store, path: str, *, is_later: bool) -> Callable[[], Any]:
         is_array = document["node_type"] == "array" and path != "extraction_done"
         if is_array:
             return lambda: store.read(path)
-        return lambda: list(store.chunks.marks().values())
+        return lambda: None  # marks of chunks that are missing say so
 
     def read() -> Any:
         # A reader asks the group first: it may not be there.
