@@ -41,6 +41,7 @@ def test_help__lists_commands_in_pipeline_order(run):
         "extract",
         "extend",
         "aggregate",
+        "index",
         "derive",
         "export",
         "graph",
