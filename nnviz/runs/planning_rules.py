@@ -7,11 +7,7 @@ from dataclasses import replace
 
 from nnviz.errors import PlanError
 from nnviz.runs.architecture import Architecture
-from nnviz.runs.arrays import (
-    FLOAT16_MAX,
-    OUTCOME_COLUMNS,
-    RESERVED_COLUMNS,
-)
+from nnviz.runs.arrays import FLOAT16_MAX, OUTCOME_COLUMNS, RESERVED_COLUMNS
 from nnviz.runs.config import (
     ClassesConfig,
     DatasetConfig,

@@ -22,12 +22,7 @@ from nnviz.errors import (
     did_you_mean,
 )
 from nnviz.runs.architecture import Layer
-from nnviz.runs.arrays import (
-    FORMAT_VERSION,
-    MARK_FIELDS,
-    POSITION,
-    READABLE_VERSIONS,
-)
+from nnviz.runs.arrays import FORMAT_VERSION, MARK_FIELDS, POSITION, READABLE_VERSIONS
 from nnviz.runs.plan import Plan, fingerprint_of
 from nnviz.store.completion import Completion
 from nnviz.store.dask_arrays import activations_as_dask
