@@ -20,7 +20,7 @@ from nnviz.aggregation.aggregation import aggregate
 from nnviz.derivation.derivation import derive
 from nnviz.network.top_channels import top_channels
 from nnviz.runs.architecture import Architecture, Edge, Layer, ReceptiveField
-from nnviz.runs.array_specs import InfluenceSpec
+from nnviz.runs.arrays import InfluenceSpec
 from nnviz.runs.config import (
     ClassesConfig,
     DatasetConfig,

@@ -18,7 +18,7 @@ from typing import Any
 from nnviz.errors import ConfigError
 from nnviz.formatting import duration_text, printable, size_text
 from nnviz.runs.architecture import LARGEST_ERROR, Architecture
-from nnviz.runs.array_specs import ArraySpec, InfluenceSpec, run_arrays
+from nnviz.runs.arrays import ArraySpec, InfluenceSpec, run_arrays
 from nnviz.runs.config import (
     ClassesConfig,
     DatasetConfig,

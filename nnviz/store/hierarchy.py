@@ -30,7 +30,7 @@ from nnviz.errors import (
     StoreFormatError,
     StoreNotFoundError,
 )
-from nnviz.runs.array_specs import ArraySpec
+from nnviz.runs.arrays import ArraySpec
 from nnviz.store.checked_pieces import open_checked
 from nnviz.store.documents import DOCUMENT, Documents, document_of
 from nnviz.store.files import (

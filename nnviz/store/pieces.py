@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore
 
-from nnviz.runs.array_specs import ArraySpec
+from nnviz.runs.arrays import ArraySpec
 from nnviz.store.documents import DOCUMENT
 
 __all__ = ["declared_document", "decode_piece", "dense_files", "encode_piece"]

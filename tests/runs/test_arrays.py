@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from nnviz.runs.array_specs import InfluenceSpec, run_arrays
-from nnviz.runs.arrays import (
+from nnviz.runs.arrays import InfluenceSpec, run_arrays
+from nnviz.runs.declarations import (
     MARK_FIELDS,
     RESERVED_COLUMNS,
     declaration_of,
