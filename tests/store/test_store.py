@@ -329,6 +329,7 @@ def test_open__refuses_a_plan_with_an_option_that_it_does_not_know(tmp_path):
     hierarchy = Hierarchy.open(store.url, writable=True)
     attributes = hierarchy.attributes()
     attributes["plan"]["extraction"]["rank"] = 3
+    attributes["plan_fingerprint"] = fingerprint_of(attributes["plan"])
     hierarchy.set_attributes(attributes)
 
     with pytest.raises(
