@@ -1,7 +1,7 @@
 """How can stages, dashboards and one's own code be tried without a network?
 
 :func:`write_store` writes a finished extraction of a :class:`PlantedRun`, of which it
-is known what comes out (``nnviz.testing``).
+is known what comes out: which channels a class excites, and what feeds them.
 """
 
 from __future__ import annotations
