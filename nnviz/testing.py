@@ -121,14 +121,13 @@ def write_store(
     plan = _plan(run)
     architecture = plan.architecture
     ids = np.array(PlantedDataset(run).ids, dtype=object)
+    unlabelled = np.full_like(run.labels, -1)
     store = Store.create(
         url,
         plan,
         static={
             "instances/id": ids,
-            "instances/label": run.labels
-            if run.is_labelled
-            else np.full_like(run.labels, -1),
+            "instances/label": run.labels if run.is_labelled else unlabelled,
             **{f"instances/{name}": values for name, values in run.metadata.items()},
         },
     )
