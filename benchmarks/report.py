@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import decoding_report, scaling_report
-from nnviz.runs.arrays import markdown_table
+from nnviz.runs.declarations import markdown_table
 
 __all__ = ["documents", "with_sections"]
 

@@ -116,7 +116,7 @@ def write_demo(folder: Path, *, epochs: int = 12, seed: int = 0) -> Path:
     epochs
         Passes over the training images.
     seed
-        Of the weights and of the order of the batches.
+        Seed of the weights and of the order of the batches.
 
     Returns
     -------

@@ -53,7 +53,7 @@ def lines_of(file: TextIO) -> Iterator[str]:
     Raises
     ------
     ValueError
-        If a line is longer than `MAX_LINE_CHARACTERS`, or is no UTF-8.
+        If a line is longer than `MAX_LINE_CHARACTERS`, or is not valid UTF-8.
     """
     while line := file.readline(MAX_LINE_CHARACTERS + 1):
         if len(line) > MAX_LINE_CHARACTERS:
@@ -68,7 +68,7 @@ def read_text(path: str | os.PathLike[str], *, max_bytes: int = MAX_TEXT_BYTES) 
     Parameters
     ----------
     path
-        Of a regular file in UTF-8.
+        Path of a regular file in UTF-8.
     max_bytes
         A larger file is refused, without being read.
 
@@ -77,7 +77,7 @@ def read_text(path: str | os.PathLike[str], *, max_bytes: int = MAX_TEXT_BYTES) 
     OSError
         If it cannot be opened, or is not a regular file.
     ValueError
-        If it is larger than `max_bytes`, or no UTF-8.
+        If it is larger than `max_bytes`, or not valid UTF-8.
     """
     with open_text(path) as file:
         n_bytes = os.fstat(file.fileno()).st_size
@@ -93,7 +93,7 @@ def parse_json(text: str) -> Any:
     Raises
     ------
     ValueError
-        If it is no JSON, nests too deeply, or holds a number of too many digits.
+        If it is not valid JSON, nests too deeply, or holds a number of too many digits.
 
     Examples
     --------

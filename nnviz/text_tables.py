@@ -77,13 +77,13 @@ def read_text_table(
     Parameters
     ----------
     path
-        Of a regular file.
+        Path of a regular file.
     wanted
         Names of columns that the table should have; they help to find the delimiter.
     delimiter, encoding
         As stated; None where they are to be found.
     limit
-        Keep so many rows; None keeps all.
+        Number of rows to keep; None keeps all.
 
     Raises
     ------

@@ -22,7 +22,7 @@ def open_client(
     Parameters
     ----------
     config
-        Of :func:`nnviz_cluster.site.load_site`.
+        Configuration from :func:`nnviz_cluster.site.load_site`.
     threads
         Threads inside one operation of the network.
     """

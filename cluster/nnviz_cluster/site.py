@@ -64,7 +64,7 @@ class SlurmConfig:
     local_folder: str | None = None
     """Scratch space on the machine of the worker."""
     resubmit_after: str = "15s"
-    """How long a worker may be gone before its job is replaced."""
+    """How long a worker may be away before its job is replaced."""
 
 
 @dataclass(frozen=True, slots=True)

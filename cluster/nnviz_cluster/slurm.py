@@ -1,7 +1,7 @@
 """A Dask cluster whose workers are jobs of Slurm, through dask-jobqueue.
 
 Slurm ends jobs: at their time limit, for others of higher priority, with their machine.
-A worker's job that is gone is replaced after ``resubmit_after``.
+A worker's job that has ended is replaced after ``resubmit_after``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SECONDS_BETWEEN_LOOKS = 3.0
 SECONDS_BETWEEN_QUESTIONS = 15.0
 """Slurm is not to be asked all the time."""
 DEAD_JOBS = 3
-"""Jobs that may end before any worker connects; more is no accident."""
+"""Jobs that may end before any worker connects; more are not an accident."""
 
 
 def cluster_arguments(

@@ -99,10 +99,10 @@ def ablate(
     by_layer
         Whether each layer is ablated alone, too.
     seed
-        Of samples and draws.
+        Seed of samples and draws.
     client
-        Of a running cluster, whose workers can open the store, the network and the
-        data; None computes in this process, with the same numbers.
+        Client of a running cluster, whose workers can open the store, the network and
+        the data; None computes in this process, with the same numbers.
     trust
         Whether files that run code when read may be read.
     listeners
@@ -120,7 +120,7 @@ def ablate(
     UnknownNameError
         If there is no such subset.
     DatasetError
-        If the collection has other subsets than were aggregated, or data are gone.
+        If the collection has other subsets than were aggregated, or data are missing.
     ModelError
         If the network puts out no classes, or a layer's output cannot be replaced.
     PlanMismatchError

@@ -113,7 +113,7 @@ class CausalCheck:
         Parameters
         ----------
         what, keeps, layer
-            Of the treatment.
+            Values that name the treatment.
         """
         logit = self.logit.astype(np.float64)
         rows = self._rows(what, keeps=keeps, layer=layer)
@@ -137,7 +137,7 @@ class CausalCheck:
         Parameters
         ----------
         what, keeps
-            Of the treatment, which was tried.
+            Values that name the treatment, which was tried.
         layers
             In which layer it is done, or in which, one at a time.
         """

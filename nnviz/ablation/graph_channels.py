@@ -92,9 +92,9 @@ def graph_channels(
     Parameters
     ----------
     store
-        Of the run.
+        Store of the run.
     graphs, aggregates
-        Of the subset's collection.
+        Graphs and aggregates of the subset's collection.
     choice
         Which graph.
     subset

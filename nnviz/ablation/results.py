@@ -45,7 +45,7 @@ def write_causal_check(
     store
         Opened for writing.
     name
-        Of the graph, such as ``directed-count-evidence``.
+        Name of the graph, such as ``directed-count-evidence``.
     check
         The outputs.
     sets
@@ -104,7 +104,7 @@ def causal_check_of(
     subsets
         Name of the collection.
     name
-        Of the graph; None: the only one.
+        Name of the graph; None: the only one.
 
     Raises
     ------

@@ -59,7 +59,7 @@ def mean_sums(piece: Piece, opening: Opening) -> dict[str, NDArray[np.float64]]:
     piece
         Instances of the reference.
     opening
-        Of the run, with the layers whose channels are replaced.
+        What is opened of the run, with the layers whose channels are replaced.
 
     Returns
     -------
@@ -89,7 +89,7 @@ def treated_outputs(
     piece
         Instances and treatments.
     opening
-        Of the run, with the layers whose channels are replaced.
+        What is opened of the run, with the layers whose channels are replaced.
     means
         What channels are replaced by, by layer, shape (C,).
 

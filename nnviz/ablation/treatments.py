@@ -100,8 +100,8 @@ def channel_sets(
     draws
         Random sets.
     seed
-        Of the random sets. The same seed gives nested sets for other sizes, so that
-        graphs of different sizes meet the same luck.
+        Seed of the random sets. The same seed gives nested sets for other sizes, so
+        that graphs of different sizes meet the same luck.
     """
     sizes = {layer: len(channels) for layer, channels in kept.items()}
     sets: dict[tuple[SetName, int], Channels] = {

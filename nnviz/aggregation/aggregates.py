@@ -1,7 +1,7 @@
-"""What has been found? Aggregates and artifacts of a store, as values to work with.
+"""What has been aggregated? Counts, means and shares of the subsets of a collection.
 
-Everything here reads what a stage has written, one layer at a time, and computes
-nothing over all instances.
+They are read as aggregation has written them, one layer at a time; nothing is computed
+over all instances.
 
 Symbols: S subsets, C channels of a layer.
 """
@@ -46,8 +46,8 @@ class Aggregates:
     store
         The opened store.
     name
-        Of the collection: ``label``, ``prediction``, ``outcome``, ``all``, or a name
-        that was given to ``nnviz aggregate``.
+        Name of the collection: ``label``, ``prediction``, ``outcome``, ``all``, or a
+        name that was given to ``nnviz aggregate``.
     """
 
     def __init__(self, store: Store, name: str) -> None:
@@ -253,7 +253,7 @@ class Aggregates:
         subset
             Name of a subset.
         n
-            At most so many; channels with no count are left out.
+            At most this many; channels with no count are left out.
         by
             What they are ordered by, as in :meth:`ChannelUse.best`.
 
@@ -307,7 +307,7 @@ def aggregates_of(store: Store, name: str = "label") -> Aggregates:
     store
         The opened store.
     name
-        Of the collection.
+        Name of the collection.
 
     Raises
     ------
@@ -370,7 +370,7 @@ class ChannelUse:
         Parameters
         ----------
         n
-            At most so many; channels with no count are left out.
+            At most this many; channels with no count are left out.
         by
             ``count``: the largest counts first. ``lift``: the most specific first,
             among those of at least :data:`LEAST_SHARE` of the instances (or of the

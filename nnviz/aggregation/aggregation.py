@@ -42,6 +42,7 @@ from nnviz.aggregation.states import (
 from nnviz.engine.progress import Listener, StageDone, StageStarted, TaskDone, emit
 from nnviz.engine.reductions import run_reductions
 from nnviz.errors import DatasetError, ShapeError
+from nnviz.runs.declarations import LABEL_SETS
 from nnviz.store.lock import exclusive
 from nnviz.store.store import Store
 from nnviz.subsets.subsets import STANDARD_KINDS, SubsetCollection, all_instances
@@ -76,8 +77,8 @@ def aggregate(
         Collections over the store's instances; ``all`` is added. What was aggregated
         under the same names before is replaced.
     client
-        Of a running cluster, whose workers can open the store's URL; None computes in
-        this process, with the same bytes as result.
+        Client of a running cluster, whose workers can open the store's URL; None
+        computes in this process, with the same bytes as result.
     empty_subsets
         Whether subsets without a usable instance have rows too. Without, they cost
         nothing, and only their names are kept.
@@ -173,9 +174,10 @@ def default_subsets(store: Store) -> tuple[str, ...]:
         If the extraction is not complete.
     """
     has_labels = bool((store.column("label") >= 0).any())
+    has_sets = LABEL_SETS in store.plan.metadata_dtypes and not has_labels
     has_predictions = bool((store.column("prediction") >= 0).any())
     is_known = {
-        "label": has_labels,
+        "label": has_labels or has_sets,
         "prediction": has_predictions,
         "outcome": has_labels and has_predictions,
     }
@@ -233,7 +235,7 @@ def _leaves(n: int, rows: int, n_stored: int) -> tuple[Leaf, ...]:
 
 
 def _rows_per_span(store: Store, n_values: int) -> int:
-    """Return the rows of whole chunks that are read at a time, for so many values."""
+    """Return the rows of whole chunks that are read at a time."""
     rows = store.plan.extraction.instances_per_chunk
     return rows * max(1, VALUES_PER_SPAN // max(1, rows * n_values))
 

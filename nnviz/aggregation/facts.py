@@ -59,4 +59,12 @@ def influence_facts(store: Store, layer: str, span: tuple[int, int]) -> Influenc
         First and past-last instance.
     """
     parts = ("target", "source", "influence")
-    return InfluenceRows(*(store.read(f"influences/{layer}/{p}", *span) for p in parts))
+    target, source, influence = (
+        store.read(f"influences/{layer}/{part}", *span) for part in parts
+    )
+    options = store.plan.extraction
+    if options.signal == "peak":
+        # Contributions at a peak are signed; those against it are no evidence for it.
+        sign = 1 if options.extremum == "max" else -1
+        source = np.where(sign * influence > 0, source, -1)
+    return InfluenceRows(target, source, influence)

@@ -25,7 +25,8 @@ from scipy import sparse
 
 from nnviz.aggregation.facts import activation_facts, influence_facts
 from nnviz.aggregation.states import rule_of_top_channels
-from nnviz.runs.arrays import ArraySpec, declaration_of
+from nnviz.runs.arrays import ArraySpec
+from nnviz.runs.declarations import declaration_of
 from nnviz.runs.plan import Plan
 from nnviz.store.store import Store
 

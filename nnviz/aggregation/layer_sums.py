@@ -201,7 +201,7 @@ class LayerJob:
 
     @property
     def state_rows(self) -> int:
-        """Rows of whole spans: over so many, sums can be gone on from."""
+        """Rows of whole spans: over these, sums can be gone on from."""
         last = self.leaves[-1]
         return last.start if last.is_rest else last.stop
 

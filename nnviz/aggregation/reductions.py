@@ -106,7 +106,7 @@ class ActivationCounts:
     def combine(
         self, first: sparse.csr_array, second: sparse.csr_array
     ) -> sparse.csr_array:
-        """Add."""
+        """Return the sum, entry by entry."""
         return _canonical(first + second)
 
     def finalize(self, partial: sparse.csr_array) -> dict[str, sparse.csr_array]:
@@ -298,7 +298,7 @@ class InfluenceTotals:
         first: tuple[sparse.csr_array, sparse.csr_array],
         second: tuple[sparse.csr_array, sparse.csr_array],
     ) -> tuple[sparse.csr_array, sparse.csr_array]:
-        """Add."""
+        """Return the sum, entry by entry."""
         return _canonical(first[0] + second[0]), _canonical(first[1] + second[1])
 
     def finalize(

@@ -40,7 +40,7 @@ STATES = "states"
 
 
 def state_path(collection: str, rows: int) -> str:
-    """Return the path of the state over the first so many rows."""
+    """Return the path of the state over the first `rows` rows."""
     return f"aggregates/{collection}/{STATES}/{rows}"
 
 
@@ -67,7 +67,7 @@ class StateFingerprints:
         Parameters
         ----------
         rows
-            So many; whole chunks.
+            Number of rows; whole chunks.
         rows_per_span
             What is summed before it is added to the rest.
         """
@@ -132,7 +132,7 @@ def stored_states(
     collection
         Restricted to the usable instances.
     rows_per_span
-        Of each layer's facts, by their key (``LayerFacts.key``).
+        Rows of each span of each layer's facts, by their key (``LayerFacts.key``).
 
     Returns
     -------

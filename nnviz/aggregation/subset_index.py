@@ -60,8 +60,8 @@ class LayerMoments:
     """Sum, shape (C,)."""
     total_of_squares: NDArray[np.float64]
     """Sum of squares, shape (C,)."""
-    maximum: NDArray[np.float32] | None
-    """Largest value, shape (C,), NaN for no instance; None if it was not asked for."""
+    maximum: NDArray[np.float32]
+    """Largest value, shape (C,); NaN for no instance, or if it was not asked for."""
 
     @property
     def mean(self) -> NDArray[np.float64]:
@@ -198,10 +198,8 @@ class SubsetIndex:
                 one = read("activation_sum") + one
                 squares = np.maximum(read("activation_sum_of_squares") + squares, 0)
             largest = maximum[part.span].copy() + np.float32(0)
-            largest[:] = largest if n else np.nan
-            found[part.layer] = LayerMoments(
-                part.layer, n, one, squares, largest if maxima else None
-            )
+            largest[:] = largest if n and maxima else np.nan
+            found[part.layer] = LayerMoments(part.layer, n, one, squares, largest)
         return found
 
     def influence_counts(

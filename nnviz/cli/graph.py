@@ -38,7 +38,7 @@ __all__ = ["compare", "graph"]
     type=click.IntRange(min=0),
     default=0,
     metavar="BLOCKS",
-    help="Estimate errors of the scores by leaving out so many blocks of instances.",
+    help="Estimate errors of the scores: leave out each of this many blocks in turn.",
 )
 @click.option(
     "--format",
@@ -79,11 +79,13 @@ def graph(
         layout = None if out is None else graphs.layout(found)
     files = {} if out is None else graph_files(found, out.stem, format_, layout=layout)
     paths = [] if out is None else _write(files, out)
+    drawn = graph_files(found, "graph", "json", layout=layout)
     value = {
         "subset": found.subset,
         "preset": found.preset,
         "nodes": found.n_nodes,
         "arcs": found.n_arcs,
+        "graph": json.loads(next(iter(drawn.values()))),
         "problems": found.problems,
         "files": paths,
     }

@@ -20,15 +20,30 @@ __all__ = ["export", "inspect"]
 @click.argument("store")
 @click.option("--arrays", is_flag=True, help="List every array of the run.")
 @click.option("--unreadable", is_flag=True, help="List instances that do not count.")
+@click.option("--subsets", help="List the subsets of this collection, with sizes.")
 @click.option("--provenance", is_flag=True, help="Say what STORE was made of.")
 @json_option
 def inspect(
-    *, store: str, arrays: bool, unreadable: bool, provenance: bool, as_json: bool
+    *,
+    store: str,
+    arrays: bool,
+    unreadable: bool,
+    subsets: str | None,
+    provenance: bool,
+    as_json: bool,
 ) -> None:
     """Print what STORE holds, and what is missing."""
     from nnviz.store.store import Store
+    from nnviz.subsets.naming import named_subsets
     from nnviz.upkeep.inspection import describe_store
 
+    if subsets is not None:
+        collection = named_subsets(Store.open(store), subsets)
+        sizes = zip(collection.names, collection.sizes().tolist(), strict=True)
+        listed = dict(sizes)
+        lines = [f"{name}: {n:,} instances" for name, n in listed.items()]
+        print_result({"subsets": listed} if as_json else "\n".join(lines))
+        return
     report = describe_store(
         Store.open(store), arrays=arrays, unreadable=unreadable, provenance=provenance
     )

@@ -1,4 +1,4 @@
-"""What does a command need to run? Workers, and listeners that tell of them.
+"""What does a command need to run? Workers, listeners, limits of time; and to print.
 
 Imports are inside the functions, so that ``nnviz --help`` answers at once.
 """
@@ -77,7 +77,7 @@ def client_of(
 ) -> Iterator[Client]:
     """Start workers, or connect to a running scheduler.
 
-    What happens to them is said by events and errors; Dask's log keeps still.
+    What happens to them is said by events and errors; Dask's log stays silent.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ def seconds_of(text: str) -> float:
     )
     if seconds <= 0:
         msg = (
-            f"{text!r} is no duration; write seconds (90), units (1h30m) or a clock "
+            f"{text!r} is not a duration; write seconds (90), units (1h30m) or a clock "
             "(02:00:00), more than zero"
         )
         raise ConfigError(msg)

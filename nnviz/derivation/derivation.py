@@ -116,7 +116,7 @@ def derive(
     store
         With a complete extraction, and aggregates. It is opened again for writing.
     client
-        Of a running cluster, whose workers can open the store and the data; None
+        Client of a running cluster, whose workers can open the store and the data; None
         computes in this process.
     dataset
         The data set of the run; None opens the one that the plan names.

@@ -85,7 +85,7 @@ def merge_peaks(parts: Sequence[Peaks], n_ranks: int) -> Peaks:
     Parameters
     ----------
     parts
-        Of disjoint instances; the same C, any number of ranks.
+        Peaks of disjoint instances; the same C, any number of ranks.
     n_ranks
         How many to keep, K.
 

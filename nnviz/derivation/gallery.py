@@ -158,14 +158,14 @@ def write_examples(
     store
         Opened for writing.
     client
-        Of a running cluster; None works in this process.
+        Client of a running cluster; None works in this process.
     source
         What pictures are cut from.
 
     Yields
     ------
     ExamplesReport
-        Of each layer, in order of computation.
+        Report of each layer, in order of computation.
 
     Raises
     ------

@@ -2,7 +2,7 @@
 
 Photographs are cut with a little context and scaled smoothly; arrays are drawn as grey
 or colour values and enlarged without smoothing, so that every element stays visible.
-Data that are no picture have none.
+Data that are not a picture have none.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Drawing:
 
 
 def draw(raw: bytes | NDArray[Any], config: PreprocessingConfig) -> Drawing | None:
-    """Return one instance as an image, or None if it is no picture.
+    """Return one instance as an image, or None if it is not a picture.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def _with_context(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
 
 
 def _channels_last(array: NDArray[Any], layout: str) -> NDArray[Any] | None:
-    """Return (H, W, 1 or 3), or None where the axes are no picture's."""
+    """Return (H, W, 1 or 3), or None where the axes are not those of a picture."""
     if array.dtype.kind not in "iufb" or 0 in array.shape:
         return None
     if layout == "as-is":

@@ -69,7 +69,7 @@ def delivered(objects: Mapping[str, Any], client: Client) -> Iterator[None]:
     objects
         By key.
     client
-        Of the cluster.
+        Client of the cluster.
 
     Raises
     ------

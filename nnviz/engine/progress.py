@@ -81,7 +81,7 @@ class TaskRetried:
 
 @dataclass(frozen=True, slots=True)
 class WorkersChanged:
-    """Workers have joined the cluster, or are gone."""
+    """Workers have joined the cluster, or have left it."""
 
     stage: str
     joined: list[str]

@@ -70,7 +70,7 @@ def run_reductions(
     Parameters
     ----------
     client
-        Of a running cluster; None computes in this process.
+        Client of a running cluster; None computes in this process.
     jobs
         Each with at least one leaf.
     shared

@@ -422,7 +422,7 @@ class TaskRun:
 
 
 def _may_pass(error: BaseException) -> bool:
-    """Whether an error may be gone at the next attempt: a file system, a connection."""
+    """Whether the next attempt may succeed: a file system's error, a connection's."""
     if isinstance(error, DeviceLostError):
         return True
     return isinstance(error, (OSError, EOFError)) and not isinstance(error, NnvizError)
@@ -445,7 +445,7 @@ def run_tasks(
     Parameters
     ----------
     client
-        Of a running cluster.
+        Client of a running cluster.
     function
         Module-level function; may run several times for one item, also at the same
         time, and must not mind.

@@ -58,7 +58,7 @@ class Workers:
     Parameters
     ----------
     client
-        Of a running cluster.
+        Client of a running cluster.
     stage
         For events.
     listeners

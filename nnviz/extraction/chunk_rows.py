@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nnviz.inputs.preparation.batches import Batch
 from nnviz.network.influence.inputs import Strongest
 from nnviz.network.recording.runtime import BatchResult
-from nnviz.runs.arrays import FLOAT16_MAX
+from nnviz.runs.declarations import FLOAT16_MAX
 from nnviz.runs.plan import Plan
 
 __all__ = ["ChunkRows"]
@@ -61,6 +61,8 @@ class ChunkRows:
             self.arrays[target] = np.full(shape[:2], -1, dtypes[target])
             self.arrays[source] = np.full(shape, -1, dtypes[source])
             self.arrays[f"{path}/influence"] = np.zeros(shape, np.float32)
+            if kept.has_remainder:
+                self.arrays[f"{path}/remainder"] = np.zeros(shape[:2], np.float32)
         self.reasons: dict[int, str] = {}
         """Why instances cannot be used, by their number in the data set."""
         self.not_finite: dict[int, str] = {}
@@ -103,6 +105,8 @@ class ChunkRows:
         self.arrays[f"{path}/target"][at] = strongest.target
         self.arrays[f"{path}/source"][at] = strongest.source[:, :n_ranks]
         self.arrays[f"{path}/influence"][at] = strongest.influence[:, :n_ranks]
+        if strongest.remainder is not None and f"{path}/remainder" in self.arrays:
+            self.arrays[f"{path}/remainder"][at] = strongest.remainder
 
     def _add_outputs(
         self, at: NDArray[Any], instances: NDArray[Any], logits: NDArray[Any]
@@ -112,7 +116,8 @@ class ChunkRows:
             reason = "outputs are not finite numbers"
             self.not_finite.setdefault(int(instance), reason)
         at, logits = at[finite], logits[finite]
-        if not len(at):
+        # A single output is a value, or one logit: there is no class to choose.
+        if not len(at) or logits.shape[1] == 1:
             return
         probabilities = _softmax(logits)
         prediction = logits.argmax(axis=1)

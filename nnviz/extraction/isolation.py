@@ -27,7 +27,7 @@ from nnviz.store.store import Store
 __all__ = ["MAX_FATAL", "fatal_instances"]
 
 MAX_FATAL = 100
-"""Instances of one chunk that may end the process; more is no accident."""
+"""Instances of one chunk that may end the process; more are not an accident."""
 
 START_S = 300.0
 """For the process to import and to open the data set."""
@@ -51,7 +51,7 @@ def fatal_instances(
     Parameters
     ----------
     url
-        Of the store.
+        URL of the store.
     start, stop
         First and past-last instance.
     trust

@@ -1,7 +1,8 @@
 """What does a task need of a plan? Its data set, its network, and how they are read.
 
 A worker opens them from the plan in the store, and refuses what the plan was not made
-from: tasks of one run must never mix two networks or two data sets.
+from: tasks of one run must never mix two networks or two data sets. Where a plan knows
+hashes of the data set's contents, they are compared, too.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from nnviz.inputs.models.loading import load_model
 from nnviz.inputs.preparation.batches import BatchReader, prepared_shape
 from nnviz.inputs.preparation.preprocessing import Preprocessing
 from nnviz.network.recording.runtime import NetworkRuntime
-from nnviz.runs.arrays import CONTENTS
+from nnviz.runs.declarations import CONTENTS
 from nnviz.runs.plan import Plan
 from nnviz.store.store import Store
 
@@ -55,13 +56,13 @@ def open_planned_dataset(
     Parameters
     ----------
     plan
-        Of the store.
+        Plan of the store.
     positions
-        Of the rows in the data set; None for a store that was never extended.
+        Positions of the rows in the data set; None for a store that was never extended.
     trust
         Whether files that run code when read may be read.
     hashes
-        Of the contents of every row, which are then compared as they are read.
+        Hashes of the contents of every row, which are then compared as they are read.
 
     Raises
     ------
@@ -105,9 +106,9 @@ def open_stored_dataset(
     Parameters
     ----------
     plan
-        Of the store.
+        Plan of the store.
     ids
-        Of its rows.
+        Ids of its rows.
     positions, trust, hashes
         As for :func:`open_planned_dataset`.
 
@@ -133,7 +134,7 @@ def load_planned_network(plan: Plan, *, trust: bool) -> nn.Module:
     Parameters
     ----------
     plan
-        Of the store.
+        Plan of the store.
     trust
         Whether files that run code when read may be read.
 
@@ -155,7 +156,7 @@ def planned_reader(
     Parameters
     ----------
     plan
-        Of the store.
+        Plan of the store.
     dataset
         What is read.
     batch_size
@@ -197,7 +198,7 @@ def check_planned(what: str, planned: str, found: str) -> None:
 
 
 def planned_runtime(plan: Plan, *, trust: bool) -> NetworkRuntime:
-    """Load the plan's network, ready to record what the plan says; raises as above."""
+    """Load the plan's network, ready to record what the plan says."""
     return NetworkRuntime(
         load_planned_network(plan, trust=trust),
         plan.architecture,
@@ -223,7 +224,7 @@ class ContentsCheck:
     changed: list[str] = field(default_factory=list)
     """Ids of the instances that have other contents than when the plan was made."""
     obstacle: str = ""
-    """Why nothing could be compared; that is no fault of the store."""
+    """Why nothing could be compared; that is not a fault of the store."""
 
     def lines(self) -> list[str]:
         """Return what a person should know."""
@@ -253,14 +254,15 @@ def check_contents(store: Store, plan: Plan, *, trust: bool = False) -> Contents
     store
         Sound, so far as that is known.
     plan
-        Of the store.
+        Plan of the store.
     trust
         Whether a data set that is code may be imported.
 
     Returns
     -------
     ContentsCheck
-        Of all instances if the plan hashed all of them, else of its sample.
+        Result of the check of all instances if the plan hashed all of them, else of its
+        sample.
     """
     if plan.contents.mode == "none" or not plan.contents.sample:
         return ContentsCheck()
@@ -273,7 +275,7 @@ def check_contents(store: Store, plan: Plan, *, trust: bool = False) -> Contents
     except NnvizError as error:
         return ContentsCheck(obstacle=str(error))
     if fingerprint != plan.fingerprints["dataset"]:
-        msg = "its names or sizes are others than when the plan was made"
+        msg = "its names or sizes are not those of when the plan was made"
         return ContentsCheck(obstacle=msg)
     dataset = in_store_order(listed, store.positions())
     rows, hashes = _planned_hashes(store, plan)

@@ -37,7 +37,7 @@ class PlannedWorker:
     Parameters
     ----------
     opening
-        Of the run.
+        What is opened of the run.
 
     Raises
     ------

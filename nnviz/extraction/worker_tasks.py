@@ -96,7 +96,7 @@ def extract_chunk(task: ChunkTask | int, opening: Opening) -> ChunkReport:
     task
         Which chunk, and how; a number stands for the chunk as it was planned.
     opening
-        Of the run, writable.
+        What is opened of the run, writable.
 
     Raises
     ------
@@ -128,9 +128,9 @@ def check_inputs(
     Parameters
     ----------
     opening
-        Of the run.
+        What is opened of the run.
     client
-        Of a running cluster; None checks in this process.
+        Client of a running cluster; None checks in this process.
     limits, stage, listeners
         As for :func:`nnviz.engine.tasks.run_tasks`.
 

@@ -9,8 +9,9 @@ Symbols: V kept nodes, E kept arcs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import html
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,6 +22,9 @@ from nnviz.formatting import html_table, text_table
 from nnviz.statistics import lift_interval
 
 __all__ = ["N_STRONGEST", "AttributionGraph", "GraphErrors"]
+
+SHOWN_SOURCES = 5
+"""Of the nodes that are on top nowhere, so many are explained in print."""
 
 N_STRONGEST = 3
 """Strongest sources that are kept for every node, whether kept themselves or not."""
@@ -95,6 +99,11 @@ class AttributionGraph:
     """What is not as one would expect; one sentence each."""
     errors: GraphErrors | None = None
     """How sure scores and selection are; None where that was not computed."""
+    pictures: Mapping[tuple[str, int], bytes] = field(default_factory=dict)
+    """What excites nodes most, as PNG or JPEG files, where it was asked for; no part of
+    what makes two graphs equal."""
+    output_names: tuple[str, ...] = ()
+    """Of the channels of the last layer, if they are classes; for drawings, too."""
 
     def __post_init__(self) -> None:
         n, e = len(self.layer), len(self.source)
@@ -224,6 +233,7 @@ class AttributionGraph:
         return (
             f"<nnviz.AttributionGraph {self.subset!r}> {self.preset}, {n} instances: "
             f"{self.n_nodes:,} nodes, {self.n_arcs:,} arcs"
+            + ("; the subset is empty" if self.n_instances == 0 else "")
         )
 
     def _columns(self) -> list[tuple[str, list[object]]]:
@@ -247,11 +257,34 @@ class AttributionGraph:
             (heading, [row[i] for row in rows]) for i, heading in enumerate(headings)
         ]
 
+    def _as_sources(self) -> list[str]:
+        """Return why nodes are kept that are on top in no instance, a line each."""
+        lines = []
+        for node in np.flatnonzero(self.count == 0).tolist():
+            counts = self.arc_count[self.source == node]
+            if len(counts) and self.n_instances > 0:
+                layer = self.layers[self.layer[node]]
+                lines.append(
+                    f"{layer} {self.channel[node]}: on top in 0 of "
+                    f"{self.n_instances:,}, source in {counts.max():,}"
+                )
+        rest = len(lines) - SHOWN_SOURCES
+        more = [f"and {rest:,} more such nodes"] if rest > 0 else []
+        return lines[:SHOWN_SOURCES] + more
+
     def __repr__(self) -> str:
-        return text_table(self._title(), self._columns())
+        table = text_table(self._title(), self._columns())
+        return "\n".join([table, *(f"  {line}" for line in self._as_sources())])
 
     def _repr_html_(self) -> str:
-        return html_table(self._title(), self._columns())
+        # The drawing is made of this class.
+        from nnviz.graphs.svg import graph_svg  # noqa: PLC0415
+
+        if not self.n_nodes:
+            return html_table(self._title(), self._columns())
+        drawn = graph_svg(self, self.pictures, self.output_names)
+        problems = "".join(f"<div>{html.escape(text)}</div>" for text in self.problems)
+        return f"<b>{html.escape(self._title())}</b>{problems}<div>{drawn}</div>"
 
 
 def _fraction(counts: NDArray[np.int64], n: int) -> NDArray[np.float64]:
@@ -269,6 +302,8 @@ def _quotient(
 def _equal(first: object, second: object) -> bool:
     """Return whether all fields of two values of one class are equal."""
     for name in type(first).__slots__:  # type: ignore[attr-defined]  # dataclasses
+        if name in ("pictures", "output_names"):
+            continue
         mine, yours = getattr(first, name), getattr(second, name)
         if isinstance(mine, np.ndarray):
             is_float = mine.dtype.kind == "f"

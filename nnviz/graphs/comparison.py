@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, TypeVar, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from nnviz.errors import ConfigError, ShapeError
+from nnviz.errors import ShapeError
 from nnviz.formatting import html_table, text_table
 from nnviz.graphs.attribution_graph import AttributionGraph
-from nnviz.graphs.from_totals import output_layer
 from nnviz.graphs.full_graph import FullGraph
 from nnviz.graphs.making import SubsetGraphs
-from nnviz.graphs.matching import match_channels
+from nnviz.graphs.network_matching import matched_channels
 from nnviz.graphs.options import GraphChoices
 from nnviz.statistics import (
     adjusted_p_values,
@@ -46,7 +45,6 @@ __all__ = [
     "compare_networks",
     "compare_subsets",
     "graph_similarity",
-    "matched_channels",
 ]
 
 Node = tuple[str, int]
@@ -179,7 +177,8 @@ def compare_graphs(
     Parameters
     ----------
     first, second
-        Of two subsets of one network, or of two networks whose channels correspond.
+        Graphs of two subsets of one network, or of two networks whose channels
+        correspond.
     first_full, second_full
         The full graphs, for counts of what a graph does not keep; without them these
         are taken as 0.
@@ -331,9 +330,6 @@ def _parts(
     )
 
 
-Matches = dict[str, NDArray[np.int64]]
-
-
 def compare_subsets(
     store: Store,
     first: str | Subset,
@@ -355,9 +351,9 @@ def compare_subsets(
     subsets
         Name of the collection of the first.
     other_subsets
-        Of the second; None: of the same one.
+        Collection of the second one; None: the collection of the first.
     client
-        Of a running cluster, for sets that are counted; None counts here.
+        Client of a running cluster, for sets that are counted; None counts here.
     **options
         As in :func:`nnviz.graphs.making.attribution_graph`.
 
@@ -394,7 +390,7 @@ def compare_made(
         The graphs of a collection; and the name of one of its subsets, or any set of
         instances.
     client
-        Of a running cluster, for sets that are counted; None counts here.
+        Client of a running cluster, for sets that are counted; None counts here.
     **options
         As in :func:`nnviz.graphs.making.attribution_graph`.
 
@@ -444,7 +440,7 @@ def compare_networks(
     -------
     GraphComparison
         The second network's channels have the numbers of the first one's that they
-        match (:func:`matched_channels`).
+        match (:func:`nnviz.graphs.network_matching.matched_channels`).
 
     Raises
     ------
@@ -461,67 +457,3 @@ def compare_networks(
     one = SubsetGraphs(first, subsets)
     two = SubsetGraphs(second, subsets, channels=matches)
     return compare_made((one, subset), (two, subset), **options)
-
-
-def matched_channels(first: Store, second: Store) -> Matches:
-    """Match the channels of two networks in every recorded layer.
-
-    Parameters
-    ----------
-    first, second
-        Stores of two networks with the same layers. Instances are joined by their ids;
-        those that only one store has, or that one could not use, are left out.
-
-    Returns
-    -------
-    dict
-        By layer, the second network's channel at each of the first one's, shape (C,).
-        The network's outputs keep their numbers, and are not in it.
-
-    Raises
-    ------
-    ShapeError
-        If the networks have other layers.
-    ConfigError
-        If the stores share no instance.
-    """
-    sizes = [
-        {layer.name: layer.n_channels for layer in store.layers}
-        for store in (first, second)
-    ]
-    if sizes[0] != sizes[1]:
-        odd = sorted(set(sizes[0].items()) ^ set(sizes[1].items()))[:4]
-        names = ", ".join(f"{name} ({n} channels)" for name, n in odd)
-        msg = (
-            f"the networks have other layers, as {names}; compare two states of one "
-            "architecture, recorded with the same layers"
-        )
-        raise ShapeError(msg)
-    rows = _shared_rows(first, second)
-    matches = {}
-    for name in sizes[0]:
-        if name == output_layer(first):
-            continue
-        values = [
-            store.activations(name)[index]
-            for store, index in zip((first, second), rows, strict=True)
-        ]
-        matches[name] = match_channels(*values)[0]
-    return matches
-
-
-def _shared_rows(
-    first: Store, second: Store
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows of the instances that both stores have and can use."""
-    ids: list[NDArray[np.object_]] = [first.column("id"), second.column("id")]
-    shared, one, two = np.intersect1d(ids[0], ids[1], return_indices=True)
-    if not len(shared):
-        msg = (
-            f"the stores {first.url!r} and {second.url!r} share no instance: "
-            f"{ids[0][:1].tolist()} and {ids[1][:1].tolist()}, for example; networks "
-            "are compared on the same data set"
-        )
-        raise ConfigError(msg)
-    usable = first.usable()[one] & second.usable()[two]
-    return one[usable].astype(np.int64), two[usable].astype(np.int64)

@@ -242,10 +242,10 @@ class FullGraphs:
 
 
 def output_layer(store: Store) -> str | None:
-    """Return the name of the last layer, if its channels are the network's outputs."""
+    """Return the name of the last layer, if its channels are the network's classes."""
     shape = store.plan.architecture.output_shape
     last = store.layers[-1]
-    return last.name if shape and last.n_channels == shape[0] else None
+    return last.name if shape and last.n_channels == shape[0] > 1 else None
 
 
 def _has_sources(full: FullGraph, layer: str) -> NDArray[np.bool_]:

@@ -210,7 +210,7 @@ def composed(
     Parameters
     ----------
     matrices
-        Of all layers.
+        Influence matrices of all layers.
     layers
         All layers in order of computation.
     kept

@@ -34,10 +34,10 @@ def jackknife_errors(
     Parameters
     ----------
     whole
-        Of all instances of the subset.
+        Full graph of all instances of the subset.
     without
-        Of all but one block, for each block: B, at least two; blocks of about one size.
-        The nodes have the same numbers as in `whole`.
+        Full graphs of all but one block, for each block: B, at least two; blocks of
+        about one size. The nodes have the same numbers as in `whole`.
 
     Returns
     -------

@@ -73,7 +73,7 @@ def arrange_graph(
         Places of another graph's nodes (:meth:`GraphLayout.order`); nodes that both
         have keep their order to each other as far as crossings allow.
     seed
-        Of the further tries.
+        Seed of the further tries.
 
     Returns
     -------
@@ -104,7 +104,7 @@ def reference_places(full: FullGraph) -> dict[tuple[str, int], float]:
     Parameters
     ----------
     full
-        Of all instances.
+        Full graph of all instances.
 
     Returns
     -------
@@ -166,7 +166,7 @@ def arrange_rows(
     n_shuffles
         Further tries that begin with shuffled rows.
     seed
-        Of these.
+        Seed of these.
 
     Returns
     -------

@@ -25,7 +25,7 @@ def match_channels(
     first
         Activations in the first network, shape (N, C).
     second
-        Of the same instances in the second network, shape (N, D).
+        Vectors of the same instances in the second network, shape (N, D).
 
     Returns
     -------

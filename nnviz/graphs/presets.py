@@ -86,9 +86,9 @@ def summit_selection(
     graph
         The subset's full graph, inner layers composed away and truncated.
     share
-        Of a layer's PageRank at which it is cut.
+        Fraction of a layer's PageRank at which it is cut.
     damping
-        Of PageRank.
+        Damping factor of PageRank.
     """
     scores = undirected_pagerank(graph, count_personalization(graph), damping=damping)
     keep = nodes_with_raised_shares(graph, scores, share)
@@ -123,9 +123,9 @@ def directed_selection(
         one's own. Only nodes through which evidence runs are kept. Layers in which all
         are 0 (nothing enters the first) are ranked by the evidence, as all are by None.
     share
-        Of a layer's scores that the kept nodes hold.
+        Fraction of a layer's scores that the kept nodes hold.
     at_least
-        Nodes of a layer that are kept, if evidence runs through so many.
+        Nodes of a layer that are kept, if evidence runs through that many.
     damping
         Probability to walk on. 1 gives shares of the evidence; where the layers have
         cycles at most 0.85.

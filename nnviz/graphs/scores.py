@@ -262,9 +262,9 @@ def specificity(graph: FullGraph, everything: FullGraph) -> Scores:
     Parameters
     ----------
     graph
-        Of the subset.
+        Full graph of the subset.
     everything
-        Of all instances, with the same layers.
+        Full graph of all instances, with the same layers.
     """
     base = np.concatenate(everything.counts) / max(1, everything.n_instances)
     low, _ = lift_interval(np.concatenate(graph.counts), graph.n_instances, base)

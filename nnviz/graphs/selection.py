@@ -177,7 +177,8 @@ def connected_upwards(
     graph
         The full graph, layered.
     scores
-        Of walks from targets to sources, shape (V,): what passes through each node.
+        Scores of walks from targets to sources, shape (V,): what passes through each
+        node.
     keep
         Nodes that are kept, shape (V,).
 

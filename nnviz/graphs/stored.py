@@ -50,7 +50,7 @@ class StoredGraphs:
     store
         The opened store.
     path
-        Of a complete group of graphs.
+        Path of a complete group of graphs.
 
     Raises
     ------
@@ -99,9 +99,9 @@ def stored_graphs(
     store
         The opened store.
     aggregates
-        Of the collection, as they are now.
+        Aggregates of the collection, as they are now.
     everything
-        Of all instances.
+        Full graph of all instances.
     options
         How the graphs are made.
 

@@ -35,8 +35,8 @@ def store_graphs(
     options
         How all graphs are made.
     client
-        Of a running cluster, whose workers can open the store; None computes here. The
-        bytes are the same.
+        Client of a running cluster, whose workers can open the store; None computes
+        here. The bytes are the same.
 
     Raises
     ------

@@ -48,7 +48,8 @@ def from_summit_json(
         return _graph(value, subset, n_instances)
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         msg = (
-            f"this is no graph file of SUMMIT: {type(error).__name__}: {error}; it has "
+            "this is not a graph file of SUMMIT: "
+            f"{type(error).__name__}: {error}; it has "
             "a list of nodes for each layer, with 'channel', 'count', 'pagerank', "
             "'prev_channels' and 'attr_channels'"
         )

@@ -2,21 +2,116 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from typing import Unpack
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Unpack
 
-from nnviz.errors import ConfigError
+from nnviz.derivation.examples import read_examples
+from nnviz.errors import ConfigError, MissingDataError, UnknownNameError
+from nnviz.graphs.attribution_graph import AttributionGraph
 from nnviz.graphs.comparison import (
     GraphComparison,
     compare_networks,
     compare_subsets,
 )
+from nnviz.graphs.from_totals import output_layer
+from nnviz.graphs.making import SubsetGraphs
 from nnviz.graphs.options import GraphChoices
 from nnviz.interface.given import opened
 from nnviz.store.store import Store
 from nnviz.subsets.subsets import Subset
 
-__all__ = ["compare"]
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["attribution_graph", "compare"]
+
+
+def attribution_graph(
+    store: Store | str | os.PathLike[str],
+    subset: str | int | Subset,
+    *,
+    subsets: str = "label",
+    jackknife: int = 0,
+    pictures: bool = True,
+    client: Client | None = None,
+    **options: Unpack[GraphChoices],
+) -> AttributionGraph:
+    """Return the attribution graph of one subset; a notebook draws it.
+
+    Parameters
+    ----------
+    store
+        The store, or its path; influences were aggregated.
+    subset
+        Name of a subset, its number in the collection, or any set of instances.
+    subsets
+        Name of the collection that it is in.
+    jackknife
+        In how many blocks of instances errors of the scores are estimated; 0: none.
+    pictures
+        Whether to read what excites each node most, for the drawing.
+    client
+        Of a running cluster, for subsets that are counted; None counts here.
+    **options
+        ``preset``, ``share``, ``inner``, ``weight`` and ``scoring``, each as in
+        :class:`nnviz.graphs.options.GraphOptions`.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such subset or collection.
+    MissingDataError
+        If nothing has been aggregated, or no influences were extracted.
+    ConfigError
+        If an option has no such value.
+    """
+    made = opened(store)
+    graphs = SubsetGraphs(made, subsets)
+    graph = graphs.graph(
+        _named(subset, graphs.names, subsets),
+        jackknife=jackknife,
+        client=client,
+        **options,
+    )
+    names = made.class_names if output_layer(made) == graph.layers[-1] else ()
+    found = _pictures(made, graph) if pictures else {}
+    return dataclasses.replace(graph, pictures=found, output_names=names)
+
+
+def _named(subset: object, names: Sequence[str], collection: str) -> str | Subset:
+    if isinstance(subset, (str, Subset)):
+        return subset
+    if isinstance(subset, int) and not isinstance(subset, bool):
+        if 0 <= subset < len(names):
+            return names[subset]
+        msg = (
+            f"there is no subset {subset}; collection {collection!r} has the subsets 0 "
+            f"to {len(names) - 1}"
+        )
+        raise UnknownNameError(msg)
+    msg = (
+        f"the subset is a {type(subset).__name__}; it should be a name, its number, or "
+        "a Subset"
+    )
+    raise ConfigError(msg)
+
+
+def _pictures(store: Store, graph: AttributionGraph) -> dict[tuple[str, int], bytes]:
+    """Return the picture of each node's strongest example, where there is one."""
+    found: dict[tuple[str, int], bytes] = {}
+    by_layer: dict[str, list[int]] = {}
+    for layer, channel in graph:
+        by_layer.setdefault(layer, []).append(channel)
+    for layer, channels in by_layer.items():
+        try:
+            examples = read_examples(store, layer)
+        except (MissingDataError, UnknownNameError):
+            continue
+        pictures = {channel: examples.picture(channel, 0) for channel in channels}
+        found |= {(layer, channel): p for channel, p in pictures.items() if p}
+    return found
 
 
 def compare(

@@ -26,6 +26,7 @@ from nnviz.extraction.extraction import ExtractionSummary
 from nnviz.extraction.extraction import extract as extract_store
 from nnviz.interface.given import given_run, objects_for, opened
 from nnviz.interface.notebook_bar import bars
+from nnviz.interface.run_store import Store as RunStore
 from nnviz.interface.workers import local_workers, n_workers_for, reaching
 from nnviz.planning.planning import Probe
 from nnviz.planning.planning import plan_run as plan_given
@@ -55,7 +56,7 @@ def run(
     workers: int | None = None,
     progress: bool = True,
     trust: bool = False,
-) -> Store:
+) -> RunStore:
     """Plan, extract, aggregate, index and derive; what is done already stays done.
 
     Parameters
@@ -78,7 +79,7 @@ def run(
     pictures
         Whether examples get pictures.
     client
-        Of a running cluster; None finds workers on this machine.
+        Client of a running cluster; None finds workers on this machine.
     workers
         Local processes; 0 for none, None for as many as pay.
     progress
@@ -132,7 +133,7 @@ def run(
                     trust=trust,
                     listeners=listeners,
                 )
-    return Store.open(url)
+    return RunStore.open(url)
 
 
 def plan_run(
@@ -265,7 +266,7 @@ def aggregate(
     index
         Whether to make the index as well, by which any subset is answered at once.
     client
-        Of a running cluster; None computes in this process.
+        Client of a running cluster; None computes in this process.
     listeners, progress
         As in :func:`extract`.
 

@@ -90,7 +90,7 @@ def verify(
     contents
         Whether to compare the data set's contents with the plan's hashes.
     client
-        Of a running cluster; None checks in threads.
+        Client of a running cluster; None checks in threads.
     progress
         Whether to show how far it is.
     trust
@@ -133,13 +133,13 @@ def recompute(
     store
         The store, or its path.
     fraction
-        Of the instances, in (0, 1].
+        Fraction of the instances, in (0, 1].
     model, dataset
         Those that the plan was made of, where they were in memory.
     client
-        Of a running cluster; None computes in this process.
+        Client of a running cluster; None computes in this process.
     seed
-        Of the sample.
+        Seed of the sample.
     trust
         Whether files that run code when read may be read.
 
@@ -193,7 +193,7 @@ def ablate(
     by_layer
         Whether each layer is ablated alone, too.
     seed
-        Of samples and draws.
+        Seed of samples and draws.
     model, dataset, client, workers, progress, trust
         As in :func:`nnviz.extract`.
     **options

@@ -2,13 +2,12 @@
 
 See, in :mod:`nnviz.network.analysis`, ``operations`` for how operations are recorded,
 ``channel_flow`` for how channels are followed, ``layers`` for what becomes a layer,
-``summands``, ``entering`` and ``edges`` for what enters it, and ``analysis`` for the
-validation.
+``summands``, ``entering`` and ``edges`` for what enters it, ``replay`` and
+``single_channels`` for the validation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,13 +16,15 @@ from torch import Tensor, nn
 
 from nnviz.errors import ModelError
 from nnviz.network.analysis.analysis import Analysis, analyse, validate
+from nnviz.network.analysis.functions import category_of
 from nnviz.network.analysis.operations import OperationGraph, record_operations
 from nnviz.network.analysis.outputs import logits_of, main_output
+from nnviz.network.independence import check_independence
 from nnviz.network.recording.normalizing import normalize
-from nnviz.network.recording.recorder import Recorder
 from nnviz.network.recording.runtime import telling_faults
-from nnviz.runs.architecture import Architecture, Layer
+from nnviz.runs.architecture import Architecture
 from nnviz.runs.config import PreprocessingConfig
+from nnviz.user_code import telling_user_errors
 
 __all__ = ["trace", "trace_network"]
 
@@ -48,7 +49,8 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
     Raises
     ------
     ModelError
-        If the network cannot be run on the batch, returns no tensor, or has no layer.
+        If the network cannot be run on the batch, returns no tensor, or has no layer;
+        or if its values depend on chance or on the other instances of a batch.
     TaskMemoryError, DeviceLostError
         If memory or the device fails while layers are checked.
     """
@@ -67,9 +69,11 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
         )
         raise ModelError(msg)
     analysis = analyse(graph)
-    largest_error = validate(analysis, batch)
     layers = [item.layer for item in analysis.layers]
-    mixed = _not_by_instance(model, layers, _rows(analysis), batch)
+    mixed = _without_instances(model, analysis, batch)
+    kept = tuple(layer for layer in layers if layer.name not in mixed)
+    mixed += check_independence(model, kept, batch)
+    largest_error = validate(analysis, batch)
     layers = [layer for layer in layers if layer.name not in mixed]
     if not layers:
         msg = (
@@ -92,10 +96,11 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
         input_dtype=str(batch.dtype).removeprefix("torch."),
         output_shape=tuple((output if logits is None else logits).shape[1:]),
         problems=(
+            *_not_taken_apart(analysis),
             *(problem for target in analysis.targets for problem in target.problems),
             *(
                 f"layer {name!r} is left out: the first axis of its output is not the "
-                "instance, or its values depend on the other instances of a batch"
+                "instance"
                 for name in mixed
             ),
         ),
@@ -104,58 +109,38 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
 
 
 def _record(model: nn.Module, batch: Tensor) -> OperationGraph:
-    try:
+    with telling_faults():
         return record_operations(model, batch)
-    except (RuntimeError, TypeError, ValueError, IndexError, KeyError) as error:
-        msg = (
-            f"the network cannot be run on a batch of shape {tuple(batch.shape)} and "
-            f"type {batch.dtype}: {error}; check preprocessing and the model's source"
-        )
-        raise ModelError(msg) from error
 
 
-def _rows(analysis: Analysis) -> dict[str, int]:
-    """Return the extent of the first axis of each layer's output."""
-    values = analysis.flow.graph.values
-    return {
-        item.layer.name: values[item.site.read_value].shape[0]
-        for item in analysis.layers
-    }
+def _not_taken_apart(analysis: Analysis) -> list[str]:
+    """Name what mixes channels and is no layer, each at its own place."""
+    return [
+        f"{operation.place} is no layer: {operation.name} combines channels in a way "
+        "that nnviz does not take apart, and influence ends there"
+        for operation in analysis.flow.unknown
+        if category_of(operation.name) == "contraction"
+        or operation.name.startswith(("fft_", "linalg_"))
+    ]
 
 
-def _not_by_instance(
-    model: nn.Module, layers: Sequence[Layer], rows: dict[str, int], batch: Tensor
+def _without_instances(
+    model: nn.Module, analysis: Analysis, batch: Tensor
 ) -> list[str]:
-    """Return the layers whose values are not those of one instance each.
-
-    Two instances are run in either order; their activations must be exchanged.
-    """
-    mixed = [layer.name for layer in layers if rows[layer.name] % len(batch)]
-    rest = Architecture(
-        tuple(layer for layer in layers if layer.name not in mixed),
-        input_shape=tuple(batch.shape[1:]),
-    )
-    first, second = batch[:1], batch[-1:]
-    if torch.equal(first, second):
-        second = first.flip(-1)
-    pair = torch.cat([first, second])
-    try:
-        with Recorder(model, rest) as recorder, telling_faults():
-            one_way = recorder.run(pair).activations
-            other_way = recorder.run(pair.flip(0)).activations
-    except (ModelError, RuntimeError):
-        # Control flow that depends on the data, or a network for one instance only;
-        # want of memory and a lost device are other errors, and say nothing of layers.
-        return mixed
-    for name, found in one_way.items():
-        wanted = other_way[name].flip(0)
-        finite = wanted[wanted.isfinite()]
-        scale = float(finite.abs().max()) if finite.numel() else 0.0
-        if not torch.allclose(
-            found, wanted, rtol=1e-3, atol=1e-4 * scale, equal_nan=True
-        ):
-            mixed.append(name)
-    return mixed
+    """Return the layers whose first axis cannot be the instance."""
+    pair = torch.cat([batch[:1], batch[-1:]])
+    graphs = [analysis.flow.graph, _record(model, pair)]
+    if len(graphs[0].values) != len(graphs[1].values):
+        graphs = graphs[:1]
+    return [
+        item.layer.name
+        for item in analysis.layers
+        if any(
+            graph.values[item.site.read_value].shape[0]
+            % graph.values[graph.input_value].shape[0]
+            for graph in graphs
+        )
+    ]
 
 
 INSTANCES_TRACED = 2
@@ -176,4 +161,10 @@ def trace_network(
         Says how they are normalised.
     """
     batch = normalize(torch.from_numpy(values[:INSTANCES_TRACED]), preprocessing)
-    return trace(module, batch)
+    # What no part of the analysis foresaw is an error, too, and never a traceback.
+    with telling_user_errors(
+        "looking into the network",
+        advice="name a network of ordinary torch modules as model.source",
+        error_type=ModelError,
+    ):
+        return trace(module, batch)

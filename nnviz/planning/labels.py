@@ -18,7 +18,7 @@ Where a data set numbers its own classes, such numbers stand for the names of th
 classes, if there is anything to join the names with.
 
 What cannot be joined is an error that shows the first cases of both sides. A network
-that is no classifier has no outputs to join with: its labels get classes of their own.
+that is not a classifier has no outputs to join with: labels get classes of their own.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def join_labels(
     config
         The ``[classes]`` table of the run file.
     n_outputs
-        Number of the network's outputs; None if it is no classifier.
+        Number of the network's outputs; None if it is not a classifier.
     class_names
         Names of the outputs as the run file or the model states them; may be empty.
     label_names

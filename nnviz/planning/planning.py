@@ -32,6 +32,7 @@ from nnviz.network.recording.runtime import NetworkRuntime
 from nnviz.network.tracing import trace_network
 from nnviz.planning.input_kinds import resolved_preprocessing
 from nnviz.planning.labels import JoinedClasses, join_labels
+from nnviz.planning.plain_labels import n_classes_of, with_plain_labels
 from nnviz.runs.config import RunConfig
 from nnviz.runs.plan import Measurements, Plan
 from nnviz.runs.planning_rules import make_plan
@@ -99,11 +100,14 @@ def plan_run(
             "'float32' or 'int64', as the network wants it)"
         )
         raise ModelError(msg) from error
-    outputs = architecture.output_shape
+    n_classes = n_classes_of(architecture)
+    dataset = with_plain_labels(
+        dataset, config.dataset, config.classes, n_classes, loaded.class_names
+    )
     classes = join_labels(
         dataset.labels,
         config=config.classes,
-        n_outputs=outputs[0] if len(outputs) == 1 else None,
+        n_outputs=n_classes,
         class_names=loaded.class_names,
         label_names=dataset.class_names,
         n_instances=len(dataset),

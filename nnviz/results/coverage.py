@@ -19,7 +19,7 @@ BY_THEMSELVES = ("all", "label", "outcome", "prediction")
 
 
 def stale_results(store: Store) -> Missing | None:
-    """Return what does not cover all instances, and the commands that mend it.
+    """Return what does not cover all instances, and the commands that complete it.
 
     Parameters
     ----------

@@ -164,7 +164,7 @@ def subset_of(aggregates: Aggregates, class_index: int, member: str) -> str | No
     Parameters
     ----------
     aggregates
-        Of a collection.
+        Aggregates of a collection.
     class_index
         The chosen class; a collection of classes has a subset for it, ``outcome`` two,
         whether they have instances or not.

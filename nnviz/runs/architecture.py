@@ -18,7 +18,11 @@ from typing import Any, Literal
 
 from nnviz.errors import UnknownNameError, did_you_mean
 
-__all__ = ["Architecture", "Edge", "Layer", "ReceptiveField"]
+__all__ = ["LARGEST_ERROR", "Architecture", "Edge", "Layer", "ReceptiveField"]
+
+LARGEST_ERROR = 1e-4
+"""Relative difference up to which a pre-activation is taken as validated: float32
+rounding of long sums; wrong edges differ by far more."""
 
 LayerKind = Literal[
     "convolution",
@@ -31,7 +35,8 @@ LayerKind = Literal[
     "pooling",
     "other",
 ]
-EdgeOperation = Literal["convolution", "linear", "identity"]
+EdgeOperation = Literal["convolution", "linear", "identity", "gate"]
+"""A gate multiplies what another edge brings, and has no influence of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +115,15 @@ class Architecture:
     problems: tuple[str, ...] = ()
     """Why influence is not available somewhere; one sentence each, with the place."""
     validation_error: float | None = None
-    """Largest relative difference between replay and network; None if not validated."""
+    """Largest relative difference between what edges say and what the network computes,
+    of the output and of any layer, single channels included; None where there is no
+    edge."""
+
+    @property
+    def is_validated(self) -> bool:
+        """Whether layers and edges compute what the network does; NaN never does."""
+        error = self.validation_error
+        return error is not None and error < LARGEST_ERROR
 
     def layer(self, name: str) -> Layer:
         """Return the layer of this name.

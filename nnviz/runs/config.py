@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nnviz.errors import ConfigError
+from nnviz.importing import IN_RUN_FOLDER, is_callable_source
 from nnviz.runs.json_values import from_json
 
 __all__ = [
@@ -93,7 +94,7 @@ class DatasetConfig:
     allow_outside_root: bool = False
     """Whether a path of a table or a link may lead out of the root."""
     limit: int | None = None
-    """Keep the first so many instances; None keeps all."""
+    """Number of instances to keep, from the first on; None keeps all."""
     fingerprint_contents: Literal["none", "sampled", "full"] | None = None
     """Of how many instances the contents are hashed, beside names and sizes; None: of a
     sample, but of none for kind ``torch``, whose items may be made anew each time."""
@@ -137,7 +138,7 @@ class PreprocessingConfig:
     """Whether the camera's orientation mark turns the image."""
     jpeg_reduction: float | None = None
     """A JPEG is decoded at the smallest of an eighth, a quarter and a half of its size
-    that is at least so many times the resized one: faster, and other pixels. None: in
+    that is at least this many times the resized one: faster, and other pixels. None: in
     full."""
     layout: Literal["CHW", "HWC", "HW", "as-is"] = "as-is"
     """Axes of a stored array; the network receives channels first."""
@@ -264,6 +265,9 @@ def _with_absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
         if source.endswith(_MODEL_FILES) or ".py:" in source:
             return absolute(source)
         zoo, _, name = source.partition(":")
+        beside = f"{zoo.replace('.', '/')}.py"
+        if is_callable_source(source) and (folder / beside).is_file():
+            return f"{folder}{IN_RUN_FOLDER}{beside}:{name}"
         if zoo == "transformers" and (folder / name).is_dir():
             return f"{zoo}:{absolute(name)}"
         return source

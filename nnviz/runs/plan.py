@@ -1,9 +1,7 @@
-"""Stage 1: what will a run record, how large is it, and what will it cost?
+"""What will a run record, how large is it, and what will it cost? A plan, and its text.
 
-:func:`make_plan` is pure: opening the data, loading and tracing the network happen
-before it, in :func:`nnviz.planning.planning.probe`. A plan is a value. It knows every
-array, chunk and byte, it travels as JSON in the store's attributes, it carries
-everything a worker needs, and what cannot work is refused here, before anything starts.
+A plan is a value. It knows every array, chunk and byte, it travels as JSON in the
+store's attributes, and it carries everything that a worker needs.
 """
 
 from __future__ import annotations
@@ -15,8 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from nnviz.errors import ConfigError
 from nnviz.formatting import duration_text, printable, size_text
-from nnviz.runs.architecture import Architecture
+from nnviz.runs.architecture import LARGEST_ERROR, Architecture
 from nnviz.runs.arrays import ArraySpec, InfluenceSpec, run_arrays
 from nnviz.runs.config import (
     ClassesConfig,
@@ -28,7 +27,13 @@ from nnviz.runs.config import (
 from nnviz.runs.contents import Contents
 from nnviz.runs.json_values import from_json, to_json
 
-__all__ = ["Measurements", "Plan", "plan_lines"]
+__all__ = ["Measurements", "Plan", "fingerprint_of", "plan_lines"]
+
+_PRETRAINED = {
+    "torchvision": ("weights", '"DEFAULT"'),
+    "timm": ("pretrained", "true"),
+}
+"""The argument by which a collection of networks gives trained weights."""
 
 PROCESS_BYTES = 400_000_000
 """A process that has imported torch, Dask and Zarr, and done nothing yet: 340 MB."""
@@ -99,6 +104,9 @@ class Plan:
     left out; no part of the plan's identity."""
     contents: Contents = field(default_factory=Contents)
     """What was read of the data set to know it by; no part of the plan's identity."""
+    keeps_remainders: bool = False
+    """Whether influences at peaks are signed and their remainders kept; False in plans
+    from before they were."""
 
     @property
     def n_chunks(self) -> int:
@@ -141,6 +149,7 @@ class Plan:
                 n_sources=n_sources[name],
                 n_kept=_targets_kept(self.extraction, n),
                 n_ranks=min(self.extraction.ranks, n_sources[name]),
+                has_remainder=self.keeps_remainders,
             )
             for name, n in channels.items()
             if name in n_sources
@@ -179,26 +188,11 @@ class Plan:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of all that decides the stored numbers."""
-        return hashlib.sha256(
-            json.dumps(self.identity(), sort_keys=True).encode()
-        ).hexdigest()
+        return fingerprint_of(self.to_json())
 
     def identity(self) -> dict[str, Any]:
         """Return the plan without what changes no stored number, as JSON values."""
-        value = self.to_json()
-        for name in _IDENTITY_FREE_PARTS:
-            del value[name]
-        for part, names in _IDENTITY_FREE.items():
-            for name in names:
-                del value[part][name]
-        for name in ("problems", "validation_error"):
-            del value["architecture"][name]
-        # Plans from before there was the option have the same identity as without it.
-        if value["preprocessing"]["jpeg_reduction"] is None:
-            del value["preprocessing"]["jpeg_reduction"]
-        if not value["outcome_columns"]:
-            del value["outcome_columns"]
-        return value
+        return _identity_of(self.to_json())
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON values."""
@@ -217,6 +211,39 @@ class Plan:
 
     def __str__(self) -> str:
         return "\n".join(plan_lines(self))
+
+
+def fingerprint_of(value: Mapping[str, Any]) -> str:
+    """Return the fingerprint of a plan as JSON values, also of one from before.
+
+    Raises
+    ------
+    ConfigError
+        If a part of a plan is missing.
+    """
+    try:
+        identity = _identity_of(json.loads(json.dumps(value)))
+    except (AttributeError, KeyError, TypeError) as error:
+        msg = f"it lacks the part {error}"
+        raise ConfigError(msg) from error
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def _identity_of(value: dict[str, Any]) -> dict[str, Any]:
+    for name in _IDENTITY_FREE_PARTS:
+        value.pop(name, None)
+    for part, names in _IDENTITY_FREE.items():
+        for name in names:
+            value[part].pop(name, None)
+    for name in ("problems", "validation_error"):
+        value["architecture"].pop(name, None)
+    # Plans from before there was the option have the same identity as without it.
+    if value["preprocessing"].get("jpeg_reduction") is None:
+        value["preprocessing"].pop("jpeg_reduction", None)
+    for name in ("keeps_remainders", "outcome_columns"):
+        if not value.get(name):
+            value.pop(name, None)
+    return value
 
 
 def _targets_kept(extraction: ExtractionConfig, n_channels: int) -> int:
@@ -241,6 +268,7 @@ def plan_lines(plan: Plan) -> list[str]:
     )
     lines = [
         f"network        {plan.model.source}  ({size_text(m.model_bytes)} of weights)",
+        *_random_lines(plan),
         (
             f"data           {plan.dataset.kind}, {plan.n_instances:,} instances, "
             f"{plan.n_labelled:,} with a label"
@@ -272,9 +300,10 @@ def plan_lines(plan: Plan) -> list[str]:
         )
     lines.append("  (* shown)")
     if architecture.edges:
-        error = architecture.validation_error
-        checked = "not validated" if error is None else f"validated, error {error:.1e}"
-        lines.append(f"edges          {len(architecture.edges)}, {checked}")
+        lines.append(
+            f"edges          {len(architecture.edges)}, {_checked(architecture)}"
+        )
+        lines += _gate_lines(architecture)
     lines += [f"  no influence: {problem}" for problem in architecture.problems]
     lines += _influence_lines(plan)
     lines += [
@@ -297,6 +326,26 @@ def plan_lines(plan: Plan) -> list[str]:
     return lines
 
 
+def _random_lines(plan: Plan) -> list[str]:
+    """Return a warning where nobody has said which weights the network has."""
+    model, zoo = plan.model, plan.model.source.partition(":")[0]
+    if model.weights is not None or zoo not in _PRETRAINED:
+        return []
+    argument, value = _PRETRAINED[zoo]
+    if model.arguments.get(argument):
+        return []
+    text = (
+        "  warning: the weights are random; for trained ones, and the preprocessing "
+        f"that belongs to them: model.arguments.{argument} = {value}, or name a file "
+        "as model.weights"
+    )
+    lines = [text]
+    p = plan.preprocessing
+    if p.kind == "image" and (p.mean, p.std) == ((0.0,), (1.0,)):
+        lines.append("  warning: no normalisation is set (preprocessing.mean and std)")
+    return lines
+
+
 def _duplicate_lines(contents: Contents) -> list[str]:
     n = contents.n_duplicates
     if not n:
@@ -304,6 +353,25 @@ def _duplicate_lines(contents: Contents) -> list[str]:
     lines = [f"duplicates     {n:,} instances have the contents of one before them:"]
     lines += ["  " + " = ".join(map(printable, group)) for group in contents.duplicates]
     return lines
+
+
+def _checked(architecture: Architecture) -> str:
+    """Say whether the edges compute what the network does."""
+    error = architecture.validation_error
+    if error is None:
+        return "not validated"
+    if architecture.is_validated:
+        return f"validated, largest error of any layer {error:.1e}"
+    return f"not validated: the largest error is {error:.1e}, above {LARGEST_ERROR:.0e}"
+
+
+def _gate_lines(architecture: Architecture) -> list[str]:
+    """Name the factors of products that carry no influence."""
+    gates = [edge for edge in architecture.edges if edge.operation == "gate"]
+    return [
+        f"  gate, carries no influence: {edge.source!r} in {edge.target!r}"
+        for edge in gates
+    ]
 
 
 def _influence_lines(plan: Plan) -> list[str]:

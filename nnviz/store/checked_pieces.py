@@ -79,7 +79,7 @@ def open_checked(
     store, path
         Zarr's store, and where the array is in it.
     folder
-        Of the array, if it is on a file system.
+        Folder of the array, if it is on a file system.
     stated
         CRC-32 of the array's files, by their key below `path`; empty for none.
 

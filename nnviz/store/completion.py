@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.errors import MissingDataError, ShapeError, StoreFormatError
-from nnviz.runs.arrays import MARK_FIELDS
+from nnviz.runs.declarations import MARK_FIELDS
 from nnviz.runs.plan import Plan
 from nnviz.store.hierarchy import Hierarchy
 from nnviz.store.pieces import encode_piece
@@ -64,9 +64,7 @@ class Completion:
     def _by_chunk(self) -> frozenset[str]:
         """Paths of the arrays that have one row for each chunk."""
         return frozenset(
-            spec.path
-            for spec in self._plan.arrays
-            if spec.declaration.dimensions[0] == "chunk"
+            spec.path for spec in self._plan.arrays if spec.declaration.is_by_chunk
         )
 
     def _rows(self, index: int, path: str) -> tuple[int, int]:
@@ -116,7 +114,7 @@ class Completion:
         """
         try:
             mark = self._hierarchy.read_piece(MARKS, index)
-        except ValueError as error:
+        except (ValueError, StoreFormatError) as error:
             return [(MARKS, str(error))]
         if mark is None or mark[0, 0] != 1:
             return []
@@ -133,7 +131,7 @@ class Completion:
                 found.append((path, str(error)))
                 continue
             if values is None:
-                found.append((path, "it is gone"))
+                found.append((path, "it is missing"))
             elif _checksum(values) != expected:
                 found.append((path, "its values do not fit the completion mark"))
         return found
@@ -187,7 +185,7 @@ class Completion:
         Parameters
         ----------
         path
-            Of the array.
+            Path of the array.
         start, stop
             First and past-last row.
         columns
@@ -198,7 +196,7 @@ class Completion:
         MissingDataError
             If a chunk that the rows touch is not complete.
         StoreFormatError
-            If a piece is gone, damaged, or another one than was written there.
+            If a piece is missing, damaged, or another one than was written there.
         """
         is_by_chunk = path in self._by_chunk
         rows = 1 if is_by_chunk else self._plan.extraction.instances_per_chunk
@@ -283,7 +281,7 @@ class Completion:
     ) -> NDArray[Any]:
         """Return a chunk's rows, if they are those of its mark."""
         if piece is None:
-            raise self._damaged(path, chunk, "the piece is gone")
+            raise self._damaged(path, chunk, "the piece is missing")
         part = self._inside(path, chunk, piece)
         self._compare(path, chunk, part, mark)
         return part

@@ -33,7 +33,7 @@ def write_csr(
     hierarchy
         Opened for writing.
     path
-        Of the group.
+        Path of the group.
     matrix
         Shape (rows, columns), any dtype.
     attributes
@@ -60,18 +60,18 @@ def read_csr(
     hierarchy
         Opened.
     path
-        Of the group.
+        Path of the group.
     rows
         Neighbouring rows; of the others only the places in ``indptr`` are read.
 
     Raises
     ------
     StoreFormatError
-        If the group is no CSR matrix, or a part of it is gone or damaged.
+        If the group is not a CSR matrix, or a part of it is missing or damaged.
     """
     attributes = hierarchy.attributes(path)
     if attributes.get("encoding-type") != "csr_matrix":
-        msg = f"{path!r} in {hierarchy.url!r} is no CSR matrix: {attributes}"
+        msg = f"{path!r} in {hierarchy.url!r} is not a CSR matrix: {attributes}"
         raise StoreFormatError(msg)
     n_rows, n_columns = _shape(hierarchy, path, attributes.get("shape"))
     first, last, _ = rows.indices(n_rows)
@@ -99,7 +99,7 @@ def read_csr(
 
 
 def _shape(hierarchy: Hierarchy, path: str, value: Any) -> tuple[int, int]:
-    """Return rows and columns, if the arrays can have so many."""
+    """Return rows and columns, if the arrays can have that many."""
     is_pair = isinstance(value, list) and len(value) == 2
     if not is_pair or not all(type(n) is int and 0 <= n < 1 << 48 for n in value):
         raise _not_csr(hierarchy, path, f"its 'shape' is {str(value)[:80]}")

@@ -26,13 +26,13 @@ def activations_as_dask(
     Parameters
     ----------
     url
-        Of the store.
+        URL of the store.
     layer
         Name of a recorded layer.
     chunks
         First and past-last instance of each.
     n_channels
-        Of the layer.
+        Number of channels of the layer.
     read
         Module-level function of url, layer, first and past-last instance.
     """

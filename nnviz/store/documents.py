@@ -1,10 +1,9 @@
 """What groups are there, and what are their attributes? Sealed documents by path.
 
 Groups are few and small, and hold what a store is: its plan, and what later stages say
-of their output. Their documents carry a checksum of themselves
-(:mod:`nnviz.store.documents`). Those of arrays, and files that no completion mark
-covers, have theirs in a group ``checksums``: one for the run, one for each group of
-aggregates or artifacts, one for each piece of the index.
+of their output. Their documents are *sealed*: they carry a checksum of themselves.
+Those of arrays, and files that no completion mark covers, have theirs in a group
+``checksums``: one for the run, one for each group of aggregates, artifacts or index.
 """
 
 from __future__ import annotations
@@ -74,7 +73,7 @@ class Documents:
     Parameters
     ----------
     files
-        Of the hierarchy.
+        Files of the hierarchy.
     url
         Where it is, for messages.
     """
@@ -115,7 +114,7 @@ class Documents:
         Parameters
         ----------
         path
-            Of a group.
+            Path of a group.
         skip
             Paths of arrays whose pieces are left out.
         """
@@ -234,7 +233,7 @@ class Documents:
         data = self._files.get(key)
         if data is None:
             if not self.ignores_checksums and key in self.stated(owner):
-                raise self.damaged_array(path, "zarr.json is gone")
+                raise self.damaged_array(path, "zarr.json is missing")
             msg = f"there is no array {path!r} in the store {self._url!r}"
             raise StoreFormatError(msg)
         if self.ignores_checksums:
@@ -264,7 +263,7 @@ class Documents:
         return self.damaged(f"of array {path!r}", reason)
 
     def damaged(self, what: str, reason: object) -> StoreFormatError:
-        """Return an error that says what is damaged, and how that is mended."""
+        """Return an error that says what is damaged, and how that is repaired."""
         return StoreFormatError(
             f"the metadata {what} in the store {self._url!r} are damaged: {reason}; "
             f"'nnviz verify {self._url}' repairs them, or says what makes them again"
@@ -316,7 +315,7 @@ def unsealed_attributes(data: bytes) -> tuple[dict[str, Any], bool]:
     ------
     ValueError
         If the document is damaged: its bytes do not fit its seal, it is cut off, or it
-        is no group's document.
+        is not a group's document.
     """
     try:
         document = json.loads(data)

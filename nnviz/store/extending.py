@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.errors import StoreFormatError
-from nnviz.runs.arrays import FORMAT_VERSION, POSITION, ArraySpec, groups_of
+from nnviz.runs.arrays import FORMAT_VERSION, ArraySpec, groups_of
+from nnviz.runs.declarations import POSITION
 from nnviz.store.completion import MARKS
 from nnviz.store.documents import LATER
 from nnviz.store.hierarchy import Hierarchy
@@ -60,9 +61,9 @@ def stage_extension(
     Parameters
     ----------
     url
-        Of the store.
+        URL of the store.
     attributes
-        Of the root of the longer store.
+        Attributes of the root of the longer store.
     tails
         New rows of the arrays that the plan knows, by path.
     positions
@@ -83,7 +84,7 @@ def finish_extension(url: str, arrays: Sequence[ArraySpec], n_before: int) -> No
     Parameters
     ----------
     url
-        Of the store.
+        URL of the store.
     arrays
         Every array of the longer run.
     n_before
@@ -120,12 +121,12 @@ def _pending_attributes(hierarchy: Hierarchy) -> dict[str, Any]:
     Raises
     ------
     StoreFormatError
-        If they are gone or damaged.
+        If they are missing or damaged.
     """
     if not hierarchy.has(GROUP):
         msg = (
             f"the extension of {hierarchy.url!r} was interrupted, and what it was to "
-            "write is gone; extract again into a new store"
+            "write is missing; extract again into a new store"
         )
         raise StoreFormatError(msg)
     attributes: dict[str, Any] = hierarchy.attributes(GROUP)["attributes"]

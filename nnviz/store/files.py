@@ -45,7 +45,7 @@ PERMANENT = {
     errno.EACCES: "writing there is not permitted; change the permissions",
     errno.EPERM: "writing there is not permitted; change the permissions",
 }
-"""Failures that a second try does not mend, and what does."""
+"""Failures that a second try does not cure, and what does."""
 
 
 @contextlib.contextmanager
@@ -57,7 +57,7 @@ def storing(url: str) -> Iterator[None]:
     Parameters
     ----------
     url
-        Of the store, for the message.
+        URL of the store, for the message.
     """
     try:
         yield
@@ -134,7 +134,7 @@ class Files:
         Parameters
         ----------
         keys
-            Of the files.
+            Keys of the files.
         limit
             Bytes that a file may have, where that is known.
 
@@ -162,7 +162,7 @@ class Files:
         Parameters
         ----------
         key
-            Of the file.
+            Key of the file.
         data
             Its content.
         is_durable
@@ -282,7 +282,7 @@ def read_plain(path: Path, *, limit: int | None = None) -> bytes | None:
     Parameters
     ----------
     path
-        Of the file; a link to a plain file is one.
+        Path of the file; a link to a plain file is one.
     limit
         Bytes that it may have; None for any number.
 

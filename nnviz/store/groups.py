@@ -42,7 +42,7 @@ def covered_by(attributes: Mapping[str, Any], before: Sequence[int], now: int) -
     Parameters
     ----------
     attributes
-        Of the group.
+        Attributes of the group.
     before
         Numbers of instances before each extension of the store; a group of format 1,
         which does not say, is older than any.
@@ -242,7 +242,13 @@ class LaterGroups:
             raise self._damaged(path, error) from error
 
     def read_csr(self, path: str, rows: slice = slice(None)) -> sparse.csr_array:
-        """Read a sparse matrix, or neighbouring rows of it; raises as :meth:`read`."""
+        """Read a sparse matrix, or neighbouring rows of it.
+
+        Raises
+        ------
+        StoreFormatError
+            If it is not there, or damaged.
+        """
         try:
             return csr.read_csr(self._hierarchy, path, rows)
         except StoreFormatError as error:

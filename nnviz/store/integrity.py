@@ -2,7 +2,7 @@
 
 Pieces that tasks wrote are compared with their completion marks, everything else with
 checksums that were written beside it. Nothing is changed but by
-:meth:`Integrity.mend`.
+:meth:`Integrity.repair`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from nnviz.errors import StoreFormatError
-from nnviz.runs.arrays import CONTENTS, ArraySpec, groups_of
+from nnviz.runs.arrays import ArraySpec, groups_of
+from nnviz.runs.declarations import CONTENTS
 from nnviz.runs.plan import Plan
 from nnviz.store.completion import BATCH_SIZES, Completion
 from nnviz.store.documents import (
@@ -45,7 +46,7 @@ class Integrity:
     Parameters
     ----------
     hierarchy
-        Of the store; opened for writing if it is to be mended.
+        Hierarchy of the store; opened for writing if it is to be repaired.
     completion
         Its chunks and their completion marks.
     groups
@@ -89,7 +90,7 @@ class Integrity:
             key = document_of(spec.path)
             data = self._contents([key])[0]
             if data is None:
-                found.append(Damage(spec.path, "its zarr.json is gone"))
+                found.append(Damage(spec.path, "its zarr.json is missing"))
             elif isinstance(data, str):
                 found.append(Damage(spec.path, data))
             elif key in stated:
@@ -114,7 +115,7 @@ class Integrity:
             for index, data in enumerate(self._contents(keys)):
                 expected = stated.get(keys[index])
                 if data is None:
-                    found.append(Damage(spec.path, "it is gone", index))
+                    found.append(Damage(spec.path, "it is missing", index))
                 elif isinstance(data, str):
                     found.append(Damage(spec.path, data, index))
                 elif expected is not None and crc_text(data) != expected:
@@ -149,7 +150,7 @@ class Integrity:
         remedy = f"'nnviz {stage_of(path)} {self._hierarchy.url}'"
         try:
             if not self._hierarchy.has(path):
-                return [Damage(path, "its metadata are gone", remedy=remedy)]
+                return [Damage(path, "its metadata are missing", remedy=remedy)]
             if not later.is_complete(path):
                 return []
             # A store of format 1 that was extended keeps groups without checksums.
@@ -181,7 +182,7 @@ class Integrity:
         limit = time.time() - older_than
         return [key for key in keys if _modified(folder / key) <= limit]
 
-    def mend(self, damages: Sequence[Damage]) -> list[Damage]:
+    def repair(self, damages: Sequence[Damage]) -> list[Damage]:
         """Repair what needs no other data, and unmark what a stage has to write again.
 
         Returns
@@ -194,11 +195,11 @@ class Integrity:
         owners = {damage: self._owner(damage) for damage in damages}
         for owner in {*owners.values()} - {""}:
             self._groups.invalidate(owner)
-        mended = [d if owners[d] else self._mended(d) for d in damages]
+        repaired = [d if owners[d] else self._repaired(d) for d in damages]
         if any(damage.array == CHECKSUMS for damage in damages):
             skip = [s.path for s in self._arrays if not s.is_static]
             self._hierarchy.documents.state("", skip=skip)
-        return mended
+        return repaired
 
     def remove_strays(self, *, older_than: float = PARTIAL_SECONDS) -> None:
         """Remove what :meth:`strays` returns."""
@@ -247,7 +248,7 @@ class Integrity:
             and not is_later(damage.array)
         )
 
-    def _mended(self, damage: Damage) -> Damage:
+    def _repaired(self, damage: Damage) -> Damage:
         if damage.chunk is not None:
             return damage
         specs = {spec.path: spec for spec in self._arrays}
@@ -261,7 +262,7 @@ class Integrity:
             self._hierarchy.files.put(key, data)
         elif damage.array != CHECKSUMS:
             self._hierarchy.files.put(document_of(damage.array), sealed_group({}))
-        return replace(damage, remedy="restored", is_mended=True)
+        return replace(damage, remedy="restored", is_repaired=True)
 
     def _stated(self, owner: str) -> tuple[dict[str, str], Damage | None]:
         path = f"{owner}/{CHECKSUMS}" if owner else CHECKSUMS
@@ -271,8 +272,8 @@ class Integrity:
             stated = self._hierarchy.documents.stated(owner)
         except StoreFormatError:
             return {}, Damage(path, "the checksums are damaged")
-        is_gone = not self._hierarchy.has(path)
-        problem = Damage(path, "the checksums are gone") if is_gone else None
+        is_missing = not self._hierarchy.has(path)
+        problem = Damage(path, "the checksums are missing") if is_missing else None
         return stated, problem
 
     def _groups_above(self) -> list[Damage]:
@@ -338,7 +339,7 @@ class Integrity:
         has_checksums: bool,
     ) -> str | None:
         if data is None:
-            return "it is gone"
+            return "it is missing"
         if isinstance(data, str):
             return data
         if key in stated:

@@ -26,7 +26,7 @@ class Damage:
     """Number of the damaged chunk; None for metadata."""
     remedy: str = ""
     """Command that makes it again, or what was done; empty where nothing helps."""
-    is_mended: bool = False
+    is_repaired: bool = False
 
     def __str__(self) -> str:
         where = repr(self.array) if self.array else "the root"
@@ -41,7 +41,7 @@ def restore_root(url: str, *, repair: bool) -> list[Damage]:
     Parameters
     ----------
     url
-        Of the store, which may be impossible to open.
+        URL of the store, which may be impossible to open.
     repair
         Whether to write.
 
@@ -89,7 +89,7 @@ def restore_root(url: str, *, repair: bool) -> list[Damage]:
                 remedy="restored from its copy"
                 if repair
                 else "'nnviz verify' restores it",
-                is_mended=repair,
+                is_repaired=repair,
             )
         )
     return found
@@ -98,7 +98,7 @@ def restore_root(url: str, *, repair: bool) -> list[Damage]:
 def problem_of(data: bytes | None) -> str | None:
     """Return what is wrong with a group's document; None if nothing is."""
     if data is None:
-        return "it is gone"
+        return "it is missing"
     try:
         attributes, is_sealed = unsealed_attributes(data)
     except ValueError as error:

@@ -26,9 +26,11 @@ from nnviz.inputs.datasets.contents import check_sample, grown_contents
 from nnviz.inputs.datasets.opening import Dataset, open_dataset
 from nnviz.inputs.datasets.store_order import in_store_order
 from nnviz.planning.labels import join_labels
-from nnviz.runs.arrays import CONTENTS
+from nnviz.planning.plain_labels import n_classes_of, with_plain_labels
 from nnviz.runs.config import DatasetConfig
+from nnviz.runs.declarations import CONTENTS
 from nnviz.runs.plan import Plan
+from nnviz.runs.planning_rules import check_signal
 from nnviz.runs.software import software_versions
 from nnviz.store.extending import (
     finish_extension,
@@ -85,7 +87,7 @@ def extend(
     Parameters
     ----------
     url
-        Of the store.
+        URL of the store.
     dataset
         Where the larger data set is; None: where the plan has it.
     trust
@@ -94,7 +96,8 @@ def extend(
     Raises
     ------
     PlanMismatchError
-        If instances of the store are gone or have changed; the message has their ids.
+        If instances are missing or have changed, with their ids; or the plan means
+        other numbers than this version computes.
     DatasetError
         If the data set cannot be listed, or its labels cannot be joined.
     StoreInUseError
@@ -122,12 +125,20 @@ def _extend(
         )
         raise PlanMismatchError(msg)
     config = dataset or plan.dataset
-    listed = open_dataset(config, trust=trust)
+    n_classes = n_classes_of(plan.architecture)
+    listed = with_plain_labels(
+        open_dataset(config, trust=trust),
+        config,
+        plan.classes,
+        n_classes,
+        plan.class_names,
+    )
     positions = _positions(store, listed)
     n_before, n = store.n_instances, len(positions)
     if n == n_before:
         missing = len(store.chunks.missing())
         return ExtensionSummary(url, n_before, n, missing)
+    check_signal(plan)
     columns = _columns(plan, listed)
     _check_unchanged(store, columns, positions[:n_before])
     ordered = in_store_order(listed, positions)
@@ -185,11 +196,11 @@ def _positions(store: Store, listed: Dataset) -> NDArray[np.int64]:
     """
     index_of = {name: index for index, name in enumerate(listed.ids)}
     ids = [str(name) for name in store.column("id")]
-    gone = [name for name in ids if name not in index_of]
-    if gone:
+    lost = [name for name in ids if name not in index_of]
+    if lost:
         msg = (
-            f"{len(gone):,} of the {len(ids):,} instances of {store.url!r} are not in "
-            f"the data set any more: {_shown(gone)}; bring them back, or extract the "
+            f"{len(lost):,} of the {len(ids):,} instances of {store.url!r} are not in "
+            f"the data set any more: {_shown(lost)}; bring them back, or extract the "
             "data set into a new store"
         )
         raise PlanMismatchError(msg)
@@ -207,11 +218,10 @@ def _columns(plan: Plan, listed: Dataset) -> dict[str, NDArray[Any]]:
     PlanMismatchError
         If there are other columns, or classes, than in the plan.
     """
-    shape = plan.architecture.output_shape
     joined = join_labels(
         listed.labels,
         config=plan.classes,
-        n_outputs=shape[0] if len(shape) == 1 else None,
+        n_outputs=n_classes_of(plan.architecture),
         class_names=plan.class_names,
         label_names=listed.class_names,
         n_instances=len(listed),
@@ -224,7 +234,7 @@ def _columns(plan: Plan, listed: Dataset) -> dict[str, NDArray[Any]]:
         before, now = plan.metadata_dtypes.get(name), found.get(name)
         if before != now:
             msg = (
-                f"the column {name!r} of the data set is {now or 'gone'} and was "
+                f"the column {name!r} of the data set is {now or 'missing'} and was "
                 f"{before or 'not there'} when the store was planned; give it back, or "
                 "extract the data set into a new store"
             )

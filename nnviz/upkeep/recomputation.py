@@ -17,6 +17,7 @@ from nnviz.engine.tasks import run_tasks
 from nnviz.errors import ConfigError
 from nnviz.extraction.planned_worker import PlannedWorker, worker_of
 from nnviz.extraction.worker_tasks import Opening, check_inputs
+from nnviz.runs.planning_rules import check_signal
 from nnviz.runs.software import software_versions
 from nnviz.store.store import Store
 
@@ -103,20 +104,22 @@ def recompute(
     store
         Instances of complete chunks are drawn.
     fraction
-        Of the instances, in (0, 1]; at least one is drawn. The others of their batches
-        are computed with them, and compared too.
+        Fraction of the instances, in (0, 1]; at least one is drawn. The others of their
+        batches are computed with them, and compared too.
     client
-        Of a running cluster; None computes in this process.
+        Client of a running cluster; None computes in this process.
     seed
-        Of the sample.
+        Seed of the sample.
     trust
         Whether files that run code when read may be read.
 
     Raises
     ------
     PlanMismatchError
-        If network or data set are not those of the plan.
+        If network or data set are not those of the plan, or it means other numbers
+        than this version computes.
     """
+    check_signal(store.plan)
     batches = _batches(store, fraction, seed)
     result = Recomputation(
         n_batches=len(batches),

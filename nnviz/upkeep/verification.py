@@ -39,7 +39,8 @@ from nnviz.extraction.planned import (
 )
 from nnviz.inputs.datasets.contents import hashes_of
 from nnviz.planning.labels import join_labels
-from nnviz.runs.arrays import CONTENTS
+from nnviz.planning.plain_labels import n_classes_of, with_plain_labels
+from nnviz.runs.declarations import CONTENTS
 from nnviz.runs.plan import Plan
 from nnviz.store.completion import MARKS
 from nnviz.store.documents import CHECKSUMS
@@ -78,8 +79,8 @@ class VerificationReport:
     @property
     def is_sound(self) -> bool:
         """Whether nothing is still damaged, or to be made again, or has changed."""
-        is_mended = all(damage.is_mended for damage in self.damages)
-        return is_mended and not self.taken_back and not self.contents.changed
+        is_repaired = all(damage.is_repaired for damage in self.damages)
+        return is_repaired and not self.taken_back and not self.contents.changed
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON values."""
@@ -127,9 +128,9 @@ def verify(
     Parameters
     ----------
     url
-        Of the store.
+        URL of the store.
     client
-        Of a running cluster that reaches the store; None checks in threads.
+        Client of a running cluster that reaches the store; None checks in threads.
     repair
         Whether to restore what can be, and to take the marks of damaged parts away.
     trust
@@ -179,9 +180,9 @@ def _verify(
     plan = store.plan
     integrity = store.integrity()
     found = integrity.run_metadata()
-    report.damages += integrity.mend(found) if repair else found
+    report.damages += integrity.repair(found) if repair else found
     # Where metadata are damaged still, nothing can be said of the pieces.
-    unknown = {d.array for d in report.damages if not d.is_mended}
+    unknown = {d.array for d in report.damages if not d.is_repaired}
     report.n_chunks = len(store.chunks)
     emit(listeners, StageStarted(STAGE, report.n_chunks))
     damages: list[Damage] = []
@@ -194,13 +195,13 @@ def _verify(
     n_spoilt = len({d.chunk for d in damages})
     for path in integrity.later_groups():
         damages += integrity.later_group(path)
-    static = integrity.static_pieces(skip=unknown)
+    static = [] if CHECKSUMS in unknown else integrity.static_pieces(skip=unknown)
     report.strays = integrity.strays()
     report.taken_back = integrity.derived_from([*damages, *static])
     if repair:
         # First, so that whoever is killed here leaves nothing derived behind.
         integrity.take_back(report.taken_back)
-        damages = integrity.mend(damages)
+        damages = integrity.repair(damages)
         integrity.remove_strays()
     report.damages += damages
     report.damages += _restored(store, plan, static, trust=trust, repair=repair)
@@ -275,7 +276,7 @@ def _restored(
             remedy="its values in the data set are others now; extract again"
             if (d.array, d.chunk) in left
             else "restored from the data set",
-            is_mended=(d.array, d.chunk) not in left,
+            is_repaired=(d.array, d.chunk) not in left,
         )
         for d in damages
     ]
@@ -284,7 +285,7 @@ def _restored(
 def _hashes_now(
     plan: Plan, positions: NDArray[np.int64] | None, *, trust: bool
 ) -> NDArray[np.uint64]:
-    """Return the hashes of all instances as they are; raises as below."""
+    """Return the hashes of all instances as they are now."""
     dataset = open_planned_dataset(plan, positions, trust=trust)
     return hashes_of(dataset, range(len(dataset)))
 
@@ -305,11 +306,14 @@ def _planned_values(
         msg = f"{plan.dataset.source!r} is code, which is imported only with --trust"
         raise StoreFormatError(msg)
     dataset = open_planned_dataset(plan, positions, trust=trust)
-    shape = plan.architecture.output_shape
+    n_classes = n_classes_of(plan.architecture)
+    dataset = with_plain_labels(
+        dataset, plan.dataset, plan.classes, n_classes, plan.class_names
+    )
     classes = join_labels(
         dataset.labels,
         config=plan.classes,
-        n_outputs=shape[0] if len(shape) == 1 else None,
+        n_outputs=n_classes,
         class_names=plan.class_names,
         label_names=dataset.class_names,
         n_instances=len(dataset),

@@ -375,7 +375,7 @@ def grown(tmp_path, monkeypatch, rows_per_span):
 
 
 def longer_store(whole, url, n):
-    """Write the first instances of a store as a store, or lengthen it to so many."""
+    """Write the first instances of a store as a store, or lengthen it to `n`."""
     plan = whole.plan
     before = Store.open(url).n_instances if url.exists() else 0
     plan = replace(plan, n_instances=n, extensions=(before,) if before else ())

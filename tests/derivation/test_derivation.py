@@ -45,7 +45,7 @@ class Recorder:
 
 
 class LosingDataset(PlantedDataset):
-    """A data set of which half of the instances have gone."""
+    """A data set of which half of the instances are missing."""
 
     def read(self, index):
         if index % 2:

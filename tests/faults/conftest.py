@@ -18,9 +18,9 @@ def _session_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
 @pytest.fixture
 def run(_session_run: TinyRun) -> Iterator[TinyRun]:
     """Return the tiny run, without faults."""
-    _session_run.mend()
+    _session_run.repair()
     yield _session_run
-    _session_run.mend()
+    _session_run.repair()
 
 
 @pytest.fixture(scope="session")

@@ -78,7 +78,7 @@ def test_flipped_bit__sixty_of_sixty_are_found_and_named(copy):
     assert found == 60
 
 
-def test_flipped_bits__are_mended_and_the_store_is_as_before(copy, real):
+def test_flipped_bits__are_repaired_and_the_store_is_as_before(copy, real):
     """Row 11: verify, extract, and the later stages again give the same bytes."""
     before, rng = tree_bytes(copy), random.Random(12)
     chosen = ["activations/first/c/1/0", "extraction_done/c/2/0", "instances/id/c/0"]

@@ -79,7 +79,7 @@ def test_extract__any_sequence_of_kills_and_restarts__ends_in_the_same_bytes(
         one.process.wait(timeout=240)
         wait_for(lambda pid=one.process.pid: group_is_gone(pid))
 
-    run.mend()
+    run.repair()
     code, _, errors = driver("extract", store, "--workers", "1", "--quiet").finish()
     assert code == 0, errors
     assert not (store / "writer").exists()
@@ -87,17 +87,18 @@ def test_extract__any_sequence_of_kills_and_restarts__ends_in_the_same_bytes(
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "is_running"),
+    ("number", "code", "is_running", "to"),
     [
-        pytest.param(signal.SIGTERM, 143, True, id="sigterm-while-running"),
-        pytest.param(signal.SIGINT, 130, False, id="sigint-at-start"),
-        pytest.param(signal.SIGUSR1, 138, False, id="sigusr1-at-start"),
+        pytest.param(signal.SIGTERM, 143, True, os.kill, id="sigterm-while-running"),
+        pytest.param(signal.SIGINT, 130, True, os.killpg, id="sigint-of-a-terminal"),
+        pytest.param(signal.SIGINT, 130, False, os.kill, id="sigint-at-start"),
+        pytest.param(signal.SIGUSR1, 138, False, os.kill, id="sigusr1-at-start"),
     ],
 )
 def test_extract__signal__ends_with_one_line_and_leaves_nothing(
-    run, tmp_path, driver, number, code, is_running
+    run, tmp_path, driver, number, code, is_running, to
 ):
-    """Row 7: at any time; exit code 128 and the signal's number; resumable."""
+    """Row 7: at any time, to one or all processes; 128 and the number; resumable."""
     store = run.store(tmp_path / "run.zarr")
     run.fault("all", "sleep 0.05")
     one = driver("extract", store, "--workers", "2", "--quiet")
@@ -106,7 +107,7 @@ def test_extract__signal__ends_with_one_line_and_leaves_nothing(
     else:
         wait_for((store / "writer" / "zarr.json").exists)
 
-    one.signal(number)
+    to(one.process.pid, number)
     found, out, errors = one.finish()
 
     assert (found, out) == (code, "")
@@ -162,7 +163,7 @@ def test_extract__time_limit__exits_with_its_own_code_and_goes_on(
     assert code == 75
     assert "chunks are left: the time limit was reached" in out
     assert "repeat 'nnviz extract" in errors
-    run.mend()
+    run.repair()
     finish_run(store)
     assert checksums(store) == undisturbed
 
@@ -186,7 +187,7 @@ def test_extract__second_driver__is_refused_and_the_first_unharmed(
 
     first.process.kill()
     first.process.wait(timeout=60)
-    run.mend()
+    run.repair()
     third = driver("extract", store, "--workers", "1", "--quiet")
     assert third.finish()[0] == 0
     assert checksums(store) == undisturbed
@@ -240,6 +241,6 @@ def test_extract__scheduler_killed__says_how_to_go_on_and_does_not_hang(
         for process in processes:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(timeout=60)
-    run.mend()
+    run.repair()
     finish_run(store)
     assert checksums(store) == undisturbed

@@ -385,7 +385,7 @@ def test_hostile_names__are_texts_wherever_they_are_shown(tmp_path, browser):
 @pytest.mark.browser
 @pytest.mark.slow
 def test_store__deleted_under_the_page_is_said(tmp_path, browser):
-    """Row 31: progress while it is written; a sentence when it is gone or damaged."""
+    """Row 31: progress while it is written; a sentence if it is missing or damaged."""
     store = write_store(tmp_path / "run.zarr", missing_chunks=[1])
     with served(store.url, may_fail=True) as (_, address):
         page = browser.new_page()

@@ -88,7 +88,7 @@ def test_disk_that_fills_at_any_point__leaves_no_mark_and_loses_nothing(small_di
 
 
 def fill(folder, n_pages):
-    """Leave so many pages free."""
+    """Leave this many pages free."""
     path = folder / "filling"
     free = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
     path.write_bytes(b"\0" * (free - n_pages * PAGE))

@@ -184,7 +184,7 @@ def test_extract__batch_too_large_for_the_device__is_halved_and_recorded(
         summary = nnviz.extract(
             Store.open(store, writable=True), client=client, listeners=[events]
         )
-        run.mend()
+        run.repair()
         opened = Store.open(store)
         again = recompute(opened, 1.0, client=client)
 

@@ -152,7 +152,7 @@ class TinyRun:
         """Switch a fault on."""
         (self.faults / str(instance)).write_text(what)
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """Switch all faults off."""
         shutil.rmtree(self.faults)
         self.faults.mkdir()

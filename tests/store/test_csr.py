@@ -92,5 +92,5 @@ def test_write_csr__leaves_the_matrix_as_it_is(hierarchy):
 def test_read_csr__refuses_another_group(hierarchy):
     hierarchy.create_group("g", {"encoding-type": "csc_matrix"})
 
-    with pytest.raises(StoreFormatError, match="is no CSR matrix"):
+    with pytest.raises(StoreFormatError, match="is not a CSR matrix"):
         read_csr(hierarchy, "g")

@@ -1,4 +1,4 @@
-"""Arrays by path: values, pieces, and what is no hierarchy."""
+"""Arrays by path: values, pieces, and what is not a hierarchy."""
 
 import numpy as np
 import pytest

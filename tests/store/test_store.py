@@ -15,6 +15,7 @@ from nnviz.errors import (
     StoreNotFoundError,
     UnknownNameError,
 )
+from nnviz.runs.plan import fingerprint_of
 from nnviz.store.hierarchy import Hierarchy
 from nnviz.store.store import Store, open_store
 from nnviz.testing import PlantedRun, write_store
@@ -278,7 +279,7 @@ def test_piece_that_is_gone__is_found_in_every_array(tmp_path):
         data = path.read_bytes()
         path.unlink()
         name = path.relative_to(_path(store)).as_posix().split("/c/")[0]
-        with pytest.raises((StoreFormatError, MissingDataError), match=r"gone|missing"):
+        with pytest.raises((StoreFormatError, MissingDataError), match="missing"):
             Store.open(store.url).read(name)
         found.append(name)
         path.write_bytes(data)
@@ -293,9 +294,9 @@ def test_piece_that_is_gone__is_found_in_what_later_stages_wrote(tmp_path):
     (_path(store) / "artifacts/mine/a/c/0").unlink()
     (_path(store) / "artifacts/mine/m/data/c/0").unlink()
 
-    with pytest.raises(StoreFormatError, match="is gone"):
+    with pytest.raises(StoreFormatError, match="is missing"):
         Store.open(store.url).groups.read("artifacts/mine/a")
-    with pytest.raises(StoreFormatError, match="is gone"):
+    with pytest.raises(StoreFormatError, match="is missing"):
         Store.open(store.url).groups.read_csr("artifacts/mine/m")
 
 
@@ -329,6 +330,7 @@ def test_open__refuses_a_plan_with_an_option_that_it_does_not_know(tmp_path):
     hierarchy = Hierarchy.open(store.url, writable=True)
     attributes = hierarchy.attributes()
     attributes["plan"]["extraction"]["rank"] = 3
+    attributes["plan_fingerprint"] = fingerprint_of(attributes["plan"])
     hierarchy.set_attributes(attributes)
 
     with pytest.raises(
@@ -342,7 +344,7 @@ def test_open__refuses_a_zarr_group_that_is_no_store(tmp_path):
     zarr = pytest.importorskip("zarr")
     zarr.create_group(tmp_path / "other.zarr", zarr_format=3)
 
-    with pytest.raises(StoreFormatError, match="no store of nnviz"):
+    with pytest.raises(StoreFormatError, match="not a store of nnviz"):
         open_store(tmp_path / "other.zarr")
 
 

@@ -249,7 +249,7 @@ class Killed(BaseException):
 
 
 def stop_after(n, patch, hierarchy):
-    """Let so many writes happen, of whatever kind."""
+    """Let this many writes happen, of whatever kind."""
     count = [0]
 
     def counted(name):

@@ -35,7 +35,7 @@ def channel_examples(
     results
         The run.
     layer, channel
-        Of any layer.
+        Name of any layer, and a channel of it.
     subset
         Index of the chosen class.
     """

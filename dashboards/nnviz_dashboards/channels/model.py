@@ -82,8 +82,6 @@ class ChannelsModel(param.Parameterized):
         follow(selection, ["layer", "subset", "ranking"], self._update)
         follow(selection, ["layer", "channel"], self._update_uses)
 
-    # --- intentions -------------------------------------------------------------------
-
     def choose(self, channel: int) -> None:
         """Look at this channel, or no longer if it is chosen already."""
         is_chosen = channel == self.selection.channel
@@ -96,8 +94,6 @@ class ChannelsModel(param.Parameterized):
     def rank(self, ranking: str) -> None:
         """Order the channels by count or by lift."""
         self.selection.choose(ranking=ranking)
-
-    # --- what is published ------------------------------------------------------------
 
     def _update(self, _changed: set[str]) -> None:
         try:

@@ -109,7 +109,7 @@ def focus_data(
     others
         Most important first, shape (n,).
     role
-        Of the others: ``near`` are marked and named, ``user`` are named only.
+        Roles of the others: ``near`` are marked and named, ``user`` are named only.
     """
     rows = [(chosen, "chosen")] if chosen >= 0 else []
     if hovered >= 0 and hovered != chosen:

@@ -14,7 +14,7 @@ def graph_code(store_url: str, request: GraphRequest) -> str:
     Parameters
     ----------
     store_url
-        Of the store.
+        URL of the store.
     request
         What is shown.
     """

@@ -116,8 +116,6 @@ class GraphModel(param.Parameterized):
             self._update,
         )
 
-    # --- intentions -------------------------------------------------------------------
-
     def pin(self, layer: str, channel: int) -> None:
         """Look at this channel, or no longer if it is looked at already."""
         if self.selection.pinned == (layer, channel):
@@ -169,8 +167,6 @@ class GraphModel(param.Parameterized):
         rows = np.array([node.row for node in drawing.nodes], dtype=np.int64)
         layout = GraphLayout(np.array(drawing.places, dtype=np.float64), rows)
         return graph_files(graph, stem, format_, layout=layout)
-
-    # --- what is published ------------------------------------------------------------
 
     def _update(self, changed: set[str]) -> None:
         if self.selection.view != "graph":

@@ -61,7 +61,7 @@ class SharedResults:
     Parameters
     ----------
     url
-        Of the store.
+        URL of the store.
     """
 
     def __init__(self, url: str) -> None:
@@ -135,7 +135,7 @@ def make_server(
     Parameters
     ----------
     store_url
-        Of the store; it is opened read-only, and nothing that it names is run.
+        URL of the store; it is opened read-only, and nothing that it names is run.
     host
         Address to listen on.
     port

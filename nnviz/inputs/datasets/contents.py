@@ -42,7 +42,7 @@ N_THREADS = 16
 
 
 ROWS_PER_JOB = 16
-"""A thread takes so many at a time: handing over costs as much as a small file."""
+"""A thread takes this many at a time: handing over costs as much as a small file."""
 
 
 SHOWN = 3
@@ -58,8 +58,8 @@ class CheckedDataset:
     dataset
         In the order of the store's rows.
     hashes
-        Of every row when the plan was made, shape (instance,); 0 for what could not be
-        read then.
+        Hashes of every row when the plan was made, shape (instance,); 0 for what could
+        not be read then.
     """
 
     def __init__(self, dataset: Dataset, hashes: NDArray[np.uint64]) -> None:
@@ -162,9 +162,9 @@ def grown_contents(
     Parameters
     ----------
     before
-        Of the first `n_before` rows.
+        Contents of the first `n_before` rows.
     hashes
-        Of these rows, shape (instance,), with ``full``; else None.
+        Hashes of these rows, shape (instance,), with ``full``; else None.
     dataset
         The larger one, in the order of the store's rows.
     n_before
@@ -260,7 +260,7 @@ def check_sample(contents: Contents, dataset: Dataset) -> None:
     Parameters
     ----------
     contents
-        Of the plan.
+        Contents of the plan.
     dataset
         In the order of the store's rows.
 

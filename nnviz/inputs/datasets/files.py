@@ -240,7 +240,7 @@ Value = TypeVar("Value")
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether a failure may be gone at the next try: a file server's, a connection's.
+    """Whether the next try may succeed: a file server's failure, a connection's.
 
     Of an error that was raised from another one, the other one is looked at: a data set
     that wraps somebody's code says what that has raised.

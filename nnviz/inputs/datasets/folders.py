@@ -47,7 +47,7 @@ class FolderDataset:
         Its `path`, `limit` and `allow_outside_root` are used; a `label_column` of ""
         stands for data without labels.
     ids
-        Of the instances, where they are known: the folder is not listed.
+        Ids of the instances, where they are known: the folder is not listed.
 
     Raises
     ------

@@ -156,7 +156,8 @@ def make_labels(values: Iterable[Any]) -> NDArray[np.object_] | None:
     """Return raw labels as an array of str, int or None; None if there is no label.
 
     Missing labels (None, NaN, an empty text) become None; blanks around a text are no
-    part of it.
+    part of it. Several labels of an instance become a tuple: the members of a list or
+    set, or where an array of zeros and ones (one for each class) is not zero.
     """
     labels = [_label(value) for value in values]
     if all(label is None for label in labels):
@@ -166,11 +167,28 @@ def make_labels(values: Iterable[Any]) -> NDArray[np.object_] | None:
     return array
 
 
-def _label(value: Any) -> str | int | None:
+def _marked(values: NDArray[Any]) -> tuple[int, ...]:
+    if values.dtype.kind in "iufb" and np.isin(values, (0, 1)).all():
+        return tuple(np.flatnonzero(values).tolist())
+    msg = (
+        f"a label is {values!r:.80}; several labels of an instance are a list or set "
+        "of them, or an array of zeros and ones with a place for each class"
+    )
+    raise DatasetError(msg)
+
+
+def _label(value: Any) -> Any:
     if type(value) is str:  # nearly always, and a million times
         return value.strip() or None
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
+    if isinstance(value, (list, tuple, set, frozenset)):
+        members = (
+            sorted(value, key=str) if isinstance(value, (set, frozenset)) else value
+        )
+        return tuple(_label(each) for each in members)
+    if hasattr(value, "shape") and len(value.shape) == 1:
+        return _marked(np.asarray(value))
     if isinstance(value, bytes):
         value = value.decode("utf-8", errors="replace")
     if isinstance(value, (bool, np.bool_)):

@@ -133,7 +133,7 @@ def open_known(
     config
         The ``[dataset]`` table of the run file.
     ids
-        Of the instances, in any order; they come in this order.
+        Ids of the instances, in any order; they come in this order.
     trust
         As for :func:`open_dataset`.
 

@@ -27,7 +27,7 @@ from nnviz.inputs.preparation.preprocessing import Preprocessing
 __all__ = ["Batch", "BatchReader", "prepared_shape"]
 
 INSTANCES_PER_JOB = 16
-"""A thread takes so many at a time: handing over one costs as much as a small JPEG."""
+"""Instances a thread takes at a time: handing over costs as much as a small JPEG."""
 BATCHES_AHEAD = 2
 NOTHING: Mapping[int, str] = MappingProxyType({})
 
@@ -63,7 +63,7 @@ def prepared_shape(input_shape: Sequence[int], *, is_image: bool) -> tuple[int, 
     Parameters
     ----------
     input_shape
-        Of one instance, as the network receives it: (C, H, W) for images.
+        Shape of one instance, as the network receives it: (C, H, W) for images.
     is_image
         Whether instances are prepared as images, with channels last.
     """
@@ -87,7 +87,8 @@ class BatchReader:
     n_threads
         Threads that read and prepare.
     shape, dtype
-        Of a prepared instance; another shape makes the instance unreadable.
+        Shape and dtype of a prepared instance; another shape makes the instance
+        unreadable.
     """
 
     def __init__(

@@ -269,12 +269,12 @@ class Preprocessing:
 
 
 def _as_dtype(array: NDArray[np.generic], dtype: str) -> NDArray[np.generic]:
-    """Convert an array; what is no whole number does not become one silently."""
+    """Convert an array; what is not a whole number does not become one silently."""
     if dtype == "int64" and array.dtype.kind == "f":
         whole = np.isfinite(array) & (array == np.floor(array))
         if not whole.all():
             msg = (
-                f"{array[~whole].flat[0]!s} is no whole number, but "
+                f"{array[~whole].flat[0]!s} is not a whole number, but "
                 "preprocessing.dtype is 'int64'"
             )
             raise UnreadableInstanceError(msg)

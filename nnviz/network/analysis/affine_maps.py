@@ -17,7 +17,7 @@ from torch import Tensor
 from nnviz.network.analysis.channel_flow import ChannelFlow
 from nnviz.network.analysis.functions import category_of
 from nnviz.network.analysis.markers import MIXED, channels_along, resolve
-from nnviz.network.analysis.operations import Operation
+from nnviz.network.analysis.operations import Operation, argument, references
 
 __all__ = ["STILL", "AffineMap", "affine_map", "is_affine", "operations_between"]
 
@@ -48,6 +48,8 @@ STILL = frozenset(
     }
 )
 """Functions that change nothing in evaluation mode."""
+_ELSEWHERE = -3.0
+"""Beside 0 and 1, where a function must have the same slope."""
 _AFFINE = frozenset({"add", "batch_norm", "div", "mul", "neg", "sub"})
 
 
@@ -84,14 +86,21 @@ class AffineMap:
 
 def is_affine(flow: ChannelFlow, operation: Operation) -> bool:
     """Return whether an operation is affine in its only activation input."""
-    inputs = flow.graph.activation_inputs(operation)
-    name = operation.name
-    if name == "batch_norm" and operation.options.get("training"):
+    graph, name = flow.graph, operation.name
+    inputs = graph.activation_inputs(operation)
+    if len(inputs) != 1:
         return False
-    if name == "div" and inputs and inputs[0] != operation.inputs[0]:
-        return False
-    known = name in _AFFINE or name in STILL or category_of(name) == "movement"
-    return known and len(inputs) == 1
+    if name == "batch_norm":
+        return not argument(operation, 5, "training", default=False)
+    if name == "instance_norm":
+        # With statistics of its own it is batch normalisation.
+        return not argument(operation, 5, "use_input_stats", default=True)
+    if name in ("mul", "div"):
+        # x * x has one input, too, and c / x cannot be told from x / c here: probing
+        # with numbers refuses it.
+        found = references((operation.arguments, operation.options))
+        return sum(value == inputs[0] for value in found) == 1
+    return name in _AFFINE or name in STILL or category_of(name) == "movement"
 
 
 def operations_between(flow: ChannelFlow, first: int, last: int) -> list[Operation]:
@@ -112,7 +121,12 @@ def operations_between(flow: ChannelFlow, first: int, last: int) -> list[Operati
 
 
 def affine_map(
-    flow: ChannelFlow, first: int, last: int, axes: tuple[int, int]
+    flow: ChannelFlow,
+    first: int,
+    last: int,
+    axes: tuple[int, int],
+    *,
+    shifts_vary: bool = False,
 ) -> AffineMap | None:
     """Return what lies between two values, channel by channel.
 
@@ -125,6 +139,9 @@ def affine_map(
         concatenation that such a value enters.
     axes
         Axis of the channels in `first` and in `last`.
+    shifts_vary
+        Take also what adds other numbers at other positions, as position embeddings
+        do; the map then has no shift.
 
     Returns
     -------
@@ -159,11 +176,12 @@ def affine_map(
     low_slope, high_slope = (
         _over_positions(slopes, moved, axes[1], f) for f in ("amin", "amax")
     )
-    same = torch.allclose(low, high, rtol=1e-9, atol=1e-12) and torch.allclose(
-        low_slope, high_slope, rtol=1e-9, atol=1e-12
-    )
-    if not same:
+    if not torch.allclose(low_slope, high_slope, rtol=1e-9, atol=1e-12):
         return None
+    if not torch.allclose(low, high, rtol=1e-9, atol=1e-12):
+        if not shifts_vary:
+            return None
+        low = torch.zeros_like(low)
     targets = torch.full((n_channels,), -1, dtype=torch.int64)
     scale = torch.zeros(n_channels, dtype=torch.float64)
     shift = torch.zeros(n_channels, dtype=torch.float64)
@@ -196,6 +214,11 @@ def _probe(
         ones = _run(
             flow, chain, first, torch.ones(shape, dtype=torch.float64), whole=whole
         )
+        other = torch.full(shape, _ELSEWHERE, dtype=torch.float64)
+        elsewhere = _run(flow, chain, first, other, whole=whole)
+        expected = zeros + _ELSEWHERE * (ones - zeros)
+        if not torch.allclose(elsewhere, expected, rtol=1e-6, atol=1e-9):
+            return None  # not affine, or not finite
         if not whole:
             # A constant that differs between positions has widened the result.
             return None if zeros.shape != shape else (zeros, ones, numbers)
@@ -258,6 +281,8 @@ def _run(
         for value, tensor in zip(
             operation.outputs, (*result.made, *result.written), strict=True
         ):
+            if tensor.is_complex():
+                raise TypeError(operation.name)
             values[value] = tensor.double()
         current = values[operation.outputs[-1]]
     return current

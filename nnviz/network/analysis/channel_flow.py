@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from nnviz.network.analysis.contractions import Contraction, contraction_of
 from nnviz.network.analysis.functions import CONVOLUTIONS, Category, category_of
 from nnviz.network.analysis.markers import (
     Marker,
@@ -24,7 +25,7 @@ from nnviz.network.analysis.markers import (
     pooling_marker,
     reduction_marker,
 )
-from nnviz.network.analysis.operations import Operation, OperationGraph
+from nnviz.network.analysis.operations import Operation, OperationGraph, argument
 from nnviz.runs.architecture import LayerKind
 
 __all__ = ["ChannelFlow", "follow_channels"]
@@ -57,7 +58,7 @@ class ChannelFlow:
     )
     """Values by root, in order of computation."""
     unknown: list[Operation] = field(default_factory=list)
-    """Operations that nnviz does not know, in order."""
+    """Operations that nnviz does not take apart, in order."""
     n_channels: int = 0
 
     def origin_of(self, number: float) -> tuple[Origin, int] | None:
@@ -126,6 +127,8 @@ def _follow(flow: ChannelFlow, operation: Operation) -> None:
             _set(flow, value, marker)
     elif category == "movement":
         _follow_movement(flow, operation, inputs)
+    elif operation.name.startswith("fft_"):
+        _follow_spectrum(flow, operation, inputs)
     else:
         flow.unknown.append(operation)
         for value in operation.outputs:
@@ -190,9 +193,14 @@ def _follow_contraction(
     graph = flow.graph
     output = operation.outputs[0]
     shape = graph.values[output].shape
+    known = contraction_of(graph, operation)
     if not shape:
         _set(flow, output, None)
-    elif len(inputs) == 1 and operation.name != "einsum":
+    elif known is not None and (
+        operation.name in ("einsum", "tensordot") or operation.inputs[0] != known.value
+    ):
+        _follow_weights(flow, operation, known)
+    elif len(inputs) == 1 and operation.name not in ("einsum", "tensordot"):
         first = operation.inputs[0] == inputs[0] or operation.name == "addmm"
         if first:
             _follow_matrix_product(flow, operation, inputs, kind="linear")
@@ -200,9 +208,90 @@ def _follow_contraction(
             _set(flow, output, _contracted(flow, inputs[0], shape))
     elif operation.name == "einsum":
         _set(flow, output, einsum_marker(operation, graph, flow.markers.get))
-    else:
+    elif len(inputs) == 2 and operation.name != "tensordot":
         # Attention weights times values: channels are those of the values.
         _set(flow, output, _contracted(flow, inputs[1], shape))
+    else:
+        _set(flow, output, None)
+    marker = flow.markers.get(output)
+    if (marker is None or marker.is_mixed()) and not _is_attended(flow, output):
+        flow.unknown.append(operation)
+
+
+def _follow_weights(
+    flow: ChannelFlow, operation: Operation, known: Contraction
+) -> None:
+    """Follow a sum of products with constant weights, over whichever axes."""
+    output = operation.outputs[0]
+    marker = flow.markers.get(known.value)
+    shape = flow.graph.values[output].shape
+    axis = None if marker is None else marker.axis
+    letter = "" if axis is None else known.of_value[axis]
+    if letter and letter in known.result and letter not in known.made:
+        # Channels stay, each by itself; positions are mixed or scaled.
+        assert marker is not None  # it has an axis
+        assert marker.channels is not None
+        view = [1] * len(shape)
+        view[known.result.index(letter)] = len(marker.channels)
+        numbers = marker.channels.view(view).expand(shape)
+        _set(flow, output, Marker(numbers, known.result.index(letter)))
+    elif known.is_plain:
+        _add_origin(flow, operation, output, known.result.index(known.made), "linear")
+    else:
+        _set(flow, output, None)
+
+
+_STEPS_TO_SOFTMAX = 12
+
+
+def _is_attended(flow: ChannelFlow, value: int) -> bool:
+    """Return whether a value becomes the weights of an attention."""
+    graph = flow.graph
+    pending = [value]
+    for _ in range(_STEPS_TO_SOFTMAX):
+        readers = [
+            operation
+            for operation in graph.operations
+            if operation.live and set(pending).intersection(operation.inputs)
+        ]
+        if any(
+            "softmax" in operation.name or "attention" in operation.name
+            for operation in readers
+        ):
+            return True
+        pending = [
+            v
+            for operation in readers
+            if category_of(operation.name) in ("elementwise", "movement", "pointwise")
+            for v in operation.outputs
+        ]
+    return False
+
+
+def _follow_spectrum(
+    flow: ChannelFlow, operation: Operation, inputs: tuple[int, ...]
+) -> None:
+    """Follow a Fourier transform: channels stay if it goes over positions only."""
+    graph = flow.graph
+    output = operation.outputs[0]
+    marker = flow.markers.get(inputs[0])
+    n_axes = len(graph.values[inputs[0]].shape)
+    default: object = -1
+    if operation.name.endswith("2"):
+        default = (-2, -1)
+    elif operation.name.endswith(("n", "shift")):
+        default = None
+    place = 1 if operation.name.endswith("shift") else 2
+    dims = argument(operation, place, "dim", default)
+    if dims is None:
+        dims = tuple(range(n_axes))
+    axes = {d % n_axes for d in (dims if isinstance(dims, (list, tuple)) else [dims])}
+    if marker is None or marker.axis is None or marker.axis in axes:
+        flow.unknown.append(operation)
+        _set(flow, output, None)
+        return
+    shape = graph.values[output].shape
+    _set(flow, output, pooling_marker(marker, graph.values[inputs[0]].shape, shape))
 
 
 def _contracted(flow: ChannelFlow, value: int, shape: tuple[int, ...]) -> Marker | None:

@@ -133,6 +133,7 @@ class _Finder:
             found.give_up(problem)
         if found.problems:
             return found
+        found.problems = list(target.notes)
         found.operations = [
             self._sourced(entering)
             for _, some in found.pre_activations
@@ -183,8 +184,8 @@ class _Finder:
             layer = self._layer_of[numbers]
             for index in sorted(set(layer[layer >= 0].tolist())):
                 yield Edge(
-                    self._names[index], target, "identity", _node_of(summand.operation),
-                    (0, len(numbers)), {"gate": True},
+                    self._names[index], target, "gate", _node_of(summand.operation),
+                    (0, len(numbers)),
                 )  # fmt: skip
 
     def _through(self, summand: Summand) -> list[str]:

@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 
 from nnviz.network.analysis.channel_flow import ChannelFlow
+from nnviz.network.analysis.contractions import contraction_of
 from nnviz.network.analysis.functions import TRANSPOSED_CONVOLUTIONS
-from nnviz.network.analysis.operations import Operation, Reference
-from nnviz.network.analysis.summands import PreActivation, Summand, argument
+from nnviz.network.analysis.operations import Operation, argument
+from nnviz.network.analysis.summands import PreActivation, Summand
 from nnviz.network.influence.channel_operations import (
     ChannelOperation,
     Convolution,
@@ -140,7 +141,12 @@ def _entering_operations(
             positions=positions if n_axes == len(positions) else (),
         )  # fmt: skip
         return
-    weight = _weight(flow, summand.operation)
+    weight = _weight(flow, summand)
+    if summand.kind == "linear" and weight.ndim > 2:
+        weight = weight.double() * scale.view(-1, *[1] * (weight.ndim - 1))
+        whole = Convolution(weight.float(), bias.float())
+        yield from _grouped(flow, summand, whole, targets)
+        return
     if summand.kind == "linear":
         if bool((scale != 1).any()):
             weight = weight.double() * scale[:, None]
@@ -159,20 +165,20 @@ def _n_instances(flow: ChannelFlow) -> int:
     return flow.graph.values[flow.graph.input_value].shape[0]
 
 
-def _tensor(flow: ChannelFlow, item: Any) -> Tensor | None:
-    if isinstance(item, Reference):
-        return flow.graph.values[item.value].constant
-    return item.detach() if isinstance(item, Tensor) else None
-
-
-def _weight(flow: ChannelFlow, operation: Operation) -> Tensor:
+def _weight(flow: ChannelFlow, summand: Summand) -> Tensor:
+    operation = summand.operation
     name = operation.name
+    known = contraction_of(flow.graph, operation)
+    if known is not None and known.is_plain:
+        kernel = known.kernel(summand.axis)
+        # A linear map where nothing but channels is summed over.
+        return kernel if len(known.summed) > 1 else kernel.flatten(1)
     if name in ("matmul", "mm", "bmm", "addmm"):
         number = 2 if name == "addmm" else 1
-        weight = _tensor(flow, argument(operation, number, "other", None))
+        weight = flow.graph.constant_of(argument(operation, number, "other", None))
         weight = None if weight is None or weight.ndim != 2 else weight.T
     else:
-        weight = _tensor(flow, argument(operation, 1, "weight", None))
+        weight = flow.graph.constant_of(argument(operation, 1, "weight", None))
     if weight is None:
         msg = f"the weights of {operation.place} are not one matrix for all positions"
         raise UnknownSummandError(msg)

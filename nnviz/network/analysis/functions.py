@@ -57,7 +57,8 @@ _CATEGORIES: dict[Category, str] = {
         trunc hardshrink softshrink tanhshrink nan_to_num masked_fill dropout dropout1d
         dropout2d dropout3d alpha_dropout feature_dropout feature_alpha_dropout
         contiguous clone detach to float half bfloat16 double type type_as cpu cuda data
-        requires_grad positive expit special_expit""",
+        requires_grad positive expit special_expit real imag angle conj resolve_conj
+        resolve_neg""",
     # channels stay, but are scaled by statistics of others
     "normalization": """batch_norm layer_norm group_norm instance_norm rms_norm
         local_response_norm normalize softmax log_softmax softmin""",

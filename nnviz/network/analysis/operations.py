@@ -15,21 +15,24 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import multi_head_attention_forward
 from torch.overrides import TorchFunctionMode
 
-from nnviz.network.analysis.attention import attend, can_be_taken_apart
+from nnviz.errors import ModelError
+from nnviz.network.analysis.composites import taken_apart
 from nnviz.network.analysis.module_calls import ModuleCall, ModuleCalls, function_name
 from nnviz.network.analysis.outputs import iter_tensors, main_output
+from nnviz.user_code import telling_user_errors
 
 __all__ = [
     "Operation",
     "OperationGraph",
     "Reference",
     "Value",
+    "argument",
     "layout_of",
     "overlap",
     "record_operations",
+    "references",
     "view_write",
 ]
 
@@ -108,6 +111,12 @@ class OperationGraph:
         """Return the inputs of an operation that depend on the network's input."""
         return tuple(i for i in operation.inputs if self.values[i].depends)
 
+    def constant_of(self, item: Any) -> Tensor | None:
+        """Return a recorded argument as a tensor; None if it depends on the input."""
+        if isinstance(item, Reference):
+            return self.values[item.value].constant
+        return item.detach() if isinstance(item, Tensor) else None
+
 
 def record_operations(model: nn.Module, batch: Tensor) -> OperationGraph:
     """Run the network once and record every operation.
@@ -123,11 +132,25 @@ def record_operations(model: nn.Module, batch: Tensor) -> OperationGraph:
     -------
     OperationGraph
         Operations on which the main output does not depend are marked as not live.
+
+    Raises
+    ------
+    ModelError
+        With whatever the network raises.
     """
     with torch.no_grad(), _compiled_parts_wrapped(model):
         recording = _Recording(batch.clone())
         calls = ModuleCalls(model, recording.leave_module)
-        with calls, recording.mode(calls):
+        what = (
+            f"the network cannot be run on a batch of shape {tuple(batch.shape)} and "
+            f"type {batch.dtype}: it"
+        )
+        advice = "check preprocessing and the model's source"
+        with (
+            telling_user_errors(what, advice=advice, error_type=ModelError),
+            calls,
+            recording.mode(calls),
+        ):
             output = model(recording.batch)
     graph = OperationGraph(
         values=recording.values,
@@ -187,11 +210,10 @@ class _Mode(TorchFunctionMode):
         options: dict[str, Any] | None = None,
     ) -> Any:
         options = options or {}
-        if function is multi_head_attention_forward and can_be_taken_apart(
-            arguments, options
-        ):
+        steps = taken_apart(function, arguments, options)
+        if steps is not None:
             with self:
-                return attend(arguments, options)
+                return steps(*arguments, **options)
         return self._recording.run(self._calls.current, function, arguments, options)
 
 
@@ -339,6 +361,27 @@ class _Recording:
                 )
             )  # fmt: skip
             self._tensors[id(view)] = (view, new)
+
+
+def argument(operation: Operation, index: int, name: str, default: Any) -> Any:
+    """Return an argument of a recorded call by its position or name."""
+    if name in operation.options:
+        return operation.options[name]
+    if len(operation.arguments) > index:
+        return operation.arguments[index]
+    return default
+
+
+def references(item: Any) -> Iterator[int]:
+    """Yield the value of every reference in nested arguments, as often as it stands."""
+    if isinstance(item, Reference):
+        yield item.value
+    elif isinstance(item, dict):
+        for part in item.values():
+            yield from references(part)
+    elif isinstance(item, (list, tuple)):
+        for part in item:
+            yield from references(part)
 
 
 def _mark_live(graph: OperationGraph, main: int | None) -> None:

@@ -10,26 +10,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from nnviz.network.analysis.affine_maps import (
-    STILL,
-    AffineMap,
-    affine_map,
-    is_affine,
-    operations_between,
-)
+from nnviz.network.analysis.affine_maps import AffineMap, affine_map
 from nnviz.network.analysis.channel_flow import ChannelFlow
+from nnviz.network.analysis.contractions import contraction_of
 from nnviz.network.analysis.functions import category_of
 from nnviz.network.analysis.layers import Site
-from nnviz.network.analysis.markers import MIXED, channels_along
-from nnviz.network.analysis.operations import Operation, Reference
+from nnviz.network.analysis.markers import MIXED, NOTHING, channels_along
+from nnviz.network.analysis.operations import Operation, Reference, argument
+from nnviz.network.analysis.products import aligned, factors_of
+from nnviz.network.analysis.units import (
+    Units,
+    axis_of,
+    before_affine,
+    folded,
+    only_moves_behind,
+    units_beyond,
+)
 from nnviz.runs.architecture import EdgeOperation
 
-__all__ = ["PreActivation", "Summand", "Target", "argument", "find_targets"]
+__all__ = ["Place", "PreActivation", "Summand", "Target", "find_targets"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,23 @@ class Summand:
     """Channel number of each channel of `value`, float64."""
     map: AffineMap
     """From the operation's output channels to the target's channels; no shift."""
+    factor: int | None = None
+    """Of a product: the factor whose share of the product this is."""
+    share: Tensor | None = None
+    """That share, by channel of the product."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A value that is affine in what enters it, with the layer's channels in it."""
+
+    value: int
+    axis: int
+    """Axis of the channels."""
+    channels: Tensor
+    """Channel of `value` to channel of the layer, int64."""
+    units: Units
+    """From the channels of `value` to those of the layer as it is read."""
 
 
 @dataclass(slots=True)
@@ -62,6 +82,11 @@ class PreActivation:
     constant: Tensor
     """What is added beside the summands, by channel of `value`, float64."""
     summands: list[Summand]
+    units: Units
+    """From the channels of `value` to those of the layer as it is read; summands and
+    constant have them already."""
+    end: Place | None = None
+    """The last value to which all is affine, where that is not `value`."""
 
 
 @dataclass(slots=True)
@@ -71,9 +96,11 @@ class Target:
     site: Site
     pre_activations: list[PreActivation] = field(default_factory=list)
     gates: list[Summand] = field(default_factory=list)
-    """Factors of a product beside the main one: not additive, so no influence."""
+    """Factors of a product that carry nothing."""
     problems: list[str] = field(default_factory=list)
     """Why something that enters it is not known."""
+    notes: list[str] = field(default_factory=list)
+    """What is not known of it, though its influences are."""
 
 
 class _ProblemError(Exception):
@@ -98,15 +125,6 @@ def find_targets(flow: ChannelFlow, sites: list[Site]) -> list[Target]:
     ]
 
 
-def argument(operation: Operation, index: int, name: str, default: Any) -> Any:
-    """Return an argument of a recorded call by its position or name."""
-    if name in operation.options:
-        return operation.options[name]
-    if len(operation.arguments) > index:
-        return operation.arguments[index]
-    return default
-
-
 class _Builder:
     def __init__(self, flow: ChannelFlow, sites: list[Site]) -> None:
         self._flow = flow
@@ -119,10 +137,10 @@ class _Builder:
     def target(self, site: Site) -> Target:
         target = Target(site)
         try:
+            same = Units.same(self._flow.origins[site.origin].n_channels)
+            target.pre_activations = list(self._pre_activations(site, same))
             if site.kind == "product":
-                self._add_product(target)
-            else:
-                target.pre_activations = list(self._pre_activations(site))
+                target.gates = list(self._gates(site, target))
         except _ProblemError as error:
             target.problems.append(str(error))
             target.pre_activations = []
@@ -133,44 +151,42 @@ class _Builder:
         assert operation is not None  # the network's input is no site
         return operation
 
-    def _pre_activations(self, site: Site) -> Iterator[PreActivation]:
+    def _pre_activations(
+        self, site: Site, there: Units, end: Place | None = None
+    ) -> Iterator[PreActivation]:
+        """Describe a site; `there` leads from where its channels go to the layer.
+
+        `end` is where a concatenation that takes its channels is still affine.
+        """
+        flow = self._flow
+        origin = flow.origins[site.origin]
+        limit = site.read_value if site.entry_value is None else site.entry_value
+        value, fold = folded(flow, site.origin, limit)
+        beyond = units_beyond(flow, site.origin, value, limit).then(there)
+        channels = torch.argsort(fold.channels)
+        axis = axis_of(flow, value, origin.axis)
+        if site.entry_value is None:
+            end = Place(value, axis, channels, beyond[channels])
+        elif not only_moves_behind(flow, site.origin, value, limit):
+            end = None
         if site.kind == "concatenation":
-            yield from self._parts(site)
+            units = Units(fold.scale, fold.shift).then(beyond)
+            yield from self._parts(site, units, end)
             return
         summands, constant = self._summands(site)
-        origin = self._flow.origins[site.origin]
-        value, fold = self._folded(site)
+        constant = constant * fold.scale + fold.shift
         yield PreActivation(
             value=value,
-            axis=self._axis(value, origin.axis),
-            channels=torch.argsort(fold.channels),
-            constant=_moved(constant * fold.scale + fold.shift, fold.channels),
-            summands=[_scaled(summand, fold) for summand in summands],
+            axis=axis,
+            channels=channels,
+            constant=(constant * beyond.scale + beyond.shift)[channels],
+            summands=[
+                _scaled(summand, replace(fold, scale=fold.scale * beyond.scale))
+                for summand in summands
+            ],
+            units=beyond[channels],
+            end=end,
         )
-
-    def _axis(self, value: int, default: int) -> int:
-        marker = self._flow.markers.get(value)
-        return default if marker is None or marker.axis is None else marker.axis
-
-    def _folded(self, site: Site) -> tuple[int, AffineMap]:
-        """Return the value up to which operations can be folded, and their map."""
-        origin = self._flow.origins[site.origin]
-        limit = site.read_value if site.entry_value is None else site.entry_value
-        best = site.origin
-        found = AffineMap.identity(origin.n_channels)
-        for operation in operations_between(self._flow, site.origin, limit):
-            if not is_affine(self._flow, operation):
-                break
-            value = operation.outputs[-1]
-            name = operation.name
-            if name in STILL or category_of(name) == "movement":
-                continue
-            axes = (origin.axis, self._axis(value, origin.axis))
-            fold = affine_map(self._flow, site.origin, value, axes)
-            if fold is None or bool((fold.channels < 0).any()):
-                break
-            best, found = value, fold
-        return best, found
 
     def _summands(self, site: Site) -> tuple[list[Summand], Tensor]:
         """Return the summands of an origin and the constant beside them."""
@@ -179,6 +195,8 @@ class _Builder:
         constant = torch.zeros(n_channels, dtype=torch.float64)
         if site.kind == "sum":
             return self._of_sum(site, operation, constant)
+        if site.kind == "product":
+            return self._factors(site, operation), constant
         if site.kind in ("convolution", "linear"):
             summand = self._weighted(operation, site)
             bias = _bias(self._flow, operation)
@@ -198,6 +216,14 @@ class _Builder:
         axis = (
             self._flow.origins[site.origin].axis if is_convolution else len(shape) - 1
         )
+        known = contraction_of(self._flow.graph, operation)
+        if known is not None:
+            if not known.keeps_order:
+                msg = f"{operation.place} puts positions in another order"
+                raise _ProblemError(msg)
+            axis = known.of_value.index(known.summed[0])
+            if len(known.summed) > 1:
+                axis = axis_of(self._flow, value, axis)
         if len(self._flow.graph.activation_inputs(operation)) != 1:
             msg = f"the weights of {operation.place} depend on the network's input"
             raise _ProblemError(msg)
@@ -217,47 +243,69 @@ class _Builder:
         summands: list[Summand] = []
         for value in self._flow.graph.activation_inputs(operation):
             child = self._children.get((site.origin, value))
-            first = value if child is None else child.origin
-            default = axis if child is None else self._flow.origins[first].axis
-            own_axis = self._axis(first, default)
-            step = affine_map(self._flow, first, site.origin, (own_axis, axis))
+            if child is None:
+                summand, shift = self._passed(operation, value, site.origin, axis)
+                constant = constant + _moved(shift, summand.map.channels, len(constant))
+                summands.append(summand)
+                continue
+            own_axis = axis_of(
+                self._flow, child.origin, self._flow.origins[child.origin].axis
+            )
+            step = affine_map(self._flow, child.origin, site.origin, (own_axis, axis))
             if step is None:
                 msg = f"{operation.place} adds {self._what(value)} in an unknown way"
                 raise _ProblemError(msg)
-            if child is not None:
-                below, beside = self._summands(child)
-                summands += [_scaled(summand, step) for summand in below]
-                constant = constant + _moved(
-                    beside * step.scale + step.shift, step.channels, len(constant)
-                )
-                continue
-            sources = self._sources(operation, value, own_axis)
-            constant = constant + _moved(step.shift, step.channels, len(constant))
-            still = replace(step, shift=torch.zeros_like(step.shift))
-            summands.append(
-                Summand("identity", operation, value, own_axis, sources, still)
+            below, beside = self._summands(child)
+            summands += [_scaled(summand, step) for summand in below]
+            constant = constant + _moved(
+                beside * step.scale + step.shift, step.channels, len(constant)
             )
         return summands, constant
 
-    def _parts(self, site: Site) -> Iterator[PreActivation]:
-        """Describe a concatenation, one part after the other."""
+    def _passed(
+        self, operation: Operation, value: int, last: int, axis: int
+    ) -> tuple[Summand, Tensor]:
+        """Return what a value adds to a later one, and the constant beside it.
+
+        Affine maps before it (a branch that is only normalised) belong to the summand.
+        """
+        for start in dict.fromkeys((before_affine(self._flow, value), value)):
+            own = axis_of(self._flow, start, axis)
+            step = affine_map(self._flow, start, last, (own, axis))
+            if step is not None:
+                sources = self._sources(operation, start, own)
+                still = replace(step, shift=torch.zeros_like(step.shift))
+                summand = Summand("identity", operation, start, own, sources, still)
+                return summand, step.shift
+        msg = f"{operation.place} adds {self._what(value)} in an unknown way"
+        raise _ProblemError(msg)
+
+    def _parts(
+        self, site: Site, units: Units, end: Place | None
+    ) -> Iterator[PreActivation]:
+        """Describe a concatenation, one part after the other.
+
+        `units` leads from its channels to those of the layer as it is read.
+        """
         operation = self._maker(site)
         axis = self._flow.origins[site.origin].axis
         offset = 0
         for value, width in _cat_parts(self._flow, operation, axis):
             child = self._children.get((site.origin, value))
+            own = units[torch.arange(offset, offset + width)]
             if value is not None and child is not None:
                 order = self._order(child, value, axis)
-                for pre_activation in self._pre_activations(child):
+                for pre_activation in self._pre_activations(child, own[order], end):
                     pre_activation.channels = offset + order[pre_activation.channels]
                     yield pre_activation
             elif value is not None:
-                sources = self._sources(operation, value, axis)
-                same = AffineMap.identity(width)
-                summand = Summand("identity", operation, value, axis, sources, same)
+                summand, shift = self._passed(operation, value, value, axis)
+                channels = torch.arange(width)
+                step = AffineMap(own.scale, own.shift, channels)
+                shift = _moved(shift, summand.map.channels, width)
                 yield PreActivation(
-                    None, axis, offset + torch.arange(width),
-                    torch.zeros(width, dtype=torch.float64), [summand],
+                    None, axis, offset + channels, shift * own.scale + own.shift,
+                    [_scaled(summand, step)], own, end,
                 )  # fmt: skip
             offset += width
 
@@ -273,38 +321,59 @@ class _Builder:
         order[numbers.long() - origin.first] = torch.arange(len(numbers))
         return order
 
-    def _add_product(self, target: Target) -> None:
-        operation = self._maker(target.site)
-        origin = self._flow.origins[target.site.origin]
-        shape = self._flow.graph.values[target.site.origin].shape
-        inputs = self._flow.graph.activation_inputs(operation)
-        same = AffineMap.identity(origin.n_channels)
-        full = [v for v in inputs if self._flow.graph.values[v].shape == shape]
-        main = full[0] if full else inputs[0]
-        for value in inputs:
-            axis = self._axis(value, origin.axis)
-            if self._flow.graph.values[value].shape[axis] != origin.n_channels:
-                continue
+    def _factors(self, site: Site, operation: Operation) -> list[Summand]:
+        """Return what each factor that carries a product adds to it."""
+        shares, _ = factors_of(self._flow, operation)
+        summands: list[Summand] = []
+        known: dict[int, Tensor] = {}
+        for value, share in shares.items():
+            numbers = self._factor_channels(site, operation, value)
+            scale = torch.full((len(numbers),), share, dtype=torch.float64)
+            for before, other in known.items():
+                # One source for both factors is one source, with both their shares.
+                both = numbers == other
+                scale = torch.where(both, scale + shares[before], scale)
+                summands = [_without(summand, both) for summand in summands]
+            known[value] = numbers
+            same = AffineMap.identity(len(numbers))
+            summands.append(
+                Summand(
+                    "identity", operation, site.origin,
+                    self._flow.origins[site.origin].axis, numbers,
+                    replace(same, scale=scale), value, scale,
+                )
+            )  # fmt: skip
+        return summands
+
+    def _factor_channels(self, site: Site, operation: Operation, value: int) -> Tensor:
+        origin = self._flow.origins[site.origin]
+        graph = self._flow.graph
+        shape = graph.values[site.origin].shape
+        own = graph.values[value].shape
+        axis = axis_of(self._flow, value, max(0, origin.axis - len(shape) + len(own)))
+        numbers = self._sources(operation, value, axis)
+        found = aligned(numbers, axis, len(own), origin.axis, shape)
+        if found is None:
+            msg = (
+                f"{operation.place} multiplies by {self._what(value)}, whose channels "
+                "do not stand beside its own"
+            )
+            raise _ProblemError(msg)
+        return found
+
+    def _gates(self, site: Site, target: Target) -> Iterator[Summand]:
+        """Yield the factors of a product that carry nothing."""
+        operation = self._maker(site)
+        _, gates = factors_of(self._flow, operation)
+        for value in gates:
             try:
-                sources = self._sources(operation, value, axis)
+                numbers = self._factor_channels(site, operation, value)
             except _ProblemError as error:
-                target.problems.append(str(error))
+                target.notes.append(f"the gate at {operation.place}: {error}")
                 continue
-            if value == main:
-                # All of the product is what the main factor adds to the target.
-                summand = Summand(
-                    "identity", operation, target.site.origin, origin.axis, sources,
-                    same,
-                )  # fmt: skip
-                constant = torch.zeros(origin.n_channels, dtype=torch.float64)
-                channels = torch.arange(origin.n_channels)
-                target.pre_activations.append(
-                    PreActivation(None, origin.axis, channels, constant, [summand])
-                )
-            else:
-                target.gates.append(
-                    Summand("identity", operation, value, axis, sources, same)
-                )
+            axis = axis_of(self._flow, value, 1)
+            same = AffineMap.identity(len(numbers))
+            yield Summand("gate", operation, value, axis, numbers, same)
 
     def _sources(self, operation: Operation, value: int, axis: int) -> Tensor:
         marker = self._flow.markers.get(value)
@@ -353,6 +422,13 @@ def _scaled(summand: Summand, step: AffineMap) -> Summand:
     return replace(summand, map=summand.map.then(still))
 
 
+def _without(summand: Summand, channels: Tensor) -> Summand:
+    """Return a summand that has no say in some channels."""
+    still = torch.where(channels, NOTHING, summand.sources)
+    scale = torch.where(channels, 0.0, summand.map.scale)
+    return replace(summand, sources=still, map=replace(summand.map, scale=scale))
+
+
 def _moved(values: Tensor, channels: Tensor, n_channels: int | None = None) -> Tensor:
     """Put each value at its target channel."""
     n = len(values) if n_channels is None else n_channels
@@ -364,16 +440,10 @@ def _moved(values: Tensor, channels: Tensor, n_channels: int | None = None) -> T
 
 def _bias(flow: ChannelFlow, operation: Operation) -> Tensor | None:
     if operation.name == "addmm":
-        return _constant(flow, argument(operation, 0, "input", None))
-    if operation.name in ("matmul", "mm", "bmm"):
+        return flow.graph.constant_of(argument(operation, 0, "input", None))
+    if operation.name in ("matmul", "mm", "bmm", "einsum", "tensordot"):
         return None
-    return _constant(flow, argument(operation, 2, "bias", None))
-
-
-def _constant(flow: ChannelFlow, item: Any) -> Tensor | None:
-    if isinstance(item, Reference):
-        return flow.graph.values[item.value].constant
-    return item if isinstance(item, Tensor) else None
+    return flow.graph.constant_of(argument(operation, 2, "bias", None))
 
 
 def _cat_parts(

@@ -1,24 +1,22 @@
 """What does each source contribute where the target is strongest?
 
 The contributions at one position, over all sources and edges, plus the bias add up to
-the target's pre-activation there: nothing is lost and nothing counted twice.
+the target's pre-activation there: nothing is lost and nothing counted twice. Sources
+are ranked by the size of what they contribute, and keep its sign.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from nnviz.network.influence.channel_operations import (
-    Convolution,
-    Identity,
-    convolution_of,
-)
-from nnviz.network.influence.inputs import EdgeInput, Extremum, Strongest
-from nnviz.network.influence.layout import flat, gather_patches, position_tables, vector
-from nnviz.network.influence.ranking import rank_rows
+from nnviz.network.influence.channel_operations import Identity, convolution_of
+from nnviz.network.influence.inputs import EdgeInput, Strongest
+from nnviz.network.influence.layout import flat, gather_patches, position_tables
+from nnviz.network.influence.on_device import contributions_at
 
 __all__ = ["peak_contributions", "rank_peaks"]
 
@@ -27,47 +25,95 @@ Floats = NDArray[np.float32]
 
 
 def rank_peaks(
-    edge: EdgeInput,
-    output: Indices,
-    row: Indices,
-    positions: Indices,
-    extremum: Extremum,
+    inputs: Sequence[EdgeInput],
     result: Strongest,
+    positions: Indices,
     workspace: int,
 ) -> None:
-    """Rank one edge's contributions at the peaks of the pairs that it enters.
+    """Fill a result with the strongest contributions at the pairs' peaks.
 
     Parameters
     ----------
-    output, row
-        For each pair that the edge enters: output channel of the operation, and row of
-        `result`.
+    inputs
+        The operations that enter the target layer, on one device.
+    result
+        Its remainder is filled, too.
     positions
         The peak of every pair of `result`, flat.
+    workspace
+        Bytes that may be used beside inputs and result.
     """
-    taps = (
-        math.prod(edge.operation.kernel)
-        if isinstance(edge.operation, Convolution)
-        else 1
-    )
-    at_once = max(1, workspace // (12 * taps * edge.x.shape[1]))
-    for first in range(0, len(row), at_once):
+    bytes_each = sum(24 * _n_read(edge) for edge in inputs)
+    at_once = max(1, workspace // bytes_each)
+    for first in range(0, len(result.instance), at_once):
         part = slice(first, first + at_once)
-        rows = row[part]
-        contributions, channels = peak_contributions(
-            edge, result.instance[rows], output[part], positions[rows]
+        columns = [_column(edge, result, part, positions) for edge in inputs]
+        _keep(
+            torch.cat([values for values, _ in columns], 1),
+            torch.cat([numbers for _, numbers in columns], 1),
+            sum(_bias(edge, result.target[part]) for edge in inputs),
+            result,
+            part,
         )
-        if extremum == "min":
-            contributions = -contributions
-        sources = edge.source_numbers[channels]
-        rank_rows(
-            contributions,
-            sources,
-            rows,
-            vector(contributions.shape[1]),
-            result.influence,
-            result.source,
-        )
+
+
+def _n_read(edge: EdgeInput) -> int:
+    """Elements that one position of the target reads."""
+    if isinstance(edge.operation, Identity):
+        return 1
+    convolution, _ = convolution_of(edge.operation, edge.x.shape[2:])
+    return int(np.prod(convolution.kernel)) * edge.x.shape[1]
+
+
+def _column(
+    edge: EdgeInput, result: Strongest, part: slice, positions: Indices
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Contributions of one edge, (pairs, sources), and the sources' numbers.
+
+    Where the edge does not enter a target, contributions are 0 and numbers -1.
+    """
+    if edge.x.device.type != "cpu":
+        return contributions_at(edge, result, part, positions)
+    output = edge.outputs_of(result.target[part])
+    entered = output >= 0
+    values, channels = peak_contributions(
+        edge, result.instance[part], output.clip(min=0), positions[part]
+    )
+    numbers = np.where(entered[:, None], edge.source_numbers[channels], -1)
+    values[~entered] = 0.0
+    return torch.from_numpy(values), torch.from_numpy(numbers)
+
+
+def _bias(edge: EdgeInput, target: Indices) -> NDArray[np.float64]:
+    """Return what an edge adds to each target beside its contributions."""
+    output = edge.outputs_of(target)
+    if edge.operation.bias is None:
+        return np.zeros(len(target))
+    bias = edge.operation.bias.detach().double().cpu().numpy()
+    return np.where(output >= 0, bias[output.clip(min=0)], 0.0)
+
+
+def _keep(
+    values: torch.Tensor,
+    sources: torch.Tensor,
+    bias: NDArray[np.float64] | int,
+    result: Strongest,
+    part: slice,
+) -> None:
+    total = values.double().sum(1)
+    ranked = torch.where(sources >= 0, values, 0.0)
+    # Two stable sorts: by number, then by size, so that ties keep the lower number.
+    sources, order = sources.sort(dim=1, stable=True)
+    ranked = ranked.gather(1, order)
+    order = ranked.abs().argsort(dim=1, stable=True, descending=True)
+    order = order[:, : result.source.shape[1]]
+    ranked, sources = ranked.gather(1, order), sources.gather(1, order)
+    n_ranks = ranked.shape[1]
+    result.influence[part, :n_ranks] = ranked.cpu().numpy()
+    result.source[part, :n_ranks] = torch.where(ranked != 0, sources, -1).cpu().numpy()
+    assert result.remainder is not None  # whoever ranks peaks makes room for it
+    rest = total - ranked.double().sum(1)
+    result.remainder[part] = rest.cpu().numpy() + bias
 
 
 def peak_contributions(

@@ -87,6 +87,9 @@ class Strongest:
     """Numbers of the sources, strongest first, shape (pairs, ranks); -1: none."""
     influence: Floats
     """Their influences, shape (pairs, ranks); 0 where there is no source."""
+    remainder: Floats | None = None
+    """For the signal ``peak``: what all else adds to the target's pre-activation there
+    (weaker sources, channels of no layer, the bias), shape (pairs,)."""
 
 
 def all_pairs(inputs: Sequence[EdgeInput]) -> tuple[Indices, Indices]:

@@ -24,7 +24,13 @@ from nnviz.network.influence.channel_operations import (
 )
 from nnviz.network.influence.inputs import EdgeInput, Extremum, Strongest
 
-__all__ = ["full_influences", "peak_positions", "preactivations", "rank"]
+__all__ = [
+    "contributions_at",
+    "full_influences",
+    "peak_positions",
+    "preactivations",
+    "rank",
+]
 
 Indices = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -109,11 +115,10 @@ def _patch_table(axes: tuple[Axis, ...], sizes: tuple[int, ...]) -> torch.Tensor
 def rank(
     inputs: Sequence[EdgeInput],
     result: Strongest,
-    positions: Indices | None,
     extremum: Extremum,
     workspace: int,
 ) -> None:
-    """Fill a result on the inputs' device; with `positions`, by peak contributions.
+    """Fill a result on the inputs' device.
 
     Values of ``"min"`` are left negated, as the compiled kernels leave them.
     """
@@ -129,12 +134,26 @@ def rank(
         if begin == end:
             continue
         columns = [
-            _contributions(edge, result, part, positions, extremum, workspace // 2)
+            _contributions(edge, result, part, None, extremum, workspace // 2)
             for edge in inputs
         ]
         values = torch.cat([column for column, _ in columns], 1) * sign
         sources = torch.cat([numbers for _, numbers in columns], 1)
         _keep_strongest(values, sources, result, part)
+
+
+def contributions_at(
+    edge: EdgeInput, result: Strongest, part: slice, positions: Indices
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Contributions of one edge at one position of each of some pairs.
+
+    Returns
+    -------
+    tuple
+        Contributions and the sources' numbers, (pairs, sources) each; 0 and -1 where
+        the edge does not enter a target.
+    """
+    return _contributions(edge, result, part, positions, "max", 0)
 
 
 def _contributions(
@@ -170,7 +189,8 @@ def _contributions(
         convolution, _ = convolution_of(edge.operation, edge.x.shape[2:])
         group = channel // (convolution.n_targets // convolution.groups)
         sources = numbers.unflatten(0, (convolution.groups, -1))[group]
-    return values, torch.where(entered[:, None], sources, -1)
+    entered = entered[:, None]
+    return torch.where(entered, values, 0.0), torch.where(entered, sources, -1)
 
 
 def _at_positions(

@@ -7,7 +7,8 @@ avoided, ``influence_torch`` for other devices than the CPU.
 
 Ranks are joint over all operations that enter a target, because their contributions add
 up in the same pre-activation. Contributions that are not positive (for ``"min"``: not
-negative) are never counted: their rank has source -1 and influence 0. Inputs must be
+negative) are never counted: their rank has source -1 and influence 0. (Contributions at
+a peak are signed, and those of 0 are left out.) Inputs must be
 finite; callers refuse NaN and infinity, for which no maximum is defined.
 """
 
@@ -88,7 +89,9 @@ def strongest_sources(
         ``"max"``: strongest excitation; ``"min"``: strongest inhibition.
     signal
         ``"max"``: over all positions; ``"peak"``: at the one position where the target
-        attains its maximum.
+        attains its maximum; then sources are ranked by the size of their contributions,
+        which keep their signs whatever `extremum` is, and what all else adds up to is
+        the remainder.
     positions
         For ``"peak"``: that position as a flat index for each pair; None: it is found
         by computing the pre-activation.
@@ -114,17 +117,19 @@ def strongest_sources(
     check_inputs(inputs, instance)
     source = np.full((len(instance), ranks), -1, np.int32)
     influence = np.zeros((len(instance), ranks), np.float32)
-    result = Strongest(instance, target, source, influence)
+    remainder = np.zeros(len(instance), np.float32) if signal == "peak" else None
+    result = Strongest(instance, target, source, influence, remainder)
     if len(instance) == 0:
         return result
-    if signal == "peak" and positions is None:
-        positions = influence_torch.peak_positions(inputs, instance, target)
-    if signal == "max":
-        positions = None
+    if signal == "peak":
+        if positions is None:
+            positions = influence_torch.peak_positions(inputs, instance, target)
+        influence_peaks.rank_peaks(inputs, result, positions, workspace)
+        return result
     if inputs[0].x.device.type == "cpu":
-        _rank_on_cpu(inputs, result, positions, extremum, threads, workspace)
+        _rank_on_cpu(inputs, result, extremum, threads, workspace)
     else:
-        influence_torch.rank(inputs, result, positions, extremum, workspace)
+        influence_torch.rank(inputs, result, extremum, workspace)
     if extremum == "min":
         np.negative(influence, out=influence, where=source >= 0)
     return result
@@ -133,19 +138,12 @@ def strongest_sources(
 def _rank_on_cpu(
     inputs: Sequence[EdgeInput],
     result: Strongest,
-    positions: Indices | None,
     extremum: Extremum,
     threads: int,
     workspace: int,
 ) -> None:
     jobs = [_job(edge, result, extremum, threads, workspace) for edge in inputs]
     jobs = [job for job in jobs if len(job.rows)]
-    if positions is not None:
-        for job in jobs:
-            influence_peaks.rank_peaks(
-                job.edge, job.outputs, job.rows, positions, extremum, result, workspace
-            )
-        return
     # Influences that are exact at once come first: their ranks prune the others.
     for job in sorted(jobs, key=lambda job: job.n_taps):
         _rank_maxima(job)

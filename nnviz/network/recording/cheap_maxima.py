@@ -14,8 +14,7 @@ from nnviz.network.analysis.analysis import Analysis
 from nnviz.network.analysis.channel_flow import ChannelFlow
 from nnviz.network.analysis.functions import category_of
 from nnviz.network.analysis.layers import settled
-from nnviz.network.analysis.operations import Operation, Reference
-from nnviz.network.analysis.summands import argument
+from nnviz.network.analysis.operations import Operation, Reference, argument
 from nnviz.runs.architecture import Architecture
 
 __all__ = ["LayerPart", "find_cheap_maxima"]

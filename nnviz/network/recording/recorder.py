@@ -15,12 +15,11 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import multi_head_attention_forward
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from nnviz.errors import ModelError
-from nnviz.network.analysis.attention import attend, can_be_taken_apart
+from nnviz.network.analysis.composites import taken_apart
 from nnviz.network.analysis.module_calls import ModuleCall, ModuleCalls, function_name
 from nnviz.network.analysis.outputs import iter_tensors, logits_of
 from nnviz.network.influence.inputs import EdgeInput
@@ -28,6 +27,7 @@ from nnviz.network.recording.cheap_maxima import LayerPart
 from nnviz.network.recording.maxima import channel_activations, relu_activations
 from nnviz.network.recording.taps import EdgeTaps, Tap
 from nnviz.runs.architecture import Architecture, Layer
+from nnviz.user_code import telling_user_errors
 
 __all__ = ["RecordedBatch", "Recorder"]
 
@@ -56,6 +56,15 @@ class RecordedBatch:
     """Shape (instance, class), float32; None if the network is no classifier."""
     activations: Mapping[str, Tensor]
     """Maxima of each layer, shape (instance, channel), float32, by the layer's name."""
+
+
+def _telling_errors(batch: Tensor) -> contextlib.AbstractContextManager[None]:
+    """Make what the network raises one message, but for faults of memory and device."""
+    return telling_user_errors(
+        f"the network, run on a batch of shape {tuple(batch.shape)},",
+        advice="check preprocessing and the model's source",
+        error_type=ModelError,
+    )
 
 
 class Recorder:
@@ -179,7 +188,7 @@ class Recorder:
             self._calls.reset()
         self._switch.on = True
         try:
-            with torch.inference_mode():
+            with _telling_errors(batch), torch.inference_mode():
                 if self._mode is None:
                     output = self._model(batch)
                 else:
@@ -379,13 +388,11 @@ class _Mode(TorchFunctionMode):
         options: dict[str, Any] | None = None,
     ) -> Any:
         options = options or {}
-        if (
-            function is multi_head_attention_forward
-            and self._switch.on
-            and can_be_taken_apart(tuple(arguments), options)
-        ):
-            with self:
-                return attend(tuple(arguments), options)
+        if self._switch.on:
+            steps = taken_apart(function, tuple(arguments), options)
+            if steps is not None:
+                with self:
+                    return steps(*arguments, **options)
         name = function_name(function)
         if name not in self._wanted or not self._switch.on:
             return function(*arguments, **options)

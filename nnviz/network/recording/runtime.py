@@ -146,7 +146,12 @@ class NetworkRuntime:
         if needs_taps or self.device.type == "cpu":
             analysis = analyse(record_operations(network, example))
             if needs_taps:
-                taps = EdgeTaps(analysis, architecture, device=self.device)
+                taps = EdgeTaps(
+                    analysis,
+                    architecture,
+                    device=self.device,
+                    excluded=extraction.excluded_channels,
+                )
             if self.device.type == "cpu":
                 cheap_maxima = find_cheap_maxima(analysis, architecture)
         network = network.to(device=self.device, dtype=self._dtype)
@@ -298,9 +303,11 @@ class _BatchInProgress:
         began = time.perf_counter()
         self._usable &= np.isfinite(values).all(axis=1)
         rows = np.flatnonzero(self._usable)
+        excluded = options.excluded_channels.get(layer.name, ())
         if options.targets == "all":
-            instance = np.repeat(rows, layer.n_channels)
-            target = np.tile(np.arange(layer.n_channels), len(rows))
+            counted = np.setdiff1d(np.arange(layer.n_channels), excluded)
+            instance = np.repeat(rows, len(counted))
+            target = np.tile(counted, len(rows))
         else:
             dtype = self._runtime.layer_dtypes.get(layer.name, "float16")
             limit = np.finfo(dtype).max
@@ -309,7 +316,7 @@ class _BatchInProgress:
                 stored,
                 share=options.share if options.top_count is None else None,
                 count=options.top_count,
-                excluded=options.excluded_channels.get(layer.name, ()),
+                excluded=excluded,
             ).tocoo()
             instance, target = rows[top.row], top.col.astype(np.int64)
         self.influences[layer.name] = strongest_sources(

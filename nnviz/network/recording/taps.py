@@ -8,7 +8,7 @@ the argument to keep until the target layer is read.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -79,6 +79,8 @@ class EdgeTaps:
         Of the plan; its edges number the sources.
     device
         Where weights are kept.
+    excluded
+        Channels that are no sources, by layer.
 
     Raises
     ------
@@ -92,7 +94,9 @@ class EdgeTaps:
         architecture: Architecture,
         *,
         device: torch.device | str = "cpu",
+        excluded: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
+        self._excluded = excluded or {}
         self._flow = analysis.flow
         self._read_values = {
             item.layer.name: settled(analysis.flow, item.site.read_value)
@@ -189,7 +193,7 @@ class EdgeTaps:
                 tap=self._tap_of(entering),
                 entering=entering,
                 operation=_moved_to(entering.operation, self._device),
-                sources=_numbered(sourced, offsets),
+                sources=_numbered(sourced, offsets, self._excluded),
                 targets=entering.targets.numpy().astype(np.int32),
                 same_as=self._same_layer(sourced),
             )
@@ -203,6 +207,10 @@ class EdgeTaps:
         )
         if value in operation.outputs:
             return Tap(operation.place, None, copies)
+        if value not in operation.inputs:
+            # Affine maps lie between what is read and the sum that it enters.
+            graph = self._flow.graph
+            operation = graph.operations[graph.values[value].consumers[0]]
         items = list(_iter_leaves((operation.arguments, operation.options)))
         return Tap(operation.place, items.index(Reference(value)), copies)
 
@@ -231,18 +239,22 @@ def _source_offsets(
     total = 0
     for edge in architecture.edges:
         if edge.target == target:
-            offsets[edge.source, edge.node] = total
+            if edge.operation != "gate":
+                offsets[edge.source, edge.node] = total
             total += architecture.layer(edge.source).n_channels
     return offsets
 
 
 def _numbered(
-    sourced: SourcedOperation, offsets: dict[tuple[str, str], int]
+    sourced: SourcedOperation,
+    offsets: dict[tuple[str, str], int],
+    excluded: Mapping[str, Sequence[int]],
 ) -> NDArray[np.int32]:
     numbers = np.full(len(sourced.channel), -1, np.int32)
     for index, source in enumerate(sourced.layers):
         offset = offsets.get((source, sourced.node))
         mine = sourced.layer == index
+        mine &= ~np.isin(sourced.channel, excluded.get(source, ()))
         if offset is not None:
             numbers[mine] = sourced.channel[mine] + offset
     return numbers

@@ -34,7 +34,7 @@ def write_picture(folder, name, value):
 
 @pytest.fixture
 def run(tmp_path):
-    """Return a function: write so many pictures, and a run of them, and load it."""
+    """Return a function: write this many pictures, and a run of them, and load it."""
 
     def write(n, mode=None, names=lambda i: f"{'abc'[i % 3]}/{i:04d}.bmp"):
         write_inputs(tmp_path)

@@ -217,7 +217,7 @@ def test_prepare__gives_arrays_the_stated_dtype(layout, dtype):
         pytest.param(
             PreprocessingConfig(kind="array", dtype="int64"),
             np.array([1.0, 2.5]),
-            "2.5 is no whole number",
+            "2.5 is not a whole number",
             id="fraction",
         ),
         pytest.param(

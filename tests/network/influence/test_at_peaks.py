@@ -10,10 +10,9 @@ from torch import nn
 from nnviz.network.influence import on_device as influence_torch
 from nnviz.network.influence.at_peaks import peak_contributions
 from nnviz.network.influence.channel_operations import Convolution, Identity, Linear
-from nnviz.network.influence.inputs import EdgeInput, Strongest
+from nnviz.network.influence.inputs import EdgeInput, Strongest, all_pairs
 from nnviz.network.influence.strongest_sources import strongest_sources
 from tests.network.influence.test_strongest_sources import (
-    by_definition,
     convolutions,
     ranked,
 )
@@ -26,6 +25,17 @@ def at_peaks(parts):
     return np.take_along_axis(parts, peaks[:, None, :, None], 3)[..., 0].swapaxes(1, 2)
 
 
+def largest(full, ranks):
+    """Rank by size, one pair after the other, and keep the signs."""
+    found = {}
+    for n, targets in enumerate(full.tolist()):
+        for target, row in enumerate(targets):
+            order = sorted(range(len(row)), key=lambda i: (-abs(row[i]), i))
+            kept = [(i, row[i]) for i in order[:ranks] if row[i] != 0]
+            found[n, target] = kept + [(-1, 0.0)] * (ranks - len(kept))
+    return found
+
+
 @settings(max_examples=60, deadline=None)
 @given(convolutions(), st.integers(1, 7), st.sampled_from(["max", "min"]))
 def test_peak_influence__of_any_convolution_is_the_definition(drawn, ranks, extremum):
@@ -36,28 +46,25 @@ def test_peak_influence__of_any_convolution_is_the_definition(drawn, ranks, extr
         [EdgeInput(x, operation)], ranks=ranks, signal="peak", extremum=extremum
     )
 
-    assert ranked(found) == by_definition(full, ranks, extremum)
+    assert ranked(found) == largest(full, ranks)
 
 
 @settings(max_examples=30, deadline=None)
-@given(convolutions(), st.sampled_from(["max", "min"]))
-def test_peak_influence__on_other_devices_is_the_same(drawn, extremum):
+@given(convolutions())
+def test_peak_influence__on_other_devices_is_the_same(drawn):
     _, operation, x = drawn
     edge = EdgeInput(x, operation)
-    found = strongest_sources([edge], signal="peak", extremum=extremum)
-    positions = influence_torch.peak_positions([edge], found.instance, found.target)
-    other = Strongest(
-        found.instance,
-        found.target,
-        np.full_like(found.source, -1),
-        np.zeros_like(found.influence),
-    )
+    instance, target = all_pairs([edge])
+    positions = influence_torch.peak_positions([edge], instance, target)
+    nothing = np.zeros((len(target), 0), np.float32)
+    pairs = Strongest(instance, target, nothing.astype(np.int32), nothing)
+    row = slice(0, len(target))
 
-    influence_torch.rank([edge], other, positions, extremum, 2**14)
+    values, sources = influence_torch.contributions_at(edge, pairs, row, positions)
 
-    sign = 1 if extremum == "max" else -1
-    assert np.array_equal(other.source, found.source)
-    assert np.array_equal(sign * other.influence, found.influence)
+    expected, channels = peak_contributions(edge, instance, target, positions)
+    assert np.array_equal(values.numpy(), expected)
+    assert np.array_equal(sources.numpy(), channels)
 
 
 @pytest.fixture
@@ -108,16 +115,25 @@ def test_peak_influence__finds_the_peak_of_the_sum_of_all_edges(block):
     assert np.array_equal(found.influence, given_positions.influence)
 
 
-def test_peak_influence__sums_positive_and_negative_sources_to_the_preactivation(
-    block,
-):
-    edges, bias, total = block
+@pytest.mark.parametrize("ranks", [1, 3, 12])
+def test_peak_influence__and_its_remainder_add_up_to_the_preactivation(block, ranks):
+    edges, _, total = block
 
-    up = strongest_sources(edges, signal="peak", ranks=12)
-    down = strongest_sources(edges, signal="peak", ranks=12, extremum="min")
+    found = strongest_sources(edges, signal="peak", ranks=ranks)
 
-    sums = (up.influence.sum(1) + down.influence.sum(1)).reshape(3, 6)
-    np.testing.assert_allclose(sums + bias, total.max(2), rtol=1e-5, atol=1e-5)
+    sums = (found.influence.sum(1) + found.remainder).reshape(3, 6)
+    np.testing.assert_allclose(sums, total.max(2), rtol=1e-5, atol=1e-5)
+
+
+def test_peak_influence__keeps_the_remainder_of_channels_that_are_no_sources(block):
+    edges, _, total = block
+    edges[1] = EdgeInput(edges[1].x, Identity(), sources=np.full(6, -1, dtype=np.int32))
+
+    found = strongest_sources(edges, signal="peak", ranks=3)
+
+    assert found.source.max() < 6
+    sums = (found.influence.sum(1) + found.remainder).reshape(3, 6)
+    np.testing.assert_allclose(sums, total.max(2), rtol=1e-5, atol=1e-5)
 
 
 def test_peak_positions__are_the_first_of_equal_ones():
@@ -136,7 +152,7 @@ def test_peak_influence__needs_no_positions_for_a_dense_layer():
     found = strongest_sources([edge], signal="peak", ranks=2)
 
     assert ranked(found) == {
-        (0, 0): [(0, 3.0), (-1, 0.0)],
+        (0, 0): [(0, 3.0), (1, -2.0)],
         (0, 1): [(1, 8.0), (0, 1.0)],
     }
 

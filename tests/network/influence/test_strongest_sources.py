@@ -369,7 +369,7 @@ def test_influence__on_other_devices_is_the_same(drawn, extremum):
         np.zeros_like(found.influence),
     )
 
-    influence_torch.rank([edge], other, None, extremum, 2**14)
+    influence_torch.rank([edge], other, extremum, 2**14)
 
     sign = 1 if extremum == "max" else -1
     assert np.array_equal(other.source, found.source)

@@ -1,0 +1,83 @@
+"""Which channels of two networks belong together, layer by layer?
+
+Both have looked at the same instances: channels that answer alike are matched.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnviz.errors import ConfigError, ShapeError
+from nnviz.graphs.from_totals import output_layer
+from nnviz.graphs.matching import match_channels
+from nnviz.store.store import Store
+
+__all__ = ["Matches", "matched_channels"]
+
+Matches = dict[str, NDArray[np.int64]]
+"""By layer, one network's channel at each of the other's, shape (C,)."""
+
+
+def matched_channels(first: Store, second: Store) -> Matches:
+    """Match the channels of two networks in every recorded layer.
+
+    Parameters
+    ----------
+    first, second
+        Stores of two networks with the same layers. Instances are joined by their ids;
+        those that only one store has, or that one could not use, are left out.
+
+    Returns
+    -------
+    dict
+        By layer, the second network's channel at each of the first one's, shape (C,).
+        The network's outputs keep their numbers, and are not in it.
+
+    Raises
+    ------
+    ShapeError
+        If the networks have other layers.
+    ConfigError
+        If the stores share no instance.
+    """
+    sizes = [
+        {layer.name: layer.n_channels for layer in store.layers}
+        for store in (first, second)
+    ]
+    if sizes[0] != sizes[1]:
+        odd = sorted(set(sizes[0].items()) ^ set(sizes[1].items()))[:4]
+        names = ", ".join(f"{name} ({n} channels)" for name, n in odd)
+        msg = (
+            f"the networks have other layers, as {names}; compare two states of one "
+            "architecture, recorded with the same layers"
+        )
+        raise ShapeError(msg)
+    rows = _shared_rows(first, second)
+    matches = {}
+    for name in sizes[0]:
+        if name == output_layer(first):
+            continue
+        values = [
+            store.activations(name)[index]
+            for store, index in zip((first, second), rows, strict=True)
+        ]
+        matches[name] = match_channels(*values)[0]
+    return matches
+
+
+def _shared_rows(
+    first: Store, second: Store
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows of the instances that both stores have and can use."""
+    ids: list[NDArray[np.object_]] = [first.column("id"), second.column("id")]
+    shared, one, two = np.intersect1d(ids[0], ids[1], return_indices=True)
+    if not len(shared):
+        msg = (
+            f"the stores {first.url!r} and {second.url!r} share no instance: "
+            f"{ids[0][:1].tolist()} and {ids[1][:1].tolist()}, for example; networks "
+            "are compared on the same data set"
+        )
+        raise ConfigError(msg)
+    usable = first.usable()[one] & second.usable()[two]
+    return one[usable].astype(np.int64), two[usable].astype(np.int64)

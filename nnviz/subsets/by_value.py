@@ -1,0 +1,123 @@
+"""Which subsets does a column of the instance table make? One for each of its values.
+
+- Texts and truth values: one for each value, in their order.
+- Dates (``2024-03-17``, with or without a time): one for each month, ``2024-03``.
+- Numbers of few different values: one for each. Of more: quarters of equally many
+  instances, called by their ends, ``1.2 to 3.4``.
+- Sets of labels (JSON lists): one for each label; an instance is in several.
+
+Instances without a value (an empty text, NaN) are in none.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnviz.errors import DatasetError
+from nnviz.subsets.subsets import Subset, SubsetCollection, collect_subsets
+
+__all__ = ["column_subsets", "set_subsets"]
+
+MOST_VALUES = 1_000
+"""A column with more texts names instances, not groups of them."""
+MOST_NUMBERS = 12
+"""Numbers of more different values are cut into quantiles."""
+QUANTILES = 4
+
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
+
+
+def column_subsets(values: NDArray[Any], name: str) -> SubsetCollection:
+    """Return the subsets of a column's values.
+
+    Parameters
+    ----------
+    values
+        Of all instances, shape (N,): numbers, truth values or texts.
+    name
+        Of the column, and of the collection in the store.
+
+    Raises
+    ------
+    DatasetError
+        If there are too many different texts, or none at all.
+
+    Examples
+    --------
+    >>> column_subsets(np.array(["test", "training", "test"], object), "split").names
+    ('test', 'training')
+    >>> column_subsets(np.arange(100.0), "ink").names[0]
+    '0 to 24'
+    """
+    groups = (
+        _groups_of_numbers(values)
+        if values.dtype.kind in "iuf"
+        else _groups_of_texts([str(value) for value in values.tolist()], name)
+    )
+    if not groups:
+        msg = f"the column {name!r} has no values, so that it makes no subsets"
+        raise DatasetError(msg)
+    subsets = [Subset(text, np.array(rows, np.int64)) for text, rows in groups.items()]
+    collection = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+    return collect_subsets(subsets, len(values), name=collection, kind="column")
+
+
+def set_subsets(
+    values: NDArray[Any], class_names: Sequence[str], *, name: str
+) -> SubsetCollection:
+    """Return a subset for each label of a column of sets.
+
+    Parameters
+    ----------
+    values
+        JSON lists of labels, shape (N,).
+    class_names
+        Labels that come first, in this order; others follow as they are met.
+    name
+        Of the collection.
+    """
+    groups: dict[str, list[int]] = {label: [] for label in class_names}
+    for row, text in enumerate(values.tolist()):
+        for label in json.loads(text or "[]"):
+            groups.setdefault(str(label), []).append(row)
+    subsets = [Subset(text, np.array(rows, np.int64)) for text, rows in groups.items()]
+    return collect_subsets(subsets, len(values), name=name, kind=name)
+
+
+def _groups_of_numbers(values: NDArray[Any]) -> dict[str, Sequence[int]]:
+    known = np.isfinite(values)
+    distinct = np.unique(values[known])
+    if len(distinct) <= MOST_NUMBERS:
+        return {f"{v:g}": np.flatnonzero(values == v).tolist() for v in distinct}
+    ends = np.quantile(values[known], np.linspace(0, 1, QUANTILES + 1)[1:-1])
+    part = np.searchsorted(ends, values, side="left")
+    groups: dict[str, Sequence[int]] = {}
+    for number in range(QUANTILES):
+        rows = np.flatnonzero(known & (part == number))
+        if len(rows):
+            low, high = values[rows].min(), values[rows].max()
+            groups[f"{low:.6g} to {high:.6g}"] = rows.tolist()
+    return groups
+
+
+def _groups_of_texts(texts: Sequence[str], name: str) -> dict[str, Sequence[int]]:
+    known = [text for text in texts if text]
+    are_dates = bool(known) and all(_DATE.fullmatch(text) for text in known)
+    groups: dict[str, list[int]] = {}
+    for row, text in enumerate(texts):
+        if text:
+            groups.setdefault(text[:7] if are_dates else text, []).append(row)
+    if len(groups) > MOST_VALUES:
+        msg = (
+            f"the column {name!r} has {len(groups):,} different texts, more than "
+            f"{MOST_VALUES:,}: it names instances rather than groups of them; write "
+            "the subsets that you mean as a file"
+        )
+        raise DatasetError(msg)
+    return {text: groups[text] for text in sorted(groups)}

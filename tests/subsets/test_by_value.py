@@ -1,0 +1,58 @@
+"""Subsets of a column's values: texts, dates, numbers, sets."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from nnviz.errors import DatasetError
+from nnviz.subsets.by_value import column_subsets, set_subsets
+
+
+def texts(*values):
+    return np.array(values, dtype=object)
+
+
+def test_dates__are_months():
+    days = texts("2024-03-17", "2024-03-01", "2024-04-01T12:00", "")
+
+    found = column_subsets(days, "taken")
+
+    assert found.names == ("2024-03", "2024-04")
+    assert found.subset("2024-03").instances.tolist() == [0, 1]
+
+
+def test_truth_values__are_two():
+    found = column_subsets(np.array([True, False, True]), "is new")
+
+    assert (found.name, found.names) == ("is_new", ("False", "True"))
+
+
+def test_few_numbers__are_themselves():
+    found = column_subsets(np.array([3, 1, 3]), "n")
+
+    assert {s.name: s.instances.tolist() for s in found} == {"1": [1], "3": [0, 2]}
+
+
+def test_many_numbers__are_quarters_without_nan():
+    values = np.append(np.random.default_rng(0).normal(size=400), np.nan)
+
+    found = column_subsets(values, "price")
+
+    assert [len(subset) for subset in found] == [100] * 4
+    ends = [values[subset.instances] for subset in found]
+    assert all(a.max() < b.min() for a, b in itertools.pairwise(ends))
+
+
+def test_too_many_texts__are_refused():
+    with pytest.raises(DatasetError, match="1,001 different texts"):
+        column_subsets(texts(*map(str, range(1001))), "id")
+
+
+def test_sets__put_an_instance_into_several():
+    found = set_subsets(texts('["b", "a"]', "[]", '["b", "c"]'), ("a", "b"), name="l")
+
+    members = {subset.name: subset.instances.tolist() for subset in found}
+    assert members == {"a": [0], "b": [0, 2], "c": [2]}
