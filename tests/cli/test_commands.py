@@ -46,6 +46,8 @@ def test_help__lists_commands_in_pipeline_order(run):
         "export",
         "graph",
         "compare",
+        "subset",
+        "suggest",
         "ablate",
         "verify",
         "inspect",
