@@ -1,6 +1,6 @@
 """What does every array of a store mean? Each is declared once.
 
-The registry makes the attributes that every array carries, and the README's table.
+The registry makes the attributes that every array carries, and the table in the documents.
 """
 
 from __future__ import annotations
@@ -322,7 +322,7 @@ def declaration_of(pattern: str) -> ArrayDeclaration:
 
 
 def markdown_table() -> str:
-    """Return the table of all arrays for the README."""
+    """Return the table of all arrays, in Markdown."""
     lines = ["| array | axes | dtype | unit | meaning |", "|---|---|---|---|---|"]
     lines += [
         f"| `{d.pattern}` | {', '.join(d.dimensions)} | {d.dtype} | {d.unit} "
