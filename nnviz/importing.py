@@ -24,8 +24,13 @@ from nnviz.errors import (
     NnvizError,
     did_you_mean,
 )
+from nnviz.user_code import raised_text
 
-__all__ = ["import_callable", "import_library", "is_callable_source"]
+__all__ = ["IN_RUN_FOLDER", "import_callable", "import_library", "is_callable_source"]
+
+
+IN_RUN_FOLDER = "/./"
+"""Between a run file's folder and a module in it, which is imported by its name."""
 
 
 def is_callable_source(source: str) -> bool:
@@ -66,11 +71,12 @@ def import_callable(
     except (FileNotFoundError, ModuleNotFoundError) as error:
         msg = (
             f"cannot import {place!r} of source {source!r}: {error}; it should be an "
-            f"installed module, or a file as 'path/to/file.py:callable'"
+            f"installed module, one beside the run file, or a file as "
+            f"'path/to/file.py:callable', which may import the files beside it"
         )
         raise error_type(msg) from error
-    except Exception as error:  # the user's module may raise anything
-        msg = f"importing {place!r} failed: {type(error).__name__}: {error}"
+    except (Exception, SystemExit) as error:  # the user's module may raise anything
+        msg = f"importing {place!r} failed: {raised_text(error)}"
         raise error_type(msg) from error
     found: Any = module
     for part in name.split("."):
@@ -119,6 +125,11 @@ def _import_module(place: str) -> ModuleType:
 
 
 def _import_file(place: str) -> ModuleType:
+    root, mark, inner = place.rpartition(IN_RUN_FOLDER)
+    if mark:
+        # A package beside the run file: its modules import each other by name.
+        _find_beside(Path(root))
+        return _import_module(inner.removesuffix(".py").replace("/", "."))
     path = Path(place).expanduser().resolve()
     name = f"nnviz_user_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
     if name in sys.modules:
@@ -130,6 +141,7 @@ def _import_file(place: str) -> ModuleType:
     if spec is None or spec.loader is None:
         msg = f"{str(path)!r} is not a Python file"
         raise FileNotFoundError(msg)
+    _find_beside(path.parent)
     module = importlib.util.module_from_spec(spec)
     # Registered as Python does it, so that dataclasses and pickle find the module.
     sys.modules[name] = module
@@ -139,3 +151,13 @@ def _import_file(place: str) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+def _find_beside(folder: Path) -> None:
+    """Let a file import those beside it, after everything that is installed.
+
+    It stays so in this process: files import each other also while they run.
+    """
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+        importlib.invalidate_caches()

@@ -13,6 +13,7 @@ import dask
 from distributed import Client, LocalCluster
 
 from nnviz.errors import TaskError
+from nnviz_cluster.main_guard import check_main_guard
 from nnviz_cluster.site import ClusterConfig
 from nnviz_cluster.tls import check_listening, security_of
 from nnviz_cluster.workers import kept_environment, settings_of, worker_environment
@@ -51,8 +52,10 @@ def open_client(config: ClusterConfig, threads: int = 1) -> Iterator[Client]:
     Raises
     ------
     ConfigError
-        If it would listen beyond loopback without TLS.
+        If it would listen beyond loopback without TLS, or its processes would run the
+        main script again.
     """
+    check_main_guard()
     host = config.host or "127.0.0.1"
     check_listening(config, host)
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1

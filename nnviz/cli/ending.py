@@ -22,6 +22,7 @@ import click
 
 from nnviz.errors import NnvizError
 from nnviz.undoing import undo_all
+from nnviz.user_code import raised_text
 
 __all__ = ["OUT_OF_TIME", "Interrupted", "OrderedCommands", "heeding_signals", "leave"]
 
@@ -166,6 +167,13 @@ class OrderedCommands(click.Group):
                 return super().invoke(ctx)
         except NnvizError as error:
             raise click.ClickException(str(error)) from error
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
+        except (OSError, RecursionError) as error:
+            if isinstance(error, BrokenPipeError):
+                raise  # whoever reads what is printed has enough of it
+            # A disk that fails, an address that nobody answers: no fault of nnviz.
+            raise click.ClickException(raised_text(error)) from error
         except KeyboardInterrupt as error:
             _say_interrupted()
             leave(error.exit_code if isinstance(error, Interrupted) else 130)

@@ -10,12 +10,14 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import networkx as nx
 import numpy as np
 
+from nnviz.errors import DatasetError
 from nnviz.graphs.attribution_graph import AttributionGraph
 from nnviz.graphs.comparison import ComparedParts, GraphComparison
 from nnviz.graphs.layout import (
@@ -40,6 +42,9 @@ __all__ = [
 
 GraphFormat = Literal["json", "graphml", "csv", "summit"]
 
+
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What is no character of XML 1.0, section 2.2."""
 
 Number: TypeAlias = int | float | str
 
@@ -123,12 +128,37 @@ def network_file(
     stem: str,
     format: Literal["json", "graphml"],  # noqa: A002
 ) -> dict[str, bytes]:
-    """Return the file of a network by its name: node-link data, or GraphML."""
+    """Return the file of a network by its name: node-link data, or GraphML.
+
+    Raises
+    ------
+    DatasetError
+        If a name holds a character that XML cannot hold, not even escaped.
+    """
     if format == "graphml":
+        _check_xml(network)
         text = "\n".join(nx.generate_graphml(network, named_key_ids=True))
         return {f"{stem}.graphml": text.encode()}
     value = nx.node_link_data(network, edges="links")
     return {f"{stem}.json": json.dumps(value, allow_nan=False, indent=1).encode()}
+
+
+def _check_xml(network: nx.DiGraph[str]) -> None:
+    """Refuse texts that XML 1.0 cannot hold, before a file is written."""
+    texts: list[object] = [*network.graph.values(), *network.nodes]
+    for _, values in network.nodes(data=True):
+        texts += values.values()
+    for _, _, values in network.edges(data=True):
+        texts += values.values()
+    for text in texts:
+        found = _NOT_XML.search(text) if isinstance(text, str) else None
+        if found is not None:
+            msg = (
+                f"GraphML cannot hold the character U+{ord(found[0]):04X} in "
+                f"{text!r}: XML has no way to write it; export as json or csv, or "
+                f"give the class another name with a class map"
+            )
+            raise DatasetError(msg)
 
 
 def table_file(columns: Sequence[str], rows: Iterable[Mapping[str, Number]]) -> bytes:

@@ -24,6 +24,7 @@ from nnviz.network.recording.normalizing import normalize
 from nnviz.network.recording.runtime import telling_faults
 from nnviz.runs.architecture import Architecture
 from nnviz.runs.config import PreprocessingConfig
+from nnviz.user_code import telling_user_errors
 
 __all__ = ["trace", "trace_network"]
 
@@ -108,15 +109,8 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
 
 
 def _record(model: nn.Module, batch: Tensor) -> OperationGraph:
-    try:
-        with telling_faults():
-            return record_operations(model, batch)
-    except (RuntimeError, TypeError, ValueError, IndexError, KeyError) as error:
-        msg = (
-            f"the network cannot be run on a batch of shape {tuple(batch.shape)} and "
-            f"type {batch.dtype}: {error}; check preprocessing and the model's source"
-        )
-        raise ModelError(msg) from error
+    with telling_faults():
+        return record_operations(model, batch)
 
 
 def _not_taken_apart(analysis: Analysis) -> list[str]:
@@ -167,4 +161,10 @@ def trace_network(
         Says how they are normalised.
     """
     batch = normalize(torch.from_numpy(values[:INSTANCES_TRACED]), preprocessing)
-    return trace(module, batch)
+    # What no part of the analysis foresaw is an error, too, and never a traceback.
+    with telling_user_errors(
+        "looking into the network",
+        advice="name a network of ordinary torch modules as model.source",
+        error_type=ModelError,
+    ):
+        return trace(module, batch)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nnviz.errors import ConfigError
+from nnviz.importing import IN_RUN_FOLDER, is_callable_source
 from nnviz.runs.json_values import from_json
 
 __all__ = [
@@ -264,6 +265,9 @@ def _with_absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
         if source.endswith(_MODEL_FILES) or ".py:" in source:
             return absolute(source)
         zoo, _, name = source.partition(":")
+        beside = f"{zoo.replace('.', '/')}.py"
+        if is_callable_source(source) and (folder / beside).is_file():
+            return f"{folder}{IN_RUN_FOLDER}{beside}:{name}"
         if zoo == "transformers" and (folder / name).is_dir():
             return f"{zoo}:{absolute(name)}"
         return source

@@ -3,11 +3,13 @@
 import csv
 import io
 import json
+import xml.etree.ElementTree as ET
 
 import networkx as nx
 import pytest
 
-from nnviz.graphs.files import graph_files, to_networkx
+from nnviz.errors import DatasetError
+from nnviz.graphs.files import graph_files, network_file, to_networkx
 from nnviz.graphs.layout import arrange_graph
 from nnviz.graphs.presets import summit_graph
 from nnviz.graphs.summit_files import from_summit_json
@@ -86,3 +88,22 @@ def test_json__of_unknown_base_rates__leaves_them_out():
     (content,) = graph_files(graph, "g", "json").values()
 
     assert "base_rate" not in json.loads(content)["nodes"][0]
+
+
+@pytest.mark.parametrize("character", ["\x01", "\x0b", "\ufffe", "\ud800"])
+def test_network_file__refuses_by_name_what_xml_cannot_hold(character):
+    network = nx.DiGraph(subset=f"c{character}d")
+
+    with pytest.raises(DatasetError, match=rf"U\+{ord(character):04X}.*json or csv"):
+        network_file(network, "g", "graphml")
+
+
+@pytest.mark.parametrize("text", ["<a>&\"'", "]]>", "\t\n", "ä\U0001f600", "a\u2028b"])
+def test_network_file__writes_every_other_text(text):
+    network = nx.DiGraph(subset=text)
+    network.add_node(text, layer=text)
+
+    (data,) = network_file(network, "g", "graphml").values()
+
+    found = [element.text for element in ET.fromstring(data).iter() if element.text]
+    assert found.count(text) == 2

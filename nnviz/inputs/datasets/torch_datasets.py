@@ -8,6 +8,7 @@ say ``preprocessing.kind = "array"``.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnviz.errors import ConfigError, DatasetError, NnvizError, UnreadableInstanceError
+from nnviz.errors import ConfigError, DatasetError, UnreadableInstanceError
 from nnviz.importing import import_callable
 from nnviz.inputs.datasets.items import as_input, as_label, split_item
 from nnviz.inputs.datasets.listed_items import class_names_of, labels_of_attribute
@@ -28,6 +29,7 @@ from nnviz.inputs.datasets.listings import (
     make_labels,
 )
 from nnviz.runs.config import DatasetConfig
+from nnviz.user_code import raised_text, telling_user_errors
 
 __all__ = ["TorchDataset"]
 
@@ -65,14 +67,13 @@ class TorchDataset:
         self._config = config
         self._data = _make_torch_dataset(config)
         self._lock = threading.Lock()
-        n = (
-            len(self._data)
-            if config.limit is None
-            else min(len(self._data), config.limit)
-        )
+        with self._telling_errors("__len__"):
+            n = len(self._data)
+        n = n if config.limit is None else min(n, config.limit)
         self.ids = [str(index) for index in range(n)]
         check_ids(self.ids, place=f"the data set {config.source!r}")
-        self.labels = make_labels(self._checked_labels(n))
+        with self._telling_errors("a label"):
+            self.labels = make_labels(self._checked_labels(n))
         self.metadata: dict[str, NDArray[Any]] = {}
         self.notes: tuple[str, ...] = ()
         if self.labels is None:
@@ -82,7 +83,15 @@ class TorchDataset:
                 option="dataset.label_column",
                 place=f"the first item of {config.source!r}",
             )
-        self.class_names = class_names_of(self._data)
+        with self._telling_errors("classes"):
+            self.class_names = class_names_of(self._data)
+
+    def _telling_errors(self, what: str) -> contextlib.AbstractContextManager[None]:
+        return telling_user_errors(
+            f"{what} of the data set {self._config.source!r}",
+            advice="correct it, or dataset.source and dataset.arguments",
+            error_type=DatasetError,
+        )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -113,9 +122,9 @@ class TorchDataset:
         try:
             with self._lock:
                 return self._data[index]
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             # The user's data set may raise anything; it concerns this item.
-            msg = f"the data set raised {type(error).__name__}: {error}"
+            msg = f"the data set raised {raised_text(error)}"
             raise UnreadableInstanceError(msg) from error
 
     def _split(self, index: int) -> tuple[Any, Any]:
@@ -179,14 +188,13 @@ def _is_label(value: Any) -> bool:
 def _make_torch_dataset(config: DatasetConfig) -> Any:
     source = config.source or ""
     build = import_callable(source, error_type=DatasetError)
-    try:
+    arguments = ", ".join(f"{k}={v!r}" for k, v in config.arguments.items())
+    with telling_user_errors(
+        f"{source}({arguments})",
+        advice="check dataset.source and dataset.arguments",
+        error_type=DatasetError,
+    ):
         data = build(**config.arguments)
-    except NnvizError:
-        raise
-    except Exception as error:
-        arguments = ", ".join(f"{k}={v!r}" for k, v in config.arguments.items())
-        msg = f"{source}({arguments}) failed: {type(error).__name__}: {error}"
-        raise DatasetError(msg) from error
     if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
         msg = (
             f"{source} returned {type(data).__name__}; it should be a map-style data "

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from nnviz.engine.handing_over import handed_over
-from nnviz.errors import ConfigError, ModelError, NnvizError, UntrustedCodeError
+from nnviz.errors import ConfigError, ModelError, UntrustedCodeError
 from nnviz.importing import import_callable, is_callable_source
 from nnviz.inputs.models.exported import network_of_program
 from nnviz.inputs.models.weights import (
@@ -28,6 +29,7 @@ from nnviz.inputs.models.weights import (
 )
 from nnviz.inputs.models.zoos import ZOOS, ZooModel
 from nnviz.runs.config import ModelConfig, PreprocessingConfig
+from nnviz.user_code import raised_text, telling_user_errors
 
 __all__ = ["MEMORY", "LoadedModel", "load_model", "memory_source"]
 
@@ -82,14 +84,22 @@ def load_model(config: ModelConfig, *, trust: bool = False) -> LoadedModel:
     """
     built = _handed_over(config) or _build(config, trust=trust)
     module = built.module
+    notes: tuple[str, ...] = ()
     if config.weights is not None:
-        load_weights(module, config.weights)
+        notes = load_weights(
+            module,
+            config.weights,
+            key=config.weights_key,
+            prefix=config.weights_prefix,
+        )
+    _check_values(module, config.source)
     _freeze(module)
     return LoadedModel(
         module=module,
         fingerprint=fingerprint_of_module(module),
         preprocessing=built.preprocessing,
         class_names=tuple(config.class_names) or built.class_names,
+        notes=notes,
     )
 
 
@@ -119,15 +129,20 @@ def _handed_over(config: ModelConfig) -> ZooModel | None:
     except Exception as error:
         # What a module holds beside its weights may refuse to be copied.
         msg = (
-            f"{type(module).__name__} cannot be copied: {type(error).__name__}: "
-            f"{error}; nnviz works on a copy, so that yours stays as it is"
+            f"{type(module).__name__} cannot be copied: {raised_text(error)}; nnviz "
+            "works on a copy, so that yours stays as it is"
         )
         raise ModelError(msg) from error
 
 
 def _build(config: ModelConfig, *, trust: bool) -> ZooModel:
     prefix, _, name = config.source.partition(":")
-    try:
+    arguments = ", ".join(f"{k}={v!r}" for k, v in config.arguments.items())
+    with telling_user_errors(
+        f"{config.source}({arguments})",
+        advice="check model.source and model.arguments",
+        error_type=ModelError,
+    ):
         if prefix in ZOOS and name:
             built = ZOOS[prefix](
                 name,
@@ -140,16 +155,6 @@ def _build(config: ModelConfig, *, trust: bool) -> ZooModel:
             built = ZooModel(build(**config.arguments))
         else:
             built = ZooModel(_read_model_file(config.source, trust=trust))
-    except NnvizError:
-        raise
-    except Exception as error:
-        # The user's callable, or a zoo's, may raise anything.
-        arguments = ", ".join(f"{k}={v!r}" for k, v in config.arguments.items())
-        msg = (
-            f"{config.source}({arguments}) failed: {type(error).__name__}: {error}; "
-            f"check model.source and model.arguments"
-        )
-        raise ModelError(msg) from error
     module: object = built.module
     if not isinstance(module, nn.Module):
         msg = (
@@ -158,6 +163,30 @@ def _build(config: ModelConfig, *, trust: bool) -> ZooModel:
         )
         raise ModelError(msg)
     return built
+
+
+def _check_values(module: nn.Module, source: str) -> None:
+    """Refuse a network whose code or numbers are not there."""
+    if isinstance(module, torch.jit.ScriptModule):
+        msg = (
+            f"{source} returned a TorchScript module, into whose layers nnviz cannot "
+            f"look; return the torch.nn.Module that it was made from"
+        )
+        raise ModelError(msg)
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        if isinstance(tensor, (UninitializedParameter, UninitializedBuffer)):
+            msg = (
+                f"{name!r} of {source} has no values yet (lazy modules get theirs with "
+                f"the first batch); run the network once before it is returned, or "
+                f"state its sizes"
+            )
+            raise ModelError(msg)
+        if tensor.is_meta:
+            msg = (
+                f"{name!r} of {source} is on the device 'meta', without values; build "
+                f"the network on the CPU, or load its weights before it is returned"
+            )
+            raise ModelError(msg)
 
 
 def _freeze(module: nn.Module) -> None:

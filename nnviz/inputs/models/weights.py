@@ -29,11 +29,10 @@ __all__ = [
 ]
 
 _NESTED = ("state_dict", "model_state_dict", "model", "net", "weights")
-_PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
 _N_CASES = 10
 
 
-def read_weights(path: str | Path) -> dict[str, Tensor]:
+def read_weights(path: str | Path, *, key: str | None = None) -> dict[str, Tensor]:
     """Read named tensors from a file.
 
     Parameters
@@ -41,6 +40,9 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     path
         A safetensors file, or a ``state_dict`` saved by ``torch.save``, which may lie
         in a dictionary under ``state_dict``, ``model`` or the like.
+    key
+        Where in nested dictionaries the tensors lie, with dots between the keys; None
+        where that is to be found.
 
     Returns
     -------
@@ -59,26 +61,42 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         msg = f"there is no weights file {str(path)!r}; model.weights names it"
         raise ModelError(msg)
     value = _read_safetensors(path) if _is_safetensors(path) else _read_pickle(path)
-    found = _innermost(value)
+    found = _innermost(value) if key is None else _at_key(value, key, path)
     if found is None:
         msg = (
             f"{str(path)!r} holds no named tensors but {_describe(value)}; it should "
-            f"be a safetensors file or a state_dict saved by torch"
+            f"be a safetensors file or a state_dict saved by torch; model.weights_key "
+            f"says where in a file of several parts the weights lie"
         )
         raise ModelError(msg)
     return found
 
 
-def load_weights(module: nn.Module, path: str | Path) -> None:
-    """Put the tensors of a file into a network; all names and shapes have to fit.
+def load_weights(
+    module: nn.Module,
+    path: str | Path,
+    *,
+    key: str | None = None,
+    prefix: str | None = None,
+) -> tuple[str, ...]:
+    """Put the tensors of a file into a network; all of its names have to be there.
 
     Parameters
     ----------
     module
         The network, changed in place.
-    path
-        See :func:`read_weights`. A prefix that all names share and the network does not
-        have (``module.`` of DataParallel) is removed.
+    path, key
+        See :func:`read_weights`.
+    prefix
+        What is in front of the network's names in the file. None: where the names do
+        not fit, the one is taken with which all of the network's names are there, as
+        ``module.`` of DataParallel or ``model.`` of a training loop.
+
+    Returns
+    -------
+    tuple of str
+        For people: the prefix that was removed, and the tensors that were left out
+        since they have another one (losses, metrics, counters of averages).
 
     Raises
     ------
@@ -87,13 +105,27 @@ def load_weights(module: nn.Module, path: str | Path) -> None:
     UntrustedCodeError
         If reading the file would run code.
     """
-    weights = _without_prefix(read_weights(path), module)
+    found = read_weights(path, key=key)
+    needed = {name for name in module.state_dict() if not _is_counter(name)}
+    removed = _prefix_of(found, needed) if prefix is None else prefix
+    if prefix is not None and not any(name.startswith(prefix) for name in found):
+        msg = (
+            f"no name in {str(path)!r} begins with model.weights_prefix {prefix!r}; "
+            f"they are {', '.join(list(found)[:_N_CASES])}"
+        )
+        raise ModelError(msg)
+    weights = {
+        name.removeprefix(removed): tensor
+        for name, tensor in found.items()
+        if name.startswith(removed)
+    }
+    left_out = [name for name in found if not name.startswith(removed)]
     wanted = module.state_dict()
     missing = [
         name
         for name in wanted
         # Older files lack this counter, which no network in eval mode uses.
-        if name not in weights and not name.endswith("num_batches_tracked")
+        if name not in weights and not _is_counter(name)
     ]
     unexpected = [name for name in weights if name not in wanted]
     misshapen = [
@@ -114,10 +146,25 @@ def load_weights(module: nn.Module, path: str | Path) -> None:
     if problems:
         msg = (
             f"the weights {str(path)!r} do not fit {type(module).__name__}: "
-            f"{'; '.join(problems)}; check model.source and model.arguments"
+            f"{'; '.join(problems)}; check model.source and model.arguments, or state "
+            f"model.weights_prefix or model.weights_key"
         )
         raise ModelError(msg)
     module.load_state_dict(weights, strict=False)
+    notes = []
+    if removed:
+        notes.append(f"weights: the prefix {removed!r} was removed from their names")
+    if left_out:
+        more = ", ..." if len(left_out) > _N_CASES else ""
+        notes.append(
+            f"weights: {len(left_out)} tensors of the file are not the network's and "
+            f"were left out: {', '.join(left_out[:_N_CASES])}{more}"
+        )
+    return tuple(notes)
+
+
+def _is_counter(name: str) -> bool:
+    return name.endswith("num_batches_tracked")
 
 
 def fingerprint_of_module(module: nn.Module) -> str:
@@ -184,7 +231,8 @@ def _read_pickle(path: Path) -> Any:
             raise ModelError(msg) from error
         msg = (
             f"{str(path)!r} holds more than tensors, and reading it would run code: "
-            f"{_first_sentence(error)}; save the state_dict alone, or as safetensors"
+            f"{_first_sentence(error)}; --trust does not change that: save the "
+            f"state_dict alone, torch.save(model.state_dict(), ...), or as safetensors"
         )
         raise UntrustedCodeError(msg) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
@@ -223,22 +271,52 @@ def _innermost(value: Any) -> dict[str, Tensor] | None:
             return {str(name): tensor for name, tensor in value.items()}
         inner = [name for name in _NESTED if isinstance(value.get(name), Mapping)]
         if not inner:
-            return None
+            # Numbers of the training may lie beside them, such as that of the epoch.
+            found = {str(n): t for n, t in value.items() if isinstance(t, Tensor)}
+            return found or None
         value = value[inner[0]]
     return None
 
 
-def _without_prefix(weights: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
-    wanted = set(module.state_dict())
-    stripped = True
-    while stripped and not wanted & set(weights):
-        stripped = False
-        for prefix in _PREFIXES:
-            if weights and all(name.startswith(prefix) for name in weights):
-                weights = {name.removeprefix(prefix): t for name, t in weights.items()}
-                stripped = True
-                break
-    return weights
+def _at_key(value: Any, key: str, path: Path) -> dict[str, Tensor] | None:
+    """Return the named tensors at a key, beside which there may be other values."""
+    parts = key.split(".")
+    for number in range(len(parts)):
+        name = ".".join(parts[: number + 1])
+        if not isinstance(value, Mapping) or parts[number] not in value:
+            msg = (
+                f"{str(path)!r} has no {name!r} of model.weights_key {key!r}, but "
+                f"{_describe(value)}"
+            )
+            raise ModelError(msg)
+        value = value[parts[number]]
+    if not isinstance(value, Mapping):
+        return None
+    tensors = {str(n): t for n, t in value.items() if isinstance(t, Tensor)}
+    return tensors or None
+
+
+def _prefix_of(weights: Mapping[str, Tensor], needed: set[str]) -> str:
+    """Return the shortest prefix with which all of the network's names are there."""
+    if not needed or needed <= set(weights):
+        return ""
+    some = min(needed)
+    prefixes = {
+        name.removesuffix(some) for name in weights if name.endswith(f".{some}")
+    }
+    fits = [
+        prefix
+        for prefix in prefixes
+        if all(f"{prefix}{name}" in weights for name in needed)
+    ]
+    if len(fits) > 1:
+        shown = ", ".join(map(repr, sorted(fits)))
+        msg = (
+            f"the network's names are in the file of weights more than once, behind "
+            f"{shown}; name one as model.weights_prefix"
+        )
+        raise ModelError(msg)
+    return fits[0] if fits else ""
 
 
 def _describe(value: Any) -> str:

@@ -63,7 +63,12 @@ def validate(analysis: Analysis, batch: Tensor) -> float | None:
     if not any(target.operations for target in targets):
         return None
     output = flow.graph.output
-    errors = replay(flow, targets, batch, output)
+    try:
+        errors = replay(flow, targets, batch, output)
+    except (RuntimeError, TypeError, ValueError, IndexError, KeyError) as failure:
+        for target in targets:
+            target.give_up(f"the network's operations cannot be run again: {failure}")
+        return None
     alone = single_channel_errors(flow, targets, batch)
     for target in targets:
         error = errors.by_layer.get(target.layer, 0.0)

@@ -254,7 +254,10 @@ def _is_attended(flow: ChannelFlow, value: int) -> bool:
             for operation in graph.operations
             if operation.live and set(pending).intersection(operation.inputs)
         ]
-        if any("softmax" in operation.name for operation in readers):
+        if any(
+            "softmax" in operation.name or "attention" in operation.name
+            for operation in readers
+        ):
             return True
         pending = [
             v

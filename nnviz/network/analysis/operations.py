@@ -17,9 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from nnviz.errors import ModelError
 from nnviz.network.analysis.composites import taken_apart
 from nnviz.network.analysis.module_calls import ModuleCall, ModuleCalls, function_name
 from nnviz.network.analysis.outputs import iter_tensors, main_output
+from nnviz.user_code import telling_user_errors
 
 __all__ = [
     "Operation",
@@ -130,11 +132,25 @@ def record_operations(model: nn.Module, batch: Tensor) -> OperationGraph:
     -------
     OperationGraph
         Operations on which the main output does not depend are marked as not live.
+
+    Raises
+    ------
+    ModelError
+        With whatever the network raises.
     """
     with torch.no_grad(), _compiled_parts_wrapped(model):
         recording = _Recording(batch.clone())
         calls = ModuleCalls(model, recording.leave_module)
-        with calls, recording.mode(calls):
+        what = (
+            f"the network cannot be run on a batch of shape {tuple(batch.shape)} and "
+            f"type {batch.dtype}: it"
+        )
+        advice = "check preprocessing and the model's source"
+        with (
+            telling_user_errors(what, advice=advice, error_type=ModelError),
+            calls,
+            recording.mode(calls),
+        ):
             output = model(recording.batch)
     graph = OperationGraph(
         values=recording.values,

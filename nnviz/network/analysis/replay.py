@@ -6,6 +6,7 @@ layers computed from their edges: once beside the network's own, once in their p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -72,6 +73,12 @@ def replay(
     }
     own = _Replay(flow, pre_activations, batch, substitute=False)
     own.output()
+    # What cannot be computed from its edges is left as the network has it.
+    pre_activations = {
+        value: known
+        for value, known in pre_activations.items()
+        if math.isfinite(own.errors.get(known[0], math.inf))
+    }
     replayed = _Replay(flow, pre_activations, batch, substitute=True).output()
     return ReplayErrors(_difference(replayed, main), own.errors)
 
@@ -213,8 +220,12 @@ class _Replay:
         if known is not None:
             layer, pre_activation, operations = known
             own = _in_units(pre_activation, self._values[value])
-            error = _difference(self._sum(pre_activation, operations), own)
-            self.errors[layer] = max(error, self.errors.get(layer, 0.0))
+            try:
+                error = _difference(self._sum(pre_activation, operations), own)
+            except (RuntimeError, ValueError, IndexError):
+                error = math.inf  # of other shapes than the edges have
+            before = self.errors.get(layer, 0.0)
+            self.errors[layer] = before if math.isnan(before) else max(error, before)
 
     def _substitutes(self, pre_activation: PreActivation) -> bool:
         """Return whether a pre-activation is computed from what enters it alone."""
@@ -264,7 +275,12 @@ class _Replay:
             else self._values[value]
             for value in self._inputs(operation)
         }
-        result = resolve(operation, self._graph, arguments)
+        try:
+            result = resolve(operation, self._graph, dict(arguments))
+        except RuntimeError:
+            # A view of what is contiguous in the network, and is not here.
+            whole = {value: tensor.contiguous() for value, tensor in arguments.items()}
+            result = resolve(operation, self._graph, whole)
         for value, tensor in zip(
             operation.outputs, (*result.made, *result.written), strict=True
         ):

@@ -27,6 +27,7 @@ from nnviz.network.recording.cheap_maxima import LayerPart
 from nnviz.network.recording.maxima import channel_activations, relu_activations
 from nnviz.network.recording.taps import EdgeTaps, Tap
 from nnviz.runs.architecture import Architecture, Layer
+from nnviz.user_code import telling_user_errors
 
 __all__ = ["RecordedBatch", "Recorder"]
 
@@ -55,6 +56,15 @@ class RecordedBatch:
     """Shape (instance, class), float32; None if the network is no classifier."""
     activations: Mapping[str, Tensor]
     """Maxima of each layer, shape (instance, channel), float32, by the layer's name."""
+
+
+def _telling_errors(batch: Tensor) -> contextlib.AbstractContextManager[None]:
+    """Make what the network raises one message, but for faults of memory and device."""
+    return telling_user_errors(
+        f"the network, run on a batch of shape {tuple(batch.shape)},",
+        advice="check preprocessing and the model's source",
+        error_type=ModelError,
+    )
 
 
 class Recorder:
@@ -178,7 +188,7 @@ class Recorder:
             self._calls.reset()
         self._switch.on = True
         try:
-            with torch.inference_mode():
+            with _telling_errors(batch), torch.inference_mode():
                 if self._mode is None:
                     output = self._model(batch)
                 else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import os
@@ -604,3 +605,79 @@ class TestTransformers:
             load_model(ModelConfig("transformers:microsoft/resnet-50"))
         with pytest.raises(ModelError, match="no class 'ResNetConfi'"):
             load_model(ModelConfig("transformers:ResNetConfi"))
+
+
+BUILD = """from torch import nn
+def build():
+    return nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 2))
+"""
+
+
+def weights_file(folder, change, **options):
+    """Load a network from a file that `change` has made of its weights."""
+    (folder / "n.py").write_text(BUILD)
+    config = ModelConfig(f"{folder / 'n.py'}:build")
+    wanted = load_model(config)
+    torch.save(change(wanted.module.state_dict()), folder / "w.pth")
+    found = load_model(
+        dataclasses.replace(config, weights=str(folder / "w.pth"), **options)
+    )
+    return found, wanted
+
+
+def behind(prefix, weights):
+    return {f"{prefix}{name}": tensor for name, tensor in weights.items()}
+
+
+@pytest.mark.parametrize("prefix", ["encoder.", "a.b.c.", "student.module."])
+def test_weights__any_prefix_that_fits_all_names_is_removed(tmp_path, prefix):
+    rest = {"loss.weight": torch.ones(3), "n_averaged": torch.tensor(5)}
+
+    found, wanted = weights_file(tmp_path, lambda w: behind(prefix, w) | rest)
+
+    assert found.fingerprint == wanted.fingerprint
+    assert found.notes == (
+        f"weights: the prefix {prefix!r} was removed from their names",
+        (
+            "weights: 2 tensors of the file are not the network's and were left out: "
+            "loss.weight, n_averaged"
+        ),
+    )
+
+
+def test_weights__two_prefixes_that_fit_are_for_the_user_to_choose(tmp_path):
+    def both(weights):
+        other = {name: tensor + 1 for name, tensor in weights.items()}
+        return behind("student.", other) | behind("teacher.", weights)
+
+    with pytest.raises(ModelError, match=r"'student\.', 'teacher\.'; name one"):
+        weights_file(tmp_path, both)
+    found, wanted = weights_file(tmp_path, both, weights_prefix="teacher.")
+
+    assert found.fingerprint == wanted.fingerprint
+
+
+def test_weights__the_key_says_where_they_are(tmp_path):
+    def file(weights):
+        other = {name: tensor + 1 for name, tensor in weights.items()}
+        return {"state_dict": other, "ema": {"shadow": weights, "decay": 0.9}}
+
+    found, wanted = weights_file(tmp_path, file, weights_key="ema.shadow")
+
+    assert found.fingerprint == wanted.fingerprint
+    with pytest.raises(ModelError, match=r"has no 'ema\.shade' of model"):
+        weights_file(tmp_path, file, weights_key="ema.shade")
+
+
+def test_weights__numbers_beside_tensors_are_no_obstacle(tmp_path):
+    found, wanted = weights_file(tmp_path, lambda w: {**w, "epoch": 3})
+
+    assert found.fingerprint == wanted.fingerprint
+
+
+def test_weights__other_objects_are_refused_with_the_way_out(tmp_path):
+    def file(weights):
+        return {"state_dict": weights, "args": argparse.Namespace(lr=0.1)}
+
+    with pytest.raises(UntrustedCodeError, match="--trust does not change that: save"):
+        weights_file(tmp_path, file)
