@@ -57,8 +57,10 @@ def run_file_tables() -> dict[str, type]:
         table: next(
             kind
             for kind in vars(config).values()
-            if isinstance(kind, type) and kind.__name__ in str(text)
-            and kind is not config.RunConfig and dataclasses.is_dataclass(kind)
+            if isinstance(kind, type)
+            and kind.__name__ in str(text)
+            and kind is not config.RunConfig
+            and dataclasses.is_dataclass(kind)
         )
         for table, text in names.items()
     }
@@ -121,7 +123,9 @@ def values_text(hint: str, kind: type, name: str) -> str:
         return words[plain]
     if "Mapping" in plain:
         return "table of lists of whole numbers" if "tuple" in plain else "table"
-    msg = f"{kind.__name__}.{name} is {hint}; say in docs/tables.py what that is in TOML"
+    msg = (
+        f"{kind.__name__}.{name} is {hint}; say in docs/tables.py what that is in TOML"
+    )
     raise ValueError(msg)
 
 
