@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from nnviz.errors import ConfigError
 from nnviz.formatting import duration_text, printable, size_text
 from nnviz.runs.architecture import LARGEST_ERROR, Architecture
 from nnviz.runs.arrays import ArraySpec, InfluenceSpec, run_arrays
@@ -28,7 +29,7 @@ from nnviz.runs.config import (
 from nnviz.runs.contents import Contents
 from nnviz.runs.json_values import from_json, to_json
 
-__all__ = ["Measurements", "Plan", "plan_lines"]
+__all__ = ["Measurements", "Plan", "fingerprint_of", "plan_lines"]
 
 _PRETRAINED = {
     "torchvision": ("weights", '"DEFAULT"'),
@@ -174,28 +175,11 @@ class Plan:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of all that decides the stored numbers."""
-        return hashlib.sha256(
-            json.dumps(self.identity(), sort_keys=True).encode()
-        ).hexdigest()
+        return fingerprint_of(self.to_json())
 
     def identity(self) -> dict[str, Any]:
         """Return the plan without what changes no stored number, as JSON values."""
-        value = self.to_json()
-        for name in _IDENTITY_FREE_PARTS:
-            del value[name]
-        for part, names in _IDENTITY_FREE.items():
-            for name in names:
-                del value[part][name]
-        for name in ("problems", "validation_error"):
-            del value["architecture"][name]
-        # Plans from before there was the option have the same identity as without it.
-        if value["preprocessing"]["jpeg_reduction"] is None:
-            del value["preprocessing"]["jpeg_reduction"]
-        if not self.keeps_remainders:
-            del value["keeps_remainders"]
-        if not value["outcome_columns"]:
-            del value["outcome_columns"]
-        return value
+        return _identity_of(self.to_json())
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON values."""
@@ -214,6 +198,39 @@ class Plan:
 
     def __str__(self) -> str:
         return "\n".join(plan_lines(self))
+
+
+def fingerprint_of(value: Mapping[str, Any]) -> str:
+    """Return the fingerprint of a plan as JSON values, also of one from before.
+
+    Raises
+    ------
+    ConfigError
+        If a part of a plan is missing.
+    """
+    try:
+        identity = _identity_of(json.loads(json.dumps(value)))
+    except (AttributeError, KeyError, TypeError) as error:
+        msg = f"it lacks the part {error}"
+        raise ConfigError(msg) from error
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def _identity_of(value: dict[str, Any]) -> dict[str, Any]:
+    for name in _IDENTITY_FREE_PARTS:
+        value.pop(name, None)
+    for part, names in _IDENTITY_FREE.items():
+        for name in names:
+            value[part].pop(name, None)
+    for name in ("problems", "validation_error"):
+        value["architecture"].pop(name, None)
+    # Plans from before there was the option have the same identity as without it.
+    if value["preprocessing"].get("jpeg_reduction") is None:
+        value["preprocessing"].pop("jpeg_reduction", None)
+    for name in ("keeps_remainders", "outcome_columns"):
+        if not value.get(name):
+            value.pop(name, None)
+    return value
 
 
 def _targets_kept(extraction: ExtractionConfig, n_channels: int) -> int:

@@ -114,7 +114,7 @@ class Completion:
         """
         try:
             mark = self._hierarchy.read_piece(MARKS, index)
-        except ValueError as error:
+        except (ValueError, StoreFormatError) as error:
             return [(MARKS, str(error))]
         if mark is None or mark[0, 0] != 1:
             return []

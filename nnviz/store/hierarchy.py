@@ -77,6 +77,7 @@ class Hierarchy:
     def __init__(self, root: zarr.Group, url: str) -> None:
         self._root = root
         self._arrays: dict[str, zarr.Array[Any]] = {}
+        self._expected: dict[str, ArraySpec] = {}
         self.url = url
         self.files = Files(root.store, root.path, url)
         """The files themselves."""
@@ -159,6 +160,24 @@ class Hierarchy:
         """Create one array from its declaration; nothing is written into it."""
         self.documents.ensure_parents(spec.path)
         self.files.put(document_of(spec.path), declared_document(spec))
+
+    def expect(self, arrays: Iterable[ArraySpec]) -> None:
+        """Refuse arrays of these paths that have another shape or dtype."""
+        self._expected = {spec.path: spec for spec in arrays}
+
+    def _check_expected(self, path: str, array: zarr.Array[Any]) -> None:
+        spec = self._expected.get(path)
+        if spec is None or self.documents.ignores_checksums:
+            return
+        shape = tuple(array.shape)
+        dtype = "string" if array.dtype.kind in "TUO" else str(array.dtype)
+        if shape != spec.shape or dtype != spec.dtype:
+            field = "shape" if shape != spec.shape else "data_type"
+            reason = (
+                f"its {field!r} says {dtype} of shape {list(shape)}, and the plan "
+                f"{spec.dtype} of {list(spec.shape)}"
+            )
+            raise self.documents.damaged_array(path, reason)
 
     def resize(self, path: str, shape: tuple[int, ...]) -> None:
         """Make an array longer; its values stay."""
@@ -402,6 +421,7 @@ class Hierarchy:
                 )
             except DAMAGED as error:
                 raise self.documents.damaged_array(path, error) from error
+            self._check_expected(path, node)
             # Not kept in the store: without it a piece of empty texts is not written.
             self._arrays[path] = node.with_config({"write_empty_chunks": True})
         return self._arrays[path]

@@ -153,8 +153,7 @@ def writer_of(url: str) -> str:
         found = hierarchy.attributes(WRITER)
     except StoreError:
         return ""  # it is being written, or removed
-    is_here = found.get("host") == socket.gethostname()
-    if is_here and not _is_running(found.get("pid")):
+    if _is_of(found, _machine()) and not _is_running(found.get("pid")):
         return ""
     return _who(found)
 
@@ -229,7 +228,7 @@ class _FileClaim:
             return False
         # The kernel knows best of this machine's processes; a lock that another machine
         # holds may not be seen on its file server.
-        is_elsewhere = found.get("host") != self._record["host"]
+        is_elsewhere = not _is_of(found, self._record["machine"])
         is_doubtful = is_elsewhere or is_locked is None
         if is_same and is_doubtful and _is_alive(found, self._record, self._found):
             raise _in_use(str(self._folder), found)
@@ -320,6 +319,7 @@ def _record(stage: str) -> dict[str, Any]:
     return {
         "stage": stage,
         "host": socket.gethostname(),
+        "machine": _machine(),
         "pid": os.getpid(),
         "since": time.strftime("%Y-%m-%d %H:%M:%S %z"),
         "token": uuid.uuid4().hex,
@@ -354,11 +354,11 @@ def _is_alive(
     ours: Mapping[str, Any],
     look: Callable[[], Mapping[str, Any]],
 ) -> bool:
-    """Whether the driver of a record lives: its machine knows, or it renews."""
+    """Whether the driver of a record lives: it renews, and its process is not gone."""
     if found.get("token") in (None, ours["token"]):
         return False
-    if found.get("host") == ours["host"]:
-        return _is_running(found.get("pid"))
+    if _is_of(found, ours["machine"]) and not _is_running(found.get("pid")):
+        return False
     end = time.monotonic() + DEAD_AFTER_S
     while time.monotonic() < end:
         time.sleep(min(0.5, DEAD_AFTER_S / 10))
@@ -368,6 +368,24 @@ def _is_alive(
         if latest.get("renewed") != found.get("renewed"):
             return True
     return False
+
+
+def _machine() -> str:
+    """Return what tells whose process ids are meant: this boot, and this container.
+
+    Machines and containers may share a name, and count their processes from 1; empty
+    where the system does not tell.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+        return f"{boot.strip()} {Path('/proc/self/ns/pid').readlink()}"
+    except (OSError, ValueError):
+        return ""
+
+
+def _is_of(found: Mapping[str, Any], machine: str) -> bool:
+    """Whether a record's process id is one of this machine, this boot and container."""
+    return bool(machine) and found.get("machine") == machine
 
 
 def _is_running(pid: Any) -> bool:

@@ -28,7 +28,7 @@ from nnviz.runs.arrays import (
     POSITION,
     READABLE_VERSIONS,
 )
-from nnviz.runs.plan import Plan
+from nnviz.runs.plan import Plan, fingerprint_of
 from nnviz.store.completion import Completion
 from nnviz.store.dask_arrays import activations_as_dask
 from nnviz.store.extending import is_pending
@@ -85,6 +85,7 @@ class Store:
         self._attributes = attributes
         self.plan = _plan_of(attributes, hierarchy.url)
         """What was planned."""
+        hierarchy.expect(self.plan.arrays)
         self.chunks = Completion(hierarchy, self.plan, list(attributes[_PER_CHUNK]))
         """Which chunks are complete; where tasks write them."""
         self.groups = LaterGroups(hierarchy, self.fingerprint, self.n_instances)
@@ -355,6 +356,7 @@ def plan_attributes(plan: Plan) -> dict[str, Any]:
 
 def _plan_of(attributes: Mapping[str, Any], url: str) -> Plan:
     try:
+        _check_sense(attributes)
         return Plan.from_json(attributes["plan"])
     except ConfigError as error:
         msg = (
@@ -362,6 +364,39 @@ def _plan_of(attributes: Mapping[str, Any], url: str) -> Plan:
             "nnviz that wrote it, or extract again into a new store"
         )
         raise StoreFormatError(msg) from error
+
+
+MOST_INSTANCES = 10**10
+MOST_CHUNKS = 10**6
+
+
+def _check_sense(attributes: Mapping[str, Any]) -> None:
+    """Refuse a plan that was edited, before anything is made as large as it says.
+
+    Raises
+    ------
+    ConfigError
+        With the field that is wrong.
+    """
+    plan = attributes["plan"]
+    if not isinstance(plan, dict) or not isinstance(plan.get("extraction"), dict):
+        msg = "it is not a table with a table 'extraction'"
+        raise ConfigError(msg)
+    is_first_format = attributes["format_version"] == 1  # took it of other parts
+    fingerprint = attributes.get("plan_fingerprint")
+    if not is_first_format and fingerprint_of(plan) != fingerprint:
+        msg = "it is not the one that its fingerprint was taken of: it was edited"
+        raise ConfigError(msg)
+    n, rows = plan.get("n_instances"), plan["extraction"].get("instances_per_chunk")
+    if type(n) is not int or not 0 < n <= MOST_INSTANCES:
+        msg = f"'n_instances' is {n!r}, not from 1 to {MOST_INSTANCES:,}"
+        raise ConfigError(msg)
+    if type(rows) is not int or rows < 1 or -(-n // rows) > MOST_CHUNKS:
+        msg = (
+            f"'extraction.instances_per_chunk' is {rows!r}; of {n:,} instances there "
+            f"can be at most {MOST_CHUNKS:,} chunks"
+        )
+        raise ConfigError(msg)
 
 
 def _read_rows(url: str, layer: str, start: int, stop: int) -> NDArray[Any]:

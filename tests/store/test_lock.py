@@ -116,6 +116,24 @@ def test_writing__record_of_a_dead_driver_elsewhere__is_taken_after_a_while(
         assert Hierarchy.open(store).attributes(WRITER)["stage"] == "extract"
 
 
+def test_writing__process_id_of_a_container_of_the_same_name__says_nothing(
+    store, monkeypatch
+):
+    """Its record is renewed, and its process id is another process here, or none."""
+    monkeypatch.setattr(lock, "DEAD_AFTER_S", 5.0)
+    record = record_of_another_machine(
+        host=os.uname().nodename, pid=2**30, machine="another boot"
+    )
+    write_record(store, record)
+    renewal = threading.Timer(1.0, write_record, (store, {**record, "renewed": 6}))
+    renewal.start()
+
+    with pytest.raises(StoreInUseError), writing(store, "extract"):
+        pass
+    renewal.join()
+    assert writer_of(store) != ""
+
+
 def test_writing__record_that_is_renewed_elsewhere__is_refused(store, monkeypatch):
     """What a file server shows that does not tell of the other machine's lock."""
     monkeypatch.setattr(lock, "DEAD_AFTER_S", 60.0)
@@ -134,7 +152,8 @@ def test_writing__record_that_is_renewed_elsewhere__is_refused(store, monkeypatc
 
 
 def test_writing__place_without_locks__the_last_claim_holds(monkeypatch):
-    monkeypatch.setattr(lock, "DEAD_AFTER_S", 0.3)
+    monkeypatch.setattr(lock, "DEAD_AFTER_S", 5.0)
+    monkeypatch.setattr(lock, "RENEWED_EVERY_S", 0.1)
     url = "memory://locks/run.zarr"
     Hierarchy.create(url)
     with writing(url, "extract"):
@@ -204,7 +223,9 @@ def test_writing__interrupted_at_any_step__leaves_nothing_behind(store):
 
 
 def test_writing__interrupted_over_a_dead_record__can_be_taken_again(store):
-    write_record(store, record_of_another_machine(host=os.uname().nodename, pid=-1))
+    with writing(store, "extract"):
+        machine = Hierarchy.open(store).attributes(WRITER)["machine"]
+    write_record(store, record_of_another_machine(machine=machine, pid=-1))
     n_interrupted, is_whole = 0, False
     before = sys.gettrace()
     while not is_whole:
