@@ -73,6 +73,9 @@ def options_of(kind: type) -> str:
     for field in dataclasses.fields(kind):
         values = values_text(str(hints[field.name]), kind, field.name)
         meaning = texts[field.name]
+        if not meaning:
+            msg = f"{kind.__name__}.{field.name} has no text under it; write one"
+            raise ValueError(msg)
         lines.append(
             f"| `{field.name}` | {values} | {default_text(field)} | {meaning} |"
         )
@@ -97,6 +100,8 @@ def field_texts(kind: type) -> dict[str, str]:
 def markdown_of(text: str) -> str:
     """Return a docstring's text as a cell of a table."""
     text = re.sub(r":func:`([^`]+)`", r"`\1`", " ".join(text.split()))
+    text = re.sub(r"(?<=\. )None\b", "Not set", text)
+    text = re.sub(r"\bNone\b", "not set", text)
     return text.replace("``", "`").replace("|", "\\|")
 
 
@@ -163,7 +168,8 @@ def paragraphs(text: str) -> Iterator[str]:
 
 def option_rows(command: click.Command, context: click.Context) -> Iterator[str]:
     """Yield a row of a table for each option of a command."""
-    for parameter in command.params:
+    options = (one for one in command.params if isinstance(one, click.Option))
+    for parameter in options:
         record = parameter.get_help_record(context)
         if record is not None:
             names, text = (part.replace("|", "\\|") for part in record)

@@ -1,6 +1,6 @@
 """What does every array of a store mean? Each is declared once.
 
-The registry makes the attributes that every array carries, and the table in the documents.
+The registry makes the attributes that every array carries, and the documents' table.
 """
 
 from __future__ import annotations
