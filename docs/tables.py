@@ -23,7 +23,7 @@ from benchmarks.report import with_sections
 from nnviz.cli.main import main as command_line
 from nnviz.graphs.options import options_table
 from nnviz.runs import config
-from nnviz.runs.arrays import markdown_table
+from nnviz.runs.declarations import markdown_table
 
 __all__ = ["documents"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from nnviz.runs.arrays import markdown_table
 from nnviz.runs.config import RunConfig
+from nnviz.runs.declarations import markdown_table
 from nnviz.runs.json_values import from_json
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -11,9 +11,9 @@ Symbols: B blocks, C channels of a layer.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ __all__ = [
     "BlockTotals",
     "InfluenceTotal",
     "SubsetTotals",
+    "activation_totals",
     "count_blocks",
 ]
 
@@ -279,6 +280,58 @@ def count_blocks(
             found.setdefault(name, {})[layer] = matrix
     sizes = np.bincount(block, minlength=n_blocks).astype(np.int64)
     return BlockTotals(subset.name, class_index, sizes, found)
+
+
+def activation_totals(
+    store: Store, subsets: Sequence[Subset], *, client: Client | None = None
+) -> dict[str, dict[str, Any]]:
+    """Sum the activations of the shown layers over some sets of instances.
+
+    Parameters
+    ----------
+    store
+        With a complete extraction.
+    subsets
+        S sets; unusable instances do not count.
+    client
+        Of a running cluster, whose workers can open the store; None counts here.
+
+    Returns
+    -------
+    dict
+        By layer, and by name: ``activation_counts`` (csr_array, int64, shape (S, C)),
+        ``activation_sum``, ``activation_sum_of_squares`` (float64) and
+        ``activation_maximum`` (float32), shape (S, C).
+
+    Raises
+    ------
+    MissingDataError
+        If extraction is not complete.
+    ShapeError
+        If the store does not have all of the instances.
+    """
+    from nnviz.engine.reductions import run_reductions  # noqa: PLC0415
+
+    usable = store.usable()
+    for subset in subsets:
+        subset.check_fits(len(usable))
+    rows = [subset.instances[usable[subset.instances]] for subset in subsets]
+    sizes = [len(instances) for instances in rows]
+    membership = sparse.csc_array(
+        (
+            np.ones(sum(sizes), dtype=np.bool_),
+            (np.repeat(np.arange(len(rows)), sizes), np.concatenate(rows)),
+        ),
+        shape=(len(rows), len(usable)),
+    )
+    leaves = _leaves(store, np.unique(np.concatenate(rows)))
+    shown = {layer.name for layer in store.shown_layers}
+    jobs = [
+        LayerJob(store.url, facts, leaves, Returned())
+        for facts in layer_facts(store, len(rows))
+        if facts.source == "activations" and facts.layer in shown
+    ]
+    return dict(done for _, done in run_reductions(client, jobs, shared=membership))
 
 
 def _leaves(store: Store, instances: NDArray[np.int64]) -> tuple[Leaf, ...]:

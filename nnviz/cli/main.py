@@ -19,6 +19,7 @@ from nnviz.cli.graph import compare, graph
 from nnviz.cli.inspect import export, inspect
 from nnviz.cli.plan import plan
 from nnviz.cli.serve import demo, serve
+from nnviz.cli.subset import subset, suggest
 from nnviz.cli.verify import verify
 
 __all__ = ["main"]
@@ -45,6 +46,8 @@ for command in (
     export,
     graph,
     compare,
+    subset,
+    suggest,
     ablate,
     verify,
     inspect,

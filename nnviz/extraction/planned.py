@@ -21,7 +21,7 @@ from nnviz.inputs.models.loading import load_model
 from nnviz.inputs.preparation.batches import BatchReader, prepared_shape
 from nnviz.inputs.preparation.preprocessing import Preprocessing
 from nnviz.network.recording.runtime import NetworkRuntime
-from nnviz.runs.arrays import CONTENTS
+from nnviz.runs.declarations import CONTENTS
 from nnviz.runs.plan import Plan
 from nnviz.store.store import Store
 

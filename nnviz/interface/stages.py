@@ -25,6 +25,7 @@ from nnviz.extraction.extraction import ExtractionSummary
 from nnviz.extraction.extraction import extract as extract_store
 from nnviz.interface.given import given_run, objects_for, opened
 from nnviz.interface.notebook_bar import bars
+from nnviz.interface.run_store import Store as RunStore
 from nnviz.interface.workers import local_workers, n_workers_for, reaching
 from nnviz.planning.planning import Probe
 from nnviz.planning.planning import plan_run as plan_given
@@ -54,7 +55,7 @@ def run(
     workers: int | None = None,
     progress: bool = True,
     trust: bool = False,
-) -> Store:
+) -> RunStore:
     """Plan, extract, aggregate and derive; repeatable, and what is done stays done.
 
     Parameters
@@ -130,7 +131,7 @@ def run(
                     trust=trust,
                     listeners=listeners,
                 )
-    return Store.open(url)
+    return RunStore.open(url)
 
 
 def plan_run(

@@ -7,11 +7,6 @@ from dataclasses import replace
 
 from nnviz.errors import PlanError
 from nnviz.runs.architecture import Architecture
-from nnviz.runs.arrays import (
-    FLOAT16_MAX,
-    OUTCOME_COLUMNS,
-    RESERVED_COLUMNS,
-)
 from nnviz.runs.config import (
     ClassesConfig,
     DatasetConfig,
@@ -20,6 +15,7 @@ from nnviz.runs.config import (
     PreprocessingConfig,
 )
 from nnviz.runs.contents import Contents
+from nnviz.runs.declarations import FLOAT16_MAX, OUTCOME_COLUMNS, RESERVED_COLUMNS
 from nnviz.runs.plan import Measurements, Plan
 
 __all__ = ["check_columns", "check_extraction", "make_plan"]

@@ -14,7 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from nnviz.errors import StoreFormatError
-from nnviz.runs.arrays import CONTENTS, ArraySpec, groups_of
+from nnviz.runs.arrays import ArraySpec, groups_of
+from nnviz.runs.declarations import CONTENTS
 from nnviz.runs.plan import Plan
 from nnviz.store.completion import BATCH_SIZES, Completion
 from nnviz.store.documents import (

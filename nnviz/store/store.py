@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +22,8 @@ from nnviz.errors import (
     did_you_mean,
 )
 from nnviz.runs.architecture import Layer
-from nnviz.runs.arrays import (
-    FORMAT_VERSION,
-    MARK_FIELDS,
-    POSITION,
-    READABLE_VERSIONS,
-)
+from nnviz.runs.arrays import FORMAT_VERSION, READABLE_VERSIONS
+from nnviz.runs.declarations import MARK_FIELDS, POSITION
 from nnviz.runs.plan import Plan, fingerprint_of
 from nnviz.store.completion import Completion
 from nnviz.store.dask_arrays import activations_as_dask
@@ -92,7 +88,7 @@ class Store:
         """What later stages wrote: aggregates and artifacts."""
 
     @classmethod
-    def open(cls, url: str | os.PathLike[str], *, writable: bool = False) -> Store:
+    def open(cls, url: str | os.PathLike[str], *, writable: bool = False) -> Self:
         """Open a store; nothing that it names is imported or run.
 
         Raises

@@ -221,9 +221,8 @@ class _Evaluation:
         known = self.columns.names
         if operand.name not in known:
             msg = (
-                f"there is no column {operand.name!r}"
-                f"{did_you_mean(operand.name, known)}; the columns are "
-                f"{', '.join(known)}"
+                f"there is no column {operand.name!r} among {', '.join(known)}"
+                f"{did_you_mean(operand.name, known)}"
             )
             raise self.error(
                 msg,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.errors import DatasetError, did_you_mean
-from nnviz.runs.arrays import LABEL_SETS
+from nnviz.runs.declarations import LABEL_SETS
 from nnviz.subsets.by_value import column_subsets, set_subsets
 from nnviz.subsets.subsets import (
     Subset,

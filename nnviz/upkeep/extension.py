@@ -27,8 +27,8 @@ from nnviz.inputs.datasets.opening import Dataset, open_dataset
 from nnviz.inputs.datasets.store_order import in_store_order
 from nnviz.planning.labels import join_labels
 from nnviz.planning.plain_labels import n_classes_of, with_plain_labels
-from nnviz.runs.arrays import CONTENTS
 from nnviz.runs.config import DatasetConfig
+from nnviz.runs.declarations import CONTENTS
 from nnviz.runs.plan import Plan
 from nnviz.runs.software import software_versions
 from nnviz.store.extending import (
