@@ -194,7 +194,8 @@ def schema_rows(schema: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
         kinds = of.get("type", "any")
         kind = kinds if isinstance(kinds, str) else " or ".join(kinds)
         if inner := of.get("items", {}).get("type"):
-            kind = f"{kind} of {inner}s"
+            each = inner if isinstance(inner, str) else " or ".join(inner)
+            kind = f"{kind} of {each}"
         always = "" if key in schema["required"] else " Not always there."
         yield f"| `{prefix}{key}` | {kind} | {of['description']}{always} |"
         if "properties" in of:
