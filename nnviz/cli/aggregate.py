@@ -18,7 +18,7 @@ __all__ = ["aggregate"]
     "--subsets",
     help="Comma-separated: label, prediction, outcome (by default all of them for "
     "which there are instances), columns of the instance table (a subset for each "
-    "value, month or quarter of the numbers), or files (CSV, JSON).",
+    "value, month or quarter of the numbers), saved, files (CSV, JSON), or queries.",
 )
 @click.option(
     "--empty-subsets",
@@ -42,11 +42,11 @@ def aggregate(
     from nnviz.aggregation.aggregates import aggregates_of
     from nnviz.aggregation.aggregation import aggregate, default_subsets
     from nnviz.store.store import Store
-    from nnviz.subsets.naming import named_subsets
+    from nnviz.subsets.naming import named_subsets, split_names
 
     opened = Store.open(store, writable=True)
-    names = default_subsets(opened) if subsets is None else subsets.split(",")
-    collections = [named_subsets(opened, name.strip()) for name in names]
+    names = default_subsets(opened) if subsets is None else split_names(subsets)
+    collections = [named_subsets(opened, name) for name in names]
     with stage_of(
         opened, "aggregate", cluster=cluster, workers=workers, log=log, quiet=quiet
     ) as (client, all_):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from nnviz.errors import PlanError
+from nnviz.errors import PlanError, PlanMismatchError
 from nnviz.runs.architecture import Architecture
 from nnviz.runs.config import (
     ClassesConfig,
@@ -18,7 +18,7 @@ from nnviz.runs.contents import Contents
 from nnviz.runs.declarations import FLOAT16_MAX, OUTCOME_COLUMNS, RESERVED_COLUMNS
 from nnviz.runs.plan import Measurements, Plan
 
-__all__ = ["check_columns", "check_extraction", "make_plan"]
+__all__ = ["check_columns", "check_extraction", "check_signal", "make_plan"]
 
 OVERFLOW_MARGIN = 4.0
 """A layer is stored as float32 if one batch comes this close to what float16 holds."""
@@ -170,6 +170,29 @@ def check_extraction(extraction: ExtractionConfig) -> None:
             "it must be 0 or more"
         )
         raise PlanError(msg)
+
+
+def check_signal(plan: Plan) -> None:
+    """Refuse to compute influences that a plan from before means otherwise.
+
+    Influences at peaks once were those above 0 alone; now they have both signs, and a
+    remainder. One array cannot hold both.
+
+    Raises
+    ------
+    PlanMismatchError
+        If the plan keeps influences at peaks and is from before they were signed.
+    """
+    keeps_peaks = plan.extraction.signal == "peak" and bool(plan.influences)
+    if keeps_peaks and not plan.keeps_remainders:
+        msg = (
+            "the store was planned when influences at peaks (extraction.signal = "
+            "'peak') were the positive ones alone; this version keeps the strongest "
+            "of both signs and the sum of the rest, and one store cannot hold both: "
+            "what is stored can be read, and for more make a new store with 'nnviz "
+            "plan RUN.toml --create STORE'"
+        )
+        raise PlanMismatchError(msg)
 
 
 def check_columns(names: Iterable[str]) -> None:

@@ -30,6 +30,7 @@ from nnviz.planning.plain_labels import n_classes_of, with_plain_labels
 from nnviz.runs.config import DatasetConfig
 from nnviz.runs.declarations import CONTENTS
 from nnviz.runs.plan import Plan
+from nnviz.runs.planning_rules import check_signal
 from nnviz.runs.software import software_versions
 from nnviz.store.extending import (
     finish_extension,
@@ -95,7 +96,8 @@ def extend(
     Raises
     ------
     PlanMismatchError
-        If instances are missing or have changed; the message has their ids.
+        If instances are missing or have changed, with their ids; or the plan means
+        other numbers than this version computes.
     DatasetError
         If the data set cannot be listed, or its labels cannot be joined.
     StoreInUseError
@@ -136,6 +138,7 @@ def _extend(
     if n == n_before:
         missing = len(store.chunks.missing())
         return ExtensionSummary(url, n_before, n, missing)
+    check_signal(plan)
     columns = _columns(plan, listed)
     _check_unchanged(store, columns, positions[:n_before])
     ordered = in_store_order(listed, positions)

@@ -195,7 +195,7 @@ def _verify(
     n_spoilt = len({d.chunk for d in damages})
     for path in integrity.later_groups():
         damages += integrity.later_group(path)
-    static = integrity.static_pieces(skip=unknown)
+    static = [] if CHECKSUMS in unknown else integrity.static_pieces(skip=unknown)
     report.strays = integrity.strays()
     report.taken_back = integrity.derived_from([*damages, *static])
     if repair:
