@@ -1,7 +1,7 @@
-"""What has been found? Aggregates and artifacts of a store, as values to work with.
+"""What has been aggregated? Counts, means and shares of the subsets of a collection.
 
-Everything here reads what a stage has written, one layer at a time, and computes
-nothing over all instances.
+They are read as aggregation has written them, one layer at a time; nothing is computed
+over all instances.
 
 Symbols: S subsets, C channels of a layer.
 """

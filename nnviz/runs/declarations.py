@@ -316,7 +316,7 @@ def declaration_of(pattern: str) -> ArrayDeclaration:
 
 
 def markdown_table() -> str:
-    """Return the table of all arrays for the README."""
+    """Return the table of all arrays, in Markdown."""
     lines = ["| array | axes | dtype | unit | meaning |", "|---|---|---|---|---|"]
     lines += [
         f"| `{d.pattern}` | {', '.join(d.dimensions)} | {d.dtype} | {d.unit} "

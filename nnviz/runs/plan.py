@@ -1,9 +1,7 @@
-"""Stage 1: what will a run record, how large is it, and what will it cost?
+"""What will a run record, how large is it, and what will it cost? A plan, and its text.
 
-:func:`make_plan` is pure: opening the data, loading and tracing the network happen
-before it, in :func:`nnviz.planning.planning.probe`. A plan is a value. It knows every
-array, chunk and byte, it travels as JSON in the store's attributes, it carries
-everything a worker needs, and what cannot work is refused here, before anything starts.
+A plan is a value. It knows every array, chunk and byte, it travels as JSON in the
+store's attributes, and it carries everything that a worker needs.
 """
 
 from __future__ import annotations

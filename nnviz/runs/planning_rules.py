@@ -1,4 +1,9 @@
-"""How is a plan made, and what cannot work?"""
+"""Stage 1: how is a plan made, and what cannot work?
+
+:func:`make_plan` is pure: opening the data, loading and tracing the network happen
+before it, in :func:`nnviz.planning.planning.probe`. What cannot work is refused here,
+before anything starts.
+"""
 
 from __future__ import annotations
 

@@ -31,6 +31,7 @@ from nnviz.subsets.expressions import (
     Activation,
     And,
     Between,
+    ColumnName,
     Comparison,
     Except,
     Expression,
@@ -43,11 +44,10 @@ from nnviz.subsets.expressions import (
     Span,
     TextMatch,
     Top,
-    Value,
+    WrittenValue,
     parse_query,
     pointing_at,
 )
-from nnviz.subsets.expressions import Column as ColumnName
 
 __all__ = ["SubsetLookup", "matching_instances"]
 
@@ -330,7 +330,7 @@ class _Evaluation:
         return _of_each(np.append(found, False), column)
 
     def _compared(
-        self, operand: Operand, column: Column, symbol: str, value: Value
+        self, operand: Operand, column: Column, symbol: str, value: WrittenValue
     ) -> Mask:
         if column.kind == "class":
             if symbol not in ("=", "!="):
@@ -358,7 +358,7 @@ class _Evaluation:
         return _of_each(np.append(ordered, False), column)
 
     def _dates_compared(
-        self, dates: NDArray[np.datetime64], symbol: str, value: Value
+        self, dates: NDArray[np.datetime64], symbol: str, value: WrittenValue
     ) -> Mask:
         """Compare dates; one that was written without a time is its whole day."""
         try:
@@ -380,7 +380,7 @@ class _Evaluation:
         }
         return np.asarray(outcomes[symbol], dtype=np.bool_)
 
-    def _number(self, value: Value, operand: Operand) -> np.float64:
+    def _number(self, value: WrittenValue, operand: Operand) -> np.float64:
         try:
             # Not a Python float: NumPy would round it to the float16 of activations.
             return np.float64(value.text)
@@ -391,7 +391,7 @@ class _Evaluation:
                 value.span,
             ) from None
 
-    def _class(self, value: Value, operand: Operand) -> int:
+    def _class(self, value: WrittenValue, operand: Operand) -> int:
         """Return the index of a class that was named."""
         names = self.columns.class_names
         named = self.columns.class_index(value.text)
