@@ -1,8 +1,8 @@
 """Which instances does a person mean? By a name, a query, a mask, ids or numbers.
 
-A text is, in this order, the name of a saved subset, the name of a class or its label in
-the data set, such as a folder's name (its instances by label), and a query, in which the
-same names stand for the same subsets.
+A text is, in this order, the name of a saved subset, the name of a class or its label
+in the data set, such as a folder's name (its instances by label), and a query, in which
+the same names stand for the same subsets.
 """
 
 from __future__ import annotations

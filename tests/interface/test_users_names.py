@@ -108,7 +108,7 @@ def test_folder__is_taken_by_the_command(store):
 
 
 def test_folder__with_a_slip__gets_a_near_match(store):
-    with pytest.raises(QueryError, match="did you mean .*n03"):
+    with pytest.raises(QueryError, match=r"did you mean .*n03"):
         store.subset("label = n033")
     with pytest.raises(UnknownNameError):
         nnviz.aggregates_of(store, "label").row("n033")
