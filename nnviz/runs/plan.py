@@ -43,6 +43,7 @@ _IDENTITY_FREE_PARTS = (
     "measurements",
     "labels_joined_by",
     "notes",
+    "class_of_label",
     "extensions",
     "contents",
 )
@@ -94,6 +95,9 @@ class Plan:
     measurements: Measurements = field(default_factory=Measurements)
     labels_joined_by: str = ""
     """How labels became outputs, for people; empty without labels."""
+    class_of_label: Mapping[str, int] = field(default_factory=dict)
+    """Class of every label of the data that is a name, but not the class's own, such as
+    a folder's; older plans know none."""
     extensions: tuple[int, ...] = ()
     """Number of instances before each extension of the store."""
     outcome_columns: tuple[str, ...] = ()

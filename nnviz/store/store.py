@@ -193,6 +193,15 @@ class Store:
         """Names of the network's outputs, in their order."""
         return self.plan.class_names
 
+    def class_index(self, name: str) -> int | None:
+        """Return the index of a class by its name, or by its label in the data set.
+
+        None if there is no such class; names come before labels.
+        """
+        if name in self.class_names:
+            return self.class_names.index(name)
+        return self.plan.class_of_label.get(name)
+
     @property
     def n_instances(self) -> int:
         """Number of instances, usable or not."""
