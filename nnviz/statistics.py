@@ -1,4 +1,4 @@
-"""How sure are counts, shares and lifts? Intervals that hold for small subsets.
+"""How sure are counts, shares, lifts and means? Intervals that hold for small subsets.
 
 Symbols: k of n instances in the subset, K of N instances in all.
 """

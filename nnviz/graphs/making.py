@@ -203,7 +203,7 @@ class SubsetGraphs:
             If it has no instances.
         """
         if isinstance(subset, str):
-            name = subset
+            name = self._full.aggregates.named(subset)
             try:
                 return self._full.totals(name)
             except UnknownNameError as error:
@@ -275,7 +275,7 @@ class SubsetGraphs:
     ) -> BlockTotals:
         class_index = None
         if isinstance(subset, str):
-            name = subset
+            name = self._full.aggregates.named(subset)
             try:
                 class_index = self._full.totals(name).class_index
                 subset = self._full.instances(name)

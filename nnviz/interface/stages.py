@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnviz.aggregation.aggregation import aggregate as aggregate_store
 from nnviz.aggregation.aggregation import default_subsets
+from nnviz.aggregation.index import make_index
 from nnviz.derivation.derivation import DerivationSummary
 from nnviz.derivation.derivation import derive as derive_store
 from nnviz.engine.handing_over import holding
@@ -56,7 +57,7 @@ def run(
     progress: bool = True,
     trust: bool = False,
 ) -> RunStore:
-    """Plan, extract, aggregate and derive; repeatable, and what is done stays done.
+    """Plan, extract, aggregate, index and derive; what is done already stays done.
 
     Parameters
     ----------
@@ -123,6 +124,7 @@ def run(
             if lacking or not _is_current(made, "aggregates/all"):
                 found = [named_subsets(made, name) for name in names]
                 aggregate_store(made, found, client=client, listeners=listeners)
+            make_index(made, client=client, listeners=listeners)
             if lacking or not _is_current(made, "artifacts/examples"):
                 derive_store(
                     made,
@@ -247,11 +249,12 @@ def aggregate(
     store: Store | str | os.PathLike[str],
     subsets: str | SubsetCollection | Sequence[str | SubsetCollection] = (),
     *,
+    index: bool = True,
     client: Client | None = None,
     listeners: Sequence[Listener] | None = None,
     progress: bool = True,
 ) -> None:
-    """Sum what was extracted over collections of subsets.
+    """Sum what was extracted over collections of subsets, and index it.
 
     Parameters
     ----------
@@ -260,6 +263,8 @@ def aggregate(
     subsets
         Collections, or their names: ``label``, ``prediction``, ``outcome``, a column of
         the instance table, a file. Without any: those that the run has instances for.
+    index
+        Whether to make the index as well, by which any subset is answered at once.
     client
         Client of a running cluster; None computes in this process.
     listeners, progress
@@ -278,6 +283,8 @@ def aggregate(
     found = [_collection(made, each) for each in subsets or default_subsets(made)]
     shown = bars(progress=progress) if listeners is None else listeners
     aggregate_store(made, found, client=client, listeners=shown)
+    if index:
+        make_index(made, client=client, listeners=shown)
 
 
 def derive(

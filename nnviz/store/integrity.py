@@ -364,6 +364,8 @@ def _is_made_from(group: str, source: str) -> bool:
     parts, place = group.split("/"), source.split("/")
     if place[0] == "peaks":
         return group == "artifacts/examples"
+    if parts[0] == "index":
+        return source.startswith(("activations/", "influences/"))
     if not is_later(source):
         return source != CONTENTS and group != "artifacts/examples"
     if group in ("artifacts/examples", "artifacts/classes"):
