@@ -189,6 +189,19 @@ class LaterGroups:
         """Return the names of what lies below a path, sorted."""
         return [n for n in self._hierarchy.children(path) if n != CHECKSUMS]
 
+    def begun(self, path: str) -> list[str]:
+        """Return the paths of the groups below a path that a stage writes, sorted.
+
+        What merely holds such groups, as ``artifacts/attribution_graphs`` does, is
+        never complete itself.
+        """
+        found: list[str] = []
+        for name in self.names(path):
+            below = f"{path}/{name}"
+            is_written = "complete" in self._hierarchy.attributes(below)
+            found += [below] if is_written else self.begun(below)
+        return found
+
     def has_array(self, path: str) -> bool:
         """Whether there is an array or a sparse matrix at this path."""
         return self._hierarchy.has(path)

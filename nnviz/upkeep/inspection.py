@@ -180,8 +180,7 @@ def _reasons(store: Store) -> dict[str, str]:
 def _groups(store: Store, plan: Plan) -> dict[str, dict[str, Any]]:
     groups: dict[str, dict[str, Any]] = {}
     for parent in ("aggregates", "artifacts"):
-        for name in store.groups.names(parent):
-            path = f"{parent}/{name}"
+        for path in store.groups.begun(parent):
             facts: dict[str, Any] = {"complete": store.groups.is_complete(path)}
             if facts["complete"]:
                 attributes = store.groups.attributes(path)
