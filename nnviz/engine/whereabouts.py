@@ -24,7 +24,10 @@ from nnviz.errors import (
     StoreNotFoundError,
 )
 
-__all__ = ["Whereabouts", "run_telling", "telling_where", "whereabouts"]
+__all__ = ["SAID_BY", "Whereabouts", "run_telling", "telling_where", "whereabouts"]
+
+SAID_BY = " [said by "
+"""Between an error and who raised it, for those who compare errors of several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ def telling_where(driver: Whereabouts) -> Iterator[None]:
                 "a file system that they share, or in object storage"
             )
         else:
-            msg = f"{error} [said by {named}]"
+            msg = f"{error}{SAID_BY}{named}]"
         raise type(error)(msg) from error
 
 
