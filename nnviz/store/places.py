@@ -23,9 +23,11 @@ __all__ = [
     "absolute_url",
     "check_writable",
     "is_empty_folder",
+    "is_of_connection",
     "opening",
     "shortened",
     "storing",
+    "trouble_text",
 ]
 
 SHOWN_CHARACTERS = 200
@@ -110,7 +112,7 @@ def opening(url: str) -> Iterator[None]:
         msg = f"cannot open {shortened(url)!r}: {why}; {_advice(url, error)}"
         raise StoreError(msg) from error
     except Exception as error:
-        if not _is_of_connection(error):
+        if not is_of_connection(error):
             raise
         why = f"{type(error).__name__}: {' '.join(str(error).split())}"
         msg = f"cannot open {shortened(url)!r}: {why}; {_advice(url, error)}"
@@ -138,11 +140,19 @@ _CONNECTING = ("aiobotocore", "aiohttp", "azure", "botocore", "google", "request
 """Libraries that fsspec's file systems connect with."""
 
 
-def _is_of_connection(error: Exception) -> bool:
+def is_of_connection(error: Exception) -> bool:
     """Whether a library raised it that connects to object stores or servers."""
     return any(
         kind.__module__.partition(".")[0] in _CONNECTING for kind in type(error).__mro__
     )
+
+
+def trouble_text(error: OSError) -> str:
+    """Return what a file system or a connection says, and the way out, in one line."""
+    named = [shortened(str(f)) for f in (error.filename, error.filename2) if f]
+    where = f"{' and '.join(map(repr, named))}: " if named else ""
+    why = error.strerror or " ".join(str(error).split()) or type(error).__name__
+    return f"{where}{why}; {_advice('', error)}"
 
 
 def _advice(url: str, error: Exception) -> str:
@@ -161,8 +171,12 @@ def _advice(url: str, error: Exception) -> str:
             return "choose a shorter path"
         if error.errno in (errno.EACCES, errno.EPERM):
             return "change the permissions, or choose another place"
+        if error.errno in PERMANENT:
+            return f"{PERMANENT[error.errno]} and repeat the command"
         if error.errno in (errno.EIO, errno.ESTALE, errno.ETIMEDOUT):
             return "check the disk or the file server, and repeat the command"
+        if isinstance(error, (ConnectionError, TimeoutError)):
+            return "check the address and the connection, and repeat the command"
     return "choose another place"
 
 
