@@ -6,8 +6,10 @@
 
     store = nnviz.run(model, dataset, "run.zarr", classes=names)
     store  # what it holds, what is missing
-    nnviz.attribution_graph(store, "horse")
-    nnviz.compare(store, "horse", "dog")
+    taken = store.subset("label = horse and prediction = dog")  # any query, mask, ids
+    store.look(taken)  # its errors, channels, company
+    store.graph("horse")
+    store.compare(taken, "label = horse and correct")
     nnviz.serve(store)
 
 and the same stage by stage, here from a run file::
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from nnviz.inputs.models.loading import load_model
     from nnviz.interface.page import serve
     from nnviz.interface.questions import attribution_graph, compare
+    from nnviz.interface.run_store import Store, open_store
     from nnviz.interface.stages import aggregate, derive, extract, plan_run, run
     from nnviz.interface.upkeep import ablate, extend, recompute, verify
     from nnviz.network.tracing import trace
@@ -51,7 +54,6 @@ if TYPE_CHECKING:
         load_config,
     )
     from nnviz.runs.plan import Plan
-    from nnviz.store.store import Store, open_store
     from nnviz.subsets.naming import named_subsets
     from nnviz.subsets.subsets import Subset, SubsetCollection
 
@@ -107,7 +109,7 @@ _HOMES = {
     "Plan": "nnviz.runs.plan",
     "PreprocessingConfig": "nnviz.runs.config",
     "RunConfig": "nnviz.runs.config",
-    "Store": "nnviz.store.store",
+    "Store": "nnviz.interface.run_store",
     "Subset": "nnviz.subsets.subsets",
     "SubsetCollection": "nnviz.subsets.subsets",
     "ablate": "nnviz.interface.upkeep",
@@ -122,7 +124,7 @@ _HOMES = {
     "load_model": "nnviz.inputs.models.loading",
     "named_subsets": "nnviz.subsets.naming",
     "open_dataset": "nnviz.inputs.datasets.opening",
-    "open_store": "nnviz.store.store",
+    "open_store": "nnviz.interface.run_store",
     "plan_run": "nnviz.interface.stages",
     "prepare_store": "nnviz.planning.store_creation",
     "recompute": "nnviz.interface.upkeep",

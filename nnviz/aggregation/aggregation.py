@@ -42,7 +42,7 @@ from nnviz.aggregation.states import (
 from nnviz.engine.progress import Listener, StageDone, StageStarted, TaskDone, emit
 from nnviz.engine.reductions import run_reductions
 from nnviz.errors import DatasetError, ShapeError
-from nnviz.runs.arrays import LABEL_SETS
+from nnviz.runs.declarations import LABEL_SETS
 from nnviz.store.lock import exclusive
 from nnviz.store.store import Store
 from nnviz.subsets.subsets import STANDARD_KINDS, SubsetCollection, all_instances

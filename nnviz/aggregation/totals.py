@@ -1,9 +1,10 @@
 """What is counted in one subset? From its row of the aggregates, or its instances.
 
 Aggregates answer at once, for subsets that were aggregated. Any other set of instances
-is counted from the stored facts: no network, and only chunks that have such instances
-are read. Counted in blocks of neighbours, the totals without a block are one
-subtraction: that is what a jackknife needs.
+is counted by the index or, without one, from the stored facts, with the same numbers:
+no network, and only chunks that have such instances are read. Counted in blocks of
+neighbours, the totals without a block are one subtraction: that is what a jackknife
+needs.
 
 Symbols: B blocks, C channels of a layer.
 """
@@ -11,9 +12,10 @@ Symbols: B blocks, C channels of a layer.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,7 @@ from scipy import sparse
 
 from nnviz.aggregation.aggregates import Aggregates
 from nnviz.aggregation.layer_sums import LayerJob, Leaf, Returned, layer_facts
+from nnviz.aggregation.subset_index import SubsetIndex, subset_index
 from nnviz.store.store import Store
 from nnviz.subsets.subsets import Subset
 
@@ -32,6 +35,7 @@ __all__ = [
     "BlockTotals",
     "InfluenceTotal",
     "SubsetTotals",
+    "activation_totals",
     "count_blocks",
 ]
 
@@ -233,7 +237,7 @@ def count_blocks(
     class_index: int | None = None,
     client: Client | None = None,
 ) -> BlockTotals:
-    """Count a set of instances from the stored facts, in blocks of neighbours.
+    """Count a set of instances in blocks of neighbours, by the index if it is there.
 
     Parameters
     ----------
@@ -264,6 +268,12 @@ def count_blocks(
     instances = instances[usable[instances]]
     n_blocks = max(1, min(n_blocks, len(instances)))
     block = np.arange(len(instances)) * n_blocks // max(1, len(instances))
+    sizes = np.bincount(block, minlength=n_blocks).astype(np.int64)
+    index = subset_index(store)
+    if index.is_complete and index.has_pairs:
+        members = np.split(instances, np.cumsum(sizes)[:-1])
+        blocks = _IndexedBlocks(index, members)
+        return BlockTotals(subset.name, class_index, sizes, blocks)
     membership = sparse.csc_array(
         (np.ones(len(instances), dtype=np.bool_), (block, instances)),
         shape=(n_blocks, len(usable)),
@@ -277,8 +287,109 @@ def count_blocks(
     for _, (layer, sums) in run_reductions(client, jobs, shared=membership):
         for name, matrix in sums.items():
             found.setdefault(name, {})[layer] = matrix
-    sizes = np.bincount(block, minlength=n_blocks).astype(np.int64)
     return BlockTotals(subset.name, class_index, sizes, found)
+
+
+class _IndexedBlocks(Mapping[Total, Mapping[str, sparse.csr_array]]):
+    """What the index counts in blocks of instances, each when it is asked for."""
+
+    def __init__(
+        self, index: SubsetIndex, members: Sequence[NDArray[np.int64]]
+    ) -> None:
+        self._count: dict[Total, Callable[..., Mapping[str, sparse.csr_array]]] = {
+            "activation_counts": index.block_counts,
+            "influence_counts": index.influence_counts,
+            "influence_sums": index.influence_sums,
+        }
+        self._members = members
+        self._lock = threading.Lock()
+        self._found: dict[Total, Mapping[str, sparse.csr_array]] = {}
+
+    def __getitem__(self, what: Total) -> Mapping[str, sparse.csr_array]:
+        with self._lock:
+            if what not in self._found:
+                self._found[what] = self._count[what](self._members)
+            return self._found[what]
+
+    def __iter__(self) -> Iterator[Total]:
+        return iter(self._count)
+
+    def __len__(self) -> int:
+        return len(self._count)
+
+
+def activation_totals(
+    store: Store, subsets: Sequence[Subset], *, client: Client | None = None
+) -> dict[str, dict[str, Any]]:
+    """Sum the activations of the shown layers over some sets of instances.
+
+    Parameters
+    ----------
+    store
+        With a complete extraction. By its index, where it is complete, sums are within
+        1e-6 of those of the stored facts.
+    subsets
+        S sets, at least one; unusable instances do not count.
+    client
+        Of a running cluster, whose workers can open the store; None counts here.
+
+    Returns
+    -------
+    dict
+        By layer, and by name: ``activation_counts`` (csr_array, int64, shape (S, C)),
+        ``activation_sum``, ``activation_sum_of_squares`` (float64) and
+        ``activation_maximum`` (float32), shape (S, C).
+
+    Raises
+    ------
+    MissingDataError
+        If extraction is not complete.
+    ShapeError
+        If the store does not have all of the instances.
+    """
+    from nnviz.engine.reductions import run_reductions  # noqa: PLC0415
+
+    usable = store.usable()
+    for subset in subsets:
+        subset.check_fits(len(usable))
+    rows = [subset.instances[usable[subset.instances]] for subset in subsets]
+    index = subset_index(store)
+    if index.is_complete:
+        return _indexed_totals(index, rows)
+    sizes = [len(instances) for instances in rows]
+    membership = sparse.csc_array(
+        (
+            np.ones(sum(sizes), dtype=np.bool_),
+            (np.repeat(np.arange(len(rows)), sizes), np.concatenate(rows)),
+        ),
+        shape=(len(rows), len(usable)),
+    )
+    leaves = _leaves(store, np.unique(np.concatenate(rows)))
+    shown = {layer.name for layer in store.shown_layers}
+    jobs = [
+        LayerJob(store.url, facts, leaves, Returned())
+        for facts in layer_facts(store, len(rows))
+        if facts.source == "activations" and facts.layer in shown
+    ]
+    return dict(done for _, done in run_reductions(client, jobs, shared=membership))
+
+
+def _indexed_totals(
+    index: SubsetIndex, rows: Sequence[NDArray[np.int64]]
+) -> dict[str, dict[str, Any]]:
+    counts = index.block_counts(rows)
+    moments = [index.moments(members) for members in rows]
+    return {
+        layer: {
+            "activation_counts": counts[layer],
+            "activation_sum": np.stack([m[layer].total for m in moments]),
+            "activation_sum_of_squares": np.stack(
+                [m[layer].total_of_squares for m in moments]
+            ),
+            "activation_maximum": np.stack([m[layer].maximum for m in moments]),
+        }
+        for layer in moments[0]
+    }
 
 
 def _leaves(store: Store, instances: NDArray[np.int64]) -> tuple[Leaf, ...]:

@@ -1,4 +1,4 @@
-"""What ends a command before its end? Signals of a user, or of a batch system.
+"""How do commands end? With a code that says why, and by signals before their end.
 
 The first signal raises :class:`Interrupted` in the main thread, wherever it is; what is
 complete stays in the store. A second one ends the process at once. If the main thread

@@ -16,9 +16,11 @@ from nnviz.cli.derive import derive
 from nnviz.cli.ending import OrderedCommands
 from nnviz.cli.extract import extend, extract
 from nnviz.cli.graph import compare, graph
+from nnviz.cli.index import index
 from nnviz.cli.inspect import export, inspect
 from nnviz.cli.plan import plan
 from nnviz.cli.serve import demo, serve
+from nnviz.cli.subset import subset, suggest
 from nnviz.cli.verify import verify
 
 __all__ = ["main"]
@@ -41,10 +43,13 @@ for command in (
     extract,
     extend,
     aggregate,
+    index,
     derive,
     export,
     graph,
     compare,
+    subset,
+    suggest,
     ablate,
     verify,
     inspect,

@@ -22,11 +22,16 @@ def plan(
     *, run_file: Path, create: str | None, timed: bool, trust: bool, as_json: bool
 ) -> None:
     """Print what a run would do and cost; create its store."""
-    from nnviz.planning.planning import plan_run
-    from nnviz.planning.store_creation import prepare_store
+    from nnviz.planning.early_checks import check_early
     from nnviz.runs.config import load_config
 
-    plan, probe = plan_run(load_config(run_file), trust=trust, timed=timed)
+    config = load_config(run_file)
+    check_early(config)
+    # These import torch, which takes seconds.
+    from nnviz.planning.planning import plan_run
+    from nnviz.planning.store_creation import prepare_store
+
+    plan, probe = plan_run(config, trust=trust, timed=timed)
     if create is not None:
         prepare_store(plan, create, probe=probe)
     value = {"plan": plan.to_json(), "bytes": plan.n_bytes, "store": create}

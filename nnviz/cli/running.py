@@ -1,4 +1,4 @@
-"""What does a command need to run? Workers, and listeners that tell of them.
+"""What does a command need to run? Workers, listeners, limits of time; and to print.
 
 Imports are inside the functions, so that ``nnviz --help`` answers at once.
 """

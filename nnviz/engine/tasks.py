@@ -270,7 +270,10 @@ class TaskRun:
         try:
             value = future.result(timeout=RESULT_TIMEOUT_S)
         except Exception as error:
-            if future.status == "finished" and not isinstance(error, TimeoutError):
+            # A wait that is cancelled as its time ends leaves distributed's `sync` with
+            # neither a result nor an error, which is an UnboundLocalError there.
+            late = isinstance(error, (TimeoutError, UnboundLocalError))
+            if future.status == "finished" and not late:
                 raise
             # Its worker died with the result, and Dask computes it again; or it has
             # stopped, and is overdue some time.

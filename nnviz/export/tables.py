@@ -131,7 +131,7 @@ def _check_format(format_: str) -> None:
 
 def _tables(store: Store) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield every table with its path; one is in memory at a time."""
-    yield "instances", store.instances()
+    yield "instances", _instance_table(store)
     if store.groups.is_complete("artifacts/classes"):
         yield "classes", _class_table(store)
     for name in store.groups.names("aggregates"):
@@ -160,6 +160,19 @@ def _tables(store: Store) -> Iterator[tuple[str, pd.DataFrame]]:
         ids = store.column("id")
         for layer_name in store.groups.attributes("artifacts/examples")["layers"]:
             yield f"examples/{layer_name}", _example_table(store, layer_name, ids)
+
+
+def _instance_table(store: Store) -> pd.DataFrame:
+    """Return the instance table, with names beside the numbers of classes."""
+    table = store.instances()
+    names = np.array([*store.class_names, ""], dtype=object)  # -1 is no class
+    for column in ("label", "prediction"):
+        heading = f"{column}_name"
+        while heading in table:
+            heading += "_"
+        place = list(table.columns).index(column) + 1
+        table.insert(place, heading, names[table[column].to_numpy()])
+    return table
 
 
 def _class_table(store: Store) -> pd.DataFrame:

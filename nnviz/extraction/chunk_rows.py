@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nnviz.inputs.preparation.batches import Batch
 from nnviz.network.influence.inputs import Strongest
 from nnviz.network.recording.runtime import BatchResult
-from nnviz.runs.arrays import FLOAT16_MAX
+from nnviz.runs.declarations import FLOAT16_MAX
 from nnviz.runs.plan import Plan
 
 __all__ = ["ChunkRows"]

@@ -39,6 +39,7 @@ from nnviz.extraction.worker_tasks import (
 )
 from nnviz.formatting import size_text
 from nnviz.runs.plan import Plan
+from nnviz.runs.planning_rules import check_signal
 from nnviz.store.lock import writing
 from nnviz.store.store import Store
 
@@ -207,6 +208,8 @@ def _extract(
     plan = store.plan
     _check_memory(plan, client)
     missing, chunks = store.chunks.missing(), store.chunks.spans
+    if missing:
+        check_signal(plan)
     summary = ExtractionSummary(len(chunks), len(chunks) - len(missing))
     started = time.perf_counter()
     progress.emit(

@@ -17,7 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.aggregation.totals import BlockTotals, SubsetTotals, count_blocks
-from nnviz.errors import ConfigError
+from nnviz.errors import (
+    ConfigError,
+    QueryError,
+    UnknownNameError,
+    did_you_mean,
+)
 from nnviz.graphs.attribution_graph import AttributionGraph
 from nnviz.graphs.from_totals import FullGraphs, output_layer
 from nnviz.graphs.full_graph import FullGraph
@@ -33,6 +38,7 @@ from nnviz.graphs.presets import (
 from nnviz.graphs.scores import RANKINGS
 from nnviz.graphs.stored import StoredGraphs, stored_graphs
 from nnviz.store.store import Store
+from nnviz.subsets.lookup import SubsetFinder
 from nnviz.subsets.subsets import Subset
 
 if TYPE_CHECKING:
@@ -60,8 +66,9 @@ def attribution_graph(
     store
         With aggregates of influences.
     subset
-        Name of a subset: of a class, for instance. Or any set of instances, which is
-        counted first: no network is run, but the instances' facts are read.
+        Name of a subset: of a class, for instance. Or a query, a saved subset, or any
+        set of instances, which is counted first: no network is run, but the instances'
+        facts are read.
     subsets
         Name of the collection that it is in.
     jackknife
@@ -77,6 +84,8 @@ def attribution_graph(
     ------
     UnknownNameError
         If there is no such subset or collection.
+    QueryError
+        If the text is neither a name nor a query of this store.
     MissingDataError
         If nothing has been aggregated, no influences were extracted, or the subset has
         no instances.
@@ -123,6 +132,7 @@ class SubsetGraphs:
         self._use_stored = use_stored and not channels
         self._places = functools.lru_cache(CACHED_PLACES)(self._reference_places)
         self._stored = functools.cache(self._read_stored)
+        self._finder = SubsetFinder(store)
         self.names = self._full.aggregates.names
         """Name of each subset."""
 
@@ -193,8 +203,22 @@ class SubsetGraphs:
             If it has no instances.
         """
         if isinstance(subset, str):
-            return self._full.totals(subset)
+            name = self._full.aggregates.named(subset)
+            try:
+                return self._full.totals(name)
+            except UnknownNameError as error:
+                subset = self._asked(name, error)
         return count_blocks(self._store, subset, client=client)
+
+    def _asked(self, text: str, unknown: UnknownNameError) -> Subset:
+        """Return the subset of a text that is no name of the collection's."""
+        try:
+            return self._finder.find(text)
+        except QueryError:
+            # A name with a slip of the pen is more likely than a query with one.
+            if did_you_mean(text, self.names) or text.isidentifier():
+                raise unknown from None
+            raise
 
     def graph_of(
         self, totals: SubsetTotals, **options: Unpack[GraphChoices]
@@ -251,8 +275,12 @@ class SubsetGraphs:
     ) -> BlockTotals:
         class_index = None
         if isinstance(subset, str):
-            class_index = self._full.totals(subset).class_index
-            subset = self._full.instances(subset)
+            name = self._full.aggregates.named(subset)
+            try:
+                class_index = self._full.totals(name).class_index
+                subset = self._full.instances(name)
+            except UnknownNameError as error:
+                subset = self._asked(name, error)
         return count_blocks(
             self._store,
             subset,

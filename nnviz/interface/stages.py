@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnviz.aggregation.aggregation import aggregate as aggregate_store
 from nnviz.aggregation.aggregation import default_subsets
+from nnviz.aggregation.index import make_index
 from nnviz.derivation.derivation import DerivationSummary
 from nnviz.derivation.derivation import derive as derive_store
 from nnviz.engine.handing_over import holding
@@ -24,6 +25,7 @@ from nnviz.extraction.extraction import ExtractionSummary
 from nnviz.extraction.extraction import extract as extract_store
 from nnviz.interface.given import given_run, objects_for, opened
 from nnviz.interface.notebook_bar import bars
+from nnviz.interface.run_store import Store as RunStore
 from nnviz.interface.workers import local_workers, n_workers_for, reaching
 from nnviz.planning.planning import Probe
 from nnviz.planning.planning import plan_run as plan_given
@@ -54,8 +56,8 @@ def run(
     workers: int | None = None,
     progress: bool = True,
     trust: bool = False,
-) -> Store:
-    """Plan, extract, aggregate and derive; repeatable, and what is done stays done.
+) -> RunStore:
+    """Plan, extract, aggregate, index and derive; what is done already stays done.
 
     Parameters
     ----------
@@ -122,6 +124,7 @@ def run(
             if lacking or not _is_current(made, "aggregates/all"):
                 found = [named_subsets(made, name) for name in names]
                 aggregate_store(made, found, client=client, listeners=listeners)
+            make_index(made, client=client, listeners=listeners)
             if lacking or not _is_current(made, "artifacts/examples"):
                 derive_store(
                     made,
@@ -130,7 +133,7 @@ def run(
                     trust=trust,
                     listeners=listeners,
                 )
-    return Store.open(url)
+    return RunStore.open(url)
 
 
 def plan_run(
@@ -246,11 +249,12 @@ def aggregate(
     store: Store | str | os.PathLike[str],
     subsets: str | SubsetCollection | Sequence[str | SubsetCollection] = (),
     *,
+    index: bool = True,
     client: Client | None = None,
     listeners: Sequence[Listener] | None = None,
     progress: bool = True,
 ) -> None:
-    """Sum what was extracted over collections of subsets.
+    """Sum what was extracted over collections of subsets, and index it.
 
     Parameters
     ----------
@@ -259,6 +263,8 @@ def aggregate(
     subsets
         Collections, or their names: ``label``, ``prediction``, ``outcome``, a column of
         the instance table, a file. Without any: those that the run has instances for.
+    index
+        Whether to make the index as well, by which any subset is answered at once.
     client
         Client of a running cluster; None computes in this process.
     listeners, progress
@@ -277,6 +283,8 @@ def aggregate(
     found = [_collection(made, each) for each in subsets or default_subsets(made)]
     shown = bars(progress=progress) if listeners is None else listeners
     aggregate_store(made, found, client=client, listeners=shown)
+    if index:
+        make_index(made, client=client, listeners=shown)
 
 
 def derive(

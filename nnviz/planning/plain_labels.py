@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from nnviz.inputs.datasets.listings import DEFAULT_LABEL, make_column
 from nnviz.inputs.datasets.opening import Dataset
 from nnviz.runs.architecture import Architecture
-from nnviz.runs.arrays import LABEL_SETS
 from nnviz.runs.config import ClassesConfig, DatasetConfig
+from nnviz.runs.declarations import LABEL_SETS
 
 __all__ = ["PlainLabels", "n_classes_of", "with_plain_labels"]
 

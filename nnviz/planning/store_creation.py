@@ -17,7 +17,7 @@ from nnviz.formatting import differences, size_text
 from nnviz.inputs.datasets.contents import check_sample
 from nnviz.inputs.datasets.store_order import in_store_order
 from nnviz.planning.planning import Probe
-from nnviz.runs.arrays import CONTENTS
+from nnviz.runs.declarations import CONTENTS
 from nnviz.runs.plan import Plan
 from nnviz.runs.software import software_versions
 from nnviz.store.places import absolute_url, opening

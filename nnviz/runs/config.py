@@ -70,7 +70,8 @@ class DatasetConfig:
     kind: Literal[
         "folder", "table", "arrays", "webdataset", "torch", "huggingface", "memory"
     ]
-    """``memory`` is what :func:`nnviz.run` was handed; a run file cannot name it."""
+    """How the data are kept; ``memory`` is what :func:`nnviz.run` was handed, which a
+    run file cannot name."""
     path: str | None = None
     """Folder, file, or glob of files (tar shards)."""
     source: str | None = None
@@ -78,8 +79,11 @@ class DatasetConfig:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the callable."""
     id_column: str | None = None
+    """Column of a table with the instances' names; None: paths, or row numbers."""
     path_column: str = "path"
+    """Column of a table with the paths of files."""
     bytes_column: str | None = None
+    """Column of a Parquet table with the files' bytes; None: the binary one, if any."""
     label_column: str = "label"
     """Where labels stand; "" for data without labels, of every kind."""
     metadata_columns: tuple[str, ...] = ("*",)
@@ -93,6 +97,7 @@ class DatasetConfig:
     data_array: str = "data"
     """Name of the array of inputs in an ``.npz`` file or a Zarr group."""
     label_array: str | None = "label"
+    """Name of the array of labels there."""
     allow_outside_root: bool = False
     """Whether a path of a table or a link may lead out of the root."""
     limit: int | None = None
@@ -126,9 +131,11 @@ class PreprocessingConfig:
     crop: int | tuple[int, int] | None = None
     """Centre crop, (height, width) in pixels; None: no crop."""
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
+    """Filter of the resizing, as Pillow calls it."""
     antialias: bool = True
     """Whether a smaller image is made with a widened filter, as Pillow does."""
     channel_order: Literal["rgb", "bgr", "grey"] = "rgb"
+    """Channels that the network receives, in their order."""
     scale: float | None = None
     """Factor from stored values to the unit in which `mean` and `std` are given; None:
     1/255 for images and 1 for arrays."""
@@ -165,11 +172,15 @@ class ExtractionConfig:
     shown: tuple[str, ...] | None = None
     """Glob patterns of the layers to show; None: block outputs."""
     instances_per_chunk: int = 1024
+    """Instances of one task; what is lost when a worker dies."""
     batch_size: int = 64
+    """Instances of one forward pass."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of the forward pass; float32 unless asked for."""
     memory_format: Literal["channels_last", "contiguous"] = "channels_last"
+    """Order of images in memory; convolutions are fastest with channels last."""
     fold_batch_norm: bool = True
+    """Whether batch normalisations become a part of the convolutions before them."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where a worker runs the network; auto: CUDA where the worker has it."""
     threads_per_worker: int = 1
@@ -189,7 +200,10 @@ class ExtractionConfig:
     ranks: int = 5
     """Strongest sources kept for each target (K)."""
     extremum: Literal["max", "min"] = "max"
+    """Whether the sources that excite a target most are kept, or inhibit it most."""
     signal: Literal["max", "peak"] = "max"
+    """Where a contribution is read: at its own maximum over all positions, or at the
+    one position of the target's maximum, where contributions add up."""
     max_unreadable_fraction: float = 0.01
     """The run fails when more than this fraction of the instances cannot be read."""
 

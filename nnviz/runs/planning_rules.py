@@ -1,17 +1,17 @@
-"""How is a plan made, and what cannot work?"""
+"""Stage 1: how is a plan made, and what cannot work?
+
+:func:`make_plan` is pure: opening the data, loading and tracing the network happen
+before it, in :func:`nnviz.planning.planning.probe`. What cannot work is refused here,
+before anything starts.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from nnviz.errors import PlanError
+from nnviz.errors import PlanError, PlanMismatchError
 from nnviz.runs.architecture import Architecture
-from nnviz.runs.arrays import (
-    FLOAT16_MAX,
-    OUTCOME_COLUMNS,
-    RESERVED_COLUMNS,
-)
 from nnviz.runs.config import (
     ClassesConfig,
     DatasetConfig,
@@ -20,9 +20,10 @@ from nnviz.runs.config import (
     PreprocessingConfig,
 )
 from nnviz.runs.contents import Contents
+from nnviz.runs.declarations import FLOAT16_MAX, OUTCOME_COLUMNS, RESERVED_COLUMNS
 from nnviz.runs.plan import Measurements, Plan
 
-__all__ = ["check_columns", "check_extraction", "make_plan"]
+__all__ = ["check_columns", "check_extraction", "check_signal", "make_plan"]
 
 OVERFLOW_MARGIN = 4.0
 """A layer is stored as float32 if one batch comes this close to what float16 holds."""
@@ -43,6 +44,7 @@ def make_plan(
     fingerprints: Mapping[str, str],
     measurements: Measurements,
     labels_joined_by: str = "",
+    class_of_label: Mapping[str, int] | None = None,
     notes: tuple[str, ...] = (),
     contents: Contents | None = None,
 ) -> Plan:
@@ -66,6 +68,8 @@ def make_plan(
         From one batch.
     labels_joined_by
         How labels became outputs, for people.
+    class_of_label
+        Class of every label that is a name, but not the class's own.
     notes
         What the reader should know of data, labels and weights.
     contents
@@ -129,6 +133,7 @@ def make_plan(
         fingerprints=fingerprints,
         measurements=measurements,
         labels_joined_by=labels_joined_by,
+        class_of_label=class_of_label or {},
         # A column of the data set's own is kept in place of ours.
         outcome_columns=tuple(c for c in OUTCOME_COLUMNS if c not in metadata_dtypes),
         notes=notes,
@@ -174,6 +179,29 @@ def check_extraction(extraction: ExtractionConfig) -> None:
             "it must be 0 or more"
         )
         raise PlanError(msg)
+
+
+def check_signal(plan: Plan) -> None:
+    """Refuse to compute influences that a plan from before means otherwise.
+
+    Influences at peaks once were those above 0 alone; now they have both signs, and a
+    remainder. One array cannot hold both.
+
+    Raises
+    ------
+    PlanMismatchError
+        If the plan keeps influences at peaks and is from before they were signed.
+    """
+    keeps_peaks = plan.extraction.signal == "peak" and bool(plan.influences)
+    if keeps_peaks and not plan.keeps_remainders:
+        msg = (
+            "the store was planned when influences at peaks (extraction.signal = "
+            "'peak') were the positive ones alone; this version keeps the strongest "
+            "of both signs and the sum of the rest, and one store cannot hold both: "
+            "what is stored can be read, and for more make a new store with 'nnviz "
+            "plan RUN.toml --create STORE'"
+        )
+        raise PlanMismatchError(msg)
 
 
 def check_columns(names: Iterable[str]) -> None:

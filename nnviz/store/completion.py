@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.errors import MissingDataError, ShapeError, StoreFormatError
-from nnviz.runs.arrays import MARK_FIELDS
+from nnviz.runs.declarations import MARK_FIELDS
 from nnviz.runs.plan import Plan
 from nnviz.store.hierarchy import Hierarchy
 from nnviz.store.pieces import encode_piece

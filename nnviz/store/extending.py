@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.errors import StoreFormatError
-from nnviz.runs.arrays import FORMAT_VERSION, POSITION, ArraySpec, groups_of
+from nnviz.runs.arrays import FORMAT_VERSION, ArraySpec, groups_of
+from nnviz.runs.declarations import POSITION
 from nnviz.store.completion import MARKS
 from nnviz.store.documents import LATER
 from nnviz.store.hierarchy import Hierarchy

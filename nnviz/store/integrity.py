@@ -14,7 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from nnviz.errors import StoreFormatError
-from nnviz.runs.arrays import CONTENTS, ArraySpec, groups_of
+from nnviz.runs.arrays import ArraySpec, groups_of
+from nnviz.runs.declarations import CONTENTS
 from nnviz.runs.plan import Plan
 from nnviz.store.completion import BATCH_SIZES, Completion
 from nnviz.store.documents import (
@@ -371,6 +372,8 @@ def _is_made_from(group: str, source: str) -> bool:
     parts, place = group.split("/"), source.split("/")
     if place[0] == "peaks":
         return group == "artifacts/examples"
+    if parts[0] == "index":
+        return source.startswith(("activations/", "influences/"))
     if not is_later(source):
         return source != CONTENTS and group != "artifacts/examples"
     if group in ("artifacts/examples", "artifacts/classes"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +22,8 @@ from nnviz.errors import (
     did_you_mean,
 )
 from nnviz.runs.architecture import Layer
-from nnviz.runs.arrays import (
-    FORMAT_VERSION,
-    MARK_FIELDS,
-    POSITION,
-    READABLE_VERSIONS,
-)
+from nnviz.runs.arrays import FORMAT_VERSION, READABLE_VERSIONS
+from nnviz.runs.declarations import MARK_FIELDS, POSITION
 from nnviz.runs.plan import Plan, fingerprint_of
 from nnviz.store.completion import Completion
 from nnviz.store.dask_arrays import activations_as_dask
@@ -89,10 +85,12 @@ class Store:
         self.chunks = Completion(hierarchy, self.plan, list(attributes[_PER_CHUNK]))
         """Which chunks are complete; where tasks write them."""
         self.groups = LaterGroups(hierarchy, self.fingerprint, self.n_instances)
-        """What later stages wrote: aggregates and artifacts."""
+        """What later stages wrote: aggregates, artifacts and the index."""
+        self.kept: dict[type, object] = {}
+        """What readers keep of this store while it is open, one of a kind."""
 
     @classmethod
-    def open(cls, url: str | os.PathLike[str], *, writable: bool = False) -> Store:
+    def open(cls, url: str | os.PathLike[str], *, writable: bool = False) -> Self:
         """Open a store; nothing that it names is imported or run.
 
         Raises
@@ -194,6 +192,15 @@ class Store:
     def class_names(self) -> tuple[str, ...]:
         """Names of the network's outputs, in their order."""
         return self.plan.class_names
+
+    def class_index(self, name: str) -> int | None:
+        """Return the index of a class by its name, or by its label in the data set.
+
+        None if there is no such class; names come before labels.
+        """
+        if name in self.class_names:
+            return self.class_names.index(name)
+        return self.plan.class_of_label.get(name)
 
     @property
     def n_instances(self) -> int:
@@ -431,4 +438,5 @@ def _facts(store: Store) -> list[tuple[str, str]]:
         ("extraction", f"{int(done.sum()):,} of {len(done):,} chunks"),
         ("aggregates", ", ".join(store.groups.names("aggregates")) or "none"),
         ("artifacts", ", ".join(store.groups.names("artifacts")) or "none"),
+        ("index", f"{len(store.groups.names('index')):,} pieces"),
     ]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import collections
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,73 @@ class Subset:
 
     def __len__(self) -> int:
         return len(self.instances)
+
+    def __and__(self, other: Subset) -> Subset:
+        """Return what is in both; so ``a & b``, ``a | b`` and ``a - b``."""
+        return self._with(other, "and", np.intersect1d)
+
+    def __or__(self, other: Subset) -> Subset:
+        return self._with(other, "or", np.union1d)
+
+    def __sub__(self, other: Subset) -> Subset:
+        return self._with(other, "except", np.setdiff1d)
+
+    def __invert__(self) -> Subset:
+        """Return all other instances of the run, ``~a``.
+
+        Raises
+        ------
+        ShapeError
+            If the subset was not made from a mask, and so does not know of how many
+            instances it is; those of ``store.subset(...)`` do.
+        """
+        if self.n_masked is None:
+            msg = (
+                f"subset {self.name!r} does not know how many instances the run has; "
+                "make it with store.subset(...), or from a mask"
+            )
+            raise ShapeError(msg)
+        mask = np.ones(self.n_masked, dtype=np.bool_)
+        mask[self.instances] = False
+        # A mask, so that the length stays known; the type says what it becomes.
+        return Subset(f"not {_operand(self.name)}", mask)  # type: ignore[arg-type]
+
+    def _with(
+        self, other: Subset, word: str, combine: Callable[..., NDArray[np.int64]]
+    ) -> Subset:
+        if not isinstance(other, Subset):
+            return NotImplemented
+        lengths = {self.n_masked, other.n_masked} - {None}
+        if len(lengths) > 1:
+            msg = (
+                f"subset {self.name!r} is of a run of {self.n_masked:,} instances, and "
+                f"{other.name!r} of one of {other.n_masked:,}; combine those of one run"
+            )
+            raise ShapeError(msg)
+        name = f"{_operand(self.name)} {word} {_operand(other.name)}"
+        instances = combine(self.instances, other.instances)
+        return Subset(name, instances, next(iter(lengths), None))
+
+    def sample(self, n: int, *, seed: int = 0) -> Subset:
+        """Return a random part of the subset.
+
+        Parameters
+        ----------
+        n
+            Number of instances; all of them if there are fewer.
+        seed
+            Equal seeds give equal parts.
+
+        Raises
+        ------
+        ShapeError
+            If `n` is negative.
+        """
+        if n < 0:
+            msg = f"a sample has {n} instances; it should have 0 or more"
+            raise ShapeError(msg)
+        chosen = np.random.default_rng(seed).permutation(self.instances)[:n]
+        return Subset(f"{n:,} of {self.name}", chosen, self.n_masked)
 
     def check_fits(self, n_instances: int) -> None:
         """Refuse a subset that is of another run.
@@ -184,6 +251,11 @@ class SubsetCollection:
         rows = np.flatnonzero(self.sizes())
         names = tuple(self.names[row] for row in rows)
         return SubsetCollection(self.name, names, self.membership[rows], self.kind)
+
+
+def _operand(name: str) -> str:
+    """Return a name as a part of a longer one; it stays a query if it is one."""
+    return name if re.fullmatch(r"\w+", name) else f"({name})"
 
 
 def instances_of(

@@ -23,7 +23,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,10 +31,11 @@ from scipy import sparse, stats
 
 from nnviz.errors import DatasetError
 from nnviz.statistics import exact_interval, familywise_p_values
+from nnviz.store.store import Store
 from nnviz.subsets.columns import Column, InstanceColumns
 from nnviz.subsets.slices import find_slices
 
-__all__ = ["Suggestion", "suggest_subsets"]
+__all__ = ["Suggestion", "searched_layers", "suggest_subsets"]
 
 Mask = NDArray[np.bool_]
 
@@ -100,6 +101,22 @@ class Suggestion:
         """Whether chance alone is an unlikely reason, at 5 %."""
         return self.p_value < LEVEL
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the suggestion as JSON values, with the number of its instances."""
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "query": self.query,
+            "instances": len(self.instances),
+            "held_out": self.n_held_out,
+            "rate": None if math.isnan(self.rate) else self.rate,
+            "interval": list(self.interval),
+            "others_rate": None if math.isnan(self.others_rate) else self.others_rate,
+            "p_value": self.p_value,
+            "significant": self.is_significant,
+            "sentence": self.sentence,
+        }
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Candidate:
@@ -114,6 +131,13 @@ class _Candidate:
     """What is counted: wrong ones, or those that are taken for a class."""
     among: Mask
     """Instances that `asked` is compared with, itself included."""
+
+
+def searched_layers(store: Store) -> tuple[str, ...]:
+    """Return the shown layers without the output, which says what was predicted."""
+    shown, last = store.shown_layers, store.layers[-1]
+    is_output = not last.positions and last.n_channels == len(store.class_names)
+    return tuple(layer.name for layer in shown if not is_output or layer != last)
 
 
 def suggest_subsets(

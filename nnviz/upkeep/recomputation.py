@@ -17,6 +17,7 @@ from nnviz.engine.tasks import run_tasks
 from nnviz.errors import ConfigError
 from nnviz.extraction.planned_worker import PlannedWorker, worker_of
 from nnviz.extraction.worker_tasks import Opening, check_inputs
+from nnviz.runs.planning_rules import check_signal
 from nnviz.runs.software import software_versions
 from nnviz.store.store import Store
 
@@ -115,8 +116,10 @@ def recompute(
     Raises
     ------
     PlanMismatchError
-        If network or data set are not those of the plan.
+        If network or data set are not those of the plan, or it means other numbers
+        than this version computes.
     """
+    check_signal(store.plan)
     batches = _batches(store, fraction, seed)
     result = Recomputation(
         n_batches=len(batches),

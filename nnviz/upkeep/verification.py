@@ -40,7 +40,7 @@ from nnviz.extraction.planned import (
 from nnviz.inputs.datasets.contents import hashes_of
 from nnviz.planning.labels import join_labels
 from nnviz.planning.plain_labels import n_classes_of, with_plain_labels
-from nnviz.runs.arrays import CONTENTS
+from nnviz.runs.declarations import CONTENTS
 from nnviz.runs.plan import Plan
 from nnviz.store.completion import MARKS
 from nnviz.store.documents import CHECKSUMS
@@ -196,7 +196,7 @@ def _verify(
     n_spoilt = len({d.chunk for d in damages})
     for path in integrity.later_groups():
         damages += integrity.later_group(path)
-    static = integrity.static_pieces(skip=unknown)
+    static = [] if CHECKSUMS in unknown else integrity.static_pieces(skip=unknown)
     report.strays = integrity.strays()
     report.taken_back = integrity.derived_from([*damages, *static])
     if repair:

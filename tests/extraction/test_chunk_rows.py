@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from nnviz.extraction.chunk_rows import ChunkRows
-from nnviz.runs.arrays import OUTCOME_COLUMNS
+from nnviz.runs.declarations import OUTCOME_COLUMNS
 from nnviz.testing import PlantedRun, write_store
 
 

@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 
-from nnviz.runs.arrays import (
+from nnviz.runs.arrays import InfluenceSpec, run_arrays
+from nnviz.runs.declarations import (
     MARK_FIELDS,
     RESERVED_COLUMNS,
-    InfluenceSpec,
     declaration_of,
     markdown_table,
-    run_arrays,
 )
 
 INFLUENCES = [InfluenceSpec("b", n_targets=10, n_sources=100, n_kept=4, n_ranks=5)]

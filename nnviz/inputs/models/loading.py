@@ -19,9 +19,10 @@ from torch import nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from nnviz.engine.handing_over import handed_over
-from nnviz.errors import ConfigError, ModelError, UntrustedCodeError
+from nnviz.errors import ModelError, UntrustedCodeError
 from nnviz.importing import import_callable, is_callable_source
 from nnviz.inputs.models.exported import network_of_program
+from nnviz.inputs.models.sources import check_source
 from nnviz.inputs.models.weights import (
     fingerprint_of_module,
     is_written_by_torch,
@@ -35,8 +36,6 @@ __all__ = ["MEMORY", "LoadedModel", "load_model", "memory_source"]
 
 MEMORY = "memory:"
 """What the source of a network begins with that a caller holds."""
-
-_PICKLED = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,23 +199,8 @@ def _freeze(module: nn.Module) -> None:
 
 
 def _read_model_file(source: str, *, trust: bool) -> nn.Module:
+    check_source(source)
     path = Path(source).expanduser()
-    if path.suffix == ".safetensors":
-        msg = (
-            f"{source!r} holds weights without the network's code; name it as "
-            f"model.weights, and the callable that builds the network as model.source"
-        )
-        raise ModelError(msg)
-    if path.suffix not in (*_PICKLED, ".pt2"):
-        msg = (
-            f"model.source is {source!r}; it should be 'package.module:callable', "
-            f"'path/to/file.py:callable', {', '.join(f'{z}:NAME' for z in ZOOS)}, or "
-            f"a file (.pt2, {', '.join(_PICKLED)})"
-        )
-        raise ConfigError(msg)
-    if not path.is_file():
-        msg = f"there is no model file {source!r}; model.source names it"
-        raise ModelError(msg)
     if path.suffix == ".pt2":
         return _read_exported(path, trust=trust)
     return _read_pickled(path, trust=trust)

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from nnviz.testing import planted_channels
-from tests.dashboards.conftest import HARMFUL, RUN
 from tests.dashboards.served_pages import expect_address, served
+from tests.planted_stores import HARMFUL, RUN
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]

@@ -1,0 +1,221 @@
+"""What can be asked of an opened store, in a notebook or a script? Any subset.
+
+The store of :mod:`nnviz.store.store` knows arrays; this one, which users get, answers
+questions about subsets as well.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import TYPE_CHECKING, Unpack
+
+import numpy as np
+
+from nnviz.errors import ShapeError
+from nnviz.graphs.attribution_graph import AttributionGraph
+from nnviz.graphs.comparison import GraphComparison
+from nnviz.graphs.options import GraphChoices
+from nnviz.interface.questions import attribution_graph, compare
+from nnviz.results.subset_results import SubsetResults
+from nnviz.store.store import Store as StoredRun
+from nnviz.subsets.lookup import SubsetFinder
+from nnviz.subsets.saved import SavedSubset, save_subset, saved_subsets
+from nnviz.subsets.subsets import Subset
+from nnviz.subsets.suggestions import Suggestion, searched_layers, suggest_subsets
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Store", "open_store"]
+
+
+class Store(StoredRun):
+    """One run: what was planned, what has been computed, and any question about it."""
+
+    @functools.cached_property
+    def _finder(self) -> SubsetFinder:
+        return SubsetFinder(self)
+
+    def subset(self, what: object, *, name: str = "") -> Subset:
+        """Return the subset that is meant; see :class:`SubsetFinder`.
+
+        Parameters
+        ----------
+        what
+            A query (``"label = horse and not correct"``), the name of a saved subset
+            or of a class, a mask of N truth values, ids, numbers of instances, or a
+            pandas DataFrame, Series or Index with such.
+        name
+            Name of the subset; empty: what was written.
+
+        Returns
+        -------
+        Subset
+            Combine them with ``&``, ``|``, ``-`` and ``~``.
+
+        Raises
+        ------
+        QueryError
+            If a text is no query of this store; the message points at the place.
+        DatasetError
+            If ids are not in the run.
+        ShapeError
+            If a mask has another length, or numbers are out of range.
+        """
+        return self._finder.find(what, name=name)
+
+    def look(self, subset: object, against: object = None) -> SubsetResults:
+        """Return what there is to see in a subset, against another or all others.
+
+        Parameters
+        ----------
+        subset, against
+            Whatever :meth:`subset` takes.
+        """
+        return SubsetResults(self, subset, against, finder=self._finder)
+
+    def graph(
+        self, subset: object, **options: Unpack[GraphChoices]
+    ) -> AttributionGraph:
+        """Return the attribution graph of a subset.
+
+        Parameters
+        ----------
+        subset
+            Whatever :meth:`subset` takes.
+        **options
+            As in :func:`nnviz.attribution_graph`.
+        """
+        return attribution_graph(self, self._named_or_found(subset), **options)
+
+    def compare(
+        self, first: object, second: object, **options: Unpack[GraphChoices]
+    ) -> GraphComparison:
+        """Return what tells the attribution graphs of two subsets apart.
+
+        Parameters
+        ----------
+        first, second
+            Whatever :meth:`subset` takes.
+        **options
+            As in :func:`nnviz.attribution_graph`.
+        """
+        one, two = self._named_or_found(first), self._named_or_found(second)
+        return compare(self, one, two, **options)
+
+    def table(self, subset: object, columns: list[str] | None = None) -> pd.DataFrame:
+        """Return the rows of the instance table of a subset; its index are instances.
+
+        Parameters
+        ----------
+        subset
+            Whatever :meth:`subset` takes.
+        columns
+            Names; None: all.
+        """
+        return self.instances(columns).iloc[self.subset(subset).instances]
+
+    def sample(self, subset: object, n: int, *, by: str = "", seed: int = 0) -> Subset:
+        """Return a random part of a subset.
+
+        Parameters
+        ----------
+        subset
+            Whatever :meth:`subset` takes.
+        n
+            Number of instances.
+        by
+            A column of which every value gets the same number of instances, as far as
+            it has them (a stratified sample); empty: of none.
+        seed
+            Equal seeds give equal parts.
+
+        Raises
+        ------
+        ShapeError
+            If `n` is negative.
+        """
+        whole = self.subset(subset)
+        if not by:
+            return whole.sample(n, seed=seed)
+        if n < 0:
+            msg = f"a sample has {n} instances; it should have 0 or more"
+            raise ShapeError(msg)
+        rng = np.random.default_rng(seed)
+        order = rng.permutation(whole.instances)
+        values = self._finder.columns.column(by).values[order]
+        # The first of every value, then the second of every value, and so on.
+        _, group = np.unique(values, return_inverse=True)
+        by_group = np.argsort(group, kind="stable")
+        counts = np.bincount(group)
+        turn = np.empty(len(order), dtype=np.int64)
+        turn[by_group] = np.concatenate([np.arange(0), *(np.arange(k) for k in counts)])
+        chosen = order[np.argsort(turn, kind="stable")[:n]]
+        return Subset(f"{n:,} of {whole.name} by {by}", chosen, whole.n_masked)
+
+    def save_subset(
+        self, name: str, subset: object, *, note: str = "", author: str = ""
+    ) -> SavedSubset:
+        """Keep a subset under a name; a query grows with the store.
+
+        Parameters
+        ----------
+        name
+            By which it can be asked for from now on.
+        subset
+            Whatever :meth:`subset` takes.
+        note, author
+            To remember it by.
+
+        Raises
+        ------
+        QueryError
+            If a query does not fit this store.
+        StoreError
+            If the store cannot be written.
+        """
+        found = self.subset(subset)
+        query = subset if isinstance(subset, str) else ""
+        instances = None if query else found.instances
+        kept = SavedSubset(name, query, instances, note=note, author=author)
+        return save_subset(self, kept)
+
+    def saved_subsets(self) -> dict[str, SavedSubset]:
+        """Return the saved subsets by their names, the oldest first."""
+        return saved_subsets(self)
+
+    def suggest(self, n: int = 10, *, seed: int = 0) -> list[Suggestion]:
+        """Return subsets in which the network errs more than elsewhere, best first.
+
+        Parameters
+        ----------
+        n
+            At most this number.
+        seed
+            Of the half of the instances on which they are tested.
+
+        Raises
+        ------
+        DatasetError
+            If the run has no labels or no predictions.
+        """
+        layers = searched_layers(self)
+        return suggest_subsets(self._finder.columns, n=n, layers=layers, seed=seed)
+
+    def _named_or_found(self, subset: object) -> str | Subset:
+        """Return a text as it is, since it may name an aggregated subset."""
+        return subset if isinstance(subset, str) else self.subset(subset)
+
+
+def open_store(url: str | os.PathLike[str]) -> Store:
+    """Open a run's store for reading; nothing that it names is imported or run.
+
+    Raises
+    ------
+    StoreNotFoundError
+        If there is no store at `url`.
+    StoreFormatError
+        If it has another format version, or is no store.
+    """
+    return Store.open(url)

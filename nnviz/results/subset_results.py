@@ -1,0 +1,380 @@
+"""What is there to see in a subset? Its size, its errors, its channels, its company.
+
+A subset is looked at against another one: all other instances, unless one is named.
+Counts are exact; a difference of counts is tested by Fisher's exact test, with p-values
+adjusted over all channels of all shown layers (Benjamini and Hochberg).
+
+Symbols: A, B the two subsets, C channels of a layer, B bins of the confidence.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnviz.aggregation.aggregates import aggregates_of
+from nnviz.aggregation.totals import activation_totals
+from nnviz.errors import MissingDataError, NnvizError
+from nnviz.statistics import (
+    adjusted_p_values,
+    difference_p_values,
+    effect_sizes,
+    exact_interval,
+)
+from nnviz.store.store import Store
+from nnviz.subsets.lookup import SubsetFinder
+from nnviz.subsets.subsets import Subset
+
+__all__ = ["ChannelContrast", "SubsetResults", "ValueContrast"]
+
+N_BINS = 20
+MAX_VALUES = 50
+"""Columns of texts with more distinct values are names, not groups."""
+
+NO_GROUPS = ("id", "status", "label", "prediction")
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelContrast:
+    """One channel in two subsets."""
+
+    layer: str
+    channel: int
+    count: int
+    """In how many instances of A it is a top channel."""
+    other_count: int
+    """The same in B."""
+    share: float
+    other_share: float
+    effect: float
+    """Cohen's h of the two shares; positive if A has more."""
+    p_value: float
+    """Adjusted over all channels of all shown layers."""
+    mean: float
+    """Mean activation in A."""
+    other_mean: float
+
+
+@dataclass(frozen=True, slots=True)
+class ValueContrast:
+    """One value of a column of the instance table, in two subsets."""
+
+    column: str
+    value: str
+    count: int
+    other_count: int
+    share: float
+    other_share: float
+    p_value: float
+    """Adjusted over all values of all columns."""
+
+
+class SubsetResults:
+    """One subset against another; what is asked for is computed once.
+
+    Parameters
+    ----------
+    store
+        With a complete extraction.
+    subset
+        A: whatever :class:`SubsetFinder` takes.
+    against
+        B; None: all other usable instances.
+    finder
+        Of the store, if there is one already.
+
+    Raises
+    ------
+    QueryError
+        If a text is no query of this store.
+    MissingDataError
+        If the extraction is not complete.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        subset: object,
+        against: object = None,
+        *,
+        finder: SubsetFinder | None = None,
+    ) -> None:
+        finder = finder or SubsetFinder(store)
+        self._store, self._columns = store, finder.columns
+        usable = np.flatnonzero(self._columns.usable)
+        self.subset = _among(finder.find(subset), usable)
+        """A, without unusable instances."""
+        rest = np.setdiff1d(usable, self.subset.instances)
+        self.against = (
+            Subset("all others", rest)
+            if against is None
+            else _among(finder.find(against), usable)
+        )
+        """B, without unusable instances."""
+
+    @property
+    def n_instances(self) -> int:
+        """Number of usable instances."""
+        return len(self.subset)
+
+    @functools.cached_property
+    def accuracy(self) -> tuple[float, float, float]:
+        """Fraction that is predicted right, and its exact 95 % interval.
+
+        NaN, 0 and 1 where no instance has a label and a prediction.
+        """
+        correct = self._columns.column("correct")
+        rows = self.subset.instances[~correct.null[self.subset.instances]]
+        n_right = int(correct.values[rows].sum())
+        low, high = exact_interval(n_right, len(rows))
+        share = n_right / len(rows) if len(rows) else math.nan
+        return share, float(low), float(high)
+
+    @functools.cached_property
+    def confusion(self) -> list[tuple[str, str, int]]:
+        """(class, class it is taken for, instances) of the wrong ones, most first."""
+        names = self._columns.class_names
+        label, prediction = (
+            self._columns.column(name) for name in ("label", "prediction")
+        )
+        rows = self.subset.instances
+        rows = rows[~(label.null | prediction.null)[rows]]
+        true, taken = label.values[rows], prediction.values[rows]
+        wrong = true != taken
+        pairs, counts = np.unique(
+            np.stack([true[wrong], taken[wrong]]), axis=1, return_counts=True
+        )
+        order = np.argsort(-counts, kind="stable")
+        return [(names[pairs[0, i]], names[pairs[1, i]], int(counts[i])) for i in order]
+
+    @functools.cached_property
+    def confidence(self) -> NDArray[np.int64]:
+        """Instances by the confidence of their prediction, 20 bins from 0 to 1."""
+        values = self._columns.column("confidence")
+        rows = self.subset.instances[~values.null[self.subset.instances]]
+        return np.histogram(values.values[rows], bins=N_BINS, range=(0, 1))[0]
+
+    @functools.cached_property
+    def channels(self) -> list[ChannelContrast]:
+        """Every channel of the shown layers that is on top anywhere in A or B.
+
+        Sorted by p-value, then by the strength of the effect.
+        """
+        found = list(self._contrasts())
+        p_values = adjusted_p_values(np.array([one.p_value for one in found]))
+        made = [
+            dataclasses.replace(one, p_value=float(p))
+            for one, p in zip(found, p_values, strict=True)
+        ]
+        return sorted(made, key=lambda c: (c.p_value, -abs(c.effect)))
+
+    def _contrasts(self) -> Iterator[ChannelContrast]:
+        """Yield the channels, with p-values as they are."""
+        n_a, n_b = len(self.subset), len(self.against)
+        for layer in self._store.shown_layers:
+            totals = self._totals[layer.name]
+            counts = totals["activation_counts"].toarray()
+            sums = totals["activation_sum"]
+            some = np.flatnonzero(counts.any(axis=0))
+            a, b = counts[0, some], counts[1, some]
+            p_values = difference_p_values(a, n_a, b, n_b)
+            effects = effect_sizes(a, n_a, b, n_b)
+            for i, channel in enumerate(some):
+                yield ChannelContrast(
+                    layer=layer.name,
+                    channel=int(channel),
+                    count=int(a[i]),
+                    other_count=int(b[i]),
+                    share=_share(a[i], n_a),
+                    other_share=_share(b[i], n_b),
+                    effect=float(effects[i]),
+                    p_value=float(p_values[i]),
+                    mean=_share(sums[0, channel], n_a),
+                    other_mean=_share(sums[1, channel], n_b),
+                )
+
+    @functools.cached_property
+    def _totals(self) -> dict[str, dict[str, Any]]:
+        return activation_totals(self._store, [self.subset, self.against])
+
+    def mean(self, layer: str) -> NDArray[np.float64]:
+        """Return A's mean activations of a layer, shape (C,); NaN without instances.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such layer.
+        """
+        sums = self._totals[self._store.layer(layer).name]["activation_sum"][0]
+        return np.asarray(
+            sums / self.n_instances if self.n_instances else sums * np.nan
+        )
+
+    def nearest_classes(self, layer: str, n: int = 5) -> list[tuple[str, float]]:
+        """Return the classes whose mean activations are most similar to A's.
+
+        Parameters
+        ----------
+        layer
+            Name of a recorded layer.
+        n
+            Number of classes.
+
+        Returns
+        -------
+        list
+            (class, cosine of the two means), most similar first.
+
+        Raises
+        ------
+        MissingDataError
+            If classes have not been aggregated.
+        """
+        labels = aggregates_of(self._store, "label")
+        means, own = labels.mean(layer), self.mean(layer)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            cosine = means @ own
+            cosine /= np.linalg.norm(means, axis=1) * np.linalg.norm(own)
+        order = np.argsort(-np.nan_to_num(cosine, nan=-2.0), kind="stable")[:n]
+        return [
+            (labels.names[i], float(cosine[i])) for i in order if cosine[i] == cosine[i]
+        ]
+
+    @functools.cached_property
+    def metadata(self) -> list[ValueContrast]:
+        """Values that are more or less common in A than in B, the surest first."""
+        rows = [row for name in self._grouping() for row in self._values(name)]
+        if not rows:
+            return []
+        counts = np.array([[a, b] for _, _, a, b in rows])
+        n_a, n_b = len(self.subset), len(self.against)
+        p_values = adjusted_p_values(
+            difference_p_values(counts[:, 0], n_a, counts[:, 1], n_b)
+        )
+        made = [
+            ValueContrast(column, value, a, b, _share(a, n_a), _share(b, n_b), float(p))
+            for (column, value, a, b), p in zip(rows, p_values, strict=True)
+        ]
+        return sorted(made, key=lambda v: (v.p_value, -abs(v.share - v.other_share)))
+
+    def _grouping(self) -> Iterator[str]:
+        for name in self._columns.names:
+            if name in NO_GROUPS or name == "correct":
+                continue
+            column = self._columns.column(name)
+            is_few = column.kind == "text" and len(column.texts) <= MAX_VALUES
+            if is_few or column.kind == "truth":
+                yield name
+
+    def _values(self, name: str) -> Iterator[tuple[str, str, int, int]]:
+        column = self._columns.column(name)
+        is_truth = column.kind == "truth"
+        texts = ("false", "true") if is_truth else column.texts
+        counts = [
+            np.bincount(
+                column.values[rows[~column.null[rows]]].astype(np.int64),
+                minlength=len(texts),
+            )
+            for rows in (self.subset.instances, self.against.instances)
+        ]
+        for code, text in enumerate(texts):
+            if text and counts[0][code] + counts[1][code]:
+                yield name, text, int(counts[0][code]), int(counts[1][code])
+
+    def instances(self, *, by: str = "confidence", n: int = 10) -> NDArray[np.int64]:
+        """Return instances of A, those with the largest values of a column first.
+
+        Parameters
+        ----------
+        by
+            A column of numbers: ``confidence``, ``loss``, ``margin``, metadata.
+        n
+            Number of instances; those without a value come last.
+        """
+        column = self._columns.column(by)
+        rows = self.subset.instances
+        values = np.where(column.null[rows], -np.inf, column.values[rows])
+        return rows[np.argsort(-values.astype(np.float64), kind="stable")[:n]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is known of the subset, as JSON values."""
+        accuracy, low, high = self.accuracy
+        return {
+            "subset": self.subset.name,
+            "against": self.against.name,
+            "instances": self.n_instances,
+            "against_instances": len(self.against),
+            "accuracy": None if math.isnan(accuracy) else accuracy,
+            "accuracy_interval": [low, high],
+            "confusion": [list(row) for row in self.confusion],
+            "confidence_histogram": self.confidence.tolist(),
+            "channels": [_values_of(c) for c in self.channels if c.p_value < 0.05],
+            "metadata": [_values_of(v) for v in self.metadata if v.p_value < 0.05],
+        }
+
+    def lines(self, n: int = 10) -> list[str]:
+        """Return what is known of the subset, as lines for a terminal."""
+        accuracy, low, high = self.accuracy
+        size = f"{self.n_instances:,} instances, {len(self.against):,} in"
+        lines = [f"{self.subset.name}: {size} {self.against.name}"]
+        if not self.n_instances:
+            return [*lines, "no usable instance is in it; the query is never true"]
+        if not math.isnan(accuracy):
+            lines.append(f"accuracy       {accuracy:.1%} ({low:.1%} to {high:.1%})")
+        if self.confusion:
+            shown = [f"{a} for {b} ({k:,})" for a, b, k in self.confusion[:5]]
+            lines.append(f"taken          {', '.join(shown)}")
+        lines += self._channel_lines(n)
+        significant = [v for v in self.metadata if v.p_value < 0.05][:n]
+        lines += [
+            f"metadata       {v.column} = {v.value}: {v.share:.1%}, "
+            f"{v.other_share:.1%} there, p = {v.p_value:.2g}"
+            for v in significant
+        ]
+        return lines + self._similar_lines()
+
+    def _channel_lines(self, n: int) -> list[str]:
+        significant = [c for c in self.channels if c.p_value < 0.05]
+        of = f"{len(significant):,} of {len(self.channels):,}"
+        lines = [f"channels       {of} differ from {self.against.name} (p < 0.05)"]
+        width = max((len(c.layer) for c in significant[:n]), default=0)
+        lines += [
+            f"  {c.layer:<{width}} {c.channel:>5}  on top in {c.share:>6.1%}, "
+            f"{c.other_share:>6.1%} there  effect {c.effect:+.2f}  p = {c.p_value:.2g}"
+            for c in significant[:n]
+        ]
+        return lines
+
+    def _similar_lines(self) -> list[str]:
+        hidden = [layer for layer in self._store.shown_layers if layer.positions]
+        if not hidden:
+            return []
+        try:
+            near = self.nearest_classes(hidden[-1].name, 3)
+        except (MissingDataError, NnvizError):
+            return []
+        shown = ", ".join(f"{name} ({cosine:.2f})" for name, cosine in near)
+        return [f"nearest        {shown}, by mean activations of {hidden[-1].name}"]
+
+    def __repr__(self) -> str:
+        return "\n".join(self.lines())
+
+
+def _among(subset: Subset, usable: NDArray[np.int64]) -> Subset:
+    kept = np.intersect1d(subset.instances, usable)
+    return Subset(subset.name, kept, subset.n_masked)
+
+
+def _share(count: Any, n: int) -> float:
+    return float(count) / n if n else math.nan
+
+
+def _values_of(contrast: ChannelContrast | ValueContrast) -> dict[str, Any]:
+    return {name: getattr(contrast, name) for name in contrast.__slots__}

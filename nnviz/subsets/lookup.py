@@ -1,0 +1,155 @@
+"""Which instances does a person mean? By a name, a query, a mask, ids or numbers.
+
+A text is, in this order, the name of a saved subset, the name of a class or its label
+in the data set, such as a folder's name (its instances by label), and a query, in which
+the same names stand for the same subsets.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnviz.errors import DatasetError, QueryError, did_you_mean
+from nnviz.store.store import Store
+from nnviz.subsets.columns import ChannelSource, InstanceColumns, StoredChannels
+from nnviz.subsets.evaluation import matching_instances
+from nnviz.subsets.saved import SavedSubset, saved_subsets
+from nnviz.subsets.subsets import Subset
+
+__all__ = ["SubsetFinder"]
+
+MAX_NESTED = 20
+"""Saved subsets that are named in each other's queries."""
+
+SHOWN_IDS = 3
+
+
+class SubsetFinder:
+    """Finds subsets of one store; what queries read is kept, and shared by threads.
+
+    Parameters
+    ----------
+    store
+        With a complete extraction.
+    channels
+        Where activations come from; None: the store's arrays.
+    """
+
+    def __init__(self, store: Store, channels: ChannelSource | None = None) -> None:
+        self.store = store
+        self.columns = InstanceColumns(store, channels or StoredChannels(store))
+        self._nested = threading.local()
+
+    def saved(self) -> dict[str, SavedSubset]:
+        """Return the saved subsets by name, as they are in the store now."""
+        return saved_subsets(self.store)
+
+    def find(self, what: object, *, name: str = "") -> Subset:
+        """Return the subset that is meant.
+
+        Parameters
+        ----------
+        what
+            A subset; the name of one that was saved, or of a class; a query; a mask of
+            N truth values; ids; numbers of instances, or one number; a Series or Index
+            of pandas with such; or a DataFrame whose column ``id``, or else index,
+            says which instances.
+        name
+            Name of the subset; empty: what was written.
+
+        Returns
+        -------
+        Subset
+            It knows the run's number of instances, so that ``~`` works.
+
+        Raises
+        ------
+        QueryError
+            If a text is no query of this store; the message points at the place.
+        DatasetError
+            If ids are not in the run, or what was given is nothing of the above.
+        ShapeError
+            If a mask has another length, or numbers are out of range.
+        """
+        if isinstance(what, Subset):
+            what.check_fits(self.columns.n_instances)
+            return self._subset(name or what.name, what.instances)
+        if isinstance(what, str):
+            return self._subset(name or what, self._of_text(what))
+        if isinstance(what, (int, np.integer)) and not isinstance(what, bool):
+            what = [int(what)]
+        if hasattr(what, "columns") and hasattr(what, "index"):
+            what = what["id"] if "id" in what.columns else what.index  # type: ignore[index]
+        values = np.asarray(what)
+        if values.dtype.kind in "UTO" and values.size and isinstance(values[0], str):
+            return self._subset(name or "ids", self._of_ids(values))
+        found = Subset(name or "instances", what)  # type: ignore[arg-type]
+        found.check_fits(self.columns.n_instances)
+        return self._subset(found.name, found.instances)
+
+    def named(self, name: str) -> NDArray[np.int64] | None:
+        """Return the instances of a saved subset or a class; None if there is none."""
+        saved = self.saved().get(name)
+        if saved is not None:
+            if saved.instances is not None:
+                return saved.instances
+            with self._nesting(name):
+                return self._asked(saved.query)
+        index = self.columns.class_index(name)
+        if index is not None:
+            return np.flatnonzero(self.columns.column("label").values == index)
+        return None
+
+    def names(self) -> list[str]:
+        """Return the names that stand for subsets."""
+        return [*self.saved(), *self.columns.class_names, *self.columns.labels]
+
+    def _of_text(self, text: str) -> NDArray[np.int64]:
+        instances = self.named(text)
+        return self._asked(text) if instances is None else instances
+
+    def _asked(self, query: str) -> NDArray[np.int64]:
+        return matching_instances(
+            query, self.columns, subsets=self.named, subset_names=self.names()
+        )
+
+    @contextlib.contextmanager
+    def _nesting(self, name: str) -> Iterator[None]:
+        """Refuse subsets whose queries name each other in a circle."""
+        above = getattr(self._nested, "names", ())
+        if name in above or len(above) >= MAX_NESTED:
+            chain = " -> ".join((*above, name))
+            msg = f"the queries of saved subsets name each other: {chain}"
+            raise QueryError(msg)
+        self._nested.names = (*above, name)
+        try:
+            yield
+        finally:
+            self._nested.names = above
+
+    def _of_ids(self, ids: NDArray[Any]) -> NDArray[np.int64]:
+        column = self.columns.column("id")
+        code_of = column.code_of
+        wanted = [str(each) for each in ids.tolist()]
+        unknown = [each for each in wanted if each not in code_of]
+        if unknown:
+            known = column.texts
+            near = did_you_mean(unknown[0], known) if len(known) < 10_000 else ""
+            shown = ", ".join(map(repr, known[:SHOWN_IDS]))
+            msg = (
+                f"{len(unknown):,} of {len(wanted):,} ids are not in the run, first "
+                f"{unknown[0]!r}{near}; the run has ids like {shown}"
+            )
+            raise DatasetError(msg)
+        chosen = np.zeros(len(column.texts), dtype=np.bool_)
+        chosen[[code_of[each] for each in wanted]] = True
+        return np.flatnonzero(chosen[column.values])
+
+    def _subset(self, name: str, instances: NDArray[np.int64]) -> Subset:
+        return Subset(name, instances, self.columns.n_instances)
