@@ -30,7 +30,7 @@ from typing import Any, TypeVar, cast
 
 from nnviz.errors import StoreError, StoreFormatError, StoreInUseError
 from nnviz.store.documents import sealed_group, unsealed_attributes
-from nnviz.store.files import MAX_DOCUMENT_BYTES, read_plain
+from nnviz.store.files import MAX_DOCUMENT_BYTES, read_plain, storing
 from nnviz.store.hierarchy import Hierarchy
 from nnviz.undoing import forget_undoing, undo_at_end
 
@@ -190,14 +190,17 @@ class _FileClaim:
         try:
             while not self._is_ours:
                 self._try()
+            self.renew()
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                with storing(str(self._folder)):
+                    raise
             msg = (
                 f"cannot write to the store {str(self._folder)!r}: "
                 f"{error.strerror or error}; give its folder to the user who runs "
                 "this, or copy the store"
             )
             raise StoreError(msg) from error
-        self.renew()
 
     def _try(self) -> None:
         self._path.parent.mkdir(exist_ok=True)

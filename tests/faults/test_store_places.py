@@ -1,8 +1,11 @@
 """Rows 8 to 10: a disk that is full, read-only, or forbidden, and one that is slow."""
 
 import os
+import shutil
 import subprocess
+import tempfile
 from multiprocessing import get_context
+from pathlib import Path
 
 import pytest
 import zarr
@@ -111,6 +114,41 @@ def test_extract__disk_full__says_so_and_goes_on_when_there_is_space(
     assert all("its disk is full; free space" in why for why in failed.values())
     assert not done.failed
     assert pieces(small_disk / "run.zarr") == pieces(folder / "run.zarr")
+
+
+@pytest.mark.parametrize("stage", ["aggregate", "derive"])
+def test_later_stage__disk_full_at_any_point__says_so_and_is_repeated(
+    small_disk, stage
+):
+    """Row 8: one message, a store that opens; after freeing space the same bytes."""
+    url = small_disk / "run.zarr"
+    write_store(url, RUN)
+    stages = {"aggregate": aggregate_labels, "derive": derive_artifacts}
+    if stage == "derive":
+        aggregate_labels(url)
+    with tempfile.TemporaryDirectory() as elsewhere:
+        shutil.copytree(url, Path(elsewhere) / "run.zarr")
+        stages[stage](Path(elsewhere) / "run.zarr")
+        whole = tree_bytes(Path(elsewhere) / "run.zarr")
+
+    for n_pages in (0, 5, 20):
+        fill(small_disk, n_pages)
+        with pytest.raises(StoreError, match="its disk is full; free space"):
+            stages[stage](url)
+        (small_disk / "filling").unlink()
+        assert open_store(url).activations("early").shape == (60, 70)
+    stages[stage](url)
+
+    assert tree_bytes(url) == whole
+
+
+def aggregate_labels(url):
+    store = Store.open(url, writable=True)
+    nnviz.aggregate(store, [nnviz.named_subsets(store, "label")])
+
+
+def derive_artifacts(url):
+    nnviz.derive(Store.open(url, writable=True), pictures=False)
 
 
 def pieces(url):
