@@ -5,7 +5,7 @@ Prints a table and writes ``benchmarks/results/subsets.json``::
     python -m benchmarks.subsets --instances 200000 --folder FOLDER
 
 The store is generated: the nine layers of InceptionV1 (5,484 channels), activations of
-a gamma distribution (at the share of 3 % some 40 top channels an instance), the five
+a gamma distribution (at the share of 3 % some 16 top channels an instance), the five
 strongest sources of each top channel. Rows are drawn from a pool of different ones, so
 that making them takes no time; they are written, and indexed, by nnviz itself. That
 takes about 35 kB an instance.
