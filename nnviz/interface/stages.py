@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnviz.aggregation.aggregation import aggregate as aggregate_store
@@ -32,6 +31,7 @@ from nnviz.planning.planning import Probe
 from nnviz.planning.planning import plan_run as plan_given
 from nnviz.planning.store_creation import prepare_store
 from nnviz.runs.plan import Plan
+from nnviz.store.places import absolute_url
 from nnviz.store.store import Store
 from nnviz.subsets.naming import named_subsets
 from nnviz.subsets.subsets import SubsetCollection
@@ -107,7 +107,7 @@ def run(
         preprocessing=preprocessing,
         extraction=extraction,
     )
-    url = _absolute(os.fspath(store))
+    url = absolute_url(store)
     listeners = bars(progress=progress)
     with holding(given.objects):
         plan, probe = plan_given(given.config, trust=trust, timed=True)
@@ -427,7 +427,3 @@ def _seconds(plan: Plan, n_chunks: int) -> float | None:
     read = (m.read_seconds_per_instance or 0.0) / e.reader_threads
     each = max(m.seconds_per_instance, read)
     return each * min(plan.n_instances, n_chunks * e.instances_per_chunk)
-
-
-def _absolute(url: str) -> str:
-    return url if "://" in url else str(Path(url).expanduser().absolute())
