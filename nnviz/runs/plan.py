@@ -165,6 +165,21 @@ class Plan:
         return sum(spec.n_bytes for spec in self.arrays)
 
     @property
+    def index_bytes(self) -> int:
+        """Bytes of the index at most: lists of top channels may be shorter."""
+        layers = self.architecture.layers
+        number = 2 if sum(layer.n_channels for layer in layers) <= 1 << 16 else 4
+        each = 2 * 8 + 4  # where two lists begin, and a checksum
+        for layer in layers:
+            each += number * _targets_kept(self.extraction, layer.n_channels)
+            if layer.shown:
+                is_wide = self.layer_dtypes[layer.name] == "float32"
+                each += layer.n_channels * (4 if is_wide else 2)
+        # Four bytes of its pair of target and source, four of its value.
+        each += sum(8 * kept.n_kept * kept.n_ranks for kept in self.influences)
+        return self.n_instances * each
+
+    @property
     def task_bytes(self) -> int:
         """Memory of one worker: the process, network, batches ahead, maps, a chunk."""
         m, e = self.measurements, self.extraction
@@ -301,6 +316,7 @@ def plan_lines(plan: Plan) -> list[str]:
             f"store          {len(plan.arrays)} arrays, {size_text(plan.n_bytes)}, "
             f"{plan.n_bytes / plan.n_instances:,.0f} bytes an instance"
         ),
+        f"index          at most {size_text(plan.index_bytes)}, beside the store",
         f"memory         about {size_text(plan.task_bytes)} for a worker",
     ]
     if m.seconds_per_instance is not None:

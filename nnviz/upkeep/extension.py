@@ -40,6 +40,7 @@ from nnviz.store.extending import (
     stage_extension,
 )
 from nnviz.store.lock import writing
+from nnviz.store.places import absolute_url
 from nnviz.store.store import Store, plan_attributes
 
 __all__ = ["ExtensionSummary", "extend"]
@@ -106,7 +107,7 @@ def extend(
         If the store cannot be written.
     """
     with writing(url, "extend"):
-        return _extend(os.fspath(url), dataset, trust=trust)
+        return _extend(absolute_url(url), dataset, trust=trust)
 
 
 def _extend(
