@@ -190,13 +190,17 @@ def schemas_section() -> str:
 
 def schema_rows(schema: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     """Yield a row for each key, those of inner objects after their own."""
+    required = [
+        *schema.get("required", ()),
+        *schema.get("oneOf", [{}])[0].get("required", ()),
+    ]
     for key, of in schema["properties"].items():
         kinds = of.get("type", "any")
         kind = kinds if isinstance(kinds, str) else " or ".join(kinds)
         if inner := of.get("items", {}).get("type"):
             each = inner if isinstance(inner, str) else " or ".join(inner)
             kind = f"{kind} of {each}"
-        always = "" if key in schema["required"] else " Not always there."
+        always = "" if key in required else " Not always there."
         yield f"| `{prefix}{key}` | {kind} | {of['description']}{always} |"
         if "properties" in of:
             yield from schema_rows(of, f"{prefix}{key}.")

@@ -25,6 +25,11 @@ __all__ = ["aggregate"]
     is_flag=True,
     help="Write rows for subsets without instances too: zeros, as large as the others.",
 )
+@click.option(
+    "--no-index",
+    is_flag=True,
+    help="Make no index; 'nnviz index' makes it later.",
+)
 @cluster_options
 @json_option
 def aggregate(
@@ -32,15 +37,17 @@ def aggregate(
     store: str,
     subsets: str | None,
     empty_subsets: bool,
+    no_index: bool,
     cluster: str | None,
     workers: int | None,
     log: Path | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Sum what was extracted over classes and other subsets."""
+    """Sum what was extracted over classes and other subsets, and index it."""
     from nnviz.aggregation.aggregates import aggregates_of
     from nnviz.aggregation.aggregation import aggregate, default_subsets
+    from nnviz.aggregation.index import make_index
     from nnviz.store.store import Store
     from nnviz.subsets.naming import named_subsets, split_names
 
@@ -57,6 +64,8 @@ def aggregate(
             empty_subsets=empty_subsets,
             listeners=all_,
         )
+        if not no_index:
+            make_index(opened, client=client, listeners=all_)
     written = {c.name: len(aggregates_of(opened, c.name)) for c in collections}
     lines = [f"{name}: {n:,} subsets" for name, n in written.items()]
     print_result({"subsets": written} if as_json else "\n".join(lines))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nnviz.errors import ConfigError
+from nnviz.store.places import trouble_text
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -139,7 +140,7 @@ def listeners_of(log: Path | None, *, quiet: bool) -> Iterator[list[Listener]]:
     try:
         stream = log.open("a", encoding="utf-8")
     except OSError as error:
-        msg = f"cannot write the log {str(log)!r}: {error.strerror or error}"
+        msg = f"cannot write the log {trouble_text(error)}"
         raise ConfigError(msg) from error
     with stream:
         yield [*listeners, JsonLog(stream)]

@@ -32,6 +32,7 @@ from typing import Any, Generic, TypeVar
 from distributed import Client, Future, KilledWorker
 
 from nnviz.engine.progress import Listener, Notice, TaskRetried, emit
+from nnviz.engine.whereabouts import whereabouts
 from nnviz.engine.workers import LOST, TOPIC, Workers, say_started, since_text
 from nnviz.errors import (
     DeviceLostError,
@@ -234,6 +235,7 @@ class TaskRun:
         future = self._client.submit(
             say_started,
             key,
+            whereabouts(),
             self._function,
             job.item,
             self._arguments,

@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from nnviz.errors import ConfigError
 from nnviz.importing import IN_RUN_FOLDER, is_callable_source
@@ -25,6 +25,8 @@ __all__ = [
     "ModelConfig",
     "PreprocessingConfig",
     "RunConfig",
+    "absolute_dataset",
+    "absolute_run",
     "load_config",
     "read_config",
 ]
@@ -264,40 +266,58 @@ def read_config(tables: Mapping[str, Any], folder: Path) -> RunConfig:
     ConfigError
         If there is an unknown option or a value of another type.
     """
-    return _with_absolute_paths(from_json(RunConfig, tables), folder)
+    return absolute_run(from_json(RunConfig, tables), folder)
 
 
-def _with_absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
-    def absolute(path: str | None) -> str | None:
-        if path is None or "://" in path:
-            return path
-        return str(folder / Path(path).expanduser())
+def absolute_run(config: RunConfig, folder: Path) -> RunConfig:
+    """Return a run whose paths mean the same in every folder: workers stand elsewhere.
 
-    def absolute_source(source: str | None) -> str | None:
-        if source is None:
-            return None
-        if source.endswith(_MODEL_FILES) or ".py:" in source:
-            return absolute(source)
-        zoo, _, name = source.partition(":")
-        beside = f"{zoo.replace('.', '/')}.py"
-        if is_callable_source(source) and (folder / beside).is_file():
-            return f"{folder}{IN_RUN_FOLDER}{beside}:{name}"
-        if zoo == "transformers" and (folder / name).is_dir():
-            return f"{zoo}:{absolute(name)}"
-        return source
-
+    Parameters
+    ----------
+    config
+        As it was written.
+    folder
+        To which its relative paths are relative.
+    """
+    source = _absolute_source(config.model.source, folder)
+    weights = _absolute(config.model.weights, folder)
+    class_map = _absolute(config.classes.map, folder)
     return dataclasses.replace(
         config,
-        model=dataclasses.replace(
-            config.model,
-            source=absolute_source(config.model.source) or config.model.source,
-            weights=absolute(config.model.weights),
-        ),
-        dataset=dataclasses.replace(
-            config.dataset,
-            path=absolute(config.dataset.path),
-            root=absolute(config.dataset.root),
-            source=absolute_source(config.dataset.source),
-        ),
-        classes=dataclasses.replace(config.classes, map=absolute(config.classes.map)),
+        model=dataclasses.replace(config.model, source=source, weights=weights),
+        dataset=absolute_dataset(config.dataset, folder),
+        classes=dataclasses.replace(config.classes, map=class_map),
     )
+
+
+def absolute_dataset(config: DatasetConfig, folder: Path) -> DatasetConfig:
+    """Return where a data set is in paths that mean the same in every folder."""
+    source = config.source
+    return dataclasses.replace(
+        config,
+        path=_absolute(config.path, folder),
+        root=_absolute(config.root, folder),
+        source=None if source is None else _absolute_source(source, folder),
+    )
+
+
+@overload
+def _absolute(path: str, folder: Path) -> str: ...
+@overload
+def _absolute(path: None, folder: Path) -> None: ...
+def _absolute(path: str | None, folder: Path) -> str | None:
+    if path is None or "://" in path:
+        return path
+    return str(folder / Path(path).expanduser())
+
+
+def _absolute_source(source: str, folder: Path) -> str:
+    if source.endswith(_MODEL_FILES) or ".py:" in source:
+        return _absolute(source, folder)
+    zoo, _, name = source.partition(":")
+    beside = f"{zoo.replace('.', '/')}.py"
+    if is_callable_source(source) and (folder / beside).is_file():
+        return f"{folder}{IN_RUN_FOLDER}{beside}:{name}"
+    if zoo == "transformers" and (folder / name).is_dir():
+        return f"{zoo}:{_absolute(name, folder)}"
+    return source

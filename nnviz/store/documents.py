@@ -3,7 +3,7 @@
 Groups are few and small, and hold what a store is: its plan, and what later stages say
 of their output. Their documents are *sealed*: they carry a checksum of themselves.
 Those of arrays, and files that no completion mark covers, have theirs in a group
-``checksums``: one for the run, one for each group of aggregates or artifacts.
+``checksums``: one for the run, one for each group of aggregates, artifacts or index.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CHECKSUMS = "checksums"
 """Name of the group with the CRC-32 of files by key."""
 
 
-LATER = ("aggregates", "artifacts")
+LATER = ("aggregates", "artifacts", "index")
 """Groups of what later stages write."""
 
 

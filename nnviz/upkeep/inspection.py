@@ -27,7 +27,8 @@ class StoreReport:
     counts: dict[str, int]
     """Sums of the completion marks' counts over the complete chunks."""
     groups: dict[str, dict[str, Any]]
-    """Aggregates and artifacts by path: complete or not, and how many subsets."""
+    """Aggregates and artifacts by path, and the index: complete or not, how many
+    subsets, how many instances."""
     reasons: dict[str, int] = field(default_factory=dict)
     """How many instances cannot be used, by reason."""
     unreadable: dict[str, str] | None = None
@@ -204,4 +205,11 @@ def _groups(store: Store, plan: Plan) -> dict[str, dict[str, Any]]:
                 if names is not None:
                     facts["subsets"] = len(names)
             groups[path] = facts
+    if pieces := [f"index/{name}" for name in store.groups.names("index")]:
+        whole = [path for path in pieces if store.groups.is_complete(path)]
+        spans = [store.groups.attributes(path)["span"] for path in whole]
+        groups["index"] = {
+            "complete": len(whole) == len(pieces),
+            "covered": sum(stop - start for start, stop in spans),
+        }
     return groups
