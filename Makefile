@@ -4,6 +4,7 @@
 #   make test       the tests, in parallel
 #   make test-fast  the tests that need no cluster, no browser and little time
 #   make check      format, lint, types, imports
+#   make docs       the documents as a site, in docs/_build
 #   make bench      the measurements
 #   make audit      known vulnerabilities of the pinned versions, from PyPI's advisories
 #   make clean      remove the environment and every cache
@@ -41,7 +42,7 @@ PIP_INSTALL = $(VENV)/bin/python -m pip install --disable-pip-version-check \
 SHOW_PROGRESS = { grep --line-buffered -E '^(Collecting|Installing|Successfully)' \
 	|| true; } | cut -c 1-100
 
-.PHONY: help demo test test-fast check bench audit clean
+.PHONY: help demo test test-fast check docs bench audit clean
 
 help:
 	@sed -n '/^#   make/s/^#   //p' Makefile
@@ -91,6 +92,13 @@ check: $(VENV)/installed-dev
 	@echo "==> imports"
 	@PYTHONPATH=.:dashboards:cluster $(VENV)/bin/lint-imports --no-logo
 
+# Strict: warnings, links that lead nowhere and errors in notebooks end the build.
+docs: $(VENV)/installed-dev
+	@echo "==> building the documents; notebooks are run, which takes a minute"
+	@PATH="$(abspath $(VENV))/bin:$$PATH" $(VENV)/bin/python -m sphinx --builder html \
+		--fail-on-warning --keep-going --quiet docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 bench: $(VENV)/installed-dev
 	@echo "==> measuring; this takes a while"
 	@$(VENV)/bin/python -m benchmarks.extraction --network resnet20 $(BENCH_ARGS)
@@ -121,5 +129,5 @@ audit: $(VENV)/audit/installed
 
 clean:
 	@echo "==> removing $(VENV), build products and caches"
-	@rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,7 +8,7 @@ __all__ = ["speed_rows", "table"]
 
 
 def speed_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Return the rows of the README's table: what, measured, goal."""
+    """Return rows of the table of ``docs/performance.md``: what, measured, goal."""
     of = result["files"]["as they are"]["core_ms"]
     cores, rate = result["cores_for_a_gpu"], result["assumed_forward_per_s"]
     return [

@@ -1,4 +1,4 @@
-"""A plot of lines as SVG, which a README shows and no library has to draw."""
+"""A plot of lines as SVG, which a document shows and no library has to draw."""
 
 from __future__ import annotations
 

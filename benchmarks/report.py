@@ -1,4 +1,4 @@
-"""Write generated tables: how fast, how it scales, and what a store holds.
+"""Write generated tables: how fast, how it scales, and whether graphs matter.
 
 Usage: ``python -m benchmarks.report``. Every number comes from a file in
 ``benchmarks/results``, with its command and the machine on which it was measured.
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import decoding_report, scaling_report
-from nnviz.runs.declarations import markdown_table
 
 __all__ = ["documents", "with_sections"]
 
@@ -31,12 +30,11 @@ def main() -> None:
 def documents() -> dict[Path, dict[str, str]]:
     """Return the text of every generated section, by document and name."""
     return {
-        ROOT / "README.md": {
+        ROOT / "docs" / "performance.md": {
             "speed": speed_section(),
             "scaling": section_of("scaling", scaling_report.summary),
-            "causal": causal_section(),
-            "store": markdown_table(),
         },
+        ROOT / "docs" / "causal-check.md": {"causal": causal_section()},
         ROOT / "docs" / "scaling.md": {
             "scaling": section_of("scaling", scaling_report.details),
             "decoding": section_of("decoding", decoding_report.table),

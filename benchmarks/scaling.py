@@ -18,8 +18,8 @@ Usage::
     python -m benchmarks.scaling [--workers 1,2] [--repeat 2]
 
 Results are kept in ``benchmarks/results/scaling.json`` and two plots,
-``docs/images/scaling*.svg``; ``python -m benchmarks.report`` writes the tables of the
-README and of ``docs/scaling.md``.
+``docs/images/scaling*.svg``; ``python -m benchmarks.report`` writes the tables of
+``docs/performance.md`` and of ``docs/scaling.md``.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ def plot(result: dict[str, Any], folder: Path) -> None:
 
 
 def summary(result: dict[str, Any]) -> str:
-    """Return the README's table: measured efficiency, and simulated clusters."""
+    """Return the tables of ``docs/performance.md``: measured, and simulated."""
     cores = result["cores"]
     lines = [
         (

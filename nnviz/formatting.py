@@ -1,4 +1,4 @@
-"""How does a small table look in a terminal and in a notebook?
+"""How are tables, sizes, durations and differences written for people?
 
 Names of classes, subsets and layers are data: in HTML they are always escaped.
 """

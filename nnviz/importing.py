@@ -8,11 +8,13 @@ is ever imported.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -128,36 +130,93 @@ def _import_file(place: str) -> ModuleType:
     root, mark, inner = place.rpartition(IN_RUN_FOLDER)
     if mark:
         # A package beside the run file: its modules import each other by name.
-        _find_beside(Path(root))
-        return _import_module(inner.removesuffix(".py").replace("/", "."))
+        name = inner.removesuffix(".py").replace("/", ".")
+        with _found_in(Path(root)):
+            return _import_module(name)
     path = Path(place).expanduser().resolve()
-    name = f"nnviz_user_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
-    if name in sys.modules:
-        return sys.modules[name]
     if not path.is_file():
         msg = f"there is no file {str(path)!r}"
         raise FileNotFoundError(msg)
+    name = f"nnviz_user_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         msg = f"{str(path)!r} is not a Python file"
         raise FileNotFoundError(msg)
-    _find_beside(path.parent)
-    module = importlib.util.module_from_spec(spec)
-    # Registered as Python does it, so that dataclasses and pickle find the module.
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
+    with _found_in(path.parent):
+        if name in sys.modules:
+            return sys.modules[name]
+        module = importlib.util.module_from_spec(spec)
+        # Registered as Python does it, so that dataclasses and pickle find the module.
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+        return module
 
 
-def _find_beside(folder: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class _Imported:
+    """A module of the user's, as it was imported."""
+
+    folder: str
+    file: Path
+    changed: int
+    """When its file was written last, in ns."""
+
+
+_imported: dict[str, _Imported] = {}
+_folders: list[str] = []
+"""Those in which modules were looked for, the latest first."""
+
+
+@contextlib.contextmanager
+def _found_in(folder: Path) -> Iterator[None]:
     """Let a file import those beside it, after everything that is installed.
 
-    It stays so in this process: files import each other also while they run.
+    It stays so in this process: files import each other also while they run. A worker
+    outlives a run, and the next one may bring other files of the same names, or the
+    same ones after they were changed: what was imported of those is forgotten.
     """
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
-        importlib.invalidate_caches()
+    for name in _outdated(folder):
+        _imported.pop(name)
+        sys.modules.pop(name, None)
+    text = str(folder)
+    if text in _folders or text not in sys.path:
+        if text in _folders:
+            _folders.remove(text)
+            sys.path.remove(text)
+        place = sys.path.index(_folders[0]) if _folders else len(sys.path)
+        sys.path.insert(place, text)
+        _folders.insert(0, text)
+    importlib.invalidate_caches()
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        file = Path(getattr(sys.modules[name], "__file__", None) or "/")
+        if file.is_relative_to(folder) and file.is_file():
+            _imported[name] = _Imported(text, file, _changed(file))
+
+
+def _outdated(folder: Path) -> list[str]:
+    """Return the names of modules that are not those which `folder` means."""
+    # Modules of one folder know each other: where one has changed, all are outdated.
+    changed = {m.folder for m in _imported.values() if _changed(m.file) != m.changed}
+    return [
+        name
+        for name, module in _imported.items()
+        if module.folder in changed
+        or (module.folder != str(folder) and _has_module(folder, name.split(".")[0]))
+    ]
+
+
+def _has_module(folder: Path, name: str) -> bool:
+    return (folder / f"{name}.py").is_file() or (folder / name).is_dir()
+
+
+def _changed(file: Path) -> int:
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return 0

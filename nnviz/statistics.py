@@ -1,4 +1,4 @@
-"""How sure are counts, shares and lifts? Intervals that hold for small subsets.
+"""How sure are counts, shares, lifts and means? Intervals that hold for small subsets.
 
 Symbols: k of n instances in the subset, K of N instances in all.
 """
@@ -237,12 +237,7 @@ def adjusted_p_values(p_values: Values) -> Values:
     >>> adjusted_p_values(np.array([0.01, 0.04, 0.5])).round(3).tolist()
     [0.03, 0.06, 0.5]
     """
-    n = len(p_values)
-    order = np.argsort(-p_values, kind="stable")
-    factors = n / np.arange(n, 0, -1)
-    adjusted = np.empty(n)
-    adjusted[order] = np.minimum.accumulate(p_values[order] * factors)
-    return np.minimum(adjusted, 1.0)
+    return np.asarray(stats.false_discovery_control(p_values, method="bh"))
 
 
 def familywise_p_values(p_values: ArrayLike) -> Values:

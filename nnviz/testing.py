@@ -1,7 +1,7 @@
 """How can stages, dashboards and one's own code be tried without a network?
 
 :func:`write_store` writes a finished extraction of a :class:`PlantedRun`, of which it
-is known what comes out (``nnviz.testing``).
+is known what comes out: which channels a class excites, and what feeds them.
 """
 
 from __future__ import annotations
@@ -121,12 +121,13 @@ def write_store(
     plan = _plan(run)
     architecture = plan.architecture
     ids = np.array(PlantedDataset(run).ids, dtype=object)
+    unlabelled = np.full_like(run.labels, -1)
     store = Store.create(
         url,
         plan,
         static={
             "instances/id": ids,
-            "instances/label": run.labels,
+            "instances/label": run.labels if run.is_labelled else unlabelled,
             **{f"instances/{name}": values for name, values in run.metadata.items()},
         },
     )
@@ -213,7 +214,7 @@ def _plan(run: PlantedRun) -> Plan:
         architecture=architecture,
         class_names=run.names,
         n_instances=run.n_instances,
-        n_labelled=run.n_instances,
+        n_labelled=run.n_instances if run.is_labelled else 0,
         layer_dtypes={layer.name: "float16" for layer in architecture.layers},
         metadata_dtypes={
             name: "string" if values.dtype.kind in "OUT" else str(values.dtype)
@@ -284,6 +285,8 @@ class PlantedRun:
     share: float = 0.03
     influence_ranks: int = 0
     """Sources of each top channel that are kept; 0: no influences are recorded."""
+    is_labelled: bool = True
+    """Whether the store is told the true classes; the planted channels follow them."""
     is_sorted: bool = False
     """Whether the instances come class by class, as from folders."""
     metadata: Mapping[str, NDArray[Any]] = field(default_factory=dict)

@@ -21,6 +21,11 @@ import distributed
 import pytest
 import torch
 
+from nnviz.results.run_results import RunResults
+from nnviz.store.store import Store
+from nnviz.testing import write_store
+from tests import planted_stores
+
 BROWSER_ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -124,3 +129,55 @@ def browser(chromium: str) -> Iterator[Any]:
         )
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def partial_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the place of a run whose extraction has a chunk to go."""
+    url = str(tmp_path_factory.mktemp("partial") / "run.zarr")
+    write_store(url, planted_stores.RUN, missing_chunks=[1])
+    return url
+
+
+@pytest.fixture(scope="session")
+def extracted_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the place of a run of which nothing is aggregated."""
+    url = str(tmp_path_factory.mktemp("extracted") / "run.zarr")
+    write_store(url, planted_stores.RUN)
+    return url
+
+
+@pytest.fixture(scope="session")
+def aggregated_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the place of a run of which nothing is derived."""
+    url = str(tmp_path_factory.mktemp("aggregated") / "run.zarr")
+    planted_stores.write_aggregated(url)
+    return url
+
+
+@pytest.fixture(scope="session")
+def finished_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the place of a finished run without influences."""
+    url = str(tmp_path_factory.mktemp("finished") / "run.zarr")
+    planted_stores.write_finished(url)
+    return url
+
+
+@pytest.fixture(scope="session")
+def graph_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the place of a finished run with influences."""
+    url = str(tmp_path_factory.mktemp("graphs") / "run.zarr")
+    planted_stores.write_with_graphs(url)
+    return url
+
+
+@pytest.fixture
+def finished(finished_url: str) -> Store:
+    """Return a finished run without influences, opened for reading."""
+    return Store.open(finished_url)
+
+
+@pytest.fixture
+def results(finished: Store) -> RunResults:
+    """Return what a finished run without influences has to show."""
+    return RunResults(finished)

@@ -100,6 +100,22 @@ def test_import__loads_no_slow_library(module):
     assert (loaded.stdout.split(), loaded.stderr) == ([], "")
 
 
+def test_import__of_the_views_models_loads_no_screen():
+    models = sorted((ROOT / "dashboards/nnviz_dashboards").glob("*/model.py"))
+    names = ", ".join(f"nnviz_dashboards.{path.parent.name}.model" for path in models)
+    script = (
+        f"import sys, {names}; "
+        "print(*sorted({'panel', 'bokeh', 'torch', 'tornado'} & set(sys.modules)))"
+    )
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True
+    )
+
+    assert len(models) >= 4
+    assert (loaded.stdout.split(), loaded.stderr) == ([], "")
+
+
 def public_names(tree: ast.Module) -> list[str]:
     """Return the functions and classes of a module that others may use."""
     kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef

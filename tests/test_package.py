@@ -149,6 +149,22 @@ def test_constraints__pin_every_requirement_and_name_no_index():
     assert {normalized(name) for name in wanted} - pinned == {"nnviz"}
 
 
+def test_extras__that_are_named_are_there():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    folders = ("nnviz", "cluster", "dashboards", "docs")
+    files = [path for name in folders for path in (ROOT / name).rglob("*.*")]
+    files = [
+        path for path in files if path.suffix in {".py", ".toml", ".md", ".sbatch"}
+    ]
+    texts = [path.read_text() for path in [*files, *ROOT.glob("*.[mt][do]*")]]
+    named = re.findall(r"nnviz\[([a-z0-9,]+)\]", "\n".join(texts))
+
+    extras = {extra for names in named for extra in names.split(",")}
+
+    assert "huggingface" in extras
+    assert extras - set(project["optional-dependencies"]) == set()
+
+
 @pytest.mark.parametrize(
     ("name", "floor"),
     [

@@ -1,5 +1,6 @@
 """The README: what it shows runs, and what it says of the store is so."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -10,15 +11,14 @@ from pathlib import Path
 import pytest
 
 from nnviz.runs.config import RunConfig
-from nnviz.runs.declarations import markdown_table
 from nnviz.runs.json_values import from_json
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", TEXT, flags=re.DOTALL)
+def blocks(language, text=TEXT):
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +47,13 @@ def test_readme__commands__run_and_leave_a_store(folder):
 
 
 @pytest.mark.cluster
-def test_readme__python__runs_on_what_the_commands_left(folder, monkeypatch):
+@pytest.mark.parametrize("page", ["README.md", "docs/subsets.md", "docs/store.md"])
+def test_python__runs_on_what_the_commands_left(folder, monkeypatch, page):
     monkeypatch.chdir(folder)
+    text = (ROOT / page).read_text(encoding="utf-8")
 
-    for block in blocks("python"):
-        exec(compile(block, "README.md", "exec"), {})
+    for block in blocks("python", text):
+        exec(compile(block, page, "exec"), {})
 
 
 def test_readme__run_file__is_one_that_nnviz_reads():
@@ -62,8 +64,24 @@ def test_readme__run_file__is_one_that_nnviz_reads():
     assert config.preprocessing.crop == 224
 
 
-def test_readme__table_of_arrays__is_the_declared_one():
-    assert markdown_table() in TEXT, "run: python -m benchmarks.report"
+def test_readme__speeds_are_those_that_were_measured():
+    measured = sorted(
+        json.loads(path.read_text())["recording_against_forward"][
+            "maxima_throughput_ratio"
+        ]
+        for path in (ROOT / "benchmarks" / "results").glob("extraction-*.json")
+    )
+    reactions = json.loads(
+        (ROOT / "benchmarks" / "results" / "dashboard.json").read_text()
+    )
+
+    assert f"at {measured[0]:.2f} to {measured[-1]:.2f} of the speed" in TEXT
+    assert f"within its {reactions['goal_ms']} ms" in TEXT
+
+
+@pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md"])
+def test_document__names_no_place_of_one_machine(page):
+    assert re.findall(r"/(?:work|tmp|home|root)/", (ROOT / page).read_text()) == []
 
 
 def test_readme__links_to_files__lead_somewhere():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import numpy as np
@@ -140,3 +141,36 @@ def test_callable__its_file_may_import_the_file_beside_it(tmp_path):
     path = write(tmp_path / "code/model.py", text)
 
     assert import_callable(f"{path}:build")() == 42
+
+
+def beside(folder, value):
+    write(folder / "value_beside.py", f"VALUE = {value}\n")
+    text = "from value_beside import VALUE\ndef build(): return VALUE\n"
+    return f"{write(folder / 'model.py', text)}:build"
+
+
+def test_callable__files_of_one_name_in_two_folders__are_each_their_own(tmp_path):
+    """A worker outlives a run, and the next one brings other files of these names."""
+    one, other = beside(tmp_path / "one", 1), beside(tmp_path / "other", 2)
+
+    found = [import_callable(source)() for source in (one, other, one)]
+
+    assert found == [1, 2, 1]
+
+
+@pytest.mark.parametrize("name", ["model.py", "value_beside.py"])
+def test_callable__file_that_has_changed__is_imported_again(tmp_path, name):
+    source = beside(tmp_path, 1)
+    before = import_callable(source)()
+    path = tmp_path / name
+    text = path.read_text().replace("return VALUE", "return 30").replace("= 1", "= 30")
+    path.write_text(text)
+    os.utime(path, ns=(1, 1))
+
+    assert (before, import_callable(source)()) == (1, 30)
+
+
+def test_callable__file_that_has_not_changed__is_imported_once(tmp_path):
+    source = beside(tmp_path, 1)
+
+    assert import_callable(source) is import_callable(source)

@@ -143,7 +143,7 @@ def ablate(
     _check_names(collection, aggregates.all_names)
     usable = store.usable()
     # Of a subset without instances nothing can be said.
-    chosen = aggregates.names if names is None else names
+    chosen = aggregates.names if names is None else [*map(aggregates.named, names)]
     samples = _samples(
         store, collection.restricted_to(usable), chosen, n_instances, seed
     )

@@ -1,7 +1,7 @@
-"""What has been found? Aggregates and artifacts of a store, as values to work with.
+"""What has been aggregated? Counts, means and shares of the subsets of a collection.
 
-Everything here reads what a stage has written, one layer at a time, and computes
-nothing over all instances.
+They are read as aggregation has written them, one layer at a time; nothing is computed
+over all instances.
 
 Symbols: S subsets, C channels of a layer.
 """
@@ -87,6 +87,16 @@ class Aggregates:
     def __len__(self) -> int:
         return len(self.names)
 
+    def named(self, subset: str) -> str:
+        """Return the name of a subset; a class can be meant by its label in the data.
+
+        What is neither is returned as it is.
+        """
+        if subset not in self.all_names and self.kind in ("label", "prediction"):
+            index = self._store.plan.class_of_label.get(subset)
+            return subset if index is None else self.all_names[index]
+        return subset
+
     def row(self, subset: str) -> int:
         """Return the row of a subset.
 
@@ -97,6 +107,7 @@ class Aggregates:
         MissingDataError
             If it has no instances, and so no row.
         """
+        subset = self.named(subset)
         if subset in self._rows:
             return self._rows[subset]
         if subset in self.all_names:
@@ -120,6 +131,7 @@ class Aggregates:
         UnknownNameError
             If there is none of this name; the message has near matches.
         """
+        subset = self.named(subset)
         is_empty = subset in self.all_names and subset not in self._rows
         return 0 if is_empty else int(self.n_instances[self.row(subset)])
 
@@ -223,6 +235,7 @@ class Aggregates:
         MissingDataError
             If the subset has no instances.
         """
+        subset = self.named(subset)
         row, name = self.row(subset), self._store.layer(layer).name
         n_instances = int(self.n_instances[row])
         count = self.counts(name)[[row]].toarray()[0].astype(np.int64)

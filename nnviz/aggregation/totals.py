@@ -1,9 +1,10 @@
 """What is counted in one subset? From its row of the aggregates, or its instances.
 
 Aggregates answer at once, for subsets that were aggregated. Any other set of instances
-is counted from the stored facts: no network, and only chunks that have such instances
-are read. Counted in blocks of neighbours, the totals without a block are one
-subtraction: that is what a jackknife needs.
+is counted by the index or, without one, from the stored facts, with the same numbers:
+no network, and only chunks that have such instances are read. Counted in blocks of
+neighbours, the totals without a block are one subtraction: that is what a jackknife
+needs.
 
 Symbols: B blocks, C channels of a layer.
 """
@@ -11,7 +12,8 @@ Symbols: B blocks, C channels of a layer.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -21,6 +23,7 @@ from scipy import sparse
 
 from nnviz.aggregation.aggregates import Aggregates
 from nnviz.aggregation.layer_sums import LayerJob, Leaf, Returned, layer_facts
+from nnviz.aggregation.subset_index import SubsetIndex, subset_index
 from nnviz.store.store import Store
 from nnviz.subsets.subsets import Subset
 
@@ -234,7 +237,7 @@ def count_blocks(
     class_index: int | None = None,
     client: Client | None = None,
 ) -> BlockTotals:
-    """Count a set of instances from the stored facts, in blocks of neighbours.
+    """Count a set of instances in blocks of neighbours, by the index if it is there.
 
     Parameters
     ----------
@@ -265,6 +268,12 @@ def count_blocks(
     instances = instances[usable[instances]]
     n_blocks = max(1, min(n_blocks, len(instances)))
     block = np.arange(len(instances)) * n_blocks // max(1, len(instances))
+    sizes = np.bincount(block, minlength=n_blocks).astype(np.int64)
+    index = subset_index(store)
+    if index.is_complete and index.has_pairs:
+        members = np.split(instances, np.cumsum(sizes)[:-1])
+        blocks = _IndexedBlocks(index, members)
+        return BlockTotals(subset.name, class_index, sizes, blocks)
     membership = sparse.csc_array(
         (np.ones(len(instances), dtype=np.bool_), (block, instances)),
         shape=(n_blocks, len(usable)),
@@ -278,8 +287,35 @@ def count_blocks(
     for _, (layer, sums) in run_reductions(client, jobs, shared=membership):
         for name, matrix in sums.items():
             found.setdefault(name, {})[layer] = matrix
-    sizes = np.bincount(block, minlength=n_blocks).astype(np.int64)
     return BlockTotals(subset.name, class_index, sizes, found)
+
+
+class _IndexedBlocks(Mapping[Total, Mapping[str, sparse.csr_array]]):
+    """What the index counts in blocks of instances, each when it is asked for."""
+
+    def __init__(
+        self, index: SubsetIndex, members: Sequence[NDArray[np.int64]]
+    ) -> None:
+        self._count: dict[Total, Callable[..., Mapping[str, sparse.csr_array]]] = {
+            "activation_counts": index.block_counts,
+            "influence_counts": index.influence_counts,
+            "influence_sums": index.influence_sums,
+        }
+        self._members = members
+        self._lock = threading.Lock()
+        self._found: dict[Total, Mapping[str, sparse.csr_array]] = {}
+
+    def __getitem__(self, what: Total) -> Mapping[str, sparse.csr_array]:
+        with self._lock:
+            if what not in self._found:
+                self._found[what] = self._count[what](self._members)
+            return self._found[what]
+
+    def __iter__(self) -> Iterator[Total]:
+        return iter(self._count)
+
+    def __len__(self) -> int:
+        return len(self._count)
 
 
 def activation_totals(
@@ -290,9 +326,10 @@ def activation_totals(
     Parameters
     ----------
     store
-        With a complete extraction.
+        With a complete extraction. By its index, where it is complete, sums are within
+        1e-6 of those of the stored facts.
     subsets
-        S sets; unusable instances do not count.
+        S sets, at least one; unusable instances do not count.
     client
         Of a running cluster, whose workers can open the store; None counts here.
 
@@ -316,6 +353,9 @@ def activation_totals(
     for subset in subsets:
         subset.check_fits(len(usable))
     rows = [subset.instances[usable[subset.instances]] for subset in subsets]
+    index = subset_index(store)
+    if index.is_complete:
+        return _indexed_totals(index, rows)
     sizes = [len(instances) for instances in rows]
     membership = sparse.csc_array(
         (
@@ -332,6 +372,24 @@ def activation_totals(
         if facts.source == "activations" and facts.layer in shown
     ]
     return dict(done for _, done in run_reductions(client, jobs, shared=membership))
+
+
+def _indexed_totals(
+    index: SubsetIndex, rows: Sequence[NDArray[np.int64]]
+) -> dict[str, dict[str, Any]]:
+    counts = index.block_counts(rows)
+    moments = [index.moments(members) for members in rows]
+    return {
+        layer: {
+            "activation_counts": counts[layer],
+            "activation_sum": np.stack([m[layer].total for m in moments]),
+            "activation_sum_of_squares": np.stack(
+                [m[layer].total_of_squares for m in moments]
+            ),
+            "activation_maximum": np.stack([m[layer].maximum for m in moments]),
+        }
+        for layer in moments[0]
+    }
 
 
 def _leaves(store: Store, instances: NDArray[np.int64]) -> tuple[Leaf, ...]:

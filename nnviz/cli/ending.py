@@ -1,4 +1,4 @@
-"""What ends a command before its end? Signals of a user, or of a batch system.
+"""How do commands end? With a code that says why, and by signals before their end.
 
 The first signal raises :class:`Interrupted` in the main thread, wherever it is; what is
 complete stays in the store. A second one ends the process at once. If the main thread
@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 import click
 
 from nnviz.errors import NnvizError
+from nnviz.store.places import is_of_connection, trouble_text
 from nnviz.undoing import undo_all
 from nnviz.user_code import raised_text
 
@@ -169,11 +170,20 @@ class OrderedCommands(click.Group):
             raise click.ClickException(str(error)) from error
         except (click.ClickException, click.Abort, click.exceptions.Exit):
             raise
-        except (OSError, RecursionError) as error:
-            if isinstance(error, BrokenPipeError):
-                raise  # whoever reads what is printed has enough of it
+        except BrokenPipeError:
+            raise  # whoever reads what is printed has enough of it
+        except OSError as error:
             # A disk that fails, an address that nobody answers: no fault of nnviz.
+            raise click.ClickException(trouble_text(error)) from error
+        except RecursionError as error:
             raise click.ClickException(raised_text(error)) from error
         except KeyboardInterrupt as error:
             _say_interrupted()
             leave(error.exit_code if isinstance(error, Interrupted) else 130)
+        except Exception as error:
+            if not is_of_connection(error):
+                raise
+            # Libraries of object stores have errors of their own.
+            text = f"{raised_text(error)}; check the connection and the credentials"
+            msg = f"{text}, and repeat the command"
+            raise click.ClickException(msg) from error

@@ -1,4 +1,4 @@
-"""``nnviz extract``: run the network over what a store lacks."""
+"""``nnviz extract`` and ``nnviz extend``: run the network over what a store lacks."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from nnviz.cli.derive import derive
 from nnviz.cli.ending import OrderedCommands
 from nnviz.cli.extract import extend, extract
 from nnviz.cli.graph import compare, graph
+from nnviz.cli.index import index
 from nnviz.cli.inspect import export, inspect
 from nnviz.cli.plan import plan
 from nnviz.cli.serve import demo, serve
@@ -42,6 +43,7 @@ for command in (
     extract,
     extend,
     aggregate,
+    index,
     derive,
     export,
     graph,

@@ -1,4 +1,4 @@
-"""What does a command need to run? Workers, and listeners that tell of them.
+"""What does a command need to run? Workers, listeners, limits of time; and to print.
 
 Imports are inside the functions, so that ``nnviz --help`` answers at once.
 """
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nnviz.errors import ConfigError
+from nnviz.store.places import trouble_text
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -139,7 +140,7 @@ def listeners_of(log: Path | None, *, quiet: bool) -> Iterator[list[Listener]]:
     try:
         stream = log.open("a", encoding="utf-8")
     except OSError as error:
-        msg = f"cannot write the log {str(log)!r}: {error.strerror or error}"
+        msg = f"cannot write the log {trouble_text(error)}"
         raise ConfigError(msg) from error
     with stream:
         yield [*listeners, JsonLog(stream)]

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from distributed import Client, Future, KilledWorker
 
 from nnviz.engine.progress import Listener, TaskRetried, emit
+from nnviz.engine.whereabouts import run_telling, whereabouts
 from nnviz.engine.workers import LOST, Workers
 from nnviz.errors import NnvizError, TaskError
 
@@ -157,15 +158,19 @@ def _has_lost_workers(client: Client, future: Future[Any]) -> bool:
 
 
 def _submit(client: Client, job: ReductionJob, shared: Future[Any]) -> Future[Any]:
+    driver = whereabouts()
     leaves = [
-        client.submit(job.compute, leaf, shared, pure=False) for leaf in job.leaves
+        client.submit(run_telling, driver, job.compute, leaf, shared, pure=False)
+        for leaf in job.leaves
     ]
     whole, *rest = leaves
     for start in range(0, len(rest), FAN_IN - 1):
         group = [whole, *rest[start : start + FAN_IN - 1]]
         # Combined before further leaves are computed: few partials are held at a time.
-        whole = client.submit(job.combine, group, pure=False, priority=1)
-    return client.submit(job.finish, whole, pure=False, priority=2)
+        whole = client.submit(
+            run_telling, driver, job.combine, group, pure=False, priority=1
+        )
+    return client.submit(run_telling, driver, job.finish, whole, pure=False, priority=2)
 
 
 def _value_of(future: Future[Any]) -> Any:

@@ -32,6 +32,7 @@ from typing import Any, Generic, TypeVar
 from distributed import Client, Future, KilledWorker
 
 from nnviz.engine.progress import Listener, Notice, TaskRetried, emit
+from nnviz.engine.whereabouts import whereabouts
 from nnviz.engine.workers import LOST, TOPIC, Workers, say_started, since_text
 from nnviz.errors import (
     DeviceLostError,
@@ -234,6 +235,7 @@ class TaskRun:
         future = self._client.submit(
             say_started,
             key,
+            whereabouts(),
             self._function,
             job.item,
             self._arguments,
@@ -268,7 +270,10 @@ class TaskRun:
         try:
             value = future.result(timeout=RESULT_TIMEOUT_S)
         except Exception as error:
-            if future.status == "finished" and not isinstance(error, TimeoutError):
+            # A wait that is cancelled as its time ends leaves distributed's `sync` with
+            # neither a result nor an error, which is an UnboundLocalError there.
+            late = isinstance(error, (TimeoutError, UnboundLocalError))
+            if future.status == "finished" and not late:
                 raise
             # Its worker died with the result, and Dask computes it again; or it has
             # stopped, and is overdue some time.

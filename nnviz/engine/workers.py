@@ -19,6 +19,7 @@ import dask
 from distributed import Client, get_worker
 
 from nnviz.engine.progress import Listener, Notice, WorkersChanged, emit
+from nnviz.engine.whereabouts import Whereabouts, run_telling
 from nnviz.errors import TaskError
 
 __all__ = [
@@ -173,12 +174,16 @@ def _end_process(dask_worker: Any) -> None:
 
 
 def say_started(
-    key: str, function: Callable[..., Any], item: Any, arguments: Sequence[Any]
+    key: str,
+    driver: Whereabouts,
+    function: Callable[..., Any],
+    item: Any,
+    arguments: Sequence[Any],
 ) -> Any:
     """Run ``function(item, *arguments)`` on a worker, and tell the client before."""
     worker = get_worker()
     worker.log_event(TOPIC, {"key": key, "worker": worker.address, "allowed": 0.0})
-    return function(item, *arguments)
+    return run_telling(driver, function, item, *arguments)
 
 
 def allow_time(seconds: float) -> None:

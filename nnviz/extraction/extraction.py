@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from nnviz.engine import progress
 from nnviz.engine.progress import Listener
 from nnviz.engine.tasks import RunLimits, TaskOutcome, run_tasks
+from nnviz.engine.whereabouts import SAID_BY
 from nnviz.errors import (
     DatasetError,
     OutOfTimeError,
@@ -54,6 +55,9 @@ SECONDS_EACH = 60.0
 
 INNOCENT_DEATHS = 5
 """So many workers may die in a chunk before it is suspected to need too much memory."""
+
+SHOWN_CHUNKS = 10
+"""Of those that failed for one reason."""
 
 SMALLEST_BATCH = 2
 """A batch of one goes other ways through the libraries, and differs most."""
@@ -118,8 +122,21 @@ class ExtractionSummary:
             )
         if self.n_left:
             lines.append(f"{self.n_left:,} chunks are left: the time limit was reached")
-        lines += [f"chunk {i} failed: {why}" for i, why in self.failed.items()]
-        return "\n".join(lines)
+        return "\n".join([*lines, *self._failures()])
+
+    def _failures(self) -> list[str]:
+        """Return a line for each reason: all chunks may have failed for the same."""
+        chunks: dict[str, list[int]] = {}
+        for chunk, why in self.failed.items():
+            chunks.setdefault(why.partition(SAID_BY)[0], []).append(chunk)
+        lines = []
+        for numbers in chunks.values():
+            shown = ", ".join(map(str, sorted(numbers)[:SHOWN_CHUNKS]))
+            rest = len(numbers) - SHOWN_CHUNKS
+            more = f" and {rest:,} more" if rest > 0 else ""
+            which = f"chunk{'s' if len(numbers) > 1 else ''} {shown}{more}"
+            lines.append(f"{which} failed: {self.failed[numbers[0]]}")
+        return lines
 
 
 def extract(

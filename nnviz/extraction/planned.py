@@ -1,7 +1,8 @@
 """What does a task need of a plan? Its data set, its network, and how they are read.
 
 A worker opens them from the plan in the store, and refuses what the plan was not made
-from: tasks of one run must never mix two networks or two data sets.
+from: tasks of one run must never mix two networks or two data sets. Where a plan knows
+hashes of the data set's contents, they are compared, too.
 """
 
 from __future__ import annotations

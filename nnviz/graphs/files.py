@@ -1,4 +1,4 @@
-"""How does an attribution graph leave nnviz? As networkx, JSON, GraphML and CSV.
+"""How do graphs and comparisons leave nnviz? As networkx, JSON, GraphML and CSV.
 
 Every format has every number: layers, counts, base rates, lifts, scores and places.
 Numbers that are not known or not defined are left out, or empty in CSV.

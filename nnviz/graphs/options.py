@@ -24,8 +24,8 @@ __all__ = [
     "GraphOption",
     "GraphOptions",
     "InnerLayers",
+    "OptionValue",
     "Preset",
-    "Value",
     "Weight",
     "graph_options",
     "keywords",
@@ -41,7 +41,7 @@ SUMMIT_SHARE = 0.075
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
+class OptionValue:
     """One value that an option can have."""
 
     label: str
@@ -50,34 +50,36 @@ class Value:
     """A phrase that says what it does."""
 
 
-PRESETS: Mapping[Preset, Value] = {
-    "directed": Value(
+PRESETS: Mapping[Preset, OptionValue] = {
+    "directed": OptionValue(
         "From the output down",
         "what the class's output rests on, from the output down; for other subsets "
         "than classes, what the network's outputs for them rest on",
     ),
-    "summit": Value("As in SUMMIT", "as SUMMIT publishes it"),
+    "summit": OptionValue("As in SUMMIT", "as SUMMIT publishes it"),
 }
 
-INNER: Mapping[str, Value] = {
-    "composed": Value("Composed away", "arcs lead through them, from shown to shown"),
-    "nodes": Value("As nodes", "they are layers like the others"),
+INNER: Mapping[str, OptionValue] = {
+    "composed": OptionValue(
+        "Composed away", "arcs lead through them, from shown to shown"
+    ),
+    "nodes": OptionValue("As nodes", "they are layers like the others"),
 }
 
-WEIGHTS: Mapping[str, Value] = {
-    "count": Value(
+WEIGHTS: Mapping[str, OptionValue] = {
+    "count": OptionValue(
         "How often", "in how many instances a source is among the strongest"
     ),
-    "sum": Value("How much", "the sum of what a source contributes"),
+    "sum": OptionValue("How much", "the sum of what a source contributes"),
 }
 
-SCORINGS: Mapping[str, Value] = {
-    "evidence": Value(
+SCORINGS: Mapping[str, OptionValue] = {
+    "evidence": OptionValue(
         "Evidence that runs through", "the share of the evidence that runs through it"
     ),
-    "in_strength": Value("What enters", "the sum of the arcs that enter it"),
-    "out_strength": Value("What leaves", "the sum of the arcs that leave it"),
-    "specificity": Value(
+    "in_strength": OptionValue("What enters", "the sum of the arcs that enter it"),
+    "out_strength": OptionValue("What leaves", "the sum of the arcs that leave it"),
+    "specificity": OptionValue(
         "Specificity", "how much more often it is a top channel here than anywhere"
     ),
 }
@@ -85,7 +87,7 @@ SCORINGS: Mapping[str, Value] = {
 
 
 def _told(
-    label: str, help_: str, values: Mapping[Any, Value] | None = None
+    label: str, help_: str, values: Mapping[Any, OptionValue] | None = None
 ) -> dict[str, Any]:
     return {"label": label, "help": help_, "values": values}
 
@@ -180,7 +182,7 @@ class GraphOption:
     """A few words, for what is beside a list of its values."""
     help: str
     """Sentences that say what it decides."""
-    values: Mapping[str, Value] | None
+    values: Mapping[str, OptionValue] | None
     """All that it can be; None for a number."""
 
 

@@ -23,6 +23,8 @@ from nnviz.runs.config import (
     ModelConfig,
     PreprocessingConfig,
     RunConfig,
+    absolute_dataset,
+    absolute_run,
     load_config,
     read_config,
 )
@@ -108,12 +110,12 @@ def given_run(
         extraction=_table(ExtractionConfig, extraction, "extraction")
         or ExtractionConfig(),
     )
-    return GivenRun(config, objects | held)
+    return GivenRun(absolute_run(config, Path.cwd()), objects | held)
 
 
 def _whole_run(value: object) -> RunConfig | None:
     if isinstance(value, RunConfig):
-        return value
+        return absolute_run(value, Path.cwd())
     if isinstance(value, Mapping) and {"model", "dataset"} & set(value):
         return read_config(value, Path.cwd())
     if not isinstance(value, (str, os.PathLike)):
@@ -152,10 +154,10 @@ def given_dataset(value: object) -> tuple[DatasetConfig, dict[str, Any]]:
         If it is no data set.
     """
     if isinstance(value, DatasetConfig):
-        return value, {}
+        return absolute_dataset(value, Path.cwd()), {}
     if isinstance(value, Mapping) and isinstance(value.get("kind"), str):
         found = from_json(DatasetConfig, value, place="dataset")
-        return found, {}
+        return absolute_dataset(found, Path.cwd()), {}
     if isinstance(value, (str, os.PathLike)):
         return _dataset_at(os.fspath(value)), {}
     held = hold_dataset(value)

@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 from nnviz.errors import TaskError
 from nnviz.interface.given import opened
@@ -88,7 +87,6 @@ def serve(store: Store | str | os.PathLike[str], *, port: int = 0) -> ServedPage
         If the server does not start.
     """
     url = opened(store).url
-    url = url if "://" in url else str(Path(url).absolute())
     process = subprocess.Popen(
         [sys.executable, "-m", "nnviz.interface.page", url, str(port)],
         stdin=subprocess.PIPE,

@@ -10,11 +10,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnviz.aggregation.aggregation import aggregate as aggregate_store
 from nnviz.aggregation.aggregation import default_subsets
+from nnviz.aggregation.index import make_index
 from nnviz.derivation.derivation import DerivationSummary
 from nnviz.derivation.derivation import derive as derive_store
 from nnviz.engine.handing_over import holding
@@ -31,6 +31,7 @@ from nnviz.planning.planning import Probe
 from nnviz.planning.planning import plan_run as plan_given
 from nnviz.planning.store_creation import prepare_store
 from nnviz.runs.plan import Plan
+from nnviz.store.places import absolute_url
 from nnviz.store.store import Store
 from nnviz.subsets.naming import named_subsets
 from nnviz.subsets.subsets import SubsetCollection
@@ -56,7 +57,7 @@ def run(
     progress: bool = True,
     trust: bool = False,
 ) -> RunStore:
-    """Plan, extract, aggregate and derive; repeatable, and what is done stays done.
+    """Plan, extract, aggregate, index and derive; what is done already stays done.
 
     Parameters
     ----------
@@ -106,7 +107,7 @@ def run(
         preprocessing=preprocessing,
         extraction=extraction,
     )
-    url = _absolute(os.fspath(store))
+    url = absolute_url(store)
     listeners = bars(progress=progress)
     with holding(given.objects):
         plan, probe = plan_given(given.config, trust=trust, timed=True)
@@ -123,6 +124,7 @@ def run(
             if lacking or not _is_current(made, "aggregates/all"):
                 found = [named_subsets(made, name) for name in names]
                 aggregate_store(made, found, client=client, listeners=listeners)
+            make_index(made, client=client, listeners=listeners)
             if lacking or not _is_current(made, "artifacts/examples"):
                 derive_store(
                     made,
@@ -247,11 +249,12 @@ def aggregate(
     store: Store | str | os.PathLike[str],
     subsets: str | SubsetCollection | Sequence[str | SubsetCollection] = (),
     *,
+    index: bool = True,
     client: Client | None = None,
     listeners: Sequence[Listener] | None = None,
     progress: bool = True,
 ) -> None:
-    """Sum what was extracted over collections of subsets.
+    """Sum what was extracted over collections of subsets, and index it.
 
     Parameters
     ----------
@@ -260,6 +263,8 @@ def aggregate(
     subsets
         Collections, or their names: ``label``, ``prediction``, ``outcome``, a column of
         the instance table, a file. Without any: those that the run has instances for.
+    index
+        Whether to make the index as well, by which any subset is answered at once.
     client
         Client of a running cluster; None computes in this process.
     listeners, progress
@@ -278,6 +283,8 @@ def aggregate(
     found = [_collection(made, each) for each in subsets or default_subsets(made)]
     shown = bars(progress=progress) if listeners is None else listeners
     aggregate_store(made, found, client=client, listeners=shown)
+    if index:
+        make_index(made, client=client, listeners=shown)
 
 
 def derive(
@@ -420,7 +427,3 @@ def _seconds(plan: Plan, n_chunks: int) -> float | None:
     read = (m.read_seconds_per_instance or 0.0) / e.reader_threads
     each = max(m.seconds_per_instance, read)
     return each * min(plan.n_instances, n_chunks * e.instances_per_chunk)
-
-
-def _absolute(url: str) -> str:
-    return url if "://" in url else str(Path(url).expanduser().absolute())

@@ -23,8 +23,8 @@ that is not a classifier has no outputs to join with: labels get classes of thei
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,8 @@ class JoinedClasses:
     """
     notes: tuple[str, ...] = ()
     """What could have been meant otherwise, and how to say so."""
+    class_of_label: Mapping[str, int] = field(default_factory=dict)
+    """Class of every label that is a name, but not the class's own: of a folder."""
 
 
 def join_labels(
@@ -139,13 +141,41 @@ def join_labels(
             )
         notes = _notes_on_numbers(place_of, n_outputs, class_names, config.map)
     joined = [-1 if value is None else place_of[value] for value in values]
+    unique = _unique_names(names)
     return JoinedClasses(
         labels=np.array(joined, dtype=np.int32),
-        class_names=_unique_names(names),
+        class_names=unique,
         n_present=len(set(place_of.values())),
         joined_by=joined_by if distinct else "",
         notes=notes,
+        class_of_label=_other_names(labels, joined, unique, label_names),
     )
+
+
+def _other_names(
+    labels: NDArray[np.object_] | None,
+    joined: Sequence[int],
+    class_names: Sequence[str],
+    label_names: Sequence[str],
+) -> dict[str, int]:
+    """Return the class of each label that is a name, and none of the classes' names.
+
+    Numbers are left out: to whoever asks, they are indices of classes.
+    """
+    if labels is None:
+        return {}
+    pairs = {
+        (_name_of(value, label_names), place)
+        for value, place in zip(labels.tolist(), joined, strict=True)
+        if place >= 0
+    }
+    taken = {*class_names, *duplicates([name for name, _ in pairs])}
+    found = {
+        name: place
+        for name, place in pairs
+        if isinstance(name, str) and name not in taken and not is_number(name)
+    }
+    return dict(sorted(found.items(), key=lambda item: (item[1], item[0])))
 
 
 _Join = tuple[dict[str | int, int], list[str], str]

@@ -136,6 +136,7 @@ def plan_run(
         fingerprints={"model": loaded.fingerprint, "dataset": dataset.fingerprint},
         measurements=measurements,
         labels_joined_by=classes.joined_by,
+        class_of_label=classes.class_of_label,
         notes=(*dataset.notes, *classes.notes, *loaded.notes),
         contents=contents,
     )

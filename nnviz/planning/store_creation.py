@@ -20,6 +20,7 @@ from nnviz.planning.planning import Probe
 from nnviz.runs.declarations import CONTENTS
 from nnviz.runs.plan import Plan
 from nnviz.runs.software import software_versions
+from nnviz.store.places import absolute_url, opening
 from nnviz.store.store import Store
 
 __all__ = ["prepare_store"]
@@ -51,7 +52,10 @@ def prepare_store(plan: Plan, url: str, *, probe: Probe) -> Store:
     PlanError
         If the disk has less space than the run needs.
     """
-    if Path(url).is_dir() and (Path(url) / "zarr.json").exists():
+    url = absolute_url(url)
+    with opening(url):
+        is_there = (Path(url) / "zarr.json").exists()
+    if is_there:
         store = Store.open(url, writable=True)
         found = differences(store.plan.identity(), plan.identity())
         if found:
@@ -71,7 +75,8 @@ def prepare_store(plan: Plan, url: str, *, probe: Probe) -> Store:
             raise PlanMismatchError(msg)
         check_sample(planned, in_store_order(probe.dataset, store.positions()))
         return store
-    _check_space(plan, url)
+    with opening(url):
+        _check_space(plan, url)
     static: dict[str, NDArray[Any]] = {
         "instances/id": np.asarray(probe.dataset.ids, dtype=object),
         "instances/label": probe.classes.labels.astype(np.int32),
@@ -88,7 +93,7 @@ def prepare_store(plan: Plan, url: str, *, probe: Probe) -> Store:
 def _check_space(plan: Plan, url: str) -> None:
     if "://" in url:
         return
-    folder = Path(url).absolute()
+    folder = Path(url)
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free

@@ -33,8 +33,8 @@ from nnviz.store.store import Store
 from nnviz.subsets.subsets import display_names
 
 __all__ = [
-    "ClassTable",
-    "Examples",
+    "ChannelExamples",
+    "ListedClasses",
     "RunResults",
     "first_layer",
     "stage_state",
@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ClassTable:
+class ListedClasses:
     """The classes of the run; a subset's row is its class's index."""
 
     names: tuple[str, ...]
@@ -64,7 +64,7 @@ class ClassTable:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Examples:
+class ChannelExamples:
     """The instances that excite the channels of one layer most, without pictures."""
 
     instance: NDArray[np.int64]
@@ -118,7 +118,7 @@ class RunResults:
 
         return value
 
-    def _read_class_table(self) -> ClassTable:
+    def _read_class_table(self) -> ListedClasses:
         store, names = self.store, self.store.class_names
         if self.kind == "label" and store.groups.is_complete("artifacts/classes"):
             table = read_class_table(store)
@@ -138,7 +138,7 @@ class RunResults:
             f"({index})" if times[name] > 1 or not name.strip() else ""
             for index, name in enumerate(names)
         )
-        return ClassTable(
+        return ListedClasses(
             names, marks, table.n_instances, accuracy, table.confidence_histogram
         )
 
@@ -196,7 +196,7 @@ class RunResults:
         attributes = self.store.groups.attributes(f"artifacts/{self.kind}")
         return str(attributes.get("embedding_methods", {}).get(layer, ""))
 
-    def _read_examples(self, layer: str) -> Examples:
+    def _read_examples(self, layer: str) -> ChannelExamples:
         # Not `read_examples`, which reads the pictures of all channels as well.
         path = f"artifacts/examples/{layer}"
         self.store.groups.attributes("artifacts/examples")
@@ -204,7 +204,9 @@ class RunResults:
             msg = f"layer {layer!r} has no examples; derive wrote none for it"
             raise MissingDataError(msg)
         parts = ("instance", "value", "picture_offsets")
-        return Examples(*(self.store.groups.read(f"{path}/{part}") for part in parts))
+        return ChannelExamples(
+            *(self.store.groups.read(f"{path}/{part}") for part in parts)
+        )
 
     def picture(self, layer: str, channel: int, rank: int) -> bytes:
         """Return one stored picture; empty where there is none.

@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from nnviz.errors import ConfigError
 from nnviz.importing import IN_RUN_FOLDER, is_callable_source
@@ -25,6 +25,8 @@ __all__ = [
     "ModelConfig",
     "PreprocessingConfig",
     "RunConfig",
+    "absolute_dataset",
+    "absolute_run",
     "load_config",
     "read_config",
 ]
@@ -68,7 +70,8 @@ class DatasetConfig:
     kind: Literal[
         "folder", "table", "arrays", "webdataset", "torch", "huggingface", "memory"
     ]
-    """``memory`` is what :func:`nnviz.run` was handed; a run file cannot name it."""
+    """How the data are kept; ``memory`` is what :func:`nnviz.run` was handed, which a
+    run file cannot name."""
     path: str | None = None
     """Folder, file, or glob of files (tar shards)."""
     source: str | None = None
@@ -76,8 +79,11 @@ class DatasetConfig:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the callable."""
     id_column: str | None = None
+    """Column of a table with the instances' names; None: paths, or row numbers."""
     path_column: str = "path"
+    """Column of a table with the paths of files."""
     bytes_column: str | None = None
+    """Column of a Parquet table with the files' bytes; None: the binary one, if any."""
     label_column: str = "label"
     """Where labels stand; "" for data without labels, of every kind."""
     metadata_columns: tuple[str, ...] = ("*",)
@@ -91,6 +97,7 @@ class DatasetConfig:
     data_array: str = "data"
     """Name of the array of inputs in an ``.npz`` file or a Zarr group."""
     label_array: str | None = "label"
+    """Name of the array of labels there."""
     allow_outside_root: bool = False
     """Whether a path of a table or a link may lead out of the root."""
     limit: int | None = None
@@ -124,9 +131,11 @@ class PreprocessingConfig:
     crop: int | tuple[int, int] | None = None
     """Centre crop, (height, width) in pixels; None: no crop."""
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
+    """Filter of the resizing, as Pillow calls it."""
     antialias: bool = True
     """Whether a smaller image is made with a widened filter, as Pillow does."""
     channel_order: Literal["rgb", "bgr", "grey"] = "rgb"
+    """Channels that the network receives, in their order."""
     scale: float | None = None
     """Factor from stored values to the unit in which `mean` and `std` are given; None:
     1/255 for images and 1 for arrays."""
@@ -163,11 +172,15 @@ class ExtractionConfig:
     shown: tuple[str, ...] | None = None
     """Glob patterns of the layers to show; None: block outputs."""
     instances_per_chunk: int = 1024
+    """Instances of one task; what is lost when a worker dies."""
     batch_size: int = 64
+    """Instances of one forward pass."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of the forward pass; float32 unless asked for."""
     memory_format: Literal["channels_last", "contiguous"] = "channels_last"
+    """Order of images in memory; convolutions are fastest with channels last."""
     fold_batch_norm: bool = True
+    """Whether batch normalisations become a part of the convolutions before them."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where a worker runs the network; auto: CUDA where the worker has it."""
     threads_per_worker: int = 1
@@ -187,7 +200,10 @@ class ExtractionConfig:
     ranks: int = 5
     """Strongest sources kept for each target (K)."""
     extremum: Literal["max", "min"] = "max"
+    """Whether the sources that excite a target most are kept, or inhibit it most."""
     signal: Literal["max", "peak"] = "max"
+    """Where a contribution is read: at its own maximum over all positions, or at the
+    one position of the target's maximum, where contributions add up."""
     max_unreadable_fraction: float = 0.01
     """The run fails when more than this fraction of the instances cannot be read."""
 
@@ -250,40 +266,58 @@ def read_config(tables: Mapping[str, Any], folder: Path) -> RunConfig:
     ConfigError
         If there is an unknown option or a value of another type.
     """
-    return _with_absolute_paths(from_json(RunConfig, tables), folder)
+    return absolute_run(from_json(RunConfig, tables), folder)
 
 
-def _with_absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
-    def absolute(path: str | None) -> str | None:
-        if path is None or "://" in path:
-            return path
-        return str(folder / Path(path).expanduser())
+def absolute_run(config: RunConfig, folder: Path) -> RunConfig:
+    """Return a run whose paths mean the same in every folder: workers stand elsewhere.
 
-    def absolute_source(source: str | None) -> str | None:
-        if source is None:
-            return None
-        if source.endswith(_MODEL_FILES) or ".py:" in source:
-            return absolute(source)
-        zoo, _, name = source.partition(":")
-        beside = f"{zoo.replace('.', '/')}.py"
-        if is_callable_source(source) and (folder / beside).is_file():
-            return f"{folder}{IN_RUN_FOLDER}{beside}:{name}"
-        if zoo == "transformers" and (folder / name).is_dir():
-            return f"{zoo}:{absolute(name)}"
-        return source
-
+    Parameters
+    ----------
+    config
+        As it was written.
+    folder
+        To which its relative paths are relative.
+    """
+    source = _absolute_source(config.model.source, folder)
+    weights = _absolute(config.model.weights, folder)
+    class_map = _absolute(config.classes.map, folder)
     return dataclasses.replace(
         config,
-        model=dataclasses.replace(
-            config.model,
-            source=absolute_source(config.model.source) or config.model.source,
-            weights=absolute(config.model.weights),
-        ),
-        dataset=dataclasses.replace(
-            config.dataset,
-            path=absolute(config.dataset.path),
-            root=absolute(config.dataset.root),
-            source=absolute_source(config.dataset.source),
-        ),
-        classes=dataclasses.replace(config.classes, map=absolute(config.classes.map)),
+        model=dataclasses.replace(config.model, source=source, weights=weights),
+        dataset=absolute_dataset(config.dataset, folder),
+        classes=dataclasses.replace(config.classes, map=class_map),
     )
+
+
+def absolute_dataset(config: DatasetConfig, folder: Path) -> DatasetConfig:
+    """Return where a data set is in paths that mean the same in every folder."""
+    source = config.source
+    return dataclasses.replace(
+        config,
+        path=_absolute(config.path, folder),
+        root=_absolute(config.root, folder),
+        source=None if source is None else _absolute_source(source, folder),
+    )
+
+
+@overload
+def _absolute(path: str, folder: Path) -> str: ...
+@overload
+def _absolute(path: None, folder: Path) -> None: ...
+def _absolute(path: str | None, folder: Path) -> str | None:
+    if path is None or "://" in path:
+        return path
+    return str(folder / Path(path).expanduser())
+
+
+def _absolute_source(source: str, folder: Path) -> str:
+    if source.endswith(_MODEL_FILES) or ".py:" in source:
+        return _absolute(source, folder)
+    zoo, _, name = source.partition(":")
+    beside = f"{zoo.replace('.', '/')}.py"
+    if is_callable_source(source) and (folder / beside).is_file():
+        return f"{folder}{IN_RUN_FOLDER}{beside}:{name}"
+    if zoo == "transformers" and (folder / name).is_dir():
+        return f"{zoo}:{_absolute(name, folder)}"
+    return source

@@ -233,6 +233,23 @@ _DECLARATIONS = (
         "int64", "nodes", "Where each subset's nodes begin; arc_offset: its arcs.",
     ),
     ArrayDeclaration(
+        "index/<piece>/activations_<dtype>", ("instance", "channel"), "any",
+        "layer output", "Rows of all shown layers of this dtype, in plan order.",
+    ),
+    ArrayDeclaration(
+        "index/<piece>/row_crc32_<dtype>", ("instance",), "uint32", "",
+        "CRC-32 of each of these rows.",
+    ),
+    ArrayDeclaration(
+        "index/<piece>/<held>", ("entry",), "any", "",
+        "`top_channels`, numbered over all layers; `pairs` of target and source, over "
+        "all targets; `influences`, float32: of one instance after the other.",
+    ),
+    ArrayDeclaration(
+        "index/<piece>/<held>_offsets", ("instance + 1",), "int64", "entries",
+        "Where each instance begins, and where the last one ends.",
+    ),
+    ArrayDeclaration(
         "artifacts/examples/<layer>/instance", ("channel", "rank"), "int64",
         "instance index",
         "The instances that excite the channel most, strongest first; -1 for none.",
@@ -316,7 +333,7 @@ def declaration_of(pattern: str) -> ArrayDeclaration:
 
 
 def markdown_table() -> str:
-    """Return the table of all arrays for the README."""
+    """Return the table of all arrays, in Markdown."""
     lines = ["| array | axes | dtype | unit | meaning |", "|---|---|---|---|---|"]
     lines += [
         f"| `{d.pattern}` | {', '.join(d.dimensions)} | {d.dtype} | {d.unit} "

@@ -1,9 +1,7 @@
-"""Stage 1: what will a run record, how large is it, and what will it cost?
+"""What will a run record, how large is it, and what will it cost? A plan, and its text.
 
-:func:`make_plan` is pure: opening the data, loading and tracing the network happen
-before it, in :func:`nnviz.planning.planning.probe`. A plan is a value. It knows every
-array, chunk and byte, it travels as JSON in the store's attributes, it carries
-everything a worker needs, and what cannot work is refused here, before anything starts.
+A plan is a value. It knows every array, chunk and byte, it travels as JSON in the
+store's attributes, and it carries everything that a worker needs.
 """
 
 from __future__ import annotations
@@ -45,6 +43,7 @@ _IDENTITY_FREE_PARTS = (
     "measurements",
     "labels_joined_by",
     "notes",
+    "class_of_label",
     "extensions",
     "contents",
 )
@@ -96,6 +95,9 @@ class Plan:
     measurements: Measurements = field(default_factory=Measurements)
     labels_joined_by: str = ""
     """How labels became outputs, for people; empty without labels."""
+    class_of_label: Mapping[str, int] = field(default_factory=dict)
+    """Class of every label of the data that is a name, but not the class's own, such as
+    a folder's; older plans know none."""
     extensions: tuple[int, ...] = ()
     """Number of instances before each extension of the store."""
     outcome_columns: tuple[str, ...] = ()
@@ -161,6 +163,21 @@ class Plan:
     def n_bytes(self) -> int:
         """Bytes of all arrays; they are stored uncompressed."""
         return sum(spec.n_bytes for spec in self.arrays)
+
+    @property
+    def index_bytes(self) -> int:
+        """Bytes of the index at most: lists of top channels may be shorter."""
+        layers = self.architecture.layers
+        number = 2 if sum(layer.n_channels for layer in layers) <= 1 << 16 else 4
+        each = 2 * 8 + 4  # where two lists begin, and a checksum
+        for layer in layers:
+            each += number * _targets_kept(self.extraction, layer.n_channels)
+            if layer.shown:
+                is_wide = self.layer_dtypes[layer.name] == "float32"
+                each += layer.n_channels * (4 if is_wide else 2)
+        # Four bytes of its pair of target and source, four of its value.
+        each += sum(8 * kept.n_kept * kept.n_ranks for kept in self.influences)
+        return self.n_instances * each
 
     @property
     def task_bytes(self) -> int:
@@ -299,6 +316,7 @@ def plan_lines(plan: Plan) -> list[str]:
             f"store          {len(plan.arrays)} arrays, {size_text(plan.n_bytes)}, "
             f"{plan.n_bytes / plan.n_instances:,.0f} bytes an instance"
         ),
+        f"index          at most {size_text(plan.index_bytes)}, beside the store",
         f"memory         about {size_text(plan.task_bytes)} for a worker",
     ]
     if m.seconds_per_instance is not None:

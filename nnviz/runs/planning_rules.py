@@ -1,4 +1,9 @@
-"""How is a plan made, and what cannot work?"""
+"""Stage 1: how is a plan made, and what cannot work?
+
+:func:`make_plan` is pure: opening the data, loading and tracing the network happen
+before it, in :func:`nnviz.planning.planning.probe`. What cannot work is refused here,
+before anything starts.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +44,7 @@ def make_plan(
     fingerprints: Mapping[str, str],
     measurements: Measurements,
     labels_joined_by: str = "",
+    class_of_label: Mapping[str, int] | None = None,
     notes: tuple[str, ...] = (),
     contents: Contents | None = None,
 ) -> Plan:
@@ -62,6 +68,8 @@ def make_plan(
         From one batch.
     labels_joined_by
         How labels became outputs, for people.
+    class_of_label
+        Class of every label that is a name, but not the class's own.
     notes
         What the reader should know of data, labels and weights.
     contents
@@ -125,6 +133,7 @@ def make_plan(
         fingerprints=fingerprints,
         measurements=measurements,
         labels_joined_by=labels_joined_by,
+        class_of_label=class_of_label or {},
         # A column of the data set's own is kept in place of ours.
         outcome_columns=tuple(c for c in OUTCOME_COLUMNS if c not in metadata_dtypes),
         notes=notes,

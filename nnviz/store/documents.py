@@ -1,10 +1,9 @@
 """What groups are there, and what are their attributes? Sealed documents by path.
 
 Groups are few and small, and hold what a store is: its plan, and what later stages say
-of their output. Their documents carry a checksum of themselves
-(:mod:`nnviz.store.documents`). Those of arrays, and files that no completion mark
-covers, have theirs in a group ``checksums``: one for the run, one for each group of
-aggregates or artifacts.
+of their output. Their documents are *sealed*: they carry a checksum of themselves.
+Those of arrays, and files that no completion mark covers, have theirs in a group
+``checksums``: one for the run, one for each group of aggregates, artifacts or index.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ CHECKSUMS = "checksums"
 """Name of the group with the CRC-32 of files by key."""
 
 
-LATER = ("aggregates", "artifacts")
+LATER = ("aggregates", "artifacts", "index")
 """Groups of what later stages write."""
 
 

@@ -12,7 +12,7 @@ import errno
 import os
 import stat
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,77 +22,19 @@ from zarr.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import LocalStore
 
-from nnviz.errors import StoreError, StoreFormatError
+from nnviz.errors import StoreFormatError
+from nnviz.store.places import storing
 
 __all__ = [
     "MAX_DOCUMENT_BYTES",
     "Files",
-    "check_writable",
-    "is_empty_folder",
     "read_plain",
-    "storing",
 ]
 
 N_THREADS = 8
 
 MAX_DOCUMENT_BYTES = 32 << 20
 """Of the metadata of a group or an array; the checksums of 300,000 files have this."""
-
-PERMANENT = {
-    errno.ENOSPC: "its disk is full; free space",
-    errno.EDQUOT: "the quota of its disk is used up; free space",
-    errno.EROFS: "its file system is read-only; mount it for writing",
-    errno.EACCES: "writing there is not permitted; change the permissions",
-    errno.EPERM: "writing there is not permitted; change the permissions",
-}
-"""Failures that a second try does not cure, and what does."""
-
-
-@contextlib.contextmanager
-def storing(url: str) -> Iterator[None]:
-    """Raise a StoreError with what to do where writing cannot work.
-
-    Other failures of the file system, which may pass, stay the OSError that they are.
-
-    Parameters
-    ----------
-    url
-        URL of the store, for the message.
-    """
-    try:
-        yield
-    except OSError as error:
-        reason = PERMANENT.get(error.errno or 0)
-        if reason is None:
-            raise
-        msg = (
-            f"cannot write to the store {url!r}: {reason} and repeat the command "
-            f"(what is complete is kept; {error})"
-        )
-        raise StoreError(msg) from error
-
-
-def check_writable(folder: Path) -> None:
-    """Refuse a folder that cannot be written, before anything is computed for it.
-
-    Raises
-    ------
-    StoreError
-        If it is on a read-only file system, or its permissions do not allow it.
-    """
-    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
-        msg = (
-            f"the store {str(folder)!r} cannot be written: it is on a read-only file "
-            "system, or its permissions do not allow it; change that, or copy it to "
-            "another place"
-        )
-        raise StoreError(msg)
-
-
-def is_empty_folder(path: str) -> bool:
-    """Whether there is a folder at this path with nothing in it."""
-    folder = Path(path)
-    return folder.is_dir() and not any(folder.iterdir())
 
 
 class Files:
@@ -147,10 +89,33 @@ class Files:
             return [read_plain(self._folder / key, limit=limit) for key in keys]
         return list(sync(self._get_all(keys)))
 
+    def look_at(self, keys: Sequence[str]) -> list[bytes | str | None]:
+        """Return the content of files; for what is no plain file, a text that says so.
+
+        Parameters
+        ----------
+        keys
+            Keys of the files.
+        """
+        with contextlib.suppress(StoreFormatError):
+            return list(self.get_all(keys))
+        found: list[bytes | str | None] = []
+        for key in keys:
+            try:
+                found += self.get_all([key])
+            except StoreFormatError as error:
+                found.append(str(error))
+        return found
+
     def exist(self, keys: Sequence[str]) -> list[bool]:
         """Return which files are there; an empty one is not.
 
         Zarr reads an empty shard as if it were not there: as its fill value.
+
+        Raises
+        ------
+        StoreFormatError
+            If one is no plain file.
         """
         if self._folder is not None:
             return [_size(self._folder / key) > 0 for key in keys]
@@ -320,13 +285,23 @@ O_BINARY = getattr(os, "O_BINARY", 0)
 def _not_plain(path: Path) -> StoreFormatError:
     msg = (
         f"{str(path)!r} is a pipe, a device, a socket or a loop of links, and nnviz "
-        "reads plain files only; remove it, and run 'nnviz verify' on the store"
+        "reads plain files only; 'nnviz verify' on the store says what replaces it"
     )
     return StoreFormatError(msg)
 
 
 def _size(path: Path) -> int:
+    """Return the bytes of a plain file, 0 without one; raises as `read_plain`."""
     try:
-        return path.stat().st_size
+        facts = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return 0
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _not_plain(path) from error
+        raise
+    if stat.S_ISDIR(facts.st_mode):
+        return 0
+    if not stat.S_ISREG(facts.st_mode):
+        raise _not_plain(path)
+    return facts.st_size

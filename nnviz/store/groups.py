@@ -1,4 +1,4 @@
-"""What did later stages write? Groups of aggregates and artifacts, each whole or not.
+"""What did later stages write? Aggregates, artifacts, the index: groups, whole or not.
 
 A group counts only once it is finished: its checksums, and then its mark, are written
 last. A reader never sees half of it, and never values whose metadata are damaged.
@@ -7,12 +7,14 @@ last. A reader never sees half of it, and never values whose metadata are damage
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 from scipy import sparse
 
 from nnviz.errors import MissingDataError, NnvizError, StoreFormatError
+from nnviz.runs.arrays import ArraySpec
 from nnviz.store import csr
 from nnviz.store.documents import CHECKSUMS
 from nnviz.store.hierarchy import Hierarchy
@@ -30,7 +32,8 @@ def stage_of(path: str) -> str:
     """
     if path.startswith("artifacts/ablation"):
         return "ablate"
-    return "aggregate" if path.startswith("aggregates") else "derive"
+    stages = {"aggregates": "aggregate", "index": "index"}
+    return stages.get(path.split("/")[0], "derive")
 
 
 def covered_by(attributes: Mapping[str, Any], before: Sequence[int], now: int) -> int:
@@ -51,7 +54,7 @@ def covered_by(attributes: Mapping[str, Any], before: Sequence[int], now: int) -
 
 
 class LaterGroups:
-    """The groups below ``aggregates`` and ``artifacts``.
+    """The groups below ``aggregates``, ``artifacts`` and ``index``.
 
     Parameters
     ----------
@@ -136,6 +139,37 @@ class LaterGroups:
             csr.write_csr(self._hierarchy, path, values)
         else:
             self._hierarchy.write_dense(path, values, dimensions=dimensions)
+
+    def write_plain(self, spec: ArraySpec, values: NDArray[Any]) -> None:
+        """Write one array of a group that has been started as one piece of raw values.
+
+        Parameters
+        ----------
+        spec
+            Its declaration; a chunk is the whole array.
+        values
+            In the dtype of the declaration.
+        """
+        self._hierarchy.create_array(spec)
+        self._hierarchy.write_pieces(0, {spec.path: values})
+
+    def plain_file(self, path: str, n_axes: int) -> Path | None:
+        """Return the file with the raw values of such an array, to be mapped.
+
+        None where the store is not on a file system. After the values come four bytes.
+        """
+        folder = self._hierarchy.files.folder
+        return folder and folder / path / "/".join(["c", *["0"] * n_axes])
+
+    def file_checksums(self, path: str) -> dict[str, str]:
+        """Return the CRC-32 of the files of a complete group, by key in the store.
+
+        Raises
+        ------
+        StoreFormatError
+            If they are damaged.
+        """
+        return self._hierarchy.documents.stated(path)
 
     def remove_member(self, path: str) -> None:
         """Remove a group or array of a group that has been started."""

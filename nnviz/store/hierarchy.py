@@ -36,16 +36,21 @@ from nnviz.store.documents import DOCUMENT, Documents, document_of
 from nnviz.store.files import (
     MAX_DOCUMENT_BYTES,
     Files,
-    check_writable,
-    is_empty_folder,
     read_plain,
-    storing,
 )
 from nnviz.store.pieces import (
     declared_document,
     decode_piece,
     dense_files,
     encode_piece,
+)
+from nnviz.store.places import (
+    absolute_url,
+    check_writable,
+    is_empty_folder,
+    opening,
+    shortened,
+    storing,
 )
 
 __all__ = ["DAMAGED", "Hierarchy"]
@@ -95,7 +100,7 @@ class Hierarchy:
         StoreError
             If the place cannot be written.
         """
-        url = os.fspath(url)
+        url = absolute_url(url)
         if "://" not in url and os.path.lexists(url) and not is_empty_folder(url):
             msg = (
                 f"there is something at {url!r} already; choose another path, or "
@@ -103,14 +108,18 @@ class Hierarchy:
             )
             raise StoreExistsError(msg)
         try:
-            with storing(url):
+            with opening(url), storing(url):
                 root = zarr.create_group(url, zarr_format=3, overwrite=False)
             return cls(root, url)
         except zarr.errors.ContainsGroupError as error:
             msg = f"there is a store at {url!r} already; choose another place"
             raise StoreExistsError(msg) from error
-        except OSError as error:
-            msg = f"cannot create a store at {url!r}: {error}"
+        except (FileNotFoundError, ValueError) as error:
+            msg = (
+                f"cannot create a store at {url!r}: {error}; the place above it, a "
+                "folder or a bucket, has to be there and of a protocol that fsspec "
+                "knows (s3://, gs://, file://)"
+            )
             raise StoreError(msg) from error
 
     @classmethod
@@ -126,18 +135,19 @@ class Hierarchy:
         StoreError
             If it is to be written, and the place is read-only.
         """
-        url = os.fspath(url)
-        if writable and Path(url).is_dir():
-            check_writable(Path(url))
+        url = absolute_url(url)
         mode: Literal["r", "r+"] = "r+" if writable else "r"
-        if Path(url).is_dir():
-            read_plain(Path(url) / DOCUMENT, limit=MAX_DOCUMENT_BYTES)
         try:
-            return cls(zarr.open_group(url, mode=mode, zarr_format=3), url)
+            with opening(url):
+                if Path(url).is_dir():
+                    if writable:
+                        check_writable(Path(url))
+                    read_plain(Path(url) / DOCUMENT, limit=MAX_DOCUMENT_BYTES)
+                return cls(zarr.open_group(url, mode=mode, zarr_format=3), url)
         except (FileNotFoundError, zarr.errors.GroupNotFoundError) as error:
             msg = (
-                f"there is no store at {url!r}; 'nnviz plan run.toml --create STORE' "
-                "makes one"
+                f"there is no store at {shortened(url)!r}; 'nnviz plan run.toml "
+                "--create STORE' makes one"
             )
             raise StoreNotFoundError(msg) from error
         except DAMAGED as error:

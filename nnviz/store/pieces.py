@@ -1,4 +1,4 @@
-"""What are the bytes of one piece of an array: a Zarr chunk, or a shard of them?
+"""What are the bytes of an array: its document, and its pieces, chunks or shards?
 
 A task writes whole pieces and nothing else, and these have a simple format: raw
 values, little-endian, and four bytes of CRC-32C; a shard is such chunks one after

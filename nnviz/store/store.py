@@ -85,7 +85,9 @@ class Store:
         self.chunks = Completion(hierarchy, self.plan, list(attributes[_PER_CHUNK]))
         """Which chunks are complete; where tasks write them."""
         self.groups = LaterGroups(hierarchy, self.fingerprint, self.n_instances)
-        """What later stages wrote: aggregates and artifacts."""
+        """What later stages wrote: aggregates, artifacts and the index."""
+        self.kept: dict[type, object] = {}
+        """What readers keep of this store while it is open, one of a kind."""
 
     @classmethod
     def open(cls, url: str | os.PathLike[str], *, writable: bool = False) -> Self:
@@ -190,6 +192,15 @@ class Store:
     def class_names(self) -> tuple[str, ...]:
         """Names of the network's outputs, in their order."""
         return self.plan.class_names
+
+    def class_index(self, name: str) -> int | None:
+        """Return the index of a class by its name, or by its label in the data set.
+
+        None if there is no such class; names come before labels.
+        """
+        if name in self.class_names:
+            return self.class_names.index(name)
+        return self.plan.class_of_label.get(name)
 
     @property
     def n_instances(self) -> int:
@@ -427,4 +438,5 @@ def _facts(store: Store) -> list[tuple[str, str]]:
         ("extraction", f"{int(done.sum()):,} of {len(done):,} chunks"),
         ("aggregates", ", ".join(store.groups.names("aggregates")) or "none"),
         ("artifacts", ", ".join(store.groups.names("artifacts")) or "none"),
+        ("index", f"{len(store.groups.names('index')):,} pieces"),
     ]

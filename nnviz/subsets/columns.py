@@ -108,6 +108,15 @@ class InstanceColumns:
         """Names of the classes, by their index."""
         return self.store.class_names
 
+    @property
+    def labels(self) -> Mapping[str, int]:
+        """Class of each label of the data set that is not the name of its class."""
+        return self.store.plan.class_of_label
+
+    def class_index(self, name: str) -> int | None:
+        """Return the index of a class by its name or label; None if there is none."""
+        return self.store.class_index(name)
+
     @functools.cached_property
     def usable(self) -> NDArray[np.bool_]:
         """Which instances count, shape (N,); the others could not be read."""

@@ -31,6 +31,7 @@ from nnviz.subsets.expressions import (
     Activation,
     And,
     Between,
+    ColumnName,
     Comparison,
     Except,
     Expression,
@@ -43,15 +44,14 @@ from nnviz.subsets.expressions import (
     Span,
     TextMatch,
     Top,
-    Value,
+    WrittenValue,
     parse_query,
     pointing_at,
 )
-from nnviz.subsets.expressions import Column as ColumnName
 
 __all__ = ["SubsetLookup", "matching_instances"]
 
-TIME_LIMIT_S = 10.0
+TIME_LIMIT_S = 30.0
 """A query that runs longer ends with an error, between two of its parts."""
 
 Mask = NDArray[np.bool_]
@@ -271,7 +271,7 @@ class _Evaluation:
         value = part.value
         if value.kind != "word" or value.text not in self.columns.names:
             return None
-        if column.kind == "class" and value.text in self.columns.class_names:
+        if column.kind == "class" and self.columns.class_index(value.text) is not None:
             return None
         if column.kind == "text" and value.text in column.code_of:
             return None
@@ -310,8 +310,12 @@ class _Evaluation:
 
     def _text_match(self, part: TextMatch, column: Column) -> Mask:
         if column.kind == "class":
-            texts = self.columns.class_names
-        elif column.kind == "text":
+            names, labels = self.columns.class_names, self.columns.labels
+            found = _matches(names, part.how, part.value.text)
+            by_label = _matches(tuple(labels), part.how, part.value.text)
+            found[np.array(list(labels.values()), dtype=np.int64)[by_label]] = True
+            return _of_each(np.append(found, False), column)
+        if column.kind == "text":
             texts = column.texts
         else:
             msg = (
@@ -326,7 +330,7 @@ class _Evaluation:
         return _of_each(np.append(found, False), column)
 
     def _compared(
-        self, operand: Operand, column: Column, symbol: str, value: Value
+        self, operand: Operand, column: Column, symbol: str, value: WrittenValue
     ) -> Mask:
         if column.kind == "class":
             if symbol not in ("=", "!="):
@@ -354,7 +358,7 @@ class _Evaluation:
         return _of_each(np.append(ordered, False), column)
 
     def _dates_compared(
-        self, dates: NDArray[np.datetime64], symbol: str, value: Value
+        self, dates: NDArray[np.datetime64], symbol: str, value: WrittenValue
     ) -> Mask:
         """Compare dates; one that was written without a time is its whole day."""
         try:
@@ -376,7 +380,7 @@ class _Evaluation:
         }
         return np.asarray(outcomes[symbol], dtype=np.bool_)
 
-    def _number(self, value: Value, operand: Operand) -> np.float64:
+    def _number(self, value: WrittenValue, operand: Operand) -> np.float64:
         try:
             # Not a Python float: NumPy would round it to the float16 of activations.
             return np.float64(value.text)
@@ -387,17 +391,19 @@ class _Evaluation:
                 value.span,
             ) from None
 
-    def _class(self, value: Value, operand: Operand) -> int:
+    def _class(self, value: WrittenValue, operand: Operand) -> int:
         """Return the index of a class that was named."""
         names = self.columns.class_names
-        if value.text in names:
-            return names.index(value.text)
+        named = self.columns.class_index(value.text)
+        if named is not None:
+            return named
         if value.kind == "number" and value.text.isdigit():
             index = int(value.text)
             if index < len(names):
                 return index
         msg = (
-            f"there is no class {value.text!r}{did_you_mean(value.text, names)}; "
+            f"there is no class {value.text!r}"
+            f"{did_you_mean(value.text, [*names, *self.columns.labels])}; "
             f"{_name(operand)} is one of {len(names):,} classes, by name or index"
         )
         raise self.error(

@@ -32,7 +32,7 @@ __all__ = [
     "Activation",
     "And",
     "Between",
-    "Column",
+    "ColumnName",
     "Comparison",
     "Except",
     "Expression",
@@ -45,7 +45,7 @@ __all__ = [
     "Span",
     "TextMatch",
     "Top",
-    "Value",
+    "WrittenValue",
     "parse_query",
     "pointing_at",
 ]
@@ -61,7 +61,7 @@ Span = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
+class WrittenValue:
     """A value as it was written."""
 
     text: str
@@ -71,7 +71,7 @@ class Value:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class ColumnName:
     """A column of the instance table, or one that follows from it."""
 
     name: str
@@ -87,7 +87,7 @@ class Activation:
     span: Span
 
 
-Operand = Column | Activation
+Operand = ColumnName | Activation
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class Comparison:
 
     operand: Operand
     operator: Literal["=", "!=", "<", "<=", ">", ">="]
-    value: Value
+    value: WrittenValue
     span: Span
 
 
@@ -105,8 +105,8 @@ class Between:
     """An operand between two values, both included."""
 
     operand: Operand
-    low: Value
-    high: Value
+    low: WrittenValue
+    high: WrittenValue
     span: Span
 
 
@@ -115,7 +115,7 @@ class OneOf:
     """An operand among values."""
 
     operand: Operand
-    values: tuple[Value, ...]
+    values: tuple[WrittenValue, ...]
     span: Span
 
 
@@ -133,7 +133,7 @@ class TextMatch:
 
     operand: Operand
     how: Literal["contains", "starts", "ends"]
-    value: Value
+    value: WrittenValue
     span: Span
 
 
@@ -428,7 +428,7 @@ def _node(tree: Any, text: str) -> Any:
     if kind == "named":
         return Named(_plain(children[0]), span)
     if kind == "column":
-        return Column(_plain(children[0]), span)
+        return ColumnName(_plain(children[0]), span)
     if kind == "value":
         return _value(children[0], span)
     if kind in ("top", "activation"):
@@ -462,9 +462,9 @@ def _predicate(kind: str, children: list[Any], span: Span, text: str) -> Express
     return TextMatch(operand, kind, values[0], span)  # type: ignore[arg-type]
 
 
-def _value(token: Any, span: Span) -> Value:
+def _value(token: Any, span: Span) -> WrittenValue:
     kinds = {"NUMBER": "number", "DATE": "date", "WORD": "word", "TEXT": "text"}
-    return Value(_plain(token), kinds[token.type], span)  # type: ignore[arg-type]
+    return WrittenValue(_plain(token), kinds[token.type], span)  # type: ignore[arg-type]
 
 
 def _plain(token: Any) -> str:

@@ -1,7 +1,8 @@
 """Which instances does a person mean? By a name, a query, a mask, ids or numbers.
 
-A text is, in this order, the name of a saved subset, the name of a class (its instances
-by label), and a query, in which the same names stand for the same subsets.
+A text is, in this order, the name of a saved subset, the name of a class or its label
+in the data set, such as a folder's name (its instances by label), and a query, in which
+the same names stand for the same subsets.
 """
 
 from __future__ import annotations
@@ -100,14 +101,14 @@ class SubsetFinder:
                 return saved.instances
             with self._nesting(name):
                 return self._asked(saved.query)
-        if name in self.columns.class_names:
-            index = self.columns.class_names.index(name)
+        index = self.columns.class_index(name)
+        if index is not None:
             return np.flatnonzero(self.columns.column("label").values == index)
         return None
 
     def names(self) -> list[str]:
         """Return the names that stand for subsets."""
-        return [*self.saved(), *self.columns.class_names]
+        return [*self.saved(), *self.columns.class_names, *self.columns.labels]
 
     def _of_text(self, text: str) -> NDArray[np.int64]:
         instances = self.named(text)

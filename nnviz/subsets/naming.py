@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from nnviz.errors import DatasetError, did_you_mean
 from nnviz.runs.declarations import LABEL_SETS
 from nnviz.subsets.by_value import column_subsets, set_subsets
+from nnviz.subsets.lookup import SubsetFinder
 from nnviz.subsets.subsets import (
     Subset,
     SubsetCollection,
@@ -26,7 +29,7 @@ from nnviz.text_tables import read_text_table
 if TYPE_CHECKING:
     from nnviz.store.store import Store
 
-__all__ = ["named_subsets", "read_subsets"]
+__all__ = ["named_subsets", "read_subsets", "split_names"]
 
 RESERVED_NAMES = (
     "all",
@@ -37,8 +40,13 @@ RESERVED_NAMES = (
     "attribution_graphs",
     "classes",
     "examples",
+    "saved",
+    "saved_subsets",
 )
 """Names of collections and of other groups in the store that a file cannot take."""
+
+SAVED = "saved"
+"""Collection of the subsets that were saved in the store."""
 
 FILE_SUFFIXES = (".csv", ".json")
 
@@ -58,13 +66,16 @@ def named_subsets(store: Store, name: str) -> SubsetCollection:
         With a complete extraction.
     name
         ``label``, ``prediction``, ``outcome`` or ``all``; a column of the instance
-        table, see :mod:`nnviz.subsets.by_value`; or the path of a file. Where instances
-        have several labels, ``label`` has a subset for each.
+        table, see :mod:`nnviz.subsets.by_value`; ``saved`` for all that were saved; the
+        path of a file; or a query, which makes a collection of one subset. Where
+        instances have several labels, ``label`` has a subset for each.
 
     Raises
     ------
     DatasetError
         If it is neither, or the file is not as :func:`read_subsets` expects it.
+    QueryError
+        If it is a query that does not fit the store.
     MissingDataError
         If the column that is needed has not been extracted.
     """
@@ -81,14 +92,47 @@ def named_subsets(store: Store, name: str) -> SubsetCollection:
         return outcome_subsets(labels, predictions, store.class_names)
     if name in plan.metadata_dtypes:
         return column_subsets(store.column(name), name)
-    if Path(name).suffix.lower() not in FILE_SUFFIXES:
-        standard = ("label", "prediction", "outcome", "all", *plan.metadata_dtypes)
-        msg = (
-            f"unknown subsets {name!r}{did_you_mean(name, standard)}; known are "
-            f"{', '.join(standard)}, and files that end in {' or '.join(FILE_SUFFIXES)}"
-        )
-        raise DatasetError(msg)
-    return read_subsets(name, store.column("id"))
+    if name == SAVED:
+        finder = SubsetFinder(store)
+        found = [finder.find(one) for one in finder.saved()]
+        if not found:
+            msg = f"no subset has been saved in {store.url!r}; nnviz subset --save does"
+            raise DatasetError(msg)
+        return collect_subsets(found, store.n_instances, name=SAVED, kind="saved")
+    if Path(name).suffix.lower() in FILE_SUFFIXES:
+        return read_subsets(name, store.column("id"))
+    if re.search(r"[\s=<>(]", name):
+        found = [SubsetFinder(store).find(name)]
+        key = f"query-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+        return collect_subsets(found, store.n_instances, name=key, kind="query")
+    standard = ("label", "prediction", "outcome", "all", SAVED, *plan.metadata_dtypes)
+    msg = (
+        f"unknown subsets {name!r}{did_you_mean(name, standard)}; known are "
+        f"{', '.join(standard)}, and files that end in {' or '.join(FILE_SUFFIXES)}"
+    )
+    raise DatasetError(msg)
+
+
+def split_names(text: str) -> list[str]:
+    """Return the names in a list that commas separate, queries with commas whole.
+
+    Examples
+    --------
+    >>> split_names('label, camera in (front, "rear, left")')
+    ['label', 'camera in (front, "rear, left")']
+    """
+    names, depth, quote = [""], 0, ""
+    for character in text:
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "\"'":
+            quote = character
+        depth += 0 if quote else (character == "(") - (character == ")")
+        if character == "," and not depth and not quote:
+            names.append("")
+        else:
+            names[-1] += character
+    return [name.strip() for name in names]
 
 
 def read_subsets(

@@ -76,7 +76,7 @@ def save_subset(store: Store, subset: SavedSubset) -> SavedSubset:
     """
     if subset.query:
         parse_query(subset.query)
-    now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+    now = dt.datetime.now(dt.UTC).isoformat(timespec="microseconds")
     kept = dataclasses.replace(subset, saved=now)
     attributes = {
         "name": kept.name,

@@ -25,7 +25,7 @@ from nnviz.errors import PlanMismatchError
 from nnviz.inputs.datasets.contents import check_sample, grown_contents
 from nnviz.inputs.datasets.opening import Dataset, open_dataset
 from nnviz.inputs.datasets.store_order import in_store_order
-from nnviz.planning.labels import join_labels
+from nnviz.planning.labels import JoinedClasses, join_labels
 from nnviz.planning.plain_labels import n_classes_of, with_plain_labels
 from nnviz.runs.config import DatasetConfig
 from nnviz.runs.declarations import CONTENTS
@@ -40,6 +40,7 @@ from nnviz.store.extending import (
     stage_extension,
 )
 from nnviz.store.lock import writing
+from nnviz.store.places import absolute_url
 from nnviz.store.store import Store, plan_attributes
 
 __all__ = ["ExtensionSummary", "extend"]
@@ -106,7 +107,7 @@ def extend(
         If the store cannot be written.
     """
     with writing(url, "extend"):
-        return _extend(os.fspath(url), dataset, trust=trust)
+        return _extend(absolute_url(url), dataset, trust=trust)
 
 
 def _extend(
@@ -139,7 +140,8 @@ def _extend(
         missing = len(store.chunks.missing())
         return ExtensionSummary(url, n_before, n, missing)
     check_signal(plan)
-    columns = _columns(plan, listed)
+    joined = _joined(plan, listed)
+    columns = _columns(plan, listed, joined)
     _check_unchanged(store, columns, positions[:n_before])
     ordered = in_store_order(listed, positions)
     check_sample(plan.contents, ordered)
@@ -152,6 +154,7 @@ def _extend(
         n_instances=n,
         n_labelled=int((columns["instances/label"][positions] >= 0).sum()),
         fingerprints={**plan.fingerprints, "dataset": listed.fingerprint},
+        class_of_label=joined.class_of_label,
         extensions=(*plan.extensions, n_before),
         contents=contents,
     )
@@ -210,15 +213,8 @@ def _positions(store: Store, listed: Dataset) -> NDArray[np.int64]:
     return np.concatenate([known, np.flatnonzero(is_new)])
 
 
-def _columns(plan: Plan, listed: Dataset) -> dict[str, NDArray[Any]]:
-    """Return ids, labels and columns as stored, in the order of the listing.
-
-    Raises
-    ------
-    PlanMismatchError
-        If there are other columns, or classes, than in the plan.
-    """
-    joined = join_labels(
+def _joined(plan: Plan, listed: Dataset) -> JoinedClasses:
+    return join_labels(
         listed.labels,
         config=plan.classes,
         n_outputs=n_classes_of(plan.architecture),
@@ -226,6 +222,18 @@ def _columns(plan: Plan, listed: Dataset) -> dict[str, NDArray[Any]]:
         label_names=listed.class_names,
         n_instances=len(listed),
     )
+
+
+def _columns(
+    plan: Plan, listed: Dataset, joined: JoinedClasses
+) -> dict[str, NDArray[Any]]:
+    """Return ids, labels and columns as stored, in the order of the listing.
+
+    Raises
+    ------
+    PlanMismatchError
+        If there are other columns than in the plan.
+    """
     found = {
         name: "string" if values.dtype.kind in "TUO" else str(values.dtype)
         for name, values in listed.metadata.items()

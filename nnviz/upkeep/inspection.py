@@ -27,7 +27,8 @@ class StoreReport:
     counts: dict[str, int]
     """Sums of the completion marks' counts over the complete chunks."""
     groups: dict[str, dict[str, Any]]
-    """Aggregates and artifacts by path: complete or not, and how many subsets."""
+    """Aggregates and artifacts by path, and the index: complete or not, how many
+    subsets, how many instances."""
     reasons: dict[str, int] = field(default_factory=dict)
     """How many instances cannot be used, by reason."""
     unreadable: dict[str, str] | None = None
@@ -81,6 +82,7 @@ class StoreReport:
                 f"batches        {len(self.batch_sizes):,} chunks were computed in "
                 "smaller ones than planned, for lack of memory: equal to rounding"
             )
+        width = max(24, *map(len, self.groups), 0)
         for path, facts in self.groups.items():
             state = "complete" if facts["complete"] else "not complete"
             subsets = f", {facts['subsets']:,} subsets" if "subsets" in facts else ""
@@ -91,7 +93,7 @@ class StoreReport:
                 if covered < self.plan.n_instances
                 else ""
             )
-            lines.append(f"{path:<24} {state}{subsets}{stale}")
+            lines.append(f"{path:<{width}} {state}{subsets}{stale}")
         if self.n_done < self.n_chunks:
             lines.append(f"next: nnviz extract {self.url}")
         if self.unreadable is not None:
@@ -177,11 +179,22 @@ def _reasons(store: Store) -> dict[str, str]:
     return reasons
 
 
+def _written(store: Store, parent: str, levels: int = 3) -> list[str]:
+    """Return what stages write as one: groups below a path, also in folders of them."""
+    found = []
+    for name in store.groups.names(parent):
+        path = f"{parent}/{name}"
+        is_whole = levels == 1 or store.groups.is_complete(path)
+        inside = [] if is_whole else _written(store, path, levels - 1)
+        whole = [one for one in inside if store.groups.is_complete(one)]
+        found += whole or [path]
+    return found
+
+
 def _groups(store: Store, plan: Plan) -> dict[str, dict[str, Any]]:
     groups: dict[str, dict[str, Any]] = {}
     for parent in ("aggregates", "artifacts"):
-        for name in store.groups.names(parent):
-            path = f"{parent}/{name}"
+        for path in _written(store, parent):
             facts: dict[str, Any] = {"complete": store.groups.is_complete(path)}
             if facts["complete"]:
                 attributes = store.groups.attributes(path)
@@ -192,4 +205,11 @@ def _groups(store: Store, plan: Plan) -> dict[str, dict[str, Any]]:
                 if names is not None:
                     facts["subsets"] = len(names)
             groups[path] = facts
+    if pieces := [f"index/{name}" for name in store.groups.names("index")]:
+        whole = [path for path in pieces if store.groups.is_complete(path)]
+        spans = [store.groups.attributes(path)["span"] for path in whole]
+        groups["index"] = {
+            "complete": len(whole) == len(pieces),
+            "covered": sum(stop - start for start, stop in spans),
+        }
     return groups

@@ -46,6 +46,7 @@ from nnviz.store.completion import MARKS
 from nnviz.store.documents import CHECKSUMS
 from nnviz.store.groups import stage_of
 from nnviz.store.lock import writing
+from nnviz.store.places import absolute_url
 from nnviz.store.recovery import Damage, restore_root
 from nnviz.store.store import Store
 
@@ -153,7 +154,7 @@ def verify(
         If it is to be repaired and cannot be written.
     """
     started = time.monotonic()
-    url = os.fspath(url)
+    url = absolute_url(url)
     report = VerificationReport(url, is_dry=not repair)
     report.damages = restore_root(url, repair=repair)
     if report.is_sound:
@@ -195,7 +196,7 @@ def _verify(
     n_spoilt = len({d.chunk for d in damages})
     for path in integrity.later_groups():
         damages += integrity.later_group(path)
-    static = integrity.static_pieces(skip=unknown)
+    static = [] if CHECKSUMS in unknown else integrity.static_pieces(skip=unknown)
     report.strays = integrity.strays()
     report.taken_back = integrity.derived_from([*damages, *static])
     if repair:

@@ -242,7 +242,9 @@ def test_measure__small__has_what_the_report_needs(tmp_path, monkeypatch):
     assert "<svg" in (tmp_path / "scaling.svg").read_text()
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/scaling.md"])
+@pytest.mark.parametrize(
+    "name", ["docs/performance.md", "docs/causal-check.md", "docs/scaling.md"]
+)
 def test_report__sections_of_documents__are_those_of_the_results(name):
     path = ROOT / name
     text = path.read_text(encoding="utf-8")

@@ -41,10 +41,13 @@ def test_help__lists_commands_in_pipeline_order(run):
         "extract",
         "extend",
         "aggregate",
+        "index",
         "derive",
         "export",
         "graph",
         "compare",
+        "subset",
+        "suggest",
         "ablate",
         "verify",
         "inspect",
@@ -252,38 +255,3 @@ def test_extract__log_in_no_folder__is_one_message(run, digits, tmp_path):
 
     assert result.exit_code == 1
     assert "cannot write the log" in result.output
-
-
-@pytest.mark.cluster
-def test_extract__interrupted__says_so_once_and_goes_on_later(digits, tmp_path):
-    store = tmp_path / "run.zarr"
-    text = (digits / "run.toml").read_text().replace("_chunk = 256", "_chunk = 16")
-    (digits / "small.toml").write_text(
-        text.replace("batch_size = 64", "batch_size = 4")
-    )
-    command = [sys.executable, "-m", "nnviz"]
-    plan = ["plan", digits / "small.toml", "--create", store]
-    subprocess.run([*command, *map(str, plan)], check=True, capture_output=True)
-    process = subprocess.Popen(
-        [*command, "extract", str(store), "--workers", "2", "--quiet"],
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    for _ in range(600):
-        time.sleep(0.1)
-        if not nnviz.open_store(store).chunks.done().all() and (
-            nnviz.open_store(store).chunks.done().any()
-        ):
-            break
-    # As a terminal does it: to every process of the command.
-    os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-
-    assert process.returncode == 130
-    assert "interrupted; what is complete is kept" in errors
-    assert "Traceback" not in errors
-
-    again = CliRunner().invoke(main, ["extract", str(store), "--quiet"])
-    assert again.exit_code == 0
-    assert nnviz.open_store(store).chunks.missing() == []

@@ -1,119 +1,18 @@
-"""A small finished run, with and without influences, or with stages left out."""
+"""A page in a browser, on which nothing may go wrong."""
 
 from __future__ import annotations
 
 import re
 
-import numpy as np
 import pytest
-from scipy import sparse
 
-from nnviz.aggregation.aggregation import aggregate
-from nnviz.derivation.derivation import derive
-from nnviz.store.store import Store
-from nnviz.subsets.naming import named_subsets
-from nnviz.subsets.subsets import Subset, class_subsets, collect_subsets
-from nnviz.testing import PlantedDataset, PlantedRun, planted_channels, write_store
-
-HARMFUL = "<img src=x onerror=\"window.harmed='yes'\">"
-NAMES = ("crane", "wolf", "crane", HARMFUL, "ant", "bee", "cat", "dog", "eel", "fox")
-
-RUN = PlantedRun(
-    class_names=NAMES, n_instances=300, n_unreadable=4, examples_per_channel=4
-)
-
-
-def aggregate_classes(store):
-    label, prediction = store.column("label"), store.column("prediction")
-    by_label = class_subsets(label, store.class_names)
-    by_prediction = class_subsets(prediction, store.class_names, name="prediction")
-    aggregate(store, [by_label, by_prediction])
-
-
-@pytest.fixture(scope="session")
-def finished_url(tmp_path_factory):
-    url = str(tmp_path_factory.mktemp("finished") / "run.zarr")
-    store = write_store(url, RUN)
-    aggregate_classes(store)
-    derive(store, dataset=PlantedDataset(RUN))
-    return url
-
-
-@pytest.fixture(scope="session")
-def extracted_url(tmp_path_factory):
-    url = str(tmp_path_factory.mktemp("extracted") / "run.zarr")
-    write_store(url, RUN)
-    return url
-
-
-@pytest.fixture(scope="session")
-def partial_url(tmp_path_factory):
-    url = str(tmp_path_factory.mktemp("partial") / "run.zarr")
-    write_store(url, RUN, missing_chunks=[1])
-    return url
-
-
-@pytest.fixture(scope="session")
-def aggregated_url(tmp_path_factory):
-    url = str(tmp_path_factory.mktemp("aggregated") / "run.zarr")
-    aggregate_classes(write_store(url, RUN))
-    return url
+from tests.dashboards.selections import choose
 
 
 @pytest.fixture
-def finished(finished_url):
-    return Store.open(finished_url)
-
-
-NEVER = 9
-"""A class whose output is nowhere a top channel, as if it were never predicted."""
-
-
-def planted_influences(classes_of_subsets):
-    """Return influence counts by target layer: each concept rests on the one before."""
-    layers = [name for name, _, _ in RUN.layers]
-    sizes = {name: size for name, size, _ in RUN.layers} | {"output": len(NAMES)}
-    found = {}
-    for source, target in zip(layers, [*layers[1:], "output"], strict=True):
-        shape = (len(classes_of_subsets), sizes[target], sizes[source])
-        counts = np.zeros(shape, dtype=np.int64)
-        for row, classes in enumerate(classes_of_subsets):
-            for label in classes:
-                if target == "output":
-                    targets = [] if label == NEVER else [label]
-                else:
-                    targets = planted_channels(RUN, target, label)
-                for strength, i in enumerate(planted_channels(RUN, source, label)):
-                    counts[row, targets, i] += 12 + 5 * strength
-        found[target] = sparse.csr_array(counts.reshape(len(counts), -1))
-    return found
-
-
-@pytest.fixture(scope="session")
-def graph_url(tmp_path_factory):
-    """A finished run with influences, and with a collection of the user's own."""
-    url = str(tmp_path_factory.mktemp("graphs") / "run.zarr")
-    store = write_store(url, RUN)
-    label = store.column("label")
-    groups = [("canines", (1, 7)), ("insects", (4, 5)), ("nobody", ())]
-    own = [Subset(name, np.flatnonzero(np.isin(label, c))) for name, c in groups]
-    collections = [named_subsets(store, n) for n in ("label", "prediction", "outcome")]
-    collections.append(collect_subsets(own, len(label), name="groups"))
-    aggregate(store, collections)
-    derive(store, dataset=PlantedDataset(RUN))
-    classes = range(len(NAMES))
-    for name, rows in {
-        "label": [[i] for i in classes],
-        "prediction": [[i] for i in classes],
-        "outcome": [[i] for i in classes for _ in range(2)],
-        "groups": [c for _, c in groups],
-        "all": [classes],
-    }.items():
-        for layer, counts in planted_influences(rows).items():
-            for what in ("influence_counts", "influence_sums"):
-                path = f"aggregates/{name}/{what}/{layer}"
-                store.groups.write_member(path, counts)
-    return url
+def selection(results):
+    """Return what a visitor of a finished run without influences has chosen."""
+    return choose(results)
 
 
 @pytest.fixture

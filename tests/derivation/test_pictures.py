@@ -62,9 +62,10 @@ def test_cut_picture__has_a_pixel_at_least(box):
 
 
 def test_draw__box_goes_back_through_resize_and_crop():
-    drawing = draw(photograph(), PreprocessingConfig(resize=100, crop=100))
+    config = PreprocessingConfig(kind="image", resize=100, crop=100)
+    drawing = draw(photograph(), config)
 
-    box = drawing.box_of((0, 0, 100, 100), PreprocessingConfig(resize=100, crop=100))
+    box = drawing.box_of((0, 0, 100, 100), config)
 
     assert box == (50.0, 0.0, 250.0, 200.0)
 

@@ -87,17 +87,18 @@ def test_extract__any_sequence_of_kills_and_restarts__ends_in_the_same_bytes(
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "is_running"),
+    ("number", "code", "is_running", "to"),
     [
-        pytest.param(signal.SIGTERM, 143, True, id="sigterm-while-running"),
-        pytest.param(signal.SIGINT, 130, False, id="sigint-at-start"),
-        pytest.param(signal.SIGUSR1, 138, False, id="sigusr1-at-start"),
+        pytest.param(signal.SIGTERM, 143, True, os.kill, id="sigterm-while-running"),
+        pytest.param(signal.SIGINT, 130, True, os.killpg, id="sigint-of-a-terminal"),
+        pytest.param(signal.SIGINT, 130, False, os.kill, id="sigint-at-start"),
+        pytest.param(signal.SIGUSR1, 138, False, os.kill, id="sigusr1-at-start"),
     ],
 )
 def test_extract__signal__ends_with_one_line_and_leaves_nothing(
-    run, tmp_path, driver, number, code, is_running
+    run, tmp_path, driver, number, code, is_running, to
 ):
-    """Row 7: at any time; exit code 128 and the signal's number; resumable."""
+    """Row 7: at any time, to one or all processes; 128 and the number; resumable."""
     store = run.store(tmp_path / "run.zarr")
     run.fault("all", "sleep 0.05")
     one = driver("extract", store, "--workers", "2", "--quiet")
@@ -106,7 +107,7 @@ def test_extract__signal__ends_with_one_line_and_leaves_nothing(
     else:
         wait_for((store / "writer" / "zarr.json").exists)
 
-    one.signal(number)
+    to(one.process.pid, number)
     found, out, errors = one.finish()
 
     assert (found, out) == (code, "")

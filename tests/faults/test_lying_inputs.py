@@ -353,7 +353,7 @@ def test_text_files__without_end_are_refused_at_once(tmp_path, make, name):
 def test_subsets__in_json_that_cannot_be_parsed_are_one_message(tmp_path, text):
     (tmp_path / "s.json").write_text(text)
 
-    with pytest.raises(DatasetError, match="is not a JSON file"):
+    with pytest.raises(DatasetError, match="is not valid JSON"):
         read_subsets(tmp_path / "s.json", ["a"])
 
 

@@ -156,7 +156,7 @@ def test_jackknife__on_a_cluster__is_the_same(store, client):
 
 
 def test_graph__of_instances_that_are_not_there__says_how_many_there_are(store):
-    with pytest.raises(ShapeError, match="the store has 90, from 0 on"):
+    with pytest.raises(ShapeError, match="3 to 90; the run has 90, from 0 on"):
         SubsetGraphs(store).graph(Subset("beyond", [3, 90]))
 
 

@@ -381,3 +381,19 @@ def test_join_labels__numbers_are_one_class_each_of_what_is_no_classifier():
 
     assert joined.labels.tolist() == [1, 0, 1]
     assert joined.class_names == ("2", "10")
+
+
+def test_join_labels__knows_the_labels_that_are_not_the_names(class_map):
+    by_map = join(["n04", "n01", None, "n04"], 4, map=class_map)
+    numbered = join_labels(
+        np.array([1, 0, 1], dtype=object),
+        config=ClassesConfig(map=class_map, match="wnid"),
+        n_outputs=4,
+        label_names=("n02", "n03"),
+    )
+    by_name = join(["a", "b"], 2)
+
+    assert by_map.class_of_label == {"n01": 0, "n04": 3}
+    assert numbered.class_of_label == {"n02": 1, "n03": 2}
+    assert by_name.class_of_label == {}
+    assert join([3, "2"], 4, map=class_map).class_of_label == {}

@@ -15,6 +15,7 @@ from nnviz.errors import (
     StoreNotFoundError,
     UnknownNameError,
 )
+from nnviz.runs.plan import fingerprint_of
 from nnviz.store.hierarchy import Hierarchy
 from nnviz.store.store import Store, open_store
 from nnviz.testing import PlantedRun, write_store
@@ -329,6 +330,7 @@ def test_open__refuses_a_plan_with_an_option_that_it_does_not_know(tmp_path):
     hierarchy = Hierarchy.open(store.url, writable=True)
     attributes = hierarchy.attributes()
     attributes["plan"]["extraction"]["rank"] = 3
+    attributes["plan_fingerprint"] = fingerprint_of(attributes["plan"])
     hierarchy.set_attributes(attributes)
 
     with pytest.raises(

@@ -2,10 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from nnviz.errors import DatasetError
-from nnviz.subsets.naming import named_subsets, read_subsets
+from nnviz.subsets.naming import named_subsets, read_subsets, split_names
+from nnviz.subsets.saved import SavedSubset, save_subset
 from nnviz.testing import PlantedRun, write_store
 
 IDS = ["a.png", "b.png", "c.png", "=d.png"]
@@ -111,3 +113,26 @@ def test_named_subsets__says_what_is_known(tmp_path):
 
     with pytest.raises(DatasetError, match="'lable'; did you mean 'label'"):
         named_subsets(store, "lable")
+
+
+def test_named__saved_subsets_and_queries__are_collections(tmp_path):
+    run = PlantedRun(n_instances=60, n_classes=3)
+    store = write_store(tmp_path / "run.zarr", run)
+    with pytest.raises(DatasetError, match="no subset has been saved"):
+        named_subsets(store, "saved")
+    save_subset(store, SavedSubset("wrong ones", "not correct"))
+    save_subset(store, SavedSubset("few", instances=np.array([4, 2])))
+
+    saved = named_subsets(store, "saved")
+    asked = named_subsets(store, "label in ('class 000', 'class 001')")
+
+    assert saved.names == ("wrong ones", "few")
+    wrong = np.flatnonzero(run.labels != run.predictions)
+    assert saved.subset("wrong ones").instances.tolist() == wrong.tolist()
+    assert saved.subset("few").instances.tolist() == [2, 4]
+    assert asked.sizes().tolist() == [(run.labels < 2).sum()]
+    assert split_names("label, a in (b, c) and d = 'x, y',saved") == [
+        "label",
+        "a in (b, c) and d = 'x, y'",
+        "saved",
+    ]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from nnviz.errors import MissingDataError
 from nnviz.results.missing import Missing
-from nnviz.results.run_results import ClassTable, RunResults
+from nnviz.results.run_results import ListedClasses, RunResults
 from nnviz_dashboards.shared.publishing import follow, publish
 from nnviz_dashboards.shared.selection import SORTS, Selection
 
@@ -88,7 +88,7 @@ class SubsetsModel(param.Parameterized):
     def __init__(self, results: RunResults, selection: Selection) -> None:
         super().__init__()
         self.selection = selection
-        self.classes: ClassTable = results.class_table()
+        self.classes: ListedClasses = results.class_table()
         self._results = results
         self._keys = [name.casefold() for name in self.classes.names]
         follow(

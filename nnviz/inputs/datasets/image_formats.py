@@ -2,7 +2,7 @@
 
 Pillow knows the endings of each format. Only formats whose files are told by their
 first bytes are read, so that damage is never taken for a picture; HEIF, as telephones
-write it, where ``pillow_heif`` is installed.
+write it, where pillow-heif is installed (``nnviz[heif]``).
 """
 
 from __future__ import annotations

@@ -13,19 +13,13 @@ from nnviz.testing import planted_channels
 from nnviz_dashboards.graph.model import GraphModel
 from nnviz_dashboards.graph.places import Places
 from nnviz_dashboards.graph.view import GraphView
-from nnviz_dashboards.shared.selection import Selection
-from tests.dashboards.conftest import NAMES, NEVER, RUN
+from tests.dashboards.selections import choose
+from tests.planted_stores import NEVER, RUN
 
 
 def select(results, subset=1):
-    layers = {layer.name: layer.n_channels for layer in results.layers}
-    return Selection(
-        layers,
-        range(len(NAMES)),
-        layer="late",
-        subset=subset,
-        collections=results.graphs.collections(results.kind),
-    )
+    collections = results.graphs.collections(results.kind)
+    return choose(results, subset=subset, collections=collections)
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.dashboards.conftest import HARMFUL
 from tests.dashboards.served_pages import expect_address, served
+from tests.planted_stores import HARMFUL
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]

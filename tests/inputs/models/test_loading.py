@@ -111,7 +111,7 @@ def test_load_model__fingerprint_sees_values_shapes_dtypes_and_buffers(source):
     ("name", "arguments", "error", "message"),
     [
         pytest.param("Nett", {}, ModelError, "did you mean 'Net'", id="unknown"),
-        pytest.param("Net", {"wide": 3}, ModelError, "wide=3.*failed", id="argument"),
+        pytest.param("Net", {"wide": 3}, ModelError, "raised TypeError", id="argument"),
         pytest.param("fail", {}, ModelError, "no such network", id="raises"),
         pytest.param("number", {}, ModelError, "returned int", id="no-module"),
         pytest.param("torch.nothing", {}, ModelError, "no 'nothing'", id="nested"),

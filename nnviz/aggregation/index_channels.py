@@ -1,0 +1,103 @@
+"""Where do queries on single channels get them? From the index, as from the chunks.
+
+A column that was asked for is kept: a query is often changed in another place, and
+asked again.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from nnviz.aggregation.index_kernels import mark_rows_with
+from nnviz.aggregation.index_layout import ChannelRange
+from nnviz.aggregation.subset_index import SubsetIndex, subset_index
+from nnviz.store.store import Store
+
+__all__ = ["IndexedChannels"]
+
+CACHED_COLUMNS = 32
+"""Channels of which values, and marks of the top, are kept: 100 MB for ImageNet."""
+
+
+class IndexedChannels:
+    """Single channels of a store, by its index; satisfies ``ChannelSource``.
+
+    What the index does not have is read from the chunks: layers that are not shown,
+    and pieces that have not been made.
+
+    Parameters
+    ----------
+    store
+        With a complete extraction.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.activation = functools.lru_cache(CACHED_COLUMNS)(self._activation)
+        """Return one channel of every instance by layer and number, shape (N,)."""
+        self.is_top = functools.lru_cache(CACHED_COLUMNS)(self._is_top)
+        """Return where it is a top channel, shape (N,)."""
+
+    @property
+    def _index(self) -> SubsetIndex:
+        return subset_index(self._store)
+
+    @functools.cached_property
+    def _everyone(self) -> NDArray[np.int64]:
+        return np.arange(self._store.n_instances)
+
+    def _shown(self, layer: str) -> ChannelRange | None:
+        parts = self._index.pieces.state.layout.activations
+        return next((part for part in parts if part.layer == layer), None)
+
+    def _ids(self, layer: str) -> ChannelRange:
+        parts = self._index.pieces.state.layout.channels
+        return next(part for part in parts if part.layer == layer)
+
+    def _activation(self, layer: str, channel: int) -> NDArray[np.floating]:
+        columns = slice(channel, channel + 1)
+        return self._values(layer, columns)[:, 0]
+
+    def activations(self, layer: str) -> NDArray[np.floating]:
+        """Return all channels of a layer, shape (N, C); NaN for unusable instances."""
+        return self._values(layer, slice(None))
+
+    def _values(self, layer: str, columns: slice) -> NDArray[np.floating]:
+        part = self._shown(layer)
+        if part is None:
+            return self._store.activations(layer, channels=columns)
+        width = len(range(part.last - part.first)[columns])
+        found = np.empty((len(self._everyone), width), dtype=part.dtype)
+        for facts in self._index.pieces.facts(self._everyone, "activations"):
+            values = facts.activations[part.dtype][:, part.span]
+            found[slice(*facts.span)] = values[:, columns]
+        return found
+
+    def _is_top(self, layer: str, channel: int) -> NDArray[np.bool_]:
+        wanted = self._ids(layer).first + channel
+        found = np.zeros(len(self._everyone), dtype=np.bool_)
+        for facts in self._index.pieces.facts(self._everyone, "top_channels"):
+            lists = facts.lists
+            assert lists is not None
+            marks = found[slice(*facts.span)]
+            mark_rows_with(lists.values, lists.offsets, wanted, marks)
+        return found
+
+    def top(self, layer: str) -> sparse.csr_array:
+        """Return the top channels of every instance, binary, shape (N, C)."""
+        part, parts = self._ids(layer), []
+        for facts in self._index.pieces.facts(self._everyone, "top_channels"):
+            lists = facts.lists
+            assert lists is not None
+            is_inside = (lists.values >= part.first) & (lists.values < part.last)
+            before = np.concatenate([np.zeros(1, np.int64), np.cumsum(is_inside)])
+            ids = lists.values[is_inside].astype(np.int32) - part.first
+            ones = np.ones(len(ids), dtype=np.uint8)
+            shape = (len(lists.offsets) - 1, part.last - part.first)
+            rows = sparse.csr_array((ones, ids, before[lists.offsets]), shape=shape)
+            parts.append(rows)
+        return sparse.csr_array(sparse.vstack(parts, format="csr"))

@@ -1,0 +1,325 @@
+"""Where do the facts about some instances come from? The index, or else the chunks.
+
+On a file system a piece's arrays are mapped: the pages of what is read are in memory,
+and all processes of the machine share them. Elsewhere pieces are loaded, and a bounded
+number of bytes is kept. Whatever is read for the first time is compared with its
+checksum: rows of activations one by one, lists as a whole. A piece that does not fit
+is named, and left out from then on: the chunks, which are checked as well, answer.
+
+May be shared by threads.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+import os
+import threading
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnviz.aggregation.index import IndexState, index_state, piece_path
+from nnviz.aggregation.index_layout import Lists, Rows
+from nnviz.errors import StoreFormatError
+from nnviz.store.documents import crc_text
+from nnviz.store.store import Store
+
+__all__ = ["LOADED_BYTES", "Facts", "IndexPieces", "Kind"]
+
+Kind = Literal["activations", "top_channels", "pairs"]
+
+READERS = 16
+"""Threads that read rows for the first time: a disk answers several at once."""
+
+ROWS_PER_READER = 64
+
+LOADED_BYTES = 1 << 30
+"""Of pieces that cannot be mapped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Facts about neighbouring instances, of which some were asked for."""
+
+    rows: NDArray[np.int64]
+    """Places of those that were asked for, ascending."""
+    span: tuple[int, int]
+    """First and past-last instance that the facts are about."""
+    activations: Rows = field(default_factory=dict)
+    lists: Lists | None = None
+    """Top channels, or pairs."""
+
+
+class IndexPieces:
+    """The pieces of a store's index.
+
+    Parameters
+    ----------
+    store
+        With a complete extraction.
+    loaded_bytes
+        Of pieces that are kept where they cannot be mapped.
+    """
+
+    def __init__(self, store: Store, *, loaded_bytes: int = LOADED_BYTES) -> None:
+        self._store = store
+        self.state: IndexState = index_state(store)
+        """Which pieces there were when this was opened."""
+        self.problems: list[str] = []
+        """What was found to be damaged; the chunks answer in its place."""
+        self._usable = self.state.is_current.copy()
+        self._kept: collections.OrderedDict[tuple[int, str], NDArray[Any]] = (
+            collections.OrderedDict()
+        )
+        self._limit = loaded_bytes
+        self._loaded = 0
+        self._checked: dict[tuple[int, str], NDArray[np.bool_]] = {}
+        self._lock = threading.RLock()
+
+    def facts(self, instances: NDArray[np.int64], kind: Kind) -> Iterator[Facts]:
+        """Yield the facts about some instances, in their order.
+
+        Parameters
+        ----------
+        instances
+            Ascending.
+        kind
+            What is asked: activations, or a list.
+        """
+        layout = self.state.layout
+        starts = [chunk[0] for chunk in layout.chunks[:: layout.chunks_per_piece]]
+        bounds = np.searchsorted(instances, [*starts, self._store.n_instances])
+        for piece in np.flatnonzero(np.diff(bounds)):
+            some = instances[bounds[piece] : bounds[piece + 1]]
+            found = self._of_piece(int(piece), some, kind)
+            if found is not None:
+                yield found
+                continue
+            for span in layout.chunks_of(int(piece)):
+                low, high = np.searchsorted(some, span)
+                if low < high:
+                    yield self._of_chunk(span, some[low:high], kind)
+
+    def _of_chunk(
+        self, span: tuple[int, int], instances: NDArray[np.int64], kind: Kind
+    ) -> Facts:
+        rows, layout = instances - span[0], self.state.layout
+        if kind == "activations":
+            found = layout.rows_of(self._store, span)
+            return Facts(rows, span, {d: _fixed(v) for d, v in found.items()})
+        read = layout.top_of if kind == "top_channels" else layout.influences_of
+        lists = read(self._store, span)
+        weights = lists.weights
+        fixed = Lists(
+            _fixed(lists.values),
+            _fixed(lists.offsets),
+            None if weights is None else _fixed(weights),
+        )
+        return Facts(rows, span, lists=fixed)
+
+    def _of_piece(
+        self, piece: int, instances: NDArray[np.int64], kind: Kind
+    ) -> Facts | None:
+        """Return what a piece knows; None where there is none that is sound."""
+        if not self._usable[piece]:
+            return None
+        span = self.state.layout.span(piece)
+        rows = instances - span[0]
+        try:
+            if kind == "activations":
+                return Facts(rows, span, self._rows(piece, rows))
+            return Facts(rows, span, lists=self._lists(piece, kind))
+        except (StoreFormatError, OSError, ValueError) as error:
+            with self._lock:
+                if self._usable[piece]:
+                    self._usable[piece] = False
+                    self.problems.append(
+                        f"{piece_path(piece)!r} of the store {self._store.url!r} is "
+                        f"damaged ({error}) and is not used; 'nnviz verify "
+                        f"{self._store.url}' takes it away, and then 'nnviz index "
+                        f"{self._store.url}' makes it again"
+                    )
+            return None
+
+    def _lists(self, piece: int, kind: Kind) -> Lists:
+        n = np.diff(self.state.layout.span(piece))[0] + 1
+        offsets = self._whole(piece, f"{kind}_offsets", np.dtype(np.int64), n)
+        n_values, layout = int(offsets[-1]), self.state.layout
+        n_ids = layout.n_channels if kind == "top_channels" else layout.n_pairs
+        values = self._whole(piece, kind, layout.id_dtype(n_ids), n_values)
+        if (piece, kind) not in self._checked:
+            # Compiled code trusts them: wrong ones would write into foreign memory.
+            if (
+                offsets[0] != 0
+                or (np.diff(offsets) < 0).any()
+                or (n_values and int(values.max()) >= n_ids)
+            ):
+                msg = f"{kind!r} leaves what there is"
+                raise StoreFormatError(msg)
+            self._checked[piece, kind] = np.ones(1, np.bool_)
+        if kind == "top_channels":
+            return Lists(values, offsets)
+        strength = self._whole(piece, "influences", np.dtype(np.float32), n_values)
+        return Lists(values, offsets, strength)
+
+    def _rows(self, piece: int, rows: NDArray[np.int64]) -> Rows:
+        span = self.state.layout.span(piece)
+        found = {}
+        for dtype, width in self.state.layout.widths.items():
+            name = f"activations_{dtype}"
+            shape = (span[1] - span[0], width)
+            path = self._store.groups.plain_file(f"{piece_path(piece)}/{name}", 2)
+            if path is None:
+                found[dtype] = self._loaded_array(piece, name, shape)
+                continue
+            values = self._mapped(piece, name, np.dtype(dtype), shape, path)
+            self._check_rows(piece, dtype, path, values, rows)
+            found[dtype] = values
+        return found
+
+    def _check_rows(
+        self,
+        piece: int,
+        dtype: str,
+        path: Path,
+        values: NDArray[Any],
+        rows: NDArray[np.int64],
+    ) -> None:
+        """Compare rows that are read for the first time with their checksums.
+
+        They are read by several threads: one after the other, as a mapping would, takes
+        a disk many times as long.
+
+        Raises
+        ------
+        StoreFormatError
+            If one does not fit.
+        """
+        key = (piece, dtype)
+        with self._lock:
+            checked = self._checked.setdefault(key, np.zeros(len(values), np.bool_))
+        fresh = rows[~checked[rows]]
+        if not len(fresh):
+            return
+        name = f"row_crc32_{dtype}"
+        stated = self._whole(piece, name, np.dtype(np.uint32), len(values))
+        n_bytes = values.shape[1] * values.itemsize
+        file = os.open(path, os.O_RDONLY)
+        try:
+
+            def is_sound(some: NDArray[np.int64]) -> bool:
+                return all(
+                    zlib.crc32(os.pread(file, n_bytes, row * n_bytes)) == stated[row]
+                    for row in some.tolist()
+                )
+
+            parts = _parts(fresh)
+            if len(parts) == 1:
+                sound = is_sound(fresh)
+            else:
+                sound = all(_readers().map(is_sound, parts))
+        finally:
+            os.close(file)
+        if not sound:
+            msg = "a row of activations does not fit its checksum"
+            raise StoreFormatError(msg)
+        checked[fresh] = True
+
+    def _whole(
+        self, piece: int, name: str, dtype: np.dtype[Any], n: int
+    ) -> NDArray[Any]:
+        """Return an array of one axis, every byte checked at the first time."""
+        path = self._store.groups.plain_file(f"{piece_path(piece)}/{name}", 1)
+        if path is None:
+            return self._loaded_array(piece, name, (n,))
+        key = (piece, name)
+        if key in self._kept:
+            return self._kept[key]
+        stated = self._store.groups.file_checksums(piece_path(piece))
+        where = f"{piece_path(piece)}/{name}/c/0"
+        data = np.memmap(path, np.uint8, mode="r")
+        if crc_text(data) != stated.get(where):  # type: ignore[arg-type]
+            msg = f"{where!r} does not fit its checksum"
+            raise StoreFormatError(msg)
+        return self._mapped(piece, name, dtype, (n,), path)
+
+    def _mapped(
+        self,
+        piece: int,
+        name: str,
+        dtype: np.dtype[Any],
+        shape: tuple[int, ...],
+        path: Path,
+    ) -> NDArray[Any]:
+        key = (piece, name)
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = _map(path, dtype, shape)
+            return self._kept[key]
+
+    def _loaded_array(
+        self, piece: int, name: str, shape: tuple[int, ...]
+    ) -> NDArray[Any]:
+        """Return an array that cannot be mapped; it is checked as it is read."""
+        key = (piece, name)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        values = self._store.groups.read(f"{piece_path(piece)}/{name}")
+        if values.shape != shape:
+            msg = f"{name!r} has the shape {values.shape}, not {shape}"
+            raise StoreFormatError(msg)
+        values = _fixed(values)
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = values
+                self._loaded += values.nbytes
+            while self._loaded > self._limit and len(self._kept) > 1:
+                self._loaded -= self._kept.popitem(last=False)[1].nbytes
+        return values
+
+
+def _fixed(values: NDArray[Any]) -> NDArray[Any]:
+    """Return an array that cannot be written: code is compiled as for mapped ones."""
+    values.flags.writeable = False
+    return values
+
+
+def _map(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Map the raw values of a file.
+
+    Raises
+    ------
+    StoreFormatError
+        If it has not the bytes of such an array.
+    """
+    n_bytes = int(np.prod(shape)) * dtype.itemsize
+    expected = max(n_bytes, dtype.itemsize) + 4
+    found = path.stat().st_size
+    if found != expected:
+        msg = f"{path.parent.as_posix()!r} has {found:,} bytes, not {expected:,}"
+        raise StoreFormatError(msg)
+    if not n_bytes:
+        return np.zeros(shape, dtype)
+    little = dtype.newbyteorder("<")
+    # As an array: every look at a memmap makes another one, which takes its time.
+    return np.asarray(np.memmap(path, little, mode="r", shape=shape))
+
+
+def _parts(rows: NDArray[np.int64]) -> Sequence[NDArray[np.int64]]:
+    n = max(1, min(READERS, len(rows) // ROWS_PER_READER))
+    return np.array_split(rows, n)
+
+
+@functools.cache
+def _readers() -> ThreadPoolExecutor:
+    """Return the threads that read, for all who ask."""
+    return ThreadPoolExecutor(READERS, "nnviz-index")

@@ -1,0 +1,132 @@
+"""The list of classes as a plain object, on a real store."""
+
+import numpy as np
+import pytest
+
+from nnviz.aggregation.aggregates import aggregates_of
+from nnviz.derivation.similarity import cosine_similarity
+from nnviz.results.run_results import RunResults
+from nnviz.store.store import Store
+from nnviz.testing import planted_channels
+from nnviz_dashboards.classes.model import SubsetsModel
+from tests.dashboards.selections import choose
+from tests.planted_stores import NAMES, RUN
+
+
+@pytest.fixture
+def subsets(results, selection):
+    return SubsetsModel(results, selection)
+
+
+def names_of(subsets):
+    return [NAMES[i] for i in subsets.order]
+
+
+def test_subsets__begin_with_the_chosen_class_and_then_the_most_similar(
+    finished, subsets
+):
+    counts = aggregates_of(finished).counts("late")
+    cosine = cosine_similarity(counts)[1]
+
+    assert subsets.order[0] == 1
+    assert np.all(np.diff(cosine[subsets.order[1:]]) <= 1e-6)
+    np.testing.assert_allclose(subsets.similarity, cosine, rtol=1e-6)
+    assert list(subsets.neighbours) == list(subsets.order[1:9])
+
+
+def test_subsets__another_layer_changes_places_similarity_and_order(subsets, selection):
+    before = subsets.places.copy(), subsets.similarity.copy()
+
+    selection.choose(layer="early")
+
+    assert not np.array_equal(before[0], subsets.places)
+    assert not np.array_equal(before[1], subsets.similarity)
+    # In the first layer, runs of four neighbouring classes share their channels.
+    assert set(subsets.order[:4].tolist()) == {0, 1, 2, 3}
+
+
+def test_subsets__places_fill_the_square(subsets):
+    span = np.nanmax(subsets.places, axis=0) - np.nanmin(subsets.places, axis=0)
+
+    assert span.max() == pytest.approx(2, abs=1e-5)
+    assert np.nanmax(np.abs(subsets.places)) <= 1 + 1e-5
+
+
+def test_subsets__search_lists_names_that_contain_the_text(subsets):
+    subsets.search(" CR")
+
+    assert names_of(subsets) == ["crane", "crane"]
+
+    subsets.search("nothing like it")
+    assert names_of(subsets) == []
+
+
+def test_subsets__search_finds_a_class_by_its_mark(subsets):
+    subsets.search("(2)")
+
+    assert subsets.order.tolist() == [2]
+
+
+def test_subsets__sort_by_accuracy_errors_and_name(subsets):
+    accuracy = subsets.classes.accuracy
+
+    subsets.sort("accuracy")
+    assert np.all(np.diff(accuracy[subsets.order]) <= 0)
+    subsets.sort("errors")
+    assert np.all(np.diff(accuracy[subsets.order]) >= 0)
+    subsets.sort("name")
+    assert names_of(subsets) == sorted(NAMES)
+
+
+def test_subsets__classes_of_one_name_have_marks(subsets):
+    marks = subsets.classes.marks
+
+    assert (marks[0], marks[2]) == ("(0)", "(2)")
+    assert {marks[i] for i in range(10) if i not in (0, 2)} == {""}
+
+
+def test_subsets__facts_name_what_the_class_is_taken_for(subsets):
+    label, prediction = RUN.labels, RUN.predictions
+    of_class = (label == 1) & ~RUN.is_unreadable
+    # A wrong prediction is always the next class.
+    n_wrong = int((prediction[of_class] == 2).sum())
+
+    facts = subsets.facts
+
+    assert (facts.name, facts.n_instances) == ("wolf", int(of_class.sum()))
+    assert facts.accuracy == pytest.approx((prediction == 1)[of_class].mean())
+    assert [(c.subset, c.n_instances) for c in facts.confusions] == [(2, n_wrong)]
+
+
+def test_subsets__share_is_that_of_the_chosen_channel(finished, subsets, selection):
+    channel = planted_channels(RUN, "late", 1)[0]
+
+    selection.choose(channel=channel)
+
+    share = aggregates_of(finished).share("late")[:, channel]
+    np.testing.assert_allclose(subsets.share, share)
+    selection.choose(channel=-1)
+    assert subsets.share is None
+
+
+def test_subsets__histograms_count_every_usable_instance(subsets):
+    classes = subsets.classes
+
+    assert classes.confidence.shape == (10, 20)
+    np.testing.assert_array_equal(classes.confidence.sum(axis=1), classes.n_instances)
+
+
+def test_subsets__published_values_cannot_be_set_by_a_view(subsets):
+    with pytest.raises(TypeError, match="Constant parameter"):
+        subsets.order = np.zeros(0, np.int64)
+
+
+def test_subsets__without_derivation_say_which_command_to_run(aggregated_url):
+    results = RunResults(Store.open(aggregated_url))
+
+    subsets = SubsetsModel(results, choose(results))
+
+    assert subsets.missing.command == f"nnviz derive {aggregated_url}"
+    assert subsets.similarity is None
+    assert subsets.places is None
+    assert names_of(subsets) == sorted(NAMES)

@@ -1,0 +1,39 @@
+"""The gallery: every notebook runs from nothing, and shows what its page promises."""
+
+import nbclient
+import pytest
+from myst_nb.core.read import read_myst_markdown_notebook
+
+from docs.tables import FOLDER
+
+SHOWN = {
+    "own_network": "<svg",
+    "class_graph": "<svg",
+    "two_subsets": "heavy nines",
+    "summit_file": "('mixed4c', 71, 640)",
+    "own_reader": "could not convert string to float",
+}
+
+
+def test_gallery__has_no_other_notebooks():
+    assert {path.stem for path in FOLDER.glob("gallery/*.md")} == set(SHOWN)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(SHOWN))
+def test_notebook__runs_and_shows(name, tmp_path):
+    path = FOLDER / "gallery" / f"{name}.md"
+    notebook = read_myst_markdown_notebook(path.read_text(encoding="utf-8"), path=path)
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python"}
+    client = nbclient.NotebookClient(
+        notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}
+    )
+
+    client.execute()
+
+    outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
+    shown = "".join(
+        str(o.get("text", "")) + "".join(map(str, o.get("data", {}).values()))
+        for o in outputs
+    )
+    assert SHOWN[name] in shown
