@@ -30,8 +30,9 @@ from typing import Any, TypeVar, cast
 
 from nnviz.errors import StoreError, StoreFormatError, StoreInUseError
 from nnviz.store.documents import sealed_group, unsealed_attributes
-from nnviz.store.files import MAX_DOCUMENT_BYTES, read_plain, storing
+from nnviz.store.files import MAX_DOCUMENT_BYTES, read_plain
 from nnviz.store.hierarchy import Hierarchy
+from nnviz.store.places import storing
 from nnviz.undoing import forget_undoing, undo_at_end
 
 if sys.platform != "win32":
