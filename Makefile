@@ -96,8 +96,8 @@ check: $(VENV)/installed-dev
 docs: $(VENV)/installed-dev
 	@echo "==> building the documents; notebooks are run, which takes a minute"
 	@PATH="$(abspath $(VENV))/bin:$$PATH" $(VENV)/bin/python -m sphinx --builder html \
-		--fail-on-warning --keep-going --quiet docs docs/_build
-	@echo "docs/_build/index.html"
+		--fail-on-warning --keep-going --quiet docs docs/_build/html
+	@echo "docs/_build/html/index.html"
 
 bench: $(VENV)/installed-dev
 	@echo "==> measuring; this takes a while"

@@ -140,13 +140,15 @@ def _write_ids(store: Store, subset: Subset, file: Path) -> None:
 @json_option
 def suggest(*, store: str, n: int, channels: bool, seed: int, as_json: bool) -> None:
     """Find subsets of STORE in which the network errs more than elsewhere."""
+    from nnviz.aggregation.index_channels import IndexedChannels
     from nnviz.store.store import Store
     from nnviz.subsets.lookup import SubsetFinder
     from nnviz.subsets.suggestions import searched_layers, suggest_subsets
 
     opened = Store.open(store)
     layers = searched_layers(opened) if channels else ()
-    found = suggest_subsets(SubsetFinder(opened).columns, n=n, layers=layers, seed=seed)
+    finder = SubsetFinder(opened, IndexedChannels(opened))
+    found = suggest_subsets(finder.columns, n=n, layers=layers, seed=seed)
     if as_json:
         print_result({"suggestions": [one.to_json() for one in found]})
         return

@@ -153,16 +153,18 @@ class GraphComparison:
     def _title(self) -> str:
         shared, total = int(self.node_parts.is_shared.sum()), len(self.nodes)
         return (
-            f"<nnviz.GraphComparison {self.first.subset!r} {self.second.subset!r}> "
             f"{shared} of {total} nodes and {int(self.arc_parts.is_shared.sum())} of "
             f"{len(self.arcs)} arcs shared"
         )
 
     def __repr__(self) -> str:
-        return text_table(self._title(), self._columns())
+        names = f"{self.first.subset!r} {self.second.subset!r}"
+        title = f"<nnviz.GraphComparison {names}> {self._title()}"
+        return text_table(title, self._columns())
 
     def _repr_html_(self) -> str:
-        return html_table(self._title(), self._columns())
+        names = f"{self.first.subset!r} (first) and {self.second.subset!r} (second)"
+        return html_table(f"{names}: {self._title()}", self._columns())
 
 
 def compare_graphs(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from nnviz.aggregation.index_channels import IndexedChannels
 from nnviz.aggregation.totals import BlockTotals, SubsetTotals, count_blocks
 from nnviz.errors import (
     ConfigError,
@@ -132,7 +133,7 @@ class SubsetGraphs:
         self._use_stored = use_stored and not channels
         self._places = functools.lru_cache(CACHED_PLACES)(self._reference_places)
         self._stored = functools.cache(self._read_stored)
-        self._finder = SubsetFinder(store)
+        self._finder = SubsetFinder(store, IndexedChannels(store))
         self.names = self._full.aggregates.names
         """Name of each subset."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
+from nnviz.aggregation.index_channels import IndexedChannels
 from nnviz.errors import ShapeError
 from nnviz.graphs.attribution_graph import AttributionGraph
 from nnviz.graphs.comparison import GraphComparison
@@ -35,7 +36,7 @@ class Store(StoredRun):
 
     @functools.cached_property
     def _finder(self) -> SubsetFinder:
-        return SubsetFinder(self)
+        return SubsetFinder(self, IndexedChannels(self))
 
     def subset(self, what: object, *, name: str = "") -> Subset:
         """Return the subset that is meant; see :class:`SubsetFinder`.

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.aggregation.aggregates import aggregates_of
+from nnviz.aggregation.index_channels import IndexedChannels
 from nnviz.aggregation.totals import activation_totals
 from nnviz.errors import MissingDataError, NnvizError
 from nnviz.statistics import (
@@ -106,7 +107,7 @@ class SubsetResults:
         *,
         finder: SubsetFinder | None = None,
     ) -> None:
-        finder = finder or SubsetFinder(store)
+        finder = finder or SubsetFinder(store, IndexedChannels(store))
         self._store, self._columns = store, finder.columns
         usable = np.flatnonzero(self._columns.usable)
         self.subset = _among(finder.find(subset), usable)

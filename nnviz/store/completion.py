@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from nnviz.errors import MissingDataError, ShapeError, StoreFormatError
 from nnviz.runs.declarations import MARK_FIELDS
 from nnviz.runs.plan import Plan
+from nnviz.store.documents import document_of
 from nnviz.store.hierarchy import Hierarchy
 from nnviz.store.pieces import encode_piece
 
@@ -96,7 +97,10 @@ class Completion:
     def has_mark(self, index: int) -> bool:
         """Whether a chunk has a mark, sound or not."""
         key = self._hierarchy.piece_keys(MARKS)[index]
-        return self._hierarchy.files.exist([key])[0]
+        try:
+            return self._hierarchy.files.exist([key])[0]
+        except StoreFormatError:  # a pipe, say
+            return True
 
     def remove(self, index: int) -> None:
         """Remove the mark of a chunk, so that it is extracted again."""
@@ -139,7 +143,7 @@ class Completion:
     def _is_spoilt(self, index: int) -> bool:
         try:
             self._hierarchy.read_piece(MARKS, index)
-        except ValueError:
+        except (ValueError, StoreFormatError):
             return True
         return False
 
@@ -389,7 +393,7 @@ class Completion:
         path = f"{BATCH_SIZES}/{index}"
         if batch_size is not None:
             self._hierarchy.create_group(path, {"batch_size": batch_size})
-        elif self._hierarchy.has(path):
+        elif self._hierarchy.files.look_at([document_of(path)])[0] is not None:
             self._hierarchy.delete(path)
 
     def _write_mark(self, index: int, mark: NDArray[np.int64]) -> None:

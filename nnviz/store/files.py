@@ -89,10 +89,33 @@ class Files:
             return [read_plain(self._folder / key, limit=limit) for key in keys]
         return list(sync(self._get_all(keys)))
 
+    def look_at(self, keys: Sequence[str]) -> list[bytes | str | None]:
+        """Return the content of files; for what is no plain file, a text that says so.
+
+        Parameters
+        ----------
+        keys
+            Keys of the files.
+        """
+        with contextlib.suppress(StoreFormatError):
+            return list(self.get_all(keys))
+        found: list[bytes | str | None] = []
+        for key in keys:
+            try:
+                found += self.get_all([key])
+            except StoreFormatError as error:
+                found.append(str(error))
+        return found
+
     def exist(self, keys: Sequence[str]) -> list[bool]:
         """Return which files are there; an empty one is not.
 
         Zarr reads an empty shard as if it were not there: as its fill value.
+
+        Raises
+        ------
+        StoreFormatError
+            If one is no plain file.
         """
         if self._folder is not None:
             return [_size(self._folder / key) > 0 for key in keys]
@@ -262,13 +285,23 @@ O_BINARY = getattr(os, "O_BINARY", 0)
 def _not_plain(path: Path) -> StoreFormatError:
     msg = (
         f"{str(path)!r} is a pipe, a device, a socket or a loop of links, and nnviz "
-        "reads plain files only; remove it, and run 'nnviz verify' on the store"
+        "reads plain files only; 'nnviz verify' on the store says what replaces it"
     )
     return StoreFormatError(msg)
 
 
 def _size(path: Path) -> int:
+    """Return the bytes of a plain file, 0 without one; raises as `read_plain`."""
     try:
-        return path.stat().st_size
+        facts = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return 0
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _not_plain(path) from error
+        raise
+    if stat.S_ISDIR(facts.st_mode):
+        return 0
+    if not stat.S_ISREG(facts.st_mode):
+        raise _not_plain(path)
+    return facts.st_size

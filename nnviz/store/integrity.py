@@ -7,7 +7,6 @@ checksums that were written beside it. Nothing is changed but by
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
@@ -88,7 +87,7 @@ class Integrity:
             found.append(problem)
         for spec in self._arrays:
             key = document_of(spec.path)
-            data = self._contents([key])[0]
+            data = self._hierarchy.files.look_at([key])[0]
             if data is None:
                 found.append(Damage(spec.path, "its zarr.json is missing"))
             elif isinstance(data, str):
@@ -112,7 +111,7 @@ class Integrity:
             if not spec.is_static or spec.path in skip:
                 continue
             keys = self._hierarchy.piece_keys(spec.path)
-            for index, data in enumerate(self._contents(keys)):
+            for index, data in enumerate(self._hierarchy.files.look_at(keys)):
                 expected = stated.get(keys[index])
                 if data is None:
                     found.append(Damage(spec.path, "it is missing", index))
@@ -148,8 +147,11 @@ class Integrity:
         """Check all files of a group of aggregates or artifacts."""
         later = self._groups
         remedy = f"'nnviz {stage_of(path)} {self._hierarchy.url}'"
+        document = self._hierarchy.files.look_at([document_of(path)])[0]
+        if isinstance(document, str):
+            return [Damage(path, document, remedy=remedy)]
         try:
-            if not self._hierarchy.has(path):
+            if not document:
                 return [Damage(path, "its metadata are missing", remedy=remedy)]
             if not later.is_complete(path):
                 return []
@@ -160,7 +162,7 @@ class Integrity:
         stated, problem = self._stated(path) if has_checksums else ({}, None)
         found = [replace(problem, remedy=remedy)] if problem else []
         keys = sorted({*stated, *self._hierarchy.documents.owned_files(path)})
-        for key, data in zip(keys, self._contents(keys), strict=True):
+        for key, data in zip(keys, self._hierarchy.files.look_at(keys), strict=True):
             why = self._later_problem(key, data, stated, has_checksums=has_checksums)
             if why:
                 found.append(_damage_of_key(key, why, remedy))
@@ -228,18 +230,6 @@ class Integrity:
         for group in groups:
             self._groups.invalidate(group)
 
-    def _contents(self, keys: Sequence[str]) -> list[bytes | str | None]:
-        """Return the content of files; for what is no plain file, what it is."""
-        with contextlib.suppress(StoreFormatError):
-            return list(self._hierarchy.files.get_all(keys))
-        found: list[bytes | str | None] = []
-        for key in keys:
-            try:
-                found += self._hierarchy.files.get_all([key])
-            except StoreFormatError as error:
-                found.append(str(error))
-        return found
-
     def _is_of_chunk(self, damage: Damage) -> bool:
         static = {spec.path for spec in self._arrays if spec.is_static}
         return (
@@ -268,23 +258,25 @@ class Integrity:
         path = f"{owner}/{CHECKSUMS}" if owner else CHECKSUMS
         if not self._has_checksums:
             return {}, None
+        document = self._hierarchy.files.look_at([document_of(path)])[0]
+        if isinstance(document, str):
+            return {}, Damage(path, document)
         try:
             stated = self._hierarchy.documents.stated(owner)
         except StoreFormatError:
             return {}, Damage(path, "the checksums are damaged")
-        is_missing = not self._hierarchy.has(path)
-        problem = Damage(path, "the checksums are missing") if is_missing else None
+        problem = None if document else Damage(path, "the checksums are missing")
         return stated, problem
 
     def _groups_above(self) -> list[Damage]:
         """Check the documents of the groups that hold the run's arrays."""
         found = []
         groups = groups_of(self._arrays) | self._parents()
-        if self._hierarchy.files.exist([document_of(BATCH_SIZES)])[0]:
+        if self._hierarchy.files.look_at([document_of(BATCH_SIZES)])[0]:
             groups |= {BATCH_SIZES}
         for group in sorted(groups):
-            data = self._contents([document_of(group)])[0]
-            why = data if isinstance(data, str) else problem_of(data)
+            data = self._hierarchy.files.look_at([document_of(group)])[0]
+            why = problem_of(data)
             if why is None and isinstance(data, bytes) and self._has_checksums:
                 is_sealed = unsealed_attributes(data)[1]
                 why = None if is_sealed else "its metadata have no checksum"

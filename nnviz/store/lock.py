@@ -18,6 +18,7 @@ import functools
 import inspect
 import os
 import socket
+import stat
 import sys
 import threading
 import time
@@ -27,8 +28,9 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from nnviz.errors import StoreError, StoreInUseError
+from nnviz.errors import StoreError, StoreFormatError, StoreInUseError
 from nnviz.store.documents import sealed_group, unsealed_attributes
+from nnviz.store.files import MAX_DOCUMENT_BYTES, read_plain
 from nnviz.store.hierarchy import Hierarchy
 from nnviz.undoing import forget_undoing, undo_at_end
 
@@ -214,7 +216,18 @@ class _FileClaim:
         with contextlib.suppress(OSError):  # it exists, or there are no links here
             os.link(self._draft, self._path)
         self._draft.unlink(missing_ok=True)
-        return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+        is_plain = True
+        # What is written to lies here: a link would lead to any file of this user's.
+        with contextlib.suppress(FileNotFoundError):
+            is_plain = stat.S_ISREG(self._path.lstat().st_mode)
+        if not is_plain:
+            msg = (
+                f"{str(self._path)!r} is not a plain file, and nnviz writes there who "
+                "writes to the store; remove it, and repeat the command"
+            )
+            raise StoreError(msg)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+        return os.open(self._path, flags)
 
     def _is_locked(self, file: int) -> bool:
         """Lock the file; False if its holder removed it meanwhile."""
@@ -236,8 +249,9 @@ class _FileClaim:
 
     def _found(self) -> dict[str, Any]:
         # Opened anew each time: a file server's client looks for changes then.
-        with contextlib.suppress(FileNotFoundError, ValueError):
-            return unsealed_attributes(self._path.read_bytes())[0]
+        with contextlib.suppress(StoreFormatError, ValueError):
+            data = read_plain(self._path, limit=MAX_DOCUMENT_BYTES)
+            return {} if data is None else unsealed_attributes(data)[0]
         return {}
 
     def renew(self) -> None:

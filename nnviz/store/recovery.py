@@ -58,17 +58,16 @@ def restore_root(url: str, *, repair: bool) -> list[Damage]:
             raise
         hierarchy = Hierarchy.open_damaged(url)
     keys = (document_of(""), document_of(RECOVERY))
-    contents = hierarchy.files.get_all(keys)
+    contents = hierarchy.files.look_at(keys)
     problems = [problem_of(data) for data in contents]
     if not any(problems) and contents[0] == contents[1]:
         return []
-    if contents[1] is None and problems[0] is None and contents[0] is not None:
+    if contents[1] is None and problems[0] is None and isinstance(contents[0], bytes):
         attributes, is_sealed = unsealed_attributes(contents[0])
         if not is_sealed and attributes.get("format_version", 1) == 1:
             return []
-    good = next(
-        (data for data, why in zip(contents, problems, strict=True) if not why), None
-    )
+    sound = (data for data, why in zip(contents, problems, strict=True) if not why)
+    good = next((data for data in sound if isinstance(data, bytes)), None)
     if good is None:
         msg = (
             f"the metadata of {url!r} are damaged ({problems[0]}), and their copy is "
@@ -95,10 +94,18 @@ def restore_root(url: str, *, repair: bool) -> list[Damage]:
     return found
 
 
-def problem_of(data: bytes | None) -> str | None:
-    """Return what is wrong with a group's document; None if nothing is."""
+def problem_of(data: bytes | str | None) -> str | None:
+    """Return what is wrong with a group's document; None if nothing is.
+
+    Parameters
+    ----------
+    data
+        What :meth:`Files.look_at` returned for it.
+    """
     if data is None:
         return "it is missing"
+    if isinstance(data, str):
+        return data
     try:
         attributes, is_sealed = unsealed_attributes(data)
     except ValueError as error:

@@ -51,7 +51,7 @@ from nnviz.subsets.expressions import (
 
 __all__ = ["SubsetLookup", "matching_instances"]
 
-TIME_LIMIT_S = 10.0
+TIME_LIMIT_S = 30.0
 """A query that runs longer ends with an error, between two of its parts."""
 
 Mask = NDArray[np.bool_]

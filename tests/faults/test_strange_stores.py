@@ -1,26 +1,43 @@
 """Row 40: a store from somebody else is refused by the field that is wrong, at once."""
 
+import contextlib
 import json
 import os
 import resource
+import shutil
+import socket
 import struct
 import zlib
 
 import pytest
 
 import nnviz
-from nnviz.errors import NnvizError, StoreFormatError
+from nnviz.errors import NnvizError, StoreError, StoreFormatError
 from nnviz.runs.plan import fingerprint_of
 from nnviz.store.documents import sealed_group
-from nnviz.store.store import open_store
+from nnviz.store.store import Store, open_store
 from nnviz.testing import PlantedRun, write_complete_store
+from nnviz.upkeep.verification import verify
 
-RUN = PlantedRun(n_instances=40, instances_per_chunk=16, n_classes=3)
+RUN = PlantedRun(
+    n_classes=3,
+    n_instances=40,
+    layers=(("early", 16, (4, 4)), ("late", 24, (2, 2))),
+    instances_per_chunk=16,
+)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Return a store whose tests leave it as they found it."""
+    url = tmp_path_factory.mktemp("whole") / "run.zarr"
+    write_complete_store(url, RUN)
+    return url
 
 
 @pytest.fixture
-def url(tmp_path):
-    write_complete_store(tmp_path / "run.zarr", RUN)
+def url(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "run.zarr")
     return tmp_path / "run.zarr"
 
 
@@ -106,7 +123,7 @@ COUNTS = "aggregates/label/n_instances"
         pytest.param(COUNTS, {"data_type": "r800"}, "'data_type'", id="dtype"),
         pytest.param(COUNTS, {"codecs": [{"name": "pickle"}]}, "'codecs'", id="codec"),
         pytest.param("instances/id", {"shape": [10**12]}, "'shape'", id="ids"),
-        pytest.param("activations/late", {"shape": [10**12, 96]}, "'shape'", id="run"),
+        pytest.param("activations/late", {"shape": [10**12, 24]}, "'shape'", id="run"),
     ],
 )
 def test_array__of_an_absurd_declaration__is_refused_with_the_field(
@@ -138,15 +155,113 @@ def test_piece__that_unpacks_to_more_than_is_declared__is_refused(url):
         nnviz.aggregates_of(open_store(url), "label")
 
 
-@pytest.mark.parametrize("kind", ["pipe", "device"])
-def test_pipe_or_device__in_place_of_the_root__is_refused_and_never_waited_for(
-    url, kind
-):
-    (url / "zarr.json").unlink()
-    if kind == "pipe":
-        os.mkfifo(url / "zarr.json")
-    else:
-        (url / "zarr.json").symlink_to("/dev/zero")
+DOCUMENTS_AND_PIECES = [
+    "zarr.json",
+    "activations/late/zarr.json",
+    "activations/late/c/1/0",
+    "instances/zarr.json",
+    "instances/id/c/0",
+    "instances/status/c/0",
+    "extraction_done/c/0/0",
+    "checksums/zarr.json",
+    "aggregates/label/zarr.json",
+    "aggregates/label/checksums/zarr.json",
+    "aggregates/label/n_instances/zarr.json",
+    "aggregates/label/n_instances/c/0",
+    "artifacts/examples/zarr.json",
+]
 
-    with pytest.raises(NnvizError, match="plain files only"):
-        open_store(url)
+
+def put(kind, place):
+    """Put what is no plain file in place of a file."""
+    place.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "device":
+        place.symlink_to("/dev/zero")
+    else:
+        # A path of a socket may have 108 bytes.
+        with socket.socket(socket.AF_UNIX) as listener, contextlib.chdir(place.parent):
+            listener.bind(place.name)
+
+
+def read_all(url):
+    store = open_store(url)
+    store.instances()
+    store.activations("late")
+    nnviz.aggregates_of(store, "label")
+    store.groups.attributes("artifacts/examples")
+    verify(url, repair=False, contents=False)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "socket"])
+def test_what_is_no_plain_file__in_place_of_any__is_refused_and_never_waited_for(
+    whole, kind
+):
+    """By whoever reads it; and verify names it."""
+    for name in DOCUMENTS_AND_PIECES:
+        data = (whole / name).read_bytes()
+        put(kind, whole / name)
+
+        if name == "instances/zarr.json":  # nobody asks for it
+            read_all(whole)
+        else:
+            with pytest.raises(NnvizError, match="plain files only"):
+                read_all(whole)
+        said = str(verify(whole, repair=False, contents=False))
+        assert "plain files only" in said, name
+
+        (whole / name).unlink()
+        (whole / name).write_bytes(data)
+
+
+@pytest.mark.parametrize("name", ["zarr.json", "recovery/zarr.json"])
+def test_pipe__in_place_of_the_root_or_its_copy__is_replaced_by_the_other(url, name):
+    data = (url / name).read_bytes()
+    put("pipe", url / name)
+
+    report = verify(url, contents=False)
+
+    assert report.is_sound
+    assert "plain files only" in str(report)
+    assert (url / name).read_bytes() == data
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_lock_that_is_no_plain_file__is_refused_and_nothing_written_to(
+    url, tmp_path, kind
+):
+    """A link would lead to any file of who runs this."""
+    (url / "writer").mkdir()
+    theirs = tmp_path / "theirs"
+    theirs.write_text("mine\n")
+    if kind == "pipe":
+        os.mkfifo(url / "writer/zarr.json")
+    else:
+        (url / "writer/zarr.json").symlink_to(theirs)
+
+    with pytest.raises(StoreError, match="is not a plain file"):
+        verify(url, contents=False)
+
+    assert theirs.read_text() == "mine\n"
+
+
+@pytest.mark.parametrize(
+    ("member", "change", "words"),
+    [
+        pytest.param("indices", lambda v: v + 10**6, "'indices' leave", id="columns"),
+        pytest.param("indptr", lambda v: v[::-1].copy(), "'indptr'", id="order"),
+        pytest.param("indptr", lambda v: v * 1000, "'indptr'", id="entries"),
+    ],
+)
+def test_sparse_matrix__that_would_read_foreign_memory__is_refused(
+    url, member, change, words
+):
+    path = "aggregates/label/activation_counts/late"
+    store = Store.open(url, writable=True)
+    values = store.groups.read(f"{path}/{member}")
+    store.groups.write_member(f"{path}/{member}", change(values))
+    (url / "aggregates/label/checksums/zarr.json").unlink()
+
+    with pytest.raises(StoreFormatError, match=words):
+        open_store(url).groups.read_csr(path)

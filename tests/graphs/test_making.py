@@ -15,8 +15,9 @@ from nnviz.errors import ConfigError, MissingDataError, UnknownNameError
 from nnviz.graphs.comparison import compare_subsets
 from nnviz.graphs.making import SubsetGraphs, attribution_graph
 from nnviz.graphs.summit_files import from_summit_json
+from nnviz.runs.plan import Plan
 from nnviz.store.documents import sealed_group
-from nnviz.store.store import Store
+from nnviz.store.store import Store, plan_attributes
 from nnviz.subsets.naming import named_subsets
 from nnviz.testing import PlantedRun, planted_channels, write_store
 
@@ -155,9 +156,11 @@ def test_graph__over_few_layers__is_composed_through_the_others(
     url = tmp_path / "run.zarr"
     shutil.copytree(store.url, url)
     meta = json.loads((url / "zarr.json").read_text())
-    for layer in meta["attributes"]["plan"]["architecture"]["layers"]:
+    value = meta["attributes"]["plan"]
+    for layer in value["architecture"]["layers"]:
         layer["shown"] = layer["name"] in layers
-    (url / "zarr.json").write_bytes(sealed_group(meta["attributes"]))
+    attributes = {**meta["attributes"], **plan_attributes(Plan.from_json(value))}
+    (url / "zarr.json").write_bytes(sealed_group(attributes))
 
     for preset in ("directed", "summit"):
         graph = attribution_graph(Store.open(url), RUN.names[1], preset=preset)

@@ -1,0 +1,43 @@
+"""Workers of this machine: who else could reach them?"""
+
+from __future__ import annotations
+
+import os
+
+import psutil
+import pytest
+
+from nnviz.errors import ConfigError
+from nnviz.interface.workers import local_workers, n_workers_for
+
+
+def listening():
+    """Return the addresses at which this process and its children listen."""
+    process = psutil.Process(os.getpid())
+    return {
+        connection.laddr.ip
+        for one in [process, *process.children(recursive=True)]
+        for connection in one.net_connections(kind="inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+
+
+@pytest.mark.parametrize(
+    "n_workers",
+    [
+        pytest.param(0, id="thread"),
+        pytest.param(1, id="process", marks=pytest.mark.cluster),
+    ],
+)
+def test_local_workers__listen_on_loopback_only(n_workers):
+    with local_workers(n_workers) as client:
+        assert client.submit(sum, [1, 2]).result() == 3
+        addresses = listening()
+
+    assert addresses == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize("workers", [-1, True])
+def test_n_workers__that_is_no_number_of_processes__is_refused(workers):
+    with pytest.raises(ConfigError, match="number of processes"):
+        n_workers_for(1.0, {}, workers, [])
