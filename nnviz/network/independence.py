@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from nnviz.errors import ModelError, TaskMemoryError
 from nnviz.network.analysis.outputs import main_output
-from nnviz.network.recording.recorder import Recorder
+from nnviz.network.recording.recorder import NotByInstanceError, Recorder
 from nnviz.network.recording.runtime import telling_faults
 from nnviz.runs.architecture import Architecture, Layer
 
@@ -88,10 +88,16 @@ def check_independence(
     ModelError
         If two runs of one batch differ, or an instance alone differs from the same
         instance in a batch, with the first layer at which they do.
+    NotByInstanceError
+        If a layer's rows cannot be the instances.
     """
     runner = _Runner(model, layers)
     first = batch[:1]
-    companions = _companions(batch)
+    companions = [
+        companion
+        for i, companion in enumerate(_companions(batch))
+        if i == 0 or runner.takes(companion)
+    ]
     pair = torch.cat([first, companions[0]])
     together = runner.run(pair)
     _check_again(together, runner.run(pair))
@@ -131,6 +137,18 @@ class _Runner:
         self._model = model
         self._layers = layers
 
+    def takes(self, batch: Tensor) -> bool:
+        """Return whether the network runs on a batch that was made up.
+
+        One without the token that ends a sentence may be no input of it.
+        """
+        try:
+            with torch.inference_mode():
+                self._model(batch)
+        except Exception:  # noqa: BLE001  the user's code may raise anything
+            return False
+        return True
+
     def run(self, batch: Tensor) -> _Values:
         """Return the values of a batch.
 
@@ -156,6 +174,8 @@ class _Runner:
         try:
             with Recorder(self._model, architecture) as recorder, telling_faults():
                 recorder.run(batch, on_layer=keep)
+        except NotByInstanceError:
+            raise
         except ModelError as error:
             msg = (
                 f"the way that the network takes depends on the batch: with "

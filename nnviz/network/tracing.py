@@ -21,8 +21,9 @@ from nnviz.network.analysis.operations import OperationGraph, record_operations
 from nnviz.network.analysis.outputs import logits_of, main_output
 from nnviz.network.independence import check_independence
 from nnviz.network.recording.normalizing import normalize
+from nnviz.network.recording.recorder import NotByInstanceError
 from nnviz.network.recording.runtime import telling_faults
-from nnviz.runs.architecture import Architecture
+from nnviz.runs.architecture import Architecture, Layer
 from nnviz.runs.config import PreprocessingConfig
 from nnviz.user_code import telling_user_errors
 
@@ -71,8 +72,7 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
     analysis = analyse(graph)
     layers = [item.layer for item in analysis.layers]
     mixed = _without_instances(model, analysis, batch)
-    kept = tuple(layer for layer in layers if layer.name not in mixed)
-    mixed += check_independence(model, kept, batch)
+    mixed += _check_independence(model, layers, mixed, batch)
     largest_error = validate(analysis, batch)
     layers = [layer for layer in layers if layer.name not in mixed]
     if not layers:
@@ -141,6 +141,20 @@ def _without_instances(
             for graph in graphs
         )
     ]
+
+
+def _check_independence(
+    model: nn.Module, layers: list[Layer], mixed: list[str], batch: Tensor
+) -> list[str]:
+    """Return the layers beside `mixed` whose first axis turns out to be another."""
+    found: list[str] = []
+    while True:
+        left_out = {*mixed, *found}
+        kept = tuple(layer for layer in layers if layer.name not in left_out)
+        try:
+            return [*found, *check_independence(model, kept, batch)]
+        except NotByInstanceError as error:
+            found.append(error.layer)
 
 
 INSTANCES_TRACED = 2

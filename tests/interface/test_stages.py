@@ -230,7 +230,7 @@ inputs, labels = torch.rand(40, 4), torch.arange(40) % 2
 extraction = {"instances_per_chunk": 20}
 store = nnviz.run(Network(), (inputs, labels), "run.zarr", workers=WORKERS,
                   extraction=extraction, progress=False)
-print(store.n_instances, store.missing_chunks())
+print(store.n_instances, store.chunks.missing())
 """
 
 MODULE = """

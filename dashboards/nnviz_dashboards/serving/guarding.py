@@ -160,7 +160,8 @@ class _Guard(RequestHandler):
         self.set_header("Content-Security-Policy", text)
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("X-Frame-Options", "SAMEORIGIN")
-        self.set_header("Referrer-Policy", "no-referrer")
+        # With "no-referrer", browsers send the login form with the origin "null".
+        self.set_header("Referrer-Policy", "same-origin")
         self.set_header("Cross-Origin-Resource-Policy", "same-origin")
         self.clear_header("Server")
         for name in ("Origin", "Headers", "Credentials"):

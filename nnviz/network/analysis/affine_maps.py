@@ -10,14 +10,17 @@ Symbols: C channels.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from nnviz.network.analysis.channel_flow import ChannelFlow
 from nnviz.network.analysis.functions import category_of
 from nnviz.network.analysis.markers import MIXED, channels_along, resolve
 from nnviz.network.analysis.operations import Operation, argument, references
+
+if TYPE_CHECKING:
+    from nnviz.network.analysis.channel_flow import ChannelFlow
 
 __all__ = ["STILL", "AffineMap", "affine_map", "is_affine", "operations_between"]
 

@@ -73,7 +73,12 @@ def validate(analysis: Analysis, batch: Tensor) -> float | None:
     for target in targets:
         error = errors.by_layer.get(target.layer, 0.0)
         single = alone.get(target.layer, 0.0)
-        if not error < LARGEST_ERROR:
+        if math.isinf(error):
+            target.give_up(
+                "its edges cannot be run again at its place: their values have another "
+                "shape, or are not finite"
+            )
+        elif not error < LARGEST_ERROR:
             target.give_up(
                 f"its edges add up to values that differ from the network's by "
                 f"{error:.2g} of the largest"

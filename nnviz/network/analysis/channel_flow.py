@@ -26,6 +26,7 @@ from nnviz.network.analysis.markers import (
     reduction_marker,
 )
 from nnviz.network.analysis.operations import Operation, OperationGraph, argument
+from nnviz.network.analysis.varying_factors import has_varying_factor
 from nnviz.runs.architecture import LayerKind
 
 __all__ = ["ChannelFlow", "follow_channels"]
@@ -107,6 +108,13 @@ def _follow(flow: ChannelFlow, operation: Operation) -> None:
             _add_origin(flow, operation, output, len(shape) - 1, _MIXING[category])
     elif category == "attention":
         _set(flow, output, _contracted(flow, inputs[-1], shape))
+    elif operation.name == "masked_fill" and has_varying_factor(
+        flow, operation, inputs[0]
+    ):
+        masked = flow.markers[inputs[0]]
+        assert masked is not None  # else nothing is known of a factor
+        assert masked.axis is not None
+        _add_origin(flow, operation, output, masked.axis, "product")
     elif category in ("pointwise", "normalization"):
         same = graph.values[inputs[0]].shape == shape
         marker = flow.markers.get(inputs[0])
@@ -410,6 +418,12 @@ def _follow_elementwise(
     output = operation.outputs[0]
     shape = graph.values[output].shape
     main = _main_operand(flow, operation, inputs, shape)
+    if (
+        operation.name in _PRODUCTS
+        and main is not None
+        and has_varying_factor(flow, operation, main)
+    ):
+        main = None
     if main is not None:
         same = graph.values[main].shape == shape
         marker = flow.markers.get(main)

@@ -71,7 +71,7 @@ _CATEGORIES: dict[Category, str] = {
         grid_sample""",
     # axes given by the arguments are combined
     "reduction": """mean sum amax amin max min median std var norm logsumexp prod
-        nanmean nansum vector_norm cumsum cumprod""",
+        nanmean nansum vector_norm linalg_norm linalg_vector_norm cumsum cumprod""",
     # elements are only copied, repeated, permuted, padded or left out
     "movement": """view reshape flatten unflatten permute transpose t T mT H mH swapaxes
         swapdims movedim moveaxis squeeze unsqueeze expand expand_as repeat tile

@@ -42,6 +42,9 @@ __all__ = [
 NOTHING = 0.0
 MIXED = -1.0
 
+_NORMS = frozenset({"linalg_norm", "linalg_vector_norm", "norm"})
+"""Reductions that take their order before the axes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -198,7 +201,11 @@ def reduction_marker(
     options |= {k: operation.options[k] for k in ("axis",) if k in operation.options}
     dims = options.get("dim", options.get("axis"))
     keep = bool(options.get("keepdim", False))
-    positional = [a for a in operation.arguments[1:] if not isinstance(a, Reference)]
+    # The first argument of a norm is its order.
+    first = 2 if operation.name in _NORMS else 1
+    positional = [
+        a for a in operation.arguments[first:] if not isinstance(a, Reference)
+    ]
     for argument in positional:
         if isinstance(argument, bool):
             keep = argument

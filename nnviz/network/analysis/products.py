@@ -9,13 +9,17 @@ et al. 2017). Otherwise both carry, one half each (the uniform rule: Achtibat et
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from nnviz.network.analysis.affine_maps import STILL, is_affine
-from nnviz.network.analysis.channel_flow import ChannelFlow
 from nnviz.network.analysis.functions import category_of
 from nnviz.network.analysis.operations import Operation, argument
+
+if TYPE_CHECKING:
+    from nnviz.network.analysis.channel_flow import ChannelFlow
 
 __all__ = ["Factors", "aligned", "factors_of", "is_bounded"]
 
@@ -79,7 +83,7 @@ def is_bounded(flow: ChannelFlow, value: int) -> bool:
         if operation is None:
             return False
         inputs = graph.activation_inputs(operation)
-        if operation.name in _BOUNDED:
+        if operation.name in _BOUNDED or graph.values[value].dtype == torch.bool:
             return True
         if operation.name in _CLIPPED:
             return _largest(flow, operation, behind) <= 1

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -30,6 +30,9 @@ __all__ = ["CHANNELS_CHECKED", "single_channel_errors"]
 
 CHANNELS_CHECKED = 3
 """Channels of each operation that are taken alone: the strongest of the batch."""
+
+_MANY_ELEMENTS = 2**17
+"""What has more is checked by a single channel: every one costs a convolution."""
 
 
 @dataclass(slots=True)
@@ -265,7 +268,8 @@ class _Run:
         read = torch.cat([one.sources for one in check.entering])
         sizes[~torch.isin(distinct, read) | (distinct <= 0)] = -1.0
         order = torch.argsort(sizes, descending=True, stable=True)
-        kept = order[sizes[order] >= 0][:CHANNELS_CHECKED]
+        is_large = self._values[check.start].numel() > _MANY_ELEMENTS
+        kept = order[sizes[order] >= 0][: 1 if is_large else CHANNELS_CHECKED]
         strongest: list[float] = distinct[kept].tolist()
         return strongest
 
@@ -304,8 +308,7 @@ class _Run:
             x = one.input_of(self._values[check.summand.value].float(), n)
             own = (one.sources == number).view(-1, *[1] * (x.ndim - 2))
             x = torch.where(own, x, 0.0)
-            added = apply_operation(one.operation, x)
-            added = added - apply_operation(one.operation, torch.zeros_like(x))
+            added = apply_operation(replace(one.operation, bias=None), x)
             places = [where.get(int(c), -1) for c in one.targets.tolist()]
             kept = [i for i, place in enumerate(places) if place >= 0]
             index = torch.tensor([places[i] for i in kept], dtype=torch.int64)

@@ -29,7 +29,7 @@ from nnviz.network.recording.taps import EdgeTaps, Tap
 from nnviz.runs.architecture import Architecture, Layer
 from nnviz.user_code import telling_user_errors
 
-__all__ = ["RecordedBatch", "Recorder"]
+__all__ = ["NotByInstanceError", "RecordedBatch", "Recorder"]
 
 OnLayer = Callable[[Layer, Tensor, Tensor], None]
 OnTarget = Callable[[Layer, Tensor, list[EdgeInput]], None]
@@ -56,6 +56,18 @@ class RecordedBatch:
     """Shape (instance, class), float32; None if the network is no classifier."""
     activations: Mapping[str, Tensor]
     """Maxima of each layer, shape (instance, channel), float32, by the layer's name."""
+
+
+class NotByInstanceError(ModelError):
+    """A layer's rows are no instances: an expert that gets some of all tokens."""
+
+    def __init__(self, layer: str, n_rows: int, n_instances: int) -> None:
+        super().__init__(
+            f"layer {layer!r} has {n_rows} rows for {n_instances} instances, so its "
+            "first axis is not the instance; leave it out: [extraction] "
+            f"layers = ['*', '!{layer}']"
+        )
+        self.layer = layer
 
 
 def _telling_errors(batch: Tensor) -> contextlib.AbstractContextManager[None]:
@@ -179,6 +191,8 @@ class Recorder:
         ------
         ModelError
             If the network took a way on which a layer is not reached.
+        NotByInstanceError
+            If a layer's rows cannot be the instances.
         """
         self._found, self._on_layer, self._on_target = {}, on_layer, on_target
         self._taken.clear()
@@ -315,6 +329,8 @@ class Recorder:
 
     def _activations(self, layer: Layer, values: Tensor) -> Tensor:
         axis = layer.channel_axis
+        if len(values) % self._n_instances or not len(values):
+            raise NotByInstanceError(layer.name, len(values), self._n_instances)
         if len(values) != self._n_instances:
             # Windows or heads of an instance follow each other on the first axis.
             values = values.unflatten(0, (self._n_instances, -1))
