@@ -114,7 +114,7 @@ class Hierarchy:
         except zarr.errors.ContainsGroupError as error:
             msg = f"there is a store at {url!r} already; choose another place"
             raise StoreExistsError(msg) from error
-        except (FileNotFoundError, ValueError) as error:
+        except (FileExistsError, FileNotFoundError, ValueError) as error:
             msg = (
                 f"cannot create a store at {url!r}: {error}; the place above it, a "
                 "folder or a bucket, has to be there and of a protocol that fsspec "
@@ -144,7 +144,11 @@ class Hierarchy:
                         check_writable(Path(url))
                     read_plain(Path(url) / DOCUMENT, limit=MAX_DOCUMENT_BYTES)
                 return cls(zarr.open_group(url, mode=mode, zarr_format=3), url)
-        except (FileNotFoundError, zarr.errors.GroupNotFoundError) as error:
+        except (
+            FileExistsError,  # a file, where there should be a folder
+            FileNotFoundError,
+            zarr.errors.GroupNotFoundError,
+        ) as error:
             msg = (
                 f"there is no store at {shortened(url)!r}; 'nnviz plan run.toml "
                 "--create STORE' makes one"

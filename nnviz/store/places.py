@@ -89,7 +89,7 @@ def shortened(text: str) -> str:
 def opening(url: str) -> Iterator[None]:
     """Raise a StoreError with what to do where a place cannot be reached.
 
-    That nothing is found there, a FileNotFoundError, is for the caller to say.
+    That nothing is found there, or a file in place of a folder, is for the caller.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def opening(url: str) -> Iterator[None]:
     try:
         _check_protocol(url)
         yield
-    except (NnvizError, FileNotFoundError):
+    except (NnvizError, FileNotFoundError, FileExistsError):
         raise
     except ImportError as error:
         msg = (

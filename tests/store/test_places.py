@@ -52,6 +52,7 @@ def said(*arguments):
         pytest.param("a\0b", "is not the path of a store", id="zero-byte"),
         pytest.param(LONG, "File name too long; choose a shorter path", id="long"),
         pytest.param(DEEP, "File name too long; choose a shorter path", id="deep"),
+        pytest.param("file", "there is no store at", id="a-file"),
         pytest.param("file/x.zarr", "there is no store at", id="below-a-file"),
         pytest.param("s4://b/x", "a protocol that is not known", id="protocol"),
         pytest.param("~nobody-of-this-name/x", "name a whole path", id="no-home"),
