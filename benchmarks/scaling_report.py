@@ -223,7 +223,7 @@ def _simulated_rows(result: dict[str, Any], ways: Sequence[str]) -> list[str]:
 
 def _limit_rows(result: dict[str, Any]) -> list[str]:
     return [
-        "| has as much to do as the GPUs | from so many GPUs on |",
+        "| has as much to do as the GPUs | from this many GPUs on |",
         "|---|---|",
         *(
             f"| {name} | {number:,.0f} |"
