@@ -47,7 +47,9 @@ def extracted(folder, client, **options):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("planted")
-    with Client(processes=False, n_workers=1, dashboard_address=None) as client:
+    with Client(
+        processes=False, n_workers=1, dashboard_address="127.0.0.1:0"
+    ) as client:
         store = extracted(folder, client, lost=LOST)
     groups = folder / "groups.json"
     groups.write_text(json.dumps({"one": ["1"], "lost": ["5"], "two": ["2", "3"]}))

@@ -235,7 +235,10 @@ def test_aggregate__on_processes_writes_the_same_bytes(store, tmp_path):
     subsets = [named_subsets(other, name) for name in names]
 
     with distributed.Client(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, set_as_default=False
+        n_workers=2,
+        threads_per_worker=1,
+        dashboard_address="127.0.0.1:0",
+        set_as_default=False,
     ) as client:
         aggregate(other, subsets, client=client)
 

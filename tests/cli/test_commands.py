@@ -64,9 +64,7 @@ def test_help__lists_commands_in_pipeline_order(run):
         pytest.param(
             ["plan", "no.toml"], "cannot read the run file 'no.toml'", id="plan"
         ),
-        pytest.param(
-            ["extract", "no.zarr"], "there is no store at 'no.zarr'", id="run"
-        ),
+        pytest.param(["extract", "no.zarr"], "there is no store at ", id="run"),
         pytest.param(
             ["inspect", "no.zarr"], "nnviz plan run.toml --create", id="inspect"
         ),
