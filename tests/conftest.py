@@ -65,6 +65,7 @@ _KEPT: list[torch.library.Library] = []
 _define_missing_torchvision_operators()
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let what is heavy take turns where tests run in parallel.
 
