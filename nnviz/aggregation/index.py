@@ -140,6 +140,9 @@ def make_index(
     state = index_state(store)
     lacking = [int(number) for number in np.flatnonzero(~state.is_current)]
     n = len(state.keys)
+    if not lacking:
+        _remove_others(store, n)
+        return state
     emit(listeners, StageStarted(STAGE, n, n - len(lacking)))
     n_instances = 0
     for number, n_bytes in _written(store, lacking, client, listeners):

@@ -250,6 +250,7 @@ def aggregate(
     subsets: str | SubsetCollection | Sequence[str | SubsetCollection] = (),
     *,
     index: bool = True,
+    empty_subsets: bool = False,
     client: Client | None = None,
     listeners: Sequence[Listener] | None = None,
     progress: bool = True,
@@ -265,6 +266,8 @@ def aggregate(
         the instance table, a file. Without any: those that the run has instances for.
     index
         Whether to make the index as well, by which any subset is answered at once.
+    empty_subsets
+        Whether subsets without instances get rows too: zeros, as large as the others.
     client
         Client of a running cluster; None computes in this process.
     listeners, progress
@@ -282,7 +285,9 @@ def aggregate(
         subsets = [subsets]
     found = [_collection(made, each) for each in subsets or default_subsets(made)]
     shown = bars(progress=progress) if listeners is None else listeners
-    aggregate_store(made, found, client=client, listeners=shown)
+    aggregate_store(
+        made, found, client=client, empty_subsets=empty_subsets, listeners=shown
+    )
     if index:
         make_index(made, client=client, listeners=shown)
 
