@@ -22,7 +22,7 @@ from nnviz.errors import (
 )
 from nnviz.runs.config import DatasetConfig
 from nnviz.store.documents import sealed_group
-from nnviz.store.store import Store
+from nnviz.store.store import Store, plan_attributes
 from nnviz.subsets.naming import named_subsets
 from nnviz.testing import PlantedDataset, PlantedRun, planted_channels, write_store
 from tests.oracles.files import tree_bytes
@@ -66,8 +66,8 @@ def write(path, run=RUN, *, dataset=None, names=("label", "prediction", "outcome
     if dataset is not None:
         plan = store.plan
         attributes = json.loads((path / "zarr.json").read_text())
-        plan_json = replace(plan, dataset=dataset).to_json()
-        attributes["attributes"]["plan"] = plan_json
+        edited = plan_attributes(replace(plan, dataset=dataset))
+        attributes["attributes"] |= edited
         (path / "zarr.json").write_bytes(sealed_group(attributes["attributes"]))
     aggregate(store, [named_subsets(store, name) for name in names])
     return Store.open(path)

@@ -11,7 +11,7 @@ SHOWN = {
     "class_graph": "<svg",
     "two_subsets": "heavy nines",
     "summit_file": "('mixed4c', 71, 640)",
-    "own_reader": "could not convert string to float",
+    "own_reader": "the data set raised ValueError",
 }
 
 
