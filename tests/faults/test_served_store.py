@@ -52,7 +52,7 @@ def ask(address, path="/", **headers):
 
 def enter(address, token):
     status, headers, _ = ask(address, f"/?layer=late&token={token}")
-    assert (status, headers["Location"]) == (302, "/?layer=late")
+    assert (status, headers["Location"]) == (302, "./?layer=late")
     return headers["Set-Cookie"].split(";")[0]
 
 
@@ -161,7 +161,7 @@ def test_answers__have_headers_that_keep_others_out(guarded):
         assert "frame-ancestors 'self'" in policy
         assert "'unsafe-inline'" not in policy.split("script-src")[1].split(";")[0]
         assert headers["X-Content-Type-Options"] == "nosniff"
-        assert headers["Referrer-Policy"] == "no-referrer"
+        assert headers["Referrer-Policy"] == "same-origin"
         assert "Server" not in headers
 
 
@@ -251,7 +251,7 @@ def test_socket__cannot_replace_the_document_and_tells_no_traceback(url):
 SERVER = """
 import gc, sys, json, threading
 import psutil
-from nnviz_dashboards import server as serving
+from nnviz_dashboards.serving import server as serving
 
 serving.SECONDS_OF_UNUSED_PAGES = 1
 made = serving.make_server(sys.argv[1], with_token=False)
@@ -319,7 +319,7 @@ def test_server__asks_more_pages_than_it_holds_to_wait(url):
     """Row 32: pages are bounded in number."""
     script = SERVER.replace(
         "made.start()",
-        "from nnviz_dashboards import guarding\n"
+        "from nnviz_dashboards.serving import guarding\n"
         "guarding.MAX_SESSIONS = 3\n"
         "made.start()",
     ).replace("UNUSED_PAGES = 1", "UNUSED_PAGES = 60")
