@@ -77,5 +77,5 @@ def test_own_graph__writes_and_reads_back():
     ],
 )
 def test_another_file__is_refused(text):
-    with pytest.raises(StoreFormatError, match="no graph file of SUMMIT"):
+    with pytest.raises(StoreFormatError, match="not a graph file of SUMMIT"):
         from_summit_json(text)

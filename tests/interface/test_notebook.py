@@ -67,6 +67,7 @@ def test_notebook__shows_store_progress_and_graph(tmp_path, monkeypatch):
     assert re.findall(r"aria-label='(\w+)'></progress>", html[1]) == [
         "extract",
         "aggregate",
+        "index",
         "derive",
     ]
     assert "90 instances" in html[1]

@@ -1,4 +1,4 @@
-"""The format as the README describes it: enough to check a store without nnviz."""
+"""The format as the documents describe it: enough to check a store without nnviz."""
 
 import json
 import re
@@ -10,12 +10,12 @@ import zarr
 
 from nnviz.testing import PlantedRun, write_store
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "store.md"
 RUN = PlantedRun(n_instances=50, instances_per_chunk=20, n_unreadable=3)
 
 
 def crc_of(values):
-    """Return the CRC-32 that the README's row of ``extraction_done`` describes."""
+    """Return the CRC-32 that the documented row of ``extraction_done`` describes."""
     if values.dtype.kind not in "biuf":
         return zlib.crc32(b"\0".join(str(text).encode("utf-8") for text in values))
     little = values.astype(values.dtype.newbyteorder("<"))
@@ -28,7 +28,7 @@ def test_mark__is_read_and_checked_by_the_documentation_alone(tmp_path):
     root = zarr.open_group(url, mode="r")
     row = next(
         line
-        for line in README.read_text(encoding="utf-8").splitlines()
+        for line in PAGE.read_text(encoding="utf-8").splitlines()
         if line.startswith("| `extraction_done`")
     )
     fields = re.search(r"each chunk: ([\w, ]+), then the CRC-32", row)[1].split(", ")
