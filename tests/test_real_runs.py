@@ -198,7 +198,10 @@ def test_counts__by_class__equal_the_plain_loop_over_stored_values(run):
         counts = oracle.counts_by_class(labels, stored, 0.03)
         found = aggregates.counts(layer).tocoo()
         entries = zip(found.row, found.col, found.data, strict=True)
-        assert {(int(r), int(c)): int(n) for r, c, n in entries if n} == counts, layer
+        by_class = {
+            (int(aggregates.index[r]), int(c)): int(n) for r, c, n in entries if n
+        }
+        assert by_class == counts, layer
 
 
 def test_means_and_maxima__by_class__equal_the_plain_mean(run):
@@ -209,11 +212,12 @@ def test_means_and_maxima__by_class__equal_the_plain_mean(run):
     for layer in expected:
         stored = store.activations(layer).astype(np.float64)
         mean, variance = aggregates.mean(layer), aggregates.variance(layer)
-        for label in np.unique(labels):
+        assert aggregates.index.tolist() == np.unique(labels).tolist()
+        for row, label in enumerate(aggregates.index):
             rows = stored[labels == label]
-            assert np.allclose(mean[label], rows.mean(axis=0), rtol=1e-12, atol=1e-12)
-            assert np.allclose(variance[label], rows.var(axis=0), rtol=1e-8, atol=1e-8)
-            assert (aggregates.maximum(layer)[label] == rows.max(axis=0)).all()
+            assert np.allclose(mean[row], rows.mean(axis=0), rtol=1e-12, atol=1e-12)
+            assert np.allclose(variance[row], rows.var(axis=0), rtol=1e-8, atol=1e-8)
+            assert (aggregates.maximum(layer)[row] == rows.max(axis=0)).all()
 
 
 def test_influences__of_resnet20__equal_the_plain_loop(resnet_store, shared):

@@ -1,6 +1,9 @@
 """Places that cannot be reached, read or written: one message, with the way out."""
 
 import importlib.util
+import os
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -23,15 +26,6 @@ def here(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("a file")
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def _no_credentials(monkeypatch, tmp_path):
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-        monkeypatch.setenv(name, str(tmp_path / "none"))
 
 
 def said(*arguments):
@@ -70,12 +64,21 @@ def test_store__nobody_answers__says_what_to_check(here):
     assert "check the address" in message
 
 
-@pytest.mark.usefixtures("_no_credentials")
 def test_store__without_credentials__says_where_they_are_looked_for(here):
+    """In a process of its own: connections that are open would be used again."""
     pytest.importorskip("s3fs")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+    environment["AWS_EC2_METADATA_DISABLED"] = "true"
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        environment[name] = str(here / "none")
+    command = ["-m", "nnviz", "inspect", "s3://a-bucket-of-nobody/run.zarr"]
 
-    message = said("inspect", "s3://a-bucket-of-nobody/run.zarr")
+    done = subprocess.run(
+        [sys.executable, *command], env=environment, capture_output=True, text=True
+    )
 
+    message = done.stderr
+    assert done.returncode == 1
     assert "Unable to locate credentials; check the address" in message
     assert "AWS_ACCESS_KEY_ID" in message
 
