@@ -13,6 +13,9 @@ import pytest
 from nnviz.runs.config import RunConfig
 from nnviz.runs.json_values import from_json
 
+# Its commands run once, in one process.
+pytestmark = pytest.mark.xdist_group("readme")
+
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 

@@ -11,6 +11,9 @@ import pytest
 from docs.tables import FOLDER
 from nnviz.cli.main import main as command_line
 
+# Its commands run once, in one process.
+pytestmark = pytest.mark.xdist_group("json")
+
 SCHEMAS = {path.stem: path for path in (FOLDER / "schemas").glob("*.json")}
 
 COMMANDS = [
