@@ -1,5 +1,9 @@
 """The gallery: every notebook runs from nothing, and shows what its page promises."""
 
+import os
+import sys
+from pathlib import Path
+
 import nbclient
 import pytest
 from myst_nb.core.read import read_myst_markdown_notebook
@@ -21,7 +25,10 @@ def test_gallery__has_no_other_notebooks():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(SHOWN))
-def test_notebook__runs_and_shows(name, tmp_path):
+def test_notebook__runs_and_shows(name, tmp_path, monkeypatch):
+    # As `make docs` does: notebooks call the command of this environment.
+    folder = Path(sys.executable).parent
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     path = FOLDER / "gallery" / f"{name}.md"
     notebook = read_myst_markdown_notebook(path.read_text(encoding="utf-8"), path=path)
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python"}
