@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from nnviz.argument_types import checked
 from nnviz.errors import MissingDataError, UnknownNameError, did_you_mean
 from nnviz.formatting import html_table, text_table
 from nnviz.store.store import Store
@@ -312,6 +313,7 @@ class Aggregates:
         return html_table(self._title(), self._columns())
 
 
+@checked
 def aggregates_of(store: Store, name: str = "label") -> Aggregates:
     """Return the aggregates of one collection of subsets.
 

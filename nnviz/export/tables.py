@@ -28,6 +28,7 @@ import numpy as np
 import pandas as pd
 
 from nnviz.aggregation.aggregates import Aggregates, aggregates_of
+from nnviz.argument_types import checked
 from nnviz.derivation.class_table import read_class_table
 from nnviz.derivation.embedding import read_embedding, read_similarity
 from nnviz.derivation.examples import read_examples
@@ -53,6 +54,7 @@ NOTES = {
 }
 
 
+@checked
 def write_bundle(
     store: Store,
     folder: str | os.PathLike[str],

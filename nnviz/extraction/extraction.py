@@ -23,6 +23,7 @@ from nnviz.engine.progress import Listener
 from nnviz.engine.tasks import RunLimits, TaskOutcome, run_tasks
 from nnviz.engine.whereabouts import SAID_BY
 from nnviz.errors import (
+    ConfigError,
     DatasetError,
     OutOfTimeError,
     PlanError,
@@ -174,6 +175,8 @@ def extract(
 
     Raises
     ------
+    ConfigError
+        If `max_unreadable_fraction` is no such fraction.
     DatasetError
         If more instances are unreadable than allowed; what is complete stays.
     PlanError
@@ -224,6 +227,9 @@ def _extract(
     allowed = max_unreadable_fraction
     if allowed is None:
         allowed = plan.extraction.max_unreadable_fraction
+    if not 0 <= allowed <= 1:
+        msg = f"max_unreadable_fraction is {allowed}; it is a fraction, from 0 to 1"
+        raise ConfigError(msg)
     unreadable = _UnreadableLimit(store, allowed)
     faults = _Faults()
     outcomes = _outcomes(

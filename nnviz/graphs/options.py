@@ -8,6 +8,7 @@ A new scoring is one function, ``nnviz.graphs.scores``, and one row of :data:`SC
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypedDict, cast
@@ -140,13 +141,15 @@ class GraphOptions:
     def __post_init__(self) -> None:
         for option in graph_options():
             value = getattr(self, option.name)
-            if option.values and value not in tuple(option.values):
+            is_text = isinstance(value, str)
+            if option.values and not (is_text and value in option.values):
                 near = did_you_mean(str(value), option.values)
                 known = ", ".join(option.values)
                 msg = f"{option.name} is {value!r}{near}; it is one of {known}"
                 raise ConfigError(msg)
-        if self.share is not None and not 0 < self.share <= 1:
-            msg = f"share is {self.share}; it is a fraction above 0 and at most 1"
+        is_number = isinstance(self.share, numbers.Real)
+        if self.share is not None and not (is_number and 0 < self.share <= 1):
+            msg = f"share is {self.share!r}; it is a fraction above 0 and at most 1"
             raise ConfigError(msg)
         others = self.weight, self.scoring
         if self.preset == "summit" and others != ("count", "evidence"):

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from nnviz.argument_types import described
 from nnviz.errors import ConfigError, PlanMismatchError
 from nnviz.inputs.datasets.in_memory import hold_dataset
 from nnviz.inputs.models.loading import MEMORY, memory_source
@@ -136,7 +137,7 @@ def _given_model(value: object) -> tuple[ModelConfig, dict[str, Any]]:
     if found is None:
         hint = " (an instance, not the class)" if isinstance(value, type) else ""
         msg = (
-            f"the model is {_what(value)}; it should be a torch.nn.Module{hint}, a "
+            f"the model is {described(value)}; it should be a torch.nn.Module{hint}, a "
             "source like 'timm:resnet18', a run file (.toml), or a ModelConfig"
         )
         raise ConfigError(msg)
@@ -168,7 +169,7 @@ def _dataset_at(path: str) -> DatasetConfig:
     suffix = Path(path).suffix.lower()
     if suffix in _KINDS:
         return DatasetConfig(_KINDS[suffix], path=_absolute(path))
-    if Path(path).is_dir():
+    if path and Path(path).is_dir():
         return DatasetConfig("folder", path=_absolute(path))
     msg = (
         f"the data set {path!r} is no folder, and no file that ends in "
@@ -192,8 +193,8 @@ def _given_classes(value: object) -> tuple[tuple[str, ...], ClassesConfig]:
     if isinstance(value, Sequence) and all(isinstance(name, str) for name in value):
         return tuple(value), ClassesConfig()
     msg = (
-        f"classes is {_what(value)}; it should be the names of the network's outputs "
-        "in their order, or the path of a class map"
+        f"classes is {described(value)}; it should be the names of the network's "
+        "outputs in their order, or the path of a class map"
     )
     raise ConfigError(msg)
 
@@ -205,33 +206,21 @@ def _table(kind: type[T], value: object, name: str) -> T | None:
         return from_json(kind, value, place=name)
     if name == "model":
         return None
-    msg = f"{name} is {_what(value)}; it should be a dictionary or {kind.__name__}"
+    msg = f"{name} is {described(value)}; it should be a dictionary or {kind.__name__}"
     raise ConfigError(msg)
 
 
-def _what(value: object) -> str:
-    if value is None:
-        return "None"
-    name = value.__name__ if isinstance(value, type) else type(value).__name__
-    return f"the class {name}" if isinstance(value, type) else f"of type {name}"
-
-
-def opened(store: object, *, writable: bool = False) -> Store:
+def opened(store: Store | str | os.PathLike[str], *, writable: bool = False) -> Store:
     """Return a store that was given as one, or by its path.
 
     Raises
     ------
-    ConfigError
-        If it is neither.
     StoreError
         If there is none, or it cannot be read.
     """
     if isinstance(store, Store):
         return Store.open(store.url, writable=True) if writable else store
-    if isinstance(store, (str, os.PathLike)):
-        return Store.open(os.fspath(store), writable=writable)
-    msg = f"the store is {_what(store)}; it should be a Store, or the path of one"
-    raise ConfigError(msg)
+    return Store.open(os.fspath(store), writable=writable)
 
 
 def objects_for(store: Store, *, model: object, dataset: object) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 
+from nnviz.argument_types import checked
 from nnviz.errors import TaskError
 from nnviz.interface.given import opened
 from nnviz.store.store import Store
@@ -64,6 +65,7 @@ class ServedPage:
         )
 
 
+@checked
 def serve(store: Store | str | os.PathLike[str], *, port: int = 0) -> ServedPage:
     """Serve the page of a store on loopback, until this process ends.
 

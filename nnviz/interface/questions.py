@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Unpack
 
+from nnviz.argument_types import checked
 from nnviz.derivation.examples import read_examples
 from nnviz.errors import ConfigError, MissingDataError, UnknownNameError
 from nnviz.graphs.attribution_graph import AttributionGraph
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["attribution_graph", "compare"]
 
 
+@checked
 def attribution_graph(
     store: Store | str | os.PathLike[str],
     subset: str | int | Subset,
@@ -114,6 +116,7 @@ def _pictures(store: Store, graph: AttributionGraph) -> dict[tuple[str, int], by
     return found
 
 
+@checked
 def compare(
     store: Store | str | os.PathLike[str],
     first: str | Subset,

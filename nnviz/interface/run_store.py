@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Unpack
 import numpy as np
 
 from nnviz.aggregation.index_channels import IndexedChannels
+from nnviz.argument_types import checked
 from nnviz.errors import ShapeError
 from nnviz.graphs.attribution_graph import AttributionGraph
 from nnviz.graphs.comparison import GraphComparison
@@ -38,6 +39,7 @@ class Store(StoredRun):
     def _finder(self) -> SubsetFinder:
         return SubsetFinder(self, IndexedChannels(self))
 
+    @checked
     def subset(self, what: object, *, name: str = "") -> Subset:
         """Return the subset that is meant; see :class:`SubsetFinder`.
 
@@ -76,6 +78,7 @@ class Store(StoredRun):
         """
         return SubsetResults(self, subset, against, finder=self._finder)
 
+    @checked
     def graph(
         self, subset: object, **options: Unpack[GraphChoices]
     ) -> AttributionGraph:
@@ -90,6 +93,7 @@ class Store(StoredRun):
         """
         return attribution_graph(self, self._named_or_found(subset), **options)
 
+    @checked
     def compare(
         self, first: object, second: object, **options: Unpack[GraphChoices]
     ) -> GraphComparison:
@@ -105,6 +109,7 @@ class Store(StoredRun):
         one, two = self._named_or_found(first), self._named_or_found(second)
         return compare(self, one, two, **options)
 
+    @checked
     def table(self, subset: object, columns: list[str] | None = None) -> pd.DataFrame:
         """Return the rows of the instance table of a subset; its index are instances.
 
@@ -117,6 +122,7 @@ class Store(StoredRun):
         """
         return self.instances(columns).iloc[self.subset(subset).instances]
 
+    @checked
     def sample(self, subset: object, n: int, *, by: str = "", seed: int = 0) -> Subset:
         """Return a random part of a subset.
 
@@ -155,6 +161,7 @@ class Store(StoredRun):
         chosen = order[np.argsort(turn, kind="stable")[:n]]
         return Subset(f"{n:,} of {whole.name} by {by}", chosen, whole.n_masked)
 
+    @checked
     def save_subset(
         self, name: str, subset: object, *, note: str = "", author: str = ""
     ) -> SavedSubset:
@@ -186,6 +193,7 @@ class Store(StoredRun):
         """Return the saved subsets by their names, the oldest first."""
         return saved_subsets(self)
 
+    @checked
     def suggest(self, n: int = 10, *, seed: int = 0) -> list[Suggestion]:
         """Return subsets in which the network errs more than elsewhere, best first.
 
@@ -209,6 +217,7 @@ class Store(StoredRun):
         return subset if isinstance(subset, str) else self.subset(subset)
 
 
+@checked
 def open_store(url: str | os.PathLike[str]) -> Store:
     """Open a run's store for reading; nothing that it names is imported or run.
 

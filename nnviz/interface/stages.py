@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from nnviz.aggregation.aggregation import aggregate as aggregate_store
 from nnviz.aggregation.aggregation import default_subsets
 from nnviz.aggregation.index import make_index
+from nnviz.argument_types import checked
 from nnviz.derivation.derivation import DerivationSummary
 from nnviz.derivation.derivation import derive as derive_store
 from nnviz.engine.handing_over import holding
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["aggregate", "derive", "extract", "plan_run", "run", "session"]
 
 
+@checked
 def run(
     model: object,
     dataset: object = None,
@@ -136,6 +138,7 @@ def run(
     return RunStore.open(url)
 
 
+@checked
 def plan_run(
     model: object,
     dataset: object = None,
@@ -182,6 +185,7 @@ def plan_run(
         return plan_given(given.config, trust=trust, timed=timed)
 
 
+@checked
 def extract(
     store: Store | str | os.PathLike[str],
     *,
@@ -245,6 +249,7 @@ def extract(
         )
 
 
+@checked
 def aggregate(
     store: Store | str | os.PathLike[str],
     subsets: str | SubsetCollection | Sequence[str | SubsetCollection] = (),
@@ -292,6 +297,7 @@ def aggregate(
         make_index(made, client=client, listeners=shown)
 
 
+@checked
 def derive(
     store: Store | str | os.PathLike[str],
     *,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Unpack
 from nnviz.ablation.ablation import ablate as ablate_store
 from nnviz.ablation.causal_check import CausalCheck
 from nnviz.ablation.graph_channels import GraphChoice
+from nnviz.argument_types import checked
 from nnviz.engine.handing_over import holding
 from nnviz.graphs.options import GraphChoices, GraphOptions
 from nnviz.interface.given import given_dataset, objects_for, opened
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["ablate", "extend", "recompute", "verify"]
 
 
+@checked
 def extend(
     store: Store | str | os.PathLike[str],
     *,
@@ -67,6 +69,7 @@ def extend(
         return extend_store(url, dataset=config, trust=trust)
 
 
+@checked
 def verify(
     store: Store | str | os.PathLike[str],
     *,
@@ -116,6 +119,7 @@ def verify(
         )
 
 
+@checked
 def recompute(
     store: Store | str | os.PathLike[str],
     fraction: float,
@@ -156,6 +160,7 @@ def recompute(
         )
 
 
+@checked
 def ablate(
     store: Store | str | os.PathLike[str],
     names: str | Sequence[str] | None = None,

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nnviz.argument_types import checked
 from nnviz.errors import ModelError
 from nnviz.network.analysis.analysis import Analysis, analyse, validate
 from nnviz.network.analysis.functions import category_of
@@ -30,6 +31,7 @@ from nnviz.user_code import telling_user_errors
 __all__ = ["trace", "trace_network"]
 
 
+@checked
 def trace(model: nn.Module, batch: Tensor) -> Architecture:
     """Find the layers and edges of a network, and check them.
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnviz.argument_types import checked
 from nnviz.errors import (
     PlanError,
     PlanMismatchError,
@@ -26,6 +27,7 @@ from nnviz.store.store import Store
 __all__ = ["prepare_store"]
 
 
+@checked
 def prepare_store(plan: Plan, url: str, *, probe: Probe) -> Store:
     """Create the plan's store, or open it if it exists already.
 

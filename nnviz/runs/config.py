@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, overload
 
+from nnviz.argument_types import checked
 from nnviz.errors import ConfigError
 from nnviz.importing import IN_RUN_FOLDER, is_callable_source
-from nnviz.runs.json_values import from_json
+from nnviz.runs.json_values import check_fields, from_json
 
 __all__ = [
     "ClassesConfig",
@@ -62,6 +63,9 @@ class ModelConfig:
     class_names: tuple[str, ...] = ()
     """Names of the network's outputs in their order; empty if a class map says it."""
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
 
 @dataclass(frozen=True, slots=True)
 class DatasetConfig:
@@ -106,6 +110,9 @@ class DatasetConfig:
     """Of how many instances the contents are hashed, beside names and sizes; None: of a
     sample, but of none for kind ``torch``, whose items may be made anew each time."""
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
 
 @dataclass(frozen=True, slots=True)
 class ClassesConfig:
@@ -117,6 +124,9 @@ class ClassesConfig:
     """Column of the map that holds the data set's labels; None: the one that fits."""
     name: str | None = None
     """Column of the map with the names to show; None: ``name``, else `match`."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +164,9 @@ class PreprocessingConfig:
     dtype: Literal["float32", "int64"] | None = None
     """What an array becomes; None: float32, but whole numbers other than uint8 stay so
     with layout ``as-is`` (indices of words)."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @property
     def factor(self) -> float:
@@ -207,6 +220,9 @@ class ExtractionConfig:
     max_unreadable_fraction: float = 0.01
     """The run fails when more than this fraction of the instances cannot be read."""
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
@@ -219,7 +235,11 @@ class RunConfig:
     classes: ClassesConfig = field(default_factory=ClassesConfig)
     extraction: ExtractionConfig = field(default_factory=ExtractionConfig)
 
+    def __post_init__(self) -> None:
+        check_fields(self)
 
+
+@checked
 def load_config(path: str | Path) -> RunConfig:
     """Read a run file.
 

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 
 from nnviz.errors import ConfigError, did_you_mean
 
-__all__ = ["from_json", "to_json"]
+__all__ = ["check_fields", "from_json", "to_json"]
 
 T = TypeVar("T")
 
@@ -75,6 +75,26 @@ def from_json(kind: type[T], value: Mapping[str, Any], *, place: str = "") -> T:
     return kind(**arguments)
 
 
+def check_fields(value: Any) -> None:
+    """Check what a frozen dataclass was made with, and make lists tuples.
+
+    Parameters
+    ----------
+    value
+        A dataclass as in :func:`from_json`, in its ``__post_init__``.
+
+    Raises
+    ------
+    ConfigError
+        If a field has a value of another type.
+    """
+    known = _hints(typing.cast("Any", type(value)))
+    for one in dataclasses.fields(value):
+        place = f"{type(value).__name__}.{one.name}"
+        found = _convert(known[one.name], getattr(value, one.name), place)
+        object.__setattr__(value, one.name, found)
+
+
 @functools.cache
 def _hints(kind: type[Any]) -> dict[str, Any]:
     return typing.get_type_hints(kind)
@@ -89,7 +109,7 @@ def _convert(kind: Any, value: Any, place: str) -> Any:
     if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
         return from_json(typing.cast("type[Any]", kind), value, place=place)
     if origin is Literal:
-        if value in arguments:
+        if isinstance(value, str) and value in arguments:
             return value
         known = ", ".join(repr(item) for item in arguments)
         msg = (
@@ -101,7 +121,7 @@ def _convert(kind: Any, value: Any, place: str) -> Any:
         return _convert_tuple(arguments, value, place)
     if origin is Mapping and isinstance(value, Mapping):
         return {k: _convert(arguments[1], v, f"{place}.{k}") for k, v in value.items()}
-    if kind is Any:
+    if kind is Any or (dataclasses.is_dataclass(kind) and type(value) is kind):
         return value
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

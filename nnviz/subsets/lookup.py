@@ -87,7 +87,8 @@ class SubsetFinder:
         if hasattr(what, "columns") and hasattr(what, "index"):
             what = what["id"] if "id" in what.columns else what.index  # type: ignore[index]
         values = np.asarray(what)
-        if values.dtype.kind in "UTO" and values.size and isinstance(values[0], str):
+        is_text = values.dtype.kind in "UTO" and values.ndim == 1 and values.size
+        if is_text and isinstance(values[0], str):
             return self._subset(name or "ids", self._of_ids(values))
         found = Subset(name or "instances", what)  # type: ignore[arg-type]
         found.check_fits(self.columns.n_instances)

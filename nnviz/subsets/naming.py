@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnviz.argument_types import checked
 from nnviz.errors import DatasetError, did_you_mean
 from nnviz.runs.declarations import LABEL_SETS
 from nnviz.subsets.by_value import column_subsets, set_subsets
@@ -57,6 +58,7 @@ MAX_IDS_FOR_MATCHES = 10_000
 """Near matches of an id are looked for among this many ids at most: it is slow."""
 
 
+@checked
 def named_subsets(store: Store, name: str) -> SubsetCollection:
     """Return a collection of subsets over a store's instances.
 

@@ -165,7 +165,8 @@ class SubsetCollection:
     """``all``, ``label``, ``prediction``, ``outcome``, ``file`` or ``custom``."""
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", self.name):
+        is_text = isinstance(self.name, str)
+        if not is_text or not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", self.name):
             msg = (
                 f"a collection of subsets cannot be called {self.name!r}; use letters, "
                 "digits, '_', '-' and '.', because it becomes a path in the store"

@@ -115,10 +115,15 @@ def recompute(
 
     Raises
     ------
+    ConfigError
+        If it is not such a fraction.
     PlanMismatchError
         If network or data set are not those of the plan, or it means other numbers
         than this version computes.
     """
+    if not 0 < fraction <= 1:
+        msg = f"the fraction is {fraction}; it is above 0 and at most 1"
+        raise ConfigError(msg)
     check_signal(store.plan)
     batches = _batches(store, fraction, seed)
     result = Recomputation(

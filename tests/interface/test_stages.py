@@ -293,7 +293,7 @@ def test_cluster_in_another_folder__gets_code_that_is_not_installed(tmp_path):
         pytest.param(
             ColourNetwork, [1], "the class ColourNetwork; .*not the class", id="class"
         ),
-        pytest.param(3, [1], "model is of type int; .*torch.nn.Module", id="number"),
+        pytest.param(3, [1], "model is 3, an int; .*torch.nn.Module", id="number"),
         pytest.param(ColourNetwork(), "nowhere", "is no folder", id="no path"),
     ],
 )

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from nnviz.argument_types import checked
 from nnviz.errors import ConfigError
 from nnviz.inputs.datasets.archives import ArchiveDataset
 from nnviz.inputs.datasets.arrays import ArrayDataset
@@ -85,6 +86,7 @@ _READERS: Mapping[str, Callable[[DatasetConfig], Dataset]] = {
 }
 
 
+@checked
 def open_dataset(config: DatasetConfig, *, trust: bool = False) -> Dataset:
     """List the instances of a data set; reads none of them.
 

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
+from nnviz.argument_types import checked
 from nnviz.engine.handing_over import handed_over
 from nnviz.errors import ModelError, UntrustedCodeError
 from nnviz.importing import import_callable, is_callable_source
@@ -54,6 +55,7 @@ class LoadedModel:
     """What of the file of weights was not taken, and what of its names was removed."""
 
 
+@checked
 def load_model(config: ModelConfig, *, trust: bool = False) -> LoadedModel:
     """Build a network and load its weights.
 

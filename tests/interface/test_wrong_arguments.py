@@ -1,0 +1,184 @@
+"""Every public function refuses what it cannot take, with an error of nnviz."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+import torch
+
+import nnviz
+from nnviz.argument_types import checked
+from nnviz.graphs.options import GraphOptions
+from nnviz.testing import PlantedRun, write_store
+
+HOSTILE = {
+    "None": None,
+    "number": 3,
+    "object": object(),
+    "no path": "nowhere/at-all",
+    "empty": "",
+    "array": np.zeros(3),
+}
+
+# Made by nnviz alone, or protocols.
+NOT_CALLED = {"Architecture", "Dataset", "Layer", "NnvizError", "Plan", "Store"}
+
+CALLED = sorted(set(nnviz.__all__) - NOT_CALLED)
+
+FUNCTIONS = [name for name in CALLED if inspect.isfunction(getattr(nnviz, name))]
+
+METHODS = [
+    "compare",
+    "graph",
+    "look",
+    "sample",
+    "save_subset",
+    "subset",
+    "suggest",
+    "table",
+]
+
+# These are right for the first argument.
+FITTING = {
+    "ClassesConfig": {"None", "no path", "empty"},
+    "ModelConfig": {"no path", "empty"},
+}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    url = tmp_path_factory.mktemp("right") / "run.zarr"
+    write_store(str(url), PlantedRun())
+    return nnviz.open_store(url)
+
+
+@pytest.fixture
+def right(store, tmp_path):
+    """Return what parameters of these names take."""
+    red, green = store.class_names[:2]
+    return {
+        "batch": torch.zeros(2, 2),
+        "dataset": (torch.zeros(4, 2), torch.zeros(4, dtype=torch.long)),
+        "first": red,
+        "folder": tmp_path / "tables",
+        "fraction": 0.5,
+        "model": torch.nn.Linear(2, 2).eval(),
+        "n": 2,
+        "name": "label",
+        "second": green,
+        "store": store,
+        "subset": red,
+        "what": red,
+    }
+
+
+def required(function):
+    parameters = inspect.signature(function).parameters.values()
+    return [p.name for p in parameters if p.default is p.empty and p.kind != 4]
+
+
+def given(function, right):
+    """Return what a function needs; a store alone where it is handed nothing else."""
+    needs = {name: right[name] for name in required(function) if name in right}
+    is_run = function.__name__ in ("run", "plan_run")
+    return needs | ({"dataset": right["dataset"]} if is_run else {})
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+@pytest.mark.parametrize("name", CALLED)
+def test_first_argument__of_the_wrong_type_is_refused(name, what, tmp_path):
+    function = getattr(nnviz, name)
+    names = required(function) or list(inspect.signature(function).parameters)[:1]
+    if what in FITTING.get(name, ()):
+        return
+
+    with pytest.raises(nnviz.NnvizError, match=r"\w+ .*\w"):
+        function(**dict.fromkeys(names, HOSTILE[what]))
+
+
+@pytest.mark.parametrize("what", ["object", "array"])
+@pytest.mark.parametrize("name", [*FUNCTIONS, *(f"Store.{m}" for m in METHODS)])
+def test_every_argument__of_the_wrong_type_is_refused(name, what, store, right):
+    home, _, method = name.rpartition(".")
+    function = getattr(store if home else nnviz, method)
+    parameters = inspect.signature(function).parameters
+    names = [n for n, p in parameters.items() if p.kind is not p.VAR_KEYWORD]
+    if len(names) < len(parameters):
+        names += GraphOptions.__slots__
+
+    for each in names:
+        with pytest.raises(nnviz.NnvizError, match=r"\w+ .*\w"):
+            function(**given(function, right) | {each: HOSTILE[what]})
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        pytest.param(None, "is None; it should be a Store or a text or a path", id="0"),
+        pytest.param(3, "store is 3, an int; it should be a Store", id="number"),
+        pytest.param(nnviz.Store, "store is the class Store; it should", id="class"),
+    ],
+)
+def test_message__says_what_was_given_and_what_would_do(value, message):
+    with pytest.raises(nnviz.NnvizError, match=message):
+        nnviz.serve(value)
+
+
+@checked
+def taken(
+    number: float = 0.0,
+    whole: int | None = 0,
+    names: str | list[str] = "",
+    *,
+    flag: bool = False,
+    client: NotImported | None = None,  # noqa: F821  as under TYPE_CHECKING
+) -> str:
+    return type(number).__name__
+
+
+class NotImportedHere:
+    """Stands for a class of a library."""
+
+
+NotImportedHere.__name__ = "NotImported"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param({"number": 1}, id="a whole number is a number"),
+        pytest.param({"number": np.float32(1), "whole": np.int64(1)}, id="of NumPy"),
+        pytest.param({"whole": None}, id="None where it may be"),
+        pytest.param({"names": ["a", "b"]}, id="a list"),
+        pytest.param({"client": NotImportedHere()}, id="a class that is not imported"),
+        pytest.param({"client": type("Own", (NotImportedHere,), {})()}, id="its child"),
+    ],
+)
+def test_checked__takes_what_fits(arguments):
+    assert taken(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(
+            {"number": True}, "number is True, a bool; .* a number", id="bool"
+        ),
+        pytest.param({"whole": 1.5}, "a whole number or None", id="fraction"),
+        pytest.param(
+            {"names": ["a", 3]}, "a text or a list, each of it a text", id="l"
+        ),
+        pytest.param({"flag": 1}, "True or False", id="number for a flag"),
+        pytest.param({"client": 1}, "a NotImported or None", id="not imported"),
+    ],
+)
+def test_checked__refuses_the_rest(arguments, message):
+    with pytest.raises(nnviz.NnvizError, match=message):
+        taken(**arguments)
+
+
+def test_checked__leaves_unknown_names_to_python():
+    with pytest.raises(TypeError, match="unexpected keyword argument 'nombre'"):
+        taken(nombre=3)
