@@ -263,13 +263,13 @@ def count_blocks(
     # Graphs of aggregates, as the dashboard shows them, need no Dask.
     from nnviz.engine.reductions import run_reductions  # noqa: PLC0415
 
-    usable, instances = store.usable(), subset.instances
+    index = subset_index(store)
+    usable, instances = index.usable, subset.instances
     subset.check_fits(len(usable))
     instances = instances[usable[instances]]
     n_blocks = max(1, min(n_blocks, len(instances)))
     block = np.arange(len(instances)) * n_blocks // max(1, len(instances))
     sizes = np.bincount(block, minlength=n_blocks).astype(np.int64)
-    index = subset_index(store)
     if index.is_complete and index.has_pairs:
         members = np.split(instances, np.cumsum(sizes)[:-1])
         blocks = _IndexedBlocks(index, members)
@@ -349,11 +349,11 @@ def activation_totals(
     """
     from nnviz.engine.reductions import run_reductions  # noqa: PLC0415
 
-    usable = store.usable()
+    index = subset_index(store)
+    usable = index.usable
     for subset in subsets:
         subset.check_fits(len(usable))
     rows = [subset.instances[usable[subset.instances]] for subset in subsets]
-    index = subset_index(store)
     if index.is_complete:
         return _indexed_totals(index, rows)
     sizes = [len(instances) for instances in rows]

@@ -36,6 +36,9 @@ __all__ = [
 STANDARD_KINDS = ("all", "label", "prediction", "outcome")
 """Collections that follow from the instance table."""
 
+SHOWN_OF_NAME = 200
+"""Characters: a name may be a query, and a query is long where it lists values."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Subset:
@@ -56,6 +59,15 @@ class Subset:
 
     def __len__(self) -> int:
         return len(self.instances)
+
+    def __repr__(self) -> str:
+        """Return its name, which is its query if it has one, and its size."""
+        name = self.name
+        name = f"{name[:SHOWN_OF_NAME]}..." if len(name) > SHOWN_OF_NAME else name
+        size = f"{len(self):,} instance{'' if len(self) == 1 else 's'}"
+        if self.n_masked:
+            size += f", {100 * len(self) / self.n_masked:.3g} % of {self.n_masked:,}"
+        return f"<nnviz.Subset {name!r}: {size}>"
 
     def __and__(self, other: Subset) -> Subset:
         """Return what is in both; so ``a & b``, ``a | b`` and ``a - b``."""
