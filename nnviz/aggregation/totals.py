@@ -319,7 +319,11 @@ class _IndexedBlocks(Mapping[Total, Mapping[str, sparse.csr_array]]):
 
 
 def activation_totals(
-    store: Store, subsets: Sequence[Subset], *, client: Client | None = None
+    store: Store,
+    subsets: Sequence[Subset],
+    *,
+    maxima: bool = True,
+    client: Client | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Sum the activations of the shown layers over some sets of instances.
 
@@ -330,6 +334,9 @@ def activation_totals(
         1e-6 of those of the stored facts.
     subsets
         S sets, at least one; unusable instances do not count.
+    maxima
+        Whether maxima are needed. Without them, an index that knows the sums over all
+        instances reads at most half of these for any set; maxima are NaN then.
     client
         Of a running cluster, whose workers can open the store; None counts here.
 
@@ -355,7 +362,7 @@ def activation_totals(
         subset.check_fits(len(usable))
     rows = [subset.instances[usable[subset.instances]] for subset in subsets]
     if index.is_complete:
-        return _indexed_totals(index, rows)
+        return _indexed_totals(index, rows, maxima=maxima)
     sizes = [len(instances) for instances in rows]
     membership = sparse.csc_array(
         (
@@ -375,10 +382,10 @@ def activation_totals(
 
 
 def _indexed_totals(
-    index: SubsetIndex, rows: Sequence[NDArray[np.int64]]
+    index: SubsetIndex, rows: Sequence[NDArray[np.int64]], *, maxima: bool
 ) -> dict[str, dict[str, Any]]:
     counts = index.block_counts(rows)
-    moments = [index.moments(members) for members in rows]
+    moments = [index.moments(members, maxima=maxima) for members in rows]
     return {
         layer: {
             "activation_counts": counts[layer],

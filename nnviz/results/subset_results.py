@@ -203,7 +203,10 @@ class SubsetResults:
 
     @functools.cached_property
     def _totals(self) -> dict[str, dict[str, Any]]:
-        return activation_totals(self._store, [self.subset, self.against])
+        # Without maxima, of nearly all other instances only the few that are left out
+        # have to be read.
+        subsets = [self.subset, self.against]
+        return activation_totals(self._store, subsets, maxima=False)
 
     def mean(self, layer: str) -> NDArray[np.float64]:
         """Return A's mean activations of a layer, shape (C,); NaN without instances.
