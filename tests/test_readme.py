@@ -50,6 +50,26 @@ def test_readme__commands__run_and_leave_a_store(folder):
 
 
 @pytest.mark.cluster
+def test_readme__the_question__is_answered_by_the_same_commands_of_another_run(folder):
+    (block,) = blocks("sh", TEXT.split("### Which horses")[1].split("\n## ")[0])
+    words = {"cifar.zarr": "digits/digits.zarr", "horse": "three", "dog": "eight"}
+    said = []
+    for line in block.splitlines():
+        for ours, theirs in words.items():
+            line = line.replace(ours, theirs)
+        command = [sys.executable, "-m", *shlex.split(line)]
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+        said.append(done.stdout)
+
+    assert "three for eight" in said[1]
+    assert "nnviz.AttributionGraph 'taken'" in said[2]
+    assert "nnviz.GraphComparison 'taken' 'three'" in said[3]
+
+
+@pytest.mark.cluster
 @pytest.mark.parametrize("page", ["README.md", "docs/subsets.md", "docs/store.md"])
 def test_python__runs_on_what_the_commands_left(folder, monkeypatch, page):
     monkeypatch.chdir(folder)
