@@ -102,6 +102,35 @@ def test_readme__speeds_are_those_that_were_measured():
     assert f"within its {reactions['goal_ms']} ms" in TEXT
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/subsets.md"])
+def test_subsets__times_are_those_that_were_measured(page):
+    path = ROOT / "benchmarks" / "results" / "subsets.json"
+    seconds = json.loads(path.read_text())["seconds"]
+    text = (ROOT / page).read_text(encoding="utf-8")
+    rows = {
+        "README.md": {
+            "on top": "counts of 10 %",
+            "maxima of all channels": "with maxima, of 10 %",
+            "the attribution graph": "attribution graph of 10%",
+            "all others": "channels and columns of 10% against all others",
+        },
+        "docs/subsets.md": {
+            "95th percentile": "counts, 100 sets of 0.01 to 50 %: 95th percentile",
+            "10 % / 50 %": "with maxima, of 50 %",
+            "influence counts": "influence counts of 10 %",
+            "an attribution graph": "attribution graph of 10%",
+            "all others": "channels and columns of 10% against all others",
+            "five terms": "query of five terms",
+            "one activation": "query of one activation: again",
+            "pyarrow": "pyarrow over Parquet: counts of 1 %",
+        },
+    }[page]
+
+    for words, name in rows.items():
+        shown = re.findall(rf"^\|[^|\n]*{words}.*\| (?:.*/ )?(\d+) ms \|$", text, re.M)
+        assert shown == [f"{1000 * seconds[name]:.0f}"], words
+
+
 @pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md"])
 def test_document__names_no_place_of_one_machine(page):
     assert re.findall(r"/(?:work|tmp|home|root)/", (ROOT / page).read_text()) == []
