@@ -95,7 +95,9 @@ class SubsetPairs:
             most = np.argsort(-counts, kind="stable")[:N_CONFUSIONS].tolist()
             wrong_query = f"{whole} and not correct"
             found += [
-                NamedQuery(f"{name}, predicted right", self.right_query(index), n_right),
+                NamedQuery(
+                    f"{name}, predicted right", self.right_query(index), n_right
+                ),
                 NamedQuery(f"{name}, predicted wrong", wrong_query, n_wrong),
                 *(
                     NamedQuery(

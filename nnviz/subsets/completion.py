@@ -85,8 +85,7 @@ def complete_query(
             second.append(Completion(shown, start, cursor, meaning))
         if len(first) >= n:
             break
-    found = [one for one in [*first, *second][:n] if one.text != written]
-    return found
+    return [one for one in [*first, *second][:n] if one.text != written]
 
 
 @dataclass(frozen=True, slots=True)

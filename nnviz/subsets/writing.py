@@ -36,8 +36,9 @@ def quoted(name: str) -> str:
 
 
 def class_word(class_names: Sequence[str], index: int) -> str:
-    """Return a class as it stands in a query: its name, or its index where another
-    class has that name.
+    """Return a class as it stands in a query.
+
+    That is its name, or its index where a class before it has the same name.
 
     Examples
     --------
@@ -85,19 +86,13 @@ def words_of(query: str, class_names: Sequence[str] = ()) -> str:
     return query if outcome is None else f"{label}, predicted {outcome}"
 
 
-def _class_of(
-    part: Expression, column: str, class_names: Sequence[str]
-) -> str | None:
+def _class_of(part: Expression, column: str, class_names: Sequence[str]) -> str | None:
     """Return the class that a column of classes is compared with."""
-    is_class = (
-        isinstance(part, Comparison)
-        and isinstance(part.operand, ColumnName)
-        and part.operand.name == column
-        and part.operator == "="
-    )
-    if not is_class:
+    if not (isinstance(part, Comparison) and isinstance(part.operand, ColumnName)):
         return None
-    text: str = part.value.text
+    if part.operand.name != column or part.operator != "=":
+        return None
+    text = part.value.text
     is_index = text.isdecimal() and text not in class_names
     return class_names[int(text)] if is_index and int(text) < len(class_names) else text
 

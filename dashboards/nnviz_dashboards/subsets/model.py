@@ -71,7 +71,9 @@ class SubsetPairModel(param.Parameterized):
         class_=SubsetResults, allow_None=True, constant=True,
         doc="The channels of A against those of B; None until they are counted.",
     )  # fmt: skip
-    is_loading = param.Boolean(False, constant=True, doc="Whether A and B are counted.")
+    is_loading = param.Boolean(
+        default=False, constant=True, doc="Whether A and B are counted."
+    )
     problem = param.ClassSelector(
         class_=Problem, allow_None=True, constant=True, doc="Of what was written last."
     )
@@ -83,7 +85,7 @@ class SubsetPairModel(param.Parameterized):
         doc="Subsets with many errors; None until they are asked for.",
     )  # fmt: skip
     is_searching = param.Boolean(
-        False, constant=True, doc="Whether suggestions are searched for."
+        default=False, constant=True, doc="Whether suggestions are searched for."
     )
     missing = param.ClassSelector(
         class_=Missing, allow_None=True, constant=True, doc="Why nothing is counted."

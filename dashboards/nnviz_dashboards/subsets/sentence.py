@@ -83,7 +83,9 @@ def said_of_channels(
     there = f"“{names[1]}”" if names[1] != "all others" else "all others"
     if here:
         of = f"{len(here):,} of {n_channels.get(layer, 0):,} channels"
-        begin = f" In {layers.get(layer, layer)}, {of} tell A from {there}; most of all "
+        begin = (
+            f" In {layers.get(layer, layer)}, {of} tell A from {there}; most of all "
+        )
         return (Part(begin), *_strongest(here))
     none = f" No channel of {layers.get(layer, layer)} tells A from {there}"
     if not significant:

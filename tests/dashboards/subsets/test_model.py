@@ -48,9 +48,7 @@ def test_pairs__the_query_of_a_class__means_this_class(results, index):
 
     found = results.pairs.pair(query).found.subset.instances
 
-    np.testing.assert_array_equal(
-        found, np.flatnonzero(USABLE & (RUN.labels == index))
-    )
+    np.testing.assert_array_equal(found, np.flatnonzero(USABLE & (RUN.labels == index)))
 
 
 def test_pairs__a_confusion__is_compared_with_what_is_right(pairs, selection):
