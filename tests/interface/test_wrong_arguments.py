@@ -40,6 +40,8 @@ METHODS = [
     "table",
 ]
 
+MESSAGE = r"\w+ .*\w"
+
 # These are right for the first argument.
 FITTING = {
     "ClassesConfig": {"None", "no path", "empty"},
@@ -69,7 +71,7 @@ def right(store, tmp_path):
         "name": "label",
         "second": green,
         "store": store,
-        "subset": red,
+        "subset": store.subset(red),
         "what": red,
     }
 
@@ -109,8 +111,16 @@ def test_every_argument__of_the_wrong_type_is_refused(name, what, store, right):
         names += GraphOptions.__slots__
 
     for each in names:
-        with pytest.raises(nnviz.NnvizError, match=r"\w+ .*\w"):
+        with pytest.raises(nnviz.NnvizError, match=rf"(?!self ){MESSAGE}"):
             function(**given(function, right) | {each: HOSTILE[what]})
+
+
+# Graphs of queries need influences: test_run_store.py has them.
+@pytest.mark.parametrize("name", sorted({*METHODS} - {"compare", "graph"}))
+def test_methods__take_right_arguments(name, store, right):
+    method = getattr(store, name)
+
+    assert method(**given(method, right)) is not None
 
 
 @pytest.mark.parametrize(
