@@ -2,9 +2,10 @@
 
 The first signal raises :class:`Interrupted` in the main thread, wherever it is; what is
 complete stays in the store. Where Python drops what is raised, in destructors and
-callbacks of weak references, it is raised again right after. A second one ends the process at once. If the main thread
-is inside compiled code and does not answer, a watching thread ends the process after a
-few seconds: no file is ever half written, so nothing is lost by that.
+callbacks of weak references, it is raised again right after. A second signal ends the
+process at once. If the main thread is inside compiled code and does not answer, a
+watching thread ends the process after a few seconds: no file is ever half written, so
+nothing is lost by that.
 """
 
 from __future__ import annotations
