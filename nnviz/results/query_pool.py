@@ -83,7 +83,9 @@ class QueryPool:
                 if not answer.is_given:  # else nobody waits for it any more
                     answer.give(work())
             except Exception:  # noqa: BLE001 - logged, and the visitor is told
-                _log.exception("a query failed")
+                # Nobody waits where the process ends, and imports fail then.
+                if threading.main_thread().is_alive():
+                    _log.exception("a query failed")
                 answer.give(FAILED)
             finally:
                 timer.cancel()

@@ -1,6 +1,8 @@
 """Queries end in time for who asks, and few of them are made at a time."""
 
 import logging
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -94,3 +96,24 @@ def test_query__that_fails__is_logged_and_told(answers, caplog):
 
     assert answers.given == ["This cannot be made"]
     assert "ZeroDivisionError" in caplog.text
+
+
+ENDING = """
+import threading, time
+from nnviz.results.query_pool import QueryPool
+
+def work():
+    while threading.main_thread().is_alive():
+        time.sleep(0.01)
+    raise RuntimeError("can't register atexit after shutdown")
+
+QueryPool().run(work, lambda _: None)
+"""
+
+
+def test_query__that_fails_while_the_process_ends__is_not_reported():
+    done = subprocess.run(
+        [sys.executable, "-c", ENDING], capture_output=True, text=True, timeout=60
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
