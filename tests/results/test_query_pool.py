@@ -1,8 +1,6 @@
 """Queries end in time for who asks, and few of them are made at a time."""
 
 import logging
-import subprocess
-import sys
 import threading
 
 import pytest
@@ -98,22 +96,20 @@ def test_query__that_fails__is_logged_and_told(answers, caplog):
     assert "ZeroDivisionError" in caplog.text
 
 
-ENDING = """
-import threading, time
-from nnviz.results.query_pool import QueryPool
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_query__that_fails_after_the_end__is_not_reported(answers, caplog, is_closed):
+    pool, is_running, goes_on = QueryPool(), threading.Event(), threading.Event()
 
-def work():
-    while threading.main_thread().is_alive():
-        time.sleep(0.01)
-    raise RuntimeError("can't register atexit after shutdown")
+    def work():
+        is_running.set()
+        goes_on.wait(20)
+        raise RuntimeError("imports are refused")
 
-QueryPool().run(work, lambda _: None)
-"""
+    pool.run(work, answers)
+    assert is_running.wait(20)
+    if is_closed:
+        pool.close()
+    goes_on.set()
+    answers.wait(1)
 
-
-def test_query__that_fails_while_the_process_ends__is_not_reported():
-    done = subprocess.run(
-        [sys.executable, "-c", ENDING], capture_output=True, text=True, timeout=60
-    )
-
-    assert (done.returncode, done.stderr) == (0, "")
+    assert ("a query failed" in caplog.text) is not is_closed
