@@ -354,8 +354,6 @@ def activation_totals(
     ShapeError
         If the store does not have all of the instances.
     """
-    from nnviz.engine.reductions import run_reductions  # noqa: PLC0415
-
     index = subset_index(store)
     usable = index.usable
     for subset in subsets:
@@ -363,6 +361,9 @@ def activation_totals(
     rows = [subset.instances[usable[subset.instances]] for subset in subsets]
     if index.is_complete:
         return _indexed_totals(index, rows, maxima=maxima)
+    # Imports distributed, of which an index has no need.
+    from nnviz.engine.reductions import run_reductions  # noqa: PLC0415
+
     sizes = [len(instances) for instances in rows]
     membership = sparse.csc_array(
         (

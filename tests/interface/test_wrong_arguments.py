@@ -20,6 +20,7 @@ HOSTILE = {
     "no path": "nowhere/at-all",
     "empty": "",
     "array": np.zeros(3),
+    "list": [object()],
 }
 
 # Made by nnviz alone, or protocols.
@@ -100,7 +101,7 @@ def test_first_argument__of_the_wrong_type_is_refused(name, what, tmp_path):
         function(**dict.fromkeys(names, HOSTILE[what]))
 
 
-@pytest.mark.parametrize("what", ["object", "array"])
+@pytest.mark.parametrize("what", ["object", "array", "list"])
 @pytest.mark.parametrize("name", [*FUNCTIONS, *(f"Store.{m}" for m in METHODS)])
 def test_every_argument__of_the_wrong_type_is_refused(name, what, store, right):
     home, _, method = name.rpartition(".")

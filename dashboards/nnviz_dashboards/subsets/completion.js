@@ -1,5 +1,5 @@
 // A text field that offers what could be written next.
-function completingField({label, placeholder, ask, accept, leave}) {
+function completingField({label, placeholder, ask, accept}) {
   const box = element("div", "completing")
   const input = element("input", "query", null, {
     type: "text", spellcheck: "false", autocomplete: "off", autocapitalize: "off",
@@ -55,7 +55,7 @@ function completingField({label, placeholder, ask, accept, leave}) {
 
   input.addEventListener("input", request)
   input.addEventListener("focus", request)
-  input.addEventListener("blur", () => { close(); leave() })
+  input.addEventListener("blur", close)
   input.addEventListener("keydown", (event) => {
     const is_open = !list.hidden
     if (is_open && (event.key === "ArrowDown" || event.key === "ArrowUp")) {

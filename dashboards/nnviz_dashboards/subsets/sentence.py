@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nnviz.results.subset_pairs import SubsetPair
+from nnviz.results.subset_pairs import OTHERS, SubsetPair
 from nnviz.results.subset_results import ChannelContrast, SubsetResults
 from nnviz_dashboards.shared.theme import format_count, format_p, format_percent
 
@@ -24,26 +24,18 @@ class Part:
     channel: int = -1
 
 
-def said_of_sizes(pair: SubsetPair, n_of_class: int) -> str:
-    """Return how many instances are looked at, and how they are predicted.
-
-    Parameters
-    ----------
-    pair
-        A and B.
-    n_of_class
-        Instances of the chosen class, of which A may be a part.
-    """
+def said_of_sizes(pair: SubsetPair) -> str:
+    """Return how many instances of A are looked at, and how they are predicted."""
     found, name = pair.found, pair.names[0]
     n = found.n_instances
     if not n:
         return f"No usable instance is in {name!r}."
-    label, taken, other = name.partition(" taken for ")
-    if taken:
-        share = format_percent(n / n_of_class) if n_of_class >= n else "–"
+    confusion, whole = pair.confusion, pair.n_of_class
+    if confusion is not None:
         verb = "is" if n == 1 else "are"
-        of = f"{format_count(n)} of {format_count(n_of_class)} instances of {label}"
-        return f"{of} {verb} taken for {other} ({share})."
+        of = f"{format_count(n)} of {format_count(whole)} instances"
+        taken = f"{verb} taken for {confusion.taken_for} ({format_percent(n / whole)})"
+        return f"{of} of {confusion.label} {taken}."
     right, low, high = found.accuracy
     text = f"{name}: {format_count(n)} {'instance' if n == 1 else 'instances'}"
     if right != right or right in (0.0, 1.0):
@@ -80,13 +72,12 @@ def said_of_channels(
         return ()
     significant = [c for c in found.channels if c.p_value < LEVEL]
     here = [c for c in significant if c.layer == layer]
-    there = f"“{names[1]}”" if names[1] != "all others" else "all others"
+    there = names[1] if names[1] == OTHERS else f"“{names[1]}”"
     if here:
-        of = f"{len(here):,} of {n_channels.get(layer, 0):,} channels"
-        begin = (
-            f" In {layers.get(layer, layer)}, {of} tell A from {there}; most of all "
-        )
-        return (Part(begin), *_strongest(here))
+        verb = "tells" if len(here) == 1 else "tell"
+        of = f"{len(here):,} of {n_channels.get(layer, 0):,} channels {verb}"
+        begin = f" In {layers.get(layer, layer)}, {of} A from {there}"
+        return (Part(begin + _introduced(here)), *_strongest(here))
     none = f" No channel of {layers.get(layer, layer)} tells A from {there}"
     if not significant:
         return (Part(f"{none}, nor one of any other layer (p < {LEVEL})."),)
@@ -94,7 +85,14 @@ def said_of_channels(
     most = max(counts, key=lambda name: counts[name])
     of = f"{counts[most]:,} of {n_channels.get(most, 0):,}"
     rest = [c for c in significant if c.layer == most]
-    return (Part(f"{none}; in {layers[most]} {of} do, most of all "), *_strongest(rest))
+    verb = "does" if len(rest) == 1 else "do"
+    begin = f"{none}; in {layers[most]} {of} {verb}{_introduced(rest)}"
+    return (Part(begin), *_strongest(rest))
+
+
+def _introduced(channels: list[ChannelContrast]) -> str:
+    """Return what leads over to the strongest channel."""
+    return ": " if len(channels) == 1 else ", most of all "
 
 
 def _strongest(channels: list[ChannelContrast]) -> tuple[Part, Part]:
