@@ -93,7 +93,7 @@ class Selection(param.Parameterized):
     specificity = param.Number(0.0, doc="Nodes with a smaller lift are hidden.")
     gap = param.Integer(NONE, doc="Between nodes; -1: as fits.")
     row_gap = param.Integer(NONE, doc="Between rows; -1: as fits.")
-    node = param.String(doc="Pinned channel of a layer that is not shown.")
+    node = param.String(doc="Pinned channel of another layer than the chosen one.")
 
     def __init__(
         self,
@@ -154,10 +154,10 @@ class Selection(param.Parameterized):
         self.param.update(**wanted)
 
     def choose_node(self, layer: str, channel: int) -> None:
-        """Look at a channel of any layer, shown or not."""
-        if layer in self._layers:
-            self.choose(layer=layer, channel=channel)
-        else:
+        """Look at a channel of any layer; the chosen layer stays."""
+        if layer == self.layer:
+            self.choose(channel=channel)
+        else:  # the layer that the other views show stays
             self.choose(channel=NONE, node=f"{layer}-{channel}")
 
     @property
