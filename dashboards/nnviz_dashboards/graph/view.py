@@ -40,8 +40,8 @@ NODE_TERMS = {
     "count": (
         "On top in",
         (
-            "Instances of the subset in which the channel is among the top channels, those "
-            "with the largest activations of its layer; in brackets their share"
+            "Instances of the subset in which the channel is among the top "
+            "channels, those with the largest activations of its layer; in brackets their share"
         ),
     ),
     "base": ("Base rate", "Share of all instances of the run of which that is true"),
@@ -72,8 +72,8 @@ NODE_TERMS = {
     "score": (
         "Score",
         (
-            "What the channel was kept by: larger is stronger; 'Options' chooses what it "
-            "measures"
+            "What the channel was kept by: larger is stronger; 'Options' chooses "
+            "what it measures"
         ),
     ),
 }
@@ -83,8 +83,8 @@ ARC_TERMS = NODE_TERMS | {
     "count": (
         "Feeds in",
         (
-            "Instances of the subset in which the source is among the strongest sources "
-            "of the target; in brackets their share"
+            "Instances of the subset in which the source is among the "
+            "strongest sources of the target; in brackets their share"
         ),
     ),
     "second": ("Feeds in, {}", "The same for the subset that is compared"),
