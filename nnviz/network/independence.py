@@ -9,8 +9,9 @@ once more in float64, where rounding is far below any dependence that matters.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -31,36 +32,21 @@ LARGEST_ERROR = 1e-4
 LARGEST_ERROR_FLOAT64 = 1e-9
 """The same in float64, whose rounding is 1e-16 for one operation."""
 
-OUTPUT = "the network's output"
-
-
-@dataclass(slots=True)
-class _Values:
-    """What one run gave: every layer's output and the network's, in order."""
-
-    layers: dict[str, Tensor] = field(default_factory=dict)
-    output: Tensor | None = None
-
-    def items(self) -> Iterator[tuple[str, Tensor]]:
-        for name, values in self.layers.items():
-            yield f"layer {name!r}", values
-        if self.output is not None:
-            yield OUTPUT, self.output
-
-    def of(self, row: int, n: int) -> _Values:
-        """Return one instance of a batch; whatever has other rows is left out."""
-        output = self.output
-        return _Values(
-            {k: v[row : row + 1] for k, v in self.layers.items() if len(v) == n},
-            None if output is None or len(output) != n else output[row : row + 1],
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class _Difference:
-    where: str
-    size: float
-    """Relative to the largest value there."""
+    layer: str
+    """Name of the layer; empty for the network's output."""
+    size: float | None
+    """Relative to the largest value there; None where rows are not the instances."""
+
+    @property
+    def where(self) -> str:
+        return f"layer {self.layer!r}" if self.layer else "the network's output"
+
+
+_Values = dict[str, Tensor]
+"""What one run gave, by layer; the network's own output has no name."""
 
 
 def check_independence(
@@ -93,27 +79,17 @@ def check_independence(
     """
     runner = _Runner(model, layers)
     first = batch[:1]
-    companions = [
-        companion
-        for i, companion in enumerate(_companions(batch))
-        if i == 0 or runner.takes(companion)
-    ]
-    pair = torch.cat([first, companions[0]])
-    together = runner.run(pair)
-    _check_again(together, runner.run(pair))
     alone = runner.run(first)
-    turned = _differing_rows(runner, together, alone, companions[0])
+    _check_again(runner.differences(first, alone))
+    other, *made_up = _companions(batch)
+    pair = torch.cat([first, other])
+    found = runner.differences(pair, alone)
+    turned = _differing_rows(runner, found, alone, pair)
+    companies = [(other, found), *_made_up_companies(runner, alone, first, made_up)]
     suspects = [
-        companion
-        for i, companion in enumerate(companions)
-        if _first_difference(
-            alone,
-            (together if i == 0 else runner.run(torch.cat([first, companion]))).of(
-                0, 2
-            ),
-            SURE_ERROR,
-            turned,
-        )
+        company
+        for company, found in companies
+        if _first_beyond(found, SURE_ERROR, turned) is not None
     ]
     if suspects:
         _check_company(model, layers, first, suspects, turned)
@@ -128,6 +104,23 @@ def _companions(batch: Tensor) -> list[Tensor]:
     if not batch.is_floating_point():
         return [other, torch.zeros_like(first)]
     return [other, torch.zeros_like(first), 8 * other - 4]
+
+
+def _made_up_companies(
+    runner: _Runner, alone: _Values, first: Tensor, made_up: list[Tensor]
+) -> list[tuple[Tensor, list[_Difference]]]:
+    """Compare the first instance in the company of instances that were made up."""
+    try:
+        company = torch.cat(made_up)
+        found = runner.differences(torch.cat([first, company]), alone)
+    except ModelError:
+        # One that is no input of the network says nothing of it; the others do.
+        return [
+            (one, runner.differences(torch.cat([first, one]), alone))
+            for one in made_up
+            if runner.takes(one)
+        ]
+    return [(company, found)]
 
 
 class _Runner:
@@ -157,16 +150,50 @@ class _Runner:
         ModelError
             If the network cannot be run on it, or takes another way.
         """
-        found = _Values()
+        found: _Values = {}
+
+        def keep(layer: str, values: Tensor) -> None:
+            found[layer] = values.detach().clone()
+
+        self._run(batch, keep)
+        return found
+
+    def differences(self, batch: Tensor, alone: _Values) -> list[_Difference]:
+        """Return how far the values of a batch's first instance are from known ones.
+
+        Each is compared while it exists, in order of computation.
+
+        Raises
+        ------
+        ModelError
+            If the network cannot be run on it, or takes another way.
+        """
+        found: list[_Difference] = []
+
+        def compare(layer: str, values: Tensor) -> None:
+            known = alone.get(layer)
+            if known is None:
+                return
+            size = None
+            if len(batch) == 1:
+                size = _relative_difference(known, values.detach())
+            elif len(values) == len(batch):
+                size = _relative_difference(known, values[:1].detach())
+            found.append(_Difference(layer, size))
+
+        self._run(batch, compare)
+        return found
+
+    def _run(self, batch: Tensor, on_values: Callable[[str, Tensor], None]) -> None:
         architecture = Architecture(self._layers, input_shape=tuple(batch.shape[1:]))
 
         def keep(layer: Layer, output: Tensor, activations: Tensor) -> None:
-            found.layers[layer.name] = output.detach().clone()
+            on_values(layer.name, output)
 
         def leave(module: nn.Module, arguments: object, output: object) -> None:
             main = main_output(output)
             if main is not None and main.ndim:
-                found.output = main.detach().clone()
+                on_values("", main)
 
         handle = None
         if not isinstance(self._model, torch.jit.ScriptModule):  # takes no hooks
@@ -192,11 +219,10 @@ class _Runner:
         finally:
             if handle is not None:
                 handle.remove()
-        return found
 
 
-def _check_again(first: _Values, second: _Values) -> None:
-    found = _first_difference(first, second, SURE_ERROR)
+def _check_again(differences: list[_Difference]) -> None:
+    found = _first_beyond(differences, SURE_ERROR)
     if found is not None:
         msg = (
             f"two runs of the same batch differ, first at {found.where} by "
@@ -221,14 +247,13 @@ def _check_company(
             wide = _Runner(copy.deepcopy(model).double(), layers)
             alone = wide.run(first.double())
             runner, limit, first = wide, LARGEST_ERROR_FLOAT64, first.double()
-            companions = [companion.double() for companion in companions]
         except (ModelError, TaskMemoryError, RuntimeError, TypeError, ValueError):
             alone = runner.run(first)
     else:
         alone = runner.run(first)
     for companion in companions:
-        together = runner.run(torch.cat([first, companion])).of(0, 2)
-        found = _first_difference(alone, together, limit, turned)
+        company = torch.cat([first, companion.to(first.dtype)])
+        found = _first_beyond(runner.differences(company, alone), limit, turned)
         if found is not None:
             msg = (
                 f"an instance has other values in the company of another one than "
@@ -241,55 +266,69 @@ def _check_company(
             raise ModelError(msg)
 
 
-def _first_difference(
-    wanted: _Values, found: _Values, limit: float, left_out: list[str] | None = None
+def _first_beyond(
+    differences: list[_Difference], limit: float, left_out: Sequence[str] = ()
 ) -> _Difference | None:
     """Return the first place at which two runs differ by more than a limit."""
-    known = dict(found.items())
-    skipped = {f"layer {name!r}" for name in left_out or ()}
-    for where, values in wanted.items():
-        if where in skipped or where not in known:
+    for found in differences:
+        if found.size is None or found.layer in left_out:
             continue
-        size = _relative_difference(values, known[where])
-        if not size <= limit:
-            return _Difference(where, size)
+        if not found.size <= limit:
+            return found
     return None
 
 
 def _relative_difference(wanted: Tensor, found: Tensor) -> float:
     if wanted.shape != found.shape:
         return torch.inf
-    if not wanted.numel():
+    if torch.equal(wanted, found):
         return 0.0
-    wanted, found = wanted.double(), found.double()
+    if wanted.is_complex():
+        wanted, found = torch.view_as_real(wanted), torch.view_as_real(found)
+    if wanted.dtype not in (torch.float32, torch.float64):
+        wanted, found = wanted.double(), found.double()
+    low, high = (wanted - found).aminmax()
+    smallest, largest = wanted.aminmax()
+    difference, scale = (
+        max(-float(a), float(b)) for a, b in ((low, high), (smallest, largest))
+    )
+    if not math.isfinite(difference) or not math.isfinite(scale):
+        difference, scale = _finite_difference(wanted, found)
+    return difference / scale if scale else difference
+
+
+def _finite_difference(wanted: Tensor, found: Tensor) -> tuple[float, float]:
+    """Return difference and scale where some values are not finite.
+
+    They may be so in both; where one alone is, the difference is infinite.
+    """
     same = (wanted == found) | (wanted.isnan() & found.isnan())
     difference = torch.where(same, 0.0, (wanted - found).abs())
     finite = wanted[wanted.isfinite()].abs()
     scale = float(finite.max()) if finite.numel() else 1.0
-    largest = float(difference.nan_to_num(nan=torch.inf).max())
-    return largest / scale if scale else largest
+    return float(difference.nan_to_num(nan=torch.inf).max()), scale
 
 
 def _differing_rows(
-    runner: _Runner, together: _Values, alone: _Values, companion: Tensor
+    runner: _Runner, differences: list[_Difference], alone: _Values, pair: Tensor
 ) -> list[str]:
     """Return layers that hold all values of both instances, but not row by row."""
-    pair = together.of(0, 2)
     suspects = [
-        name
-        for name, values in alone.layers.items()
-        if name not in pair.layers
-        or not _relative_difference(values, pair.layers[name]) <= LARGEST_ERROR
+        found.layer
+        for found in differences
+        if found.layer and (found.size is None or not found.size <= LARGEST_ERROR)
     ]
     if not suspects:
         return []
-    other = runner.run(companion)
+    together, other = runner.run(pair), runner.run(pair[1:])
     return [
         name
         for name in suspects
         if _relative_difference(
-            torch.cat([v.layers[name].flatten() for v in (alone, other)]).sort().values,
-            together.layers[name].flatten().sort().values,
+            torch.cat([values[name].flatten() for values in (alone, other)])
+            .sort()
+            .values,
+            together[name].flatten().sort().values,
         )
         <= LARGEST_ERROR
     ]

@@ -130,9 +130,10 @@ def _without_instances(
     model: nn.Module, analysis: Analysis, batch: Tensor
 ) -> list[str]:
     """Return the layers whose first axis cannot be the instance."""
-    pair = torch.cat([batch[:1], batch[-1:]])
-    graphs = [analysis.flow.graph, _record(model, pair)]
-    if len(graphs[0].values) != len(graphs[1].values):
+    graphs = [analysis.flow.graph]
+    if len(batch) == 1:  # every number of rows is a multiple of 1
+        graphs.append(_record(model, torch.cat([batch, batch])))
+    if len(graphs[0].values) != len(graphs[-1].values):
         graphs = graphs[:1]
     return [
         item.layer.name

@@ -5,13 +5,17 @@ others of what the operation reads are set to zero, and the network's own functi
 there to the layer are run in float64, everything else held at its value. What that
 changes must be the contribution that the edge computes, in size and in sign. The edges'
 own weights and factors have no part in it, so that it sees what replaying cannot.
+
+Where the first of these functions is a convolution or a linear map, the channels that
+are zero are left out of it, with the network's own weights for them: the sums are the
+same.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -21,10 +25,16 @@ from nnviz.network.analysis.affine_maps import operations_between
 from nnviz.network.analysis.channel_flow import ChannelFlow
 from nnviz.network.analysis.edges import TargetEdges
 from nnviz.network.analysis.entering import EnteringOperation
+from nnviz.network.analysis.functions import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
 from nnviz.network.analysis.markers import resolve
-from nnviz.network.analysis.operations import Operation
+from nnviz.network.analysis.operations import Operation, argument
 from nnviz.network.analysis.replay import apply_operation
 from nnviz.network.analysis.summands import Place, PreActivation, Summand
+from nnviz.network.influence.channel_operations import (
+    ChannelOperation,
+    Convolution,
+    Identity,
+)
 
 __all__ = ["CHANNELS_CHECKED", "single_channel_errors"]
 
@@ -149,12 +159,12 @@ def _through(flow: ChannelFlow, first: Operation, last: int) -> list[Operation]:
 
 
 class _Run:
-    """One forward pass in float64 that stops for each check."""
+    """One forward pass that stops for each check."""
 
     def __init__(self, flow: ChannelFlow, checks: list[_Check], batch: Tensor) -> None:
         self._flow = flow
         self.errors: dict[str, float] = {}
-        self._values: dict[int, Tensor] = {flow.graph.input_value: _wide(batch)}
+        self._values: dict[int, Tensor] = {flow.graph.input_value: batch}
         self._found: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
         after: defaultdict[int, list[_Check]] = defaultdict(list)
         for check in checks:
@@ -206,7 +216,10 @@ class _Run:
         self._values.update(made)
 
     def _made(
-        self, operation: Operation, values: dict[int, Tensor]
+        self,
+        operation: Operation,
+        values: dict[int, Tensor],
+        constants: Callable[[Tensor], Tensor] = lambda tensor: tensor,
     ) -> dict[int, Tensor]:
         arguments = {
             value: values[value].clone()
@@ -214,12 +227,17 @@ class _Run:
             else values[value]
             for value in self._activations(operation)
         }
-        result = resolve(operation, self._flow.graph, arguments, constants=_wide)
+        result = resolve(operation, self._flow.graph, arguments, constants=constants)
         made = (*result.made, *result.written)
-        return {
-            value: _wide(tensor)
-            for value, tensor in zip(operation.outputs, made, strict=True)
-        }
+        return dict(zip(operation.outputs, made, strict=True))
+
+    def _made_wide(
+        self, operation: Operation, values: dict[int, Tensor]
+    ) -> dict[int, Tensor]:
+        """Run an operation in float64."""
+        wide = {v: _wide(values[v]) for v in self._activations(operation)}
+        made = self._made(operation, wide, _wide)
+        return {value: _wide(tensor) for value, tensor in made.items()}
 
     def _check(self, check: _Check) -> None:
         values, summand = self._values, check.summand
@@ -276,46 +294,121 @@ class _Run:
     def _seen(self, check: _Check, numbers: Tensor, number: float | None) -> Tensor:
         """Return the layer in its units with one channel alone, channels on axis 1."""
         x = self._values[check.start]
-        kept = numbers == number if number is not None else torch.zeros_like(numbers)
         values = dict(self._values)
-        values[check.start] = torch.where(kept.bool(), x, 0.0)
         for operation in check.operations:
-            values.update(self._made(operation, values))
+            if operation is not check.operations[0]:
+                made = self._made_wide(operation, values)
+            elif _leaves_out_channels(operation, check.start, numbers):
+                made = self._made_from_one(operation, check.start, numbers, number)
+            else:
+                kept = numbers == (-torch.inf if number is None else number)
+                values[check.start] = torch.where(kept, _wide(x), 0.0)
+                made = self._made_wide(operation, values)
+            values.update(made)
             # Whatever else reads it on the way is another summand, and is held.
             values[check.start] = x
         place = check.place
-        seen = values[place.value].movedim(place.axis, -1) * place.units.scale
+        seen = _wide(values[place.value]).movedim(place.axis, -1)
+        if not bool((place.units.scale == 1).all()):
+            seen = seen * place.units.scale
         if check.summand.share is not None:
             seen = seen * check.summand.share[place.channels]
         return self._by_layer_channel(seen, place.channels)
+
+    def _made_from_one(
+        self, operation: Operation, start: int, numbers: Tensor, number: float | None
+    ) -> dict[int, Tensor]:
+        """Run a convolution or a linear map on the indices of one channel."""
+        axis = _channel_axis(operation, numbers.ndim)
+        along = numbers[
+            tuple(slice(None) if i == axis else 0 for i in range(numbers.ndim))
+        ]
+        index = torch.tensor([0])
+        if number is not None:
+            index = torch.eq(along, number).nonzero()[:, 0]
+        x = _wide(self._values[start].index_select(axis, index))
+        values = {start: torch.zeros_like(x) if number is None else x}
+        of_weight = 0 if operation.name in TRANSPOSED_CONVOLUTIONS else 1
+
+        def wide(tensor: Tensor) -> Tensor:
+            is_bias = tensor.ndim == 1
+            return _wide(tensor if is_bias else tensor.index_select(of_weight, index))
+
+        return self._made(operation, values, wide)
 
     def _by_layer_channel(self, seen: Tensor, channels: Tensor) -> Tensor:
         """Return (N, channel of `channels` in order, positions in a row)."""
         n = self._flow.graph.values[self._flow.graph.input_value].shape[0]
         rows = seen.reshape(n, -1, seen.shape[-1])
-        return rows[..., torch.argsort(channels)].movedim(-1, 1)
+        order = torch.argsort(channels)
+        if not torch.equal(order, torch.arange(len(order))):
+            rows = rows[..., order]
+        return rows.movedim(-1, 1)
 
     def _said(
         self, check: _Check, number: float, like: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return what the edges say of one channel, and which channels they reach."""
         n = self._flow.graph.values[self._flow.graph.input_value].shape[0]
-        order = check.place.channels.sort().values
-        where = {int(c): i for i, c in enumerate(order.tolist())}
+        channels = check.place.channels.sort().values
+        where = torch.full((int(channels.max()) + 2,), -1)  # the last: of no channel
+        where[channels] = torch.arange(len(channels))
         total = torch.zeros_like(like)
         reached = torch.zeros(like.shape[1], dtype=torch.bool)
         for one in check.entering:
-            x = one.input_of(self._values[check.summand.value].float(), n)
-            own = (one.sources == number).view(-1, *[1] * (x.ndim - 2))
-            x = torch.where(own, x, 0.0)
-            added = apply_operation(replace(one.operation, bias=None), x)
-            places = [where.get(int(c), -1) for c in one.targets.tolist()]
-            kept = [i for i, place in enumerate(places) if place >= 0]
-            index = torch.tensor([places[i] for i in kept], dtype=torch.int64)
-            reached[index] = True
-            rows = added[:, kept].double().reshape(n, len(kept), -1)
-            total.index_add_(1, index, rows.expand(n, len(kept), like.shape[2]))
+            targets = one.targets.clamp(-1, len(where) - 1)
+            places = where[targets]
+            reached[places[places >= 0]] = True
+            x = one.input_of(self._values[check.summand.value], n)
+            index = torch.eq(one.sources, number).nonzero()[:, 0]
+            operation = replace(one.operation, bias=None)
+            if isinstance(operation, Identity):
+                places = places[index]
+            if len(index):
+                added = _added_by(operation, x, index)
+                kept = (places >= 0).nonzero()[:, 0]
+                rows = added[:, kept].double().reshape(n, len(kept), -1)
+                rows = rows.expand(n, len(kept), like.shape[2])
+                total.index_add_(1, places[kept], rows)
         return total[:, reached], reached
+
+
+def _leaves_out_channels(operation: Operation, start: int, numbers: Tensor) -> bool:
+    """Return whether an operation can be run on some channels of its input alone."""
+    axis = _channel_axis(operation, numbers.ndim)
+    weight = argument(operation, 1, "weight", None)
+    n_axes = 2 if operation.name == "linear" else numbers.ndim
+    return (
+        (operation.name in CONVOLUTIONS or operation.name == "linear")
+        and isinstance(weight, Tensor)
+        and weight.ndim == n_axes
+        and operation.inputs == (start,)
+        and not operation.written
+        and argument(operation, 6, "groups", 1) == 1
+        and all(numbers.stride(i) == 0 for i in range(numbers.ndim) if i != axis)
+    )
+
+
+def _channel_axis(operation: Operation, n_axes: int) -> int:
+    return n_axes - 1 if operation.name == "linear" else 1
+
+
+def _added_by(operation: ChannelOperation, x: Tensor, index: Tensor) -> Tensor:
+    """Return what some input channels of an edge's operation add, (N, C, ...).
+
+    Of an identity the channels are the taken ones, of others all that it makes.
+    """
+    if isinstance(operation, Identity):
+        scale = None if operation.scale is None else operation.scale[index]
+        return apply_operation(Identity(scale), x.index_select(1, index).float())
+    if isinstance(operation, Convolution) and operation.groups > 1:
+        alone = torch.zeros_like(x, dtype=torch.float32)
+        alone[:, index] = x[:, index].float()
+        return apply_operation(operation, alone)
+    is_turned = isinstance(operation, Convolution) and operation.transposed
+    weight = operation.weight.index_select(0 if is_turned else 1, index)
+    narrow = replace(operation, weight=weight)
+    return apply_operation(narrow, x.index_select(1, index).float())
 
 
 def _wide(tensor: Tensor) -> Tensor:
