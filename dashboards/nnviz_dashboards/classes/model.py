@@ -132,7 +132,7 @@ class SubsetsModel(param.Parameterized):
         publish(self, updates)
 
     def _missing(self) -> Missing | None:
-        """Return why there is no embedding; what is missing before is said elsewhere."""
+        """Return why there is no embedding; the graph says what is needed before."""
         if self._results.missing_stage() is None:
             return self._results.missing_stage(derived=True)
         return Missing(

@@ -41,7 +41,8 @@ NODE_TERMS = {
         "On top in",
         (
             "Instances of the subset in which the channel is among the top "
-            "channels, those with the largest activations of its layer; in brackets their share"
+            "channels, those with the largest activations of its layer; in brackets "
+            "their share"
         ),
     ),
     "base": ("Base rate", "Share of all instances of the run of which that is true"),
