@@ -49,8 +49,6 @@ class SubsetBarView(Viewer):
         super().__init__()
         self._model = model
         self._layers = layers
-        shown = model.results.layers
-        self._n_channels = {layer.name: layer.n_channels for layer in shown}
         self._bar = SubsetBar(
             {
                 "write": model.write,
@@ -114,11 +112,11 @@ class SubsetBarView(Viewer):
             parts += [
                 asdict(part)
                 for part in said_of_channels(
+                    model.results.neurons,
                     model.counted,
                     pair.names,
                     layer=model.selection.layer,
                     layers=self._layers,
-                    n_channels=self._n_channels,
                 )
             ]
         return {"sentence": parts}
