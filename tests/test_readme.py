@@ -50,6 +50,26 @@ def test_readme__commands__run_and_leave_a_store(folder):
 
 
 @pytest.mark.cluster
+def test_readme__the_question__is_answered_by_the_same_commands_of_another_run(folder):
+    (block,) = blocks("sh", TEXT.split("### Which horses")[1].split("\n## ")[0])
+    words = {"cifar.zarr": "digits/digits.zarr", "horse": "three", "dog": "eight"}
+    said = []
+    for line in block.splitlines():
+        for ours, theirs in words.items():
+            line = line.replace(ours, theirs)
+        command = [sys.executable, "-m", *shlex.split(line)]
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+        said.append(done.stdout)
+
+    assert "three for eight" in said[1]
+    assert "nnviz.AttributionGraph 'taken'" in said[2]
+    assert "nnviz.GraphComparison 'taken' 'three'" in said[3]
+
+
+@pytest.mark.cluster
 @pytest.mark.parametrize("page", ["README.md", "docs/subsets.md", "docs/store.md"])
 def test_python__runs_on_what_the_commands_left(folder, monkeypatch, page):
     monkeypatch.chdir(folder)
@@ -80,6 +100,35 @@ def test_readme__speeds_are_those_that_were_measured():
 
     assert f"at {measured[0]:.2f} to {measured[-1]:.2f} of the speed" in TEXT
     assert f"within its {reactions['goal_ms']} ms" in TEXT
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/subsets.md"])
+def test_subsets__times_are_those_that_were_measured(page):
+    path = ROOT / "benchmarks" / "results" / "subsets.json"
+    seconds = json.loads(path.read_text())["seconds"]
+    text = (ROOT / page).read_text(encoding="utf-8")
+    rows = {
+        "README.md": {
+            "on top": "counts of 10 %",
+            "maxima of all channels": "with maxima, of 10 %",
+            "the attribution graph": "attribution graph of 10%",
+            "all others": "channels and columns of 10% against all others",
+        },
+        "docs/subsets.md": {
+            "95th percentile": "counts, 100 sets of 0.01 to 50 %: 95th percentile",
+            "10 % / 50 %": "with maxima, of 50 %",
+            "influence counts": "influence counts of 10 %",
+            "an attribution graph": "attribution graph of 10%",
+            "all others": "channels and columns of 10% against all others",
+            "five terms": "query of five terms",
+            "one activation": "query of one activation: again",
+            "pyarrow": "pyarrow over Parquet: counts of 1 %",
+        },
+    }[page]
+
+    for words, name in rows.items():
+        shown = re.findall(rf"^\|[^|\n]*{words}.*\| (?:.*/ )?(\d+) ms \|$", text, re.M)
+        assert shown == [f"{1000 * seconds[name]:.0f}"], words
 
 
 @pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md"])

@@ -19,18 +19,19 @@ from nnviz.aggregation.index_channels import IndexedChannels
 from nnviz.results.subset_results import SubsetResults
 from nnviz.store.store import Store
 from nnviz.subsets.lookup import SubsetFinder
-from nnviz.subsets.writing import class_word, words_of
+from nnviz.subsets.writing import Confusion, class_word, confusion_of, words_of
 
 if TYPE_CHECKING:
     from nnviz.subsets.suggestions import Suggestion
 
-__all__ = ["NamedQuery", "SubsetPair", "SubsetPairs"]
+__all__ = ["OTHERS", "NamedQuery", "SubsetPair", "SubsetPairs"]
 
 CACHED_PAIRS = 16
 N_CONFUSIONS = 12
 N_SUGGESTIONS = 8
 
 OTHERS = "all others"
+"""How B is called where no query says what it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,10 @@ class SubsetPair:
     """How A and B are called."""
     key: str
     """Equal for equal instances."""
+    confusion: Confusion | None
+    """Where A are instances of a class that are taken for another."""
+    n_of_class: int
+    """Usable instances of that class; 0 where there is no confusion."""
 
 
 class SubsetPairs:
@@ -170,7 +175,10 @@ class SubsetPairs:
             kept = self._counted.get(key)
         if kept is not None:
             found = kept
-        return SubsetPair(found, (self._words(a), self._words(b) if b else OTHERS), key)
+        confusion = confusion_of(a, self._store.class_names)
+        whole = 0 if confusion is None else self._named(confusion.of).n_instances
+        names = (self._words(a), self._words(b) if b else OTHERS)
+        return SubsetPair(found, names, key, confusion, whole)
 
     def is_counted(self, pair: SubsetPair) -> bool:
         """Whether the channels of a pair are there at once."""
@@ -187,16 +195,19 @@ class SubsetPairs:
         """
         with self._lock:
             lock = self._locks.setdefault(pair.key, threading.Lock())
-        with lock:
+        try:
+            with lock:
+                with self._lock:
+                    kept = self._counted.get(pair.key)
+                if kept is None:
+                    kept = pair.found
+                    kept.channels  # noqa: B018  cached there
+                with self._lock:
+                    self._counted[pair.key] = kept
+                    self._counted.move_to_end(pair.key)
+                    while len(self._counted) > CACHED_PAIRS:
+                        self._counted.popitem(last=False)
+        finally:
             with self._lock:
-                kept = self._counted.get(pair.key)
-            if kept is None:
-                kept = pair.found
-                kept.channels  # noqa: B018  cached there
-        with self._lock:
-            self._counted[pair.key] = kept
-            self._counted.move_to_end(pair.key)
-            while len(self._counted) > CACHED_PAIRS:
-                self._counted.popitem(last=False)
-            self._locks.pop(pair.key, None)
+                self._locks.pop(pair.key, None)
         return kept

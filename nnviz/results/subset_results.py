@@ -110,12 +110,13 @@ class SubsetResults:
     ) -> None:
         finder = finder or SubsetFinder(store, IndexedChannels(store))
         self._store, self._columns = store, finder.columns
-        usable = np.flatnonzero(self._columns.usable)
+        usable = self._columns.usable
         self.subset = _among(finder.find(subset), usable)
         """A, without unusable instances."""
-        rest = np.setdiff1d(usable, self.subset.instances)
+        rest = usable.copy()
+        rest[self.subset.instances] = False
         self.against = (
-            Subset("all others", rest)
+            Subset("all others", np.flatnonzero(rest))
             if against is None
             else _among(finder.find(against), usable)
         )
@@ -204,7 +205,10 @@ class SubsetResults:
 
     @functools.cached_property
     def _totals(self) -> dict[str, dict[str, Any]]:
-        return activation_totals(self._store, [self.subset, self.against])
+        # Without maxima, of nearly all other instances only the few that are left out
+        # have to be read.
+        subsets = [self.subset, self.against]
+        return activation_totals(self._store, subsets, maxima=False)
 
     def mean(self, layer: str) -> NDArray[np.float64]:
         """Return A's mean activations of a layer, shape (C,); NaN without instances.
@@ -408,8 +412,8 @@ class SubsetResults:
         return "\n".join(self.lines())
 
 
-def _among(subset: Subset, usable: NDArray[np.int64]) -> Subset:
-    kept = np.intersect1d(subset.instances, usable)
+def _among(subset: Subset, usable: NDArray[np.bool_]) -> Subset:
+    kept = subset.instances[usable[subset.instances]]
     return Subset(subset.name, kept, subset.n_masked)
 
 

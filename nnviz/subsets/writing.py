@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from nnviz.errors import QueryError
 from nnviz.subsets.expressions import (
@@ -15,7 +16,7 @@ from nnviz.subsets.expressions import (
     parse_query,
 )
 
-__all__ = ["class_word", "quoted", "words_of"]
+__all__ = ["Confusion", "class_word", "confusion_of", "quoted", "words_of"]
 
 _RESERVED = ("and", "or", "not", "except", "between", "is", "null")
 
@@ -51,6 +52,46 @@ def class_word(class_names: Sequence[str], index: int) -> str:
     return quoted(name) if class_names.index(name) == index else str(index)
 
 
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """Instances of one class that are predicted as another."""
+
+    label: str
+    taken_for: str
+    of: str
+    """Query of all instances of the class."""
+
+
+def confusion_of(query: str, class_names: Sequence[str] = ()) -> Confusion | None:
+    """Return which confusion a query asks for; None if it asks for something else.
+
+    Parameters
+    ----------
+    query
+        In the language of :mod:`nnviz.subsets.expressions`.
+    class_names
+        What a class that is meant by its index is called.
+
+    Examples
+    --------
+    >>> confusion_of("label = horse and prediction = dog").of
+    'label = horse'
+    """
+    try:
+        tree = parse_query(query)
+    except QueryError:
+        return None
+    if not isinstance(tree, And) or len(tree.parts) != 2:
+        return None
+    first, second = tree.parts
+    label = _class_of(first, "label", class_names)
+    taken = _class_of(second, "prediction", class_names)
+    if label is None or taken is None or taken == label:
+        return None
+    start, stop = first.span
+    return Confusion(label, taken, query[start:stop])
+
+
 def words_of(query: str, class_names: Sequence[str] = ()) -> str:
     """Return a query about classes as one would say it; any other as it is written.
 
@@ -68,6 +109,9 @@ def words_of(query: str, class_names: Sequence[str] = ()) -> str:
     >>> words_of("label = horse and not correct"), words_of("confidence > 0.5")
     ('horse, predicted wrong', 'confidence > 0.5')
     """
+    confusion = confusion_of(query, class_names)
+    if confusion is not None:
+        return f"{confusion.label} taken for {confusion.taken_for}"
     try:
         tree = parse_query(query)
     except QueryError:
@@ -79,9 +123,8 @@ def words_of(query: str, class_names: Sequence[str] = ()) -> str:
         return query if taken is None else f"predicted as {taken}"
     if not rest:
         return label
-    taken = _class_of(rest[0], "prediction", class_names)
-    if taken is not None:
-        return f"{label} taken for {taken}" if taken != label else f"{label}, right"
+    if _class_of(rest[0], "prediction", class_names) == label:
+        return f"{label}, predicted right"
     outcome = _outcome_of(rest[0])
     return query if outcome is None else f"{label}, predicted {outcome}"
 

@@ -1,5 +1,5 @@
 // A text field that offers what could be written next.
-function completingField({label, placeholder, ask, accept, leave}) {
+function completingField({label, placeholder, ask, accept}) {
   const box = element("div", "completing")
   const input = element("input", "query", null, {
     type: "text", spellcheck: "false", autocomplete: "off", autocapitalize: "off",
@@ -39,6 +39,7 @@ function completingField({label, placeholder, ask, accept, leave}) {
   }
   const show = (completions, of_turn) => {
     if (of_turn !== turn || !isFocused()) return
+    const marked = found[chosen]?.text
     found = completions
     list.replaceChildren(...found.map((one, i) => {
       const row = element("div", "completion", null, {role: "option", id: `completion-${i}`, "aria-selected": "false"})
@@ -47,15 +48,16 @@ function completingField({label, placeholder, ask, accept, leave}) {
       row.addEventListener("mousedown", (event) => { event.preventDefault(); take(one) })
       return row
     }))
-    chosen = -1
     list.hidden = found.length === 0
+    // What is marked stays so, where it is still offered.
+    mark(found.findIndex((one) => one.text === marked))
     input.setAttribute("aria-expanded", String(!list.hidden))
   }
   const isFocused = () => input.getRootNode().activeElement === input
 
   input.addEventListener("input", request)
   input.addEventListener("focus", request)
-  input.addEventListener("blur", () => { close(); leave() })
+  input.addEventListener("blur", close)
   input.addEventListener("keydown", (event) => {
     const is_open = !list.hidden
     if (is_open && (event.key === "ArrowDown" || event.key === "ArrowUp")) {

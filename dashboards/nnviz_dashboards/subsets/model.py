@@ -201,17 +201,17 @@ class SubsetPairModel(param.Parameterized):
             index = self.selection.subset
             of_class = pairs.of_class(index) if index >= 0 else []
             publish(self, {"of_class": tuple(of_class)})
-        problem = self._impossible()
-        if problem is not None:
-            # An address may ask for anything; this comes here again without it.
-            self.selection.choose(**{problem.side: ""})
-            publish(self, {"problem": problem})
-            return
         before = self.pair
         try:
             a, b = self.queries
             pair = pairs.pair(a, b) if a else None
         except NnvizError as error:
+            problem = self._impossible()
+            if problem is not None:
+                # An address may ask for anything; this comes here again without it.
+                self.selection.choose(**{problem.side: ""})
+                publish(self, {"problem": problem})
+                return
             missing = Missing("These subsets cannot be read", str(error))
             none = {"pair": None, "counted": None, "is_loading": False}
             publish(self, {**none, "problem": None, "missing": missing})

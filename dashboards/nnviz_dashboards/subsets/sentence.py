@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.results.neuron_matrix import ColumnContrast, NeuronMatrix
-from nnviz.results.subset_pairs import SubsetPair
+from nnviz.results.subset_pairs import OTHERS, SubsetPair
 from nnviz.results.subset_results import SubsetResults
 from nnviz_dashboards.shared.theme import (
     format_count,
@@ -33,26 +33,18 @@ class Part:
     channel: int = -1
 
 
-def said_of_sizes(pair: SubsetPair, n_of_class: int) -> str:
-    """Return how many instances are looked at, and how they are predicted.
-
-    Parameters
-    ----------
-    pair
-        A and B.
-    n_of_class
-        Instances of the chosen class, of which A may be a part.
-    """
+def said_of_sizes(pair: SubsetPair) -> str:
+    """Return how many instances of A are looked at, and how they are predicted."""
     found, name = pair.found, pair.names[0]
     n = found.n_instances
     if not n:
         return f"No usable instance is in {name!r}."
-    label, taken, other = name.partition(" taken for ")
-    if taken:
-        share = format_percent(n / n_of_class) if n_of_class >= n else "–"
+    confusion, whole = pair.confusion, pair.n_of_class
+    if confusion is not None:
         verb = "is" if n == 1 else "are"
-        of = f"{format_count(n)} of {format_count(n_of_class)} instances of {label}"
-        return f"{of} {verb} taken for {other} ({share})."
+        of = f"{format_count(n)} of {format_count(whole)} instances"
+        taken = f"{verb} taken for {confusion.taken_for} ({format_percent(n / whole)})"
+        return f"{of} of {confusion.label} {taken}."
     right, low, high = found.accuracy
     text = f"{name}: {format_count(n)} {'instance' if n == 1 else 'instances'}"
     if right != right or right in (0.0, 1.0):
@@ -87,20 +79,20 @@ def said_of_channels(
     """
     if not found.n_instances or not len(found.against):
         return ()
-    there = f"“{names[1]}”" if names[1] != "all others" else "all others"
+    there = names[1] if names[1] == OTHERS else f"“{names[1]}”"
     here = _Difference.of(neurons, found, layer)
     if here.n_different:
-        begin = f" In {layers.get(layer, layer)}, {here.count} tell A from {there}"
-        return (Part(f"{begin}; most of all "), *here.strongest())
+        verb = "tells" if here.n_different == 1 else "tell"
+        begin = f" In {layers.get(layer, layer)}, {here.count} {verb} A from {there}"
+        return (Part(begin + here.introduction), *here.strongest())
     none = f" No channel of {layers.get(layer, layer)} tells A from {there}"
     others = [_Difference.of(neurons, found, name) for name in layers]
     most = max(others, key=lambda other: other.n_different)
     if not most.n_different:
         return (Part(f"{none}, nor one of any other layer (p < {LEVEL})."),)
-    return (
-        Part(f"{none}; in {layers[most.layer]} {most.count} do, most of all "),
-        *most.strongest(),
-    )
+    verb = "does" if most.n_different == 1 else "do"
+    begin = f"{none}; in {layers[most.layer]} {most.count} {verb}{most.introduction}"
+    return (Part(begin), *most.strongest())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,6 +114,11 @@ class _Difference:
     def count(self) -> str:
         n = len(self.contrast.effect)
         return f"{format_count(self.n_different)} of {format_count(n)} channels"
+
+    @property
+    def introduction(self) -> str:
+        """What leads over to the strongest channel."""
+        return ": " if self.n_different == 1 else ", most of all "
 
     def strongest(self) -> tuple[Part, Part]:
         """Return the channel whose means differ most, among those that surely do."""

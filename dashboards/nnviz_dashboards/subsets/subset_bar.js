@@ -30,7 +30,6 @@ export function render({model}) {
     label: "Query", placeholder: PLACEHOLDER,
     ask: (text, cursor, turn) => send({type: "complete", text, cursor, turn}),
     accept: (query) => send({type: "write", side, query}),
-    leave: () => {},
   })
   const problem = element("pre", "query-problem", null, {role: "alert"})
   problem.hidden = true

@@ -12,7 +12,7 @@ from nnviz.results.subset_pairs import NamedQuery
 from nnviz_dashboards.shared.component import Component, missing_value, script, style
 from nnviz_dashboards.shared.theme import format_count
 from nnviz_dashboards.subsets.model import SubsetPairModel
-from nnviz_dashboards.subsets.sentence import said_of_channels, said_of_sizes
+from nnviz_dashboards.subsets.sentence import Part, said_of_channels, said_of_sizes
 
 __all__ = ["SubsetBarView"]
 
@@ -52,7 +52,6 @@ class SubsetBarView(Viewer):
         self._bar = SubsetBar(
             {
                 "write": model.write,
-                "compare": model.compare,
                 "swap": model.swap,
                 "look_at": model.look_at,
                 "suggest": model.suggest,
@@ -99,27 +98,16 @@ class SubsetBarView(Viewer):
         model, pair = self._model, self._model.pair
         if pair is None:
             return {"sentence": []}
-        index = model.selection.subset
-        of_class = model.of_class[0].n_instances if model.of_class else 0
-        parts = [
-            {
-                "text": said_of_sizes(pair, of_class if index >= 0 else 0),
-                "layer": "",
-                "channel": -1,
-            }
-        ]
+        parts = [Part(said_of_sizes(pair))]
         if model.counted is not None:
-            parts += [
-                asdict(part)
-                for part in said_of_channels(
-                    model.results.neurons,
-                    model.counted,
-                    pair.names,
-                    layer=model.selection.layer,
-                    layers=self._layers,
-                )
-            ]
-        return {"sentence": parts}
+            parts += said_of_channels(
+                model.results.neurons,
+                model.counted,
+                pair.names,
+                layer=model.selection.layer,
+                layers=self._layers,
+            )
+        return {"sentence": [asdict(part) for part in parts]}
 
     def _choices(self) -> dict[str, object]:
         suggested = self._model.suggested

@@ -5,6 +5,7 @@ import pytest
 
 from nnviz.results.subset_pairs import SubsetPairs
 from nnviz_dashboards.subsets.model import SubsetPairModel
+from nnviz_dashboards.subsets.sentence import said_of_sizes
 from tests.planted_stores import NAMES, RUN
 
 USABLE = ~RUN.is_unreadable
@@ -60,6 +61,24 @@ def test_pairs__a_confusion__is_compared_with_what_is_right(pairs, selection):
         "label = wolf and prediction = 2",
         "label = wolf and correct",
     )
+
+
+def test_sentence__of_another_class_than_the_chosen_one__counts_of_its_own(
+    results, pairs
+):
+    is_member = USABLE & (RUN.labels == np.arange(len(NAMES))[:, None])
+    is_taken = is_member & (RUN.predictions != RUN.labels)
+    sizes = is_member.sum(axis=1)
+    index = next(
+        i for i in range(len(NAMES)) if is_taken[i].any() and sizes[i] != IS_WOLF.sum()
+    )
+    (other,) = set(RUN.predictions[is_taken[index]].tolist())
+    pairs.write("a", results.pairs.confusion_query(index, other))
+
+    said = said_of_sizes(pairs.pair)
+
+    wanted = f"{is_taken[index].sum()} of {sizes[index]} instances of {NAMES[index]} "
+    assert said.startswith(wanted)
 
 
 def test_pairs__another_class__ends_what_was_asked(pairs, selection):
