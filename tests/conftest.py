@@ -10,13 +10,11 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Nothing is fetched from a hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-import ctypes
-import importlib.util
 import json
 import shutil
+import signal
 import subprocess
 import sys
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,7 @@ from nnviz.store.store import Store
 from nnviz.testing import write_store
 from nnviz_cluster import local
 from tests import planted_stores
+from tests.torchvision_operators import define_missing_operators
 
 BROWSER_ARGUMENTS = [
     "--no-sandbox",
@@ -52,31 +51,7 @@ DEMONSTRATION = "demo --no-serve --out digits"
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def _define_missing_torchvision_operators() -> None:
-    """Make a torchvision for CUDA importable beside a torch for CPUs.
-
-    Its compiled part needs CUDA libraries and then cannot register its operators, at
-    which importing torchvision fails, and timm and transformers with it. Declared
-    operators are enough: no test computes a non-maximum suppression.
-    """
-    spec = importlib.util.find_spec("torchvision")
-    if spec is None or not spec.submodule_search_locations:
-        return
-    folder = Path(spec.submodule_search_locations[0])
-    try:
-        for library in folder.glob("_C*.so"):
-            ctypes.CDLL(str(library))
-    except OSError:
-        library = torch.library.Library("torchvision", "DEF")
-        signature = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-        for operator in ("nms", "qnms"):
-            library.define(operator + signature)
-        _KEPT.append(library)
-
-
-# The operators vanish with the object that defined them.
-_KEPT: list[torch.library.Library] = []
-_define_missing_torchvision_operators()
+define_missing_operators()
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
@@ -181,7 +156,7 @@ def cluster_file(
 
 @pytest.fixture(scope="session")
 def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder in which the demonstration was run into ``digits``, as a user does.
+    """Return a folder in which the demonstration was run, into ``digits``.
 
     What it printed is in ``printed.json`` there. Tests that ask for it are one group.
     """
