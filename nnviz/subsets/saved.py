@@ -17,11 +17,18 @@ from numpy.typing import NDArray
 from nnviz.errors import DatasetError, UnknownNameError, did_you_mean
 from nnviz.store.lock import writing
 from nnviz.store.store import Store
+from nnviz.subsets.columns import DERIVED
 from nnviz.subsets.expressions import parse_query
 
-__all__ = ["SavedSubset", "remove_subset", "save_subset", "saved_subsets"]
+__all__ = [
+    "SAVED_SUBSETS",
+    "SavedSubset",
+    "remove_subset",
+    "save_subset",
+    "saved_subsets",
+]
 
-GROUP = "artifacts/saved_subsets"
+SAVED_SUBSETS = "artifacts/saved_subsets"
 
 MAX_NAME = 200
 
@@ -69,6 +76,8 @@ def save_subset(store: Store, subset: SavedSubset) -> SavedSubset:
 
     Raises
     ------
+    DatasetError
+        If a column of the instance table is called so: a query would mean that.
     QueryError
         If its query cannot be read; whether names fit the store is not looked at.
     StoreError
@@ -76,6 +85,12 @@ def save_subset(store: Store, subset: SavedSubset) -> SavedSubset:
     """
     if subset.query:
         parse_query(subset.query)
+    if subset.name in (*store.columns, *DERIVED):
+        msg = (
+            f"{subset.name!r} is the name of a column already, and a query would mean "
+            "that; choose another name"
+        )
+        raise DatasetError(msg)
     now = dt.datetime.now(dt.UTC).isoformat(timespec="microseconds")
     kept = dataclasses.replace(subset, saved=now)
     attributes = {
@@ -97,8 +112,8 @@ def save_subset(store: Store, subset: SavedSubset) -> SavedSubset:
 def saved_subsets(store: Store) -> dict[str, SavedSubset]:
     """Return the saved subsets by their names, the oldest first."""
     found = []
-    for key in store.groups.names(GROUP):
-        path = f"{GROUP}/{key}"
+    for key in store.groups.names(SAVED_SUBSETS):
+        path = f"{SAVED_SUBSETS}/{key}"
         if not store.groups.is_complete(path):
             continue
         attributes = store.groups.attributes(path)
@@ -139,4 +154,4 @@ def remove_subset(store: Store, name: str) -> None:
 
 def _path(name: str) -> str:
     """Return where a subset is kept: its name may hold what no path may."""
-    return f"{GROUP}/{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return f"{SAVED_SUBSETS}/{hashlib.sha256(name.encode()).hexdigest()[:16]}"
