@@ -435,6 +435,10 @@ def summary_html(store: Store) -> str:
     return f"<b>nnviz.Store</b> {html.escape(store.url)}<table>{rows}</table>"
 
 
+def _counted(n: int, what: str) -> str:
+    return f"{n:,} {what}" + ("" if n == 1 else "s") if n else "none"
+
+
 def _facts(store: Store) -> list[tuple[str, str]]:
     done, plan = store.chunks.done(), store.plan
     return [
@@ -445,7 +449,7 @@ def _facts(store: Store) -> list[tuple[str, str]]:
         ("extraction", f"{int(done.sum()):,} of {len(done):,} chunks"),
         ("aggregates", ", ".join(store.groups.names("aggregates")) or "none"),
         ("artifacts", ", ".join(store.groups.names("artifacts")) or "none"),
-        ("index", f"{len(store.groups.names('index')):,} pieces"),
+        ("index", _counted(len(store.groups.names("index")), "piece")),
     ]
 
 
