@@ -37,7 +37,14 @@ if TYPE_CHECKING:
     import dask.array
     import pandas as pd
 
-__all__ = ["Store", "open_store", "plan_attributes", "summary_html", "summary_text"]
+__all__ = [
+    "Store",
+    "open_store",
+    "opened",
+    "plan_attributes",
+    "summary_html",
+    "summary_text",
+]
 
 _STATIC = "static_arrays"
 _PER_CHUNK = "chunk_arrays"
@@ -440,3 +447,16 @@ def _facts(store: Store) -> list[tuple[str, str]]:
         ("artifacts", ", ".join(store.groups.names("artifacts")) or "none"),
         ("index", f"{len(store.groups.names('index')):,} pieces"),
     ]
+
+
+def opened(store: Store | str | os.PathLike[str], *, writable: bool = False) -> Store:
+    """Return a store that was given as one, or by its path.
+
+    Raises
+    ------
+    StoreError
+        If there is none, or it cannot be read.
+    """
+    if isinstance(store, Store):
+        return Store.open(store.url, writable=True) if writable else store
+    return Store.open(os.fspath(store), writable=writable)

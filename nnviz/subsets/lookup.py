@@ -24,6 +24,7 @@ from nnviz.subsets.evaluation import matching_instances
 from nnviz.subsets.expressions import MAX_CHARACTERS
 from nnviz.subsets.saved import SavedSubset, saved_subsets
 from nnviz.subsets.subsets import Subset
+from nnviz.subsets.writing import class_word, quoted
 
 __all__ = ["SubsetFinder"]
 
@@ -118,6 +119,15 @@ class SubsetFinder:
         found.check_fits(self.columns.n_instances)
         return self._subset(found.name, found.instances)
 
+    def query_of(self, text: str) -> str:
+        """Return a query that means what a text does that :meth:`find` takes."""
+        if text in self.saved():
+            return quoted(text)
+        index = self.columns.class_index(text)
+        if index is None:
+            return text
+        return f"label = {class_word(self.columns.class_names, index)}"
+
     def named(self, name: str) -> NDArray[np.int64] | None:
         """Return the instances of a named subset or a class; None if there is none."""
         kept = self._kept.get(name)
@@ -131,7 +141,11 @@ class SubsetFinder:
                 return self._asked(saved.query)
         index = self.columns.class_index(name)
         if index is not None:
-            return np.flatnonzero(self.columns.column("label").values == index)
+            label = self.columns.column("label")
+            if label.members is not None:
+                has = np.append(label.members[:, index], False)
+                return np.flatnonzero(has[label.values])
+            return np.flatnonzero(label.values == index)
         return None
 
     def names(self) -> list[str]:

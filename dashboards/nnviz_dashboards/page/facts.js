@@ -24,6 +24,7 @@ export function render({model}) {
       })
       rest.append(wrong)
     }
+    if (f?.against) rest.append(element("span", "against", f.against))
     bar.append(segments)
   }
   const show_view = () => {

@@ -121,7 +121,7 @@ class Selection(param.Parameterized):
     )
     kept = param.String(doc="Further rows, one a line: #number, or a query.")
     matrix = param.String(PANELS[0], doc="One of `PANELS`.")
-    node = param.String(doc="Pinned channel of a layer that is not shown.")
+    node = param.String(doc="Pinned channel of another layer than the chosen one.")
     order = param.String("confidence", doc="Column, with - the smallest value first.")
     instance = param.Integer(NONE, doc="That is opened; -1 for none.")
 
@@ -187,10 +187,10 @@ class Selection(param.Parameterized):
         self.param.update(**wanted)
 
     def choose_node(self, layer: str, channel: int) -> None:
-        """Look at a channel of any layer, shown or not."""
-        if layer in self._layers:
-            self.choose(layer=layer, channel=channel)
-        else:
+        """Look at a channel of any layer; the chosen layer stays."""
+        if layer == self.layer:
+            self.choose(channel=channel)
+        else:  # the layer that the other views show stays
             self.choose(channel=NONE, node=f"{layer}-{channel}")
 
     @property
