@@ -49,7 +49,7 @@ class InstanceFacts:
     number: int
     id: str
     label: int
-    """Index of its class; -1 for none."""
+    """Index of its class; -1 for none, and where an instance may have several."""
     prediction: int
     confidence: float
     """Of the prediction; NaN where there is none."""
@@ -153,21 +153,21 @@ class Instances:
         """
         self._check(number)
         columns = self._columns
-        label, prediction = (
-            int(columns.column(name).values[number]) for name in ("label", "prediction")
-        )
+        label = columns.column("label")
+        has_sets = label.kind == "classes"
+        prediction = int(columns.column("prediction").values[number])
         confidence, probability = (
             float(columns.column(name).values[number])
             for name in ("confidence", "probability")
         )
-        others = []
+        others = [("labels", self._text("label", number))] if has_sets else []
         if is_whole:
             names = [name for name in columns.names if name not in TOLD]
-            others = [(name, self._text(name, number)) for name in names]
+            others += [(name, self._text(name, number)) for name in names]
         return InstanceFacts(
             number,
             self._text("id", number),
-            label,
+            -1 if has_sets else int(label.values[number]),
             prediction,
             confidence,
             probability,
@@ -242,7 +242,7 @@ class Instances:
         if column.null[number]:
             return ""
         value = column.values[number]
-        if column.kind == "text":
+        if column.kind in ("text", "classes"):
             return column.texts[int(value)]
         if column.kind == "number":
             return f"{float(value):.4g}"

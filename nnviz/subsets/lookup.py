@@ -54,7 +54,7 @@ class SubsetFinder:
         self._nested = threading.local()
         self._kept: OrderedDict[str, NDArray[np.int64]] = OrderedDict()
 
-    def query_of(self, instances: NDArray[np.int64]) -> str:
+    def text_for(self, instances: NDArray[np.int64]) -> str:
         """Return a text that stands for a set of instances.
 
         A query that lists them, or where that is too long, a name that this finder

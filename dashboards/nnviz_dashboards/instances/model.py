@@ -163,7 +163,7 @@ class InstancesModel(param.Parameterized):
         """Make what is marked to A or B."""
         if side not in SIDES or not self.marked:
             return
-        query = self.results.pairs.finder.query_of(np.array(self.marked))
+        query = self.results.pairs.finder.text_for(np.array(self.marked))
         publish(self, {"marked": ()})
         self._pairs.write(side, query)
 
