@@ -27,6 +27,8 @@ from nnviz.derivation.class_table import make_class_table, read_class_table
 from nnviz.derivation.embedding import read_embedding, read_similarity
 from nnviz.errors import MissingDataError
 from nnviz.results.graph_results import GraphResults
+from nnviz.results.instance_pictures import InstancePictures
+from nnviz.results.instances import Instances
 from nnviz.results.missing import Missing
 from nnviz.results.neuron_matrix import NeuronMatrix
 from nnviz.results.subset_pairs import SubsetPairs
@@ -109,6 +111,8 @@ class RunResults:
         self.graphs = GraphResults(store)
         self.pairs = SubsetPairs(store, self.kind)
         self.neurons = NeuronMatrix(store, self.aggregates)
+        self.instances = Instances(store, self.pairs.finder.columns)
+        self.instance_pictures = InstancePictures(store)
         self._pictures = lru_cache(4)(self._read_pictures)
 
     @staticmethod

@@ -44,7 +44,7 @@ RANKINGS = get_args(Ranking)
 MAX_SEARCH_CHARACTERS = 200
 """Longer texts are not searched for."""
 
-VIEWS = ("graph", "channels")
+VIEWS = ("graph", "channels", "instances")
 """What the large part of the page shows."""
 
 SHADES = ("layer", "channel")
@@ -70,6 +70,7 @@ NONE = -1
 MAX_GAP = 300
 """Largest gap between nodes and between rows of the graph, in its own pixels."""
 MAX_LIFT = 1000.0
+MAX_INSTANCE = 10**12
 
 Choice = str | int | float
 """What can be chosen: a name, a number of a class or channel, or a threshold."""
@@ -121,6 +122,8 @@ class Selection(param.Parameterized):
     kept = param.String(doc="Further rows, one a line: #number, or a query.")
     matrix = param.String(PANELS[0], doc="One of `PANELS`.")
     node = param.String(doc="Pinned channel of another layer than the chosen one.")
+    order = param.String("confidence", doc="Column, with - the smallest value first.")
+    instance = param.Integer(NONE, doc="That is opened; -1 for none.")
 
     def __init__(
         self,
@@ -257,6 +260,7 @@ _LARGEST: Mapping[str, float] = {
     "specificity": MAX_LIFT,
     "gap": MAX_GAP,
     "row_gap": MAX_GAP,
+    "instance": MAX_INSTANCE,
 }
 """Largest values of the choices that are numbers; the smallest is 0."""
 
@@ -288,6 +292,8 @@ _ADDRESS = {
     "sorted_by": "sorted",
     "kept": "kept",
     "matrix": "matrix",
+    "order": "order",
+    "instance": "instance",
 }
 """Name of each choice in the address."""
 
