@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol, TextIO, runtime_checkable
 
 from tqdm import tqdm
 
@@ -119,6 +119,7 @@ Event = (
 )
 
 
+@runtime_checkable
 class Listener(Protocol):
     """Receives every event of a run, in the process that holds the client."""
 

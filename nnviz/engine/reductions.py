@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from distributed import Client, Future, KilledWorker
 
 from nnviz.engine.progress import Listener, TaskRetried, emit
+from nnviz.engine.sharing import Shared
 from nnviz.engine.whereabouts import run_telling, whereabouts
 from nnviz.engine.workers import LOST, Workers
 from nnviz.errors import NnvizError, TaskError
@@ -112,12 +113,12 @@ def _run(
     stage: str,
     listeners: Sequence[Listener],
 ) -> Iterator[tuple[ReductionJob, Any]]:
-    copy = client.scatter(shared, broadcast=True, hash=False)
+    everywhere = Shared(shared)
     running: dict[object, tuple[_Running, Future[Any]]] = {}
     done: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
 
     def start(entry: _Running) -> None:
-        future = _submit(client, entry.job, copy)
+        future = _submit(client, entry.job, everywhere.on(client, workers))
         running[future.key] = (entry, future)
         future.add_done_callback(done.put)
 
@@ -140,8 +141,6 @@ def _run(
         if _has_lost_workers(client, future) and entry.attempt < ATTEMPTS:
             text = "workers died under it; it is begun again"
             emit(listeners, TaskRetried(stage, str(entry.job), text))
-            # What was sent to the workers may have died with them.
-            copy = client.scatter(shared, broadcast=True, hash=False)
             start(_Running(entry.job, entry.attempt + 1))
             continue
         value = _value_of(future)
