@@ -64,6 +64,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
             name: _hint(parameter, function)
             for name, parameter in signature.parameters.items()
             if parameter.kind is not parameter.VAR_KEYWORD
+            and parameter.annotation is not parameter.empty  # self
         }
 
     @functools.wraps(function)

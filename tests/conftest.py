@@ -13,6 +13,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import ctypes
 import importlib.util
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,10 @@ BROWSER_ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
 ]
+
+# Shells let what runs in the background ignore it, and children would do so, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -73,6 +78,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     one cluster, and one of the clusters whose processes are killed.
     """
     for item in items:
+        if item.get_closest_marker("xdist_group"):
+            continue  # it shares something costly with others, and says so
         if item.get_closest_marker("browser"):
             item.add_marker(pytest.mark.xdist_group("browser"))
         elif item.get_closest_marker("cluster"):

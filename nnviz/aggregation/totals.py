@@ -347,8 +347,6 @@ def activation_totals(
     ShapeError
         If the store does not have all of the instances.
     """
-    from nnviz.engine.reductions import run_reductions  # noqa: PLC0415
-
     usable = store.usable()
     for subset in subsets:
         subset.check_fits(len(usable))
@@ -356,6 +354,9 @@ def activation_totals(
     index = subset_index(store)
     if index.is_complete:
         return _indexed_totals(index, rows)
+    # Imports distributed, of which an index has no need.
+    from nnviz.engine.reductions import run_reductions  # noqa: PLC0415
+
     sizes = [len(instances) for instances in rows]
     membership = sparse.csc_array(
         (

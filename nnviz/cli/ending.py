@@ -1,20 +1,23 @@
 """How do commands end? With a code that says why, and by signals before their end.
 
 The first signal raises :class:`Interrupted` in the main thread, wherever it is; what is
-complete stays in the store. A second one ends the process at once. If the main thread
-is inside compiled code and does not answer, a watching thread ends the process after a
-few seconds: no file is ever half written, so nothing is lost by that.
+complete stays in the store. Where Python drops what is raised, in destructors and
+callbacks of weak references, it is raised again right after. A second signal ends the
+process at once. If the main thread is inside compiled code and does not answer, a
+watching thread ends the process after a few seconds: no file is ever half written, so
+nothing is lost by that.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -41,6 +44,10 @@ GRACE_S = 20.0
 
 UNDOING_S = 3.0
 """For removing the record of who writes, where the process ends at once."""
+
+
+AGAIN_S = 0.05
+"""After which a signal that fell into a destructor is raised again."""
 
 
 ECHO_S = 0.5
@@ -85,9 +92,12 @@ def heeding_signals() -> Iterator[None]:
         target=_watch, args=(reader,), name="nnviz-signals", daemon=True
     )
     watcher.start()
+    hook = sys.unraisablehook
+    sys.unraisablehook = functools.partial(_dropped, hook)
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         signal.set_wakeup_fd(old_writer)
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -100,6 +110,22 @@ def _raise(number: int, frame: FrameType | None) -> None:
         if signal.getsignal(known) is _raise:
             signal.signal(known, _ignore)
     raise Interrupted(number)
+
+
+def _dropped(hook: Callable[[Any], object], dropped: Any) -> None:
+    """Raise a signal again that Python has dropped; all else is for the old hook."""
+    if not isinstance(dropped.exc_value, Interrupted):
+        hook(dropped)
+        return
+    for known in SIGNALS:
+        if signal.getsignal(known) is _ignore:
+            signal.signal(known, _raise)
+    # Not from here, where it would be dropped, too.
+    number, main = dropped.exc_value.number, threading.main_thread().ident
+    assert main is not None
+    again = threading.Timer(AGAIN_S, signal.pthread_kill, args=(main, number))
+    again.daemon = True
+    again.start()
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:

@@ -22,7 +22,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -32,7 +32,7 @@ from nnviz.argument_types import checked
 from nnviz.derivation.class_table import read_class_table
 from nnviz.derivation.embedding import read_embedding, read_similarity
 from nnviz.derivation.examples import read_examples
-from nnviz.errors import ConfigError, MissingDependencyError, StoreExistsError
+from nnviz.errors import MissingDependencyError, StoreExistsError
 from nnviz.store.store import Store
 
 __all__ = ["BundleFormat", "write_bundle"]
@@ -122,10 +122,6 @@ def write_bundle(
 
 
 def _check_format(format_: str) -> None:
-    known = get_args(BundleFormat)
-    if format_ not in known:
-        msg = f"unknown format {format_!r}; it can be {', '.join(known)}"
-        raise ConfigError(msg)
     if format_ == "parquet" and importlib.util.find_spec("pyarrow") is None:
         msg = "Parquet files need pyarrow; pip install 'nnviz[table]'"
         raise MissingDependencyError(msg)

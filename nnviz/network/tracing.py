@@ -117,13 +117,22 @@ def _record(model: nn.Module, batch: Tensor) -> OperationGraph:
 
 def _not_taken_apart(analysis: Analysis) -> list[str]:
     """Name what mixes channels and is no layer, each at its own place."""
-    return [
-        f"{operation.place} is no layer: {operation.name} combines channels in a way "
-        "that nnviz does not take apart, and influence ends there"
-        for operation in analysis.flow.unknown
-        if category_of(operation.name) == "contraction"
-        or operation.name.startswith(("fft_", "linalg_"))
-    ]
+    values = analysis.flow.graph.values
+    found = []
+    for operation in analysis.flow.unknown:
+        name = operation.name
+        is_complex = values[operation.outputs[-1]].dtype.is_complex
+        if is_complex and name in ("mul", "div"):
+            what = "multiplies by complex numbers"
+        elif category_of(name) == "contraction" or name.startswith(("fft_", "linalg_")):
+            what = "combines channels"
+        else:
+            continue
+        found.append(
+            f"{operation.place} is no layer: {name} {what} in a way that nnviz does "
+            "not take apart, and influence ends there"
+        )
+    return found
 
 
 def _without_instances(

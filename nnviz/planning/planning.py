@@ -41,6 +41,8 @@ __all__ = ["Probe", "plan_run"]
 
 INSTANCES_TRIED = 1_024
 """How many of the first instances are tried for a readable batch."""
+INSTANCES_WARMED_UP = 4
+"""How many instances are run before a batch is timed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,12 +194,13 @@ def _measure(
     batch = runtime.run(values)
     seconds = None
     if timed:
-        # The first time compiles kernels, or loads them from the cache.
-        for _ in range(2):
+        # The first time compiles kernels, or loads them from the cache: a few
+        # instances are enough for that.
+        for tried in (values[:INSTANCES_WARMED_UP], values):
             with runtime.recording(0) as recording:
                 started = time.perf_counter()
-                recording.run(values, valid=np.ones(len(values), np.bool_))
-                seconds = (time.perf_counter() - started) / len(values)
+                recording.run(tried, valid=np.ones(len(tried), np.bool_))
+                seconds = (time.perf_counter() - started) / len(tried)
     _check_finite(batch.activations)
     largest = {
         name: float(np.abs(a[np.isfinite(a)]).max(initial=0.0))

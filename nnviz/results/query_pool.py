@@ -53,6 +53,15 @@ class QueryPool:
         self._seconds = seconds
         self._free = threading.Semaphore(n_waiting)
         self._pool = ThreadPoolExecutor(N_THREADS, thread_name_prefix="query")
+        self._is_closed = False
+
+    def close(self) -> None:
+        """Drop what waits; what is being made may fail now without a word.
+
+        An interpreter that ends refuses some imports, and nobody waits any more.
+        """
+        self._is_closed = True
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def run(self, work: Callable[[], T], done: Callable[[T | Missing], None]) -> None:
         """Answer a query, later and on another thread.
@@ -83,7 +92,8 @@ class QueryPool:
                 if not answer.is_given:  # else nobody waits for it any more
                     answer.give(work())
             except Exception:  # noqa: BLE001 - logged, and the visitor is told
-                _log.exception("a query failed")
+                if not self._is_closed:
+                    _log.exception("a query failed")
                 answer.give(FAILED)
             finally:
                 timer.cancel()

@@ -28,6 +28,7 @@ from nnviz.derivation.embedding import read_embedding, read_similarity
 from nnviz.errors import MissingDataError
 from nnviz.results.graph_results import GraphResults
 from nnviz.results.missing import Missing
+from nnviz.results.subset_pairs import SubsetPairs
 from nnviz.runs.architecture import Layer
 from nnviz.store.store import Store
 from nnviz.subsets.subsets import display_names
@@ -105,6 +106,7 @@ class RunResults:
         self.embedding = lru_cache(64)(self._read_embedding)
         self.examples = lru_cache(64)(self._read_examples)
         self.graphs = GraphResults(store)
+        self.pairs = SubsetPairs(store, self.kind)
         self._pictures = lru_cache(4)(self._read_pictures)
 
     @staticmethod

@@ -34,6 +34,7 @@ from nnviz.statistics import exact_interval, familywise_p_values
 from nnviz.store.store import Store
 from nnviz.subsets.columns import Column, InstanceColumns
 from nnviz.subsets.slices import find_slices
+from nnviz.subsets.writing import quoted
 
 __all__ = ["Suggestion", "searched_layers", "suggest_subsets"]
 
@@ -350,22 +351,6 @@ class _Search:
         others = one.among & self.held_out & ~asked
         counts = (asked & one.bad, asked, others & one.bad, others)
         return tuple(int(mask.sum()) for mask in counts)  # type: ignore[return-value]
-
-
-def quoted(name: str) -> str:
-    """Return a name as it stands in a query.
-
-    Examples
-    --------
-    >>> quoted("layer3.2"), quoted("great white")
-    ('layer3.2', '"great white"')
-    """
-    plain = name.replace(".", "").replace("_", "").replace("-", "")
-    reserved = ("and", "or", "not", "except", "between", "is", "null")
-    if plain.isalnum() and not name[0].isdigit() and name.lower() not in reserved:
-        return name
-    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
 
 
 def _values(

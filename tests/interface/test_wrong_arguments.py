@@ -21,6 +21,7 @@ HOSTILE = {
     "no path": "nowhere/at-all",
     "empty": "",
     "array": np.zeros(3),
+    "list": [object()],
 }
 
 # Made by nnviz alone, or protocols.
@@ -40,6 +41,8 @@ METHODS = [
     "suggest",
     "table",
 ]
+
+MESSAGE = r"\w+ .*\w"
 
 # These are right for the first argument.
 FITTING = {
@@ -70,7 +73,7 @@ def right(store, tmp_path):
         "name": "label",
         "second": green,
         "store": store,
-        "subset": red,
+        "subset": store.subset(red),
         "what": red,
     }
 
@@ -99,7 +102,7 @@ def test_first_argument__of_the_wrong_type_is_refused(name, what, tmp_path):
         function(**dict.fromkeys(names, HOSTILE[what]))
 
 
-@pytest.mark.parametrize("what", ["object", "array"])
+@pytest.mark.parametrize("what", ["object", "array", "list"])
 @pytest.mark.parametrize("name", [*FUNCTIONS, *(f"Store.{m}" for m in METHODS)])
 def test_every_argument__of_the_wrong_type_is_refused(name, what, store, right):
     home, _, method = name.rpartition(".")
@@ -110,8 +113,16 @@ def test_every_argument__of_the_wrong_type_is_refused(name, what, store, right):
         names += GraphOptions.__slots__
 
     for each in names:
-        with pytest.raises(nnviz.NnvizError, match=r"\w+ .*\w"):
+        with pytest.raises(nnviz.NnvizError, match=rf"(?!self ){MESSAGE}"):
             function(**given(function, right) | {each: HOSTILE[what]})
+
+
+# Graphs of queries need influences: test_run_store.py has them.
+@pytest.mark.parametrize("name", sorted({*METHODS} - {"compare", "graph"}))
+def test_methods__take_right_arguments(name, store, right):
+    method = getattr(store, name)
+
+    assert method(**given(method, right)) is not None
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,160 @@ class Threshold(Varying):
         return {"@mul": [("conv2", "identity", self.conv2(h), lambda s: s * mask)]}
 
 
+class FixedChoice(Varying):
+    """Torch's ``where`` with a fixed mask, in a residual branch."""
+
+    def middle(self, h):
+        return torch.where(self.hidden, self.conv2(h), 0.0) + h
+
+    def entering(self, x):
+        y = self.conv2(self.first(x))
+        return {
+            "@where": [("conv2", "identity", y, lambda s: s * self.hidden.double())]
+        }
+
+
+class FixedChoiceReversed(FixedChoice):
+    """The zeros first, as a method, behind a non-linearity."""
+
+    def middle(self, h):
+        zeros = torch.zeros((), dtype=h.dtype)
+        return zeros.where(~self.hidden, F.relu(self.conv2(h)))
+
+    def entering(self, x):
+        y = self.conv2(self.first(x)).relu()
+        return {
+            "@where": [("conv2", "identity", y, lambda s: s * self.hidden.double())]
+        }
+
+
+class ChosenChannels(Varying):
+    """Whole channels are chosen: a scale of one or zero."""
+
+    def middle(self, h):
+        return torch.where(torch.arange(6).view(6, 1, 1) > 2, self.conv2(h), 0.5)
+
+    def entering(self, x):
+        def step(s):
+            return self.conv2(s) * (torch.arange(6) > 2).double().view(6, 1, 1)
+
+        return {"conv2": [("conv1", "convolution", self.first(x), step)]}
+
+
+class ScaledProduct(Varying):
+    """A matrix product with factors for its two parts, over rows of positions."""
+
+    def middle(self, h):
+        rows = h.permute(0, 2, 3, 1).reshape(-1, 6)
+        weight, bias = self.gate.weight.t(), self.gate.bias
+        rows = torch.addmm(bias, rows, weight, beta=-0.5, alpha=2.0)
+        return rows.view(len(h), 12, 12, 6).permute(0, 3, 1, 2)
+
+    def entering(self, x):
+        def step(s):
+            return 2 * torch.einsum("bchw,oc->bohw", s, self.gate.weight)
+
+        return {"@addmm": [("conv1", "linear", self.first(x), step)]}
+
+
+class Wide(Varying):
+    """A part of the network computes in float64."""
+
+    def middle(self, h):
+        y = F.conv2d(h.double(), self.conv2.weight.double(), padding=1)
+        return y.to(self.conv1.weight.dtype)
+
+    def entering(self, x):
+        def step(s):
+            return F.conv2d(s, self.conv2.weight, padding=1)
+
+        return {"@conv2d": [("conv1", "convolution", self.first(x), step)]}
+
+
+class ReversedProduct(Varying):
+    """A channel times another one of the same layer."""
+
+    def middle(self, h):
+        y = self.conv2(h)
+        return y * y.flip(1)
+
+    def entering(self, x):
+        y = self.conv2(self.first(x))
+
+        def both(s):
+            return 0.5 * s * y.flip(1) + 0.5 * y * s.flip(1)
+
+        return {"@mul": [("conv2", "identity", y, both)]}
+
+
+class NoChannels(Varying):
+    """A part of a concatenation is empty."""
+
+    def middle(self, h):
+        return self.conv2(torch.cat([h[:, :0], h], 1))
+
+    def entering(self, x):
+        return {"conv2": [("conv1", "convolution", self.first(x), self.conv2)]}
+
+
+class ChoiceByTheInput(Threshold):
+    """Torch's ``where`` with a mask made from the input."""
+
+    def middle(self, h):
+        return torch.where(h.amax(1, keepdim=True) > 0.5, self.conv2(h), 0.0)
+
+    def entering(self, x):
+        return {"@where": super().entering(x)["@mul"]}
+
+
+class FilledChoice(Varying):
+    """What is not chosen is no zero."""
+
+    def middle(self, h):
+        return torch.where(self.hidden, self.conv2(h), 3.0)
+
+
+class FilledMask(Varying):
+    def middle(self, h):
+        return self.conv3(self.conv2(h).masked_fill(self.hidden, -2.0))
+
+
+class ChoiceOfTwo(Varying):
+    def middle(self, h):
+        return torch.where(self.hidden, self.conv2(h), self.conv3(h))
+
+
+class SumOfAllChannels(Varying):
+    """To every channel the sum of all channels of another layer is added."""
+
+    def middle(self, h):
+        return F.relu(self.conv2(h) + h.sum(1, keepdim=True))
+
+
+class ShiftedSelf(Varying):
+    """A layer is added to itself, a position further on."""
+
+    def middle(self, h):
+        y = self.conv2(h)
+        return F.relu(y + y.roll(1, 2))
+
+
+class ReversedSelf(Varying):
+    """A layer is taken from itself, channels turned over."""
+
+    def middle(self, h):
+        y = self.conv2(h)
+        return F.relu(y - y.flip(1))
+
+
+class ComplexPhase(Varying):
+    """A layer itself, with no transform, is turned by a phase of every position."""
+
+    def middle(self, h):
+        phase = torch.exp(1j * torch.arange(12))
+        return F.relu((self.conv2(h) * phase).real)
+
+
 class FactorOfNoChannel(Varying):
     """No gate: half of the product is that of a factor that has no channels."""
 
@@ -206,12 +360,14 @@ class LocalAttention(Varying):
 
 VALIDATED = [
     FixedScale, ScaleOfEveryElement, HiddenPlaces, Checkerboard, ShiftedGroups,
-    TiedWeights, LocalAttention,
+    TiedWeights, LocalAttention, FixedChoice, FixedChoiceReversed, ChosenChannels,
+    ScaledProduct, Wide, ReversedProduct, NoChannels,
 ]  # fmt: skip
 GATED = {
     GateOfNoChannel: "the gate at @mul: @mul reads the result of mean at @mean",
     GateOfItself: "the gate at @mul: @mul reads the result of sort at @sort",
     Threshold: "the gate at @mul: @mul reads the result of amax at @amax",
+    ChoiceByTheInput: "the gate at @where: @where reads the result of amax at @amax",
 }
 REFUSED = {
     FactorOfNoChannel: "into '@mul' is not available: @mul reads the result of mean",
@@ -219,5 +375,12 @@ REFUSED = {
     SumOverChannels: "into 'conv3' is not available: .*result of cumsum at @cumsum",
     WeightsFromTheInput: "@einsum is no layer",
     Involution: "into '@mul' is not available: @mul reads the result of view at @view",
+    FilledChoice: "into '@where' is not available: @where calls where",
+    FilledMask: "into '@masked_fill' is not available: @masked_fill calls masked_fill",
+    ChoiceOfTwo: "into '@where' is not available: @where calls where",
+    SumOfAllChannels: "into '@add' is not available: @add reads the result of sum",
+    ShiftedSelf: "@add adds the result of conv2d at conv2@conv2d in an unknown way",
+    ReversedSelf: "@sub adds the result of conv2d at conv2@conv2d in an unknown way",
+    ComplexPhase: "@mul.2 is no layer: mul multiplies by complex numbers",
     ComplexProduct: "reads the result of complex at @complex",
 }

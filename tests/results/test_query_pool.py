@@ -94,3 +94,22 @@ def test_query__that_fails__is_logged_and_told(answers, caplog):
 
     assert answers.given == ["This cannot be made"]
     assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_query__that_fails_after_the_end__is_not_reported(answers, caplog, is_closed):
+    pool, is_running, goes_on = QueryPool(), threading.Event(), threading.Event()
+
+    def work():
+        is_running.set()
+        goes_on.wait(20)
+        raise RuntimeError("imports are refused")
+
+    pool.run(work, answers)
+    assert is_running.wait(20)
+    if is_closed:
+        pool.close()
+    goes_on.set()
+    answers.wait(1)
+
+    assert ("a query failed" in caplog.text) is not is_closed

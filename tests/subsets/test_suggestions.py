@@ -8,7 +8,7 @@ import pytest
 from nnviz.errors import DatasetError
 from nnviz.subsets.columns import InstanceColumns, StoredChannels
 from nnviz.subsets.evaluation import matching_instances
-from nnviz.subsets.suggestions import quoted, suggest_subsets
+from nnviz.subsets.suggestions import suggest_subsets
 from nnviz.testing import PlantedRun, write_store
 
 N = 3_000
@@ -128,12 +128,3 @@ def test_suggestions__without_labels__are_refused(tmp_path):
 
     with pytest.raises(DatasetError, match="no instance of the run has a label"):
         suggest_subsets(columns)
-
-
-@pytest.mark.parametrize(
-    "name", ["layer3.2", "great white", 'say "so"', "a\\b", "and", "3", "n-1"]
-)
-def test_quoted__is_read_back(name):
-    from nnviz.subsets.expressions import parse_query
-
-    assert parse_query(f"x = {quoted(name)}").value.text == name

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import panel as pn
 import param
@@ -29,8 +30,12 @@ from nnviz_dashboards.page.run_facts import run_facts
 from nnviz_dashboards.shared.message import MessageView
 from nnviz_dashboards.shared.selection import NONE, Selection
 from nnviz_dashboards.shared.theme import css_variables
+from nnviz_dashboards.subsets.model import SubsetPairModel
+from nnviz_dashboards.subsets.view import SubsetBarView
 
 __all__ = ["PICTURES", "create_app"]
+
+T = TypeVar("T")
 
 PICTURES = "pictures"
 """Where the server answers with stored pictures, relative to the page."""
@@ -90,17 +95,18 @@ def _roots(results: RunResults) -> dict[str, pn.viewable.Viewer]:
         ChannelsModel(results, selection), pictures=pictures, layers=layers.labels
     )
     _follow_address(selection)
-    graph = GraphModel(
-        results,
-        results.graphs,
-        selection,
-        run_later=lambda work, done: results.graphs.queries.run(work, later(done)),
-    )
+
+    def run_later(work: Callable[[], T], done: Callable[[T | Missing], None]) -> None:
+        results.graphs.queries.run(work, later(done))
+
+    graph = GraphModel(results, results.graphs, selection, run_later=run_later)
+    pairs = SubsetPairModel(results, selection, run_later=run_later)
     return {
         "layers": LayersView(layers),
+        "bar": SubsetBarView(pairs, layers.labels),
         "embedding": embedding,
         "subsets": SubsetListView(subsets, embedding),
-        "facts": FactsView(subsets, graph),
+        "facts": FactsView(subsets, graph, pairs),
         "graph": GraphView(graph, pictures=pictures, layers=layers.labels),
         "channels": channels,
     }

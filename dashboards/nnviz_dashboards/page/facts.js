@@ -18,8 +18,8 @@ export function render({model}) {
     if (f && f.confusions.length) {
       const wrong = element("span", "muted confusions", ", taken for ")
       f.confusions.forEach((c) => {
-        const link = element("button", "link", c.text, {type: "button"})
-        link.addEventListener("click", () => model.send_msg({type: "choose_subset", subset: c.subset}))
+        const link = element("button", "link", c.text, {type: "button", title: "Compare these with those that are predicted right"})
+        link.addEventListener("click", () => model.send_msg({type: "confusion", taken_for: c.subset}))
         wrong.append(link)
       })
       rest.append(wrong)

@@ -9,6 +9,7 @@ from nnviz_dashboards.classes.model import SubsetFacts, SubsetsModel
 from nnviz_dashboards.graph.model import GraphModel
 from nnviz_dashboards.shared.component import Component, script
 from nnviz_dashboards.shared.theme import format_count, format_percent
+from nnviz_dashboards.subsets.model import SubsetPairModel
 
 __all__ = ["FactsView"]
 
@@ -31,14 +32,18 @@ class FactsView(Viewer):
         Facts and intentions.
     graph
         Names what is looked at where that is no class.
+    pairs
+        Looks at instances that are taken for another class.
     """
 
-    def __init__(self, model: SubsetsModel, graph: GraphModel) -> None:
+    def __init__(
+        self, model: SubsetsModel, graph: GraphModel, pairs: SubsetPairModel
+    ) -> None:
         super().__init__()
         self._model = model
         self._graph = graph
         self._bar = FactsBar(
-            {"choose_subset": model.choose, "show": model.show},
+            {"confusion": pairs.compare_confusion, "show": model.show},
             facts=self._facts(),
             view=model.selection.param.view,
         )

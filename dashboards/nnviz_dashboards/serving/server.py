@@ -297,6 +297,7 @@ def serve(
         loop.start()
     finally:
         server.stop()
+        shared.latest.graphs.queries.close()
         # A read that outlives the interpreter's pools of threads would raise.
         warm_up.join(timeout=SECONDS_TO_END)
 

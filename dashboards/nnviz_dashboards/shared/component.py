@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from panel.custom import JSComponent
 
 from nnviz.results.missing import Missing
 
-__all__ = ["STYLE", "Component", "missing_value", "script"]
+__all__ = ["STYLE", "Component", "missing_value", "script", "style"]
 
 _FOLDER = Path(__file__).parent
 
@@ -37,6 +37,19 @@ def script(module: str, *names: str) -> str:
     return "\n".join(file.read_text(encoding="utf-8") for file in files)
 
 
+def style(module: str, name: str) -> str:
+    """Return a style sheet beside a module.
+
+    Parameters
+    ----------
+    module
+        ``__file__`` of the view.
+    name
+        Name of the file.
+    """
+    return Path(module).with_name(name).read_text(encoding="utf-8")
+
+
 def missing_value(missing: Missing | None) -> dict[str, str] | None:
     """Return what the script's ``notice`` shows."""
     return None if missing is None else asdict(missing)
@@ -55,11 +68,15 @@ class Component(JSComponent):
 
     __abstract = True
 
+    _style: ClassVar[str] = ""
+    """What is added to the style of all components."""
+
     def __init__(
         self, intentions: Mapping[str, Callable[..., None]], **params: Any
     ) -> None:
         self._intentions = dict(intentions)
-        super().__init__(sizing_mode="stretch_both", stylesheets=[STYLE], **params)
+        styles = [STYLE, self._style] if self._style else [STYLE]
+        super().__init__(sizing_mode="stretch_both", stylesheets=styles, **params)
 
     def _handle_msg(self, data: Any) -> None:
         values = dict(data)

@@ -16,6 +16,7 @@ import param
 
 from nnviz.aggregation.aggregates import Ranking
 from nnviz.graphs.options import SUMMIT_SHARE, graph_options
+from nnviz.subsets.expressions import MAX_CHARACTERS
 
 __all__ = [
     "OPTIONS",
@@ -93,6 +94,8 @@ class Selection(param.Parameterized):
     specificity = param.Number(0.0, doc="Nodes with a smaller lift are hidden.")
     gap = param.Integer(NONE, doc="Between nodes; -1: as fits.")
     row_gap = param.Integer(NONE, doc="Between rows; -1: as fits.")
+    a = param.String(doc="Query of the subset A; empty: the chosen class.")
+    b = param.String(doc="Query of the subset B; empty: all other instances.")
     node = param.String(doc="Pinned channel of a layer that is not shown.")
 
     def __init__(
@@ -134,8 +137,8 @@ class Selection(param.Parameterized):
         ----------
         **values
             New values by the name of the parameter; one that is impossible becomes the
-            default. Another layer clears the channel, and another collection what was
-            chosen of it, unless one is given.
+            default. Another layer clears the channel, another collection what was
+            chosen of it, and a class the subsets A and B, unless one is given.
         """
         wanted = {name: value for name, value in values.items() if name in _ADDRESS}
         if wanted.get("layer", self.layer) != self.layer:
@@ -143,6 +146,9 @@ class Selection(param.Parameterized):
         if wanted.get("collection", self.collection) != self.collection:
             wanted.setdefault("member", "")
             wanted.setdefault("versus", "")
+        if "subset" in wanted:
+            wanted.setdefault("a", "")
+            wanted.setdefault("b", "")
         if wanted.keys() & {"layer", "channel"}:
             wanted.setdefault("node", "")
         layer = str(wanted.get("layer", self.layer))
@@ -206,7 +212,8 @@ class Selection(param.Parameterized):
         if name in _LARGEST:
             kind = int if isinstance(self._defaults[name], int) else (int, float)
             return isinstance(value, kind) and 0 <= value <= _LARGEST[name]
-        return isinstance(value, str) and len(value) <= MAX_SEARCH_CHARACTERS
+        longest = MAX_CHARACTERS if name in ("a", "b") else MAX_SEARCH_CHARACTERS
+        return isinstance(value, str) and len(value) <= longest
 
 
 _NAMES: Mapping[str, Sequence[str]] = {
@@ -246,6 +253,8 @@ _ADDRESS = {
     "gap": "gap",
     "row_gap": "rows",
     "node": "node",
+    "a": "a",
+    "b": "b",
 }
 """Name of each choice in the address."""
 

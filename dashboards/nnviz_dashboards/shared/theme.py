@@ -51,7 +51,7 @@ _VARIABLES = {
     "source": "#0b8a7a",
     "target": "#c2570c",
     "first": "#1f6feb",
-    "second": "#d1580c",
+    "second": "#8a2bb3",
     "shared": "#667085",
     "warning": "#8a5a00",
     "warning-wash": "#fff7e0",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from nnviz.runs.config import DatasetConfig
 __all__ = ["Dataset", "open_dataset", "open_known"]
 
 
+@runtime_checkable
 class Dataset(Protocol):
     """Instances in one order, which is the same on every machine.
 

@@ -9,20 +9,28 @@ Symbols: C channels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from nnviz.network.analysis.functions import category_of
+from nnviz.network.analysis.functions import SELECTIONS, category_of
 from nnviz.network.analysis.markers import MIXED, channels_along, resolve
 from nnviz.network.analysis.operations import Operation, argument, references
 
 if TYPE_CHECKING:
     from nnviz.network.analysis.channel_flow import ChannelFlow
 
-__all__ = ["STILL", "AffineMap", "affine_map", "is_affine", "operations_between"]
+__all__ = [
+    "STILL",
+    "AffineMap",
+    "affine_map",
+    "in_same_order",
+    "is_affine",
+    "operations_between",
+]
 
 STILL = frozenset(
     {
@@ -98,6 +106,9 @@ def is_affine(flow: ChannelFlow, operation: Operation) -> bool:
     if name == "instance_norm":
         # With statistics of its own it is batch normalisation.
         return not argument(operation, 5, "use_input_stats", default=True)
+    if name in SELECTIONS:
+        # With a fixed mask; one that takes whole channels is no more than a scale.
+        return graph.values[inputs[0]].dtype != torch.bool
     if name in ("mul", "div"):
         # x * x has one input, too, and c / x cannot be told from x / c here: probing
         # with numbers refuses it.
@@ -312,6 +323,27 @@ def _moved(
             current = current.expand(flow.graph.values[operation.outputs[-1]].shape)
         value = operation.outputs[-1]
     return current
+
+
+def in_same_order(flow: ChannelFlow, values: Sequence[int]) -> bool:
+    """Return whether values of one family hold its elements in the same order.
+
+    Parameters
+    ----------
+    flow
+        Markers and roots.
+    values
+        Values with the same root, of the same shape.
+    """
+    root = flow.roots.get(values[0], values[0])
+    ways = [operations_between(flow, root, value) for value in values]
+    if not any(category_of(o.name) == "movement" for way in ways for o in way):
+        return True
+    shape = flow.graph.values[root].shape
+    n_elements = int(torch.Size(shape).numel())
+    elements = torch.arange(1, n_elements + 1, dtype=torch.float64).view(shape)
+    first, *others = (_moved(flow, way, root, elements) for way in ways)
+    return all(torch.equal(first, other) for other in others)
 
 
 def _over_positions(values: Tensor, moved: Tensor, axis: int, reduction: str) -> Tensor:

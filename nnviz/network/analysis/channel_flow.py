@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from nnviz.network.analysis.affine_maps import in_same_order
 from nnviz.network.analysis.contractions import Contraction, contraction_of
 from nnviz.network.analysis.functions import CONVOLUTIONS, Category, category_of
 from nnviz.network.analysis.markers import (
@@ -26,7 +27,11 @@ from nnviz.network.analysis.markers import (
     reduction_marker,
 )
 from nnviz.network.analysis.operations import Operation, OperationGraph, argument
-from nnviz.network.analysis.varying_factors import has_varying_factor
+from nnviz.network.analysis.varying_factors import (
+    fills_with_zeros,
+    has_varying_factor,
+    is_of_family,
+)
 from nnviz.runs.architecture import LayerKind
 
 __all__ = ["ChannelFlow", "follow_channels"]
@@ -111,10 +116,7 @@ def _follow(flow: ChannelFlow, operation: Operation) -> None:
     elif operation.name == "masked_fill" and has_varying_factor(
         flow, operation, inputs[0]
     ):
-        masked = flow.markers[inputs[0]]
-        assert masked is not None  # else nothing is known of a factor
-        assert masked.axis is not None
-        _add_origin(flow, operation, output, masked.axis, "product")
+        _add_selection(flow, operation, inputs[0])
     elif category in ("pointwise", "normalization"):
         same = graph.values[inputs[0]].shape == shape
         marker = flow.markers.get(inputs[0])
@@ -418,11 +420,19 @@ def _follow_elementwise(
     output = operation.outputs[0]
     shape = graph.values[output].shape
     main = _main_operand(flow, operation, inputs, shape)
-    if (
-        operation.name in _PRODUCTS
-        and main is not None
-        and has_varying_factor(flow, operation, main)
-    ):
+    if main is not None and operation.name == "where":
+        is_whole = graph.values[main].shape == shape
+        if is_whole and has_varying_factor(flow, operation, main):
+            _add_selection(flow, operation, main)
+            return
+    elif main is not None and operation.name in _PRODUCTS:
+        if graph.values[output].dtype.is_complex and flow.roots[main] in flow.origins:
+            flow.unknown.append(operation)
+            _set(flow, output, None)
+            return
+        if has_varying_factor(flow, operation, main):
+            main = None
+    elif main is not None and _has_other_channels(flow, inputs, main):
         main = None
     if main is not None:
         same = graph.values[main].shape == shape
@@ -442,12 +452,44 @@ def _follow_elementwise(
     else:
         flow.unknown.append(operation)
     full = [v for v in inputs if graph.values[v].shape == shape] or list(inputs)
-    axes = [m.axis for v in full if (m := flow.markers.get(v)) is not None]
-    known = [axis for axis in axes if axis is not None]
+    markers = [m for v in full if (m := flow.markers.get(v)) is not None]
+    markers.sort(key=Marker.is_mixed)
+    known = [marker.axis for marker in markers if marker.axis is not None]
     if not known:
         _set(flow, output, None)
         return
     _add_origin(flow, operation, output, known[0], kind)
+
+
+def _add_selection(flow: ChannelFlow, operation: Operation, main: int) -> None:
+    """Let what a mask takes of a value be a layer: it is a product with the mask.
+
+    What is filled with anything but zeros has no form that influence knows.
+    """
+    marker = flow.markers[main]
+    assert marker is not None  # else nothing is known of a factor
+    assert marker.axis is not None
+    kind: LayerKind = "product" if fills_with_zeros(flow, operation, main) else "other"
+    _add_origin(flow, operation, operation.outputs[-1], marker.axis, kind)
+
+
+def _has_other_channels(flow: ChannelFlow, inputs: tuple[int, ...], main: int) -> bool:
+    """Return whether something beside a value brings channels that are not known.
+
+    Statistics of its own family are part of what normalises it.
+    """
+    own = flow.markers.get(main)
+    if own is None or own.axis is None or own.is_mixed():
+        return False
+    root = flow.roots.get(main)
+    return any(
+        (marker := flow.markers.get(value)) is not None
+        and marker.is_mixed()
+        and flow.graph.values[value].dtype.is_floating_point
+        and not is_of_family(flow, value, root)
+        for value in inputs
+        if flow.roots.get(value) != root
+    )
 
 
 def _main_operand(
@@ -463,7 +505,9 @@ def _main_operand(
     # A mask or a condition of `where` has no channels of its own.
     operands = [v for v in operands if graph.values[v].dtype != torch.bool] or operands
     if len(operands) == 1:
-        return operands[0]
+        family = flow.families[flow.roots.get(operands[0], operands[0])]
+        same = [v for v in inputs if v in family and graph.values[v].shape == shape]
+        return operands[0] if len(same) < 2 or in_same_order(flow, same) else None
     attributable = [
         v for v in operands if (m := flow.markers.get(v)) is None or not m.is_mixed()
     ]

@@ -177,6 +177,8 @@ def _weight(flow: ChannelFlow, summand: Summand) -> Tensor:
         number = 2 if name == "addmm" else 1
         weight = flow.graph.constant_of(argument(operation, number, "other", None))
         weight = None if weight is None or weight.ndim != 2 else weight.T
+        if weight is not None and name == "addmm":
+            weight = weight * operation.options.get("alpha", 1)
     else:
         weight = flow.graph.constant_of(argument(operation, 1, "weight", None))
     if weight is None:

@@ -10,7 +10,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-__all__ = ["CONVOLUTIONS", "TRANSPOSED_CONVOLUTIONS", "Category", "category_of"]
+__all__ = [
+    "CONVOLUTIONS",
+    "SELECTIONS",
+    "TRANSPOSED_CONVOLUTIONS",
+    "Category",
+    "category_of",
+]
 
 Category = Literal[
     "convolution",
@@ -31,6 +37,9 @@ Category = Literal[
 
 TRANSPOSED_CONVOLUTIONS = frozenset(f"conv_transpose{n}d" for n in (1, 2, 3))
 CONVOLUTIONS = TRANSPOSED_CONVOLUTIONS | {f"conv{n}d" for n in (1, 2, 3)}
+
+SELECTIONS = frozenset({"masked_fill", "where"})
+"""Functions that take some positions of a value and fill the others."""
 
 _CATEGORIES: dict[Category, str] = {
     # y = W x + b over the last axis, with the weight as second argument

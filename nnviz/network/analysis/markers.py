@@ -98,6 +98,8 @@ def channels_along(numbers: Tensor, axis: int) -> Tensor:
         one index come from different channels. Padding within a channel does not count.
     """
     rows = _without_copies(numbers.movedim(axis, 0))
+    if not rows.numel():
+        return torch.full((numbers.shape[axis],), NOTHING, dtype=torch.float64)
     rows = rows.reshape(rows.shape[0], -1)
     high = rows.amax(1)
     low = torch.where(rows == NOTHING, torch.inf, rows).amin(1)

@@ -300,6 +300,7 @@ class _Replay:
         where = {int(c): k for k, c in enumerate(pre_activation.channels.tolist())}
         for entering in operations:
             x = entering.input_of(self._values[entering.summand.value], n_instances)
+            x = x.float()  # as are the weights of every edge
             added = apply_operation(entering.operation, x)
             if total is None:
                 n_rows = shape[0] // n_instances

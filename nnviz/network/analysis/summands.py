@@ -253,7 +253,7 @@ class _Builder:
             )
             step = affine_map(self._flow, child.origin, site.origin, (own_axis, axis))
             if step is None:
-                msg = f"{operation.place} adds {self._what(value)} in an unknown way"
+                msg = f"{operation.place} adds {self._result(value)} in an unknown way"
                 raise _ProblemError(msg)
             below, beside = self._summands(child)
             summands += [_scaled(summand, step) for summand in below]
@@ -277,7 +277,7 @@ class _Builder:
                 still = replace(step, shift=torch.zeros_like(step.shift))
                 summand = Summand("identity", operation, start, own, sources, still)
                 return summand, step.shift
-        msg = f"{operation.place} adds {self._what(value)} in an unknown way"
+        msg = f"{operation.place} adds {self._result(value)} in an unknown way"
         raise _ProblemError(msg)
 
     def _parts(
@@ -403,13 +403,15 @@ class _Builder:
                 if lost_here:
                     return f"the result of {operation.name} at {operation.place}"
                 pending += inputs
-        operation = graph.producer(value)
+        is_input = graph.producer(value) is None
+        several = "" if is_input else ", where one channel holds several"
+        return self._result(value) + several
+
+    def _result(self, value: int) -> str:
+        operation = self._flow.graph.producer(value)
         if operation is None:
             return "the network's input"
-        return (
-            f"the result of {operation.name} at {operation.place}, where one channel "
-            "holds several"
-        )
+        return f"the result of {operation.name} at {operation.place}"
 
 
 def _has_mixed(numbers: Tensor) -> bool:
@@ -440,7 +442,8 @@ def _moved(values: Tensor, channels: Tensor, n_channels: int | None = None) -> T
 
 def _bias(flow: ChannelFlow, operation: Operation) -> Tensor | None:
     if operation.name == "addmm":
-        return flow.graph.constant_of(argument(operation, 0, "input", None))
+        bias = flow.graph.constant_of(argument(operation, 0, "input", None))
+        return None if bias is None else bias * operation.options.get("beta", 1)
     if operation.name in ("matmul", "mm", "bmm", "einsum", "tensordot"):
         return None
     return flow.graph.constant_of(argument(operation, 2, "bias", None))

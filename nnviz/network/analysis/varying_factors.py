@@ -2,7 +2,8 @@
 
 A factor may differ from position to position: a fixed scale, a mask, or a gate of which
 it is not known from which channels it comes. What enters the product then enters it in
-units of its own at every position, so that the product is a layer by itself.
+units of its own at every position, so that the product is a layer by itself. So it is
+where a mask takes some positions of a value and fills the others.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from nnviz.network.analysis.functions import category_of
+from nnviz.network.analysis.functions import SELECTIONS, category_of
 from nnviz.network.analysis.operations import Operation, argument
 from nnviz.network.analysis.products import is_bounded
 
 if TYPE_CHECKING:
     from nnviz.network.analysis.channel_flow import ChannelFlow
 
-__all__ = ["has_varying_factor"]
+__all__ = ["fills_with_zeros", "has_varying_factor", "is_of_family"]
 
 _STEPS_OF_A_ROTATION = 8
 _MOVING = ("elementwise", "movement", "pointwise")
@@ -34,7 +35,7 @@ def has_varying_factor(flow: ChannelFlow, operation: Operation, main: int) -> bo
     flow
         Markers and roots of all that lies before the operation.
     operation
-        A product, a quotient, or a mask that is filled in.
+        A product, a quotient, or a selection.
     main
         The value whose channels the result has.
     """
@@ -42,6 +43,8 @@ def has_varying_factor(flow: ChannelFlow, operation: Operation, main: int) -> bo
     shape = flow.graph.values[operation.outputs[0]].shape
     if marker is None or marker.axis is None or not _is_real(flow, main):
         return False
+    if operation.name in SELECTIONS and marker.is_mixed():
+        return False  # an attention's pattern has no channels
     if operation.name == "div" and _value(argument(operation, 0, "input", 0)) != main:
         return False
     root = flow.roots.get(main)
@@ -52,7 +55,7 @@ def has_varying_factor(flow: ChannelFlow, operation: Operation, main: int) -> bo
     ]
     if others:
         return _is_real(flow, others[0]) and (
-            not _is_of(flow, others[0], root) or _is_soft_gate(flow, others[0])
+            not is_of_family(flow, others[0], root) or _is_soft_gate(flow, others[0])
         )
     axis = marker.axis + len(shape) - len(flow.graph.values[main].shape)
     factor = _constant(flow, operation)
@@ -61,6 +64,39 @@ def has_varying_factor(flow: ChannelFlow, operation: Operation, main: int) -> bo
         and _varies(factor, axis - len(shape))
         and not _is_rotation(flow, operation, main)
     )
+
+
+def fills_with_zeros(flow: ChannelFlow, operation: Operation, main: int) -> bool:
+    """Return whether a selection is a product of a value and a mask.
+
+    Parameters
+    ----------
+    flow
+        Markers and roots of all that lies before the operation.
+    operation
+        It takes some positions of a value and fills the others.
+    main
+        The value.
+    """
+    if operation.name == "masked_fill":
+        fill = argument(operation, 2, "value", None)
+    else:
+        place = 0 if operation.function is torch.Tensor.where else 1
+        fill = argument(operation, place, "input", None)
+        if _value(fill) == main:
+            fill = argument(operation, 2, "other", None)
+    constant = flow.graph.constant_of(fill)
+    if constant is not None:
+        return not bool(constant.any())
+    return isinstance(fill, (int, float)) and fill == 0
+
+
+def _mask(operation: Operation) -> object:
+    """Return the recorded argument that says which positions are filled."""
+    if operation.name == "masked_fill":
+        return argument(operation, 1, "mask", None)
+    place = 1 if operation.function is torch.Tensor.where else 0
+    return argument(operation, place, "condition", None)
 
 
 def _is_real(flow: ChannelFlow, value: int) -> bool:
@@ -77,8 +113,18 @@ def _is_soft_gate(flow: ChannelFlow, value: int) -> bool:
     return not is_hard and is_bounded(flow, value)
 
 
-def _is_of(flow: ChannelFlow, value: int, root: int | None) -> bool:
-    """Return whether a value is made from one family alone, as its statistics are."""
+def is_of_family(flow: ChannelFlow, value: int, root: int | None) -> bool:
+    """Return whether a value is made from one family alone, as its statistics are.
+
+    Parameters
+    ----------
+    flow
+        Markers and roots of all that lies before the value.
+    value
+        Any value.
+    root
+        Root of the family.
+    """
     pending, seen = [value], {value}
     while pending:
         current = pending.pop()
@@ -95,12 +141,9 @@ def _is_of(flow: ChannelFlow, value: int, root: int | None) -> bool:
 
 
 def _constant(flow: ChannelFlow, operation: Operation) -> Tensor | None:
-    """Return the constant factor of a product, or the mask of what is filled in."""
-    if operation.name == "masked_fill":
-        value = argument(operation, 2, "value", None)
-        mask = flow.graph.constant_of(argument(operation, 1, "mask", None))
-        is_zero = isinstance(value, (int, float)) and value == 0
-        return mask if is_zero else None
+    """Return the constant factor of a product, or the mask of a selection."""
+    if operation.name in SELECTIONS:
+        return flow.graph.constant_of(_mask(operation))
     for place, name in enumerate(("input", "other")):
         found = flow.graph.constant_of(argument(operation, place, name, None))
         if found is not None:

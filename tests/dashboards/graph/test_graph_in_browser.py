@@ -242,7 +242,8 @@ def test_options__change_the_graph_and_come_back_from_the_address(page):
     assert page.url == before
     sync_api.expect(scoring).to_have_value("specificity")
     page.get_by_text("Show the code").click()
-    sync_api.expect(page.locator(".code")).to_contain_text("scoring='specificity'")
+    graph = page.get_by_role("region", name="Attribution graph")
+    sync_api.expect(graph.locator(".code")).to_contain_text("scoring='specificity'")
 
 
 def test_compare__shows_sides_and_an_empty_difference_with_itself(page):

@@ -34,7 +34,8 @@ def test_page__of_a_slow_store__says_so_and_has_the_graph_later(graph_url, visit
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             page = visit(f"127.0.0.1:{process.stdout.readline().strip()}")
-            page.get_by_text("It was not there after 0.3 seconds").wait_for()
+            graph = page.get_by_role("region", name="Attribution graph")
+            graph.get_by_text("It was not there after 0.3 seconds").wait_for()
             page.wait_for_timeout(2500)
             page.locator(".row[data-class='5']").click()
             page.locator("[data-node], .node").first.wait_for()

@@ -1,0 +1,262 @@
+"""Which instances are A and B, and what tells them apart?
+
+A is the chosen class until a query says otherwise; B is all other instances. Sizes are
+there at once; what takes longer is made by ``run_later``, and until then `is_loading`
+is true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import param
+
+from nnviz.errors import NnvizError, QueryError
+from nnviz.results.missing import Missing
+from nnviz.results.run_results import RunResults
+from nnviz.results.subset_pairs import NamedQuery, SubsetPair
+from nnviz.results.subset_results import SubsetResults
+from nnviz.subsets.completion import Completion, complete_query
+from nnviz.subsets.expressions import MAX_CHARACTERS
+from nnviz_dashboards.shared.publishing import follow, publish
+from nnviz_dashboards.shared.selection import Selection
+
+__all__ = ["Problem", "RunLater", "Side", "SubsetPairModel", "Suggested"]
+
+RunLater = Callable[[Callable[[], Any], Callable[[Any], None]], None]
+"""Runs the first function, some time, and gives what it returns to the second."""
+
+SIDES = ("a", "b")
+
+Side = Literal["a", "b"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why what was written is no subset."""
+
+    side: Side
+    query: str
+    text: str
+    """What is wrong; carets point at the place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suggested:
+    """A subset in which the network errs more than elsewhere."""
+
+    subset: NamedQuery
+    sentence: str
+
+
+class SubsetPairModel(param.Parameterized):
+    """A against B.
+
+    Parameters
+    ----------
+    results
+        The run; its classes must be readable.
+    selection
+        What the visitor has chosen.
+    run_later
+        Makes what takes long; None makes everything at once.
+    """
+
+    pair = param.ClassSelector(
+        class_=SubsetPair, allow_None=True, constant=True, doc="Found, with sizes."
+    )
+    counted = param.ClassSelector(
+        class_=SubsetResults, allow_None=True, constant=True,
+        doc="The channels of A against those of B; None until they are counted.",
+    )  # fmt: skip
+    is_loading = param.Boolean(
+        default=False, constant=True, doc="Whether A and B are counted."
+    )
+    problem = param.ClassSelector(
+        class_=Problem, allow_None=True, constant=True, doc="Of what was written last."
+    )
+    of_class = param.ClassSelector(
+        class_=tuple, default=(), constant=True, doc="Parts of the chosen class."
+    )
+    suggested = param.ClassSelector(
+        class_=tuple, allow_None=True, constant=True,
+        doc="Subsets with many errors; None until they are asked for.",
+    )  # fmt: skip
+    is_searching = param.Boolean(
+        default=False, constant=True, doc="Whether suggestions are searched for."
+    )
+    missing = param.ClassSelector(
+        class_=Missing, allow_None=True, constant=True, doc="Why nothing is counted."
+    )
+
+    def __init__(
+        self,
+        results: RunResults,
+        selection: Selection,
+        *,
+        run_later: RunLater | None = None,
+    ) -> None:
+        super().__init__()
+        self.selection = selection
+        self.results = results
+        self._run_later = run_later or (lambda work, done: done(work()))
+        follow(selection, ["subset", "a", "b"], self._update)
+
+    @property
+    def queries(self) -> tuple[str, str]:
+        """The queries of A and B; an empty one is of all other instances."""
+        return self.selection.a or self._of_class(), self.selection.b
+
+    def _of_class(self) -> str:
+        index = self.selection.subset
+        return self.results.pairs.class_query(index) if index >= 0 else ""
+
+    def write(self, side: Side, query: str) -> None:
+        """Look at what a query says, or say what is wrong with it."""
+        if side not in SIDES:
+            return
+        query = query.strip()
+        if query:
+            try:
+                if len(query) > MAX_CHARACTERS:
+                    msg = f"it has more than {MAX_CHARACTERS:,} characters"
+                    raise QueryError(msg)
+                self.results.pairs.finder.find(query)
+            except NnvizError as error:
+                publish(self, {"problem": Problem(side, query, str(error))})
+                return
+        publish(self, {"problem": None})
+        if side == "a" and query == self._of_class():
+            query = ""
+        self.selection.choose(**{side: query})
+
+    def compare(self, a: str, b: str) -> None:
+        """Look at two subsets."""
+        self.selection.choose(a=a, b=b)
+
+    def compare_confusion(self, taken_for: int) -> None:
+        """Look at instances of the class that are taken for another, against right."""
+        pairs, index = self.results.pairs, self.selection.subset
+        n_classes = len(self.results.store.class_names)
+        if index >= 0 and 0 <= taken_for < n_classes:
+            self.compare(
+                pairs.confusion_query(index, taken_for), pairs.right_query(index)
+            )
+
+    def swap(self) -> None:
+        """Make A to B and B to A, where B is not all others."""
+        a, b = self.queries
+        if b:
+            self.compare(b, a)
+
+    def complete(self, text: str, cursor: int) -> list[Completion]:
+        """Return what could be written next in a query."""
+        if len(text) > MAX_CHARACTERS:
+            return []
+        try:
+            return complete_query(text, int(cursor), self.results.pairs.finder)
+        except NnvizError:
+            return []
+
+    def suggest(self) -> None:
+        """Search for subsets in which the network errs more than elsewhere."""
+        if self.suggested is not None or self.is_searching:
+            return
+        publish(self, {"is_searching": True})
+
+        def search() -> tuple[Suggested, ...] | Missing:
+            try:
+                found = self.results.pairs.suggestions
+            except NnvizError as error:
+                return Missing("Nothing can be suggested", str(error))
+            return tuple(
+                Suggested(NamedQuery(s.name, s.query, len(s.instances)), s.sentence)
+                for s in found
+                if s.query
+            )
+
+        def show(found: tuple[Suggested, ...] | Missing) -> None:
+            suggested = () if isinstance(found, Missing) else found
+            publish(self, {"suggested": suggested, "is_searching": False})
+
+        self._run_later(search, show)
+
+    def saved(self) -> list[NamedQuery]:
+        """Return the saved subsets of the store."""
+        try:
+            return self.results.pairs.saved()
+        except NnvizError:
+            return []
+
+    def look_at(self, layer: str, channel: int) -> None:
+        """Look at a channel of a shown layer."""
+        self.selection.choose(layer=layer, channel=channel)
+
+    def _update(self, changed: set[str]) -> None:
+        pairs = self.results.pairs
+        if "subset" in changed:
+            index = self.selection.subset
+            of_class = pairs.of_class(index) if index >= 0 else []
+            publish(self, {"of_class": tuple(of_class)})
+        before = self.pair
+        try:
+            a, b = self.queries
+            pair = pairs.pair(a, b) if a else None
+        except NnvizError as error:
+            problem = self._impossible()
+            if problem is not None:
+                # An address may ask for anything; this comes here again without it.
+                self.selection.choose(**{problem.side: ""})
+                publish(self, {"problem": problem})
+                return
+            missing = Missing("These subsets cannot be read", str(error))
+            none = {"pair": None, "counted": None, "is_loading": False}
+            publish(self, {**none, "problem": None, "missing": missing})
+            return
+        is_same = before is not None and pair is not None and pair.key == before.key
+        updates: dict[str, object] = {"pair": pair, "problem": None, "missing": None}
+        if pair is None:
+            updates |= {"counted": None, "is_loading": False}
+        publish(self, updates)
+        if pair is not None and not (is_same and (self.counted or self.is_loading)):
+            self._count(pair)
+
+    def _impossible(self) -> Problem | None:
+        chosen: tuple[tuple[Side, str], ...] = (
+            ("a", self.selection.a),
+            ("b", self.selection.b),
+        )
+        for side, query in chosen:
+            try:
+                if query:
+                    self.results.pairs.finder.find(query)
+            except QueryError as error:
+                return Problem(side, query, str(error))
+        return None
+
+    def _count(self, pair: SubsetPair) -> None:
+        pairs = self.results.pairs
+        if not pair.found.n_instances or not len(pair.found.against):
+            publish(self, {"counted": None, "is_loading": False})
+            return
+        if pairs.is_counted(pair):
+            publish(self, {"counted": pairs.count(pair), "is_loading": False})
+            return
+        publish(self, {"counted": None, "is_loading": True})
+
+        def count() -> SubsetResults | Missing:
+            try:
+                return pairs.count(pair)
+            except NnvizError as error:
+                return Missing("These subsets cannot be counted", str(error))
+
+        def show(found: SubsetResults | Missing) -> None:
+            if self.pair is None or self.pair.key != pair.key:
+                return  # something else has been asked for since
+            is_missing = isinstance(found, Missing)
+            updates = {"missing": found} if is_missing else {"counted": found}
+            publish(self, {**updates, "is_loading": False})
+
+        self._run_later(count, show)

@@ -1,0 +1,103 @@
+"""A and B as a visitor chooses them: chips, queries with completion, the menu."""
+
+import pytest
+
+from tests.dashboards.served_pages import expect_address, served
+
+sync_api = pytest.importorskip("playwright.sync_api")
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+expect = sync_api.expect
+
+
+@pytest.fixture(scope="module")
+def address(finished_url):
+    with served(finished_url) as (_, address):
+        yield address
+
+
+@pytest.fixture
+def page(visit, address):
+    page = visit(address)
+    page.locator(".row[data-class='1']").click()
+    expect(chip(page, "a")).to_contain_text("wolf")
+    return page
+
+
+def chip(page, side):
+    return page.locator(f".chip.side-{side} .chip-main")
+
+
+def write(page, side, query):
+    chip(page, side).click()
+    page.get_by_label("Query").fill(query)
+
+
+def test_confusion__clicked_is_a_against_what_is_right(page):
+    page.locator(".facts .confusions .link").first.click()
+
+    expect(chip(page, "a")).to_contain_text("wolf taken for crane")
+    expect(chip(page, "b")).to_contain_text("wolf, predicted right")
+    expect(page.locator(".sentence")).to_contain_text("instances of wolf")
+    expect(page.locator(".sentence")).to_contain_text("late")
+    expect_address(page, a="label+%3D+wolf+and+prediction+%3D+2")
+
+    page.go_back()
+    expect(chip(page, "b")).to_contain_text("all others")
+
+
+def test_query__is_completed_and_asked(page):
+    write(page, "b", "lab")
+    expect(page.get_by_role("option", name="label column")).to_be_visible()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Tab")
+    page.keyboard.type("= ca")
+    page.get_by_role("option", name="cat class").click()
+    expect(page.get_by_label("Query")).to_have_value("label = cat ")
+    page.keyboard.press("Enter")
+
+    expect(chip(page, "b")).to_contain_text("cat")
+    expect_address(page, b="label+%3D+cat")
+    page.reload()
+    expect(chip(page, "b")).to_contain_text("cat")
+
+
+def test_query__that_is_none_points_at_the_place(page):
+    write(page, "a", "label = wulf")
+    page.keyboard.press("Enter")
+
+    problem = page.get_by_role("alert")
+    expect(problem).to_contain_text("did you mean 'wolf'?")
+    expect(problem).to_contain_text("^^^^")
+    expect(chip(page, "a")).to_contain_text("wolf")
+
+
+def test_menu__chooses_parts_of_the_class_and_suggestions(page):
+    page.get_by_text("Choose subsets").click()
+    page.get_by_label("wolf, predicted wrong as A").click()
+    expect(chip(page, "a")).to_contain_text("wolf, predicted wrong")
+    page.get_by_label("wolf, predicted right as B").click()
+    expect(chip(page, "b")).to_contain_text("wolf, predicted right")
+    page.get_by_text("Search for subsets with errors").click()
+    expect(page.get_by_text("Search for subsets with errors")).to_have_count(0)
+    page.keyboard.press("Escape")
+    expect(page.locator(".subset-panel")).to_be_hidden()
+
+    page.get_by_label("Exchange A and B").click()
+    expect(chip(page, "a")).to_contain_text("right")
+    page.get_by_label("Compare A with all others").click()
+    expect(chip(page, "b")).to_contain_text("all others")
+
+
+def test_sentence__chooses_the_channel_that_it_names(page):
+    page.locator(".sentence .link").click()
+
+    page.wait_for_url(lambda url: "channel=" in url)
+
+
+def test_names__from_data_are_text_in_the_bar(page):
+    page.locator(".row[data-class='3']").click()
+    expect(chip(page, "a")).to_contain_text("<img")
+    page.locator(".facts .confusions .link").first.click()
+    expect(chip(page, "a")).to_contain_text("taken for")
+
+    assert page.evaluate("window.harmed") is None
