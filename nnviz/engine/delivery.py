@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 from distributed.diagnostics.plugin import WorkerPlugin
 
+from nnviz.engine.connection import connected
 from nnviz.engine.handing_over import handed_over, hold, release
-from nnviz.errors import TaskError
+from nnviz.errors import NnvizError, TaskError
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -94,7 +95,10 @@ def delivered(objects: Mapping[str, Any], client: Client) -> Iterator[None]:
         )
         raise TaskError(msg) from error
     try:
-        _register(client, _Delivery(data, list(objects)), name)
+        with connected(client):
+            _register(client, _Delivery(data, list(objects)), name)
+    except NnvizError:
+        raise
     except Exception as error:
         msg = (
             f"the workers cannot take {_names(objects)}: {type(error).__name__}: "

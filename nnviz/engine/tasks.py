@@ -19,6 +19,7 @@ What Dask does not decide is decided here:
 from __future__ import annotations
 
 import collections
+import contextlib
 import heapq
 import itertools
 import queue
@@ -31,10 +32,11 @@ from typing import Any, Generic, TypeVar
 
 from distributed import Client, Future, KilledWorker
 
+from nnviz.engine.connection import LOST, NotThereError, Results, connected
 from nnviz.engine.progress import Listener, Notice, TaskRetried, emit
 from nnviz.engine.sharing import Shared
 from nnviz.engine.whereabouts import whereabouts
-from nnviz.engine.workers import LOST, TOPIC, Workers, say_started, since_text
+from nnviz.engine.workers import TOPIC, Workers, say_started, since_text
 from nnviz.errors import (
     DeviceLostError,
     NnvizError,
@@ -68,7 +70,7 @@ SLOW_S = 600.0
 """Without any result, after which it is said: nothing is known of what is usual."""
 
 MEDIANS = 10.0
-TICK_S, RESULT_TIMEOUT_S = 0.5, 1.0
+TICK_S = 0.5
 
 Item = TypeVar("Item")
 
@@ -153,7 +155,7 @@ class TaskRun:
         self._workers = Workers(
             client, stage=stage, listeners=listeners, patience=limits.wait_for_workers
         )
-        self._shared = shared
+        self._shared, self._results = shared, Results()
         self._news: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._jobs: dict[str, _Job] = {}
         self._paused: list[tuple[float, int, _Job]] = []
@@ -265,15 +267,9 @@ class TaskRun:
                 self._failed(job, error, worker)
             return
         try:
-            value = future.result(timeout=RESULT_TIMEOUT_S)
-        except Exception as error:
-            # A wait that is cancelled as its time ends leaves distributed's `sync` with
-            # neither a result nor an error, which is an UnboundLocalError there.
-            late = isinstance(error, (TimeoutError, UnboundLocalError))
-            if future.status == "finished" and not late:
-                raise
-            # Its worker died with the result, and Dask computes it again; or it has
-            # stopped, and is overdue some time.
+            value = self._results.value_of(future)
+        except NotThereError:
+            # If its worker has stopped, it is overdue some time.
             self._news.put(("done", future))
             return
         if key in job.started:
@@ -482,19 +478,18 @@ def run_tasks(
     OutOfTimeError
         If the time limit is reached before all is done.
     """
-    run = TaskRun(
-        client,
-        function,
-        iter(items),
-        tuple(arguments),
-        window=window,
-        limits=limits or RunLimits(),
-        remedy=remedy,
-        shared=shared,
-        stage=stage,
-        listeners=tuple(listeners),
-    )
-    try:
-        yield from run.outcomes()
-    finally:
-        run.close()
+    with connected(client):
+        run = TaskRun(
+            client,
+            function,
+            iter(items),
+            tuple(arguments),
+            window=window,
+            limits=limits or RunLimits(),
+            remedy=remedy,
+            shared=shared,
+            stage=stage,
+            listeners=tuple(listeners),
+        )
+        with contextlib.closing(run):
+            yield from run.outcomes()

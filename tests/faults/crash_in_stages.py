@@ -1,10 +1,10 @@
-"""Run a stage in a process that dies at its n-th change of a file, for growing n.
+"""Run stages in processes that die at their n-th change of a file, for growing n.
 
-Prints at how many changes it died, and how many it makes in all. Each run goes on with
-what the one before has left; the last is not disturbed. Processes are forked from one
-that has imported everything and has started no thread.
+Prints for each stage how often it died, and how many changes it makes at last. Each run
+goes on with what the one before has left; the last of a stage is not disturbed.
+Processes are forked from one that has imported everything and has started no thread.
 
-    python crash_in_stages.py STAGE STORE
+    python crash_in_stages.py STORE STAGE...
 """
 
 from __future__ import annotations
@@ -111,8 +111,10 @@ def n_changes(stage: str, url: str, dies_at: int) -> int:
 
 
 if __name__ == "__main__":
-    n, n_deaths = 1, 0
-    while (found := n_changes(sys.argv[1], sys.argv[2], n)) < 0:
-        n_deaths += 1
-        n += 1 + n // 4
-    sys.stdout.write(f"{n_deaths} {found}")
+    url, *stages = sys.argv[1:]
+    for stage in stages:
+        n, n_deaths = 1, 0
+        while (found := n_changes(stage, url, n)) < 0:
+            n_deaths += 1
+            n *= 2
+        sys.stdout.write(f"{n_deaths} {found}\n")
