@@ -46,6 +46,8 @@ from nnviz.aggregation.index import INDEX, make_index
 from nnviz.aggregation.index_channels import IndexedChannels
 from nnviz.aggregation.subset_index import SubsetIndex, subset_index
 from nnviz.aggregation.totals import count_blocks
+from nnviz.interface.questions import attribution_graph
+from nnviz.interface.run_store import open_store
 from nnviz.network.top_channels import top_channels
 from nnviz.runs.architecture import Architecture, Edge, Layer
 from nnviz.runs.config import (
@@ -321,6 +323,15 @@ def measure(folder, n):
             times[f"influence sums of {text}"], _ = timed(
                 lambda s=subset: count_blocks(store, s).blocks["influence_sums"]
             )
+    asked = open_store(store.url)
+    for share in (0.01, 0.1):
+        subset = Subset("drawn", drawn(n, share, 4))
+        times[f"attribution graph of {share:.0%}"], _ = timed(
+            lambda s=subset: attribution_graph(asked, s, subsets="all")
+        )
+        times[f"channels and columns of {share:.0%} against all others"], _ = timed(
+            lambda s=subset: asked.look(s).lines()
+        )
     columns = InstanceColumns(store, IndexedChannels(store))
     times["query of five terms: first"], chosen = timed(
         lambda: matching_instances(QUERY, columns, time_limit_s=600), repeat=1

@@ -39,7 +39,14 @@ if TYPE_CHECKING:
     from nnviz.interface.page import serve
     from nnviz.interface.questions import attribution_graph, compare
     from nnviz.interface.run_store import Store, open_store
-    from nnviz.interface.stages import aggregate, derive, extract, plan_run, run
+    from nnviz.interface.stages import (
+        aggregate,
+        derive,
+        extract,
+        index,
+        plan_run,
+        run,
+    )
     from nnviz.interface.upkeep import ablate, extend, recompute, verify
     from nnviz.network.tracing import trace
     from nnviz.planning.store_creation import prepare_store
@@ -82,6 +89,7 @@ __all__ = [
     "derive",
     "extend",
     "extract",
+    "index",
     "load_config",
     "load_model",
     "named_subsets",
@@ -120,6 +128,7 @@ _HOMES = {
     "derive": "nnviz.interface.stages",
     "extend": "nnviz.interface.upkeep",
     "extract": "nnviz.interface.stages",
+    "index": "nnviz.interface.stages",
     "load_config": "nnviz.runs.config",
     "load_model": "nnviz.inputs.models.loading",
     "named_subsets": "nnviz.subsets.naming",

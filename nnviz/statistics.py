@@ -23,6 +23,8 @@ __all__ = [
     "familywise_p_values",
     "half_width",
     "lift_interval",
+    "mean_difference_p_values",
+    "mean_effect_sizes",
     "mean_of",
     "standard_error",
     "wilson_interval",
@@ -211,6 +213,77 @@ def difference_p_values(
     lower = stats.hypergeom.cdf(a, n + m, a + b, n)
     p = np.clip(2 * np.minimum(upper, lower), 0.0, 1.0)
     return np.where((n > 0) & (m > 0), p, 1.0)
+
+
+def mean_effect_sizes(
+    means: ArrayLike, variances: ArrayLike, sizes: tuple[int, int]
+) -> Values:
+    """Return Cohen's d of two means: their difference in pooled deviations. [1]_.
+
+    Parameters
+    ----------
+    means, variances
+        Of the two subsets, shape (2, n); population variances.
+    sizes
+        Instances of the two.
+
+    Returns
+    -------
+    ndarray
+        Shape (n,), positive where the first mean is larger; 0 where the means are
+        equal, NaN where a subset is empty or nothing varies but the means differ.
+
+    References
+    ----------
+    .. [1] Cohen, "Statistical Power Analysis for the Behavioral Sciences", 1988,
+       section 2.2.
+
+    Examples
+    --------
+    >>> mean_effect_sizes([[3.0], [1.0]], [[4.0], [4.0]], (100, 100)).round(2).tolist()
+    [0.99]
+    """
+    (a, b), (va, vb) = _floats(means), _floats(variances)
+    n, m = sizes
+    difference = a - b
+    with np.errstate(invalid="ignore", divide="ignore"):
+        pooled = np.sqrt((n * va + m * vb) / max(1, n + m - 2))
+        found = np.where(difference == 0, 0.0, difference / pooled)
+    return np.where(np.isfinite(found), found, np.nan)
+
+
+def mean_difference_p_values(
+    means: ArrayLike, variances: ArrayLike, sizes: tuple[int, int]
+) -> Values:
+    """Return Welch's test of two means, two-sided. [1]_.
+
+    Parameters
+    ----------
+    means, variances
+        Of the two subsets, shape (2, n); population variances.
+    sizes
+        Instances of the two, which share none.
+
+    Returns
+    -------
+    ndarray
+        Shape (n,); 1 where a subset has fewer than two instances, or nothing varies.
+
+    References
+    ----------
+    .. [1] Welch, "The generalization of Student's problem when several different
+       population variances are involved", Biometrika 34, 1947.
+    """
+    (a, b), (va, vb) = _floats(means), _floats(variances)
+    n, m = sizes
+    if n < 2 or m < 2:
+        return np.ones_like(a)
+    ea, eb = va / (n - 1), vb / (m - 1)
+    error = ea + eb
+    with np.errstate(invalid="ignore", divide="ignore"):
+        freedom = error**2 / (ea**2 / (n - 1) + eb**2 / (m - 1))
+        p = 2 * stats.t.sf(np.abs(a - b) / np.sqrt(error), freedom)
+    return np.where(error > 0, np.clip(p, 0.0, 1.0), 1.0)
 
 
 def adjusted_p_values(p_values: Values) -> Values:

@@ -3,18 +3,19 @@
 import json
 import re
 import shlex
-import subprocess
-import sys
+import shutil
 import tomllib
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from nnviz.cli.main import main as command_line
 from nnviz.runs.config import RunConfig
 from nnviz.runs.json_values import from_json
+from tests.conftest import DEMONSTRATION
 
-# Its commands run once, in one process.
-pytestmark = pytest.mark.xdist_group("readme")
+pytestmark = pytest.mark.xdist_group("demonstration")
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,22 +25,30 @@ def blocks(language, text=TEXT):
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
+def run(line):
+    """Run a line of a console block in this process; return what it printed."""
+    command = shlex.split(line)
+    assert command[0] == "nnviz", line
+    done = CliRunner().invoke(command_line, command[1:])
+    assert done.exit_code == 0, f"{line}\n{done.output}"
+    return done.stdout
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(demonstration, tmp_path_factory):
     """Return a folder in which the README's commands have been run."""
     folder = tmp_path_factory.mktemp("readme")
-    for block in blocks("console"):
-        for line in block.splitlines():
-            command = shlex.split(line.removeprefix("$ "))
-            assert command[0] == "nnviz", line
-            done = subprocess.run(
-                [sys.executable, "-m", *command],
-                cwd=folder,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert done.returncode == 0, f"{line}\n{done.stderr}"
+    shutil.copytree(demonstration / "digits", folder / "digits")
+    first, *lines = [
+        line.removeprefix("$ ")
+        for block in blocks("console")
+        for line in block.splitlines()
+    ]
+    assert first == f"nnviz {DEMONSTRATION}"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(folder)
+        for line in lines:
+            run(line)
     return folder
 
 
@@ -47,6 +56,24 @@ def folder(tmp_path_factory):
 def test_readme__commands__run_and_leave_a_store(folder):
     assert (folder / "digits" / "digits.zarr" / "zarr.json").exists()
     assert list((folder / "digits" / "tables").iterdir())
+
+
+@pytest.mark.cluster
+def test_readme__the_question__is_answered_by_the_same_commands_of_another_run(
+    folder, monkeypatch
+):
+    monkeypatch.chdir(folder)
+    (block,) = blocks("sh", TEXT.split("### Which horses")[1].split("\n## ")[0])
+    words = {"cifar.zarr": "digits/digits.zarr", "horse": "three", "dog": "eight"}
+    said = []
+    for line in block.splitlines():
+        for ours, theirs in words.items():
+            line = line.replace(ours, theirs)
+        said.append(run(line))
+
+    assert "three for eight" in said[1]
+    assert "nnviz.AttributionGraph 'taken'" in said[2]
+    assert "nnviz.GraphComparison 'taken' 'three'" in said[3]
 
 
 @pytest.mark.cluster
@@ -80,6 +107,35 @@ def test_readme__speeds_are_those_that_were_measured():
 
     assert f"at {measured[0]:.2f} to {measured[-1]:.2f} of the speed" in TEXT
     assert f"within its {reactions['goal_ms']} ms" in TEXT
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/subsets.md"])
+def test_subsets__times_are_those_that_were_measured(page):
+    path = ROOT / "benchmarks" / "results" / "subsets.json"
+    seconds = json.loads(path.read_text())["seconds"]
+    text = (ROOT / page).read_text(encoding="utf-8")
+    rows = {
+        "README.md": {
+            "on top": "counts of 10 %",
+            "maxima of all channels": "with maxima, of 10 %",
+            "the attribution graph": "attribution graph of 10%",
+            "all others": "channels and columns of 10% against all others",
+        },
+        "docs/subsets.md": {
+            "95th percentile": "counts, 100 sets of 0.01 to 50 %: 95th percentile",
+            "10 % / 50 %": "with maxima, of 50 %",
+            "influence counts": "influence counts of 10 %",
+            "an attribution graph": "attribution graph of 10%",
+            "all others": "channels and columns of 10% against all others",
+            "five terms": "query of five terms",
+            "one activation": "query of one activation: again",
+            "pyarrow": "pyarrow over Parquet: counts of 1 %",
+        },
+    }[page]
+
+    for words, name in rows.items():
+        shown = re.findall(rf"^\|[^|\n]*{words}.*\| (?:.*/ )?(\d+) ms \|$", text, re.M)
+        assert shown == [f"{1000 * seconds[name]:.0f}"], words
 
 
 @pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md"])

@@ -11,6 +11,8 @@ from nnviz.statistics import (
     enrichment_p_values,
     exact_interval,
     lift_interval,
+    mean_difference_p_values,
+    mean_effect_sizes,
     wilson_interval,
 )
 
@@ -94,3 +96,25 @@ def test_adjusted_p_values__agree_with_scipy():
 
 def test_effect_sizes__without_instances__are_unknown():
     assert np.isnan(effect_sizes([0, 3], [0, 4], [1, 0], [2, 0])).all()
+
+
+def test_mean_difference__agrees_with_welchs_test_of_scipy():
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(1, 2, (30, 5)), rng.normal(0, 1, (200, 5))
+
+    found = mean_difference_p_values(
+        [a.mean(0), b.mean(0)], [a.var(0), b.var(0)], (30, 200)
+    )
+
+    expected = stats.ttest_ind(a, b, equal_var=False).pvalue
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_mean_difference__without_spread_or_instances__says_nothing():
+    means, variances = [[3.0, 1.0], [1.0, 1.0]], [[0.0, 0.0], [0.0, 0.0]]
+
+    assert mean_difference_p_values(means, variances, (5, 5)).tolist() == [1, 1]
+    assert mean_difference_p_values(means, variances, (1, 5)).tolist() == [1, 1]
+    effect = mean_effect_sizes(means, variances, (5, 5))
+    assert np.isnan(effect[0])
+    assert effect[1] == 0

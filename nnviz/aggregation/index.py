@@ -63,6 +63,8 @@ class IndexState:
     """What every piece depends on now."""
     is_current: NDArray[np.bool_]
     """Which pieces are complete and of these keys, shape (piece,)."""
+    is_all_usable: NDArray[np.bool_]
+    """Which of these have usable instances only, shape (piece,)."""
     url: str
     """Of the store."""
 
@@ -89,17 +91,20 @@ def index_state(store: Store) -> IndexState:
     layout = IndexLayout.of(store.plan)
     keys = layout.keys(store)
     is_there = bool(store.groups.names(INDEX))
-    current = [
-        is_there and _key(store, number) == key for number, key in enumerate(keys)
-    ]
-    return IndexState(layout, tuple(keys), np.array(current, dtype=np.bool_), store.url)
+    is_current = np.zeros(len(keys), dtype=np.bool_)
+    is_all_usable = np.zeros(len(keys), dtype=np.bool_)
+    for number, key in enumerate(keys):
+        written = _attributes(store, number) if is_there else {}
+        is_current[number] = written.get("key") == key
+        is_all_usable[number] = is_current[number] and written.get("n_unusable") == 0
+    return IndexState(layout, tuple(keys), is_current, is_all_usable, store.url)
 
 
-def _key(store: Store, number: int) -> str:
-    """Return the key under which a piece was made; empty for one that is not whole."""
+def _attributes(store: Store, number: int) -> dict[str, Any]:
+    """Return what was written of a piece; nothing of one that is not whole."""
     with contextlib.suppress(MissingDataError, StoreFormatError):
-        return str(store.groups.attributes(piece_path(number)).get("key", ""))
-    return ""
+        return store.groups.attributes(piece_path(number))
+    return {}
 
 
 @exclusive(STAGE)
@@ -240,8 +245,13 @@ def write_piece(number: int, url: str) -> int:
         write(f"{name}_offsets", "<held>_offsets", lists.offsets)
         if lists.weights is not None:
             write("influences", "<held>", lists.weights)
-    key = layout.keys(store)[number]
-    store.groups.finish(path, {"key": key, "span": [start, stop]})
+    status = store.read("instances/status", start, stop)
+    known = {
+        "key": layout.keys(store)[number],
+        "span": [start, stop],
+        "n_unusable": int((status != "").sum()),
+    }
+    store.groups.finish(path, known)
     return n_bytes
 
 

@@ -5,7 +5,9 @@ channel by one thread, so that the result has the same bits for any number of th
 
 1. Activations are float16 in the index and are widened as they are read.
 2. They are added in float32, 64 rows at a time, and those sums in float64: within 1e-6
-   of the exact sum, at a third of the time that additions in float64 take.
+   of the exact sum, at a third of the time that additions in float64 take. Four rows
+   are read side by side, and still added one after the other: the sums are loaded and
+   stored once for all four, and the memory that the rows come from is the limit.
 3. Influences are added in float64, chunk by chunk, as aggregation adds them: their sums
    have the same bits.
 """
@@ -80,14 +82,34 @@ def add_moments(
     """
     sums, squares, largest = block[0, first:], block[1, first:], maximum[first:]
     n = n_before % ROWS_PER_BLOCK
-    for row in rows:
-        values = bits[row, first:last]
-        for c in range(len(values)):
-            value = _float_of(values[c])
-            sums[c] += value
-            squares[c] += value * value
-            largest[c] = value if value > largest[c] else largest[c]
-        n += 1
+    place = 0
+    while place < len(rows):
+        # Four rows never cross the end of a block, which is a multiple of them.
+        if n % 4 == 0 and place + 4 <= len(rows):
+            row_0 = bits[rows[place], first:last]
+            row_1 = bits[rows[place + 1], first:last]
+            row_2 = bits[rows[place + 2], first:last]
+            row_3 = bits[rows[place + 3], first:last]
+            for c in range(last - first):
+                v_0, v_1 = _float_of(row_0[c]), _float_of(row_1[c])
+                v_2, v_3 = _float_of(row_2[c]), _float_of(row_3[c])
+                sums[c] = sums[c] + v_0 + v_1 + v_2 + v_3
+                squares[c] = squares[c] + v_0 * v_0 + v_1 * v_1 + v_2 * v_2 + v_3 * v_3
+                top = v_0 if v_0 > largest[c] else largest[c]
+                top = v_1 if v_1 > top else top
+                top = v_2 if v_2 > top else top
+                largest[c] = v_3 if v_3 > top else top
+            place += 4
+            n += 4
+        else:
+            values = bits[rows[place], first:last]
+            for c in range(last - first):
+                value = _float_of(values[c])
+                sums[c] += value
+                squares[c] += value * value
+                largest[c] = value if value > largest[c] else largest[c]
+            place += 1
+            n += 1
         if n == ROWS_PER_BLOCK:
             n = 0
             for c in range(last - first):

@@ -32,7 +32,7 @@ from nnviz.store.store import Store
 
 __all__ = ["ChannelRange", "IndexLayout", "Lists", "Rows", "array_spec"]
 
-VERSION = 1
+VERSION = 2
 """Changes whenever pieces that were written before could be misread."""
 
 BYTES_PER_PIECE = 1 << 26

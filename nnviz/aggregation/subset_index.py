@@ -113,8 +113,20 @@ class SubsetIndex:
 
     @functools.cached_property
     def usable(self) -> NDArray[np.bool_]:
-        """Which instances count, shape (N,)."""
-        return self._store.usable()
+        """Which instances count, shape (N,).
+
+        Where the index knows that all of a piece do, their status is not read: a
+        million texts take half a second.
+        """
+        state = self.pieces.state
+        if not state.is_all_usable.any():
+            return self._store.usable()
+        usable = np.ones(self._store.n_instances, dtype=np.bool_)
+        for piece in np.flatnonzero(~state.is_all_usable):
+            start, stop = state.layout.span(int(piece))
+            status = self._store.read("instances/status", start, stop)
+            usable[start:stop] = status == ""
+        return usable
 
     def counted(self, instances: NDArray[np.integer]) -> NDArray[np.int64]:
         """Return the usable ones of some instances, ascending and each once."""

@@ -263,13 +263,13 @@ def count_blocks(
     # Graphs of aggregates, as the dashboard shows them, need no Dask.
     from nnviz.engine.reductions import run_reductions  # noqa: PLC0415
 
-    usable, instances = store.usable(), subset.instances
+    index = subset_index(store)
+    usable, instances = index.usable, subset.instances
     subset.check_fits(len(usable))
     instances = instances[usable[instances]]
     n_blocks = max(1, min(n_blocks, len(instances)))
     block = np.arange(len(instances)) * n_blocks // max(1, len(instances))
     sizes = np.bincount(block, minlength=n_blocks).astype(np.int64)
-    index = subset_index(store)
     if index.is_complete and index.has_pairs:
         members = np.split(instances, np.cumsum(sizes)[:-1])
         blocks = _IndexedBlocks(index, members)
@@ -319,7 +319,11 @@ class _IndexedBlocks(Mapping[Total, Mapping[str, sparse.csr_array]]):
 
 
 def activation_totals(
-    store: Store, subsets: Sequence[Subset], *, client: Client | None = None
+    store: Store,
+    subsets: Sequence[Subset],
+    *,
+    maxima: bool = True,
+    client: Client | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Sum the activations of the shown layers over some sets of instances.
 
@@ -330,6 +334,9 @@ def activation_totals(
         1e-6 of those of the stored facts.
     subsets
         S sets, at least one; unusable instances do not count.
+    maxima
+        Whether maxima are needed. Without them, an index that knows the sums over all
+        instances reads at most half of these for any set; maxima are NaN then.
     client
         Of a running cluster, whose workers can open the store; None counts here.
 
@@ -347,13 +354,13 @@ def activation_totals(
     ShapeError
         If the store does not have all of the instances.
     """
-    usable = store.usable()
+    index = subset_index(store)
+    usable = index.usable
     for subset in subsets:
         subset.check_fits(len(usable))
     rows = [subset.instances[usable[subset.instances]] for subset in subsets]
-    index = subset_index(store)
     if index.is_complete:
-        return _indexed_totals(index, rows)
+        return _indexed_totals(index, rows, maxima=maxima)
     # Imports distributed, of which an index has no need.
     from nnviz.engine.reductions import run_reductions  # noqa: PLC0415
 
@@ -376,10 +383,10 @@ def activation_totals(
 
 
 def _indexed_totals(
-    index: SubsetIndex, rows: Sequence[NDArray[np.int64]]
+    index: SubsetIndex, rows: Sequence[NDArray[np.int64]], *, maxima: bool
 ) -> dict[str, dict[str, Any]]:
     counts = index.block_counts(rows)
-    moments = [index.moments(members) for members in rows]
+    moments = [index.moments(members, maxima=maxima) for members in rows]
     return {
         layer: {
             "activation_counts": counts[layer],

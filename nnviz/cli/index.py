@@ -35,4 +35,5 @@ def index(
     ) as (client, all_):
         state = make_index(opened, client=client, listeners=all_)
     n = len(state.keys)
-    print_result({"pieces": n} if as_json else f"index of {n:,} pieces")
+    text = f"index of {n:,} piece{'' if n == 1 else 's'}"
+    print_result({"pieces": n} if as_json else text)

@@ -24,7 +24,7 @@ from nnviz.engine.tasks import RunLimits
 from nnviz.errors import ConfigError, MissingDataError, TaskError
 from nnviz.extraction.extraction import ExtractionSummary
 from nnviz.extraction.extraction import extract as extract_store
-from nnviz.interface.given import given_run, objects_for, opened
+from nnviz.interface.given import given_run, objects_for
 from nnviz.interface.notebook_bar import bars
 from nnviz.interface.run_store import Store as RunStore
 from nnviz.interface.workers import local_workers, n_workers_for, reaching
@@ -33,14 +33,14 @@ from nnviz.planning.planning import plan_run as plan_given
 from nnviz.planning.store_creation import prepare_store
 from nnviz.runs.plan import Plan
 from nnviz.store.places import absolute_url
-from nnviz.store.store import Store
+from nnviz.store.store import Store, opened
 from nnviz.subsets.naming import named_subsets
 from nnviz.subsets.subsets import SubsetCollection
 
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["aggregate", "derive", "extract", "plan_run", "run", "session"]
+__all__ = ["aggregate", "derive", "extract", "index", "plan_run", "run", "session"]
 
 
 @checked
@@ -295,6 +295,43 @@ def aggregate(
     )
     if index:
         make_index(made, client=client, listeners=shown)
+
+
+@checked
+def index(
+    store: Store | str | os.PathLike[str],
+    *,
+    client: Client | None = None,
+    listeners: Sequence[Listener] | None = None,
+    progress: bool = True,
+) -> None:
+    """Make what is lacking of the index, by which any subset is answered at once.
+
+    It is never needed for a correct answer; :func:`run` and :func:`aggregate` make it
+    as well. Where the store was extended, or chunks were extracted again, only what
+    concerns these is made.
+
+    Parameters
+    ----------
+    store
+        The store, or its path; its extraction is complete.
+    client
+        Client of a running cluster; None computes in this process.
+    listeners, progress
+        As in :func:`extract`.
+
+    Raises
+    ------
+    MissingDataError
+        If extraction is not complete.
+    StoreFormatError
+        If stored data are damaged.
+    StoreInUseError
+        If another process writes to the store.
+    """
+    made = opened(store, writable=True)
+    shown = bars(progress=progress) if listeners is None else listeners
+    make_index(made, client=client, listeners=shown)
 
 
 @checked

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from nnviz.aggregation.aggregates import aggregates_of
 from nnviz.aggregation.index_channels import IndexedChannels
@@ -109,12 +110,13 @@ class SubsetResults:
     ) -> None:
         finder = finder or SubsetFinder(store, IndexedChannels(store))
         self._store, self._columns = store, finder.columns
-        usable = np.flatnonzero(self._columns.usable)
+        usable = self._columns.usable
         self.subset = _among(finder.find(subset), usable)
         """A, without unusable instances."""
-        rest = np.setdiff1d(usable, self.subset.instances)
+        rest = usable.copy()
+        rest[self.subset.instances] = False
         self.against = (
-            Subset("all others", rest)
+            Subset("all others", np.flatnonzero(rest))
             if against is None
             else _among(finder.find(against), usable)
         )
@@ -145,6 +147,8 @@ class SubsetResults:
         label, prediction = (
             self._columns.column(name) for name in ("label", "prediction")
         )
+        if label.kind != "class":
+            return []
         rows = self.subset.instances
         rows = rows[~(label.null | prediction.null)[rows]]
         true, taken = label.values[rows], prediction.values[rows]
@@ -203,7 +207,10 @@ class SubsetResults:
 
     @functools.cached_property
     def _totals(self) -> dict[str, dict[str, Any]]:
-        return activation_totals(self._store, [self.subset, self.against])
+        # Without maxima, of nearly all other instances only the few that are left out
+        # have to be read.
+        subsets = [self.subset, self.against]
+        return activation_totals(self._store, subsets, maxima=False)
 
     def mean(self, layer: str) -> NDArray[np.float64]:
         """Return A's mean activations of a layer, shape (C,); NaN without instances.
@@ -217,6 +224,45 @@ class SubsetResults:
         return np.asarray(
             sums / self.n_instances if self.n_instances else sums * np.nan
         )
+
+    def means(self, layer: str) -> NDArray[np.float64]:
+        """Return the mean activations of A and of B, shape (2, C).
+
+        NaN without instances.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such layer.
+        """
+        return self._per_instance(layer, "activation_sum")
+
+    def variances(self, layer: str) -> NDArray[np.float64]:
+        """Return population variances in A and in B, shape (2, C).
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such layer.
+        """
+        squares = self._per_instance(layer, "activation_sum_of_squares")
+        return np.maximum(squares - self.means(layer) ** 2, 0.0)
+
+    def shares(self, layer: str) -> NDArray[np.float64]:
+        """Return in which share of A and of B each channel is on top, shape (2, C).
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such layer.
+        """
+        return self._per_instance(layer, "activation_counts")
+
+    def _per_instance(self, layer: str, what: str) -> NDArray[np.float64]:
+        total = self._totals[self._store.layer(layer).name][what]
+        values = total.toarray() if isinstance(total, sparse.csr_array) else total
+        sizes = np.array([[len(self.subset)], [len(self.against)]], dtype=np.float64)
+        return np.asarray(values / np.where(sizes > 0, sizes, np.nan))
 
     def nearest_classes(self, layer: str, n: int = 5) -> list[tuple[str, float]]:
         """Return the classes whose mean activations are most similar to A's.
@@ -271,11 +317,19 @@ class SubsetResults:
                 continue
             column = self._columns.column(name)
             is_few = column.kind == "text" and len(column.texts) <= MAX_VALUES
-            if is_few or column.kind == "truth":
+            if is_few or column.kind in ("classes", "truth"):
                 yield name
 
     def _values(self, name: str) -> Iterator[tuple[str, str, int, int]]:
         column = self._columns.column(name)
+        if column.members is not None:
+            has = np.append(column.members, np.zeros((1, column.members.shape[1])), 0)
+            sets = (self.subset.instances, self.against.instances)
+            a, b = (has[column.values[rows]].sum(axis=0) for rows in sets)
+            names = self._columns.class_names
+            for i in np.flatnonzero(a + b):
+                yield name, names[i], int(a[i]), int(b[i])
+            return
         is_truth = column.kind == "truth"
         texts = ("false", "true") if is_truth else column.texts
         counts = [
@@ -368,8 +422,8 @@ class SubsetResults:
         return "\n".join(self.lines())
 
 
-def _among(subset: Subset, usable: NDArray[np.int64]) -> Subset:
-    kept = np.intersect1d(subset.instances, usable)
+def _among(subset: Subset, usable: NDArray[np.bool_]) -> Subset:
+    kept = subset.instances[usable[subset.instances]]
     return Subset(subset.name, kept, subset.n_masked)
 
 

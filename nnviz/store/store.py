@@ -38,7 +38,14 @@ if TYPE_CHECKING:
     import dask.array
     import pandas as pd
 
-__all__ = ["Store", "open_store", "plan_attributes", "summary_html", "summary_text"]
+__all__ = [
+    "Store",
+    "open_store",
+    "opened",
+    "plan_attributes",
+    "summary_html",
+    "summary_text",
+]
 
 _STATIC = "static_arrays"
 _PER_CHUNK = "chunk_arrays"
@@ -437,6 +444,10 @@ def summary_html(store: Store) -> str:
     return f"<b>nnviz.Store</b> {html.escape(store.url)}<table>{rows}</table>"
 
 
+def _counted(n: int, what: str) -> str:
+    return f"{n:,} {what}" + ("" if n == 1 else "s") if n else "none"
+
+
 def _facts(store: Store) -> list[tuple[str, str]]:
     done, plan = store.chunks.done(), store.plan
     return [
@@ -447,5 +458,18 @@ def _facts(store: Store) -> list[tuple[str, str]]:
         ("extraction", f"{int(done.sum()):,} of {len(done):,} chunks"),
         ("aggregates", ", ".join(store.groups.names("aggregates")) or "none"),
         ("artifacts", ", ".join(store.groups.names("artifacts")) or "none"),
-        ("index", f"{len(store.groups.names('index')):,} pieces"),
+        ("index", _counted(len(store.groups.names("index")), "piece")),
     ]
+
+
+def opened(store: Store | str | os.PathLike[str], *, writable: bool = False) -> Store:
+    """Return a store that was given as one, or by its path.
+
+    Raises
+    ------
+    StoreError
+        If there is none, or it cannot be read.
+    """
+    if isinstance(store, Store):
+        return Store.open(store.url, writable=True) if writable else store
+    return Store.open(os.fspath(store), writable=writable)

@@ -10,16 +10,17 @@ Symbols: N instances, S subsets.
 from __future__ import annotations
 
 import collections
+import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from nnviz.errors import DatasetError, ShapeError, UnknownNameError, did_you_mean
+from nnviz.subsets.instance_numbers import instances_of
 
 __all__ = [
     "STANDARD_KINDS",
@@ -29,12 +30,14 @@ __all__ = [
     "class_subsets",
     "collect_subsets",
     "display_names",
-    "instances_of",
     "outcome_subsets",
 ]
 
 STANDARD_KINDS = ("all", "label", "prediction", "outcome")
 """Collections that follow from the instance table."""
+
+SHOWN_OF_NAME = 200
+"""Characters: a name may be a query, and a query is long where it lists values."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +47,8 @@ class Subset:
     name: str
     instances: NDArray[np.int64]
     """Indices of the instances, ascending, none twice; shape (n,). It can be made from
-    whatever :func:`instances_of` takes, a mask included."""
+    whatever
+    :func:`nnviz.subsets.instance_numbers.instances_of` takes, a mask included."""
     n_masked: int | None = None
     """Length of the mask that it was made from; None if it was made from indices."""
 
@@ -57,15 +61,28 @@ class Subset:
     def __len__(self) -> int:
         return len(self.instances)
 
+    def __repr__(self) -> str:
+        """Return its name, which is its query if it has one, and its size."""
+        name = self.name
+        name = f"{name[:SHOWN_OF_NAME]}..." if len(name) > SHOWN_OF_NAME else name
+        size = f"{len(self):,} instance{'' if len(self) == 1 else 's'}"
+        if self.n_masked:
+            size += f", {100 * len(self) / self.n_masked:.3g} % of {self.n_masked:,}"
+        return f"<nnviz.Subset {name!r}: {size}>"
+
     def __and__(self, other: Subset) -> Subset:
         """Return what is in both; so ``a & b``, ``a | b`` and ``a - b``."""
-        return self._with(other, "and", np.intersect1d)
+        return self._with(
+            other, "and", functools.partial(np.intersect1d, assume_unique=True)
+        )
 
     def __or__(self, other: Subset) -> Subset:
         return self._with(other, "or", np.union1d)
 
     def __sub__(self, other: Subset) -> Subset:
-        return self._with(other, "except", np.setdiff1d)
+        return self._with(
+            other, "except", functools.partial(np.setdiff1d, assume_unique=True)
+        )
 
     def __invert__(self) -> Subset:
         """Return all other instances of the run, ``~a``.
@@ -257,77 +274,6 @@ class SubsetCollection:
 def _operand(name: str) -> str:
     """Return a name as a part of a longer one; it stays a query if it is one."""
     return name if re.fullmatch(r"\w+", name) else f"({name})"
-
-
-def instances_of(
-    value: ArrayLike, *, what: str = "these instances"
-) -> tuple[NDArray[np.int64], int | None]:
-    """Return indices of instances, from indices or from a mask.
-
-    Parameters
-    ----------
-    value
-        Whole numbers, or one truth value for each instance: a list, an array, or an
-        index or series of pandas, which is taken by position.
-    what
-        What they are, for messages.
-
-    Returns
-    -------
-    tuple of ndarray and int or None
-        int64, ascending, none twice; and the length of the mask, if it is one.
-
-    Raises
-    ------
-    ShapeError
-        If it is neither, or holds a negative index.
-
-    Examples
-    --------
-    >>> instances_of([True, False, True])
-    (array([0, 2]), 3)
-    >>> instances_of([2, 0, 2])
-    (array([0, 2]), None)
-    """
-    values = _as_array(value)
-    is_known = values.ndim == 1 and (values.dtype.kind in "biu" or not values.size)
-    if not is_known:
-        shown = repr(value)
-        msg = (
-            f"{what} cannot be made from {shown[:80]}{'...' if shown[80:] else ''} "
-            f"(shape {values.shape}, dtype {values.dtype}); give whole numbers, or one "
-            "truth value for each instance"
-        )
-        raise ShapeError(msg)
-    if values.dtype.kind == "b":
-        return np.flatnonzero(values).astype(np.int64), len(values)
-    indices = np.unique(values.astype(np.int64))
-    if len(indices) and indices[0] < 0:
-        msg = f"{what} has the instance {indices[0]}; they are numbered from 0"
-        raise ShapeError(msg)
-    return indices, None
-
-
-def _as_array(value: ArrayLike) -> NDArray[Any]:
-    """Return an array; truth values and whole numbers among objects get their dtype."""
-    try:
-        values = np.asarray(value)
-    except ValueError:  # rows of several lengths
-        return np.empty((0, 0), dtype=object)
-    if values.dtype.kind == "O" and values.ndim == 1 and values.size:
-        for dtype, kinds in (
-            (np.bool_, (bool, np.bool_)),
-            (np.int64, (int, np.integer)),
-        ):
-            if all(isinstance(each, kinds) for each in values):
-                return values.astype(dtype)
-    # Mixed lists of truth values and numbers are neither; NumPy makes them numbers.
-    is_mixed = (
-        isinstance(value, (list, tuple))
-        and values.dtype.kind in "iu"
-        and any(isinstance(each, (bool, np.bool_)) for each in value)
-    )
-    return np.array(value, dtype=object) if is_mixed else values
 
 
 def display_names(names: Sequence[str]) -> tuple[str, ...]:

@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import nnviz
 from nnviz.aggregation import index_layout
 from nnviz.aggregation.aggregates import aggregates_of
 from nnviz.aggregation.aggregation import aggregate
 from nnviz.aggregation.index import index_state, make_index, piece_path
 from nnviz.aggregation.index_channels import IndexedChannels
+from nnviz.aggregation.index_kernels import add_moments
 from nnviz.aggregation.subset_index import SubsetIndex, subset_index
 from nnviz.aggregation.totals import count_blocks
 from nnviz.engine.progress import StageDone, StageStarted, TaskDone
@@ -271,6 +273,64 @@ def test_make_index__on_a_cluster_writes_the_same_bytes(tmp_path, client):
     make_index(store, client=client)
 
     assert tree_bytes(tmp_path / "s.zarr" / "index") == alone
+
+
+def test_index__from_python__writes_the_same_bytes(tmp_path):
+    by_stage = write_store(tmp_path / "a.zarr", RUN)
+    by_name = write_store(tmp_path / "b.zarr", RUN)
+
+    make_index(by_stage)
+    nnviz.index(by_name.url, progress=False)
+
+    assert tree_bytes(tmp_path / "a.zarr/index") == tree_bytes(
+        tmp_path / "b.zarr/index"
+    )
+
+
+def test_usable__is_what_the_statuses_say__with_an_index_and_without(tmp_path):
+    store = write_store(tmp_path / "s.zarr", replace(RUN, n_unreadable=2))
+    expected = [status == "" for status in store.column("status")]
+
+    without = SubsetIndex(store)
+    make_index(store)
+    with_it = SubsetIndex(Store.open(store.url))
+
+    # The first instance and the last one cannot be used.
+    assert without.pieces.state.is_all_usable.tolist() == [False] * 4
+    assert with_it.pieces.state.is_all_usable.tolist() == [False, True, True, False]
+    assert with_it.usable.tolist() == without.usable.tolist() == expected
+
+
+@given(n_rows=st.integers(0, 150), n_before=st.integers(0, 70), seed=st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_add_moments__any_split__has_the_bits_of_rows_one_by_one(
+    n_rows, n_before, seed
+):
+    rng = np.random.default_rng(seed)
+    values = rng.gamma(0.8, 1, (200, 5)).astype(np.float16)
+    rows = np.sort(rng.choice(200, n_rows, replace=False))
+    block = rng.random((2, 5)).astype(np.float32)
+    expected = float32_sums(values[rows], n_before, block)
+    total, maximum = np.zeros((2, 5)), np.full(5, -np.inf, dtype=np.float32)
+
+    middle = n_rows // 3
+    for some, n in ((rows[:middle], n_before), (rows[middle:], n_before + middle)):
+        add_moments(values.view(np.uint16), some, 0, 5, n, block, total, maximum)
+
+    np.testing.assert_array_equal(total, expected[0])
+    np.testing.assert_array_equal(block, expected[1])
+    assert maximum.tolist() == values[rows].max(axis=0, initial=-np.inf).tolist()
+
+
+def float32_sums(rows, n_before, block):
+    """Add rows in float32, and blocks of 64 of them in float64, in plain loops."""
+    total, block = np.zeros((2, rows.shape[1])), block.copy()
+    for n, row in enumerate(rows.astype(np.float32), start=n_before + 1):
+        block += np.stack([row, row * row])
+        if n % 64 == 0:
+            total += block
+            block[:] = 0
+    return total, block
 
 
 def test_make_index__refuses_an_incomplete_extraction(tmp_path):

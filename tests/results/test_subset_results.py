@@ -1,5 +1,8 @@
 """What is said of a subset, against plain counts over the stored values."""
 
+import dataclasses
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -75,6 +78,22 @@ def test_results__channels__are_counted_and_tested_exactly(store, members):
     assert set(found) == set(raw)
     for key, p in zip(raw, adjusted, strict=True):
         assert found[key].p_value == pytest.approx(p, rel=1e-6, abs=1e-12)
+
+
+def test_results__by_the_index__are_those_of_the_facts(store, tmp_path):
+    indexed = shutil.copytree(store.url, tmp_path / "run.zarr")
+    nnviz.index(indexed, progress=False)
+
+    with_it = SubsetResults(nnviz.open_store(indexed), QUERY).channels
+    without = SubsetResults(store, QUERY).channels
+
+    assert len(with_it) == len(without) > 0
+    for found, expected in zip(with_it, without, strict=True):
+        # The others' means are those of all less the subset's.
+        assert found.mean == pytest.approx(expected.mean, rel=1e-5)
+        assert found.other_mean == pytest.approx(expected.other_mean, rel=1e-5)
+        means = {"mean": expected.mean, "other_mean": expected.other_mean}
+        assert dataclasses.replace(found, **means) == expected
 
 
 def test_results__metadata__are_shares_of_values(store, members):

@@ -115,6 +115,14 @@ def test_parse__points_at_what_cannot_stand(text, problem, place):
         pytest.param("a in (" + ",".join("1" * 200_000) + ")", id="list"),
         pytest.param("'" + "\\" * 3_000, id="quote"),
         pytest.param(" ", id="empty"),
+        pytest.param("__import__('os').system('touch owned')", id="python"),
+        pytest.param("().__class__.__bases__[0].__subclasses__()", id="attributes"),
+        pytest.param("open('/etc/passwd')", id="open"),
+        pytest.param("id in (read_text('/etc/passwd'))", id="file"),
+        pytest.param("id = (select id from 'table.parquet')", id="select"),
+        pytest.param("correct; drop table instances", id="statements"),
+        pytest.param("$(touch owned) = 1", id="shell"),
+        pytest.param("id matches '(a|b)?'", id="expression"),
     ],
 )
 def test_parse__hostile_texts_are_refused_at_once(text):

@@ -26,6 +26,17 @@ def test_subset__is_sorted_and_has_no_instance_twice():
     assert len(subset) == 3
 
 
+def test_subset__is_printed_by_name_and_size__not_by_its_instances():
+    mask = np.zeros(40_000, dtype=np.bool_)
+    mask[:10_000] = True
+
+    assert repr(Subset("dark", mask)) == (
+        "<nnviz.Subset 'dark': 10,000 instances, 25 % of 40,000>"
+    )
+    assert repr(Subset("one", [7])) == "<nnviz.Subset 'one': 1 instance>"
+    assert len(repr(Subset("a or " * 800, np.arange(50_000)))) < 300
+
+
 def test_class_subsets__has_a_row_for_every_class_also_without_instances():
     classes = class_subsets([2, 0, 2, -1], ["a", "b", "c"])
 

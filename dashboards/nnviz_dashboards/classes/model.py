@@ -115,7 +115,7 @@ class SubsetsModel(param.Parameterized):
         updates: dict[str, object] = {}
         layer, subset = self.selection.layer, self.selection.subset
         if changed & {"layer"}:
-            updates["missing"] = self._results.missing_stage(derived=True)
+            updates["missing"] = self._missing()
             updates["places"] = self._places(layer)
             updates["method"] = self._method(layer)
         if changed & {"layer", "subset"}:
@@ -130,6 +130,14 @@ class SubsetsModel(param.Parameterized):
         if changed & {"layer", "subset", "sort", "search"}:
             updates["order"] = self._order(similarity)
         publish(self, updates)
+
+    def _missing(self) -> Missing | None:
+        """Return why there is no embedding; the graph says what is needed before."""
+        if self._results.missing_stage() is None:
+            return self._results.missing_stage(derived=True)
+        return Missing(
+            "No embedding yet", "It is made of the aggregates, which are not there yet."
+        )
 
     def _places(self, layer: str) -> NDArray[np.float32] | None:
         try:

@@ -23,12 +23,16 @@ export function render({model}) {
 
   const scene = makeScene(arcs_group, nodes_group, () => model.pictures)
   const card = makeCard(canvas, {
+    graph: () => model.graph,
+    pictures: () => model.pictures,
+    ask: ({layer, channel}) => model.send_msg({type: "examples", layer, channel}),
     pin: ({layer, channel}) => model.send_msg({type: "pin", layer, channel}),
     unpin: () => model.send_msg({type: "unpin"}),
   })
   const space = makeSpace(svg, world, ({y, k}) => {
     svg.style.setProperty("--k", k)
     svg.classList.toggle("far", Math.min(pitch.x, pitch.y) * k < 34)
+    scene.fit_names(pitch.x * k)
     for (const label of labels.children) label.style.transform = `translateY(${label.row * pitch.y * k + y}px)`
     show_focus()
   })
@@ -39,7 +43,10 @@ export function render({model}) {
     row_gap: (v) => { local.row_gap = v; show_graph() },
     picture: async (kind) => {
       const rows = model.graph.layers.map((l) => ({text: l.label, y: l.row * pitch.y}))
-      await savePicture(kind, model.graph.subset.replace(/[^\p{L}\p{N}_-]+/gu, "-"), await makePicture(svg, world, rows, model.graph.title))
+      const keys = model.graph.versus ? sides() : []
+      const lines = [`${model.graph.note}; ${model.graph.made}`, "Sizes and widths: share of the instances"]
+      const picture = await makePicture(svg, world, {parts: [arcs_group, nodes_group], rows, title: model.graph.title, keys, lines})
+      await savePicture(kind, model.graph.subset.replace(/[^\p{L}\p{N}_-]+/gu, "-"), picture)
     },
   })
   panel.append(tools.bar, problems, canvas, footer)
@@ -67,10 +74,10 @@ export function render({model}) {
     const on_screen = (item) => (has_place() ? 0 : item.x * space.k + space.x)
     if (key && scene.nodes.has(key)) {
       const item = scene.nodes.get(key)
-      card.node(item.value, model.pictures, on_screen(item), key === pinned)
+      card.node(item.value, on_screen(item), key === pinned)
     } else if (hovered_arc && scene.arcs.has(hovered_arc)) {
       const arc = scene.arcs.get(hovered_arc)
-      card.arc(arc.value, arc.from.value, arc.to.value, model.pictures, (on_screen(arc.from) + on_screen(arc.to)) / 2)
+      card.arc(arc.value, arc.from.value, arc.to.value, (on_screen(arc.from) + on_screen(arc.to)) / 2)
     } else if (model.graph && has_place()) card.hint()
     else card.hide()
   }
@@ -103,7 +110,8 @@ export function render({model}) {
   const walk = (key, dx, dy) => {
     const items = [...scene.nodes.values()].filter((i) => !i.group.classList.contains("filtered") && !i.group.classList.contains("gone"))
     const at = scene.nodes.get(key)
-    if (!at) return items[0]
+    // The walk begins at the output, where the strongest node is.
+    if (!at) return items.sort((a, b) => a.value.row - b.value.row || b.value.share - a.value.share)[0]
     const ahead = items.filter((i) => (dx ? i.value.row === at.value.row && dx * (i.x - at.x) > 0 : dy * (i.value.row - at.value.row) > 0))
     const distance = (i) => (dx ? Math.abs(i.x - at.x) : 1e6 * Math.abs(i.value.row - at.value.row) + Math.abs(i.x - at.x))
     return ahead.sort((a, b) => distance(a) - distance(b))[0] ?? at
@@ -134,6 +142,7 @@ export function render({model}) {
     note.textContent = model.graph ? `${model.graph.note}${n_hidden ? `; ${n_hidden} hidden by the filters` : ""}` : ""
     note.title = note.textContent
   }
+  const sides = () => [["shared", "both"], ["first", `only ${model.graph.subset}`], ["second", `only ${model.graph.versus}`]]
   const show_legend = () => {
     legend.replaceChildren()
     const {graph} = model
@@ -143,14 +152,8 @@ export function render({model}) {
       line.append(element("span", `swatch ${swatch}`), element("span", "", text))
       legend.append(line)
     }
-    if (graph.versus) {
-      key("shared", "both")
-      key("first", `only ${graph.subset}`)
-      key("second", `only ${graph.versus}`)
-    } else {
-      key("source", "feeds it")
-      key("target", "is fed by it")
-    }
+    // The colours of what feeds and what is fed stay explained in a comparison too.
+    for (const [swatch, text] of [...(graph.versus ? sides() : []), ["source", "feeds it"], ["target", "is fed by it"]]) key(swatch, text)
     const sizes = shape("svg", "legend-sizes", {width: 196, height: 24, viewBox: "0 0 196 24"})
     let x = 2
     for (const [share, text] of [[0.05, "5 %"], [0.3, "30 %"], [1, "all"]]) {
@@ -197,8 +200,18 @@ export function render({model}) {
             top: -SLOT / 2, bottom: (n_rows - 1) * pitch.y + SLOT / 2}
   }
   let is_smooth = false
+  // What a node shares with its row is sent once.
+  const unpack = (graph) => {
+    const by_row = new Map(graph.layers.map((layer) => [layer.row, layer]))
+    for (const node of graph.nodes) {
+      const {name: layer, label, number} = by_row.get(node.row)
+      const face = [...node.examples].findIndex((mark) => mark.toLowerCase() === "p")
+      Object.assign(node, {layer, label, number, face})
+    }
+  }
   const show_graph = () => {
     const {graph} = model
+    if (graph) unpack(graph)
     canvas.classList.toggle("nothing", !graph)
     empty.replaceChildren()
     if (model.missing) empty.append(notice(model.missing))
@@ -269,7 +282,10 @@ export function render({model}) {
     if (model.graph) make_room()
     if (pitch !== before) show_graph()
   })
-  model.on("msg:custom", ({files}) => saveFiles(files))
+  model.on("msg:custom", ({files, examples}) => {
+    if (files) saveFiles(files)
+    if (examples) card.texts(examples)
+  })
   new ResizeObserver(() => {
     is_smooth = false
     if (model.graph && svg.clientWidth) show_graph()

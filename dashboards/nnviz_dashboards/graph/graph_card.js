@@ -1,14 +1,17 @@
 // The card: examples and numbers of a node, or numbers of an arc.
-function numbers(facts) {
+function numbers(facts, terms) {
   const list = element("dl", "card-facts")
-  for (const [name, value] of facts) list.append(element("dt", "", name), element("dd", "", value))
+  for (const [key, value] of Object.entries(facts)) {
+    const [name, explanation] = terms[key]
+    list.append(element("dt", "term", name, {title: explanation}), element("dd", "", value))
+  }
   return list
 }
 
-function heading(text, swatch) {
-  const line = element("div", "card-heading")
+function heading(text, swatch, title = "") {
+  const line = element("div", "card-heading", null, title ? {title} : {})
   if (swatch) line.append(element("span", `swatch ${swatch}`))
-  line.append(element("span", "", text))
+  line.append(element("span", title ? "term" : "", text))
   return line
 }
 
@@ -16,32 +19,47 @@ function makeCard(canvas, act) {
   const card = element("aside", "card", null, {"aria-live": "polite"})
   card.hidden = true
   canvas.append(card)
+  // Texts of examples are many and come when a node is looked at; pictures at once.
+  const known = new Map(), asked = new Set()
   const title = (node) => {
     const line = element("div", "card-title")
     line.append(element("span", "card-layer", node.label), element("span", "", ` channel ${node.channel}`))
     if (node.name) line.append(element("span", "card-name", `: ${node.name}`))
     return line
   }
-  const examples = (node, pictures, n) => {
-    const grid = element("div", "card-examples")
-    for (const item of node.examples.slice(0, n)) {
-      if (item.has_picture) {
-        const image = element("img", item.is_of_class ? "of-class" : "", null, {
-          src: `${pictures}/${node.number}/${node.channel}/${item.rank}`, alt: item.text,
-          title: item.text, decoding: "async", draggable: "false",
+  const tell = (item, [short, long]) => {
+    item.title = long
+    if (item.tagName === "IMG") item.alt = long
+    else item.textContent = short
+  }
+  const examples = (node, n) => {
+    const key = `${node.layer}-${node.channel}`, texts = known.get(key)
+    const grid = element("div", "card-examples", null, {"data-key": key})
+    for (const [rank, mark] of [...node.examples].slice(0, n).entries()) {
+      const is_of_class = mark !== mark.toLowerCase()
+      const item = mark.toLowerCase() === "p"
+        ? element("img", is_of_class ? "of-class" : "", null, {
+          src: `${act.pictures()}/${node.number}/${node.channel}/${rank}`,
+          alt: `example ${rank + 1}`, decoding: "async", draggable: "false",
         })
-        grid.append(image)
-      } else grid.append(element("span", "card-text", item.label, {title: item.text}))
+        : element("span", "card-text", "…")
+      if (texts) tell(item, texts[rank])
+      grid.append(item)
+    }
+    if (node.examples && !texts && !asked.has(key)) {
+      asked.add(key)
+      act.ask(node)
     }
     return grid
   }
-  const links = (items, name, swatch) => {
+  const links = (items, name, swatch, explanation) => {
     const part = element("div", "card-links")
-    part.append(heading(name, swatch))
-    for (const item of items) {
+    part.append(heading(name, swatch, explanation))
+    for (const [index, channel, count] of items) {
+      const {name: layer, label} = act.graph().layers[index]
       const button = element("button", "card-link", null, {type: "button"})
-      button.append(element("span", "", item.text), element("span", "number", item.count))
-      button.addEventListener("click", () => act.pin(item))
+      button.append(element("span", "", `${label} ${channel}`), element("span", "number", count.toLocaleString("en")))
+      button.addEventListener("click", () => act.pin({layer, channel}))
       part.append(button)
     }
     return part
@@ -56,13 +74,21 @@ function makeCard(canvas, act) {
   }
   return {
     hide: () => (card.hidden = true),
+    // Another class: its examples are told apart anew.
+    forget: () => { known.clear(); asked.clear() },
+    texts: ({key, texts}) => {
+      known.set(key, texts)
+      for (const grid of card.querySelectorAll(".card-examples")) {
+        if (grid.dataset.key === key) [...grid.children].forEach((item, rank) => tell(item, texts[rank]))
+      }
+    },
     hint: () => {
       show([element("div", "card-title", "Point at a channel"),
             element("div", "muted", "What feeds it, and what it feeds, lights up; its examples and numbers are shown here. A click keeps it."),
             element("div", "note", "Wheel: zoom. Drag: move. Arrow keys: walk.")], 0, false)
       card.classList.add("hint")
     },
-    node: (node, pictures, x, is_pinned) => {
+    node: (node, x, is_pinned) => {
       const head = element("div", "card-head")
       head.append(title(node))
       if (is_pinned) {
@@ -70,16 +96,17 @@ function makeCard(canvas, act) {
         close.addEventListener("click", act.unpin)
         head.append(close)
       }
-      const parts = [head, examples(node, pictures, 10), numbers(node.facts)]
-      if (node.targets.length) parts.push(links(node.targets, "Feeds most often", "target"))
-      if (node.sources.length) parts.push(links(node.sources, "Fed most often by", "source"))
+      const parts = [head, examples(node, 10), numbers(node.facts, act.graph().node_terms)]
+      const times = "the number of instances in which the one is among the strongest sources of the other"
+      if (node.targets.length) parts.push(links(node.targets, "Feeds most often", "target", `Channels that it feeds, with ${times}`))
+      if (node.sources.length) parts.push(links(node.sources, "Fed most often by", "source", `Channels that feed it, with ${times}`))
       if (!is_pinned) parts.push(element("div", "note", "Click pins"))
       show(parts, x, is_pinned)
     },
-    arc: (arc, source, target, pictures, x) => {
-      const parts = [heading("From", "source"), title(source), examples(source, pictures, 5),
-                     heading("To", "target"), title(target), examples(target, pictures, 5),
-                     numbers(arc.facts)]
+    arc: (arc, source, target, x) => {
+      const parts = [heading("From", "source"), title(source), examples(source, 5),
+                     heading("To", "target"), title(target), examples(target, 5),
+                     numbers(arc.facts, act.graph().arc_terms)]
       show(parts, x, false)
     },
   }

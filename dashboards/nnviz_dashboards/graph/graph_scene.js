@@ -1,7 +1,7 @@
 // The drawing: nodes and arcs that move, appear and vanish.
 const SVG = "http://www.w3.org/2000/svg"
 const SLOT = 64 // side of the largest node
-const LEAST = 36 // side of a node that is nowhere
+const LEAST = 20 // side of a node that is nowhere
 const GAP = 26
 const ROW_GAP = 30 // at least; few rows are further apart
 const WIDEST = 11 // arc of all instances
@@ -26,7 +26,8 @@ function curve(a, b) {
 
 function makeScene(arcs_group, nodes_group, pictures) {
   const nodes = new Map(), arcs = new Map()
-  let frame = 0
+  let frame = 0, letters = 14
+  const shortened = ({name, channel}) => (!name ? channel : name.length > letters ? `${name.slice(0, letters - 1)}…` : name)
 
   const make_node = (key) => {
     const group = shape("g", "node", {"data-key": key, tabindex: "-1", role: "button"})
@@ -42,8 +43,9 @@ function makeScene(arcs_group, nodes_group, pictures) {
   const fill_node = (item, value) => {
     item.value = value
     item.group.setAttribute("aria-label", `${value.label}, channel ${value.channel}${value.name ? `, ${value.name}` : ""}`)
-    item.number.textContent = value.channel
-    item.group.dataset.side = value.side
+    item.number.textContent = shortened(value)
+    item.group.classList.toggle("output", Boolean(value.name))
+    item.group.dataset.side = value.side ?? ""
     const has_picture = value.face >= 0
     item.group.classList.toggle("no-picture", !has_picture)
     item.group.classList.toggle("named", Boolean(value.name) && !has_picture)
@@ -157,6 +159,11 @@ function makeScene(arcs_group, nodes_group, pictures) {
     }
     animate(moves, is_smooth, clear)
   }
+  // Names of outputs stand side by side: as long as there is room between two of them.
+  const fit_names = (pixels) => {
+    letters = Math.max(3, Math.floor(pixels / 6.2))
+    for (const item of nodes.values()) if (item.value.name) item.number.textContent = shortened(item.value)
+  }
   // Hide what is weaker or less specific than the visitor wants.
   const filter = (strength, specificity) => {
     let n_hidden = 0
@@ -192,5 +199,5 @@ function makeScene(arcs_group, nodes_group, pictures) {
     }
     return roles.size > 0
   }
-  return {nodes, arcs, show, filter, focus}
+  return {nodes, arcs, show, filter, focus, fit_names}
 }

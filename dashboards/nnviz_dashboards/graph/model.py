@@ -38,7 +38,7 @@ from nnviz_dashboards.graph.places import Places
 from nnviz_dashboards.shared.publishing import follow, publish
 from nnviz_dashboards.shared.selection import NONE, Choice, Selection
 
-__all__ = ["GraphFormat", "GraphModel", "SubsetChoices"]
+__all__ = ["OUTCOMES", "GraphFormat", "GraphModel", "SubsetChoices"]
 
 Found = GraphDrawing | Missing
 RunLater = Callable[[Callable[[], Found], Callable[[Found], None]], None]

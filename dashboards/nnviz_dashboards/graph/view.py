@@ -12,6 +12,7 @@ import param
 from panel.viewable import Viewable, Viewer
 
 from nnviz.graphs.options import graph_options
+from nnviz_dashboards.channels.examples import Example
 from nnviz_dashboards.graph.drawing import (
     Contrast,
     DrawnArc,
@@ -31,12 +32,65 @@ from nnviz_dashboards.shared.theme import (
     format_value,
 )
 
-__all__ = ["GraphView", "later"]
+__all__ = ["MEMBERS", "GraphView", "later"]
 
 Result = TypeVar("Result")
 
-Rows = list[list[str]]
-"""Name and value of each number of a card."""
+NODE_TERMS = {
+    "count": (
+        "On top in",
+        (
+            "Instances of the subset in which the channel is among the top "
+            "channels, those with the largest activations of its layer; in brackets "
+            "their share"
+        ),
+    ),
+    "base": ("Base rate", "Share of all instances of the run of which that is true"),
+    "lift": (
+        "Lift",
+        (
+            "Share in the subset divided by the base rate: 2 × is twice as often as in "
+            "all instances; in brackets the 95 % interval"
+        ),
+    ),
+    "second": ("On top in {}", "The same for the subset that is compared"),
+    "kept": ("Drawn for", "Whose graph keeps it: it is strong enough in that subset"),
+    "difference": ("Difference", "First share minus second, in percentage points"),
+    "effect": (
+        "Effect (h)",
+        (
+            "Cohen's h, a difference of shares that counts the same near 0 % as near "
+            "50 %: about 0.2 is small, 0.5 medium, 0.8 large"
+        ),
+    ),
+    "p": (
+        "Adjusted p",
+        (
+            "How likely so large a difference is by chance (Fisher's exact test), "
+            "adjusted for everything compared; below 0.05 it is hardly chance"
+        ),
+    ),
+    "score": (
+        "Score",
+        (
+            "What the channel was kept by: larger is stronger; 'Options' chooses "
+            "what it measures"
+        ),
+    ),
+}
+"""What the numbers of a channel are called, and what they mean."""
+
+ARC_TERMS = NODE_TERMS | {
+    "count": (
+        "Feeds in",
+        (
+            "Instances of the subset in which the source is among the "
+            "strongest sources of the target; in brackets their share"
+        ),
+    ),
+    "second": ("Feeds in, {}", "The same for the subset that is compared"),
+}
+"""The same for an arc."""
 
 CHOSEN = (
     "collection",
@@ -122,6 +176,7 @@ class GraphView(Viewer):
                 "option": model.set_option,
                 "tidy": model.tidy,
                 "files": self._send_files,
+                "examples": self._send_examples,
             },
             pictures=pictures,
             layer=selection.param.layer,
@@ -180,6 +235,15 @@ class GraphView(Viewer):
         ]
         self._panel._send_msg({"files": files})
 
+    def _send_examples(self, *, layer: str, channel: int) -> None:
+        """Send the texts of a node's examples, which are many, once they are seen."""
+        drawing = self._model.drawing
+        for node in drawing.nodes if drawing else ():
+            if (node.layer, node.channel) == (layer, channel):
+                texts = [_example(example) for example in node.examples]
+                key = f"{layer}-{channel}"
+                self._panel._send_msg({"examples": {"key": key, "texts": texts}})
+
     def __panel__(self) -> Viewable:
         return self._panel
 
@@ -207,6 +271,7 @@ def _graph(
     if drawing is None:
         return None
     names = list(drawing.layers)
+    indices = {name: index for index, name in enumerate(names)}
     labels = dict(zip(names, short_names(names), strict=True)) | dict(shown)
     numbers = {name: number for number, name in enumerate(shown)}
     sides = {"both": "both", "first": drawing.subset, "second": drawing.versus}
@@ -219,16 +284,20 @@ def _graph(
                 "label": labels[name],
                 "row": len(names) - 1 - index,
                 "is_shown": name in shown,
+                "number": numbers.get(name, -1),
             }
             for index, name in enumerate(names)
         ],
         "nodes": [
-            _node(node, place, labels, numbers, sides)
+            _node(node, place, indices, sides)
             for node, place in zip(drawing.nodes, drawing.places, strict=True)
         ],
         "arcs": [_arc(arc, sides) for arc in drawing.arcs],
+        "node_terms": _terms(NODE_TERMS, drawing.versus),
+        "arc_terms": _terms(ARC_TERMS, drawing.versus),
         "title": _title(drawing),
         "note": _note(drawing),
+        "made": f"preset {drawing.files.preset}",
         "problems": [p[:1].upper() + p[1:] + "." for p in drawing.problems],
     }
 
@@ -243,14 +312,16 @@ def _title(drawing: GraphDrawing) -> str:
 def _note(drawing: GraphDrawing) -> str:
     n_nodes, n_arcs = len(drawing.nodes), len(drawing.arcs)
     likeness = drawing.similarity
+    tops = {node.channel for node in drawing.nodes if node.row == 0 and node.name}
+    start = f"; begins at {len(tops)} outputs" if len(tops) > 1 else ""
     if likeness is None:
-        return f"{format_count(n_nodes)} channels, {format_count(n_arcs)} arcs"
+        return f"{format_count(n_nodes)} channels, {format_count(n_arcs)} arcs{start}"
     if drawing.is_equal:
         return "nothing differs: the same channels and arcs, as often"
     return (
         f"shared: {format_percent(likeness.node_jaccard)} of the channels, "
         f"{format_percent(likeness.arc_jaccard)} of the arcs; "
-        f"counts overlap by {format_percent(likeness.count_overlap)}"
+        f"counts overlap by {format_percent(likeness.count_overlap)}{start}"
     )
 
 
@@ -258,42 +329,47 @@ def _instances(n: int) -> str:
     return f"{format_count(n)} {'instance' if n == 1 else 'instances'}"
 
 
-def _node(
-    node: DrawnNode,
-    place: float,
-    labels: Mapping[str, str],
-    numbers: Mapping[str, int],
-    sides: Mapping[str, str],
-) -> dict[str, object]:
-    contrast = node.contrast
-    score = [] if isnan(node.score) else [["Score", format_value(node.score)]]
-    facts = [*_facts(node), *_contrast(contrast, sides), *score]
-    faces = [example.rank for example in node.examples if example.has_picture]
+def _terms(terms: Mapping[str, tuple[str, str]], versus: str) -> dict[str, list[str]]:
     return {
-        "layer": node.layer,
-        "label": labels[node.layer],
+        key: [name.format(versus), explanation]
+        for key, (name, explanation) in terms.items()
+    }
+
+
+def _node(
+    node: DrawnNode, place: float, indices: Mapping[str, int], sides: Mapping[str, str]
+) -> dict[str, object]:
+    """Return a node's values, short: a graph has a hundred, and is sent at a click."""
+    facts = {**_facts(node), **_contrast(node.contrast, sides)}
+    if not isnan(node.score):
+        facts["score"] = format_value(node.score)
+    return {
         "channel": node.channel,
-        "name": node.name,
         "row": node.row,
         "x": place,
-        **_drawn(node, contrast),
+        **({"name": node.name} if node.name else {}),
+        **_drawn(node, node.contrast),
         "facts": facts,
-        "sources": [_linked(link, labels) for link in node.sources],
-        "targets": [_linked(link, labels) for link in node.targets],
-        "number": numbers.get(node.layer, -1),
-        "face": faces[0] if faces else -1,
-        "examples": [
-            {
-                "rank": e.rank,
-                "text": f"{e.label or 'instance'} #{format_count(e.instance)}: "
-                f"activation {format_value(e.value)}",
-                "label": e.label or f"#{e.instance}",
-                "has_picture": e.has_picture,
-                "is_of_class": e.is_of_class,
-            }
-            for e in node.examples
-        ],
+        "sources": [_linked(link, indices) for link in node.sources],
+        "targets": [_linked(link, indices) for link in node.targets],
+        "examples": "".join(_mark(example) for example in node.examples),
     }
+
+
+def _mark(example: Example) -> str:
+    """Return one letter: picture or text; a capital where it is of the class."""
+    letter = "p" if example.has_picture else "t"
+    return letter.upper() if example.is_of_class else letter
+
+
+def _example(example: Example) -> list[str]:
+    """Return a short and a long text."""
+    number = f"#{format_count(example.instance)}"
+    value = format_value(example.value)
+    return [
+        example.label or number,
+        f"{example.label or 'instance'} {number}: activation {value}",
+    ]
 
 
 def _arc(arc: DrawnArc, sides: Mapping[str, str]) -> dict[str, object]:
@@ -301,7 +377,7 @@ def _arc(arc: DrawnArc, sides: Mapping[str, str]) -> dict[str, object]:
         "source": arc.source,
         "target": arc.target,
         **_drawn(arc, arc.contrast),
-        "facts": [*_facts(arc), *_contrast(arc.contrast, sides)],
+        "facts": {**_facts(arc), **_contrast(arc.contrast, sides)},
     }
 
 
@@ -311,55 +387,48 @@ def _drawn(part: DrawnNode | DrawnArc, contrast: Contrast | None) -> dict[str, o
     if contrast is not None and contrast.second_share > share:
         lift = contrast.second_share / part.base_rate if part.base_rate > 0 else lift
         share = contrast.second_share
+    side = {} if contrast is None else {"side": contrast.side}
     return {
-        "side": "" if contrast is None else contrast.side,
-        "share": 0.0 if isnan(share) else share,
-        "lift": lift if isfinite(lift) else None,
+        **side,
+        "share": 0.0 if isnan(share) else round(share, 5),
+        "lift": float(f"{lift:.4g}") if isfinite(lift) else None,
     }
 
 
-def _facts(part: DrawnNode | DrawnArc) -> Rows:
+def _facts(part: DrawnNode | DrawnArc) -> dict[str, str]:
     interval = (
         ""
         if isnan(part.lift_low)
         else f" ({part.lift_low:.1f} to {_end(part.lift_high)})"
     )
-    return [
-        ["Count", f"{format_count(part.count)} ({format_percent(part.share)})"],
-        ["Base rate", format_percent(part.base_rate)],
-        ["Lift", format_lift(part.lift) + interval],
-    ]
+    return {
+        "count": f"{format_count(part.count)} ({format_percent(part.share)})",
+        "base": format_percent(part.base_rate),
+        "lift": format_lift(part.lift) + interval,
+    }
 
 
 def _end(value: float) -> str:
     return "∞" if not isfinite(value) else f"{value:.1f}"
 
 
-def _contrast(contrast: Contrast | None, sides: Mapping[str, str]) -> Rows:
+def _contrast(contrast: Contrast | None, sides: Mapping[str, str]) -> dict[str, str]:
     if contrast is None:
-        return []
+        return {}
     second = format_count(contrast.second_count)
     only = "" if contrast.side == "both" else "only "
-    return [
-        [
-            f"Count in {sides['second']}",
-            f"{second} ({format_percent(contrast.second_share)})",
-        ],
-        ["Kept in", only + sides[contrast.side]],
-        ["Difference", _signed(100 * contrast.difference, " points")],
-        ["Effect (h)", _signed(contrast.effect, "")],
-        ["Adjusted p", format_p(contrast.adjusted_p)],
-    ]
+    return {
+        "second": f"{second} ({format_percent(contrast.second_share)})",
+        "kept": only + sides[contrast.side],
+        "difference": _signed(100 * contrast.difference, " points"),
+        "effect": _signed(contrast.effect, ""),
+        "p": format_p(contrast.adjusted_p),
+    }
 
 
 def _signed(value: float, unit: str) -> str:
     return "–" if isnan(value) else f"{value:+.3g}{unit}"
 
 
-def _linked(link: Linked, labels: Mapping[str, str]) -> dict[str, object]:
-    return {
-        "layer": link.layer,
-        "channel": link.channel,
-        "text": f"{labels.get(link.layer, link.layer)} {link.channel}",
-        "count": format_count(link.count),
-    }
+def _linked(link: Linked, indices: Mapping[str, int]) -> list[int]:
+    return [indices[link.layer], link.channel, link.count]

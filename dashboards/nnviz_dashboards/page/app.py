@@ -22,8 +22,12 @@ from nnviz_dashboards.classes.model import SubsetsModel
 from nnviz_dashboards.classes.view import EmbeddingView, SubsetListView
 from nnviz_dashboards.graph.model import GraphModel
 from nnviz_dashboards.graph.view import GraphView, later
+from nnviz_dashboards.instances.model import InstancesModel
+from nnviz_dashboards.instances.view import InstancesView
 from nnviz_dashboards.layers.model import LayersModel
 from nnviz_dashboards.layers.view import LayersView
+from nnviz_dashboards.matrix.model import MatrixModel
+from nnviz_dashboards.matrix.view import MatrixView
 from nnviz_dashboards.page.facts import FactsView
 from nnviz_dashboards.page.header import header_html, page_title, stale_html
 from nnviz_dashboards.page.run_facts import run_facts
@@ -101,14 +105,22 @@ def _roots(results: RunResults) -> dict[str, pn.viewable.Viewer]:
 
     graph = GraphModel(results, results.graphs, selection, run_later=run_later)
     pairs = SubsetPairModel(results, selection, run_later=run_later)
+    matrix = MatrixModel(results, subsets, pairs, run_later=run_later)
+    instances = InstancesModel(
+        results, pairs, point_at=matrix.point_at, run_later=run_later
+    )
     return {
         "layers": LayersView(layers),
         "bar": SubsetBarView(pairs, layers.labels),
         "embedding": embedding,
         "subsets": SubsetListView(subsets, embedding),
+        "matrix": MatrixView(matrix, layers.labels, run_later=run_later),
         "facts": FactsView(subsets, graph, pairs),
         "graph": GraphView(graph, pictures=pictures, layers=layers.labels),
         "channels": channels,
+        "instances": InstancesView(
+            instances, pictures=pictures, layers=layers.labels, keep=matrix.keep
+        ),
     }
 
 

@@ -1,6 +1,6 @@
 export function render({model}) {
   const bar = element("header", "panel head facts", null, {"aria-label": "Chosen class"})
-  const views = [["graph", "Attribution graph"], ["channels", "Channels"]].map(([key, label]) => {
+  const views = [["graph", "Graph"], ["channels", "Channels"], ["instances", "Instances"]].map(([key, label]) => {
     const button = element("button", "segment", label, {type: "button", "data-view": key})
     button.addEventListener("click", () => model.send_msg({type: "show", view: key}))
     return button
@@ -24,6 +24,7 @@ export function render({model}) {
       })
       rest.append(wrong)
     }
+    if (f?.against) rest.append(element("span", "against", f.against))
     bar.append(segments)
   }
   const show_view = () => {

@@ -6,7 +6,8 @@ import param
 from panel.viewable import Viewable, Viewer
 
 from nnviz_dashboards.classes.model import SubsetFacts, SubsetsModel
-from nnviz_dashboards.graph.model import GraphModel
+from nnviz_dashboards.graph.model import OUTCOMES, GraphModel
+from nnviz_dashboards.graph.view import MEMBERS
 from nnviz_dashboards.shared.component import Component, script
 from nnviz_dashboards.shared.theme import format_count, format_percent
 from nnviz_dashboards.subsets.model import SubsetPairModel
@@ -55,15 +56,27 @@ class FactsView(Viewer):
         self._bar.facts = self._facts()
 
     def _facts(self) -> dict[str, object] | None:
-        choices = self._graph.choices
-        is_seen = self._model.selection.view == "graph"
-        if not is_seen or choices is None or choices.is_of_class:
-            return _facts(self._model.facts)
-        text = f"of {self._model.selection.collection}"
+        choices, selection = self._graph.choices, self._model.selection
+        of_class = _facts(self._model.facts)
+        if selection.view != "graph" or choices is None:
+            return of_class
         drawing = self._graph.drawing
-        if drawing is not None:
-            text = f"{_instances(drawing.n_instances)} {text}"
-        return {"name": choices.member, "mark": "", "text": text, "confusions": []}
+        n = None if drawing is None else drawing.n_instances
+        if choices.members == OUTCOMES and self._model.facts is not None:
+            whole = _instances(self._model.facts.n_instances)
+            part = MEMBERS[choices.member]
+            text = f"{part}: " + (f"{format_count(n)} of " if n is not None else "")
+            facts = {**(of_class or {}), "text": text + whole, "confusions": []}
+        elif choices.is_of_class:
+            facts = of_class or {}
+        else:
+            text = f"of {selection.collection}"
+            text = text if n is None else f"{_instances(n)} {text}"
+            facts = {"name": choices.member, "mark": "", "text": text, "confusions": []}
+        if drawing is not None and drawing.versus and facts:
+            other = MEMBERS.get(selection.versus, drawing.versus)
+            facts["against"] = f"; against {other}: {_instances(drawing.n_versus)}"
+        return facts or None
 
     def __panel__(self) -> Viewable:
         return self._bar

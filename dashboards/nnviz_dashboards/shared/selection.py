@@ -16,11 +16,18 @@ import param
 
 from nnviz.aggregation.aggregates import Ranking
 from nnviz.graphs.options import SUMMIT_SHARE, graph_options
+from nnviz.results.neuron_matrix import MEASURES
 from nnviz.subsets.expressions import MAX_CHARACTERS
 
 __all__ = [
+    "BY_CLUSTER",
+    "BY_DIFFERENCE",
+    "BY_NUMBER",
     "OPTIONS",
+    "ORDERS",
+    "PANELS",
     "RANKINGS",
+    "SHADES",
     "SHARES",
     "SORTS",
     "VIEWS",
@@ -37,8 +44,18 @@ RANKINGS = get_args(Ranking)
 MAX_SEARCH_CHARACTERS = 200
 """Longer texts are not searched for."""
 
-VIEWS = ("graph", "channels")
+VIEWS = ("graph", "channels", "instances")
 """What the large part of the page shows."""
+
+SHADES = ("layer", "channel")
+"""What the darkest cell of the neuron matrix is: the largest of the layer, or of its
+own channel."""
+
+BY_DIFFERENCE, BY_NUMBER, BY_CLUSTER = "a-b", "number", "cluster"
+ORDERS = (BY_DIFFERENCE, BY_NUMBER, BY_CLUSTER)
+"""Orders of the channels that are no row's."""
+
+PANELS = ("closed", "open")
 
 SHARES = ("0.03", f"{SUMMIT_SHARE:g}", "0.15", "0.3", "0.6")
 """Shares of each layer's scores that a graph may keep."""
@@ -53,6 +70,7 @@ NONE = -1
 MAX_GAP = 300
 """Largest gap between nodes and between rows of the graph, in its own pixels."""
 MAX_LIFT = 1000.0
+MAX_INSTANCE = 10**12
 
 Choice = str | int | float
 """What can be chosen: a name, a number of a class or channel, or a threshold."""
@@ -96,7 +114,16 @@ class Selection(param.Parameterized):
     row_gap = param.Integer(NONE, doc="Between rows; -1: as fits.")
     a = param.String(doc="Query of the subset A; empty: the chosen class.")
     b = param.String(doc="Query of the subset B; empty: all other instances.")
-    node = param.String(doc="Pinned channel of a layer that is not shown.")
+    measure = param.String(MEASURES[0], doc="One of `MEASURES`: of a neuron's rows.")
+    shade = param.String(SHADES[0], doc="One of `SHADES`.")
+    sorted_by = param.String(
+        BY_DIFFERENCE, doc="How channels are sorted: one of `ORDERS`, or a row."
+    )
+    kept = param.String(doc="Further rows, one a line: #number, or a query.")
+    matrix = param.String(PANELS[0], doc="One of `PANELS`.")
+    node = param.String(doc="Pinned channel of another layer than the chosen one.")
+    order = param.String("confidence", doc="Column, with - the smallest value first.")
+    instance = param.Integer(NONE, doc="That is opened; -1 for none.")
 
     def __init__(
         self,
@@ -160,10 +187,10 @@ class Selection(param.Parameterized):
         self.param.update(**wanted)
 
     def choose_node(self, layer: str, channel: int) -> None:
-        """Look at a channel of any layer, shown or not."""
-        if layer in self._layers:
-            self.choose(layer=layer, channel=channel)
-        else:
+        """Look at a channel of any layer; the chosen layer stays."""
+        if layer == self.layer:
+            self.choose(channel=channel)
+        else:  # the layer that the other views show stays
             self.choose(channel=NONE, node=f"{layer}-{channel}")
 
     @property
@@ -212,7 +239,8 @@ class Selection(param.Parameterized):
         if name in _LARGEST:
             kind = int if isinstance(self._defaults[name], int) else (int, float)
             return isinstance(value, kind) and 0 <= value <= _LARGEST[name]
-        longest = MAX_CHARACTERS if name in ("a", "b") else MAX_SEARCH_CHARACTERS
+        is_long = name in ("a", "b", "kept", "sorted_by")
+        longest = MAX_CHARACTERS if is_long else MAX_SEARCH_CHARACTERS
         return isinstance(value, str) and len(value) <= longest
 
 
@@ -220,6 +248,9 @@ _NAMES: Mapping[str, Sequence[str]] = {
     "sort": SORTS,
     "ranking": RANKINGS,
     "view": VIEWS,
+    "measure": MEASURES,
+    "shade": SHADES,
+    "matrix": PANELS,
     **OPTIONS,
 }
 """Values of the choices that have few."""
@@ -229,6 +260,7 @@ _LARGEST: Mapping[str, float] = {
     "specificity": MAX_LIFT,
     "gap": MAX_GAP,
     "row_gap": MAX_GAP,
+    "instance": MAX_INSTANCE,
 }
 """Largest values of the choices that are numbers; the smallest is 0."""
 
@@ -255,6 +287,13 @@ _ADDRESS = {
     "node": "node",
     "a": "a",
     "b": "b",
+    "measure": "measure",
+    "shade": "shade",
+    "sorted_by": "sorted",
+    "kept": "kept",
+    "matrix": "matrix",
+    "order": "order",
+    "instance": "instance",
 }
 """Name of each choice in the address."""
 

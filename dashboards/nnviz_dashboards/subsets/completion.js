@@ -39,6 +39,7 @@ function completingField({label, placeholder, ask, accept}) {
   }
   const show = (completions, of_turn) => {
     if (of_turn !== turn || !isFocused()) return
+    const marked = found[chosen]?.text
     found = completions
     list.replaceChildren(...found.map((one, i) => {
       const row = element("div", "completion", null, {role: "option", id: `completion-${i}`, "aria-selected": "false"})
@@ -47,8 +48,9 @@ function completingField({label, placeholder, ask, accept}) {
       row.addEventListener("mousedown", (event) => { event.preventDefault(); take(one) })
       return row
     }))
-    chosen = -1
     list.hidden = found.length === 0
+    // What is marked stays so, where it is still offered.
+    mark(found.findIndex((one) => one.text === marked))
     input.setAttribute("aria-expanded", String(!list.hidden))
   }
   const isFocused = () => input.getRootNode().activeElement === input

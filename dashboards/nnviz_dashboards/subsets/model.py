@@ -21,7 +21,7 @@ from nnviz.results.subset_results import SubsetResults
 from nnviz.subsets.completion import Completion, complete_query
 from nnviz.subsets.expressions import MAX_CHARACTERS
 from nnviz_dashboards.shared.publishing import follow, publish
-from nnviz_dashboards.shared.selection import Selection
+from nnviz_dashboards.shared.selection import PANELS, Selection
 
 __all__ = ["Problem", "RunLater", "Side", "SubsetPairModel", "Suggested"]
 
@@ -134,7 +134,8 @@ class SubsetPairModel(param.Parameterized):
 
     def compare(self, a: str, b: str) -> None:
         """Look at two subsets."""
-        self.selection.choose(a=a, b=b)
+        # What differs is seen in the neurons.
+        self.selection.choose(a=a, b=b, matrix=PANELS[1])
 
     def compare_confusion(self, taken_for: int) -> None:
         """Look at instances of the class that are taken for another, against right."""

@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+from nnviz.results.neuron_matrix import ColumnContrast, NeuronMatrix
 from nnviz.results.subset_pairs import OTHERS, SubsetPair
-from nnviz.results.subset_results import ChannelContrast, SubsetResults
-from nnviz_dashboards.shared.theme import format_count, format_p, format_percent
+from nnviz.results.subset_results import SubsetResults
+from nnviz_dashboards.shared.theme import (
+    format_count,
+    format_p,
+    format_percent,
+    format_value,
+)
 
 __all__ = ["Part", "said_of_channels", "said_of_sizes"]
 
@@ -45,17 +54,19 @@ def said_of_sizes(pair: SubsetPair) -> str:
 
 
 def said_of_channels(
+    neurons: NeuronMatrix,
     found: SubsetResults,
     names: tuple[str, str],
     *,
     layer: str,
     layers: Mapping[str, str],
-    n_channels: Mapping[str, int],
 ) -> tuple[Part, ...]:
-    """Return what tells the channels of A from those of B.
+    """Return what tells the channels of A from those of B, by their means.
 
     Parameters
     ----------
+    neurons
+        Of the run.
     found
         A against B, counted.
     names
@@ -65,38 +76,57 @@ def said_of_channels(
         is named beside it.
     layers
         Short name of each shown layer.
-    n_channels
-        Number of channels of each shown layer.
     """
     if not found.n_instances or not len(found.against):
         return ()
-    significant = [c for c in found.channels if c.p_value < LEVEL]
-    here = [c for c in significant if c.layer == layer]
     there = names[1] if names[1] == OTHERS else f"“{names[1]}”"
-    if here:
-        verb = "tells" if len(here) == 1 else "tell"
-        of = f"{len(here):,} of {n_channels.get(layer, 0):,} channels {verb}"
-        begin = f" In {layers.get(layer, layer)}, {of} A from {there}"
-        return (Part(begin + _introduced(here)), *_strongest(here))
+    here = _Difference.of(neurons, found, layer)
+    if here.n_different:
+        verb = "tells" if here.n_different == 1 else "tell"
+        begin = f" In {layers.get(layer, layer)}, {here.count} {verb} A from {there}"
+        return (Part(begin + here.introduction), *here.strongest())
     none = f" No channel of {layers.get(layer, layer)} tells A from {there}"
-    if not significant:
+    others = [_Difference.of(neurons, found, name) for name in layers]
+    most = max(others, key=lambda other: other.n_different)
+    if not most.n_different:
         return (Part(f"{none}, nor one of any other layer (p < {LEVEL})."),)
-    counts = {name: sum(c.layer == name for c in significant) for name in layers}
-    most = max(counts, key=lambda name: counts[name])
-    of = f"{counts[most]:,} of {n_channels.get(most, 0):,}"
-    rest = [c for c in significant if c.layer == most]
-    verb = "does" if len(rest) == 1 else "do"
-    begin = f"{none}; in {layers[most]} {of} {verb}{_introduced(rest)}"
-    return (Part(begin), *_strongest(rest))
+    verb = "does" if most.n_different == 1 else "do"
+    begin = f"{none}; in {layers[most.layer]} {most.count} {verb}{most.introduction}"
+    return (Part(begin), *most.strongest())
 
 
-def _introduced(channels: list[ChannelContrast]) -> str:
-    """Return what leads over to the strongest channel."""
-    return ": " if len(channels) == 1 else ", most of all "
+@dataclass(frozen=True, slots=True, eq=False)
+class _Difference:
+    """How the means of one layer differ."""
 
+    layer: str
+    contrast: ColumnContrast
+    means: NDArray[np.float64]
+    n_different: int
 
-def _strongest(channels: list[ChannelContrast]) -> tuple[Part, Part]:
-    one = max(channels, key=lambda c: abs(c.effect))
-    shares = f"{format_percent(one.share)} of A and {format_percent(one.other_share)}"
-    rest = f", on top in {shares} of B (adjusted p = {format_p(one.p_value)})."
-    return Part(f"channel {one.channel}", one.layer, one.channel), Part(rest)
+    @classmethod
+    def of(cls, neurons: NeuronMatrix, found: SubsetResults, layer: str) -> _Difference:
+        contrast = neurons.contrast(found, layer, "mean")
+        n_different = int((contrast.p_value < LEVEL).sum())
+        return cls(layer, contrast, found.means(layer), n_different)
+
+    @property
+    def count(self) -> str:
+        n = len(self.contrast.effect)
+        return f"{format_count(self.n_different)} of {format_count(n)} channels"
+
+    @property
+    def introduction(self) -> str:
+        """What leads over to the strongest channel."""
+        return ": " if self.n_different == 1 else ", most of all "
+
+    def strongest(self) -> tuple[Part, Part]:
+        """Return the channel whose means differ most, among those that surely do."""
+        is_sure = self.contrast.p_value < LEVEL
+        effect = np.abs(np.nan_to_num(self.contrast.effect)) * is_sure
+        channel = int(effect.argmax())
+        a, b = (format_value(float(mean[channel])) for mean in self.means)
+        p = format_p(float(self.contrast.p_value[channel]))
+        d = format_value(float(self.contrast.effect[channel]))
+        rest = f", on average {a} in A and {b} in B (d = {d}, adjusted p = {p})."
+        return Part(f"channel {channel}", self.layer, channel), Part(rest)

@@ -49,8 +49,6 @@ class SubsetBarView(Viewer):
         super().__init__()
         self._model = model
         self._layers = layers
-        shown = model.results.layers
-        self._n_channels = {layer.name: layer.n_channels for layer in shown}
         self._bar = SubsetBar(
             {
                 "write": model.write,
@@ -103,11 +101,11 @@ class SubsetBarView(Viewer):
         parts = [Part(said_of_sizes(pair))]
         if model.counted is not None:
             parts += said_of_channels(
+                model.results.neurons,
                 model.counted,
                 pair.names,
                 layer=model.selection.layer,
                 layers=self._layers,
-                n_channels=self._n_channels,
             )
         return {"sentence": [asdict(part) for part in parts]}
 

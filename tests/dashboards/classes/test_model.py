@@ -130,3 +130,12 @@ def test_subsets__without_derivation_say_which_command_to_run(aggregated_url):
     assert subsets.similarity is None
     assert subsets.places is None
     assert names_of(subsets) == sorted(NAMES)
+
+
+def test_subsets__before_aggregation_leave_the_command_to_the_graph(extracted_url):
+    results = RunResults(Store.open(extracted_url))
+
+    missing = SubsetsModel(results, choose(results)).missing
+
+    assert missing.command == ""
+    assert missing.title != results.missing_stage().title

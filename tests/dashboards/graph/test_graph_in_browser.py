@@ -2,6 +2,7 @@
 
 import json
 import re
+import struct
 import time
 
 import pytest
@@ -118,6 +119,9 @@ def test_hover__lights_up_what_feeds_a_node_and_what_it_feeds(page):
     sync_api.expect(card).to_contain_text("Base rate")
     sync_api.expect(card).to_contain_text("output 6")
     sync_api.expect(card.locator("img")).to_have_count(4)
+    sync_api.expect(card.locator("img").first).to_have_attribute(
+        "alt", re.compile("#.*activation")
+    )
 
     page.locator(".brand").hover()
     sync_api.expect(page.locator("svg.graph.focused")).to_have_count(0)
@@ -137,7 +141,9 @@ def test_hover__of_an_arc_tells_its_numbers_and_ends(page):
     card = page.locator(".card")
     sync_api.expect(card).to_contain_text(f"late channel {LATE_OF_CAT}")
     sync_api.expect(card).to_contain_text("output channel 6: cat")
-    sync_api.expect(card).to_contain_text("Count")
+    sync_api.expect(card).to_contain_text("Feeds in")
+    for term in card.locator(".card-facts dt").all():
+        assert len(term.get_attribute("title")) > 30
     sync_api.expect(page.locator(".node[data-role='source']")).to_have_count(1)
 
 
@@ -167,8 +173,7 @@ def test_click__pins_for_the_whole_page_and_escape_gives_up(page):
 
 def test_keys__walk_over_the_nodes_and_pin(page):
     page.locator("svg.graph").focus()
-    for key in ("ArrowDown", "ArrowUp", "ArrowUp", "ArrowUp", "ArrowUp"):
-        page.keyboard.press(key)
+    page.keyboard.press("ArrowDown")  # the walk begins at the output
     sync_api.expect(page.locator(".card")).to_contain_text("output channel 6")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
@@ -251,10 +256,12 @@ def test_compare__shows_sides_and_an_empty_difference_with_itself(page):
     expect_address(page, versus="dog")
     sync_api.expect(page.locator(".node[data-side='second']").first).to_be_attached()
     sync_api.expect(page.locator(".graph-footer .note")).to_contain_text("shared:")
-    sync_api.expect(page.locator(".legend")).to_contain_text("only dog")
+    for text in ("only dog", "feeds it", "is fed by it"):
+        sync_api.expect(page.locator(".legend")).to_contain_text(text)
+    sync_api.expect(page.locator(".facts .against")).to_contain_text("against dog: ")
     settled(page, "cat")
     point_at(page, "late", LATE_OF_CAT)
-    for text in ("Count in dog", "only cat", "Effect (h)", "Adjusted p"):
+    for text in ("On top in dog", "only cat", "Effect (h)", "Adjusted p"):
         sync_api.expect(page.locator(".card")).to_contain_text(text)
 
     choose(page, "versus", "cat")
@@ -268,8 +275,13 @@ def test_subsets__of_other_collections_are_chosen(page):
     choose(page, "collection", "outcome")
     expect_address(page, of="outcome")
     settled(page, "cat correct")
+    right = page.locator(".facts .rest").inner_text()
     choose(page, "member", "wrong")
     settled(page, "cat wrong")
+    wrong = page.locator(".facts .rest").inner_text()
+    counts = [re.search(r": (\d+) of (\d+) instances", t) for t in (right, wrong)]
+    (n_right, n_all), (n_wrong, again) = [map(int, c.groups()) for c in counts]
+    assert n_all == again == n_right + n_wrong
     page.locator(".row[data-class='7']").click()
     settled(page, "dog wrong")
     choose(page, "collection", "groups")
@@ -332,8 +344,11 @@ def test_save__gives_a_file(page, tmp_path, form, name):
         text = content.decode()
         assert "data:image" in text
         assert not re.search(r'href="(?!data:)', text)
+        assert "preset directed" in text
     else:
         assert content.startswith(b"\x89PNG")
+        width, height = struct.unpack(">II", content[16:24])
+        assert 0.3 < width / height < 4
 
 
 def test_names__from_data_are_text(visit, address):
@@ -354,7 +369,7 @@ def test_run_without_influences__opens_with_channels_and_says_why(visit, finishe
         page = visit(address)
         page.wait_for_selector(".channel-row")
 
-        page.get_by_text("Attribution graph", exact=True).click()
+        page.get_by_role("button", name="Graph", exact=True).click()
 
         notice = page.get_by_text("This run has no influences")
         sync_api.expect(notice).to_be_visible()

@@ -80,6 +80,17 @@ def test_nodes__name_outputs_and_have_examples_of_shown_layers(model):
     assert late.sources[0].layer == "middle"
 
 
+def test_graph__is_sent_without_the_texts_of_examples(model):
+    panel = GraphView(model, pictures="p", layers={"late": "late"}).__panel__()
+
+    sent = json.dumps(panel.graph)
+
+    assert ": activation" not in sent
+    assert len(json.dumps(panel.graph["nodes"])) < 600 * len(model.drawing.nodes)
+    terms = panel.graph["node_terms"]
+    assert all(set(n["facts"]) <= set(terms) for n in panel.graph["nodes"])
+
+
 def test_places__of_nodes_that_both_have_stay_and_going_back_restores(model, selection):
     first = places_of(model.drawing)
     for subset in (0, 2, 3):
@@ -195,12 +206,20 @@ def test_comparison__tells_sides_and_differences(model):
 
 
 def test_pin__chooses_layer_and_channel_and_again_gives_up(model, selection):
-    model.pin("middle", 3)
-    assert (selection.layer, selection.channel) == ("middle", 3)
+    model.pin("late", 3)
+    assert (selection.layer, selection.channel) == ("late", 3)
 
-    model.pin("middle", 3)
+    model.pin("late", 3)
 
     assert selection.pinned is None
+
+
+def test_pin__of_another_shown_layer_leaves_the_layer(model, selection):
+    model.pin("middle", 3)
+
+    assert (selection.layer, selection.pinned) == ("late", ("middle", 3))
+    model.unpin()
+    assert (selection.layer, selection.pinned) == ("late", None)
 
 
 def test_pin__of_a_layer_that_is_not_shown_leaves_the_layer(model, selection):

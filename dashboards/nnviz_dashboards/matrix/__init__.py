@@ -1,0 +1,1 @@
+"""What fires where: rows of classes, subsets and instances, columns of channels."""

@@ -1,0 +1,77 @@
+const MEASURE_WORDS = {mean: "Mean", share: "Share", maximum: "Maximum"}
+const MEASURE_TITLES = {
+  mean: "Mean activation of the row's instances",
+  share: "In which share of the row's instances the channel is among the top channels",
+  maximum: "Largest activation among the row's instances",
+}
+
+function saveBytes(name, content) {
+  const link = element("a", "", null, {href: URL.createObjectURL(new Blob([bytes(content)])), download: name})
+  link.click()
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000)
+}
+
+// What stands in the head: measure, order, shading, zoom, and what can be saved.
+function matrixTools(send, zoom, picture) {
+  const box = element("div", "matrix-tools")
+  const measures = element("div", "segments", null, {role: "group", "aria-label": "What is shown"})
+  const buttons = Object.keys(MEASURE_WORDS).map((name) => {
+    const button = element("button", "segment", MEASURE_WORDS[name], {type: "button", "data-measure": name, title: MEASURE_TITLES[name]})
+    button.addEventListener("click", () => send({type: "measure", name}))
+    return button
+  })
+  measures.append(...buttons)
+  const choice = (label, name) => {
+    const field = element("label", "field")
+    const select = element("select", "select", null, {"aria-label": label})
+    select.addEventListener("change", () => send({type: name, [name === "sort" ? "key" : "name"]: select.value}))
+    field.append(element("span", "field-name", label), select)
+    return {field, select}
+  }
+  const order = choice("Sorted by", "sort")
+  const shade = choice("Darkest", "shade")
+  const options = (select, values, chosen) => {
+    select.replaceChildren(...values.map(([value, text]) => new Option(text, value, false, value === chosen)))
+  }
+  const zooms = element("div", "segments", null, {role: "group", "aria-label": "Width of the columns"})
+  for (const [text, step, label] of [["−", -1, "Narrower columns"], ["+", 1, "Wider columns"], ["Fit", 0, "As wide as fits"]]) {
+    const button = element("button", "segment", text, {type: "button", "aria-label": label, title: label})
+    button.addEventListener("click", () => zoom(step))
+    zooms.append(button)
+  }
+  const menu = element("details", "menu")
+  const summary = element("summary", "button", "More", {title: "Explanation, files, Python"})
+  const panel = element("div", "menu-panel matrix-menu")
+  const explanation = element("p", "matrix-explanation")
+  const item = (text, act) => {
+    const button = element("button", "menu-item", text, {type: "button"})
+    button.addEventListener("click", () => { act(); menu.open = false })
+    return button
+  }
+  const code = element("pre", "code")
+  panel.append(element("b", "", "How to read it"), explanation,
+    item("Save the table (CSV)", () => send({type: "csv"})), item("Save what is in view (PNG)", picture),
+    element("b", "", "In Python"), code)
+  menu.append(summary, panel)
+  document.addEventListener("pointerdown", (event) => {
+    if (menu.open && !event.composedPath().includes(menu)) menu.open = false
+  })
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !menu.open) return
+    menu.open = false
+    summary.focus()
+  })
+  box.append(measures, order.field, shade.field, zooms, menu)
+  return {
+    box,
+    show(chosen, state, text) {
+      buttons.forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.measure === chosen.measure)))
+      const is_row = !chosen.orders.some(([key]) => key === chosen.sorted_by)
+      const of_row = is_row ? [[chosen.sorted_by, `row ${chosen.sorted_by}`]] : []
+      options(order.select, [...chosen.orders, ...of_row], chosen.sorted_by)
+      options(shade.select, [["layer", "of the layer"], ["channel", "of each channel"]], chosen.shade)
+      explanation.textContent = state?.explanation ?? ""
+      code.textContent = text
+    },
+  }
+}

@@ -1,0 +1,294 @@
+"""What do the channels of a layer do in classes, subsets and single instances?
+
+A matrix whose rows are any of these and whose columns are channels. Rows of classes
+come from the aggregates, those of subsets from what is counted in them, and those of
+instances from the stored activations. What is shown of a row is its *mean* activation,
+its *share* (in how many of its instances the channel is on top), or its *maximum*; an
+instance is its own mean and maximum, and its share is 1 or 0.
+
+Symbols: R rows, C channels of a layer, S classes that have instances.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnviz.aggregation.aggregates import Aggregates, aggregates_of
+from nnviz.aggregation.totals import activation_totals
+from nnviz.errors import MissingDataError, ShapeError
+from nnviz.network.top_channels import planned_top_channels
+from nnviz.results.subset_results import SubsetResults
+from nnviz.statistics import (
+    adjusted_p_values,
+    mean_difference_p_values,
+    mean_effect_sizes,
+)
+from nnviz.store.store import Store
+from nnviz.subsets.subsets import Subset
+
+__all__ = [
+    "MEASURES",
+    "ChannelOrder",
+    "ColumnContrast",
+    "Measure",
+    "NeuronMatrix",
+    "clustered",
+    "shading",
+]
+
+Measure = Literal["mean", "share", "maximum"]
+MEASURES: tuple[Measure, ...] = get_args(Measure)
+
+ChannelOrder: TypeAlias = NDArray[np.int64]
+
+CACHED_LAYERS = 8
+CACHED_SUBSETS = 32
+CACHED_INSTANCES = 256
+
+NO_VALUE = 255
+"""Shade of what has no value; the others are from 0, weakest, to 254."""
+
+SATURATED = 99.5
+"""Percentile of the classes' values from which on a cell is as dark as can be."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ColumnContrast:
+    """How much A and B differ in each channel of a layer."""
+
+    effect: NDArray[np.float64]
+    """Shape (C,), positive where A has more: Cohen's d of means, Cohen's h of shares;
+    of maxima their difference. NaN where it is not known."""
+    p_value: NDArray[np.float64]
+    """Shape (C,), adjusted for many channels (Benjamini and Hochberg): over the layer
+    for means (Welch's test), over all shown layers for shares (Fisher's exact test).
+    NaN for maxima, which no test is made of."""
+
+
+class NeuronMatrix:
+    """The rows of any layer of one run; what is read is kept, and shared by threads.
+
+    Parameters
+    ----------
+    store
+        With a complete extraction.
+    aggregates
+        Returns the aggregates of the classes; raises MissingDataError without any.
+    """
+
+    def __init__(self, store: Store, aggregates: Callable[[], Aggregates]) -> None:
+        self._store = store
+        self._aggregates = aggregates
+        self.classes = functools.lru_cache(CACHED_LAYERS)(self._classes)
+        """Return the rows of the classes that have instances by layer and measure,
+        float32, (S, C); leave them as they are."""
+        self.dead = functools.lru_cache(CACHED_LAYERS)(self._dead)
+        """Return which channels of a layer no instance excites, shape (C,)."""
+        self.instance = functools.lru_cache(CACHED_INSTANCES)(self._instance)
+        """Return the row of an instance by layer, number and measure, (C,)."""
+        self.orders = functools.lru_cache(CACHED_LAYERS)(self._orders)
+        """Return classes and channels in clustered order by layer and measure."""
+        self._maxima = functools.lru_cache(CACHED_SUBSETS)(self._read_maxima)
+
+    @property
+    def class_rows(self) -> NDArray[np.int64]:
+        """Index of the class of each row of `classes`, shape (S,)."""
+        aggregates = self._aggregates()
+        return aggregates.index[aggregates.n_instances > 0]
+
+    def _classes(self, layer: str, measure: Measure) -> NDArray[np.float32]:
+        aggregates = self._aggregates()
+        read: dict[Measure, Callable[[str], NDArray[Any]]] = {
+            "mean": aggregates.mean,
+            "share": aggregates.share,
+            "maximum": aggregates.maximum,
+        }
+        values = read[measure](layer)
+        return np.asarray(values[aggregates.n_instances > 0], dtype=np.float32)
+
+    def _dead(self, layer: str) -> NDArray[np.bool_]:
+        try:
+            largest = aggregates_of(self._store, "all").maximum(layer)[0]
+        except MissingDataError:
+            largest = self.classes(layer, "maximum").max(axis=0, initial=-np.inf)
+        return np.asarray(~(largest > 0), dtype=np.bool_)
+
+    def _instance(self, layer: str, n: int, measure: Measure) -> NDArray[np.float32]:
+        if not 0 <= n < self._store.n_instances:
+            msg = (
+                f"there is no instance {n:,}; the run has "
+                f"{self._store.n_instances:,}, from 0 on"
+            )
+            raise ShapeError(msg)
+        values = self._store.activations(layer, n, n + 1)
+        if measure == "share":
+            if np.isnan(values).any():
+                return np.full(values.shape[1], np.nan, dtype=np.float32)
+            options = self._store.plan.extraction
+            top = planned_top_channels(values, layer, options)
+            return np.asarray(top.toarray()[0], dtype=np.float32)
+        return np.asarray(values[0], dtype=np.float32)
+
+    def pair(
+        self, found: SubsetResults, layer: str, measure: Measure
+    ) -> NDArray[np.float32]:
+        """Return the rows of A and B, shape (2, C); NaN for an empty one."""
+        if measure == "maximum":
+            both = (found.subset, found.against)
+            return np.stack([self.subset(one, layer, measure) for one in both])
+        rows = found.means(layer) if measure == "mean" else found.shares(layer)
+        return rows.astype(np.float32)
+
+    def subset(
+        self, subset: Subset, layer: str, measure: Measure
+    ) -> NDArray[np.float32]:
+        """Return the row of any subset, shape (C,); NaN for an empty one."""
+        totals = self._maxima(_Members(subset))[self._store.layer(layer).name]
+        if measure == "maximum":
+            return np.asarray(totals["activation_maximum"][0], dtype=np.float32)
+        n = len(subset)
+        if measure == "share":
+            row = totals["activation_counts"].toarray()[0]
+        else:
+            row = totals["activation_sum"][0]
+        return np.asarray(row / n if n else row * np.nan, dtype=np.float32)
+
+    def _read_maxima(self, members: _Members) -> dict[str, dict[str, Any]]:
+        return activation_totals(self._store, [members.subset])
+
+    def contrast(
+        self, found: SubsetResults, layer: str, measure: Measure
+    ) -> ColumnContrast:
+        """Return how A and B differ in what is shown of them."""
+        sizes = (len(found.subset), len(found.against))
+        n_channels = self._store.layer(layer).n_channels
+        unknown = np.full(n_channels, np.nan)
+        if not all(sizes):
+            return ColumnContrast(unknown, unknown)
+        if measure == "maximum":
+            rows = self.pair(found, layer, measure).astype(np.float64)
+            return ColumnContrast(rows[0] - rows[1], unknown)
+        if measure == "mean":
+            means, variances = found.means(layer), found.variances(layer)
+            p_values = mean_difference_p_values(means, variances, sizes)
+            return ColumnContrast(
+                mean_effect_sizes(means, variances, sizes), adjusted_p_values(p_values)
+            )
+        effect, p_value = np.zeros(n_channels), np.ones(n_channels)
+        for one in found.channels:
+            if one.layer == layer:
+                effect[one.channel], p_value[one.channel] = one.effect, one.p_value
+        return ColumnContrast(effect, p_value)
+
+    def bounds(self, layer: str, measure: Measure) -> tuple[float, float]:
+        """Return the values that are drawn lightest and darkest.
+
+        The darkest is a high percentile of the classes' values, so that one channel
+        does not make all others pale; the lightest is 0, or a low percentile where
+        values are negative.
+        """
+        values = self.classes(layer, measure)
+        values = values[np.isfinite(values)]
+        if not values.size:
+            return 0.0, 1.0
+        low, high = np.percentile(values, [100 - SATURATED, SATURATED])
+        low = min(0.0, float(low))
+        return low, max(float(high), low + 1e-6)
+
+    def channel_bounds(
+        self, layer: str, measure: Measure
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return for each channel what is drawn lightest and darkest, (C,) each."""
+        values = self.classes(layer, measure)
+        if not values.size:
+            n_channels = self._store.layer(layer).n_channels
+            return np.zeros(n_channels), np.ones(n_channels)
+        low = np.minimum(0.0, np.nanmin(values, axis=0)).astype(np.float64)
+        high = np.nanmax(values, axis=0).astype(np.float64)
+        return low, np.maximum(high, low + 1e-6)
+
+    def _orders(
+        self, layer: str, measure: Measure
+    ) -> tuple[NDArray[np.int64], ChannelOrder]:
+        values = self.classes(layer, measure)
+        return clustered(values), clustered(values.T)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Members:
+    """A subset as a key: equal for equal instances."""
+
+    subset: Subset
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Members):
+            return NotImplemented
+        return np.array_equal(self.subset.instances, other.subset.instances)
+
+    def __hash__(self) -> int:
+        instances = self.subset.instances
+        return hash((len(instances), instances[:64].tobytes()))
+
+
+def clustered(values: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Return an order in which rows that vary alike are neighbours.
+
+    Average linkage of correlations; rows that do not vary come last.
+
+    Parameters
+    ----------
+    values
+        Shape (R, C).
+
+    Returns
+    -------
+    ndarray
+        A permutation of the rows, int64, shape (R,).
+    """
+    from scipy.cluster import hierarchy  # noqa: PLC0415  few visitors ask for it
+    from scipy.spatial.distance import squareform  # noqa: PLC0415
+
+    rows = np.nan_to_num(np.asarray(values, dtype=np.float64))
+    centred = rows - rows.mean(axis=1, keepdims=True)
+    norms = np.linalg.norm(centred, axis=1)
+    is_varying = norms > 1e-9 * max(1.0, float(norms.max(initial=0.0)))
+    chosen, rest = np.flatnonzero(is_varying), np.flatnonzero(~is_varying)
+    if len(chosen) < 3:
+        return np.concatenate([chosen, rest])
+    unit = centred[chosen] / norms[chosen, None]
+    distance = np.clip(1.0 - unit @ unit.T, 0.0, 2.0)
+    np.fill_diagonal(distance, 0.0)
+    tree = hierarchy.linkage(squareform(distance, checks=False), method="average")
+    leaves = hierarchy.leaves_list(tree).astype(np.int64)
+    return np.concatenate([chosen[leaves], rest])
+
+
+def shading(
+    values: NDArray[np.floating],
+    low: float | NDArray[np.float64],
+    high: float | NDArray[np.float64],
+) -> NDArray[np.uint8]:
+    """Return how dark values are drawn.
+
+    Parameters
+    ----------
+    values
+        Any shape.
+    low, high
+        What is lightest and darkest, of shapes that fit.
+
+    Returns
+    -------
+    ndarray
+        0 for the lightest to 254 for the darkest; 255 for NaN.
+    """
+    with np.errstate(invalid="ignore"):
+        share = (np.asarray(values, dtype=np.float64) - low) / (high - low)
+        shades = np.round(np.clip(share, 0.0, 1.0) * (NO_VALUE - 1))
+    return np.where(np.isnan(shades), NO_VALUE, shades).astype(np.uint8)

@@ -1,0 +1,160 @@
+"""The neuron matrix as a visitor uses it: pixels, clicks, keys and files."""
+
+import csv
+
+import pytest
+
+from tests.dashboards.served_pages import expect_address, served
+
+sync_api = pytest.importorskip("playwright.sync_api")
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+expect = sync_api.expect
+
+
+@pytest.fixture(scope="module")
+def address(graph_url):
+    with served(graph_url) as (_, address):
+        yield address
+
+
+@pytest.fixture
+def page(visit, address):
+    page = visit(address, "?layer=late&class=6&matrix=open&kept=%234")
+    expect(page.locator(".matrix-head").first).to_be_visible()
+    return page
+
+
+def cells(page):
+    return page.locator(".matrix-cells")
+
+
+def names(page):
+    return page.locator(".matrix-head .name").all_inner_texts()
+
+
+def darkness(page, row, column):
+    """Return how blue a cell's middle is drawn: less red is darker."""
+    return page.locator(".matrix-cells").evaluate(
+        """(canvas, [row, column]) => {
+          const heads = canvas.getRootNode().querySelectorAll(".matrix-head").length
+          const width = parseFloat(canvas.parentNode.style.width) / 96
+          const scale = devicePixelRatio
+          const at = [(column + 0.5) * width * scale, (row * 20 + 10) * scale]
+          return 255 - canvas.getContext("2d").getImageData(...at, 1, 1).data[0]
+        }""",
+        [row, column],
+    )
+
+
+def test_matrix__opens_and_closes(page):
+    page.get_by_role("button", name="Neurons in late").click()
+    expect(cells(page)).to_be_hidden()
+    page.wait_for_url(lambda url: "matrix" not in url)
+
+    page.get_by_role("button", name="Neurons in late").click()
+    expect(cells(page)).to_be_visible()
+    expect_address(page, matrix="open")
+
+
+def test_rows__are_named_and_sort_the_columns(page):
+    assert names(page)[:4] == ["cat", "all others", "#4 " + names(page)[2][3:], "cat"]
+
+    page.locator("[data-key='class 6'] .matrix-name").click()
+
+    expect_address(page, sorted="class+6")
+    expect(page.locator("[data-key='class 6'].sorted")).to_be_visible()
+    row = 3
+    page.wait_for_timeout(100)
+    assert darkness(page, row, 0) > darkness(page, row, 95)
+
+
+def test_cell__clicked_is_the_channel_of_all_views(page):
+    page.get_by_label("Sorted by").select_option("number")
+    expect_address(page, sorted="number")
+    box = cells(page).bounding_box()
+    width = box["width"] / 96
+    page.mouse.move(box["x"] + 18.5 * width, box["y"] + 30)
+    expect(page.locator(".matrix-cell")).to_contain_text("channel 18")
+    expect(page.locator(".matrix-cell")).to_contain_text("adjusted p")
+
+    page.mouse.click(box["x"] + 18.5 * width, box["y"] + 30)
+
+    expect_address(page, channel="18")
+    expect(page.locator(".node.pinned")).to_have_count(1)
+
+
+def test_keys__move_read_sort_and_remove(page):
+    cells(page).focus()
+    page.keyboard.press("ArrowDown")
+    expect(page.locator(".matrix-cell")).to_contain_text("cat")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".matrix-cell")).to_contain_text("#4")
+    page.keyboard.press("Enter")
+    page.wait_for_url(lambda url: "channel=" in url)
+    page.keyboard.press("s")
+    expect_address(page, sorted="%234")
+    page.keyboard.press("Delete")
+    page.wait_for_url(lambda url: "kept" not in url)
+    expect(page.locator("[data-key='#4']")).to_have_count(0)
+
+
+def test_measure_and_shade__are_in_the_address(page):
+    page.locator("[data-measure='share']").click()
+    expect_address(page, measure="share")
+    expect(page.locator(".matrix-legend")).to_contain_text("share on top")
+    page.get_by_label("Darkest").select_option("channel")
+    expect_address(page, shade="channel")
+    page.locator("[data-measure='maximum']").click()
+    expect(page.locator(".matrix-legend")).to_contain_text("maximum")
+
+    page.go_back()
+    expect(page.locator(".matrix-legend")).to_contain_text("share on top")
+
+
+def test_row__of_a_is_kept_and_removed(page):
+    page.locator("[data-key='A']").hover()
+    page.get_by_label("Keep cat as a row").click()
+    kept = page.locator("[data-key='label = cat']")
+    expect(kept).to_be_visible()
+
+    kept.hover()
+    kept.get_by_label("Remove cat").click()
+    expect(kept).to_have_count(0)
+
+
+def test_files__table_and_picture_are_saved(page):
+    page.locator(".matrix-tools .menu summary").click()
+    expect(page.locator(".matrix-explanation")).to_contain_text("darker")
+    with page.expect_download() as saved:
+        page.get_by_text("Save the table (CSV)").click()
+    table = list(csv.reader(saved.value.path().read_text().splitlines()))
+    assert len(table) == 1 + 2 + 1 + 10 + 2
+    assert len(table[0]) == 2 + 96
+
+    page.locator(".matrix-tools .menu summary").click()
+    with page.expect_download() as saved:
+        page.get_by_text("Save what is in view (PNG)").click()
+    assert saved.value.path().read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_confusion__opens_the_matrix(visit, address):
+    page = visit(address)
+    expect(cells(page)).to_be_hidden()
+
+    page.locator(".facts .confusions .link").first.click()
+
+    expect(page.locator(".matrix-head.kind-a")).to_contain_text("taken for")
+    expect(page.locator(".matrix-head.kind-b")).to_contain_text("right")
+
+
+def test_height__is_dragged_and_moved_by_keys(page):
+    panel = page.locator(".panel.matrix")
+    before = panel.bounding_box()["height"]
+    page.get_by_label("Height of the neuron matrix").focus()
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowUp")
+
+    page.wait_for_timeout(100)
+    assert panel.bounding_box()["height"] == pytest.approx(before - 48, abs=2)
