@@ -89,10 +89,11 @@ class SubsetPairs:
         frequent first.
         """
         names, columns = self._store.class_names, self.finder.columns
-        members = columns.usable & (columns.column(self._kind).values == index)
+        members = self.finder.of_class(index, self._kind)
+        members = members[columns.usable[members]]
         whole, name = self.class_query(index), names[index]
-        found = [NamedQuery(self._words(whole), whole, int(members.sum()))]
-        if self._kind == "label":
+        found = [NamedQuery(self._words(whole), whole, len(members))]
+        if self._kind == "label" and not self._store.plan.has_label_sets:
             taken = columns.column("prediction").values[members]
             counts = np.bincount(taken[taken >= 0], minlength=len(names))
             n_right, n_wrong = int(counts[index]), int(counts.sum() - counts[index])

@@ -140,13 +140,15 @@ class SubsetFinder:
             with self._nesting(name):
                 return self._asked(saved.query)
         index = self.columns.class_index(name)
-        if index is not None:
-            label = self.columns.column("label")
-            if label.members is not None:
-                has = np.append(label.members[:, index], False)
-                return np.flatnonzero(has[label.values])
-            return np.flatnonzero(label.values == index)
-        return None
+        return None if index is None else self.of_class(index)
+
+    def of_class(self, index: int, kind: str = "label") -> NDArray[np.int64]:
+        """Return the instances of a class, by labels or predictions."""
+        column = self.columns.column(kind)
+        if column.members is None:
+            return np.flatnonzero(column.values == index)
+        has = np.append(column.members[:, index], False)
+        return np.flatnonzero(has[column.values])
 
     def names(self) -> list[str]:
         """Return the names that stand for subsets."""
