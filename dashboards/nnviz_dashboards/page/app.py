@@ -20,6 +20,10 @@ from nnviz_dashboards.channels.model import ChannelsModel
 from nnviz_dashboards.channels.view import ChannelsView
 from nnviz_dashboards.classes.model import SubsetsModel
 from nnviz_dashboards.classes.view import EmbeddingView, SubsetListView
+from nnviz_dashboards.confusions.model import ConfusionsModel
+from nnviz_dashboards.confusions.view import ConfusionsView
+from nnviz_dashboards.differences.model import DifferencesModel
+from nnviz_dashboards.differences.view import DifferencesView
 from nnviz_dashboards.graph.model import GraphModel
 from nnviz_dashboards.graph.view import GraphView, later
 from nnviz_dashboards.instances.model import InstancesModel
@@ -121,6 +125,10 @@ def _roots(results: RunResults) -> dict[str, pn.viewable.Viewer]:
         "instances": InstancesView(
             instances, pictures=pictures, layers=layers.labels, keep=matrix.keep
         ),
+        "differences": DifferencesView(
+            DifferencesModel(results, pairs), pictures=pictures, layers=layers.labels
+        ),
+        "confusions": ConfusionsView(ConfusionsModel(results, pairs)),
     }
 
 

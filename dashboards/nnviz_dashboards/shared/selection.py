@@ -44,7 +44,7 @@ RANKINGS = get_args(Ranking)
 MAX_SEARCH_CHARACTERS = 200
 """Longer texts are not searched for."""
 
-VIEWS = ("graph", "channels", "instances")
+VIEWS = ("graph", "channels", "differences", "instances", "confusions")
 """What the large part of the page shows."""
 
 SHADES = ("layer", "channel")
@@ -56,6 +56,9 @@ ORDERS = (BY_DIFFERENCE, BY_NUMBER, BY_CLUSTER)
 """Orders of the channels that are no row's."""
 
 PANELS = ("closed", "open")
+
+AMONG = ("all", "layer")
+"""Whose channels are compared: those of all layers, or of the chosen one."""
 
 SHARES = ("0.03", f"{SUMMIT_SHARE:g}", "0.15", "0.3", "0.6")
 """Shares of each layer's scores that a graph may keep."""
@@ -122,6 +125,7 @@ class Selection(param.Parameterized):
     kept = param.String(doc="Further rows, one a line: #number, or a query.")
     matrix = param.String(PANELS[0], doc="One of `PANELS`.")
     node = param.String(doc="Pinned channel of another layer than the chosen one.")
+    among = param.String(AMONG[0], doc="One of `AMONG`.")
     order = param.String("confidence", doc="Column, with - the smallest value first.")
     instance = param.Integer(NONE, doc="That is opened; -1 for none.")
 
@@ -251,6 +255,7 @@ _NAMES: Mapping[str, Sequence[str]] = {
     "measure": MEASURES,
     "shade": SHADES,
     "matrix": PANELS,
+    "among": AMONG,
     **OPTIONS,
 }
 """Values of the choices that have few."""
@@ -292,6 +297,7 @@ _ADDRESS = {
     "sorted_by": "sorted",
     "kept": "kept",
     "matrix": "matrix",
+    "among": "among",
     "order": "order",
     "instance": "instance",
 }
