@@ -28,14 +28,17 @@ PIP_ARGS ?=
 PIP_AUDIT = 2.10.1
 PYTEST_ARGS ?=
 # As many processes as cores, but not many: clusters and browsers take turns (see
-# tests/conftest.py), and each process makes the stores that its tests read. For one
-# process, as with --pdb: PYTEST_PARALLEL=
-PYTEST_PARALLEL ?= --numprocesses logical --maxprocesses 4 --dist loadgroup
+# tests/conftest.py, which also decides the order), and each process makes the stores that
+# its tests read. For one process, as with --pdb: PYTEST_PARALLEL=
+PYTEST_PARALLEL ?= --numprocesses logical --maxprocesses 4 --dist loadgroup \
+	--no-loadscope-reorder
 DEMO_ARGS ?=
 AUDIT_ARGS ?=
 
 # Half of the time of an installation is the compilation of modules that are never
-# imported; what is imported is compiled then.
+# imported; what is imported is compiled then, also where images of containers forbid
+# it: without, every process spends a second on that.
+export PYTHONDONTWRITEBYTECODE :=
 PIP_INSTALL = $(VENV)/bin/python -m pip install --disable-pip-version-check \
 	--no-compile --progress-bar off --constraint constraints.txt $(PIP_ARGS)
 # Of all that pip says, the lines that show that it moves on.

@@ -10,10 +10,11 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Nothing is fetched from a hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-import ctypes
-import importlib.util
+import json
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ import torch
 from nnviz.results.run_results import RunResults
 from nnviz.store.store import Store
 from nnviz.testing import write_store
+from nnviz_cluster import local
 from tests import planted_stores
+from tests.torchvision_operators import define_missing_operators
 
 BROWSER_ARGUMENTS = [
     "--no-sandbox",
@@ -40,51 +43,40 @@ BROWSER_ARGUMENTS = [
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# What takes long begins first, so that no process waits for another at the end.
+HEAVY = ("browser", "cluster", "slow")
+
+DEMONSTRATION = "demo --no-serve --out digits"
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def _define_missing_torchvision_operators() -> None:
-    """Make a torchvision for CUDA importable beside a torch for CPUs.
-
-    Its compiled part needs CUDA libraries and then cannot register its operators, at
-    which importing torchvision fails, and timm and transformers with it. Declared
-    operators are enough: no test computes a non-maximum suppression.
-    """
-    spec = importlib.util.find_spec("torchvision")
-    if spec is None or not spec.submodule_search_locations:
-        return
-    folder = Path(spec.submodule_search_locations[0])
-    try:
-        for library in folder.glob("_C*.so"):
-            ctypes.CDLL(str(library))
-    except OSError:
-        library = torch.library.Library("torchvision", "DEF")
-        signature = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-        for operator in ("nms", "qnms"):
-            library.define(operator + signature)
-        _KEPT.append(library)
-
-
-# The operators vanish with the object that defined them.
-_KEPT: list[torch.library.Library] = []
-_define_missing_torchvision_operators()
+define_missing_operators()
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let what is heavy take turns where tests run in parallel.
+    """Let what is heavy take turns, and start first, where tests run in parallel.
 
     Tests of one group run in one process, one after the other: one browser at a time,
-    one cluster, and one of the clusters whose processes are killed.
+    one cluster, and one of the clusters whose processes are killed. All others are
+    groups by their file, which share what the file sets up.
     """
     for item in items:
         if item.get_closest_marker("xdist_group"):
             continue  # it shares something costly with others, and says so
         if item.get_closest_marker("browser"):
-            item.add_marker(pytest.mark.xdist_group("browser"))
+            group = "browser"
         elif item.get_closest_marker("cluster"):
-            kind = "faults" if item.path.parent.name == "faults" else "cluster"
-            item.add_marker(pytest.mark.xdist_group(kind))
+            group = "faults" if item.path.parent.name == "faults" else "cluster"
+        else:
+            group = item.nodeid.partition("::")[0].replace("/", ".")
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=_is_light)
+
+
+def _is_light(item: pytest.Item) -> bool:
+    return all(item.get_closest_marker(name) is None for name in HEAVY)
 
 
 @pytest.fixture(autouse=True)
@@ -116,6 +108,66 @@ def client() -> Iterator[distributed.Client]:
         set_as_default=False,
     ) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def scheduler_address() -> Iterator[str]:
+    """Return where a cluster answers that commands can name.
+
+    Its worker is a thread of this process: commands that are called here, and not
+    started, then cost no import of torch in processes of their own.
+    """
+    with distributed.LocalCluster(
+        processes=False,
+        n_workers=1,
+        threads_per_worker=1,
+        protocol="tcp://",
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+@pytest.fixture(scope="session")
+def processes() -> Iterator[distributed.Client]:
+    """Return a client of two worker processes, started as commands start theirs.
+
+    For tests that need real processes and leave them as they are: starting two takes
+    some seconds.
+    """
+    with local.client(n_workers=2) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def cluster_file(
+    processes: distributed.Client, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Return a cluster file with which commands find the two worker processes."""
+    tls = processes.security.get_tls_config_for_role("client")
+    lines = ['kind = "address"', f"address = {json.dumps(processes.scheduler.address)}"]
+    lines += ["[tls]"]
+    for name, key in {"ca": "ca_file", "cert": "cert", "key": "key"}.items():
+        lines.append(f"{name} = {json.dumps(str(tls[key]))}")
+    file = tmp_path_factory.mktemp("cluster") / "cluster.toml"
+    file.write_text("\n".join(lines), encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="session")
+def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder in which the demonstration was run, into ``digits``.
+
+    What it printed is in ``printed.json`` there. Tests that ask for it are one group.
+    """
+    folder = tmp_path_factory.mktemp("demonstration")
+    command = [sys.executable, "-m", "nnviz", *DEMONSTRATION.split(), "--json"]
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (folder / "printed.json").write_text(done.stdout, encoding="utf-8")
+    return folder
 
 
 @pytest.fixture(scope="session")

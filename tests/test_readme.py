@@ -3,18 +3,19 @@
 import json
 import re
 import shlex
-import subprocess
-import sys
+import shutil
 import tomllib
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from nnviz.cli.main import main as command_line
 from nnviz.runs.config import RunConfig
 from nnviz.runs.json_values import from_json
+from tests.conftest import DEMONSTRATION
 
-# Its commands run once, in one process.
-pytestmark = pytest.mark.xdist_group("readme")
+pytestmark = pytest.mark.xdist_group("demonstration")
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,22 +25,30 @@ def blocks(language, text=TEXT):
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
+def run(line):
+    """Run a line of a console block in this process; return what it printed."""
+    command = shlex.split(line)
+    assert command[0] == "nnviz", line
+    done = CliRunner().invoke(command_line, command[1:])
+    assert done.exit_code == 0, f"{line}\n{done.output}"
+    return done.stdout
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(demonstration, tmp_path_factory):
     """Return a folder in which the README's commands have been run."""
     folder = tmp_path_factory.mktemp("readme")
-    for block in blocks("console"):
-        for line in block.splitlines():
-            command = shlex.split(line.removeprefix("$ "))
-            assert command[0] == "nnviz", line
-            done = subprocess.run(
-                [sys.executable, "-m", *command],
-                cwd=folder,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert done.returncode == 0, f"{line}\n{done.stderr}"
+    shutil.copytree(demonstration / "digits", folder / "digits")
+    first, *lines = [
+        line.removeprefix("$ ")
+        for block in blocks("console")
+        for line in block.splitlines()
+    ]
+    assert first == f"nnviz {DEMONSTRATION}"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(folder)
+        for line in lines:
+            run(line)
     return folder
 
 
@@ -50,19 +59,17 @@ def test_readme__commands__run_and_leave_a_store(folder):
 
 
 @pytest.mark.cluster
-def test_readme__the_question__is_answered_by_the_same_commands_of_another_run(folder):
+def test_readme__the_question__is_answered_by_the_same_commands_of_another_run(
+    folder, monkeypatch
+):
+    monkeypatch.chdir(folder)
     (block,) = blocks("sh", TEXT.split("### Which horses")[1].split("\n## ")[0])
     words = {"cifar.zarr": "digits/digits.zarr", "horse": "three", "dog": "eight"}
     said = []
     for line in block.splitlines():
         for ours, theirs in words.items():
             line = line.replace(ours, theirs)
-        command = [sys.executable, "-m", *shlex.split(line)]
-        done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, f"{line}\n{done.stderr}"
-        said.append(done.stdout)
+        said.append(run(line))
 
     assert "three for eight" in said[1]
     assert "nnviz.AttributionGraph 'taken'" in said[2]

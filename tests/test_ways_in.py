@@ -1,47 +1,134 @@
-"""Five ways in, each from nothing to a class's graph in under ten lines.
+"""Five ways in: the page of the documents runs as it stands, and its numbers are right.
 
-A module and a data set in memory, in a notebook, is ``interface/test_notebook.py``; a
-scheduler whose workers stand in another folder is ``interface/test_stages.py``.
+A module and a data set in a notebook is also ``docs/test_gallery.py``.
 """
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
+from safetensors.torch import save_file
 from torch import nn
 
 import nnviz
+from nnviz.cli.main import main
+from nnviz.results.run_results import RunResults
+from tests.cluster.running_dask import REGISTERED, SCHEDULER, running
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "ways-in.md"
+WAYS = PAGE.read_text(encoding="utf-8").split("\n## ")[1:]
+ADDRESS = "tcp://127.0.0.1:8786"
 
 
-def test_timm_network_on_a_folder(tmp_path):
-    pytest.importorskip("timm")
+def blocks(language, way):
+    return re.findall(rf"```{language}\n(.*?)```", WAYS[way], flags=re.DOTALL)
+
+
+def run_commands(way, language, address=ADDRESS):
+    (block,) = blocks(language, way)
+    commands = [
+        shlex.split(line.removeprefix("$ ").replace(ADDRESS, address))
+        for line in block.splitlines()
+    ]
+    assert len(commands) <= 5
+    for command in commands:
+        assert command[0] == "nnviz"
+        done = CliRunner().invoke(main, command[1:])
+        assert done.exit_code == 0, done.output
+    return done.output
+
+
+def run_lines(way, capsys):
+    (block,) = blocks("python", way)
+    lines = [line for line in block.splitlines() if line.strip(" )]")]
+    assert len(lines) <= 10
+    exec(compile(block, f"{PAGE.name}, way {way + 1}", "exec"), {})
+    return capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def of_timm(tmp_path_factory):
+    """Return a folder with what the first way supposes: pictures, weights, run file."""
+    timm = pytest.importorskip("timm")
+    folder = tmp_path_factory.mktemp("timm")
     rng = np.random.default_rng(0)
     for name in ("cat", "dog"):
-        (tmp_path / "pictures" / name).mkdir(parents=True)
+        (folder / "pictures" / name).mkdir(parents=True)
         for index in range(3):
             pixels = rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(tmp_path / f"pictures/{name}/{index}.png")
+            Image.fromarray(pixels).save(folder / f"pictures/{name}/{index}.png")
     torch.manual_seed(0)
+    network = timm.create_model("resnet10t", num_classes=2)
+    save_file(network.state_dict(), folder / "weights.safetensors")
+    (block,) = blocks("toml", 0)
+    (folder / "run.toml").write_text(block)
+    # Workers import timm as well, and timm torchvision.
+    here = Path(__file__).resolve().parent
+    places = [here / "worker_path", here.parent, *filter(None, sys.path)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, places)))
+        yield folder
+
+
+def test_ways__are_five():
+    assert len(WAYS) == 5
+
+
+@pytest.mark.cluster
+def test_timm_network_on_a_folder__runs_as_the_page_says(of_timm, monkeypatch):
+    monkeypatch.chdir(of_timm)
+
+    shown = run_commands(0, "console")
+
+    assert "nnviz.AttributionGraph 'dog'" in shown
+    assert "3 instances" in shown
+
+
+def test_timm_network__without_weights__plans_with_a_warning(of_timm):
     network = {"source": "timm:resnet10t", "arguments": {"num_classes": 2}}
 
-    plan, _ = nnviz.plan_run(network, tmp_path / "pictures", classes=["cat", "dog"])
+    plan, _ = nnviz.plan_run(network, of_timm / "pictures", classes=["cat", "dog"])
+
     assert "warning: the weights are random" in str(plan)
 
-    from timm import create_model
 
-    store = nnviz.run(
-        create_model("resnet10t", num_classes=2),
-        tmp_path / "pictures",
-        tmp_path / "run.zarr",
-        classes=["cat", "dog"],
-        progress=False,
-    )
-    graph = nnviz.attribution_graph(store, "dog")
+@pytest.mark.cluster
+def test_running_cluster__whose_workers_stand_elsewhere__runs_as_the_page_says(
+    of_timm, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(of_timm)
+    with (
+        running("scheduler", "--port", "0", folder=tmp_path, sign=SCHEDULER) as address,
+        running("worker", address, "--nthreads", "1", folder=tmp_path, sign=REGISTERED),
+    ):
+        shown = run_commands(4, "sh", address)
 
-    assert graph.n_instances == 3
-    assert graph.n_nodes > 0
+    assert "nnviz.AttributionGraph 'dog'" in shown
+    assert not list(tmp_path.glob("**/*.zarr"))
+
+
+@pytest.mark.parametrize(
+    ("way", "shown"),
+    [
+        pytest.param(1, "'label = dog and grams > 300'> directed, 17", id="memory"),
+        pytest.param(2, "nnviz.AttributionGraph 'round'", id="several-labels"),
+        pytest.param(3, "nnviz.AttributionGraph 'target > 350'", id="regression"),
+    ],
+)
+def test_lines__run_as_the_page_says(way, shown, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+
+    assert shown in run_lines(way, capsys)
 
 
 class Rows(nn.Module):
@@ -82,6 +169,32 @@ def test_several_labels(tmp_path):
     assert subsets.subset("round").instances.tolist() == [1, 2]
     assert nnviz.attribution_graph(store, "red").n_instances == 2
     assert nnviz.attribution_graph(store, 1).subset == "round"
+    for query, rows in {
+        "round": [1, 2],
+        "label = red": [0, 2],
+        "labels != round": [0, 3],
+        "label in (round, small)": [0, 1, 2],
+        "label contains r and not red": [1],
+    }.items():
+        assert store.subset(query).instances.tolist() == rows, query
+    store.save_subset("kept", "round")
+    assert store.subset("kept and not red").instances.tolist() == [1]
+    among = store.look("round")
+    assert {v.value: v.count for v in among.metadata} == {
+        "round": 2,
+        "red": 1,
+        "small": 0,
+    }
+    assert among.confusion == []
+    shown = RunResults(store)
+    assert shown.kind == "label"
+    assert shown.class_table().n_instances.tolist() == [2, 2, 1]
+    (listed,) = shown.pairs.of_class(1)
+    assert (listed.query, listed.n_instances) == ("label = round", 2)
+    with pytest.raises(nnviz.NnvizError, match="classes have no order"):
+        store.subset("label > red")
+    with pytest.raises(nnviz.NnvizError, match="several labels"):
+        store.suggest()
 
 
 def test_regression(tmp_path):
@@ -96,7 +209,7 @@ def test_regression(tmp_path):
         progress=False,
     )
     subsets = nnviz.named_subsets(store, "target")
-    graph = nnviz.attribution_graph(store, 3, subsets="target")
+    graph = nnviz.attribution_graph(store, 3)
 
     np.testing.assert_allclose(store.column("target"), prices.numpy(), rtol=1e-6)
     assert (store.column("prediction") == -1).all()
@@ -104,6 +217,10 @@ def test_regression(tmp_path):
     top = np.argsort(prices.numpy())[-10:]
     assert sorted(subsets.subset(subsets.names[3]).instances) == sorted(top)
     assert graph.n_instances == 10
+    assert graph.layers[-1] == "out"
+    assert graph.problems == ()
+    dear = store.graph("target > 1.5", pictures=False)
+    assert dear.n_instances == (prices > 1.5).sum()
 
 
 def test_labels_of_one_logit__are_classes_of_their_own(tmp_path):

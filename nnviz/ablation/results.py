@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from nnviz.ablation.causal_check import CausalCheck
 from nnviz.ablation.treatments import Channels, SetName, Treatment
+from nnviz.aggregation.aggregates import usual_collection
 from nnviz.errors import MissingDataError, UnknownNameError, did_you_mean
 from nnviz.store.store import Store
 
@@ -76,7 +77,7 @@ def write_causal_check(
     store.groups.finish(ABLATION, {})
 
 
-def check_names(store: Store, subsets: str = "label") -> list[str]:
+def check_names(store: Store, subsets: str | None = None) -> list[str]:
     """Return the names of a collection's checks, sorted.
 
     Parameters
@@ -84,16 +85,16 @@ def check_names(store: Store, subsets: str = "label") -> list[str]:
     store
         Opened.
     subsets
-        Name of the collection.
+        Name of the collection; None: the usual one.
     """
-    path = f"{ABLATION}/{subsets}"
+    path = f"{ABLATION}/{subsets or usual_collection(store)}"
     return [
         x for x in store.groups.names(path) if store.groups.is_complete(f"{path}/{x}")
     ]
 
 
 def causal_check_of(
-    store: Store, subsets: str = "label", name: str | None = None
+    store: Store, subsets: str | None = None, name: str | None = None
 ) -> CausalCheck:
     """Read a causal check.
 
@@ -102,7 +103,7 @@ def causal_check_of(
     store
         Opened.
     subsets
-        Name of the collection.
+        Name of the collection; None: the usual one.
     name
         Name of the graph; None: the only one.
 
@@ -113,6 +114,7 @@ def causal_check_of(
     UnknownNameError
         If there is none of this name, or several and no name was given.
     """
+    subsets = subsets or usual_collection(store)
     known = check_names(store, subsets)
     if not known:
         msg = (

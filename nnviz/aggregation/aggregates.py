@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,12 +22,19 @@ from scipy import sparse
 from nnviz.argument_types import checked
 from nnviz.errors import MissingDataError, UnknownNameError, did_you_mean
 from nnviz.formatting import html_table, text_table
-from nnviz.store.store import Store
+from nnviz.store.store import Store, opened
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["LEAST_SHARE", "Aggregates", "ChannelUse", "Ranking", "aggregates_of"]
+__all__ = [
+    "LEAST_SHARE",
+    "Aggregates",
+    "ChannelUse",
+    "Ranking",
+    "aggregates_of",
+    "usual_collection",
+]
 
 CACHED_ARRAYS = 12
 """Arrays that one :class:`Aggregates` keeps; 8 MB each for ImageNet's classes."""
@@ -48,11 +56,12 @@ class Aggregates:
         The opened store.
     name
         Name of the collection: ``label``, ``prediction``, ``outcome``, ``all``, or a
-        name that was given to ``nnviz aggregate``.
+        name that was given to ``nnviz aggregate``; None: :func:`usual_collection`.
     """
 
-    def __init__(self, store: Store, name: str) -> None:
+    def __init__(self, store: Store, name: str | None = None) -> None:
         self._store = store
+        name = usual_collection(store) if name is None else name
         self._path = f"aggregates/{name}"
         known = store.groups.names("aggregates")
         if known and name not in known:
@@ -313,16 +322,30 @@ class Aggregates:
         return html_table(self._title(), self._columns())
 
 
+def usual_collection(store: Store) -> str:
+    """Return the collection that is meant where none is named.
+
+    That of the labels; where instances have none, of the predictions; and of a network
+    that predicts no classes, the first that was aggregated.
+    """
+    known = store.groups.names("aggregates")
+    own = sorted(name for name in known if name not in ("all", "outcome"))
+    wanted = ("label", "prediction", *own, *known)
+    return next((name for name in wanted if name in known), "label")
+
+
 @checked
-def aggregates_of(store: Store, name: str = "label") -> Aggregates:
+def aggregates_of(
+    store: Store | str | os.PathLike[str], name: str | None = None
+) -> Aggregates:
     """Return the aggregates of one collection of subsets.
 
     Parameters
     ----------
     store
-        The opened store.
+        The store, or its path.
     name
-        Name of the collection.
+        Name of the collection; None: of the labels, or what there is in their place.
 
     Raises
     ------
@@ -331,7 +354,7 @@ def aggregates_of(store: Store, name: str = "label") -> Aggregates:
     MissingDataError
         If nothing has been aggregated, or not to its end.
     """
-    return Aggregates(store, name)
+    return Aggregates(opened(store), name)
 
 
 def _all_names(

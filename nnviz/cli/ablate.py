@@ -60,7 +60,7 @@ def ablate(
     *,
     store: str,
     names: tuple[str, ...],
-    subsets: str,
+    subsets: str | None,
     fraction: float | None,
     instances: int,
     draws: int,
@@ -81,13 +81,14 @@ def ablate(
     """
     from nnviz.ablation.ablation import ablate
     from nnviz.ablation.graph_channels import GraphChoice
+    from nnviz.aggregation.aggregates import usual_collection
     from nnviz.graphs.options import GraphOptions
     from nnviz.store.store import Store
     from nnviz.subsets.naming import named_subsets
 
     choice = GraphChoice(GraphOptions(**options), fraction)
     opened = Store.open(store, writable=True)
-    collection = named_subsets(opened, subsets)
+    collection = named_subsets(opened, subsets or usual_collection(opened))
     threads = opened.plan.extraction.threads_per_worker
     with stage_of(
         opened,

@@ -64,10 +64,8 @@ def graph_options(command: Command) -> Command:
     options: list[Callable[[Command], Command]] = [
         click.option(
             "--subsets",
-            default="label",
-            show_default=True,
-            help="Collection: label, prediction, outcome or a file that was "
-            "aggregated.",
+            help="Collection: label, prediction, outcome, or a column or file that was "
+            "aggregated. By default label, or without labels the next that there is.",
         )
     ]
     for option in declared.graph_options():

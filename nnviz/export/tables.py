@@ -33,7 +33,7 @@ from nnviz.derivation.class_table import read_class_table
 from nnviz.derivation.embedding import read_embedding, read_similarity
 from nnviz.derivation.examples import read_examples
 from nnviz.errors import MissingDependencyError, StoreExistsError
-from nnviz.store.store import Store
+from nnviz.store.store import Store, opened
 
 __all__ = ["BundleFormat", "write_bundle"]
 
@@ -56,7 +56,7 @@ NOTES = {
 
 @checked
 def write_bundle(
-    store: Store,
+    store: Store | str | os.PathLike[str],
     folder: str | os.PathLike[str],
     *,
     format: BundleFormat = "csv",  # noqa: A002  the word that users know
@@ -66,7 +66,7 @@ def write_bundle(
     Parameters
     ----------
     store
-        The opened store, with a complete extraction.
+        The store, or its path, with a complete extraction.
     folder
         Is made; if it exists, it must be empty.
     format
@@ -89,6 +89,7 @@ def write_bundle(
     MissingDependencyError
         If the format needs a library that is not installed.
     """
+    store = opened(store)
     _check_format(format)
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

@@ -337,7 +337,7 @@ def compare_subsets(
     first: str | Subset,
     second: str | Subset,
     *,
-    subsets: str = "label",
+    subsets: str | None = None,
     other_subsets: str | None = None,
     client: Client | None = None,
     **options: Unpack[GraphChoices],
@@ -351,7 +351,7 @@ def compare_subsets(
     first, second
         Names of subsets, or any sets of instances.
     subsets
-        Name of the collection of the first.
+        Name of the collection of the first; None: the usual one.
     other_subsets
         Collection of the second one; None: the collection of the first.
     client
@@ -421,7 +421,7 @@ def compare_networks(
     second: Store,
     subset: str,
     *,
-    subsets: str = "label",
+    subsets: str | None = None,
     **options: Unpack[GraphChoices],
 ) -> GraphComparison:
     """Compare the attribution graphs of one subset in two networks.
@@ -434,7 +434,7 @@ def compare_networks(
     subset
         Name of a subset that both have.
     subsets
-        Name of its collection.
+        Name of its collection; None: the usual one of the first network.
     **options
         As in :func:`nnviz.graphs.making.attribution_graph`.
 
@@ -457,5 +457,5 @@ def compare_networks(
     """
     matches = matched_channels(first, second)
     one = SubsetGraphs(first, subsets)
-    two = SubsetGraphs(second, subsets, channels=matches)
+    two = SubsetGraphs(second, one.collection, channels=matches)
     return compare_made((one, subset), (two, subset), **options)

@@ -64,12 +64,13 @@ class FullGraphs:
     def __init__(
         self,
         store: Store,
-        subsets: str = "label",
+        subsets: str | None = None,
         channels: Mapping[str, NDArray[np.int64]] | None = None,
     ) -> None:
         self._store = store
         self._channels = dict(channels or {})
         aggregates = aggregates_of(store, subsets)
+        subsets = aggregates.name
         everything = aggregates if subsets == "all" else aggregates_of(store, "all")
         self.aggregates: Aggregates = aggregates
         """Of the collection."""
@@ -191,7 +192,7 @@ class FullGraphs:
         if output is not None and output in full.layers:
             has_arcs = _has_sources(full, output)
             index = totals.class_index
-            if index is not None:
+            if index is not None and index < len(has_arcs):  # one logit of two classes
                 if has_arcs[index]:
                     start = np.zeros(len(has_arcs))
                     start[index] = 1.0
@@ -242,10 +243,10 @@ class FullGraphs:
 
 
 def output_layer(store: Store) -> str | None:
-    """Return the name of the last layer, if its channels are the network's classes."""
+    """Return the name of the last layer, if its channels are the network's outputs."""
     shape = store.plan.architecture.output_shape
     last = store.layers[-1]
-    return last.name if shape and last.n_channels == shape[0] > 1 else None
+    return last.name if shape and last.n_channels == shape[0] else None
 
 
 def _has_sources(full: FullGraph, layer: str) -> NDArray[np.bool_]:

@@ -55,7 +55,7 @@ def attribution_graph(
     store: Store,
     subset: str | Subset,
     *,
-    subsets: str = "label",
+    subsets: str | None = None,
     jackknife: int = 0,
     client: Client | None = None,
     **options: Unpack[GraphChoices],
@@ -71,7 +71,8 @@ def attribution_graph(
         set of instances, which is counted first: no network is run, but the instances'
         facts are read.
     subsets
-        Name of the collection that it is in.
+        Name of the collection that it is in; None:
+        :func:`nnviz.aggregation.aggregates.usual_collection`.
     jackknife
         In how many blocks of instances errors of the scores are estimated: the graph is
         made again without each of them. 0: none are. 20 is a usual number.
@@ -105,7 +106,7 @@ class SubsetGraphs:
     store
         With aggregates of influences.
     subsets
-        Name of the collection.
+        Name of the collection; None: the usual one.
     channels
         For each layer, the store's channel at each channel of another network, shape
         (C,): graphs are then in the numbers of that network.
@@ -123,7 +124,7 @@ class SubsetGraphs:
     def __init__(
         self,
         store: Store,
-        subsets: str = "label",
+        subsets: str | None = None,
         channels: Mapping[str, NDArray[np.int64]] | None = None,
         *,
         use_stored: bool = True,
@@ -134,6 +135,8 @@ class SubsetGraphs:
         self._places = functools.lru_cache(CACHED_PLACES)(self._reference_places)
         self._stored = functools.cache(self._read_stored)
         self._finder = SubsetFinder(store, IndexedChannels(store))
+        self.collection = self._full.aggregates.name
+        """Name of the collection."""
         self.names = self._full.aggregates.names
         """Name of each subset."""
 

@@ -32,7 +32,7 @@ from nnviz.runs.config import (
 from nnviz.runs.json_values import from_json
 from nnviz.store.store import Store
 
-__all__ = ["GivenRun", "given_dataset", "given_run", "objects_for", "opened"]
+__all__ = ["GivenRun", "given_dataset", "given_run", "objects_for"]
 
 T = TypeVar("T")
 
@@ -208,19 +208,6 @@ def _table(kind: type[T], value: object, name: str) -> T | None:
         return None
     msg = f"{name} is {described(value)}; it should be a dictionary or {kind.__name__}"
     raise ConfigError(msg)
-
-
-def opened(store: Store | str | os.PathLike[str], *, writable: bool = False) -> Store:
-    """Return a store that was given as one, or by its path.
-
-    Raises
-    ------
-    StoreError
-        If there is none, or it cannot be read.
-    """
-    if isinstance(store, Store):
-        return Store.open(store.url, writable=True) if writable else store
-    return Store.open(os.fspath(store), writable=writable)
 
 
 def objects_for(store: Store, *, model: object, dataset: object) -> dict[str, Any]:

@@ -16,8 +16,7 @@ import threading
 
 from nnviz.argument_types import checked
 from nnviz.errors import TaskError
-from nnviz.interface.given import opened
-from nnviz.store.store import Store
+from nnviz.store.store import Store, opened
 
 __all__ = ["ServedPage", "serve"]
 

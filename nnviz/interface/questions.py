@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Unpack
 
 from nnviz.argument_types import checked
@@ -19,8 +18,7 @@ from nnviz.graphs.comparison import (
 from nnviz.graphs.from_totals import output_layer
 from nnviz.graphs.making import SubsetGraphs
 from nnviz.graphs.options import GraphChoices
-from nnviz.interface.given import opened
-from nnviz.store.store import Store
+from nnviz.store.store import Store, opened
 from nnviz.subsets.subsets import Subset
 
 if TYPE_CHECKING:
@@ -34,7 +32,7 @@ def attribution_graph(
     store: Store | str | os.PathLike[str],
     subset: str | int | Subset,
     *,
-    subsets: str = "label",
+    subsets: str | None = None,
     jackknife: int = 0,
     pictures: bool = True,
     client: Client | None = None,
@@ -49,7 +47,8 @@ def attribution_graph(
     subset
         Name of a subset, its number in the collection, or any set of instances.
     subsets
-        Name of the collection that it is in.
+        Name of the collection that it is in; None: of the labels, or without labels
+        the next that was aggregated.
     jackknife
         In how many blocks of instances errors of the scores are estimated; 0: none.
     pictures
@@ -72,25 +71,28 @@ def attribution_graph(
     made = opened(store)
     graphs = SubsetGraphs(made, subsets)
     graph = graphs.graph(
-        _named(subset, graphs.names, subsets),
+        _named(subset, graphs),
         jackknife=jackknife,
         client=client,
         **options,
     )
-    names = made.class_names if output_layer(made) == graph.layers[-1] else ()
+    last = graph.layers[-1]
+    is_named = made.layer(last).n_channels == len(made.class_names)
+    names = made.class_names if is_named and output_layer(made) == last else ()
     found = _pictures(made, graph) if pictures else {}
     return dataclasses.replace(graph, pictures=found, output_names=names)
 
 
-def _named(subset: object, names: Sequence[str], collection: str) -> str | Subset:
+def _named(subset: object, graphs: SubsetGraphs) -> str | Subset:
+    names = graphs.names
     if isinstance(subset, (str, Subset)):
         return subset
     if isinstance(subset, int) and not isinstance(subset, bool):
         if 0 <= subset < len(names):
             return names[subset]
         msg = (
-            f"there is no subset {subset}; collection {collection!r} has the subsets 0 "
-            f"to {len(names) - 1}"
+            f"there is no subset {subset}; collection {graphs.collection!r} "
+            f"has the subsets 0 to {len(names) - 1}"
         )
         raise UnknownNameError(msg)
     msg = (
@@ -123,7 +125,7 @@ def compare(
     second: str | Subset | None = None,
     *,
     other_store: Store | str | os.PathLike[str] | None = None,
-    subsets: str = "label",
+    subsets: str | None = None,
     other_subsets: str | None = None,
     **options: Unpack[GraphChoices],
 ) -> GraphComparison:
@@ -140,7 +142,8 @@ def compare(
         Of another network with the same layers over the same instances, of which the
         same subset is compared.
     subsets, other_subsets
-        Collections of the first and, if it is another one, of the second subset.
+        Collections of the first and, if it is another one, of the second subset; None
+        as in :func:`nnviz.attribution_graph`.
     **options
         ``preset``, ``share``, ``inner``, ``weight`` and ``scoring``, as in
         :func:`nnviz.attribution_graph`.

@@ -184,7 +184,7 @@ class Store(StoredRun):
             If the store cannot be written.
         """
         found = self.subset(subset)
-        query = subset if isinstance(subset, str) else ""
+        query = self._finder.query_of(subset) if isinstance(subset, str) else ""
         instances = None if query else found.instances
         kept = SavedSubset(name, query, instances, note=note, author=author)
         return save_subset(self, kept)

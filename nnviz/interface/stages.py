@@ -24,7 +24,7 @@ from nnviz.engine.tasks import RunLimits
 from nnviz.errors import ConfigError, MissingDataError, TaskError
 from nnviz.extraction.extraction import ExtractionSummary
 from nnviz.extraction.extraction import extract as extract_store
-from nnviz.interface.given import given_run, objects_for, opened
+from nnviz.interface.given import given_run, objects_for
 from nnviz.interface.notebook_bar import bars
 from nnviz.interface.run_store import Store as RunStore
 from nnviz.interface.workers import local_workers, n_workers_for, reaching
@@ -33,7 +33,7 @@ from nnviz.planning.planning import plan_run as plan_given
 from nnviz.planning.store_creation import prepare_store
 from nnviz.runs.plan import Plan
 from nnviz.store.places import absolute_url
-from nnviz.store.store import Store
+from nnviz.store.store import Store, opened
 from nnviz.subsets.naming import named_subsets
 from nnviz.subsets.subsets import SubsetCollection
 

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Unpack
 from nnviz.ablation.ablation import ablate as ablate_store
 from nnviz.ablation.causal_check import CausalCheck
 from nnviz.ablation.graph_channels import GraphChoice
+from nnviz.aggregation.aggregates import usual_collection
 from nnviz.argument_types import checked
 from nnviz.engine.handing_over import holding
 from nnviz.graphs.options import GraphChoices, GraphOptions
-from nnviz.interface.given import given_dataset, objects_for, opened
+from nnviz.interface.given import given_dataset, objects_for
 from nnviz.interface.notebook_bar import bars
 from nnviz.interface.stages import session
 from nnviz.interface.workers import reaching
-from nnviz.store.store import Store
+from nnviz.store.store import Store, opened
 from nnviz.subsets.naming import named_subsets
 from nnviz.subsets.subsets import SubsetCollection
 from nnviz.upkeep.extension import ExtensionSummary
@@ -165,7 +166,7 @@ def ablate(
     store: Store | str | os.PathLike[str],
     names: str | Sequence[str] | None = None,
     *,
-    subsets: str | SubsetCollection = "label",
+    subsets: str | SubsetCollection | None = None,
     fraction: float | None = None,
     n_instances: int = 100,
     draws: int = 10,
@@ -188,7 +189,8 @@ def ablate(
     names
         Subsets to check; None: all.
     subsets
-        Collection that they are in.
+        Collection that they are in; None: the labels, or without labels the next that
+        was aggregated.
     fraction
         Not the graph's channels, but this fraction of each layer by the same scores.
     n_instances
@@ -219,6 +221,8 @@ def ablate(
         workers=workers,
         progress=progress,
     ) as (made, connected, listeners):
+        if subsets is None:
+            subsets = usual_collection(made)
         collection = (
             named_subsets(made, subsets) if isinstance(subsets, str) else subsets
         )

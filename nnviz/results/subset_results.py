@@ -147,6 +147,8 @@ class SubsetResults:
         label, prediction = (
             self._columns.column(name) for name in ("label", "prediction")
         )
+        if label.kind != "class":
+            return []
         rows = self.subset.instances
         rows = rows[~(label.null | prediction.null)[rows]]
         true, taken = label.values[rows], prediction.values[rows]
@@ -315,11 +317,19 @@ class SubsetResults:
                 continue
             column = self._columns.column(name)
             is_few = column.kind == "text" and len(column.texts) <= MAX_VALUES
-            if is_few or column.kind == "truth":
+            if is_few or column.kind in ("classes", "truth"):
                 yield name
 
     def _values(self, name: str) -> Iterator[tuple[str, str, int, int]]:
         column = self._columns.column(name)
+        if column.members is not None:
+            has = np.append(column.members, np.zeros((1, column.members.shape[1])), 0)
+            sets = (self.subset.instances, self.against.instances)
+            a, b = (has[column.values[rows]].sum(axis=0) for rows in sets)
+            names = self._columns.class_names
+            for i in np.flatnonzero(a + b):
+                yield name, names[i], int(a[i]), int(b[i])
+            return
         is_truth = column.kind == "truth"
         texts = ("false", "true") if is_truth else column.texts
         counts = [

@@ -25,6 +25,7 @@ from nnviz.runs.config import (
     PreprocessingConfig,
 )
 from nnviz.runs.contents import Contents
+from nnviz.runs.declarations import LABEL_SETS
 from nnviz.runs.json_values import from_json, to_json
 
 __all__ = ["Measurements", "Plan", "fingerprint_of", "plan_lines"]
@@ -111,6 +112,11 @@ class Plan:
     keeps_remainders: bool = False
     """Whether influences at peaks are signed and their remainders kept; False in plans
     from before they were."""
+
+    @property
+    def has_label_sets(self) -> bool:
+        """Whether instances have any number of labels, in a column of sets."""
+        return LABEL_SETS in self.metadata_dtypes and not self.n_labelled
 
     @property
     def n_chunks(self) -> int:

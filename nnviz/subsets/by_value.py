@@ -84,10 +84,25 @@ def set_subsets(
     """
     groups: dict[str, list[int]] = {label: [] for label in class_names}
     for row, text in enumerate(values.tolist()):
-        for label in json.loads(text or "[]"):
-            groups.setdefault(str(label), []).append(row)
+        for label in labels_in(text) or ():
+            groups.setdefault(label, []).append(row)
     subsets = [Subset(text, np.array(rows, np.int64)) for text, rows in groups.items()]
     return collect_subsets(subsets, len(values), name=name, kind=name)
+
+
+def labels_in(text: str) -> list[str] | None:
+    """Return the labels of an instance in a column of sets; None if it is no such text.
+
+    Examples
+    --------
+    >>> labels_in('["red", "round"]')
+    ['red', 'round']
+    """
+    try:
+        labels = json.loads(text or "[]")
+    except ValueError:
+        return None
+    return [str(label) for label in labels] if isinstance(labels, list) else None
 
 
 def _groups_of_numbers(values: NDArray[Any]) -> dict[str, Sequence[int]]:

@@ -10,6 +10,7 @@ Symbols: N instances, U distinct texts.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import threading
 from collections.abc import Mapping
@@ -21,17 +22,46 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from nnviz.network.top_channels import planned_top_channels
+from nnviz.runs.declarations import LABEL_SETS
 from nnviz.store.store import Store
+from nnviz.subsets.by_value import labels_in
 
-__all__ = ["ChannelSource", "Column", "ColumnKind", "InstanceColumns", "StoredChannels"]
+__all__ = [
+    "KIND_EXAMPLES",
+    "KIND_NAMES",
+    "ChannelSource",
+    "Column",
+    "ColumnKind",
+    "InstanceColumns",
+    "StoredChannels",
+]
 
-ColumnKind = Literal["class", "number", "text", "truth", "date"]
-"""What can be asked of a column; ``class`` is an index into the class names."""
+ColumnKind = Literal["class", "classes", "number", "text", "truth", "date"]
+"""What can be asked of a column; ``class`` is an index into the class names, and
+``classes`` are any number of them for each instance."""
+
+KIND_NAMES: Mapping[ColumnKind, str] = {
+    "class": "classes",
+    "classes": "sets of classes",
+    "number": "numbers",
+    "text": "texts",
+    "truth": "truth values",
+    "date": "dates",
+}
+KIND_EXAMPLES: Mapping[ColumnKind, str] = {
+    "class": "= horse",
+    "classes": "= horse",
+    "number": "> 0.5",
+    "text": 'contains "night"',
+    "truth": "",
+    "date": "> 2024-05-31",
+}
+"""What a column of each kind can be compared with."""
 
 CACHED_LAYERS = 4
 """Layers whose top channels are kept; 10 MB each for a million instances."""
 
-DERIVED = ("correct", "loss")
+DERIVED = ("correct", "loss", "instance")
 """Columns that follow from stored ones, where a store does not have them."""
 
 
@@ -42,11 +72,13 @@ class Column:
     kind: ColumnKind
     values: NDArray[Any]
     """Shape (N,): class indices, numbers, truth values, dates (datetime64), or for
-    texts their codes (int64 into `texts`)."""
+    texts and sets of classes their codes (int64 into `texts`)."""
     null: NDArray[np.bool_]
     """Where there is no value, shape (N,)."""
     texts: tuple[str, ...] = ()
     """The distinct values of a text column, U of them, in order of appearance."""
+    members: NDArray[np.bool_] | None = None
+    """Of sets of classes: which of them each distinct value has, shape (U, classes)."""
 
     @functools.cached_property
     def code_of(self) -> Mapping[str, int]:
@@ -141,17 +173,36 @@ class InstanceColumns:
         if name in DERIVED and name not in self.store.columns:
             return self._derive(name)
         values = self.store.column(name)
+        if name in ("label", LABEL_SETS) and self.store.plan.has_label_sets:
+            return self._sets()
         if name in ("label", "prediction"):
             return Column("class", values, values < 0)
         if name == "rank" and name in self.store.plan.outcome_columns:
             return Column("number", values, values < 0)
         return _column_of(values)
 
+    def _sets(self) -> Column:
+        """Return the labels of instances that have any number of them."""
+        column = _column_of(self.store.column(LABEL_SETS))
+        names = self.class_names
+        members = np.zeros((len(column.texts), len(names)), dtype=np.bool_)
+        for row, text in enumerate(column.texts):
+            labels = labels_in(text)
+            if labels is None:
+                return column  # a column of the user's own that has this name
+            for label in labels:
+                index = self.class_index(label)
+                if index is not None:
+                    members[row, index] = True
+        return dataclasses.replace(column, kind="classes", members=members)
+
     def _derive(self, name: str) -> Column:
         if name == "loss":
             probability = self.store.column("probability").astype(np.float64)
             with np.errstate(divide="ignore"):
                 return _column_of(-np.log(probability))
+        if name == "instance":
+            return _column_of(np.arange(self.n_instances))
         label, prediction = self.store.column("label"), self.store.column("prediction")
         return Column("truth", label == prediction, (label < 0) | (prediction < 0))
 

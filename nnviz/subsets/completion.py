@@ -188,6 +188,7 @@ class _Place:
         kind = "number" if column is None else column.kind
         words = {
             "class": ("=", "!=", "in (", "not in ("),
+            "classes": ("=", "!=", "in (", "not in ("),
             "text": ("=", "!=", "contains", "starts with", "ends with", "in ("),
             "truth": _JOINERS,
         }.get(kind, (">", "<", ">=", "<=", "=", "between"))
@@ -198,7 +199,7 @@ class _Place:
         column = self._column(finder)
         if column is None:
             return
-        if column.kind == "class":
+        if column.kind in ("class", "classes"):
             names = finder.columns.class_names
             for index, name in enumerate(names):
                 yield name, class_word(names, index), "class"

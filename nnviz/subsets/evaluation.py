@@ -26,7 +26,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.errors import NnvizError, QueryError, did_you_mean
-from nnviz.subsets.columns import Column, InstanceColumns
+from nnviz.subsets.columns import (
+    KIND_EXAMPLES,
+    KIND_NAMES,
+    Column,
+    InstanceColumns,
+)
 from nnviz.subsets.expressions import (
     Activation,
     And,
@@ -190,8 +195,8 @@ class _Evaluation:
             if column.kind == "truth":
                 return column.values & ~column.null, column.null
             msg = (
-                f"{part.name!r} is a column of {_KINDS[column.kind]}; compare it with "
-                f"something, for instance {part.name} {_EXAMPLES[column.kind]}"
+                f"{part.name!r} is a column of {KIND_NAMES[column.kind]}; compare "
+                f"it with something: {part.name} {KIND_EXAMPLES[column.kind]}"
             )
             raise self.error(
                 msg,
@@ -250,6 +255,8 @@ class _Evaluation:
     ) -> tuple[Mask, Mask]:
         if isinstance(part, IsNull):
             return column.null, self._no
+        if column.members is not None:
+            return self._of_sets(part, column, column.members), column.null
         if isinstance(part, TextMatch):
             true = self._text_match(part, column)
         elif isinstance(part, OneOf):
@@ -266,6 +273,37 @@ class _Evaluation:
             true = self._compared(part.operand, column, part.operator, part.value)
         return true & ~column.null, column.null
 
+    def _of_sets(
+        self,
+        part: Comparison | Between | OneOf | TextMatch,
+        column: Column,
+        members: NDArray[np.bool_],
+    ) -> Mask:
+        """Return whose classes have one that was named among them."""
+        if isinstance(part, TextMatch):
+            chosen = self._classes_like(part)
+        else:
+            if isinstance(part, OneOf):
+                values = part.values
+            elif isinstance(part, Comparison) and part.operator in ("=", "!="):
+                values = (part.value,)
+            else:
+                raise self._no_order(part.operand, part.span)
+            chosen = np.zeros(members.shape[1], dtype=np.bool_)
+            chosen[[self._class(value, part.operand) for value in values]] = True
+        found = members[:, chosen].any(axis=1)
+        if isinstance(part, Comparison) and part.operator == "!=":
+            found = ~found
+        return _of_each(np.append(found, False), column) & ~column.null
+
+    def _classes_like(self, part: TextMatch) -> NDArray[np.bool_]:
+        """Return which classes have a name or label with a text in it."""
+        names, labels = self.columns.class_names, self.columns.labels
+        found = _matches(names, part.how, part.value.text)
+        by_label = _matches(tuple(labels), part.how, part.value.text)
+        found[np.array(list(labels.values()), dtype=np.int64)[by_label]] = True
+        return found
+
     def _other_column(self, part: Comparison, column: Column) -> Column | None:
         """Return the column that a bare word stands for, where it is no value."""
         value = part.value
@@ -280,8 +318,9 @@ class _Evaluation:
             raise self._no_order(part.operand, part.span)
         if other.kind != column.kind or column.kind == "text":
             msg = (
-                f"{_name(part.operand)} is a column of {_KINDS[column.kind]}, and "
-                f"{value.text} one of {_KINDS[other.kind]}; these cannot be compared"
+                f"{_name(part.operand)} is a column of {KIND_NAMES[column.kind]}, "
+                f"and {value.text} one of {KIND_NAMES[other.kind]}; these cannot be "
+                "compared"
             )
             raise self.error(
                 msg,
@@ -310,16 +349,12 @@ class _Evaluation:
 
     def _text_match(self, part: TextMatch, column: Column) -> Mask:
         if column.kind == "class":
-            names, labels = self.columns.class_names, self.columns.labels
-            found = _matches(names, part.how, part.value.text)
-            by_label = _matches(tuple(labels), part.how, part.value.text)
-            found[np.array(list(labels.values()), dtype=np.int64)[by_label]] = True
-            return _of_each(np.append(found, False), column)
+            return _of_each(np.append(self._classes_like(part), False), column)
         if column.kind == "text":
             texts = column.texts
         else:
             msg = (
-                f"{_name(part.operand)} is a column of {_KINDS[column.kind]}; only "
+                f"{_name(part.operand)} is a column of {KIND_NAMES[column.kind]}; only "
                 "texts and classes can be searched"
             )
             raise self.error(
@@ -421,22 +456,6 @@ class _Evaluation:
     def error(self, problem: str, span: Span) -> QueryError:
         """Return an error that points at a place of the query."""
         return QueryError(f"{problem}:\n{pointing_at(self.text, span)}")
-
-
-_KINDS = {
-    "class": "classes",
-    "number": "numbers",
-    "text": "texts",
-    "truth": "truth values",
-    "date": "dates",
-}
-_EXAMPLES = {
-    "class": "= horse",
-    "number": "> 0.5",
-    "text": 'contains "night"',
-    "truth": "",
-    "date": "> 2024-05-31",
-}
 
 
 def _compare(symbol: str, values: NDArray[Any], other: Any) -> Mask:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from nnviz.argument_types import checked
 from nnviz.errors import DatasetError, did_you_mean
 from nnviz.runs.declarations import LABEL_SETS
+from nnviz.store.store import Store, opened
 from nnviz.subsets.by_value import column_subsets, set_subsets
 from nnviz.subsets.lookup import SubsetFinder
 from nnviz.subsets.subsets import (
@@ -26,9 +28,6 @@ from nnviz.subsets.subsets import (
 )
 from nnviz.text_files import parse_json, read_text
 from nnviz.text_tables import read_text_table
-
-if TYPE_CHECKING:
-    from nnviz.store.store import Store
 
 __all__ = ["named_subsets", "read_subsets", "split_names"]
 
@@ -59,13 +58,13 @@ MAX_IDS_FOR_MATCHES = 10_000
 
 
 @checked
-def named_subsets(store: Store, name: str) -> SubsetCollection:
+def named_subsets(store: Store | str | os.PathLike[str], name: str) -> SubsetCollection:
     """Return a collection of subsets over a store's instances.
 
     Parameters
     ----------
     store
-        With a complete extraction.
+        The store, or its path, with a complete extraction.
     name
         ``label``, ``prediction``, ``outcome`` or ``all``; a column of the instance
         table, see :mod:`nnviz.subsets.by_value`; ``saved`` for all that were saved; the
@@ -81,10 +80,11 @@ def named_subsets(store: Store, name: str) -> SubsetCollection:
     MissingDataError
         If the column that is needed has not been extracted.
     """
+    store = opened(store)
     if name == "all":
         return all_instances(store.n_instances)
     plan = store.plan
-    if name == "label" and LABEL_SETS in plan.metadata_dtypes and not plan.n_labelled:
+    if name == "label" and plan.has_label_sets:
         names = store.class_names
         return set_subsets(store.column(LABEL_SETS), names, name="label")
     if name in ("label", "prediction"):

@@ -175,6 +175,12 @@ def suggest_subsets(
         If the run has no labels or no predictions.
     """
     label, prediction = columns.column("label"), columns.column("prediction")
+    if label.kind != "class":
+        msg = (
+            "suggestions are about errors, and with several labels of an instance none "
+            "is the one that was missed; write queries instead"
+        )
+        raise DatasetError(msg)
     usable = ~label.null & ~prediction.null & columns.usable
     if not usable.any():
         msg = (
@@ -241,7 +247,7 @@ class _Search:
     def _table_features(self) -> Iterator[tuple[int, str, Mask]]:
         """Yield (number of the column, query, mask) of each value that groups."""
         for number, name in enumerate(self.columns.names, start=1):
-            if name in ("id", "status", *FOLLOWING):
+            if name in ("id", "instance", "status", *FOLLOWING):
                 continue
             column = self.columns.column(name)
             # Label and prediction together are an error by definition.
@@ -358,7 +364,11 @@ def _values(
 ) -> Iterator[tuple[str, Mask]]:
     """Yield a query and a mask for each value of a column that makes a group."""
     shown = quoted(name)
-    if column.kind == "class":
+    if column.members is not None:
+        for index in np.flatnonzero(column.members.any(axis=0)):
+            has = np.append(column.members[:, index], False)
+            yield f"{shown} = {quoted(class_names[index])}", has[column.values]
+    elif column.kind == "class":
         for index in np.unique(column.values[~column.null]):
             query = f"{shown} = {quoted(class_names[index])}"
             yield query, column.values == index

@@ -8,7 +8,7 @@ from typing import Any
 
 from nnviz.formatting import printable, size_text
 from nnviz.runs.plan import Plan, plan_lines
-from nnviz.store.groups import covered_by, stage_of
+from nnviz.store.groups import SAVED_SUBSETS, covered_by, stage_of
 from nnviz.store.lock import writer_of
 from nnviz.store.store import Store
 from nnviz.upkeep.provenance import provenance_lines, provenance_of
@@ -196,7 +196,8 @@ def _groups(store: Store, plan: Plan) -> dict[str, dict[str, Any]]:
     for parent in ("aggregates", "artifacts"):
         for path in _written(store, parent):
             facts: dict[str, Any] = {"complete": store.groups.is_complete(path)}
-            if facts["complete"]:
+            # A saved query is asked of all instances, whenever it was saved.
+            if facts["complete"] and not path.startswith(SAVED_SUBSETS):
                 attributes = store.groups.attributes(path)
                 facts["covered"] = covered_by(
                     attributes, plan.extensions, plan.n_instances

@@ -4,13 +4,8 @@ They find the store, the data and the user's code all the same, and where one of
 does not, the message names it. What the user's code raises there is one message, too.
 """
 
-import contextlib
-import os
 import re
-import signal
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -19,12 +14,11 @@ import nnviz
 from nnviz.cli.main import main
 from nnviz_cluster.opening import open_client
 from nnviz_cluster.site import load_site
+from tests.cluster.running_dask import REGISTERED, SCHEDULER, running
 from tests.faults.small_run import NETWORK, RUN, write_inputs
 
 pytestmark = pytest.mark.cluster
 
-ROOT = Path(__file__).resolve().parents[2]
-LOOPBACK = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
 FAULTS = """
 from pathlib import Path
 
@@ -54,37 +48,6 @@ RAISING = RAISING.replace(
     "        if found is not None:\n            return found\n"
     "        return self.second(self.act(self.first(x)))",
 )
-
-
-def dask(*arguments, folder, before=()):
-    command = [*before, sys.executable, "-m", "dask", *arguments, *LOOPBACK]
-    places = [ROOT, ROOT / "cluster", ROOT / "dashboards"]
-    environment = os.environ | {"PYTHONPATH": ":".join(map(str, places))}
-    return subprocess.Popen(
-        list(map(str, command)),
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-@contextlib.contextmanager
-def running(*arguments, folder, sign, before=()):
-    """Start a program of Dask's, yield what it has said of itself, and kill it."""
-    process = dask(*arguments, folder=folder, before=before)
-    try:
-        yield next(found[0] for line in process.stderr if (found := sign.search(line)))
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate(timeout=20)
-
-
-SCHEDULER = re.compile(r"tcp://127\.0\.0\.1:\d+")
-REGISTERED = re.compile(r"Registered to")
 
 
 @pytest.fixture(scope="module")

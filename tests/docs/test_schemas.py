@@ -2,17 +2,16 @@
 
 import json
 import shlex
-import subprocess
-import sys
+import shutil
 
 import jsonschema
 import pytest
+from click.testing import CliRunner
 
 from docs.tables import FOLDER
 from nnviz.cli.main import main as command_line
 
-# Its commands run once, in one process.
-pytestmark = pytest.mark.xdist_group("json")
+pytestmark = pytest.mark.xdist_group("demonstration")
 
 SCHEMAS = {path.stem: path for path in (FOLDER / "schemas").glob("*.json")}
 
@@ -24,30 +23,31 @@ COMMANDS = [
     "compare digits/digits.zarr three eight --out compared.csv",
     "subset digits/digits.zarr 'label = three and confidence < 0.9' --save doubtful",
     "suggest digits/digits.zarr --no-channels",
-    "extract other.zarr --workers 1 --quiet",
-    "aggregate other.zarr --subsets label --workers 1 --quiet",
-    "derive other.zarr --no-pictures --workers 1 --quiet",
+    "extract other.zarr --quiet",
+    "aggregate other.zarr --subsets label --quiet",
+    "derive other.zarr --no-pictures --quiet",
     "extend other.zarr",
     "verify other.zarr --recompute 1% --quiet",
-    "ablate other.zarr three --instances 8 --draws 1 --workers 1 --quiet",
+    "ablate other.zarr three --instances 8 --draws 1 --quiet",
 ]
 
 
 @pytest.fixture(scope="module")
-def printed(tmp_path_factory):
+def printed(demonstration, scheduler_address, tmp_path_factory):
     """Return what every command printed, by its name; one after the other."""
     folder = tmp_path_factory.mktemp("json")
-    found = {}
-    for line in ["demo --no-serve --out digits", *COMMANDS]:
-        done = subprocess.run(
-            [sys.executable, "-m", "nnviz", *shlex.split(line), "--json"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, f"{line}\n{done.stderr}"
-        found[line.split()[0]] = done.stdout
+    shutil.copytree(demonstration / "digits", folder / "digits")
+    printed = (demonstration / "printed.json").read_text(encoding="utf-8")
+    found = {"demo": printed}
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(folder)
+        for line in COMMANDS:
+            words = shlex.split(line)
+            if "--quiet" in words:
+                words += ["--scheduler", scheduler_address]
+            done = CliRunner().invoke(command_line, [*words, "--json"])
+            assert done.exit_code == 0, f"{line}\n{done.output}"
+            found[words[0]] = done.stdout
     return found
 
 

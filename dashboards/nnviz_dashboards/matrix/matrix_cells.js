@@ -1,10 +1,6 @@
 const ROW_HEIGHT = 20
 const WIDTHS = [1, 2, 3, 4, 6, 8, 10, 13, 16, 20, 24]
 
-function bytes(text) {
-  return Uint8Array.from(atob(text), (c) => c.charCodeAt(0))
-}
-
 // Shaded cells by their tile; what is not there yet is asked for once.
 function tileCache(ask) {
   let tiles = new Map(), version = -1, [tall, wide] = [32, 256]

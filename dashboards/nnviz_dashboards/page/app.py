@@ -20,8 +20,14 @@ from nnviz_dashboards.channels.model import ChannelsModel
 from nnviz_dashboards.channels.view import ChannelsView
 from nnviz_dashboards.classes.model import SubsetsModel
 from nnviz_dashboards.classes.view import EmbeddingView, SubsetListView
+from nnviz_dashboards.confusions.model import ConfusionsModel
+from nnviz_dashboards.confusions.view import ConfusionsView
+from nnviz_dashboards.differences.model import DifferencesModel
+from nnviz_dashboards.differences.view import DifferencesView
 from nnviz_dashboards.graph.model import GraphModel
 from nnviz_dashboards.graph.view import GraphView, later
+from nnviz_dashboards.instances.model import InstancesModel
+from nnviz_dashboards.instances.view import InstancesView
 from nnviz_dashboards.layers.model import LayersModel
 from nnviz_dashboards.layers.view import LayersView
 from nnviz_dashboards.matrix.model import MatrixModel
@@ -109,6 +115,9 @@ def _roots(results: RunResults) -> dict[str, pn.viewable.Viewer]:
     graph = GraphModel(results, results.graphs, selection, run_later=run_later)
     pairs = SubsetPairModel(results, selection, run_later=run_later)
     matrix = MatrixModel(results, subsets, pairs, run_later=run_later)
+    instances = InstancesModel(
+        results, pairs, point_at=matrix.point_at, run_later=run_later
+    )
     return {
         "layers": LayersView(layers),
         "bar": SubsetBarView(pairs, layers.labels),
@@ -118,6 +127,13 @@ def _roots(results: RunResults) -> dict[str, pn.viewable.Viewer]:
         "facts": FactsView(subsets, graph, pairs),
         "graph": GraphView(graph, pictures=pictures, layers=layers.labels),
         "channels": channels,
+        "instances": InstancesView(
+            instances, pictures=pictures, layers=layers.labels, keep=matrix.keep
+        ),
+        "differences": DifferencesView(
+            DifferencesModel(results, pairs), pictures=pictures, layers=layers.labels
+        ),
+        "confusions": ConfusionsView(ConfusionsModel(results, pairs)),
     }
 
 

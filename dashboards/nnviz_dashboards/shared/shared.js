@@ -79,3 +79,14 @@ function onClassPointed(own, changed) {
     if (detail.from !== own) changed(detail.subset)
   })
 }
+
+function bytes(text) {
+  return Uint8Array.from(atob(text), (c) => c.charCodeAt(0))
+}
+
+// A file for the visitor's machine, of bytes in base64.
+function saveBytes(name, content) {
+  const link = element("a", "", null, {href: URL.createObjectURL(new Blob([bytes(content)])), download: name})
+  link.click()
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000)
+}

@@ -1,28 +1,25 @@
 """Where are channels made, and where do they go?
 
-One pass over an operation graph in order of computation gives every value its *marker*
-(see :mod:`nnviz.network.analysis.markers`) and its *root*: the value from which it was
-made by operations that keep all channels and positions (non-linearities, normalisation,
-permutations).
+One pass over an operation graph, in order of computation.
 """
 
 from __future__ import annotations
-
-from collections import defaultdict
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from nnviz.network.analysis.affine_maps import in_same_order
-from nnviz.network.analysis.contractions import Contraction, contraction_of
-from nnviz.network.analysis.functions import CONVOLUTIONS, Category, category_of
+from nnviz.network.analysis.contraction_flow import (
+    contracted_marker,
+    follow_contraction,
+    follow_convolution,
+    follow_matrix_product,
+)
+from nnviz.network.analysis.flow import ChannelFlow
+from nnviz.network.analysis.functions import Category, category_of
 from nnviz.network.analysis.markers import (
     Marker,
-    Origin,
-    einsum_marker,
     movement_markers,
-    origin_marker,
     pooling_marker,
     reduction_marker,
 )
@@ -34,7 +31,7 @@ from nnviz.network.analysis.varying_factors import (
 )
 from nnviz.runs.architecture import LayerKind
 
-__all__ = ["ChannelFlow", "follow_channels"]
+__all__ = ["follow_channels"]
 
 _SUMS = frozenset({"add", "sub"})
 _PRODUCTS = frozenset({"mul", "div"})
@@ -44,38 +41,6 @@ _MIXING: dict[Category, LayerKind] = {
     "mixing": "other",
 }
 """Categories that make channels along the last axis, and what such a layer is."""
-
-
-@dataclass(slots=True)
-class ChannelFlow:
-    """Origins, markers and roots of one operation graph."""
-
-    graph: OperationGraph
-    origins: dict[int, Origin] = field(default_factory=dict)
-    """Origin by its value."""
-    kinds: dict[int, LayerKind] = field(default_factory=dict)
-    """What an origin's operation does, by its value."""
-    markers: dict[int, Marker | None] = field(default_factory=dict)
-    """Marker by value; None where it is not known."""
-    roots: dict[int, int] = field(default_factory=dict)
-    """Root by value."""
-    families: defaultdict[int, list[int]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
-    """Values by root, in order of computation."""
-    unknown: list[Operation] = field(default_factory=list)
-    """Operations that nnviz does not take apart, in order."""
-    n_channels: int = 0
-
-    def origin_of(self, number: float) -> tuple[Origin, int] | None:
-        """Return origin and channel of a channel number; None if it is no channel."""
-        if number <= 0:
-            return None
-        for origin in self.origins.values():
-            channel = int(number) - origin.first
-            if 0 <= channel < origin.n_channels:
-                return origin, channel
-        return None
 
 
 def follow_channels(graph: OperationGraph) -> ChannelFlow:
@@ -89,7 +54,7 @@ def follow_channels(graph: OperationGraph) -> ChannelFlow:
     flow = ChannelFlow(graph)
     shape = graph.values[graph.input_value].shape
     axis = 1 if len(shape) > 1 else 0
-    _add_origin(flow, None, graph.input_value, axis, "other")
+    flow.add_origin(None, graph.input_value, axis, "other")
     for operation in graph.operations:
         if operation.live and any(graph.values[v].depends for v in operation.outputs):
             _follow(flow, operation)
@@ -103,16 +68,16 @@ def _follow(flow: ChannelFlow, operation: Operation) -> None:
     shape = graph.values[output].shape
     category = category_of(operation.name)
     if category == "convolution":
-        _follow_convolution(flow, operation, inputs)
+        follow_convolution(flow, operation, inputs)
     elif category == "linear":
-        _follow_matrix_product(flow, operation, inputs, kind="linear")
+        follow_matrix_product(flow, operation, inputs, kind="linear")
     elif category == "contraction":
-        _follow_contraction(flow, operation, inputs)
+        follow_contraction(flow, operation, inputs)
     elif category in _MIXING:
         if shape:
-            _add_origin(flow, operation, output, len(shape) - 1, _MIXING[category])
+            flow.add_origin(operation, output, len(shape) - 1, _MIXING[category])
     elif category == "attention":
-        _set(flow, output, _contracted(flow, inputs[-1], shape))
+        flow.mark(output, contracted_marker(flow, inputs[-1], shape))
     elif operation.name == "masked_fill" and has_varying_factor(
         flow, operation, inputs[0]
     ):
@@ -120,7 +85,7 @@ def _follow(flow: ChannelFlow, operation: Operation) -> None:
     elif category in ("pointwise", "normalization"):
         same = graph.values[inputs[0]].shape == shape
         marker = flow.markers.get(inputs[0])
-        _set(flow, output, marker if same else None, inputs[0] if same else None)
+        flow.mark(output, marker if same else None, inputs[0] if same else None)
     elif category == "elementwise":
         _follow_elementwise(flow, operation, inputs)
     elif category == "pooling":
@@ -129,12 +94,12 @@ def _follow(flow: ChannelFlow, operation: Operation) -> None:
         for value in operation.outputs:
             known = graph.values[value].shape
             pooled = pooling_marker(source, source_shape, known) if source else None
-            _set(flow, value, pooled)
+            flow.mark(value, pooled)
     elif category == "reduction":
         source = flow.markers.get(inputs[0])
         marker = reduction_marker(operation, graph, source) if source else None
         for value in operation.outputs:
-            _set(flow, value, marker)
+            flow.mark(value, marker)
     elif category == "movement":
         _follow_movement(flow, operation, inputs)
     elif operation.name.startswith("fft_"):
@@ -142,140 +107,7 @@ def _follow(flow: ChannelFlow, operation: Operation) -> None:
     else:
         flow.unknown.append(operation)
         for value in operation.outputs:
-            _set(flow, value, None)
-
-
-def _add_origin(
-    flow: ChannelFlow,
-    operation: Operation | None,
-    value: int,
-    axis: int,
-    kind: LayerKind,
-) -> None:
-    shape = flow.graph.values[value].shape
-    first = flow.n_channels + 1
-    n_channels = shape[axis] if shape else 1
-    index = None if operation is None else operation.index
-    flow.origins[value] = Origin(index, value, first, n_channels, axis)
-    flow.kinds[value] = kind
-    flow.n_channels += n_channels
-    _set(flow, value, origin_marker(shape, axis, first) if shape else None)
-
-
-def _set(
-    flow: ChannelFlow, value: int, marker: Marker | None, source: int | None = None
-) -> None:
-    """Give a value its marker, and the root of `source` if it keeps all elements."""
-    flow.markers[value] = marker
-    root = value if source is None else flow.roots.get(source, source)
-    flow.roots[value] = root
-    flow.families[root].append(value)
-
-
-def _follow_convolution(
-    flow: ChannelFlow, operation: Operation, inputs: tuple[int, ...]
-) -> None:
-    output = operation.outputs[0]
-    n_axes = int(operation.name[-2]) + 2
-    axis = 1 if len(flow.graph.values[output].shape) == n_axes else 0
-    kind: LayerKind = "convolution" if operation.name in CONVOLUTIONS else "other"
-    _add_origin(flow, operation, output, axis, kind)
-
-
-def _follow_matrix_product(
-    flow: ChannelFlow, operation: Operation, inputs: tuple[int, ...], kind: LayerKind
-) -> None:
-    """Follow a product over the last axis of its activation input."""
-    output = operation.outputs[0]
-    shape = flow.graph.values[output].shape
-    marker = flow.markers.get(inputs[0])
-    if marker is not None and _positions_only(marker, marker.numbers.ndim - 1):
-        # Positions (tokens) are mixed, every channel by itself.
-        source_shape = flow.graph.values[inputs[0]].shape
-        _set(flow, output, pooling_marker(marker, source_shape, shape))
-        return
-    _add_origin(flow, operation, output, len(shape) - 1, kind)
-
-
-def _follow_contraction(
-    flow: ChannelFlow, operation: Operation, inputs: tuple[int, ...]
-) -> None:
-    graph = flow.graph
-    output = operation.outputs[0]
-    shape = graph.values[output].shape
-    known = contraction_of(graph, operation)
-    if not shape:
-        _set(flow, output, None)
-    elif known is not None and (
-        operation.name in ("einsum", "tensordot") or operation.inputs[0] != known.value
-    ):
-        _follow_weights(flow, operation, known)
-    elif len(inputs) == 1 and operation.name not in ("einsum", "tensordot"):
-        first = operation.inputs[0] == inputs[0] or operation.name == "addmm"
-        if first:
-            _follow_matrix_product(flow, operation, inputs, kind="linear")
-        else:
-            _set(flow, output, _contracted(flow, inputs[0], shape))
-    elif operation.name == "einsum":
-        _set(flow, output, einsum_marker(operation, graph, flow.markers.get))
-    elif len(inputs) == 2 and operation.name != "tensordot":
-        # Attention weights times values: channels are those of the values.
-        _set(flow, output, _contracted(flow, inputs[1], shape))
-    else:
-        _set(flow, output, None)
-    marker = flow.markers.get(output)
-    if (marker is None or marker.is_mixed()) and not _is_attended(flow, output):
-        flow.unknown.append(operation)
-
-
-def _follow_weights(
-    flow: ChannelFlow, operation: Operation, known: Contraction
-) -> None:
-    """Follow a sum of products with constant weights, over whichever axes."""
-    output = operation.outputs[0]
-    marker = flow.markers.get(known.value)
-    shape = flow.graph.values[output].shape
-    axis = None if marker is None else marker.axis
-    letter = "" if axis is None else known.of_value[axis]
-    if letter and letter in known.result and letter not in known.made:
-        # Channels stay, each by itself; positions are mixed or scaled.
-        assert marker is not None  # it has an axis
-        assert marker.channels is not None
-        view = [1] * len(shape)
-        view[known.result.index(letter)] = len(marker.channels)
-        numbers = marker.channels.view(view).expand(shape)
-        _set(flow, output, Marker(numbers, known.result.index(letter)))
-    elif known.is_plain:
-        _add_origin(flow, operation, output, known.result.index(known.made), "linear")
-    else:
-        _set(flow, output, None)
-
-
-_STEPS_TO_SOFTMAX = 12
-
-
-def _is_attended(flow: ChannelFlow, value: int) -> bool:
-    """Return whether a value becomes the weights of an attention."""
-    graph = flow.graph
-    pending = [value]
-    for _ in range(_STEPS_TO_SOFTMAX):
-        readers = [
-            operation
-            for operation in graph.operations
-            if operation.live and set(pending).intersection(operation.inputs)
-        ]
-        if any(
-            "softmax" in operation.name or "attention" in operation.name
-            for operation in readers
-        ):
-            return True
-        pending = [
-            v
-            for operation in readers
-            if category_of(operation.name) in ("elementwise", "movement", "pointwise")
-            for v in operation.outputs
-        ]
-    return False
+            flow.mark(value, None)
 
 
 def _follow_spectrum(
@@ -298,33 +130,10 @@ def _follow_spectrum(
     axes = {d % n_axes for d in (dims if isinstance(dims, (list, tuple)) else [dims])}
     if marker is None or marker.axis is None or marker.axis in axes:
         flow.unknown.append(operation)
-        _set(flow, output, None)
+        flow.mark(output, None)
         return
     shape = graph.values[output].shape
-    _set(flow, output, pooling_marker(marker, graph.values[inputs[0]].shape, shape))
-
-
-def _contracted(flow: ChannelFlow, value: int, shape: tuple[int, ...]) -> Marker | None:
-    """Return the marker of ``weights @ value``, where `value` is (..., T, channels)."""
-    marker = flow.markers.get(value)
-    if marker is None or marker.numbers.ndim < 2:
-        return None
-    numbers = marker.numbers.narrow(-2, 0, 1)
-    if not bool((marker.numbers == numbers).all()):
-        numbers = torch.full_like(numbers[..., :1], -1.0)
-    try:
-        return Marker(numbers.expand(shape), marker.axis)
-    except RuntimeError:
-        return None
-
-
-def _positions_only(marker: Marker, axis: int) -> bool:
-    """Return whether channels lie along another axis than this one."""
-    return (
-        marker.axis is not None
-        and marker.axis != axis
-        and marker.numbers.shape[marker.axis] > 1
-    )
+    flow.mark(output, pooling_marker(marker, graph.values[inputs[0]].shape, shape))
 
 
 def _follow_movement(
@@ -334,7 +143,7 @@ def _follow_movement(
     if operation.name == "cat" and _joins_channels(flow, operation, inputs):
         output = operation.outputs[0]
         axis = _cat_axis(operation, len(graph.values[output].shape))
-        _add_origin(flow, operation, output, axis, "concatenation")
+        flow.add_origin(operation, output, axis, "concatenation")
         return
     try:
         markers = movement_markers(operation, graph, flow.markers.get)
@@ -347,7 +156,7 @@ def _follow_movement(
             and len(operation.outputs) == 1
             and _numel(graph, value) == _numel(graph, inputs[0])
         )
-        _set(flow, value, marker, inputs[0] if keeps else None)
+        flow.mark(value, marker, inputs[0] if keeps else None)
 
 
 def _numel(graph: OperationGraph, value: int) -> int:
@@ -428,7 +237,7 @@ def _follow_elementwise(
     elif main is not None and operation.name in _PRODUCTS:
         if graph.values[output].dtype.is_complex and flow.roots[main] in flow.origins:
             flow.unknown.append(operation)
-            _set(flow, output, None)
+            flow.mark(output, None)
             return
         if has_varying_factor(flow, operation, main):
             main = None
@@ -442,7 +251,7 @@ def _follow_elementwise(
                 marker = Marker(marker.numbers.expand(shape), marker.axis)
             except RuntimeError:
                 marker = None
-        _set(flow, output, marker, main if same else None)
+        flow.mark(output, marker, main if same else None)
         return
     kind: LayerKind = "other"
     if operation.name in _SUMS:
@@ -456,9 +265,9 @@ def _follow_elementwise(
     markers.sort(key=Marker.is_mixed)
     known = [marker.axis for marker in markers if marker.axis is not None]
     if not known:
-        _set(flow, output, None)
+        flow.mark(output, None)
         return
-    _add_origin(flow, operation, output, known[0], kind)
+    flow.add_origin(operation, output, known[0], kind)
 
 
 def _add_selection(flow: ChannelFlow, operation: Operation, main: int) -> None:
@@ -470,7 +279,7 @@ def _add_selection(flow: ChannelFlow, operation: Operation, main: int) -> None:
     assert marker is not None  # else nothing is known of a factor
     assert marker.axis is not None
     kind: LayerKind = "product" if fills_with_zeros(flow, operation, main) else "other"
-    _add_origin(flow, operation, operation.outputs[-1], marker.axis, kind)
+    flow.add_origin(operation, operation.outputs[-1], marker.axis, kind)
 
 
 def _has_other_channels(flow: ChannelFlow, inputs: tuple[int, ...], main: int) -> bool:

@@ -369,7 +369,7 @@ def test_run_without_influences__opens_with_channels_and_says_why(visit, finishe
         page = visit(address)
         page.wait_for_selector(".channel-row")
 
-        page.get_by_text("Attribution graph", exact=True).click()
+        page.get_by_role("button", name="Graph", exact=True).click()
 
         notice = page.get_by_text("This run has no influences")
         sync_api.expect(notice).to_be_visible()

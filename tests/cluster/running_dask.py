@@ -1,0 +1,42 @@
+"""Programs of Dask's own command that tests start, in a folder of their own."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+LOOPBACK = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
+SCHEDULER = re.compile(r"tcp://127\.0\.0\.1:\d+")
+REGISTERED = re.compile(r"Registered to")
+
+
+def dask(*arguments, folder, before=()):
+    command = [*before, sys.executable, "-m", "dask", *arguments, *LOOPBACK]
+    places = [ROOT, ROOT / "cluster", ROOT / "dashboards"]
+    path = [os.environ.get("PYTHONPATH", ""), *map(str, places)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, path))}
+    return subprocess.Popen(
+        list(map(str, command)),
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@contextlib.contextmanager
+def running(*arguments, folder, sign, before=()):
+    """Start a program of Dask's, yield what it has said of itself, and kill it."""
+    process = dask(*arguments, folder=folder, before=before)
+    try:
+        yield next(found[0] for line in process.stderr if (found := sign.search(line)))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=20)
