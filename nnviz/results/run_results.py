@@ -9,6 +9,7 @@ Symbols: S classes, C channels of a layer, K ranks of examples.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 import threading
@@ -27,6 +28,8 @@ from nnviz.derivation.class_table import make_class_table, read_class_table
 from nnviz.derivation.embedding import read_embedding, read_similarity
 from nnviz.errors import MissingDataError
 from nnviz.results.graph_results import GraphResults
+from nnviz.results.instance_pictures import InstancePictures
+from nnviz.results.instances import Instances
 from nnviz.results.missing import Missing
 from nnviz.results.neuron_matrix import NeuronMatrix
 from nnviz.results.subset_pairs import SubsetPairs
@@ -109,6 +112,8 @@ class RunResults:
         self.graphs = GraphResults(store)
         self.pairs = SubsetPairs(store, self.kind)
         self.neurons = NeuronMatrix(store, self.aggregates)
+        self.instances = Instances(store, self.pairs.finder.columns)
+        self.instance_pictures = InstancePictures(store)
         self._pictures = lru_cache(4)(self._read_pictures)
 
     @staticmethod
@@ -124,7 +129,15 @@ class RunResults:
 
     def _read_class_table(self) -> ListedClasses:
         store, names = self.store, self.store.class_names
-        if self.kind == "label" and store.groups.is_complete("artifacts/classes"):
+        if store.plan.has_label_sets:
+            table = make_class_table((), (), (), display_names(names))
+            sets = self.pairs.finder.columns
+            counts = [
+                int(sets.usable[self.pairs.finder.of_class(index)].sum())
+                for index in range(len(names))
+            ]
+            table = dataclasses.replace(table, n_instances=np.array(counts))
+        elif self.kind == "label" and store.groups.is_complete("artifacts/classes"):
             table = read_class_table(store)
         else:
             label, prediction, confidence = (
@@ -296,5 +309,5 @@ def stage_state(store: Store) -> tuple[object, ...]:
 
 def _kind_of(store: Store) -> str:
     """Return the true classes where there are labels, else the predicted ones."""
-    has_labels = bool((store.column("label") >= 0).any())
+    has_labels = bool((store.column("label") >= 0).any()) or store.plan.has_label_sets
     return "label" if has_labels else "prediction"

@@ -19,7 +19,10 @@ from nnviz.store import csr
 from nnviz.store.documents import CHECKSUMS
 from nnviz.store.hierarchy import Hierarchy
 
-__all__ = ["LaterGroups", "covered_by", "stage_of"]
+__all__ = ["SAVED_SUBSETS", "LaterGroups", "covered_by", "stage_of"]
+
+SAVED_SUBSETS = "artifacts/saved_subsets"
+"""What people have put into the store: no command makes it again."""
 
 
 def stage_of(path: str) -> str:

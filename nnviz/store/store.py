@@ -27,6 +27,7 @@ from nnviz.runs.declarations import MARK_FIELDS, POSITION
 from nnviz.runs.plan import Plan, fingerprint_of
 from nnviz.store.added_columns import AddedColumns
 from nnviz.store.completion import Completion
+from nnviz.store.creation import creating, says_begun
 from nnviz.store.dask_arrays import activations_as_dask
 from nnviz.store.extending import is_pending
 from nnviz.store.groups import LaterGroups
@@ -67,6 +68,12 @@ class Store:
         self._hierarchy = hierarchy
         attributes = hierarchy.attributes()
         version = attributes.get("format_version")
+        if says_begun(attributes):
+            msg = (
+                f"the store {hierarchy.url!r} is being made, or whoever made it was "
+                f"ended; 'nnviz plan RUN.toml --create {hierarchy.url}' makes it"
+            )
+            raise StoreFormatError(msg)
         if version is None or "plan" not in attributes:
             msg = (
                 f"{hierarchy.url!r} is a Zarr hierarchy, but not a store of nnviz; "
@@ -126,7 +133,7 @@ class Store:
         Parameters
         ----------
         url
-            A place where there is nothing.
+            A place where there is nothing, or what a killed process has begun there.
         plan
             What will be recorded.
         static
@@ -139,12 +146,9 @@ class Store:
         ------
         StoreExistsError
             If there is something at `url`.
+        StoreInUseError
+            If another driver is creating it.
         """
-        hierarchy = Hierarchy.create(url)
-        for spec in plan.arrays:
-            hierarchy.create_array(spec)
-        for path, values in static.items():
-            hierarchy.write(path, 0, values)
         per_chunk = [
             spec.path
             for spec in plan.arrays
@@ -158,9 +162,14 @@ class Store:
             "mark_fields": list(MARK_FIELDS),
             "format_version": FORMAT_VERSION,
         }
-        hierarchy.documents.state("", skip=[*per_chunk, "extraction_done"])
-        hierarchy.create_group(RECOVERY, record)
-        hierarchy.set_attributes(record)
+        with creating(url) as hierarchy:
+            for spec in plan.arrays:
+                hierarchy.create_array(spec)
+            for path, values in static.items():
+                hierarchy.write(path, 0, values)
+            hierarchy.documents.state("", skip=[*per_chunk, "extraction_done"])
+            hierarchy.create_group(RECOVERY, record)
+            hierarchy.set_attributes(record)
         return cls(hierarchy)
 
     def integrity(self) -> Integrity:
@@ -440,6 +449,10 @@ def summary_html(store: Store) -> str:
     return f"<b>nnviz.Store</b> {html.escape(store.url)}<table>{rows}</table>"
 
 
+def _counted(n: int, what: str) -> str:
+    return f"{n:,} {what}" + ("" if n == 1 else "s") if n else "none"
+
+
 def _facts(store: Store) -> list[tuple[str, str]]:
     done, plan = store.chunks.done(), store.plan
     return [
@@ -450,7 +463,7 @@ def _facts(store: Store) -> list[tuple[str, str]]:
         ("extraction", f"{int(done.sum()):,} of {len(done):,} chunks"),
         ("aggregates", ", ".join(store.groups.names("aggregates")) or "none"),
         ("artifacts", ", ".join(store.groups.names("artifacts")) or "none"),
-        ("index", f"{len(store.groups.names('index')):,} pieces"),
+        ("index", _counted(len(store.groups.names("index")), "piece")),
     ]
 
 

@@ -62,7 +62,7 @@ KIND_EXAMPLES: Mapping[ColumnKind, str] = {
 CACHED_LAYERS = 4
 """Layers whose top channels are kept; 10 MB each for a million instances."""
 
-DERIVED = ("correct", "loss")
+DERIVED = ("correct", "loss", "instance")
 """Columns that follow from stored ones, where a store does not have them."""
 
 
@@ -209,6 +209,8 @@ class InstanceColumns:
             probability = self.store.column("probability").astype(np.float64)
             with np.errstate(divide="ignore"):
                 return _column_of(-np.log(probability))
+        if name == "instance":
+            return _column_of(np.arange(self.n_instances))
         label, prediction = self.store.column("label"), self.store.column("prediction")
         return Column("truth", label == prediction, (label < 0) | (prediction < 0))
 

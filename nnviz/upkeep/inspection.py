@@ -9,10 +9,9 @@ from typing import Any
 from nnviz.formatting import printable, size_text
 from nnviz.runs.plan import Plan, plan_lines
 from nnviz.store.added_columns import COLUMNS
-from nnviz.store.groups import covered_by, stage_of
+from nnviz.store.groups import SAVED_SUBSETS, covered_by, stage_of
 from nnviz.store.lock import writer_of
 from nnviz.store.store import Store
-from nnviz.subsets.saved import SAVED_SUBSETS
 from nnviz.upkeep.provenance import provenance_lines, provenance_of
 
 __all__ = ["StoreReport", "describe_store"]
@@ -168,8 +167,8 @@ def describe_store(
 def _shown(path: str, facts: dict[str, Any]) -> str:
     """Return what a group is called, where its path is made of a hash."""
     kinds = {COLUMNS: "column", SAVED_SUBSETS: "saved subset"}
-    kind = kinds.get(path.rpartition("/")[0])
-    return f"{kind} {printable(facts['name'])}" if kind and "name" in facts else path
+    kind = kinds.get(path.rpartition("/")[0], "")
+    return f"{kind} {printable(facts['name'])}" if "name" in facts else path
 
 
 def _reasons(store: Store) -> dict[str, str]:
@@ -208,13 +207,14 @@ def _groups(store: Store, plan: Plan) -> dict[str, dict[str, Any]]:
             facts: dict[str, Any] = {"complete": store.groups.is_complete(path)}
             if facts["complete"]:
                 attributes = store.groups.attributes(path)
-                if path.startswith(f"{COLUMNS}/"):
+                if path.startswith(COLUMNS):
                     facts["covered"] = attributes["n_asked"]
-                elif not path.startswith(f"{SAVED_SUBSETS}/"):  # they grow, or stay
+                # A saved query is asked of all instances, whenever it was saved.
+                elif not path.startswith(SAVED_SUBSETS):
                     facts["covered"] = covered_by(
                         attributes, plan.extensions, plan.n_instances
                     )
-                if "name" in attributes:
+                if path.startswith((COLUMNS, SAVED_SUBSETS)):
                     facts["name"] = attributes["name"]
                 names = attributes.get("names")
                 if names is not None:

@@ -21,7 +21,7 @@ from nnviz.results.subset_results import SubsetResults
 from nnviz.subsets.completion import Completion, complete_query
 from nnviz.subsets.expressions import MAX_CHARACTERS
 from nnviz_dashboards.shared.publishing import follow, publish
-from nnviz_dashboards.shared.selection import PANELS, Selection
+from nnviz_dashboards.shared.selection import PANELS, Choice, Selection
 
 __all__ = ["Problem", "RunLater", "Side", "SubsetPairModel", "Suggested"]
 
@@ -29,6 +29,9 @@ RunLater = Callable[[Callable[[], Any], Callable[[Any], None]], None]
 """Runs the first function, some time, and gives what it returns to the second."""
 
 SIDES = ("a", "b")
+
+VIEWS_BESIDE_NEURONS = ("graph", "channels")
+"""Views that do not show by themselves how A and B differ."""
 
 Side = Literal["a", "b"]
 
@@ -132,10 +135,19 @@ class SubsetPairModel(param.Parameterized):
             query = ""
         self.selection.choose(**{side: query})
 
-    def compare(self, a: str, b: str) -> None:
-        """Look at two subsets."""
-        # What differs is seen in the neurons.
-        self.selection.choose(a=a, b=b, matrix=PANELS[1])
+    def compare(self, a: str, b: str, **also: Choice) -> None:
+        """Look at two subsets.
+
+        Parameters
+        ----------
+        a, b
+            Their queries.
+        **also
+            What is chosen besides.
+        """
+        if self.selection.view in VIEWS_BESIDE_NEURONS:
+            also["matrix"] = PANELS[1]  # what differs is seen in the neurons
+        self.selection.choose(a=a, b=b, **also)
 
     def compare_confusion(self, taken_for: int) -> None:
         """Look at instances of the class that are taken for another, against right."""
