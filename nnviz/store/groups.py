@@ -33,12 +33,12 @@ def stage_of(path: str) -> str:
     >>> stage_of("aggregates/label"), stage_of("artifacts/examples")
     ('aggregate', 'derive')
     """
-    if path.startswith("artifacts/ablation"):
-        return "ablate"
-    if path.startswith(SAVED_SUBSETS):
-        return "subset"
+    made_by = {"ablation": "ablate", "columns": "column", "saved_subsets": "subset"}
+    parts = path.split("/")
+    if parts[0] == "artifacts" and len(parts) > 1 and parts[1] in made_by:
+        return made_by[parts[1]]
     stages = {"aggregates": "aggregate", "index": "index"}
-    return stages.get(path.split("/")[0], "derive")
+    return stages.get(parts[0], "derive")
 
 
 def covered_by(attributes: Mapping[str, Any], before: Sequence[int], now: int) -> int:
