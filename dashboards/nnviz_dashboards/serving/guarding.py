@@ -133,12 +133,8 @@ class _Compressed(GZipContentEncoding):
     with a text that a foreign page chooses can be guessed from its length.
     """
 
-    CONTENT_TYPES = frozenset(
-        {"application/javascript", "text/javascript", "text/css", "image/svg+xml"}
-    )
-
     def _compressible_type(self, ctype: str) -> bool:
-        return ctype in self.CONTENT_TYPES
+        return ctype in ("application/javascript", "text/javascript", "text/css")
 
 
 def _guarded(handler: Any, gate: Gate) -> Any:
