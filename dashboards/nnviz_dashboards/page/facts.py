@@ -9,7 +9,7 @@ from nnviz.results.graph_results import OF_A, OF_PAIR
 from nnviz_dashboards.classes.model import SubsetFacts, SubsetsModel
 from nnviz_dashboards.graph.model import OUTCOMES, GraphModel
 from nnviz_dashboards.graph.view import MEMBERS
-from nnviz_dashboards.shared.component import Component, script
+from nnviz_dashboards.shared.component import Component, script, style
 from nnviz_dashboards.shared.theme import format_count, format_percent
 from nnviz_dashboards.subsets.model import SubsetPairModel
 
@@ -23,6 +23,7 @@ class FactsBar(Component):
     view = param.String()
 
     _esm = script(__file__, "facts.js")
+    _style = style(__file__, "facts.css")
 
 
 class FactsView(Viewer):
