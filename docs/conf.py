@@ -31,6 +31,7 @@ root_doc = "index"
 nitpicky = False
 
 html_theme = "furo"
+html_show_copyright = False
 html_title = f"nnviz {version}"
 html_copy_source = False
 html_static_path: list[str] = []

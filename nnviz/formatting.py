@@ -82,10 +82,13 @@ def html_table(
     '<b>&lt;b&gt;</b'
     """
     n_rows = len(columns[0][1]) if columns else 0
-    head = "".join(f"<th>{html.escape(heading)}</th>" for heading, _ in columns)
+    head = "".join(
+        _cell("th", heading, is_number=len(values) > 0 and _is_number(values[0]))
+        for heading, values in columns
+    )
     rows = "".join(
         "<tr>"
-        + "".join(f"<td>{html.escape(_shown(value))}</td>" for value in row)
+        + "".join(_cell("td", _shown(v), is_number=_is_number(v)) for v in row)
         + "</tr>"
         for row in zip(*(values[:SHOWN_ROWS] for _, values in columns), strict=True)
     )
@@ -94,6 +97,17 @@ def html_table(
         f"<b>{html.escape(title)}</b><table><thead><tr>{head}</tr></thead>"
         f"<tbody>{rows}</tbody></table>{rest}"
     )
+
+
+def _cell(tag: str, text: str, *, is_number: bool) -> str:
+    """Return a cell, its numbers at its right; other pages style tables otherwise."""
+    side = "right" if is_number else "left"
+    style = f"text-align:{side};padding:0.1em 0.6em"
+    return f"<{tag} style='{style}'>{html.escape(text)}</{tag}>"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating))
 
 
 def _shown(value: object) -> str:

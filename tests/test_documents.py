@@ -22,3 +22,31 @@ def test_reliability__every_row_of_the_table_has_a_test_that_names_it():
     named = {int(n) for numbers, _ in rows for n in numbers.split(", ")}
     assert named == set(range(1, 41))
     assert missing == []
+
+
+def slugs(text):
+    """Return how a page's headings are linked to."""
+    without_code = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    titles = re.findall(r"^#+ (.*)$", without_code, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", t.lower()).replace(" ", "-") for t in titles}
+
+
+def test_pages__links_lead_to_files_and_headings():
+    pages = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"]
+    links = [
+        (page, link)
+        for page in pages
+        if "_build" not in page.parts
+        for link in re.findall(r"\]\(((?!https?:)[^)\s]+)\)", page.read_text())
+    ]
+
+    broken = []
+    for page, link in links:
+        path, _, part = link.partition("#")
+        target = page.parent / path if path else page
+        is_there = target.exists()
+        if not is_there or (part and part not in slugs(target.read_text())):
+            broken.append(f"{page.name}: {link}")
+
+    assert len(links) > 50
+    assert broken == []

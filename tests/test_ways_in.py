@@ -21,6 +21,7 @@ from torch import nn
 
 import nnviz
 from nnviz.cli.main import main
+from nnviz.results.run_results import RunResults
 from tests.cluster.running_dask import REGISTERED, SCHEDULER, running
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "ways-in.md"
@@ -185,6 +186,11 @@ def test_several_labels(tmp_path):
         "small": 0,
     }
     assert among.confusion == []
+    shown = RunResults(store)
+    assert shown.kind == "label"
+    assert shown.class_table().n_instances.tolist() == [2, 2, 1]
+    (listed,) = shown.pairs.of_class(1)
+    assert (listed.query, listed.n_instances) == ("label = round", 2)
     with pytest.raises(nnviz.NnvizError, match="classes have no order"):
         store.subset("label > red")
     with pytest.raises(nnviz.NnvizError, match="several labels"):

@@ -19,7 +19,7 @@ from nnviz.inputs.preparation.decoding import decode_image
 from nnviz.inputs.preparation.preprocessing import Box, Preprocessing
 from nnviz.runs.config import PreprocessingConfig
 
-__all__ = ["PICTURE_SIDE", "Drawing", "cut_picture", "draw"]
+__all__ = ["PICTURE_SIDE", "Drawing", "cut_picture", "draw", "whole_picture"]
 
 PICTURE_SIDE = 96
 """Longer side of a picture in pixels."""
@@ -105,11 +105,34 @@ def cut_picture(drawing: Drawing, box: Box) -> bytes:
         A JPEG of a photograph, or a PNG; its longer side has 96 pixels.
     """
     image = drawing.image.crop(_with_context(box, drawing.size))
-    scale = PICTURE_SIDE / max(image.size)
+    return _as_file(image, PICTURE_SIDE, is_photograph=drawing.is_photograph)
+
+
+def whole_picture(drawing: Drawing, side: int) -> bytes:
+    """Return a whole instance as a file.
+
+    Parameters
+    ----------
+    drawing
+        The instance.
+    side
+        Longer side of the picture in pixels.
+
+    Returns
+    -------
+    bytes
+        A JPEG of a photograph, or a PNG.
+    """
+    return _as_file(drawing.image, side, is_photograph=drawing.is_photograph)
+
+
+def _as_file(image: Image.Image, side: int, *, is_photograph: bool) -> bytes:
+    """Scale an image to a longer side in pixels, and write it."""
+    scale = side / max(image.size)
     size = tuple(max(1, round(extent * scale)) for extent in image.size)
     assert len(size) == 2
     file = io.BytesIO()
-    if drawing.is_photograph:
+    if is_photograph:
         image = image.resize(size, Image.Resampling.BICUBIC)
         image.save(file, "JPEG", quality=JPEG_QUALITY, optimize=True)
     else:

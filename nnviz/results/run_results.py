@@ -9,6 +9,7 @@ Symbols: S classes, C channels of a layer, K ranks of examples.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 import threading
@@ -27,10 +28,13 @@ from nnviz.derivation.class_table import make_class_table, read_class_table
 from nnviz.derivation.embedding import read_embedding, read_similarity
 from nnviz.errors import MissingDataError
 from nnviz.results.graph_results import GraphResults
+from nnviz.results.instance_pictures import InstancePictures
+from nnviz.results.instances import Instances
 from nnviz.results.missing import Missing
 from nnviz.results.neuron_matrix import NeuronMatrix
 from nnviz.results.subset_pairs import SubsetPairs
 from nnviz.runs.architecture import Layer
+from nnviz.store.pieces import DENSE_CHUNK_BYTES
 from nnviz.store.store import Store
 from nnviz.subsets.subsets import display_names
 
@@ -43,6 +47,12 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+PIECE_BYTES = DENSE_CHUNK_BYTES
+"""So much of a layer's pictures is read at once: what is compressed together."""
+
+N_PIECES_OF_PICTURES = 32
+"""Pieces that are kept, of all layers."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,7 +119,9 @@ class RunResults:
         self.graphs = GraphResults(store)
         self.pairs = SubsetPairs(store, self.kind)
         self.neurons = NeuronMatrix(store, self.aggregates)
-        self._pictures = lru_cache(4)(self._read_pictures)
+        self.instances = Instances(store, self.pairs.finder.columns)
+        self.instance_pictures = InstancePictures(store)
+        self._bytes = lru_cache(N_PIECES_OF_PICTURES)(self._read_bytes)
 
     @staticmethod
     def _once(read: Callable[[], T]) -> Callable[[], T]:
@@ -124,7 +136,15 @@ class RunResults:
 
     def _read_class_table(self) -> ListedClasses:
         store, names = self.store, self.store.class_names
-        if self.kind == "label" and store.groups.is_complete("artifacts/classes"):
+        if store.plan.has_label_sets:
+            table = make_class_table((), (), (), display_names(names))
+            sets = self.pairs.finder.columns
+            counts = [
+                int(sets.usable[self.pairs.finder.of_class(index)].sum())
+                for index in range(len(names))
+            ]
+            table = dataclasses.replace(table, n_instances=np.array(counts))
+        elif self.kind == "label" and store.groups.is_complete("artifacts/classes"):
             table = read_class_table(store)
         else:
             label, prediction, confidence = (
@@ -225,10 +245,17 @@ class RunResults:
         if not (0 <= channel < n_channels and 0 <= rank < n_ranks):
             return b""
         start, stop = examples.offsets[channel * n_ranks + rank :][:2]
-        return self._pictures(layer)[start:stop].tobytes()
+        if start == stop:
+            return b""
+        first, last = int(start) // PIECE_BYTES, (int(stop) - 1) // PIECE_BYTES
+        whole = b"".join(self._bytes(layer, k) for k in range(first, last + 1))
+        return whole[int(start) - first * PIECE_BYTES :][: int(stop - start)]
 
-    def _read_pictures(self, layer: str) -> NDArray[np.uint8]:
-        return self.store.groups.read(f"artifacts/examples/{layer}/picture_bytes")
+    def _read_bytes(self, layer: str, piece: int) -> bytes:
+        """Return one piece of a layer's pictures: a whole layer may have gigabytes."""
+        start = piece * PIECE_BYTES
+        path = f"artifacts/examples/{layer}/picture_bytes"
+        return self.store.groups.read(path, start, start + PIECE_BYTES).tobytes()
 
     def missing_stage(self, *, derived: bool = False) -> Missing | None:
         """Return which stage has to run first, or None if all is there.
@@ -296,5 +323,5 @@ def stage_state(store: Store) -> tuple[object, ...]:
 
 def _kind_of(store: Store) -> str:
     """Return the true classes where there are labels, else the predicted ones."""
-    has_labels = bool((store.column("label") >= 0).any())
+    has_labels = bool((store.column("label") >= 0).any()) or store.plan.has_label_sets
     return "label" if has_labels else "prediction"

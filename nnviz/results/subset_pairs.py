@@ -89,10 +89,11 @@ class SubsetPairs:
         frequent first.
         """
         names, columns = self._store.class_names, self.finder.columns
-        members = columns.usable & (columns.column(self._kind).values == index)
+        members = self.finder.of_class(index, self._kind)
+        members = members[columns.usable[members]]
         whole, name = self.class_query(index), names[index]
-        found = [NamedQuery(self._words(whole), whole, int(members.sum()))]
-        if self._kind == "label":
+        found = [NamedQuery(self._words(whole), whole, len(members))]
+        if self._kind == "label" and not self._store.plan.has_label_sets:
             taken = columns.column("prediction").values[members]
             counts = np.bincount(taken[taken >= 0], minlength=len(names))
             n_right, n_wrong = int(counts[index]), int(counts.sum() - counts[index])
@@ -119,6 +120,10 @@ class SubsetPairs:
         """Return the query of the instances of a class that are taken for another."""
         word = class_word(self._store.class_names, taken_for)
         return f"{self.class_query(index)} and prediction = {word}"
+
+    def prediction_query(self, index: int) -> str:
+        """Return the query of the instances that are predicted as a class."""
+        return f"prediction = {class_word(self._store.class_names, index)}"
 
     def right_query(self, index: int) -> str:
         """Return the query of the instances of a class that are predicted right."""

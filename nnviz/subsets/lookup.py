@@ -8,7 +8,9 @@ the same names stand for the same subsets.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +21,7 @@ from nnviz.errors import DatasetError, QueryError, did_you_mean
 from nnviz.store.store import Store
 from nnviz.subsets.columns import ChannelSource, InstanceColumns, StoredChannels
 from nnviz.subsets.evaluation import matching_instances
+from nnviz.subsets.expressions import MAX_CHARACTERS
 from nnviz.subsets.saved import SavedSubset, saved_subsets
 from nnviz.subsets.subsets import Subset
 from nnviz.subsets.writing import class_word, quoted
@@ -29,6 +32,9 @@ MAX_NESTED = 20
 """Saved subsets that are named in each other's queries."""
 
 SHOWN_IDS = 3
+
+MAX_KEPT = 256
+"""Sets of instances that have a name until the process ends."""
 
 
 class SubsetFinder:
@@ -46,6 +52,24 @@ class SubsetFinder:
         self.store = store
         self.columns = InstanceColumns(store, channels or StoredChannels(store))
         self._nested = threading.local()
+        self._kept: OrderedDict[str, NDArray[np.int64]] = OrderedDict()
+
+    def text_for(self, instances: NDArray[np.int64]) -> str:
+        """Return a text that stands for a set of instances.
+
+        A query that lists them, or where that is too long, a name that this finder
+        knows until its process ends, or until many others have been asked for.
+        """
+        instances = np.unique(np.asarray(instances, dtype=np.int64))
+        query = f"instance in ({', '.join(map(str, instances.tolist()))})"
+        if len(query) <= MAX_CHARACTERS and "instance" not in self.store.columns:
+            return query
+        name = f"chosen {hashlib.sha256(instances.tobytes()).hexdigest()[:8]}"
+        self._kept[name] = instances
+        self._kept.move_to_end(name)
+        while len(self._kept) > MAX_KEPT:
+            self._kept.popitem(last=False)
+        return name
 
     def saved(self) -> dict[str, SavedSubset]:
         """Return the saved subsets by name, as they are in the store now."""
@@ -105,7 +129,10 @@ class SubsetFinder:
         return f"label = {class_word(self.columns.class_names, index)}"
 
     def named(self, name: str) -> NDArray[np.int64] | None:
-        """Return the instances of a saved subset or a class; None if there is none."""
+        """Return the instances of a named subset or a class; None if there is none."""
+        kept = self._kept.get(name)
+        if kept is not None:
+            return kept
         saved = self.saved().get(name)
         if saved is not None:
             if saved.instances is not None:
@@ -113,13 +140,15 @@ class SubsetFinder:
             with self._nesting(name):
                 return self._asked(saved.query)
         index = self.columns.class_index(name)
-        if index is not None:
-            label = self.columns.column("label")
-            if label.members is not None:
-                has = np.append(label.members[:, index], False)
-                return np.flatnonzero(has[label.values])
-            return np.flatnonzero(label.values == index)
-        return None
+        return None if index is None else self.of_class(index)
+
+    def of_class(self, index: int, kind: str = "label") -> NDArray[np.int64]:
+        """Return the instances of a class, by labels or predictions."""
+        column = self.columns.column(kind)
+        if column.members is None:
+            return np.flatnonzero(column.values == index)
+        has = np.append(column.members[:, index], False)
+        return np.flatnonzero(has[column.values])
 
     def names(self) -> list[str]:
         """Return the names that stand for subsets."""

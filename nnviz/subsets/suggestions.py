@@ -247,7 +247,7 @@ class _Search:
     def _table_features(self) -> Iterator[tuple[int, str, Mask]]:
         """Yield (number of the column, query, mask) of each value that groups."""
         for number, name in enumerate(self.columns.names, start=1):
-            if name in ("id", "status", *FOLLOWING):
+            if name in ("id", "instance", "status", *FOLLOWING):
                 continue
             column = self.columns.column(name)
             # Label and prediction together are an error by definition.

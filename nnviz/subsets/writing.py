@@ -13,6 +13,7 @@ from nnviz.subsets.expressions import (
     Expression,
     Named,
     Not,
+    OneOf,
     parse_query,
 )
 
@@ -108,6 +109,8 @@ def words_of(query: str, class_names: Sequence[str] = ()) -> str:
     'horse taken for dog'
     >>> words_of("label = horse and not correct"), words_of("confidence > 0.5")
     ('horse, predicted wrong', 'confidence > 0.5')
+    >>> words_of("instance in (3, 8)")
+    '2 chosen instances'
     """
     confusion = confusion_of(query, class_names)
     if confusion is not None:
@@ -116,6 +119,10 @@ def words_of(query: str, class_names: Sequence[str] = ()) -> str:
         tree = parse_query(query)
     except QueryError:
         return query
+    if isinstance(tree, OneOf) and isinstance(tree.operand, ColumnName):
+        n = len(tree.values)
+        is_chosen = tree.operand.name == "instance"
+        return f"{n} chosen instance{'' if n == 1 else 's'}" if is_chosen else query
     parts = tree.parts if isinstance(tree, And) else (tree,)
     label, rest = _class_of(parts[0], "label", class_names), parts[1:]
     if label is None or len(rest) > 1:

@@ -107,3 +107,15 @@ def test_sample__is_a_part__and_the_same_again(finder):
     assert part.instances.tolist() == whole.sample(10).instances.tolist()
     assert part.instances.tolist() != whole.sample(10, seed=1).instances.tolist()
     assert len(whole.sample(1_000)) == len(whole)
+
+
+def test_text_for__lists_few_and_names_many(tmp_path):
+    run = PlantedRun(n_instances=1200, n_classes=2)
+    finder = SubsetFinder(write_store(tmp_path / "run.zarr", run))
+
+    few, many = finder.text_for([7, 3, 3]), finder.text_for(np.arange(1000))
+
+    assert few == "instance in (3, 7)"
+    assert many.startswith("chosen ")
+    assert finder.find(few).instances.tolist() == [3, 7]
+    assert finder.find(many).instances.tolist() == list(range(1000))

@@ -103,12 +103,29 @@ class PictureHandler(AuthRequestHandler):
             picture = results.picture(name, int(channel), int(rank))
         except NnvizError:
             picture = b""  # not derived, or damaged since
+        self._send(picture)
+
+    def _send(self, picture: bytes) -> None:
         if not picture:
             raise HTTPError(404)
         self.set_header("Content-Type", _content_type(picture))
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Cache-Control", f"private, max-age={YEAR_SECONDS}, immutable")
         self.finish(picture)
+
+
+class InstancePictureHandler(PictureHandler):
+    """Answers with the picture of an instance, read from the data set of the run."""
+
+    @authenticated
+    async def get(self, number: str, large: str | None) -> None:
+        """Send the picture of one instance, small or large."""
+        pictures = self._shared.latest.instance_pictures
+        # The first one opens the data set, which may take a while.
+        picture = await asyncio.get_running_loop().run_in_executor(
+            None, lambda: pictures.picture(int(number), is_large=bool(large))
+        )
+        self._send(picture)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,14 +177,20 @@ def make_server(
 def _listen(
     shared: SharedResults, host: str, port: int, rights: Access
 ) -> tuple[Server, Gate]:
-    pattern = rf"/{PICTURES}/[0-9a-f]+/(\d{{1,6}})/(\d{{1,9}})/(\d{{1,6}})"
+    folder = rf"/{PICTURES}/[0-9a-f]+"
+    of_channel = rf"{folder}/(\d{{1,6}})/(\d{{1,9}})/(\d{{1,6}})"
+    of_instance = rf"{folder}/instances/(\d{{1,12}})(/large)?"
+    given = {"results": shared}
     try:
         server: Server = pn.io.server.get_server(
             lambda: _page(shared),
             port=port,
             address=host,
             websocket_origin=list(rights.allow_origin),
-            extra_patterns=[(pattern, PictureHandler, {"results": shared})],
+            extra_patterns=[
+                (of_channel, PictureHandler, given),
+                (of_instance, InstancePictureHandler, given),
+            ],
             # Only a page that was handed out may open a line, and only its own.
             sign_sessions=True,
             secret_key=secrets.token_hex(32),

@@ -1,0 +1,58 @@
+// One instance: its picture, what the network says, and the channels that stand out.
+function openedInstance(send, pictures) {
+  const box = element("aside", "opened", null, {"aria-label": "Opened instance"})
+  box.hidden = true
+  const outputs = (one) => {
+    const list = element("div", "opened-outputs", null, {role: "list"})
+    one.outputs.forEach((output) => {
+      const line = element("div", `output${output.is_label ? " is-label" : ""}`, null, {role: "listitem"})
+      line.append(element("span", "name", output.name, {title: output.is_label ? `${output.name}: its class` : output.name}), bar(output.share), element("span", "number", output.text))
+      list.append(line)
+    })
+    return list
+  }
+  const channels = (one) => one.channels.map((layer) => {
+    const line = element("div", "opened-layer")
+    const row = element("div", "opened-channels")
+    layer.channels.forEach((channel) => {
+      const button = element("button", "opened-channel", null, {type: "button", title: `${layer.label}, channel ${channel.channel}: ${channel.text}`})
+      if (channel.face >= 0) {
+        button.append(element("img", "", null, {loading: "lazy", decoding: "async", alt: "", src: `${pictures()}/${layer.number}/${channel.channel}/${channel.face}`}))
+      }
+      button.append(element("b", "", String(channel.channel)), element("span", "muted", channel.short))
+      button.addEventListener("click", () => send({type: "look_at", layer: layer.layer, channel: channel.channel}))
+      row.append(button)
+    })
+    if (!layer.channels.length) row.append(element("span", "muted", "none above the mean"))
+    line.append(element("span", "opened-label muted name", layer.label, {title: layer.layer}), row)
+    return line
+  })
+  let without = null
+  const no_picture = () => element("p", "muted note opened-none", without === null ? "" : `No picture: ${without || "it cannot be read"}`)
+  const photograph = (one) => {
+    const picture = element("img", `opened-picture${one.is_wrong ? " wrong" : ""}`, null, {alt: one.said, src: `${pictures()}/instances/${one.n}/large`})
+    picture.addEventListener("error", () => picture.replaceWith(no_picture()))
+    return picture
+  }
+  const show = (one) => {
+    box.hidden = !one
+    if (!one) return box.replaceChildren()
+    const head = element("div", "opened-head")
+    const close = element("button", "button", "×", {type: "button", "aria-label": "Close", title: "Close (Esc)"})
+    close.addEventListener("click", () => send({type: "open", number: one.n}))
+    head.append(element("h3", "title", one.title), element("span", "muted name", one.id, {title: one.id}), close)
+    const picture = without === "" ? photograph(one) : no_picture()
+    const rows = element("dl", "card-facts")
+    one.rows.forEach(([name, value]) => rows.append(element("dt", "", name), element("dd", "name", value, {title: value})))
+    const keep = element("button", "button", "Keep its row among the neurons", {type: "button"})
+    keep.addEventListener("click", () => send({type: "keep", number: one.n}))
+    box.replaceChildren(
+      head, picture, element("p", "opened-said", one.said), keep,
+      element("h4", "opened-title", `${one.what} of the classes`), outputs(one))
+    if (one.rows.length) box.append(rows)
+    if (one.channels.length) {
+      box.append(element("h4", "opened-title", "Channels that stand out", {title: "Strongest compared with all instances: standard deviations above their mean"}), ...channels(one))
+    }
+  }
+  return {box, show, setPictures: (why) => { without = why }}
+}

@@ -1,0 +1,223 @@
+"""How are the instances of A and B drawn, and the one that is opened?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import param
+from panel.viewable import Viewable, Viewer
+
+from nnviz.results.instances import InstanceFacts
+from nnviz_dashboards.channels.examples import channel_examples
+from nnviz_dashboards.instances.model import (
+    BY_CHANNEL,
+    PAGE,
+    InstancesModel,
+    Opened,
+    Page,
+)
+from nnviz_dashboards.shared.component import Component, missing_value, script, style
+from nnviz_dashboards.shared.theme import format_count, format_percent, format_value
+
+__all__ = ["InstancesView"]
+
+WORDS = {
+    "confidence": "confidence of the prediction",
+    "probability": "probability of the label",
+    "instance": "place in the data",
+}
+
+
+class InstanceGrid(Component):
+    """Squares of A and of B, and the instance that is opened."""
+
+    pages = param.List([])
+    order = param.String()
+    orders = param.List([], doc="What can be sorted by, and what it is called.")
+    marked = param.List([])
+    opened = param.Dict(None, allow_None=True)
+    pictures = param.String(doc="Address of the pictures.")
+    missing = param.Dict(None, allow_None=True)
+    without_pictures = param.String(None, allow_None=True)
+    is_loading = param.Boolean(default=False)
+
+    _esm = script(__file__, "opened_instance.js", "instances.js")
+    _style = style(__file__, "instances.css")
+
+
+class InstancesView(Viewer):
+    """The instances of A and B.
+
+    Parameters
+    ----------
+    model
+        Pages, what is opened, and intentions.
+    pictures
+        Address of the pictures; ``/instances/number`` is added for an instance's, and
+        ``/layer number/channel/rank`` for that of a channel.
+    layers
+        Short name of each shown layer by its name, in order.
+    keep
+        Called with the key of a row that the neuron matrix shall keep.
+    """
+
+    def __init__(
+        self,
+        model: InstancesModel,
+        *,
+        pictures: str,
+        layers: Mapping[str, str],
+        keep: Callable[[str], None],
+    ) -> None:
+        super().__init__()
+        self._model = model
+        self._layers = layers
+        self._grid = InstanceGrid(
+            {
+                "sort": lambda order: model.sort(order),
+                "turn": model.turn,
+                "open": lambda number: model.open(number),
+                "mark": model.mark,
+                "mark_page": model.mark_page,
+                "unmark": model.unmark,
+                "use_marked": model.use_marked,
+                "look_at": model.look_at,
+                "point": lambda number: model.point_at(int(number)),
+                "keep": lambda number: keep(f"#{int(number)}"),
+            },
+            pictures=pictures,
+            is_loading=model.param.is_loading,
+            without_pictures=model.param.without_pictures,
+            order=model.selection.param.order,
+            **self._values(),
+            **self._opened(),
+            marked=list(model.marked),
+        )
+        model.param.watch(self._update, ["pages", "missing"])
+        model.param.watch(self._update_opened, "opened")
+        model.param.watch(self._update_marked, "marked")
+        model.selection.param.watch(self._update_orders, ["channel", "layer"])
+
+    def _update(self, *_: param.parameterized.Event) -> None:
+        self._grid.param.update(**self._values())
+
+    def _update_opened(self, *_: param.parameterized.Event) -> None:
+        self._grid.param.update(**self._opened())
+
+    def _update_marked(self, *_: param.parameterized.Event) -> None:
+        self._grid.marked = list(self._model.marked)
+
+    def _update_orders(self, *_: param.parameterized.Event) -> None:
+        self._grid.orders = self._orders()
+
+    def _values(self) -> dict[str, object]:
+        model = self._model
+        return {
+            "pages": [self._page(page) for page in model.pages],
+            "orders": self._orders(),
+            "missing": missing_value(model.missing),
+        }
+
+    def _orders(self) -> list[list[str]]:
+        model, selection = self._model, self._model.selection
+        if not model.is_seen:
+            return []
+        layer = self._layers.get(selection.layer, selection.layer)
+        words = WORDS | {BY_CHANNEL: f"channel {selection.channel} of {layer}"}
+        return [[name, words.get(name, name)] for name in model.orders()]
+
+    def _page(self, page: Page) -> dict[str, object]:
+        last = page.first + len(page.shown)
+        n = format_count(page.n_instances)
+        span = f"{format_count(page.first + 1)}–{format_count(last)} of {n}"
+        return {
+            "side": page.side,
+            "name": page.name,
+            "n": page.n_instances,
+            "span": span if page.shown else "none",
+            "first": page.first,
+            "page": PAGE,
+            "n_shown": len(page.shown),
+            "shown": [self._square(one) for one in page.shown],
+        }
+
+    def _square(self, one: InstanceFacts) -> dict[str, object]:
+        text = f"#{format_count(one.number)} {one.id}: {self._said(one)}"
+        return {
+            "n": one.number,
+            "label": self._class(one.label),
+            "prediction": self._class(one.prediction),
+            "score": ""
+            if one.confidence != one.confidence
+            else f"{one.confidence:.2f}",
+            "is_wrong": one.is_wrong,
+            "title": text,
+        }
+
+    def _said(self, one: InstanceFacts) -> str:
+        label = self._class(one.label) or "no label"
+        if one.prediction < 0:
+            return label
+        sure = format_percent(one.confidence)
+        if one.is_wrong:
+            return f"{label}, taken for {self._class(one.prediction)} ({sure})"
+        return f"{label}, predicted right ({sure})" if one.label >= 0 else label
+
+    def _class(self, index: int) -> str:
+        return self._model.results.store.class_names[index] if index >= 0 else ""
+
+    def _opened(self) -> dict[str, object]:
+        opened = self._model.opened
+        return {"opened": None if opened is None else self._drawn(opened)}
+
+    def _drawn(self, opened: Opened) -> dict[str, object]:
+        facts = opened.facts
+        write = format_percent if opened.is_probability else format_value
+        rows = [["Probability of the label", format_percent(facts.probability)]]
+        if facts.probability != facts.probability:
+            rows = []
+        numbers = {name: i for i, name in enumerate(self._layers)}
+        return {
+            "n": facts.number,
+            "title": f"#{format_count(facts.number)}",
+            "id": facts.id,
+            "said": self._said(facts),
+            "is_wrong": facts.is_wrong,
+            "rows": [*rows, *map(list, facts.others)],
+            "what": "Probability" if opened.is_probability else "Output",
+            "outputs": [
+                {
+                    "name": self._class(index),
+                    "text": write(value),
+                    "share": value if opened.is_probability else 0.0,
+                    "is_label": index == facts.label,
+                }
+                for index, value in opened.outputs
+            ],
+            "channels": [
+                {
+                    "layer": layer,
+                    "label": self._layers.get(layer, layer),
+                    "number": numbers.get(layer, -1),
+                    "channels": [
+                        {
+                            "channel": one.channel,
+                            "face": self._face(layer, one.channel),
+                            "text": f"activation {format_value(one.value)}, "
+                            f"{one.deviations:.1f} standard deviations above the mean",
+                            "short": f"{one.deviations:+.1f} σ",
+                        }
+                        for one in found
+                    ],
+                }
+                for layer, found in opened.channels
+            ],
+        }
+
+    def _face(self, layer: str, channel: int) -> int:
+        """Return the rank of a stored picture of a channel; -1 for none."""
+        examples = channel_examples(self._model.results, layer, channel, -1)
+        return next((e.rank for e in examples if e.has_picture), -1)
+
+    def __panel__(self) -> Viewable:
+        return self._grid

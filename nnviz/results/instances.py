@@ -1,0 +1,266 @@
+"""What is known of single instances: their outcome, and which channels stand out?
+
+Instances of a subset are sorted by a column of the instance table, or by the activation
+of a channel. One that is opened shows the outputs of the network, and in every layer
+the channels that are strongest compared with all instances.
+
+Symbols: N instances, C channels of a layer, S classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnviz.aggregation.aggregates import aggregates_of
+from nnviz.errors import ShapeError
+from nnviz.graphs.from_totals import output_layer
+from nnviz.store.store import Store
+from nnviz.subsets.columns import InstanceColumns
+
+__all__ = ["InstanceFacts", "Instances", "StandingOut"]
+
+FIRST_ORDERS = ("confidence", "probability", "margin", "loss", "entropy")
+"""Columns of numbers that are offered first, where a store has them."""
+
+TOLD = (
+    "id",
+    "instance",
+    "label",
+    "prediction",
+    "correct",
+    "confidence",
+    "probability",
+    "status",
+)
+"""Columns that the facts of an instance have by themselves, or that follow."""
+
+TOLERANCE = 0.02
+"""How far the softmax of stored outputs may be from the stored confidence."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceFacts:
+    """One instance of the run."""
+
+    number: int
+    id: str
+    label: int
+    """Index of its class; -1 for none, and where an instance may have several."""
+    prediction: int
+    confidence: float
+    """Of the prediction; NaN where there is none."""
+    probability: float
+    """That the network gives to the label; NaN where there is none."""
+    others: tuple[tuple[str, str], ...] = ()
+    """Further columns by name, as texts."""
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether it has a label and another prediction."""
+        has_both = self.label >= 0 and self.prediction >= 0
+        return has_both and self.label != self.prediction
+
+
+@dataclass(frozen=True, slots=True)
+class StandingOut:
+    """A channel of an instance that is stronger than usual."""
+
+    channel: int
+    value: float
+    deviations: float
+    """Standard deviations above the mean of all instances."""
+
+
+class Instances:
+    """The instances of one run; may be shared by threads.
+
+    Parameters
+    ----------
+    store
+        With a complete extraction, where something is asked.
+    columns
+        Its instance table.
+    """
+
+    def __init__(self, store: Store, columns: InstanceColumns) -> None:
+        self._store = store
+        self._columns = columns
+
+    def orders(self) -> tuple[str, ...]:
+        """Return the columns of numbers that instances can be sorted by."""
+        names = self._columns.names
+        numbers = [
+            name
+            for name in names
+            if name not in ("label", "prediction", "status", *FIRST_ORDERS)
+            and self._columns.column(name).kind in ("number", "date")
+        ]
+        return (*(name for name in FIRST_ORDERS if name in names), *sorted(numbers))
+
+    def ordered(
+        self, instances: NDArray[np.int64], by: str, *, largest_first: bool = True
+    ) -> NDArray[np.int64]:
+        """Return instances in the order of a column; those without a value come last.
+
+        Parameters
+        ----------
+        instances
+            Their numbers, ascending.
+        by
+            One of `orders`; anything else leaves them as they are.
+        largest_first
+            Whether the largest value is first.
+        """
+        if by not in self.orders():
+            return instances
+        column = self._columns.column(by)
+        values = np.asarray(column.values[instances], dtype=np.float64)
+        return _sorted(
+            instances, values, column.null[instances], largest_first=largest_first
+        )
+
+    def ordered_by_channel(
+        self,
+        instances: NDArray[np.int64],
+        layer: str,
+        channel: int,
+        *,
+        largest_first: bool = True,
+    ) -> NDArray[np.int64]:
+        """Return instances in the order of the activation of a channel."""
+        column = self._columns.channels.activation(layer, channel)
+        values = np.asarray(column[instances], dtype=np.float64)
+        return _sorted(instances, values, np.isnan(values), largest_first=largest_first)
+
+    def facts(self, number: int, *, is_whole: bool = False) -> InstanceFacts:
+        """Return what the instance table has of an instance.
+
+        Parameters
+        ----------
+        number
+            Of the instance.
+        is_whole
+            Whether further columns are read.
+
+        Raises
+        ------
+        ShapeError
+            If the run has no such instance.
+        """
+        self._check(number)
+        columns = self._columns
+        label = columns.column("label")
+        has_sets = label.kind == "classes"
+        prediction = int(columns.column("prediction").values[number])
+        confidence, probability = (
+            float(columns.column(name).values[number])
+            for name in ("confidence", "probability")
+        )
+        others = [("labels", self._text("label", number))] if has_sets else []
+        if is_whole:
+            names = [name for name in columns.names if name not in TOLD]
+            others += [(name, self._text(name, number)) for name in names]
+        return InstanceFacts(
+            number,
+            self._text("id", number),
+            -1 if has_sets else int(label.values[number]),
+            prediction,
+            confidence,
+            probability,
+            tuple((name, text) for name, text in others if text),
+        )
+
+    def outputs(self, number: int, n: int = 5) -> tuple[list[tuple[int, float]], bool]:
+        """Return the classes that the network finds most likely.
+
+        Returns
+        -------
+        tuple
+            (class, value), the largest first, and whether values are probabilities:
+            they are where the softmax of the stored outputs has the stored confidence.
+            Without stored outputs the prediction alone.
+        """
+        facts = self.facts(number)
+        layer = output_layer(self._store)
+        if layer is None:
+            known = facts.prediction >= 0
+            return ([(facts.prediction, facts.confidence)] if known else []), True
+        row = self._store.activations(layer, number, number + 1)[0].astype(np.float64)
+        powers = np.exp(row - np.nanmax(row)) if np.isfinite(row).any() else row
+        shares = powers / powers.sum()
+        best = float(np.nanmax(shares)) if len(shares) else np.nan
+        is_probability = abs(best - facts.confidence) < TOLERANCE
+        values = shares if is_probability else row
+        order = np.argsort(-np.nan_to_num(values, nan=-np.inf), kind="stable")[:n]
+        return [(int(i), float(values[i])) for i in order], is_probability
+
+    def standing_out(
+        self, number: int, layers: Sequence[str], n: int = 5
+    ) -> dict[str, list[StandingOut]]:
+        """Return the channels of an instance that are strongest for what is usual.
+
+        Parameters
+        ----------
+        number
+            Of the instance.
+        layers
+            Names of layers.
+        n
+            Channels of each layer, at most; those below the mean of all instances are
+            left out.
+
+        Raises
+        ------
+        ShapeError
+            If the run has no such instance.
+        MissingDataError
+            If nothing has been aggregated.
+        """
+        self._check(number)
+        usual = aggregates_of(self._store, "all")
+        found = {}
+        for layer in layers:
+            values = self._store.activations(layer, number, number + 1)[0]
+            mean, variance = usual.mean(layer)[0], usual.variance(layer)[0]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                z = (values.astype(np.float64) - mean) / np.sqrt(variance)
+            z = np.where(np.isfinite(z), z, 0.0)
+            best = np.argsort(-z, kind="stable")[:n]
+            found[layer] = [
+                StandingOut(int(c), float(values[c]), float(z[c]))
+                for c in best
+                if z[c] > 0
+            ]
+        return found
+
+    def _text(self, name: str, number: int) -> str:
+        column = self._columns.column(name)
+        if column.null[number]:
+            return ""
+        value = column.values[number]
+        if column.kind in ("text", "classes"):
+            return column.texts[int(value)]
+        if column.kind == "number":
+            return f"{float(value):.4g}"
+        return str(value)
+
+    def _check(self, number: int) -> None:
+        n = self._store.n_instances
+        if not 0 <= number < n:
+            msg = f"there is no instance {number:,}; the run has {n:,}, from 0 on"
+            raise ShapeError(msg)
+
+
+def _sorted(
+    instances: NDArray[np.int64],
+    values: NDArray[np.float64],
+    null: NDArray[np.bool_],
+    *,
+    largest_first: bool,
+) -> NDArray[np.int64]:
+    keys = np.where(null, np.inf, -values if largest_first else values)
+    return instances[np.argsort(keys, kind="stable")]

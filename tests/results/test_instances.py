@@ -1,0 +1,97 @@
+"""Single instances, against plain NumPy over what is stored."""
+
+import numpy as np
+import pytest
+
+from nnviz.errors import ShapeError
+from nnviz.results.instance_pictures import InstancePictures
+from nnviz.testing import PlantedDataset
+from tests.planted_stores import NAMES, RUN
+
+USABLE = ~RUN.is_unreadable
+WOLVES = np.flatnonzero(USABLE & (RUN.labels == 1))
+
+
+def test_ordered__by_a_column__is_its_argsort(results, finished):
+    confidence = finished.column("confidence")
+
+    down = results.instances.ordered(WOLVES, "confidence")
+    up = results.instances.ordered(WOLVES, "confidence", largest_first=False)
+
+    assert np.all(np.diff(confidence[down]) <= 0)
+    assert np.all(np.diff(confidence[up]) >= 0)
+    assert sorted(down.tolist()) == sorted(up.tolist()) == WOLVES.tolist()
+
+
+def test_ordered__by_a_channel__is_by_its_stored_activation(results, finished):
+    values = finished.activations("late")[:, 18].astype(np.float64)
+
+    found = results.instances.ordered_by_channel(WOLVES, "late", 18)
+
+    assert np.all(np.diff(values[found]) <= 0)
+
+
+def test_ordered__by_what_there_is_not__stays(results):
+    assert results.instances.ordered(WOLVES, "colour") is WOLVES
+
+
+def test_facts__are_those_of_the_instance_table(results, finished):
+    n = int(WOLVES[0])
+
+    facts = results.instances.facts(n, is_whole=True)
+
+    assert facts.id == str(finished.column("id")[n])
+    assert facts.label == RUN.labels[n]
+    assert facts.prediction == finished.column("prediction")[n]
+    assert facts.is_wrong == (facts.label != facts.prediction)
+    assert "loss" in dict(facts.others)
+    assert "id" not in dict(facts.others)
+
+
+def test_facts__of_no_instance__say_how_many_there_are(results):
+    with pytest.raises(ShapeError, match="no instance 300; the run has 300"):
+        results.instances.facts(300)
+
+
+def test_standing_out__are_the_largest_deviations_from_all_instances(results, finished):
+    n = int(WOLVES[0])
+    values = finished.activations("late").astype(np.float64)
+    z = (values[n] - values[USABLE].mean(0)) / values[USABLE].std(0)
+    expected = np.argsort(-np.nan_to_num(z))[:5]
+
+    found = results.instances.standing_out(n, ["late"])["late"]
+
+    assert [one.channel for one in found] == expected.tolist()
+    np.testing.assert_allclose([o.deviations for o in found], z[expected], rtol=1e-4)
+    assert found[0].value == values[n, expected[0]]
+
+
+def test_outputs__are_probabilities_where_they_agree_with_the_confidence(results):
+    n = int(WOLVES[0])
+
+    found, is_probability = results.instances.outputs(n)
+
+    facts = results.instances.facts(n)
+    best, value = found[0]
+    assert 0 <= best < len(NAMES)
+    if is_probability:
+        assert best == facts.prediction
+        assert value == pytest.approx(facts.confidence, abs=0.02)
+
+
+def test_pictures__are_files_of_the_instance(finished):
+    pictures = InstancePictures(finished, PlantedDataset(RUN))
+
+    small, large = pictures.picture(5), pictures.picture(5, is_large=True)
+
+    assert pictures.missing == ""
+    assert small[:4] == large[:4] == b"\x89PNG"
+    assert len(large) > len(small)
+    assert pictures.picture(300) == pictures.picture(-1) == b""
+
+
+def test_pictures__without_their_data__say_why(results):
+    assert results.instance_pictures.picture(5) == b""
+    assert results.instance_pictures.missing == (
+        "the data set of the run is not at hand"
+    )
