@@ -2,11 +2,12 @@
 
     python -m benchmarks.faults --rounds 500 --json benchmarks/results/faults.json
 
-A seeded campaign on a planted store with all its stages. Each round
+A seeded campaign on a planted store with all its stages: several collections, graphs,
+examples, ablations, the index, saved subsets. Each round
 
 1. does one thing to it: flips a bit of a file, cuts it, empties it, removes it, puts a
    pipe or an older file in its place, exchanges two files, or kills a process that
-   extracts, aggregates, derives, verifies or exports at a random moment;
+   does any stage, or stops it for a while, at a random moment;
 2. reads every array and every group as a reader would: whatever is not an error of
    nnviz has to be what was written;
 3. runs ``verify``, which has to name what is not as it was written;
@@ -43,30 +44,24 @@ from typing import Any
 import numpy as np
 
 from benchmarks.environment import describe_machine
-from nnviz.aggregation.aggregation import aggregate
-from nnviz.derivation.derivation import derive
+from benchmarks.faults_store import (
+    RUN,
+    STAGES,
+    do_stage,
+    extract,
+    later_stages,
+    remove_drafts,
+    write_all,
+)
 from nnviz.errors import NnvizError
-from nnviz.export.tables import write_bundle
+from nnviz.store.groups import SAVED_SUBSETS
 from nnviz.store.store import Store
-from nnviz.subsets.naming import named_subsets
-from nnviz.testing import PlantedDataset, PlantedRun, write_store
 from nnviz.upkeep.verification import verify
 
 __all__ = ["Tally", "run_campaign"]
 
-RUN = PlantedRun(
-    n_classes=2,
-    n_instances=48,
-    layers=(("early", 8, (6, 6)), ("late", 10, (3, 3))),
-    instances_per_chunk=16,
-    examples_per_channel=2,
-    influence_ranks=3,
-    n_unreadable=2,
-)
-COLLECTIONS = ("label",)
-STAGES = ("extract", "aggregate", "derive", "verify", "export")
-KILL_SHARE = 0.15
-"""Of the rounds; each starts a process."""
+PROCESS_SHARE = 0.15
+"""Of the rounds; each starts a process, and kills or stops it."""
 
 
 @dataclass(slots=True)
@@ -123,9 +118,9 @@ class _Campaign:
         self.rng = random.Random(seed)
         self.clean, self.url = folder / "clean.zarr", folder / "run.zarr"
         self.folder = folder
-        _write(self.clean, RUN)
+        write_all(self.clean, RUN)
         # Facts of a run with other numbers: files that were right once, elsewhere.
-        _write(folder / "older.zarr", dataclasses.replace(RUN, seed=1, accuracy=0.6))
+        write_all(folder / "older.zarr", dataclasses.replace(RUN, seed=1, accuracy=0.6))
         shutil.copytree(self.clean, self.url)
         self.files = _files(self.clean)
         self.bytes = {name: (self.clean / name).read_bytes() for name in self.files}
@@ -145,10 +140,11 @@ class _Campaign:
             "older": self._older,
             "exchange": self._exchange,
         }
-        if self.rng.random() < KILL_SHARE:
-            stage = self.rng.choice(STAGES)
-            kind, what = f"kill {stage}", f"kill {stage}"
-            self._kill(stage)
+        is_of_files = self.rng.random() >= PROCESS_SHARE
+        if not is_of_files:
+            stage = self.rng.choice(list(STAGES))
+            kind = what = f"{self.rng.choice(('kill', 'stop'))} {stage}"
+            self._disturb(stage, is_killed=kind.startswith("kill"), label=what)
         else:
             kind = self.rng.choice(list(kinds))
             what = kinds[kind]()
@@ -159,7 +155,7 @@ class _Campaign:
         is_named = self._verify(label)
         if not is_changed:
             self.tally.harmless[kind] += 1
-        elif not kind.startswith("kill"):
+        elif is_of_files:
             if is_refused or is_named:
                 self.tally.noticed[kind] += 1
             if not is_named:
@@ -226,23 +222,23 @@ class _Campaign:
         (self.url / other).write_bytes(self.bytes[one])
         return f"exchange {one} and {other}"
 
-    def _kill(self, stage: str) -> None:
-        """Kill a process at a random moment of a stage."""
-        if stage == "extract":
-            for index in range(len(Store.open(self.clean).chunks)):
-                (self.url / f"extraction_done/c/{index}/0").unlink()
-        if stage in ("aggregate", "derive"):
-            parent = "aggregates" if stage == "aggregate" else "artifacts"
-            shutil.rmtree(self.url / parent)
+    def _disturb(self, stage: str, *, is_killed: bool, label: str) -> None:
+        """Kill a process at a random moment of a stage, or let it wait for a reader."""
+        for name in STAGES[stage].removes:
+            for path in self.url.glob(name):
+                shutil.rmtree(path)
         here, there = self.processes.Pipe()
         process = self.processes.Process(
-            target=_work, args=(there, stage, str(self.url), str(self.clean))
+            target=do_stage, args=(there, stage, str(self.url), str(self.clean))
         )
         process.start()
         here.recv()
         process.join(timeout=self.rng.random() ** 2 * 2.0)
         if process.is_alive() and process.pid is not None:
-            os.kill(process.pid, signal.SIGKILL)
+            os.kill(process.pid, signal.SIGKILL if is_killed else signal.SIGSTOP)
+            if not is_killed:
+                self._read(f"{label}, while it is stopped")
+                os.kill(process.pid, signal.SIGCONT)
         process.join()
 
     def _differs(self) -> list[str]:
@@ -281,23 +277,21 @@ class _Campaign:
     def _repair(self, label: str) -> None:
         """Make again what is missing, as the stages do."""
         try:
-            _remove_drafts(self.url)
-            _extract(str(self.url), str(self.clean))
-            store = Store.open(self.url)
-            groups = [n for n in self.files if n.endswith("/checksums/zarr.json")]
-            owners = [n.removesuffix("/checksums/zarr.json") for n in groups]
-            if not all(store.groups.is_complete(owner) for owner in owners):
-                _aggregate(str(self.url))
-                _derive(str(self.url))
+            remove_drafts(self.url)
+            extract(str(self.url), str(self.clean))
+            groups = Store.open(self.url).groups
+            stated = [n for n in self.files if n.endswith("/checksums/zarr.json")]
+            owners = [n.removesuffix("/checksums/zarr.json") for n in stated]
+            missing = [owner for owner in owners if not groups.is_complete(owner)]
+            for owner in missing:
+                if owner.startswith(SAVED_SUBSETS):
+                    # Whoever saved it knows it, and nobody else.
+                    shutil.rmtree(self.url / owner, ignore_errors=True)
+                    shutil.copytree(self.clean / owner, self.url / owner)
+            if any(not owner.startswith(SAVED_SUBSETS) for owner in missing):
+                later_stages(str(self.url))
         except Exception as error:  # noqa: BLE001  counted; the store differs, too
             self.tally.foreign.append(f"{label}: repair: {error!r}")
-
-
-def _write(url: Path, run: PlantedRun) -> None:
-    """Write a store with all its stages, pictures included."""
-    write_store(url, run)
-    _aggregate(str(url))
-    _derive(str(url), run)
 
 
 def _files(store: Path) -> list[str]:
@@ -321,7 +315,9 @@ def _read_all(url: Path, files: list[str]) -> Iterator[tuple[str, Any]]:
         parent = path.split("/")[0]
         if path.endswith("checksums") or parent in ("recovery", "checksums"):
             continue
-        read = _reader(store, path, is_later=parent in ("aggregates", "artifacts"))
+        read = _reader(
+            store, path, is_later=parent in ("aggregates", "artifacts", "index")
+        )
         try:
             yield path, _digest(read())
         except Exception as error:  # noqa: BLE001  the same
@@ -365,54 +361,6 @@ def _digest(value: Any) -> str:
         head = f"{value.shape}{value.dtype.kind}".encode()
         return hashlib.sha256(head + text).hexdigest()
     return hashlib.sha256(repr(value).encode()).hexdigest()
-
-
-def _remove_drafts(url: Path) -> None:
-    for path in url.rglob("*.partial"):
-        path.unlink(missing_ok=True)
-    shutil.rmtree(url / "writer", ignore_errors=True)
-
-
-def _extract(url: str, clean: str) -> None:
-    """Write the chunks that are missing, and what the data set would restore."""
-    source, store = Store.open(clean), Store.open(url, writable=True)
-    for damage in store.integrity().static_pieces():
-        store.write_static(damage.array, 0, source.read(damage.array))
-    marks = source.chunks.marks()
-    for index in store.chunks.missing():
-        start, stop = source.chunks.spans[index]
-        arrays = {
-            path: source.read(path, index, index + 1)
-            if path.startswith("peaks/")
-            else source.read(path, start, stop)
-            for path in source.chunks.arrays
-        }
-        counts = {name: int(values[index]) for name, values in marks.items()}
-        store.chunks.write(index, arrays, counts)
-
-
-def _aggregate(url: str) -> None:
-    store = Store.open(url, writable=True)
-    aggregate(store, [named_subsets(store, name) for name in COLLECTIONS])
-
-
-def _derive(url: str, run: PlantedRun = RUN) -> None:
-    derive(Store.open(url, writable=True), dataset=PlantedDataset(run))
-
-
-def _work(line: Any, stage: str, url: str, clean: str) -> None:
-    """Do a stage, in a process that is going to be killed."""
-    line.send("begun")
-    if stage == "extract":
-        _extract(url, clean)
-    elif stage == "aggregate":
-        _aggregate(url)
-    elif stage == "derive":
-        _derive(url)
-    elif stage == "verify":
-        verify(url, contents=False)
-    else:
-        write_bundle(Store.open(url), f"{url}.tables")
 
 
 def run_campaign(rounds: int, *, seed: int = 0, processes: int = 1) -> Tally:

@@ -9,8 +9,7 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
-from scipy.special import stdtrit
+from scipy import special
 
 __all__ = [
     "LEVEL",
@@ -156,6 +155,8 @@ def enrichment_p_values(
     ndarray
         Upper tail of the hypergeometric distribution: Fisher's exact test, one-sided.
     """
+    from scipy import stats  # noqa: PLC0415  half a second, and only tests need it
+
     k, n = _floats(count), _floats(n_instances)
     p = stats.hypergeom.sf(k - 1, _floats(n_total), _floats(base_count), n)
     return np.clip(np.asarray(p, dtype=np.float64), 0.0, 1.0)
@@ -207,6 +208,8 @@ def difference_p_values(
     Doubling the tail is never smaller than half of the usual two-sided value, and is
     symmetric in the two subsets.
     """
+    from scipy import stats  # noqa: PLC0415  as above
+
     a, n = _floats(first), _floats(n_first)
     b, m = _floats(second), _floats(n_second)
     upper = stats.hypergeom.sf(a - 1, n + m, a + b, n)
@@ -282,7 +285,7 @@ def mean_difference_p_values(
     error = ea + eb
     with np.errstate(invalid="ignore", divide="ignore"):
         freedom = error**2 / (ea**2 / (n - 1) + eb**2 / (m - 1))
-        p = 2 * stats.t.sf(np.abs(a - b) / np.sqrt(error), freedom)
+        p = 2 * special.stdtr(freedom, -np.abs(a - b) / np.sqrt(error))
     return np.where(error > 0, np.clip(p, 0.0, 1.0), 1.0)
 
 
@@ -310,6 +313,8 @@ def adjusted_p_values(p_values: Values) -> Values:
     >>> adjusted_p_values(np.array([0.01, 0.04, 0.5])).round(3).tolist()
     [0.03, 0.06, 0.5]
     """
+    from scipy import stats  # noqa: PLC0415  as above
+
     return np.asarray(stats.false_discovery_control(p_values, method="bh"))
 
 
@@ -416,4 +421,4 @@ def half_width(
     if n < 2:
         return math.nan
     error = standard_error(means) if len(rows) > 1 else errors[rows[0]]
-    return float(error * stdtrit(n - 1, (1 + LEVEL) / 2))
+    return float(error * special.stdtrit(n - 1, (1 + LEVEL) / 2))

@@ -11,6 +11,7 @@ from distributed import Client
 from distributed.security import Security
 
 from nnviz.errors import ConfigError
+from nnviz_cluster.keeping import kept_workers
 from nnviz_cluster.site import ClusterConfig
 from nnviz_cluster.tls import check_listening, security_of
 from nnviz_cluster.workers import kept_environment, missing, settings_of
@@ -89,5 +90,6 @@ def open_client(config: ClusterConfig, threads: int = 1) -> Iterator[Client]:
         security_of(config) as security,
         LocalCUDACluster(**cluster_arguments(config, security)) as cluster,
         Client(cluster, security=security) as connected,
+        kept_workers(cluster, connected),
     ):
         yield connected

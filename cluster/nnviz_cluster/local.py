@@ -12,16 +12,13 @@ from collections.abc import Iterator
 import dask
 from distributed import Client, LocalCluster
 
-from nnviz.errors import TaskError
+from nnviz_cluster.keeping import kept_workers, wait_for_workers
 from nnviz_cluster.main_guard import check_main_guard
 from nnviz_cluster.site import ClusterConfig
 from nnviz_cluster.tls import check_listening, security_of
 from nnviz_cluster.workers import kept_environment, settings_of, worker_environment
 
 __all__ = ["client", "open_client", "worker_environment"]
-
-START_TIMEOUT_S = 300
-"""Workers import torch; on a busy file server that takes long."""
 
 
 @contextlib.contextmanager
@@ -54,6 +51,8 @@ def open_client(config: ClusterConfig, threads: int = 1) -> Iterator[Client]:
     ConfigError
         If it would listen beyond loopback without TLS, or its processes would run the
         main script again.
+    TaskError
+        If its workers cannot be started.
     """
     check_main_guard()
     host = config.host or "127.0.0.1"
@@ -82,6 +81,7 @@ def open_client(config: ClusterConfig, threads: int = 1) -> Iterator[Client]:
             silence_logs=logging.CRITICAL,
         ) as cluster,
         Client(cluster, security=security) as connected,
+        kept_workers(cluster, connected) as keeper,
     ):
         # Processes inherit from the thread that starts them that Ctrl-C is not theirs.
         cluster.sync(_leave_interrupts)
@@ -89,21 +89,8 @@ def open_client(config: ClusterConfig, threads: int = 1) -> Iterator[Client]:
             cluster.adapt(minimum=config.minimum, maximum=config.maximum)
         else:
             cluster.scale(n_workers)
-            _wait(connected, n_workers)
+            wait_for_workers(connected, n_workers, keeper)
         yield connected
-
-
-def _wait(client: Client, n_workers: int) -> None:
-    try:
-        client.wait_for_workers(n_workers, timeout=START_TIMEOUT_S)
-    except TimeoutError as error:
-        msg = (
-            f"{len(client.nthreads())} of {n_workers} worker processes have started in "
-            f"{START_TIMEOUT_S} s; see whether "
-            "'python -c \"import nnviz.extraction.extraction\"' works here, and "
-            "start fewer with --workers"
-        )
-        raise TaskError(msg) from error
 
 
 async def _leave_interrupts() -> None:

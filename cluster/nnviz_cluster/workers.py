@@ -71,7 +71,11 @@ def settings_of(config: ClusterConfig, threads: int) -> dict[str, Any]:
         "distributed.admin.system-monitor.interval": "5s",
         # A forward pass may hold the interpreter's lock for seconds.
         "distributed.admin.tick.limit": "10s",
-        "distributed.deploy.lost-worker-timeout": config.slurm.resubmit_after,
+        # A nanny of this process is never lost, and may need a while to start another
+        # worker; in Dask's 15 seconds it would be closed at it, and nobody comes back.
+        "distributed.deploy.lost-worker-timeout": (
+            config.slurm.resubmit_after if config.kind in QUEUED else "1000d"
+        ),
         # Jobs of a batch system wait as long as they must.
         PATIENCE: math.inf if config.kind in QUEUED else 300.0,
     }

@@ -173,6 +173,16 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
+def _outside_text(error: OSError) -> str:
+    """Return what is to be said of something outside that fails."""
+    if not type(error).__module__.startswith("distributed."):
+        return trouble_text(error)
+    # Slow to import, but for one that has raised something.
+    from nnviz.engine.connection import LOST
+
+    return LOST
+
+
 OUT_OF_TIME = 75
 """Exit code where the time limit was reached: try again later, says sysexits.h."""
 
@@ -200,7 +210,7 @@ class OrderedCommands(click.Group):
             raise  # whoever reads what is printed has enough of it
         except OSError as error:
             # A disk that fails, an address that nobody answers: no fault of nnviz.
-            raise click.ClickException(trouble_text(error)) from error
+            raise click.ClickException(_outside_text(error)) from error
         except RecursionError as error:
             raise click.ClickException(raised_text(error)) from error
         except KeyboardInterrupt as error:

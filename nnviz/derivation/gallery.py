@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from nnviz.derivation.examples import Peaks, input_boxes, merge_peaks, pack_pictures
 from nnviz.derivation.pictures import cut_picture, draw
+from nnviz.engine.sharing import Shared
 from nnviz.engine.tasks import run_tasks
 from nnviz.errors import (
     InputError,
@@ -177,10 +178,8 @@ def write_examples(
     path = "artifacts/examples"
     layers = layers_with_peaks(store)
     store.groups.start(path)
-    shared: Any = source
-    if client is not None:
-        shared = client.scatter(source, broadcast=True, hash=False)
-    merging = _run(client, _merged_peaks, [layer.name for layer in layers], store.url)
+    names, shared = [layer.name for layer in layers], Shared(source)
+    merging = _run(client, _merged_peaks, names, Shared(store.url))
     merged = dict(merging)
     for layer in layers:
         peaks = merged[layer.name]
@@ -205,14 +204,14 @@ def _run(
     client: Client | None,
     function: Callable[[Any, Any], Any],
     items: Sequence[Any],
-    argument: Any,
+    shared: Shared,
 ) -> Iterator[tuple[Any, Any]]:
-    """Run ``function(item, argument)`` for every item; pairs of item and value."""
+    """Run ``function(item, shared)`` for every item; pairs of item and value."""
     if client is None:
         for item in items:
-            yield item, function(item, argument)
+            yield item, function(item, shared.value)
         return
-    for outcome in run_tasks(client, function, items, arguments=(argument,)):
+    for outcome in run_tasks(client, function, items, shared=shared):
         if outcome.error is None:
             yield outcome.item, outcome.value
         elif isinstance(outcome.error, NnvizError):

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import sys
 import sysconfig
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -19,13 +20,17 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 from distributed.diagnostics.plugin import WorkerPlugin
 
+from nnviz.engine.connection import connected
 from nnviz.engine.handing_over import handed_over, hold, release
-from nnviz.errors import TaskError
+from nnviz.errors import NnvizError, TaskError
 
 if TYPE_CHECKING:
     from distributed import Client
 
 __all__ = ["cannot_travel", "delivered", "packed"]
+
+PAUSES_S = (0.5, 1.0, 2.0, 4.0)
+"""Before objects are handed again to workers of which one has died meanwhile."""
 
 
 def packed(keys: Iterable[str]) -> bytes:
@@ -90,7 +95,10 @@ def delivered(objects: Mapping[str, Any], client: Client) -> Iterator[None]:
         )
         raise TaskError(msg) from error
     try:
-        client.register_plugin(_Delivery(data, list(objects)), name=name)
+        with connected(client):
+            _register(client, _Delivery(data, list(objects)), name)
+    except NnvizError:
+        raise
     except Exception as error:
         msg = (
             f"the workers cannot take {_names(objects)}: {type(error).__name__}: "
@@ -103,6 +111,18 @@ def delivered(objects: Mapping[str, Any], client: Client) -> Iterator[None]:
         # A cluster that is lost has forgotten it.
         with contextlib.suppress(Exception):
             client.unregister_worker_plugin(name)
+
+
+def _register(client: Client, delivery: _Delivery, name: str) -> None:
+    """Hand a delivery to all workers, also if one dies while it gets it."""
+    for pause in PAUSES_S:
+        try:
+            client.register_plugin(delivery, name=name)
+        except OSError:
+            time.sleep(pause)
+        else:
+            return
+    client.register_plugin(delivery, name=name)
 
 
 def _names(objects: Mapping[str, Any]) -> str:

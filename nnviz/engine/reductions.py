@@ -16,9 +16,11 @@ from typing import Any, Protocol
 
 from distributed import Client, Future, KilledWorker
 
+from nnviz.engine.connection import LOST, NotThereError, Results, connected
 from nnviz.engine.progress import Listener, TaskRetried, emit
+from nnviz.engine.sharing import Shared
 from nnviz.engine.whereabouts import run_telling, whereabouts
-from nnviz.engine.workers import LOST, Workers
+from nnviz.engine.workers import Workers
 from nnviz.errors import NnvizError, TaskError
 
 __all__ = ["ReductionJob", "run_reductions"]
@@ -99,8 +101,12 @@ def run_reductions(
             yield job, job.finish(_reduce_here(job, shared))
         return
     listeners = tuple(listeners)
-    workers = Workers(client, stage=stage, listeners=listeners)
-    with contextlib.closing(workers):
+    with (
+        connected(client),
+        contextlib.closing(
+            Workers(client, stage=stage, listeners=listeners)
+        ) as workers,
+    ):
         yield from _run(client, workers, iter(jobs), shared, stage, listeners)
 
 
@@ -112,12 +118,13 @@ def _run(
     stage: str,
     listeners: Sequence[Listener],
 ) -> Iterator[tuple[ReductionJob, Any]]:
-    copy = client.scatter(shared, broadcast=True, hash=False)
+    everywhere = Shared(shared)
     running: dict[object, tuple[_Running, Future[Any]]] = {}
     done: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
+    results = Results()
 
     def start(entry: _Running) -> None:
-        future = _submit(client, entry.job, copy)
+        future = _submit(client, entry.job, everywhere.on(client, workers))
         running[future.key] = (entry, future)
         future.add_done_callback(done.put)
 
@@ -136,16 +143,19 @@ def _run(
             future = done.get(timeout=TICK_S)
         except queue.Empty:
             continue
-        entry, _ = running.pop(future.key)
+        entry, _ = running[future.key]
         if _has_lost_workers(client, future) and entry.attempt < ATTEMPTS:
             text = "workers died under it; it is begun again"
             emit(listeners, TaskRetried(stage, str(entry.job), text))
-            # What was sent to the workers may have died with them.
-            copy = client.scatter(shared, broadcast=True, hash=False)
+            del running[future.key]
             start(_Running(entry.job, entry.attempt + 1))
             continue
-        value = _value_of(future)
-        del future
+        try:
+            value = _value_of(future, results)
+        except NotThereError:
+            done.put(future)
+            continue
+        del running[future.key], future
         fill()
         yield entry.job, value
 
@@ -173,11 +183,11 @@ def _submit(client: Client, job: ReductionJob, shared: Future[Any]) -> Future[An
     return client.submit(run_telling, driver, job.finish, whole, pure=False, priority=2)
 
 
-def _value_of(future: Future[Any]) -> Any:
-    if future.status == "finished":
-        return future.result()
+def _value_of(future: Future[Any], results: Results) -> Any:
     if future.status == "cancelled":
         raise TaskError(LOST)
+    if future.status != "error":
+        return results.value_of(future)
     error = future.exception()
     if isinstance(error, NnvizError):
         raise error

@@ -19,6 +19,7 @@ What Dask does not decide is decided here:
 from __future__ import annotations
 
 import collections
+import contextlib
 import heapq
 import itertools
 import queue
@@ -31,9 +32,11 @@ from typing import Any, Generic, TypeVar
 
 from distributed import Client, Future, KilledWorker
 
+from nnviz.engine.connection import LOST, NotThereError, Results, connected
 from nnviz.engine.progress import Listener, Notice, TaskRetried, emit
+from nnviz.engine.sharing import Shared
 from nnviz.engine.whereabouts import whereabouts
-from nnviz.engine.workers import LOST, TOPIC, Workers, say_started, since_text
+from nnviz.engine.workers import TOPIC, Workers, say_started, since_text
 from nnviz.errors import (
     DeviceLostError,
     NnvizError,
@@ -49,46 +52,30 @@ __all__ = ["Remedy", "RunLimits", "TaskOutcome", "TaskRun", "run_tasks"]
 ATTEMPTS = 5
 """How often a task is tried when the file system or a connection fails."""
 
-
 REMEDIED = 2
 """Strikes of a task from which on a remedy is asked for."""
 
-
 STRIKES = 4
 """Strikes of a task for which there is no remedy, after which it has failed."""
-
 
 UNSEEN_DEATHS = 2
 """Deaths before a task has said that it started, after which it is blamed all the same:
 the message of one that kills at once may be lost."""
 
-
 PAUSES_S = (0.2, 1.0, 3.0, 10.0)
 """Before the second and further attempts."""
 
-
 MIN_DEADLINE_S = 60.0
-
-
 SLOW_S = 600.0
 """Without any result, after which it is said: nothing is known of what is usual."""
 
-
 MEDIANS = 10.0
-
-
 TICK_S = 0.5
-
-
-RESULT_TIMEOUT_S = 1.0
-
 
 Item = TypeVar("Item")
 
-
 Remedy = Callable[[Any, BaseException, int], Any]
-"""From an item, its last fault and its strikes to the item to try next; None gives up.
-"""
+"""From an item, its last fault and strikes to the item to try next; None gives up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +144,7 @@ class TaskRun:
         window: int | None,
         limits: RunLimits,
         remedy: Remedy | None,
+        shared: Shared | None,
         stage: str,
         listeners: tuple[Listener, ...],
     ) -> None:
@@ -167,6 +155,7 @@ class TaskRun:
         self._workers = Workers(
             client, stage=stage, listeners=listeners, patience=limits.wait_for_workers
         )
+        self._shared, self._results = shared, Results()
         self._news: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._jobs: dict[str, _Job] = {}
         self._paused: list[tuple[float, int, _Job]] = []
@@ -230,6 +219,9 @@ class TaskRun:
             self._submit(_Job(item, item))
 
     def _submit(self, job: _Job, *, without: str | None = None) -> None:
+        arguments = self._arguments
+        if self._shared is not None:
+            arguments = (*arguments, self._shared.on(self._client, self._workers))
         key = f"{self._function.__name__}-{uuid.uuid4().hex}"
         others = sorted(self._workers.addresses - {without}) if without else []
         future = self._client.submit(
@@ -238,7 +230,7 @@ class TaskRun:
             whereabouts(),
             self._function,
             job.item,
-            self._arguments,
+            arguments,
             key=key,
             pure=False,
             workers=others or None,
@@ -259,7 +251,14 @@ class TaskRun:
         if job is None:
             return  # another attempt was faster
         if future.status == "cancelled":
-            raise TaskError(LOST)
+            if self._shared is None or self._client.status != "running":
+                raise TaskError(LOST)
+            # What was sent to all workers has died with them.
+            self._forget(job, key)
+            if not job.futures:
+                self._tell(job, "all workers died that had its data; it is repeated")
+                self._submit(job)
+            return
         if future.status == "error":
             error = future.exception()
             assert error is not None
@@ -268,15 +267,9 @@ class TaskRun:
                 self._failed(job, error, worker)
             return
         try:
-            value = future.result(timeout=RESULT_TIMEOUT_S)
-        except Exception as error:
-            # A wait that is cancelled as its time ends leaves distributed's `sync` with
-            # neither a result nor an error, which is an UnboundLocalError there.
-            late = isinstance(error, (TimeoutError, UnboundLocalError))
-            if future.status == "finished" and not late:
-                raise
-            # Its worker died with the result, and Dask computes it again; or it has
-            # stopped, and is overdue some time.
+            value = self._results.value_of(future)
+        except NotThereError:
+            # If its worker has stopped, it is overdue some time.
             self._news.put(("done", future))
             return
         if key in job.started:
@@ -439,6 +432,7 @@ def run_tasks(
     items: Iterable[Item],
     *,
     arguments: Sequence[Any] = (),
+    shared: Shared | None = None,
     window: int | None = None,
     limits: RunLimits | None = None,
     remedy: Remedy | None = None,
@@ -457,7 +451,9 @@ def run_tasks(
     items
         Small values, one for each task; their text names the task in events.
     arguments
-        Further arguments, the same for every task.
+        Further arguments, the same for every task, and small.
+    shared
+        A last argument that is large; None for none.
     window
         Tasks handed to the scheduler at a time; None for twice the workers' threads.
     limits
@@ -482,18 +478,18 @@ def run_tasks(
     OutOfTimeError
         If the time limit is reached before all is done.
     """
-    run = TaskRun(
-        client,
-        function,
-        iter(items),
-        tuple(arguments),
-        window=window,
-        limits=limits or RunLimits(),
-        remedy=remedy,
-        stage=stage,
-        listeners=tuple(listeners),
-    )
-    try:
-        yield from run.outcomes()
-    finally:
-        run.close()
+    with connected(client):
+        run = TaskRun(
+            client,
+            function,
+            iter(items),
+            tuple(arguments),
+            window=window,
+            limits=limits or RunLimits(),
+            remedy=remedy,
+            shared=shared,
+            stage=stage,
+            listeners=tuple(listeners),
+        )
+        with contextlib.closing(run):
+            yield from run.outcomes()

@@ -18,12 +18,12 @@ from typing import Any
 import dask
 from distributed import Client, get_worker
 
+from nnviz.engine.connection import LOST
 from nnviz.engine.progress import Listener, Notice, WorkersChanged, emit
 from nnviz.engine.whereabouts import Whereabouts, run_telling
 from nnviz.errors import TaskError
 
 __all__ = [
-    "LOST",
     "PATIENCE",
     "TOPIC",
     "TROUBLE",
@@ -46,11 +46,6 @@ TROUBLE = "nnviz-trouble"
 ASKED_EVERY_S = 1.0
 TOLD_AFTER_S = 20.0
 """Without workers, after which it is said that they are waited for."""
-
-LOST = (
-    "the connection to the Dask scheduler was lost; what is done is in the store: "
-    "start the cluster again and repeat the command"
-)
 
 
 class Workers:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nnviz.engine import progress
+from nnviz.engine.connection import connected
 from nnviz.engine.progress import Listener
 from nnviz.engine.tasks import RunLimits, TaskOutcome, run_tasks
 from nnviz.engine.whereabouts import SAID_BY
@@ -373,9 +374,11 @@ class _Remedy:
 
 
 def _check_memory(plan: Plan, client: Client) -> None:
+    with connected(client):
+        workers = client.scheduler_info(n_workers=-1)["workers"]
     limits = {
         address: worker["memory_limit"]
-        for address, worker in client.scheduler_info(n_workers=-1)["workers"].items()
+        for address, worker in workers.items()
         if worker.get("memory_limit")
     }
     for address, limit in limits.items():

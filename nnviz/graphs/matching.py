@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from nnviz.errors import ShapeError
 from nnviz.graphs.full_graph import FullGraph
@@ -52,6 +51,9 @@ def match_channels(
             "matched; take the same instances in both networks"
         )
         raise ShapeError(msg)
+    # Slow to import, and graphs of one network do not need it.
+    from scipy.optimize import linear_sum_assignment  # noqa: PLC0415
+
     correlation = _standardized(first).T @ _standardized(second)
     rows, columns = linear_sum_assignment(correlation, maximize=True)
     matched = np.full(first.shape[1], -1, dtype=np.int64)

@@ -21,6 +21,7 @@ from nnviz.planning.planning import Probe
 from nnviz.runs.declarations import CONTENTS
 from nnviz.runs.plan import Plan
 from nnviz.runs.software import software_versions
+from nnviz.store.creation import is_begun
 from nnviz.store.places import absolute_url, opening
 from nnviz.store.store import Store
 
@@ -50,13 +51,15 @@ def prepare_store(plan: Plan, url: str, *, probe: Probe) -> Store:
     PlanMismatchError
         If there is a store of another plan; the message names the fields that differ.
     StoreExistsError
-        If there is something else.
+        If there is something else, but for what a killed ``plan --create`` has left.
+    StoreInUseError
+        If another driver is creating it.
     PlanError
         If the disk has less space than the run needs.
     """
     url = absolute_url(url)
     with opening(url):
-        is_there = (Path(url) / "zarr.json").exists()
+        is_there = (Path(url) / "zarr.json").exists() and not is_begun(url)
     if is_there:
         store = Store.open(url, writable=True)
         found = differences(store.plan.identity(), plan.identity())

@@ -121,6 +121,10 @@ class SubsetPairs:
         word = class_word(self._store.class_names, taken_for)
         return f"{self.class_query(index)} and prediction = {word}"
 
+    def prediction_query(self, index: int) -> str:
+        """Return the query of the instances that are predicted as a class."""
+        return f"prediction = {class_word(self._store.class_names, index)}"
+
     def right_query(self, index: int) -> str:
         """Return the query of the instances of a class that are predicted right."""
         return f"{self.class_query(index)} and correct"

@@ -90,8 +90,19 @@ class Hierarchy:
         """The metadata of groups and arrays."""
 
     @classmethod
-    def create(cls, url: str | os.PathLike[str]) -> Hierarchy:
+    def create(
+        cls,
+        url: str | os.PathLike[str],
+        attributes: Mapping[str, Any] | None = None,
+    ) -> Hierarchy:
         """Create an empty hierarchy at a place where there is nothing.
+
+        Parameters
+        ----------
+        url
+            The place.
+        attributes
+            JSON values of the root.
 
         Raises
         ------
@@ -109,7 +120,10 @@ class Hierarchy:
             raise StoreExistsError(msg)
         try:
             with opening(url), storing(url):
-                root = zarr.create_group(url, zarr_format=3, overwrite=False)
+                said = dict(attributes or {})
+                root = zarr.create_group(
+                    url, zarr_format=3, overwrite=False, attributes=said
+                )
             return cls(root, url)
         except zarr.errors.ContainsGroupError as error:
             msg = f"there is a store at {url!r} already; choose another place"

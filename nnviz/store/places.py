@@ -222,6 +222,11 @@ def check_writable(folder: Path) -> None:
 
 
 def is_empty_folder(path: str) -> bool:
-    """Whether there is a folder at this path with nothing in it."""
+    """Whether there is a folder at this path with nothing in it.
+
+    But for documents that a killed process has left half written.
+    """
     folder = Path(path)
-    return folder.is_dir() and not any(folder.iterdir())
+    return folder.is_dir() and all(
+        found.match("zarr.*.partial") for found in folder.iterdir()
+    )

@@ -25,7 +25,9 @@ from nnviz.runs.architecture import Layer
 from nnviz.runs.arrays import FORMAT_VERSION, READABLE_VERSIONS
 from nnviz.runs.declarations import MARK_FIELDS, POSITION
 from nnviz.runs.plan import Plan, fingerprint_of
+from nnviz.store.added_columns import AddedColumns
 from nnviz.store.completion import Completion
+from nnviz.store.creation import creating, says_begun
 from nnviz.store.dask_arrays import activations_as_dask
 from nnviz.store.extending import is_pending
 from nnviz.store.groups import LaterGroups
@@ -66,6 +68,12 @@ class Store:
         self._hierarchy = hierarchy
         attributes = hierarchy.attributes()
         version = attributes.get("format_version")
+        if says_begun(attributes):
+            msg = (
+                f"the store {hierarchy.url!r} is being made, or whoever made it was "
+                f"ended; 'nnviz plan RUN.toml --create {hierarchy.url}' makes it"
+            )
+            raise StoreFormatError(msg)
         if version is None or "plan" not in attributes:
             msg = (
                 f"{hierarchy.url!r} is a Zarr hierarchy, but not a store of nnviz; "
@@ -93,6 +101,8 @@ class Store:
         """Which chunks are complete; where tasks write them."""
         self.groups = LaterGroups(hierarchy, self.fingerprint, self.n_instances)
         """What later stages wrote: aggregates, artifacts and the index."""
+        self.added = AddedColumns(self.groups, self.n_instances)
+        """Columns of the instance table that functions of the user have made."""
         self.kept: dict[type, object] = {}
         """What readers keep of this store while it is open, one of a kind."""
 
@@ -123,7 +133,7 @@ class Store:
         Parameters
         ----------
         url
-            A place where there is nothing.
+            A place where there is nothing, or what a killed process has begun there.
         plan
             What will be recorded.
         static
@@ -136,12 +146,9 @@ class Store:
         ------
         StoreExistsError
             If there is something at `url`.
+        StoreInUseError
+            If another driver is creating it.
         """
-        hierarchy = Hierarchy.create(url)
-        for spec in plan.arrays:
-            hierarchy.create_array(spec)
-        for path, values in static.items():
-            hierarchy.write(path, 0, values)
         per_chunk = [
             spec.path
             for spec in plan.arrays
@@ -155,9 +162,14 @@ class Store:
             "mark_fields": list(MARK_FIELDS),
             "format_version": FORMAT_VERSION,
         }
-        hierarchy.documents.state("", skip=[*per_chunk, "extraction_done"])
-        hierarchy.create_group(RECOVERY, record)
-        hierarchy.set_attributes(record)
+        with creating(url) as hierarchy:
+            for spec in plan.arrays:
+                hierarchy.create_array(spec)
+            for path, values in static.items():
+                hierarchy.write(path, 0, values)
+            hierarchy.documents.state("", skip=[*per_chunk, "extraction_done"])
+            hierarchy.create_group(RECOVERY, record)
+            hierarchy.set_attributes(record)
         return cls(hierarchy)
 
     def integrity(self) -> Integrity:
@@ -221,8 +233,8 @@ class Store:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the columns of the instance table."""
-        return tuple(self._hierarchy.children("instances"))
+        """Names of the columns of the instance table, added ones last."""
+        return (*self._hierarchy.children("instances"), *self.added.listed())
 
     def column(self, name: str) -> NDArray[Any]:
         """Return one column of the instance table.
@@ -241,6 +253,8 @@ class Store:
                 f"{', '.join(known)}"
             )
             raise UnknownNameError(msg)
+        if name in self.added.listed():
+            return self.added.values(name)
         values = self.read(f"instances/{name}")
         return values.astype(object) if values.dtype.kind == "T" else values
 

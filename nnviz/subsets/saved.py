@@ -9,19 +9,21 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.errors import DatasetError, UnknownNameError, did_you_mean
+from nnviz.store.groups import SAVED_SUBSETS
 from nnviz.store.lock import writing
 from nnviz.store.store import Store
+from nnviz.subsets.columns import DERIVED
 from nnviz.subsets.expressions import parse_query
 
 __all__ = ["SavedSubset", "remove_subset", "save_subset", "saved_subsets"]
-
-GROUP = "artifacts/saved_subsets"
 
 MAX_NAME = 200
 
@@ -55,6 +57,8 @@ class SavedSubset:
 def save_subset(store: Store, subset: SavedSubset) -> SavedSubset:
     """Keep a subset in the store; one of the same name is replaced.
 
+    The older one stays until the new one is whole: nobody could make it again.
+
     Parameters
     ----------
     store
@@ -69,6 +73,8 @@ def save_subset(store: Store, subset: SavedSubset) -> SavedSubset:
 
     Raises
     ------
+    DatasetError
+        If a column of the instance table is called so: a query would mean that.
     QueryError
         If its query cannot be read; whether names fit the store is not looked at.
     StoreError
@@ -76,6 +82,12 @@ def save_subset(store: Store, subset: SavedSubset) -> SavedSubset:
     """
     if subset.query:
         parse_query(subset.query)
+    if subset.name in (*store.columns, *DERIVED):
+        msg = (
+            f"{subset.name!r} is the name of a column already, and a query would mean "
+            "that; choose another name"
+        )
+        raise DatasetError(msg)
     now = dt.datetime.now(dt.UTC).isoformat(timespec="microseconds")
     kept = dataclasses.replace(subset, saved=now)
     attributes = {
@@ -88,20 +100,17 @@ def save_subset(store: Store, subset: SavedSubset) -> SavedSubset:
     arrays = {} if kept.instances is None else {"instance": kept.instances}
     with writing(store.url, "subset"):
         writable = Store.open(store.url, writable=True)
-        writable.groups.write(
-            _path(kept.name), arrays, attributes, {"instance": ("instance",)}
-        )
+        older = _paths_of(writable, kept.name)
+        path = f"{SAVED_SUBSETS}/{_key(kept)}"
+        writable.groups.write(path, arrays, attributes, {"instance": ("instance",)})
+        _remove(writable, older)
     return kept
 
 
 def saved_subsets(store: Store) -> dict[str, SavedSubset]:
     """Return the saved subsets by their names, the oldest first."""
     found = []
-    for key in store.groups.names(GROUP):
-        path = f"{GROUP}/{key}"
-        if not store.groups.is_complete(path):
-            continue
-        attributes = store.groups.attributes(path)
+    for path, attributes in _kept(store):
         query = str(attributes["query"])
         instances = None if query else store.groups.read(f"{path}/instance")
         parts = {name: str(attributes[name]) for name in ("name", "note", "author")}
@@ -113,6 +122,7 @@ def saved_subsets(store: Store) -> dict[str, SavedSubset]:
                 saved=str(attributes["saved"]),
             )
         )
+    # Of two of one name, as a kill leaves them, the later one counts.
     return {one.name: one for one in sorted(found, key=lambda s: (s.saved, s.name))}
 
 
@@ -133,10 +143,29 @@ def remove_subset(store: Store, name: str) -> None:
         raise UnknownNameError(msg)
     with writing(store.url, "subset"):
         writable = Store.open(store.url, writable=True)
-        writable.groups.invalidate(_path(name))
-        writable.groups.remove_member(_path(name))
+        _remove(writable, _paths_of(writable, name))
 
 
-def _path(name: str) -> str:
-    """Return where a subset is kept: its name may hold what no path may."""
-    return f"{GROUP}/{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+def _kept(store: Store) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the group of each saved subset, and what it says."""
+    for key in store.groups.names(SAVED_SUBSETS):
+        path = f"{SAVED_SUBSETS}/{key}"
+        if store.groups.is_complete(path):
+            yield path, store.groups.attributes(path)
+
+
+def _paths_of(store: Store, name: str) -> list[str]:
+    """Return the groups of subsets of this name."""
+    return [path for path, said in _kept(store) if said["name"] == name]
+
+
+def _remove(store: Store, paths: list[str]) -> None:
+    for path in paths:
+        store.groups.invalidate(path)
+        store.groups.remove_member(path)
+
+
+def _key(subset: SavedSubset) -> str:
+    """Return a name for a group: that of a subset may hold what no path may."""
+    text = f"{subset.name} {subset.saved}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

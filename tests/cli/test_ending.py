@@ -3,7 +3,13 @@
 import subprocess
 import sys
 
+import click
 import pytest
+from click.testing import CliRunner
+from distributed.comm.core import CommClosedError
+
+from nnviz.cli.ending import OrderedCommands
+from nnviz.engine.connection import LOST
 
 SCRIPT = """
 import os, signal, time, weakref
@@ -54,3 +60,19 @@ def test_signal__where_python_drops_errors__still_interrupts(where, name):
     )
 
     assert (done.stdout, done.stderr) == ("interrupted by True\n", "")
+
+
+def test_command__that_lost_its_scheduler__says_so_and_how_to_go_on():
+    @click.group(cls=OrderedCommands)
+    def group():
+        """Hold one command."""
+
+    @group.command
+    def broken():
+        raise CommClosedError(
+            "in <TCP (closed) ConnectionPool.gather>: Stream is closed"
+        )
+
+    done = CliRunner().invoke(group, ["broken"])
+
+    assert (done.exit_code, done.output) == (1, f"Error: {LOST}\n")

@@ -1,5 +1,6 @@
 """What may happen to drivers and schedulers: killed, interrupted, started twice."""
 
+import contextlib
 import os
 import random
 import signal
@@ -244,3 +245,55 @@ def test_extract__scheduler_killed__says_how_to_go_on_and_does_not_hang(
     run.repair()
     finish_run(store)
     assert checksums(store) == undisturbed
+
+
+def kill_children(pid):
+    """Kill all that a driver has started, what Python itself has started, too."""
+    for child in children_of(pid, ""):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("moments", [["starting"], ["running", "starting"]])
+def test_extract__all_children_killed__others_do_the_rest(
+    run, undisturbed, tmp_path, driver, moments
+):
+    """Row 41: workers that were never ready have nobody who starts them again."""
+    store = run.store(tmp_path / "run.zarr")
+    one = driver("extract", store, "--workers", "1", "--quiet")
+
+    def has_come(moment):
+        is_started = bool(children_of(one.process.pid, "spawn_main"))
+        return is_started and (moment == "starting" or n_done(store) >= 1)
+
+    for moment in moments:
+        wait_for(lambda moment=moment: has_come(moment))
+        kill_children(one.process.pid)
+    code, out, errors = one.finish()
+
+    assert code == 0, errors
+    assert "extracted" in out
+    assert checksums(store) == undisturbed
+
+
+def test_extract__children_killed_whenever_they_start__says_so_and_ends(
+    run, tmp_path, driver
+):
+    """Row 41: three times in a row for each worker, and nobody waits for one more."""
+    store = run.store(tmp_path / "run.zarr")
+    one = driver("extract", store, "--workers", "2", "--quiet")
+    while one.process.poll() is None:
+        for child in children_of(one.process.pid, "spawn_main"):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        time.sleep(0.1)
+
+    code, _, errors = one.finish()
+
+    assert code == 1
+    said = [line for line in lines(errors) if line.startswith("Error")]
+    assert len(said) == 1
+    assert "worker processes in a row have ended before they were ready" in said[0]
+    assert "repeat the command" in said[0]
+    wait_for(lambda: group_is_gone(one.process.pid))
+    assert not (store / "writer").exists()

@@ -10,6 +10,7 @@ import torch
 
 import nnviz
 from nnviz.argument_types import checked
+from nnviz.errors import ConfigError
 from nnviz.graphs.options import GraphOptions
 from nnviz.testing import PlantedRun, write_store
 
@@ -85,6 +86,8 @@ def required(function):
 def given(function, right):
     """Return what a function needs; a store alone where it is handed nothing else."""
     needs = {name: right[name] for name in required(function) if name in right}
+    if function.__name__ == "save_subset":  # no column is called so
+        needs["name"] = "kept"
     is_run = function.__name__ in ("run", "plan_run")
     return needs | ({"dataset": right["dataset"]} if is_run else {})
 
@@ -246,3 +249,18 @@ def test_plan_run__takes_names_of_classes_as_users_have_them(names):
 def test_plan_run__says_what_to_hand_over(model, data, message):
     with pytest.raises(nnviz.NnvizError, match=message):
         nnviz.plan_run(model, data, timed=False)
+
+
+def test_listeners__are_told_apart_by_what_they_can_do(store):
+    class Counting:
+        n = 0
+
+        def receive(self, event):
+            self.n += 1
+
+    counting = Counting()
+    nnviz.extract(store.url, workers=0, listeners=[counting])
+
+    assert counting.n > 0
+    with pytest.raises(ConfigError, match="listeners is"):
+        nnviz.extract(store.url, workers=0, listeners=["a text"])

@@ -277,3 +277,70 @@ def test_exclusive__holds_while_the_function_runs(store):
     assert change(store=Hierarchy.open(store), value=3) == ("derive", 3)
     assert change.__doc__ == "Change something."
     assert not (Path(store) / WRITER).exists()
+
+
+IN_NAMESPACE = """
+import socket, sys, time
+from nnviz.errors import StoreInUseError
+from nnviz.store.lock import writing, writer_of
+socket.sethostname("node1")
+said = writer_of(sys.argv[1])
+try:
+    with writing(sys.argv[1], "extract"):
+        print("held", flush=True)
+        time.sleep(float(sys.argv[2]))
+except StoreInUseError as error:
+    print(f"refused: {error} | {said}", flush=True)
+"""
+
+
+@pytest.fixture(params=["--net --uts", "--net --uts --pid --fork --kill-child"])
+def elsewhere(request):
+    """Return a function that starts a driver in namespaces of its own."""
+    command = ["unshare", *request.param.split()]
+    try:
+        found = subprocess.run([*command, "true"], capture_output=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("there is no unshare command")
+    if found.returncode:
+        pytest.skip(f"namespaces may not be made here: {found.stderr.decode().strip()}")
+    place = os.pathsep.join(filter(None, sys.path))
+    started = []
+
+    def start(store, seconds):
+        started.append(
+            subprocess.Popen(
+                [*command, sys.executable, "-c", IN_NAMESPACE, store, seconds],
+                stdout=subprocess.PIPE,
+                text=True,
+                env=dict(os.environ, PYTHONPATH=place),
+            )
+        )
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.kill()
+        one.communicate()
+
+
+def test_writing__drivers_in_two_namespaces_of_one_host_name__one_at_a_time(
+    store, elsewhere
+):
+    """As two containers of one machine are that share a folder: process 1 is both."""
+    first = elsewhere(store, "600")
+    assert first.stdout.readline() == "held\n"
+
+    second = elsewhere(store, "0")
+    told, _ = second.communicate(timeout=120)
+    here = writer_of(store)
+    first.kill()
+    first.wait(timeout=60)
+    third = elsewhere(store, "0")
+    taken, _ = third.communicate(timeout=120)
+
+    assert told.startswith(f"refused: another driver writes to '{store}': 'nnviz ext")
+    assert told.count("on node1, since 20") == 2
+    assert "on node1, since 20" in here
+    assert taken == "held\n"
+    assert not (Path(store) / WRITER).exists()

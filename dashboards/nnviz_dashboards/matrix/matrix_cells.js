@@ -1,10 +1,6 @@
 const ROW_HEIGHT = 20
 const WIDTHS = [1, 2, 3, 4, 6, 8, 10, 13, 16, 20, 24]
 
-function bytes(text) {
-  return Uint8Array.from(atob(text), (c) => c.charCodeAt(0))
-}
-
 // Shaded cells by their tile; what is not there yet is asked for once.
 function tileCache(ask) {
   let tiles = new Map(), version = -1, [tall, wide] = [32, 256]
@@ -55,21 +51,6 @@ function palette(host) {
     }
     return made
   }
-}
-
-function fitCanvas(canvas, width, height) {
-  const scale = window.devicePixelRatio || 1
-  const [w, h] = [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))]
-  if (canvas.width !== w || canvas.height !== h) {
-    canvas.width = w
-    canvas.height = h
-    canvas.style.width = `${width}px`
-    canvas.style.height = `${height}px`
-  }
-  const context = canvas.getContext("2d")
-  context.setTransform(scale, 0, 0, scale, 0, 0)
-  context.clearRect(0, 0, width, height)
-  return context
 }
 
 // Cells as rounded squares where they are wide enough to be told apart, else as an image.

@@ -5,12 +5,6 @@ const MEASURE_TITLES = {
   maximum: "Largest activation among the row's instances",
 }
 
-function saveBytes(name, content) {
-  const link = element("a", "", null, {href: URL.createObjectURL(new Blob([bytes(content)])), download: name})
-  link.click()
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000)
-}
-
 // What stands in the head: measure, order, shading, zoom, and what can be saved.
 function matrixTools(send, zoom, picture) {
   const box = element("div", "matrix-tools")

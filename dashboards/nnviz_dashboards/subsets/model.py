@@ -14,6 +14,7 @@ from typing import Any, Literal
 import param
 
 from nnviz.errors import NnvizError, QueryError
+from nnviz.results.graph_results import OF_A, OF_PAIR
 from nnviz.results.missing import Missing
 from nnviz.results.run_results import RunResults
 from nnviz.results.subset_pairs import NamedQuery, SubsetPair
@@ -21,7 +22,7 @@ from nnviz.results.subset_results import SubsetResults
 from nnviz.subsets.completion import Completion, complete_query
 from nnviz.subsets.expressions import MAX_CHARACTERS
 from nnviz_dashboards.shared.publishing import follow, publish
-from nnviz_dashboards.shared.selection import PANELS, Selection
+from nnviz_dashboards.shared.selection import PANELS, Choice, Selection
 
 __all__ = ["Problem", "RunLater", "Side", "SubsetPairModel", "Suggested"]
 
@@ -29,6 +30,9 @@ RunLater = Callable[[Callable[[], Any], Callable[[Any], None]], None]
 """Runs the first function, some time, and gives what it returns to the second."""
 
 SIDES = ("a", "b")
+
+VIEWS_BESIDE_NEURONS = ("graph", "channels")
+"""Views that do not show by themselves how A and B differ."""
 
 Side = Literal["a", "b"]
 
@@ -130,12 +134,31 @@ class SubsetPairModel(param.Parameterized):
         publish(self, {"problem": None})
         if side == "a" and query == self._of_class():
             query = ""
-        self.selection.choose(**{side: query})
+        written = {"a": self.selection.a, "b": self.selection.b, side: query}
+        self.selection.choose(**{side: query}, **self._graph_of(**written))
 
-    def compare(self, a: str, b: str) -> None:
-        """Look at two subsets."""
-        # What differs is seen in the neurons.
-        self.selection.choose(a=a, b=b, matrix=PANELS[1])
+    def _graph_of(self, a: str, b: str) -> dict[str, Choice]:
+        """Return whose graph is made where A and B are these."""
+        if b:
+            return {"collection": OF_PAIR}
+        is_of_sets = self.selection.collection in (OF_A, OF_PAIR)
+        if a or is_of_sets:
+            return {"collection": OF_A if a else self.results.kind}
+        return {}
+
+    def compare(self, a: str, b: str, **also: Choice) -> None:
+        """Look at two subsets.
+
+        Parameters
+        ----------
+        a, b
+            Their queries.
+        **also
+            What is chosen besides.
+        """
+        if self.selection.view in VIEWS_BESIDE_NEURONS:
+            also["matrix"] = PANELS[1]  # what differs is seen in the neurons
+        self.selection.choose(a=a, b=b, **self._graph_of(a, b), **also)
 
     def compare_confusion(self, taken_for: int) -> None:
         """Look at instances of the class that are taken for another, against right."""

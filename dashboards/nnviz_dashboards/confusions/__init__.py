@@ -1,0 +1,1 @@
+"""Which class is taken for which: a table from which A and B are picked."""

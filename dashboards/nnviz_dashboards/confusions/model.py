@@ -1,0 +1,154 @@
+"""Which class is taken for which, and how often?
+
+With many classes only those are shown that have most to do with errors; the most
+frequent confusions of all classes are listed beside them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import param
+from numpy.typing import NDArray
+
+from nnviz.errors import NnvizError
+from nnviz.results.missing import Missing
+from nnviz.results.run_results import RunResults
+from nnviz_dashboards.shared.publishing import follow, publish
+from nnviz_dashboards.shared.selection import Selection
+from nnviz_dashboards.subsets.model import SubsetPairModel
+
+__all__ = ["ConfusionTable", "ConfusionsModel", "Frequent", "Pick"]
+
+N_CLASSES = 24
+"""Classes of the table, at most: so many cells can still be told apart."""
+
+N_FREQUENT = 20
+
+Pick = Literal["both", "a", "b"]
+"""What a click chooses: A and, as B, what is predicted right of its class; or one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frequent:
+    """A confusion, by the indices of two classes."""
+
+    label: int
+    prediction: int
+    n_instances: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ConfusionTable:
+    """Instances by true and predicted class."""
+
+    classes: NDArray[np.int64]
+    """Indices of the K classes that are shown, ascending."""
+    counts: NDArray[np.int64]
+    """Shape (K, K): rows are true classes, columns predicted ones."""
+    n_instances: NDArray[np.int64]
+    """Usable instances of each class, shape (K,)."""
+    n_present: int
+    """Classes that have instances, shown or not."""
+    n_wrong: int
+    """Instances that are predicted wrong, of all classes."""
+    frequent: tuple[Frequent, ...]
+    """The most frequent confusions of all classes, the most frequent first."""
+
+
+class ConfusionsModel(param.Parameterized):
+    """The confusions of the run, from which A and B are picked.
+
+    Parameters
+    ----------
+    results
+        The run.
+    pairs
+        A and B.
+    """
+
+    table = param.ClassSelector(
+        class_=ConfusionTable, allow_None=True, constant=True, doc="What is shown."
+    )
+    missing = param.ClassSelector(
+        class_=Missing, allow_None=True, constant=True, doc="Why nothing is shown."
+    )
+
+    def __init__(self, results: RunResults, pairs: SubsetPairModel) -> None:
+        super().__init__()
+        self.selection: Selection = pairs.selection
+        self.results = results
+        self._pairs = pairs
+        follow(self.selection, ["view"], self._update)
+
+    def pick(self, label: int, prediction: int, *, what: Pick = "both") -> None:
+        """Look at the instances of a cell."""
+        pairs = self.results.pairs
+        n = len(self.results.store.class_names)
+        if not (0 <= label < n and 0 <= prediction < n):
+            return
+        right = pairs.right_query(label)
+        query = right
+        if label != prediction:
+            query = pairs.confusion_query(label, prediction)
+        if what != "both":
+            self._pairs.write(what, query)
+            return
+        against = "" if label == prediction else right
+        self._pairs.compare(query, against, subset=label)
+
+    def pick_class(self, index: int, *, predicted: bool, what: Pick = "both") -> None:
+        """Look at all instances of a true class, or of a predicted one."""
+        pairs = self.results.pairs
+        if not 0 <= index < len(self.results.store.class_names):
+            return
+        query = pairs.prediction_query(index) if predicted else pairs.class_query(index)
+        if what != "both":
+            self._pairs.write(what, query)
+        elif predicted:
+            self._pairs.compare(query, "")
+        else:
+            self.selection.choose(subset=index)
+
+    def _update(self, _changed: set[str]) -> None:
+        if self.selection.view != "confusions" or self.table is not None:
+            return
+        try:
+            updates = self._found()
+        except NnvizError as error:
+            missing = Missing("The confusions cannot be shown", str(error))
+            updates = {"table": None, "missing": missing}
+        publish(self, updates)
+
+    def _found(self) -> dict[str, object]:
+        results = self.results
+        if results.kind != "label":
+            text = (
+                "Which class is taken for which is known where instances have labels."
+            )
+            return {"table": None, "missing": Missing("There are no labels", text)}
+        classes = results.class_table()
+        wrong = results.confusions().tocoo()
+        present = classes.present
+        shown = present
+        if len(present) > N_CLASSES:
+            n = len(classes.names)
+            errors = np.bincount(wrong.row, wrong.data, n)
+            errors += np.bincount(wrong.col, wrong.data, n)
+            most = present[np.argsort(-errors[present], kind="stable")[:N_CLASSES]]
+            shown = np.sort(most)
+        counts = results.confusions()[shown][:, shown].toarray().astype(np.int64)
+        known = results.class_table().n_instances[shown]
+        accuracy = np.nan_to_num(classes.accuracy[shown])
+        np.fill_diagonal(counts, np.round(accuracy * known).astype(np.int64))
+        order = np.lexsort((wrong.col, wrong.row, -wrong.data))[:N_FREQUENT]
+        frequent = tuple(
+            Frequent(int(wrong.row[i]), int(wrong.col[i]), int(wrong.data[i]))
+            for i in order
+        )
+        table = ConfusionTable(
+            shown, counts, known, len(present), int(wrong.data.sum()), frequent
+        )
+        return {"table": table, "missing": None}

@@ -1,0 +1,107 @@
+"""How are the confusions drawn?"""
+
+from __future__ import annotations
+
+import param
+from panel.viewable import Viewable, Viewer
+
+from nnviz_dashboards.confusions.model import ConfusionsModel, ConfusionTable
+from nnviz_dashboards.shared.component import Component, missing_value, script, style
+from nnviz_dashboards.shared.theme import format_count, format_percent
+
+__all__ = ["ConfusionsView"]
+
+
+class ConfusionGrid(Component):
+    """A table of classes by classes, and the most frequent confusions."""
+
+    table = param.Dict(None, allow_None=True)
+    chosen = param.List([], doc="Queries of A and B.")
+    missing = param.Dict(None, allow_None=True)
+
+    _esm = script(__file__, "confusions.js")
+    _style = style(__file__, "confusions.css")
+
+
+class ConfusionsView(Viewer):
+    """The confusions of the run.
+
+    Parameters
+    ----------
+    model
+        The table, and intentions.
+    """
+
+    def __init__(self, model: ConfusionsModel) -> None:
+        super().__init__()
+        self._model = model
+        self._grid = ConfusionGrid(
+            {
+                "pick": lambda label, prediction, what: model.pick(
+                    int(label), int(prediction), what=what
+                ),
+                "pick_class": lambda index, predicted, what: model.pick_class(
+                    int(index), predicted=bool(predicted), what=what
+                ),
+            },
+            **self._values(),
+            chosen=self._chosen(),
+        )
+        model.param.watch(self._update, ["table", "missing"])
+        model.selection.param.watch(self._update_chosen, ["a", "b", "subset"])
+
+    def _update(self, *_: param.parameterized.Event) -> None:
+        self._grid.param.update(**self._values())
+
+    def _update_chosen(self, *_: param.parameterized.Event) -> None:
+        self._grid.chosen = self._chosen()
+
+    def _chosen(self) -> list[str]:
+        selection = self._model.selection
+        return [selection.a, selection.b]
+
+    def _values(self) -> dict[str, object]:
+        table = self._model.table
+        return {
+            "table": None if table is None else self._drawn(table),
+            "missing": missing_value(self._model.missing),
+        }
+
+    def _drawn(self, table: ConfusionTable) -> dict[str, object]:
+        names, pairs = self._model.results.store.class_names, self._model.results.pairs
+        k = len(table.classes)
+        note = f"{format_count(table.n_wrong)} wrong"
+        if k < table.n_present:
+            note += f"; the {k} of {format_count(table.n_present)} classes with most"
+        return {
+            "classes": table.classes.tolist(),
+            "names": [names[i] for i in table.classes],
+            "counts": table.counts.tolist(),
+            "n_instances": table.n_instances.tolist(),
+            "note": note,
+            "frequent": [
+                {
+                    "label": one.label,
+                    "prediction": one.prediction,
+                    "from": names[one.label],
+                    "to": names[one.prediction],
+                    "count": format_count(one.n_instances),
+                    "share": format_percent(self._share(one.label, one.n_instances)),
+                    "query": pairs.confusion_query(one.label, one.prediction),
+                }
+                for one in table.frequent
+            ],
+            "queries": [
+                [
+                    pairs.right_query(i) if i == j else pairs.confusion_query(i, j)
+                    for j in table.classes.tolist()
+                ]
+                for i in table.classes.tolist()
+            ],
+        }
+
+    def _share(self, label: int, n: int) -> float:
+        return n / max(1, int(self._model.results.class_table().n_instances[label]))
+
+    def __panel__(self) -> Viewable:
+        return self._grid

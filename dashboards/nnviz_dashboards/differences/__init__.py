@@ -1,0 +1,1 @@
+"""What differs between A and B: channels, the strongest first."""

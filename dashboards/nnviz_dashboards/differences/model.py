@@ -1,0 +1,159 @@
+"""By which channels do A and B differ, and how surely?
+
+What is compared is what the neuron matrix shows: means, shares or maxima. The surest
+come first, and of these the ones that differ most.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import param
+
+from nnviz.errors import NnvizError
+from nnviz.results.missing import Missing
+from nnviz.results.neuron_matrix import Measure
+from nnviz.results.run_results import RunResults
+from nnviz.results.subset_results import SubsetResults
+from nnviz_dashboards.shared.publishing import follow, publish
+from nnviz_dashboards.shared.selection import Selection
+from nnviz_dashboards.subsets.model import SubsetPairModel
+
+__all__ = ["LEVEL", "Differences", "DifferencesModel", "DifferingChannel"]
+
+N_ROWS = 60
+"""Channels that are shown."""
+
+LEVEL = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class DifferingChannel:
+    """One channel in A and in B."""
+
+    layer: str
+    channel: int
+    a: float
+    b: float
+    effect: float
+    """As of :class:`nnviz.results.neuron_matrix.ColumnContrast`."""
+    p_value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """The channels of one layer or of all, in order."""
+
+    measure: Measure
+    channels: tuple[DifferingChannel, ...]
+    n_different: int
+    """Channels that differ at 5 %; 0 where no test is made."""
+
+
+class DifferencesModel(param.Parameterized):
+    """What tells A from B.
+
+    Parameters
+    ----------
+    results
+        The run.
+    pairs
+        A and B.
+    """
+
+    found = param.ClassSelector(
+        class_=Differences, allow_None=True, constant=True, doc="What is shown."
+    )
+    missing = param.ClassSelector(
+        class_=Missing, allow_None=True, constant=True, doc="Why nothing is shown."
+    )
+
+    def __init__(self, results: RunResults, pairs: SubsetPairModel) -> None:
+        super().__init__()
+        self.selection: Selection = pairs.selection
+        self.results = results
+        self.pairs = pairs
+        follow(self.selection, ["view", "measure", "among", "layer"], self._update)
+        pairs.param.watch(self._update, ["counted", "is_loading", "pair"])
+
+    def limit(self, among: str) -> None:
+        """Show the channels of the chosen layer, or of all layers."""
+        self.selection.choose(among=among)
+
+    def measure(self, name: str) -> None:
+        """Compare means, shares or maxima."""
+        self.selection.choose(measure=name)
+
+    def look_at(self, layer: str, channel: int) -> None:
+        """Look at a channel."""
+        self.selection.choose(layer=layer, channel=channel)
+
+    def show_instances(self, layer: str, channel: int) -> None:
+        """Show the instances of A and B by a channel."""
+        self.selection.choose(
+            layer=layer, channel=channel, view="instances", order="channel"
+        )
+
+    def csv(self) -> bytes:
+        """Return all channels that are compared as a table."""
+        file = io.StringIO()
+        writer = csv.writer(file, lineterminator="\n")
+        found = self.found
+        if found is not None:
+            writer.writerow(["layer", "channel", "a", "b", "effect", "adjusted_p"])
+            for one in found.channels:
+                numbers = (one.a, one.b, one.effect, one.p_value)
+                row = [one.layer, one.channel, *(f"{v:.6g}" for v in numbers)]
+                writer.writerow(row)
+        return file.getvalue().encode()
+
+    def _update(self, *_: object) -> None:
+        if self.selection.view != "differences":
+            return
+        pairs = self.pairs
+        if pairs.is_loading:
+            return  # what is there stays until A and B are counted
+        missing = pairs.missing
+        if missing is None and pairs.counted is None:
+            text = "Choose two subsets that have instances, in the bar above."
+            missing = Missing("There is nothing to compare", text)
+        found = None
+        if pairs.counted is not None:
+            try:
+                found = self._compared(pairs.counted)
+            except NnvizError as error:
+                missing = Missing("These cannot be compared", str(error))
+        publish(self, {"found": found, "missing": missing})
+
+    def _compared(self, counted: SubsetResults) -> Differences:
+        selection, neurons = self.selection, self.results.neurons
+        measure = cast("Measure", selection.measure)
+        names = [layer.name for layer in self.results.layers]
+        if selection.among == "layer":
+            names = [selection.layer]
+        channels: list[DifferingChannel] = []
+        for name in names:
+            contrast = neurons.contrast(counted, name, measure)
+            a, b = neurons.pair(counted, name, measure).astype(np.float64).tolist()
+            rows = zip(
+                range(len(a)),
+                a,
+                b,
+                contrast.effect.tolist(),
+                contrast.p_value.tolist(),
+                strict=True,
+            )
+            channels += [DifferingChannel(name, *row) for row in rows]
+        channels = [one for one in channels if one.effect == one.effect]
+        channels.sort(key=_rank)
+        n_different = sum(one.p_value < LEVEL for one in channels)
+        return Differences(measure, tuple(channels), n_different)
+
+
+def _rank(one: DifferingChannel) -> tuple[bool, float]:
+    """Return what sorts the sure ones first, then by how much they differ."""
+    return not one.p_value < LEVEL, -abs(one.effect)

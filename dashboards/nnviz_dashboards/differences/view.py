@@ -1,0 +1,178 @@
+"""How is it drawn by which channels A and B differ?"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+
+import param
+from panel.viewable import Viewable, Viewer
+
+from nnviz.results.neuron_matrix import MEASURES, Measure
+from nnviz_dashboards.channels.examples import channel_examples
+from nnviz_dashboards.differences.model import (
+    LEVEL,
+    N_ROWS,
+    Differences,
+    DifferencesModel,
+    DifferingChannel,
+)
+from nnviz_dashboards.shared.component import Component, missing_value, script, style
+from nnviz_dashboards.shared.theme import (
+    format_count,
+    format_p,
+    format_percent,
+    format_value,
+)
+
+__all__ = ["DifferencesView"]
+
+N_FACES = 5
+
+WORDS: Mapping[Measure, str] = {
+    "mean": "mean activation",
+    "share": "share of instances in which it is on top",
+    "maximum": "largest activation",
+}
+EFFECTS: Mapping[Measure, tuple[str, str]] = {
+    "mean": ("d", "Cohen's d: difference of the means in standard deviations"),
+    "share": ("h", "Cohen's h of the two shares"),
+    "maximum": ("A − B", "difference of the two maxima; no test is made of it"),
+}
+TESTS: Mapping[Measure, str] = {
+    "mean": "Welch's test of the means, adjusted for the channels of the layer",
+    "share": "Fisher's exact test of the counts, adjusted for all shown channels",
+    "maximum": "no test is made of maxima",
+}
+
+
+class DifferenceTable(Component):
+    """Channels with what they are in A and in B."""
+
+    table = param.Dict(None, allow_None=True)
+    chosen = param.Dict({}, doc="Measure, which layers, and the channel looked at.")
+    pictures = param.String(doc="Address of the pictures.")
+    missing = param.Dict(None, allow_None=True)
+    is_loading = param.Boolean(default=False)
+
+    _esm = script(__file__, "differences.js")
+    _style = style(__file__, "differences.css")
+
+
+class DifferencesView(Viewer):
+    """The channels by which A and B differ.
+
+    Parameters
+    ----------
+    model
+        The channels, and intentions.
+    pictures
+        Address of the pictures, to which ``/layer number/channel/rank`` is added.
+    layers
+        Short name of each shown layer by its name, in order.
+    """
+
+    def __init__(
+        self, model: DifferencesModel, *, pictures: str, layers: Mapping[str, str]
+    ) -> None:
+        super().__init__()
+        self._model = model
+        self._layers = layers
+        self._table = DifferenceTable(
+            {
+                "limit": lambda among: model.limit(among),
+                "measure": lambda name: model.measure(name),
+                "look_at": model.look_at,
+                "show_instances": model.show_instances,
+                "csv": self._send_csv,
+            },
+            pictures=pictures,
+            is_loading=model.pairs.param.is_loading,
+            chosen=self._chosen(),
+            **self._values(),
+        )
+        model.param.watch(self._update, ["found", "missing"])
+        model.selection.param.watch(
+            self._update_chosen, ["measure", "among", "layer", "channel", "node"]
+        )
+
+    def _update(self, *_: param.parameterized.Event) -> None:
+        self._table.param.update(**self._values())
+
+    def _update_chosen(self, *_: param.parameterized.Event) -> None:
+        self._table.chosen = self._chosen()
+
+    def _chosen(self) -> dict[str, object]:
+        selection = self._model.selection
+        return {
+            "measure": selection.measure,
+            "measures": list(MEASURES),
+            "among": selection.among,
+            "layer": self._layers.get(selection.layer, selection.layer),
+            "pinned": list(selection.pinned or ()),
+        }
+
+    def _values(self) -> dict[str, object]:
+        found = self._model.found
+        return {
+            "table": None if found is None else self._drawn(found),
+            "missing": missing_value(self._model.missing),
+        }
+
+    def _drawn(self, found: Differences) -> dict[str, object]:
+        shown = found.channels[:N_ROWS]
+        pair = self._model.pairs.pair
+        n = len(found.channels)
+        note = f"{format_count(found.n_different)} of {format_count(n)} channels differ"
+        if found.measure == "maximum":
+            note = f"{format_count(n)} channels"
+        if n > len(shown):
+            note += f"; the first {len(shown)} are shown"
+        sign, explanation = EFFECTS[found.measure]
+        return {
+            "names": list(pair.names) if pair is not None else ["A", "B"],
+            "note": note,
+            "what": WORDS[found.measure],
+            "sign": sign,
+            "explanation": explanation,
+            "test": TESTS[found.measure],
+            "scale": max((abs(one.effect) for one in shown), default=0.0) or 1.0,
+            "rows": [self._row(one, found.measure) for one in shown],
+        }
+
+    def _row(self, one: DifferingChannel, measure: Measure) -> dict[str, object]:
+        write = format_percent if measure == "share" else format_value
+        largest = max(abs(one.a), abs(one.b)) or 1.0
+        if measure == "share":
+            largest = 1.0
+        examples = channel_examples(self._model.results, one.layer, one.channel, -1)
+        faces = [e.rank for e in examples if e.has_picture][:N_FACES]
+        labels = [e.label or f"#{e.instance}" for e in examples][:N_FACES]
+        return {
+            "layer": one.layer,
+            "label": self._layers.get(one.layer, one.layer),
+            "number": list(self._layers).index(one.layer),
+            "channel": one.channel,
+            "a": _signed(write(one.a)),
+            "b": _signed(write(one.b)),
+            "bars": [max(one.a, 0.0) / largest, max(one.b, 0.0) / largest],
+            "effect": one.effect,
+            "effect_text": _signed(f"{one.effect:+.2f}"),
+            "p": format_p(one.p_value),
+            "is_sure": one.p_value < LEVEL,
+            "faces": faces,
+            "seen": ", ".join(labels),
+        }
+
+    def _send_csv(self) -> None:
+        content = base64.b64encode(self._model.csv()).decode()
+        file = {"name": "differences.csv", "content": content}
+        self._table._send_msg({"file": file})
+
+    def __panel__(self) -> Viewable:
+        return self._table
+
+
+def _signed(number: str) -> str:
+    """Return a number with a minus that is as wide as a plus."""
+    return number.replace("-", "−", 1) if number.startswith("-") else number

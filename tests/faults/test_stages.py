@@ -1,0 +1,114 @@
+"""Row 42: a stage that dies at any of its changes, and is repeated until it ends."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import nnviz
+from nnviz.aggregation.index import make_index
+from nnviz.store.store import Store
+from tests.faults.crash_in_stages import ablate_labels, plan
+from tests.faults.small_run import create, later_stages, one_worker, write_inputs
+from tests.oracles.files import tree_bytes
+
+pytestmark = pytest.mark.slow
+
+CRASHES = Path(__file__).with_name("crash_in_stages.py")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Return the folder of a run with all its stages."""
+    folder = write_inputs(tmp_path_factory.mktemp("stages"))
+    store = create(folder)
+    with one_worker() as client:
+        nnviz.extract(store, client=client)
+    writable = Store.open(store.url, writable=True)
+    later_stages(writable)
+    make_index(writable)
+    ablate_labels(store.url)
+    return folder
+
+
+@pytest.fixture
+def folder(whole, tmp_path):
+    """Return a copy of it, in which something may die."""
+    return Path(shutil.copytree(whole, tmp_path / "run"))
+
+
+def die_again_and_again(url, *stages):
+    """Return how often each of them died, and how many changes it makes at last."""
+    done = subprocess.run(
+        [sys.executable, str(CRASHES), str(url), *stages],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=500,
+        env=dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path))),
+    )
+    assert done.returncode == 0, done.stderr
+    return [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
+
+
+def bytes_of(store):
+    """Return the bytes of all files but those that were being written."""
+    files = tree_bytes(store)
+    return {k: v for k, v in files.items() if not k.endswith(".partial")}
+
+
+def test_stages__die_at_their_changes__end_in_the_same_bytes(whole, folder):
+    """From nothing, and over what is there already."""
+    store, before = folder / "run.zarr", bytes_of(whole / "run.zarr")
+    for name in ("aggregates", "artifacts", "index"):
+        shutil.rmtree(store / name)
+    stages = ("aggregate", "index", "derive", "ablate")
+
+    died = die_again_and_again(store, *stages)
+    first = bytes_of(store)
+    again = die_again_and_again(store, "aggregate", "derive", "ablate")
+
+    assert first == bytes_of(store) == before
+    assert all(n_deaths >= min(5, n_changes) for n_deaths, n_changes in died + again)
+
+
+def test_verify__dies_at_its_changes__what_it_takes_back_is_made_again(whole, folder):
+    """Everything that was made from what is damaged is gone, or nothing is."""
+    store, before = folder / "run.zarr", bytes_of(whole / "run.zarr")
+    for name in (
+        "activations/second/c/1/0",
+        "instances/label/c/0",
+        "aggregates/label/n_instances/zarr.json",
+        "artifacts/classes/zarr.json",
+    ):
+        data = bytearray((store / name).read_bytes())
+        data[len(data) // 2] ^= 1
+        (store / name).write_bytes(bytes(data))
+
+    ((n_deaths, _),) = die_again_and_again(store, "verify")
+    opened = Store.open(store, writable=True)
+    missing = opened.chunks.missing()
+    with one_worker() as client:
+        nnviz.extract(opened, client=client)
+    later_stages(opened)
+    make_index(opened)
+    ablate_labels(str(store))
+
+    assert n_deaths >= 4
+    assert missing == [1]
+    assert bytes_of(store) == before
+
+
+def test_plan_create__dies_at_its_changes__another_one_makes_the_store(whole, folder):
+    """What has been left is no store yet, and in nobody's way."""
+    url = folder / "another.zarr"
+
+    ((n_deaths, _),) = die_again_and_again(url, "plan")
+
+    assert n_deaths >= 5
+    plan(str(folder / "third.zarr"))
+    assert sorted(bytes_of(url)) == sorted(bytes_of(folder / "third.zarr"))
+    assert nnviz.open_store(url).chunks.missing() == [0, 1, 2]
