@@ -147,12 +147,15 @@ def _saved(store: Store, *, as_json: bool) -> dict[str, Any] | str:
 def _write_ids(store: Store, subset: Subset, file: Path) -> None:
     import csv
 
+    from nnviz.spreadsheets import defused
+
     ids = store.column("id")[subset.instances]
     try:
         with file.open("w", encoding="utf-8", newline="") as opened:
             writer = csv.writer(opened)
             writer.writerow(["id", "subset"])
-            writer.writerows((str(name), subset.name) for name in ids)
+            name = defused(subset.name)
+            writer.writerows((defused(str(each)), name) for each in ids)
     except OSError as error:
         msg = f"cannot write {str(file)!r}: {error.strerror}; name another --export"
         raise ConfigError(msg) from error

@@ -232,17 +232,17 @@ class LaterGroups:
         """Whether there is an array or a sparse matrix at this path."""
         return self._hierarchy.has(path)
 
-    def read(self, path: str) -> NDArray[Any]:
-        """Read a whole dense array.
+    def read(self, path: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
+        """Read a dense array, or its rows ``start:stop``.
 
         Raises
         ------
         StoreFormatError
             If it is not there, or damaged.
         """
-        self._hierarchy.check_pieces(path)
+        self._hierarchy.check_pieces(path, start, stop)
         try:
-            return self._hierarchy.read(path)
+            return self._hierarchy.read(path, start, stop)
         except StoreFormatError as error:
             raise self._damaged(path, error) from error
 

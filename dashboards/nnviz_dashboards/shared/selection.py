@@ -16,6 +16,7 @@ import param
 
 from nnviz.aggregation.aggregates import Ranking
 from nnviz.graphs.options import SUMMIT_SHARE, graph_options
+from nnviz.results.graph_results import OF_A, OF_PAIR
 from nnviz.results.neuron_matrix import MEASURES
 from nnviz.subsets.expressions import MAX_CHARACTERS
 
@@ -44,7 +45,7 @@ RANKINGS = get_args(Ranking)
 MAX_SEARCH_CHARACTERS = 200
 """Longer texts are not searched for."""
 
-VIEWS = ("graph", "channels", "differences", "instances", "confusions")
+VIEWS = ("graph", "channels", "differences", "instances", "map", "confusions")
 """What the large part of the page shows."""
 
 SHADES = ("layer", "channel")
@@ -56,6 +57,10 @@ ORDERS = (BY_DIFFERENCE, BY_NUMBER, BY_CLUSTER)
 """Orders of the channels that are no row's."""
 
 PANELS = ("closed", "open")
+
+COLORS = ("sides", "outcome", "class")
+"""What points of the map of the instances are coloured by: A and B, right and wrong, or
+their class."""
 
 AMONG = ("all", "layer")
 """Whose channels are compared: those of all layers, or of the chosen one."""
@@ -125,6 +130,7 @@ class Selection(param.Parameterized):
     kept = param.String(doc="Further rows, one a line: #number, or a query.")
     matrix = param.String(PANELS[0], doc="One of `PANELS`.")
     node = param.String(doc="Pinned channel of another layer than the chosen one.")
+    color = param.String(COLORS[0], doc="One of `COLORS`.")
     among = param.String(AMONG[0], doc="One of `AMONG`.")
     order = param.String("confidence", doc="Column, with - the smallest value first.")
     instance = param.Integer(NONE, doc="That is opened; -1 for none.")
@@ -169,17 +175,20 @@ class Selection(param.Parameterized):
         **values
             New values by the name of the parameter; one that is impossible becomes the
             default. Another layer clears the channel, another collection what was
-            chosen of it, and a class the subsets A and B, unless one is given.
+            chosen of it, and a class the subsets A and B and their graph, unless one
+            is given.
         """
         wanted = {name: value for name, value in values.items() if name in _ADDRESS}
         if wanted.get("layer", self.layer) != self.layer:
             wanted.setdefault("channel", NONE)
-        if wanted.get("collection", self.collection) != self.collection:
-            wanted.setdefault("member", "")
-            wanted.setdefault("versus", "")
         if "subset" in wanted:
             wanted.setdefault("a", "")
             wanted.setdefault("b", "")
+            if self.collection in (OF_A, OF_PAIR):
+                wanted.setdefault("collection", self._defaults["collection"])
+        if wanted.get("collection", self.collection) != self.collection:
+            wanted.setdefault("member", "")
+            wanted.setdefault("versus", "")
         if wanted.keys() & {"layer", "channel"}:
             wanted.setdefault("node", "")
         layer = str(wanted.get("layer", self.layer))
@@ -256,6 +265,7 @@ _NAMES: Mapping[str, Sequence[str]] = {
     "shade": SHADES,
     "matrix": PANELS,
     "among": AMONG,
+    "color": COLORS,
     **OPTIONS,
 }
 """Values of the choices that have few."""
@@ -298,6 +308,7 @@ _ADDRESS = {
     "kept": "kept",
     "matrix": "matrix",
     "among": "among",
+    "color": "color",
     "order": "order",
     "instance": "instance",
 }
