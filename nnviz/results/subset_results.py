@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from nnviz.aggregation.aggregates import aggregates_of
-from nnviz.aggregation.estimates import Estimates, estimate
+from nnviz.aggregation.estimates import Estimates, estimate, is_worthwhile
 from nnviz.aggregation.index_channels import IndexedChannels
 from nnviz.aggregation.subset_index import subset_index
 from nnviz.aggregation.totals import activation_totals
@@ -223,6 +223,13 @@ class SubsetResults:
     def advice(self) -> str:
         """What would make the answer faster, or is damaged; empty where all is well."""
         return subset_index(self._store).advice
+
+    @property
+    def is_large(self) -> bool:
+        """Whether an estimate of A or of B is far quicker than the exact numbers."""
+        index = subset_index(self._store)
+        both = (self.subset, self.against)
+        return any(is_worthwhile(index, one.instances) for one in both)
 
     def estimate(
         self, *, seed: int = 0

@@ -129,3 +129,22 @@ def test_results__nothing_in_it__is_said(store):
 
     assert "no usable instance is in it" in repr(found)
     assert found.to_json()["accuracy"] is None
+
+
+def test_results__say_what_answered_and_what_would_be_faster(tmp_path):
+    write_complete_store(tmp_path / "run.zarr", RUN)
+    without = SubsetResults(nnviz.open_store(tmp_path / "run.zarr"), QUERY)
+
+    assert without.answered_by == "chunks"
+    assert without.lines()[-1].startswith("answered by    the chunks, exact; the store")
+    assert "'nnviz index" in without.to_json()["advice"]
+
+    nnviz.index(tmp_path / "run.zarr", progress=False)
+    found = SubsetResults(nnviz.open_store(tmp_path / "run.zarr"), QUERY)
+
+    assert found.lines()[-1] == "answered by    the index, exact"
+    assert found.lines()[:-1] == without.lines()[:-1]
+    assert (found.answered_by, found.advice) == ("index", "")
+    assert not found.is_large
+    for one, exact in zip(found.estimate(), found.means("late").tolist(), strict=True):
+        np.testing.assert_allclose(one["late"].mean, exact, rtol=1e-5, atol=1e-6)
