@@ -25,9 +25,9 @@ EXPLANATION = (
 )
 
 ALIKE_LABELS = {
-    "auto": "alike: as tells most",
-    "top": "alike: top channels",
-    "mean": "alike: mean activations",
+    "auto": "alike: auto",
+    "top": "alike: top",
+    "mean": "alike: means",
 }
 
 ALIKE_TITLES = {
