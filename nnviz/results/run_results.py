@@ -26,7 +26,7 @@ from scipy import sparse
 from nnviz.aggregation.aggregates import ChannelUse, aggregates_of
 from nnviz.derivation.class_table import make_class_table, read_class_table
 from nnviz.derivation.embedding import read_embedding, read_similarity
-from nnviz.errors import MissingDataError
+from nnviz.errors import MissingDataError, StoreNotFoundError
 from nnviz.results.class_similarity import (
     Alike,
     kept_neighbours,
@@ -292,6 +292,16 @@ class RunResults:
         derived
             Whether the output of ``nnviz derive`` is needed as well.
         """
+        missing = self._missing_stage(is_derived=derived)
+        if missing is None:
+            return None
+        try:
+            Store.open(self.store.url)
+        except StoreNotFoundError as error:
+            return Missing("The store is gone", f"{error}. Put it back, or reload.")
+        return missing
+
+    def _missing_stage(self, *, is_derived: bool) -> Missing | None:
         n_missing, n_chunks = len(self.store.chunks.missing()), len(self.store.chunks)
         if n_missing:
             return Missing(
@@ -307,7 +317,7 @@ class RunResults:
                 "class. Then reload the page.",
                 self._command("aggregate"),
             )
-        if derived and not self.store.groups.is_complete(f"artifacts/{self.kind}"):
+        if is_derived and not self.store.groups.is_complete(f"artifacts/{self.kind}"):
             return Missing(
                 "No similarity and no embedding yet",
                 "This finds which classes look alike to the network. Then reload the "
