@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from nnviz.aggregation.aggregates import ChannelUse, aggregates_of
+from nnviz.aggregation.index_channels import IndexedChannels
 from nnviz.derivation.class_table import make_class_table, read_class_table
 from nnviz.derivation.embedding import read_embedding, read_similarity
 from nnviz.errors import MissingDataError, StoreNotFoundError
@@ -34,6 +35,7 @@ from nnviz.results.class_similarity import (
     telling_measure,
 )
 from nnviz.results.graph_results import GraphResults
+from nnviz.results.instance_map import InstanceMaps
 from nnviz.results.instance_pictures import InstancePictures
 from nnviz.results.instances import Instances
 from nnviz.results.missing import Missing
@@ -129,6 +131,7 @@ class RunResults:
         self.pairs = SubsetPairs(store, self.kind)
         self.neurons = NeuronMatrix(store, self.aggregates)
         self.instances = Instances(store, self.pairs.finder.columns)
+        self.maps = InstanceMaps(store, self.aggregates, IndexedChannels(store))
         self.instance_pictures = InstancePictures(store)
         self._bytes = lru_cache(N_PIECES_OF_PICTURES)(self._read_bytes)
 

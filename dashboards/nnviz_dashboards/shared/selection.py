@@ -50,7 +50,7 @@ RANKINGS = get_args(Ranking)
 MAX_SEARCH_CHARACTERS = 200
 """Longer texts are not searched for."""
 
-VIEWS = ("graph", "channels", "differences", "instances", "confusions")
+VIEWS = ("graph", "channels", "differences", "instances", "map", "confusions")
 """What the large part of the page shows."""
 
 SHADES = ("layer", "channel")
@@ -62,6 +62,10 @@ ORDERS = (BY_DIFFERENCE, BY_NUMBER, BY_CLUSTER)
 """Orders of the channels that are no row's."""
 
 PANELS = ("closed", "open")
+
+COLORS = ("sides", "outcome", "class")
+"""What points of the map of the instances are coloured by: A and B, right and wrong, or
+their class."""
 
 AMONG = ("all", "layer")
 """Whose channels are compared: those of all layers, or of the chosen one."""
@@ -132,6 +136,7 @@ class Selection(param.Parameterized):
     kept = param.String(doc="Further rows, one a line: #number, or a query.")
     matrix = param.String(PANELS[0], doc="One of `PANELS`.")
     node = param.String(doc="Pinned channel of another layer than the chosen one.")
+    color = param.String(COLORS[0], doc="One of `COLORS`.")
     among = param.String(AMONG[0], doc="One of `AMONG`.")
     order = param.String("confidence", doc="Column, with - the smallest value first.")
     instance = param.Integer(NONE, doc="That is opened; -1 for none.")
@@ -267,6 +272,7 @@ _NAMES: Mapping[str, Sequence[str]] = {
     "shade": SHADES,
     "matrix": PANELS,
     "among": AMONG,
+    "color": COLORS,
     **OPTIONS,
 }
 """Values of the choices that have few."""
@@ -310,6 +316,7 @@ _ADDRESS = {
     "kept": "kept",
     "matrix": "matrix",
     "among": "among",
+    "color": "color",
     "order": "order",
     "instance": "instance",
 }
