@@ -163,8 +163,17 @@ class GraphComparison:
         return text_table(title, self._columns())
 
     def _repr_html_(self) -> str:
+        # The drawing is made of this class.
+        from nnviz.graphs.drawing import draw_comparison  # noqa: PLC0415
+        from nnviz.graphs.svg import drawing_svg  # noqa: PLC0415
+
         names = f"{self.first.subset!r} (first) and {self.second.subset!r} (second)"
-        return html_table(f"{names}: {self._title()}", self._columns())
+        table = html_table(f"{names}: {self._title()}", self._columns())
+        if not self.nodes:
+            return table
+        drawing = draw_comparison(self, self.first.output_names)
+        pictures = {**self.second.pictures, **self.first.pictures}
+        return f"{table}<div>{drawing_svg(drawing, pictures)}</div>"
 
 
 def compare_graphs(
