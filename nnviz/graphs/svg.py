@@ -25,7 +25,7 @@ __all__ = ["arc_width", "graph_svg", "node_side"]
 
 SLOT = 64
 """Side of the largest node, in pixels."""
-LEAST = 36
+LEAST = 20
 """Side of a node that is on top nowhere."""
 GAP = 26
 ROW_GAP = 30
@@ -51,7 +51,7 @@ def node_side(share: float) -> float:
     Examples
     --------
     >>> node_side(0.0), node_side(1.0)
-    (36.0, 64.0)
+    (20.0, 64.0)
     """
     known = 0.0 if math.isnan(share) else min(1.0, max(0.0, share))
     return LEAST + (SLOT - LEAST) * math.sqrt(known)

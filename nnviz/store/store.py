@@ -25,6 +25,7 @@ from nnviz.runs.architecture import Layer
 from nnviz.runs.arrays import FORMAT_VERSION, READABLE_VERSIONS
 from nnviz.runs.declarations import MARK_FIELDS, POSITION
 from nnviz.runs.plan import Plan, fingerprint_of
+from nnviz.runs.stored_names import is_storable
 from nnviz.store.added_columns import AddedColumns
 from nnviz.store.completion import Completion
 from nnviz.store.creation import creating, says_begun
@@ -385,7 +386,9 @@ def plan_attributes(plan: Plan) -> dict[str, Any]:
 def _plan_of(attributes: Mapping[str, Any], url: str) -> Plan:
     try:
         _check_sense(attributes)
-        return Plan.from_json(attributes["plan"])
+        plan = Plan.from_json(attributes["plan"])
+        _check_names(plan)
+        return plan
     except ConfigError as error:
         msg = (
             f"the plan in the store {url!r} cannot be read: {error}; read it with the "
@@ -425,6 +428,17 @@ def _check_sense(attributes: Mapping[str, Any]) -> None:
             f"can be at most {MOST_CHUNKS:,} chunks"
         )
         raise ConfigError(msg)
+
+
+def _check_names(plan: Plan) -> None:
+    """Refuse names that lead out of the store, as a forged plan may have them."""
+    parts = plan.architecture
+    names = [layer.name for layer in parts.layers]
+    names += [name for edge in parts.edges for name in (edge.source, edge.target)]
+    for name in [*names, *plan.metadata_dtypes]:
+        if not is_storable(name):
+            msg = f"{name!r} cannot be the name of a layer or a column"
+            raise ConfigError(msg)
 
 
 def _read_rows(url: str, layer: str, start: int, stop: int) -> NDArray[Any]:

@@ -14,8 +14,10 @@ from typing import cast
 
 import numpy as np
 import param
+from numpy.typing import NDArray
 
-from nnviz.errors import NnvizError
+from nnviz.aggregation.aggregates import Aggregates
+from nnviz.errors import MissingDataError, NnvizError
 from nnviz.graphs.files import GraphFormat, graph_files
 from nnviz.graphs.layout import GraphLayout
 from nnviz.graphs.options import GraphChoices, GraphOptions, graph_options
@@ -270,9 +272,12 @@ class GraphModel(param.Parameterized):
         aggregates = self._graphs.collection(choices.collection)
         subset = subset_of(aggregates, choices.subset, choices.member)
         members: tuple[str, ...] = ()
-        others = OUTCOMES if aggregates.kind == "outcome" else aggregates.names
-        if choices.versus and choices.versus not in (*others, *aggregates.all_names):
-            # An address may ask for anything; only the collection knows its names.
+        # An address may ask for anything; only the collection knows its names.
+        is_of_class = aggregates.kind in ("label", "prediction")
+        known = OUTCOMES if aggregates.kind == "outcome" else aggregates.all_names
+        if choices.member and (is_of_class or choices.member not in known):
+            choices.choose(member="")
+        if choices.versus and choices.versus not in (*known, *aggregates.all_names):
             choices.choose(versus="")
         versus = choices.versus
         member = subset or ""
@@ -281,8 +286,9 @@ class GraphModel(param.Parameterized):
             member = "wrong" if choices.member == "wrong" else "correct"
             if versus:
                 versus = subset_of(aggregates, choices.subset, versus) or ""
-        elif aggregates.kind not in ("label", "prediction"):
+        elif not is_of_class:
             members = aggregates.names
+        others = self._others(aggregates, member)
         publish(
             self,
             {
@@ -304,6 +310,43 @@ class GraphModel(param.Parameterized):
                     "A graph needs at least one. Choose another class or subset.",
                 )
         return GraphRequest(choices.collection, subset, versus, self._options())
+
+    def _others(self, aggregates: Aggregates, member: str) -> tuple[str, ...]:
+        """Return what the subset can be compared with, what is most like it first.
+
+        Of classes these are the ones that it is taken for, or that are taken for it,
+        then the most similar ones of the layer; empty subsets are left out.
+        """
+        chosen = self.selection.subset
+        if aggregates.kind == "outcome":
+            names = aggregates.all_names[2 * chosen : 2 * chosen + 2]
+            pairs = zip(OUTCOMES, names, strict=False)
+            there = [o for o, name in pairs if o != member and aggregates.size(name)]
+            return tuple(there)
+        is_there = aggregates.n_instances > 0
+        places = [
+            (int(place), name)
+            for place, name, there in zip(
+                aggregates.index, aggregates.names, is_there, strict=True
+            )
+            if there and name != member
+        ]
+        if aggregates.kind in ("label", "prediction") and chosen >= 0:
+            confusions = self._results.confusions()
+            n_confused = (
+                confusions[[chosen]].toarray().ravel()
+                + confusions[:, [chosen]].toarray().ravel()
+            )
+            similarity = self._similarity(chosen)
+            places.sort(key=lambda at: (-n_confused[at[0]], -similarity[at[0]]))
+        return tuple(name for _, name in places)
+
+    def _similarity(self, subset: int) -> NDArray[np.float32]:
+        try:
+            row = self._results.similarity(self.selection.layer)[subset]
+        except MissingDataError:
+            return np.zeros(len(self._results.store.class_names), np.float32)
+        return np.asarray(np.nan_to_num(row), dtype=np.float32)
 
     def _options(self) -> GraphOptions:
         # The selection has no other values than those that nnviz knows.

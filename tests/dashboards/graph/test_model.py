@@ -374,3 +374,39 @@ def test_comparison__with_what_is_not_there_is_none(model, selection):
     assert selection.versus == ""
     assert model.drawing.versus == ""
     assert model.drawing.subset == "cat"
+
+
+def test_comparison__offers_classes_with_instances_the_most_confused_first(
+    model, selection, results
+):
+    selection.choose(subset=6)
+    store, names = results.store, results.graphs.collection("label").all_names
+    label, prediction = store.column("label"), store.column("prediction")
+    pairs = [(a, b) for a, b in zip(label, prediction, strict=True) if a != b]
+    confused = {
+        name: sum((i, 6) == pair or (6, i) == pair for pair in pairs)
+        for i, name in enumerate(names)
+    }
+
+    others = model.choices.others
+    counts = [confused[name] for name in others]
+    assert "cat" not in others
+    assert set(others) == {names[i] for i in set(label.tolist()) - {-1, 6}}
+    assert counts == sorted(counts, reverse=True)
+
+
+def test_comparison__of_right_ones_is_offered_with_wrong_ones_alone(model, selection):
+    selection.choose(subset=6, collection="outcome")
+    has_wrong = model.choices.others
+
+    assert "correct" not in has_wrong
+    assert len(has_wrong) <= 1
+
+
+def test_subset__that_is_impossible_leaves_the_address(model, selection):
+    selection.restore("?layer=late&class=6&subset=x")
+
+    assert selection.member == ""
+    assert "subset=x" not in selection.address()
+    selection.restore("?layer=late&class=6&of=groups&subset=insects")
+    assert model.drawing.subset == "insects"
