@@ -174,9 +174,18 @@ class GraphComparison:
         return "\n".join([text_table(title, self._columns()), *self.problems])
 
     def _repr_html_(self) -> str:
+        # The drawing is made of this class.
+        from nnviz.graphs.drawing import draw_comparison  # noqa: PLC0415
+        from nnviz.graphs.svg import drawing_svg  # noqa: PLC0415
+
         names = f"{self.first.subset!r} (first) and {self.second.subset!r} (second)"
         problems = "".join(f"<div>{html.escape(text)}</div>" for text in self.problems)
-        return html_table(f"{names}: {self._title()}", self._columns()) + problems
+        table = html_table(f"{names}: {self._title()}", self._columns()) + problems
+        if not self.nodes:
+            return table
+        drawing = draw_comparison(self, self.first.output_names)
+        pictures = {**self.second.pictures, **self.first.pictures}
+        return f"{table}<div>{drawing_svg(drawing, pictures)}</div>"
 
 
 def compare_graphs(
