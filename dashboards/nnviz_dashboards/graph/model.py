@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import numpy as np
@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from nnviz.aggregation.aggregates import Aggregates
 from nnviz.errors import MissingDataError, NnvizError
+from nnviz.graphs.attribution_graph import AttributionGraph
+from nnviz.graphs.drawing import GraphDrawing, Key, draw_comparison, draw_graph
 from nnviz.graphs.files import GraphFormat, graph_files
 from nnviz.graphs.layout import GraphLayout
 from nnviz.graphs.options import GraphChoices, GraphOptions, graph_options
@@ -32,21 +34,25 @@ from nnviz.results.missing import Missing
 from nnviz.results.run_results import RunResults
 from nnviz.results.subset_key import SubsetKey
 from nnviz.subsets.subsets import Subset
-from nnviz_dashboards.channels.examples import channel_examples
+from nnviz_dashboards.channels.examples import Example, channel_examples
 from nnviz_dashboards.graph.code import graph_code
-from nnviz_dashboards.graph.drawing import (
-    DrawnNode,
-    GraphDrawing,
-    draw_comparison,
-    draw_graph,
-)
 from nnviz_dashboards.graph.places import Places
 from nnviz_dashboards.shared.publishing import follow, publish
 from nnviz_dashboards.shared.selection import NONE, Choice, Selection
 
 __all__ = ["OUTCOMES", "GraphFormat", "GraphModel", "SubsetChoices"]
 
-Found = GraphDrawing | Missing
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Made:
+    """A graph, and what its channels look like."""
+
+    drawing: GraphDrawing
+    examples: Mapping[Key, tuple[Example, ...]]
+    """Of every node of a shown layer, strongest first."""
+
+
+Found = Made | Missing
 RunLater = Callable[[Callable[[], Found], Callable[[Found], None]], None]
 """Runs the first function, some time, and gives what it returns to the second."""
 
@@ -90,6 +96,7 @@ class GraphModel(param.Parameterized):
     drawing = param.ClassSelector(
         class_=GraphDrawing, allow_None=True, constant=True, doc="What is drawn."
     )
+    examples = param.Dict({}, constant=True, doc="Examples of its nodes, by node.")
     choices = param.ClassSelector(
         class_=SubsetChoices, allow_None=True, constant=True, doc="What to choose from."
     )
@@ -215,7 +222,8 @@ class GraphModel(param.Parameterized):
             updates |= {"drawing": None, "missing": found}
             self._wanted = None  # so that it may be asked for again
         else:
-            updates["drawing"] = self._placed(found)
+            updates["drawing"] = self._placed(found.drawing)
+            updates["examples"] = found.examples
         publish(self, updates)
 
     @property
@@ -359,11 +367,14 @@ class GraphModel(param.Parameterized):
     def _made(self, request: GraphRequest) -> Found:
         try:
             if request.versus:
-                drawing = draw_comparison(self._graphs.comparison(request))
+                compared = self._graphs.comparison(request)
+                names = self._output_names(compared.first)
+                drawing = draw_comparison(compared, names)
             else:
-                drawing = draw_graph(self._graphs.graph(request))
+                graph = self._graphs.graph(request)
+                drawing = draw_graph(graph, self._output_names(graph))
             if drawing.nodes:
-                return dataclasses.replace(drawing, nodes=self._with_faces(drawing))
+                return Made(drawing, self._examples(drawing))
         except NnvizError as error:
             return Missing("This graph cannot be made", str(error))
         reasons = [text[:1].upper() + text[1:] + "." for text in drawing.problems]
@@ -372,25 +383,21 @@ class GraphModel(param.Parameterized):
             " ".join(reasons) or "No channel is kept.",
         )
 
-    def _with_faces(self, drawing: GraphDrawing) -> tuple[DrawnNode, ...]:
-        results = self._results
-        class_names = results.store.class_names
-        last = results.store.layers[-1]
-        outputs = last.name if last.n_channels == len(class_names) else None
+    def _output_names(self, graph: AttributionGraph) -> tuple[str, ...]:
+        """Return the classes' names, where the last layer has one output for each."""
+        store = self._results.store
+        names, last = store.class_names, store.layers[-1]
+        is_output = graph.layers[-1] == last.name and last.n_channels == len(names)
+        return names if is_output else ()
+
+    def _examples(self, drawing: GraphDrawing) -> dict[Key, tuple[Example, ...]]:
+        results, subset = self._results, self.selection.subset
         shown = {layer.name for layer in results.layers}
-        subset = self.selection.subset
-        return tuple(
-            dataclasses.replace(
-                node,
-                name=class_names[node.channel] if node.layer == outputs else "",
-                examples=(
-                    channel_examples(results, node.layer, node.channel, subset)
-                    if node.layer in shown
-                    else ()
-                ),
-            )
-            for node in drawing.nodes
-        )
+        return {
+            (layer, channel): channel_examples(results, layer, channel, subset)
+            for layer, channel in drawing.keys
+            if layer in shown
+        }
 
     def _placed(self, drawing: GraphDrawing) -> GraphDrawing:
         rows = np.array([node.row for node in drawing.nodes], dtype=np.int64)
