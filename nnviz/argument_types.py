@@ -15,10 +15,10 @@ import numbers
 import os
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, ParamSpec, TypeVar
 
-from nnviz.errors import ConfigError
+from nnviz.errors import ConfigError, did_you_mean
 
 __all__ = ["checked", "described"]
 
@@ -45,8 +45,8 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     Raises
     ------
     ConfigError
-        By the function, if an argument has another type; parameters annotated as
-        ``object`` take anything.
+        By the function, if an argument has another type, is missing, or is unknown;
+        parameters annotated as ``object`` take anything.
 
     Examples
     --------
@@ -56,6 +56,10 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     >>> double("two")
     Traceback (most recent call last):
     nnviz.errors.ConfigError: number is 'two', a str; it should be a whole number
+    >>> double(numbr=2)
+    Traceback (most recent call last):
+    nnviz.errors.ConfigError: double() has no 'numbr'; did you mean 'number'?; it is \
+    double(number)
     """
     signature = inspect.signature(function)
 
@@ -68,10 +72,22 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
             and parameter.annotation is not parameter.empty  # self
         }
 
+    @functools.cache
+    def names() -> dict[str, str]:
+        return _shown_parameters(signature, function)
+
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        # What is missing or unknown by name is for Python to say.
-        given = signature.bind_partial(*args, **kwargs).arguments
+        why = ""
+        try:
+            given = signature.bind(*args, **kwargs).arguments
+        except TypeError as error:
+            given, why = {}, str(error)
+        known = names()
+        unknown = [name for name in kwargs if name not in known]
+        if why or unknown:
+            what = f"{function.__qualname__}()"
+            raise ConfigError(_misfit(what, why, unknown, known))
         for name, hint in hints().items():
             if name in given and not _fits(given[name], hint):
                 wanted = " or ".join(dict.fromkeys(_wanted(hint)))
@@ -80,6 +96,35 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         return function(*args, **kwargs)
 
     return call
+
+
+def _shown_parameters(
+    signature: inspect.Signature, function: Callable[..., Any]
+) -> dict[str, str]:
+    """Return every parameter by its name, as a call would be written."""
+    shown: dict[str, str] = {}
+    for each in signature.parameters.values():
+        if each.kind is each.VAR_KEYWORD:
+            # Keywords that are declared as a dictionary's: Unpack[Options].
+            options = typing.get_args(_hint(each, function))[0]
+            shown |= {name: f"{name}=..." for name in typing.get_type_hints(options)}
+        elif each.name != "self":
+            default = "" if each.default is each.empty else f"={each.default!r}"
+            bar = "*, " if each.kind is each.KEYWORD_ONLY else ""
+            is_first = bar and not any(text.startswith("*") for text in shown.values())
+            shown[each.name] = (bar if is_first else "") + each.name + default
+    return shown
+
+
+def _misfit(
+    what: str, why: str, unknown: Sequence[str], known: Mapping[str, str]
+) -> str:
+    """Return what does not fit of a call, and how the call would be."""
+    if unknown:
+        why = f"{what} has no {unknown[0]!r}{did_you_mean(unknown[0], known)}"
+    else:
+        why = f"{what}: {why}"
+    return f"{why}; it is {what[:-1]}{', '.join(known.values())})"
 
 
 def described(value: object) -> str:

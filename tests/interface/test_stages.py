@@ -294,7 +294,7 @@ def test_cluster_in_another_folder__gets_code_that_is_not_installed(tmp_path):
             ColourNetwork, [1], "the class ColourNetwork; .*not the class", id="class"
         ),
         pytest.param(3, [1], "model is 3, an int; .*torch.nn.Module", id="number"),
-        pytest.param(ColourNetwork(), "nowhere", "is no folder", id="no path"),
+        pytest.param(ColourNetwork(), "nowhere", "neither a folder", id="no path"),
     ],
 )
 def test_wrong_type__names_what_was_given(model, dataset, message):
