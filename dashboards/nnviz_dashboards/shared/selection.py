@@ -16,11 +16,13 @@ import param
 
 from nnviz.aggregation.aggregates import Ranking
 from nnviz.graphs.options import SUMMIT_SHARE, graph_options
+from nnviz.results.class_similarity import Alike
 from nnviz.results.graph_results import OF_A, OF_PAIR
 from nnviz.results.neuron_matrix import MEASURES
 from nnviz.subsets.expressions import MAX_CHARACTERS
 
 __all__ = [
+    "ALIKE",
     "BY_CLUSTER",
     "BY_DIFFERENCE",
     "BY_NUMBER",
@@ -38,6 +40,9 @@ __all__ = [
 
 SORTS = ("similarity", "accuracy", "errors", "name")
 """Orders of the list of classes; ``errors`` puts the least accurate first."""
+
+ALIKE = ("auto", *get_args(Alike))
+"""By what classes are alike; ``auto`` takes what tells them apart in the layer."""
 
 RANKINGS = get_args(Ranking)
 """Orders of the channels of a class: most frequent, or most specific."""
@@ -105,6 +110,7 @@ class Selection(param.Parameterized):
     subset = param.Integer(default=NONE, doc="Index of a class; -1 for none.")
     channel = param.Integer(default=NONE, doc="Channel of the layer; -1 for none.")
     sort = param.String(SORTS[0], doc="One of `SORTS`.")
+    alike = param.String(ALIKE[0], doc="One of `ALIKE`.")
     search = param.String(doc="What the names of the listed classes contain.")
     ranking = param.String(RANKINGS[0], doc="One of `RANKINGS`.")
     view = param.String(VIEWS[0], doc="One of `VIEWS`.")
@@ -259,6 +265,7 @@ class Selection(param.Parameterized):
 
 _NAMES: Mapping[str, Sequence[str]] = {
     "sort": SORTS,
+    "alike": ALIKE,
     "ranking": RANKINGS,
     "view": VIEWS,
     "measure": MEASURES,
@@ -284,6 +291,7 @@ _ADDRESS = {
     "subset": "class",
     "channel": "channel",
     "sort": "sort",
+    "alike": "alike",
     "search": "find",
     "ranking": "channels",
     "view": "view",
