@@ -235,11 +235,13 @@ class _Campaign:
         process.start()
         here.recv()
         process.join(timeout=self.rng.random() ** 2 * 2.0)
-        if process.is_alive() and process.pid is not None:
-            os.kill(process.pid, signal.SIGKILL if is_killed else signal.SIGSTOP)
-            if not is_killed:
-                self._read(f"{label}, while it is stopped")
-                os.kill(process.pid, signal.SIGCONT)
+        # It may be gone meanwhile.
+        with contextlib.suppress(ProcessLookupError):
+            if process.is_alive() and process.pid is not None:
+                os.kill(process.pid, signal.SIGKILL if is_killed else signal.SIGSTOP)
+                if not is_killed:
+                    self._read(f"{label}, while it is stopped")
+                    os.kill(process.pid, signal.SIGCONT)
         process.join()
 
     def news(self) -> list[str]:
