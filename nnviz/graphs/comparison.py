@@ -11,6 +11,7 @@ Symbols: V nodes and E arcs of the union.
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, Unpack
@@ -120,6 +121,16 @@ class GraphComparison:
     """The arcs' numbers, in the same order."""
     similarity: GraphSimilarity
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is not as one would expect of either graph; one sentence each."""
+        said = [
+            f"{graph.subset!r}: {text}"
+            for graph in (self.first, self.second)
+            for text in graph.problems
+        ]
+        return tuple(dict.fromkeys(said))
+
     def is_empty(self, rate: float = 0.05) -> bool:
         """Return whether nothing differs.
 
@@ -160,11 +171,21 @@ class GraphComparison:
     def __repr__(self) -> str:
         names = f"{self.first.subset!r} {self.second.subset!r}"
         title = f"<nnviz.GraphComparison {names}> {self._title()}"
-        return text_table(title, self._columns())
+        return "\n".join([text_table(title, self._columns()), *self.problems])
 
     def _repr_html_(self) -> str:
+        # The drawing is made of this class.
+        from nnviz.graphs.drawing import draw_comparison  # noqa: PLC0415
+        from nnviz.graphs.svg import drawing_svg  # noqa: PLC0415
+
         names = f"{self.first.subset!r} (first) and {self.second.subset!r} (second)"
-        return html_table(f"{names}: {self._title()}", self._columns())
+        problems = "".join(f"<div>{html.escape(text)}</div>" for text in self.problems)
+        table = html_table(f"{names}: {self._title()}", self._columns()) + problems
+        if not self.nodes:
+            return table
+        drawing = draw_comparison(self, self.first.output_names)
+        pictures = {**self.second.pictures, **self.first.pictures}
+        return f"{table}<div>{drawing_svg(drawing, pictures)}</div>"
 
 
 def compare_graphs(

@@ -76,10 +76,17 @@ def attribution_graph(
         client=client,
         **options,
     )
+    return _to_be_drawn(made, graph, pictures=pictures)
+
+
+def _to_be_drawn(
+    store: Store, graph: AttributionGraph, *, pictures: bool
+) -> AttributionGraph:
+    """Return a graph with what only its drawing needs: names of outputs, pictures."""
     last = graph.layers[-1]
-    is_named = made.layer(last).n_channels == len(made.class_names)
-    names = made.class_names if is_named and output_layer(made) == last else ()
-    found = _pictures(made, graph) if pictures else {}
+    is_named = store.layer(last).n_channels == len(store.class_names)
+    names = store.class_names if is_named and output_layer(store) == last else ()
+    found = _pictures(store, graph) if pictures else {}
     return dataclasses.replace(graph, pictures=found, output_names=names)
 
 
@@ -127,6 +134,7 @@ def compare(
     other_store: Store | str | os.PathLike[str] | None = None,
     subsets: str | None = None,
     other_subsets: str | None = None,
+    pictures: bool = True,
     **options: Unpack[GraphChoices],
 ) -> GraphComparison:
     """Say what tells two attribution graphs apart: of two subsets, or of two networks.
@@ -144,6 +152,8 @@ def compare(
     subsets, other_subsets
         Collections of the first and, if it is another one, of the second subset; None
         as in :func:`nnviz.attribution_graph`.
+    pictures
+        Whether to read what excites each node most, for the drawing.
     **options
         ``preset``, ``share``, ``inner``, ``weight`` and ``scoring``, as in
         :func:`nnviz.attribution_graph`.
@@ -163,7 +173,7 @@ def compare(
     one = opened(store)
     if other_store is None:
         assert second is not None  # above
-        return compare_subsets(
+        compared = compare_subsets(
             one,
             first,
             second,
@@ -171,7 +181,20 @@ def compare(
             other_subsets=other_subsets,
             **options,
         )
+        return _both_to_be_drawn(one, one, compared, pictures=pictures)
     if not isinstance(first, str):
         msg = f"the subset of two networks is named; it is a {type(first).__name__}"
         raise ConfigError(msg)
-    return compare_networks(one, opened(other_store), first, subsets=subsets, **options)
+    other = opened(other_store)
+    compared = compare_networks(one, other, first, subsets=subsets, **options)
+    return _both_to_be_drawn(one, other, compared, pictures=pictures)
+
+
+def _both_to_be_drawn(
+    store: Store, other: Store, compared: GraphComparison, *, pictures: bool
+) -> GraphComparison:
+    return dataclasses.replace(
+        compared,
+        first=_to_be_drawn(store, compared.first, pictures=pictures),
+        second=_to_be_drawn(other, compared.second, pictures=pictures),
+    )

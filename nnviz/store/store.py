@@ -31,7 +31,7 @@ from nnviz.store.completion import Completion
 from nnviz.store.creation import creating, says_begun
 from nnviz.store.dask_arrays import activations_as_dask
 from nnviz.store.extending import is_pending
-from nnviz.store.groups import LaterGroups
+from nnviz.store.groups import LaterGroups, covered_by
 from nnviz.store.hierarchy import Hierarchy
 from nnviz.store.integrity import Integrity
 from nnviz.store.recovery import RECOVERY
@@ -467,6 +467,19 @@ def _counted(n: int, what: str) -> str:
     return f"{n:,} {what}" + ("" if n == 1 else "s") if n else "none"
 
 
+def _covering(store: Store, parent: str) -> str:
+    """Return the names of groups, and of how many instances where not of all."""
+    shown = []
+    for name in store.groups.names(parent):
+        path, n = f"{parent}/{name}", store.n_instances
+        covered = n
+        if store.groups.is_complete(path):
+            attributes = store.groups.attributes(path)
+            covered = covered_by(attributes, store.plan.extensions, n)
+        shown.append(f"{name} (of {covered:,} of {n:,})" if covered < n else name)
+    return ", ".join(shown) or "none"
+
+
 def _facts(store: Store) -> list[tuple[str, str]]:
     done, plan = store.chunks.done(), store.plan
     return [
@@ -475,8 +488,8 @@ def _facts(store: Store) -> list[tuple[str, str]]:
         ("classes", f"{len(store.class_names):,}"),
         ("layers", f"{len(store.layers)} recorded, {len(store.shown_layers)} shown"),
         ("extraction", f"{int(done.sum()):,} of {len(done):,} chunks"),
-        ("aggregates", ", ".join(store.groups.names("aggregates")) or "none"),
-        ("artifacts", ", ".join(store.groups.names("artifacts")) or "none"),
+        ("aggregates", _covering(store, "aggregates")),
+        ("artifacts", _covering(store, "artifacts")),
         ("index", _counted(len(store.groups.names("index")), "piece")),
     ]
 
