@@ -124,6 +124,28 @@ def test_row__of_a_is_kept_and_removed(page):
     expect(kept).to_have_count(0)
 
 
+def test_kept_rows__are_renamed_and_dragged(page):
+    page.locator("[data-key='A']").hover()
+    page.get_by_label("Keep cat as a row").click()
+    row = page.locator("[data-key='label = cat']")
+    row.hover()
+    page.get_by_label("Rename cat").click()
+    page.get_by_label("New name of cat").fill("my cats")
+    page.keyboard.press("Enter")
+    expect(row).to_contain_text("my cats")
+
+    box = row.bounding_box()
+    page.mouse.move(box["x"] + 40, box["y"] + 10)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 40, box["y"] - 4, steps=4)
+    page.mouse.move(box["x"] + 40, box["y"] - 12, steps=2)
+    page.mouse.up()
+
+    expect_address(page, kept="label+%3D+cat%09my+cats%0A%234")
+    expect(page.locator(".matrix-head").nth(2)).to_contain_text("my cats")
+    expect(page.locator(".matrix-head.sorted")).to_have_count(0)  # a drag is no click
+
+
 def test_files__table_and_picture_are_saved(page):
     page.locator(".matrix-tools .menu summary").click()
     expect(page.locator(".matrix-explanation")).to_contain_text("darker")
