@@ -36,7 +36,9 @@ its only required argument.
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 __all__ = [
     "ConfigError",
@@ -69,12 +71,31 @@ __all__ = [
 ]
 
 
+_PACKAGE = Path(__file__).parent
+
+
 class NnvizError(Exception):
     """Any error that nnviz raises on purpose; its text is made for the user."""
 
     def __str__(self) -> str:
         # KeyError.__str__ would put quotes around the message.
         return str(self.args[0]) if self.args else ""
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows: the message, and where nnviz was called.
+
+        The frames inside of nnviz and of what it uses say nothing to whoever is to act
+        on the message; ``traceback.print_exception(error)`` has them.
+        """
+        lines = []
+        for frame in traceback.extract_tb(self.__traceback__):
+            if Path(frame.filename).parent.is_relative_to(_PACKAGE):
+                break
+            if "IPython" not in frame.filename:
+                where = frame.filename
+                where = "cell" if "ipykernel" in where or "<ipython" in where else where
+                lines.append(f"{where}, line {frame.lineno}: {frame.line}")
+        return [*lines, f"{type(self).__name__}: {self}"]
 
 
 class ConfigError(NnvizError, ValueError):
@@ -191,8 +212,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     --------
     >>> did_you_mean("mixed4q", ["mixed4d", "conv1"])
     "; did you mean 'mixed4d'?"
+    >>> did_you_mean("TAKEN", ["taken"])
+    "; did you mean 'taken'?"
     """
-    matches = difflib.get_close_matches(str(name), list(known), n=3, cutoff=0.6)
+    names = list(dict.fromkeys(known))
+    # Capitals are the nearest of all misses, and far ones for difflib.
+    matches = [one for one in names if str(one).lower() == str(name).lower()]
+    matches = matches or difflib.get_close_matches(str(name), names, n=3, cutoff=0.6)
     if not matches:
         return ""
     return f"; did you mean {' or '.join(repr(match) for match in matches)}?"

@@ -26,13 +26,19 @@ from scipy import special
 
 from nnviz.aggregation.subset_index import SubsetIndex
 
-__all__ = ["SAMPLE", "SAMPLED_CHUNKS", "Estimates", "estimate"]
+__all__ = ["Estimates", "estimate", "is_worthwhile"]
 
 SAMPLE = 2_000
 """Instances that are drawn where there is an index."""
 
 SAMPLED_CHUNKS = 16
 """Chunks that are drawn where there is none."""
+
+LARGE = 50_000
+"""Instances, with an index, of which an estimate is far quicker than the means."""
+
+LARGE_CHUNKS = 64
+"""The same in chunks, without one."""
 
 Values = NDArray[np.float64]
 
@@ -55,6 +61,15 @@ class Estimates:
     """Instances of which the mean was taken."""
     n_instances: int
     """Usable instances of the set."""
+
+
+def is_worthwhile(index: SubsetIndex, instances: NDArray[np.integer]) -> bool:
+    """Whether a sample is far less than all of some instances, and so far quicker."""
+    if index.is_complete:
+        return len(instances) >= LARGE
+    starts = [start for start, _ in index.pieces.state.layout.chunks]
+    n_chunks = len(np.unique(np.searchsorted(starts, instances, side="right")))
+    return n_chunks >= LARGE_CHUNKS
 
 
 def estimate(
