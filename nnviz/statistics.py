@@ -15,12 +15,14 @@ __all__ = [
     "LEVEL",
     "adjusted_p_values",
     "difference_p_values",
+    "difference_tests",
     "draw_deviation",
     "effect_sizes",
     "enrichment_p_values",
     "exact_interval",
     "familywise_p_values",
     "half_width",
+    "least_p_values",
     "lift_interval",
     "mean_difference_p_values",
     "mean_effect_sizes",
@@ -189,7 +191,7 @@ def effect_sizes(
 def difference_p_values(
     first: ArrayLike, n_first: ArrayLike, second: ArrayLike, n_second: ArrayLike
 ) -> Values:
-    """Return Fisher's exact test of two shares, two-sided.
+    """Return Fisher's exact test of two shares, two-sided, mid-p. [1]_.
 
     Parameters
     ----------
@@ -201,21 +203,101 @@ def difference_p_values(
     Returns
     -------
     ndarray
-        Twice the smaller tail, at most 1; 1 where a subset is empty.
+        Twice the smaller tail, in which the probability of what was seen counts half;
+        at most 1, and 1 where a subset is empty.
 
     Notes
     -----
-    Doubling the tail is never smaller than half of the usual two-sided value, and is
-    symmetric in the two subsets.
+    Counts are whole numbers, so that without mid-p 3 % of what is alike has a p-value
+    below 5 % among hundreds of instances, and under 1 % among dozens.
+
+    References
+    ----------
+    .. [1] Lancaster, "Significance tests in discrete distributions", JASA 56, 1961.
     """
     from scipy import stats  # noqa: PLC0415  as above
 
     a, n = _floats(first), _floats(n_first)
     b, m = _floats(second), _floats(n_second)
-    upper = stats.hypergeom.sf(a - 1, n + m, a + b, n)
-    lower = stats.hypergeom.cdf(a, n + m, a + b, n)
+    half = stats.hypergeom.pmf(a, n + m, a + b, n) / 2
+    upper = stats.hypergeom.sf(a, n + m, a + b, n) + half
+    lower = stats.hypergeom.cdf(a - 1, n + m, a + b, n) + half
     p = np.clip(2 * np.minimum(upper, lower), 0.0, 1.0)
     return np.where((n > 0) & (m > 0), p, 1.0)
+
+
+def difference_tests(
+    first: ArrayLike, n_first: int, second: ArrayLike, n_second: int
+) -> tuple[Values, Values]:
+    """Return Fisher's test of many shares of two subsets, and what is left of it.
+
+    Parameters
+    ----------
+    first, n_first
+        Counts of one subset, shape (m,), and its instances.
+    second, n_second
+        The same of another one that shares no instance with it.
+
+    Returns
+    -------
+    tuple
+        p-values as :func:`difference_p_values`, and adjusted for their number as
+        :func:`adjusted_p_values`, over those that can be significant at all. [1]_
+
+    References
+    ----------
+    .. [1] Tarone, "A modified Bonferroni method for discrete data", Biometrics 46,
+       1990; for the false discovery rate: Gilbert, "A modified false discovery rate
+       multiple-comparisons procedure for discrete data", Applied Statistics 54, 2005.
+
+    Examples
+    --------
+    >>> p, adjusted = difference_tests([9, 1], 10, [1, 0], 10)
+    >>> p.round(4).tolist(), adjusted.round(4).tolist()
+    ([0.0006, 1.0], [0.0006, 1.0])
+    """
+    a, b = _floats(first), _floats(second)
+    p_values = difference_p_values(a, n_first, b, n_second)
+    adjusted = np.ones_like(p_values)
+    chosen = _testable(least_p_values(a + b, n_first, n_second))
+    adjusted[chosen] = adjusted_p_values(p_values[chosen])
+    return p_values, adjusted
+
+
+def least_p_values(both: ArrayLike, n_first: int, n_second: int) -> Values:
+    """Return the smallest p-value that counts with these sums can have.
+
+    Parameters
+    ----------
+    both
+        Counts of two subsets together, shape (m,).
+    n_first, n_second
+        Their instances.
+
+    Returns
+    -------
+    ndarray
+        Shape (m,), of :func:`difference_p_values` where one subset has all it can have.
+    """
+    from scipy import stats  # noqa: PLC0415  as above
+
+    k = _floats(both)
+    if not n_first or not n_second:
+        return np.ones_like(k)
+    ends = np.maximum(0, k - n_second), np.minimum(n_first, k)
+    low, high = (
+        stats.hypergeom.pmf(end, n_first + n_second, k, n_first) for end in ends
+    )
+    return np.asarray(np.clip(np.minimum(low, high), 0.0, 1.0))
+
+
+def _testable(least: Values, rate: float = 0.05) -> NDArray[np.bool_]:
+    """Return which tests can be significant among so many."""
+    ordered = np.sort(least)
+    for n_tests in range(1, len(least) + 1):
+        if np.searchsorted(ordered, rate / n_tests, side="right") <= n_tests:
+            return least <= rate / n_tests
+    return np.ones(len(least), dtype=np.bool_)
 
 
 def mean_effect_sizes(

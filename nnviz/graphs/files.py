@@ -81,6 +81,14 @@ def to_networkx(
         n_instances=graph.n_instances,
         n_total=graph.n_total,
     )
+    if len(graph.reach):
+        result.graph["reach"] = ",".join(f"{share:.6g}" for share in graph.reach)
+    if graph.errors is not None:
+        halves = {
+            "half_nodes_jaccard": graph.errors.half_nodes,
+            "half_arcs_jaccard": graph.errors.half_arcs,
+        }
+        result.graph.update(known_numbers(halves))
     names = _names(graph)
     for name, numbers in zip(names, _node_rows(graph, layout), strict=True):
         del numbers["node"]
@@ -191,7 +199,8 @@ _NODE_COLUMNS = (
     "lift_high",
     "score",
     "score_error",
-    "kept",
+    "replication",
+    "reach",
     "x",
     "y",
 )
@@ -206,7 +215,7 @@ _ARC_COLUMNS = (
     "lift",
     "lift_low",
     "lift_high",
-    "kept",
+    "replication",
 )
 
 
@@ -229,7 +238,8 @@ def _node_rows(
         high.tolist(),
         graph.score.tolist(),
         unknown if errors is None else errors.score.tolist(),
-        unknown if errors is None else errors.kept.tolist(),
+        unknown if errors is None else errors.replication.tolist(),
+        graph.reach[graph.layer].tolist() if len(graph.reach) else unknown,
         layout.x.tolist(),
         layout.y.tolist(),
     )
@@ -251,7 +261,7 @@ def _arc_rows(graph: AttributionGraph) -> list[dict[str, Number]]:
         high.tolist(),
         [math.nan] * graph.n_arcs
         if graph.errors is None
-        else graph.errors.arc_kept.tolist(),
+        else graph.errors.arc_replication.tolist(),
     )
     rows = zip(*columns, strict=True)
     return [dict(zip(_ARC_COLUMNS, row, strict=True)) for row in rows]

@@ -27,7 +27,7 @@ from nnviz.errors import (
 from nnviz.graphs.attribution_graph import AttributionGraph
 from nnviz.graphs.from_totals import FullGraphs, output_layer
 from nnviz.graphs.full_graph import FullGraph
-from nnviz.graphs.jackknife import jackknife_errors
+from nnviz.graphs.jackknife import block_errors
 from nnviz.graphs.layout import GraphLayout, arrange_graph, reference_places
 from nnviz.graphs.options import GraphChoices, GraphOptions
 from nnviz.graphs.presets import (
@@ -180,11 +180,12 @@ class SubsetGraphs:
                 f"{blocks.n_instances}"
             )
             return dataclasses.replace(graph, problems=(*graph.problems, text))
-        without = [
-            self._selected(blocks.without(block), chosen).selection
-            for block in range(blocks.n_blocks)
-        ]
-        return dataclasses.replace(graph, errors=jackknife_errors(whole, without))
+        errors = block_errors(
+            whole,
+            blocks.n_blocks,
+            lambda weights: self._selected(blocks.weighted(weights), chosen).selection,
+        )
+        return dataclasses.replace(graph, errors=errors)
 
     def totals(
         self, subset: str | Subset, *, client: Client | None = None
