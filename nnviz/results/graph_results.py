@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shlex
 import threading
+from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
@@ -19,13 +20,18 @@ from nnviz.graphs.making import SubsetGraphs
 from nnviz.graphs.options import GraphOptions, InnerLayers, Preset, keywords
 from nnviz.results.missing import Missing
 from nnviz.results.query_pool import QueryPool
+from nnviz.results.subset_key import SubsetKey
 from nnviz.store.store import Store
 
-__all__ = ["GraphRequest", "GraphResults", "subset_of"]
+__all__ = ["OF_A", "OF_PAIR", "GraphRequest", "GraphResults", "subset_of"]
 
 CACHED_COLLECTIONS = 3
 CACHED_GRAPHS = 256
 CACHED_COMPARISONS = 32
+CACHED_QUERIES = 64
+
+OF_A, OF_PAIR = "subset:a", "subset:a-b"
+"""What stands for a collection where the graph is that of A, or of A against B."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,11 @@ class GraphRequest:
     versus: str
     """Empty for none."""
     options: GraphOptions
+    sets: tuple[SubsetKey, ...] = ()
+    """Where no subset of the collection is meant: one or two sets of instances, which
+    are counted first."""
+    queries: tuple[str, ...] = ()
+    """What they were asked for by; an empty one is of all other instances."""
 
 
 class GraphResults:
@@ -60,13 +71,22 @@ class GraphResults:
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
         self._warm: set[tuple[str, Preset, InnerLayers]] = set()
+        self._made = lru_cache(CACHED_QUERIES)(self._make_of_sets)
+        self._made_of: OrderedDict[_SetsKey, None] = OrderedDict()
         self.queries = QueryPool()
         """Makes what is not there at once."""
 
     def collections(self, first: str) -> tuple[str, ...]:
-        """Return the names of all collections of subsets, one of them first."""
+        """Return what graphs are made of: all collections of subsets, and A and B.
+
+        Parameters
+        ----------
+        first
+            Name of the collection that comes first.
+        """
         names = self._store.groups.names("aggregates")
-        return (first, *(name for name in names if name != first))
+        stored = (first, *(name for name in names if name != first))
+        return (*stored, OF_A, OF_PAIR) if self.has_influences(first) else stored
 
     def has_influences(self, collection: str) -> bool:
         """Whether influences were counted in a collection."""
@@ -93,6 +113,8 @@ class GraphResults:
 
     def is_warm(self, request: GraphRequest) -> bool:
         """Whether a graph would be there at once."""
+        if request.sets:
+            return _sets_key(request) in self._made_of
         return self._key(request) in self._warm
 
     def graph(self, request: GraphRequest) -> AttributionGraph:
@@ -103,6 +125,10 @@ class GraphResults:
         NnvizError
             If it cannot be read or made.
         """
+        if request.sets:
+            made = self._of_sets(request)
+            assert isinstance(made, AttributionGraph)
+            return made
         with self._lock_of(request.collection):
             graph = self._graph(request.collection, request.subset, request.options)
         self._warm.add(self._key(request))
@@ -116,10 +142,33 @@ class GraphResults:
         NnvizError
             If one cannot be read or made.
         """
+        if request.sets:
+            made = self._of_sets(request)
+            assert isinstance(made, GraphComparison)
+            return made
         with self._lock_of(request.collection):
             comparison = self._comparison(request)
         self._warm.add(self._key(request))
         return comparison
+
+    def _of_sets(self, request: GraphRequest) -> AttributionGraph | GraphComparison:
+        key = _sets_key(request)
+        # A lock of its own: to count a large set takes long, and classes need not wait.
+        with self._lock_of(f"{request.collection} sets"):
+            made = self._made(key)
+        with self._lock:
+            self._made_of[key] = None
+            while len(self._made_of) > CACHED_QUERIES:
+                self._made_of.popitem(last=False)
+        return made
+
+    def _make_of_sets(self, key: _SetsKey) -> AttributionGraph | GraphComparison:
+        collection, sets, options = key
+        graphs = self._graphs(collection)
+        first, *others = (one.subset for one in sets)
+        if not others:
+            return graphs.graph(first, **keywords(options))
+        return compare_made((graphs, first), (graphs, others[0]), **keywords(options))
 
     def warm_up(self, collection: str) -> None:
         """Read what the first graph of a collection needs.
@@ -156,6 +205,13 @@ class GraphResults:
             (graphs, request.versus),
             **keywords(request.options),
         )
+
+
+_SetsKey = tuple[str, tuple[SubsetKey, ...], GraphOptions]
+
+
+def _sets_key(request: GraphRequest) -> _SetsKey:
+    return request.collection, request.sets, request.options
 
 
 def subset_of(aggregates: Aggregates, class_index: int, member: str) -> str | None:

@@ -23,6 +23,7 @@ from nnviz.aggregation.aggregates import Aggregates, aggregates_of
 from nnviz.aggregation.totals import activation_totals
 from nnviz.errors import MissingDataError, ShapeError
 from nnviz.network.top_channels import planned_top_channels
+from nnviz.results.subset_key import SubsetKey
 from nnviz.results.subset_results import SubsetResults
 from nnviz.statistics import (
     adjusted_p_values,
@@ -149,7 +150,7 @@ class NeuronMatrix:
         self, subset: Subset, layer: str, measure: Measure
     ) -> NDArray[np.float32]:
         """Return the row of any subset, shape (C,); NaN for an empty one."""
-        totals = self._maxima(_Members(subset))[self._store.layer(layer).name]
+        totals = self._maxima(SubsetKey(subset))[self._store.layer(layer).name]
         if measure == "maximum":
             return np.asarray(totals["activation_maximum"][0], dtype=np.float32)
         n = len(subset)
@@ -159,8 +160,8 @@ class NeuronMatrix:
             row = totals["activation_sum"][0]
         return np.asarray(row / n if n else row * np.nan, dtype=np.float32)
 
-    def _read_maxima(self, members: _Members) -> dict[str, dict[str, Any]]:
-        return activation_totals(self._store, [members.subset])
+    def _read_maxima(self, key: SubsetKey) -> dict[str, dict[str, Any]]:
+        return activation_totals(self._store, [key.subset])
 
     def contrast(
         self, found: SubsetResults, layer: str, measure: Measure
@@ -218,22 +219,6 @@ class NeuronMatrix:
     ) -> tuple[NDArray[np.int64], ChannelOrder]:
         values = self.classes(layer, measure)
         return clustered(values), clustered(values.T)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Members:
-    """A subset as a key: equal for equal instances."""
-
-    subset: Subset
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Members):
-            return NotImplemented
-        return np.array_equal(self.subset.instances, other.subset.instances)
-
-    def __hash__(self) -> int:
-        instances = self.subset.instances
-        return hash((len(instances), instances[:64].tobytes()))
 
 
 def clustered(values: NDArray[np.floating]) -> NDArray[np.int64]:

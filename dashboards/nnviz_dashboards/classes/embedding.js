@@ -1,18 +1,91 @@
 export function render({model}) {
-  const panel = element("section", "panel", null, {"aria-label": "Embedding of the classes"})
+  const panel = element("section", "panel map-panel", null, {"aria-label": "Map of the classes"})
   const head = element("header", "head")
   const title = element("h2", "title")
   const note = element("span", "muted note")
   head.append(title, note)
   const body = element("div", "body")
+  const canvas = element("canvas", "map", null, {
+    tabindex: "0", role: "application", "aria-roledescription": "map", "aria-describedby": "map-cursor",
+    "aria-label": "Map of the classes. Arrow keys walk, Enter chooses, plus and minus zoom, 0 shows all",
+  })
+  const told = element("span", "unseen", "", {role: "status", id: "map-cursor"})
+  const zooms = element("div", "zooms", null, {role: "group", "aria-label": "Zoom of the map"})
   panel.append(head, body)
-  const drawing = model.get_child("drawing")
-  const show = () => {
-    title.textContent = model.title
-    note.textContent = model.note
-    body.replaceChildren(model.missing ? notice(model.missing) : drawing)
+
+  const map = classMap(canvas, {names: model.names, subsets: model.subsets, changed: () => draw()})
+  for (const [text, name, action] of [["+", "Zoom into the map", () => map.zoom(1.5)], ["−", "Zoom out of the map", () => map.zoom(1 / 1.5)],
+                                      ["Fit", "Show the whole map", map.fit]]) {
+    const button = element("button", "button", text, {type: "button", "aria-label": name, title: name})
+    button.addEventListener("click", action)
+    zooms.append(button)
   }
-  model.on(["title", "note", "missing"], show)
-  show()
+  // For whoever looks a class up, as the tests do: where it is on the canvas.
+  canvas.placeOf = map.place_of
+
+  let hovered = -1, cursor = -1, frame = 0 // the cursor is where the map itself was pointed at
+  const draw = () => {
+    cancelAnimationFrame(frame)
+    frame = requestAnimationFrame(() => {
+      const {clientWidth: width, clientHeight: height} = body
+      if (width && canvas.isConnected) drawMap(canvas, map, {...model.focus, shade: model.shade, width, height, hovered})
+    })
+  }
+  const point = (subset, is_own = true) => {
+    if (is_own) cursor = subset
+    if (subset === hovered) return
+    hovered = subset
+    canvas.classList.toggle("over", is_own && subset >= 0)
+    if (is_own) pointAtClass(subset, panel)
+    draw()
+  }
+  canvas.addEventListener("pointermove", (event) => {
+    if (!map.is_dragged()) point(map.nearest(event.offsetX, event.offsetY))
+  })
+  canvas.addEventListener("pointerleave", () => point(-1))
+  canvas.addEventListener("click", (event) => {
+    const subset = map.was_drag() ? -1 : map.nearest(event.offsetX, event.offsetY)
+    if (subset >= 0) model.send_msg({type: "choose", subset})
+  })
+  canvas.addEventListener("dblclick", map.fit)
+  canvas.addEventListener("keydown", (event) => {
+    const step = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]}[event.key]
+    if (step) {
+      point(map.beside(cursor >= 0 ? cursor : model.focus.chosen, ...step))
+      map.show(cursor)
+      told.textContent = map.name_of(cursor)
+    } else if ((event.key === "Enter" || event.key === " ") && cursor >= 0) model.send_msg({type: "choose", subset: cursor})
+    else if (event.key === "+" || event.key === "=") map.zoom(1.5)
+    else if (event.key === "-") map.zoom(1 / 1.5)
+    else if (event.key === "0") map.fit()
+    else if (event.key === "Escape") point(-1)
+    else return
+    event.preventDefault()
+  })
+  canvas.addEventListener("blur", () => point(-1))
+  onClassPointed(panel, (subset) => point(subset, false))
+
+  const show_texts = () => {
+    title.textContent = model.title
+    note.textContent = note.title = model.note
+    if (model.explanation) note.title = `${model.note}. ${model.explanation}`
+    body.replaceChildren(...(model.missing ? [notice(model.missing)] : [canvas, zooms, told]))
+  }
+  const show_places = () => {
+    if (model.places) map.go(model.places)
+    draw()
+  }
+  const show_focus = () => {
+    map.show(model.focus.chosen)
+    draw()
+  }
+  model.on(["title", "note", "missing"], show_texts)
+  model.on("places", show_places)
+  model.on("focus", show_focus)
+  model.on("shade", draw)
+  onTheme(draw)
+  new ResizeObserver(draw).observe(body)
+  show_texts()
+  show_places()
   return panel
 }

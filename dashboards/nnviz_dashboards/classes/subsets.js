@@ -104,6 +104,7 @@ export function render({model}) {
       row.setAttribute("aria-posinset", i + 1)
       row.setAttribute("aria-setsize", order.length)
       row.classList.toggle("cursor", i === cursor)
+      row.classList.toggle("pointed", subset === pointed)
     }
     if (cursor >= 0) scroller.setAttribute("aria-activedescendant", `class-${order[cursor]}`)
   }
@@ -135,11 +136,12 @@ export function render({model}) {
       s.button.disabled = s.key === "similarity" && !model.similarity
     }
   }
-  let hover_timer = 0
-  const hover = (subset) => {
-    clearTimeout(hover_timer)
-    hover_timer = setTimeout(() => model.send_msg({type: "hover", subset}), 60)
-  }
+  const hover = (subset) => pointAtClass(subset, panel)
+  let pointed = -1
+  onClassPointed(panel, (subset) => {
+    pointed = subset
+    draw()
+  })
   let search_timer = 0
   search.addEventListener("input", () => {
     clearTimeout(search_timer)

@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from math import isnan
 
-import panel as pn
+import numpy as np
 import param
-from panel.viewable import Child, Viewable, Viewer
+from panel.viewable import Viewable, Viewer
 
-from nnviz_dashboards.classes.embedding import (
-    Columns,
-    focus_data,
-    goal_data,
-    make_embedding,
-)
 from nnviz_dashboards.classes.model import SubsetsModel
 from nnviz_dashboards.shared.component import Component, missing_value, script
 from nnviz_dashboards.shared.theme import format_count, format_percent
 
 __all__ = ["EmbeddingView", "SubsetListView"]
 
+DIGITS = 3
+"""Of places from -1 to 1, and of what is drawn as a colour or a width."""
+
+EXPLANATION = (
+    "Two dimensions cannot keep all distances. Lines join the chosen class to those "
+    "that are most similar to it, wherever they lie."
+)
+
 
 class EmbeddingPanel(Component):
-    """A heading above the figure, or why there is none."""
+    """The classes in the plane, or why they are not."""
 
-    drawing = Child(doc="The figure.")
+    names = param.List([], doc="Names of the drawn classes.")
+    subsets = param.List([], doc="Their indices.")
+    places = param.List(None, allow_None=True, doc="x and y of each in turn, or None.")
+    shade = param.List(None, allow_None=True, doc="0 to 1 for each, or all grey.")
+    focus = param.Dict({}, doc="The chosen class, others, and their similarity.")
     title = param.String()
     note = param.String()
+    explanation = param.String()
     missing = param.Dict(None, allow_None=True)
 
-    _esm = script(__file__, "embedding.js")
+    _esm = script(__file__, "class_map.js", "map_drawing.js", "embedding.js")
 
 
 class EmbeddingView(Viewer):
@@ -48,80 +55,76 @@ class EmbeddingView(Viewer):
         super().__init__()
         self._model = model
         self._layers = layers
-        self._hovered = -1
-        self._drawn = make_embedding(self._goal(), self._focus())
+        classes, present = model.classes, model.classes.present
         self._panel = EmbeddingPanel(
-            {},
-            drawing=pn.pane.Bokeh(self._drawn.figure, sizing_mode="stretch_both"),
+            {"choose": model.choose},
+            names=[f"{classes.names[i]} {classes.marks[i]}".strip() for i in present],
+            subsets=present.tolist(),
+            places=self._places(),
+            shade=self._shade(),
+            focus=self._focus(),
             **self._texts(),
         )
-        model.param.watch(self._move, ["places", "share"])
-        model.param.watch(self._refocus, ["neighbours", "facts", "users"])
-        model.param.watch(self._retitle, ["places", "method", "missing", "share"])
-        self._drawn.points.selected.on_change("indices", self._tap)
+        model.param.watch(self._update, ["places", "share", "neighbours", "users"])
+        model.param.watch(self._update_texts, ["places", "method", "missing", "share"])
 
-    def hover(self, subset: int) -> None:
-        """Show where a class is that is pointed at in the list."""
-        self._hovered = subset
-        self._refocus()
+    def _update(self, *events: param.parameterized.Event) -> None:
+        values: dict[str, object] = {"focus": self._focus()}
+        changed = {event.name for event in events}
+        if "places" in changed:
+            values["places"] = self._places()
+        if "share" in changed:
+            values["shade"] = self._shade()
+        self._panel.param.update(**values)
 
-    def _goal(self) -> Columns:
-        classes, places = self._model.classes, self._model.places
-        present = classes.present
-        names = [f"{classes.names[i]} {classes.marks[i]}".strip() for i in present]
-        return goal_data(places, present, names, self._model.share)
+    def _update_texts(self, *_: param.parameterized.Event) -> None:
+        self._panel.param.update(**self._texts())
 
-    def _focus(self) -> Columns:
+    def _places(self) -> list[float | None] | None:
+        places = self._model.places
+        if places is None:
+            return None
+        drawn = places[self._model.classes.present].astype(np.float64).ravel()
+        return [None if isnan(v) else round(v, DIGITS) for v in drawn.tolist()]
+
+    def _shade(self) -> list[float] | None:
+        share = self._model.share
+        if share is None:
+            return None
+        drawn = share[self._model.classes.present]
+        most = max(float(drawn.max(initial=0)), 1e-12)
+        return [round(v, DIGITS) for v in (drawn / most).tolist()]
+
+    def _focus(self) -> dict[str, object]:
         model = self._model
-        if model.share is None:
-            others, role = model.neighbours, "near"
-        else:
-            others, role = model.users, "user"
-        return focus_data(model.selection.subset, others, self._hovered, role=role)
+        others = model.neighbours if model.share is None else model.users
+        weights = [0.0] * len(others)
+        if model.similarity is not None:
+            weights = [round(v, DIGITS) for v in model.similarity[others].tolist()]
+        return {
+            "chosen": model.selection.subset,
+            "others": others.tolist(),
+            "weights": weights,
+        }
 
     def _texts(self) -> dict[str, object]:
-        selection = self._model.selection
+        selection, share = self._model.selection, self._model.share
         note = ""
         if self._model.places is not None:
-            note = f"{self._model.method}; close: similar top channels".removeprefix(
-                "; "
-            )
+            note = self._model.method
         if selection.channel >= 0:
             note = f"darker: channel {selection.channel} is more often on top"
-            share = self._model.share
             if share is not None:
                 note += f", at most {format_percent(float(share.max()))}"
         return {
             "title": f"Classes in {self._layers.get(selection.layer, selection.layer)}",
             "note": note,
+            "explanation": "" if selection.channel >= 0 else EXPLANATION,
             "missing": missing_value(self._model.missing),
         }
 
-    def _move(self, *_: param.parameterized.Event) -> None:
-        _when_free(lambda: self._drawn.goal.update(data=self._goal()))
-
-    def _refocus(self, *_: param.parameterized.Event) -> None:
-        _when_free(lambda: self._drawn.focus.update(data=self._focus()))
-
-    def _retitle(self, *_: param.parameterized.Event) -> None:
-        self._panel.param.update(**self._texts())
-
-    def _tap(self, _attr: str, _old: list[int], new: list[int]) -> None:
-        if new:
-            self._drawn.points.selected.indices = []
-            self._model.choose(int(self._model.classes.present[new[0]]))
-
     def __panel__(self) -> Viewable:
         return self._panel
-
-
-def _when_free(change: Callable[[], None]) -> None:
-    """Change models of Bokeh once this visitor's document may be changed.
-
-    A component's message is handled without the document's lock. With its own
-    parameters Panel waits for it; Bokeh's sources would raise.
-    """
-    pn.state.execute(change, schedule=True)
 
 
 class SubsetList(Component):
@@ -144,11 +147,9 @@ class SubsetListView(Viewer):
     ----------
     model
         Rows, order and intentions.
-    embedding
-        Shows the class that is pointed at.
     """
 
-    def __init__(self, model: SubsetsModel, embedding: EmbeddingView) -> None:
+    def __init__(self, model: SubsetsModel) -> None:
         super().__init__()
         self._model = model
         self._list = SubsetList(
@@ -156,7 +157,6 @@ class SubsetListView(Viewer):
                 "choose": model.choose,
                 "search": model.search,
                 "sort": model.sort,
-                "hover": embedding.hover,
             },
             table=self._table(),
             chosen=model.selection.param.subset,

@@ -28,10 +28,15 @@ def graph_code(store_url: str, request: GraphRequest) -> str:
         if value != default:
             keywords[option.name] = value
     subsets = [request.subset, *([request.versus] if request.versus else [])]
+    written = [repr(subset) for subset in subsets]
+    if request.queries:
+        first = request.queries[0]
+        others = f"~store.subset({first!r})"  # all that are not in A
+        written = [repr(query) if query else others for query in request.queries]
     arguments = ", ".join(
         [
             "store",
-            *map(repr, subsets),
+            *written,
             *(f"{name}={value!r}" for name, value in keywords.items()),
         ]
     )

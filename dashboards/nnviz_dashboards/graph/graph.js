@@ -53,9 +53,9 @@ export function render({model}) {
 
   const legend = element("div", "legend")
   const zooms = element("div", "zooms", null, {role: "group", "aria-label": "Zoom"})
-  for (const [text, name, action] of [["+", "Zoom in", () => space.zoom(1.4, undefined, undefined, true)],
-                                      ["−", "Zoom out", () => space.zoom(1 / 1.4, undefined, undefined, true)],
-                                      ["Fit", "Show all", () => space.fit(true)]]) {
+  for (const [text, name, action] of [["+", "Zoom into the graph", () => space.zoom(1.4, undefined, undefined, true)],
+                                      ["−", "Zoom out of the graph", () => space.zoom(1 / 1.4, undefined, undefined, true)],
+                                      ["Fit", "Show the whole graph", () => space.fit(true)]]) {
     const button = element("button", "button", text, {type: "button", "aria-label": name, title: name})
     button.addEventListener("click", action)
     zooms.append(button)
@@ -173,7 +173,7 @@ export function render({model}) {
   }
   // Where there is room, the card has a place of its own beside the graph.
   const has_place = () => canvas.clientWidth >= 800
-  const inset = () => ({left: labels.offsetWidth + 12, right: has_place() ? 262 : 16, top: 26, bottom: 44})
+  const inset = () => ({left: labels.offsetWidth + 12, right: has_place() ? 276 : 16, top: 26, bottom: 44})
   // Room is kept from class to class, so that nodes of both stay where they are; it is
   // measured anew where a graph needs more, or much less.
   let room = null
@@ -188,10 +188,11 @@ export function render({model}) {
       const w = width - free.left - free.right, h = height - free.top - free.bottom
       const n = high - low + 1
       let x = SLOT + (gap >= 0 ? gap : GAP)
-      let y = SLOT + (row_gap >= 0 ? row_gap : n_rows > 7 ? ROW_GAP : 2 * ROW_GAP)
+      const least = n_rows > MANY_ROWS ? NARROW_GAP : ROW_GAP
+      let y = SLOT + (row_gap >= 0 ? row_gap : n_rows > MANY_ROWS ? NARROW_GAP : 2 * ROW_GAP)
       // What one direction would leave over is shared by the gaps of it.
       if (gap < 0) x = Math.round(Math.max(x, Math.min(x + 110, w * n_rows * y / (h * n))))
-      if (row_gap < 0) y = Math.round(Math.max(SLOT + ROW_GAP, Math.min(SLOT + 190, h * n * x / (w * n_rows))))
+      if (row_gap < 0) y = Math.round(Math.max(SLOT + least, Math.min(SLOT + 190, h * n * x / (w * n_rows))))
       room = {of, low, high, pitch: {x, y}, n_rows}
     }
     pitch = room.pitch

@@ -87,7 +87,10 @@ function makeTools(model, act) {
     list.append(button)
   }
   files.append(list)
-  bar.append(collection.box, member.box, versus.box, strength.box, lift.box, options, files)
+  const fields = element("div", "fields"), menus_box = element("div", "fields menus")
+  fields.append(collection.box, member.box, versus.box, strength.box, lift.box)
+  menus_box.append(options, files)
+  bar.append(fields, menus_box)
   // A menu is closed by a click elsewhere, by Escape, and by the other one.
   const menus = [options, files]
   document.addEventListener("pointerdown", (event) => {

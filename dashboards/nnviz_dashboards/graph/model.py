@@ -20,12 +20,16 @@ from nnviz.graphs.files import GraphFormat, graph_files
 from nnviz.graphs.layout import GraphLayout
 from nnviz.graphs.options import GraphChoices, GraphOptions, graph_options
 from nnviz.results.graph_results import (
+    OF_A,
+    OF_PAIR,
     GraphRequest,
     GraphResults,
     subset_of,
 )
 from nnviz.results.missing import Missing
 from nnviz.results.run_results import RunResults
+from nnviz.results.subset_key import SubsetKey
+from nnviz.subsets.subsets import Subset
 from nnviz_dashboards.channels.examples import channel_examples
 from nnviz_dashboards.graph.code import graph_code
 from nnviz_dashboards.graph.drawing import (
@@ -112,7 +116,7 @@ class GraphModel(param.Parameterized):
         self._wanted: GraphRequest | None = None
         follow(
             selection,
-            ["view", "subset", "collection", "member", "versus", *OPTIONS],
+            ["view", "subset", "collection", "member", "versus", "a", "b", *OPTIONS],
             self._update,
         )
 
@@ -171,13 +175,13 @@ class GraphModel(param.Parameterized):
     def _update(self, changed: set[str]) -> None:
         if self.selection.view != "graph":
             return
-        collection = self.selection.collection
+        collection = self._collection
         missing = self._results.missing_stage() or self._graphs.missing(collection)
         if missing is not None:
             self._show(None, missing)
             return
         try:
-            request = self._request()
+            request = self._request_of_sets() if self._is_of_sets else self._request()
         except NnvizError as error:
             self._show(None, Missing("This cannot be read", str(error)))
             return
@@ -211,6 +215,54 @@ class GraphModel(param.Parameterized):
         else:
             updates["drawing"] = self._placed(found)
         publish(self, updates)
+
+    @property
+    def _is_of_sets(self) -> bool:
+        """Whether the graph is that of A, or of A against B."""
+        return self.selection.collection in (OF_A, OF_PAIR)
+
+    @property
+    def _collection(self) -> str:
+        """Whose aggregates give what all graphs share."""
+        return self._results.kind if self._is_of_sets else self.selection.collection
+
+    def _request_of_sets(self) -> GraphRequest | Missing:
+        """Return what is chosen where that is A, or A against B."""
+        selection, pairs = self.selection, self._results.pairs
+        a = selection.a
+        if not a and selection.subset >= 0:
+            a = pairs.class_query(selection.subset)
+        collections = self._graphs.collections(self._results.kind)
+        if not a:
+            member = ""
+        else:
+            pair = pairs.pair(a, selection.b)
+            member = pair.names[0]
+        chosen = SubsetChoices(collections, (), member, (), is_of_class=False)
+        publish(self, {"choices": chosen})
+        if not a:
+            return Missing("No subset is chosen", "Choose a class, or write a query.")
+        sides = [
+            (pair.names[0], pair.found.subset),
+            (pair.names[1], pair.found.against),
+        ]
+        sides = sides if selection.collection == OF_PAIR else sides[:1]
+        for name, found in sides:
+            if not len(found):
+                return Missing(
+                    f"No instance is in {name!r}",
+                    "A graph needs at least one. Choose another class or subset.",
+                )
+        sets = tuple(SubsetKey(Subset(name, x.instances)) for name, x in sides)
+        names = [name for name, _ in sides]
+        return GraphRequest(
+            self._collection,
+            names[0],
+            names[1] if len(names) > 1 else "",
+            self._options(),
+            sets,
+            (a, selection.b)[: len(names)],
+        )
 
     def _request(self) -> GraphRequest | Missing:
         """Return what is chosen, and publish what can be."""

@@ -12,6 +12,7 @@ import param
 from panel.viewable import Viewable, Viewer
 
 from nnviz.graphs.options import graph_options
+from nnviz.results.graph_results import OF_A, OF_PAIR
 from nnviz_dashboards.channels.examples import Example
 from nnviz_dashboards.graph.drawing import (
     Contrast,
@@ -107,6 +108,8 @@ COLLECTIONS = {
     "prediction": "Predicted class",
     "outcome": "Class, right or wrong",
     "all": "All instances",
+    OF_A: "Subset A",
+    OF_PAIR: "A against B",
 }
 MEMBERS = {"correct": "predicted right", "wrong": "predicted wrong"}
 

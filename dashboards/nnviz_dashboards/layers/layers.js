@@ -27,14 +27,34 @@ export function render({model}) {
       const is_chosen = item.name === model.chosen
       buttons[index].setAttribute("aria-checked", String(is_chosen))
       buttons[index].tabIndex = is_chosen ? 0 : -1
-      if (is_chosen) buttons[index].scrollIntoView?.({block: "nearest", inline: "nearest"})
     })
   }
   if (items.length === 0) {
     strip.append(element("span", "muted", "The run shows no layer."))
   }
   strip.append(element("span", "end", "input"), ...buttons, element("span", "end", "output"))
-  model.on("chosen", show)
+  // The chosen layer is in view once there is a width, and stays so when it changes.
+  const reveal = () => {
+    const button = buttons[items.findIndex((item) => item.name === model.chosen)]
+    if (!button || !strip.clientWidth) return
+    const margin = 60, left = button.offsetLeft - margin, right = button.offsetLeft + button.offsetWidth + margin
+    if (left < strip.scrollLeft) strip.scrollLeft = left
+    else if (right > strip.scrollLeft + strip.clientWidth) strip.scrollLeft = right - strip.clientWidth
+    show_ends()
+  }
+  // Where the strip goes on, its end fades.
+  const show_ends = () => {
+    strip.classList.toggle("more-left", strip.scrollLeft > 2)
+    strip.classList.toggle("more-right", strip.scrollLeft + strip.clientWidth < strip.scrollWidth - 2)
+  }
+  strip.addEventListener("scroll", show_ends, {passive: true})
+  strip.addEventListener("wheel", (event) => {
+    if (strip.scrollWidth <= strip.clientWidth || event.deltaX || event.shiftKey) return
+    strip.scrollLeft += event.deltaY
+    event.preventDefault()
+  }, {passive: false})
+  new ResizeObserver(reveal).observe(strip)
+  model.on("chosen", () => { show(); reveal() })
   show()
   return strip
 }

@@ -271,7 +271,7 @@ export function render({model}) {
   new ResizeObserver(resize).observe(view)
   // Colours follow the page's theme.
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw)
-  new MutationObserver(draw).observe(document.documentElement, {attributes: true, attributeFilter: ["data-theme", "class"]})
+  onTheme(draw)
   // A tall window has room for the matrix and what is below it.
   const is_said = new URLSearchParams(location.search).has("matrix")
   if (!model.is_open && !is_said && innerHeight >= 1050) setTimeout(() => send({type: "toggle"}))

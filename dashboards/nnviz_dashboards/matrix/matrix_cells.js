@@ -53,21 +53,6 @@ function palette(host) {
   }
 }
 
-function fitCanvas(canvas, width, height) {
-  const scale = window.devicePixelRatio || 1
-  const [w, h] = [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))]
-  if (canvas.width !== w || canvas.height !== h) {
-    canvas.width = w
-    canvas.height = h
-    canvas.style.width = `${width}px`
-    canvas.style.height = `${height}px`
-  }
-  const context = canvas.getContext("2d")
-  context.setTransform(scale, 0, 0, scale, 0, 0)
-  context.clearRect(0, 0, width, height)
-  return context
-}
-
 // Cells as rounded squares where they are wide enough to be told apart, else as an image.
 function drawCells(context, colors, {rows, columns, left, top, width, height, shadeOf}) {
   if (width >= 6) {

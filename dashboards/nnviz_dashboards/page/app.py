@@ -73,7 +73,7 @@ def create_app(open_results: Callable[[], RunResults]) -> pn.Template:
     page = pn.Template(template, location=True)
     page.add_variable("css_variables", css_variables())
     page.add_variable("page_style", (_FOLDER / "page.css").read_text(encoding="utf-8"))
-    page.add_variable("page_script", (_FOLDER / "page.js").read_text(encoding="utf-8"))
+    page.add_variable("page_script", _script())
     page.add_variable("page_title", title)
     page.add_variable("header", header)
     page.add_variable("stale", stale)
@@ -81,6 +81,12 @@ def create_app(open_results: Callable[[], RunResults]) -> pn.Template:
     for name, root in roots.items():
         page.add_panel(name, root)
     return page
+
+
+def _script() -> str:
+    """Return what the page itself does, beside its views."""
+    names = ("page.js", "appearance.js", "connection.js")
+    return ";\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in names)
 
 
 def _header(results: RunResults) -> tuple[str, str]:
@@ -97,7 +103,6 @@ def _roots(results: RunResults) -> dict[str, pn.viewable.Viewer]:
     except MissingDataError:
         message = MessageView(results.missing_stage())
         return {"layers": LayersView(layers), "message": message}
-    embedding = EmbeddingView(subsets, layers.labels)
     pictures = f"{PICTURES}/{results.store.fingerprint[:12]}"
     channels = ChannelsView(
         ChannelsModel(results, selection), pictures=pictures, layers=layers.labels
@@ -116,8 +121,8 @@ def _roots(results: RunResults) -> dict[str, pn.viewable.Viewer]:
     return {
         "layers": LayersView(layers),
         "bar": SubsetBarView(pairs, layers.labels),
-        "embedding": embedding,
-        "subsets": SubsetListView(subsets, embedding),
+        "embedding": EmbeddingView(subsets, layers.labels),
+        "subsets": SubsetListView(subsets),
         "matrix": MatrixView(matrix, layers.labels, run_later=run_later),
         "facts": FactsView(subsets, graph, pairs),
         "graph": GraphView(graph, pictures=pictures, layers=layers.labels),

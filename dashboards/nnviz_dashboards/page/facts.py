@@ -5,10 +5,11 @@ from __future__ import annotations
 import param
 from panel.viewable import Viewable, Viewer
 
+from nnviz.results.graph_results import OF_A, OF_PAIR
 from nnviz_dashboards.classes.model import SubsetFacts, SubsetsModel
 from nnviz_dashboards.graph.model import OUTCOMES, GraphModel
 from nnviz_dashboards.graph.view import MEMBERS
-from nnviz_dashboards.shared.component import Component, script
+from nnviz_dashboards.shared.component import Component, script, style
 from nnviz_dashboards.shared.theme import format_count, format_percent
 from nnviz_dashboards.subsets.model import SubsetPairModel
 
@@ -22,6 +23,7 @@ class FactsBar(Component):
     view = param.String()
 
     _esm = script(__file__, "facts.js")
+    _style = style(__file__, "facts.css")
 
 
 class FactsView(Viewer):
@@ -71,7 +73,9 @@ class FactsView(Viewer):
             facts = of_class or {}
         else:
             text = f"of {selection.collection}"
-            text = text if n is None else f"{_instances(n)} {text}"
+            if selection.collection in (OF_A, OF_PAIR):
+                text = ""
+            text = text if n is None else f"{_instances(n)} {text}".strip()
             facts = {"name": choices.member, "mark": "", "text": text, "confusions": []}
         if drawing is not None and drawing.versus and facts:
             other = MEMBERS.get(selection.versus, drawing.versus)

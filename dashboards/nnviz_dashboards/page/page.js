@@ -24,6 +24,7 @@
     if (window.Bokeh?.documents?.[0]?.is_idle) {
       clearInterval(wait)
       document.documentElement.dataset.ready = "yes"
+      dispatchEvent(new Event("nnviz-ready"))
     }
   }, 50)
 })()

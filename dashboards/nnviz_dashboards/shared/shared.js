@@ -44,6 +44,42 @@ function bar(fraction, tick = null) {
   return track
 }
 
+// What is drawn on a canvas follows the theme by itself: its colours, and when they change.
+function themeColors(host, names) {
+  const css = getComputedStyle(host)
+  return Object.fromEntries(names.map((name) => [name, css.getPropertyValue(`--${name}`).trim()]))
+}
+
+function onTheme(changed) {
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", changed)
+  new MutationObserver(changed).observe(document.documentElement, {attributeFilter: ["data-theme"]})
+}
+
+// A canvas as large as its place, with as many pixels as the screen has there.
+function fitCanvas(canvas, width, height) {
+  const scale = window.devicePixelRatio || 1
+  const [w, h] = [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))]
+  if (canvas.width !== w || canvas.height !== h) {
+    canvas.width = w
+    canvas.height = h
+    canvas.style.width = `${width}px`
+    canvas.style.height = `${height}px`
+  }
+  const context = canvas.getContext("2d")
+  context.setTransform(scale, 0, 0, scale, 0, 0)
+  context.clearRect(0, 0, width, height)
+  return context
+}
+
+// A class that is pointed at in one view is shown in the others; the server needs not know.
+const CLASS_POINTED = "nnviz-class-pointed"
+const pointAtClass = (subset, from) => document.dispatchEvent(new CustomEvent(CLASS_POINTED, {detail: {subset, from}}))
+function onClassPointed(own, changed) {
+  document.addEventListener(CLASS_POINTED, ({detail}) => {
+    if (detail.from !== own) changed(detail.subset)
+  })
+}
+
 function bytes(text) {
   return Uint8Array.from(atob(text), (c) => c.charCodeAt(0))
 }

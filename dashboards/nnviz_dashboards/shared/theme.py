@@ -1,62 +1,90 @@
 """How does the dashboard look? All colours, fonts and number formats.
 
-One accent colour. Two font sizes. Numbers with thousands separators, shares as percent.
+One accent colour, two palettes of the same roles. Two font sizes. Numbers with
+thousands separators, shares as percent.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 __all__ = [
-    "ACCENT",
-    "ACCENT_LIGHT",
+    "DARK",
     "FONT",
-    "MUTED",
-    "TEXT",
-    "TOOLTIP",
+    "LIGHT",
     "css_variables",
     "format_count",
     "format_lift",
     "format_p",
     "format_percent",
     "format_value",
-    "ramp",
     "shorten_path",
 ]
 
-ACCENT = "#1a237e"
-ACCENT_LIGHT = "#7986cb"
-TEXT = "#1f2430"
-MUTED = "#667085"
-POINT = "#98a2b3"
-TOOLTIP = (
-    f"<div style='font: 11px sans-serif; color: {TEXT}; padding: 1px 3px'>@name</div>"
-)
-"""Bokeh escapes what it puts in the place of ``@name``."""
-
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif"
 
-_VARIABLES = {
-    "accent": ACCENT,
-    "accent-light": ACCENT_LIGHT,
+LIGHT: Mapping[str, str] = {
+    "top": "#1a237e",
+    "on-top": "#ffffff",
+    "accent": "#1a237e",
+    "accent-light": "#6f7dc7",
     "accent-wash": "#eef0fa",
-    "text": TEXT,
-    "muted": MUTED,
+    "on-accent": "#ffffff",
+    "text": "#1f2430",
+    "muted": "#5b6475",
     "line": "#e4e7ec",
+    "edge": "#878f9e",
     "track": "#eceff3",
     "page": "#f5f6f8",
-    "hover": "#f7f8fa",
-    "glyph": "#cfd4dc",
-    "point": POINT,
-    "source": "#0b8a7a",
-    "target": "#c2570c",
-    "first": "#1f6feb",
+    "hover": "#f2f3f7",
+    "glyph": "#b3bac6",
+    "point": "#878f9e",
+    "arc": "#7d8696",
+    "source": "#08796b",
+    "target": "#b4500a",
+    "first": "#1b63d6",
     "second": "#8a2bb3",
-    "shared": "#667085",
+    "shared": "#5b6475",
     "warning": "#8a5a00",
     "warning-wash": "#fff7e0",
     "shadow": "rgb(16 24 40 / 18%)",
     "panel": "#ffffff",
+}
+"""Colours by role. `edge` is around what can be changed, `line` only separates; `top`
+is the bar with the run's name; what is written on `accent` has the colour `on-accent`.
+"""
+
+DARK: Mapping[str, str] = {
+    "top": "#1b2150",
+    "on-top": "#eef0fa",
+    "accent": "#aab4ff",
+    "accent-light": "#7f8ceb",
+    "accent-wash": "#252b4a",
+    "on-accent": "#12151c",
+    "text": "#e6e9ef",
+    "muted": "#a5afbf",
+    "line": "#2c323e",
+    "edge": "#737d8f",
+    "track": "#272d38",
+    "page": "#10131a",
+    "hover": "#1f2530",
+    "glyph": "#535c6c",
+    "point": "#7d8799",
+    "arc": "#8a94a6",
+    "source": "#35c4b1",
+    "target": "#f2934f",
+    "first": "#74adff",
+    "second": "#d493f2",
+    "shared": "#a5afbf",
+    "warning": "#f2c063",
+    "warning-wash": "#33290f",
+    "shadow": "rgb(0 0 0 / 55%)",
+    "panel": "#171b23",
+}
+"""The same roles where the visitor, or the visitor's system, wants it dark."""
+
+_SIZES = {
     "font": FONT,
     "mono": "ui-monospace, SFMono-Regular, Menlo, Consolas, monospace",
     "size": "13px",
@@ -64,26 +92,24 @@ _VARIABLES = {
 }
 
 
-def ramp(n: int = 32) -> tuple[str, ...]:
-    """Return colours from that of a point to the accent.
-
-    Examples
-    --------
-    >>> ramp(2)
-    ('#98a2b3', '#1a237e')
-    """
-    ends = [[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in (POINT, ACCENT)]
-    mixed = [
-        [round(a + (b - a) * k / (n - 1)) for a, b in zip(*ends, strict=True)]
-        for k in range(n)
-    ]
-    return tuple("#" + "".join(f"{v:02x}" for v in rgb) for rgb in mixed)
-
-
 def css_variables() -> str:
-    """Return the theme as CSS custom properties; they reach into shadow roots."""
-    body = "".join(f"--{name}:{value};" for name, value in _VARIABLES.items())
-    return f":root{{{body}}}"
+    """Return the theme as CSS custom properties; they reach into shadow roots.
+
+    The page is dark where the system is, unless ``data-theme`` of the root says
+    ``light`` or ``dark``.
+    """
+    light = _declared({**LIGHT, **_SIZES, "scheme": "light"})
+    dark = _declared({**DARK, "scheme": "dark"})
+    return (
+        f":root{{{light}color-scheme:var(--scheme)}}"
+        f":root[data-theme=dark]{{{dark}}}"
+        "@media (prefers-color-scheme: dark)"
+        f"{{:root:not([data-theme=light]){{{dark}}}}}"
+    )
+
+
+def _declared(variables: Mapping[str, str]) -> str:
+    return "".join(f"--{name}:{value};" for name, value in variables.items())
 
 
 def format_count(value: int) -> str:

@@ -317,7 +317,7 @@ def test_zoom_and_pan__work_over_nodes_and_a_drag_pins_nothing(page):
     at = middle_of(page, "late", LATE_OF_CAT)
     assert at == pytest.approx((x + 60, y + 30), abs=2)
     assert "channel" not in page.url
-    page.get_by_label("Show all").click()
+    page.get_by_label("Show the whole graph").click()
     sync_api.expect(world).to_have_attribute("transform", start)
 
 
@@ -387,6 +387,6 @@ def test_page__fits_the_window(page, size):
     ) == list(size)
     view = page.locator("svg.graph").bounding_box()
     assert view["width"] > 450
-    assert view["height"] > 300
-    for name in ("Zoom in", "Show all"):
+    assert view["height"] > 280
+    for name in ("Zoom into the graph", "Show the whole graph"):
         sync_api.expect(page.get_by_label(name)).to_be_in_viewport(ratio=1)

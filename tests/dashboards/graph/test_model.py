@@ -147,7 +147,7 @@ def test_outcome__follows_the_class(model, selection):
 
 def test_collections__offer_what_the_store_has(model, selection):
     assert model.choices.collections == (
-        "label", "all", "groups", "outcome", "prediction",
+        "label", "all", "groups", "outcome", "prediction", "subset:a", "subset:a-b",
     )  # fmt: skip
     model.compare_with("ant")
 

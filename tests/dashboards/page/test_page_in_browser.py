@@ -75,30 +75,61 @@ def test_layer__follows_the_arrow_keys(page):
     sync_api.expect(page.locator("[data-layer='middle']")).to_be_focused()
 
 
-def test_embedding__a_point_clicked_chooses_its_class(page):
-    place = page.evaluate(
-        """() => {
-          const view = Object.values(Bokeh.index).flatMap((v) => [...views(v)])
-            .find((v) => v.model.type === "Figure")
-          function* views(v) {
-            yield v
-            for (const child of v.children_views?.() ?? []) yield* views(child)
-          }
-          const points = view.model.renderers.map((r) => r.data_source)
-            .find((s) => s.data.subset)
-          const row = [...points.data.subset].indexOf(8)
-          const box = view.el.getBoundingClientRect()
-          return [
-            box.left + view.frame.x_scale.compute(points.data.x[row]),
-            box.top + view.frame.y_scale.compute(points.data.y[row]),
-          ]
-        }"""
-    )
+SUBSETS = "canvas => [...Array(10).keys()].filter((s) => canvas.placeOf(s))"
 
-    page.mouse.click(*place)
+
+def place_of(page, subset):
+    """Return where a class lies on the map, in pixels of the window."""
+    canvas = page.locator(".map")
+    page.wait_for_timeout(600)  # the points move to their places
+    box = canvas.bounding_box()
+    x, y = canvas.evaluate("(canvas, subset) => canvas.placeOf(subset)", subset)
+    return box["x"] + x, box["y"] + y
+
+
+def test_map__a_point_clicked_chooses_its_class(page):
+    page.mouse.click(*place_of(page, 8))
 
     expect_address(page, **{"class": "8"})
     sync_api.expect(page.locator(".facts .title")).to_have_text("eel")
+
+
+def test_map__pointed_at_marks_the_row(page):
+    page.mouse.move(*place_of(page, 8))
+
+    sync_api.expect(page.locator(".row.pointed[data-class='8']")).to_be_visible()
+    page.mouse.move(700, 300)
+    sync_api.expect(page.locator(".row.pointed")).to_have_count(0)
+
+
+def test_map__cannot_be_lost_and_is_fitted_again(page):
+    before = place_of(page, 8)
+    page.mouse.move(before[0] + 40, before[1] + 20)
+    for _ in range(30):
+        page.mouse.wheel(0, 600)
+    out = place_of(page, 8)
+    assert abs(out[0] - before[0]) < 200
+    assert abs(out[1] - before[1]) < 200
+    for _ in range(30):
+        page.mouse.wheel(0, -600)
+    page.get_by_role("button", name="Show the whole map").click()
+
+    assert place_of(page, 8) == pytest.approx(before, abs=1)
+
+
+def test_map__is_walked_and_chosen_by_keys(page):
+    places = {s: place_of(page, s) for s in page.locator(".map").evaluate(SUBSETS)}
+    rightmost = max(places, key=lambda subset: places[subset][0])
+    page.locator(f".row[data-class='{rightmost}']").click()
+    expect_address(page, **{"class": str(rightmost)})
+    page.locator(".map").focus()
+
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Enter")
+
+    page.wait_for_url(lambda url: f"class={rightmost}" not in url)
+    chosen = int(page.url.split("class=")[1].split("&")[0])
+    assert places[chosen][0] < places[rightmost][0]
 
 
 def test_search__lists_what_it_finds_and_takes_the_first_at_enter(page):

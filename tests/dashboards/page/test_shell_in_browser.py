@@ -1,0 +1,148 @@
+"""What surrounds the views: small windows, light and dark, a server that is gone."""
+
+import pytest
+
+from nnviz_dashboards.shared.theme import DARK, LIGHT
+from tests.dashboards.served_pages import expect_address, served
+
+sync_api = pytest.importorskip("playwright.sync_api")
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+NARROW = {"width": 390, "height": 844}
+
+
+@pytest.fixture(scope="module")
+def address(graph_url):
+    with served(graph_url) as (_, address):
+        yield address
+
+
+def overflowing(page):
+    """Return what sticks out of the window and cannot be scrolled to."""
+    return page.evaluate(
+        """() => {
+          const all = (root) => [...root.querySelectorAll("*")].flatMap(
+            (n) => [n, ...(n.shadowRoot ? all(n.shadowRoot) : [])])
+          const parent = (n) => n.parentElement ?? n.getRootNode().host
+          const scrolls = (n) => {
+            for (let p = parent(n); p; p = parent(p)) {
+              const {overflowX} = getComputedStyle(p)
+              const is_hiding = overflowX !== "visible"
+              if (is_hiding && p !== document.body && p.clientWidth <= innerWidth) {
+                return true
+              }
+            }
+            return false
+          }
+          return all(document.body)
+            .filter((n) => n.getBoundingClientRect().right > innerWidth + 1)
+            .filter((n) => n.getBoundingClientRect().width > 0 && !scrolls(n))
+            .map((n) => `${n.tagName}.${n.getAttribute("class")}`)
+        }"""
+    )
+
+
+def color_of(page, variable):
+    return page.evaluate(
+        f"getComputedStyle(document.documentElement).getPropertyValue('--{variable}')"
+    )
+
+
+def test_narrow_window__has_every_part_and_nothing_sticks_out(visit, address):
+    page = visit(address, "?class=6")
+    page.wait_for_selector(".node")
+    page.set_viewport_size(NARROW)
+
+    for part, inside in [("map", ".map"), ("classes", ".row"), ("main", ".node")]:
+        page.locator(f"[data-part='{part}']").click()
+        sync_api.expect(page.locator(inside).first).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        assert overflowing(page) == []
+    for menu in ("Options", "Save"):
+        page.locator("summary", has_text=menu).click()
+        assert overflowing(page) == []
+        page.keyboard.press("Escape")
+
+    for view in page.locator("[data-view]").all():
+        if view.evaluate("view => view.matches('button')"):
+            view.click()
+            page.wait_for_timeout(300)
+            assert overflowing(page) == []
+
+
+def test_strip__has_the_chosen_layer_in_view(visit, address):
+    page = visit(address)
+    page.set_viewport_size({"width": 270, "height": 844})
+
+    def is_in_view(name):
+        return page.wait_for_function(
+            """(name) => {
+              const find = (root) => root.querySelector(`[data-layer=${name}]`) ??
+                [...root.querySelectorAll("*")]
+                  .map((n) => n.shadowRoot && find(n.shadowRoot)).find(Boolean)
+              const box = find(document)?.getBoundingClientRect()
+              return box && box.left >= 0 && box.right <= innerWidth
+            }""",
+            arg=name,
+        )
+
+    is_in_view("late")
+    page.locator("[data-layer='late']").focus()
+    page.keyboard.press("Home")
+    expect_address(page, layer="early")
+    is_in_view("early")
+
+
+def test_colours__follow_the_system_and_then_the_visitor(browser, address):
+    context = browser.new_context(color_scheme="dark")
+    page = context.new_page()
+    page.goto(f"http://{address}/")
+    assert color_of(page, "panel") == DARK["panel"]
+
+    page.get_by_role("button", name="Light", exact=True).click()
+    assert color_of(page, "panel") == LIGHT["panel"]
+    page.reload()
+    assert color_of(page, "panel") == LIGHT["panel"]
+
+    page.get_by_role("button", name="Dark", exact=True).click()
+    assert color_of(page, "panel") == DARK["panel"]
+    page.emulate_media(color_scheme="light")
+    assert color_of(page, "panel") == LIGHT["panel"]
+    context.close()
+
+
+def test_headings_and_choices__have_names(visit, address):
+    page = visit(address)
+    page.wait_for_selector(".row")
+
+    assert page.locator("h1").count() == 1
+    assert page.get_by_role("radiogroup", name="Layer").get_by_role("radio").count() > 1
+    unnamed = page.evaluate(
+        """() => {
+          const all = (root) => [...root.querySelectorAll("*")].flatMap(
+            (n) => [n, ...(n.shadowRoot ? all(n.shadowRoot) : [])])
+          const kinds = "button, input, select, canvas[tabindex], [role$=group]"
+          return all(document).filter((n) => n.matches(kinds))
+            .filter((n) => !(n.getAttribute("aria-label") || n.textContent.trim() ||
+                             n.title || n.labels?.length))
+            .map((n) => n.outerHTML)
+        }"""
+    )
+    assert unnamed == []
+
+
+def test_server_that_ends__is_told(browser, finished_url):
+    with served(finished_url) as (process, address):
+        page = browser.new_page()
+        page.goto(f"http://{address}/")
+        page.wait_for_selector(".row")
+        page.wait_for_function("document.documentElement.dataset.ready === 'yes'")
+        told = page.get_by_role("alert")
+        sync_api.expect(told).to_be_hidden()
+
+        process.terminate()
+        process.wait(timeout=20)
+
+        sync_api.expect(told).to_contain_text("connection to the server was lost")
+        sync_api.expect(told.get_by_role("button", name="Reload")).to_be_visible()
+        page.close()
