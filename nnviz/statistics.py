@@ -27,6 +27,7 @@ __all__ = [
     "mean_difference_p_values",
     "mean_effect_sizes",
     "mean_of",
+    "score_difference_p_values",
     "standard_error",
     "wilson_interval",
 ]
@@ -369,6 +370,29 @@ def mean_difference_p_values(
         freedom = error**2 / (ea**2 / (n - 1) + eb**2 / (m - 1))
         p = 2 * special.stdtr(freedom, -np.abs(a - b) / np.sqrt(error))
     return np.where(error > 0, np.clip(p, 0.0, 1.0), 1.0)
+
+
+def score_difference_p_values(
+    difference: ArrayLike, error: ArrayLike, freedom: int
+) -> Values:
+    """Return Student's test of differences whose errors were estimated, two-sided.
+
+    Parameters
+    ----------
+    difference, error
+        Of each score, and its standard error, shape (n,).
+    freedom
+        Degrees of freedom of the errors.
+
+    Returns
+    -------
+    ndarray
+        Shape (n,); NaN where the error is 0.
+    """
+    d, e = _floats(difference), _floats(error)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p = 2 * special.stdtr(freedom, -np.abs(d) / e)
+    return np.where(e > 0, p, np.nan)
 
 
 def adjusted_p_values(p_values: Values) -> Values:

@@ -34,6 +34,7 @@ __all__ = [
     "arrange_union",
     "comparison_files",
     "graph_files",
+    "known_number",
     "known_numbers",
     "network_file",
     "table_file",
@@ -178,6 +179,11 @@ def table_file(columns: Sequence[str], rows: Iterable[Mapping[str, Number]]) -> 
     return stream.getvalue().encode()
 
 
+def known_number(value: float) -> float | None:
+    """Return a number, or None for NaN."""
+    return None if math.isnan(value) else value
+
+
 def known_numbers(row: Mapping[str, Number]) -> dict[str, Number]:
     """Return what is known of a row: everything but NaN."""
     return {
@@ -285,6 +291,17 @@ COLUMNS = (
 )
 
 
+SCORE_COLUMNS = (
+    "score_difference",
+    "score_error",
+    "score_p_value",
+    "score_adjusted_p_value",
+)
+"""Of nodes, where errors of the scores were asked for."""
+
+_SCORE_FIELDS = ("difference", "error", "p_value", "adjusted_p_value")
+
+
 def arrange_union(found: GraphComparison) -> tuple[list[float], list[int], int]:
     """Return one layout for both graphs.
 
@@ -329,6 +346,12 @@ def comparison_files(
         and of arcs. Numbers that are not defined are left out, or empty in CSV.
     """
     nodes, arcs = _rows(found.node_parts), _rows(found.arc_parts)
+    columns: tuple[str, ...] = COLUMNS
+    if found.scores is not None:
+        columns = (*COLUMNS, *SCORE_COLUMNS)
+        scores = [getattr(found.scores, name).tolist() for name in _SCORE_FIELDS]
+        for row, *numbers in zip(nodes, *scores, strict=True):
+            row |= dict(zip(SCORE_COLUMNS, numbers, strict=True))
     names = [f"{layer}-{channel}" for layer, channel in found.nodes]
     ends = [tuple(f"{a}-{b}" for a, b in pair) for pair in found.arcs]
     if format == "csv":
@@ -340,7 +363,7 @@ def comparison_files(
             for (source, target), row in zip(ends, arcs, strict=True)
         ]
         return {
-            f"{stem}-nodes.csv": table_file(("node", *COLUMNS), node_rows),
+            f"{stem}-nodes.csv": table_file(("node", *columns), node_rows),
             f"{stem}-arcs.csv": table_file(("source", "target", *COLUMNS), arc_rows),
         }
     union: nx.DiGraph[str] = nx.DiGraph(

@@ -27,7 +27,7 @@ from nnviz.errors import (
 from nnviz.graphs.attribution_graph import AttributionGraph
 from nnviz.graphs.from_totals import FullGraphs, output_layer
 from nnviz.graphs.full_graph import FullGraph
-from nnviz.graphs.jackknife import block_errors
+from nnviz.graphs.jackknife import NodeScores, block_errors, standard_errors
 from nnviz.graphs.layout import GraphLayout, arrange_graph, reference_places
 from nnviz.graphs.options import GraphChoices, GraphOptions
 from nnviz.graphs.presets import (
@@ -37,6 +37,7 @@ from nnviz.graphs.presets import (
     summit_selection,
 )
 from nnviz.graphs.scores import RANKINGS
+from nnviz.graphs.similarity import GraphSimilarity, graph_similarity
 from nnviz.graphs.stored import StoredGraphs, stored_graphs
 from nnviz.store.store import Store
 from nnviz.subsets.lookup import SubsetFinder
@@ -129,11 +130,11 @@ class SubsetGraphs:
         *,
         use_stored: bool = True,
     ) -> None:
-        self._store = store
+        self.store = store
         self._full = FullGraphs(store, subsets, channels)
         self._use_stored = use_stored and not channels
         self._places = functools.lru_cache(CACHED_PLACES)(self._reference_places)
-        self._stored = functools.cache(self._read_stored)
+        self.stored = functools.cache(self._read_stored)
         self._finder = SubsetFinder(store, IndexedChannels(store))
         self.collection = self._full.aggregates.name
         """Name of the collection."""
@@ -187,6 +188,95 @@ class SubsetGraphs:
         )
         return dataclasses.replace(graph, errors=errors)
 
+    @property
+    def is_partition(self) -> bool:
+        """Whether no instance is in two subsets of the collection."""
+        kind = self._full.aggregates.kind
+        has_one = kind == "label" and not self.store.plan.has_label_sets
+        return has_one or kind in ("prediction", "outcome")
+
+    def instances(self, subset: str | Subset) -> Subset:
+        """Return the instances that :meth:`totals` counts, usable or not.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such subset.
+        """
+        if isinstance(subset, Subset):
+            return subset
+        name = self._full.aggregates.named(subset)
+        try:
+            return self._full.instances(name)
+        except UnknownNameError as error:
+            return self._asked(name, error)
+
+    def node_scores(
+        self,
+        subset: str | Subset,
+        *,
+        n_blocks: int,
+        client: Client | None = None,
+        **options: Unpack[GraphChoices],
+    ) -> NodeScores | None:
+        """Return the scores of all nodes, kept or not, with their errors.
+
+        Parameters
+        ----------
+        subset, client, **options
+            As :func:`attribution_graph`.
+        n_blocks
+            Blocks of instances, each of which is left out once.
+
+        Returns
+        -------
+        NodeScores or None
+            None for fewer than two instances.
+        """
+        blocks, chosen = (
+            self._counted(subset, n_blocks, client),
+            GraphOptions(**options),
+        )
+        if blocks.n_blocks < 2:
+            return None
+        found = self._selected(blocks, chosen)
+        without = [
+            self._selected(blocks.weighted(weights), chosen).selection.scores
+            for weights in 1 - np.eye(blocks.n_blocks, dtype=np.int64)
+        ]
+        return NodeScores(
+            blocks.n_blocks,
+            found.full.spans,
+            found.selection.scores,
+            standard_errors(np.stack(without)),
+        )
+
+    def half_similarity(
+        self,
+        subset: str | Subset,
+        *,
+        client: Client | None = None,
+        **options: Unpack[GraphChoices],
+    ) -> GraphSimilarity | None:
+        """Return how alike the graphs of two random halves are.
+
+        Parameters
+        ----------
+        subset, client, **options
+            As :func:`attribution_graph`.
+
+        Returns
+        -------
+        GraphSimilarity or None
+            None for fewer than two instances.
+        """
+        blocks, chosen = self._counted(subset, 2, client), GraphOptions(**options)
+        if blocks.n_blocks < 2:
+            return None
+        halves = np.eye(2, dtype=np.int64)
+        one, two = (self._made(blocks.weighted(half), chosen)[0] for half in halves)
+        return graph_similarity(one, two)
+
     def totals(
         self, subset: str | Subset, *, client: Client | None = None
     ) -> SubsetTotals:
@@ -213,7 +303,7 @@ class SubsetGraphs:
                 return self._full.totals(name)
             except UnknownNameError as error:
                 subset = self._asked(name, error)
-        return count_blocks(self._store, subset, client=client)
+        return count_blocks(self.store, subset, client=client)
 
     def _asked(self, text: str, unknown: UnknownNameError) -> Subset:
         """Return the subset of a text that is no name of the collection's."""
@@ -239,7 +329,7 @@ class SubsetGraphs:
         """
         chosen = GraphOptions(**options)
         if self._full.is_aggregated(totals):
-            stored = self._stored(chosen)
+            stored = self.stored(chosen)
             found = None if stored is None else stored.graph(totals.name)
             if found is not None:
                 return found
@@ -269,7 +359,7 @@ class SubsetGraphs:
         if not self._use_stored:
             return None
         return stored_graphs(
-            self._store,
+            self.store,
             self._full.aggregates,
             self._full.everything_aggregates,
             options,
@@ -287,7 +377,7 @@ class SubsetGraphs:
             except UnknownNameError as error:
                 subset = self._asked(name, error)
         return count_blocks(
-            self._store,
+            self.store,
             subset,
             n_blocks=n_blocks,
             class_index=class_index,
@@ -328,7 +418,7 @@ class SubsetGraphs:
     def _layers(self, options: GraphOptions) -> tuple[str, ...]:
         if options.inner == "nodes":
             return self._full.recorded_layers
-        output = output_layer(self._store)
+        output = output_layer(self.store)
         shown = self._full.shown_layers
         if options.preset == "summit" or output is None or output in shown:
             return shown

@@ -15,7 +15,7 @@ import nnviz
 from nnviz.aggregation.aggregation import aggregate
 from nnviz.cli.main import main
 from nnviz.errors import ConfigError, ShapeError
-from nnviz.graphs.comparison import compare_networks, compare_subsets
+from nnviz.graphs.making_comparisons import compare_networks, compare_subsets
 from nnviz.graphs.network_matching import matched_channels
 from nnviz.store.store import Store
 from nnviz.subsets.naming import named_subsets

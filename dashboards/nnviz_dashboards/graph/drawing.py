@@ -16,8 +16,8 @@ from nnviz.graphs.attribution_graph import N_STRONGEST, AttributionGraph
 from nnviz.graphs.comparison import (
     ComparedParts,
     GraphComparison,
-    GraphSimilarity,
 )
+from nnviz.graphs.similarity import GraphSimilarity
 from nnviz_dashboards.channels.examples import Example
 
 __all__ = [
@@ -162,7 +162,7 @@ def draw_comparison(comparison: GraphComparison) -> GraphDrawing:
         versus=second.subset,
         n_versus=second.n_instances,
         similarity=comparison.similarity,
-        is_equal=comparison.is_empty(),
+        is_equal=comparison.is_equal,
     )
 
 
