@@ -30,6 +30,7 @@ _NUMBERS: Mapping[type, type] = {int: numbers.Integral, float: numbers.Real}
 
 _WORDS: Mapping[Any, str] = {
     bool: "True or False",
+    collections.abc.Callable: "a function",
     float: "a number",
     int: "a whole number",
     os.PathLike: "a path",

@@ -12,6 +12,7 @@ from nnviz import __version__
 from nnviz.cli.ablate import ablate
 from nnviz.cli.aggregate import aggregate
 from nnviz.cli.cluster import cluster_certificates, cluster_config
+from nnviz.cli.column import column
 from nnviz.cli.derive import derive
 from nnviz.cli.ending import OrderedCommands
 from nnviz.cli.extract import extend, extract
@@ -49,6 +50,7 @@ for command in (
     graph,
     compare,
     subset,
+    column,
     suggest,
     ablate,
     verify,

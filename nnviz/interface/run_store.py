@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import os
-from typing import TYPE_CHECKING, Unpack
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from nnviz.graphs.comparison import GraphComparison
 from nnviz.graphs.options import GraphChoices
 from nnviz.interface.questions import attribution_graph, compare
 from nnviz.results.subset_results import SubsetResults
+from nnviz.store.added_columns import AddedColumn, ColumnSource
 from nnviz.store.store import Store as StoredRun
 from nnviz.subsets.lookup import SubsetFinder
 from nnviz.subsets.saved import SavedSubset, save_subset, saved_subsets
@@ -28,6 +30,9 @@ from nnviz.subsets.suggestions import Suggestion, searched_layers, suggest_subse
 
 if TYPE_CHECKING:
     import pandas as pd
+    from distributed import Client
+
+    from nnviz.engine.progress import Listener
 
 __all__ = ["Store", "open_store"]
 
@@ -192,6 +197,103 @@ class Store(StoredRun):
     def saved_subsets(self) -> dict[str, SavedSubset]:
         """Return the saved subsets by their names, the oldest first."""
         return saved_subsets(self)
+
+    @checked
+    def add_column(
+        self,
+        name: str,
+        function: Callable[[Any], object],
+        *,
+        over: ColumnSource = "rows",
+        batch_size: int | None = None,
+        replace: bool = False,
+        dataset: object = None,
+        client: Client | None = None,
+        workers: int | None = None,
+        listeners: Sequence[Listener] | None = None,
+        progress: bool = True,
+        trust: bool = False,
+    ) -> AddedColumn:
+        """Ask a function once about every instance, and keep its answers as a column.
+
+        The column is in queries, contrasts, suggestions, tables and exports like every
+        other. A repeated call asks about what has no answer yet: new instances of a
+        store that has grown, or what a call that was ended had left.
+
+        Parameters
+        ----------
+        name
+            Of the column; no column, class or saved subset is called so.
+        function
+            Answers a number, a truth value, a text or a date, or None for no value.
+        over
+            What it gets: ``rows`` of the instance table, each a dictionary with classes
+            by their names and None where there is no value; or the ``instances``
+            themselves, of images Pillow images in their own size, else arrays.
+        batch_size
+            If set, it gets lists of so many, and answers as many values.
+        replace
+            Whether a column of this name that other code has made is made anew.
+        dataset
+            The one that the plan was made of, where it was in memory.
+        client
+            Of a running cluster, for instances; None starts processes here if it pays.
+        workers
+            Processes to start, for instances; 0 asks in this one.
+        listeners, progress, trust
+            As in :func:`nnviz.extract`.
+
+        Returns
+        -------
+        AddedColumn
+            What it is, and how many instances have a value.
+
+        Raises
+        ------
+        ConfigError
+            If the name is taken, or a column of this name was made by other code.
+        InputError
+            If the function raises anything, or answers something that is no value; the
+            message has the place in it, and the instance.
+        MissingDataError
+            If extraction is not complete.
+        PlanMismatchError
+            If `dataset` is not the data set of the run.
+        """
+        # Where nothing is computed, neither Dask nor torch is waited for.
+        from nnviz.interface.columns import add_column  # noqa: PLC0415
+
+        return add_column(
+            self,
+            name,
+            function,
+            over=over,
+            batch_size=batch_size,
+            replace=replace,
+            dataset=dataset,
+            client=client,
+            workers=workers,
+            listeners=listeners,
+            progress=progress,
+            trust=trust,
+        )
+
+    def added_columns(self) -> dict[str, AddedColumn]:
+        """Return the columns that functions have made, by their names."""
+        return self.added.listed()
+
+    @checked
+    def remove_column(self, name: str) -> None:
+        """Remove a column that a function has made.
+
+        Raises
+        ------
+        UnknownNameError
+            If no column of this name was added.
+        """
+        from nnviz.upkeep.user_columns import remove_column  # noqa: PLC0415  as above
+
+        remove_column(self, name)
 
     @checked
     def suggest(self, n: int = 10, *, seed: int = 0) -> list[Suggestion]:

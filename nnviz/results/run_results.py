@@ -34,6 +34,7 @@ from nnviz.results.missing import Missing
 from nnviz.results.neuron_matrix import NeuronMatrix
 from nnviz.results.subset_pairs import SubsetPairs
 from nnviz.runs.architecture import Layer
+from nnviz.store.pieces import DENSE_CHUNK_BYTES
 from nnviz.store.store import Store
 from nnviz.subsets.subsets import display_names
 
@@ -46,6 +47,12 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+PIECE_BYTES = DENSE_CHUNK_BYTES
+"""So much of a layer's pictures is read at once: what is compressed together."""
+
+N_PIECES_OF_PICTURES = 32
+"""Pieces that are kept, of all layers."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,7 +121,7 @@ class RunResults:
         self.neurons = NeuronMatrix(store, self.aggregates)
         self.instances = Instances(store, self.pairs.finder.columns)
         self.instance_pictures = InstancePictures(store)
-        self._pictures = lru_cache(4)(self._read_pictures)
+        self._bytes = lru_cache(N_PIECES_OF_PICTURES)(self._read_bytes)
 
     @staticmethod
     def _once(read: Callable[[], T]) -> Callable[[], T]:
@@ -238,10 +245,17 @@ class RunResults:
         if not (0 <= channel < n_channels and 0 <= rank < n_ranks):
             return b""
         start, stop = examples.offsets[channel * n_ranks + rank :][:2]
-        return self._pictures(layer)[start:stop].tobytes()
+        if start == stop:
+            return b""
+        first, last = int(start) // PIECE_BYTES, (int(stop) - 1) // PIECE_BYTES
+        whole = b"".join(self._bytes(layer, k) for k in range(first, last + 1))
+        return whole[int(start) - first * PIECE_BYTES :][: int(stop - start)]
 
-    def _read_pictures(self, layer: str) -> NDArray[np.uint8]:
-        return self.store.groups.read(f"artifacts/examples/{layer}/picture_bytes")
+    def _read_bytes(self, layer: str, piece: int) -> bytes:
+        """Return one piece of a layer's pictures: a whole layer may have gigabytes."""
+        start = piece * PIECE_BYTES
+        path = f"artifacts/examples/{layer}/picture_bytes"
+        return self.store.groups.read(path, start, start + PIECE_BYTES).tobytes()
 
     def missing_stage(self, *, derived: bool = False) -> Missing | None:
         """Return which stage has to run first, or None if all is there.

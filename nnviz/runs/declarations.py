@@ -276,6 +276,14 @@ _DECLARATIONS = (
         "bytes", "Where each picture begins; an empty one has no picture.",
     ),
     ArrayDeclaration(
+        "artifacts/columns/<column>/value", ("instance",), "any", "",
+        "Values of a column that was added; its name is an attribute of the group.",
+    ),
+    ArrayDeclaration(
+        "artifacts/columns/<column>/has_value", ("instance",), "bool", "",
+        "Where there is a value; is_asked: where the function has been asked for one.",
+    ),
+    ArrayDeclaration(
         "artifacts/ablation/<subsets>/<graph>/instance", ("subset", "sample"), "int64",
         "instance index",
         "Sample of each subset, ascending; -1 behind a smaller one.", -1,

@@ -33,12 +33,12 @@ def stage_of(path: str) -> str:
     >>> stage_of("aggregates/label"), stage_of("artifacts/examples")
     ('aggregate', 'derive')
     """
-    if path.startswith("artifacts/ablation"):
-        return "ablate"
-    if path.startswith(SAVED_SUBSETS):
-        return "subset"
+    made_by = {"ablation": "ablate", "columns": "column", "saved_subsets": "subset"}
+    parts = path.split("/")
+    if parts[0] == "artifacts" and len(parts) > 1 and parts[1] in made_by:
+        return made_by[parts[1]]
     stages = {"aggregates": "aggregate", "index": "index"}
-    return stages.get(path.split("/")[0], "derive")
+    return stages.get(parts[0], "derive")
 
 
 def covered_by(attributes: Mapping[str, Any], before: Sequence[int], now: int) -> int:
@@ -232,17 +232,17 @@ class LaterGroups:
         """Whether there is an array or a sparse matrix at this path."""
         return self._hierarchy.has(path)
 
-    def read(self, path: str) -> NDArray[Any]:
-        """Read a whole dense array.
+    def read(self, path: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
+        """Read a dense array, or its rows ``start:stop``.
 
         Raises
         ------
         StoreFormatError
             If it is not there, or damaged.
         """
-        self._hierarchy.check_pieces(path)
+        self._hierarchy.check_pieces(path, start, stop)
         try:
-            return self._hierarchy.read(path)
+            return self._hierarchy.read(path, start, stop)
         except StoreFormatError as error:
             raise self._damaged(path, error) from error
 

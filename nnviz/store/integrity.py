@@ -366,6 +366,8 @@ def _is_made_from(group: str, source: str) -> bool:
     parts, place = group.split("/"), source.split("/")
     if group.startswith(SAVED_SUBSETS):
         return False
+    if parts[:2] == ["artifacts", "columns"]:
+        return place[0] == "instances" and parts[-1].startswith("rows-")
     if place[0] == "peaks":
         return group == "artifacts/examples"
     if parts[0] == "index":

@@ -25,6 +25,7 @@ from nnviz.runs.architecture import Layer
 from nnviz.runs.arrays import FORMAT_VERSION, READABLE_VERSIONS
 from nnviz.runs.declarations import MARK_FIELDS, POSITION
 from nnviz.runs.plan import Plan, fingerprint_of
+from nnviz.store.added_columns import AddedColumns
 from nnviz.store.completion import Completion
 from nnviz.store.creation import creating, says_begun
 from nnviz.store.dask_arrays import activations_as_dask
@@ -100,6 +101,8 @@ class Store:
         """Which chunks are complete; where tasks write them."""
         self.groups = LaterGroups(hierarchy, self.fingerprint, self.n_instances)
         """What later stages wrote: aggregates, artifacts and the index."""
+        self.added = AddedColumns(self.groups, self.n_instances)
+        """Columns of the instance table that functions of the user have made."""
         self.kept: dict[type, object] = {}
         """What readers keep of this store while it is open, one of a kind."""
 
@@ -230,8 +233,8 @@ class Store:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the columns of the instance table."""
-        return tuple(self._hierarchy.children("instances"))
+        """Names of the columns of the instance table, added ones last."""
+        return (*self._hierarchy.children("instances"), *self.added.listed())
 
     def column(self, name: str) -> NDArray[Any]:
         """Return one column of the instance table.
@@ -250,6 +253,8 @@ class Store:
                 f"{', '.join(known)}"
             )
             raise UnknownNameError(msg)
+        if name in self.added.listed():
+            return self.added.values(name)
         values = self.read(f"instances/{name}")
         return values.astype(object) if values.dtype.kind == "T" else values
 

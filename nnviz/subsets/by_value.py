@@ -58,7 +58,9 @@ def column_subsets(values: NDArray[Any], name: str) -> SubsetCollection:
     groups = (
         _groups_of_numbers(values)
         if values.dtype.kind in "iuf"
-        else _groups_of_texts([str(value) for value in values.tolist()], name)
+        else _groups_of_texts(
+            ["" if value is None else str(value) for value in values.tolist()], name
+        )
     )
     if not groups:
         msg = f"the column {name!r} has no values, so that it makes no subsets"

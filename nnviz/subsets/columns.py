@@ -27,6 +27,7 @@ from nnviz.store.store import Store
 from nnviz.subsets.by_value import labels_in
 
 __all__ = [
+    "DERIVED",
     "KIND_EXAMPLES",
     "KIND_NAMES",
     "ChannelSource",
@@ -164,12 +165,19 @@ class InstanceColumns:
         MissingDataError
             If extraction fills it and is not complete.
         """
+        added = self.store.added.listed().get(name)
+        # One that was added may be filled up, or made anew, while this is kept.
+        key = name if added is None else f"{name}\0{added.written}"
         with self._lock:
-            if name not in self._kept:
-                self._kept[name] = self._read(name)
-            return self._kept[name]
+            if key not in self._kept:
+                self._kept[key] = self._read(name, is_added=added is not None)
+            return self._kept[key]
 
-    def _read(self, name: str) -> Column:
+    def _read(self, name: str, *, is_added: bool) -> Column:
+        if is_added:
+            values, has_value, _ = self.store.added.read(name)
+            column = _column_of(values)
+            return dataclasses.replace(column, null=column.null | ~has_value)
         if name in DERIVED and name not in self.store.columns:
             return self._derive(name)
         values = self.store.column(name)

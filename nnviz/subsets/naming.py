@@ -92,7 +92,8 @@ def named_subsets(store: Store | str | os.PathLike[str], name: str) -> SubsetCol
     if name == "outcome":
         labels, predictions = store.column("label"), store.column("prediction")
         return outcome_subsets(labels, predictions, store.class_names)
-    if name in plan.metadata_dtypes:
+    own = (*plan.metadata_dtypes, *store.added.listed())
+    if name in own:
         return column_subsets(store.column(name), name)
     if name == SAVED:
         finder = SubsetFinder(store)
@@ -107,7 +108,7 @@ def named_subsets(store: Store | str | os.PathLike[str], name: str) -> SubsetCol
         found = [SubsetFinder(store).find(name)]
         key = f"query-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
         return collect_subsets(found, store.n_instances, name=key, kind="query")
-    standard = ("label", "prediction", "outcome", "all", SAVED, *plan.metadata_dtypes)
+    standard = ("label", "prediction", "outcome", "all", SAVED, *own)
     msg = (
         f"unknown subsets {name!r}{did_you_mean(name, standard)}; known are "
         f"{', '.join(standard)}, and files that end in {' or '.join(FILE_SUFFIXES)}"

@@ -20,6 +20,7 @@ from nnviz.errors import DatasetError, UnknownNameError, did_you_mean
 from nnviz.store.groups import SAVED_SUBSETS
 from nnviz.store.lock import writing
 from nnviz.store.store import Store
+from nnviz.subsets.columns import DERIVED
 from nnviz.subsets.expressions import parse_query
 
 __all__ = ["SavedSubset", "remove_subset", "save_subset", "saved_subsets"]
@@ -72,6 +73,8 @@ def save_subset(store: Store, subset: SavedSubset) -> SavedSubset:
 
     Raises
     ------
+    DatasetError
+        If a column of the instance table is called so: a query would mean that.
     QueryError
         If its query cannot be read; whether names fit the store is not looked at.
     StoreError
@@ -79,6 +82,12 @@ def save_subset(store: Store, subset: SavedSubset) -> SavedSubset:
     """
     if subset.query:
         parse_query(subset.query)
+    if subset.name in (*store.columns, *DERIVED):
+        msg = (
+            f"{subset.name!r} is the name of a column already, and a query would mean "
+            "that; choose another name"
+        )
+        raise DatasetError(msg)
     now = dt.datetime.now(dt.UTC).isoformat(timespec="microseconds")
     kept = dataclasses.replace(subset, saved=now)
     attributes = {

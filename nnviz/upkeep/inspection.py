@@ -8,6 +8,7 @@ from typing import Any
 
 from nnviz.formatting import printable, size_text
 from nnviz.runs.plan import Plan, plan_lines
+from nnviz.store.added_columns import COLUMNS
 from nnviz.store.groups import SAVED_SUBSETS, covered_by, stage_of
 from nnviz.store.lock import writer_of
 from nnviz.store.store import Store
@@ -82,7 +83,8 @@ class StoreReport:
                 f"batches        {len(self.batch_sizes):,} chunks were computed in "
                 "smaller ones than planned, for lack of memory: equal to rounding"
             )
-        width = max(24, *map(len, self.groups), 0)
+        shown = {path: _shown(path, facts) for path, facts in self.groups.items()}
+        width = max(24, *map(len, shown.values()), 0)
         for path, facts in self.groups.items():
             state = "complete" if facts["complete"] else "not complete"
             subsets = f", {facts['subsets']:,} subsets" if "subsets" in facts else ""
@@ -93,7 +95,7 @@ class StoreReport:
                 if covered < self.plan.n_instances
                 else ""
             )
-            lines.append(f"{path:<{width}} {state}{subsets}{stale}")
+            lines.append(f"{shown[path]:<{width}} {state}{subsets}{stale}")
         if self.n_done < self.n_chunks:
             lines.append(f"next: nnviz extract {self.url}")
         if self.unreadable is not None:
@@ -162,6 +164,13 @@ def describe_store(
     )
 
 
+def _shown(path: str, facts: dict[str, Any]) -> str:
+    """Return what a group is called, where its path is made of a hash."""
+    kinds = {COLUMNS: "column", SAVED_SUBSETS: "saved subset"}
+    kind = kinds.get(path.rpartition("/")[0], "")
+    return f"{kind} {printable(facts['name'])}" if "name" in facts else path
+
+
 def _reasons(store: Store) -> dict[str, str]:
     """Return why instances of the complete chunks cannot be used, by id."""
     reasons: dict[str, str] = {}
@@ -196,12 +205,17 @@ def _groups(store: Store, plan: Plan) -> dict[str, dict[str, Any]]:
     for parent in ("aggregates", "artifacts"):
         for path in _written(store, parent):
             facts: dict[str, Any] = {"complete": store.groups.is_complete(path)}
-            # A saved query is asked of all instances, whenever it was saved.
-            if facts["complete"] and not path.startswith(SAVED_SUBSETS):
+            if facts["complete"]:
                 attributes = store.groups.attributes(path)
-                facts["covered"] = covered_by(
-                    attributes, plan.extensions, plan.n_instances
-                )
+                if path.startswith(COLUMNS):
+                    facts["covered"] = attributes["n_asked"]
+                # A saved query is asked of all instances, whenever it was saved.
+                elif not path.startswith(SAVED_SUBSETS):
+                    facts["covered"] = covered_by(
+                        attributes, plan.extensions, plan.n_instances
+                    )
+                if path.startswith((COLUMNS, SAVED_SUBSETS)):
+                    facts["name"] = attributes["name"]
                 names = attributes.get("names")
                 if names is not None:
                     facts["subsets"] = len(names)

@@ -23,6 +23,7 @@ COMMANDS = [
     "compare digits/digits.zarr three eight --out compared.csv",
     "subset digits/digits.zarr 'label = three and confidence < 0.9' --save doubtful",
     "suggest digits/digits.zarr --no-channels",
+    "column digits/digits.zarr width builtins:len",
     "extract other.zarr --quiet",
     "aggregate other.zarr --subsets label --quiet",
     "derive other.zarr --no-pictures --quiet",

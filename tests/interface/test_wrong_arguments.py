@@ -86,6 +86,8 @@ def required(function):
 def given(function, right):
     """Return what a function needs; a store alone where it is handed nothing else."""
     needs = {name: right[name] for name in required(function) if name in right}
+    if function.__name__ == "save_subset":  # no column is called so
+        needs["name"] = "kept"
     is_run = function.__name__ in ("run", "plan_run")
     return needs | ({"dataset": right["dataset"]} if is_run else {})
 

@@ -1,7 +1,10 @@
 """What a run has to show, and what it lacks and how to get it."""
 
 import numpy as np
+import pytest
 
+from nnviz.derivation.examples import read_examples
+from nnviz.results import run_results
 from nnviz.results.run_results import RunResults, first_layer, stage_state
 from nnviz.store.store import Store
 from nnviz.testing import PlantedRun, write_store
@@ -27,6 +30,18 @@ def test_results__picture_is_a_file_and_empty_outside(results):
     assert results.picture("late", 10_000, 0) == b""
     assert results.picture("late", 0, 4) == b""
     assert results.picture("late", -1, 0) == b""
+
+
+@pytest.mark.parametrize("piece", [7, 1000, 10**9])
+def test_results__picture_is_what_derivation_has_written(results, monkeypatch, piece):
+    monkeypatch.setattr(run_results, "PIECE_BYTES", piece)
+    written = read_examples(results.store, "middle")
+    fresh = RunResults(results.store)
+
+    for channel in (0, 1, 7):
+        for rank in range(written.instance.shape[1]):
+            picture = fresh.picture("middle", channel, rank)
+            assert picture == written.picture(channel, rank)
 
 
 def test_results__without_labels_show_the_predicted_classes(tmp_path):

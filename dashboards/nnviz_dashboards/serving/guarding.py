@@ -29,7 +29,12 @@ from urllib.parse import urlencode, urlsplit
 
 from bokeh.server.server import Server
 from panel.auth import BasicLoginHandler
-from tornado.web import ErrorHandler, HTTPError, RequestHandler
+from tornado.web import (
+    ErrorHandler,
+    GZipContentEncoding,
+    HTTPError,
+    RequestHandler,
+)
 from tornado.websocket import WebSocketHandler
 
 from nnviz_dashboards.serving.connections import Connections
@@ -117,7 +122,19 @@ def guard(server: Server, gate: Gate) -> None:
         rule.target = _guarded(rule.target, gate)
     application.settings["default_handler_class"] = _guarded(ErrorHandler, gate)
     application.settings["default_handler_args"] = {"status_code": 404}
+    application.add_transform(_Compressed)
     gate.connections.watch(server._http)
+
+
+class _Compressed(GZipContentEncoding):
+    """Compresses scripts and styles, which are the same for everybody.
+
+    Pages are not: they hold the token of a session, and what is compressed together
+    with a text that a foreign page chooses can be guessed from its length.
+    """
+
+    def _compressible_type(self, ctype: str) -> bool:
+        return ctype in ("application/javascript", "text/javascript", "text/css")
 
 
 def _guarded(handler: Any, gate: Gate) -> Any:
@@ -296,6 +313,10 @@ class _SocketGuard(_Guard, WebSocketHandler):
     def check_origin(self, origin: str) -> bool:
         parts = urlsplit(origin)
         return parts.scheme in ("http", "https") and self.gate.knows(parts.netloc)
+
+    def get_compression_options(self) -> dict[str, int]:
+        # Smaller windows than zlib's own: a line keeps them as long as it is open.
+        return {"compression_level": 5, "mem_level": 6}
 
     def _is_one_too_many(self, n_sessions: int) -> bool:
         # Its page was counted; only signed tokens of such pages open a line.

@@ -16,6 +16,7 @@ import param
 
 from nnviz.aggregation.aggregates import Ranking
 from nnviz.graphs.options import SUMMIT_SHARE, graph_options
+from nnviz.results.graph_results import OF_A, OF_PAIR
 from nnviz.results.neuron_matrix import MEASURES
 from nnviz.subsets.expressions import MAX_CHARACTERS
 
@@ -169,17 +170,20 @@ class Selection(param.Parameterized):
         **values
             New values by the name of the parameter; one that is impossible becomes the
             default. Another layer clears the channel, another collection what was
-            chosen of it, and a class the subsets A and B, unless one is given.
+            chosen of it, and a class the subsets A and B and their graph, unless one
+            is given.
         """
         wanted = {name: value for name, value in values.items() if name in _ADDRESS}
         if wanted.get("layer", self.layer) != self.layer:
             wanted.setdefault("channel", NONE)
-        if wanted.get("collection", self.collection) != self.collection:
-            wanted.setdefault("member", "")
-            wanted.setdefault("versus", "")
         if "subset" in wanted:
             wanted.setdefault("a", "")
             wanted.setdefault("b", "")
+            if self.collection in (OF_A, OF_PAIR):
+                wanted.setdefault("collection", self._defaults["collection"])
+        if wanted.get("collection", self.collection) != self.collection:
+            wanted.setdefault("member", "")
+            wanted.setdefault("versus", "")
         if wanted.keys() & {"layer", "channel"}:
             wanted.setdefault("node", "")
         layer = str(wanted.get("layer", self.layer))

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import param
 
 from nnviz.errors import NnvizError, QueryError
+from nnviz.results.graph_results import OF_A, OF_PAIR
 from nnviz.results.missing import Missing
 from nnviz.results.run_results import RunResults
 from nnviz.results.subset_pairs import NamedQuery, SubsetPair
@@ -133,7 +134,17 @@ class SubsetPairModel(param.Parameterized):
         publish(self, {"problem": None})
         if side == "a" and query == self._of_class():
             query = ""
-        self.selection.choose(**{side: query})
+        written = {"a": self.selection.a, "b": self.selection.b, side: query}
+        self.selection.choose(**{side: query}, **self._graph_of(**written))
+
+    def _graph_of(self, a: str, b: str) -> dict[str, Choice]:
+        """Return whose graph is made where A and B are these."""
+        if b:
+            return {"collection": OF_PAIR}
+        is_of_sets = self.selection.collection in (OF_A, OF_PAIR)
+        if a or is_of_sets:
+            return {"collection": OF_A if a else self.results.kind}
+        return {}
 
     def compare(self, a: str, b: str, **also: Choice) -> None:
         """Look at two subsets.
@@ -147,7 +158,7 @@ class SubsetPairModel(param.Parameterized):
         """
         if self.selection.view in VIEWS_BESIDE_NEURONS:
             also["matrix"] = PANELS[1]  # what differs is seen in the neurons
-        self.selection.choose(a=a, b=b, **also)
+        self.selection.choose(a=a, b=b, **self._graph_of(a, b), **also)
 
     def compare_confusion(self, taken_for: int) -> None:
         """Look at instances of the class that are taken for another, against right."""

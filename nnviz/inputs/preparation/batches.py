@@ -15,9 +15,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+from PIL import Image
 
 from nnviz.errors import UnreadableInstanceError
 from nnviz.inputs.datasets.files import N_TRIES, may_pass, patiently
@@ -29,6 +31,8 @@ __all__ = ["Batch", "BatchReader", "prepared_shape"]
 INSTANCES_PER_JOB = 16
 """Instances a thread takes at a time: handing over costs as much as a small JPEG."""
 BATCHES_AHEAD = 2
+ORIGINALS_AHEAD = 16
+"""Instances in their own size that wait: a photograph of 12 megapixels has 36 MB."""
 NOTHING: Mapping[int, str] = MappingProxyType({})
 
 _Jobs = list[Future[tuple[float, float]]]
@@ -156,6 +160,37 @@ class BatchReader:
         """
         raw = self._pool.map(self._read, instances)
         return np.stack([self._prepared(one) for one in raw])
+
+    def iter_originals(
+        self, instances: Sequence[int]
+    ) -> Iterator[Image.Image | NDArray[np.generic] | bytes]:
+        """Yield some instances before their preparation, in this order, read ahead.
+
+        Parameters
+        ----------
+        instances
+            Their numbers in the data set.
+
+        Raises
+        ------
+        UnreadableInstanceError
+            If one of them cannot be read; when it is its turn.
+        """
+
+        def original(index: int) -> Image.Image | NDArray[np.generic] | bytes:
+            return self._preprocessing.original(self._read(index))
+
+        ahead: collections.deque[Future[Any]] = collections.deque()
+        try:
+            for index in instances:
+                ahead.append(self._pool.submit(original, index))
+                if len(ahead) > ORIGINALS_AHEAD:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for job in ahead:
+                job.cancel()
 
     def _submit(
         self, start: int, stop: int, excluded: Mapping[int, str]

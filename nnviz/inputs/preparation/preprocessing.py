@@ -22,7 +22,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nnviz.errors import ConfigError, UnreadableInstanceError
-from nnviz.inputs.preparation.decoding import MAX_PIXELS, can_scale, decode_pixels
+from nnviz.inputs.preparation.decoding import (
+    MAX_PIXELS,
+    can_scale,
+    decode_image,
+    decode_pixels,
+)
 from nnviz.runs.config import PreprocessingConfig
 
 __all__ = ["Box", "Preprocessing"]
@@ -95,6 +100,33 @@ class Preprocessing:
         if self._can_resize_inside(pixels, resized):
             return self._in_order(self._resize_inside(pixels, resized))
         return self._prepare_image(Image.fromarray(pixels), resized)
+
+    def original(
+        self, raw: bytes | NDArray[np.generic]
+    ) -> Image.Image | NDArray[np.generic] | bytes:
+        """Return an instance before any preparation: a picture, or an array.
+
+        Parameters
+        ----------
+        raw
+            What a data set's ``read`` returned.
+
+        Returns
+        -------
+        Image or ndarray
+            Of images a Pillow image in RGB and in its own size, turned as its EXIF says
+            where the plan asks for that; everything else as the data set has it.
+
+        Raises
+        ------
+        UnreadableInstanceError
+            If the instance cannot be decoded.
+        """
+        if self.config.kind == "array":
+            return raw
+        if isinstance(raw, bytes):
+            return decode_image(raw, exif_rotation=self.config.exif_rotation)
+        return self._image_from_array(raw)
 
     def crop_of(self, box: Box, original_size: tuple[int, int]) -> Box:
         """Map a box in pixels of the network's input back to the original image.

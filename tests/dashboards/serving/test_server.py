@@ -1,6 +1,7 @@
 """Who may see the store, and how does the server end?"""
 
 import contextlib
+import gzip
 import http.client
 import resource
 import signal
@@ -91,6 +92,22 @@ def test_server__ends_at_a_signal(extracted_url, number):
         process.send_signal(number)
 
         assert (status, process.wait(timeout=20)) == (200, 0)
+
+
+def test_scripts__are_compressed_and_pages_are_not(address):
+    with get_compressed(f"http://{address}/static/js/bokeh.min.js") as script:
+        assert script.headers["Content-Encoding"] == "gzip"
+        packed = script.read()
+        assert len(packed) < 0.5 * len(gzip.decompress(packed))
+    with get_compressed(f"http://{address}/") as page:
+        assert page.headers["Content-Encoding"] is None
+
+
+def get_compressed(url):
+    headers = {"Accept-Encoding": "gzip"}
+    return urllib.request.urlopen(
+        urllib.request.Request(url, headers=headers), timeout=20
+    )
 
 
 def test_pictures__are_images_that_may_be_kept(address):
