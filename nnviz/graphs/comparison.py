@@ -28,12 +28,12 @@ from nnviz.graphs.attribution_graph import AttributionGraph
 from nnviz.graphs.full_graph import FullGraph
 from nnviz.graphs.jackknife import NodeScores
 from nnviz.graphs.similarity import GraphSimilarity, graph_similarity
-from nnviz.statistics import (
+from nnviz.significance import (
     adjusted_p_values,
     difference_tests,
-    effect_sizes,
     score_difference_p_values,
 )
+from nnviz.statistics import effect_sizes
 
 __all__ = [
     "ComparedParts",

@@ -172,7 +172,7 @@ class SubsetGraphs:
             raise ConfigError(msg)
         if not jackknife:
             return self.graph_of(self.totals(subset, client=client), **options)
-        blocks = self._counted(subset, jackknife, client)
+        blocks = self.counted(subset, jackknife, client)
         chosen = GraphOptions(**options)
         graph, whole = self._made(blocks, chosen)
         if blocks.n_blocks < 2:
@@ -195,6 +195,10 @@ class SubsetGraphs:
         has_one = kind == "label" and not self.store.plan.has_label_sets
         return has_one or kind in ("prediction", "outcome")
 
+    def has(self, subset: str) -> bool:
+        """Whether the collection has a subset of this name, or by this label."""
+        return self._full.aggregates.named(subset) in self.names
+
     def instances(self, subset: str | Subset) -> Subset:
         """Return the instances that :meth:`totals` counts, usable or not.
 
@@ -212,33 +216,18 @@ class SubsetGraphs:
             return self._asked(name, error)
 
     def node_scores(
-        self,
-        subset: str | Subset,
-        *,
-        n_blocks: int,
-        client: Client | None = None,
-        **options: Unpack[GraphChoices],
-    ) -> NodeScores | None:
+        self, blocks: BlockTotals, **options: Unpack[GraphChoices]
+    ) -> NodeScores:
         """Return the scores of all nodes, kept or not, with their errors.
 
         Parameters
         ----------
-        subset, client, **options
-            As :func:`attribution_graph`.
-        n_blocks
-            Blocks of instances, each of which is left out once.
-
-        Returns
-        -------
-        NodeScores or None
-            None for fewer than two instances.
+        blocks
+            What :meth:`counted` has counted, two blocks at least.
+        **options
+            As in :func:`attribution_graph`.
         """
-        blocks, chosen = (
-            self._counted(subset, n_blocks, client),
-            GraphOptions(**options),
-        )
-        if blocks.n_blocks < 2:
-            return None
+        chosen = GraphOptions(**options)
         found = self._selected(blocks, chosen)
         without = [
             self._selected(blocks.weighted(weights), chosen).selection.scores
@@ -252,28 +241,18 @@ class SubsetGraphs:
         )
 
     def half_similarity(
-        self,
-        subset: str | Subset,
-        *,
-        client: Client | None = None,
-        **options: Unpack[GraphChoices],
-    ) -> GraphSimilarity | None:
-        """Return how alike the graphs of two random halves are.
+        self, blocks: BlockTotals, **options: Unpack[GraphChoices]
+    ) -> GraphSimilarity:
+        """Return how alike the graphs of the two halves of the blocks are.
 
         Parameters
         ----------
-        subset, client, **options
-            As :func:`attribution_graph`.
-
-        Returns
-        -------
-        GraphSimilarity or None
-            None for fewer than two instances.
+        blocks, **options
+            As in :meth:`node_scores`.
         """
-        blocks, chosen = self._counted(subset, 2, client), GraphOptions(**options)
-        if blocks.n_blocks < 2:
-            return None
-        halves = np.eye(2, dtype=np.int64)
+        chosen = GraphOptions(**options)
+        is_first = np.arange(blocks.n_blocks) < blocks.n_blocks // 2
+        halves = is_first.astype(np.int64), (~is_first).astype(np.int64)
         one, two = (self._made(blocks.weighted(half), chosen)[0] for half in halves)
         return graph_similarity(one, two)
 
@@ -314,6 +293,38 @@ class SubsetGraphs:
             if did_you_mean(text, self.names) or text.isidentifier():
                 raise unknown from None
             raise
+
+    def counted(
+        self,
+        subset: str | Subset,
+        n_blocks: int,
+        client: Client | None = None,
+    ) -> BlockTotals:
+        """Return what is counted in random blocks of one subset's instances.
+
+        Parameters
+        ----------
+        subset, client
+            As in :meth:`totals`.
+        n_blocks
+            At most its usable instances; see
+            :func:`nnviz.aggregation.totals.count_blocks`.
+        """
+        class_index = None
+        if isinstance(subset, str):
+            name = self._full.aggregates.named(subset)
+            try:
+                class_index = self._full.totals(name).class_index
+                subset = self._full.instances(name)
+            except UnknownNameError as error:
+                subset = self._asked(name, error)
+        return count_blocks(
+            self.store,
+            subset,
+            n_blocks=n_blocks,
+            class_index=class_index,
+            client=client,
+        )
 
     def graph_of(
         self, totals: SubsetTotals, **options: Unpack[GraphChoices]
@@ -363,25 +374,6 @@ class SubsetGraphs:
             self._full.aggregates,
             self._full.everything_aggregates,
             options,
-        )
-
-    def _counted(
-        self, subset: str | Subset, n_blocks: int, client: Client | None
-    ) -> BlockTotals:
-        class_index = None
-        if isinstance(subset, str):
-            name = self._full.aggregates.named(subset)
-            try:
-                class_index = self._full.totals(name).class_index
-                subset = self._full.instances(name)
-            except UnknownNameError as error:
-                subset = self._asked(name, error)
-        return count_blocks(
-            self.store,
-            subset,
-            n_blocks=n_blocks,
-            class_index=class_index,
-            client=client,
         )
 
     def _made(

@@ -6,10 +6,12 @@ is only in one against what is only in the other, or the part against the rest.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
+from nnviz.aggregation.totals import BlockTotals, SubsetTotals
 from nnviz.errors import NnvizError
 from nnviz.graphs.comparison import GraphComparison, compare_graphs
 from nnviz.graphs.full_graph import FullGraph
@@ -113,40 +115,57 @@ def compare_made(
         If a subset has no instances.
     """
     one, two = first[0], second[0]
-    totals = one.totals(first[1], client=client)
     is_same = one is two and first[1] == second[1]
-    others = totals if is_same else two.totals(second[1], client=client)
-    graphs = one.graph_of(totals, **options), two.graph_of(others, **options)
+    n_blocks = jackknife or (2 if halves else 0)
+    a = _counted(first, n_blocks, client)
+    b = a if is_same else _counted(second, n_blocks, client)
+    graphs = one.graph_of(a.totals, **options), two.graph_of(b.totals, **options)
     layers = graphs[0].layers
-    tested, notes = None, []
+    tested: tuple[FullGraph, FullGraph] | None = None
+    notes: list[str] = []
     if one.store.url != two.store.url:
-        text = "both networks saw the same instances, so that tests are cautious"
-        notes.append(text)
+        notes.append("both networks saw the same instances, so that tests are cautious")
     elif not is_same:
         tested, notes = _disjoint(first, second, layers, client)
     scores = None
-    if jackknife:
-        found = [
-            side[0].node_scores(side[1], n_blocks=jackknife, client=client, **options)
-            for side in (first, second)
-        ]
-        if found[0] is not None and found[1] is not None:
-            scores = found[0], found[1]
-        else:
-            notes.append("errors of scores need two instances in each subset at least")
+    if jackknife and a.blocks is not None and b.blocks is not None:
+        scores = (
+            one.node_scores(a.blocks, **options),
+            two.node_scores(b.blocks, **options),
+        )
+    elif jackknife:
+        notes.append("errors of scores need two instances in each subset at least")
     alike = [
-        side[0].half_similarity(side[1], client=client, **options) if halves else None
-        for side in (first, second)
+        None if side.blocks is None else graph.half_similarity(side.blocks, **options)
+        for graph, side in ((one, a), (two, b))
     ]
     return compare_graphs(
         *graphs,
-        first_full=one.full(totals, layers),
-        second_full=two.full(others, layers),
+        first_full=one.full(a.totals, layers),
+        second_full=two.full(b.totals, layers),
         tested=tested,
         scores=scores,
         halves=(alike[0], alike[1]),
         notes=notes,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    totals: SubsetTotals
+    blocks: BlockTotals | None
+    """None where none were asked for, or there are fewer than two instances."""
+
+
+def _counted(side: Side, n_blocks: int, client: Client | None) -> _Counted:
+    """Count a subset once, in blocks where they are needed."""
+    graphs, subset = side
+    if not n_blocks:
+        return _Counted(graphs.totals(subset, client=client), None)
+    blocks = graphs.counted(subset, n_blocks, client)
+    known = isinstance(subset, str) and graphs.has(subset)
+    totals = graphs.totals(subset) if known else blocks
+    return _Counted(totals, blocks if blocks.n_blocks > 1 else None)
 
 
 def _disjoint(

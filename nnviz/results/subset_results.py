@@ -24,11 +24,8 @@ from nnviz.aggregation.aggregates import aggregates_of
 from nnviz.aggregation.index_channels import IndexedChannels
 from nnviz.aggregation.totals import activation_totals
 from nnviz.errors import MissingDataError, NnvizError
-from nnviz.statistics import (
-    difference_tests,
-    effect_sizes,
-    exact_interval,
-)
+from nnviz.significance import difference_tests
+from nnviz.statistics import effect_sizes, exact_interval
 from nnviz.store.store import Store
 from nnviz.subsets.lookup import SubsetFinder
 from nnviz.subsets.subsets import Subset

@@ -1,6 +1,7 @@
 """Errors of graphs, and graphs of any instances: against graphs made by leaving out."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -117,7 +118,7 @@ def test_jackknife__is_that_of_graphs_without_each_block(store, options):
         squares = sum((score - mean) ** 2 for score in scores)
         wanted = ((N_BLOCKS - 1) / N_BLOCKS * squares) ** 0.5
         assert found.errors.score[node] == pytest.approx(wanted, abs=1e-12)
-    halves = [made(sorted(sum(part, []))) for part in (groups[:2], groups[2:])]
+    halves = [made(sorted(itertools.chain(*part))) for part in (groups[:2], groups[2:])]
     for name, share in (("keys", "half_nodes"), ("arc_keys", "half_arcs")):
         one, other = (set(getattr(half, name)()) for half in halves)
         wanted = len(one & other) / len(one | other)
@@ -143,7 +144,7 @@ def test_replication__is_how_often_a_node_is_kept_in_resampled_blocks(store):
     label, options = 3, {"share": 0.3}
     found = attribution_graph(store, RUN.names[label], jackknife=N_BLOCKS, **options)
     graphs = SubsetGraphs(store)
-    blocks = graphs._counted(RUN.names[label], N_BLOCKS, None)
+    blocks = graphs.counted(RUN.names[label], N_BLOCKS)
     layers = [layer.name for layer in store.layers]
     rows = {name: blocks.blocks["activation_counts"][name].toarray() for name in layers}
 
@@ -169,7 +170,7 @@ def test_errors__of_a_sorted_subset_of_several_classes__are_those_of_a_shuffled_
     aggregate(store, [named_subsets(store, "label")])
     graphs = SubsetGraphs(Store.open(store.url))
 
-    blocks = graphs._counted(Subset("all", order), 20, None)
+    blocks = graphs.counted(Subset("all", order), 20)
 
     last = store.layers[-1].name
     shares = blocks.blocks["activation_counts"][last].toarray() / blocks.sizes[:, None]
