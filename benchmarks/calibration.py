@@ -2,7 +2,7 @@
 
     python -m benchmarks.calibration STORE --repetitions 40 --json out.json
 
-Draws two disjoint random sets of one class, whose graphs differ by chance only, compares
+Draws two disjoint random sets of one class, whose graphs differ by chance, compares
 them, and counts what is called different. Then two classes at the same sizes, for how
 much is found where there is something. A store with an index answers in seconds.
 """

@@ -272,9 +272,11 @@ def test_comparison__with_errors__tests_scores_by_student_s_t(tmp_path):
     aggregate(store, [named_subsets(store, "label")])
     names = RUN.names[:2]
 
-    found = compare_subsets(store, *names, jackknife=10, share=1.0)
+    found = compare_subsets(store, *names, jackknife=10, weight="sum")
 
-    graphs = [attribution_graph(store, name, jackknife=10, share=1.0) for name in names]
+    graphs = [
+        attribution_graph(store, name, jackknife=10, weight="sum") for name in names
+    ]
     places = [{key: i for i, key in enumerate(graph.keys())} for graph in graphs]
     n_checked = 0
     for i, node in enumerate(found.nodes):
