@@ -18,7 +18,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, ParamSpec, TypeVar
 
-from nnviz.errors import ConfigError
+from nnviz.errors import ConfigError, did_you_mean
 
 __all__ = ["checked", "described"]
 
@@ -45,8 +45,8 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     Raises
     ------
     ConfigError
-        By the function, if an argument has another type; parameters annotated as
-        ``object`` take anything.
+        By the function, if an argument has another type, is missing, or is unknown;
+        parameters annotated as ``object`` take anything.
 
     Examples
     --------
@@ -56,6 +56,10 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     >>> double("two")
     Traceback (most recent call last):
     nnviz.errors.ConfigError: number is 'two', a str; it should be a whole number
+    >>> double(numbr=2)
+    Traceback (most recent call last):
+    nnviz.errors.ConfigError: double() has no 'numbr'; did you mean 'number'?; it is \
+    double(number)
     """
     signature = inspect.signature(function)
 
@@ -70,8 +74,11 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        # What is missing or unknown by name is for Python to say.
-        given = signature.bind_partial(*args, **kwargs).arguments
+        try:
+            given = signature.bind(*args, **kwargs).arguments
+        except TypeError as error:
+            msg = _misfit(function.__qualname__, signature, kwargs, str(error))
+            raise ConfigError(msg) from None
         for name, hint in hints().items():
             if name in given and not _fits(given[name], hint):
                 wanted = " or ".join(dict.fromkeys(_wanted(hint)))
@@ -80,6 +87,26 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         return function(*args, **kwargs)
 
     return call
+
+
+def _misfit(
+    name: str, signature: inspect.Signature, kwargs: Mapping[str, Any], why: str
+) -> str:
+    """Return what does not fit of a call, and how the call would be."""
+    shown: list[str] = []
+    for each in signature.parameters.values():
+        if each.kind is each.KEYWORD_ONLY and "*" not in shown:
+            shown.append("*")
+        if each.kind is not each.VAR_KEYWORD and each.name != "self":
+            default = "" if each.default is each.empty else f"={each.default!r}"
+            shown.append(each.name + default)
+    known = [each.partition("=")[0] for each in shown if each != "*"]
+    is_open = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+    unknown = [] if is_open else [each for each in kwargs if each not in known]
+    what = f"{name}(): {why}"
+    if unknown:
+        what = f"{name}() has no {unknown[0]!r}{did_you_mean(unknown[0], known)}"
+    return f"{what}; it is {name}({', '.join(shown)})"
 
 
 def described(value: object) -> str:

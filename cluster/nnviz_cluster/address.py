@@ -15,6 +15,9 @@ from nnviz_cluster.tls import security_of
 
 __all__ = ["open_client"]
 
+ANSWER_TIMEOUT_S = 20
+"""How long a scheduler may take to answer."""
+
 
 @contextlib.contextmanager
 def open_client(config: ClusterConfig, threads: int = 1) -> Iterator[Client]:
@@ -44,7 +47,7 @@ def open_client(config: ClusterConfig, threads: int = 1) -> Iterator[Client]:
         raise ConfigError(msg)
     with security_of(config) as security:
         try:
-            connected = Client(address, timeout=20, security=security)
+            connected = Client(address, timeout=ANSWER_TIMEOUT_S, security=security)
         except (OSError, ValueError, RuntimeError, TypeError) as error:
             msg = (
                 f"no Dask scheduler answers at {address!r}: {error}; check the "

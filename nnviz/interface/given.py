@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from nnviz.argument_types import described
 from nnviz.errors import ConfigError, PlanMismatchError
@@ -100,6 +100,12 @@ def given_run(
             "arrays, a path, or a DatasetConfig"
         )
         raise ConfigError(msg)
+    if isinstance(dataset, nn.Module):
+        msg = (
+            f"the data set is {described(dataset)}, a network, and the model is "
+            f"{described(model)}; the network comes first: run(model, dataset, store)"
+        )
+        raise ConfigError(msg)
     network, objects = _given_model(model)
     data, held = given_dataset(dataset)
     names, joined = _given_classes(classes)
@@ -133,9 +139,14 @@ def _given_model(value: object) -> tuple[ModelConfig, dict[str, Any]]:
         return ModelConfig(source), {source: module}
     if isinstance(value, (str, os.PathLike)):
         return ModelConfig(_absolute(os.fspath(value))), {}
-    found = _table(ModelConfig, value, "model") if value is not None else None
+    is_weights = isinstance(value, Mapping) and any(
+        isinstance(each, Tensor) for each in value.values()
+    )
+    is_given = value is not None and not is_weights
+    found = _table(ModelConfig, value, "model") if is_given else None
     if found is None:
         hint = " (an instance, not the class)" if isinstance(value, type) else ""
+        hint = " (which has taken these weights)" if is_weights else hint
         msg = (
             f"the model is {described(value)}; it should be a torch.nn.Module{hint}, a "
             "source like 'timm:resnet18', a run file (.toml), or a ModelConfig"
@@ -169,32 +180,50 @@ def _dataset_at(path: str) -> DatasetConfig:
     suffix = Path(path).suffix.lower()
     if suffix in _KINDS:
         return DatasetConfig(_KINDS[suffix], path=_absolute(path))
-    if path and Path(path).is_dir():
+    if path and Path(path).expanduser().is_dir():
         return DatasetConfig("folder", path=_absolute(path))
     msg = (
-        f"the data set {path!r} is no folder, and no file that ends in "
-        f"{', '.join(_KINDS)}; name one, or say what it is with "
+        f"the data set {path!r} is neither a folder that exists, nor a file that ends "
+        f"in {', '.join(_KINDS)}; name one, or say what it is with "
         "DatasetConfig(kind=..., path=...)"
     )
     raise ConfigError(msg)
 
 
 def _absolute(path: str) -> str:
-    return str(Path(path).absolute()) if Path(path).exists() else path
+    found = Path(path).expanduser()
+    return str(found.absolute()) if found.exists() else path
 
 
 def _given_classes(value: object) -> tuple[tuple[str, ...], ClassesConfig]:
     if value is None:
         return (), ClassesConfig()
     if isinstance(value, (str, os.PathLike)):
-        return (), ClassesConfig(map=str(Path(value).absolute()))
-    if isinstance(value, (Mapping, ClassesConfig)):
+        path = Path(value).expanduser()
+        if not path.is_file():
+            msg = (
+                f"classes is {str(value)!r}, and there is no such file; it should be "
+                "a list of the names of the network's outputs in their order, or the "
+                "path of a class map (CSV)"
+            )
+            raise ConfigError(msg)
+        return (), ClassesConfig(map=str(path.absolute()))
+    if isinstance(value, Mapping) and set(value) == set(range(len(value))):
+        value = [value[index] for index in range(len(value))]
+    if isinstance(value, ClassesConfig) or (
+        isinstance(value, Mapping)
+        and all(isinstance(key, str) for key in value)
+        and not any(isinstance(each, int) for each in value.values())
+    ):
         return (), _table(ClassesConfig, value, "classes") or ClassesConfig()
-    if isinstance(value, Sequence) and all(isinstance(name, str) for name in value):
-        return tuple(value), ClassesConfig()
+    # Arrays of NumPy and columns of pandas have names, too, of their own type of text.
+    names = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(names, Sequence) and all(isinstance(name, str) for name in names):
+        return tuple(str(name) for name in names), ClassesConfig()
     msg = (
         f"classes is {described(value)}; it should be the names of the network's "
-        "outputs in their order, or the path of a class map"
+        "outputs in their order, a dictionary with the name of each output's number, "
+        "or the path of a class map"
     )
     raise ConfigError(msg)
 

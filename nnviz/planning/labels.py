@@ -381,10 +381,11 @@ def _lost(
     named: Sequence[str],
     n_outputs: int,
 ) -> str:
-    known = list(named) or [f"outputs 0 to {n_outputs - 1}, without names"]
+    outputs = f"the outputs 0 to {n_outputs - 1}, without names"
+    known = first_cases(list(named)) if named else outputs
     return (
         f"{len(lost)} of {len(distinct)} labels join no output of the network; the "
-        f"data have {first_cases(lost)}, the network has {first_cases(known)}; "
+        f"data have {first_cases(lost)}, the network has {known}; "
         f"{_advice(n_outputs)}"
     )
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnviz.errors import DatasetError
 from nnviz.inputs.datasets.listings import DEFAULT_LABEL, make_column
 from nnviz.inputs.datasets.opening import Dataset
 from nnviz.runs.architecture import Architecture
@@ -107,6 +108,11 @@ def with_plain_labels(
         Of the network, see :func:`n_classes_of`.
     class_names
         Names of the outputs, by which sets of numbers become sets of names.
+
+    Raises
+    ------
+    DatasetError
+        If a set has the number of an output that there is not.
     """
     labels = dataset.labels
     if labels is None or classes.map is not None:
@@ -114,6 +120,7 @@ def with_plain_labels(
     values = labels.tolist()
     if any(isinstance(value, tuple) for value in values):
         names = list(class_names) or list(dataset.class_names)
+        _check_members(values, n_classes)
         texts = [_set_text(value, names) for value in values]
         return PlainLabels(dataset, LABEL_SETS, make_column(texts))
     numbers = [_number(value) for value in values]
@@ -128,6 +135,22 @@ def with_plain_labels(
     stated = config.label_column
     name = "target" if stated in ("", DEFAULT_LABEL) else stated
     return PlainLabels(dataset, name, np.array(numbers, dtype=np.float64))
+
+
+def _check_members(values: Sequence[object], n_classes: int | None) -> None:
+    """Refuse numbers of classes that the network does not have."""
+    sets = [value for value in values if isinstance(value, tuple)]
+    numbers = {each for value in sets for each in value if isinstance(each, int)}
+    wrong = sorted(
+        n for n in numbers if n_classes is not None and not 0 <= n < n_classes
+    )
+    if wrong:
+        msg = (
+            f"sets of labels have the number {wrong[0]}, and the network has the "
+            f"outputs 0 to {(n_classes or 0) - 1}; correct them, or give names, which "
+            "need not be the network's"
+        )
+        raise DatasetError(msg)
 
 
 def _number(value: object) -> float:

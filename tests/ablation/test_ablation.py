@@ -28,9 +28,11 @@ from nnviz.graphs.options import GraphOptions
 from nnviz.runs.config import load_config
 from nnviz.store.documents import sealed_group
 from nnviz.store.store import Store
-from nnviz_cluster import local
 from tests import planted_network as planted
 from tests.oracles import ablation as oracle
+
+# One of them wants the processes that others of this group share.
+pytestmark = pytest.mark.xdist_group("cluster")
 
 LOST = (5, 7)
 NAMES = planted.CLASS_NAMES
@@ -145,15 +147,16 @@ def test_ablate__equals_the_plain_loop(store):
 
 
 @pytest.mark.cluster
-def test_ablate__any_number_of_workers__stores_the_same_numbers(store, client):
+def test_ablate__any_number_of_workers__stores_the_same_numbers(
+    store, client, processes
+):
     checks = [ablate(store, labels_of(store), n_instances=20, draws=2)]
     checks.append(
         ablate(store, labels_of(store), n_instances=20, draws=2, client=client)
     )
-    with local.client(n_workers=2) as two:
-        checks.append(
-            ablate(store, labels_of(store), n_instances=20, draws=2, client=two)
-        )
+    checks.append(
+        ablate(store, labels_of(store), n_instances=20, draws=2, client=processes)
+    )
 
     for check in checks[1:]:
         for name in ("instance", "logit", "probability", "prediction"):
@@ -269,10 +272,9 @@ def test_ablate__network_without_classes__is_refused(tmp_path, client):
         ablate(store, nnviz.named_subsets(store, "all"))
 
 
-@pytest.mark.cluster
-def test_command__prints_stores_and_answers_in_json(store):
-    arguments = ["ablate", store.url, "north", "west", "--draws", "2", "--workers", "1"]
-    arguments += ["--instances", "5", "--quiet"]
+def test_command__prints_stores_and_answers_in_json(store, scheduler_address):
+    arguments = ["ablate", store.url, "north", "west", "--draws", "2"]
+    arguments += ["--scheduler", scheduler_address, "--instances", "5", "--quiet"]
 
     shown = CliRunner().invoke(main, arguments)
     result = CliRunner().invoke(main, [*arguments, "--fraction", "0.1", "--json"])

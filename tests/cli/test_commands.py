@@ -15,6 +15,7 @@ from click.testing import CliRunner
 import nnviz
 from nnviz.cli.main import main
 from nnviz.demo import write_demo
+from nnviz_cluster import address
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,7 @@ def test_help__lists_commands_in_pipeline_order(run):
         "graph",
         "compare",
         "subset",
+        "column",
         "suggest",
         "ablate",
         "verify",
@@ -121,7 +123,10 @@ def test_aggregate__before_extraction__names_the_missing_stage(run, digits, tmp_
     assert f"run 'nnviz extract {store}'" in result.output
 
 
-def test_extract__nobody_at_the_address__is_one_message(run, digits, tmp_path):
+def test_extract__nobody_at_the_address__is_one_message(
+    run, digits, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(address, "ANSWER_TIMEOUT_S", 1)
     store = tmp_path / "run.zarr"
     run("plan", digits / "run.toml", "--create", store)
 
@@ -195,9 +200,8 @@ def test_extract__running_scheduler_and_log__fills_store_and_log(
     assert nnviz.open_store(store).chunks.missing() == []
 
 
-@pytest.mark.cluster
 def test_extract__chunk_that_fails_always__is_reported_and_the_rest_done(
-    run, digits, tmp_path
+    run, digits, tmp_path, scheduler_address
 ):
     store = tmp_path / "run.zarr"
     run("plan", digits / "run.toml", "--create", store)
@@ -205,14 +209,15 @@ def test_extract__chunk_that_fails_always__is_reported_and_the_rest_done(
     (store / "activations" / "mixed" / "c").mkdir(parents=True, exist_ok=True)
     (store / "activations" / "mixed" / "c" / "3").write_text("in the way")
 
-    result = run("extract", store, "--workers", "1", "--quiet", "--json")
+    there = ("--scheduler", scheduler_address)
+    result = run("extract", store, *there, "--quiet", "--json")
 
     assert result.exit_code == 1
     assert "1 of 8 chunks failed" in result.output
     assert nnviz.open_store(store).chunks.missing() == [3]
 
     (store / "activations" / "mixed" / "c" / "3").unlink()
-    again = run("extract", store, "--workers", "1", "--quiet", "--json")
+    again = run("extract", store, *there, "--quiet", "--json")
 
     assert again.exit_code == 0
     assert json.loads(again.stdout)["n_instances"] == 256

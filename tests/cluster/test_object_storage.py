@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from click.testing import CliRunner
 
 import nnviz
 from nnviz.cli.main import main
+from nnviz.runs.config import load_config
 
 moto = pytest.importorskip("moto.server")
 boto3 = pytest.importorskip("boto3")
@@ -41,6 +43,28 @@ def bucket():
         server.stop()
 
 
+@pytest.fixture(scope="module")
+def few_digits(digits, tmp_path_factory):
+    """Return a run file of 4 chunks and 3 layers: every piece is some requests."""
+    folder = tmp_path_factory.mktemp("few") / "digits"
+    shutil.copytree(digits.parent, folder)
+    run_file = folder / "run.toml"
+    text = digits.read_text().replace("limit = 640", "limit = 120")
+    run_file.write_text(text + 'layers = ["residual", "mixed", "classifier"]\n')
+    return run_file
+
+
+@pytest.fixture
+def create(few_digits):
+    """Return a function that makes an empty store at a place."""
+
+    def create(url):
+        plan, probe = nnviz.plan_run(load_config(few_digits))
+        return nnviz.prepare_store(plan, str(url), probe=probe)
+
+    return create
+
+
 def run(*arguments):
     result = CliRunner().invoke(main, [str(argument) for argument in arguments])
     assert result.exit_code == 0, result.output
@@ -57,14 +81,24 @@ def objects(client):
 
 
 def test_pipeline__store_in_a_bucket__has_the_bytes_of_a_local_one(
-    bucket, digits, expected, checksums, tmp_path
+    bucket, few_digits, create, checksums, scheduler_address, client, tmp_path
 ):
     url = "s3://runs/digits.zarr"
-    run("plan", digits, "--create", url)
-    run("extract", url, "--workers", "2", "--quiet")
-    run("aggregate", url, "--workers", "1", "--quiet")
-    run("derive", url, "--workers", "1", "--quiet")
+    run("plan", few_digits, "--create", url)
+    run("extract", url, "--workers", "1", "--quiet")
+    run(
+        "aggregate",
+        url,
+        "--subsets",
+        "label",
+        "--scheduler",
+        scheduler_address,
+        "--quiet",
+    )
+    run("derive", url, "--scheduler", scheduler_address, "--quiet")
+    nnviz.extract(create(tmp_path / "local.zarr"), client=client)
 
+    expected = checksums(tmp_path / "local.zarr")
     report = json.loads(run("inspect", url, "--json").output)
     found = objects(bucket)
     for key, data in found.items():
@@ -74,7 +108,7 @@ def test_pipeline__store_in_a_bucket__has_the_bytes_of_a_local_one(
     copied = checksums(tmp_path / "digits.zarr")
     counts = nnviz.aggregates_of(nnviz.open_store(url), "label").counts("mixed")
 
-    assert report["chunks_done"] == 20
+    assert report["chunks_done"] == 4
     assert {name: copied[name] for name in expected} == expected
     assert counts.sum() > 0
     assert not any(b"a-secret-of-the-test" in data for data in found.values())
@@ -110,21 +144,21 @@ def test_store_in_a_bucket__is_made_with_one_request_for_each_file(bucket, creat
 
 
 def test_extract__interrupted_in_a_bucket__marks_only_what_is_whole(
-    bucket, digits, create, client
+    bucket, create, client
 ):
     """A mark is one object, put whole: there is no half of it to be read."""
     url = "s3://runs/part.zarr"
     store = create(url)
 
     with pytest.raises(KeyboardInterrupt):
-        nnviz.extract(store, client=client, listeners=[StopsAfter(3)])
+        nnviz.extract(store, client=client, listeners=[StopsAfter(1)])
     again = nnviz.Store.open(url, writable=True)
     n_missing = len(again.chunks.missing())
     summary = nnviz.extract(again, client=client)
 
-    assert 0 < n_missing < 20
+    assert 0 < n_missing < 4
     # Chunks that were under way when it was interrupted may have been completed since.
-    assert summary.n_done_before >= 20 - n_missing
+    assert summary.n_done_before >= 4 - n_missing
     assert nnviz.open_store(url).chunks.missing() == []
     assert np.isfinite(nnviz.open_store(url).activations("mixed")).all()
 

@@ -14,9 +14,13 @@ SECONDS_TO_START = 60
 
 
 @contextlib.contextmanager
-def served(url, *options, with_token=False, may_fail=False):
-    """Serve a store on a free port; gives the process and the page's address."""
-    command = [sys.executable, "-m", "nnviz_dashboards", url, "--port", "0", *options]
+def served(url, *options, with_token=False, may_fail=False, before=""):
+    """Serve a store on a free port; gives the process and the page's address.
+
+    Statements of Python can be run before, which set what has no option.
+    """
+    program = f"{before}\nfrom nnviz_dashboards.__main__ import main\nmain()"
+    command = [sys.executable, "-c", program, url, "--port", "0", *options]
     command += [] if with_token else ["--no-token"]
     process = subprocess.Popen(
         command,

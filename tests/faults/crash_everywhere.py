@@ -1,7 +1,7 @@
 """Extract a chunk in a process that dies at its n-th write, for every n; a script.
 
-Prints how many writes a chunk has. Processes are forked from one that has imported
-everything and has started no thread.
+Prints how many writes a chunk has. Processes are forked from one that has imported,
+opened and computed everything once, and has written nothing.
 
     python crash_everywhere.py STORE
 """
@@ -12,13 +12,24 @@ import os
 import signal
 import sys
 
-import nnviz.extraction.chunks
-import nnviz.extraction.planned_worker  # noqa: F401  what a worker imports, once
+import numpy as np
+
+from nnviz.extraction.planned_worker import worker_of
 from nnviz.extraction.worker_tasks import Opening, extract_chunk
 from nnviz.store.store import Store
 
 
-def in_child(store: str, chunk: int, dies_at: int) -> bool:
+def compute_once(opening: Opening) -> None:
+    """Let this process hold what its children need, and would each make again.
+
+    No thread of ours is started; those of Zarr are started anew in a child.
+    """
+    with worker_of(opening) as worker, worker.runtime.recording(0) as recording:
+        values = np.zeros((8, 1, 8, 8), dtype=np.float32)
+        recording.run(values, valid=np.ones(8, dtype=bool))
+
+
+def in_child(opening: Opening, chunk: int, dies_at: int) -> bool:
     """Extract a chunk; whether the process came to the end."""
     child = os.fork()
     if child == 0:
@@ -34,8 +45,7 @@ def in_child(store: str, chunk: int, dies_at: int) -> bool:
         os.replace = replace_or_die
         code = 1
         try:
-            fingerprint = Store.open(store).fingerprint
-            extract_chunk(chunk, Opening(store, fingerprint, writable=True))
+            extract_chunk(chunk, opening)
             code = 0
         finally:
             os._exit(code)
@@ -49,10 +59,12 @@ def in_child(store: str, chunk: int, dies_at: int) -> bool:
 
 if __name__ == "__main__":
     url = sys.argv[1]
+    run = Opening(url, Store.open(url).fingerprint, writable=True)
+    compute_once(run)
     n_writes = 0
     # Chunk after chunk, so that a write that follows a crash meets what it has left.
-    while not in_child(url, n_writes % 12, n_writes + 1):
+    while not in_child(run, n_writes % 12, n_writes + 1):
         n_writes += 1
     for index in range(12):
-        in_child(url, index, 0)
+        in_child(run, index, 0)
     sys.stdout.write(str(n_writes))

@@ -245,7 +245,7 @@ class Half(torch.nn.Linear):
 @pytest.mark.cluster
 def test_script__without_main_guard_has_worker_processes(tmp_path):
     (tmp_path / "colours.py").write_text(MODULE)
-    (tmp_path / "script.py").write_text(SCRIPT.replace("WORKERS", "2"))
+    (tmp_path / "script.py").write_text(SCRIPT.replace("WORKERS", "1"))
 
     done = subprocess.run(
         [sys.executable, "script.py"],
@@ -267,7 +267,7 @@ def test_cluster_in_another_folder__gets_code_that_is_not_installed(tmp_path):
         "import nnviz", "import nnviz\nfrom distributed import Client"
     )
     with distributed.LocalCluster(
-        n_workers=2,
+        n_workers=1,
         threads_per_worker=1,
         dashboard_address="127.0.0.1:0",
         local_directory=str(tmp_path / "there"),
@@ -294,7 +294,7 @@ def test_cluster_in_another_folder__gets_code_that_is_not_installed(tmp_path):
             ColourNetwork, [1], "the class ColourNetwork; .*not the class", id="class"
         ),
         pytest.param(3, [1], "model is 3, an int; .*torch.nn.Module", id="number"),
-        pytest.param(ColourNetwork(), "nowhere", "is no folder", id="no path"),
+        pytest.param(ColourNetwork(), "nowhere", "neither a folder", id="no path"),
     ],
 )
 def test_wrong_type__names_what_was_given(model, dataset, message):

@@ -193,9 +193,62 @@ def test_checked__refuses_the_rest(arguments, message):
         taken(**arguments)
 
 
-def test_checked__leaves_unknown_names_to_python():
-    with pytest.raises(TypeError, match="unexpected keyword argument 'nombre'"):
-        taken(nombre=3)
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        pytest.param(lambda: taken(whol=3), "did you mean 'whole'", id="near"),
+        pytest.param(lambda: taken(1, 2, 3, 4, 5, 6), "too many", id="too many"),
+        pytest.param(lambda: nnviz.run(), r"'model'; it is run\(model", id="none"),
+        pytest.param(
+            lambda: nnviz.run(1, 2, "x", trusted=True), "mean 'trust'", id="run"
+        ),
+    ],
+)
+def test_checked__says_how_a_call_would_be(call, message):
+    with pytest.raises(nnviz.NnvizError, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(["cat", "dog"], id="list"),
+        pytest.param(np.array(["cat", "dog"]), id="array"),
+        pytest.param(list(np.array(["cat", "dog"])), id="texts of NumPy"),
+        pytest.param({0: "cat", 1: "dog"}, id="by number"),
+    ],
+)
+def test_plan_run__takes_names_of_classes_as_users_have_them(names):
+    network = torch.nn.Sequential(torch.nn.Linear(3, 2))
+    data = np.eye(3, dtype=np.float32), [0, 1, 0]
+    plan, _ = nnviz.plan_run(network, data, classes=names, timed=False)
+    assert plan.class_names == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "message"),
+    [
+        pytest.param(
+            (np.eye(3), [0, 1, 0]), torch.nn.Linear(3, 2), "comes first", id="order"
+        ),
+        pytest.param(
+            torch.nn.Linear(3, 2).state_dict(), np.eye(3), "weights", id="state_dict"
+        ),
+        pytest.param(torch.nn.Linear(3, 2, device="meta"), np.eye(3), "'meta'", id="m"),
+        pytest.param(
+            torch.nn.Linear(3, 2).double(), np.eye(3), r"model.float\(\)", id="double"
+        ),
+        pytest.param(
+            torch.nn.Linear(3, 2),
+            (np.eye(3), [[0], [0, 2], []]),
+            "the number 2, and the network has the outputs 0 to 1",
+            id="set of labels",
+        ),
+    ],
+)
+def test_plan_run__says_what_to_hand_over(model, data, message):
+    with pytest.raises(nnviz.NnvizError, match=message):
+        nnviz.plan_run(model, data, timed=False)
 
 
 def test_listeners__are_told_apart_by_what_they_can_do(store):

@@ -42,23 +42,24 @@ def _transformers(config, size=32, **options):
     return build
 
 
+# Those of SHOWN first, then those of CUT: at equal places pytest makes them once.
 FAMILIES = {
-    "alexnet": _torchvision("alexnet"),
-    "vgg11_bn": _torchvision("vgg11_bn", 32),
-    "resnet18": _torchvision("resnet18"),
-    "resnext50": _torchvision("resnext50_32x4d", 32),
-    "densenet121": _torchvision("densenet121", 32),
-    "squeezenet": _torchvision("squeezenet1_0"),
     "googlenet": _torchvision("googlenet", init_weights=False),
-    "inception_v3": _torchvision("inception_v3", 107, init_weights=False),
+    "resnet18": _torchvision("resnet18"),
+    "squeezenet": _torchvision("squeezenet1_0"),
+    "alexnet": _torchvision("alexnet"),
+    "resnext50": _torchvision("resnext50_32x4d", 32),
     "mobilenet_v2": _torchvision("mobilenet_v2", 32),
     "mobilenet_v3": _torchvision("mobilenet_v3_small", 32),
     "efficientnet": _torchvision("efficientnet_b0", 32),
-    "shufflenet": _torchvision("shufflenet_v2_x0_5", 32),
+    "inception_v3": _torchvision("inception_v3", 107, init_weights=False),
     "regnet": _torchvision("regnet_y_400mf", 32),
+    "timm resnet": _timm("resnet10t"),
+    "vgg11_bn": _torchvision("vgg11_bn", 32, init_weights=False),
+    "densenet121": _torchvision("densenet121", 32),
+    "shufflenet": _torchvision("shufflenet_v2_x0_5", 32),
     "convnext": _timm("convnext_atto", 32),
     "swin": _torchvision("swin_t"),
-    "timm resnet": _timm("resnet10t"),
     "timm efficientnet": _timm("tf_efficientnet_lite0", 32),
     "timm vit": _timm("vit_tiny_patch16_224", 224),
     "transformers resnet": _transformers(
@@ -73,27 +74,25 @@ FAMILIES = {
     ),
 }  # fmt: skip
 
-families = pytest.mark.parametrize("name", list(FAMILIES))
 
-
-def make(name):
+@pytest.fixture(scope="module", params=list(FAMILIES))
+def family(request):
+    """Return a network, two instances and the architecture; made once for all tests."""
     torch.manual_seed(3)
-    network, shape = FAMILIES[name]()
+    network, shape = FAMILIES[request.param]()
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             nn.init.uniform_(module.running_mean, -0.1, 0.1)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
         if isinstance(module, nn.Linear):
             # Heads that start as zeros would hide everything before them.
-            nn.init.normal_(module.weight, std=0.05)
-    return network.eval(), torch.randn(2, *shape)
+            nn.init.uniform_(module.weight, -0.09, 0.09)
+    x = torch.randn(2, *shape)
+    return network.eval(), x, trace(network, x[:1])
 
 
-@families
-def test_family__every_layer_is_entered_and_validated(name):
-    network, x = make(name)
-
-    architecture = trace(network, x[:1])
+def test_family__every_layer_is_entered_and_validated(family):
+    _, _, architecture = family
 
     assert architecture.problems == ()
     assert architecture.validation_error < 1e-5
@@ -103,10 +102,8 @@ def test_family__every_layer_is_entered_and_validated(name):
     ] == [architecture.layers[0].name]
 
 
-@families
-def test_family__maxima_are_those_of_plain_hooks(name):
-    network, x = make(name)
-    architecture = trace(network, x[:1])
+def test_family__maxima_are_those_of_plain_hooks(family):
+    network, x, architecture = family
     by_module = [layer for layer in architecture.layers if "@" not in layer.node]
     modules, expected, handles = dict(network.named_modules()), {}, []
     for layer in by_module:
@@ -136,10 +133,8 @@ def test_family__maxima_are_those_of_plain_hooks(name):
     torch.testing.assert_close(captured.logits, logits_of(output), rtol=1e-4, atol=1e-5)
 
 
-@families
-def test_family__folding_changes_only_the_rounding(name):
-    network, x = make(name)
-    architecture = trace(network, x[:1])
+def test_family__folding_changes_only_the_rounding(family):
+    network, x, architecture = family
     folded = optimize(network, architecture=architecture)
 
     with Recorder(network, architecture) as recorder:
@@ -152,14 +147,12 @@ def test_family__folding_changes_only_the_rounding(name):
         assert (fast.activations[layer] - activations).abs().max() < 2e-5 * scale, layer
 
 
-CUT = ["alexnet", "resnet18", "resnext50", "squeezenet", "googlenet", "mobilenet_v2"]
-CUT += ["mobilenet_v3", "efficientnet", "inception_v3", "regnet", "timm resnet"]
+CUT = list(FAMILIES)[:11]
 
 
-@pytest.mark.parametrize("name", CUT)
-def test_family__edges_are_those_of_the_autograd_cut(name):
-    network, x = make(name)
-    architecture = trace(network, x[:1])
+@pytest.mark.parametrize("family", CUT, indirect=True)
+def test_family__edges_are_those_of_the_autograd_cut(family):
+    network, x, architecture = family
     node = {layer.name: layer.node for layer in architecture.layers}
 
     found = predecessors(network, set(node.values()), x[:1])
@@ -168,31 +161,29 @@ def test_family__edges_are_those_of_the_autograd_cut(name):
     assert edges == {(s, target) for target, sources in found.items() for s in sources}
 
 
-def test_family__inception_shows_its_mixed_layers():
-    network, x = make("googlenet")
-
-    shown = [layer.name for layer in trace(network, x[:1]).shown]
-
-    stages = {3: "ab", 4: "abcde", 5: "ab"}
-    blocks = [
-        f"inception{n}{letter}" for n, letters in stages.items() for letter in letters
+SHOWN = {
+    "googlenet": ["conv1", "conv2", "conv3"]
+    + [
+        f"inception{block}"
+        for block in ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
     ]
-    assert shown == ["conv1", "conv2", "conv3", *blocks, "fc"]
+    + ["fc"],
+    "resnet18": ["conv1"]
+    + [
+        f"layer{block}"
+        for block in ("1.0", "1.1", "2.0", "2.1", "3.0", "3.1", "4.0", "4.1")
+    ]
+    + ["fc"],
+    "squeezenet": ["features.0"]
+    + [f"features.{fire}" for fire in (3, 4, 5, 7, 8, 9, 10, 12)]
+    + ["classifier.1"],
+}
 
 
-def test_family__resnet_shows_its_blocks():
-    network, x = make("resnet18")
+@pytest.mark.parametrize(
+    ("family", "expected"), list(SHOWN.items()), indirect=["family"], ids=list(SHOWN)
+)
+def test_family__shows_its_blocks(family, expected):
+    _, _, architecture = family
 
-    shown = [layer.name for layer in trace(network, x[:1]).shown]
-
-    blocks = [f"layer{stage}.{block}" for stage in range(1, 5) for block in range(2)]
-    assert shown == ["conv1", *blocks, "fc"]
-
-
-def test_family__squeezenet_shows_its_fire_modules():
-    network, x = make("squeezenet")
-
-    shown = [layer.name for layer in trace(network, x[:1]).shown]
-
-    fires = [f"features.{i}" for i in (3, 4, 5, 7, 8, 9, 10, 12)]
-    assert shown == ["features.0", *fires, "classifier.1"]
+    assert [layer.name for layer in architecture.shown] == expected

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnviz.argument_types import described
 from nnviz.engine.handing_over import handed_over
 from nnviz.errors import DatasetError, UnreadableInstanceError
 from nnviz.inputs.datasets.items import INPUT_KEYS, LABEL_KEYS, as_input, split_item
@@ -65,8 +66,10 @@ def hold_dataset(data: Any) -> HandedDataset:
     ----------
     data
         A map-style data set, whose items are ``(input, label)``, ``(input, label,
-        columns)``, an input, or a dictionary with them; one array of inputs; a pair
-        ``(inputs, labels)`` of arrays; or a dictionary of arrays of equal lengths.
+        columns)``, an input, or a dictionary with them; one array of inputs; a tuple
+        ``(inputs, labels)`` or ``(inputs, labels, columns)`` of arrays, where labels
+        may be None and inputs a list or a pandas DataFrame; or a dictionary of arrays
+        of equal lengths.
 
     Raises
     ------
@@ -80,14 +83,28 @@ def hold_dataset(data: Any) -> HandedDataset:
             "give its data set: loader.dataset"
         )
         raise DatasetError(msg)
+    if _is_frame(data):
+        msg = (
+            f"the data set is a {kind}, of which nobody says what are inputs and what "
+            "labels; give them apart: (table[input_columns], table['label']), and "
+            "further columns as a third"
+        )
+        raise DatasetError(msg)
     arrays = _arrays_of(data)
     if arrays is not None:
         return _hold_arrays(arrays)
     if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
+        hint = ""
+        if hasattr(data, "__iter__"):
+            hint = (
+                ", which gives items one after another; nnviz reads them by number, "
+                "and in any order: give list(data), if it ends and fits into memory"
+            )
         msg = (
-            f"the data set is {kind}; it should be a map-style data set (__len__ and "
-            "__getitem__), a pair of arrays (inputs, labels), a dictionary of arrays, "
-            "the path of a folder, table or file of arrays, or a DatasetConfig"
+            f"the data set is {described(data)}{hint}; it should be a map-style data "
+            "set (__len__ and __getitem__), a pair of arrays (inputs, labels), a "
+            "dictionary of arrays, the path of a folder, table or file of arrays, or a "
+            "DatasetConfig"
         )
         raise DatasetError(msg)
     listing = list_items(data, place=f"the data set {kind}")
@@ -170,7 +187,7 @@ class _Arrays:
         return len(self.inputs)
 
     def __getitem__(self, index: int) -> Any:
-        return self.inputs[index]
+        return (self.inputs[index],)  # a list would be an input and a label
 
 
 def _read(data: Any, index: int) -> bytes | NDArray[Any]:
@@ -187,8 +204,11 @@ def _arrays_of(data: Any) -> dict[str, Any] | None:
     """Return arrays by name: ``input``, ``label``, and columns; None if it is none."""
     if _is_array(data):
         return {"input": data}
-    if isinstance(data, (tuple, list)) and len(data) == 2 and _is_array(data[0]):
-        return {"input": data[0], "label": data[1]}
+    is_tuple = isinstance(data, tuple) and 2 <= len(data) <= 3
+    if (is_tuple or (isinstance(data, list) and len(data) == 2)) and (
+        _is_array(data[0]) or (is_tuple and isinstance(data[0], list))
+    ):
+        return _arrays_of_parts(*data)
     if not isinstance(data, Mapping):
         return None
     inputs = [key for key in ("input", *INPUT_KEYS) if key in data]
@@ -200,21 +220,62 @@ def _arrays_of(data: Any) -> dict[str, Any] | None:
         )
         raise DatasetError(msg)
     labels = [key for key in LABEL_KEYS if key in data]
-    named = {"input": data[inputs[0]]} | ({"label": data[labels[0]]} if labels else {})
-    others = {str(k): v for k, v in data.items() if k not in (inputs[0], *labels[:1])}
-    return named | others
+    others = {k: v for k, v in data.items() if k not in (inputs[0], *labels[:1])}
+    label = data[labels[0]] if labels else None
+    return _arrays_of_parts(data[inputs[0]], label, others)
+
+
+def _arrays_of_parts(
+    inputs: Any, labels: Any = None, columns: Any = None
+) -> dict[str, Any]:
+    """Return arrays by name, of what is not None."""
+    if not (columns is None or isinstance(columns, Mapping) or _is_frame(columns)):
+        msg = (
+            f"the third part of the data set is {described(columns)}; it should be a "
+            "dictionary of columns, or a pandas DataFrame: (inputs, labels, columns)"
+        )
+        raise DatasetError(msg)
+    others = {} if columns is None else {str(k): v for k, v in columns.items()}
+    named = {"input": _rows_of(inputs), "label": labels, **others}
+    return {name: values for name, values in named.items() if values is not None}
+
+
+def _rows_of(inputs: Any) -> Any:
+    """Return a table of numbers as an array; others as they are."""
+    if not _is_frame(inputs):
+        return inputs
+    texts = [
+        str(name) for name, kind in inputs.dtypes.items() if kind.kind not in "biuf"
+    ]
+    if texts:
+        msg = (
+            f"the inputs are a DataFrame in which {', '.join(texts[:5])} are no "
+            "numbers; leave such columns out, or encode them"
+        )
+        raise DatasetError(msg)
+    return inputs.to_numpy()
+
+
+def _is_frame(value: Any) -> bool:
+    return hasattr(value, "to_numpy") and hasattr(value, "columns")
 
 
 def _is_array(value: Any) -> bool:
-    return hasattr(value, "shape") and hasattr(value, "dtype") and len(value.shape) > 0
+    is_array = hasattr(value, "shape") and hasattr(value, "dtype")
+    return _is_frame(value) or (is_array and len(value.shape) > 0)
 
 
 def _hold_arrays(arrays: dict[str, Any]) -> HandedDataset:
     inputs = arrays.pop("input")
     n = len(inputs)
     for name, values in arrays.items():
-        if len(values) != n:
-            msg = f"there are {n:,} inputs and {len(values):,} of {name!r}"
+        is_list = hasattr(values, "__len__") and not isinstance(values, str)
+        found = f"{len(values):,}" if is_list else described(values)
+        if found != f"{n:,}":
+            msg = (
+                f"there are {n:,} inputs and {found} of {name!r}; labels and columns "
+                "have one value for each input: correct it, or leave it out"
+            )
             raise DatasetError(msg)
     if n == 0:
         msg = "the data set has no instances; nnviz needs at least one"
@@ -222,16 +283,29 @@ def _hold_arrays(arrays: dict[str, Any]) -> HandedDataset:
     labels = arrays.pop("label", None)
     listing = ItemListing(
         ids=[str(index) for index in range(n)],
-        labels=None if labels is None else make_labels(list(_numpy(labels))),
+        labels=None if labels is None else make_labels(_label_list(labels)),
         metadata={
             name: make_column([_plain(v) for v in _numpy(values)])
             for name, values in arrays.items()
         },
     )
-    facts = [inputs.shape, inputs.dtype, _digest_of_array(inputs)]
-    return HandedDataset(
-        _Arrays(inputs), listing, _fingerprint(listing, facts), "arrays", is_steady=True
-    )
+    held = _Arrays(inputs)
+    if isinstance(inputs, list):
+        contents, is_steady = _digest_of_items(held, n)
+        facts: list[Any] = [contents]
+    else:
+        is_steady = True
+        facts = [inputs.shape, inputs.dtype, _digest_of_array(inputs)]
+    mark = _fingerprint(listing, facts)
+    return HandedDataset(held, listing, mark, "arrays", is_steady=is_steady)
+
+
+def _label_list(labels: Any) -> list[Any]:
+    """Return a label for each input; a column of one value each is these values."""
+    values = _numpy(labels)
+    if getattr(values, "ndim", 1) == 2 and values.shape[1] == 1:
+        values = _rows_of(values).reshape(-1)
+    return list(_rows_of(values))
 
 
 def _numpy(values: Any) -> Any:

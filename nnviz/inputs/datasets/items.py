@@ -21,7 +21,7 @@ __all__ = [
     "split_item",
 ]
 
-INPUT_KEYS = ("image", "img", "input", "inputs", "pixel_values", "x", "data")
+INPUT_KEYS = ("image", "img", "input", "inputs", "pixel_values", "x", "X", "data")
 """Names under which an item keeps its input, in order of preference."""
 
 LABEL_KEYS = ("label", "labels", "target", "y", "fine_label")

@@ -1,7 +1,8 @@
 """What do the items of somebody's map-style data set say, beside their inputs?
 
 Labels are taken from the attribute `targets` or `labels` where it is as long as the
-data (of a subset, from the data set that it is of); otherwise every item is read once.
+data (of a subset, from the data set that it is of) and some items bear it out;
+otherwise every item is read once.
 Items may bring columns along: the third part of ``(input, label, columns)``, or the
 other keys of a dictionary.
 """
@@ -22,6 +23,8 @@ from nnviz.inputs.datasets.listings import check_ids, make_column, make_labels
 __all__ = ["ItemListing", "class_names_of", "labels_of_attribute", "list_items"]
 
 _LABEL_ATTRIBUTES = ("targets", "labels", "_labels")
+_N_COMPARED = 16
+"""So many items, evenly spaced, are read to see whether such labels are theirs."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,15 +77,38 @@ def list_items(data: Any, *, place: str) -> ItemListing:
 
 
 def labels_of_attribute(data: Any, n: int) -> list[Any] | None:
-    """Return the labels that a data set keeps beside its items; None if it does not."""
+    """Return the labels that a data set keeps beside its items; None if it does not.
+
+    Parameters
+    ----------
+    data
+        With ``len`` and ``[index]``.
+    n
+        Of the first so many items; some of them are read, to see whether they bear the
+        labels out: an attribute may have those before a transform, or of other items.
+    """
+    found = _kept_labels(data)
+    if found is None:
+        return None
+    for index in np.linspace(0, n - 1, min(n, _N_COMPARED)).astype(int).tolist():
+        try:
+            label = split_item(data[index], input_key="data", label_key="label")[1]
+        except Exception:  # noqa: BLE001  extraction meets and records it
+            continue
+        if not np.array_equal(as_label(label), found[index]):
+            return None
+    return found[:n]
+
+
+def _kept_labels(data: Any) -> list[Any] | None:
     indices, whole = getattr(data, "indices", None), getattr(data, "dataset", None)
     if indices is not None and whole is not None and hasattr(whole, "__len__"):
-        labels = labels_of_attribute(whole, len(whole))
-        return None if labels is None else [labels[int(i)] for i in indices][:n]
+        labels = _kept_labels(whole)
+        return None if labels is None else [labels[int(i)] for i in indices]
     for name in _LABEL_ATTRIBUTES:
         found = getattr(data, name, None)
-        if found is not None and hasattr(found, "__len__") and len(found) >= n:
-            return [as_label(value) for value in list(found[:n])]
+        if found is not None and hasattr(found, "__len__") and len(found) == len(data):
+            return [as_label(value) for value in list(found)]
     return None
 
 

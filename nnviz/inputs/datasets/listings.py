@@ -157,9 +157,12 @@ def make_labels(values: Iterable[Any]) -> NDArray[np.object_] | None:
 
     Missing labels (None, NaN, an empty text) become None; blanks around a text are no
     part of it. Several labels of an instance become a tuple: the members of a list or
-    set, or where an array of zeros and ones (one for each class) is not zero.
+    set, or where an array of zeros and ones (one for each class) is not zero. Where
+    every instance has exactly one, as in one-hot arrays, these are single labels.
     """
     labels = [_label(value) for value in values]
+    if all(isinstance(label, tuple) and len(label) == 1 for label in labels):
+        labels = [label[0] for label in labels]
     if all(label is None for label in labels):
         return None
     array = np.empty(len(labels), dtype=object)
@@ -172,7 +175,8 @@ def _marked(values: NDArray[Any]) -> tuple[int, ...]:
         return tuple(np.flatnonzero(values).tolist())
     msg = (
         f"a label is {values!r:.80}; several labels of an instance are a list or set "
-        "of them, or an array of zeros and ones with a place for each class"
+        "of them, or an array of zeros and ones with a place for each class; several "
+        "numbers to be predicted are columns: (inputs, None, {'width': ..., ...})"
     )
     raise DatasetError(msg)
 

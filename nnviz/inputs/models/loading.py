@@ -108,7 +108,13 @@ def memory_source(module: nn.Module) -> str:
     """Return the source of a network that is in memory: its class and its weights.
 
     It is handed over under this name, which tells a plan what it was made of.
+
+    Raises
+    ------
+    ModelError
+        If its weights have no values, or nobody can look into it.
     """
+    _check_values(module, f"the network ({type(module).__name__})")
     return f"{MEMORY}{type(module).__name__}@{fingerprint_of_module(module)[:12]}"
 
 
@@ -170,22 +176,21 @@ def _check_values(module: nn.Module, source: str) -> None:
     """Refuse a network whose code or numbers are not there."""
     if isinstance(module, torch.jit.ScriptModule):
         msg = (
-            f"{source} returned a TorchScript module, into whose layers nnviz cannot "
-            f"look; return the torch.nn.Module that it was made from"
+            f"{source} is a TorchScript module, into whose layers nnviz cannot "
+            f"look; give the torch.nn.Module that it was made from"
         )
         raise ModelError(msg)
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         if isinstance(tensor, (UninitializedParameter, UninitializedBuffer)):
             msg = (
                 f"{name!r} of {source} has no values yet (lazy modules get theirs with "
-                f"the first batch); run the network once before it is returned, or "
-                f"state its sizes"
+                f"the first batch); run the network once first, or state its sizes"
             )
             raise ModelError(msg)
         if tensor.is_meta:
             msg = (
                 f"{name!r} of {source} is on the device 'meta', without values; build "
-                f"the network on the CPU, or load its weights before it is returned"
+                f"the network on the CPU, or load its weights first"
             )
             raise ModelError(msg)
 

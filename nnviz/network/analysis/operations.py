@@ -146,6 +146,13 @@ def record_operations(model: nn.Module, batch: Tensor) -> OperationGraph:
             f"type {batch.dtype}: it"
         )
         advice = "check preprocessing and the model's source"
+        kinds = {p.dtype for p in model.parameters() if p.dtype.is_floating_point}
+        if batch.dtype.is_floating_point and kinds and batch.dtype not in kinds:
+            advice = (
+                f"its weights are {', '.join(sorted(map(str, kinds)))}; give it in "
+                f"float32 (model.float()), in which nnviz runs it unless "
+                "extraction.precision says otherwise"
+            )
         with (
             telling_user_errors(what, advice=advice, error_type=ModelError),
             calls,

@@ -154,16 +154,13 @@ def test_websocket__refuses_other_pages(address, origin):
             assert answer.status == 403
 
 
-def test_password__guards_page_and_pictures(finished_url, tmp_path):
-    file = tmp_path / "password.txt"
-    file.write_text("open sesame")
+@pytest.mark.parametrize("path", ["", "pictures/abc/2/0/0"])
+def test_password__guards_page_and_pictures(guarded, path):
+    _, headers, body = get(f"http://{guarded}/{path}")
 
-    with served(finished_url, "--basic-auth", str(file)) as (_, address):
-        for path in ("", "pictures/abc/2/0/0"):
-            _, headers, body = get(f"http://{address}/{path}")
-            assert headers["Content-Type"].startswith("text/html")
-            assert b"password" in body.lower()
-            assert b"planted" not in body
+    assert headers["Content-Type"].startswith("text/html")
+    assert b"password" in body.lower()
+    assert b"planted" not in body
 
 
 @pytest.fixture
@@ -214,6 +211,12 @@ def ask_as(address, path, body=None, **headers):
             return answer.status, answer.headers["Location"], answer.read().decode()
 
 
+@pytest.fixture(scope="module")
+def address_and_token(finished_url):
+    with served(finished_url, with_token=True) as (_, address):
+        yield address.split("/?token=")
+
+
 @pytest.mark.parametrize(
     ("path", "place"),
     [
@@ -222,13 +225,11 @@ def ask_as(address, path, body=None, **headers):
         pytest.param("/pictures/ab/2/0/0?token={}", "../../../../pictures", id="deep"),
     ],
 )
-def test_redirect__behind_a_prefix__is_relative(finished_url, path, place):
+def test_redirect__behind_a_prefix__is_relative(address_and_token, path, place):
     """A proxy that takes a prefix off hands the address on as it is."""
-    with served(finished_url, with_token=True) as (_, address):
-        place_and_token = address.split("/?token=")
-        status, location, _ = ask_as(
-            place_and_token[0], path.format(place_and_token[1])
-        )
+    address, token = address_and_token
+
+    status, location, _ = ask_as(address, path.format(token))
 
     assert status == 302
     assert location.startswith(place)
@@ -243,12 +244,20 @@ def test_refusal__of_another_port__names_address_and_option(address):
     assert "--allow-origin localhost:8000" in text
 
 
-@pytest.fixture
-def guarded(finished_url, tmp_path):
-    """Return the address of a server that asks for a password."""
-    file = tmp_path / "password.txt"
+@pytest.fixture(scope="module")
+def guarded(finished_url, tmp_path_factory):
+    """Return the address of a server that asks for a password, a second after another.
+
+    It does not take longer and longer.
+    """
+    file = tmp_path_factory.mktemp("guarded") / "password.txt"
     file.write_text("open sesame")
-    with served(finished_url, "--basic-auth", str(file)) as (_, address):
+    wait = (
+        "from nnviz_dashboards.serving import guarding\n"
+        "guarding.SECONDS_AFTER_WRONG = (1.0,)"
+    )
+    options = ("--basic-auth", str(file))
+    with served(finished_url, *options, before=wait) as (_, address):
         yield address
 
 

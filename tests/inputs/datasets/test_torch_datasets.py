@@ -128,12 +128,6 @@ def test_torch__reads_every_item_once_for_labels_that_are_not_listed(source):
     assert dataset.labels.tolist() == [0, 1, 0, None, 0, 1]
 
 
-def test_torch__reads_no_item_for_labels_that_are_listed(source):
-    dataset = open_torch(source, "Pictures")
-
-    assert dataset._data.n_reads == 0
-
-
 def test_torch__takes_torchs_own_data_sets(source):
     dataset = open_torch(source, "tensors", limit=3)
 
