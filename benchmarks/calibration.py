@@ -71,7 +71,8 @@ def measure(url: str, *, repetitions: int, seed: int = 0) -> dict[str, Any]:
                 "two_classes": _means(apart),
             }
         )
-    return {"store": Path(url).name, "rows": rows, "machine": describe_machine()}
+    command = f"python -m benchmarks.calibration STORE --repetitions {repetitions}"
+    return {"command": command, "rows": rows, "machine": describe_machine()}
 
 
 def _compared(

@@ -86,7 +86,7 @@ def test_difference_tests__leave_out_what_cannot_be_significant():
     np.testing.assert_allclose(p_values, [oracle.mid_p(x, n, y, m) for x, y in pairs])
     least = [oracle.least_p(x + y, n, m) for x, y in pairs]
     np.testing.assert_allclose(least_p_values(a + b, n, m), least)
-    np.testing.assert_allclose(adjusted, oracle.gilbert(p_values.tolist(), least))
+    np.testing.assert_allclose(adjusted, oracle.adjusted(p_values.tolist(), least))
     assert (adjusted[:4] < 1e-5).all()
     assert (adjusted == 1).sum() > 20
 

@@ -165,7 +165,9 @@ def _counted(side: Side, n_blocks: int, client: Client | None) -> _Counted:
     blocks = graphs.counted(subset, n_blocks, client)
     known = isinstance(subset, str) and graphs.has(subset)
     totals = graphs.totals(subset) if known else blocks
-    return _Counted(totals, blocks if blocks.n_blocks > 1 else None)
+    # Facts of the instances may be without influences though aggregates have them.
+    is_usable = blocks.n_blocks > 1 and "influence_counts" in blocks.blocks
+    return _Counted(totals, blocks if is_usable else None)
 
 
 def _disjoint(

@@ -21,17 +21,13 @@ def least_p(both, n, m):
     return min(mid_p(k, n, both - k, m) for k in probabilities(both, n, m))
 
 
-def gilbert(p_values, least, rate=0.05):
+def adjusted(p_values, least, rate=0.05):
     """Adjust as Benjamini and Hochberg do, over those that can be significant."""
-    n_tests = 1
-    while sum(one <= rate / n_tests for one in least) > n_tests:
-        n_tests += 1
-    chosen = [i for i, one in enumerate(least) if one <= rate / n_tests]
-    adjusted = [1.0] * len(p_values)
+    chosen = [i for i, one in enumerate(least) if one <= rate]
+    found = [1.0] * len(p_values)
     smallest = 1.0
-    for rank, i in sorted(
-        enumerate(sorted(chosen, key=lambda i: p_values[i]), start=1), reverse=True
-    ):
+    order = sorted(chosen, key=lambda i: p_values[i])
+    for rank, i in reversed(list(enumerate(order, start=1))):
         smallest = min(smallest, p_values[i] * len(chosen) / rank)
-        adjusted[i] = smallest
-    return adjusted
+        found[i] = smallest
+    return found

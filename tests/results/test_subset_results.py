@@ -72,7 +72,7 @@ def test_results__channels__are_counted_and_tested_exactly(store, members):
             assert one.mean == pytest.approx(values[mine, channel].mean())
             assert one.other_mean == pytest.approx(values[others, channel].mean())
             raw[layer.name, int(channel)] = (a, int(mine.sum()), b, int(others.sum()))
-    adjusted = discrete_tests.gilbert(
+    adjusted = discrete_tests.adjusted(
         [discrete_tests.mid_p(*table) for table in raw.values()],
         [discrete_tests.least_p(a + b, n, m) for a, n, b, m in raw.values()],
     )
