@@ -42,6 +42,7 @@ from scipy import sparse
 
 from benchmarks.environment import describe_machine
 from nnviz.aggregation.aggregation import aggregate
+from nnviz.aggregation.estimates import estimate
 from nnviz.aggregation.index import INDEX, make_index
 from nnviz.aggregation.index_channels import IndexedChannels
 from nnviz.aggregation.subset_index import SubsetIndex, subset_index
@@ -253,16 +254,34 @@ def by_tables(top, members, counts, folder):
     if importlib.util.find_spec("duckdb") is not None:
         import duckdb
 
-        chosen = pa.table({"instance": wanted})  # noqa: F841  DuckDB finds it by name
+        connection = duckdb.connect()
+        connection.register("chosen", pa.table({"instance": wanted}))
         query = (
             f"select channel, count(*) from '{path}' semi join chosen using (instance) "
             "group by channel"
         )
         found["duckdb over Parquet: counts of 1 %"], rows = timed(
-            lambda: duckdb.sql(query).fetchall()
+            lambda: connection.execute(query).fetchall()
         )
         assert sum(count for _, count in rows) == counts.sum()
     path.unlink()
+    return found
+
+
+def cold_answers(store, members):
+    """Return seconds of a tenth of the instances: an estimate, and all there is."""
+    found = {}
+    folder = Path(store.url) / INDEX
+    for name, function in (
+        ("estimated means", estimate),
+        ("means", lambda index, some: index.moments(some)),
+    ):
+        drop_from_cache(folder)
+        index = SubsetIndex(store)
+        index.activation_counts(members)
+        found[f"cold: {name} of 10 %"], _ = timed(
+            lambda f=function, i=index: f(i, members), repeat=1
+        )
     return found
 
 
@@ -277,6 +296,9 @@ def measure(folder, n):
     few = some[:10]
     answers(SubsetIndex(store), few)
     without = SubsetIndex(store)
+    times["chunks: estimate of 1 %"], _ = timed(
+        lambda: estimate(without, some), repeat=1
+    )
     times["chunks: counts of 1 %"], counts = timed(
         lambda: without.activation_counts(some), repeat=1
     )
@@ -295,6 +317,7 @@ def measure(folder, n):
     assert all((found[layer] == counts[layer]).all() for layer in counts)
     index = subset_index(store)
     times["cold: means of 1 %"], _ = timed(lambda: index.moments(some), repeat=1)
+    times |= cold_answers(store, drawn(n, 0.1, 5))
     times["first touch: means of all"], _ = timed(
         lambda: index.moments(np.arange(n)), repeat=1
     )

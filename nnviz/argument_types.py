@@ -15,7 +15,7 @@ import numbers
 import os
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from nnviz.errors import ConfigError, did_you_mean
@@ -72,13 +72,22 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
             and parameter.annotation is not parameter.empty  # self
         }
 
+    @functools.cache
+    def names() -> dict[str, str]:
+        return _shown_parameters(signature, function)
+
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        why = ""
         try:
             given = signature.bind(*args, **kwargs).arguments
         except TypeError as error:
-            msg = _misfit(function.__qualname__, signature, kwargs, str(error))
-            raise ConfigError(msg) from None
+            given, why = {}, str(error)
+        known = names()
+        unknown = [name for name in kwargs if name not in known]
+        if why or unknown:
+            what = f"{function.__qualname__}()"
+            raise ConfigError(_misfit(what, why, unknown, known))
         for name, hint in hints().items():
             if name in given and not _fits(given[name], hint):
                 wanted = " or ".join(dict.fromkeys(_wanted(hint)))
@@ -89,24 +98,33 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
+def _shown_parameters(
+    signature: inspect.Signature, function: Callable[..., Any]
+) -> dict[str, str]:
+    """Return every parameter by its name, as a call would be written."""
+    shown: dict[str, str] = {}
+    for each in signature.parameters.values():
+        if each.kind is each.VAR_KEYWORD:
+            # Keywords that are declared as a dictionary's: Unpack[Options].
+            options = typing.get_args(_hint(each, function))[0]
+            shown |= {name: f"{name}=..." for name in typing.get_type_hints(options)}
+        elif each.name != "self":
+            default = "" if each.default is each.empty else f"={each.default!r}"
+            bar = "*, " if each.kind is each.KEYWORD_ONLY else ""
+            is_first = bar and not any(text.startswith("*") for text in shown.values())
+            shown[each.name] = (bar if is_first else "") + each.name + default
+    return shown
+
+
 def _misfit(
-    name: str, signature: inspect.Signature, kwargs: Mapping[str, Any], why: str
+    what: str, why: str, unknown: Sequence[str], known: Mapping[str, str]
 ) -> str:
     """Return what does not fit of a call, and how the call would be."""
-    shown: list[str] = []
-    for each in signature.parameters.values():
-        if each.kind is each.KEYWORD_ONLY and "*" not in shown:
-            shown.append("*")
-        if each.kind is not each.VAR_KEYWORD and each.name != "self":
-            default = "" if each.default is each.empty else f"={each.default!r}"
-            shown.append(each.name + default)
-    known = [each.partition("=")[0] for each in shown if each != "*"]
-    is_open = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
-    unknown = [] if is_open else [each for each in kwargs if each not in known]
-    what = f"{name}(): {why}"
     if unknown:
-        what = f"{name}() has no {unknown[0]!r}{did_you_mean(unknown[0], known)}"
-    return f"{what}; it is {name}({', '.join(shown)})"
+        why = f"{what} has no {unknown[0]!r}{did_you_mean(unknown[0], known)}"
+    else:
+        why = f"{what}: {why}"
+    return f"{why}; it is {what[:-1]}{', '.join(known.values())})"
 
 
 def described(value: object) -> str:

@@ -82,8 +82,9 @@ def test_python__runs_on_what_the_commands_left(folder, monkeypatch, page):
     monkeypatch.chdir(folder)
     text = (ROOT / page).read_text(encoding="utf-8")
 
+    names: dict[str, object] = {}  # a page is read from its beginning
     for block in blocks("python", text):
-        exec(compile(block, page, "exec"), {})
+        exec(compile(block, page, "exec"), names)
 
 
 def test_readme__run_file__is_one_that_nnviz_reads():

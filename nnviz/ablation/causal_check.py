@@ -21,6 +21,7 @@ References
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -345,10 +346,12 @@ class CausalCheck:
 
     def __repr__(self) -> str:
         texts = [text_table(title, _as_columns(rows)) for title, rows in self._tables()]
-        return "\n".join(texts)
+        return "\n".join([*texts, *self.problems])
 
     def _repr_html_(self) -> str:
-        return "".join(html_table(t, _as_columns(rows)) for t, rows in self._tables())
+        tables = [html_table(t, _as_columns(rows)) for t, rows in self._tables()]
+        problems = [f"<div>{html.escape(text)}</div>" for text in self.problems]
+        return "".join([*tables, *problems])
 
 
 def _as_rows(columns: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import html
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from scipy import sparse
 from nnviz.argument_types import checked
 from nnviz.errors import MissingDataError, UnknownNameError, did_you_mean
 from nnviz.formatting import html_table, text_table
+from nnviz.store.groups import covered_by
 from nnviz.store.store import Store, opened
 
 if TYPE_CHECKING:
@@ -86,6 +88,15 @@ class Aggregates:
         """Name of every subset of the collection, with a row or not, by its place."""
         self.fingerprint: str | None = attributes.get("fingerprint")
         """Of all that these numbers depend on; None where an earlier nnviz wrote."""
+        n = store.n_instances
+        covered = covered_by(attributes, store.plan.extensions, n)
+        self.note = ""
+        """What is not as expected: that the store has grown since; else empty."""
+        if covered < n:
+            self.note = (
+                f"made of the first {covered:,} of the store's {n:,} instances; "
+                f"'nnviz aggregate {store.url}' counts the others"
+            )
         self.n_instances: NDArray[np.int64] = store.groups.read(
             f"{self._path}/n_instances"
         )
@@ -262,6 +273,7 @@ class Aggregates:
             base_rate,
             _divided(share, base_rate),
             total / max(1, n_instances),
+            note=self.note,
         )
 
     def top(
@@ -316,10 +328,11 @@ class Aggregates:
         return [("subset", self.names), ("n_instances", self.n_instances)]
 
     def __repr__(self) -> str:
-        return text_table(self._title(), self._columns())
+        table = text_table(self._title(), self._columns())
+        return f"{table}\n{self.note}" if self.note else table
 
     def _repr_html_(self) -> str:
-        return html_table(self._title(), self._columns())
+        return html_table(self._title(), self._columns()) + html.escape(self.note)
 
 
 def usual_collection(store: Store) -> str:
@@ -398,6 +411,8 @@ class ChannelUse:
     """`share` divided by `base_rate`."""
     mean: NDArray[np.float64]
     """Mean activation over the subset's instances."""
+    note: str = ""
+    """That the store has grown since these were counted; else empty."""
 
     def __len__(self) -> int:
         return len(self.channel)
@@ -444,7 +459,8 @@ class ChannelUse:
         )
 
     def __repr__(self) -> str:
-        return text_table(self._title(), self._columns())
+        table = text_table(self._title(), self._columns())
+        return f"{table}\n{self.note}" if self.note else table
 
     def _repr_html_(self) -> str:
-        return html_table(self._title(), self._columns())
+        return html_table(self._title(), self._columns()) + html.escape(self.note)

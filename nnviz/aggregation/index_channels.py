@@ -66,6 +66,26 @@ class IndexedChannels:
         """Return all channels of a layer, shape (N, C); NaN for unusable instances."""
         return self._values(layer, slice(None))
 
+    def rows(self, layer: str, instances: NDArray[np.int64]) -> NDArray[np.floating]:
+        """Return all channels of some instances, shape (n, C).
+
+        Parameters
+        ----------
+        layer
+            Name of a recorded layer.
+        instances
+            Their numbers, ascending.
+        """
+        part = self._shown(layer)
+        if part is None:
+            return self._store.activations(layer)[instances]
+        found = [np.empty((0, part.last - part.first), dtype=part.dtype)]
+        found += [
+            facts.activations[part.dtype][facts.rows, part.span]
+            for facts in self._index.pieces.facts(instances, "activations")
+        ]
+        return np.concatenate(found)
+
     def _values(self, layer: str, columns: slice) -> NDArray[np.floating]:
         part = self._shown(layer)
         if part is None:

@@ -112,6 +112,5 @@ def ablate(
             trust=trust,
             listeners=all_,
         )
-    text = "\n".join([repr(check), *check.problems])
     value = check.to_json() | {"name": choice.name}
-    print_result(value if as_json else text)
+    print_result(value if as_json else repr(check))

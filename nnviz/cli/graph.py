@@ -91,7 +91,7 @@ def graph(
         "problems": found.problems,
         "files": paths,
     }
-    lines = [repr(found), *found.problems, *paths]
+    lines = [repr(found), *paths]
     click.echo(json.dumps(value, ensure_ascii=False) if as_json else "\n".join(lines))
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +13,16 @@ import click
 
 from nnviz.cli.options import json_option
 from nnviz.cli.running import print_result
-from nnviz.errors import ConfigError
+from nnviz.errors import ConfigError, NnvizError
 
 if TYPE_CHECKING:
+    from nnviz.results.subset_results import SubsetResults
     from nnviz.store.store import Store
     from nnviz.subsets.subsets import Subset
 
 __all__ = ["subset", "suggest"]
+
+ESTIMATED_AFTER_S = 0.5
 
 
 @click.command()
@@ -74,12 +80,36 @@ def _looked_at(
     from nnviz.results.subset_results import SubsetResults
 
     results = SubsetResults(store, query, against)
-    value, lines = results.to_json(), results.lines()
+    with _estimated_meanwhile(results):
+        value, lines = results.to_json(), results.lines()
     if file is not None:
         _write_ids(store, results.subset, file)
         lines.append(f"wrote {len(results.subset):,} ids to {file}")
         value["file"] = str(file)
     return value, lines
+
+
+@contextlib.contextmanager
+def _estimated_meanwhile(results: SubsetResults) -> Iterator[None]:
+    """Say on standard error what a sample says, if the exact numbers take longer."""
+    from nnviz.results.estimate_lines import estimate_lines
+
+    is_exact = threading.Event()
+
+    def tell() -> None:
+        if is_exact.wait(ESTIMATED_AFTER_S):
+            return
+        # Whatever is wrong with the store, the exact answer says it.
+        with contextlib.suppress(NnvizError):
+            lines = [results.advice, *estimate_lines(*results.estimate())]
+            if not is_exact.is_set():
+                click.echo("\n".join(filter(None, lines)), err=True)
+
+    threading.Thread(target=tell, name="nnviz-estimate", daemon=True).start()
+    try:
+        yield
+    finally:
+        is_exact.set()
 
 
 def _save(store: Store, name: str, query: str, note: str) -> str:
@@ -117,12 +147,15 @@ def _saved(store: Store, *, as_json: bool) -> dict[str, Any] | str:
 def _write_ids(store: Store, subset: Subset, file: Path) -> None:
     import csv
 
+    from nnviz.spreadsheets import defused
+
     ids = store.column("id")[subset.instances]
     try:
         with file.open("w", encoding="utf-8", newline="") as opened:
             writer = csv.writer(opened)
             writer.writerow(["id", "subset"])
-            writer.writerows((str(name), subset.name) for name in ids)
+            name = defused(subset.name)
+            writer.writerows((defused(str(each)), name) for each in ids)
     except OSError as error:
         msg = f"cannot write {str(file)!r}: {error.strerror}; name another --export"
         raise ConfigError(msg) from error

@@ -32,15 +32,19 @@ from nnviz.argument_types import checked
 from nnviz.derivation.class_table import read_class_table
 from nnviz.derivation.embedding import read_embedding, read_similarity
 from nnviz.derivation.examples import read_examples
-from nnviz.errors import MissingDependencyError, StoreExistsError
+from nnviz.errors import (
+    MissingDependencyError,
+    NnvizError,
+    StoreError,
+    StoreExistsError,
+)
+from nnviz.spreadsheets import LINE_END, defused
+from nnviz.store.places import shortened, trouble_text
 from nnviz.store.store import Store, opened
 
 __all__ = ["BundleFormat", "write_bundle"]
 
 BundleFormat = Literal["csv", "json", "parquet"]
-
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""A spreadsheet runs a text that begins so; names of classes and files are data."""
 
 JSON_ROWS_AT_A_TIME = 10_000
 
@@ -84,6 +88,8 @@ def write_bundle(
         If there is no such format.
     StoreExistsError
         If the folder has something in it.
+    StoreError
+        If it cannot be written; then nothing is left there.
     MissingDataError
         If extraction is not complete.
     MissingDependencyError
@@ -92,20 +98,48 @@ def write_bundle(
     store = opened(store)
     _check_format(format)
     folder = Path(folder)
+    partial = folder.with_name(f"{folder.name}.nnviz-partial")
+    try:
+        _check_empty(folder)
+        shutil.rmtree(partial, ignore_errors=True)
+        files = _write_all(store, partial, format)
+        if folder.exists():
+            folder.rmdir()
+        partial.rename(folder)
+    except NnvizError:
+        raise
+    except OSError as error:
+        where = shortened(str(folder))
+        msg = f"cannot export to {where!r}: {trouble_text(error)}"
+        raise StoreError(msg) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return [folder / "manifest.json", *(folder / file for file in files)]
+
+
+def _check_empty(folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         msg = f"{str(folder)!r} is not empty; choose another folder, or remove it first"
         raise StoreExistsError(msg)
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    files = []
+
+
+def _check_format(format_: str) -> None:
+    if format_ == "parquet" and importlib.util.find_spec("pyarrow") is None:
+        msg = "Parquet files need pyarrow; pip install 'nnviz[table]'"
+        raise MissingDependencyError(msg)
+
+
+def _write_all(store: Store, partial: Path, format_: BundleFormat) -> list[str]:
+    """Write all files into a folder; return their paths in it, but the manifest's."""
+    files: list[dict[str, Any]] = []
     for name, table in _tables(store):
-        path = partial / f"{name}.{format}"
+        path = partial / f"{name}.{format_}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_table(table, path, format)
+        _write_table(table, path, format_)
         files.append({"path": path.relative_to(partial).as_posix(), "rows": len(table)})
     manifest = {
-        "format": format,
-        "notes": NOTES[format],
+        "format": format_,
+        "notes": NOTES[format_],
         "plan_fingerprint": store.fingerprint,
         "model": store.plan.model.source,
         "layers": [layer.name for layer in store.layers],
@@ -116,16 +150,7 @@ def write_bundle(
     }
     text = _json_text(manifest, indent=2)
     (partial / "manifest.json").write_text(text + "\n", encoding="ascii")
-    if folder.exists():
-        folder.rmdir()
-    partial.rename(folder)
-    return [folder / "manifest.json", *(folder / str(file["path"]) for file in files)]
-
-
-def _check_format(format_: str) -> None:
-    if format_ == "parquet" and importlib.util.find_spec("pyarrow") is None:
-        msg = "Parquet files need pyarrow; pip install 'nnviz[table]'"
-        raise MissingDependencyError(msg)
+    return [str(file["path"]) for file in files]
 
 
 def _tables(store: Store) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -230,12 +255,12 @@ def _write_table(table: pd.DataFrame, path: Path, format_: BundleFormat) -> None
     elif format_ == "json":
         _write_json(table, path)
     else:
-        safe = table.rename(columns=_without_formula)
+        safe = table.rename(columns=defused)
         for index, dtype in enumerate(safe.dtypes):
             if not pd.api.types.is_numeric_dtype(dtype):
-                column = [_without_formula(value) for value in safe.iloc[:, index]]
+                column = [defused(value) for value in safe.iloc[:, index]]
                 safe.isetitem(index, np.array(column, dtype=object))
-        safe.to_csv(path, index=False, lineterminator="\n")
+        safe.to_csv(path, index=False, lineterminator=LINE_END)
 
 
 def _write_json(table: pd.DataFrame, path: Path) -> None:
@@ -254,9 +279,3 @@ def _json_text(value: Any, indent: int | None = None) -> str:
     """Return ASCII text that may stand inside of HTML: no tag can be closed by it."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, indent=indent)
     return text.replace("</", "<\\/")
-
-
-def _without_formula(value: Any) -> Any:
-    if isinstance(value, str) and value.startswith(FORMULA_STARTS):
-        return "'" + value
-    return value

@@ -332,20 +332,22 @@ class AttributionGraph:
 
     def __repr__(self) -> str:
         table = text_table(self._title(), self._columns())
-        lines = [*self._as_sources(), *self.remarks()]
+        lines = [*self._as_sources(), *self.problems, *self.remarks()]
         return "\n".join([table, *(f"  {line}" for line in lines)])
 
     def _repr_html_(self) -> str:
         # The drawing is made of this class.
-        from nnviz.graphs.svg import graph_svg  # noqa: PLC0415
+        from nnviz.graphs.drawing import draw_graph  # noqa: PLC0415
+        from nnviz.graphs.svg import drawing_svg  # noqa: PLC0415
 
-        if not self.n_nodes:
-            return html_table(self._title(), self._columns())
-        drawn = graph_svg(self, self.pictures, self.output_names)
         problems = "".join(
             f"<div>{html.escape(text)}</div>"
             for text in (*self.problems, *self.remarks())
         )
+        if not self.n_nodes:
+            return html_table(self._title(), self._columns()) + problems
+        drawing = draw_graph(self, self.output_names)
+        drawn = drawing_svg(drawing, self.pictures)
         return f"<b>{html.escape(self._title())}</b>{problems}<div>{drawn}</div>"
 
 

@@ -133,6 +133,16 @@ class GraphComparison:
             for part in (self.node_parts, self.arc_parts)
         )
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is not as one would expect of either graph; one sentence each."""
+        said = [
+            f"{graph.subset!r}: {text}"
+            for graph in (self.first, self.second)
+            for text in graph.problems
+        ]
+        return tuple(dict.fromkeys(said))
+
     def is_empty(self, rate: float = 0.05) -> bool:
         """Return whether no difference is significant.
 
@@ -206,12 +216,25 @@ class GraphComparison:
         names = f"{self.first.subset!r} {self.second.subset!r}"
         title = f"<nnviz.GraphComparison {names}> {self._title()}"
         table = text_table(title, self._columns())
-        return "\n".join([table, *(f"  {line}" for line in self.remarks())])
+        lines = [*self.problems, *self.remarks()]
+        return "\n".join([table, *(f"  {line}" for line in lines)])
 
     def _repr_html_(self) -> str:
+        # The drawing is made of this class.
+        from nnviz.graphs.drawing import draw_comparison  # noqa: PLC0415
+        from nnviz.graphs.svg import drawing_svg  # noqa: PLC0415
+
         names = f"{self.first.subset!r} (first) and {self.second.subset!r} (second)"
-        table = html_table(f"{names}: {self._title()}", self._columns())
-        return table + "".join(f"<p>{html.escape(line)}</p>" for line in self.remarks())
+        problems = "".join(
+            f"<div>{html.escape(text)}</div>"
+            for text in (*self.problems, *self.remarks())
+        )
+        table = html_table(f"{names}: {self._title()}", self._columns()) + problems
+        if not self.nodes:
+            return table
+        drawing = draw_comparison(self, self.first.output_names)
+        pictures = {**self.second.pictures, **self.first.pictures}
+        return f"{table}<div>{drawing_svg(drawing, pictures)}</div>"
 
 
 def compare_graphs(

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeAlias
 
 import networkx as nx
 import numpy as np
+from networkx.readwrite.graphml import GraphMLWriter
 
 from nnviz.errors import DatasetError
 from nnviz.graphs.attribution_graph import AttributionGraph
@@ -27,6 +28,7 @@ from nnviz.graphs.layout import (
     count_crossings,
 )
 from nnviz.graphs.summit_files import to_summit_json
+from nnviz.spreadsheets import LINE_END, defused
 
 __all__ = [
     "ComparisonFormat",
@@ -146,7 +148,10 @@ def network_file(
     """
     if format == "graphml":
         _check_xml(network)
-        text = "\n".join(nx.generate_graphml(network, named_key_ids=True))
+        writer = GraphMLWriter(named_key_ids=True)
+        writer.add_graph_element(network)
+        # As it is, readers of XML would take it for the end of a line.
+        text = str(writer).replace("\r", "&#13;")
         return {f"{stem}.graphml": text.encode()}
     value = nx.node_link_data(network, edges="links")
     return {f"{stem}.json": json.dumps(value, allow_nan=False, indent=1).encode()}
@@ -171,11 +176,16 @@ def _check_xml(network: nx.DiGraph[str]) -> None:
 
 
 def table_file(columns: Sequence[str], rows: Iterable[Mapping[str, Number]]) -> bytes:
-    """Return rows as CSV; what a row lacks, and NaN, is empty."""
+    """Return rows as CSV; what a row lacks, and NaN, is empty.
+
+    A spreadsheet runs none of its texts.
+    """
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
+    writer = csv.DictWriter(stream, columns, restval="", lineterminator=LINE_END)
     writer.writeheader()
-    writer.writerows(known_numbers(row) for row in rows)
+    for row in rows:
+        known = known_numbers(row)
+        writer.writerow({name: defused(value) for name, value in known.items()})
     return stream.getvalue().encode()
 
 

@@ -205,14 +205,19 @@ class FullGraphs:
             counts = full.counts[full.layers.index(output)] * has_arcs
             if counts.any():
                 return (output, counts.astype(np.float64)), problems
-        # Without an output that was recorded, the last layer that rests on something.
+        # Without an output that rests on something, the last layer that does.
+        why = "no output was recorded"
+        if output is not None and not problems:
+            why = "no output is above 0 in these instances, so that none is on top"
         for name in full.layers[::-1]:
             counts = full.counts[full.layers.index(name)] * _has_sources(full, name)
             if counts.any():
-                text = f"no output was recorded: the graph starts at the layer {name!r}"
+                text = f"{why}: the graph starts at the layer {name!r}"
                 return (name, counts.astype(np.float64)), (*problems, text)
         nothing = np.zeros(len(full.counts[-1])) if full.counts else np.zeros(0)
-        text = "no influences were counted in this subset: the graph is empty"
+        text = f"{why}: the graph is empty"
+        if totals.n_instances == 0:
+            text = "no influences were counted in this subset: the graph is empty"
         return (full.layers[-1], nothing), (text,)
 
     def _everything_graph(self, layers: tuple[str, ...]) -> FullGraph:

@@ -343,8 +343,21 @@ class SubsetGraphs:
             stored = self.stored(chosen)
             found = None if stored is None else stored.graph(totals.name)
             if found is not None:
-                return found
-        return self._made(totals, chosen)[0]
+                return self._noted(found, is_aggregated=True)
+            return self._noted(self._made(totals, chosen)[0], is_aggregated=True)
+        return self._noted(self._made(totals, chosen)[0])
+
+    def _noted(
+        self, graph: AttributionGraph, *, is_aggregated: bool = False
+    ) -> AttributionGraph:
+        """Say of a graph that the store has grown since it was counted."""
+        note = self._full.everything_aggregates.note
+        if is_aggregated:
+            note = self._full.aggregates.note or note
+        elif note:
+            note = f"base rates are {note}"
+        problems = (*graph.problems, note) if note else graph.problems
+        return dataclasses.replace(graph, problems=problems) if note else graph
 
     def full(self, totals: SubsetTotals, layers: tuple[str, ...]) -> FullGraph:
         """Return the full graph of what :meth:`totals` has counted, over some layers.

@@ -1,9 +1,9 @@
 """How is an attribution graph drawn where there is no page? As SVG, without scripts.
 
-The same drawing as the page's: rows are layers, from the output down; the area of a
-node is the share of the subset that has the channel on top, and the width of an arc the
-share in which its source is among the strongest. ``graph_scene.js`` has the same
-numbers, which a test holds together.
+The same drawing as the page's, of one graph or of two that are compared: rows are
+layers, from the output down; the area of a node is the share of the subset that has the
+channel on top, and the width of an arc the share in which its source is among the
+strongest.
 
 Symbols: V nodes, E arcs.
 """
@@ -18,115 +18,116 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from nnviz.graphs.attribution_graph import AttributionGraph
+from nnviz.graphs.drawing import (
+    COLORS,
+    SIZES,
+    Contrast,
+    DrawnNode,
+    GraphDrawing,
+    Key,
+    arc_width,
+    node_side,
+)
 from nnviz.graphs.layout import arrange_rows
 
-__all__ = ["arc_width", "graph_svg", "node_side"]
+__all__ = ["drawing_svg"]
 
-SLOT = 64
-"""Side of the largest node, in pixels."""
-LEAST = 36
-"""Side of a node that is on top nowhere."""
-GAP = 26
-ROW_GAP = 30
-WIDEST = 11
-"""Width of an arc that all instances have."""
+SLOT, GAP, ROW_GAP = SIZES["SLOT"], SIZES["GAP"], SIZES["ROW_GAP"]
 MARGIN = 20
+ABOVE = 14
+"""Room above a node, for its number."""
 NAMES = 150
 """Room for the layers' names."""
+LINE = 18
+"""Height of a line of the legend."""
 
 _STYLE = (
-    ".back{fill:#f5f6f8}.rim{fill:none;stroke:#98a2b3}.arc{fill:none;stroke:#7986cb;"
-    "stroke-opacity:.55}text{font:11px system-ui,sans-serif;fill:#1f2430}"
-    ".layer{font-weight:600}.number{text-anchor:middle;fill:#475467;stroke:#fff;"
-    "stroke-width:3px;paint-order:stroke}.picture{clip-path:inset(0 round 8px)}"
+    f".back{{fill:{COLORS['track']}}}.rim{{fill:none;stroke:{COLORS['arc']}}}"
+    f".arc{{fill:none;stroke:{COLORS['arc']};stroke-opacity:.8}}"
+    f"text{{font:11px system-ui,sans-serif;fill:{COLORS['text']}}}"
+    f".layer{{font-weight:600}}.number{{text-anchor:middle;fill:{COLORS['muted']};"
+    f"stroke:{COLORS['panel']};stroke-width:3px;paint-order:stroke}}"
+    ".picture{clip-path:inset(0 round 8px)}"
     ".face{text-anchor:middle;dominant-baseline:central}"
+    f".both .rim{{stroke:{COLORS['shared']};stroke-width:3}}"
+    + "".join(
+        f".{side} .rim{{stroke:{COLORS[side]};stroke-width:4}}"
+        f".arc.{side}{{stroke:{COLORS[side]}}}"
+        for side in ("first", "second")
+    )
 )
 _KINDS = {b"\x89P": "png", b"\xff\xd8": "jpeg"}
 
 
-def node_side(share: float) -> float:
-    """Return the side of a node in pixels, whose area beyond the least is a share.
-
-    Examples
-    --------
-    >>> node_side(0.0), node_side(1.0)
-    (36.0, 64.0)
-    """
-    known = 0.0 if math.isnan(share) else min(1.0, max(0.0, share))
-    return LEAST + (SLOT - LEAST) * math.sqrt(known)
-
-
-def arc_width(share: float) -> float:
-    """Return the width of an arc in pixels.
-
-    Examples
-    --------
-    >>> arc_width(0.0), arc_width(1.0)
-    (0.8, 11.0)
-    """
-    return max(0.8, WIDEST * (0.0 if math.isnan(share) else share))
-
-
-def graph_svg(
-    graph: AttributionGraph,
-    pictures: Mapping[tuple[str, int], bytes],
-    names: tuple[str, ...] = (),
-) -> str:
-    """Return the drawing of a graph.
+def drawing_svg(drawing: GraphDrawing, pictures: Mapping[Key, bytes]) -> str:
+    """Return the drawing of a graph, or of two that are compared.
 
     Parameters
     ----------
-    graph
-        Its last layer is at the top.
+    drawing
+        What is drawn; where its nodes have no places yet, they are arranged with few
+        crossings.
     pictures
         PNG or JPEG files by layer and channel; a node without shows its number.
-    names
-        Of the channels of the last layer, if it is the network's output.
     """
-    rows = len(graph.layers) - 1 - graph.layer.astype(np.int64)
-    arcs = np.stack([graph.source, graph.target]).astype(np.int64)
-    x = arrange_rows(rows, arcs, graph.channel.astype(np.float64))
+    rows = np.array([node.row for node in drawing.nodes], dtype=np.int64)
+    x = _places(drawing, rows)
     used = np.unique(rows)
-    place_of = {int(row): number for number, row in enumerate(used)}
-    centre = np.array([place_of[int(row)] for row in rows], dtype=np.float64)
     across = NAMES + MARGIN + SLOT / 2 + (x - x.min(initial=0.0)) * (SLOT + GAP)
-    down = MARGIN + SLOT / 2 + centre * (SLOT + ROW_GAP + 14)
+    pitch = SLOT + ROW_GAP + ABOVE
+    place = np.searchsorted(used, rows).astype(np.float64)
+    down = MARGIN + ABOVE + SLOT / 2 + place * pitch
+    sides = [node_side(node.shown_share) for node in drawing.nodes]
+    half = np.array([side / 2 for side in sides], dtype=np.float64)
     width = float(across.max(initial=NAMES) + SLOT / 2 + MARGIN)
-    height = float(down.max(initial=0.0) + SLOT / 2 + MARGIN + 14)
-    half = np.array([node_side(share) / 2 for share in graph.share.tolist()])
+    foot = float(down.max(initial=0.0) + SLOT / 2 + MARGIN)
+    legend = _legend(drawing, foot)
     parts = [
         f"<text class='layer' x='8' y='{down[rows == row][0] + 4:.0f}'>"
-        f"{html.escape(graph.layers[len(graph.layers) - 1 - int(row)])}</text>"
+        f"{html.escape(drawing.layers[len(drawing.layers) - 1 - int(row)])}</text>"
         for row in used
     ]
-    parts += _arcs(graph, across, down, half)
-    for node, (layer, channel) in enumerate(graph):
-        is_output = layer == graph.layers[-1] and channel < len(names)
-        name = names[channel] if is_output else ""
-        picture = pictures.get((layer, channel), b"")
-        called = f"{layer}, channel {channel}" + (f", {name}" if name else "")
-        title = f"{called}: {_said(graph, node)}"
-        place = (float(across[node]), float(down[node]), float(half[node]))
-        parts.append(_node(place, channel, name, picture, title))
-    label = html.escape(f"Attribution graph of {graph.subset}", quote=True)
+    parts += _arcs(drawing, across, down, half)
+    for node, centre in zip(
+        drawing.nodes, zip(across.tolist(), down.tolist(), half.tolist(), strict=True),
+        strict=True,
+    ):  # fmt: skip
+        picture = pictures.get((node.layer, node.channel), b"")
+        parts.append(_node(drawing, node, centre, picture))
+    parts += legend
+    height = foot + LINE * len(legend)
+    of = drawing.subset + (f" and {drawing.versus}" if drawing.versus else "")
+    label = html.escape(f"Attribution graph of {of}", quote=True)
     return (
         f"<svg xmlns='http://www.w3.org/2000/svg' role='img' aria-label='{label}' "
-        f"viewBox='0 0 {width:.0f} {height:.0f}' width='{width:.0f}' "
-        f"style='max-width:100%;height:auto;background:#fff'><style>{_STYLE}</style>"
-        f"{''.join(parts)}</svg>"
+        f"viewBox='0 0 {width:.0f} {height:.0f}' width='{width:.0f}' style='"
+        f"max-width:100%;height:auto;background:{COLORS['panel']}'>"
+        f"<style>{_STYLE}</style>{''.join(parts)}</svg>"
     )
 
 
+def _places(drawing: GraphDrawing, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    if drawing.places:
+        return np.array(drawing.places, dtype=np.float64)
+    ends = [(arc.source, arc.target) for arc in drawing.arcs]
+    arcs = np.array(ends, dtype=np.int64).reshape(-1, 2).T
+    channels = np.array([node.channel for node in drawing.nodes], dtype=np.float64)
+    return arrange_rows(rows, arcs, channels)
+
+
+def _side(contrast: Contrast | None) -> str:
+    return "" if contrast is None else f" {contrast.side}"
+
+
 def _arcs(
-    graph: AttributionGraph,
+    drawing: GraphDrawing,
     x: NDArray[np.float64],
     y: NDArray[np.float64],
     half: NDArray[np.float64],
 ) -> list[str]:
     drawn = []
-    for arc, share in enumerate(graph.arc_share.tolist()):
-        upper, lower = int(graph.target[arc]), int(graph.source[arc])
+    for arc in drawing.arcs:
+        upper, lower = arc.target, arc.source
         # From the lower end of the target to the upper end of the source.
         start, stop = y[upper] + half[upper], y[lower] - half[lower]
         middle = (start + stop) / 2
@@ -134,21 +135,23 @@ def _arcs(
             f"M{x[upper]:.1f} {start:.1f}C{x[upper]:.1f} {middle:.1f} "
             f"{x[lower]:.1f} {middle:.1f} {x[lower]:.1f} {stop:.1f}"
         )
-        width = arc_width(share)
-        drawn.append(f"<path class='arc' d='{path}' stroke-width='{width:.2f}'/>")
+        drawn.append(
+            f"<path class='arc{_side(arc.contrast)}' d='{path}' "
+            f"stroke-width='{arc_width(arc.shown_share):.2f}'/>"
+        )
     return drawn
 
 
 def _node(
+    drawing: GraphDrawing,
+    node: DrawnNode,
     place: tuple[float, float, float],
-    channel: int,
-    name: str,
     picture: bytes,
-    title: str,
 ) -> str:
     x, y, half = place
     side = f"{2 * half:.1f}"
     box = f"x='{-half:.1f}' y='{-half:.1f}' width='{side}' height='{side}'"
+    text = html.escape(node.name or str(node.channel))
     if picture:
         kind = _KINDS.get(picture[:2], "png")
         data = base64.b64encode(picture).decode()
@@ -157,21 +160,41 @@ def _node(
             f"href='data:image/{kind};base64,{data}'/>"
         )
     else:
-        text = name or str(channel)
-        size = min(0.9 * half, 3.1 * half / max(2, len(text)))
-        face = (
-            f"<text class='face' style='font-size:{size:.1f}px'>"
-            f"{html.escape(text)}</text>"
-        )
+        size = min(0.9 * half, 3.1 * half / max(2, len(node.name or str(node.channel))))
+        face = f"<text class='face' style='font-size:{size:.1f}px'>{text}</text>"
+    title = html.escape(_title(drawing, node))
     return (
-        f"<g transform='translate({x:.1f} {y:.1f})'><title>{html.escape(title)}</title>"
-        f"<rect class='back' rx='8' {box}/>{face}<rect class='rim' rx='8' {box}/>"
-        f"<text class='number' y='{half + 12:.1f}'>"
-        f"{html.escape(name) or channel}</text></g>"
+        f"<g class='node{_side(node.contrast)}' transform='translate({x:.1f} {y:.1f})'>"
+        f"<title>{title}</title><rect class='back' rx='8' {box}/>{face}"
+        f"<rect class='rim' rx='8' {box}/>"
+        f"<text class='number' y='{-half - 4:.1f}'>{text}</text></g>"
     )
 
 
-def _said(graph: AttributionGraph, node: int) -> str:
-    said = f"on top in {graph.count[node]:,} of {graph.n_instances:,}"
-    lift = float(graph.lift[node])
-    return said if math.isnan(lift) else f"{said}, lift {lift:.2f}"
+def _title(drawing: GraphDrawing, node: DrawnNode) -> str:
+    called = f"{node.layer}, channel {node.channel}"
+    called += f", {node.name}" if node.name else ""
+    said = f"on top in {node.count:,} of {drawing.n_instances:,}"
+    if node.contrast is not None:
+        second = f"{node.contrast.second_count:,} of {drawing.n_versus:,}"
+        return f"{called}: {said} of {drawing.subset}, {second} of {drawing.versus}"
+    return f"{called}: {said}" + (
+        "" if math.isnan(node.lift) else f", lift {node.lift:.2f}"
+    )
+
+
+def _legend(drawing: GraphDrawing, foot: float) -> list[str]:
+    """Return the lines that say what the colours of a comparison mean."""
+    if not drawing.versus:
+        return []
+    meanings = {
+        "shared": "both",
+        "first": f"only {drawing.subset} ({drawing.n_instances:,} instances)",
+        "second": f"only {drawing.versus} ({drawing.n_versus:,} instances)",
+    }
+    return [
+        f"<g transform='translate(8 {foot + LINE * i:.0f})'><rect width='11' "
+        f"height='11' rx='3' fill='{COLORS[role]}'/><text x='18' y='10'>"
+        f"{html.escape(means)}</text></g>"
+        for i, (role, means) in enumerate(meanings.items())
+    ]

@@ -73,10 +73,17 @@ def attribution_graph(
         client=client,
         **options,
     )
+    return _to_be_drawn(made, graph, pictures=pictures)
+
+
+def _to_be_drawn(
+    store: Store, graph: AttributionGraph, *, pictures: bool
+) -> AttributionGraph:
+    """Return a graph with what only its drawing needs: names of outputs, pictures."""
     last = graph.layers[-1]
-    is_named = made.layer(last).n_channels == len(made.class_names)
-    names = made.class_names if is_named and output_layer(made) == last else ()
-    found = _pictures(made, graph) if pictures else {}
+    is_named = store.layer(last).n_channels == len(store.class_names)
+    names = store.class_names if is_named and output_layer(store) == last else ()
+    found = _pictures(store, graph) if pictures else {}
     return dataclasses.replace(graph, pictures=found, output_names=names)
 
 
@@ -125,6 +132,7 @@ def compare(
     subsets: str | None = None,
     other_subsets: str | None = None,
     jackknife: int = 0,
+    pictures: bool = True,
     **options: Unpack[GraphChoices],
 ) -> GraphComparison:
     """Say what tells two attribution graphs apart: of two subsets, or of two networks.
@@ -145,6 +153,8 @@ def compare(
     jackknife
         In how many blocks of instances errors of the scores are estimated, by which
         nodes are tested on what they are kept by, 20 for instance; 0: they are not.
+    pictures
+        Whether to read what excites each node most, for the drawing.
     **options
         ``preset``, ``share``, ``inner``, ``weight`` and ``scoring``, as in
         :func:`nnviz.attribution_graph`.
@@ -164,7 +174,7 @@ def compare(
     one = opened(store)
     if other_store is None:
         assert second is not None  # above
-        return compare_subsets(
+        compared = compare_subsets(
             one,
             first,
             second,
@@ -173,14 +183,22 @@ def compare(
             jackknife=jackknife,
             **options,
         )
+        return _both_to_be_drawn(one, one, compared, pictures=pictures)
     if not isinstance(first, str):
         msg = f"the subset of two networks is named; it is a {type(first).__name__}"
         raise ConfigError(msg)
-    return compare_networks(
-        one,
-        opened(other_store),
-        first,
-        subsets=subsets,
-        jackknife=jackknife,
-        **options,
+    other = opened(other_store)
+    compared = compare_networks(
+        one, other, first, subsets=subsets, jackknife=jackknife, **options
+    )
+    return _both_to_be_drawn(one, other, compared, pictures=pictures)
+
+
+def _both_to_be_drawn(
+    store: Store, other: Store, compared: GraphComparison, *, pictures: bool
+) -> GraphComparison:
+    return dataclasses.replace(
+        compared,
+        first=_to_be_drawn(store, compared.first, pictures=pictures),
+        second=_to_be_drawn(other, compared.second, pictures=pictures),
     )

@@ -85,7 +85,13 @@ class Store(StoredRun):
 
     @checked
     def graph(
-        self, subset: object, **options: Unpack[GraphChoices]
+        self,
+        subset: object,
+        *,
+        subsets: str | None = None,
+        jackknife: int = 0,
+        pictures: bool = True,
+        **options: Unpack[GraphChoices],
     ) -> AttributionGraph:
         """Return the attribution graph of a subset.
 
@@ -93,14 +99,26 @@ class Store(StoredRun):
         ----------
         subset
             Whatever :meth:`subset` takes.
-        **options
+        subsets, jackknife, pictures, **options
             As in :func:`nnviz.attribution_graph`.
         """
-        return attribution_graph(self, self._named_or_found(subset), **options)
+        return attribution_graph(
+            self,
+            self._named_or_found(subset),
+            subsets=subsets,
+            jackknife=jackknife,
+            pictures=pictures,
+            **options,
+        )
 
     @checked
     def compare(
-        self, first: object, second: object, **options: Unpack[GraphChoices]
+        self,
+        first: object,
+        second: object,
+        *,
+        subsets: str | None = None,
+        **options: Unpack[GraphChoices],
     ) -> GraphComparison:
         """Return what tells the attribution graphs of two subsets apart.
 
@@ -108,11 +126,11 @@ class Store(StoredRun):
         ----------
         first, second
             Whatever :meth:`subset` takes.
-        **options
+        subsets, **options
             As in :func:`nnviz.attribution_graph`.
         """
         one, two = self._named_or_found(first), self._named_or_found(second)
-        return compare(self, one, two, **options)
+        return compare(self, one, two, subsets=subsets, **options)
 
     @checked
     def table(self, subset: object, columns: list[str] | None = None) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +63,18 @@ def prepare_store(plan: Plan, url: str, *, probe: Probe) -> Store:
         is_there = (Path(url) / "zarr.json").exists() and not is_begun(url)
     if is_there:
         store = Store.open(url, writable=True)
-        found = differences(store.plan.identity(), plan.identity())
+        found = differences(store.plan.identity(), _as_begun(plan, store).identity())
         if found:
             shown = "; ".join(found[:5])
             more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-            msg = (
-                f"the store {url!r} was made by another plan: {shown}{more}; choose "
-                "another path, or run with what the store was made of"
-            )
+            advice = "choose another path, or run with what the store was made of"
+            if store.n_instances < plan.n_instances and all(map(_is_of_data, found)):
+                advice = (
+                    f"if these are the store's {store.n_instances:,} instances and "
+                    "more, 'nnviz extend STORE' (nnviz.extend) takes the others in; "
+                    "else choose another path"
+                )
+            msg = f"the store {url!r} was made by another plan: {shown}{more}; {advice}"
             raise PlanMismatchError(msg)
         planned = store.plan.contents
         if plan.contents.mode == "full" != planned.mode:
@@ -93,6 +98,25 @@ def prepare_store(plan: Plan, url: str, *, probe: Probe) -> Store:
         static[CONTENTS] = probe.hashes
     records = {"software": software_versions()}
     return Store.create(url, plan, static=static, records=records)
+
+
+def _as_begun(plan: Plan, store: Store) -> Plan:
+    """Return the plan with chunks as long as they were when the store was begun.
+
+    A store of few instances has chunks no longer than these were; it may have grown.
+    """
+    rows = plan.extraction.instances_per_chunk
+    first = min([rows, *store.plan.extensions])
+    if first == rows:
+        return plan
+    return replace(plan, extraction=replace(plan.extraction, instances_per_chunk=first))
+
+
+def _is_of_data(difference: str) -> bool:
+    """Whether this is all that is different where a data set has grown."""
+    rows = "extraction.instances_per_chunk:"
+    names = ("dataset.", "fingerprints.dataset:", "n_instances:", "n_labelled:", rows)
+    return difference.startswith(names)
 
 
 def _check_space(plan: Plan, url: str) -> None:

@@ -24,10 +24,18 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from nnviz.aggregation.aggregates import ChannelUse, aggregates_of
+from nnviz.aggregation.index_channels import IndexedChannels
 from nnviz.derivation.class_table import make_class_table, read_class_table
 from nnviz.derivation.embedding import read_embedding, read_similarity
-from nnviz.errors import MissingDataError
+from nnviz.errors import MissingDataError, StoreNotFoundError
+from nnviz.results.class_similarity import (
+    Alike,
+    kept_neighbours,
+    mean_similarity,
+    telling_measure,
+)
 from nnviz.results.graph_results import GraphResults
+from nnviz.results.instance_map import InstanceMaps
 from nnviz.results.instance_pictures import InstancePictures
 from nnviz.results.instances import Instances
 from nnviz.results.missing import Missing
@@ -114,12 +122,16 @@ class RunResults:
         self.labels = self._once(lambda: store.column("label"))
         """Return the true class of every instance, shape (N,)."""
         self.similarity = lru_cache(16)(self._read_similarity)
+        self.mean_similarity = lru_cache(16)(self._read_mean_similarity)
+        self.telling_measure = lru_cache(64)(self._telling_measure)
+        self.kept_neighbours = lru_cache(64)(self._kept_neighbours)
         self.embedding = lru_cache(64)(self._read_embedding)
         self.examples = lru_cache(64)(self._read_examples)
         self.graphs = GraphResults(store)
         self.pairs = SubsetPairs(store, self.kind)
         self.neurons = NeuronMatrix(store, self.aggregates)
         self.instances = Instances(store, self.pairs.finder.columns)
+        self.maps = InstanceMaps(store, self.aggregates, IndexedChannels(store))
         self.instance_pictures = InstancePictures(store)
         self._bytes = lru_cache(N_PIECES_OF_PICTURES)(self._read_bytes)
 
@@ -196,6 +208,24 @@ class RunResults:
         similarity[np.ix_(rows, rows)] = found
         return similarity
 
+    def _read_mean_similarity(self, layer: str) -> NDArray[np.float32]:
+        """Return cosines of mean activations, shape (S, S); NaN for an empty class."""
+        aggregates = self.aggregates()
+        found = mean_similarity(aggregates.mean(layer), aggregates.n_instances)
+        n = len(self.store.class_names)
+        similarity = np.full((n, n), np.nan, dtype=np.float32)
+        similarity[np.ix_(aggregates.index, aggregates.index)] = found
+        return similarity
+
+    def _telling_measure(self, layer: str) -> Alike:
+        """Return by what the classes of a layer can be told apart."""
+        present = self.class_table().present
+        return telling_measure(self.similarity(layer)[np.ix_(present, present)])
+
+    def _kept_neighbours(self, layer: str, n: int) -> float:
+        """Return which share of each class's n most similar ones the map puts near."""
+        return kept_neighbours(self.embedding(layer), self.similarity(layer), n)
+
     def _read_embedding(self, layer: str) -> NDArray[np.float32]:
         """Return the classes' places, (S, 2), in the square from -1 to 1; NaN: none."""
         found = read_embedding(self.store, self.kind, layer).astype(np.float32)
@@ -265,6 +295,16 @@ class RunResults:
         derived
             Whether the output of ``nnviz derive`` is needed as well.
         """
+        missing = self._missing_stage(is_derived=derived)
+        if missing is None:
+            return None
+        try:
+            Store.open(self.store.url)
+        except StoreNotFoundError as error:
+            return Missing("The store is gone", f"{error}. Put it back, or reload.")
+        return missing
+
+    def _missing_stage(self, *, is_derived: bool) -> Missing | None:
         n_missing, n_chunks = len(self.store.chunks.missing()), len(self.store.chunks)
         if n_missing:
             return Missing(
@@ -280,7 +320,7 @@ class RunResults:
                 "class. Then reload the page.",
                 self._command("aggregate"),
             )
-        if derived and not self.store.groups.is_complete(f"artifacts/{self.kind}"):
+        if is_derived and not self.store.groups.is_complete(f"artifacts/{self.kind}"):
             return Missing(
                 "No similarity and no embedding yet",
                 "This finds which classes look alike to the network. Then reload the "

@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from nnviz.aggregation.aggregates import aggregates_of
+from nnviz.aggregation.estimates import Estimates, estimate
 from nnviz.aggregation.index_channels import IndexedChannels
+from nnviz.aggregation.subset_index import subset_index
 from nnviz.aggregation.totals import activation_totals
 from nnviz.errors import MissingDataError, NnvizError
 from nnviz.significance import difference_tests
@@ -212,6 +214,40 @@ class SubsetResults:
         subsets = [self.subset, self.against]
         return activation_totals(self._store, subsets, maxima=False)
 
+    @property
+    def answered_by(self) -> str:
+        """Where all numbers come from, exact: ``index``, or the stored ``chunks``."""
+        return "index" if subset_index(self._store).is_complete else "chunks"
+
+    @property
+    def advice(self) -> str:
+        """What would make the answer faster, or is damaged; empty where all is well."""
+        return subset_index(self._store).advice
+
+    def estimate(
+        self, *, seed: int = 0
+    ) -> tuple[dict[str, Estimates], dict[str, Estimates]]:
+        """Return what the channels do in A and in B, from a sample, with errors.
+
+        It takes a fraction of what the exact numbers take where the disk is cold, or
+        the store has no index.
+
+        Parameters
+        ----------
+        seed
+            Equal seeds draw equal samples.
+
+        Returns
+        -------
+        tuple
+            Of A and of B, by layer each.
+        """
+        index = subset_index(self._store)
+        return (
+            estimate(index, self.subset.instances, seed=seed),
+            estimate(index, self.against.instances, seed=seed),
+        )
+
     def mean(self, layer: str) -> NDArray[np.float64]:
         """Return A's mean activations of a layer, shape (C,); NaN without instances.
 
@@ -370,6 +406,8 @@ class SubsetResults:
             "confidence_histogram": self.confidence.tolist(),
             "channels": [_values_of(c) for c in self.channels if c.p_value < 0.05],
             "metadata": [_values_of(v) for v in self.metadata if v.p_value < 0.05],
+            "answered_by": self.answered_by,
+            "advice": self.advice,
         }
 
     def lines(self, n: int = 10) -> list[str]:
@@ -391,7 +429,9 @@ class SubsetResults:
             f"{v.other_share:.1%} there, p = {v.p_value:.2g}"
             for v in significant
         ]
-        return lines + self._similar_lines()
+        lines += self._similar_lines()
+        advice = f"; {self.advice}" if self.advice else ""
+        return [*lines, f"answered by    the {self.answered_by}, exact{advice}"]
 
     def _channel_lines(self, n: int) -> list[str]:
         significant = [c for c in self.channels if c.p_value < 0.05]

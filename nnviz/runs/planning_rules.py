@@ -7,7 +7,7 @@ before anything starts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from nnviz.errors import PlanError, PlanMismatchError
@@ -20,10 +20,11 @@ from nnviz.runs.config import (
     PreprocessingConfig,
 )
 from nnviz.runs.contents import Contents
-from nnviz.runs.declarations import FLOAT16_MAX, OUTCOME_COLUMNS, RESERVED_COLUMNS
+from nnviz.runs.declarations import FLOAT16_MAX, OUTCOME_COLUMNS
 from nnviz.runs.plan import Measurements, Plan
+from nnviz.runs.stored_names import check_columns, check_layers
 
-__all__ = ["check_columns", "check_extraction", "check_signal", "make_plan"]
+__all__ = ["check_extraction", "check_signal", "make_plan"]
 
 OVERFLOW_MARGIN = 4.0
 """A layer is stored as float32 if one batch comes this close to what float16 holds."""
@@ -99,6 +100,7 @@ def make_plan(
     check_extraction(extraction)
     check_columns(metadata_dtypes)
     selected = architecture.selected(recorded=extraction.layers, shown=extraction.shown)
+    check_layers(layer.name for layer in selected.layers)
     for name, channels in extraction.excluded_channels.items():
         n_channels = architecture.layer(name).n_channels
         wrong = [c for c in channels if not 0 <= c < n_channels]
@@ -202,32 +204,3 @@ def check_signal(plan: Plan) -> None:
             "plan RUN.toml --create STORE'"
         )
         raise PlanMismatchError(msg)
-
-
-def check_columns(names: Iterable[str]) -> None:
-    """Refuse metadata columns that cannot be stored under their name.
-
-    Raises
-    ------
-    PlanError
-        With the first of them, and how it can be left out.
-    """
-    for name in names:
-        is_odd = not name or not name.isprintable() or len(name.encode()) > 200
-        if name in RESERVED_COLUMNS or "/" in name or name.startswith(".") or is_odd:
-            # A column of labels arrives here if the run file names another one.
-            source = (
-                "if it holds the labels, name it as dataset.label_column "
-                "(dataset.label_array for arrays); else "
-                if name == "label"
-                else ""
-            )
-            msg = (
-                f"the metadata column {name!r} cannot be stored: the name must not be "
-                f"empty, hold '/' or unprintable characters, be longer than 200 "
-                f"bytes, start with '.' or be one of "
-                f"{', '.join(RESERVED_COLUMNS)}, which nnviz writes itself; {source}"
-                f"rename it, or leave it out with dataset.metadata_columns = "
-                f"['*', '!{name}']"
-            )
-            raise PlanError(msg)

@@ -25,12 +25,13 @@ from nnviz.runs.architecture import Layer
 from nnviz.runs.arrays import FORMAT_VERSION, READABLE_VERSIONS
 from nnviz.runs.declarations import MARK_FIELDS, POSITION
 from nnviz.runs.plan import Plan, fingerprint_of
+from nnviz.runs.stored_names import is_storable
 from nnviz.store.added_columns import AddedColumns
 from nnviz.store.completion import Completion
 from nnviz.store.creation import creating, says_begun
 from nnviz.store.dask_arrays import activations_as_dask
 from nnviz.store.extending import is_pending
-from nnviz.store.groups import LaterGroups
+from nnviz.store.groups import LaterGroups, covered_by
 from nnviz.store.hierarchy import Hierarchy
 from nnviz.store.integrity import Integrity
 from nnviz.store.recovery import RECOVERY
@@ -385,7 +386,9 @@ def plan_attributes(plan: Plan) -> dict[str, Any]:
 def _plan_of(attributes: Mapping[str, Any], url: str) -> Plan:
     try:
         _check_sense(attributes)
-        return Plan.from_json(attributes["plan"])
+        plan = Plan.from_json(attributes["plan"])
+        _check_names(plan)
+        return plan
     except ConfigError as error:
         msg = (
             f"the plan in the store {url!r} cannot be read: {error}; read it with the "
@@ -427,6 +430,17 @@ def _check_sense(attributes: Mapping[str, Any]) -> None:
         raise ConfigError(msg)
 
 
+def _check_names(plan: Plan) -> None:
+    """Refuse names that lead out of the store, as a forged plan may have them."""
+    parts = plan.architecture
+    names = [layer.name for layer in parts.layers]
+    names += [name for edge in parts.edges for name in (edge.source, edge.target)]
+    for name in [*names, *plan.metadata_dtypes]:
+        if not is_storable(name):
+            msg = f"{name!r} cannot be the name of a layer or a column"
+            raise ConfigError(msg)
+
+
 def _read_rows(url: str, layer: str, start: int, stop: int) -> NDArray[Any]:
     return Store.open(url).activations(layer, start, stop).astype(np.float32)
 
@@ -453,6 +467,19 @@ def _counted(n: int, what: str) -> str:
     return f"{n:,} {what}" + ("" if n == 1 else "s") if n else "none"
 
 
+def _covering(store: Store, parent: str) -> str:
+    """Return the names of groups, and of how many instances where not of all."""
+    shown = []
+    for name in store.groups.names(parent):
+        path, n = f"{parent}/{name}", store.n_instances
+        covered = n
+        if store.groups.is_complete(path):
+            attributes = store.groups.attributes(path)
+            covered = covered_by(attributes, store.plan.extensions, n)
+        shown.append(f"{name} (of {covered:,} of {n:,})" if covered < n else name)
+    return ", ".join(shown) or "none"
+
+
 def _facts(store: Store) -> list[tuple[str, str]]:
     done, plan = store.chunks.done(), store.plan
     return [
@@ -461,8 +488,8 @@ def _facts(store: Store) -> list[tuple[str, str]]:
         ("classes", f"{len(store.class_names):,}"),
         ("layers", f"{len(store.layers)} recorded, {len(store.shown_layers)} shown"),
         ("extraction", f"{int(done.sum()):,} of {len(done):,} chunks"),
-        ("aggregates", ", ".join(store.groups.names("aggregates")) or "none"),
-        ("artifacts", ", ".join(store.groups.names("artifacts")) or "none"),
+        ("aggregates", _covering(store, "aggregates")),
+        ("artifacts", _covering(store, "artifacts")),
         ("index", _counted(len(store.groups.names("index")), "piece")),
     ]
 

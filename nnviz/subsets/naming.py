@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from nnviz.argument_types import checked
 from nnviz.errors import DatasetError, did_you_mean
 from nnviz.runs.declarations import LABEL_SETS
+from nnviz.spreadsheets import as_meant
 from nnviz.store.store import Store, opened
 from nnviz.subsets.by_value import column_subsets, set_subsets
 from nnviz.subsets.lookup import SubsetFinder
@@ -208,8 +209,9 @@ def _read_csv(path: Path) -> dict[str, list[str]]:
         )
         raise DatasetError(msg)
     wanted: dict[str, list[str]] = {}
-    pairs = zip(columns["id"], columns["subset"], strict=True)
-    for number, (key, subset) in enumerate(pairs):
+    # As nnviz writes them, spreadsheets run none of them.
+    names, keys = (map(as_meant, columns[name]) for name in ("subset", "id"))
+    for number, (key, subset) in enumerate(zip(keys, names, strict=True)):
         if not subset or not key:
             msg = f"row {number} of {str(path)!r} has no id or no subset"
             raise DatasetError(msg)

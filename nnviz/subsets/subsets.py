@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from nnviz.errors import DatasetError, ShapeError, UnknownNameError, did_you_mean
+from nnviz.runs.stored_names import is_storable
 from nnviz.subsets.instance_numbers import instances_of
 
 __all__ = [
@@ -183,10 +184,12 @@ class SubsetCollection:
 
     def __post_init__(self) -> None:
         is_text = isinstance(self.name, str)
-        if not is_text or not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", self.name):
+        is_plain = is_text and re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", self.name)
+        if not is_plain or not is_storable(self.name):
             msg = (
                 f"a collection of subsets cannot be called {self.name!r}; use letters, "
-                "digits, '_', '-' and '.', because it becomes a path in the store"
+                "digits, '_', '-' and '.', at most 200 and not 'zarr.json', because it "
+                "becomes a path in the store"
             )
             raise DatasetError(msg)
         membership = self.membership.astype(np.bool_)

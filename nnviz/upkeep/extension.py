@@ -73,7 +73,7 @@ class ExtensionSummary:
             f"{finished}{self.url} has {self.n_instances:,} instances, "
             f"{self.n_instances - self.n_before:,} of them new; "
             f"{self.n_chunks_missing:,} chunks are to be extracted\n"
-            f"next: nnviz extract {self.url}"
+            f"next: nnviz extract {self.url} (in Python nnviz.run or nnviz.extract)"
         )
 
 

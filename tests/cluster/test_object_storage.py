@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 import nnviz
 from nnviz.cli.main import main
+from nnviz.errors import StoreError, StoreNotFoundError
 from nnviz.runs.config import load_config
 
 moto = pytest.importorskip("moto.server")
@@ -141,6 +142,15 @@ def test_store_in_a_bucket__is_made_with_one_request_for_each_file(bucket, creat
     written = [line for line in requests.seen if "PUT /runs/" in line]
     assert len(files) <= len(written) <= 1.2 * len(files)
     assert len(requests.seen) < 3 * len(files)
+
+
+def test_bucket_that_is_missing__is_named_before_anything_is_computed(bucket, create):
+    assert "nobody" not in [b["Name"] for b in bucket.list_buckets()["Buckets"]]
+
+    with pytest.raises(StoreNotFoundError, match="no store at 's3://nobody"):
+        nnviz.open_store("s3://nobody/run.zarr")
+    with pytest.raises(StoreError, match="bucket does not exist; the place above it"):
+        create("s3://nobody/run.zarr")
 
 
 def test_extract__interrupted_in_a_bucket__marks_only_what_is_whole(

@@ -9,13 +9,21 @@ import pytest
 
 from nnviz.aggregation.aggregates import aggregates_of
 from nnviz.derivation.embedding import read_similarity
-from nnviz.errors import ConfigError, MissingDataError, StoreExistsError
+from nnviz.errors import ConfigError, MissingDataError, StoreError, StoreExistsError
 from nnviz.export.tables import write_bundle
 from nnviz.testing import PlantedRun, write_complete_store, write_store
 
-HOSTILE = ("=cmd|' /C calc'!A0", "</script><script>alert(1)</script>", 'a,b\n"c"', "-1")
+HOSTILE = (
+    "=cmd|' /C calc'!A0",
+    "</script><script>alert(1)</script>",
+    'a,b\n"c"',
+    "-1",
+    "first row\r=second row",
+    "../../passwd\\\u202egnp.exe",
+    "\uff1dwide",
+)
 RUN = PlantedRun(
-    n_classes=4,
+    n_classes=len(HOSTILE),
     n_instances=60,
     class_names=HOSTILE,
     n_unreadable=2,
@@ -78,11 +86,12 @@ def test_write_bundle__writes_the_numbers_of_the_store(bundle, store):
     table = read(folder / "aggregates" / "label" / f"late.{folder.name}")
 
     labels = aggregates_of(store, "label")
-    assert len(table) == 4 * 16
-    counts = table["count"].to_numpy().reshape(4, 16)
+    n = len(HOSTILE)
+    assert len(table) == n * 16
+    counts = table["count"].to_numpy().reshape(n, 16)
     np.testing.assert_array_equal(counts, labels.counts("late").toarray())
     for name in ("mean", "variance", "maximum", "lift"):
-        found = table[name].to_numpy().reshape(4, 16)
+        found = table[name].to_numpy().reshape(n, 16)
         wanted = getattr(labels, name)("late")
         np.testing.assert_array_equal(found.astype(wanted.dtype), wanted)
 
@@ -114,6 +123,8 @@ def test_write_bundle__writes_artifacts(bundle, store):
     assert list(embedding) == ["subset", "x", "y"]
     assert len(examples) == 16 * 5
     assert classes["n_instances"].sum() == 58
+    named = [str(name).removeprefix("'") for name in similarity.iloc[:, 0]]
+    assert named == list(HOSTILE)
 
 
 def test_write_bundle__defuses_formulas_in_csv(store, tmp_path):
@@ -121,9 +132,9 @@ def test_write_bundle__defuses_formulas_in_csv(store, tmp_path):
 
     for path in (tmp_path / "b").rglob("*.csv"):
         for column in (frame := pd.read_csv(path, dtype=str, keep_default_na=False)):
-            assert not column.startswith(("=", "+", "@", "-"))
+            assert not column.startswith(tuple("=+@-\uff1d"))
             texts = [v for v in frame[column] if isinstance(number_or_text(v), str)]
-            assert not [v for v in texts if v.startswith(("=", "+", "@", "-"))]
+            assert not [v for v in texts if v.startswith(tuple("=+@-\uff1d"))]
 
 
 def test_write_bundle__leaves_numbers_that_are_negative(store, tmp_path):
@@ -166,6 +177,18 @@ def test_write_bundle__takes_an_empty_folder_and_no_other(store, tmp_path):
     with pytest.raises(StoreExistsError, match="is not empty"):
         write_bundle(store, tmp_path / "full")
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine.txt"]
+
+
+def test_write_bundle__that_cannot_be_written__is_one_error_and_leaves_nothing(
+    store, tmp_path
+):
+    (tmp_path / "file").write_text("mine")
+
+    for place in (tmp_path / "file" / "below", tmp_path / ("x" * 300)):
+        with pytest.raises(StoreError, match="cannot export to"):
+            write_bundle(store, place)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_write_bundle__refuses_an_unknown_format(store, tmp_path):

@@ -10,6 +10,7 @@ Processes are forked from one that has imported everything and has started no th
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -24,11 +25,13 @@ from nnviz.aggregation.aggregation import aggregate
 from nnviz.aggregation.index import make_index
 from nnviz.derivation.derivation import derive
 from nnviz.errors import NnvizError
+from nnviz.export.tables import write_bundle
 from nnviz.store.store import Store
 from nnviz.subsets.naming import named_subsets
+from nnviz.upkeep.extension import extend
 from nnviz.upkeep.verification import verify
 
-CHANGES = ("replace", "rename", "unlink", "rmdir", "link")
+CHANGES = ("replace", "rename", "unlink", "mkdir", "rmdir", "link")
 
 
 def aggregate_two(url: str) -> None:
@@ -54,6 +57,19 @@ def verify_all(url: str) -> None:
     verify(url, trust=True)
 
 
+def extend_rows(url: str) -> None:
+    extend(url)
+
+
+def export(url: str) -> None:
+    """Beside the store, where nothing is until all is."""
+    tables = Path(f"{url}.tables")
+    if tables.exists():
+        assert (tables / "manifest.json").exists()
+        shutil.rmtree(tables)
+    write_bundle(url, tables)
+
+
 def plan(url: str) -> None:
     """As ``nnviz plan --create`` does it, in the folder of the run file."""
     planned, probe = nnviz.plan_run(nnviz.load_config(Path(url).parent / "run.toml"))
@@ -66,6 +82,8 @@ STAGES: dict[str, Callable[[str], None]] = {
     "index": index,
     "ablate": ablate_labels,
     "verify": verify_all,
+    "extend": extend_rows,
+    "export": export,
     "plan": plan,
 }
 
@@ -116,5 +134,5 @@ if __name__ == "__main__":
         n, n_deaths = 1, 0
         while (found := n_changes(stage, url, n)) < 0:
             n_deaths += 1
-            n *= 2
+            n *= 3
         sys.stdout.write(f"{n_deaths} {found}\n")

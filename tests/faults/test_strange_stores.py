@@ -63,6 +63,18 @@ def set_rows(n):
         pytest.param(set_rows(10**12), True, "'n_instances' is 1000000", id="absurd"),
         pytest.param(set_rows(-5), True, "'n_instances' is -5", id="negative"),
         pytest.param(set_rows(10**9), True, "at most 1,000,000 chunks", id="chunks"),
+        pytest.param(
+            lambda p: p["architecture"]["layers"][0].update(name="../../other/x"),
+            True,
+            "'../../other/x' cannot be the name of a layer",
+            id="layer-outside",
+        ),
+        pytest.param(
+            lambda p: p["metadata_dtypes"].update({"a\\b": "string"}),
+            True,
+            "cannot be the name of a layer or a column",
+            id="column-outside",
+        ),
         pytest.param(lambda p: p.pop("architecture"), True, "architecture", id="part"),
     ],
 )

@@ -3,13 +3,14 @@
 import csv
 import io
 import json
+import math
 import xml.etree.ElementTree as ET
 
 import networkx as nx
 import pytest
 
 from nnviz.errors import DatasetError
-from nnviz.graphs.files import graph_files, network_file, to_networkx
+from nnviz.graphs.files import graph_files, network_file, table_file, to_networkx
 from nnviz.graphs.layout import arrange_graph
 from nnviz.graphs.presets import summit_graph
 from nnviz.graphs.summit_files import from_summit_json
@@ -98,7 +99,21 @@ def test_network_file__refuses_by_name_what_xml_cannot_hold(character):
         network_file(network, "g", "graphml")
 
 
-@pytest.mark.parametrize("text", ["<a>&\"'", "]]>", "\t\n", "ä\U0001f600", "a\u2028b"])
+def test_table_file__runs_no_name_in_a_spreadsheet():
+    rows = [{"node": "=cmd|' /C calc'!A0", "x": -1.5}, {"node": "a\r@b", "x": math.nan}]
+
+    data = table_file(["node", "x"], rows).decode()
+
+    assert list(csv.reader(io.StringIO(data, newline=""))) == [
+        ["node", "x"],
+        ["'=cmd|' /C calc'!A0", "-1.5"],
+        ["a\r@b", ""],
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["<a>&\"'", "]]>", "\t\n", "a\rb", "ä\U0001f600", "a\u2028b"]
+)
 def test_network_file__writes_every_other_text(text):
     network = nx.DiGraph(subset=text)
     network.add_node(text, layer=text)

@@ -1,5 +1,7 @@
 """What a run has to show, and what it lacks and how to get it."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -64,3 +66,15 @@ def test_stage_state__changes_with_every_stage(extracted_url, aggregated_url, fi
 
     assert len(set(states)) == 3
     assert stage_state(Store.open(aggregated_url)) == states[1]
+
+
+def test_results__of_a_store_that_was_taken_away_say_so(extracted_url, tmp_path):
+    shutil.copytree(extracted_url, tmp_path / "run.zarr")
+    found = RunResults(Store.open(str(tmp_path / "run.zarr")))
+    assert "aggregate" in found.missing_stage().command
+
+    shutil.rmtree(tmp_path / "run.zarr")
+
+    missing = found.missing_stage()
+    assert missing.title == "The store is gone"
+    assert missing.command == ""

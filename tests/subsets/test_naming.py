@@ -1,11 +1,13 @@
 """Which subsets does a user name?"""
 
+import csv
 import json
 
 import numpy as np
 import pytest
 
 from nnviz.errors import DatasetError
+from nnviz.spreadsheets import defused
 from nnviz.subsets.naming import named_subsets, read_subsets, split_names
 from nnviz.subsets.saved import SavedSubset, save_subset
 from nnviz.testing import PlantedRun, write_store
@@ -30,6 +32,20 @@ def test_read_subsets__reads_a_table(tmp_path):
 
     assert instances(collection) == {"dark": [0, 2], "two\nlines": [3]}
     assert (collection.name, collection.kind) == ("light", "file")
+
+
+def test_read_subsets__takes_away_what_defuses_formulas(tmp_path):
+    """``nnviz subset --export`` and ``nnviz export`` write an apostrophe."""
+    ids = ["=a", "'=a", "\t@b", "'c'", "-1"]
+    path = tmp_path / "m.csv"
+    with path.open("w", newline="") as stream:
+        rows = [(defused(key), defused("+s")) for key in ids]
+        csv.writer(stream).writerows([("id", "subset"), *rows])
+
+    collection = read_subsets(path, ids)
+
+    assert "\n=" not in path.read_text()
+    assert instances(collection) == {"+s": [0, 1, 2, 3, 4]}
 
 
 def test_read_subsets__reads_json_with_empty_and_overlapping_subsets(tmp_path):

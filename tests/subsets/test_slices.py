@@ -57,6 +57,36 @@ def test_find_slices__are_those_of_a_search_over_every_pair(seed):
     assert np.allclose([-s.score for s in found], [score for score, _ in expected])
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_find_slices__are_those_of_the_authors_package(seed):
+    # Its slices are cells of a table of codes; ours are any features, here those cells.
+    sliceline = pytest.importorskip("sliceline.slicefinder")
+    rng = np.random.default_rng(seed)
+    table = rng.integers(0, 3, (2000, 5))
+    risk = 0.05 + 0.6 * (table[:, 1] == 2) * (table[:, 3] == 0) + 0.1 * table[:, 0]
+    errors = (rng.random(2000) < risk).astype(float)
+    cells = [(column, value) for column in range(5) for value in range(3)]
+    features = np.stack([table[:, c] == v for c, v in cells], axis=1)
+
+    found = find_slices(
+        sparse.csc_array(features),
+        errors,
+        column_of=np.array([column for column, _ in cells]),
+        min_size=20,
+        n_slices=6,
+    )
+
+    finder = sliceline.Slicefinder(alpha=0.95, k=6, max_l=2, min_sup=20, verbose=False)
+    finder.fit(table, errors)
+    theirs = [
+        tuple(cells.index((c, v)) for c, v in enumerate(one) if v is not None)
+        for one in finder.top_slices_.tolist()
+    ]
+    scores = [one["slice_score"] for one in finder.top_slices_statistics_]
+    assert [one.features for one in found] == theirs[:6]
+    np.testing.assert_allclose([one.score for one in found], scores[:6])
+
+
 def test_find_slices__planted_pair__is_first():
     rng = np.random.default_rng(0)
     features = rng.random((20_000, 60)) < 0.2

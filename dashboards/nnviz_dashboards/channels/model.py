@@ -79,8 +79,13 @@ class ChannelsModel(param.Parameterized):
         super().__init__()
         self.selection = selection
         self._results = results
-        follow(selection, ["layer", "subset", "ranking"], self._update)
-        follow(selection, ["layer", "channel"], self._update_uses)
+        follow(selection, ["view", "layer", "subset", "ranking"], self._update)
+        follow(selection, ["view", "layer", "channel"], self._update_uses)
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether the channels are looked at; nothing is read while they are not."""
+        return self.selection.view == "channels"
 
     def choose(self, channel: int) -> None:
         """Look at this channel, or no longer if it is chosen already."""
@@ -96,6 +101,8 @@ class ChannelsModel(param.Parameterized):
         self.selection.choose(ranking=ranking)
 
     def _update(self, _changed: set[str]) -> None:
+        if not self.is_seen:
+            return
         try:
             updates = self._found()
         except StoreError as error:
@@ -138,6 +145,8 @@ class ChannelsModel(param.Parameterized):
         ]
 
     def _update_uses(self, changed: set[str]) -> None:
+        if not self.is_seen:
+            return
         layer, channel = self.selection.layer, self.selection.channel
         if channel >= 0 and channel not in [row.channel for row in self.rows]:
             self._update(changed)

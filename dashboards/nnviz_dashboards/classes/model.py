@@ -64,10 +64,16 @@ class SubsetsModel(param.Parameterized):
     similarity = param.Array(
         None, constant=True, allow_None=True, doc="Cosine to the chosen class, (S,)."
     )
+    alike = param.String(constant=True, doc="By what: ``top`` channels or ``mean``.")
     places = param.Array(
         None, constant=True, allow_None=True, doc="Embedding, (S, 2) in -1 to 1."
     )
     method = param.String(constant=True, doc="How the classes were placed.")
+    kept = param.Number(
+        float("nan"), constant=True,
+        doc="Share of each class's most similar ones that are nearest on the map.",
+    )  # fmt: skip
+    n_near = param.Integer(0, constant=True, doc="So many are looked for.")
     neighbours = param.Array(
         np.zeros(0, np.int64), constant=True, doc="Most similar classes, nearest first."
     )
@@ -92,7 +98,9 @@ class SubsetsModel(param.Parameterized):
         self._results = results
         self._keys = [name.casefold() for name in self.classes.names]
         follow(
-            selection, ["layer", "subset", "channel", "sort", "search"], self._update
+            selection,
+            ["layer", "subset", "channel", "sort", "search", "alike"],
+            self._update,
         )
 
     def choose(self, subset: int) -> None:
@@ -107,6 +115,10 @@ class SubsetsModel(param.Parameterized):
         """List the classes whose name contains the text."""
         self.selection.choose(search=text)
 
+    def compare_by(self, alike: str) -> None:
+        """Compare classes by their top channels, by their means, or as is best."""
+        self.selection.choose(alike=alike)
+
     def sort(self, key: str) -> None:
         """Order the list of classes."""
         self.selection.choose(sort=key)
@@ -118,8 +130,11 @@ class SubsetsModel(param.Parameterized):
             updates["missing"] = self._missing()
             updates["places"] = self._places(layer)
             updates["method"] = self._method(layer)
-        if changed & {"layer", "subset"}:
-            updates["similarity"] = self._similarity(layer, subset)
+            updates["n_near"] = n_near = self._n_near()
+            updates["kept"] = self._kept(layer, n_near)
+        if changed & {"layer", "subset", "alike"}:
+            updates["alike"] = alike = self._alike(layer)
+            updates["similarity"] = self._similarity(layer, subset, alike)
             updates["neighbours"] = self._nearest(updates["similarity"])
         if changed & {"layer", "channel"}:
             share = self._share(layer, self.selection.channel)
@@ -127,7 +142,7 @@ class SubsetsModel(param.Parameterized):
         if changed & {"subset"}:
             updates["facts"] = self._facts(subset)
         similarity = updates.get("similarity", self.similarity)
-        if changed & {"layer", "subset", "sort", "search"}:
+        if changed & {"layer", "subset", "sort", "search", "alike"}:
             updates["order"] = self._order(similarity)
         publish(self, updates)
 
@@ -152,11 +167,33 @@ class SubsetsModel(param.Parameterized):
             return ""
         return {"umap": "UMAP"}.get(method, method)
 
-    def _similarity(self, layer: str, subset: int) -> NDArray[np.float32] | None:
+    def _n_near(self) -> int:
+        """Return how many neighbours tell of few classes, and of many."""
+        return min(N_NEIGHBOURS, max(1, (len(self.classes.present) - 1) // 3))
+
+    def _kept(self, layer: str, n: int) -> float:
+        try:
+            return self._results.kept_neighbours(layer, n)
+        except MissingDataError:
+            return float("nan")
+
+    def _alike(self, layer: str) -> str:
+        if self.selection.alike != "auto":
+            return str(self.selection.alike)
+        try:
+            return str(self._results.telling_measure(layer))
+        except MissingDataError:
+            return "top"
+
+    def _similarity(
+        self, layer: str, subset: int, alike: str
+    ) -> NDArray[np.float32] | None:
         if subset < 0:
             return None
+        results = self._results
+        read = results.mean_similarity if alike == "mean" else results.similarity
         try:
-            row: NDArray[np.float32] = self._results.similarity(layer)[subset]
+            row: NDArray[np.float32] = read(layer)[subset]
         except MissingDataError:
             return None
         return row

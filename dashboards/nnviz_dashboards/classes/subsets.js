@@ -21,14 +21,17 @@ function histogram(bins) {
 export function render({model}) {
   const table = model.table
   const panel = element("section", "panel", null, {"aria-label": "Classes"})
-  const head = element("header", "head")
+  const head = element("header", "head class-head")
   const found = element("span", "muted note", "", {role: "status"})
   const search = element("input", "search", null, {
     type: "search", placeholder: "Search classes", "aria-label": "Search classes",
     spellcheck: "false", autocomplete: "off",
   })
   search.value = model.search
-  head.append(element("h2", "title", "Classes"), found, search)
+  const alike = element("select", "select alike", null, {"aria-label": "By what classes are alike"})
+  alike.append(...Object.entries(model.alike_labels).map(([value, text]) => element("option", "", text, {value})))
+  alike.addEventListener("change", () => model.send_msg({type: "alike", value: alike.value}))
+  head.append(element("h2", "title", "Classes"), found, alike, search)
 
   const columns = element("div", "columns class-grid")
   const sorters = [
@@ -76,7 +79,7 @@ export function render({model}) {
     row.shown = value
     row.similarity.replaceChildren()
     if (value !== null && value !== undefined) {
-      row.similarity.append(bar(value), element("span", "number", value.toFixed(2)))
+      row.similarity.append(bar(value), element("span", "number", value.toFixed(2).replace("-", "−")))
     }
   }
   const draw = () => {
@@ -123,6 +126,10 @@ export function render({model}) {
     if (model.sort === "similarity" || model.search) scroller.scrollTop = 0
     else if (place >= 0 && !is_seen) scroller.scrollTop = top - scroller.clientHeight / 3
     draw()
+  }
+  const show_alike = () => {
+    alike.value = model.alike
+    alike.title = sorters.find((s) => s.key === "similarity").button.title = model.explanation
   }
   const show_sort = () => {
     const is_unknown = model.sort === "similarity" && !model.similarity
@@ -178,12 +185,14 @@ export function render({model}) {
   model.on("order", show_order)
   model.on(["similarity", "chosen"], draw)
   model.on(["sort", "similarity"], show_sort)
+  model.on(["alike", "explanation"], show_alike)
   model.on("search", () => {
     if (search.value !== model.search && panel.getRootNode().activeElement !== search) {
       search.value = model.search
     }
   })
   show_sort()
+  show_alike()
   show_order()
   requestAnimationFrame(show_order)
   return panel

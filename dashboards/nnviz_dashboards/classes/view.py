@@ -19,9 +19,21 @@ DIGITS = 3
 """Of places from -1 to 1, and of what is drawn as a colour or a width."""
 
 EXPLANATION = (
-    "Two dimensions cannot keep all distances. Lines join the chosen class to those "
-    "that are most similar to it, wherever they lie."
+    "Near are classes with similar top channels, as far as two dimensions can show it: "
+    "the share says how often that succeeds, over all classes. Lines join the chosen "
+    "class to those that are most similar to it in the list, wherever they lie."
 )
+
+ALIKE_LABELS = {
+    "auto": "alike: auto",
+    "top": "alike: top",
+    "mean": "alike: means",
+}
+
+ALIKE_TITLES = {
+    "top": "Cosine of how often each channel is among the top channels, 0 to 1",
+    "mean": "Cosine of the mean activations, less the mean of all instances, -1 to 1",
+}
 
 
 class EmbeddingPanel(Component):
@@ -66,7 +78,7 @@ class EmbeddingView(Viewer):
             **self._texts(),
         )
         model.param.watch(self._update, ["places", "share", "neighbours", "users"])
-        model.param.watch(self._update_texts, ["places", "method", "missing", "share"])
+        model.param.watch(self._update_texts, ["places", "missing", "share", "kept"])
 
     def _update(self, *events: param.parameterized.Event) -> None:
         values: dict[str, object] = {"focus": self._focus()}
@@ -109,9 +121,13 @@ class EmbeddingView(Viewer):
 
     def _texts(self) -> dict[str, object]:
         selection, share = self._model.selection, self._model.share
-        note = ""
+        note, kept = "", self._model.kept
         if self._model.places is not None:
             note = self._model.method
+            if not isnan(kept):
+                n = self._model.n_near
+                alike = "most similar class" if n == 1 else f"{n} most similar"
+                note += f"; {format_percent(kept)} of the {alike} lie nearest"
         if selection.channel >= 0:
             note = f"darker: channel {selection.channel} is more often on top"
             if share is not None:
@@ -136,6 +152,9 @@ class SubsetList(Component):
     chosen = param.Integer(-1)
     sort = param.String()
     search = param.String()
+    alike = param.String(doc="What was chosen.")
+    alike_labels = param.Dict(ALIKE_LABELS)
+    explanation = param.String(doc="Of the similarity that is shown.")
 
     _esm = script(__file__, "subsets.js")
 
@@ -157,14 +176,16 @@ class SubsetListView(Viewer):
                 "choose": model.choose,
                 "search": model.search,
                 "sort": model.sort,
+                "alike": lambda value: model.compare_by(value),
             },
             table=self._table(),
             chosen=model.selection.param.subset,
             sort=model.selection.param.sort,
             search=model.selection.param.search,
+            alike=model.selection.param.alike,
             **self._rows(),
         )
-        model.param.watch(self._update, ["order", "similarity"])
+        model.param.watch(self._update, ["order", "similarity", "alike"])
 
     def _table(self) -> dict[str, object]:
         classes = self._model.classes
@@ -183,7 +204,11 @@ class SubsetListView(Viewer):
         values = None
         if similarity is not None:
             values = [None if isnan(v) else round(v, 4) for v in similarity.tolist()]
-        return {"order": self._model.order.tolist(), "similarity": values}
+        return {
+            "order": self._model.order.tolist(),
+            "similarity": values,
+            "explanation": ALIKE_TITLES[self._model.alike],
+        }
 
     def _update(self, *_: param.parameterized.Event) -> None:
         self._list.param.update(**self._rows())

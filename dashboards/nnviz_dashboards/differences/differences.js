@@ -57,11 +57,11 @@ export function render({model}) {
     const column = (text, title, cls = "") => element("span", cls, text, {title})
     columns.replaceChildren(
       column("Channel", "Number of the channel, and its layer"),
-      column("Strongest examples", "The instances of the whole run that excite the channel most"),
+      column("Examples", "The instances of the whole run that excite the channel most"),
       column("A", `${table.what} in A: ${table.names[0]}`, "side-a"),
       column("B", `${table.what} in B: ${table.names[1]}`, "side-b"),
       column(`More in A | B (${table.sign})`, table.explanation, "middle"),
-      column("Adjusted p", table.test, "right"), element("span"))
+      column("p (adj.)", table.test, "right"), element("span"))
     list.replaceChildren(...table.rows.map((one) => row(one, table)))
     if (!table.rows.length) list.append(notice({title: "Nothing differs", text: "No channel can be compared: one of the two has no values."}))
     list.scrollTop = 0

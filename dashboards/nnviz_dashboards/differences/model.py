@@ -77,8 +77,9 @@ class DifferencesModel(param.Parameterized):
         self.selection: Selection = pairs.selection
         self.results = results
         self.pairs = pairs
+        self._shown: tuple[object, ...] = ()
         follow(self.selection, ["view", "measure", "among", "layer"], self._update)
-        pairs.param.watch(self._update, ["counted", "is_loading", "pair"])
+        pairs.param.watch(self._update, ["counted", "is_loading"])
 
     def limit(self, among: str) -> None:
         """Show the channels of the chosen layer, or of all layers."""
@@ -112,11 +113,17 @@ class DifferencesModel(param.Parameterized):
         return file.getvalue().encode()
 
     def _update(self, *_: object) -> None:
+        pairs = self.pairs
         if self.selection.view != "differences":
             return
-        pairs = self.pairs
         if pairs.is_loading:
             return  # what is there stays until A and B are counted
+        selection = self.selection
+        layer = selection.layer if selection.among == "layer" else ""
+        shown = (pairs.counted, pairs.missing, selection.measure, layer)
+        if shown == self._shown:
+            return
+        self._shown = shown
         missing = pairs.missing
         if missing is None and pairs.counted is None:
             text = "Choose two subsets that have instances, in the bar above."

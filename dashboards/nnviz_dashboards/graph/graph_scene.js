@@ -1,12 +1,8 @@
 // The drawing: nodes and arcs that move, appear and vanish.
 const SVG = "http://www.w3.org/2000/svg"
-const SLOT = 64 // side of the largest node
-const LEAST = 20 // side of a node that is nowhere
-const GAP = 26
-const ROW_GAP = 30 // at least; few rows are further apart
+// SLOT, LEAST, GAP, ROW_GAP and WIDEST come from Python: notebooks draw the same.
 const MANY_ROWS = 7
 const NARROW_GAP = 12 // between many rows, so that nodes are as large as can be
-const WIDEST = 11 // arc of all instances
 
 function shape(tag, className = "", attributes = {}) {
   const node = document.createElementNS(SVG, tag)

@@ -25,6 +25,41 @@ function makeSelect(label, name, changed) {
   return {box, select, show}
 }
 
+// Of many options one is written, with completion: nobody scrolls through a thousand.
+const MANY_OPTIONS = 30
+
+function makeChoice(label, name, none, changed) {
+  const select = makeSelect(label, name, changed)
+  const box = element("label", "field")
+  const listed = element("datalist", "", null, {id: `options-of-${name}`})
+  const input = element("input", "select written", null, {
+    "aria-label": label, "data-write": name, list: listed.id, placeholder: none, spellcheck: "false", autocomplete: "off",
+  })
+  box.append(element("span", "field-name", label), input, listed)
+  let keys = new Map(), now = ""
+  input.addEventListener("change", () => {
+    const text = input.value.trim(), key = text ? keys.get(text.toLowerCase()) : ""
+    input.setCustomValidity(key === undefined ? `There is no ${text}` : "")
+    if (key === undefined) input.reportValidity()
+    else changed(key)
+  })
+  const show = (options, value) => {
+    const is_many = options.length > MANY_OPTIONS
+    select.box.hidden = is_many || options.length === 0
+    box.hidden = !is_many
+    if (!is_many) return select.show([["", none], ...options], value)
+    const text = JSON.stringify(options)
+    if (text !== now) {
+      now = text
+      keys = new Map(options.map(([key, words]) => [words.toLowerCase(), key]))
+      listed.replaceChildren(...options.map(([, words]) => element("option", "", null, {value: words})))
+    }
+    input.setCustomValidity("")
+    input.value = options.find(([key]) => key === value)?.[1] ?? value
+  }
+  return {boxes: [select.box, box], show}
+}
+
 function makeSlider(label, name, title, values, text, changed) {
   const box = element("label", "field slider", null, {title})
   const input = element("input", "", null, {
@@ -53,7 +88,7 @@ function makeTools(model, act) {
   const bar = element("div", "tools")
   const collection = makeSelect("Of", "collection", (name) => model.send_msg({type: "collection", name}))
   const member = makeSelect("Subset", "member", (name) => model.send_msg({type: "member", name}))
-  const versus = makeSelect("Compare with", "versus", (name) => model.send_msg({type: "versus", name}))
+  const versus = makeChoice("Compare with", "versus", "nothing", (name) => model.send_msg({type: "versus", name}))
   const strength = makeSlider("Share", "strength", "Hide channels with a smaller share of the instances", STRENGTHS,
     (v) => (v > 0 ? `≥ ${Math.round(100 * v)} %` : "all"), (v) => send("strength", v))
   const lift = makeSlider("Lift", "specificity", "Hide channels with a smaller lift", LIFTS,
@@ -88,7 +123,7 @@ function makeTools(model, act) {
   }
   files.append(list)
   const fields = element("div", "fields"), menus_box = element("div", "fields menus")
-  fields.append(collection.box, member.box, versus.box, strength.box, lift.box)
+  fields.append(collection.box, member.box, ...versus.boxes, strength.box, lift.box)
   menus_box.append(options, files)
   bar.append(fields, menus_box)
   // A menu is closed by a click elsewhere, by Escape, and by the other one.
@@ -112,8 +147,7 @@ function makeTools(model, act) {
     collection.show(collections, chosen.collection)
     member.box.hidden = members.length < 2
     member.show(members, of)
-    versus.box.hidden = others.length < 2
-    versus.show([["", "nothing"], ...others], chosen.versus)
+    versus.show(others, chosen.versus)
     for (const [name, field, values] of selects) {
       field.show(values, chosen[name])
       field.select.disabled = chosen.preset === "summit" && (name === "scoring" || name === "weight")

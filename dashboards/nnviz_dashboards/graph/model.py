@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import numpy as np
 import param
+from numpy.typing import NDArray
 
-from nnviz.errors import NnvizError
+from nnviz.aggregation.aggregates import Aggregates
+from nnviz.errors import MissingDataError, NnvizError
+from nnviz.graphs.attribution_graph import AttributionGraph
+from nnviz.graphs.drawing import GraphDrawing, Key, draw_comparison, draw_graph
 from nnviz.graphs.files import GraphFormat, graph_files
 from nnviz.graphs.layout import GraphLayout
 from nnviz.graphs.options import GraphChoices, GraphOptions, graph_options
@@ -30,21 +34,25 @@ from nnviz.results.missing import Missing
 from nnviz.results.run_results import RunResults
 from nnviz.results.subset_key import SubsetKey
 from nnviz.subsets.subsets import Subset
-from nnviz_dashboards.channels.examples import channel_examples
+from nnviz_dashboards.channels.examples import Example, channel_examples
 from nnviz_dashboards.graph.code import graph_code
-from nnviz_dashboards.graph.drawing import (
-    DrawnNode,
-    GraphDrawing,
-    draw_comparison,
-    draw_graph,
-)
 from nnviz_dashboards.graph.places import Places
 from nnviz_dashboards.shared.publishing import follow, publish
 from nnviz_dashboards.shared.selection import NONE, Choice, Selection
 
 __all__ = ["OUTCOMES", "GraphFormat", "GraphModel", "SubsetChoices"]
 
-Found = GraphDrawing | Missing
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Made:
+    """A graph, and what its channels look like."""
+
+    drawing: GraphDrawing
+    examples: Mapping[Key, tuple[Example, ...]]
+    """Of every node of a shown layer, strongest first."""
+
+
+Found = Made | Missing
 RunLater = Callable[[Callable[[], Found], Callable[[Found], None]], None]
 """Runs the first function, some time, and gives what it returns to the second."""
 
@@ -88,6 +96,7 @@ class GraphModel(param.Parameterized):
     drawing = param.ClassSelector(
         class_=GraphDrawing, allow_None=True, constant=True, doc="What is drawn."
     )
+    examples = param.Dict({}, constant=True, doc="Examples of its nodes, by node.")
     choices = param.ClassSelector(
         class_=SubsetChoices, allow_None=True, constant=True, doc="What to choose from."
     )
@@ -213,7 +222,8 @@ class GraphModel(param.Parameterized):
             updates |= {"drawing": None, "missing": found}
             self._wanted = None  # so that it may be asked for again
         else:
-            updates["drawing"] = self._placed(found)
+            updates["drawing"] = self._placed(found.drawing)
+            updates["examples"] = found.examples
         publish(self, updates)
 
     @property
@@ -270,9 +280,12 @@ class GraphModel(param.Parameterized):
         aggregates = self._graphs.collection(choices.collection)
         subset = subset_of(aggregates, choices.subset, choices.member)
         members: tuple[str, ...] = ()
-        others = OUTCOMES if aggregates.kind == "outcome" else aggregates.names
-        if choices.versus and choices.versus not in (*others, *aggregates.all_names):
-            # An address may ask for anything; only the collection knows its names.
+        # An address may ask for anything; only the collection knows its names.
+        is_of_class = aggregates.kind in ("label", "prediction")
+        known = OUTCOMES if aggregates.kind == "outcome" else aggregates.all_names
+        if choices.member and (is_of_class or choices.member not in known):
+            choices.choose(member="")
+        if choices.versus and choices.versus not in (*known, *aggregates.all_names):
             choices.choose(versus="")
         versus = choices.versus
         member = subset or ""
@@ -281,8 +294,9 @@ class GraphModel(param.Parameterized):
             member = "wrong" if choices.member == "wrong" else "correct"
             if versus:
                 versus = subset_of(aggregates, choices.subset, versus) or ""
-        elif aggregates.kind not in ("label", "prediction"):
+        elif not is_of_class:
             members = aggregates.names
+        others = self._others(aggregates, member)
         publish(
             self,
             {
@@ -305,6 +319,43 @@ class GraphModel(param.Parameterized):
                 )
         return GraphRequest(choices.collection, subset, versus, self._options())
 
+    def _others(self, aggregates: Aggregates, member: str) -> tuple[str, ...]:
+        """Return what the subset can be compared with, what is most like it first.
+
+        Of classes these are the ones that it is taken for, or that are taken for it,
+        then the most similar ones of the layer; empty subsets are left out.
+        """
+        chosen = self.selection.subset
+        if aggregates.kind == "outcome":
+            names = aggregates.all_names[2 * chosen : 2 * chosen + 2]
+            pairs = zip(OUTCOMES, names, strict=False)
+            there = [o for o, name in pairs if o != member and aggregates.size(name)]
+            return tuple(there)
+        is_there = aggregates.n_instances > 0
+        places = [
+            (int(place), name)
+            for place, name, there in zip(
+                aggregates.index, aggregates.names, is_there, strict=True
+            )
+            if there and name != member
+        ]
+        if aggregates.kind in ("label", "prediction") and chosen >= 0:
+            confusions = self._results.confusions()
+            n_confused = (
+                confusions[[chosen]].toarray().ravel()
+                + confusions[:, [chosen]].toarray().ravel()
+            )
+            similarity = self._similarity(chosen)
+            places.sort(key=lambda at: (-n_confused[at[0]], -similarity[at[0]]))
+        return tuple(name for _, name in places)
+
+    def _similarity(self, subset: int) -> NDArray[np.float32]:
+        try:
+            row = self._results.similarity(self.selection.layer)[subset]
+        except MissingDataError:
+            return np.zeros(len(self._results.store.class_names), np.float32)
+        return np.asarray(np.nan_to_num(row), dtype=np.float32)
+
     def _options(self) -> GraphOptions:
         # The selection has no other values than those that nnviz knows.
         chosen = {name: getattr(self.selection, name) for name in OPTIONS}
@@ -316,11 +367,14 @@ class GraphModel(param.Parameterized):
     def _made(self, request: GraphRequest) -> Found:
         try:
             if request.versus:
-                drawing = draw_comparison(self._graphs.comparison(request))
+                compared = self._graphs.comparison(request)
+                names = self._output_names(compared.first)
+                drawing = draw_comparison(compared, names)
             else:
-                drawing = draw_graph(self._graphs.graph(request))
+                graph = self._graphs.graph(request)
+                drawing = draw_graph(graph, self._output_names(graph))
             if drawing.nodes:
-                return dataclasses.replace(drawing, nodes=self._with_faces(drawing))
+                return Made(drawing, self._examples(drawing))
         except NnvizError as error:
             return Missing("This graph cannot be made", str(error))
         reasons = [text[:1].upper() + text[1:] + "." for text in drawing.problems]
@@ -329,25 +383,21 @@ class GraphModel(param.Parameterized):
             " ".join(reasons) or "No channel is kept.",
         )
 
-    def _with_faces(self, drawing: GraphDrawing) -> tuple[DrawnNode, ...]:
-        results = self._results
-        class_names = results.store.class_names
-        last = results.store.layers[-1]
-        outputs = last.name if last.n_channels == len(class_names) else None
+    def _output_names(self, graph: AttributionGraph) -> tuple[str, ...]:
+        """Return the classes' names, where the last layer has one output for each."""
+        store = self._results.store
+        names, last = store.class_names, store.layers[-1]
+        is_output = graph.layers[-1] == last.name and last.n_channels == len(names)
+        return names if is_output else ()
+
+    def _examples(self, drawing: GraphDrawing) -> dict[Key, tuple[Example, ...]]:
+        results, subset = self._results, self.selection.subset
         shown = {layer.name for layer in results.layers}
-        subset = self.selection.subset
-        return tuple(
-            dataclasses.replace(
-                node,
-                name=class_names[node.channel] if node.layer == outputs else "",
-                examples=(
-                    channel_examples(results, node.layer, node.channel, subset)
-                    if node.layer in shown
-                    else ()
-                ),
-            )
-            for node in drawing.nodes
-        )
+        return {
+            (layer, channel): channel_examples(results, layer, channel, subset)
+            for layer, channel in drawing.keys
+            if layer in shown
+        }
 
     def _placed(self, drawing: GraphDrawing) -> GraphDrawing:
         rows = np.array([node.row for node in drawing.nodes], dtype=np.int64)

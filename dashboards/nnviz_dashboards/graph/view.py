@@ -11,19 +11,26 @@ import panel as pn
 import param
 from panel.viewable import Viewable, Viewer
 
-from nnviz.graphs.options import graph_options
-from nnviz.results.graph_results import OF_A, OF_PAIR
-from nnviz_dashboards.channels.examples import Example
-from nnviz_dashboards.graph.drawing import (
+from nnviz.graphs.drawing import (
+    SIZES,
     Contrast,
     DrawnArc,
     DrawnNode,
     GraphDrawing,
+    Key,
     Linked,
 )
+from nnviz.graphs.options import graph_options
+from nnviz.results.graph_results import OF_A, OF_PAIR
+from nnviz_dashboards.channels.examples import Example
 from nnviz_dashboards.graph.model import FILTERS, GraphFormat, GraphModel
 from nnviz_dashboards.layers.model import short_names
-from nnviz_dashboards.shared.component import Component, missing_value, script
+from nnviz_dashboards.shared.component import (
+    Component,
+    constants,
+    missing_value,
+    script,
+)
 from nnviz_dashboards.shared.selection import SHARES
 from nnviz_dashboards.shared.theme import (
     format_count,
@@ -142,7 +149,7 @@ class GraphPanel(Component):
     missing = param.Dict(None, allow_None=True)
     is_loading = param.Boolean(default=False)
 
-    _esm = script(
+    _esm = constants(**SIZES) + script(
         __file__, "graph_space.js", "graph_scene.js", "graph_card.js", "graph_tools.js",
         "graph_files.js", "graph.js",
     )  # fmt: skip
@@ -204,7 +211,10 @@ class GraphView(Viewer):
     def _values(self, published: Collection[str] = PUBLISHED) -> dict[str, object]:
         model = self._model
         makers: dict[str, Callable[[], tuple[str, object]]] = {
-            "drawing": lambda: ("graph", _graph(model.drawing, self._layers)),
+            "drawing": lambda: (
+                "graph",
+                _graph(model.drawing, self._layers, model.examples),
+            ),
             "choices": lambda: ("choices", self._choices()),
             "code": lambda: ("code", model.code),
             "missing": lambda: ("missing", missing_value(model.missing)),
@@ -240,12 +250,11 @@ class GraphView(Viewer):
 
     def _send_examples(self, *, layer: str, channel: int) -> None:
         """Send the texts of a node's examples, which are many, once they are seen."""
-        drawing = self._model.drawing
-        for node in drawing.nodes if drawing else ():
-            if (node.layer, node.channel) == (layer, channel):
-                texts = [_example(example) for example in node.examples]
-                key = f"{layer}-{channel}"
-                self._panel._send_msg({"examples": {"key": key, "texts": texts}})
+        examples = self._model.examples.get((layer, channel))
+        if examples:
+            texts = [_example(example) for example in examples]
+            key = f"{layer}-{channel}"
+            self._panel._send_msg({"examples": {"key": key, "texts": texts}})
 
     def __panel__(self) -> Viewable:
         return self._panel
@@ -269,7 +278,9 @@ def later(done: Callable[[Result], None]) -> Callable[[Result], None]:
 
 
 def _graph(
-    drawing: GraphDrawing | None, shown: Mapping[str, str]
+    drawing: GraphDrawing | None,
+    shown: Mapping[str, str],
+    examples: Mapping[Key, tuple[Example, ...]],
 ) -> dict[str, object] | None:
     if drawing is None:
         return None
@@ -292,7 +303,13 @@ def _graph(
             for index, name in enumerate(names)
         ],
         "nodes": [
-            _node(node, place, indices, sides)
+            {
+                **_node(node, place, indices, sides),
+                "examples": "".join(
+                    _mark(example)
+                    for example in examples.get((node.layer, node.channel), ())
+                ),
+            }
             for node, place in zip(drawing.nodes, drawing.places, strict=True)
         ],
         "arcs": [_arc(arc, sides) for arc in drawing.arcs],
@@ -355,7 +372,6 @@ def _node(
         "facts": facts,
         "sources": [_linked(link, indices) for link in node.sources],
         "targets": [_linked(link, indices) for link in node.targets],
-        "examples": "".join(_mark(example) for example in node.examples),
     }
 
 
@@ -386,14 +402,13 @@ def _arc(arc: DrawnArc, sides: Mapping[str, str]) -> dict[str, object]:
 
 def _drawn(part: DrawnNode | DrawnArc, contrast: Contrast | None) -> dict[str, object]:
     """Return what size and filters go by: in a comparison the larger of the two."""
-    share, lift = part.share, part.lift
-    if contrast is not None and contrast.second_share > share:
-        lift = contrast.second_share / part.base_rate if part.base_rate > 0 else lift
-        share = contrast.second_share
+    share, lift = part.shown_share, part.lift
+    if contrast is not None and share > part.share and part.base_rate > 0:
+        lift = share / part.base_rate
     side = {} if contrast is None else {"side": contrast.side}
     return {
         **side,
-        "share": 0.0 if isnan(share) else round(share, 5),
+        "share": round(share, 5),
         "lift": float(f"{lift:.4g}") if isfinite(lift) else None,
     }
 

@@ -25,6 +25,7 @@ from nnviz.results.neuron_matrix import ColumnContrast, Measure, shading
 from nnviz.results.run_results import ListedClasses, RunResults
 from nnviz.results.subset_pairs import SubsetPair
 from nnviz.results.subset_results import SubsetResults
+from nnviz.spreadsheets import LINE_END, defused
 from nnviz_dashboards.classes.model import SubsetsModel
 from nnviz_dashboards.matrix.rows import (
     MAX_KEPT,
@@ -309,13 +310,15 @@ class MatrixModel(param.Parameterized):
         """Return the whole matrix as a table: rows and channels as they are shown."""
         state = self.state
         file = io.StringIO()
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv.writer(file, lineterminator=LINE_END)
         if state is not None:
             writer.writerow(["row", "n_instances", *state.columns.tolist()])
             for place in range(state.n_rows):
                 _, name, n = self._said_of(place)
                 values = self._values(place)[state.columns]
-                writer.writerow([name, n, *(f"{v:.6g}" for v in values.tolist())])
+                writer.writerow(
+                    [defused(name), n, *(f"{v:.6g}" for v in values.tolist())]
+                )
             if state.contrast is not None:
                 for name in ("effect", "p_value"):
                     values = getattr(state.contrast, name)[state.columns].tolist()

@@ -26,6 +26,8 @@ from nnviz_dashboards.differences.model import DifferencesModel
 from nnviz_dashboards.differences.view import DifferencesView
 from nnviz_dashboards.graph.model import GraphModel
 from nnviz_dashboards.graph.view import GraphView, later
+from nnviz_dashboards.instance_map.model import InstanceMapModel
+from nnviz_dashboards.instance_map.view import InstanceMapView
 from nnviz_dashboards.instances.model import InstancesModel
 from nnviz_dashboards.instances.view import InstancesView
 from nnviz_dashboards.layers.model import LayersModel
@@ -132,6 +134,12 @@ def _roots(results: RunResults) -> dict[str, pn.viewable.Viewer]:
         ),
         "differences": DifferencesView(
             DifferencesModel(results, pairs), pictures=pictures, layers=layers.labels
+        ),
+        "map": InstanceMapView(
+            InstanceMapModel(results, pairs, run_later=run_later),
+            pictures=pictures,
+            layers=layers.labels,
+            point_at=matrix.point_at,
         ),
         "confusions": ConfusionsView(ConfusionsModel(results, pairs)),
     }

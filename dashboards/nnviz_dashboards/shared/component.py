@@ -16,7 +16,7 @@ from panel.custom import JSComponent
 
 from nnviz.results.missing import Missing
 
-__all__ = ["STYLE", "Component", "missing_value", "script", "style"]
+__all__ = ["STYLE", "Component", "constants", "missing_value", "script", "style"]
 
 _FOLDER = Path(__file__).parent
 
@@ -35,6 +35,17 @@ def script(module: str, *names: str) -> str:
     """
     files = [_FOLDER / "shared.js", *(Path(module).with_name(name) for name in names)]
     return "\n".join(file.read_text(encoding="utf-8") for file in files)
+
+
+def constants(**values: float) -> str:
+    r"""Return lines of script that give numbers of Python their names.
+
+    Examples
+    --------
+    >>> constants(SLOT=64)
+    'const SLOT = 64\n'
+    """
+    return "".join(f"const {name} = {value}\n" for name, value in values.items())
 
 
 def style(module: str, name: str) -> str:

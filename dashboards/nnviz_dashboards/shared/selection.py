@@ -16,11 +16,13 @@ import param
 
 from nnviz.aggregation.aggregates import Ranking
 from nnviz.graphs.options import SUMMIT_SHARE, graph_options
+from nnviz.results.class_similarity import Alike
 from nnviz.results.graph_results import OF_A, OF_PAIR
 from nnviz.results.neuron_matrix import MEASURES
 from nnviz.subsets.expressions import MAX_CHARACTERS
 
 __all__ = [
+    "ALIKE",
     "BY_CLUSTER",
     "BY_DIFFERENCE",
     "BY_NUMBER",
@@ -39,13 +41,16 @@ __all__ = [
 SORTS = ("similarity", "accuracy", "errors", "name")
 """Orders of the list of classes; ``errors`` puts the least accurate first."""
 
+ALIKE = ("auto", *get_args(Alike))
+"""By what classes are alike; ``auto`` takes what tells them apart in the layer."""
+
 RANKINGS = get_args(Ranking)
 """Orders of the channels of a class: most frequent, or most specific."""
 
 MAX_SEARCH_CHARACTERS = 200
 """Longer texts are not searched for."""
 
-VIEWS = ("graph", "channels", "differences", "instances", "confusions")
+VIEWS = ("graph", "channels", "differences", "instances", "map", "confusions")
 """What the large part of the page shows."""
 
 SHADES = ("layer", "channel")
@@ -57,6 +62,10 @@ ORDERS = (BY_DIFFERENCE, BY_NUMBER, BY_CLUSTER)
 """Orders of the channels that are no row's."""
 
 PANELS = ("closed", "open")
+
+COLORS = ("sides", "outcome", "class")
+"""What points of the map of the instances are coloured by: A and B, right and wrong, or
+their class."""
 
 AMONG = ("all", "layer")
 """Whose channels are compared: those of all layers, or of the chosen one."""
@@ -101,6 +110,7 @@ class Selection(param.Parameterized):
     subset = param.Integer(default=NONE, doc="Index of a class; -1 for none.")
     channel = param.Integer(default=NONE, doc="Channel of the layer; -1 for none.")
     sort = param.String(SORTS[0], doc="One of `SORTS`.")
+    alike = param.String(ALIKE[0], doc="One of `ALIKE`.")
     search = param.String(doc="What the names of the listed classes contain.")
     ranking = param.String(RANKINGS[0], doc="One of `RANKINGS`.")
     view = param.String(VIEWS[0], doc="One of `VIEWS`.")
@@ -126,6 +136,7 @@ class Selection(param.Parameterized):
     kept = param.String(doc="Further rows, one a line: #number, or a query.")
     matrix = param.String(PANELS[0], doc="One of `PANELS`.")
     node = param.String(doc="Pinned channel of another layer than the chosen one.")
+    color = param.String(COLORS[0], doc="One of `COLORS`.")
     among = param.String(AMONG[0], doc="One of `AMONG`.")
     order = param.String("confidence", doc="Column, with - the smallest value first.")
     instance = param.Integer(NONE, doc="That is opened; -1 for none.")
@@ -254,12 +265,14 @@ class Selection(param.Parameterized):
 
 _NAMES: Mapping[str, Sequence[str]] = {
     "sort": SORTS,
+    "alike": ALIKE,
     "ranking": RANKINGS,
     "view": VIEWS,
     "measure": MEASURES,
     "shade": SHADES,
     "matrix": PANELS,
     "among": AMONG,
+    "color": COLORS,
     **OPTIONS,
 }
 """Values of the choices that have few."""
@@ -278,6 +291,7 @@ _ADDRESS = {
     "subset": "class",
     "channel": "channel",
     "sort": "sort",
+    "alike": "alike",
     "search": "find",
     "ranking": "channels",
     "view": "view",
@@ -302,6 +316,7 @@ _ADDRESS = {
     "kept": "kept",
     "matrix": "matrix",
     "among": "among",
+    "color": "color",
     "order": "order",
     "instance": "instance",
 }

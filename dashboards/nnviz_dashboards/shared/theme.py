@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from nnviz.graphs.drawing import COLORS
+
 __all__ = [
     "DARK",
     "FONT",
@@ -25,31 +27,24 @@ __all__ = [
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif"
 
 LIGHT: Mapping[str, str] = {
+    **COLORS,
     "top": "#1a237e",
     "on-top": "#ffffff",
     "accent": "#1a237e",
     "accent-light": "#6f7dc7",
     "accent-wash": "#eef0fa",
     "on-accent": "#ffffff",
-    "text": "#1f2430",
-    "muted": "#5b6475",
     "line": "#e4e7ec",
     "edge": "#878f9e",
-    "track": "#eceff3",
     "page": "#f5f6f8",
     "hover": "#f2f3f7",
     "glyph": "#b3bac6",
     "point": "#878f9e",
-    "arc": "#7d8696",
     "source": "#08796b",
     "target": "#b4500a",
-    "first": "#1b63d6",
-    "second": "#8a2bb3",
-    "shared": "#5b6475",
     "warning": "#8a5a00",
     "warning-wash": "#fff7e0",
     "shadow": "rgb(16 24 40 / 18%)",
-    "panel": "#ffffff",
 }
 """Colours by role. `edge` is around what can be changed, `line` only separates; `top`
 is the bar with the run's name; what is written on `accent` has the colour `on-accent`.

@@ -13,6 +13,18 @@ from tests.planted_stores import NAMES, RUN
 
 
 @pytest.fixture
+def selection(results):
+    return look(results)
+
+
+def look(results):
+    """Return the selection of a visitor who looks at the channels."""
+    selection = choose(results)
+    selection.choose(view="channels")
+    return selection
+
+
+@pytest.fixture
 def channels(results, selection):
     return ChannelsModel(results, selection)
 
@@ -87,7 +99,7 @@ def test_channels__examples_are_the_strongest_instances(finished, channels):
 def test_channels__without_aggregates_say_which_command_to_run(extracted_url):
     results = RunResults(Store.open(extracted_url))
 
-    channels = ChannelsModel(results, choose(results))
+    channels = ChannelsModel(results, look(results))
 
     assert channels.missing.command == f"nnviz aggregate {extracted_url}"
     assert channels.rows == []
@@ -96,7 +108,7 @@ def test_channels__without_aggregates_say_which_command_to_run(extracted_url):
 def test_channels__without_derivation_have_no_examples(aggregated_url):
     results = RunResults(Store.open(aggregated_url))
 
-    channels = ChannelsModel(results, choose(results))
+    channels = ChannelsModel(results, look(results))
 
     assert channels.missing is None
     assert channels.missing_examples.command == f"nnviz derive {aggregated_url}"

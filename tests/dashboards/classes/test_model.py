@@ -23,8 +23,9 @@ def names_of(subsets):
 
 
 def test_subsets__begin_with_the_chosen_class_and_then_the_most_similar(
-    finished, subsets
+    finished, subsets, selection
 ):
+    selection.choose(alike="top")
     counts = aggregates_of(finished).counts("late")
     cosine = cosine_similarity(counts)[1]
 
@@ -32,6 +33,29 @@ def test_subsets__begin_with_the_chosen_class_and_then_the_most_similar(
     assert np.all(np.diff(cosine[subsets.order[1:]]) <= 1e-6)
     np.testing.assert_allclose(subsets.similarity, cosine, rtol=1e-6)
     assert list(subsets.neighbours) == list(subsets.order[1:9])
+
+
+def test_subsets__without_common_channels_are_compared_by_their_means(
+    finished, subsets, selection
+):
+    aggregates = aggregates_of(finished)
+    overall = np.average(
+        aggregates.mean("late"), axis=0, weights=aggregates.n_instances
+    )
+    a, b = aggregates.mean("late")[[1, 5]] - overall
+
+    assert subsets.alike == "mean"
+    wanted = a @ b / np.sqrt((a @ a) * (b @ b))
+    assert subsets.similarity[5] == pytest.approx(wanted, abs=1e-5)
+
+    selection.choose(alike="top")
+    assert subsets.alike == "top"
+    assert subsets.similarity[5] == 0
+
+
+def test_subsets__map_says_how_many_neighbours_it_keeps(subsets):
+    assert subsets.n_near == 3
+    assert 0 < subsets.kept <= 1
 
 
 def test_subsets__another_layer_changes_places_similarity_and_order(subsets, selection):

@@ -6,13 +6,14 @@ import threading
 import numpy as np
 import pytest
 
+from nnviz.graphs.drawing import SIZES
 from nnviz.graphs.making import attribution_graph
 from nnviz.results.run_results import RunResults
 from nnviz.store.store import Store
 from nnviz.testing import planted_channels
 from nnviz_dashboards.graph.model import GraphModel
 from nnviz_dashboards.graph.places import Places
-from nnviz_dashboards.graph.view import GraphView
+from nnviz_dashboards.graph.view import GraphPanel, GraphView
 from tests.dashboards.selections import choose
 from tests.planted_stores import NEVER, RUN
 
@@ -73,9 +74,11 @@ def test_nodes__name_outputs_and_have_examples_of_shown_layers(model):
     output = next(node for node in model.drawing.nodes if node.layer == "output")
     late = next(node for node in model.drawing.nodes if node.layer == "late")
 
-    assert (output.row, output.name, output.examples) == (0, "wolf", ())
+    assert (output.row, output.name) == (0, "wolf")
+    assert ("output", output.channel) not in model.examples
     assert late.name == ""
-    assert all(example.has_picture for example in late.examples)
+    examples = model.examples["late", late.channel]
+    assert all(example.has_picture for example in examples)
     assert late.targets[0].layer == "output"
     assert late.sources[0].layer == "middle"
 
@@ -374,3 +377,47 @@ def test_comparison__with_what_is_not_there_is_none(model, selection):
     assert selection.versus == ""
     assert model.drawing.versus == ""
     assert model.drawing.subset == "cat"
+
+
+def test_comparison__offers_classes_with_instances_the_most_confused_first(
+    model, selection, results
+):
+    selection.choose(subset=6)
+    store, names = results.store, results.graphs.collection("label").all_names
+    label, prediction = store.column("label"), store.column("prediction")
+    pairs = [(a, b) for a, b in zip(label, prediction, strict=True) if a != b]
+    confused = {
+        name: sum((i, 6) == pair or (6, i) == pair for pair in pairs)
+        for i, name in enumerate(names)
+    }
+
+    others = model.choices.others
+    counts = [confused[name] for name in others]
+    assert "cat" not in others
+    assert set(others) == {names[i] for i in set(label.tolist()) - {-1, 6}}
+    assert counts == sorted(counts, reverse=True)
+
+
+def test_comparison__of_right_ones_is_offered_with_wrong_ones_alone(model, selection):
+    selection.choose(subset=6, collection="outcome")
+    has_wrong = model.choices.others
+
+    assert "correct" not in has_wrong
+    assert len(has_wrong) <= 1
+
+
+def test_subset__that_is_impossible_leaves_the_address(model, selection):
+    selection.restore("?layer=late&class=6&subset=x")
+
+    assert selection.member == ""
+    assert "subset=x" not in selection.address()
+    selection.restore("?layer=late&class=6&of=groups&subset=insects")
+    assert model.drawing.subset == "insects"
+
+
+def test_page__draws_with_the_sizes_of_notebooks():
+    script = GraphPanel._esm
+
+    for name, value in SIZES.items():
+        assert script.count(f"const {name} =") == 1
+        assert f"const {name} = {value}\n" in script

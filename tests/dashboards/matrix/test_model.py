@@ -189,6 +189,7 @@ def test_csv__has_every_row_and_channel_in_order(matrix, values):
     expected = class_mean(values, 1)[matrix.state.columns]
     np.testing.assert_allclose(np.array(wolf[2:], float), expected, rtol=1e-4)
     assert table[-1][0] == "A - B: adjusted p"
+    assert {row[0][0] for row in table} & set("=+-@") == set()
 
 
 def test_closed__computes_nothing(matrix, selection):

@@ -1,14 +1,15 @@
 """What is drawn of an attribution graph, or of two that are compared?
 
-Nodes and arcs with all their numbers, as values; places are added where they are drawn.
-In a comparison the first subset's numbers are a node's own, and the second's stand
-beside them.
+Nodes and arcs with all their numbers, and the sizes that these have, as values: the
+page and notebooks draw the same. Places are added where they are drawn. In a comparison
+the first subset's numbers are a node's own, and the second's stand beside them.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,27 +19,51 @@ from nnviz.graphs.comparison import (
     GraphComparison,
 )
 from nnviz.graphs.similarity import GraphSimilarity
-from nnviz_dashboards.channels.examples import Example
 
 __all__ = [
+    "COLORS",
+    "SIZES",
     "Contrast",
     "DrawnArc",
     "DrawnNode",
     "GraphDrawing",
+    "Key",
     "Linked",
+    "arc_width",
     "draw_comparison",
     "draw_graph",
+    "node_side",
 ]
 
 Key = tuple[str, int]
+"""Layer and channel."""
+
+Side = Literal["both", "first", "second"]
+
+SIZES = {"SLOT": 64, "LEAST": 20, "GAP": 26, "ROW_GAP": 30, "WIDEST": 11}
+"""In pixels: side of the largest node and of one that is on top nowhere, least gap
+between nodes and between rows, and width of an arc that all instances have."""
+
+COLORS = {
+    "text": "#1f2430",
+    "muted": "#5b6475",
+    "track": "#eceff3",
+    "panel": "#ffffff",
+    "arc": "#7d8696",
+    "first": "#1b63d6",
+    "second": "#8a2bb3",
+    "shared": "#5b6475",
+}
+"""Of what is drawn, by role, on white: `first` and `second` are what one alone of two
+compared graphs keeps, `shared` what both do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
     """A node or arc in two subsets."""
 
-    side: str
-    """Which graphs keep it: ``both``, ``first`` or ``second``."""
+    side: Side
+    """Which graphs keep it."""
     second_count: int
     second_share: float
     difference: float
@@ -80,7 +105,11 @@ class DrawnNode:
     contrast: Contrast | None = None
     name: str = ""
     """Of the class, if the channel is an output of the network."""
-    examples: tuple[Example, ...] = ()
+
+    @property
+    def shown_share(self) -> float:
+        """What its size goes by: the share, in a comparison the larger of the two."""
+        return _larger(self.share, self.contrast)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +126,11 @@ class DrawnArc:
     lift_low: float
     lift_high: float
     contrast: Contrast | None = None
+
+    @property
+    def shown_share(self) -> float:
+        """What its width goes by: the share, in a comparison the larger of the two."""
+        return _larger(self.share, self.contrast)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,22 +161,63 @@ class GraphDrawing:
         return [(node.layer, node.channel) for node in self.nodes]
 
 
-def draw_graph(graph: AttributionGraph) -> GraphDrawing:
-    """Return what is drawn of one graph."""
+def node_side(share: float) -> float:
+    """Return the side of a node in pixels, whose area beyond the least is a share.
+
+    Examples
+    --------
+    >>> node_side(0.0), node_side(1.0)
+    (20.0, 64.0)
+    """
+    least = SIZES["LEAST"]
+    return least + (SIZES["SLOT"] - least) * math.sqrt(min(1.0, max(0.0, share)))
+
+
+def arc_width(share: float) -> float:
+    """Return the width of an arc in pixels.
+
+    Examples
+    --------
+    >>> arc_width(0.0), arc_width(1.0)
+    (0.8, 11.0)
+    """
+    return max(0.8, float(SIZES["WIDEST"] * share))
+
+
+def draw_graph(graph: AttributionGraph, names: tuple[str, ...] = ()) -> GraphDrawing:
+    """Return what is drawn of one graph.
+
+    Parameters
+    ----------
+    graph
+        The graph.
+    names
+        Of the channels of its last layer, if that is the network's output.
+    """
     return GraphDrawing(
         subset=graph.subset,
         n_instances=graph.n_instances,
         n_total=graph.n_total,
         layers=graph.layers,
-        nodes=_nodes(graph, None),
+        nodes=_nodes(graph, None, names),
         arcs=_arcs(graph, None),
         problems=graph.problems,
         files=graph,
     )
 
 
-def draw_comparison(comparison: GraphComparison) -> GraphDrawing:
-    """Return what is drawn of two graphs: their union."""
+def draw_comparison(
+    comparison: GraphComparison, names: tuple[str, ...] = ()
+) -> GraphDrawing:
+    """Return what is drawn of two graphs: their union.
+
+    Parameters
+    ----------
+    comparison
+        What tells them apart.
+    names
+        Of the channels of their last layer, if that is the network's output.
+    """
     first, second = comparison.first, comparison.second
     union = _union(comparison)
     problems = [
@@ -155,7 +230,9 @@ def draw_comparison(comparison: GraphComparison) -> GraphDrawing:
         n_instances=first.n_instances,
         n_total=first.n_total,
         layers=first.layers,
-        nodes=_nodes(union, _contrasts(comparison.node_parts, second.n_instances)),
+        nodes=_nodes(
+            union, _contrasts(comparison.node_parts, second.n_instances), names
+        ),
         arcs=_arcs(union, _contrasts(comparison.arc_parts, second.n_instances)),
         problems=tuple(dict.fromkeys(problems)),
         files=first,
@@ -216,6 +293,11 @@ def _union(comparison: GraphComparison) -> AttributionGraph:
     )
 
 
+def _larger(share: float, contrast: Contrast | None) -> float:
+    shares = [share] if contrast is None else [share, contrast.second_share]
+    return max((s for s in shares if not math.isnan(s)), default=0.0)
+
+
 def _contrasts(parts: ComparedParts, n_second: int) -> list[Contrast]:
     n = n_second if n_second > 0 else np.nan
     rows = zip(
@@ -238,7 +320,7 @@ def _contrasts(parts: ComparedParts, n_second: int) -> list[Contrast]:
 
 
 def _nodes(
-    graph: AttributionGraph, contrasts: list[Contrast] | None
+    graph: AttributionGraph, contrasts: list[Contrast] | None, names: tuple[str, ...]
 ) -> tuple[DrawnNode, ...]:
     low, high = graph.lift_interval()
     columns = (
@@ -257,6 +339,13 @@ def _nodes(
     lists.append([_sources(graph, node) for node in range(graph.n_nodes)])
     lists.append(_targets(graph))
     lists.append([None] * graph.n_nodes if contrasts is None else contrasts)
+    last = graph.layers[-1]
+    lists.append(
+        [
+            names[channel] if layer == last and channel < len(names) else ""
+            for layer, channel in graph
+        ]
+    )
     return tuple(DrawnNode(*fields) for fields in zip(*lists, strict=True))
 
 

@@ -1,0 +1,257 @@
+"""How fast does the page react in a browser, and how much is sent? Every interaction.
+
+Serves a store, opens the page in an installed Chromium, and does what a visitor does:
+choosing classes and layers, picking confusions, comparing, opening instances. Of each
+interaction it measures, inside the page: the milliseconds from the message that it
+sends to the last answer (server), to the paint after it (seen), and the bytes of the
+answers, before compression. Pictures are not counted: they come one by one, later.
+
+    python benchmarks/interactions.py
+    python benchmarks/interactions.py --store run.zarr --repeats 10
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "dashboards")]
+
+from benchmarks.environment import describe_machine  # noqa: E402
+from nnviz.aggregation.aggregation import aggregate  # noqa: E402
+from nnviz.derivation.derivation import derive  # noqa: E402
+from nnviz.results.run_results import RunResults  # noqa: E402
+from nnviz.store.store import Store  # noqa: E402
+from nnviz.subsets.naming import named_subsets  # noqa: E402
+from nnviz.testing import PlantedDataset, PlantedRun, write_store  # noqa: E402
+
+GOAL_MS = 150
+GOAL_BYTES = 60_000
+
+LISTEN = """
+(() => {
+  const size = (data) => data.length ?? data.byteLength ?? data.size
+  window.frames_seen = []
+  window.WebSocket = class extends window.WebSocket {
+    constructor(...given) {
+      super(...given)
+      this.addEventListener("message", (event) => {
+        const frame = {way: "in", at: performance.now(), bytes: size(event.data)}
+        frames_seen.push(frame)
+        const painted = () => { frame.painted = performance.now() }
+        requestAnimationFrame(() => setTimeout(painted))
+      })
+    }
+    send(data) {
+      frames_seen.push({way: "out", at: performance.now(), bytes: size(data)})
+      super.send(data)
+    }
+  }
+})()
+"""
+"""Notes every frame of the page's line to the server, and when it was painted."""
+
+QUIET = """
+async (quiet) => {
+  for (let n = 0; n < 400; n++) {
+    await new Promise((done) => setTimeout(done, 50))
+    const last = frames_seen.at(-1)
+    if (last?.way === "in" && last.painted && performance.now() - last.at > quiet) break
+  }
+  const sent = frames_seen.find((frame) => frame.way === "out")
+  const came = frames_seen.filter((frame) => frame.way === "in")
+  if (!sent || !came.length) return null
+  return {
+    server: Math.max(...came.map((frame) => frame.at)) - sent.at,
+    seen: Math.max(...came.map((frame) => frame.painted)) - sent.at,
+    bytes: came.reduce((sum, frame) => sum + frame.bytes, 0),
+  }
+}
+"""
+"""Waits until no answer has come for a while, and returns what did."""
+
+
+def write_run(url: str) -> None:
+    run = PlantedRun(
+        n_classes=10,
+        n_instances=3_000,
+        influence_ranks=3,
+        accuracy=0.8,
+        examples_per_channel=10,
+        instances_per_chunk=500,
+    )
+    store = write_store(url, run)
+    names = ("label", "prediction", "outcome")
+    aggregate(store, [named_subsets(store, name) for name in names])
+    derive(store, dataset=PlantedDataset(run))
+
+
+class Visitor:
+    """Does one thing after the other, and notes what each took."""
+
+    def __init__(self, page) -> None:
+        self._page = page
+        self.took: dict[str, list[dict[str, float]]] = {}
+
+    def do(self, name: str, selector: str, *, nth: int = 0, quiet: int = 300) -> bool:
+        found = self._page.locator(selector)
+        if found.count() <= nth:
+            return False
+        self._page.evaluate("frames_seen.length = 0")
+        found.nth(nth).evaluate("(node) => node.click()")
+        took = self._page.evaluate(QUIET, quiet)
+        if took is not None:
+            self.took.setdefault(name, []).append(took)
+        return True
+
+    def settle(self) -> None:
+        self._page.evaluate("frames_seen.length = 0")
+        self._page.wait_for_timeout(1500)
+
+
+def visit(page, visitor: Visitor, results: RunResults, repeats: int) -> None:
+    layers = [layer.name for layer in results.layers]
+    present = results.class_table().present.tolist()
+    rng = np.random.default_rng(0)
+    views = ("graph", "differences", "instances", "map", "confusions")
+    for repeat in range(repeats):
+        for view in views:
+            visitor.do(f"view: {view}", f".segment[data-view='{view}']")
+            subset = int(rng.choice(present))
+            row = f".row[data-class='{subset}']"
+            visitor.do(f"{view}: choose a class", row)
+            layer = layers[int(rng.integers(len(layers)))]
+            visitor.do(f"{view}: choose a layer", f".layer[data-layer='{layer}']")
+        cells = page.locator(".confusion-cell:not(:disabled)").count()
+        at = int(rng.integers(max(1, cells)))
+        cell = ".confusion-cell:not(:disabled)"
+        visitor.do("pick a confusion", cell, nth=at, quiet=800)
+        for view in ("differences", "instances", "map", "graph"):
+            visitor.do(f"A and B: {view}", f".segment[data-view='{view}']", quiet=800)
+        visitor.do("view: differences", ".segment[data-view='differences']")
+        at = repeat % 5
+        visitor.do("differences: choose a channel", ".difference-name", nth=at)
+        visitor.do("differences: this layer", ".differences [data-key='layer']")
+        visitor.do("differences: all layers", ".differences [data-key='all']")
+        show = ".difference-row .quiet"
+        visitor.do("instances by a channel", show, nth=at, quiet=500)
+        visitor.do("open an instance", ".square-main", nth=repeat % 4)
+        visitor.do("mark an instance", ".square-mark", nth=repeat % 4)
+        visitor.do("use what is marked", ".chosen-line .side-b", quiet=800)
+        visitor.do("neurons: open or close", ".matrix-toggle", quiet=500)
+
+
+def serve(url: str) -> tuple[subprocess.Popen[str], str]:
+    command = [sys.executable, "-m", "nnviz_dashboards", url, "--port", "0"]
+    process = subprocess.Popen(
+        [*command, "--no-token"], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "http://" in line:
+            return process, line.split("http://")[1].split()[0]
+    raise SystemExit("the server ended")
+
+
+def measure(url: str, repeats: int) -> dict[str, list[dict[str, float]]]:
+    from playwright.sync_api import sync_playwright
+
+    results = RunResults(Store.open(url))
+    process, address = serve(url)
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=find_chromium(), args=["--no-sandbox"]
+            )
+            page = browser.new_page(viewport={"width": 1440, "height": 900})
+            page.add_init_script(LISTEN)
+            page.goto(f"http://{address}")
+            page.wait_for_function("document.documentElement.dataset.ready === 'yes'")
+            visitor = Visitor(page)
+            visitor.settle()
+            visit(page, visitor, results, 1)  # what is read once is read now
+            cold, visitor.took = visitor.took, {}
+            visit(page, visitor, results, repeats)
+            browser.close()
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+    first = {f"{name}, first": took[:1] for name, took in cold.items()}
+    return {**visitor.took, **{n: t for n, t in first.items() if n.startswith("A and")}}
+
+
+def find_chromium() -> str:
+    import shutil
+
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if path := shutil.which(name):
+            return path
+    raise SystemExit("no Chromium on the path")
+
+
+def summary(took: list[dict[str, float]]) -> dict[str, float]:
+    columns = {key: [one[key] for one in took] for key in ("server", "seen", "bytes")}
+    return {
+        "server_median_ms": round(statistics.median(columns["server"]), 1),
+        "server_p95_ms": round(float(np.quantile(columns["server"], 0.95)), 1),
+        "seen_median_ms": round(statistics.median(columns["seen"]), 1),
+        "median_bytes": int(statistics.median(columns["bytes"])),
+        "max_bytes": int(max(columns["bytes"])),
+        "n": len(took),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--store", help="a finished store; none writes a planted one")
+    parser.add_argument("--repeats", type=int, default=8)
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "benchmarks/results/interactions.json"
+    )
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        url = options.store or str(Path(folder) / "run.zarr")
+        if options.store is None:
+            write_run(url)
+        store = Store.open(url)
+        rows = {
+            name: summary(took) for name, took in measure(url, options.repeats).items()
+        }
+    width = max(map(len, rows))
+    print(f"{'interaction':<{width}}  server median   95 %   seen      kB, most")
+    for name, row in rows.items():
+        print(
+            f"{name:<{width}}  {row['server_median_ms']:>13.0f}  "
+            f"{row['server_p95_ms']:>5.0f}  {row['seen_median_ms']:>5.0f}  "
+            f"{row['median_bytes'] / 1e3:>7.1f}  {row['max_bytes'] / 1e3:>5.1f}"
+        )
+    slow = [name for name, row in rows.items() if row["server_p95_ms"] > GOAL_MS]
+    large = [name for name, row in rows.items() if row["max_bytes"] > GOAL_BYTES]
+    print(f"goal {GOAL_MS} ms: {'missed by ' + ', '.join(slow) if slow else 'met'}")
+    print(f"goal 60 kB: {'missed by ' + ', '.join(large) if large else 'met'}")
+    result = {
+        "command": "python benchmarks/interactions.py",
+        "machine": describe_machine(),
+        "run": {
+            "classes": len(store.class_names),
+            "instances": store.n_instances,
+            "layers": len(store.shown_layers),
+        },
+        "goal_ms": GOAL_MS,
+        "goal_bytes": GOAL_BYTES,
+        "interactions": rows,
+    }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The map of the instances: what they resemble, with A and B."""

@@ -1,0 +1,70 @@
+// Places of many points, the part of the plane that is seen, and which lie in a loop.
+const REACH = 1.6
+const LEAST_ZOOM = 0.7, MOST_ZOOM = 40
+
+function instanceSpace(canvas, changed) {
+  let [k, cx, cy] = [1, 0, 0]
+  let x = new Float32Array(), y = new Float32Array(), frame = 0
+  const scale = () => k * Math.max(20, Math.min(canvas.clientWidth, canvas.clientHeight)) / 2 / 1.32
+  const sx = (value) => canvas.clientWidth / 2 + (value - cx) * scale()
+  const sy = (value) => canvas.clientHeight / 2 - (value - cy) * scale()
+  const look = (to_k, to_x, to_y) => {
+    k = Math.max(LEAST_ZOOM, Math.min(MOST_ZOOM, to_k))
+    cx = Math.max(-REACH, Math.min(REACH, to_x))
+    cy = Math.max(-REACH, Math.min(REACH, to_y))
+    changed()
+  }
+  const zoom = (factor, px = canvas.clientWidth / 2, py = canvas.clientHeight / 2) => {
+    const [dx, dy] = [(px - canvas.clientWidth / 2) / scale(), (canvas.clientHeight / 2 - py) / scale()]
+    const left = 1 - k / Math.max(LEAST_ZOOM, Math.min(MOST_ZOOM, k * factor))
+    look(k * factor, cx + dx * left, cy + dy * left)
+  }
+  // Points that both have move from layer to layer.
+  const go = (numbers, before, wanted) => {
+    cancelAnimationFrame(frame)
+    const at = new Map(before.map((n, i) => [n, i]))
+    const from = {x: Float32Array.from(numbers, (n, i) => x[at.get(n)] ?? wanted[2 * i]),
+                  y: Float32Array.from(numbers, (n, i) => y[at.get(n)] ?? wanted[2 * i + 1])}
+    x = new Float32Array(numbers.length)
+    y = new Float32Array(numbers.length)
+    const began = performance.now(), is_still = matchMedia("(prefers-reduced-motion: reduce)").matches
+    const step = (now) => {
+      const t = is_still ? 1 : Math.max(0, Math.min(1, (now - began) / 450)), eased = t * t * (3 - 2 * t)
+      for (let i = 0; i < x.length; i++) {
+        x[i] = from.x[i] + eased * (wanted[2 * i] - from.x[i])
+        y[i] = from.y[i] + eased * (wanted[2 * i + 1] - from.y[i])
+      }
+      changed()
+      if (t < 1) frame = requestAnimationFrame(step)
+    }
+    step(began)
+  }
+  const nearest = (px, py, reach = 9) => {
+    let best = -1, least = reach * reach
+    for (let i = 0; i < x.length; i++) {
+      const d = (sx(x[i]) - px) ** 2 + (sy(y[i]) - py) ** 2
+      if (d < least) [best, least] = [i, d]
+    }
+    return best
+  }
+  const inside = (loop) => {
+    const found = []
+    for (let i = 0; i < x.length; i++) {
+      const [px, py] = [sx(x[i]), sy(y[i])]
+      let is_in = false
+      for (let a = 0, b = loop.length - 1; a < loop.length; b = a++) {
+        const [[ax, ay], [bx, by]] = [loop[a], loop[b]]
+        if (ay > py !== by > py && px < ((bx - ax) * (py - ay)) / (by - ay) + ax) is_in = !is_in
+      }
+      if (is_in) found.push(i)
+    }
+    return found
+  }
+  return {
+    go, zoom, nearest, inside, sx, sy,
+    fit: () => look(1, 0, 0),
+    move: (dx, dy) => look(k, cx - dx / scale(), cy + dy / scale()),
+    at: (i) => [sx(x[i]), sy(y[i])],
+    get k() { return k },
+  }
+}

@@ -1,0 +1,239 @@
+"""Where do instances lie in the plane, so that one sees what they resemble?
+
+1. The classes get places: their distances by mean activations, in standard deviations
+   of each channel, are laid out in two dimensions (scaling by majorisation [1]_).
+2. An instance stands between the classes that it resembles: at the mean of their
+   places, weighted by how near it is to their means.
+3. What is left of it moves it a little along its two main directions, so that a class
+   is a cloud and no point.
+
+Any instance can be placed by itself, so that a sample is laid out once, and those of a
+subset are added. How many of the ten nearest neighbours of an instance stay among the
+ten nearest in the plane is measured, and shown: no plane shows all distances.
+
+Symbols: n instances, C channels of a layer, S classes that have instances.
+
+References
+----------
+.. [1] de Leeuw, "Applications of convex analysis to multidimensional scaling", 1977.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnviz.aggregation.aggregates import Aggregates, aggregates_of
+from nnviz.aggregation.index_channels import IndexedChannels
+from nnviz.store.store import Store
+
+__all__ = ["N_SAMPLED", "InstanceMap", "InstanceMaps"]
+
+N_SAMPLED = 2_000
+"""Instances that are laid out, at most: drawn from every class alike."""
+
+CACHED_LAYERS = 12
+N_NEIGHBOURS = 10
+N_STEPS = 60
+"""Of the scaling of the classes; it comes to rest much earlier."""
+
+SHARPNESS = 3.0
+"""How much nearer the first class counts than the second, for half of all instances, as
+an exponent."""
+
+SPREAD = 0.22
+"""How far what is left moves instances, as a part of the distance between classes."""
+
+
+_Standard = Callable[[NDArray[np.floating]], NDArray[np.float64]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InstanceMap:
+    """The sample in one layer, and how others are added."""
+
+    layer: str
+    instances: NDArray[np.int64]
+    """Numbers of the sample, ascending, shape (n,)."""
+    places: NDArray[np.float64]
+    """Shape (n, 2), within -1 and 1 for the classes."""
+    classes: NDArray[np.int64]
+    """Indices of the classes that have places, shape (S,)."""
+    class_places: NDArray[np.float64]
+    """Shape (S, 2)."""
+    kept: float
+    """Share of the ten nearest neighbours that are kept in the plane."""
+    place: Callable[[NDArray[np.floating]], NDArray[np.float64]]
+    """Places of other instances, (m, 2), from their activations, (m, C)."""
+
+
+class InstanceMaps:
+    """The maps of one run; shared by visitors and threads.
+
+    Parameters
+    ----------
+    store
+        With a complete extraction.
+    aggregates
+        Returns the aggregates of the classes; raises MissingDataError without any.
+    channels
+        Where activations come from.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        aggregates: Callable[[], Aggregates],
+        channels: IndexedChannels,
+    ) -> None:
+        self._store = store
+        self._aggregates = aggregates
+        self._channels = channels
+        self.of = functools.lru_cache(CACHED_LAYERS)(self._made)
+        """Return the map of a layer by its name; leave it as it is."""
+
+    @functools.cached_property
+    def sample(self) -> NDArray[np.int64]:
+        """The instances that are laid out: all, or as many of each class."""
+        usable = np.flatnonzero(self._store.usable())
+        if len(usable) <= N_SAMPLED:
+            return usable
+        kind = "prediction" if self._aggregates().kind == "prediction" else "label"
+        of = self._store.column(kind)[usable]
+        # In random order, the first ones of every class take turns.
+        order = np.random.default_rng(0).permutation(len(usable))
+        by_class = order[np.argsort(of[order], kind="stable")]
+        first = np.searchsorted(of[by_class], of[by_class])
+        turn = np.arange(len(by_class)) - first
+        chosen = by_class[np.argsort(turn, kind="stable")[:N_SAMPLED]]
+        return np.sort(usable[chosen])
+
+    def rows(self, layer: str, instances: NDArray[np.int64]) -> NDArray[np.floating]:
+        """Return activations of some instances, ascending, shape (m, C)."""
+        return self._channels.rows(layer, instances)
+
+    @functools.cached_property
+    def _reference(self) -> NDArray[np.float64]:
+        """Places of the classes in the last layer, onto which all maps are turned."""
+        means, _ = self._class_means(self._store.shown_layers[-1].name)
+        return _scaled(_distances(means, means) ** 0.5)
+
+    def _class_means(self, layer: str) -> tuple[NDArray[np.float64], _Standard]:
+        """Return the classes' means in standard deviations, and what makes these."""
+        aggregates, everything = self._aggregates(), aggregates_of(self._store, "all")
+        mean = everything.mean(layer)[0]
+        deviation = np.sqrt(everything.variance(layer)[0])
+        is_alive = deviation > 1e-6 * max(1.0, float(deviation.max(initial=0.0)))
+
+        def standard(values: NDArray[np.floating]) -> NDArray[np.float64]:
+            z = (np.asarray(values, dtype=np.float64) - mean)[:, is_alive]
+            return np.asarray(z / deviation[is_alive], dtype=np.float64)
+
+        return standard(aggregates.mean(layer)[aggregates.n_instances > 0]), standard
+
+    def _made(self, layer: str) -> InstanceMap:
+        aggregates = self._aggregates()
+        means, standard = self._class_means(layer)
+        anchors = _turned(_scaled(_distances(means, means) ** 0.5), self._reference)
+        rows = standard(self.rows(layer, self.sample))
+        near = np.sort(_distances(rows, means), axis=1)
+        gap = near[:, 1] - near[:, 0] if near.shape[1] > 1 else np.ones(len(rows))
+        sharpness = SHARPNESS / max(float(np.median(gap)), 1e-9) if len(gap) else 1.0
+
+        def weights(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+            far = _distances(rows, means)
+            found = np.exp(-sharpness * (far - far.min(axis=1, keepdims=True)))
+            return np.asarray(found / found.sum(axis=1, keepdims=True))
+
+        rest = rows - weights(rows) @ means
+        axes = _main_directions(rest)
+        size = float(np.sqrt(((rest @ axes) ** 2).mean())) if len(rest) else 0.0
+        between = np.sort(_distances(anchors, anchors) ** 0.5, axis=1)
+        step = float(between[:, 1].mean()) if len(anchors) > 1 else 1.0
+        axes = axes * (SPREAD * step / max(size, 1e-9))
+
+        def place(values: NDArray[np.floating]) -> NDArray[np.float64]:
+            rows = standard(values)
+            share = weights(rows)
+            moved: NDArray[np.float64] = share @ anchors + (rows - share @ means) @ axes
+            return moved
+
+        places = place(self.rows(layer, self.sample))
+        return InstanceMap(
+            layer,
+            self.sample,
+            places,
+            aggregates.index[aggregates.n_instances > 0],
+            anchors,
+            _kept(rows, places),
+            place,
+        )
+
+
+def _distances(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return mean squared distances over channels, shape (len(a), len(b))."""
+    squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None]
+    return np.asarray(np.maximum(squares - 2 * a @ b.T, 0.0) / max(1, a.shape[1]))
+
+
+def _scaled(distance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Lay out points in the plane by their distances, within -1 and 1."""
+    n = len(distance)
+    if n < 2:
+        return np.zeros((n, 2))
+    centre = np.eye(n) - 1.0 / n
+    values, axes = np.linalg.eigh(-0.5 * centre @ distance**2 @ centre)
+    places: NDArray[np.float64] = axes[:, -2:] * np.sqrt(np.maximum(values[-2:], 0.0))
+    # An axis has no sign of its own: its largest coordinate is made positive.
+    largest = np.argmax(np.abs(places), axis=0)
+    places = places * np.where(places[largest, range(places.shape[1])] < 0, -1, 1)
+    if places.shape[1] < 2:
+        places = np.pad(places, ((0, 0), (0, 1)))
+    for _ in range(N_STEPS):
+        now = np.linalg.norm(places[:, None] - places[None], axis=2)
+        ratio = np.divide(distance, now, out=np.zeros_like(now), where=now > 1e-12)
+        move = -ratio
+        np.fill_diagonal(move, 0.0)
+        np.fill_diagonal(move, -move.sum(axis=1))
+        places = move @ places / n
+    return places / max(float(np.abs(places).max()), 1e-12)
+
+
+def _turned(
+    places: NDArray[np.float64], goal: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Turn and mirror points onto others, which changes no distance (Procrustes)."""
+    left, _, right = np.linalg.svd(places.T @ goal)
+    turned: NDArray[np.float64] = places @ (left @ right)
+    return turned
+
+
+def _main_directions(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the two directions in which rows vary most, shape (C, 2)."""
+    n_channels = rows.shape[1]
+    if not len(rows) or n_channels < 2:
+        return np.zeros((n_channels, 2))
+    centred = rows - rows.mean(axis=0)
+    _, axes = np.linalg.eigh(centred.T @ centred)
+    return np.asarray(axes[:, [-1, -2]])
+
+
+def _kept(rows: NDArray[np.float64], places: NDArray[np.float64]) -> float:
+    """Return which share of the nearest neighbours stay near in the plane."""
+    k = min(N_NEIGHBOURS, len(rows) - 1)
+    if k < 1:
+        return 1.0
+    nearest = []
+    for points in (rows, places):
+        far = _distances(points, points)
+        np.fill_diagonal(far, np.inf)
+        is_near = np.zeros(far.shape, dtype=np.bool_)
+        np.put_along_axis(
+            is_near, np.argpartition(far, k - 1, axis=1)[:, :k], values=True, axis=1
+        )
+        nearest.append(is_near)
+    return float((nearest[0] & nearest[1]).sum() / (k * len(rows)))

@@ -1,0 +1,76 @@
+"""Places of instances, against what is planted and plain NumPy."""
+
+import numpy as np
+import pytest
+
+from nnviz.results.instance_map import _scaled, _turned
+from tests.planted_stores import NAMES, RUN
+
+USABLE = ~RUN.is_unreadable
+
+
+def test_sample__of_few_instances__is_all_that_can_be_used(results):
+    np.testing.assert_array_equal(results.maps.sample, np.flatnonzero(USABLE))
+
+
+def test_sample__of_many__takes_as_many_of_every_class(results, monkeypatch):
+    monkeypatch.setattr("nnviz.results.instance_map.N_SAMPLED", 60)
+
+    sample = results.maps.sample
+
+    counts = np.bincount(RUN.labels[sample], minlength=len(NAMES))
+    assert len(sample) == 60
+    assert counts.max() - counts.min() <= 1
+    assert np.all(USABLE[sample])
+
+
+def test_places__are_nearest_to_the_class_that_an_instance_resembles(results, finished):
+    found = results.maps.of("late")
+    values = finished.activations("late").astype(np.float64)
+    z = (values - values[USABLE].mean(0)) / np.maximum(values[USABLE].std(0), 1e-9)
+    means = np.stack([z[USABLE & (RUN.labels == c)].mean(0) for c in found.classes])
+    true = ((z[found.instances][:, None] - means[None]) ** 2).sum(2).argmin(1)
+
+    far = np.linalg.norm(found.places[:, None] - found.class_places[None], axis=2)
+
+    assert (far.argmin(1) == true).mean() > 0.8
+    assert np.abs(found.class_places).max() <= 1.2
+    assert 0 < found.kept <= 1
+
+
+def test_place__of_others__is_as_if_they_were_of_the_sample(results):
+    found = results.maps.of("late")
+    some = found.instances[::7]
+
+    places = found.place(results.maps.rows("late", some))
+
+    np.testing.assert_allclose(places, found.places[::7], atol=1e-9)
+
+
+def test_rows__are_those_that_are_stored(results, finished):
+    some = np.array([0, 5, 150, 299])
+    some = some[USABLE[some]]
+
+    rows = results.maps.rows("middle", some)
+
+    np.testing.assert_array_equal(rows, finished.activations("middle")[some])
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_scaled__lays_out_distances_of_a_plane_exactly(n):
+    points = np.random.default_rng(n).normal(size=(n, 2))
+    distance = np.linalg.norm(points[:, None] - points[None], axis=2)
+
+    places = _scaled(distance)
+
+    found = np.linalg.norm(places[:, None] - places[None], axis=2)
+    ratio = found[0, 1] / distance[0, 1]
+    np.testing.assert_allclose(found, distance * ratio, atol=1e-6)
+
+
+def test_turned__brings_mirrored_points_back():
+    points = np.random.default_rng(0).normal(size=(6, 2))
+    points -= points.mean(0)
+    other = points[:, ::-1] * [1, -1]
+
+    np.testing.assert_allclose(_turned(other, points), points, atol=1e-12)
