@@ -118,6 +118,7 @@ class _Campaign:
         self.rng = random.Random(seed)
         self.clean, self.url = folder / "clean.zarr", folder / "run.zarr"
         self.folder = folder
+        self.told: list[str] = []
         write_all(self.clean, RUN)
         # Facts of a run with other numbers: files that were right once, elsewhere.
         write_all(folder / "older.zarr", dataclasses.replace(RUN, seed=1, accuracy=0.6))
@@ -234,12 +235,25 @@ class _Campaign:
         process.start()
         here.recv()
         process.join(timeout=self.rng.random() ** 2 * 2.0)
-        if process.is_alive() and process.pid is not None:
-            os.kill(process.pid, signal.SIGKILL if is_killed else signal.SIGSTOP)
-            if not is_killed:
-                self._read(f"{label}, while it is stopped")
-                os.kill(process.pid, signal.SIGCONT)
+        # It may be gone meanwhile.
+        with contextlib.suppress(ProcessLookupError):
+            if process.is_alive() and process.pid is not None:
+                os.kill(process.pid, signal.SIGKILL if is_killed else signal.SIGSTOP)
+                if not is_killed:
+                    self._read(f"{label}, while it is stopped")
+                    os.kill(process.pid, signal.SIGCONT)
         process.join()
+
+    def news(self) -> list[str]:
+        """Return what went wrong since this was asked last."""
+        wrong = [
+            f"{kind}: {what}"
+            for kind in ("lost", "served_wrong", "unnoticed", "foreign")
+            for what in getattr(self.tally, kind)
+        ]
+        found = [what for what in wrong if what not in self.told]
+        self.told += found
+        return found
 
     def _differs(self) -> list[str]:
         """Return what is not as it was, but for who writes and what kills leave."""
@@ -396,6 +410,8 @@ def _rounds(n: int, seed: int) -> Tally:
         with contextlib.suppress(KeyboardInterrupt):
             for number in range(n):
                 campaign.round(number)
+                for what in campaign.news():
+                    print(f"seed {seed}: {what}", file=sys.stderr, flush=True)
                 if number % 10 == 9:
                     print(f"seed {seed}: {campaign.tally}", file=sys.stderr, flush=True)
         return campaign.tally

@@ -191,8 +191,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     --------
     >>> did_you_mean("mixed4q", ["mixed4d", "conv1"])
     "; did you mean 'mixed4d'?"
+    >>> did_you_mean("TAKEN", ["taken"])
+    "; did you mean 'taken'?"
     """
-    matches = difflib.get_close_matches(str(name), list(known), n=3, cutoff=0.6)
+    names = list(dict.fromkeys(known))
+    # Capitals are the nearest of all misses, and far ones for difflib.
+    matches = [one for one in names if str(one).lower() == str(name).lower()]
+    matches = matches or difflib.get_close_matches(str(name), names, n=3, cutoff=0.6)
     if not matches:
         return ""
     return f"; did you mean {' or '.join(repr(match) for match in matches)}?"

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from nnviz.statistics import (
+    difference_interval,
     effect_sizes,
     exact_interval,
     lift_interval,
@@ -29,6 +30,20 @@ def test_interval__agrees_with_scipy(interval, method):
     ]
     np.testing.assert_allclose(low, [ci.low for ci in wanted], atol=1e-12)
     np.testing.assert_allclose(high, [ci.high for ci in wanted], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("counts", "wanted"),
+    [
+        ((56, 70, 48, 80), (0.0524, 0.3339)),
+        ((9, 10, 3, 10), (0.1705, 0.8090)),
+        ((10, 10, 0, 10), (0.6075, 1.0)),
+        ((0, 10, 0, 10), (-0.2775, 0.2775)),
+        ((3, 7, 0, 0), (-1.0, 1.0)),
+    ],
+)
+def test_difference__has_the_interval_of_newcombes_table(counts, wanted):
+    np.testing.assert_allclose(difference_interval(*counts), wanted, atol=6e-5)
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.5, 0.97])

@@ -26,13 +26,16 @@ from scipy import special
 
 from nnviz.aggregation.subset_index import SubsetIndex
 
-__all__ = ["SAMPLE", "SAMPLED_CHUNKS", "Estimates", "estimate"]
+__all__ = ["Estimates", "estimate", "is_worthwhile"]
 
 SAMPLE = 2_000
 """Instances that are drawn where there is an index."""
 
 SAMPLED_CHUNKS = 16
 """Chunks that are drawn where there is none."""
+
+WORTHWHILE = 4
+"""How many times a sample all of the instances, or chunks, have to be."""
 
 Values = NDArray[np.float64]
 
@@ -55,6 +58,15 @@ class Estimates:
     """Instances of which the mean was taken."""
     n_instances: int
     """Usable instances of the set."""
+
+
+def is_worthwhile(index: SubsetIndex, instances: NDArray[np.integer]) -> bool:
+    """Whether a sample is far less than all of some instances, and so far quicker."""
+    if index.is_complete:
+        return len(instances) >= WORTHWHILE * SAMPLE
+    starts = [start for start, _ in index.pieces.state.layout.chunks]
+    n_chunks = len(np.unique(np.searchsorted(starts, instances, side="right")))
+    return n_chunks >= WORTHWHILE * SAMPLED_CHUNKS
 
 
 def estimate(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Unpack
 import click
 
 from nnviz.cli.options import graph_options, json_option
+from nnviz.cli.running import tell_advice
 from nnviz.errors import ConfigError
 from nnviz.text_files import read_text
 
@@ -74,8 +75,10 @@ def graph(
             raise click.UsageError(msg)
         found = from_summit_json(_text(store), subset=Path(store).stem)
     else:
-        graphs = SubsetGraphs(Store.open(store), subsets)
+        opened = Store.open(store)
+        graphs = SubsetGraphs(opened, subsets)
         found = graphs.graph(subset, jackknife=jackknife, **options)
+        tell_advice(opened)
         layout = None if out is None else graphs.layout(found)
     files = {} if out is None else graph_files(found, out.stem, format_, layout=layout)
     paths = [] if out is None else _write(files, out)
@@ -167,6 +170,7 @@ def compare(
             jackknife=jackknife,
             **options,
         )
+        tell_advice(opened)
     files = {} if out is None else comparison_files(found, out.stem, format_)
     paths = [] if out is None else _write(files, out)
     value = {

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from nnviz.store.store import Store
 
 
-__all__ = ["client_of", "listeners_of", "seconds_of", "stage_of"]
+__all__ = ["client_of", "listeners_of", "seconds_of", "stage_of", "tell_advice"]
 
 _LOGGERS = ("distributed", "distributed.client")
 
@@ -152,6 +152,15 @@ def print_result(value: dict[str, Any] | str) -> None:
         click.echo(value)
     else:
         click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+
+def tell_advice(store: Store) -> None:
+    """Say on standard error what would have made an answer faster, if anything."""
+    from nnviz.aggregation.subset_index import SubsetIndex
+
+    index = store.kept.get(SubsetIndex)  # there only if instances were counted
+    if isinstance(index, SubsetIndex) and index.advice:
+        click.echo(index.advice, err=True)
 
 
 _UNITS = re.compile(

@@ -52,6 +52,11 @@ __all__ = ["demo", "serve"]
     show_default=True,
     help="Ask for a random token, which is part of the printed address.",
 )
+@click.option(
+    "--token-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Keep the token in this file, so that links outlive the server.",
+)
 @click.option("--open", "open_browser", is_flag=True, help="Open a browser.")
 @json_option
 def serve(
@@ -64,6 +69,7 @@ def serve(
     oauth: str | None,
     oauth_user: Sequence[str],
     token: bool,
+    token_file: Path | None,
     open_browser: bool,
     as_json: bool,
 ) -> None:
@@ -82,6 +88,7 @@ def serve(
         oauth=oauth,
         oauth_users=oauth_user,
         with_token=token,
+        token_file=token_file,
         open_browser=open_browser,
         announce=announce,
     )

@@ -97,7 +97,7 @@ def _estimated_meanwhile(results: SubsetResults) -> Iterator[None]:
     is_exact = threading.Event()
 
     def tell() -> None:
-        if is_exact.wait(ESTIMATED_AFTER_S):
+        if not results.is_large or is_exact.wait(ESTIMATED_AFTER_S):
             return
         # Whatever is wrong with the store, the exact answer says it.
         with contextlib.suppress(NnvizError):

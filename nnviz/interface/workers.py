@@ -105,23 +105,22 @@ def local_workers(n_workers: int, *, threads: int = 1) -> Iterator[Client]:
         ):
             yield c
         return
-    from distributed import Client, LocalCluster  # noqa: PLC0415  slow to import
+    from distributed import Client, Scheduler, SpecCluster, Worker  # noqa: PLC0415
 
+    # Inside of this process: whoever reached a port could run code as this user. What
+    # Dask serves about itself has an address all the same, and all by default.
+    options = {
+        "protocol": "inproc://",
+        "dashboard": False,
+        "dashboard_address": "127.0.0.1:0",
+    }
+    worker = {"cls": Worker, "options": {"nthreads": 1, "memory_limit": 0, **options}}
     before = torch.get_num_threads()
     try:
         with (
-            LocalCluster(
-                processes=False,
-                n_workers=1,
-                threads_per_worker=1,
-                memory_limit=0,
-                protocol="tcp://",
-                host="127.0.0.1",
-                scheduler_kwargs={
-                    "dashboard": False,
-                    "dashboard_address": "127.0.0.1:0",
-                },
-                worker_dashboard_address=None,
+            SpecCluster(
+                workers={0: worker},
+                scheduler={"cls": Scheduler, "options": options},
                 silence_logs=logging.CRITICAL,
             ) as cluster,
             Client(cluster, set_as_default=False) as client,

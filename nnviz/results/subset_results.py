@@ -13,7 +13,6 @@ import dataclasses
 import functools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,59 +20,26 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from nnviz.aggregation.aggregates import aggregates_of
-from nnviz.aggregation.estimates import Estimates, estimate
+from nnviz.aggregation.estimates import Estimates, estimate, is_worthwhile
 from nnviz.aggregation.index_channels import IndexedChannels
 from nnviz.aggregation.subset_index import subset_index
 from nnviz.aggregation.totals import activation_totals
 from nnviz.errors import MissingDataError, NnvizError
+from nnviz.results.company import most_similar, saved_means
+from nnviz.results.contrasts import ChannelContrast, ValueContrast
 from nnviz.significance import difference_tests
-from nnviz.statistics import effect_sizes, exact_interval
+from nnviz.statistics import difference_interval, effect_sizes, exact_interval
 from nnviz.store.store import Store
 from nnviz.subsets.lookup import SubsetFinder
 from nnviz.subsets.subsets import Subset
 
-__all__ = ["ChannelContrast", "SubsetResults", "ValueContrast"]
+__all__ = ["SubsetResults"]
 
 N_BINS = 20
 MAX_VALUES = 50
 """Columns of texts with more distinct values are names, not groups."""
 
 NO_GROUPS = ("id", "status", "label", "prediction")
-
-
-@dataclass(frozen=True, slots=True)
-class ChannelContrast:
-    """One channel in two subsets."""
-
-    layer: str
-    channel: int
-    count: int
-    """In how many instances of A it is a top channel."""
-    other_count: int
-    """The same in B."""
-    share: float
-    other_share: float
-    effect: float
-    """Cohen's h of the two shares; positive if A has more."""
-    p_value: float
-    """Adjusted over all channels of all shown layers."""
-    mean: float
-    """Mean activation in A."""
-    other_mean: float
-
-
-@dataclass(frozen=True, slots=True)
-class ValueContrast:
-    """One value of a column of the instance table, in two subsets."""
-
-    column: str
-    value: str
-    count: int
-    other_count: int
-    share: float
-    other_share: float
-    p_value: float
-    """Adjusted over all values of all columns."""
 
 
 class SubsetResults:
@@ -107,7 +73,7 @@ class SubsetResults:
         finder: SubsetFinder | None = None,
     ) -> None:
         finder = finder or SubsetFinder(store, IndexedChannels(store))
-        self._store, self._columns = store, finder.columns
+        self._store, self._finder, self._columns = store, finder, finder.columns
         usable = self._columns.usable
         self.subset = _among(finder.find(subset), usable)
         """A, without unusable instances."""
@@ -193,6 +159,7 @@ class SubsetResults:
             some = np.flatnonzero(counts.any(axis=0))
             a, b = counts[0, some], counts[1, some]
             effects = effect_sizes(a, n_a, b, n_b)
+            low, high = difference_interval(a, n_a, b, n_b)
             for i, channel in enumerate(some):
                 yield ChannelContrast(
                     layer=layer.name,
@@ -202,6 +169,7 @@ class SubsetResults:
                     share=_share(a[i], n_a),
                     other_share=_share(b[i], n_b),
                     effect=float(effects[i]),
+                    interval=(float(low[i]), float(high[i])),
                     p_value=math.nan,
                     mean=_share(sums[0, channel], n_a),
                     other_mean=_share(sums[1, channel], n_b),
@@ -223,6 +191,13 @@ class SubsetResults:
     def advice(self) -> str:
         """What would make the answer faster, or is damaged; empty where all is well."""
         return subset_index(self._store).advice
+
+    @property
+    def is_large(self) -> bool:
+        """Whether an estimate of A or of B is far quicker than the exact numbers."""
+        index = subset_index(self._store)
+        both = (self.subset, self.against)
+        return any(is_worthwhile(index, one.instances) for one in both)
 
     def estimate(
         self, *, seed: int = 0
@@ -321,14 +296,27 @@ class SubsetResults:
             If classes have not been aggregated.
         """
         labels = aggregates_of(self._store, "label")
-        means, own = labels.mean(layer), self.mean(layer)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            cosine = means @ own
-            cosine /= np.linalg.norm(means, axis=1) * np.linalg.norm(own)
-        order = np.argsort(-np.nan_to_num(cosine, nan=-2.0), kind="stable")[:n]
-        return [
-            (labels.names[i], float(cosine[i])) for i in order if cosine[i] == cosine[i]
-        ]
+        return most_similar(self.mean(layer), labels.mean(layer), labels.names, n)
+
+    def nearest_saved(self, layer: str, n: int = 5) -> list[tuple[str, float]]:
+        """Return the saved subsets whose mean activations are most similar to A's.
+
+        Parameters
+        ----------
+        layer
+            Name of a shown layer.
+        n
+            Number of subsets.
+
+        Returns
+        -------
+        list
+            (subset, cosine of the two means), most similar first, A itself left out.
+        """
+        means, names = saved_means(
+            self._store, self._finder, layer, but=self.subset.name
+        )
+        return most_similar(self.mean(layer), means, names, n)
 
     @functools.cached_property
     def metadata(self) -> list[ValueContrast]:
@@ -339,9 +327,16 @@ class SubsetResults:
         counts = np.array([[a, b] for _, _, a, b in rows])
         n_a, n_b = len(self.subset), len(self.against)
         _, p_values = difference_tests(counts[:, 0], n_a, counts[:, 1], n_b)
+        ends = np.stack(difference_interval(counts[:, 0], n_a, counts[:, 1], n_b), 1)
         made = [
-            ValueContrast(column, value, a, b, _share(a, n_a), _share(b, n_b), float(p))
-            for (column, value, a, b), p in zip(rows, p_values, strict=True)
+            ValueContrast(
+                *(column, value, a, b, _share(a, n_a), _share(b, n_b)),
+                interval=(float(low), float(high)),
+                p_value=float(p),
+            )
+            for (column, value, a, b), (low, high), p in zip(
+                rows, ends, p_values, strict=True
+            )
         ]
         return sorted(made, key=lambda v: (v.p_value, -abs(v.share - v.other_share)))
 
@@ -377,7 +372,9 @@ class SubsetResults:
             if text and counts[0][code] + counts[1][code]:
                 yield name, text, int(counts[0][code]), int(counts[1][code])
 
-    def instances(self, *, by: str = "confidence", n: int = 10) -> NDArray[np.int64]:
+    def instances(
+        self, *, by: str = "confidence", n: int = 10, worst: bool = False
+    ) -> NDArray[np.int64]:
         """Return instances of A, those with the largest values of a column first.
 
         Parameters
@@ -386,11 +383,14 @@ class SubsetResults:
             A column of numbers: ``confidence``, ``loss``, ``margin``, metadata.
         n
             Number of instances; those without a value come last.
+        worst
+            Whether those with the smallest values come first.
         """
         column = self._columns.column(by)
         rows = self.subset.instances
-        values = np.where(column.null[rows], -np.inf, column.values[rows])
-        return rows[np.argsort(-values.astype(np.float64), kind="stable")[:n]]
+        values = column.values[rows].astype(np.float64)
+        order = np.where(column.null[rows], np.inf, values if worst else -values)
+        return rows[np.argsort(order, kind="stable")[:n]]
 
     def to_json(self) -> dict[str, Any]:
         """Return what is known of the subset, as JSON values."""
@@ -454,7 +454,15 @@ class SubsetResults:
         except (MissingDataError, NnvizError):
             return []
         shown = ", ".join(f"{name} ({cosine:.2f})" for name, cosine in near)
-        return [f"nearest        {shown}, by mean activations of {hidden[-1].name}"]
+        by = f"by mean activations of {hidden[-1].name}"
+        lines = [f"nearest        {shown}, {by}"]
+        if self.answered_by == "index" and (saved := self._saved_near(hidden[-1].name)):
+            lines.append(f"nearest saved  {saved}, {by}")
+        return lines
+
+    def _saved_near(self, layer: str) -> str:
+        near = self.nearest_saved(layer, 3)
+        return ", ".join(f"{name} ({cosine:.2f})" for name, cosine in near)
 
     def __repr__(self) -> str:
         return "\n".join(self.lines())

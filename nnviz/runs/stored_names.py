@@ -6,12 +6,35 @@ hidden, too long for a file system, or in place of what Zarr itself writes.
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterable
 
 from nnviz.errors import PlanError
 from nnviz.runs.declarations import RESERVED_COLUMNS
 
-__all__ = ["check_columns", "check_layers", "is_storable"]
+__all__ = [
+    "GROUPS",
+    "RESERVED_COLLECTIONS",
+    "check_columns",
+    "check_layers",
+    "collection_of_column",
+    "is_collection",
+    "is_storable",
+]
+
+GROUPS = (
+    "ablation",
+    "attribution_graphs",
+    "classes",
+    "columns",
+    "examples",
+    "saved_subsets",
+)
+"""Groups beside which what was derived of a collection stands."""
+
+RESERVED_COLLECTIONS = ("all", "label", "prediction", "outcome", "saved", *GROUPS)
+"""Names that neither a file nor a column gives its collection."""
 
 MAX_BYTES = 200
 """Of 255 that file systems take."""
@@ -43,6 +66,36 @@ def is_storable(name: str, *, max_bytes: int = MAX_BYTES) -> bool:
         and name != "zarr.json"
         and len(name.encode()) <= max_bytes
     )
+
+
+def is_collection(name: object) -> bool:
+    """Whether a collection of subsets may have a name."""
+    return (
+        isinstance(name, str)
+        and re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", name) is not None
+        and is_storable(name)
+        and name not in GROUPS
+    )
+
+
+def collection_of_column(name: str) -> str:
+    """Return what the collection of a column's values is called in a store.
+
+    Parameters
+    ----------
+    name
+        Of the column. Where it cannot be that of a collection, a hash of it tells two
+        columns apart.
+
+    Examples
+    --------
+    >>> collection_of_column("site"), collection_of_column("km h")
+    ('site', 'km_h-8c7f6ee0')
+    """
+    if is_collection(name) and name not in RESERVED_COLLECTIONS:
+        return name
+    plain = re.sub(r"[^A-Za-z0-9_-]", "_", name)
+    return f"{plain[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def check_layers(names: Iterable[str]) -> None:

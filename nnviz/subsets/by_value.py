@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.errors import DatasetError
+from nnviz.runs.stored_names import collection_of_column
 from nnviz.subsets.subsets import Subset, SubsetCollection, collect_subsets
 
 __all__ = ["column_subsets", "set_subsets"]
@@ -41,7 +42,7 @@ def column_subsets(values: NDArray[Any], name: str) -> SubsetCollection:
     values
         Of all instances, shape (N,): numbers, truth values or texts.
     name
-        Of the column, and of the collection in the store.
+        Of the column, and of the collection in the store where it can be.
 
     Raises
     ------
@@ -66,7 +67,7 @@ def column_subsets(values: NDArray[Any], name: str) -> SubsetCollection:
         msg = f"the column {name!r} has no values, so that it makes no subsets"
         raise DatasetError(msg)
     subsets = [Subset(text, np.array(rows, np.int64)) for text, rows in groups.items()]
-    collection = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+    collection = collection_of_column(name)
     return collect_subsets(subsets, len(values), name=collection, kind="column")
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from nnviz.argument_types import checked
 from nnviz.errors import DatasetError, did_you_mean
 from nnviz.runs.declarations import LABEL_SETS
+from nnviz.runs.stored_names import RESERVED_COLLECTIONS
 from nnviz.spreadsheets import as_meant
 from nnviz.store.store import Store, opened
 from nnviz.subsets.by_value import column_subsets, set_subsets
@@ -31,20 +32,6 @@ from nnviz.text_files import parse_json, read_text
 from nnviz.text_tables import read_text_table
 
 __all__ = ["named_subsets", "read_subsets", "split_names"]
-
-RESERVED_NAMES = (
-    "all",
-    "label",
-    "prediction",
-    "outcome",
-    "ablation",
-    "attribution_graphs",
-    "classes",
-    "examples",
-    "saved",
-    "saved_subsets",
-)
-"""Names of collections and of other groups in the store that a file cannot take."""
 
 SAVED = "saved"
 """Collection of the subsets that were saved in the store."""
@@ -162,7 +149,7 @@ def read_subsets(
     """
     path = Path(path)
     name = path.stem if name is None else name
-    if name in RESERVED_NAMES:
+    if name in RESERVED_COLLECTIONS:
         msg = f"subsets from a file cannot be called {name!r}; choose another name"
         raise DatasetError(msg)
     wanted = _read_json(path) if path.suffix.lower() == ".json" else _read_csv(path)

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from nnviz.errors import DatasetError, ShapeError, UnknownNameError, did_you_mean
-from nnviz.runs.stored_names import is_storable
+from nnviz.runs.stored_names import GROUPS, is_collection
 from nnviz.subsets.instance_numbers import instances_of
 
 __all__ = [
@@ -183,13 +183,12 @@ class SubsetCollection:
     """``all``, ``label``, ``prediction``, ``outcome``, ``file`` or ``custom``."""
 
     def __post_init__(self) -> None:
-        is_text = isinstance(self.name, str)
-        is_plain = is_text and re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", self.name)
-        if not is_plain or not is_storable(self.name):
+        if not is_collection(self.name):
             msg = (
                 f"a collection of subsets cannot be called {self.name!r}; use letters, "
-                "digits, '_', '-' and '.', at most 200 and not 'zarr.json', because it "
-                "becomes a path in the store"
+                "digits, '_', '-' and '.', at most 200, because it becomes a path in "
+                f"the store, and none of 'zarr.json', {', '.join(map(repr, GROUPS))}, "
+                "which nnviz writes itself"
             )
             raise DatasetError(msg)
         membership = self.membership.astype(np.bool_)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nnviz.aggregation import estimates
-from nnviz.aggregation.estimates import estimate
+from nnviz.aggregation.estimates import estimate, is_worthwhile
 from nnviz.aggregation.index import make_index
 from nnviz.aggregation.subset_index import SubsetIndex
 from nnviz.results.estimate_lines import estimate_lines
@@ -97,6 +97,17 @@ def test_estimate__of_nobody__is_not_a_number(stores, which):
 
     assert all(np.isnan(one.mean).all() for one in found.values())
     assert all(one.n_instances == 0 for one in found.values())
+
+
+@pytest.mark.parametrize("which", ["with", "without"])
+def test_estimate__is_worthwhile__of_many_times_the_sample(stores, which, monkeypatch):
+    monkeypatch.setattr(estimates, "SAMPLE", 100)
+    monkeypatch.setattr(estimates, "SAMPLED_CHUNKS", 3)
+    index = SubsetIndex(stores[which])
+
+    assert is_worthwhile(index, np.arange(2000))
+    assert is_worthwhile(index, np.arange(0, 480, 40)) == (which == "without")
+    assert not is_worthwhile(index, np.arange(0, 399))
 
 
 def test_estimate_lines__say_of_how_many(stores, small_samples):

@@ -10,6 +10,7 @@ import pytest
 
 import nnviz
 from nnviz.store.store import Store
+from tests.faults.small_run import one_worker
 from tests.faults.tiny_run import (
     N_CHUNKS,
     address_in,
@@ -19,18 +20,16 @@ from tests.faults.tiny_run import (
     n_done,
     start_dask,
     wait_for,
-    workers,
 )
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 
 def finish_run(store):
-    """Do what is left, undisturbed."""
-    with workers(1) as client:
+    """Do what is left, undisturbed, in threads of this process."""
+    with one_worker() as client:
         summary = nnviz.extract(Store.open(store, writable=True), client=client)
     assert summary.failed == {}
-    return summary
 
 
 def lines(text):
@@ -55,14 +54,16 @@ def kill_worker_and_go_on(one, rng):
         os.kill(rng.choice(alive), signal.SIGSEGV)
 
 
-@pytest.mark.parametrize("seed", [7, 8])
 def test_extract__any_sequence_of_kills_and_restarts__ends_in_the_same_bytes(
-    run, undisturbed, tmp_path, driver, seed
+    run, undisturbed, tmp_path, driver
 ):
-    """Rows 1, 2 and 6: drivers, groups and workers, at seeded moments, then a rest."""
+    """Rows 1, 2 and 6: drivers, groups and workers, at seeded moments, then a rest.
+
+    The campaign of the benchmarks has many more such sequences.
+    """
     store = run.store(tmp_path / "run.zarr")
     run.fault("all", "sleep 0.01")
-    rng = random.Random(seed)
+    rng = random.Random(7)
     ends = [kill_driver, kill_group, end_driver]
     rng.shuffle(ends)
     for end in ends:
@@ -81,8 +82,7 @@ def test_extract__any_sequence_of_kills_and_restarts__ends_in_the_same_bytes(
         wait_for(lambda pid=one.process.pid: group_is_gone(pid))
 
     run.repair()
-    code, _, errors = driver("extract", store, "--workers", "1", "--quiet").finish()
-    assert code == 0, errors
+    finish_run(store)
     assert not (store / "writer").exists()
     assert checksums(store) == undisturbed
 
@@ -102,7 +102,8 @@ def test_extract__signal__ends_with_one_line_and_leaves_nothing(
     """Row 7: at any time, to one or all processes; 128 and the number; resumable."""
     store = run.store(tmp_path / "run.zarr")
     run.fault("all", "sleep 0.05")
-    one = driver("extract", store, "--workers", "2", "--quiet")
+    n_workers = "2" if to is os.killpg else "1"
+    one = driver("extract", store, "--workers", n_workers, "--quiet")
     if is_running:
         wait_for(lambda: n_done(store) >= 1)
     else:
@@ -189,8 +190,7 @@ def test_extract__second_driver__is_refused_and_the_first_unharmed(
     first.process.kill()
     first.process.wait(timeout=60)
     run.repair()
-    third = driver("extract", store, "--workers", "1", "--quiet")
-    assert third.finish()[0] == 0
+    finish_run(store)
     assert checksums(store) == undisturbed
 
 

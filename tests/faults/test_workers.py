@@ -1,5 +1,6 @@
 """What may happen to workers: they are killed, hang, or run out of memory."""
 
+import contextlib
 import os
 import random
 import signal
@@ -19,10 +20,37 @@ from tests.faults.tiny_run import (
     Events,
     checksums,
     pids,
+    wait_for,
     workers,
 )
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def _pair():
+    with workers(2) as client:
+        yield client
+
+
+@pytest.fixture
+def two(_pair):
+    """Return a client of two workers; their nannies have replaced what was killed."""
+    wait_for(lambda: len(pids(_pair)) == 2)
+    return _pair
+
+
+@pytest.fixture(scope="module")
+def one():
+    """Return a client of one worker."""
+    with workers(1) as client:
+        yield client
+
+
+def end(pid):
+    """Let the nanny start another worker instead of one that never comes back."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def of_other_chunks(sums, *chunks):
@@ -37,26 +65,25 @@ def of_other_chunks(sums, *chunks):
 
 
 def test_extract__workers_killed_in_the_middle__writes_the_same_bytes(
-    run, undisturbed, tmp_path
+    run, undisturbed, tmp_path, two
 ):
     """Rows 1, 2 and 25: SIGKILL to a worker, three times, at seeded moments."""
     store = run.store(tmp_path / "run.zarr")
     run.fault("all", "sleep 0.01")
     rng = random.Random(1)
     killed = []
-    with workers(2) as client:
 
-        def kill(event):
-            moments = (2, 4, 7)[len(killed) :][:1]
-            alive = pids(client) if len(events.of("TaskDone")) in moments else []
-            if len(alive) == 2:
-                killed.append(rng.choice(alive))
-                os.kill(killed[-1], signal.SIGKILL)
+    def kill(event):
+        moments = (2, 4, 7)[len(killed) :][:1]
+        alive = pids(two) if len(events.of("TaskDone")) in moments else []
+        if len(alive) == 2:
+            killed.append(rng.choice(alive))
+            os.kill(killed[-1], signal.SIGKILL)
 
-        events = Events(kill)
-        summary = nnviz.extract(
-            Store.open(store, writable=True), client=client, listeners=[events]
-        )
+    events = Events(kill)
+    summary = nnviz.extract(
+        Store.open(store, writable=True), client=two, listeners=[events]
+    )
 
     assert len(killed) >= 1
     assert summary.failed == {}
@@ -66,16 +93,15 @@ def test_extract__workers_killed_in_the_middle__writes_the_same_bytes(
 
 
 def test_extract__instance_that_kills_its_worker__is_found_and_listed(
-    run, undisturbed, tmp_path
+    run, undisturbed, tmp_path, two
 ):
     """Row 3: found within log2(chunk) rounds, everything else done, nobody blamed."""
     store = run.store(tmp_path / "run.zarr")
     run.fault(37, "kill")
     events = Events()
-    with workers(2) as client:
-        summary = nnviz.extract(
-            Store.open(store, writable=True), client=client, listeners=[events]
-        )
+    summary = nnviz.extract(
+        Store.open(store, writable=True), client=two, listeners=[events]
+    )
 
     assert summary.failed == {}
     n_deaths = len((run.faults / "37.deaths").read_text())
@@ -88,18 +114,20 @@ def test_extract__instance_that_kills_its_worker__is_found_and_listed(
     assert found == of_other_chunks(undisturbed, 37 // ROWS)
 
 
-def test_extract__worker_hangs__another_one_does_its_chunk(run, undisturbed, tmp_path):
+def test_extract__worker_hangs__another_one_does_its_chunk(
+    run, undisturbed, tmp_path, two
+):
     """Row 27: after the deadline the chunk runs elsewhere; the first result counts."""
     store = run.store(tmp_path / "run.zarr")
     run.fault(50, "sleep-once 3600")
     events = Events()
-    with workers(2) as client:
-        summary = nnviz.extract(
-            Store.open(store, writable=True),
-            client=client,
-            listeners=[events],
-            limits=RunLimits(deadline=4.0),
-        )
+    summary = nnviz.extract(
+        Store.open(store, writable=True),
+        client=two,
+        listeners=[events],
+        limits=RunLimits(deadline=4.0),
+    )
+    end(int((run.faults / "50.pid").read_text()))
 
     assert summary.failed == {}
     assert "another worker gets it too" in events.reasons()
@@ -107,26 +135,26 @@ def test_extract__worker_hangs__another_one_does_its_chunk(run, undisturbed, tmp
 
 
 def test_extract__worker_is_stopped__another_one_does_its_chunk(
-    run, undisturbed, tmp_path
+    run, undisturbed, tmp_path, two
 ):
     """Rows 16 and 27: SIGSTOP to a worker in the middle of a chunk."""
     store = run.store(tmp_path / "run.zarr")
     run.fault("all", "sleep 0.01")
     stopped = []
-    with workers(2) as client:
 
-        def stop(event):
-            if not stopped and events.of("TaskDone"):
-                stopped.append(pids(client)[0])
-                os.kill(stopped[0], signal.SIGSTOP)
+    def stop(event):
+        if not stopped and events.of("TaskDone"):
+            stopped.append(pids(two)[0])
+            os.kill(stopped[0], signal.SIGSTOP)
 
-        events = Events(stop)
-        summary = nnviz.extract(
-            Store.open(store, writable=True),
-            client=client,
-            listeners=[events],
-            limits=RunLimits(deadline=5.0),
-        )
+    events = Events(stop)
+    summary = nnviz.extract(
+        Store.open(store, writable=True),
+        client=two,
+        listeners=[events],
+        limits=RunLimits(deadline=5.0),
+    )
+    end(stopped[0])
 
     assert summary.failed == {}
     assert "another worker gets it too" in events.reasons()
@@ -156,16 +184,15 @@ def test_extract__instances_that_always_hang__are_found_and_listed(run, tmp_path
 
 
 def test_extract__memory_is_short_for_a_moment__writes_the_same_bytes(
-    run, undisturbed, tmp_path
+    run, undisturbed, tmp_path, one
 ):
     """Row 17: the same again, then with the instances looked at first."""
     store = run.store(tmp_path / "run.zarr")
     run.fault(5, "memory 2")
     events = Events()
-    with workers(1) as client:
-        summary = nnviz.extract(
-            Store.open(store, writable=True), client=client, listeners=[events]
-        )
+    summary = nnviz.extract(
+        Store.open(store, writable=True), client=one, listeners=[events]
+    )
 
     assert summary.failed == {}
     assert summary.smaller_batches == {}
@@ -174,19 +201,18 @@ def test_extract__memory_is_short_for_a_moment__writes_the_same_bytes(
 
 
 def test_extract__batch_too_large_for_the_device__is_halved_and_recorded(
-    run, undisturbed, tmp_path
+    run, undisturbed, tmp_path, two
 ):
     """Rows 17 and 18: said in report, event, store; the run's verification knows it."""
     store = run.store(tmp_path / "run.zarr")
     run.fault("device", "memory 4")
     events = Events()
-    with workers(2) as client:
-        summary = nnviz.extract(
-            Store.open(store, writable=True), client=client, listeners=[events]
-        )
-        run.repair()
-        opened = Store.open(store)
-        again = recompute(opened, 1.0, client=client)
+    summary = nnviz.extract(
+        Store.open(store, writable=True), client=two, listeners=[events]
+    )
+    run.repair()
+    opened = Store.open(store)
+    again = recompute(opened, 1.0, client=two)
 
     assert summary.failed == {}
     assert summary.smaller_batches == dict.fromkeys(range(N_CHUNKS), 4)
@@ -201,17 +227,18 @@ def test_extract__batch_too_large_for_the_device__is_halved_and_recorded(
     assert labels.items() <= undisturbed.items()
 
 
-def test_extract__device_fails__its_process_is_replaced(run, undisturbed, tmp_path):
+def test_extract__device_fails__its_process_is_replaced(
+    run, undisturbed, tmp_path, one
+):
     """Row 18: an error of the device ends the worker; nothing is retried in it."""
     store = run.store(tmp_path / "run.zarr")
     run.fault("device", "lost")
     events = Events()
-    with workers(1) as client:
-        before = pids(client)
-        summary = nnviz.extract(
-            Store.open(store, writable=True), client=client, listeners=[events]
-        )
-        after = pids(client)
+    before = pids(one)
+    summary = nnviz.extract(
+        Store.open(store, writable=True), client=one, listeners=[events]
+    )
+    after = pids(one)
 
     assert summary.failed == {}
     assert "DeviceLostError: the GPU has failed: CUDA error" in events.reasons()
@@ -224,8 +251,8 @@ def test_extract__worker_over_its_memory_limit__no_other_chunk_is_blamed(
 ):
     """Row 17: the nanny kills a worker; the instance that takes the memory is found."""
     store = run.store(tmp_path / "run.zarr")
-    run.fault(70, "hog 3000000000")
-    with workers(1, memory_limit="1500MB") as client:
+    run.fault(70, "hog 1500000000")
+    with workers(1, memory_limit="1000MB") as client:
         summary = nnviz.extract(Store.open(store, writable=True), client=client)
 
     assert summary.failed == {}

@@ -115,6 +115,32 @@ def test_results__nearest_class__is_its_own(store):
     assert near[0][1] > 0.9
 
 
+def test_results__nearest_saved__is_the_one_with_the_same_instances(tmp_path):
+    write_complete_store(tmp_path / "run.zarr", RUN)
+    store = nnviz.open_store(tmp_path / "run.zarr")
+    store.save_subset("threes", "label = 'class 003'")
+    store.save_subset("ones", "label = 'class 001'")
+    store.save_subset("nobody", "confidence > 2")
+
+    found = store.look("label = 'class 003' and correct")
+
+    assert [name for name, _ in found.nearest_saved("late")] == ["threes", "ones"]
+    assert [name for name, _ in store.look("ones").nearest_saved("late")] == ["threes"]
+    assert "nearest saved" not in repr(found)  # without an index that may take long
+    nnviz.index(store, progress=False)
+    assert "nearest saved  ones (" in repr(nnviz.open_store(store.url).look("correct"))
+
+
+def test_results__differences__have_intervals_around_them(store):
+    found = SubsetResults(store, QUERY)
+
+    for one in [*found.channels, *found.metadata]:
+        low, high = one.interval
+        assert -1 <= low <= one.share - one.other_share <= high <= 1
+        if one.p_value < 0.001:
+            assert low > 0 or high < 0
+
+
 def test_results__against_another__and_its_instances(store):
     found = SubsetResults(store, "correct", "not correct")
     first = found.instances(by="confidence", n=3)
@@ -123,6 +149,8 @@ def test_results__against_another__and_its_instances(store):
     everything = values[found.subset.instances]
     assert values[first].tolist() == np.sort(everything)[::-1][:3].tolist()
     assert found.against.name == "not correct"
+    worst = found.instances(by="confidence", n=3, worst=True)
+    assert values[worst].tolist() == np.sort(everything)[:3].tolist()
 
 
 def test_results__nothing_in_it__is_said(store):
@@ -130,3 +158,22 @@ def test_results__nothing_in_it__is_said(store):
 
     assert "no usable instance is in it" in repr(found)
     assert found.to_json()["accuracy"] is None
+
+
+def test_results__say_what_answered_and_what_would_be_faster(tmp_path):
+    write_complete_store(tmp_path / "run.zarr", RUN)
+    without = SubsetResults(nnviz.open_store(tmp_path / "run.zarr"), QUERY)
+
+    assert without.answered_by == "chunks"
+    assert without.lines()[-1].startswith("answered by    the chunks, exact; the store")
+    assert "'nnviz index" in without.to_json()["advice"]
+
+    nnviz.index(tmp_path / "run.zarr", progress=False)
+    found = SubsetResults(nnviz.open_store(tmp_path / "run.zarr"), QUERY)
+
+    assert found.lines()[-1] == "answered by    the index, exact"
+    assert found.lines()[:-1] == without.lines()[:-1]
+    assert (found.answered_by, found.advice) == ("index", "")
+    assert not found.is_large
+    for one, exact in zip(found.estimate(), found.means("late").tolist(), strict=True):
+        np.testing.assert_allclose(one["late"].mean, exact, rtol=1e-5, atol=1e-6)

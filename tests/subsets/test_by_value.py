@@ -25,9 +25,20 @@ def test_dates__are_months():
 
 
 def test_truth_values__are_two():
-    found = column_subsets(np.array([True, False, True]), "is new")
+    found = column_subsets(np.array([True, False, True]), "is_new")
 
     assert (found.name, found.names) == ("is_new", ("False", "True"))
+
+
+def test_columns__of_any_name__are_collections_of_different_names():
+    """What a path in a store cannot be told apart by, or is taken by other groups."""
+    columns = ["is new", "is_new", "is-new", "ü", "é", "classes", "columns", "label"]
+
+    found = [column_subsets(texts("a", "b"), name).name for name in columns]
+
+    assert len(set(found)) == len(columns)
+    assert found[1:3] == columns[1:3]
+    assert not {"classes", "columns", "label"} & set(found)
 
 
 def test_few_numbers__are_themselves():

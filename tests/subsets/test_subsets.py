@@ -127,7 +127,9 @@ def test_collection__refuses_one_name_for_two_subsets():
         collect_subsets([Subset("a", [0]), Subset("a", [1])], 3, name="mine")
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "a b", "é"])
+@pytest.mark.parametrize(
+    "name", ["", "a/b", "..", ".hidden", "a b", "é", "zarr.json", "classes"]
+)
 def test_collection__refuses_a_name_that_is_no_path(name):
     with pytest.raises(DatasetError, match="cannot be called"):
         collect_subsets([], 3, name=name)

@@ -33,6 +33,7 @@ from nnviz.store.store import Store
 from nnviz_dashboards.page.app import PICTURES, create_app
 from nnviz_dashboards.serving.connections import IDLE_SECONDS
 from nnviz_dashboards.serving.guarding import Gate, guard
+from nnviz_dashboards.serving.tokens import cookie_of, kept_token, new_token
 
 __all__ = ["Access", "make_server", "serve"]
 
@@ -142,6 +143,8 @@ class Access:
     """Who may enter of all the users of the provider, by its name for them."""
     with_token: bool = True
     """Whether a random token in the address is asked for where nobody logs in."""
+    token_file: str | Path | None = None
+    """Where the token is kept, so that links outlive the server; None: it is not."""
 
 
 def make_server(
@@ -181,6 +184,8 @@ def _listen(
     of_channel = rf"{folder}/(\d{{1,6}})/(\d{{1,9}})/(\d{{1,6}})"
     of_instance = rf"{folder}/instances/(\d{{1,12}})(/large)?"
     given = {"results": shared}
+    kept = rights.token_file
+    token = new_token() if kept is None else kept_token(kept)
     try:
         server: Server = pn.io.server.get_server(
             lambda: _page(shared),
@@ -217,8 +222,9 @@ def _listen(
     is_open = has_login or not rights.with_token
     gate = Gate(
         frozenset(name.lower() for name in known),
-        token=None if is_open else secrets.token_urlsafe(24),
+        token=None if is_open else token,
         users=frozenset(rights.oauth_users),
+        cookie=cookie_of(token),
     )
     server._tornado.websocket_origins.update(gate.hosts)
     guard(server, gate)

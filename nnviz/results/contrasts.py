@@ -1,0 +1,46 @@
+"""In what do two sets of instances differ? In a channel, or a value of a column."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["ChannelContrast", "ValueContrast"]
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelContrast:
+    """One channel in two subsets."""
+
+    layer: str
+    channel: int
+    count: int
+    """In how many instances of A it is a top channel."""
+    other_count: int
+    """The same in B."""
+    share: float
+    other_share: float
+    effect: float
+    """Cohen's h of the two shares; positive if A has more."""
+    interval: tuple[float, float]
+    """95 % interval of `share` less `other_share`."""
+    p_value: float
+    """Adjusted over all channels of all shown layers."""
+    mean: float
+    """Mean activation in A."""
+    other_mean: float
+
+
+@dataclass(frozen=True, slots=True)
+class ValueContrast:
+    """One value of a column of the instance table, in two subsets."""
+
+    column: str
+    value: str
+    count: int
+    other_count: int
+    share: float
+    other_share: float
+    interval: tuple[float, float]
+    """95 % interval of `share` less `other_share`."""
+    p_value: float
+    """Adjusted over all values of all columns."""
