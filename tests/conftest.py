@@ -46,6 +46,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # What takes long begins first, so that no process waits for another at the end.
 HEAVY = ("browser", "cluster", "slow")
 
+# Worker processes run it as they start; here it would define operators again.
+collect_ignore = ["worker_path"]
+
 DEMONSTRATION = "demo --no-serve --out digits"
 
 ROOT = Path(__file__).resolve().parent.parent

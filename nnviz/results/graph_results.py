@@ -87,7 +87,9 @@ class GraphResults:
         """
         names = self._store.groups.names("aggregates")
         stored = (first, *(name for name in names if name != first))
-        return (*stored, OF_A, OF_PAIR) if self.has_influences(first) else stored
+        has_facts = self._store.plan.extraction.targets != "none"
+        can_count = has_facts and self.has_influences(first)
+        return (*stored, OF_A, OF_PAIR) if can_count else stored
 
     def has_influences(self, collection: str) -> bool:
         """Whether influences were counted in a collection."""

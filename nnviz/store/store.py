@@ -75,7 +75,7 @@ class Store:
         if version is None or "plan" not in attributes:
             msg = (
                 f"{hierarchy.url!r} is a Zarr hierarchy, but not a store of nnviz; "
-                "'nnviz plan run.toml --create STORE' makes one"
+                "'nnviz plan run.toml --create STORE' or nnviz.run makes one"
             )
             raise StoreFormatError(msg)
         if version not in READABLE_VERSIONS:

@@ -103,6 +103,9 @@ class Suggestion:
         """Whether chance alone is an unlikely reason, at 5 %."""
         return self.p_value < LEVEL
 
+    def __repr__(self) -> str:
+        return f"<nnviz.Suggestion: {self.sentence}>"
+
     def to_json(self) -> dict[str, Any]:
         """Return the suggestion as JSON values, with the number of its instances."""
         return {

@@ -145,9 +145,10 @@ def test_export__names_every_row(store, tmp_path):
     ]
 
 
-def test_aggregate__prints_how_many_subsets_it_has_made(store, tmp_path):
+def test_aggregate__prints_how_many_subsets_it_has_made(store, scheduler_address):
+    command = ["aggregate", store.url, "--scheduler", scheduler_address, "--quiet"]
     few, many = (
-        CliRunner().invoke(main, ["aggregate", store.url, "--quiet", *arguments])
+        CliRunner().invoke(main, [*command, *arguments])
         for arguments in ([], ["--empty-subsets"])
     )
 

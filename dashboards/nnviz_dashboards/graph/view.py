@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import isfinite, isnan
 from typing import TypeVar, get_args
 
@@ -289,10 +289,12 @@ def _graph(
     indices = {name: index for index, name in enumerate(names)}
     labels = dict(zip(names, short_names(names), strict=True)) | dict(shown)
     numbers = {name: number for number, name in enumerate(shown)}
+    n_rows = max((node.row + 1 for node in drawing.nodes), default=len(names))
     sides = {"both": "both", "first": drawing.subset, "second": drawing.versus}
     return {
         "subset": drawing.subset,
         "versus": drawing.versus,
+        "n_rows": n_rows,
         "layers": [
             {
                 "name": name,
@@ -317,7 +319,7 @@ def _graph(
         "node_terms": _terms(NODE_TERMS, drawing.versus),
         "arc_terms": _terms(ARC_TERMS, drawing.versus),
         "title": _title(drawing),
-        "note": _note(drawing),
+        "note": _note(drawing) + _reach(labels, names, n_rows),
         "made": f"preset {drawing.files.preset}",
         "problems": [p[:1].upper() + p[1:] + "." for p in drawing.problems],
     }
@@ -338,7 +340,7 @@ def _note(drawing: GraphDrawing) -> str:
     if likeness is None:
         return (
             f"{format_count(n_nodes)} channels, {format_count(n_arcs)} arcs{start}"
-            f"{_reach(drawing)}"
+            f"{_arriving(drawing)}"
         )
     if drawing.is_equal:
         return "nothing differs: the same channels and arcs, as often"
@@ -349,13 +351,20 @@ def _note(drawing: GraphDrawing) -> str:
     )
 
 
-def _reach(drawing: GraphDrawing) -> str:
+def _arriving(drawing: GraphDrawing) -> str:
     """Say how much of the evidence arrives at the lowest layer, where that is known."""
     graph = drawing.files
     if not len(graph.reach):
         return ""
     share = reach_text(float(graph.reach[0]))
     return f"; {share} of the evidence arrives at {graph.layers[0]}"
+
+
+def _reach(labels: Mapping[str, str], names: Sequence[str], n_rows: int) -> str:
+    """Return how far back the graph goes, where that is not to the first layer."""
+    if n_rows >= len(names):
+        return ""
+    return f"; reaches back to {labels[names[-n_rows]]}"
 
 
 def _instances(n: int) -> str:
