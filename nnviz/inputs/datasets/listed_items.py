@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from nnviz.errors import DatasetError
 from nnviz.inputs.datasets.items import as_label, columns_of, split_item
 from nnviz.inputs.datasets.listings import check_ids, make_column, make_labels
+from nnviz.user_code import telling_user_errors
 
 __all__ = ["ItemListing", "class_names_of", "labels_of_attribute", "list_items"]
 
@@ -92,7 +93,9 @@ def labels_of_attribute(data: Any, n: int) -> list[Any] | None:
         return None
     for index in np.linspace(0, n - 1, min(n, _N_COMPARED)).astype(int).tolist():
         try:
-            label = split_item(data[index], input_key="data", label_key="label")[1]
+            with telling_user_errors("an item", advice="", error_type=DatasetError):
+                item = data[index]
+            label = split_item(item, input_key="data", label_key="label")[1]
         except Exception:  # noqa: BLE001  extraction meets and records it
             continue
         if not np.array_equal(as_label(label), found[index]):
