@@ -36,7 +36,9 @@ its only required argument.
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 __all__ = [
     "ConfigError",
@@ -69,12 +71,31 @@ __all__ = [
 ]
 
 
+_PACKAGE = Path(__file__).parent
+
+
 class NnvizError(Exception):
     """Any error that nnviz raises on purpose; its text is made for the user."""
 
     def __str__(self) -> str:
         # KeyError.__str__ would put quotes around the message.
         return str(self.args[0]) if self.args else ""
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows: the message, and where nnviz was called.
+
+        The frames inside of nnviz and of what it uses say nothing to whoever is to act
+        on the message; ``traceback.print_exception(error)`` has them.
+        """
+        lines = []
+        for frame in traceback.extract_tb(self.__traceback__):
+            if Path(frame.filename).parent.is_relative_to(_PACKAGE):
+                break
+            if "IPython" not in frame.filename:
+                where = frame.filename
+                where = "cell" if "ipykernel" in where or "<ipython" in where else where
+                lines.append(f"{where}, line {frame.lineno}: {frame.line}")
+        return [*lines, f"{type(self).__name__}: {self}"]
 
 
 class ConfigError(NnvizError, ValueError):

@@ -139,6 +139,25 @@ def test_subsets__times_are_those_that_were_measured(page):
         assert shown == [f"{1000 * seconds[name]:.0f}"], words
 
 
+def test_subsets__ratios_and_the_share_of_the_index_are_those_that_were_measured():
+    folder = ROOT / "benchmarks" / "results"
+    busy = json.loads((folder / "subsets-under-load.json").read_text())["seconds"]
+    made = json.loads((folder / "indexing.json").read_text())
+    text = (ROOT / "docs/subsets.md").read_text(encoding="utf-8")
+
+    by_index = busy["counts of 1 %"]
+    for words, name in {
+        "by DuckDB": "duckdb over Parquet: counts of 1 %",
+        "by pyarrow": "pyarrow over Parquet: counts of 1 %",
+        "by SciPy": "scipy: counts of 1 %",
+    }.items():
+        row = rf"{words} \| 33 ms \| {1000 * busy[name]:,.0f} ms \| (\d+) \|"
+        assert re.findall(row, text) == [f"{busy[name] / by_index:.0f}"]
+    sample, exact = busy["cold: estimated means of 10 %"], busy["cold: means of 10 %"]
+    assert f"| {sample:.2f} / {exact:.1f} s |" in text
+    assert f"{made['share_of_processor_time']:.1%}".replace("%", " %") in text
+
+
 @pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md"])
 def test_document__names_no_place_of_one_machine(page):
     assert re.findall(r"/(?:work|tmp|home|root)/", (ROOT / page).read_text()) == []

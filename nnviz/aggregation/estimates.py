@@ -34,8 +34,11 @@ SAMPLE = 2_000
 SAMPLED_CHUNKS = 16
 """Chunks that are drawn where there is none."""
 
-WORTHWHILE = 4
-"""How many times a sample all of the instances, or chunks, have to be."""
+LARGE = 50_000
+"""Instances, with an index, of which an estimate is far quicker than the means."""
+
+LARGE_CHUNKS = 64
+"""The same in chunks, without one."""
 
 Values = NDArray[np.float64]
 
@@ -63,10 +66,10 @@ class Estimates:
 def is_worthwhile(index: SubsetIndex, instances: NDArray[np.integer]) -> bool:
     """Whether a sample is far less than all of some instances, and so far quicker."""
     if index.is_complete:
-        return len(instances) >= WORTHWHILE * SAMPLE
+        return len(instances) >= LARGE
     starts = [start for start, _ in index.pieces.state.layout.chunks]
     n_chunks = len(np.unique(np.searchsorted(starts, instances, side="right")))
-    return n_chunks >= WORTHWHILE * SAMPLED_CHUNKS
+    return n_chunks >= LARGE_CHUNKS
 
 
 def estimate(

@@ -83,6 +83,9 @@ class DerivationSummary:
         """Return the summary as JSON values."""
         return dataclasses.asdict(self)
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         lines = [
             f"similarity and embedding of {n:,} subsets by {name} "

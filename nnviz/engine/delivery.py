@@ -8,11 +8,13 @@ a module that is not installed travels with its code: workers could not import i
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
+import io
 import sys
 import sysconfig
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -138,12 +140,36 @@ def _dumps(value: Any) -> bytes:
             with contextlib.suppress(ValueError):  # no module of the import system
                 cloudpickle.register_pickle_by_value(module)
                 added.append(module)
+    file = io.BytesIO()
     try:
-        data: bytes = cloudpickle.dumps(value)
+        _Pickler(file).dump(value)
     finally:
         for module in added:
             cloudpickle.unregister_pickle_by_value(module)
-    return data
+    return file.getvalue()
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no annotations
+    """Cloudpickle, which sends functions that keep their results by name only."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Send the function inside, to be wrapped again with an empty cache."""
+        if isinstance(obj, functools._lru_cache_wrapper):
+            module = obj.__module__
+            if module == "__main__" or module in self._by_value():
+                return _cached_again, (obj.__wrapped__, obj.cache_parameters())
+        return super().reducer_override(obj)
+
+    @staticmethod
+    def _by_value() -> set[str]:
+        return set(cloudpickle.list_registry_pickle_by_value())
+
+
+def _cached_again(
+    function: Callable[..., Any], parameters: Mapping[str, Any]
+) -> Callable[..., Any]:
+    made: Callable[..., Any] = functools.lru_cache(**parameters)(function)
+    return made
 
 
 def _is_loose(module: object) -> bool:

@@ -100,6 +100,9 @@ class ExtractionSummary:
         """Return the summary as JSON values."""
         return dataclasses.asdict(self)
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         n_done = self.n_chunks - self.n_done_before - len(self.failed) - self.n_left
         rate = self.n_instances / self.seconds if self.seconds else 0.0

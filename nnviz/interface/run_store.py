@@ -98,7 +98,7 @@ class Store(StoredRun):
         Parameters
         ----------
         subset
-            Whatever :meth:`subset` takes.
+            Whatever :meth:`subset` takes; a number is that of an instance here.
         subsets, jackknife, pictures, **options
             As in :func:`nnviz.attribution_graph`.
         """

@@ -219,6 +219,9 @@ class Plan:
         """
         return from_json(cls, value, place="plan")
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         return "\n".join(plan_lines(self))
 

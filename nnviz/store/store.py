@@ -6,7 +6,6 @@ completion mark last. Readers ask the marks: a missing piece is an error, never 
 
 from __future__ import annotations
 
-import html
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
@@ -31,7 +30,7 @@ from nnviz.store.completion import Completion
 from nnviz.store.creation import creating, says_begun
 from nnviz.store.dask_arrays import activations_as_dask
 from nnviz.store.extending import is_pending
-from nnviz.store.groups import LaterGroups, covered_by
+from nnviz.store.groups import LaterGroups
 from nnviz.store.hierarchy import Hierarchy
 from nnviz.store.integrity import Integrity
 from nnviz.store.recovery import RECOVERY
@@ -45,8 +44,6 @@ __all__ = [
     "open_store",
     "opened",
     "plan_attributes",
-    "summary_html",
-    "summary_text",
 ]
 
 _STATIC = "static_arrays"
@@ -78,7 +75,7 @@ class Store:
         if version is None or "plan" not in attributes:
             msg = (
                 f"{hierarchy.url!r} is a Zarr hierarchy, but not a store of nnviz; "
-                "'nnviz plan run.toml --create STORE' makes one"
+                "'nnviz plan run.toml --create STORE' or nnviz.run makes one"
             )
             raise StoreFormatError(msg)
         if version not in READABLE_VERSIONS:
@@ -359,9 +356,13 @@ class Store:
         return self._hierarchy.read(path, start, stop, *columns)
 
     def __repr__(self) -> str:
+        from nnviz.store.summary import summary_text  # noqa: PLC0415  of this class
+
         return summary_text(self)
 
     def _repr_html_(self) -> str:
+        from nnviz.store.summary import summary_html  # noqa: PLC0415  of this class
+
         return summary_html(self)
 
 
@@ -443,55 +444,6 @@ def _check_names(plan: Plan) -> None:
 
 def _read_rows(url: str, layer: str, start: int, stop: int) -> NDArray[Any]:
     return Store.open(url).activations(layer, start, stop).astype(np.float32)
-
-
-def summary_text(store: Store) -> str:
-    """Return what was planned and what is complete, as lines."""
-    facts = _facts(store)
-    width = max(len(name) for name, _ in facts)
-    lines = [f"  {name:<{width}}  {value}" for name, value in facts]
-    return "\n".join([f"<nnviz.Store {store.url}>", *lines])
-
-
-def summary_html(store: Store) -> str:
-    """Return what was planned and what is complete, as a table."""
-    rows = "".join(
-        f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
-        f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
-        for name, value in _facts(store)
-    )
-    return f"<b>nnviz.Store</b> {html.escape(store.url)}<table>{rows}</table>"
-
-
-def _counted(n: int, what: str) -> str:
-    return f"{n:,} {what}" + ("" if n == 1 else "s") if n else "none"
-
-
-def _covering(store: Store, parent: str) -> str:
-    """Return the names of groups, and of how many instances where not of all."""
-    shown = []
-    for name in store.groups.names(parent):
-        path, n = f"{parent}/{name}", store.n_instances
-        covered = n
-        if store.groups.is_complete(path):
-            attributes = store.groups.attributes(path)
-            covered = covered_by(attributes, store.plan.extensions, n)
-        shown.append(f"{name} (of {covered:,} of {n:,})" if covered < n else name)
-    return ", ".join(shown) or "none"
-
-
-def _facts(store: Store) -> list[tuple[str, str]]:
-    done, plan = store.chunks.done(), store.plan
-    return [
-        ("model", plan.model.source),
-        ("data", f"{plan.dataset.kind}, {store.n_instances:,} instances"),
-        ("classes", f"{len(store.class_names):,}"),
-        ("layers", f"{len(store.layers)} recorded, {len(store.shown_layers)} shown"),
-        ("extraction", f"{int(done.sum()):,} of {len(done):,} chunks"),
-        ("aggregates", _covering(store, "aggregates")),
-        ("artifacts", _covering(store, "artifacts")),
-        ("index", _counted(len(store.groups.names("index")), "piece")),
-    ]
 
 
 def opened(store: Store | str | os.PathLike[str], *, writable: bool = False) -> Store:

@@ -108,6 +108,7 @@ class SubsetFinder:
         if isinstance(what, str):
             return self._subset(name or what, self._of_text(what))
         if isinstance(what, (int, np.integer)) and not isinstance(what, bool):
+            name = name or f"instance {int(what)}"
             what = [int(what)]
         if hasattr(what, "columns") and hasattr(what, "index"):
             what = what["id"] if "id" in what.columns else what.index  # type: ignore[index]

@@ -30,7 +30,8 @@ from numpy.typing import NDArray
 from scipy import sparse, stats
 
 from nnviz.errors import DatasetError
-from nnviz.statistics import exact_interval, familywise_p_values
+from nnviz.significance import familywise_p_values
+from nnviz.statistics import exact_interval
 from nnviz.store.store import Store
 from nnviz.subsets.columns import Column, InstanceColumns
 from nnviz.subsets.slices import find_slices
@@ -101,6 +102,9 @@ class Suggestion:
     def is_significant(self) -> bool:
         """Whether chance alone is an unlikely reason, at 5 %."""
         return self.p_value < LEVEL
+
+    def __repr__(self) -> str:
+        return f"<nnviz.Suggestion: {self.sentence}>"
 
     def to_json(self) -> dict[str, Any]:
         """Return the suggestion as JSON values, with the number of its instances."""

@@ -65,6 +65,9 @@ class ExtensionSummary:
         """Return the summary as JSON values."""
         return dataclasses.asdict(self)
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         if self.n_instances == self.n_before:
             return f"the data set has no new instances; {self.url} is as it was"

@@ -63,6 +63,9 @@ class StoreReport:
             value["provenance"] = self.provenance
         return value
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         lines = [f"store          {self.url}", *plan_lines(self.plan)]
         lines.append(

@@ -52,6 +52,9 @@ class Recomputation:
         """Return the result as JSON values."""
         return {**asdict(self), "sound": not self.wrong}
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         wanted = "bit for bit" if self.has_to_be_equal else "to rounding"
         what = f"{self.n_instances:,} instances again in {self.n_batches:,} batches"

@@ -76,6 +76,9 @@ class Span:
     start: int
     stop: int
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         return f"instances {self.start:,} to {self.stop - 1:,}"
 

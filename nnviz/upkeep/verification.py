@@ -87,6 +87,9 @@ class VerificationReport:
         """Return the report as JSON values."""
         return {**dataclasses.asdict(self), "sound": self.is_sound}
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         lines = [
             (

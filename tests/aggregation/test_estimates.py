@@ -100,9 +100,11 @@ def test_estimate__of_nobody__is_not_a_number(stores, which):
 
 
 @pytest.mark.parametrize("which", ["with", "without"])
-def test_estimate__is_worthwhile__of_many_times_the_sample(stores, which, monkeypatch):
-    monkeypatch.setattr(estimates, "SAMPLE", 100)
-    monkeypatch.setattr(estimates, "SAMPLED_CHUNKS", 3)
+def test_estimate__is_worthwhile__of_many_instances_or_chunks(
+    stores, which, monkeypatch
+):
+    monkeypatch.setattr(estimates, "LARGE", 400)
+    monkeypatch.setattr(estimates, "LARGE_CHUNKS", 12)
     index = SubsetIndex(stores[which])
 
     assert is_worthwhile(index, np.arange(2000))

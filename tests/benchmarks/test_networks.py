@@ -58,6 +58,7 @@ def test_cifar_resnets__have_the_published_accuracy(shared, name, published):
     assert abs(found - published) < 0.037
 
 
+@pytest.mark.slow
 def test_squeezenet__has_the_published_accuracy(shared):
     found = accuracy(
         shared / "data/tiny-imagenet-val",

@@ -26,7 +26,11 @@ def share_of_near_neighbours(coordinates, n_each):
 
 
 @pytest.mark.parametrize(
-    ("n_groups", "method"), [(3, "classical scaling"), (8, "umap")], ids=["few", "many"]
+    ("n_groups", "method"),
+    [
+        pytest.param(3, "classical scaling", id="few"),
+        pytest.param(8, "umap", id="many", marks=pytest.mark.slow),
+    ],
 )
 def test_embed_layers__keeps_groups_together(n_groups, method):
     (embedding,) = embed_layers([planted_counts(n_groups, 6)])
@@ -66,6 +70,7 @@ def ring_counts(n, *, seed):
     return sparse.csr_array(centres.astype(np.int64) + noise)
 
 
+@pytest.mark.slow
 def test_embed_layers__starts_a_layer_from_the_one_before():
     first, second = embed_layers([ring_counts(40, seed=0), ring_counts(40, seed=1)])
 
@@ -76,6 +81,7 @@ def test_embed_layers__starts_a_layer_from_the_one_before():
     assert np.median(moved) < np.median(unaligned) / 3
 
 
+@pytest.mark.slow
 def test_embed_layers__gives_the_same_numbers_again():
     counts = [planted_counts(5, 5), planted_counts(5, 5, seed=1)]
 
@@ -85,7 +91,13 @@ def test_embed_layers__gives_the_same_numbers_again():
         assert a.coordinates.tobytes() == b.coordinates.tobytes()
 
 
-@pytest.mark.parametrize("n", [4, MIN_SUBSETS_FOR_UMAP + 5], ids=["few", "many"])
+@pytest.mark.parametrize(
+    "n",
+    [
+        pytest.param(4, id="few"),
+        pytest.param(MIN_SUBSETS_FOR_UMAP + 5, id="many", marks=pytest.mark.slow),
+    ],
+)
 def test_embed_layers__leaves_out_subsets_without_counts(n):
     counts = planted_counts(n, 1).toarray()
     counts[2] = 0

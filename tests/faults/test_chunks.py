@@ -25,6 +25,7 @@ def extract_all(store, order=range(N_CHUNKS)):
     return [extract_chunk(i, opening) for i in order]
 
 
+@pytest.mark.slow
 def test_extract_chunk__dies_at_each_of_its_writes__ends_in_the_same_bytes(
     run, undisturbed, tmp_path
 ):
@@ -52,6 +53,7 @@ def test_extract_chunk__dies_at_each_of_its_writes__ends_in_the_same_bytes(
     assert checksums(store) == undisturbed
 
 
+@pytest.mark.slow
 def test_extract_chunk__a_zombie_writes_later__ends_in_the_same_bytes(
     run, undisturbed, tmp_path
 ):

@@ -223,6 +223,7 @@ class _Line:
         await self._line.write_message(message, binary)
 
 
+@pytest.mark.slow
 def test_socket__cannot_replace_the_document_and_tells_no_traceback(url):
     """Row 33: an error on the line has no details."""
 
@@ -315,6 +316,7 @@ def test_sessions__that_are_dropped_leave_nothing(url):
     assert (sizes[1] - sizes[0]) / 20 < 1e6
 
 
+@pytest.mark.slow
 def test_server__asks_more_pages_than_it_holds_to_wait(url):
     """Row 32: pages are bounded in number."""
     script = SERVER.replace(
@@ -442,6 +444,7 @@ def test_oauth__needs_secrets_and_names(url, oauth_secrets, monkeypatch):
         make_server(url, oauth="github", oauth_users=["alice"])
 
 
+@pytest.mark.slow
 def test_oauth__sends_to_the_provider_and_lets_only_those_named_in(url, oauth_secrets):
     """Row 33: whoever is not logged in, or not on the list, sees nothing."""
     options = ["--oauth", "github", "--oauth-user", "alice"]

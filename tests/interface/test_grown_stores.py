@@ -89,3 +89,18 @@ def test_empty_graph__says_why(network, tmp_path):
     assert all(
         "no output is above 0" in text for text in (repr(graph), graph._repr_html_())
     )
+
+
+def test_summary__is_shown_in_words(network, tmp_path):
+    """A notebook shows the repr of what a cell returns."""
+    run(network, N_BEFORE, tmp_path / "run.zarr")
+    plan, _ = nnviz.plan_run(network, data(N_BEFORE), timed=False)
+    found = nnviz.extend(tmp_path / "run.zarr", dataset=data(N_AFTER))
+    report = nnviz.verify(tmp_path / "run.zarr", progress=False)
+    for value, part in [
+        (plan, "2 recorded, 2 shown"),
+        (found, "30 instances, 18 of them new"),
+        (report, "checked"),
+    ]:
+        assert part in repr(value)
+        assert repr(value) == str(value)

@@ -45,6 +45,7 @@ network, strokes = Network(), Strokes()
     'store = nnviz.run(network, strokes, "run.zarr", subsets="place")\nstore',
     'nnviz.attribution_graph(store, "bar")',
     'nnviz.compare(store, "bar", "spot")',
+    "nnviz.attribution_graph(store, 'baar')",
 ]
 
 
@@ -55,6 +56,7 @@ def test_notebook__shows_store_progress_and_graph(tmp_path, monkeypatch):
     book = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS]
     )
+    book.cells[4].metadata["tags"] = ["raises-exception"]
 
     ExecutePreprocessor(timeout=240, kernel_name="python3").preprocess(
         book, {"metadata": {"path": str(tmp_path)}}
@@ -75,5 +77,13 @@ def test_notebook__shows_store_progress_and_graph(tmp_path, monkeypatch):
     assert html[2].count("<svg") == 1
     assert "data:image/png;base64," in html[2]
     assert "bar" in html[3]
+    (error,) = [o for o in book.cells[4].outputs if o.output_type == "error"]
+    assert error.traceback == [
+        "cell, line 1: nnviz.attribution_graph(store, 'baar')",
+        (
+            "UnknownNameError: unknown subset 'baar'; did you mean 'bar'?; 'label' "
+            "has 3 subsets"
+        ),
+    ]
     page, _ = HTMLExporter().from_notebook_node(book)
     (tmp_path / "notebook.html").write_text(page, encoding="utf-8")

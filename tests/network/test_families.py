@@ -75,7 +75,16 @@ FAMILIES = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=list(FAMILIES))
+SLOW = ("alexnet", "inception_v3", "vgg11_bn", "densenet121", "swin", "timm vit")
+
+
+def parameters(names):
+    return [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in names
+    ]
+
+
+@pytest.fixture(scope="module", params=parameters(FAMILIES))
 def family(request):
     """Return a network, two instances and the architecture; made once for all tests."""
     torch.manual_seed(3)
@@ -150,7 +159,7 @@ def test_family__folding_changes_only_the_rounding(family):
 CUT = list(FAMILIES)[:11]
 
 
-@pytest.mark.parametrize("family", CUT, indirect=True)
+@pytest.mark.parametrize("family", parameters(CUT), indirect=True)
 def test_family__edges_are_those_of_the_autograd_cut(family):
     network, x, architecture = family
     node = {layer.name: layer.node for layer in architecture.layers}

@@ -10,8 +10,8 @@ from nnviz.aggregation.aggregation import aggregate
 from nnviz.cli.main import main
 from nnviz.derivation.derivation import derive
 from nnviz.errors import MissingDataError
-from nnviz.graphs.comparison import compare_subsets
 from nnviz.graphs.making import attribution_graph
+from nnviz.graphs.making_comparisons import compare_subsets
 from nnviz.graphs.options import GraphOptions
 from nnviz.results.graph_results import GraphRequest, GraphResults, subset_of
 from nnviz.results.run_results import RunResults
@@ -145,9 +145,10 @@ def test_export__names_every_row(store, tmp_path):
     ]
 
 
-def test_aggregate__prints_how_many_subsets_it_has_made(store, tmp_path):
+def test_aggregate__prints_how_many_subsets_it_has_made(store, scheduler_address):
+    command = ["aggregate", store.url, "--scheduler", scheduler_address, "--quiet"]
     few, many = (
-        CliRunner().invoke(main, ["aggregate", store.url, "--quiet", *arguments])
+        CliRunner().invoke(main, [*command, *arguments])
         for arguments in ([], ["--empty-subsets"])
     )
 

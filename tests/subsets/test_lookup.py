@@ -41,6 +41,7 @@ def test_find__everything_that_names_instances__is_taken(finder):
     ):
         assert finder.find(what).instances.tolist() == [3, 9]
     assert finder.find(7).instances.tolist() == [7]
+    assert finder.find(7).name == "instance 7"
     assert (
         finder.find("c d").instances.tolist()
         == np.flatnonzero(RUN.labels == 2).tolist()

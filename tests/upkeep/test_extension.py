@@ -206,6 +206,7 @@ def test_extend__other_weights__is_refused_by_the_extraction(run):
         extract(run)
 
 
+@pytest.mark.slow
 def test_extend__killed_at_any_write__is_the_old_store_the_new_or_says_run_again(
     run, tmp_path, monkeypatch
 ):

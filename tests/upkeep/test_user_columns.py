@@ -18,6 +18,7 @@ from nnviz.errors import (
     UnknownNameError,
 )
 from nnviz.extraction.extraction import extract
+from nnviz.importing import import_callable
 from nnviz.store.store import Store
 from nnviz.subsets.naming import named_subsets
 from nnviz.testing import PlantedRun, write_store
@@ -359,9 +360,14 @@ def test_command__adds_lists_and_removes(small, tmp_path):
     assert "has no 'hal'; did you mean 'half'" in wrong.output
 
 
-def test_function__handed_over__reaches_processes(small, processes):
-    def by_value(values):
-        return int(np.isnan(values).sum())
+def test_function__with_a_cache__reaches_processes(small, processes, tmp_path):
+    code = (
+        "import functools\n\n"
+        "@functools.cache\ndef step():\n    return 2\n\n"
+        "def doubled(values):\n    return step() * len(values)\n"
+    )
+    (tmp_path / "own_cached.py").write_text(code)
+    by_value = import_callable(f"{tmp_path}/own_cached.py:doubled")
 
     with delivered({key_of(by_value, "instances"): by_value}, processes):
         made = add_column(
@@ -369,3 +375,4 @@ def test_function__handed_over__reaches_processes(small, processes):
         )
 
     assert made.kind == "whole"
+    assert set(small.column("n")[small.usable()]) == {12}

@@ -132,21 +132,20 @@ class ConfusionsModel(param.Parameterized):
         classes = results.class_table()
         wrong = results.confusions().tocoo()
         present = classes.present
+        order = np.lexsort((wrong.col, wrong.row, -wrong.data))
         shown = present
         if len(present) > N_CLASSES:
-            n = len(classes.names)
-            errors = np.bincount(wrong.row, wrong.data, n)
-            errors += np.bincount(wrong.col, wrong.data, n)
-            most = present[np.argsort(-errors[present], kind="stable")[:N_CLASSES]]
-            shown = np.sort(most)
+            # The classes of the most frequent confusions, so that these are seen.
+            pairs = np.stack([wrong.row[order], wrong.col[order]], axis=1).ravel()
+            first = np.sort(np.unique(pairs, return_index=True)[1])
+            shown = np.unique(pairs[first][:N_CLASSES])
         counts = results.confusions()[shown][:, shown].toarray().astype(np.int64)
         known = results.class_table().n_instances[shown]
         accuracy = np.nan_to_num(classes.accuracy[shown])
         np.fill_diagonal(counts, np.round(accuracy * known).astype(np.int64))
-        order = np.lexsort((wrong.col, wrong.row, -wrong.data))[:N_FREQUENT]
         frequent = tuple(
             Frequent(int(wrong.row[i]), int(wrong.col[i]), int(wrong.data[i]))
-            for i in order
+            for i in order[:N_FREQUENT]
         )
         table = ConfusionTable(
             shown, counts, known, len(present), int(wrong.data.sum()), frequent

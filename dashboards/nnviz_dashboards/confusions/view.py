@@ -72,7 +72,7 @@ class ConfusionsView(Viewer):
         k = len(table.classes)
         note = f"{format_count(table.n_wrong)} wrong"
         if k < table.n_present:
-            note += f"; the {k} of {format_count(table.n_present)} classes with most"
+            note += f"; the {k} classes that are most often confused"
         return {
             "classes": table.classes.tolist(),
             "names": [names[i] for i in table.classes],

@@ -42,7 +42,7 @@ export function render({model}) {
     gap: (v) => { local.gap = v; show_graph() },
     row_gap: (v) => { local.row_gap = v; show_graph() },
     picture: async (kind) => {
-      const rows = model.graph.layers.map((l) => ({text: l.label, y: l.row * pitch.y}))
+      const rows = reached().map((l) => ({text: l.label, y: l.row * pitch.y}))
       const keys = model.graph.versus ? sides() : []
       const lines = [`${model.graph.note}; ${model.graph.made}`, "Sizes and widths: share of the instances"]
       const picture = await makePicture(svg, world, {parts: [arcs_group, nodes_group], rows, title: model.graph.title, keys, lines})
@@ -142,6 +142,8 @@ export function render({model}) {
     note.textContent = model.graph ? `${model.graph.note}${n_hidden ? `; ${n_hidden} hidden by the filters` : ""}` : ""
     note.title = note.textContent
   }
+  // Layers that the graph goes back to: the others would be empty rows.
+  const reached = () => (model.graph?.layers ?? []).filter((l) => l.row < model.graph.n_rows)
   const sides = () => [["shared", "both"], ["first", `only ${model.graph.subset}`], ["second", `only ${model.graph.versus}`]]
   const show_legend = () => {
     legend.replaceChildren()
@@ -169,7 +171,7 @@ export function render({model}) {
   }
   const extent = () => {
     const xs = model.graph.nodes.map((n) => n.x)
-    return {low: Math.min(...xs), high: Math.max(...xs), n_rows: model.graph.layers.length}
+    return {low: Math.min(...xs), high: Math.max(...xs), n_rows: model.graph.n_rows}
   }
   // Where there is room, the card has a place of its own beside the graph.
   const has_place = () => canvas.clientWidth >= 800
@@ -180,7 +182,7 @@ export function render({model}) {
   const make_room = () => {
     const {low, high, n_rows} = extent(), {width, height} = space.size()
     const [gap, row_gap] = [chosen("gap"), chosen("row_gap")]
-    const of = [model.graph.layers.map((l) => l.name), gap, row_gap, width, height].join()
+    const of = [reached().map((l) => l.name), gap, row_gap, width, height].join()
     const is_kept = room?.of === of && low >= room.low && high <= room.high &&
       high - low + 1 >= 0.6 * (room.high - room.low + 1)
     if (!is_kept) {
@@ -239,7 +241,7 @@ export function render({model}) {
     show_focus()
   }
   const show_labels = () => {
-    labels.replaceChildren(...model.graph.layers.map((layer) => {
+    labels.replaceChildren(...reached().map((layer) => {
       const label = element(layer.is_shown ? "button" : "span", "layer-label", layer.label, {title: layer.name, "data-row-layer": layer.name})
       if (layer.is_shown) {
         label.type = "button"
@@ -250,7 +252,7 @@ export function render({model}) {
     }))
   }
   const show_layer = () => {
-    const layer = model.graph?.layers.find((l) => l.name === model.layer)
+    const layer = reached().find((l) => l.name === model.layer)
     band.style.display = layer ? "" : "none"
     if (layer) {
       band.setAttribute("y", layer.row * pitch.y - SLOT / 2 - 14)

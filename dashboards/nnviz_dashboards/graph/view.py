@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import isfinite, isnan
 from typing import TypeVar, get_args
 
@@ -11,6 +11,7 @@ import panel as pn
 import param
 from panel.viewable import Viewable, Viewer
 
+from nnviz.graphs.attribution_graph import reach_text
 from nnviz.graphs.drawing import (
     SIZES,
     Contrast,
@@ -288,10 +289,12 @@ def _graph(
     indices = {name: index for index, name in enumerate(names)}
     labels = dict(zip(names, short_names(names), strict=True)) | dict(shown)
     numbers = {name: number for number, name in enumerate(shown)}
+    n_rows = max((node.row + 1 for node in drawing.nodes), default=len(names))
     sides = {"both": "both", "first": drawing.subset, "second": drawing.versus}
     return {
         "subset": drawing.subset,
         "versus": drawing.versus,
+        "n_rows": n_rows,
         "layers": [
             {
                 "name": name,
@@ -316,7 +319,7 @@ def _graph(
         "node_terms": _terms(NODE_TERMS, drawing.versus),
         "arc_terms": _terms(ARC_TERMS, drawing.versus),
         "title": _title(drawing),
-        "note": _note(drawing),
+        "note": _note(drawing) + _reach(labels, names, n_rows),
         "made": f"preset {drawing.files.preset}",
         "problems": [p[:1].upper() + p[1:] + "." for p in drawing.problems],
     }
@@ -335,7 +338,10 @@ def _note(drawing: GraphDrawing) -> str:
     tops = {node.channel for node in drawing.nodes if node.row == 0 and node.name}
     start = f"; begins at {len(tops)} outputs" if len(tops) > 1 else ""
     if likeness is None:
-        return f"{format_count(n_nodes)} channels, {format_count(n_arcs)} arcs{start}"
+        return (
+            f"{format_count(n_nodes)} channels, {format_count(n_arcs)} arcs{start}"
+            f"{_arriving(drawing)}"
+        )
     if drawing.is_equal:
         return "nothing differs: the same channels and arcs, as often"
     return (
@@ -343,6 +349,22 @@ def _note(drawing: GraphDrawing) -> str:
         f"{format_percent(likeness.arc_jaccard)} of the arcs; "
         f"counts overlap by {format_percent(likeness.count_overlap)}{start}"
     )
+
+
+def _arriving(drawing: GraphDrawing) -> str:
+    """Say how much of the evidence arrives at the lowest layer, where that is known."""
+    graph = drawing.files
+    if not len(graph.reach):
+        return ""
+    share = reach_text(float(graph.reach[0]))
+    return f"; {share} of the evidence arrives at {graph.layers[0]}"
+
+
+def _reach(labels: Mapping[str, str], names: Sequence[str], n_rows: int) -> str:
+    """Return how far back the graph goes, where that is not to the first layer."""
+    if n_rows >= len(names):
+        return ""
+    return f"; reaches back to {labels[names[-n_rows]]}"
 
 
 def _instances(n: int) -> str:

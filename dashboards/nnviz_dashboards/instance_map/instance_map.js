@@ -1,3 +1,4 @@
+const MANY_CLASSES = 30
 const COLORS = [["sides", "A and B"], ["outcome", "Right or wrong"], ["class", "Class"]]
 
 export function render({model}) {
@@ -50,10 +51,10 @@ export function render({model}) {
     const by = model.color, n_classes = Math.max(1, points.classes.length)
     const place_of = new Map(points.classes.map((c, i) => [c, i]))
     const color_of = (i) => {
-      if (by === "class") return labels[i] < 0 ? of("glyph") : hue(place_of.get(labels[i]) ?? 0, n_classes)
+      if (by === "class") return labels[i] < 0 ? of("point") : hue(place_of.get(labels[i]) ?? 0, n_classes)
       if (by === "outcome") return marks[i] & 4 ? of("target") : of("accent-light")
       const side = marks[i] & 3
-      return side & 1 ? of("first") : side & 2 && points.has_b ? of("second") : of("glyph")
+      return side & 1 ? of("first") : side & 2 && points.has_b ? of("second") : of("point")
     }
     const radius = Math.max(2, Math.min(5, 1.9 * Math.sqrt(space.k)))
     const rank = (i) => (by === "sides" ? [0, 2, 1, 2][marks[i] & 3] : by === "outcome" ? marks[i] & 4 : 0)
@@ -79,12 +80,19 @@ export function render({model}) {
       context.stroke()
     }
     context.globalAlpha = 1
-    context.font = `600 11px ${of("font")}`
+    const is_many = points.anchors.length > MANY_CLASSES
+    context.font = `${is_many ? 400 : 600} 11px ${of("font")}`
     context.textAlign = "center"
     context.lineWidth = 3.5
     context.lineJoin = "round"
     const taken = []
-    points.anchors.forEach(([ax, ay], i) => {
+    // Of many classes more are named the nearer one looks; the chosen one always.
+    const most = is_many ? MANY_CLASSES * space.k : Infinity
+    const first = points.classes.indexOf(model.chosen)
+    const named = [...(first >= 0 ? [first] : []), ...points.anchors.keys()]
+    named.forEach((i) => {
+      if (taken.length >= most) return
+      const [ax, ay] = points.anchors[i]
       const name = model.names[points.classes[i]], [x, y] = [space.sx(ax), space.sy(ay) - radius - 5]
       const half = context.measureText(name).width / 2 + 3
       if (taken.some(([l, t, r, b]) => x - half < r && x + half > l && y - 11 < b && y + 3 > t)) return
@@ -237,7 +245,7 @@ export function render({model}) {
     for (const button of colors.children) button.setAttribute("aria-pressed", String(button.dataset.key === model.color))
     if (!points) return
     const keys = {
-      sides: [["first", points.sides[0]], ...(points.has_b ? [["second", points.sides[1]], ["glyph", "others"]] : [["glyph", points.sides[1]]])],
+      sides: [["first", points.sides[0]], ...(points.has_b ? [["second", points.sides[1]], ["point", "others"]] : [["point", points.sides[1]]])],
       outcome: [["accent-light", "predicted right"], ["target", "predicted wrong"]],
       class: [],
     }[model.color] ?? []

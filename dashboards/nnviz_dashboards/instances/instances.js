@@ -4,7 +4,7 @@ export function render({model}) {
   const send = (message) => model.send_msg(message)
   const panel = element("section", "panel instances", null, {"aria-label": "Instances of A and B"})
   const head = element("header", "head instances-head")
-  const sort = element("select", "select", null, {"aria-label": "Sorted by"})
+  const sort = element("select", "select", null, {"aria-label": "Order of the instances"})
   const turned = element("button", "button", "↓", {type: "button"})
   const field = element("label", "field")
   field.append(element("span", "field-name", "Sorted by"), sort, turned)

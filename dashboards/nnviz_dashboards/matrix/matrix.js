@@ -20,6 +20,8 @@ export function render({model}) {
     sort: (key) => send({type: "sort", key}),
     keep: (key) => send({type: "keep", key}),
     remove: (key) => send({type: "remove", key}),
+    rename: (key, name) => send({type: "rename", key, name}),
+    move: (key, place) => send({type: "move", key, place}),
     point: (row) => { pointed.row = row; heads.mark(row); draw() },
   })
   const view = element("div", "matrix-view")

@@ -29,11 +29,13 @@ from nnviz.spreadsheets import LINE_END, defused
 from nnviz_dashboards.classes.model import SubsetsModel
 from nnviz_dashboards.matrix.rows import (
     MAX_KEPT,
+    KeptRow,
     MatrixRow,
     RowSource,
     class_key,
     instance_of,
-    kept_keys,
+    kept_rows,
+    written,
 )
 from nnviz_dashboards.shared.publishing import publish
 from nnviz_dashboards.shared.selection import (
@@ -102,7 +104,7 @@ class _Wanted:
     layer: str
     measure: Measure
     sorted_by: str
-    kept: tuple[str, ...]
+    kept: tuple[KeptRow, ...]
     listed: NDArray[np.int64]
     pair: SubsetPair | None
     counted: SubsetResults | None
@@ -110,7 +112,7 @@ class _Wanted:
     @property
     def is_quick(self) -> bool:
         """Whether no instances have to be counted for it."""
-        has_subsets = any(instance_of(key) is None for key in self.kept)
+        has_subsets = any(instance_of(row.key) is None for row in self.kept)
         is_slow = self.measure == "maximum" or self.sorted_by == BY_CLUSTER
         return not (has_subsets or is_slow)
 
@@ -216,14 +218,29 @@ class MatrixModel(param.Parameterized):
         """Keep a row: of an instance, or of a query; A and B mean theirs."""
         if key in ("A", "B"):
             key = self._pairs.queries[key == "B"]
-        keys = kept_keys(self.selection.kept)
-        if key and key not in keys and len(keys) < MAX_KEPT:
-            self.selection.choose(kept="\n".join([*keys, key]))
+        rows = kept_rows(self.selection.kept)
+        if key and key not in [row.key for row in rows] and len(rows) < MAX_KEPT:
+            self.selection.choose(kept=written([*rows, KeptRow(key)]))
 
     def remove(self, key: str) -> None:
         """Show a kept row no longer."""
-        keys = [one for one in kept_keys(self.selection.kept) if one != key]
-        self.selection.choose(kept="\n".join(keys))
+        rows = [row for row in kept_rows(self.selection.kept) if row.key != key]
+        self.selection.choose(kept=written(rows))
+
+    def rename(self, key: str, name: str) -> None:
+        """Call a kept row something; an empty name is what it is."""
+        name = " ".join(name.split())
+        rows = kept_rows(self.selection.kept)
+        rows = [KeptRow(key, name) if row.key == key else row for row in rows]
+        self.selection.choose(kept=written(rows))
+
+    def move(self, key: str, place: int) -> None:
+        """Put a kept row at a place among the kept rows, 0 the first."""
+        rows = kept_rows(self.selection.kept)
+        moved = [row for row in rows if row.key == key]
+        rest = [row for row in rows if row.key != key]
+        place = max(0, min(int(place), len(rest)))
+        self.selection.choose(kept=written([*rest[:place], *moved, *rest[place:]]))
 
     def point_at(self, instance: int) -> None:
         """Show the row of an instance for the moment; -1 for none."""
@@ -362,7 +379,7 @@ class MatrixModel(param.Parameterized):
             selection.layer,
             cast("Measure", selection.measure),
             selection.sorted_by,
-            tuple(kept_keys(selection.kept)),
+            tuple(kept_rows(selection.kept)),
             self._subsets.order,
             pairs.pair,
             pairs.counted,
@@ -421,7 +438,7 @@ class MatrixModel(param.Parameterized):
         if wanted.pair is not None and wanted.counted is not None:
             rows += self._source.of_pair(wanted.pair, wanted.counted, layer, measure)
             contrast = neurons.contrast(wanted.counted, layer, measure)
-        made = (self._source.of_key(key, layer, measure) for key in wanted.kept)
+        made = (self._source.of_kept(row, layer, measure) for row in wanted.kept)
         rows += [row for row in made if row is not None]
         is_shown = np.isin(wanted.listed, class_rows)
         classes = wanted.listed[is_shown]

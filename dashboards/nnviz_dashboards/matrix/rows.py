@@ -5,7 +5,8 @@ A, B, what is pointed at, what the visitor keeps, and the classes of the list.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -19,16 +20,21 @@ from nnviz.results.subset_results import SubsetResults
 
 __all__ = [
     "MAX_KEPT",
+    "KeptRow",
     "MatrixRow",
     "RowSource",
     "class_key",
     "instance_of",
-    "kept_keys",
+    "kept_rows",
+    "written",
 ]
 
 RowKind = Literal["a", "b", "instance", "subset"]
 
 MAX_KEPT = 24
+
+MAX_NAME = 80
+"""Characters of a name that a visitor gives to a row."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,11 +61,35 @@ def instance_of(key: str) -> int | None:
     return int(key[1:]) if is_instance else None
 
 
-def kept_keys(kept: str) -> list[str]:
-    """Return the keys of a selection's further rows, none twice."""
-    return list(dict.fromkeys(key for key in kept.split("\n") if key.strip()))[
-        :MAX_KEPT
-    ]
+@dataclass(frozen=True, slots=True)
+class KeptRow:
+    """A row that a visitor keeps, as it is written in a selection."""
+
+    key: str
+    """``#12`` for an instance, or a query."""
+    name: str = ""
+    """What the visitor calls it; empty: what it is."""
+
+
+def kept_rows(kept: str) -> list[KeptRow]:
+    r"""Return the further rows of a selection, in order, none twice.
+
+    Examples
+    --------
+    >>> kept_rows("#4\\nlabel = cat\\tmy cats")
+    [KeptRow(key='#4', name=''), KeptRow(key='label = cat', name='my cats')]
+    """
+    rows: dict[str, KeptRow] = {}
+    for line in kept.split("\n"):
+        key, _, name = line.partition("\t")
+        if key.strip():
+            rows.setdefault(key, KeptRow(key, name.strip()[:MAX_NAME]))
+    return list(rows.values())[:MAX_KEPT]
+
+
+def written(rows: Iterable[KeptRow]) -> str:
+    """Return rows as a selection has them."""
+    return "\n".join(f"{r.key}\t{r.name}" if r.name else r.key for r in rows)
 
 
 class RowSource:
@@ -89,8 +119,12 @@ class RowSource:
             MatrixRow("B", "b", name_b, len(found.against), b),
         ]
 
-    def of_key(self, key: str, layer: str, measure: Measure) -> MatrixRow | None:
-        """Return the row of a kept key; None for what is neither instance nor query."""
+    def of_kept(self, kept: KeptRow, layer: str, measure: Measure) -> MatrixRow | None:
+        """Return a kept row by its name; None for neither instance nor query."""
+        row = self._of_key(kept.key, layer, measure)
+        return replace(row, name=kept.name) if row and kept.name else row
+
+    def _of_key(self, key: str, layer: str, measure: Measure) -> MatrixRow | None:
         n = instance_of(key)
         try:
             if n is not None:

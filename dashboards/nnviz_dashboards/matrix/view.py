@@ -94,6 +94,8 @@ class MatrixView(Viewer):
                 "sort": lambda key: model.sort(key),
                 "keep": model.keep,
                 "remove": model.remove,
+                "rename": lambda key, name: model.rename(key, name),
+                "move": lambda key, place: model.move(key, place),
                 "toggle": model.toggle,
                 "look_at": model.look_at,
                 "tile": self._send_tile,
@@ -186,7 +188,8 @@ class MatrixView(Viewer):
             "drawn as it is. Bars above the columns: blue where A has more, purple "
             "where B has more; pale where that may be chance (adjusted p of 0.05 or "
             f"more: {TESTS[state.measure]}). A cross: no instance excites the channel. "
-            "Click a row's name to sort by it, a column to look at its channel."
+            "Click a row's name to sort by it, a column to look at its channel; drag "
+            "rows that you keep."
         )
 
     def _chosen(self) -> dict[str, object]:

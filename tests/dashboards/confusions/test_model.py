@@ -68,3 +68,17 @@ def test_pick__of_no_class__changes_nothing(confusions, selection):
     confusions.pick_class(-1, predicted=False)
 
     assert selection.address() == before
+
+
+def test_many_classes__show_those_of_the_most_frequent_confusions(
+    results, selection, monkeypatch
+):
+    monkeypatch.setattr("nnviz_dashboards.confusions.model.N_CLASSES", 4)
+    selection.choose(view="confusions")
+
+    table = ConfusionsModel(results, SubsetPairModel(results, selection)).table
+
+    first = table.frequent[0]
+    assert len(table.classes) == 4
+    assert {first.label, first.prediction} <= set(table.classes.tolist())
+    assert table.n_present == len(NAMES)

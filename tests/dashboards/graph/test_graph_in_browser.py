@@ -114,7 +114,7 @@ def test_hover__lights_up_what_feeds_a_node_and_what_it_feeds(page):
     assert {
         roles[f"early-{channel}"] for channel in planted_channels(RUN, "early", 6)
     } == {""}
-    card = page.locator(".card")
+    card = page.locator("aside.card")
     sync_api.expect(card).to_contain_text(f"late channel {LATE_OF_CAT}")
     sync_api.expect(card).to_contain_text("Base rate")
     sync_api.expect(card).to_contain_text("output 6")
@@ -138,7 +138,7 @@ def test_hover__of_an_arc_tells_its_numbers_and_ends(page):
 
     page.mouse.move(*at)
 
-    card = page.locator(".card")
+    card = page.locator("aside.card")
     sync_api.expect(card).to_contain_text(f"late channel {LATE_OF_CAT}")
     sync_api.expect(card).to_contain_text("output channel 6: cat")
     sync_api.expect(card).to_contain_text("Feeds in")
@@ -152,7 +152,7 @@ def test_click__pins_for_the_whole_page_and_escape_gives_up(page):
 
     expect_address(page, layer="late", channel=str(LATE_OF_CAT))
     page.locator(".brand").hover()
-    sync_api.expect(page.locator(".card.pinned")).to_contain_text("Unpin")
+    sync_api.expect(page.locator("aside.card.pinned")).to_contain_text("Unpin")
     darker = f"channel {LATE_OF_CAT} is more often on top"
     sync_api.expect(page.get_by_text(darker)).to_be_visible()
     page.reload()
@@ -174,7 +174,7 @@ def test_click__pins_for_the_whole_page_and_escape_gives_up(page):
 def test_keys__walk_over_the_nodes_and_pin(page):
     page.locator("svg.graph").focus()
     page.keyboard.press("ArrowDown")  # the walk begins at the output
-    sync_api.expect(page.locator(".card")).to_contain_text("output channel 6")
+    sync_api.expect(page.locator("aside.card")).to_contain_text("output channel 6")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
 
@@ -262,7 +262,7 @@ def test_compare__shows_sides_and_does_not_offer_itself(page):
     settled(page, "cat")
     point_at(page, "late", LATE_OF_CAT)
     for text in ("On top in dog", "only cat", "Effect (h)", "Adjusted p"):
-        sync_api.expect(page.locator(".card")).to_contain_text(text)
+        sync_api.expect(page.locator("aside.card")).to_contain_text(text)
 
     offered = page.locator("[data-select='versus'] option").all_inner_texts()
     assert "cat" not in offered
@@ -356,7 +356,7 @@ def test_names__from_data_are_text(visit, address):
 
     sync_api.expect(page.locator(".legend")).to_contain_text("only <img")
     point_at(page, "output", 3)
-    sync_api.expect(page.locator(".card")).to_contain_text("<img")
+    sync_api.expect(page.locator("aside.card")).to_contain_text("<img")
     page.wait_for_timeout(200)
     assert page.evaluate("window.harmed") is None
     chosen = page.locator("section.graph-panel").get_attribute("data-subset")

@@ -1,9 +1,11 @@
 """The attribution graph's view model as a plain object, on a store with influences."""
 
+import dataclasses
 import json
 import threading
 
 import numpy as np
+import param
 import pytest
 
 from nnviz.graphs.drawing import SIZES
@@ -150,7 +152,7 @@ def test_outcome__follows_the_class(model, selection):
 
 def test_collections__offer_what_the_store_has(model, selection):
     assert model.choices.collections == (
-        "label", "all", "groups", "outcome", "prediction", "subset:a", "subset:a-b",
+        "label", "all", "groups", "outcome", "prediction",
     )  # fmt: skip
     model.compare_with("ant")
 
@@ -421,3 +423,20 @@ def test_page__draws_with_the_sizes_of_notebooks():
     for name, value in SIZES.items():
         assert script.count(f"const {name} =") == 1
         assert f"const {name} = {value}\n" in script
+
+
+def test_graph__that_does_not_reach_the_first_layer_has_no_empty_rows(model, results):
+    panel = GraphView(model, pictures="p", layers={"late": "late"})._panel
+    whole = panel.graph
+    assert whole["n_rows"] == len(whole["layers"])
+    assert "reaches back" not in whole["note"]
+
+    drawing = model.drawing
+    kept = [node for node in drawing.nodes if node.row < 2]
+    with param.edit_constant(model):
+        model.drawing = dataclasses.replace(
+            drawing, nodes=tuple(kept), arcs=(), places=drawing.places[: len(kept)]
+        )
+
+    assert panel.graph["n_rows"] == 2
+    assert panel.graph["note"].endswith("; reaches back to late")

@@ -32,6 +32,12 @@ def names(page):
     return page.locator(".matrix-head .name").all_inner_texts()
 
 
+def width_of(page):
+    """Return how wide a column is, in pixels."""
+    space = "(canvas) => parseFloat(canvas.parentNode.style.width)"
+    return cells(page).evaluate(space) / 96
+
+
 def darkness(page, row, column):
     """Return how blue a cell's middle is drawn: less red is darker."""
     return page.locator(".matrix-cells").evaluate(
@@ -72,7 +78,7 @@ def test_cell__clicked_is_the_channel_of_all_views(page):
     page.get_by_label("Sorted by").select_option("number")
     expect_address(page, sorted="number")
     box = cells(page).bounding_box()
-    width = box["width"] / 96
+    width = width_of(page)
     page.mouse.move(box["x"] + 18.5 * width, box["y"] + 30)
     expect(page.locator(".matrix-cell")).to_contain_text("channel 18")
     expect(page.locator(".matrix-cell")).to_contain_text("adjusted p")
@@ -122,6 +128,28 @@ def test_row__of_a_is_kept_and_removed(page):
     kept.hover()
     kept.get_by_label("Remove cat").click()
     expect(kept).to_have_count(0)
+
+
+def test_kept_rows__are_renamed_and_dragged(page):
+    page.locator("[data-key='A']").hover()
+    page.get_by_label("Keep cat as a row").click()
+    row = page.locator("[data-key='label = cat']")
+    row.hover()
+    page.get_by_label("Rename cat").click()
+    page.get_by_label("New name of cat").fill("my cats")
+    page.keyboard.press("Enter")
+    expect(row).to_contain_text("my cats")
+
+    box = row.bounding_box()
+    page.mouse.move(box["x"] + 40, box["y"] + 10)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 40, box["y"] - 4, steps=4)
+    page.mouse.move(box["x"] + 40, box["y"] - 12, steps=2)
+    page.mouse.up()
+
+    expect_address(page, kept="label+%3D+cat%09my+cats%0A%234")
+    expect(page.locator(".matrix-head").nth(2)).to_contain_text("my cats")
+    expect(page.locator(".matrix-head.sorted")).to_have_count(0)  # a drag is no click
 
 
 def test_files__table_and_picture_are_saved(page):

@@ -149,6 +149,23 @@ def test_keep__instances_and_queries__are_rows_that_can_be_removed(matrix, selec
     assert "#4" not in selection.kept
 
 
+def test_kept_rows__are_renamed_and_moved(matrix, selection):
+    for key in ("#4", "label = cat", "label = dog"):
+        matrix.keep(key)
+
+    matrix.rename("label = cat", "  my\tcats\n ")
+    matrix.move("label = dog", 0)
+    matrix.move("#4", 99)
+
+    rows = [(row.key, row.name) for row in matrix.state.rows[2:]]
+    assert rows[:2] == [("label = dog", "dog"), ("label = cat", "my cats")]
+    assert rows[2][0] == "#4"
+    assert selection.kept == "label = dog\nlabel = cat\tmy cats\n#4"
+
+    matrix.rename("label = cat", "")
+    assert matrix.state.rows[3].name == "cat"
+
+
 def test_keep__nonsense_of_an_address__is_left_out(matrix, selection):
     selection.choose(kept="#99999\n#-1\nnot a query (\n\n#4")
 
