@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.errors import (
-    ConfigError,
     StoreError,
     StoreFormatError,
     UnknownNameError,
@@ -23,8 +22,7 @@ from nnviz.errors import (
 from nnviz.runs.architecture import Layer
 from nnviz.runs.arrays import FORMAT_VERSION, READABLE_VERSIONS
 from nnviz.runs.declarations import MARK_FIELDS, POSITION
-from nnviz.runs.plan import Plan, fingerprint_of
-from nnviz.runs.stored_names import is_storable
+from nnviz.runs.plan import Plan
 from nnviz.store.added_columns import AddedColumns
 from nnviz.store.completion import Completion
 from nnviz.store.creation import creating, says_begun
@@ -34,6 +32,7 @@ from nnviz.store.groups import LaterGroups
 from nnviz.store.hierarchy import Hierarchy
 from nnviz.store.integrity import Integrity
 from nnviz.store.recovery import RECOVERY
+from nnviz.store.stored_plan import plan_in
 
 if TYPE_CHECKING:
     import dask.array
@@ -92,7 +91,7 @@ class Store:
             )
             raise StoreError(msg)
         self._attributes = attributes
-        self.plan = _plan_of(attributes, hierarchy.url)
+        self.plan = plan_in(attributes, hierarchy.url)
         """What was planned."""
         hierarchy.expect(self.plan.arrays)
         self.chunks = Completion(hierarchy, self.plan, list(attributes[_PER_CHUNK]))
@@ -382,64 +381,6 @@ def open_store(url: str | os.PathLike[str]) -> Store:
 def plan_attributes(plan: Plan) -> dict[str, Any]:
     """Return what the root of a store says of its plan."""
     return {"plan": plan.to_json(), "plan_fingerprint": plan.fingerprint}
-
-
-def _plan_of(attributes: Mapping[str, Any], url: str) -> Plan:
-    try:
-        _check_sense(attributes)
-        plan = Plan.from_json(attributes["plan"])
-        _check_names(plan)
-        return plan
-    except ConfigError as error:
-        msg = (
-            f"the plan in the store {url!r} cannot be read: {error}; read it with the "
-            "nnviz that wrote it, or extract again into a new store"
-        )
-        raise StoreFormatError(msg) from error
-
-
-MOST_INSTANCES = 10**10
-MOST_CHUNKS = 10**6
-
-
-def _check_sense(attributes: Mapping[str, Any]) -> None:
-    """Refuse a plan that was edited, before anything is made as large as it says.
-
-    Raises
-    ------
-    ConfigError
-        With the field that is wrong.
-    """
-    plan = attributes["plan"]
-    if not isinstance(plan, dict) or not isinstance(plan.get("extraction"), dict):
-        msg = "it is not a table with a table 'extraction'"
-        raise ConfigError(msg)
-    is_first_format = attributes["format_version"] == 1  # took it of other parts
-    fingerprint = attributes.get("plan_fingerprint")
-    if not is_first_format and fingerprint_of(plan) != fingerprint:
-        msg = "it is not the one that its fingerprint was taken of: it was edited"
-        raise ConfigError(msg)
-    n, rows = plan.get("n_instances"), plan["extraction"].get("instances_per_chunk")
-    if type(n) is not int or not 0 < n <= MOST_INSTANCES:
-        msg = f"'n_instances' is {n!r}, not from 1 to {MOST_INSTANCES:,}"
-        raise ConfigError(msg)
-    if type(rows) is not int or rows < 1 or -(-n // rows) > MOST_CHUNKS:
-        msg = (
-            f"'extraction.instances_per_chunk' is {rows!r}; of {n:,} instances there "
-            f"can be at most {MOST_CHUNKS:,} chunks"
-        )
-        raise ConfigError(msg)
-
-
-def _check_names(plan: Plan) -> None:
-    """Refuse names that lead out of the store, as a forged plan may have them."""
-    parts = plan.architecture
-    names = [layer.name for layer in parts.layers]
-    names += [name for edge in parts.edges for name in (edge.source, edge.target)]
-    for name in [*names, *plan.metadata_dtypes]:
-        if not is_storable(name):
-            msg = f"{name!r} cannot be the name of a layer or a column"
-            raise ConfigError(msg)
 
 
 def _read_rows(url: str, layer: str, start: int, stop: int) -> NDArray[Any]:
