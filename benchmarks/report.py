@@ -35,6 +35,9 @@ def documents() -> dict[Path, dict[str, str]]:
             "scaling": section_of("scaling", scaling_report.summary),
         },
         ROOT / "docs" / "causal-check.md": {"causal": causal_section()},
+        ROOT / "docs" / "graphs.md": {
+            "calibration": section_of("calibration", calibration_table)
+        },
         ROOT / "docs" / "scaling.md": {
             "scaling": section_of("scaling", scaling_report.details),
             "decoding": section_of("decoding", decoding_report.table),
@@ -86,6 +89,20 @@ def speed_section() -> str:
                 command = result.get("command", "")
                 lines.append(f"| {what} | {measured} | {goal} | `{command}` |")
     return "\n".join([*lines, "", *(f"Measured on {text}." for text in machines)])
+
+
+def calibration_table(result: dict[str, Any]) -> str:
+    """Return the table of what is called different, by chance and between classes."""
+    rows = result["rows"]
+    sizes = [f"{row['size']} / {row['size']}" for row in rows]
+    lines = [f"| instances | {' | '.join(sizes)} |", "|---" * (len(rows) + 1) + "|"]
+    for part, title in (("alike", "one class, by chance"), ("two_classes", "two")):
+        lines.append(f"| **{title}** |" + " |" * len(rows))
+        for name in rows[0][part]:
+            values = [f"{row[part].get(name, float('nan')):.3f}" for row in rows]
+            lines.append(f"| {name.replace('_', ' ')} | {' | '.join(values)} |")
+    note = f"`{result['command']}`, {_machine(result['machine'])}"
+    return "\n".join([*lines, "", note])
 
 
 def causal_section() -> str:

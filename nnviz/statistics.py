@@ -13,17 +13,12 @@ from scipy import special
 
 __all__ = [
     "LEVEL",
-    "adjusted_p_values",
     "difference_interval",
-    "difference_p_values",
     "draw_deviation",
     "effect_sizes",
-    "enrichment_p_values",
     "exact_interval",
-    "familywise_p_values",
     "half_width",
     "lift_interval",
-    "mean_difference_p_values",
     "mean_effect_sizes",
     "mean_of",
     "standard_error",
@@ -141,28 +136,6 @@ def lift_interval(
     return low / divisor, high / divisor
 
 
-def enrichment_p_values(
-    count: ArrayLike, n_instances: ArrayLike, base_count: ArrayLike, n_total: ArrayLike
-) -> Values:
-    """Return how probable such a count or a larger one is in a random subset.
-
-    Parameters
-    ----------
-    count, n_instances, base_count, n_total
-        k, n, K, N, of shapes that fit.
-
-    Returns
-    -------
-    ndarray
-        Upper tail of the hypergeometric distribution: Fisher's exact test, one-sided.
-    """
-    from scipy import stats  # noqa: PLC0415  half a second, and only tests need it
-
-    k, n = _floats(count), _floats(n_instances)
-    p = stats.hypergeom.sf(k - 1, _floats(n_total), _floats(base_count), n)
-    return np.clip(np.asarray(p, dtype=np.float64), 0.0, 1.0)
-
-
 def effect_sizes(
     first: ArrayLike, n_first: ArrayLike, second: ArrayLike, n_second: ArrayLike
 ) -> Values:
@@ -185,38 +158,6 @@ def effect_sizes(
     3.1416
     """
     return _angle(first, n_first) - _angle(second, n_second)
-
-
-def difference_p_values(
-    first: ArrayLike, n_first: ArrayLike, second: ArrayLike, n_second: ArrayLike
-) -> Values:
-    """Return Fisher's exact test of two shares, two-sided.
-
-    Parameters
-    ----------
-    first, n_first
-        Count and instances of one subset.
-    second, n_second
-        The same of another one that shares no instance with it.
-
-    Returns
-    -------
-    ndarray
-        Twice the smaller tail, at most 1; 1 where a subset is empty.
-
-    Notes
-    -----
-    Doubling the tail is never smaller than half of the usual two-sided value, and is
-    symmetric in the two subsets.
-    """
-    from scipy import stats  # noqa: PLC0415  as above
-
-    a, n = _floats(first), _floats(n_first)
-    b, m = _floats(second), _floats(n_second)
-    upper = stats.hypergeom.sf(a - 1, n + m, a + b, n)
-    lower = stats.hypergeom.cdf(a, n + m, a + b, n)
-    p = np.clip(2 * np.minimum(upper, lower), 0.0, 1.0)
-    return np.where((n > 0) & (m > 0), p, 1.0)
 
 
 def difference_interval(
@@ -301,103 +242,6 @@ def mean_effect_sizes(
         pooled = np.sqrt((n * va + m * vb) / max(1, n + m - 2))
         found = np.where(difference == 0, 0.0, difference / pooled)
     return np.where(np.isfinite(found), found, np.nan)
-
-
-def mean_difference_p_values(
-    means: ArrayLike, variances: ArrayLike, sizes: tuple[int, int]
-) -> Values:
-    """Return Welch's test of two means, two-sided. [1]_.
-
-    Parameters
-    ----------
-    means, variances
-        Of the two subsets, shape (2, n); population variances.
-    sizes
-        Instances of the two, which share none.
-
-    Returns
-    -------
-    ndarray
-        Shape (n,); 1 where a subset has fewer than two instances, or nothing varies.
-
-    References
-    ----------
-    .. [1] Welch, "The generalization of Student's problem when several different
-       population variances are involved", Biometrika 34, 1947.
-    """
-    (a, b), (va, vb) = _floats(means), _floats(variances)
-    n, m = sizes
-    if n < 2 or m < 2:
-        return np.ones_like(a)
-    ea, eb = va / (n - 1), vb / (m - 1)
-    error = ea + eb
-    with np.errstate(invalid="ignore", divide="ignore"):
-        freedom = error**2 / (ea**2 / (n - 1) + eb**2 / (m - 1))
-        p = 2 * special.stdtr(freedom, -np.abs(a - b) / np.sqrt(error))
-    return np.where(error > 0, np.clip(p, 0.0, 1.0), 1.0)
-
-
-def adjusted_p_values(p_values: Values) -> Values:
-    """Return p-values adjusted for their number, as Benjamini and Hochberg do. [1]_.
-
-    Parameters
-    ----------
-    p_values
-        Shape (n,).
-
-    Returns
-    -------
-    ndarray
-        Shape (n,): if all below q are called different, at most a fraction q of these
-        calls is expected to be wrong.
-
-    References
-    ----------
-    .. [1] Benjamini and Hochberg, "Controlling the false discovery rate", JRSS B 57(1),
-       1995.
-
-    Examples
-    --------
-    >>> adjusted_p_values(np.array([0.01, 0.04, 0.5])).round(3).tolist()
-    [0.03, 0.06, 0.5]
-    """
-    from scipy import stats  # noqa: PLC0415  as above
-
-    return np.asarray(stats.false_discovery_control(p_values, method="bh"))
-
-
-def familywise_p_values(p_values: ArrayLike) -> Values:
-    """Return p-values of which even one below 0.05 is unlikely by chance. [1]_.
-
-    Stricter than :func:`adjusted_p_values`, which lets a share of what is found be
-    chance.
-
-    Parameters
-    ----------
-    p_values
-        Of each test, shape (m,).
-
-    Returns
-    -------
-    ndarray
-        Adjusted, shape (m,), at most 1.
-
-    References
-    ----------
-    .. [1] Holm, "A simple sequentially rejective multiple test procedure",
-       Scandinavian Journal of Statistics 6(2), 1979.
-
-    Examples
-    --------
-    >>> familywise_p_values([0.01, 0.04, 0.03]).tolist()
-    [0.03, 0.06, 0.06]
-    """
-    values = _floats(p_values)
-    order = np.argsort(values, kind="stable")
-    scaled = values[order] * np.arange(len(values), 0, -1)
-    adjusted = np.empty_like(values)
-    adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
-    return adjusted
 
 
 def _angle(count: ArrayLike, n_instances: ArrayLike) -> Values:

@@ -47,7 +47,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 HEAVY = ("browser", "cluster", "slow")
 
 # Worker processes run it as they start; here it would define operators again.
-collect_ignore = ["worker_path"]
+collect_ignore = ["worker_path/sitecustomize.py"]
 
 DEMONSTRATION = "demo --no-serve --out digits"
 
@@ -113,7 +113,7 @@ def client() -> Iterator[distributed.Client]:
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def scheduler_address() -> Iterator[str]:
     """Return where a cluster answers that commands can name.
 
@@ -131,18 +131,19 @@ def scheduler_address() -> Iterator[str]:
         yield cluster.scheduler_address
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def processes() -> Iterator[distributed.Client]:
     """Return a client of two worker processes, started as commands start theirs.
 
     For tests that need real processes and leave them as they are: starting two takes
-    some seconds.
+    some seconds. Not for the whole session: Hypothesis minds threads that draw random
+    numbers, and a cluster's do.
     """
     with local.client(n_workers=2) as client:
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster_file(
     processes: distributed.Client, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:

@@ -42,6 +42,9 @@ __all__ = [
 InfluenceTotal = Literal["influence_counts", "influence_sums"]
 Total = Literal["activation_counts", InfluenceTotal]
 
+BLOCK_SEED = 0
+"""Of which instances are in a block together."""
+
 ROWS_AT_A_TIME = 8
 """Rows of the aggregates that are read together: 25 MB for InceptionV1's size."""
 
@@ -178,13 +181,9 @@ class BlockTotals:
             self._totals[what, layer] = total
         return self._totals[what, layer]
 
-    def without(self, block: int) -> SubsetTotals:
-        """Return the totals of all blocks but one.
-
-        Counts are exact. A sum is what is left of the sum of all, and may differ in its
-        last bits from the others' added up.
-        """
-        return _WithoutBlock(self, block)
+    def weighted(self, weights: NDArray[np.int64]) -> SubsetTotals:
+        """Return the totals with every block taken so many times, shape (B,)."""
+        return _WeightedBlocks(self, weights.astype(np.int64))
 
     @functools.cached_property
     def _totals(self) -> dict[tuple[Total, str], sparse.csr_array]:
@@ -192,11 +191,11 @@ class BlockTotals:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _WithoutBlock:
-    """All blocks but one: one subtraction for each layer that is asked for."""
+class _WeightedBlocks:
+    """Every block some number of times: a half of them, or a random draw."""
 
     whole: BlockTotals
-    block: int
+    weights: NDArray[np.int64]
 
     @property
     def name(self) -> str:
@@ -208,21 +207,20 @@ class _WithoutBlock:
 
     @property
     def n_instances(self) -> int:
-        return self.whole.n_instances - int(self.whole.sizes[self.block])
+        return int(self.weights @ self.whole.sizes)
 
     def counts(self, layer: str) -> NDArray[np.int64]:
-        return _dense(self._rest("activation_counts", layer))
+        return _dense(self._sum("activation_counts", layer))
 
     def influences(self, target: str, what: InfluenceTotal) -> sparse.csr_array:
-        return self._rest(what, target)
+        return self._sum(what, target)
 
-    def _rest(self, what: Total, layer: str) -> sparse.csr_array:
-        left_out = self.whole.blocks[what][layer][[self.block]]
-        rest = sparse.csr_array(self.whole.total(what, layer) - left_out)
-        # What only this block has is exactly zero now, and is no entry.
-        rest.eliminate_zeros()
-        rest.sort_indices()
-        return rest
+    def _sum(self, what: Total, layer: str) -> sparse.csr_array:
+        blocks = self.whole.blocks[what][layer]
+        row = sparse.csr_array(self.weights[None, :].astype(blocks.dtype))
+        total = sparse.csr_array(row @ blocks)
+        total.sort_indices()
+        return total
 
 
 def _dense(row: sparse.csr_array) -> NDArray[np.int64]:
@@ -237,7 +235,7 @@ def count_blocks(
     class_index: int | None = None,
     client: Client | None = None,
 ) -> BlockTotals:
-    """Count a set of instances in blocks of neighbours, by the index if it is there.
+    """Count a set of instances in random blocks, by the index if it is there.
 
     Parameters
     ----------
@@ -246,8 +244,11 @@ def count_blocks(
     subset
         Any instances; unusable ones do not count.
     n_blocks
-        B, at most the number of usable instances. Blocks are runs of the subset's
-        instances in the store's order, of equal size to one instance.
+        B, at most the number of usable instances. Blocks have equal sizes to one
+        instance and are drawn at random, the same each time: stores are often sorted,
+        and a block of neighbours would be another population. Of n usable instances
+        in the store's order, number i is in block ``places[i] * B // n``, where places
+        are ``numpy.random.default_rng(0).permutation(n)``.
     class_index
         Output that the subset is the class of.
     client
@@ -268,10 +269,11 @@ def count_blocks(
     subset.check_fits(len(usable))
     instances = instances[usable[instances]]
     n_blocks = max(1, min(n_blocks, len(instances)))
-    block = np.arange(len(instances)) * n_blocks // max(1, len(instances))
+    places = np.random.default_rng(BLOCK_SEED).permutation(len(instances))
+    block = places * n_blocks // max(1, len(instances))
     sizes = np.bincount(block, minlength=n_blocks).astype(np.int64)
     if index.is_complete and index.has_pairs:
-        members = np.split(instances, np.cumsum(sizes)[:-1])
+        members = [instances[block == number] for number in range(n_blocks)]
         blocks = _IndexedBlocks(index, members)
         return BlockTotals(subset.name, class_index, sizes, blocks)
     membership = sparse.csc_array(

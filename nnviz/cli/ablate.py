@@ -76,19 +76,17 @@ def ablate(
 ) -> None:
     """Take the channels of STORE's graphs from the network, and others; compare.
 
-    All subsets of a collection, or those that are named. The result is printed, and
-    stored in place of an earlier one for the same graph.
+    All subsets of a collection, or those that are named; a query names one, too. The
+    result is printed, and stored in place of an earlier one for the same graph.
     """
     from nnviz.ablation.ablation import ablate
+    from nnviz.ablation.asked_subsets import asked_subsets
     from nnviz.ablation.graph_channels import GraphChoice
-    from nnviz.aggregation.aggregates import usual_collection
     from nnviz.graphs.options import GraphOptions
     from nnviz.store.store import Store
-    from nnviz.subsets.naming import named_subsets
 
     choice = GraphChoice(GraphOptions(**options), fraction)
     opened = Store.open(store, writable=True)
-    collection = named_subsets(opened, subsets or usual_collection(opened))
     threads = opened.plan.extraction.threads_per_worker
     with stage_of(
         opened,
@@ -99,10 +97,13 @@ def ablate(
         log=log,
         quiet=quiet,
     ) as (client, all_):
+        collection, chosen = asked_subsets(
+            opened, names, subsets, client=client, listeners=all_
+        )
         check = ablate(
             opened,
             collection,
-            names=names or None,
+            names=chosen,
             graph=choice,
             n_instances=instances,
             draws=draws,

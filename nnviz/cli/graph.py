@@ -89,6 +89,8 @@ def graph(
         "nodes": found.n_nodes,
         "arcs": found.n_arcs,
         "graph": json.loads(next(iter(drawn.values()))),
+        "reach": dict(zip(found.layers, found.reach.tolist(), strict=False)),
+        "remarks": found.remarks(),
         "problems": found.problems,
         "files": paths,
     }
@@ -107,6 +109,14 @@ def graph(
     help="File to write; csv writes two, for nodes and for arcs.",
 )
 @json_option
+@click.option(
+    "--jackknife",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="BLOCKS",
+    help="Test nodes on what they are kept by, too: errors of their scores are "
+    "estimated by leaving out each of this many blocks of instances, 20 for instance.",
+)
 @click.option("--other-subsets", help="Collection of the second; by default the same.")
 @click.option(
     "--other-store",
@@ -127,6 +137,7 @@ def compare(
     subsets: str | None,
     other_subsets: str | None,
     other_store: str | None,
+    jackknife: int,
     format_: ComparisonFormat,
     out: Path | None,
     as_json: bool,
@@ -136,8 +147,8 @@ def compare(
 
     Or between those of one subset in two networks.
     """
-    from nnviz.graphs.comparison import compare_networks, compare_subsets
-    from nnviz.graphs.files import comparison_files
+    from nnviz.graphs.files import comparison_files, known_number
+    from nnviz.graphs.making_comparisons import compare_networks, compare_subsets
     from nnviz.store.store import Store
 
     if (second is None) == (other_store is None):
@@ -146,7 +157,9 @@ def compare(
     opened = Store.open(store)
     if other_store is not None:
         other = Store.open(other_store)
-        found = compare_networks(opened, other, first, subsets=subsets, **options)
+        found = compare_networks(
+            opened, other, first, subsets=subsets, jackknife=jackknife, **options
+        )
     else:
         found = compare_subsets(
             opened,
@@ -154,6 +167,7 @@ def compare(
             str(second),
             subsets=subsets,
             other_subsets=other_subsets,
+            jackknife=jackknife,
             **options,
         )
         tell_advice(opened)
@@ -169,6 +183,12 @@ def compare(
         "different_nodes": int(found.node_parts.differs().sum()),
         "node_jaccard": found.similarity.node_jaccard if found.nodes else None,
         "arc_jaccard": found.similarity.arc_jaccard if found.arcs else None,
+        "different_arcs": int(found.arc_parts.differs().sum()),
+        "half_node_jaccards": [
+            None if half is None else known_number(half.node_jaccard)
+            for half in found.halves
+        ],
+        "remarks": found.remarks(),
         "files": paths,
     }
     lines = [repr(found), *paths]

@@ -21,7 +21,7 @@ from nnviz.errors import ShapeError, UnknownNameError
 from nnviz.formatting import html_table, text_table
 from nnviz.statistics import lift_interval
 
-__all__ = ["N_STRONGEST", "AttributionGraph", "GraphErrors"]
+__all__ = ["N_STRONGEST", "AttributionGraph", "GraphErrors", "reach_text"]
 
 SHOWN_SOURCES = 5
 """Of the nodes that are on top nowhere, so many are explained in print."""
@@ -31,21 +31,38 @@ N_STRONGEST = 3
 
 UNKNOWN = -1
 
+WEAK_REACH = 0.01
+"""Share of the evidence below which a layer's nodes say little."""
+
+SHOWN_LAYERS = 3
+
+LIKELY = 0.9
+"""Of resampled graphs, in which a node has to be kept to be called stable."""
+
+ROUGH_BELOW = 100
+"""Instances; of fewer, errors by blocks are off by more than a tenth."""
+
 Arrays: TypeAlias = tuple[NDArray[Any], ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GraphErrors:
-    """How sure the numbers of one graph are, by a jackknife over B blocks."""
+    """How sure the numbers of one graph are: what other instances would change."""
 
     n_blocks: int
-    """B: how many times the graph was made again, without one block of instances."""
+    """B: random blocks of the subset's instances, each of which was left out once."""
     score: NDArray[np.float64]
-    """Standard error of each node's score, shape (V,)."""
-    kept: NDArray[np.float64]
-    """In which fraction of the B graphs each node is kept too, shape (V,)."""
-    arc_kept: NDArray[np.float64]
-    """In which fraction of them each arc is kept too, shape (E,)."""
+    """Standard error of each node's score, by the jackknife, shape (V,)."""
+    replication: NDArray[np.float64]
+    """In which fraction of graphs of resampled blocks (bootstrap) each node is kept,
+    shape (V,)."""
+    arc_replication: NDArray[np.float64]
+    """In which fraction of them each arc is kept, shape (E,)."""
+    half_nodes: float
+    """Jaccard index of the nodes of two random halves: shared ones by all."""
+    half_arcs: float
+    """The same of the arcs. Graphs of two subsets differ by more than chance where
+    they are less alike than the halves of each."""
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, GraphErrors):
@@ -102,6 +119,9 @@ class AttributionGraph:
     pictures: Mapping[tuple[str, int], bytes] = field(default_factory=dict)
     """What excites nodes most, as PNG or JPEG files, where it was asked for; no part of
     what makes two graphs equal."""
+    reach: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    """Which share of the evidence that starts at the output arrives at each layer,
+    shape (L,); empty where the preset walks otherwise, or it is not known."""
     output_names: tuple[str, ...] = ()
     """Of the channels of the last layer, if they are classes; for drawings, too."""
 
@@ -111,18 +131,19 @@ class AttributionGraph:
         per_arc: Arrays = (self.target, self.arc_count, self.arc_base_count)
         strongest = (self.strongest_layer, self.strongest_channel, self.strongest_count)
         if self.errors is not None:
-            per_node = (*per_node, self.errors.score, self.errors.kept)
-            per_arc = (*per_arc, self.errors.arc_kept)
+            per_node = (*per_node, self.errors.score, self.errors.replication)
+            per_arc = (*per_arc, self.errors.arc_replication)
         fits = (
             all(values.shape == (n,) for values in per_node)
             and all(values.shape == (e,) for values in per_arc)
             and all(values.shape == (n, N_STRONGEST) for values in strongest)
+            and self.reach.shape in ((0,), (len(self.layers),))
         )
         if not fits:
             msg = (
                 f"arrays of a graph with {n} nodes and {e} arcs have other lengths; "
-                f"nodes have {n} rows, arcs {e}, and strongest sources "
-                f"{N_STRONGEST} columns"
+                f"nodes have {n} rows, arcs {e}, strongest sources {N_STRONGEST} "
+                f"columns, and reach {len(self.layers)} rows or none"
             )
             raise ShapeError(msg)
 
@@ -244,15 +265,19 @@ class AttributionGraph:
             text = ", ".join(f"{self.channel[i]} ({self.count[i]:,})" for i in best)
             n_arcs = int((self.layer[self.target] == index).sum())
             row: tuple[object, ...] = (name, len(nodes), n_arcs, text)
+            if len(self.reach):
+                row = (*row, reach_text(float(self.reach[index])))
             if errors is not None:
                 sure = "".join(
                     f"{self.score[i]:.3f} ± {errors.score[i]:.3f}" for i in best[:1]
                 )
-                row = (*row, sure, int((errors.kept[nodes] == 1).sum()))
+                row = (*row, sure, int((errors.replication[nodes] >= LIKELY).sum()))
             rows.append(row)
         headings = ["layer", "nodes", "arcs", "highest scores (count)"]
+        if len(self.reach):
+            headings.append("reach")
         if errors is not None:
-            headings += ["first score ± error", "nodes always kept"]
+            headings += ["first score ± error", f"kept again in {LIKELY:.0%}"]
         return [
             (heading, [row[i] for row in rows]) for i, heading in enumerate(headings)
         ]
@@ -272,22 +297,71 @@ class AttributionGraph:
         more = [f"and {rest:,} more such nodes"] if rest > 0 else []
         return lines[:SHOWN_SOURCES] + more
 
+    def weak_layers(self) -> tuple[str, ...]:
+        """Return the layers at which less than 1 % of the evidence arrives."""
+        return tuple(
+            name
+            for name, reach in zip(
+                self.layers[: len(self.reach)], self.reach, strict=True
+            )
+            if reach < WEAK_REACH
+        )
+
+    def remarks(self) -> list[str]:
+        """Return what a reader should know before believing it, a sentence each."""
+        found = []
+        if weak := self.weak_layers():
+            shown = ", ".join(weak[::-1][:SHOWN_LAYERS])
+            more = len(weak) - SHOWN_LAYERS
+            shown += f" and {more:,} more layers" if more > 0 else ""
+            found.append(
+                f"less than 1 % of the evidence arrives at {shown}: their nodes say "
+                "little about the output"
+            )
+        if self.errors is not None and self.n_instances >= 0:
+            nodes, arcs = self.errors.half_nodes, self.errors.half_arcs
+            found.append(
+                f"graphs of two random halves share {nodes:.0%} of their nodes and "
+                f"{arcs:.0%} of their arcs"
+            )
+            if self.n_instances < ROUGH_BELOW:
+                found.append(
+                    f"errors of {self.n_instances:,} instances are rough themselves"
+                )
+        return found
+
     def __repr__(self) -> str:
         table = text_table(self._title(), self._columns())
-        lines = (f"  {line}" for line in self._as_sources())
-        return "\n".join([table, *lines, *self.problems])
+        lines = [*self._as_sources(), *self.problems, *self.remarks()]
+        return "\n".join([table, *(f"  {line}" for line in lines)])
 
     def _repr_html_(self) -> str:
         # The drawing is made of this class.
         from nnviz.graphs.drawing import draw_graph  # noqa: PLC0415
         from nnviz.graphs.svg import drawing_svg  # noqa: PLC0415
 
-        problems = "".join(f"<div>{html.escape(text)}</div>" for text in self.problems)
+        problems = "".join(
+            f"<div>{html.escape(text)}</div>"
+            for text in (*self.problems, *self.remarks())
+        )
         if not self.n_nodes:
             return html_table(self._title(), self._columns()) + problems
         drawing = draw_graph(self, self.output_names)
         drawn = drawing_svg(drawing, self.pictures)
         return f"<b>{html.escape(self._title())}</b>{problems}<div>{drawn}</div>"
+
+
+def reach_text(reach: float) -> str:
+    """Return the share of the evidence that arrives at a layer, for people.
+
+    Examples
+    --------
+    >>> reach_text(1.0), reach_text(0.062), reach_text(5e-7)
+    ('100 %', '6.2 %', '< 0.1 %')
+    """
+    if reach < 0.001:
+        return "< 0.1 %" if reach > 0 else "0 %"
+    return f"{100 * reach:.3g} %" if reach < 0.995 else "100 %"
 
 
 def _fraction(counts: NDArray[np.int64], n: int) -> NDArray[np.float64]:

@@ -4,7 +4,10 @@
    second.
 2. Counts of all of them in both subsets, from the full graphs, kept or not.
 3. For each, the difference of the shares, its effect size, and a p-value of Fisher's
-   exact test, adjusted for the number of nodes and arcs together.
+   exact test, adjusted for the number of nodes and arcs together. What only one graph
+   keeps is no difference by itself: random halves of one class differ so in a fifth to
+   a half of their nodes.
+4. Where scores have errors, whether nodes differ in what they are kept by.
 
 Symbols: V nodes and E arcs of the union.
 """
@@ -14,7 +17,7 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar, Unpack
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,29 +26,20 @@ from nnviz.errors import ShapeError
 from nnviz.formatting import html_table, text_table
 from nnviz.graphs.attribution_graph import AttributionGraph
 from nnviz.graphs.full_graph import FullGraph
-from nnviz.graphs.making import SubsetGraphs
-from nnviz.graphs.network_matching import matched_channels
-from nnviz.graphs.options import GraphChoices
-from nnviz.statistics import (
+from nnviz.graphs.jackknife import NodeScores
+from nnviz.graphs.similarity import GraphSimilarity, graph_similarity
+from nnviz.significance import (
     adjusted_p_values,
-    difference_p_values,
-    effect_sizes,
+    difference_tests,
+    score_difference_p_values,
 )
-from nnviz.store.store import Store
-from nnviz.subsets.subsets import Subset
-
-if TYPE_CHECKING:
-    from distributed import Client
+from nnviz.statistics import effect_sizes
 
 __all__ = [
     "ComparedParts",
+    "ComparedScores",
     "GraphComparison",
-    "GraphSimilarity",
     "compare_graphs",
-    "compare_made",
-    "compare_networks",
-    "compare_subsets",
-    "graph_similarity",
 ]
 
 Node = tuple[str, int]
@@ -71,9 +65,11 @@ class ComparedParts:
     effect: NDArray[np.float64]
     """Cohen's h, shape (n,)."""
     p_value: NDArray[np.float64]
-    """Of Fisher's exact test, shape (n,)."""
+    """Of Fisher's exact test, mid-p, shape (n,)."""
     adjusted_p_value: NDArray[np.float64]
-    """Adjusted for the number of comparisons, nodes and arcs together, shape (n,)."""
+    """Adjusted for the number of comparisons, nodes and arcs together, shape (n,); 1
+    for those whose counts are too few to be significant ever. The only one to read:
+    what is listed was chosen by the same counts."""
 
     @property
     def is_shared(self) -> NDArray[np.bool_]:
@@ -81,28 +77,29 @@ class ComparedParts:
         return self.in_first & self.in_second
 
     def differs(self, rate: float = 0.05) -> NDArray[np.bool_]:
-        """Return what only one graph keeps or what is significantly different, (n,).
+        """Return what is significantly different, kept in both or in one, (n,).
 
         Parameters
         ----------
         rate
             Fraction of the significant ones that may be wrong.
         """
-        return ~self.is_shared | (self.adjusted_p_value < rate)
+        return self.adjusted_p_value < rate
 
 
-@dataclass(frozen=True, slots=True)
-class GraphSimilarity:
-    """How alike two graphs are, each in [0, 1]; NaN where both have nothing."""
+@dataclass(frozen=True, slots=True, eq=False)
+class ComparedScores:
+    """In what the nodes of the union are kept by, by errors of blocks of instances."""
 
-    node_jaccard: float
-    """Shared nodes by all nodes."""
-    arc_jaccard: float
-    """Shared arcs by all arcs."""
-    count_overlap: float
-    """Smaller shares by larger shares, summed over all nodes (weighted Jaccard)."""
-    layers: dict[str, float]
-    """Shared nodes by all nodes, in each layer."""
+    difference: NDArray[np.float64]
+    """First score minus second, kept or not, shape (V,)."""
+    error: NDArray[np.float64]
+    """Its standard error, shape (V,)."""
+    p_value: NDArray[np.float64]
+    """Of Student's t with one degree of freedom less than blocks, (V,); NaN where the
+    error is 0, as of the outputs at which graphs begin."""
+    adjusted_p_value: NDArray[np.float64]
+    """Adjusted for the number of nodes, shape (V,); NaN where there is none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,6 +117,21 @@ class GraphComparison:
     arc_parts: ComparedParts
     """The arcs' numbers, in the same order."""
     similarity: GraphSimilarity
+    halves: tuple[GraphSimilarity | None, GraphSimilarity | None] = (None, None)
+    """How alike two random halves of each subset are, for what is beyond chance; None
+    where that was not asked for, or there are fewer than two instances."""
+    scores: ComparedScores | None = None
+    """Tests of the nodes' scores; None where their errors were not asked for."""
+    notes: tuple[str, ...] = ()
+    """What a reader should know of the tests, a sentence each."""
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether both keep the same nodes and arcs, counted equally often."""
+        return all(
+            part.is_shared.all() and (part.first_count == part.second_count).all()
+            for part in (self.node_parts, self.arc_parts)
+        )
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -132,7 +144,7 @@ class GraphComparison:
         return tuple(dict.fromkeys(said))
 
     def is_empty(self, rate: float = 0.05) -> bool:
-        """Return whether nothing differs.
+        """Return whether no difference is significant.
 
         Parameters
         ----------
@@ -159,7 +171,17 @@ class GraphComparison:
             for i in order.tolist()
         ]
         names = ("node", "kept in", "first", "second", "effect", "adjusted p")
-        return [(name, [row[i] for row in rows]) for i, name in enumerate(names)]
+        columns: list[tuple[str, list[object]]] = [
+            (name, [row[i] for row in rows]) for i, name in enumerate(names)
+        ]
+        if self.scores is not None:
+            found = self.scores
+            columns += [
+                ("score difference", [float(found.difference[i]) for i in order]),
+                ("± error", [float(found.error[i]) for i in order]),
+                ("its adjusted p", [float(found.adjusted_p_value[i]) for i in order]),
+            ]
+        return columns
 
     def _title(self) -> str:
         shared, total = int(self.node_parts.is_shared.sum()), len(self.nodes)
@@ -168,10 +190,34 @@ class GraphComparison:
             f"{len(self.arcs)} arcs shared"
         )
 
+    def remarks(self) -> list[str]:
+        """Return what a reader should know of likeness and tests, a sentence each."""
+        nodes, arcs = self.node_parts, self.arc_parts
+        text = (
+            f"{int(nodes.differs().sum()):,} of {len(self.nodes):,} nodes and "
+            f"{int(arcs.differs().sum()):,} of {len(self.arcs):,} arcs differ "
+            "significantly (adjusted p below 0.05)"
+        )
+        found = [text]
+        halves = [
+            f"{half.node_jaccard:.0%} of {graph.subset!r}"
+            for half, graph in zip(self.halves, (self.first, self.second), strict=True)
+            if half is not None
+        ]
+        if halves:
+            shared = self.similarity.node_jaccard
+            found.append(
+                f"the graphs share {shared:.0%} of their nodes; two random halves "
+                f"share {' and '.join(halves)}"
+            )
+        return [*found, *self.notes]
+
     def __repr__(self) -> str:
         names = f"{self.first.subset!r} {self.second.subset!r}"
         title = f"<nnviz.GraphComparison {names}> {self._title()}"
-        return "\n".join([text_table(title, self._columns()), *self.problems])
+        table = text_table(title, self._columns())
+        lines = [*self.problems, *self.remarks()]
+        return "\n".join([table, *(f"  {line}" for line in lines)])
 
     def _repr_html_(self) -> str:
         # The drawing is made of this class.
@@ -179,7 +225,10 @@ class GraphComparison:
         from nnviz.graphs.svg import drawing_svg  # noqa: PLC0415
 
         names = f"{self.first.subset!r} (first) and {self.second.subset!r} (second)"
-        problems = "".join(f"<div>{html.escape(text)}</div>" for text in self.problems)
+        problems = "".join(
+            f"<div>{html.escape(text)}</div>"
+            for text in (*self.problems, *self.remarks())
+        )
         table = html_table(f"{names}: {self._title()}", self._columns()) + problems
         if not self.nodes:
             return table
@@ -194,6 +243,10 @@ def compare_graphs(
     *,
     first_full: FullGraph | None = None,
     second_full: FullGraph | None = None,
+    tested: tuple[FullGraph, FullGraph] | None = None,
+    scores: tuple[NodeScores, NodeScores] | None = None,
+    halves: tuple[GraphSimilarity | None, GraphSimilarity | None] = (None, None),
+    notes: Sequence[str] = (),
 ) -> GraphComparison:
     """Compare two graphs over the same layers and channels.
 
@@ -205,6 +258,13 @@ def compare_graphs(
     first_full, second_full
         The full graphs, for counts of what a graph does not keep; without them these
         are taken as 0.
+    tested
+        Full graphs of two sets without shared instances, whose counts are tested in
+        place of the subsets' own.
+    scores
+        Scores of all nodes of both full graphs, with errors.
+    halves, notes
+        For the result.
 
     Raises
     ------
@@ -213,9 +273,8 @@ def compare_graphs(
 
     Notes
     -----
-    Fisher's test supposes that the subsets share no instance. Where they do, as for two
-    networks on the same data, p-values are too large rather than too small if the
-    counts go together.
+    Fisher's test supposes that the subsets share no instance. For two networks on the
+    same data p-values are too large rather than too small if the counts go together.
     """
     if first.layers != second.layers:
         msg = (
@@ -242,13 +301,26 @@ def compare_graphs(
         for graph, full in ((first, first_full), (second, second_full))
     ]
     sizes = max(0, first.n_instances), max(0, second.n_instances)
-    p_values = difference_p_values(
-        np.concatenate([node_counts[0][1], arc_counts[0][1]]).clip(0, sizes[0]),
-        sizes[0],
-        np.concatenate([node_counts[1][1], arc_counts[1][1]]).clip(0, sizes[1]),
-        sizes[1],
+    whole = [
+        np.concatenate([node_counts[side][1], arc_counts[side][1]]) for side in (0, 1)
+    ]
+    tested_sizes = sizes
+    if tested is not None:
+        tested_sizes = tested[0].n_instances, tested[1].n_instances
+        whole = [
+            np.array(
+                [_node_counter(full)(node) for node in nodes]
+                + [_arc_counter(full)(arc) for arc in arcs],
+                dtype=np.int64,
+            )
+            for full in tested
+        ]
+    p_values, adjusted = difference_tests(
+        whole[0].clip(0, tested_sizes[0]),
+        tested_sizes[0],
+        whole[1].clip(0, tested_sizes[1]),
+        tested_sizes[1],
     )
-    adjusted = adjusted_p_values(p_values)
     n = len(nodes)
     node_parts = _parts(node_counts, sizes, p_values[:n], adjusted[:n])
     arc_parts = _parts(arc_counts, sizes, p_values[n:], adjusted[n:])
@@ -260,45 +332,23 @@ def compare_graphs(
         node_parts,
         arc_parts,
         graph_similarity(first, second),
+        halves,
+        None if scores is None else _compared_scores(nodes, *scores),
+        tuple(notes),
     )
 
 
-def graph_similarity(
-    first: AttributionGraph, second: AttributionGraph
-) -> GraphSimilarity:
-    """Return how alike two graphs are."""
-    shares = [
-        dict(zip(graph.keys(), _weights(graph), strict=True))
-        for graph in (first, second)
-    ]
-    names = dict.fromkeys([*first.layers, *second.layers])
-    keys = {*shares[0], *shares[1]}
-    pairs = [(shares[0].get(key, 0.0), shares[1].get(key, 0.0)) for key in keys]
-    larger = sum(max(pair) for pair in pairs)
-    return GraphSimilarity(
-        _jaccard(shares[0], shares[1]),
-        _jaccard(first.arc_keys(), second.arc_keys()),
-        sum(min(pair) for pair in pairs) / larger if larger > 0 else np.nan,
-        {
-            name: _jaccard(
-                [key for key in shares[0] if key[0] == name],
-                [key for key in shares[1] if key[0] == name],
-            )
-            for name in names
-        },
-    )
-
-
-def _weights(graph: AttributionGraph) -> list[float]:
-    """Return shares, or parts of the largest count where the size is not known."""
-    largest = int(graph.count.max(initial=0))
-    size = graph.n_instances if graph.n_instances > 0 else max(1, largest)
-    return [count / size for count in graph.count.tolist()]
-
-
-def _jaccard(first: Sequence[Hashable] | dict[Node, float], second: object) -> float:
-    a, b = set(first), set(second)  # type: ignore[call-overload]  # both are iterable
-    return len(a & b) / len(a | b) if a | b else np.nan
+def _compared_scores(
+    nodes: Sequence[Node], first: NodeScores, second: NodeScores
+) -> ComparedScores:
+    (a, ea), (b, eb) = first.at(nodes), second.at(nodes)
+    error = np.hypot(ea, eb)
+    freedom = min(first.n_blocks, second.n_blocks) - 1
+    p_values = score_difference_p_values(a - b, error, freedom)
+    adjusted = np.full_like(p_values, np.nan)
+    known = ~np.isnan(p_values)
+    adjusted[known] = adjusted_p_values(p_values[known])
+    return ComparedScores(a - b, error, p_values, adjusted)
 
 
 def _counts(
@@ -351,132 +401,3 @@ def _parts(
         p_values,
         adjusted,
     )
-
-
-def compare_subsets(
-    store: Store,
-    first: str | Subset,
-    second: str | Subset,
-    *,
-    subsets: str | None = None,
-    other_subsets: str | None = None,
-    client: Client | None = None,
-    **options: Unpack[GraphChoices],
-) -> GraphComparison:
-    """Compare the attribution graphs of two subsets of one network.
-
-    Parameters
-    ----------
-    store
-        With aggregates of influences.
-    first, second
-        Names of subsets, or any sets of instances.
-    subsets
-        Name of the collection of the first; None: the usual one.
-    other_subsets
-        Collection of the second one; None: the collection of the first.
-    client
-        Client of a running cluster, for sets that are counted; None counts here.
-    **options
-        As in :func:`nnviz.graphs.making.attribution_graph`.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no such subset or collection.
-    MissingDataError
-        If nothing has been aggregated, no influences were extracted, or a subset has no
-        instances.
-    ConfigError
-        If an option has no such value.
-    """
-    one = SubsetGraphs(store, subsets)
-    is_same = other_subsets in (None, subsets)
-    two = one if is_same else SubsetGraphs(store, str(other_subsets))
-    return compare_made((one, first), (two, second), client=client, **options)
-
-
-def compare_made(
-    first: tuple[SubsetGraphs, str | Subset],
-    second: tuple[SubsetGraphs, str | Subset],
-    *,
-    client: Client | None = None,
-    **options: Unpack[GraphChoices],
-) -> GraphComparison:
-    """Compare the graphs of two subsets, each of a collection that is open already.
-
-    Every set of instances is counted once, and once only if it is both of them.
-
-    Parameters
-    ----------
-    first, second
-        The graphs of a collection; and the name of one of its subsets, or any set of
-        instances.
-    client
-        Client of a running cluster, for sets that are counted; None counts here.
-    **options
-        As in :func:`nnviz.graphs.making.attribution_graph`.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no such subset.
-    MissingDataError
-        If a subset has no instances.
-    """
-    one, two = first[0], second[0]
-    totals = one.totals(first[1], client=client)
-    is_same = one is two and first[1] is second[1]
-    others = totals if is_same else two.totals(second[1], client=client)
-    graphs = one.graph_of(totals, **options), two.graph_of(others, **options)
-    layers = graphs[0].layers
-    return compare_graphs(
-        *graphs,
-        first_full=one.full(totals, layers),
-        second_full=two.full(others, layers),
-    )
-
-
-def compare_networks(
-    first: Store,
-    second: Store,
-    subset: str,
-    *,
-    subsets: str | None = None,
-    **options: Unpack[GraphChoices],
-) -> GraphComparison:
-    """Compare the attribution graphs of one subset in two networks.
-
-    Parameters
-    ----------
-    first, second
-        Stores of two networks with the same layers over the same instances: before and
-        after further training, for instance.
-    subset
-        Name of a subset that both have.
-    subsets
-        Name of its collection; None: the usual one of the first network.
-    **options
-        As in :func:`nnviz.graphs.making.attribution_graph`.
-
-    Returns
-    -------
-    GraphComparison
-        The second network's channels have the numbers of the first one's that they
-        match (:func:`nnviz.graphs.network_matching.matched_channels`).
-
-    Raises
-    ------
-    ShapeError
-        If the networks have other layers.
-    ConfigError
-        If the stores share no instance, or an option has no such value.
-    UnknownNameError
-        If there is no such subset or collection.
-    MissingDataError
-        If nothing has been aggregated, or no influences were extracted.
-    """
-    matches = matched_channels(first, second)
-    one = SubsetGraphs(first, subsets)
-    two = SubsetGraphs(second, one.collection, channels=matches)
-    return compare_made((one, subset), (two, subset), **options)

@@ -17,8 +17,8 @@ from nnviz.graphs.attribution_graph import N_STRONGEST, AttributionGraph
 from nnviz.graphs.comparison import (
     ComparedParts,
     GraphComparison,
-    GraphSimilarity,
 )
+from nnviz.graphs.similarity import GraphSimilarity
 
 __all__ = [
     "COLORS",
@@ -201,7 +201,7 @@ def draw_graph(graph: AttributionGraph, names: tuple[str, ...] = ()) -> GraphDra
         layers=graph.layers,
         nodes=_nodes(graph, None, names),
         arcs=_arcs(graph, None),
-        problems=graph.problems,
+        problems=(*graph.problems, *graph.remarks()),
         files=graph,
     )
 
@@ -234,12 +234,12 @@ def draw_comparison(
             union, _contrasts(comparison.node_parts, second.n_instances), names
         ),
         arcs=_arcs(union, _contrasts(comparison.arc_parts, second.n_instances)),
-        problems=tuple(dict.fromkeys(problems)),
+        problems=tuple(dict.fromkeys((*problems, *comparison.notes))),
         files=first,
         versus=second.subset,
         n_versus=second.n_instances,
         similarity=comparison.similarity,
-        is_equal=comparison.is_empty(),
+        is_equal=comparison.is_equal,
     )
 
 

@@ -36,6 +36,7 @@ __all__ = [
     "arrange_union",
     "comparison_files",
     "graph_files",
+    "known_number",
     "known_numbers",
     "network_file",
     "table_file",
@@ -83,6 +84,14 @@ def to_networkx(
         n_instances=graph.n_instances,
         n_total=graph.n_total,
     )
+    if len(graph.reach):
+        result.graph["reach"] = ",".join(f"{share:.6g}" for share in graph.reach)
+    if graph.errors is not None:
+        halves = {
+            "half_nodes_jaccard": graph.errors.half_nodes,
+            "half_arcs_jaccard": graph.errors.half_arcs,
+        }
+        result.graph.update(known_numbers(halves))
     names = _names(graph)
     for name, numbers in zip(names, _node_rows(graph, layout), strict=True):
         del numbers["node"]
@@ -180,6 +189,11 @@ def table_file(columns: Sequence[str], rows: Iterable[Mapping[str, Number]]) -> 
     return stream.getvalue().encode()
 
 
+def known_number(value: float) -> float | None:
+    """Return a number, or None for NaN."""
+    return None if math.isnan(value) else value
+
+
 def known_numbers(row: Mapping[str, Number]) -> dict[str, Number]:
     """Return what is known of a row: everything but NaN."""
     return {
@@ -201,7 +215,8 @@ _NODE_COLUMNS = (
     "lift_high",
     "score",
     "score_error",
-    "kept",
+    "replication",
+    "reach",
     "x",
     "y",
 )
@@ -216,7 +231,7 @@ _ARC_COLUMNS = (
     "lift",
     "lift_low",
     "lift_high",
-    "kept",
+    "replication",
 )
 
 
@@ -239,7 +254,8 @@ def _node_rows(
         high.tolist(),
         graph.score.tolist(),
         unknown if errors is None else errors.score.tolist(),
-        unknown if errors is None else errors.kept.tolist(),
+        unknown if errors is None else errors.replication.tolist(),
+        graph.reach[graph.layer].tolist() if len(graph.reach) else unknown,
         layout.x.tolist(),
         layout.y.tolist(),
     )
@@ -261,7 +277,7 @@ def _arc_rows(graph: AttributionGraph) -> list[dict[str, Number]]:
         high.tolist(),
         [math.nan] * graph.n_arcs
         if graph.errors is None
-        else graph.errors.arc_kept.tolist(),
+        else graph.errors.arc_replication.tolist(),
     )
     rows = zip(*columns, strict=True)
     return [dict(zip(_ARC_COLUMNS, row, strict=True)) for row in rows]
@@ -283,6 +299,17 @@ COLUMNS = (
     "p_value",
     "adjusted_p_value",
 )
+
+
+SCORE_COLUMNS = (
+    "score_difference",
+    "score_error",
+    "score_p_value",
+    "score_adjusted_p_value",
+)
+"""Of nodes, where errors of the scores were asked for."""
+
+_SCORE_FIELDS = ("difference", "error", "p_value", "adjusted_p_value")
 
 
 def arrange_union(found: GraphComparison) -> tuple[list[float], list[int], int]:
@@ -329,6 +356,12 @@ def comparison_files(
         and of arcs. Numbers that are not defined are left out, or empty in CSV.
     """
     nodes, arcs = _rows(found.node_parts), _rows(found.arc_parts)
+    columns: tuple[str, ...] = COLUMNS
+    if found.scores is not None:
+        columns = (*COLUMNS, *SCORE_COLUMNS)
+        scores = [getattr(found.scores, name).tolist() for name in _SCORE_FIELDS]
+        for row, *numbers in zip(nodes, *scores, strict=True):
+            row |= dict(zip(SCORE_COLUMNS, numbers, strict=True))
     names = [f"{layer}-{channel}" for layer, channel in found.nodes]
     ends = [tuple(f"{a}-{b}" for a, b in pair) for pair in found.arcs]
     if format == "csv":
@@ -340,7 +373,7 @@ def comparison_files(
             for (source, target), row in zip(ends, arcs, strict=True)
         ]
         return {
-            f"{stem}-nodes.csv": table_file(("node", *COLUMNS), node_rows),
+            f"{stem}-nodes.csv": table_file(("node", *columns), node_rows),
             f"{stem}-arcs.csv": table_file(("source", "target", *COLUMNS), arc_rows),
         }
     union: nx.DiGraph[str] = nx.DiGraph(

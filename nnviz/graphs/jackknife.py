@@ -1,7 +1,8 @@
-"""How sure are the scores of a graph? A jackknife over blocks of instances.
+"""How sure are the scores of a graph, and what is in it? Blocks of instances tell.
 
-The graph is made again and again, each time without one block of the subset's
-instances; how much scores change says how much they would change with other instances.
+The graph is made again and again: without each block (jackknife), from blocks drawn
+with replacement (bootstrap), and from each of two halves. How much scores change, and
+what is kept again, says what other instances would change.
 
 Symbols: B blocks, V kept nodes, E kept arcs.
 
@@ -11,11 +12,14 @@ References
    and confidence in not-quite large samples", Annals of Mathematical Statistics 29(2),
    1958; with blocks of more than one instance: Shao and Wu, "A general theory for
    jackknife variance estimation", Annals of Statistics 17(3), 1989.
+.. [2] Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics
+   7(1), 1979.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,36 +27,96 @@ from numpy.typing import NDArray
 from nnviz.graphs.attribution_graph import GraphErrors
 from nnviz.graphs.presets import GraphSelection
 
-__all__ = ["jackknife_errors"]
+__all__ = ["NodeScores", "block_errors", "resampled_weights", "standard_errors"]
+
+N_RESAMPLED = 50
+"""Graphs of resampled blocks; the error of a share of them is at most 0.07."""
+
+SEED = 0
+
+ROUNDING = 1e-12
+"""Of a score, below which an error is none."""
 
 
-def jackknife_errors(
-    whole: GraphSelection, without: Sequence[GraphSelection]
+@dataclass(frozen=True, slots=True, eq=False)
+class NodeScores:
+    """What the nodes of a full graph are kept by, with errors of blocks."""
+
+    n_blocks: int
+    spans: Mapping[str, slice]
+    """Of each layer's nodes."""
+    scores: NDArray[np.float64]
+    """Of all nodes."""
+    errors: NDArray[np.float64]
+    """Standard errors, of all nodes."""
+
+    def at(
+        self, nodes: Sequence[tuple[str, int]]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return scores and errors of (layer, channel)s, in their order."""
+        rows = [self.spans[layer].start + channel for layer, channel in nodes]
+        return self.scores[rows], self.errors[rows]
+
+
+def block_errors(
+    whole: GraphSelection,
+    n_blocks: int,
+    made: Callable[[NDArray[np.int64]], GraphSelection],
 ) -> GraphErrors:
-    """Return how much a selection depends on single blocks of instances.
+    """Return how much a selection depends on which instances there are.
 
     Parameters
     ----------
     whole
-        Full graph of all instances of the subset.
-    without
-        Full graphs of all but one block, for each block: B, at least two; blocks of
-        about one size. The nodes have the same numbers as in `whole`.
-
-    Returns
-    -------
-    GraphErrors
-        Standard errors are ``sqrt((B - 1) / B * sum over b of (x_b - mean)^2)``. [1]_
+        What is kept of all instances of the subset.
+    n_blocks
+        B, at least two; blocks of about one size.
+    made
+        Makes the selection with each block taken so many times, shape (B,). The nodes
+        have the same numbers as in `whole`.
     """
-    nodes = np.flatnonzero(whole.keep)
+    nodes, arcs = np.flatnonzero(whole.keep), _codes(whole)
+    left_out = np.ones((n_blocks, n_blocks), np.int64) - np.eye(
+        n_blocks, dtype=np.int64
+    )
+    scores = np.stack([made(weights).scores[nodes] for weights in left_out])
+    again = [made(weights) for weights in resampled_weights(n_blocks)]
+    is_first = np.arange(n_blocks) < n_blocks // 2
+    one, other = (made(part.astype(np.int64)) for part in (is_first, ~is_first))
+    return GraphErrors(
+        n_blocks,
+        standard_errors(scores),
+        np.mean([drawn.keep[nodes] for drawn in again], axis=0),
+        np.mean([np.isin(arcs, _codes(drawn)) for drawn in again], axis=0),
+        _jaccard(np.flatnonzero(one.keep), np.flatnonzero(other.keep)),
+        _jaccard(_codes(one), _codes(other)),
+    )
+
+
+def standard_errors(without: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ``sqrt((B - 1) / B * sum over b of (x_b - mean)^2)``. [1]_.
+
+    Parameters
+    ----------
+    without
+        Values without each block, shape (B, n).
+    """
     n_blocks = len(without)
-    scores = np.stack([selection.scores[nodes] for selection in without])
-    deviations = scores - scores.mean(axis=0)
-    error = np.sqrt((n_blocks - 1) / n_blocks * (deviations**2).sum(axis=0))
-    kept = np.mean([selection.keep[nodes] for selection in without], axis=0)
-    arcs = _codes(whole)
-    arc_kept = np.mean([np.isin(arcs, _codes(other)) for other in without], axis=0)
-    return GraphErrors(n_blocks, error, kept, arc_kept)
+    squares = ((without - without.mean(axis=0)) ** 2).sum(axis=0)
+    errors: NDArray[np.float64] = np.sqrt((n_blocks - 1) / n_blocks * squares)
+    # What no block changes differs in its last bits, and has no error.
+    return np.where(errors > ROUNDING * np.abs(without).max(axis=0), errors, 0.0)
+
+
+def resampled_weights(n_blocks: int) -> NDArray[np.int64]:
+    """Return how often each block is drawn, (draws, B), the same at each call. [2]_."""
+    draws = np.random.default_rng(SEED).integers(n_blocks, size=(N_RESAMPLED, n_blocks))
+    return np.stack([np.bincount(draw, minlength=n_blocks) for draw in draws])
+
+
+def _jaccard(first: NDArray[np.int64], second: NDArray[np.int64]) -> float:
+    n_all = len(np.union1d(first, second))
+    return len(np.intersect1d(first, second)) / n_all if n_all else np.nan
 
 
 def _codes(selection: GraphSelection) -> NDArray[np.int64]:

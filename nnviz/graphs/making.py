@@ -27,7 +27,7 @@ from nnviz.errors import (
 from nnviz.graphs.attribution_graph import AttributionGraph
 from nnviz.graphs.from_totals import FullGraphs, output_layer
 from nnviz.graphs.full_graph import FullGraph
-from nnviz.graphs.jackknife import jackknife_errors
+from nnviz.graphs.jackknife import NodeScores, block_errors, standard_errors
 from nnviz.graphs.layout import GraphLayout, arrange_graph, reference_places
 from nnviz.graphs.options import GraphChoices, GraphOptions
 from nnviz.graphs.presets import (
@@ -37,6 +37,7 @@ from nnviz.graphs.presets import (
     summit_selection,
 )
 from nnviz.graphs.scores import RANKINGS
+from nnviz.graphs.similarity import GraphSimilarity, graph_similarity
 from nnviz.graphs.stored import StoredGraphs, stored_graphs
 from nnviz.store.store import Store
 from nnviz.subsets.lookup import SubsetFinder
@@ -129,11 +130,11 @@ class SubsetGraphs:
         *,
         use_stored: bool = True,
     ) -> None:
-        self._store = store
+        self.store = store
         self._full = FullGraphs(store, subsets, channels)
         self._use_stored = use_stored and not channels
         self._places = functools.lru_cache(CACHED_PLACES)(self._reference_places)
-        self._stored = functools.cache(self._read_stored)
+        self.stored = functools.cache(self._read_stored)
         self._finder = SubsetFinder(store, IndexedChannels(store))
         self.collection = self._full.aggregates.name
         """Name of the collection."""
@@ -171,7 +172,7 @@ class SubsetGraphs:
             raise ConfigError(msg)
         if not jackknife:
             return self.graph_of(self.totals(subset, client=client), **options)
-        blocks = self._counted(subset, jackknife, client)
+        blocks = self.counted(subset, jackknife, client)
         chosen = GraphOptions(**options)
         graph, whole = self._made(blocks, chosen)
         if blocks.n_blocks < 2:
@@ -180,11 +181,80 @@ class SubsetGraphs:
                 f"{blocks.n_instances}"
             )
             return dataclasses.replace(graph, problems=(*graph.problems, text))
+        errors = block_errors(
+            whole,
+            blocks.n_blocks,
+            lambda weights: self._selected(blocks.weighted(weights), chosen).selection,
+        )
+        return dataclasses.replace(graph, errors=errors)
+
+    @property
+    def is_partition(self) -> bool:
+        """Whether no instance is in two subsets of the collection."""
+        kind = self._full.aggregates.kind
+        has_one = kind == "label" and not self.store.plan.has_label_sets
+        return has_one or kind in ("prediction", "outcome")
+
+    def has(self, subset: str) -> bool:
+        """Whether the collection has a subset of this name, or by this label."""
+        return self._full.aggregates.named(subset) in self.names
+
+    def instances(self, subset: str | Subset) -> Subset:
+        """Return the instances that :meth:`totals` counts, usable or not.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such subset.
+        """
+        if isinstance(subset, Subset):
+            return subset
+        name = self._full.aggregates.named(subset)
+        try:
+            return self._full.instances(name)
+        except UnknownNameError as error:
+            return self._asked(name, error)
+
+    def node_scores(
+        self, blocks: BlockTotals, **options: Unpack[GraphChoices]
+    ) -> NodeScores:
+        """Return the scores of all nodes, kept or not, with their errors.
+
+        Parameters
+        ----------
+        blocks
+            What :meth:`counted` has counted, two blocks at least.
+        **options
+            As in :func:`attribution_graph`.
+        """
+        chosen = GraphOptions(**options)
+        found = self._selected(blocks, chosen)
         without = [
-            self._selected(blocks.without(block), chosen).selection
-            for block in range(blocks.n_blocks)
+            self._selected(blocks.weighted(weights), chosen).selection.scores
+            for weights in 1 - np.eye(blocks.n_blocks, dtype=np.int64)
         ]
-        return dataclasses.replace(graph, errors=jackknife_errors(whole, without))
+        return NodeScores(
+            blocks.n_blocks,
+            found.full.spans,
+            found.selection.scores,
+            standard_errors(np.stack(without)),
+        )
+
+    def half_similarity(
+        self, blocks: BlockTotals, **options: Unpack[GraphChoices]
+    ) -> GraphSimilarity:
+        """Return how alike the graphs of the two halves of the blocks are.
+
+        Parameters
+        ----------
+        blocks, **options
+            As in :meth:`node_scores`.
+        """
+        chosen = GraphOptions(**options)
+        is_first = np.arange(blocks.n_blocks) < blocks.n_blocks // 2
+        halves = is_first.astype(np.int64), (~is_first).astype(np.int64)
+        one, two = (self._made(blocks.weighted(half), chosen)[0] for half in halves)
+        return graph_similarity(one, two)
 
     def totals(
         self, subset: str | Subset, *, client: Client | None = None
@@ -212,7 +282,7 @@ class SubsetGraphs:
                 return self._full.totals(name)
             except UnknownNameError as error:
                 subset = self._asked(name, error)
-        return count_blocks(self._store, subset, client=client)
+        return count_blocks(self.store, subset, client=client)
 
     def _asked(self, text: str, unknown: UnknownNameError) -> Subset:
         """Return the subset of a text that is no name of the collection's."""
@@ -223,6 +293,38 @@ class SubsetGraphs:
             if did_you_mean(text, self.names) or text.isidentifier():
                 raise unknown from None
             raise
+
+    def counted(
+        self,
+        subset: str | Subset,
+        n_blocks: int,
+        client: Client | None = None,
+    ) -> BlockTotals:
+        """Return what is counted in random blocks of one subset's instances.
+
+        Parameters
+        ----------
+        subset, client
+            As in :meth:`totals`.
+        n_blocks
+            At most its usable instances; see
+            :func:`nnviz.aggregation.totals.count_blocks`.
+        """
+        class_index = None
+        if isinstance(subset, str):
+            name = self._full.aggregates.named(subset)
+            try:
+                class_index = self._full.totals(name).class_index
+                subset = self._full.instances(name)
+            except UnknownNameError as error:
+                subset = self._asked(name, error)
+        return count_blocks(
+            self.store,
+            subset,
+            n_blocks=n_blocks,
+            class_index=class_index,
+            client=client,
+        )
 
     def graph_of(
         self, totals: SubsetTotals, **options: Unpack[GraphChoices]
@@ -238,7 +340,7 @@ class SubsetGraphs:
         """
         chosen = GraphOptions(**options)
         if self._full.is_aggregated(totals):
-            stored = self._stored(chosen)
+            stored = self.stored(chosen)
             found = None if stored is None else stored.graph(totals.name)
             if found is not None:
                 return self._noted(found, is_aggregated=True)
@@ -281,29 +383,10 @@ class SubsetGraphs:
         if not self._use_stored:
             return None
         return stored_graphs(
-            self._store,
+            self.store,
             self._full.aggregates,
             self._full.everything_aggregates,
             options,
-        )
-
-    def _counted(
-        self, subset: str | Subset, n_blocks: int, client: Client | None
-    ) -> BlockTotals:
-        class_index = None
-        if isinstance(subset, str):
-            name = self._full.aggregates.named(subset)
-            try:
-                class_index = self._full.totals(name).class_index
-                subset = self._full.instances(name)
-            except UnknownNameError as error:
-                subset = self._asked(name, error)
-        return count_blocks(
-            self._store,
-            subset,
-            n_blocks=n_blocks,
-            class_index=class_index,
-            client=client,
         )
 
     def _made(
@@ -340,7 +423,7 @@ class SubsetGraphs:
     def _layers(self, options: GraphOptions) -> tuple[str, ...]:
         if options.inner == "nodes":
             return self._full.recorded_layers
-        output = output_layer(self._store)
+        output = output_layer(self.store)
         shown = self._full.shown_layers
         if options.preset == "summit" or output is None or output in shown:
             return shown

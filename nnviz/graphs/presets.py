@@ -24,7 +24,7 @@ References
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +74,9 @@ class GraphSelection:
     """Kept nodes, shape (V,)."""
     arcs: KeptArcs
     """Kept arcs, whose ends are kept."""
+    reach: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    """Share of the evidence that arrives at each layer, shape (L,), where it walks from
+    the output; else empty."""
 
 
 def summit_selection(
@@ -137,6 +140,7 @@ def directed_selection(
     starts[weights.span(layer)] = values / max(float(values.sum()), TINY)
     passing, spans = downward_walks(weights, starts, damping=damping), weights.spans
     scores = np.concatenate([passing[spans[name]] for name in graph.layers])
+    reach = np.array([passing[spans[name]].sum() for name in graph.layers])
     ranked = scores if ranking is None else np.where(scores > 0, ranking, 0.0)
     keep = np.zeros(graph.n_nodes, dtype=np.bool_)
     for span in graph.spans.values():
@@ -144,7 +148,7 @@ def directed_selection(
             ranked[span] = scores[span]
         keep[span] = nodes_until_share(ranked[span], share, at_least=at_least)
     keep = connected_upwards(graph, scores, keep)
-    return GraphSelection(ranked, keep, arcs_between(graph, keep))
+    return GraphSelection(ranked, keep, arcs_between(graph, keep), reach)
 
 
 def summit_graph(
@@ -251,6 +255,7 @@ def kept_graph(
         strongest_channel=strongest[1].astype(np.int32),
         strongest_count=strongest[2],
         problems=tuple(problems),
+        reach=selection.reach,
     )
 
 

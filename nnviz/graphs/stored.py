@@ -24,7 +24,7 @@ from nnviz.store.store import Store
 
 __all__ = ["StoredGraphs", "has_influences", "stored_graphs", "write_graphs"]
 
-RULES = 1
+RULES = 2
 """Number of the rules by which graphs are made: stored ones of others are not read."""
 
 NODE_FIELDS = (
@@ -63,7 +63,7 @@ class StoredGraphs:
         self.names: tuple[str, ...] = tuple(self._attributes["names"])
         """Name of each subset."""
         self._row = {name: row for row, name in enumerate(self.names)}
-        others = ("n_instances", "node_offset", "arc_offset")
+        others = ("n_instances", "node_offset", "arc_offset", "reach")
         self._arrays: dict[str, Any] = {
             name: store.groups.read(f"{path}/{name}")
             for name in (*NODE_FIELDS, *ARC_FIELDS, *others)
@@ -85,6 +85,7 @@ class StoredGraphs:
             n_total=int(attributes["n_total"]),
             layers=tuple(attributes["layers"]),
             problems=tuple(attributes["problems"].get(subset, ())),
+            reach=_known(arrays["reach"][row]),
             **parts,
         )
 
@@ -190,14 +191,25 @@ def _packed(graphs: Sequence[AttributionGraph]) -> Arrays:
         arrays[name] = np.cumsum([0, *lengths], dtype=np.int64)
     n_instances = [graph.n_instances for graph in graphs]
     arrays["n_instances"] = np.array(n_instances, dtype=np.int64)
+    arrays["reach"] = np.stack(
+        [
+            graph.reach if len(graph.reach) else np.full(len(graph.layers), np.nan)
+            for graph in graphs
+        ]
+    )
     return arrays
+
+
+def _known(reach: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the reach of the layers; nothing where the preset has none."""
+    return np.zeros(0) if np.isnan(reach).all() else reach
 
 
 def _dimensions(arrays: Arrays) -> dict[str, tuple[str, ...]]:
     axes: dict[str, tuple[str, ...]] = dict.fromkeys(arrays, ("node",))
     axes |= dict.fromkeys(ARC_FIELDS, ("arc",))
     axes |= {name: ("node", "rank") for name in arrays if arrays[name].ndim == 2}
-    axes |= {"n_instances": ("subset",)}
+    axes |= {"n_instances": ("subset",), "reach": ("subset", "layer")}
     return axes | dict.fromkeys(("node_offset", "arc_offset"), ("subset + 1",))
 
 

@@ -10,13 +10,10 @@ from nnviz.argument_types import checked
 from nnviz.derivation.examples import read_examples
 from nnviz.errors import ConfigError, MissingDataError, UnknownNameError
 from nnviz.graphs.attribution_graph import AttributionGraph
-from nnviz.graphs.comparison import (
-    GraphComparison,
-    compare_networks,
-    compare_subsets,
-)
+from nnviz.graphs.comparison import GraphComparison
 from nnviz.graphs.from_totals import output_layer
 from nnviz.graphs.making import SubsetGraphs
+from nnviz.graphs.making_comparisons import compare_networks, compare_subsets
 from nnviz.graphs.options import GraphChoices
 from nnviz.store.store import Store, opened
 from nnviz.subsets.subsets import Subset
@@ -134,6 +131,7 @@ def compare(
     other_store: Store | str | os.PathLike[str] | None = None,
     subsets: str | None = None,
     other_subsets: str | None = None,
+    jackknife: int = 0,
     pictures: bool = True,
     **options: Unpack[GraphChoices],
 ) -> GraphComparison:
@@ -152,6 +150,9 @@ def compare(
     subsets, other_subsets
         Collections of the first and, if it is another one, of the second subset; None
         as in :func:`nnviz.attribution_graph`.
+    jackknife
+        In how many blocks of instances errors of the scores are estimated, by which
+        nodes are tested on what they are kept by, 20 for instance; 0: they are not.
     pictures
         Whether to read what excites each node most, for the drawing.
     **options
@@ -179,6 +180,7 @@ def compare(
             second,
             subsets=subsets,
             other_subsets=other_subsets,
+            jackknife=jackknife,
             **options,
         )
         return _both_to_be_drawn(one, one, compared, pictures=pictures)
@@ -186,7 +188,9 @@ def compare(
         msg = f"the subset of two networks is named; it is a {type(first).__name__}"
         raise ConfigError(msg)
     other = opened(other_store)
-    compared = compare_networks(one, other, first, subsets=subsets, **options)
+    compared = compare_networks(
+        one, other, first, subsets=subsets, jackknife=jackknife, **options
+    )
     return _both_to_be_drawn(one, other, compared, pictures=pictures)
 
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Unpack
 
 from nnviz.ablation.ablation import ablate as ablate_store
+from nnviz.ablation.asked_subsets import asked_subsets
 from nnviz.ablation.causal_check import CausalCheck
 from nnviz.ablation.graph_channels import GraphChoice
-from nnviz.aggregation.aggregates import usual_collection
 from nnviz.argument_types import checked
 from nnviz.engine.handing_over import holding
 from nnviz.graphs.options import GraphChoices, GraphOptions
@@ -22,7 +22,6 @@ from nnviz.interface.notebook_bar import bars
 from nnviz.interface.stages import session
 from nnviz.interface.workers import reaching
 from nnviz.store.store import Store, opened
-from nnviz.subsets.naming import named_subsets
 from nnviz.subsets.subsets import SubsetCollection
 from nnviz.upkeep.extension import ExtensionSummary
 from nnviz.upkeep.extension import extend as extend_store
@@ -187,10 +186,10 @@ def ablate(
     store
         The store, or its path; it is aggregated.
     names
-        Subsets to check; None: all.
+        Subsets to check, or queries; None: all.
     subsets
         Collection that they are in; None: the labels, or without labels the next that
-        was aggregated.
+        was aggregated; queries are counted first.
     fraction
         Not the graph's channels, but this fraction of each layer by the same scores.
     n_instances
@@ -221,15 +220,17 @@ def ablate(
         workers=workers,
         progress=progress,
     ) as (made, connected, listeners):
-        if subsets is None:
-            subsets = usual_collection(made)
-        collection = (
-            named_subsets(made, subsets) if isinstance(subsets, str) else subsets
-        )
+        wanted = [names] if isinstance(names, str) else list(names or ())
+        if isinstance(subsets, SubsetCollection):
+            collection, chosen = subsets, wanted or None
+        else:
+            collection, chosen = asked_subsets(
+                made, wanted, subsets, client=connected, listeners=listeners
+            )
         return ablate_store(
             made,
             collection,
-            names=[names] if isinstance(names, str) else names,
+            names=chosen,
             graph=GraphChoice(GraphOptions(**options), fraction),
             n_instances=n_instances,
             draws=draws,

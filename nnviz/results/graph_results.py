@@ -15,8 +15,9 @@ from functools import cache, lru_cache
 
 from nnviz.aggregation.aggregates import Aggregates, aggregates_of
 from nnviz.graphs.attribution_graph import AttributionGraph
-from nnviz.graphs.comparison import GraphComparison, compare_made
+from nnviz.graphs.comparison import GraphComparison
 from nnviz.graphs.making import SubsetGraphs
+from nnviz.graphs.making_comparisons import compare_made
 from nnviz.graphs.options import GraphOptions, InnerLayers, Preset, keywords
 from nnviz.results.missing import Missing
 from nnviz.results.query_pool import QueryPool
@@ -170,7 +171,9 @@ class GraphResults:
         first, *others = (one.subset for one in sets)
         if not others:
             return graphs.graph(first, **keywords(options))
-        return compare_made((graphs, first), (graphs, others[0]), **keywords(options))
+        # Halves take longer than the graphs themselves.
+        sides = (graphs, first), (graphs, others[0])
+        return compare_made(*sides, halves=False, **keywords(options))
 
     def warm_up(self, collection: str) -> None:
         """Read what the first graph of a collection needs.
@@ -205,6 +208,7 @@ class GraphResults:
         return compare_made(
             (graphs, request.subset),
             (graphs, request.versus),
+            halves=False,
             **keywords(request.options),
         )
 

@@ -25,11 +25,8 @@ from nnviz.errors import MissingDataError, ShapeError
 from nnviz.network.top_channels import planned_top_channels
 from nnviz.results.subset_key import SubsetKey
 from nnviz.results.subset_results import SubsetResults
-from nnviz.statistics import (
-    adjusted_p_values,
-    mean_difference_p_values,
-    mean_effect_sizes,
-)
+from nnviz.significance import adjusted_p_values, mean_difference_p_values
+from nnviz.statistics import mean_effect_sizes
 from nnviz.store.store import Store
 from nnviz.subsets.subsets import Subset
 

@@ -27,13 +27,8 @@ from nnviz.aggregation.totals import activation_totals
 from nnviz.errors import MissingDataError, NnvizError
 from nnviz.results.company import most_similar, saved_means
 from nnviz.results.contrasts import ChannelContrast, ValueContrast
-from nnviz.statistics import (
-    adjusted_p_values,
-    difference_interval,
-    difference_p_values,
-    effect_sizes,
-    exact_interval,
-)
+from nnviz.significance import difference_tests
+from nnviz.statistics import difference_interval, effect_sizes, exact_interval
 from nnviz.store.store import Store
 from nnviz.subsets.lookup import SubsetFinder
 from nnviz.subsets.subsets import Subset
@@ -142,7 +137,12 @@ class SubsetResults:
         Sorted by p-value, then by the strength of the effect.
         """
         found = list(self._contrasts())
-        p_values = adjusted_p_values(np.array([one.p_value for one in found]))
+        _, p_values = difference_tests(
+            [one.count for one in found],
+            len(self.subset),
+            [one.other_count for one in found],
+            len(self.against),
+        )
         made = [
             dataclasses.replace(one, p_value=float(p))
             for one, p in zip(found, p_values, strict=True)
@@ -150,7 +150,7 @@ class SubsetResults:
         return sorted(made, key=lambda c: (c.p_value, -abs(c.effect)))
 
     def _contrasts(self) -> Iterator[ChannelContrast]:
-        """Yield the channels, with p-values as they are."""
+        """Yield the channels, not tested yet."""
         n_a, n_b = len(self.subset), len(self.against)
         for layer in self._store.shown_layers:
             totals = self._totals[layer.name]
@@ -158,7 +158,6 @@ class SubsetResults:
             sums = totals["activation_sum"]
             some = np.flatnonzero(counts.any(axis=0))
             a, b = counts[0, some], counts[1, some]
-            p_values = difference_p_values(a, n_a, b, n_b)
             effects = effect_sizes(a, n_a, b, n_b)
             low, high = difference_interval(a, n_a, b, n_b)
             for i, channel in enumerate(some):
@@ -171,7 +170,7 @@ class SubsetResults:
                     other_share=_share(b[i], n_b),
                     effect=float(effects[i]),
                     interval=(float(low[i]), float(high[i])),
-                    p_value=float(p_values[i]),
+                    p_value=math.nan,
                     mean=_share(sums[0, channel], n_a),
                     other_mean=_share(sums[1, channel], n_b),
                 )
@@ -327,9 +326,7 @@ class SubsetResults:
             return []
         counts = np.array([[a, b] for _, _, a, b in rows])
         n_a, n_b = len(self.subset), len(self.against)
-        p_values = adjusted_p_values(
-            difference_p_values(counts[:, 0], n_a, counts[:, 1], n_b)
-        )
+        _, p_values = difference_tests(counts[:, 0], n_a, counts[:, 1], n_b)
         ends = np.stack(difference_interval(counts[:, 0], n_a, counts[:, 1], n_b), 1)
         made = [
             ValueContrast(

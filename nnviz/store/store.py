@@ -6,7 +6,6 @@ completion mark last. Readers ask the marks: a missing piece is an error, never 
 
 from __future__ import annotations
 
-import html
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
@@ -15,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.errors import (
-    ConfigError,
     StoreError,
     StoreFormatError,
     UnknownNameError,
@@ -24,17 +22,17 @@ from nnviz.errors import (
 from nnviz.runs.architecture import Layer
 from nnviz.runs.arrays import FORMAT_VERSION, READABLE_VERSIONS
 from nnviz.runs.declarations import MARK_FIELDS, POSITION
-from nnviz.runs.plan import Plan, fingerprint_of
-from nnviz.runs.stored_names import is_storable
+from nnviz.runs.plan import Plan
 from nnviz.store.added_columns import AddedColumns
 from nnviz.store.completion import Completion
 from nnviz.store.creation import creating, says_begun
 from nnviz.store.dask_arrays import activations_as_dask
 from nnviz.store.extending import is_pending
-from nnviz.store.groups import LaterGroups, covered_by
+from nnviz.store.groups import LaterGroups
 from nnviz.store.hierarchy import Hierarchy
 from nnviz.store.integrity import Integrity
 from nnviz.store.recovery import RECOVERY
+from nnviz.store.stored_plan import plan_in
 
 if TYPE_CHECKING:
     import dask.array
@@ -45,8 +43,6 @@ __all__ = [
     "open_store",
     "opened",
     "plan_attributes",
-    "summary_html",
-    "summary_text",
 ]
 
 _STATIC = "static_arrays"
@@ -95,7 +91,7 @@ class Store:
             )
             raise StoreError(msg)
         self._attributes = attributes
-        self.plan = _plan_of(attributes, hierarchy.url)
+        self.plan = plan_in(attributes, hierarchy.url)
         """What was planned."""
         hierarchy.expect(self.plan.arrays)
         self.chunks = Completion(hierarchy, self.plan, list(attributes[_PER_CHUNK]))
@@ -359,9 +355,13 @@ class Store:
         return self._hierarchy.read(path, start, stop, *columns)
 
     def __repr__(self) -> str:
+        from nnviz.store.summary import summary_text  # noqa: PLC0415  of this class
+
         return summary_text(self)
 
     def _repr_html_(self) -> str:
+        from nnviz.store.summary import summary_html  # noqa: PLC0415  of this class
+
         return summary_html(self)
 
 
@@ -383,115 +383,8 @@ def plan_attributes(plan: Plan) -> dict[str, Any]:
     return {"plan": plan.to_json(), "plan_fingerprint": plan.fingerprint}
 
 
-def _plan_of(attributes: Mapping[str, Any], url: str) -> Plan:
-    try:
-        _check_sense(attributes)
-        plan = Plan.from_json(attributes["plan"])
-        _check_names(plan)
-        return plan
-    except ConfigError as error:
-        msg = (
-            f"the plan in the store {url!r} cannot be read: {error}; read it with the "
-            "nnviz that wrote it, or extract again into a new store"
-        )
-        raise StoreFormatError(msg) from error
-
-
-MOST_INSTANCES = 10**10
-MOST_CHUNKS = 10**6
-
-
-def _check_sense(attributes: Mapping[str, Any]) -> None:
-    """Refuse a plan that was edited, before anything is made as large as it says.
-
-    Raises
-    ------
-    ConfigError
-        With the field that is wrong.
-    """
-    plan = attributes["plan"]
-    if not isinstance(plan, dict) or not isinstance(plan.get("extraction"), dict):
-        msg = "it is not a table with a table 'extraction'"
-        raise ConfigError(msg)
-    is_first_format = attributes["format_version"] == 1  # took it of other parts
-    fingerprint = attributes.get("plan_fingerprint")
-    if not is_first_format and fingerprint_of(plan) != fingerprint:
-        msg = "it is not the one that its fingerprint was taken of: it was edited"
-        raise ConfigError(msg)
-    n, rows = plan.get("n_instances"), plan["extraction"].get("instances_per_chunk")
-    if type(n) is not int or not 0 < n <= MOST_INSTANCES:
-        msg = f"'n_instances' is {n!r}, not from 1 to {MOST_INSTANCES:,}"
-        raise ConfigError(msg)
-    if type(rows) is not int or rows < 1 or -(-n // rows) > MOST_CHUNKS:
-        msg = (
-            f"'extraction.instances_per_chunk' is {rows!r}; of {n:,} instances there "
-            f"can be at most {MOST_CHUNKS:,} chunks"
-        )
-        raise ConfigError(msg)
-
-
-def _check_names(plan: Plan) -> None:
-    """Refuse names that lead out of the store, as a forged plan may have them."""
-    parts = plan.architecture
-    names = [layer.name for layer in parts.layers]
-    names += [name for edge in parts.edges for name in (edge.source, edge.target)]
-    for name in [*names, *plan.metadata_dtypes]:
-        if not is_storable(name):
-            msg = f"{name!r} cannot be the name of a layer or a column"
-            raise ConfigError(msg)
-
-
 def _read_rows(url: str, layer: str, start: int, stop: int) -> NDArray[Any]:
     return Store.open(url).activations(layer, start, stop).astype(np.float32)
-
-
-def summary_text(store: Store) -> str:
-    """Return what was planned and what is complete, as lines."""
-    facts = _facts(store)
-    width = max(len(name) for name, _ in facts)
-    lines = [f"  {name:<{width}}  {value}" for name, value in facts]
-    return "\n".join([f"<nnviz.Store {store.url}>", *lines])
-
-
-def summary_html(store: Store) -> str:
-    """Return what was planned and what is complete, as a table."""
-    rows = "".join(
-        f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
-        f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
-        for name, value in _facts(store)
-    )
-    return f"<b>nnviz.Store</b> {html.escape(store.url)}<table>{rows}</table>"
-
-
-def _counted(n: int, what: str) -> str:
-    return f"{n:,} {what}" + ("" if n == 1 else "s") if n else "none"
-
-
-def _covering(store: Store, parent: str) -> str:
-    """Return the names of groups, and of how many instances where not of all."""
-    shown = []
-    for name in store.groups.names(parent):
-        path, n = f"{parent}/{name}", store.n_instances
-        covered = n
-        if store.groups.is_complete(path):
-            attributes = store.groups.attributes(path)
-            covered = covered_by(attributes, store.plan.extensions, n)
-        shown.append(f"{name} (of {covered:,} of {n:,})" if covered < n else name)
-    return ", ".join(shown) or "none"
-
-
-def _facts(store: Store) -> list[tuple[str, str]]:
-    done, plan = store.chunks.done(), store.plan
-    return [
-        ("model", plan.model.source),
-        ("data", f"{plan.dataset.kind}, {store.n_instances:,} instances"),
-        ("classes", f"{len(store.class_names):,}"),
-        ("layers", f"{len(store.layers)} recorded, {len(store.shown_layers)} shown"),
-        ("extraction", f"{int(done.sum()):,} of {len(done):,} chunks"),
-        ("aggregates", _covering(store, "aggregates")),
-        ("artifacts", _covering(store, "artifacts")),
-        ("index", _counted(len(store.groups.names("index")), "piece")),
-    ]
 
 
 def opened(store: Store | str | os.PathLike[str], *, writable: bool = False) -> Store:

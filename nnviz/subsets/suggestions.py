@@ -30,7 +30,8 @@ from numpy.typing import NDArray
 from scipy import sparse, stats
 
 from nnviz.errors import DatasetError
-from nnviz.statistics import exact_interval, familywise_p_values
+from nnviz.significance import familywise_p_values
+from nnviz.statistics import exact_interval
 from nnviz.store.store import Store
 from nnviz.subsets.columns import Column, InstanceColumns
 from nnviz.subsets.slices import find_slices

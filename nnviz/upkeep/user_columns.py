@@ -26,6 +26,7 @@ from nnviz.engine.progress import Listener, StageDone, StageStarted, TaskDone, e
 from nnviz.engine.worker_cache import cached
 from nnviz.errors import ConfigError, InputError
 from nnviz.extraction.worker_tasks import Opening
+from nnviz.runs.stored_names import RESERVED_COLLECTIONS
 from nnviz.store.added_columns import AddedColumn, ColumnSource, ValueKind
 from nnviz.store.lock import exclusive
 from nnviz.store.store import Store
@@ -62,9 +63,6 @@ WRITTEN_EVERY_S = 60.0
 
 TRIED = 4
 """Instances by which the time of the others is guessed."""
-
-COLLECTIONS = ("outcome", "all", "saved")
-"""Names that mean other sets of subsets, where a column may be named, too."""
 
 MAX_NAME_BYTES = 200
 
@@ -283,7 +281,7 @@ def _check_free(store: Store, name: str) -> None:
         "a column of the table": (*store.columns, *DERIVED),
         "a saved subset": finder.saved(),
         "a class": (*store.class_names, *store.plan.class_of_label),
-        "a collection of subsets": COLLECTIONS,
+        "a collection of subsets": RESERVED_COLLECTIONS,
     }
     for what, names in taken.items():
         if name in names:

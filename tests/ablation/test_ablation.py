@@ -11,6 +11,7 @@ from distributed import Client
 
 import nnviz
 from nnviz.ablation.ablation import ablate
+from nnviz.ablation.asked_subsets import asked_subsets
 from nnviz.ablation.graph_channels import GraphChoice
 from nnviz.ablation.results import causal_check_of, check_names
 from nnviz.ablation.treatments import ablated_channels
@@ -22,6 +23,7 @@ from nnviz.errors import (
     MissingDataError,
     ModelError,
     PlanMismatchError,
+    QueryError,
     UnknownNameError,
 )
 from nnviz.graphs.options import GraphOptions
@@ -249,6 +251,20 @@ def test_ablate__other_subsets_than_were_aggregated__are_refused(
 
     with pytest.raises(DatasetError, match="aggregate again with these"):
         ablate(store, nnviz.named_subsets(store, str(groups)))
+
+
+def test_asked_subsets__a_query__is_counted_and_checked(store, client):
+    query = "label = north and id != '1'"
+
+    named, names = asked_subsets(store, ["north"], None)
+    made, chosen = asked_subsets(store, [query, "west"], None, client=client)
+    check = ablate(store, made, names=chosen, draws=1, n_instances=3)
+
+    assert (named.name, names) == ("label", ["north"])
+    assert check.names == (query, "west")
+    assert check.subsets == made.name
+    with pytest.raises(QueryError, match="did you mean 'north'"):
+        asked_subsets(store, ["nort"], None)
 
 
 def test_ablate__changed_data__are_refused(folder, tmp_path, client):

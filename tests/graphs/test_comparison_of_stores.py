@@ -10,12 +10,15 @@ import pytest
 import torch
 from click.testing import CliRunner
 from numpy.testing import assert_array_equal
+from scipy import stats
 
 import nnviz
 from nnviz.aggregation.aggregation import aggregate
 from nnviz.cli.main import main
 from nnviz.errors import ConfigError, ShapeError
-from nnviz.graphs.comparison import compare_networks, compare_subsets
+from nnviz.graphs.files import comparison_files
+from nnviz.graphs.making import attribution_graph
+from nnviz.graphs.making_comparisons import compare_networks, compare_subsets
 from nnviz.graphs.network_matching import matched_channels
 from nnviz.store.store import Store
 from nnviz.subsets.naming import named_subsets
@@ -211,17 +214,18 @@ def test_comparison__of_sets_of_instances__reads_the_facts_of_each_once(
     aggregate(store, [named_subsets(store, "label")])
     monkeypatch.setattr("nnviz.aggregation.layer_sums.Store", CountingStore)
     CountingStore.read_facts = []
-    first, second = Subset("first", range(60)), Subset("second", range(40, 160))
+    first, second = Subset("first", range(60)), Subset("second", range(60, 160))
 
     found = compare_subsets(Store.open(store.url), first, second)
     of_two = len(CountingStore.read_facts)
-    compare_subsets(Store.open(store.url), first, RUN.names[0])
+    compare_subsets(Store.open(store.url), first, RUN.names[0], halves=False)
     of_one = len(CountingStore.read_facts) - of_two
 
     # The first lies in the first chunk, the second in both.
     assert len(store.chunks) == 2
     assert of_two == (1 + 2) * len(store.layers)
-    assert of_one == len(store.layers)
+    # The class is aggregated. They share instances: the others of both are counted.
+    assert of_one == (1 + 1 + 2) * len(store.layers)
     assert found.first.n_instances == int(store.usable()[:60].sum())
 
 
@@ -236,3 +240,64 @@ def test_comparison__on_a_cluster__is_the_same(tmp_path, client):
     assert (here.first, here.second) == (there.first, there.second)
     assert_array_equal(here.node_parts.p_value, there.node_parts.p_value)
     assert_array_equal(here.arc_parts.first_count, there.arc_parts.first_count)
+
+
+def test_comparison__of_sets_that_share_instances__tests_the_others(tmp_path):
+    store = write_store(tmp_path / "run.zarr", RUN)
+    aggregate(store, [named_subsets(store, "label")])
+    a, b = Subset("a", range(100)), Subset("b", range(60, 160))
+
+    shared = compare_subsets(store, a, b)
+    apart = compare_subsets(store, Subset("a", range(60)), Subset("b", range(100, 160)))
+    part = compare_subsets(store, Subset("part", range(10)), a)
+
+    text = (
+        "they share 40 instances: tests compare the 60 that are only in 'a' with the "
+        "60 that are only in 'b'"
+    )
+    assert shared.notes == (text,)
+    ours = dict(zip(shared.nodes, shared.node_parts.p_value.tolist(), strict=True))
+    theirs = dict(zip(apart.nodes, apart.node_parts.p_value.tolist(), strict=True))
+    both = ours.keys() & theirs.keys()
+    assert len(both) > 10
+    assert [ours[node] for node in both] == pytest.approx([theirs[n] for n in both])
+    text = "tests compare 'part' with the 90 that are only in 'a'"
+    assert part.notes == (f"they share 10 instances: {text}",)
+    assert compare_subsets(store, *RUN.names[:2]).notes == ()
+
+
+def test_comparison__with_errors__tests_scores_by_student_s_t(tmp_path):
+    """Errors of both graphs, which are tested elsewhere, give the test by hand."""
+    store = write_store(tmp_path / "run.zarr", RUN)
+    aggregate(store, [named_subsets(store, "label")])
+    names = RUN.names[:2]
+
+    found = compare_subsets(store, *names, jackknife=10, weight="sum")
+
+    graphs = [
+        attribution_graph(store, name, jackknife=10, weight="sum") for name in names
+    ]
+    places = [{key: i for i, key in enumerate(graph.keys())} for graph in graphs]
+    n_checked = 0
+    for i, node in enumerate(found.nodes):
+        if not all(node in place for place in places):
+            continue
+        rows = [place[node] for place in places]
+        one, two = (g.score[row] for g, row in zip(graphs, rows, strict=True))
+        error = np.hypot(
+            *(g.errors.score[r] for g, r in zip(graphs, rows, strict=True))
+        )
+        assert found.scores.difference[i] == pytest.approx(one - two)
+        assert found.scores.error[i] == pytest.approx(error)
+        if error:
+            wanted = 2 * stats.t.sf(abs(one - two) / error, 9)
+            assert found.scores.p_value[i] == pytest.approx(wanted, rel=1e-6)
+            n_checked += 1
+    assert n_checked > 5
+    halves = [half.node_jaccard for half in found.halves]
+    assert halves == [graph.errors.half_nodes for graph in graphs]
+    assert "two random halves share" in repr(found)
+    columns = comparison_files(found, "c")["c-nodes.csv"].decode().splitlines()[0]
+    assert columns.endswith(
+        "score_difference,score_error,score_p_value,score_adjusted_p_value"
+    )

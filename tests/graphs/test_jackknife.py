@@ -1,12 +1,14 @@
 """Errors of graphs, and graphs of any instances: against graphs made by leaving out."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
 
 from nnviz.aggregation.aggregation import aggregate
 from nnviz.errors import ConfigError, ShapeError
+from nnviz.graphs.jackknife import resampled_weights
 from nnviz.graphs.making import SubsetGraphs, attribution_graph
 from nnviz.store.store import Store
 from nnviz.subsets.naming import named_subsets
@@ -91,7 +93,8 @@ def test_jackknife__is_that_of_graphs_without_each_block(store, options):
     instances = usable_instances(store, label)
     n = len(instances)
     groups = [[] for _ in range(N_BLOCKS)]
-    for place, instance in enumerate(instances):
+    places = np.random.default_rng(0).permutation(n)
+    for place, instance in zip(places, instances, strict=True):
         groups[place * N_BLOCKS // n].append(instance)
     options = {"share": 1.0, **options}
 
@@ -100,37 +103,81 @@ def test_jackknife__is_that_of_graphs_without_each_block(store, options):
     plain = attribution_graph(store, RUN.names[label], **options)
     assert dataclasses.replace(found, errors=None) == plain
     assert found.errors.n_blocks == N_BLOCKS
-    without = []
-    for group in groups:
-        rest = [i for i in instances if i not in group]
-        subsets = [
-            Subset(name, rest if index == label else [])
-            for index, name in enumerate(RUN.names)
-        ]
-        # Of predictions, so that walks start at the class's output.
-        collection = dataclasses.replace(
-            collect_subsets(subsets, 90, name="rest"), kind="prediction"
-        )
-        aggregate(store, [collection])
-        without.append(
-            attribution_graph(
-                Store.open(store.url), RUN.names[label], subsets="rest", **options
-            )
-        )
+
+    def made(chosen):
+        """Make the graph of some instances, which may be named more than once."""
+        return graph_of_instances(store, label, chosen, options)
+
+    without = [made([i for i in instances if i not in group]) for group in groups]
     for node, key in enumerate(found.keys()):
         scores = [
-            graph.score[graph.node(*key)] if key in graph.keys() else 0.0  # noqa: SIM118
+            graph.score[graph.node(*key)] if key in set(graph.keys()) else 0.0
             for graph in without
         ]
         mean = sum(scores) / N_BLOCKS
         squares = sum((score - mean) ** 2 for score in scores)
         wanted = ((N_BLOCKS - 1) / N_BLOCKS * squares) ** 0.5
         assert found.errors.score[node] == pytest.approx(wanted, abs=1e-12)
-        kept = sum(key in graph.keys() for graph in without) / N_BLOCKS  # noqa: SIM118
-        assert found.errors.kept[node] == pytest.approx(kept)
-    for arc, key in enumerate(found.arc_keys()):
-        kept = sum(key in graph.arc_keys() for graph in without) / N_BLOCKS
-        assert found.errors.arc_kept[arc] == pytest.approx(kept)
+    halves = [made(sorted(itertools.chain(*part))) for part in (groups[:2], groups[2:])]
+    for name, share in (("keys", "half_nodes"), ("arc_keys", "half_arcs")):
+        one, other = (set(getattr(half, name)()) for half in halves)
+        wanted = len(one & other) / len(one | other)
+        assert getattr(found.errors, share) == pytest.approx(wanted)
+
+
+def graph_of_instances(store, label, chosen, options):
+    subsets = [
+        Subset(name, chosen if index == label else [])
+        for index, name in enumerate(RUN.names)
+    ]
+    # Of predictions, so that walks start at the class's output.
+    collection = dataclasses.replace(
+        collect_subsets(subsets, 90, name="rest"), kind="prediction"
+    )
+    aggregate(store, [collection])
+    reopened = Store.open(store.url)
+    return attribution_graph(reopened, RUN.names[label], subsets="rest", **options)
+
+
+def test_replication__is_how_often_a_node_is_kept_in_resampled_blocks(store):
+    """Draw with the same weights from counts added up by hand."""
+    label, options = 3, {"share": 0.3}
+    found = attribution_graph(store, RUN.names[label], jackknife=N_BLOCKS, **options)
+    graphs = SubsetGraphs(store)
+    blocks = graphs.counted(RUN.names[label], N_BLOCKS)
+    layers = [layer.name for layer in store.layers]
+    rows = {name: blocks.blocks["activation_counts"][name].toarray() for name in layers}
+
+    for weights in resampled_weights(N_BLOCKS)[:5]:
+        drawn = blocks.weighted(weights)
+        assert drawn.n_instances == (weights * blocks.sizes).sum()
+        for name in layers:
+            wanted = sum(w * row for w, row in zip(weights, rows[name], strict=True))
+            assert drawn.counts(name).tolist() == wanted.tolist()
+    assert resampled_weights(N_BLOCKS).sum(axis=1).tolist() == [N_BLOCKS] * 50
+    assert ((found.errors.replication >= 0) & (found.errors.replication <= 1)).all()
+    output = found.nodes_of(found.layers[-1])
+    assert found.errors.replication[output].tolist() == [1.0]
+
+
+def test_errors__of_a_sorted_subset_of_several_classes__are_those_of_a_shuffled_one(
+    tmp_path,
+):
+    """Instances stand class by class in a folder; blocks of neighbours would not do."""
+    run = dataclasses.replace(RUN, n_instances=240, n_unreadable=0, accuracy=1.0)
+    store = write_store(tmp_path / "run.zarr", run)
+    order = np.argsort(store.column("label"), kind="stable")
+    aggregate(store, [named_subsets(store, "label")])
+    graphs = SubsetGraphs(Store.open(store.url))
+
+    blocks = graphs.counted(Subset("all", order), 20)
+
+    last = store.layers[-1].name
+    shares = blocks.blocks["activation_counts"][last].toarray() / blocks.sizes[:, None]
+    top = shares.mean(axis=0)
+    expected = np.sqrt(top * (1 - top) / 12)
+    # Of neighbours, whole blocks would have one class: deviations of 0.43.
+    assert (shares.std(axis=0) < 2 * expected + 0.02).all()
 
 
 @pytest.mark.parametrize(("name", "n"), [("one", 1), ("none", 0)])

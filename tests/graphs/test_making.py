@@ -12,8 +12,8 @@ from click.testing import CliRunner
 from nnviz.aggregation.aggregation import aggregate
 from nnviz.cli.main import main
 from nnviz.errors import ConfigError, MissingDataError, UnknownNameError
-from nnviz.graphs.comparison import compare_subsets
 from nnviz.graphs.making import SubsetGraphs, attribution_graph
+from nnviz.graphs.making_comparisons import compare_subsets
 from nnviz.graphs.summit_files import from_summit_json
 from nnviz.runs.plan import Plan
 from nnviz.store.documents import sealed_group

@@ -10,9 +10,9 @@ from nnviz.aggregation.aggregation import aggregate
 from nnviz.cli.main import main
 from nnviz.derivation.derivation import derive
 from nnviz.errors import StoreFormatError
-from nnviz.graphs.comparison import compare_subsets
 from nnviz.graphs.files import graph_files
 from nnviz.graphs.making import SubsetGraphs, attribution_graph
+from nnviz.graphs.making_comparisons import compare_subsets
 from nnviz.graphs.options import GraphOptions
 from nnviz.results.graph_results import GraphRequest, GraphResults
 from nnviz.store.store import Store

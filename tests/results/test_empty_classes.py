@@ -10,8 +10,8 @@ from nnviz.aggregation.aggregation import aggregate
 from nnviz.cli.main import main
 from nnviz.derivation.derivation import derive
 from nnviz.errors import MissingDataError
-from nnviz.graphs.comparison import compare_subsets
 from nnviz.graphs.making import attribution_graph
+from nnviz.graphs.making_comparisons import compare_subsets
 from nnviz.graphs.options import GraphOptions
 from nnviz.results.graph_results import GraphRequest, GraphResults, subset_of
 from nnviz.results.run_results import RunResults

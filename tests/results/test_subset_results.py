@@ -6,12 +6,12 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
 
 import nnviz
 from nnviz.results.subset_results import SubsetResults
 from nnviz.testing import PlantedRun, write_complete_store
 from tests.oracles import aggregates as oracle
+from tests.oracles import discrete_tests
 
 N = 300
 SIDE = np.where(np.arange(N) % 3 == 0, "left", "right").astype(object)
@@ -71,10 +71,11 @@ def test_results__channels__are_counted_and_tested_exactly(store, members):
             assert (one.count, one.other_count) == (a, b)
             assert one.mean == pytest.approx(values[mine, channel].mean())
             assert one.other_mean == pytest.approx(values[others, channel].mean())
-            table = [[a, mine.sum() - a], [b, others.sum() - b]]
-            tails = [stats.fisher_exact(table, s)[1] for s in ("less", "greater")]
-            raw[layer.name, int(channel)] = min(1.0, 2 * min(tails))
-    adjusted = stats.false_discovery_control(list(raw.values()))
+            raw[layer.name, int(channel)] = (a, int(mine.sum()), b, int(others.sum()))
+    adjusted = discrete_tests.adjusted(
+        [discrete_tests.mid_p(*table) for table in raw.values()],
+        [discrete_tests.least_p(a + b, n, m) for a, n, b, m in raw.values()],
+    )
     assert set(found) == set(raw)
     for key, p in zip(raw, adjusted, strict=True):
         assert found[key].p_value == pytest.approx(p, rel=1e-6, abs=1e-12)

@@ -11,6 +11,7 @@ import panel as pn
 import param
 from panel.viewable import Viewable, Viewer
 
+from nnviz.graphs.attribution_graph import reach_text
 from nnviz.graphs.drawing import (
     SIZES,
     Contrast,
@@ -337,7 +338,10 @@ def _note(drawing: GraphDrawing) -> str:
     tops = {node.channel for node in drawing.nodes if node.row == 0 and node.name}
     start = f"; begins at {len(tops)} outputs" if len(tops) > 1 else ""
     if likeness is None:
-        return f"{format_count(n_nodes)} channels, {format_count(n_arcs)} arcs{start}"
+        return (
+            f"{format_count(n_nodes)} channels, {format_count(n_arcs)} arcs{start}"
+            f"{_arriving(drawing)}"
+        )
     if drawing.is_equal:
         return "nothing differs: the same channels and arcs, as often"
     return (
@@ -345,6 +349,15 @@ def _note(drawing: GraphDrawing) -> str:
         f"{format_percent(likeness.arc_jaccard)} of the arcs; "
         f"counts overlap by {format_percent(likeness.count_overlap)}{start}"
     )
+
+
+def _arriving(drawing: GraphDrawing) -> str:
+    """Say how much of the evidence arrives at the lowest layer, where that is known."""
+    graph = drawing.files
+    if not len(graph.reach):
+        return ""
+    share = reach_text(float(graph.reach[0]))
+    return f"; {share} of the evidence arrives at {graph.layers[0]}"
 
 
 def _reach(labels: Mapping[str, str], names: Sequence[str], n_rows: int) -> str:
