@@ -97,7 +97,11 @@ class Documents:
         """
         if owner not in self._stated:
             path = f"{owner}/{CHECKSUMS}" if owner else CHECKSUMS
-            known = self.attributes(path)["files"] if self.has(path) else {}
+            said = self.attributes(path) if self.has(path) else {"files": {}}
+            known, below = said.get("files"), f"{owner}/" if owner else ""
+            if known is None or not all(key.startswith(below) for key in known):
+                what, reason = f"of {path!r}", "they are those of another group"
+                raise self.damaged(what, reason)
             self._stated[owner] = known
             self._pieces.pop(owner, None)
         return self._stated[owner]

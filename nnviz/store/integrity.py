@@ -155,6 +155,10 @@ class Integrity:
         try:
             if not document:
                 return [Damage(path, "its metadata are missing", remedy=remedy)]
+            if "complete" not in self._hierarchy.attributes(path):
+                return [
+                    Damage(path, "its metadata are of another group", remedy=remedy)
+                ]
             if not later.is_complete(path):
                 return []
             # A store of format 1 that was extended keeps groups without checksums.
@@ -374,6 +378,8 @@ def _is_made_from(group: str, source: str) -> bool:
         return source.startswith(("activations/", "influences/"))
     if not is_later(source):
         return source != CONTENTS and group != "artifacts/examples"
+    if len(place) < (3 if place[:2] == ["artifacts", "attribution_graphs"] else 2):
+        return False  # a folder of groups, in which nothing is
     if group in ("artifacts/examples", "artifacts/classes"):
         return False
     if place[0] == "aggregates":

@@ -60,7 +60,7 @@ def name_of(function: UserFunction) -> str:
     while isinstance(function, functools.partial):
         function = function.func
     found = getattr(function, "__qualname__", None) or type(function).__qualname__
-    return str(found).replace("<locals>.", "").replace("<lambda>", "a lambda")
+    return str(found).rpartition("<locals>.")[2].replace("<lambda>", "a lambda")
 
 
 def code_fingerprint(function: UserFunction, over: ColumnSource) -> str:

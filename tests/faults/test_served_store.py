@@ -67,7 +67,14 @@ SOCKET = {
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/?token=wrong", "/pictures/ab/2/0/0", "/static/js/bokeh.min.js", "/ws"],
+    [
+        "/",
+        "/?token=wrong",
+        "/pictures/ab/2/0/0",
+        "/pictures/ab/instances/5",
+        "/static/js/bokeh.min.js",
+        "/ws",
+    ],
 )
 def test_visitor__without_the_token_gets_nothing(guarded, path):
     """Row 33: 401, for every kind of handler."""

@@ -129,6 +129,9 @@ def test_pictures__are_images_that_may_be_kept(address):
         "pictures/abc/0/9999/0",
         "pictures/abc/0/0/99",
         "pictures/abc/0/0/-1",
+        "pictures/abc/instances/5",  # there are no data beside the store
+        "pictures/abc/instances/-1",
+        "pictures/abc/instances/5/larger",
         "pictures/abc/../../../etc/passwd",
         "pictures/abc/%2e%2e/%2e%2e/etc",
     ],
@@ -156,7 +159,7 @@ def test_websocket__refuses_other_pages(address, origin):
             assert answer.status == 403
 
 
-@pytest.mark.parametrize("path", ["", "pictures/abc/2/0/0"])
+@pytest.mark.parametrize("path", ["", "pictures/abc/2/0/0", "pictures/abc/instances/5"])
 def test_password__guards_page_and_pictures(guarded, path):
     _, headers, body = get(f"http://{guarded}/{path}")
 
