@@ -26,6 +26,7 @@ from nnviz.errors import (
 )
 from nnviz.inputs.datasets.contents import contents_of, mode_of
 from nnviz.inputs.datasets.opening import Dataset, open_dataset
+from nnviz.inputs.datasets.torch_datasets import TorchDataset
 from nnviz.inputs.models.loading import load_model
 from nnviz.inputs.preparation.preprocessing import Preprocessing
 from nnviz.network.recording.runtime import NetworkRuntime
@@ -85,6 +86,8 @@ def plan_run(
         If what is asked for cannot work.
     """
     dataset = open_dataset(config.dataset, trust=trust)
+    if isinstance(dataset, TorchDataset):
+        dataset.check_labels()
     loaded = load_model(config.model, trust=trust)
     preprocessing_config = resolved_preprocessing(
         config.preprocessing, loaded.preprocessing, dataset

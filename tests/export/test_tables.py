@@ -1,4 +1,4 @@
-"""Files that other tools read: complete, plain numbers, harmless texts."""
+"""Row 44: files that other tools read are complete, of plain numbers, harmless."""
 
 import csv
 import json

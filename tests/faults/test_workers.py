@@ -125,7 +125,7 @@ def test_extract__worker_hangs__another_one_does_its_chunk(
         Store.open(store, writable=True),
         client=two,
         listeners=[events],
-        limits=RunLimits(deadline=4.0),
+        limits=RunLimits(deadline=2.0),
     )
     end(int((run.faults / "50.pid").read_text()))
 
@@ -174,13 +174,13 @@ def test_extract__instances_that_always_hang__are_found_and_listed(run, tmp_path
         summary = nnviz.extract(
             Store.open(store, writable=True),
             client=client,
-            limits=RunLimits(deadline=4.0),
+            limits=RunLimits(deadline=2.0),
         )
 
     assert summary.failed == {}
     status = nnviz.open_store(store).column("status")
     assert np.flatnonzero(status != "").tolist() == hanging
-    assert set(status[hanging]) == {"reading it takes more than 4 s"}
+    assert set(status[hanging]) == {"reading it takes more than 2 s"}
 
 
 def test_extract__memory_is_short_for_a_moment__writes_the_same_bytes(

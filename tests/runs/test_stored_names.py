@@ -1,4 +1,4 @@
-"""Names become paths in a store: none leads elsewhere, none is Zarr's own."""
+"""Row 44: names become paths in a store; none leads elsewhere, none is Zarr's own."""
 
 from pathlib import Path
 

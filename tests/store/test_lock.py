@@ -327,7 +327,7 @@ def elsewhere(request):
 def test_writing__drivers_in_two_namespaces_of_one_host_name__one_at_a_time(
     store, elsewhere
 ):
-    """As two containers of one machine are that share a folder: process 1 is both."""
+    """Row 43: as two containers that share a folder; process 1 is both."""
     first = elsewhere(store, "600")
     assert first.stdout.readline() == "held\n"
 

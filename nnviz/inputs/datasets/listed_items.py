@@ -21,7 +21,13 @@ from nnviz.inputs.datasets.items import as_label, columns_of, split_item
 from nnviz.inputs.datasets.listings import check_ids, make_column, make_labels
 from nnviz.user_code import telling_user_errors
 
-__all__ = ["ItemListing", "class_names_of", "labels_of_attribute", "list_items"]
+__all__ = [
+    "ItemListing",
+    "class_names_of",
+    "kept_labels",
+    "labels_of_attribute",
+    "list_items",
+]
 
 _LABEL_ATTRIBUTES = ("targets", "labels", "_labels")
 _N_COMPARED = 16
@@ -88,7 +94,7 @@ def labels_of_attribute(data: Any, n: int) -> list[Any] | None:
         Of the first so many items; some of them are read, to see whether they bear the
         labels out: an attribute may have those before a transform, or of other items.
     """
-    found = _kept_labels(data)
+    found = kept_labels(data)
     if found is None:
         return None
     for index in np.linspace(0, n - 1, min(n, _N_COMPARED)).astype(int).tolist():
@@ -103,10 +109,11 @@ def labels_of_attribute(data: Any, n: int) -> list[Any] | None:
     return found[:n]
 
 
-def _kept_labels(data: Any) -> list[Any] | None:
+def kept_labels(data: Any) -> list[Any] | None:
+    """Return what a data set says beside its items of their labels; reads no item."""
     indices, whole = getattr(data, "indices", None), getattr(data, "dataset", None)
     if indices is not None and whole is not None and hasattr(whole, "__len__"):
-        labels = _kept_labels(whole)
+        labels = kept_labels(whole)
         return None if labels is None else [labels[int(i)] for i in indices]
     for name in _LABEL_ATTRIBUTES:
         found = getattr(data, name, None)

@@ -19,7 +19,11 @@ from numpy.typing import NDArray
 from nnviz.errors import ConfigError, DatasetError, UnreadableInstanceError
 from nnviz.importing import import_callable
 from nnviz.inputs.datasets.items import as_input, as_label, split_item
-from nnviz.inputs.datasets.listed_items import class_names_of, labels_of_attribute
+from nnviz.inputs.datasets.listed_items import (
+    class_names_of,
+    kept_labels,
+    labels_of_attribute,
+)
 from nnviz.inputs.datasets.listings import (
     DEFAULT_LABEL,
     check_ids,
@@ -157,10 +161,32 @@ class TorchDataset:
                 place=f"the items of {self._config.source!r}",
             )
             return [self._label_of_item(index) for index in range(n)]
-        found = labels_of_attribute(self._data, n)
+        # Workers open the data set, too, and an item may take long.
+        found = kept_labels(self._data)
         if found is not None:
-            return found
+            return found[:n]
         return [self._label_of_item(index) for index in range(n)]
+
+    def check_labels(self) -> None:
+        """Compare labels that stand beside the items with those of some items.
+
+        Raises
+        ------
+        DatasetError
+            If an item says another one: they are before a transform, or of others.
+        """
+        if (
+            self._config.label_column != DEFAULT_LABEL
+            or kept_labels(self._data) is None
+        ):
+            return
+        if labels_of_attribute(self._data, len(self)) is None:
+            msg = (
+                f"the items of the data set {self._config.source!r} have other labels "
+                "than its attribute 'targets' or 'labels' says; make them the same, or "
+                "leave the attribute out: then every item is read once for its label"
+            )
+            raise DatasetError(msg)
 
     def _keys(self, n: int) -> list[str]:
         """Return the keys of the first item that can be read, if it is a dictionary."""

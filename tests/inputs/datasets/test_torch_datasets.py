@@ -128,6 +128,22 @@ def test_torch__reads_every_item_once_for_labels_that_are_not_listed(source):
     assert dataset.labels.tolist() == [0, 1, 0, None, 0, 1]
 
 
+def test_torch__reads_no_item_for_labels_that_are_listed(source):
+    dataset = open_torch(source, "Pictures")
+
+    assert dataset._data.n_reads == 0
+    dataset.check_labels()
+    assert 0 < dataset._data.n_reads <= 6
+
+
+def test_check_labels__of_items_that_say_others__is_refused(source):
+    dataset = open_torch(source, "Pictures")
+    dataset._data.targets = dataset._data.targets + 1
+
+    with pytest.raises(DatasetError, match="have other labels than its attribute"):
+        dataset.check_labels()
+
+
 def test_torch__takes_torchs_own_data_sets(source):
     dataset = open_torch(source, "tensors", limit=3)
 
