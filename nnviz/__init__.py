@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nnviz.aggregation.aggregates import aggregates_of
+    from nnviz.demo import write_demo
     from nnviz.errors import NnvizError
     from nnviz.export.tables import write_bundle
     from nnviz.inputs.datasets.opening import Dataset, open_dataset
@@ -103,6 +104,7 @@ __all__ = [
     "trace",
     "verify",
     "write_bundle",
+    "write_demo",
 ]
 
 _HOMES = {
@@ -142,6 +144,7 @@ _HOMES = {
     "trace": "nnviz.network.tracing",
     "verify": "nnviz.interface.upkeep",
     "write_bundle": "nnviz.export.tables",
+    "write_demo": "nnviz.demo",
 }
 
 

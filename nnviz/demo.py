@@ -8,6 +8,7 @@ block and a concatenation, trained for a few seconds; a run file.
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,9 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from nnviz.argument_types import checked
+from nnviz.errors import ConfigError
 
 __all__ = ["DigitsNetwork", "digits_network", "write_demo"]
 
@@ -106,8 +110,13 @@ def digits_network() -> nn.Module:
     return DigitsNetwork()
 
 
-def write_demo(folder: Path, *, epochs: int = 12, seed: int = 0) -> Path:
-    """Write images, table, trained weights and run file.
+@checked
+def write_demo(
+    folder: str | os.PathLike[str], *, epochs: int = 12, seed: int = 0
+) -> Path:
+    """Write the demonstration: scikit-learn's digits, and a network trained on them.
+
+    Images, a table, trained weights and a run file; in seconds, on one core.
 
     Parameters
     ----------
@@ -122,10 +131,19 @@ def write_demo(folder: Path, *, epochs: int = 12, seed: int = 0) -> Path:
     -------
     Path
         The run file.
+
+    Raises
+    ------
+    ConfigError
+        If no folder is named.
     """
     # Slow to import, and needed here only.
     from sklearn.datasets import load_digits  # noqa: PLC0415
 
+    if not os.fspath(folder):
+        msg = "the folder of the demonstration is ''; name one, such as 'digits'"
+        raise ConfigError(msg)
+    folder = Path(folder)
     digits = load_digits()
     images = np.round(digits.images * (255.0 / 16.0)).astype(np.uint8)
     labels = digits.target

@@ -48,6 +48,7 @@ MESSAGE = r"\w+ .*\w"
 FITTING = {
     "ClassesConfig": {"None", "no path", "empty"},
     "ModelConfig": {"no path", "empty"},
+    "write_demo": {"no path"},  # it is made
 }
 
 
