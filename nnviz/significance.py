@@ -121,7 +121,7 @@ def difference_tests(
     --------
     >>> p, adjusted = difference_tests([9, 1], 10, [1, 0], 10)
     >>> p.round(4).tolist(), adjusted.round(4).tolist()
-    ([0.0006, 1.0], [0.0006, 1.0])
+    ([0.0006, 0.5], [0.0006, 1.0])
     """
     a, b = _floats(first), _floats(second)
     p_values = difference_p_values(a, n_first, b, n_second)

@@ -76,7 +76,7 @@ def kept_rows(kept: str) -> list[KeptRow]:
 
     Examples
     --------
-    >>> kept_rows("#4\\nlabel = cat\\tmy cats")
+    >>> kept_rows("#4\nlabel = cat\tmy cats")
     [KeptRow(key='#4', name=''), KeptRow(key='label = cat', name='my cats')]
     """
     rows: dict[str, KeptRow] = {}
