@@ -428,6 +428,7 @@ def test_store__deleted_between_two_clicks_is_said(tmp_path, browser):
         page.wait_for_selector("[data-layer='early']", timeout=60_000)
         page.wait_for_function("document.documentElement.dataset.ready === 'yes'")
         shutil.rmtree(url)
+        page.locator("[data-layer='early']").click()  # the other one has been read
         page.get_by_role("button", name="Channels", exact=True).click()
         page.get_by_text("The store is gone").wait_for(timeout=60_000)
         page.reload()
