@@ -34,7 +34,6 @@ from nnviz.aggregation.states import (
     STATES,
     StateFingerprints,
     aggregates_fingerprint,
-    read_state,
     rule_of_top_channels,
     state_path,
     stored_states,
@@ -217,16 +216,23 @@ def _jobs(
         LayerJob(
             store.url,
             facts,
-            _leaves(store.n_instances, spans[facts.key], states.get(facts.key, 0)),
+            _leaves(
+                store.n_instances,
+                spans[facts.key],
+                states.get(facts.key, 0),
+                tuple(layout),
+            ),
             _Written(layout),
         )
         for facts in layer_facts(store, n_subsets)
     ]
 
 
-def _leaves(n: int, rows: int, n_stored: int) -> tuple[Leaf, ...]:
+def _leaves(
+    n: int, rows: int, n_stored: int, collections: tuple[str, ...]
+) -> tuple[Leaf, ...]:
     """Cut the instances after the stored ones into spans; the last may be shorter."""
-    stored = [Leaf(0, n_stored, is_stored=True)] if n_stored else []
+    stored = [Leaf(0, n_stored, state_of=collections)] if n_stored else []
     spans = [
         Leaf(start, min(n, start + rows), is_rest=start + rows > n)
         for start in range(n_stored, n, rows)
@@ -247,20 +253,13 @@ class _Written:
     layout: Mapping[str, tuple[int, int]]
     """Rows of each collection in the stacked membership."""
 
-    def known(self, store: Store, facts: LayerFacts, rows: int) -> Partials:
-        """Return the state over the first rows."""
-        names = list(self.layout)
-        return tuple(
-            read_state(store, names, rows, facts.layer, reduction)
-            for reduction in facts.reductions
-        )
-
     def finish(self, job: LayerJob, sums: Sums) -> int:
         """Write the layer's aggregates, and the state; return the aggregates' bytes."""
         store = Store.open(job.url, writable=True)
         aggregates = {c: f"aggregates/{c}" for c in self.layout}
         n_bytes = self._write(store, job.facts, job.whole(sums), aggregates)
-        is_known = job.leaves[0].is_stored and job.leaves[0].stop == job.state_rows
+        first = job.leaves[0]
+        is_known = bool(first.state_of) and first.stop == job.state_rows
         if sums.spans is not None and not is_known:
             states = {c: state_path(c, job.state_rows) for c in self.layout}
             self._write(store, job.facts, sums.spans, states)
@@ -289,7 +288,7 @@ def _start(
     names = list(dict.fromkeys(name for job in jobs for name in job.facts.groups))
     rows = sorted({job.state_rows for job in jobs} - {0})
     states = [f"{STATES}/{n}/{name}" for n in rows for name in names]
-    goes_on = any(job.leaves[0].is_stored for job in jobs)
+    goes_on = any(job.leaves[0].state_of for job in jobs)
     path = f"aggregates/{collection.name}"
     store.groups.start(path, groups=[*names, *states], keep=goes_on)
 

@@ -24,6 +24,7 @@ from nnviz.aggregation.reductions import (
     InfluenceTotals,
     Reduction,
 )
+from nnviz.aggregation.states import read_state
 from nnviz.store.store import Store
 
 __all__ = [
@@ -148,8 +149,9 @@ class Leaf:
 
     start: int
     stop: int
-    is_stored: bool = False
-    """Whether their sum is known already, by the job's ending."""
+    state_of: tuple[str, ...] = ()
+    """Collections of which their sum is stored already, as a state; none if it is
+    not."""
     is_rest: bool = False
     """Whether they are fewer than a span has, as only the last can be."""
 
@@ -165,9 +167,6 @@ class Sums:
 class Ending(Protocol):
     """What becomes of the sums; can be pickled."""
 
-    def known(self, store: Store, facts: LayerFacts, rows: int) -> Partials:
-        """Return what was summed over the first rows before."""
-
     def finish(self, job: LayerJob, sums: Sums) -> Any:
         """Use the sums, and return a small value; may be repeated."""
 
@@ -175,11 +174,6 @@ class Ending(Protocol):
 @dataclass(frozen=True, slots=True)
 class Returned:
     """The sums are handed back, with the name of their layer."""
-
-    def known(self, store: Store, facts: LayerFacts, rows: int) -> Partials:
-        """Never called: nothing is kept."""
-        msg = f"nothing is kept of {facts.key!r} over {rows:,} rows of {store.url!r}"
-        raise NotImplementedError(msg)
 
     def finish(self, job: LayerJob, sums: Sums) -> tuple[str, dict[str, Any]]:
         """Return the layer, and the sums by the names of their arrays."""
@@ -216,8 +210,12 @@ class LayerJob:
             Which instance is in which subset, shape (S, N).
         """
         store = Store.open(self.url)
-        if leaf.is_stored:
-            return Sums(self.ending.known(store, self.facts, leaf.stop), None)
+        if leaf.state_of:
+            known = tuple(
+                read_state(store, leaf.state_of, leaf.stop, self.facts.layer, reduction)
+                for reduction in self.facts.reductions
+            )
+            return Sums(known, None)
         membership = sparse.csr_array(shared[:, leaf.start : leaf.stop])
         partials = self.facts.reduce(store, (leaf.start, leaf.stop), membership)
         return Sums(None, partials) if leaf.is_rest else Sums(partials, None)

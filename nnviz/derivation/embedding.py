@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from nnviz.derivation.plane import classical_scaling, turned
 from nnviz.errors import UnknownNameError
 from nnviz.store.store import Store
 
@@ -86,48 +87,14 @@ def embed_layers(counts: Sequence[sparse.csr_array]) -> tuple[LayerEmbedding, ..
         method: Literal["umap", "classical scaling"]
         if len(vectors) < MIN_SUBSETS_FOR_UMAP:
             method = "classical scaling"
-            coordinates[rows] = _classical_scaling(vectors)
+            coordinates[rows] = classical_scaling(vectors)
         else:
             method = "umap"
             coordinates[rows] = _umap(vectors, start)
-        coordinates[rows] = _turned(coordinates[rows], start)
+        coordinates[rows] = turned(coordinates[rows], start)
         embeddings.append(LayerEmbedding(coordinates.astype(np.float32), method))
         before = coordinates
     return tuple(embeddings)
-
-
-def _classical_scaling(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the two leading coordinates of unit vectors, shape (S, 2)."""
-    coordinates = np.zeros((len(vectors), 2))
-    if len(vectors) < 2:
-        return coordinates
-    centred = vectors - vectors.mean(axis=0)
-    values, axes = np.linalg.eigh(centred @ centred.T)
-    leading = np.argsort(-values, kind="stable")[:2]
-    coordinates[:, : len(leading)] = axes[:, leading] * np.sqrt(
-        np.maximum(values[leading], 0)
-    )
-    # An axis has no sign of its own: its largest coordinate is made positive.
-    largest = np.argmax(np.abs(coordinates), axis=0)
-    coordinates *= np.where(coordinates[largest, [0, 1]] < 0, -1, 1)
-    return coordinates
-
-
-def _turned(
-    coordinates: NDArray[np.float64], before: NDArray[np.float64] | None
-) -> NDArray[np.float64]:
-    """Turn, mirror and move points onto the layer before (orthogonal Procrustes)."""
-    if before is None:
-        return coordinates
-    known = np.isfinite(before).all(axis=1)
-    if not known.any():
-        return coordinates
-    centre, goal = coordinates[known].mean(axis=0), before[known].mean(axis=0)
-    left, _, right = np.linalg.svd(
-        (coordinates[known] - centre).T @ (before[known] - goal)
-    )
-    turned: NDArray[np.float64] = (coordinates - centre) @ (left @ right) + goal
-    return turned
 
 
 def _umap(

@@ -27,7 +27,7 @@ from nnviz.formatting import html_table, text_table
 from nnviz.graphs.attribution_graph import AttributionGraph
 from nnviz.graphs.full_graph import FullGraph
 from nnviz.graphs.jackknife import NodeScores
-from nnviz.graphs.similarity import GraphSimilarity, graph_similarity
+from nnviz.graphs.likeness import GraphSimilarity, graph_similarity
 from nnviz.significance import (
     adjusted_p_values,
     difference_tests,

@@ -18,7 +18,7 @@ from nnviz.graphs.comparison import (
     ComparedParts,
     GraphComparison,
 )
-from nnviz.graphs.similarity import GraphSimilarity
+from nnviz.graphs.likeness import GraphSimilarity
 
 __all__ = [
     "COLORS",

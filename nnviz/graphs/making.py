@@ -29,6 +29,7 @@ from nnviz.graphs.from_totals import FullGraphs, output_layer
 from nnviz.graphs.full_graph import FullGraph
 from nnviz.graphs.jackknife import NodeScores, block_errors, standard_errors
 from nnviz.graphs.layout import GraphLayout, arrange_graph, reference_places
+from nnviz.graphs.likeness import GraphSimilarity, graph_similarity
 from nnviz.graphs.options import GraphChoices, GraphOptions
 from nnviz.graphs.presets import (
     GraphSelection,
@@ -37,7 +38,6 @@ from nnviz.graphs.presets import (
     summit_selection,
 )
 from nnviz.graphs.scores import RANKINGS
-from nnviz.graphs.similarity import GraphSimilarity, graph_similarity
 from nnviz.graphs.stored import StoredGraphs, stored_graphs
 from nnviz.store.store import Store
 from nnviz.subsets.lookup import SubsetFinder

@@ -1,7 +1,7 @@
 """What are a network's layers and edges? One forward pass finds them.
 
 See, in :mod:`nnviz.network.analysis`, ``operations`` for how operations are recorded,
-``channel_flow`` for how channels are followed, ``layers`` for what becomes a layer,
+``following`` for how channels are followed, ``layers`` for what becomes a layer,
 ``summands``, ``entering`` and ``edges`` for what enters it, ``replay`` and
 ``single_channels`` for the validation.
 """

@@ -22,7 +22,7 @@ from nnviz.planning.planning import Probe
 from nnviz.runs.declarations import CONTENTS
 from nnviz.runs.plan import Plan
 from nnviz.runs.software import software_versions
-from nnviz.store.creation import is_begun
+from nnviz.store.beginning import is_begun
 from nnviz.store.places import absolute_url, opening
 from nnviz.store.store import Store
 

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from nnviz.aggregation.aggregates import Aggregates, aggregates_of
 from nnviz.aggregation.index_channels import IndexedChannels
+from nnviz.derivation.plane import classical_scaling, turned
 from nnviz.store.store import Store
 
 __all__ = ["N_SAMPLED", "InstanceMap", "InstanceMaps"]
@@ -38,8 +39,6 @@ N_SAMPLED = 2_000
 
 CACHED_LAYERS = 12
 N_NEIGHBOURS = 10
-N_STEPS = 60
-"""Of the scaling of the classes; it comes to rest much earlier."""
 
 SHARPNESS = 3.0
 """How much nearer the first class counts than the second, for half of all instances, as
@@ -120,7 +119,7 @@ class InstanceMaps:
     def _reference(self) -> NDArray[np.float64]:
         """Places of the classes in the last layer, onto which all maps are turned."""
         means, _ = self._class_means(self._store.shown_layers[-1].name)
-        return _scaled(_distances(means, means) ** 0.5)
+        return _laid_out(means)
 
     def _class_means(self, layer: str) -> tuple[NDArray[np.float64], _Standard]:
         """Return the classes' means in standard deviations, and what makes these."""
@@ -138,7 +137,7 @@ class InstanceMaps:
     def _made(self, layer: str) -> InstanceMap:
         aggregates = self._aggregates()
         means, standard = self._class_means(layer)
-        anchors = _turned(_scaled(_distances(means, means) ** 0.5), self._reference)
+        anchors = turned(_laid_out(means), self._reference)
         rows = standard(self.rows(layer, self.sample))
         near = np.sort(_distances(rows, means), axis=1)
         gap = near[:, 1] - near[:, 0] if near.shape[1] > 1 else np.ones(len(rows))
@@ -180,36 +179,16 @@ def _distances(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.flo
     return np.asarray(np.maximum(squares - 2 * a @ b.T, 0.0) / max(1, a.shape[1]))
 
 
-def _scaled(distance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Lay out points in the plane by their distances, within -1 and 1."""
-    n = len(distance)
-    if n < 2:
-        return np.zeros((n, 2))
-    centre = np.eye(n) - 1.0 / n
-    values, axes = np.linalg.eigh(-0.5 * centre @ distance**2 @ centre)
-    places: NDArray[np.float64] = axes[:, -2:] * np.sqrt(np.maximum(values[-2:], 0.0))
-    # An axis has no sign of its own: its largest coordinate is made positive.
-    largest = np.argmax(np.abs(places), axis=0)
-    places = places * np.where(places[largest, range(places.shape[1])] < 0, -1, 1)
-    if places.shape[1] < 2:
-        places = np.pad(places, ((0, 0), (0, 1)))
-    for _ in range(N_STEPS):
-        now = np.linalg.norm(places[:, None] - places[None], axis=2)
-        ratio = np.divide(distance, now, out=np.zeros_like(now), where=now > 1e-12)
-        move = -ratio
-        np.fill_diagonal(move, 0.0)
-        np.fill_diagonal(move, -move.sum(axis=1))
-        places = move @ places / n
-    return places / max(float(np.abs(places).max()), 1e-12)
+def _laid_out(means: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Lay out the classes in the plane by their distances, within -1 and 1."""
+    places = classical_scaling(means / np.sqrt(max(1, means.shape[1])))
+    if len(means) > 2:
+        # Slow to import, and few visitors ask for a map.
+        from sklearn.manifold import smacof  # noqa: PLC0415
 
-
-def _turned(
-    places: NDArray[np.float64], goal: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Turn and mirror points onto others, which changes no distance (Procrustes)."""
-    left, _, right = np.linalg.svd(places.T @ goal)
-    turned: NDArray[np.float64] = places @ (left @ right)
-    return turned
+        distance = _distances(means, means) ** 0.5
+        places, _ = smacof(distance, init=places, n_init=1, normalized_stress=False)
+    return np.asarray(places / max(float(np.abs(places).max(initial=0.0)), 1e-12))
 
 
 def _main_directions(rows: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -100,6 +100,13 @@ class NeuronMatrix:
         aggregates = self._aggregates()
         return aggregates.index[aggregates.n_instances > 0]
 
+    def class_row(
+        self, index: int, layer: str, measure: Measure
+    ) -> NDArray[np.float32] | None:
+        """Return the row of a class, shape (C,); None if it has no instances."""
+        (rows,) = np.nonzero(self.class_rows == index)
+        return self.classes(layer, measure)[rows[0]] if len(rows) else None
+
     def _classes(self, layer: str, measure: Measure) -> NDArray[np.float32]:
         aggregates = self._aggregates()
         read: dict[Measure, Callable[[str], NDArray[Any]]] = {

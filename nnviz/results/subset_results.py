@@ -24,7 +24,7 @@ from nnviz.aggregation.estimates import Estimates, estimate, is_worthwhile
 from nnviz.aggregation.index_channels import IndexedChannels
 from nnviz.aggregation.subset_index import subset_index
 from nnviz.aggregation.totals import activation_totals
-from nnviz.errors import MissingDataError, NnvizError
+from nnviz.errors import NnvizError
 from nnviz.results.company import most_similar, saved_means
 from nnviz.results.contrasts import ChannelContrast, ValueContrast
 from nnviz.significance import difference_tests
@@ -231,10 +231,7 @@ class SubsetResults:
         UnknownNameError
             If there is no such layer.
         """
-        sums = self._totals[self._store.layer(layer).name]["activation_sum"][0]
-        return np.asarray(
-            sums / self.n_instances if self.n_instances else sums * np.nan
-        )
+        return np.asarray(self.means(layer)[0])
 
     def means(self, layer: str) -> NDArray[np.float64]:
         """Return the mean activations of A and of B, shape (2, C).
@@ -451,7 +448,7 @@ class SubsetResults:
             return []
         try:
             near = self.nearest_classes(hidden[-1].name, 3)
-        except (MissingDataError, NnvizError):
+        except NnvizError:
             return []
         shown = ", ".join(f"{name} ({cosine:.2f})" for name, cosine in near)
         by = f"by mean activations of {hidden[-1].name}"

@@ -24,8 +24,8 @@ from nnviz.runs.arrays import FORMAT_VERSION, READABLE_VERSIONS
 from nnviz.runs.declarations import MARK_FIELDS, POSITION
 from nnviz.runs.plan import Plan
 from nnviz.store.added_columns import AddedColumns
+from nnviz.store.beginning import creating, says_begun
 from nnviz.store.completion import Completion
-from nnviz.store.creation import creating, says_begun
 from nnviz.store.dask_arrays import activations_as_dask
 from nnviz.store.extending import is_pending
 from nnviz.store.groups import LaterGroups

@@ -15,7 +15,7 @@ import inspect
 import math
 import textwrap
 import types
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,9 +64,11 @@ def name_of(function: UserFunction) -> str:
 
 
 def code_fingerprint(function: UserFunction, over: ColumnSource) -> str:
-    """Return a hash of a function's code, and of the plain values that it has with it.
+    """Return a hash of a function's code, and of the plain values that it uses.
 
-    What it calls, and what stands in files, is not looked at.
+    These are its defaults, what it closes over, the attributes of its object, and the
+    global values that its code names: numbers, texts, arrays, and lists and
+    dictionaries of them. What it calls, and what stands in files, is not looked at.
 
     Parameters
     ----------
@@ -83,26 +85,25 @@ def code_fingerprint(function: UserFunction, over: ColumnSource) -> str:
 
 def _code_parts(function: Any) -> Iterator[str]:
     if isinstance(function, functools.partial):
-        yield from _plain_parts([*function.args, *sorted(function.keywords.items())])
+        yield from _plain_parts([function.args, function.keywords])
         yield from _code_parts(function.func)
         return
     function = inspect.unwrap(function)
     if isinstance(function, types.MethodType):
-        yield from _plain_parts(sorted(getattr(function.__self__, "__dict__", {})))
+        yield from _plain_parts([getattr(function.__self__, "__dict__", {})])
         function = function.__func__
     if isinstance(function, types.FunctionType):
         yield from _plain_parts(function.__defaults__ or ())
         yield from _plain_parts(
             cell.cell_contents for cell in function.__closure__ or () if _is_full(cell)
         )
+        yield from _plain_parts([_named_globals(function)])
         if function.__name__ == "<lambda>":
             # Its source is the whole line in which it stands.
             yield from _instructions(function.__code__)
             return
     elif not isinstance(function, (type, types.BuiltinFunctionType)):
-        yield from _plain_parts(
-            sorted(vars(function).items()) if _has(function) else ()
-        )
+        yield from _plain_parts([getattr(function, "__dict__", {})])
         function = type(function)
     try:
         yield textwrap.dedent(inspect.getsource(function))
@@ -111,8 +112,15 @@ def _code_parts(function: Any) -> Iterator[str]:
         yield from [name_of(function)] if code is None else _instructions(code)
 
 
-def _has(function: object) -> bool:
-    return hasattr(function, "__dict__")
+def _named_globals(function: types.FunctionType) -> dict[str, object]:
+    """Return the global values that a function's code names, by their names."""
+    names = _names_in(function.__code__)
+    return {n: function.__globals__[n] for n in names if n in function.__globals__}
+
+
+def _names_in(code: types.CodeType) -> set[str]:
+    inner = [one for one in code.co_consts if isinstance(one, types.CodeType)]
+    return set(code.co_names).union(*map(_names_in, inner))
 
 
 def _is_full(cell: types.CellType) -> bool:
@@ -139,6 +147,15 @@ def _plain_parts(values: Iterable[object]) -> Iterator[str]:
             yield repr(value)
         elif isinstance(value, (tuple, list)):
             yield from _plain_parts(value)
+        elif isinstance(value, (set, frozenset)):
+            yield from sorted(_plain_parts(value))
+        elif isinstance(value, Mapping):
+            for key in sorted(value, key=repr):
+                yield repr(key)
+                yield from _plain_parts([value[key]])
+        elif isinstance(value, (np.ndarray, np.generic)) and not value.dtype.hasobject:
+            yield f"{value.dtype.str}{value.shape}"
+            yield hashlib.sha256(value.tobytes()).hexdigest()
 
 
 def asked_for(

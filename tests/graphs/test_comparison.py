@@ -7,8 +7,8 @@ import pytest
 
 from nnviz.errors import ShapeError
 from nnviz.graphs.comparison import compare_graphs
+from nnviz.graphs.likeness import graph_similarity
 from nnviz.graphs.presets import summit_graph
-from nnviz.graphs.similarity import graph_similarity
 from nnviz.graphs.summit_files import from_summit_json
 from tests.oracles import attribution_graph as oracle
 

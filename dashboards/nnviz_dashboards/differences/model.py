@@ -19,6 +19,7 @@ from nnviz.results.missing import Missing
 from nnviz.results.neuron_matrix import Measure
 from nnviz.results.run_results import RunResults
 from nnviz.results.subset_results import SubsetResults
+from nnviz.spreadsheets import LINE_END, defused
 from nnviz_dashboards.shared.publishing import follow, publish
 from nnviz_dashboards.shared.selection import Selection
 from nnviz_dashboards.subsets.model import SubsetPairModel
@@ -102,13 +103,13 @@ class DifferencesModel(param.Parameterized):
     def csv(self) -> bytes:
         """Return all channels that are compared as a table."""
         file = io.StringIO()
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv.writer(file, lineterminator=LINE_END)
         found = self.found
         if found is not None:
             writer.writerow(["layer", "channel", "a", "b", "effect", "adjusted_p"])
             for one in found.channels:
                 numbers = (one.a, one.b, one.effect, one.p_value)
-                row = [one.layer, one.channel, *(f"{v:.6g}" for v in numbers)]
+                row = [defused(one.layer), one.channel, *(f"{v:.6g}" for v in numbers)]
                 writer.writerow(row)
         return file.getvalue().encode()
 

@@ -106,7 +106,8 @@ class InstanceMapModel(param.Parameterized):
             return
         if pair is None:
             self._wanted = None
-            publish(self, {"shown": None, "missing": self._pairs.missing})
+            missing = self._pairs.missing
+            publish(self, {"shown": None, "missing": missing, "is_loading": False})
             return
         wanted = (layer, pair.key, pair.names)
         if wanted == self._wanted:

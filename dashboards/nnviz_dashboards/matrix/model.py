@@ -179,7 +179,6 @@ class MatrixModel(param.Parameterized):
         self._versions = itertools.count(1)
         self._turn = 0
         self._pointed_at = NONE
-        self._row_of_class: dict[int, int] = {}
         self.selection.param.watch(self._renew, list(FOLLOWED))
         subsets.param.watch(self._renew, "order")
         pairs.param.watch(self._renew, ["pair", "counted"])
@@ -349,8 +348,9 @@ class MatrixModel(param.Parameterized):
         if place < len(state.rows):
             return state.rows[place].values
         index = int(state.classes[place - len(state.rows)])
-        rows = self.results.neurons.classes(state.layer, state.measure)
-        return cast("NDArray[np.float32]", rows[self._row_of_class[index]])
+        row = self.results.neurons.class_row(index, state.layer, state.measure)
+        assert row is not None  # it is shown
+        return row
 
     def _said_of(self, place: int) -> tuple[str, str, int]:
         """Return key, name and size of a row by its place."""
@@ -432,7 +432,6 @@ class MatrixModel(param.Parameterized):
     def _made(self, wanted: _Wanted) -> MatrixState:
         neurons, layer, measure = self.results.neurons, wanted.layer, wanted.measure
         class_rows = neurons.class_rows
-        self._row_of_class = {int(index): i for i, index in enumerate(class_rows)}
         rows: list[MatrixRow] = []
         contrast = None
         if wanted.pair is not None and wanted.counted is not None:
@@ -474,9 +473,8 @@ class MatrixModel(param.Parameterized):
             by = next((row.values for row in rows if row.key == order), None)
             index = order.removeprefix("class ")
             if by is None and order.startswith("class ") and index.isdecimal():
-                row = self._row_of_class.get(int(index))
-                if row is not None:
-                    by = self.results.neurons.classes(layer, wanted.measure)[row]
+                neurons = self.results.neurons
+                by = neurons.class_row(int(index), layer, wanted.measure)
         if by is None:
             return np.arange(n_channels), BY_NUMBER
         values = np.nan_to_num(by.astype(np.float64), nan=-np.inf)

@@ -21,7 +21,7 @@ from nnviz.network.analysis.markers import MIXED, channels_along, resolve
 from nnviz.network.analysis.operations import Operation, argument, references
 
 if TYPE_CHECKING:
-    from nnviz.network.analysis.flow import ChannelFlow
+    from nnviz.network.analysis.channel_flow import ChannelFlow
 
 __all__ = [
     "STILL",

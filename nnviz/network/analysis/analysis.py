@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from nnviz.network.analysis.channel_flow import follow_channels
+from nnviz.network.analysis.channel_flow import ChannelFlow
 from nnviz.network.analysis.edges import NetworkEdges, find_edges
-from nnviz.network.analysis.flow import ChannelFlow
+from nnviz.network.analysis.following import follow_channels
 from nnviz.network.analysis.layers import FoundLayer, find_sites, name_layers
 from nnviz.network.analysis.operations import OperationGraph
 from nnviz.network.analysis.replay import replay

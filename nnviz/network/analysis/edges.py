@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnviz.network.analysis.channel_flow import ChannelFlow
 from nnviz.network.analysis.entering import (
     EnteringOperation,
     UnknownSummandError,
     iter_entering_operations,
 )
-from nnviz.network.analysis.flow import ChannelFlow
 from nnviz.network.analysis.functions import category_of
 from nnviz.network.analysis.layers import FoundLayer, Site, settled
 from nnviz.network.analysis.markers import MIXED

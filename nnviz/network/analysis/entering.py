@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nnviz.network.analysis.channel_flow import ChannelFlow
 from nnviz.network.analysis.contractions import contraction_of
-from nnviz.network.analysis.flow import ChannelFlow
 from nnviz.network.analysis.functions import TRANSPOSED_CONVOLUTIONS
 from nnviz.network.analysis.operations import Operation, argument
 from nnviz.network.analysis.summands import PreActivation, Summand

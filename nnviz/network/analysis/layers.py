@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from nnviz.network.analysis.affine_maps import STILL, affine_map
-from nnviz.network.analysis.flow import ChannelFlow
+from nnviz.network.analysis.channel_flow import ChannelFlow
 from nnviz.network.analysis.functions import category_of
 from nnviz.network.analysis.module_calls import ModuleCall
 from nnviz.network.analysis.operations import Operation

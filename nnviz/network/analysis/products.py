@@ -19,7 +19,7 @@ from nnviz.network.analysis.functions import category_of
 from nnviz.network.analysis.operations import Operation, argument
 
 if TYPE_CHECKING:
-    from nnviz.network.analysis.flow import ChannelFlow
+    from nnviz.network.analysis.channel_flow import ChannelFlow
 
 __all__ = ["Factors", "aligned", "factors_of", "is_bounded"]
 

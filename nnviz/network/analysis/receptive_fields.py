@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from nnviz.network.analysis.flow import ChannelFlow
+from nnviz.network.analysis.channel_flow import ChannelFlow
 from nnviz.network.analysis.functions import TRANSPOSED_CONVOLUTIONS, category_of
 from nnviz.network.analysis.operations import Operation, OperationGraph, Reference
 from nnviz.runs.architecture import ReceptiveField

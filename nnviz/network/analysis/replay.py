@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from nnviz.network.analysis.channel_flow import ChannelFlow
 from nnviz.network.analysis.edges import TargetEdges
 from nnviz.network.analysis.entering import EnteringOperation
-from nnviz.network.analysis.flow import ChannelFlow
 from nnviz.network.analysis.markers import resolve
 from nnviz.network.analysis.operations import Operation
 from nnviz.network.analysis.outputs import main_output

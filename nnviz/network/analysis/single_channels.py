@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 
 from nnviz.network.analysis.affine_maps import operations_between
+from nnviz.network.analysis.channel_flow import ChannelFlow
 from nnviz.network.analysis.edges import TargetEdges
 from nnviz.network.analysis.entering import EnteringOperation
-from nnviz.network.analysis.flow import ChannelFlow
 from nnviz.network.analysis.functions import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
 from nnviz.network.analysis.markers import resolve
 from nnviz.network.analysis.operations import Operation, argument

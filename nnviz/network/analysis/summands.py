@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from nnviz.network.analysis.affine_maps import AffineMap, affine_map
+from nnviz.network.analysis.channel_flow import ChannelFlow
 from nnviz.network.analysis.contractions import contraction_of
-from nnviz.network.analysis.flow import ChannelFlow
 from nnviz.network.analysis.functions import category_of
 from nnviz.network.analysis.layers import Site
 from nnviz.network.analysis.markers import MIXED, NOTHING, channels_along

@@ -22,7 +22,7 @@ from nnviz.network.analysis.affine_maps import (
     is_affine,
     operations_between,
 )
-from nnviz.network.analysis.flow import ChannelFlow
+from nnviz.network.analysis.channel_flow import ChannelFlow
 from nnviz.network.analysis.functions import category_of
 from nnviz.network.analysis.markers import channels_along
 from nnviz.network.analysis.operations import Operation, argument

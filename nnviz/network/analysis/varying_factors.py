@@ -18,7 +18,7 @@ from nnviz.network.analysis.operations import Operation, argument
 from nnviz.network.analysis.products import is_bounded
 
 if TYPE_CHECKING:
-    from nnviz.network.analysis.flow import ChannelFlow
+    from nnviz.network.analysis.channel_flow import ChannelFlow
 
 __all__ = ["fills_with_zeros", "has_varying_factor", "is_of_family"]
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nnviz.network.analysis.analysis import Analysis
-from nnviz.network.analysis.flow import ChannelFlow
+from nnviz.network.analysis.channel_flow import ChannelFlow
 from nnviz.network.analysis.functions import category_of
 from nnviz.network.analysis.layers import settled
 from nnviz.network.analysis.operations import Operation, Reference, argument

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from nnviz.errors import ModelError
 from nnviz.network.analysis.analysis import Analysis
+from nnviz.network.analysis.channel_flow import ChannelFlow
 from nnviz.network.analysis.edges import SourcedOperation, TargetEdges
 from nnviz.network.analysis.entering import EnteringOperation
-from nnviz.network.analysis.flow import ChannelFlow
 from nnviz.network.analysis.functions import category_of
 from nnviz.network.analysis.layers import settled
 from nnviz.network.analysis.operations import Operation, Reference

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from nnviz.network.analysis.channel_flow import ChannelFlow
 from nnviz.network.analysis.contractions import Contraction, contraction_of
-from nnviz.network.analysis.flow import ChannelFlow
 from nnviz.network.analysis.functions import CONVOLUTIONS, category_of
 from nnviz.network.analysis.markers import Marker, einsum_marker, pooling_marker
 from nnviz.network.analysis.operations import Operation
