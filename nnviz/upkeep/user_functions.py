@@ -46,6 +46,9 @@ ADVICE = (
     "other code begins anew (replace=True, --replace)"
 )
 
+_PLAIN = (bool, int, float, str, bytes, tuple, frozenset, np.ndarray, np.generic)
+"""Global values of these kinds are constants, and no caches."""
+
 _INT64 = (-(2**63), 2**63 - 1)
 
 
@@ -66,9 +69,10 @@ def name_of(function: UserFunction) -> str:
 def code_fingerprint(function: UserFunction, over: ColumnSource) -> str:
     """Return a hash of a function's code, and of the plain values that it uses.
 
-    These are its defaults, what it closes over, the attributes of its object, and the
-    global values that its code names: numbers, texts, arrays, and lists and
-    dictionaries of them. What it calls, and what stands in files, is not looked at.
+    These are its defaults, what it closes over, the public attributes of its object,
+    and the global numbers, texts and arrays that its code names. Other globals, private
+    attributes and those that are None may be what it keeps between calls. What it
+    calls, and what stands in files, is not looked at.
 
     Parameters
     ----------
@@ -90,7 +94,7 @@ def _code_parts(function: Any) -> Iterator[str]:
         return
     function = inspect.unwrap(function)
     if isinstance(function, types.MethodType):
-        yield from _plain_parts([getattr(function.__self__, "__dict__", {})])
+        yield from _plain_parts([_attributes(function.__self__)])
         function = function.__func__
     if isinstance(function, types.FunctionType):
         yield from _plain_parts(function.__defaults__ or ())
@@ -103,7 +107,7 @@ def _code_parts(function: Any) -> Iterator[str]:
             yield from _instructions(function.__code__)
             return
     elif not isinstance(function, (type, types.BuiltinFunctionType)):
-        yield from _plain_parts([getattr(function, "__dict__", {})])
+        yield from _plain_parts([_attributes(function)])
         function = type(function)
     try:
         yield textwrap.dedent(inspect.getsource(function))
@@ -112,10 +116,18 @@ def _code_parts(function: Any) -> Iterator[str]:
         yield from [name_of(function)] if code is None else _instructions(code)
 
 
+def _attributes(owner: object) -> dict[str, object]:
+    return {
+        name: value
+        for name, value in getattr(owner, "__dict__", {}).items()
+        if value is not None and not name.startswith("_")
+    }
+
+
 def _named_globals(function: types.FunctionType) -> dict[str, object]:
-    """Return the global values that a function's code names, by their names."""
-    names = _names_in(function.__code__)
-    return {n: function.__globals__[n] for n in names if n in function.__globals__}
+    """Return the global constants that a function's code names, by their names."""
+    found = {n: function.__globals__.get(n) for n in _names_in(function.__code__)}
+    return {name: value for name, value in found.items() if isinstance(value, _PLAIN)}
 
 
 def _names_in(code: types.CodeType) -> set[str]:
@@ -151,8 +163,8 @@ def _plain_parts(values: Iterable[object]) -> Iterator[str]:
             yield from sorted(_plain_parts(value))
         elif isinstance(value, Mapping):
             for key in sorted(value, key=repr):
-                yield repr(key)
-                yield from _plain_parts([value[key]])
+                parts = list(_plain_parts([value[key]]))
+                yield from [repr(key), *parts] if parts else ()
         elif isinstance(value, (np.ndarray, np.generic)) and not value.dtype.hasobject:
             yield f"{value.dtype.str}{value.shape}"
             yield hashlib.sha256(value.tobytes()).hexdigest()

@@ -25,6 +25,24 @@ class Detector:
         return self.limits
 
 
+class Keeping:
+    model = None
+
+    def __init__(self):
+        self.model, self._n_asked = None, 0
+
+    def __call__(self, row):
+        self.model, self._n_asked = object(), self._n_asked + 1
+
+
+SEEN = []
+
+
+def remembered(row):
+    SEEN.append(row)
+    return len(SEEN)
+
+
 def closing_over(value):
     def answer(row):
         return value
@@ -84,3 +102,14 @@ def test_fingerprint__does_not_depend_on_the_order_of_a_dictionary():
     assert code_fingerprint(closing_over(one), "rows") == code_fingerprint(
         closing_over(other), "rows"
     )
+
+
+def test_fingerprint__does_not_change_by_what_is_kept_between_calls():
+    one = Keeping()
+    before = [code_fingerprint(one, "rows"), code_fingerprint(remembered, "rows")]
+
+    one({"x": 1})
+    remembered({"x": 1})
+
+    assert code_fingerprint(one, "rows") == before[0]
+    assert code_fingerprint(remembered, "rows") == before[1]
