@@ -307,14 +307,7 @@ def compare_graphs(
     tested_sizes = sizes
     if tested is not None:
         tested_sizes = tested[0].n_instances, tested[1].n_instances
-        whole = [
-            np.array(
-                [_node_counter(full)(node) for node in nodes]
-                + [_arc_counter(full)(arc) for arc in arcs],
-                dtype=np.int64,
-            )
-            for full in tested
-        ]
+        whole = [_counts_in(full, nodes, arcs) for full in tested]
     p_values, adjusted = difference_tests(
         whole[0].clip(0, tested_sizes[0]),
         tested_sizes[0],
@@ -362,6 +355,14 @@ def _counts(
     is_kept = np.array([key in known for key in union], dtype=np.bool_)
     values = [known[key] if key in known else counter(key) for key in union]
     return is_kept, np.array(values, dtype=np.int64)
+
+
+def _counts_in(
+    full: FullGraph, nodes: Sequence[Node], arcs: Sequence[tuple[Node, Node]]
+) -> NDArray[np.int64]:
+    """Return the counts of nodes, then of arcs, in a full graph."""
+    of_node, of_arc = _node_counter(full), _arc_counter(full)
+    return np.array([*map(of_node, nodes), *map(of_arc, arcs)], dtype=np.int64)
 
 
 def _node_counter(full: FullGraph | None) -> Callable[[Node], int]:

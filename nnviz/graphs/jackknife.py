@@ -27,7 +27,14 @@ from numpy.typing import NDArray
 from nnviz.graphs.attribution_graph import GraphErrors
 from nnviz.graphs.presets import GraphSelection
 
-__all__ = ["NodeScores", "block_errors", "resampled_weights", "standard_errors"]
+__all__ = [
+    "NodeScores",
+    "block_errors",
+    "half_weights",
+    "node_scores",
+    "resampled_weights",
+    "standard_errors",
+]
 
 N_RESAMPLED = 50
 """Graphs of resampled blocks; the error of a share of them is at most 0.07."""
@@ -58,39 +65,61 @@ class NodeScores:
         return self.scores[rows], self.errors[rows]
 
 
-def block_errors(
-    whole: GraphSelection,
-    n_blocks: int,
-    made: Callable[[NDArray[np.int64]], GraphSelection],
-) -> GraphErrors:
+Made = Callable[[NDArray[np.int64]], GraphSelection]
+"""Makes the selection with each block taken so many times, shape (B,). The nodes have
+the same numbers in all."""
+
+
+def node_scores(
+    whole: GraphSelection, spans: Mapping[str, slice], n_blocks: int, made: Made
+) -> NodeScores:
+    """Return the scores of all nodes, kept or not, with errors by the jackknife.
+
+    Parameters
+    ----------
+    whole
+        What is kept of all instances of the subset.
+    spans
+        Of each layer's nodes.
+    n_blocks
+        B, at least two; blocks of about one size.
+    made
+        Makes the selection of some blocks.
+    """
+    left_out = 1 - np.eye(n_blocks, dtype=np.int64)
+    scores = np.stack([made(weights).scores for weights in left_out])
+    return NodeScores(n_blocks, spans, whole.scores, standard_errors(scores))
+
+
+def block_errors(whole: GraphSelection, scores: NodeScores, made: Made) -> GraphErrors:
     """Return how much a selection depends on which instances there are.
 
     Parameters
     ----------
     whole
         What is kept of all instances of the subset.
-    n_blocks
-        B, at least two; blocks of about one size.
+    scores
+        Of its nodes.
     made
-        Makes the selection with each block taken so many times, shape (B,). The nodes
-        have the same numbers as in `whole`.
+        Makes the selection of some blocks.
     """
-    nodes, arcs = np.flatnonzero(whole.keep), _codes(whole)
-    left_out = np.ones((n_blocks, n_blocks), np.int64) - np.eye(
-        n_blocks, dtype=np.int64
-    )
-    scores = np.stack([made(weights).scores[nodes] for weights in left_out])
+    nodes, arcs, n_blocks = np.flatnonzero(whole.keep), _codes(whole), scores.n_blocks
     again = [made(weights) for weights in resampled_weights(n_blocks)]
-    is_first = np.arange(n_blocks) < n_blocks // 2
-    one, other = (made(part.astype(np.int64)) for part in (is_first, ~is_first))
+    one, other = (made(half) for half in half_weights(n_blocks))
     return GraphErrors(
         n_blocks,
-        standard_errors(scores),
+        scores.errors[nodes],
         np.mean([drawn.keep[nodes] for drawn in again], axis=0),
         np.mean([np.isin(arcs, _codes(drawn)) for drawn in again], axis=0),
         _jaccard(np.flatnonzero(one.keep), np.flatnonzero(other.keep)),
         _jaccard(_codes(one), _codes(other)),
     )
+
+
+def half_weights(n_blocks: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return which blocks are in each of two halves."""
+    is_first = np.arange(n_blocks) < n_blocks // 2
+    return is_first.astype(np.int64), (~is_first).astype(np.int64)
 
 
 def standard_errors(without: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Unpack
 
@@ -27,7 +27,12 @@ from nnviz.errors import (
 from nnviz.graphs.attribution_graph import AttributionGraph
 from nnviz.graphs.from_totals import FullGraphs, output_layer
 from nnviz.graphs.full_graph import FullGraph
-from nnviz.graphs.jackknife import NodeScores, block_errors, standard_errors
+from nnviz.graphs.jackknife import (
+    NodeScores,
+    block_errors,
+    half_weights,
+    node_scores,
+)
 from nnviz.graphs.layout import GraphLayout, arrange_graph, reference_places
 from nnviz.graphs.likeness import GraphSimilarity, graph_similarity
 from nnviz.graphs.options import GraphChoices, GraphOptions
@@ -167,9 +172,6 @@ class SubsetGraphs:
         **options: Unpack[GraphChoices],
     ) -> AttributionGraph:
         """Return the graph of one subset; parameters as :func:`attribution_graph`."""
-        if jackknife < 0:
-            msg = f"jackknife is {jackknife}; it is a number of blocks, 0 for none"
-            raise ConfigError(msg)
         if not jackknife:
             return self.graph_of(self.totals(subset, client=client), **options)
         blocks = self.counted(subset, jackknife, client)
@@ -181,11 +183,8 @@ class SubsetGraphs:
                 f"{blocks.n_instances}"
             )
             return dataclasses.replace(graph, problems=(*graph.problems, text))
-        errors = block_errors(
-            whole,
-            blocks.n_blocks,
-            lambda weights: self._selected(blocks.weighted(weights), chosen).selection,
-        )
+        scores = self.node_scores(blocks, **options)
+        errors = block_errors(whole, scores, self._maker(blocks, chosen))
         return dataclasses.replace(graph, errors=errors)
 
     @property
@@ -229,15 +228,16 @@ class SubsetGraphs:
         """
         chosen = GraphOptions(**options)
         found = self._selected(blocks, chosen)
-        without = [
-            self._selected(blocks.weighted(weights), chosen).selection.scores
-            for weights in 1 - np.eye(blocks.n_blocks, dtype=np.int64)
-        ]
-        return NodeScores(
-            blocks.n_blocks,
-            found.full.spans,
-            found.selection.scores,
-            standard_errors(np.stack(without)),
+        made = self._maker(blocks, chosen)
+        spans, n_blocks = found.full.spans, blocks.n_blocks
+        return node_scores(found.selection, spans, n_blocks, made)
+
+    def _maker(
+        self, blocks: BlockTotals, chosen: GraphOptions
+    ) -> Callable[[NDArray[np.int64]], GraphSelection]:
+        """Return what makes the selection with each block taken so many times."""
+        return lambda weights: (
+            self._selected(blocks.weighted(weights), chosen).selection
         )
 
     def half_similarity(
@@ -251,8 +251,7 @@ class SubsetGraphs:
             As in :meth:`node_scores`.
         """
         chosen = GraphOptions(**options)
-        is_first = np.arange(blocks.n_blocks) < blocks.n_blocks // 2
-        halves = is_first.astype(np.int64), (~is_first).astype(np.int64)
+        halves = half_weights(blocks.n_blocks)
         one, two = (self._made(blocks.weighted(half), chosen)[0] for half in halves)
         return graph_similarity(one, two)
 
@@ -309,7 +308,15 @@ class SubsetGraphs:
         n_blocks
             At most its usable instances; see
             :func:`nnviz.aggregation.totals.count_blocks`.
+
+        Raises
+        ------
+        ConfigError
+            If it is no number of blocks.
         """
+        if n_blocks < 1:
+            msg = f"jackknife is {n_blocks}; it is a number of blocks, 0 for none"
+            raise ConfigError(msg)
         class_index = None
         if isinstance(subset, str):
             name = self._full.aggregates.named(subset)

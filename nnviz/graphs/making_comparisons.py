@@ -184,7 +184,7 @@ def _disjoint(
         a, b = (side[0].instances(side[1]) for side in (first, second))
     except NnvizError:
         return None, ["whether the subsets share instances is not known"]
-    n_shared = len(np.intersect1d(a.instances, b.instances))
+    n_shared = len(np.intersect1d(a.instances, b.instances, assume_unique=True))
     if not n_shared:
         return None, []
     only = [

@@ -10,6 +10,7 @@ from nnviz.aggregation.aggregation import aggregate
 from nnviz.errors import ConfigError, ShapeError
 from nnviz.graphs.jackknife import resampled_weights
 from nnviz.graphs.making import SubsetGraphs, attribution_graph
+from nnviz.graphs.making_comparisons import compare_subsets
 from nnviz.store.store import Store
 from nnviz.subsets.naming import named_subsets
 from nnviz.subsets.subsets import Subset, collect_subsets
@@ -210,3 +211,5 @@ def test_graph__of_instances_that_are_not_there__says_how_many_there_are(store):
 def test_jackknife__of_a_negative_number__is_refused(store):
     with pytest.raises(ConfigError, match="a number of blocks, 0 for none"):
         attribution_graph(store, RUN.names[1], jackknife=-1)
+    with pytest.raises(ConfigError, match="a number of blocks, 0 for none"):
+        compare_subsets(store, *RUN.names[:2], jackknife=-1)
