@@ -72,7 +72,11 @@ def _read(file: Path) -> str:
             f"{str(file)!r}"
         )
         raise ConfigError(msg)
-    token = file.read_text(encoding="utf-8").strip()
+    try:
+        token = file.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError as error:
+        msg = f"the token file {str(file)!r} cannot be read: {error.strerror}"
+        raise ConfigError(msg) from error
     allowed = token.replace("-", "").replace("_", "")
     if len(token) < LEAST_CHARACTERS or not (allowed.isascii() and allowed.isalnum()):
         msg = (

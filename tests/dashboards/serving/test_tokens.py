@@ -31,10 +31,12 @@ def test_token__that_others_may_read_is_refused(tmp_path):
         kept_token(file)
 
 
-@pytest.mark.parametrize("text", ["", "short", "not a token, but a sentence of words"])
+@pytest.mark.parametrize(
+    "text", [b"", b"short", b"not a token, but a sentence of words", b"\xff" * 30]
+)
 def test_token__that_is_none_is_refused(tmp_path, text):
     file = tmp_path / "token"
-    file.write_text(text)
+    file.write_bytes(text)
     file.chmod(0o600)
 
     with pytest.raises(ConfigError, match="holds no token"):
