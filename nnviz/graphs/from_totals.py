@@ -27,7 +27,7 @@ from nnviz.store.store import Store
 from nnviz.subsets.naming import named_subsets
 from nnviz.subsets.subsets import STANDARD_KINDS, Subset
 
-__all__ = ["FullGraphs", "Start", "output_layer"]
+__all__ = ["FullGraphs", "Start", "output_layer", "output_names"]
 
 Start = tuple[str, NDArray[np.float64]]
 """The layer where walks start, and how many at each of its channels."""
@@ -252,6 +252,13 @@ def output_layer(store: Store) -> str | None:
     shape = store.plan.architecture.output_shape
     last = store.layers[-1]
     return last.name if shape and last.n_channels == shape[0] else None
+
+
+def output_names(store: Store, layer: str) -> tuple[str, ...]:
+    """Return the names of a layer's channels, if they are the outputs for classes."""
+    names = store.class_names
+    is_named = store.layer(layer).n_channels == len(names)
+    return names if is_named and layer == output_layer(store) else ()
 
 
 def _has_sources(full: FullGraph, layer: str) -> NDArray[np.bool_]:

@@ -11,7 +11,7 @@ from nnviz.derivation.examples import read_examples
 from nnviz.errors import ConfigError, MissingDataError, UnknownNameError
 from nnviz.graphs.attribution_graph import AttributionGraph
 from nnviz.graphs.comparison import GraphComparison
-from nnviz.graphs.from_totals import output_layer
+from nnviz.graphs.from_totals import output_names
 from nnviz.graphs.making import SubsetGraphs
 from nnviz.graphs.making_comparisons import compare_networks, compare_subsets
 from nnviz.graphs.options import GraphChoices
@@ -80,9 +80,7 @@ def _to_be_drawn(
     store: Store, graph: AttributionGraph, *, pictures: bool
 ) -> AttributionGraph:
     """Return a graph with what only its drawing needs: names of outputs, pictures."""
-    last = graph.layers[-1]
-    is_named = store.layer(last).n_channels == len(store.class_names)
-    names = store.class_names if is_named and output_layer(store) == last else ()
+    names = output_names(store, graph.layers[-1])
     found = _pictures(store, graph) if pictures else {}
     return dataclasses.replace(graph, pictures=found, output_names=names)
 

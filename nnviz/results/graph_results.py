@@ -72,8 +72,8 @@ class GraphResults:
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
         self._warm: set[tuple[str, Preset, InnerLayers]] = set()
-        self._made = lru_cache(CACHED_QUERIES)(self._make_of_sets)
-        self._made_of: OrderedDict[_SetsKey, None] = OrderedDict()
+        self._of_queries: OrderedDict[_SetsKey, AttributionGraph | GraphComparison]
+        self._of_queries = OrderedDict()
         self.queries = QueryPool()
         """Makes what is not there at once."""
 
@@ -117,7 +117,7 @@ class GraphResults:
     def is_warm(self, request: GraphRequest) -> bool:
         """Whether a graph would be there at once."""
         if request.sets:
-            return _sets_key(request) in self._made_of
+            return _sets_key(request) in self._of_queries
         return self._key(request) in self._warm
 
     def graph(self, request: GraphRequest) -> AttributionGraph:
@@ -158,11 +158,14 @@ class GraphResults:
         key = _sets_key(request)
         # A lock of its own: to count a large set takes long, and classes need not wait.
         with self._lock_of(f"{request.collection} sets"):
-            made = self._made(key)
-        with self._lock:
-            self._made_of[key] = None
-            while len(self._made_of) > CACHED_QUERIES:
-                self._made_of.popitem(last=False)
+            made = self._of_queries.get(key)
+            if made is None:
+                made = self._make_of_sets(key)
+            with self._lock:
+                self._of_queries[key] = made
+                self._of_queries.move_to_end(key)
+                while len(self._of_queries) > CACHED_QUERIES:
+                    self._of_queries.popitem(last=False)
         return made
 
     def _make_of_sets(self, key: _SetsKey) -> AttributionGraph | GraphComparison:

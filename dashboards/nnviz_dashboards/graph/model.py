@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from nnviz.aggregation.aggregates import Aggregates
 from nnviz.errors import MissingDataError, NnvizError
-from nnviz.graphs.attribution_graph import AttributionGraph
 from nnviz.graphs.drawing import GraphDrawing, Key, draw_comparison, draw_graph
 from nnviz.graphs.files import GraphFormat, graph_files
+from nnviz.graphs.from_totals import output_names
 from nnviz.graphs.layout import GraphLayout
 from nnviz.graphs.options import GraphChoices, GraphOptions, graph_options
 from nnviz.results.graph_results import (
@@ -368,11 +368,12 @@ class GraphModel(param.Parameterized):
         try:
             if request.versus:
                 compared = self._graphs.comparison(request)
-                names = self._output_names(compared.first)
+                names = output_names(self._results.store, compared.first.layers[-1])
                 drawing = draw_comparison(compared, names)
             else:
                 graph = self._graphs.graph(request)
-                drawing = draw_graph(graph, self._output_names(graph))
+                names = output_names(self._results.store, graph.layers[-1])
+                drawing = draw_graph(graph, names)
             if drawing.nodes:
                 return Made(drawing, self._examples(drawing))
         except NnvizError as error:
@@ -382,13 +383,6 @@ class GraphModel(param.Parameterized):
             f"The graph of {request.subset!r} is empty",
             " ".join(reasons) or "No channel is kept.",
         )
-
-    def _output_names(self, graph: AttributionGraph) -> tuple[str, ...]:
-        """Return the classes' names, where the last layer has one output for each."""
-        store = self._results.store
-        names, last = store.class_names, store.layers[-1]
-        is_output = graph.layers[-1] == last.name and last.n_channels == len(names)
-        return names if is_output else ()
 
     def _examples(self, drawing: GraphDrawing) -> dict[Key, tuple[Example, ...]]:
         results, subset = self._results, self.selection.subset
