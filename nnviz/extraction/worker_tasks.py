@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
-    from nnviz.engine.progress import Listener
+    from nnviz.engine.importing_ahead import import_ahead
+from nnviz.engine.progress import Listener
 
 __all__ = [
     "PARTS",
@@ -143,6 +144,7 @@ def check_inputs(
     if client is None:
         _check(what, opening)
         return
+    import_ahead(client, ["nnviz.extraction.planned_worker"])
     unhurried = replace(limits or RunLimits(), deadline=None)
     for outcome in run_tasks(
         client,
