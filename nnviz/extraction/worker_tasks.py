@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from nnviz.engine.importing_ahead import import_ahead
 from nnviz.engine.tasks import RunLimits, run_tasks
 
 if TYPE_CHECKING:
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
-    from nnviz.engine.importing_ahead import import_ahead
-from nnviz.engine.progress import Listener
+    from nnviz.engine.progress import Listener
 
 __all__ = [
     "PARTS",
