@@ -279,7 +279,13 @@ class _BatchInProgress:
         self.influences: dict[str, Strongest] = {}
         self.influence_s = 0.0
 
-    def on_layer(self, layer: Layer, output: Tensor, activations: Tensor) -> None:
+    def on_layer(
+        self,
+        layer: Layer,
+        output: Tensor,
+        activations: Tensor,
+        counted: Tensor | None,
+    ) -> None:
         if self._tracker is None or not layer.shown:
             return
         if not self._usable.all():
@@ -292,6 +298,8 @@ class _BatchInProgress:
             activations,
             instances=self._instances,
             channel_axis=layer.channel_axis,
+            token_axis=layer.token_axis,
+            counted=counted,
         )
 
     def on_target(
