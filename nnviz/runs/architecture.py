@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from nnviz.errors import UnknownNameError, did_you_mean
+from nnviz.runs.network_inputs import NetworkInputs
 
 __all__ = ["LARGEST_ERROR", "Architecture", "Edge", "Layer", "ReceptiveField"]
 
@@ -141,7 +142,9 @@ class Architecture:
     input_shape: tuple[int, ...] = ()
     """Shape of one instance of the traced batch, without the instance axis."""
     input_dtype: str = "float32"
-    """float32, or int64 for a network that receives indices."""
+    """float32, or int64 for a network that receives indices; of packed ones theirs."""
+    inputs: NetworkInputs | None = None
+    """What a packed instance holds; None: the network takes one plain tensor."""
     output_shape: tuple[int, ...] = ()
     """Shape of one instance's output: (n_classes,) for a classifier."""
     problems: tuple[str, ...] = ()
