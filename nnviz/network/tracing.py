@@ -20,6 +20,7 @@ from nnviz.network.analysis.analysis import Analysis, analyse, validate
 from nnviz.network.analysis.functions import category_of
 from nnviz.network.analysis.operations import OperationGraph, record_operations
 from nnviz.network.analysis.outputs import logits_of, main_output
+from nnviz.network.arguments import inputs_of
 from nnviz.network.independence import check_independence
 from nnviz.network.recording.normalizing import normalize
 from nnviz.network.recording.recorder import NotByInstanceError
@@ -40,7 +41,8 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
     model
         The network in evaluation mode; it is run and not changed.
     batch
-        Normalised network input (instance, ...), real or random, of 1 or 2 instances.
+        Normalised network input (instance, ...), real or random, of 1 or 2 instances;
+        packed for a network to which inputs are bound.
 
     Returns
     -------
@@ -75,7 +77,7 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
     layers = [item.layer for item in analysis.layers]
     mixed = _without_instances(model, analysis, batch)
     mixed += _check_independence(model, layers, mixed, batch)
-    largest_error = validate(analysis, batch)
+    largest_error = validate(analysis)
     layers = [layer for layer in layers if layer.name not in mixed]
     if not layers:
         msg = (
@@ -96,6 +98,7 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
         ),
         input_shape=tuple(batch.shape[1:]),
         input_dtype=str(batch.dtype).removeprefix("torch."),
+        inputs=inputs_of(model),
         output_shape=tuple((output if logits is None else logits).shape[1:]),
         problems=(
             *_not_taken_apart(analysis),
@@ -186,7 +189,9 @@ def trace_network(
     preprocessing
         Says how they are normalised.
     """
-    batch = normalize(torch.from_numpy(values[:INSTANCES_TRACED]), preprocessing)
+    batch = torch.from_numpy(values[:INSTANCES_TRACED])
+    if inputs_of(module) is None:
+        batch = normalize(batch, preprocessing)
     # What no part of the analysis foresaw is an error, too, and never a traceback.
     with telling_user_errors(
         "looking into the network",

@@ -251,6 +251,8 @@ def _identity_of(value: dict[str, Any]) -> dict[str, Any]:
     for name in ("problems", "validation_error"):
         value["architecture"].pop(name, None)
     # Plans from before there was the option have the same identity as without it.
+    if value["architecture"].get("inputs") is None:
+        value["architecture"].pop("inputs", None)
     if value["preprocessing"].get("jpeg_reduction") is None:
         value["preprocessing"].pop("jpeg_reduction", None)
     for name in ("keeps_remainders", "outcome_columns"):

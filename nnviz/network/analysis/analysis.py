@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from nnviz.network.analysis.channel_flow import ChannelFlow
 from nnviz.network.analysis.edges import NetworkEdges, find_edges
 from nnviz.network.analysis.following import follow_channels
@@ -44,15 +42,13 @@ def analyse(graph: OperationGraph) -> Analysis:
     return Analysis(flow, layers, find_edges(flow, layers, sites))
 
 
-def validate(analysis: Analysis, batch: Tensor) -> float | None:
+def validate(analysis: Analysis) -> float | None:
     """Give up the edges that do not compute the network's own values.
 
     Parameters
     ----------
     analysis
         Its targets are changed where they are wrong.
-    batch
-        What the network received.
 
     Returns
     -------
@@ -65,12 +61,12 @@ def validate(analysis: Analysis, batch: Tensor) -> float | None:
         return None
     output = flow.graph.output
     try:
-        errors = replay(flow, targets, batch, output)
+        errors = replay(flow, targets, output)
     except (RuntimeError, TypeError, ValueError, IndexError, KeyError) as failure:
         for target in targets:
             target.give_up(f"the network's operations cannot be run again: {failure}")
         return None
-    alone = single_channel_errors(flow, targets, batch)
+    alone = single_channel_errors(flow, targets)
     for target in targets:
         error = errors.by_layer.get(target.layer, 0.0)
         single = alone.get(target.layer, 0.0)
@@ -91,7 +87,7 @@ def validate(analysis: Analysis, batch: Tensor) -> float | None:
             )
     left = {target.layer for target in targets if target.operations}
     if len(left) < len(errors.by_layer):
-        errors = replay(flow, targets, batch, output)
+        errors = replay(flow, targets, output)
     singles = [error for layer, error in alone.items() if layer in left]
     return _largest([errors.output, *errors.by_layer.values(), *singles])
 

@@ -32,10 +32,12 @@ def find_receptive_fields(flow: ChannelFlow) -> dict[int, ReceptiveField]:
     """
     graph = flow.graph
     fields: dict[int, ReceptiveField] = {}
-    n = len(graph.values[graph.input_value].shape) - 2
-    if n < 1:
+    for value in graph.received:
+        n = len(graph.values[value].shape) - 2
+        if n >= 1:
+            fields[value] = ReceptiveField((1,) * n, (1.0,) * n, (0.0,) * n)
+    if not fields:
         return {}
-    fields[graph.input_value] = ReceptiveField((1,) * n, (1.0,) * n, (0.0,) * n)
     for operation in graph.operations:
         if not operation.live:
             continue

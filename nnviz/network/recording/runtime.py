@@ -128,11 +128,7 @@ class NetworkRuntime:
         self._lock = threading.Lock()
         if self.device.type == "cpu":
             torch.set_num_threads(extraction.threads_per_worker)
-        example = torch.zeros(
-            1,
-            *architecture.input_shape,
-            dtype=getattr(torch, architecture.input_dtype),
-        )
+        example = _example(architecture)
         network = optimize(
             module,
             memory_format=extraction.memory_format,
@@ -173,6 +169,8 @@ class NetworkRuntime:
             Shape (instance, ...): uint8 (N, H, W, C) for images.
         """
         on_device = torch.from_numpy(values).to(self.device)
+        if self.architecture.inputs is not None:
+            return on_device  # the network's parts are as it wants them
         batch = normalize(
             on_device, self._preprocessing, channels_last=self._channels_last
         )
@@ -279,7 +277,13 @@ class _BatchInProgress:
         self.influences: dict[str, Strongest] = {}
         self.influence_s = 0.0
 
-    def on_layer(self, layer: Layer, output: Tensor, activations: Tensor) -> None:
+    def on_layer(
+        self,
+        layer: Layer,
+        output: Tensor,
+        activations: Tensor,
+        counted: Tensor | None,
+    ) -> None:
         if self._tracker is None or not layer.shown:
             return
         if not self._usable.all():
@@ -292,6 +296,8 @@ class _BatchInProgress:
             activations,
             instances=self._instances,
             channel_axis=layer.channel_axis,
+            token_axis=layer.token_axis,
+            counted=counted,
         )
 
     def on_target(
@@ -328,6 +334,14 @@ class _BatchInProgress:
             threads=options.threads_per_worker,
         )
         self.influence_s += time.perf_counter() - began
+
+
+def _example(architecture: Architecture) -> Tensor:
+    """Return one made-up instance of a network's input."""
+    if architecture.inputs is not None:
+        return torch.from_numpy(architecture.inputs.example(1))
+    dtype = getattr(torch, architecture.input_dtype)
+    return torch.zeros(1, *architecture.input_shape, dtype=dtype)
 
 
 def _on_host(recorded: RecordedBatch) -> BatchResult:
