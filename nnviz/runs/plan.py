@@ -253,6 +253,10 @@ def _identity_of(value: dict[str, Any]) -> dict[str, Any]:
     # Plans from before there was the option have the same identity as without it.
     if value["architecture"].get("inputs") is None:
         value["architecture"].pop("inputs", None)
+    for layer in value["architecture"]["layers"]:
+        for name in ("token_axis", "token_field"):
+            if layer.get(name) is None:
+                layer.pop(name, None)
     if value["preprocessing"].get("jpeg_reduction") is None:
         value["preprocessing"].pop("jpeg_reduction", None)
     for name in ("keeps_remainders", "outcome_columns"):
