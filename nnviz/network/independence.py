@@ -196,7 +196,9 @@ class _Runner:
     def _run(self, batch: Tensor, on_values: Callable[[str, Tensor], None]) -> None:
         architecture = Architecture(self._layers, input_shape=tuple(batch.shape[1:]))
 
-        def keep(layer: Layer, output: Tensor, activations: Tensor) -> None:
+        def keep(
+            layer: Layer, output: Tensor, activations: Tensor, counted: Tensor | None
+        ) -> None:
             on_values(layer.name, output)
 
         def leave(module: nn.Module, arguments: object, output: object) -> None:

@@ -269,6 +269,10 @@ def _identity_of(value: dict[str, Any]) -> dict[str, Any]:
         for name, default in later.items():
             if value[part].get(name) == default:
                 value[part].pop(name, None)
+    for layer in value["architecture"]["layers"]:
+        for name in ("token_axis", "token_field"):
+            if layer.get(name) is None:
+                layer.pop(name, None)
     for name in ("keeps_remainders", "outcome_columns"):
         if not value.get(name):
             value.pop(name, None)
