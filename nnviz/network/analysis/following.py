@@ -53,9 +53,9 @@ def follow_channels(graph: OperationGraph) -> ChannelFlow:
         From :func:`nnviz.network.analysis.operations.record_operations`.
     """
     flow = ChannelFlow(graph)
-    shape = graph.values[graph.input_value].shape
-    axis = 1 if len(shape) > 1 else 0
-    flow.add_origin(None, graph.input_value, axis, "other")
+    for value in graph.received:
+        axis = 1 if len(graph.values[value].shape) > 1 else 0
+        flow.add_origin(None, value, axis, "other")
     for operation in graph.operations:
         if operation.live and any(graph.values[v].depends for v in operation.outputs):
             _follow(flow, operation)

@@ -64,7 +64,7 @@ def find_sites(flow: ChannelFlow) -> list[Site]:
     sites = []
     held = held_operations(flow)
     for origin, kind in flow.kinds.items():
-        if origin == flow.graph.input_value:
+        if origin in flow.graph.received:
             continue
         read_value = _read_value(flow, origin, kind)
         if read_value is None:

@@ -48,7 +48,7 @@ class ReplayErrors:
 
 
 def replay(
-    flow: ChannelFlow, targets: Sequence[TargetEdges], batch: Tensor, output: object
+    flow: ChannelFlow, targets: Sequence[TargetEdges], output: object
 ) -> ReplayErrors:
     """Compute the network from its layers and edges, and compare.
 
@@ -58,8 +58,6 @@ def replay(
         Channels of one forward pass.
     targets
         The layers with all that enters them.
-    batch
-        What the network received.
     output
         What it returned.
     """
@@ -71,7 +69,7 @@ def replay(
         for pre_activation, operations in target.pre_activations
         if pre_activation.value is not None and operations
     }
-    own = _Replay(flow, pre_activations, batch, substitute=False)
+    own = _Replay(flow, pre_activations, substitute=False)
     own.output()
     # What cannot be computed from its edges is left as the network has it.
     pre_activations = {
@@ -79,7 +77,7 @@ def replay(
         for value, known in pre_activations.items()
         if math.isfinite(own.errors.get(known[0], math.inf))
     }
-    replayed = _Replay(flow, pre_activations, batch, substitute=True).output()
+    replayed = _Replay(flow, pre_activations, substitute=True).output()
     return ReplayErrors(_difference(replayed, main), own.errors)
 
 
@@ -186,14 +184,13 @@ class _Replay:
         self,
         flow: ChannelFlow,
         pre_activations: PreActivations,
-        batch: Tensor,
         *,
         substitute: bool,
     ) -> None:
         self._graph = flow.graph
         self._pre_activations = pre_activations
         self._substitute = substitute
-        self._values: dict[int, Tensor] = {flow.graph.input_value: batch}
+        self._values: dict[int, Tensor] = dict(flow.graph.received)
         self.errors: dict[str, float] = {}
 
     def output(self) -> Tensor:
@@ -271,7 +268,7 @@ class _Replay:
                 last[source] = value
         by_user: dict[int, list[int]] = {}
         for source, user in last.items():
-            if source not in wanted and source != self._graph.input_value:
+            if source not in wanted and source not in self._graph.received:
                 by_user.setdefault(user, []).append(source)
         return by_user
 

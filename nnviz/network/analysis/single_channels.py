@@ -72,7 +72,7 @@ class _Check:
 
 
 def single_channel_errors(
-    flow: ChannelFlow, targets: Sequence[TargetEdges], batch: Tensor
+    flow: ChannelFlow, targets: Sequence[TargetEdges]
 ) -> dict[str, float]:
     """Return how far single channels' contributions are from what edges say.
 
@@ -82,8 +82,6 @@ def single_channel_errors(
         Channels of one forward pass.
     targets
         The layers with all that enters them.
-    batch
-        What the network received.
 
     Returns
     -------
@@ -93,7 +91,7 @@ def single_channel_errors(
         float64, are left out.
     """
     checks = [check for target in targets for check in _checks(flow, target)]
-    return _Run(flow, checks, batch).errors
+    return _Run(flow, checks).errors
 
 
 def _checks(flow: ChannelFlow, target: TargetEdges) -> Iterator[_Check]:
@@ -178,10 +176,10 @@ def _through(flow: ChannelFlow, first: Operation, last: int) -> list[Operation]:
 class _Run:
     """One forward pass that stops for each check."""
 
-    def __init__(self, flow: ChannelFlow, checks: list[_Check], batch: Tensor) -> None:
+    def __init__(self, flow: ChannelFlow, checks: list[_Check]) -> None:
         self._flow = flow
         self.errors: dict[str, float] = {}
-        self._values: dict[int, Tensor] = {flow.graph.input_value: batch}
+        self._values: dict[int, Tensor] = dict(flow.graph.received)
         self._found: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
         after: defaultdict[int, list[_Check]] = defaultdict(list)
         for check in checks:
