@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from nnviz.errors import DeviceLostError, PlanError, TaskMemoryError
 from nnviz.network.analysis.analysis import analyse
 from nnviz.network.analysis.operations import record_operations
+from nnviz.network.analysis.token_axes import padded_batch, record_other_length
+from nnviz.network.arguments import counted_of
 from nnviz.network.influence.inputs import EdgeInput, Strongest
 from nnviz.network.influence.strongest_sources import strongest_sources
 from nnviz.network.recording.cheap_maxima import find_cheap_maxima
@@ -140,7 +142,10 @@ class NetworkRuntime:
         needs_taps = extraction.targets != "none" and bool(architecture.edges)
         taps = cheap_maxima = None
         if needs_taps or self.device.type == "cpu":
-            analysis = analyse(record_operations(network, example))
+            analysis = analyse(
+                record_operations(network, example),
+                record_other_length(network, example),
+            )
             if needs_taps:
                 taps = EdgeTaps(
                     analysis,
@@ -195,8 +200,12 @@ class NetworkRuntime:
             Called with each layer that edges enter, its maxima, and what entered it.
         """
         with self._lock:
+            batch = self.input_of(values)
             recorded = self._recorder.run(
-                self.input_of(values), on_layer=on_layer, on_target=on_target
+                batch,
+                counted_of(batch, self.architecture.inputs),
+                on_layer=on_layer,
+                on_target=on_target,
             )
             return _on_host(recorded)
 
@@ -338,8 +347,12 @@ class _BatchInProgress:
 
 def _example(architecture: Architecture) -> Tensor:
     """Return one made-up instance of a network's input."""
-    if architecture.inputs is not None:
-        return torch.from_numpy(architecture.inputs.example(1))
+    inputs = architecture.inputs
+    if inputs is not None:
+        example = torch.from_numpy(inputs.example(1))
+        if not inputs.has_tokens or inputs.n_tokens < 2:
+            return example
+        return padded_batch(example, inputs, inputs.n_tokens)
     dtype = getattr(torch, architecture.input_dtype)
     return torch.zeros(1, *architecture.input_shape, dtype=dtype)
 
