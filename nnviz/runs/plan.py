@@ -72,6 +72,8 @@ class Measurements:
     seconds_per_instance: float | None = None
     """Forward pass and recording, one process; None if it was not timed."""
     read_seconds_per_instance: float | None = None
+    gradient_bytes: int = 0
+    """Bytes that the forward pass of one instance leaves for the backward pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,11 @@ class Plan:
         return LABEL_SETS in self.metadata_dtypes and not self.n_labelled
 
     @property
+    def has_relevance(self) -> bool:
+        """Whether the relevance of the shown layers' channels is kept."""
+        return self.extraction.relevance != "none"
+
+    @property
     def n_chunks(self) -> int:
         """Number of tasks of the extraction."""
         return math.ceil(self.n_instances / self.extraction.instances_per_chunk)
@@ -140,6 +147,7 @@ class Plan:
             outcome_columns=self.outcome_columns,
             is_extended=bool(self.extensions),
             has_contents=self.contents.mode == "full",
+            has_relevance=self.has_relevance,
         )
 
     @property
@@ -191,7 +199,7 @@ class Plan:
         m, e = self.measurements, self.extraction
         batches_ahead = 3
         chunk = self.n_bytes * e.instances_per_chunk // max(1, self.n_instances)
-        maps = 3 * m.largest_map_bytes * e.batch_size
+        maps = (3 * m.largest_map_bytes + m.gradient_bytes) * e.batch_size
         batch = (batches_ahead + 4) * m.input_bytes * e.batch_size
         return PROCESS_BYTES + 2 * m.model_bytes + batch + maps + 3 * chunk
 
@@ -253,6 +261,9 @@ def _identity_of(value: dict[str, Any]) -> dict[str, Any]:
     # Plans from before there was the option have the same identity as without it.
     if value["preprocessing"].get("jpeg_reduction") is None:
         value["preprocessing"].pop("jpeg_reduction", None)
+    if value["extraction"].get("relevance", "none") == "none":
+        for name in ("relevance", "relevance_outputs", "relevance_signal"):
+            value["extraction"].pop(name, None)
     for name in ("keeps_remainders", "outcome_columns"):
         if not value.get(name):
             value.pop(name, None)
@@ -319,6 +330,7 @@ def plan_lines(plan: Plan) -> list[str]:
         lines += _gate_lines(architecture)
     lines += [f"  no influence: {problem}" for problem in architecture.problems]
     lines += _influence_lines(plan)
+    lines += _relevance_lines(plan)
     lines += [
         f"tasks          {plan.n_chunks:,} chunks of {e.instances_per_chunk:,}",
         (
@@ -404,6 +416,27 @@ def _influence_lines(plan: Plan) -> list[str]:
             "targets = 'top' keeps those of an instance's own top channels"
         )
     return lines
+
+
+def _relevance_lines(plan: Plan) -> list[str]:
+    e = plan.extraction
+    if not plan.has_relevance:
+        return []
+    what = {
+        "label": "the true class",
+        "prediction": "the predicted class",
+        "output": " less ".join(map(printable, e.relevance_outputs)),
+        "none": "",
+    }[e.relevance]
+    sizes = [a.n_bytes for a in plan.arrays if a.path.startswith("relevance/")]
+    n_bytes = sum(sizes)
+    by = f", by {printable(e.relevance_signal)}" if e.relevance_signal else ""
+    kept = size_text(plan.measurements.gradient_bytes * e.batch_size)
+    size = f"{size_text(n_bytes)}, {n_bytes / plan.n_instances:,.0f} bytes an instance"
+    return [
+        f"relevance      of the shown layers for {what}{by}: {size}",
+        f"  one backward pass each batch, for which {kept} are kept in memory",
+    ]
 
 
 def _describe(p: PreprocessingConfig, architecture: Architecture) -> str:
