@@ -21,6 +21,7 @@ from nnviz.inputs.datasets.store_order import in_store_order
 from nnviz.inputs.models.loading import load_model
 from nnviz.inputs.preparation.batches import BatchReader, prepared_shape
 from nnviz.inputs.preparation.preprocessing import Preprocessing
+from nnviz.network.arguments import bind_inputs
 from nnviz.network.recording.explaining import explained_outputs
 from nnviz.network.recording.runtime import NetworkRuntime
 from nnviz.runs.declarations import CONTENTS
@@ -146,6 +147,7 @@ def load_planned_network(plan: Plan, *, trust: bool) -> nn.Module:
     """
     loaded = load_model(plan.model, trust=trust)
     check_planned("network", plan.fingerprints["model"], loaded.fingerprint)
+    bind_inputs(loaded.module, plan.architecture.inputs)
     return loaded.module
 
 
@@ -166,7 +168,7 @@ def planned_reader(
     is_image = plan.preprocessing.kind == "image"
     return BatchReader(
         dataset,
-        Preprocessing(plan.preprocessing),
+        Preprocessing(plan.preprocessing, plan.architecture.inputs),
         batch_size=batch_size or plan.extraction.batch_size,
         n_threads=plan.extraction.reader_threads,
         shape=prepared_shape(plan.architecture.input_shape, is_image=is_image),

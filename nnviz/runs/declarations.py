@@ -169,7 +169,8 @@ _DECLARATIONS = (
     ArrayDeclaration(
         "peaks/<layer>/position", ("chunk", "channel", "rank"), "int32",
         "row-major position",
-        "Where in the layer's positions that maximum lies, the first of equals.", -1,
+        "Where in the layer's positions that maximum lies, the first of equals; of a "
+        "text the token, before any other axis.", -1,
     ),
     ArrayDeclaration(
         "peaks/<layer>/value", ("chunk", "channel", "rank"), "float32", "layer output",

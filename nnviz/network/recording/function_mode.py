@@ -23,14 +23,19 @@ class Switch:
     on: bool = False
 
     @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
+    def off(self) -> Iterator[None]:
         """Run a block that must not be taken for a part of the network."""
         self.on = False
         try:
-            with torch.no_grad():
-                yield
+            yield
         finally:
             self.on = True
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Run such a block, of which gradients know nothing either."""
+        with self.off(), torch.no_grad():
+            yield
 
 
 class FunctionMode(TorchFunctionMode):

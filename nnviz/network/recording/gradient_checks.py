@@ -86,7 +86,11 @@ class _Noise:
         self._layer = layer
 
     def __call__(
-        self, layer: Layer, output: torch.Tensor, activations: torch.Tensor
+        self,
+        layer: Layer,
+        output: torch.Tensor,
+        activations: torch.Tensor,
+        counted: torch.Tensor | None,
     ) -> None:
         if layer.name == self._layer:
             generator = torch.Generator().manual_seed(0)

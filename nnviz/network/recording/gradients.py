@@ -163,7 +163,8 @@ class GradientPass:
         values
             Its output, as the network goes on with it.
         counted
-            Which positions count, bool, shape (N, P); None: all.
+            Which positions count, bool, shape (N, ...) with the axes of the positions
+            in the layer's order; None: all.
         """
         may_arrive = values.is_floating_point() and torch.is_grad_enabled()
         if may_arrive and not values.requires_grad:
@@ -174,6 +175,8 @@ class GradientPass:
         kept = values.detach()
         if layer.name in self._copied:
             kept = kept.clone()
+        if counted is not None:
+            counted = counted.reshape(self._n, -1)
         watched = _Watched(layer, kept, kept._version, counted)
         self._watched[layer.name] = watched
         if may_arrive:
@@ -247,7 +250,13 @@ class GraphBytes(torch.autograd.graph.saved_tensors_hooks):
         self._storages[storage.data_ptr()] = storage.nbytes()
         return saved
 
-    def add_layer(self, layer: Layer, output: Tensor, activations: Tensor) -> None:
+    def add_layer(
+        self,
+        layer: Layer,
+        output: Tensor,
+        activations: Tensor,
+        counted: Tensor | None,
+    ) -> None:
         """Count a layer's output, which is kept if it is watched; for ``on_layer``."""
         if layer.shown:
             self._keep(output)

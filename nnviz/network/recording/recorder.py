@@ -29,6 +29,7 @@ from nnviz.network.analysis.module_calls import ModuleCall, ModuleCalls
 from nnviz.network.analysis.outputs import iter_tensors, logits_of
 from nnviz.network.influence.inputs import EdgeInput
 from nnviz.network.recording.cheap_maxima import LayerPart
+from nnviz.network.recording.counted import CountedTokens
 from nnviz.network.recording.function_mode import FunctionMode, Switch
 from nnviz.network.recording.gradients import (
     Explained,
@@ -43,7 +44,9 @@ from nnviz.user_code import telling_user_errors
 
 __all__ = ["NotByInstanceError", "RecordedBatch", "Recorder"]
 
-OnLayer = Callable[[Layer, Tensor, Tensor], None]
+OnLayer = Callable[[Layer, Tensor, Tensor, Tensor | None], None]
+"""Called with a layer, its output, its maxima, and which of its positions count: bool
+(instance, *positions), or None for all."""
 OnTarget = Callable[[Layer, Tensor, list[EdgeInput]], None]
 
 
@@ -137,12 +140,15 @@ class Recorder:
         self._taken: dict[Tap, Tensor] = {}
         self._cheap_maxima = cheap_maxima or {}
         self._parts = {
-            part.place: part for parts in self._cheap_maxima.values() for part in parts
+            part.place: (part, architecture.layer(name))
+            for name, parts in self._cheap_maxima.items()
+            for part in parts
         }
         self._maxima: dict[str, Tensor] = {}
         self._on_layer: OnLayer | None = None
         self._on_target: OnTarget | None = None
         self._n_instances = 0
+        self._counted: CountedTokens | None = None
         self._gradients: GradientPass | None = None
         self._copied: frozenset[str] = frozenset()
         self._switch = Switch()
@@ -187,6 +193,7 @@ class Recorder:
     def run(
         self,
         batch: Tensor,
+        counted: Tensor | None = None,
         *,
         on_layer: OnLayer | None = None,
         on_target: OnTarget | None = None,
@@ -199,10 +206,14 @@ class Recorder:
         ----------
         batch
             Network input (instance, ...), on the network's device.
+        counted
+            Which tokens of each instance count, bool (instance, token), on the same
+            device; None: all positions of all layers count. An instance of which none
+            counts has NaN as the maxima of every layer with tokens.
         on_layer
-            Called with each layer, its output and its maxima while the output exists;
-            it must not keep the output. What it writes into the output is what the
-            network goes on with.
+            Called with each layer, its output, its maxima and which positions count
+            while the output exists; it must not keep the output. What it writes into
+            the output is what the network goes on with.
         on_target
             Called after it, with each layer into which influence is available, its
             maxima and the inputs of all operations that enter it.
@@ -223,7 +234,7 @@ class Recorder:
         """
         if explained is None:
             with torch.inference_mode():
-                output, found = self._pass(batch, on_layer, on_target)
+                output, found = self._pass(batch, counted, on_layer, on_target)
             return _recorded(output, found)
         gradients = GradientPass(
             len(batch), signal=explained.signal, copied=self._copied
@@ -231,7 +242,7 @@ class Recorder:
         self._gradients = gradients
         try:
             with torch.inference_mode(mode=False), torch.enable_grad():
-                output, found = self._pass(batch, on_layer, on_target)
+                output, found = self._pass(batch, counted, on_layer, on_target)
                 recorded = _recorded(output, found)
                 if recorded.logits is not None:
                     weights = output_weights(recorded.logits, explained, labels)
@@ -261,18 +272,23 @@ class Recorder:
         self._gradients = GradientPass(len(batch))
         try:
             with torch.inference_mode(mode=False), torch.enable_grad():
-                self._pass(batch, None, None)
+                self._pass(batch, None, None, None)
             self._copied = frozenset(self._gradients.overwritten())
         finally:
             self._gradients = None
 
     def _pass(
-        self, batch: Tensor, on_layer: OnLayer | None, on_target: OnTarget | None
+        self,
+        batch: Tensor,
+        counted: Tensor | None,
+        on_layer: OnLayer | None,
+        on_target: OnTarget | None,
     ) -> tuple[Any, dict[str, Tensor]]:
         """Run the network; return its output, and the maxima of each layer."""
         self._found, self._on_layer, self._on_target = {}, on_layer, on_target
         self._taken.clear()
         self._n_instances = len(batch)
+        self._counted = None if counted is None else CountedTokens(counted)
         self._counts.clear()
         if self._calls is not None:
             self._calls.reset()
@@ -286,7 +302,7 @@ class Recorder:
                         output = self._model(batch)
         finally:
             self._switch.on = False
-            self._on_layer = self._on_target = None
+            self._on_layer = self._on_target = self._counted = None
             self._taken.clear()
             self._maxima.clear()
         found, self._found = self._found, {}
@@ -366,14 +382,18 @@ class Recorder:
         options: dict[str, Any],
     ) -> Any:
         """Call a function, and read its output if it is a layer's or a part of one."""
-        part = self._parts.get(place)
+        part, layer = self._parts.get(place, (None, None))
         result = None
         if part is not None and part.fuses and torch.get_num_threads() == 1:
             values = next(iter_tensors((arguments, options)))
             maxima = None
             if not values.requires_grad:  # what is fused has no gradient
                 with self._switch.paused():
-                    maxima = relu_activations(values, channel_axis=part.channel_axis)
+                    maxima = relu_activations(
+                        values,
+                        channel_axis=part.channel_axis,
+                        counted=self._counted_in(layer, values, part.channel_axis),
+                    )
             if maxima is not None:
                 self._maxima[place] = maxima
                 result = values
@@ -382,7 +402,9 @@ class Recorder:
             if part is not None:
                 with self._switch.paused():
                     self._maxima[place] = channel_activations(
-                        result.detach(), channel_axis=part.channel_axis
+                        result.detach(),
+                        channel_axis=part.channel_axis,
+                        counted=self._counted_in(layer, result, part.channel_axis),
                     )
         # Functions that only write in place return nothing.
         output = arguments[0] if result is None else result
@@ -400,14 +422,26 @@ class Recorder:
             for layer in layers:
                 self._found[layer.name] = self._activations(layer, values.detach())
                 self._reach_target(layer)
-            if self._gradients is None:
-                return
-            with torch.enable_grad():
-                for layer in layers:
-                    if layer.shown:
-                        self._gradients.watch(layer, values)
+        if self._gradients is None:
+            return
+        with self._switch.off():
+            for layer in layers:
+                if layer.shown:
+                    by_instance, axis = self._by_instance(layer, values.detach())
+                    counted = self._counted_in(layer, by_instance, axis)
+                    self._gradients.watch(layer, values, counted=counted)
 
-    def _activations(self, layer: Layer, values: Tensor) -> Tensor:
+    def _counted_in(
+        self, layer: Layer | None, values: Tensor, axis: int
+    ) -> Tensor | None:
+        """Return which positions of a layer's values, with all instances, count."""
+        if self._counted is None or layer is None:
+            return None
+        extents = (n for i, n in enumerate(values.shape) if i not in (0, axis))
+        return self._counted.of_layer(layer, tuple(extents))
+
+    def _by_instance(self, layer: Layer, values: Tensor) -> tuple[Tensor, int]:
+        """Return an output with an axis for all instances, and its channel axis."""
         axis = layer.channel_axis
         if len(values) % self._n_instances or not len(values):
             raise NotByInstanceError(layer.name, len(values), self._n_instances)
@@ -415,19 +449,27 @@ class Recorder:
             # Windows or heads of an instance follow each other on the first axis.
             values = values.unflatten(0, (self._n_instances, -1))
             axis += 1
+        return values, axis
+
+    def _activations(self, layer: Layer, values: Tensor) -> Tensor:
+        values, axis = self._by_instance(layer, values)
         parts = [
             self._maxima.get(p.place) for p in self._cheap_maxima.get(layer.name, ())
         ]
         known = [maxima for maxima in parts if maxima is not None]
+        counted = self._counted_in(layer, values, axis)
         if known and len(known) == len(parts):
             activations = torch.cat(known, 1) if len(known) > 1 else known[0]
         else:
-            activations = channel_activations(values, channel_axis=axis)
+            activations = channel_activations(
+                values, channel_axis=axis, counted=counted
+            )
         if values.ndim == 2:
             # It is its own maximum, and may be written in place later on.
             activations = activations.clone()
         if self._on_layer is not None:
-            self._on_layer(layer, values.movedim(axis, layer.channel_axis), activations)
+            output = values.movedim(axis, layer.channel_axis)
+            self._on_layer(layer, output, activations, counted)
         return activations
 
     def _reach_target(self, layer: Layer) -> None:

@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from nnviz.errors import DeviceLostError, PlanError, TaskMemoryError
 from nnviz.network.analysis.analysis import analyse
 from nnviz.network.analysis.operations import record_operations
+from nnviz.network.analysis.token_axes import padded_batch, record_other_length
+from nnviz.network.arguments import counted_of
 from nnviz.network.influence.inputs import EdgeInput, Strongest
 from nnviz.network.influence.strongest_sources import strongest_sources
 from nnviz.network.recording.cheap_maxima import find_cheap_maxima
@@ -140,11 +142,7 @@ class NetworkRuntime:
         self._lock = threading.Lock()
         if self.device.type == "cpu":
             torch.set_num_threads(extraction.threads_per_worker)
-        example = torch.zeros(
-            1,
-            *architecture.input_shape,
-            dtype=getattr(torch, architecture.input_dtype),
-        )
+        example = _example(architecture)
         network = optimize(
             module,
             memory_format=extraction.memory_format,
@@ -156,7 +154,10 @@ class NetworkRuntime:
         needs_taps = extraction.targets != "none" and bool(architecture.edges)
         taps = cheap_maxima = None
         if needs_taps or self.device.type == "cpu":
-            analysis = analyse(record_operations(network, example))
+            analysis = analyse(
+                record_operations(network, example),
+                record_other_length(network, example),
+            )
             if needs_taps:
                 taps = EdgeTaps(
                     analysis,
@@ -177,8 +178,8 @@ class NetworkRuntime:
         )
         if explained is not None:
             example = example.to(self.device)
-            is_float = example.is_floating_point()
-            example = example.to(self._dtype) if is_float else example
+            if architecture.inputs is None and example.is_floating_point():
+                example = example.to(self._dtype)
             self._recorder.prepare_gradients(example)
 
     def input_of(self, values: NDArray[Any]) -> Tensor:
@@ -190,6 +191,8 @@ class NetworkRuntime:
             Shape (instance, ...): uint8 (N, H, W, C) for images.
         """
         on_device = torch.from_numpy(values).to(self.device)
+        if self.architecture.inputs is not None:
+            return on_device  # the network's parts are as it wants them
         batch = normalize(
             on_device, self._preprocessing, channels_last=self._channels_last
         )
@@ -218,8 +221,10 @@ class NetworkRuntime:
             those of their outputs.
         """
         with self._lock:
+            batch = self.input_of(values)
             recorded = self._recorder.run(
-                self.input_of(values),
+                batch,
+                counted_of(batch, self.architecture.inputs),
                 on_layer=on_layer,
                 on_target=on_target,
                 explained=self.explained,
@@ -344,7 +349,13 @@ class _BatchInProgress:
         self.influences: dict[str, Strongest] = {}
         self.influence_s = 0.0
 
-    def on_layer(self, layer: Layer, output: Tensor, activations: Tensor) -> None:
+    def on_layer(
+        self,
+        layer: Layer,
+        output: Tensor,
+        activations: Tensor,
+        counted: Tensor | None,
+    ) -> None:
         if self._tracker is None or not layer.shown:
             return
         if not self._usable.all():
@@ -357,6 +368,8 @@ class _BatchInProgress:
             activations,
             instances=self._instances,
             channel_axis=layer.channel_axis,
+            token_axis=layer.token_axis,
+            counted=counted,
         )
 
     def on_target(
@@ -393,6 +406,18 @@ class _BatchInProgress:
             threads=options.threads_per_worker,
         )
         self.influence_s += time.perf_counter() - began
+
+
+def _example(architecture: Architecture) -> Tensor:
+    """Return one made-up instance of a network's input."""
+    inputs = architecture.inputs
+    if inputs is not None:
+        example = torch.from_numpy(inputs.example(1))
+        if not inputs.has_tokens or inputs.n_tokens < 2:
+            return example
+        return padded_batch(example, inputs, inputs.n_tokens)
+    dtype = getattr(torch, architecture.input_dtype)
+    return torch.zeros(1, *architecture.input_shape, dtype=dtype)
 
 
 def _on_host(recorded: RecordedBatch) -> BatchResult:

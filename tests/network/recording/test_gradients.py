@@ -47,7 +47,7 @@ def differences(recorder, outputs, x, name, channel, *, scales):
     """Return d logit / d t of a channel plus t, or times (1 + t), shape (instance,)."""
 
     def logit(step):
-        def write(layer, output, activations):
+        def write(layer, output, activations, counted):
             if layer.name == name:
                 values = output.movedim(layer.channel_axis, -1)[..., channel]
                 values.mul_(1 + step) if scales else values.add_(step)
@@ -159,7 +159,7 @@ def test_gradients__reference_is_what_the_output_loses():
     network = nn.Sequential(nn.Conv2d(2, 4, 1), nn.Flatten(), nn.Linear(36, 2)).eval()
     x, reference, channel = torch.randn(3, 2, 3, 3), 0.7, 2
 
-    def replace(layer, output, activations):
+    def replace(layer, output, activations, counted):
         if layer.name == "0":
             output[:, channel] = reference
 
