@@ -58,7 +58,12 @@ class EnteringOperation:
     attributes: dict[str, Any] = field(default_factory=dict)
     """What people may want to know of the operation from the plan; JSON values."""
 
-    def input_of(self, values: Tensor, n_instances: int) -> Tensor:
+    def input_of(
+        self,
+        values: Tensor,
+        n_instances: int,
+        positions: tuple[int, ...] | None = None,
+    ) -> Tensor:
         """Return the operation's true input, shape (N, C, *positions).
 
         Parameters
@@ -67,6 +72,9 @@ class EnteringOperation:
             The tensor that the network's function reads.
         n_instances
             Instances of the batch; more rows than that are positions (windows).
+        positions
+            Those of the sum in this batch, where that differs from the one by which the
+            operation was found; None: :attr:`positions`.
         """
         x = values
         axis = self.summand.axis
@@ -78,8 +86,9 @@ class EnteringOperation:
             x = x.index_select(1, self.order.to(x.device))
         if self.indices_per_source > 1:
             x = x.unflatten(1, (-1, self.indices_per_source))
-        if self.positions and tuple(x.shape[2:]) != self.positions:
-            x = x.expand(*x.shape[:2], *self.positions)
+        wanted = self.positions if positions is None else positions
+        if self.positions and tuple(x.shape[2:]) != wanted:
+            x = x.expand(*x.shape[:2], *wanted)
         return x
 
 

@@ -342,8 +342,7 @@ class Recorder:
         # What happens here is no part of the network, and must not count as such.
         with self._switch.paused():
             for layer in layers:
-                self._found[layer.name] = self._activations(layer, values)
-                self._reach_target(layer)
+                self._reach_layer(layer, values)
 
     def _counted_in(
         self, layer: Layer | None, values: Tensor, axis: int
@@ -354,7 +353,7 @@ class Recorder:
         extents = (n for i, n in enumerate(values.shape) if i not in (0, axis))
         return self._counted.of_layer(layer, tuple(extents))
 
-    def _activations(self, layer: Layer, values: Tensor) -> Tensor:
+    def _reach_layer(self, layer: Layer, values: Tensor) -> None:
         axis = layer.channel_axis
         if len(values) % self._n_instances or not len(values):
             raise NotByInstanceError(layer.name, len(values), self._n_instances)
@@ -379,14 +378,23 @@ class Recorder:
         if self._on_layer is not None:
             output = values.movedim(axis, layer.channel_axis)
             self._on_layer(layer, output, activations, counted)
-        return activations
+        self._found[layer.name] = activations
+        extents = [n for i, n in enumerate(values.shape) if i not in (0, axis)]
+        self._reach_target(layer, tuple(extents), counted)
 
-    def _reach_target(self, layer: Layer) -> None:
+    def _reach_target(
+        self, layer: Layer, extents: tuple[int, ...], counted: Tensor | None
+    ) -> None:
         taps, on_target = self._taps, self._on_target
         if taps is None or on_target is None or layer.name not in taps.targets:
             return
         inputs = taps.inputs(
-            layer.name, self._taken, self._n_instances, self._found.get
+            layer.name,
+            self._taken,
+            self._n_instances,
+            self._found.get,
+            extents=extents,
+            counted=counted,
         )
         on_target(layer, self._found[layer.name], inputs)
         for tap in taps.last_taps(layer.name):
