@@ -167,7 +167,7 @@ def planned_reader(
     is_image = plan.preprocessing.kind == "image"
     return BatchReader(
         dataset,
-        Preprocessing(plan.preprocessing),
+        Preprocessing(plan.preprocessing, plan.architecture.inputs),
         batch_size=batch_size or plan.extraction.batch_size,
         n_threads=plan.extraction.reader_threads,
         shape=prepared_shape(plan.architecture.input_shape, is_image=is_image),

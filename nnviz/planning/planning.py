@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,10 +29,12 @@ from nnviz.inputs.datasets.opening import Dataset, open_dataset
 from nnviz.inputs.datasets.torch_datasets import TorchDataset
 from nnviz.inputs.models.loading import load_model
 from nnviz.inputs.preparation.preprocessing import Preprocessing
+from nnviz.network.arguments import bind_inputs, parameters_of
 from nnviz.network.recording.runtime import NetworkRuntime
 from nnviz.network.tracing import trace_network
 from nnviz.planning.input_kinds import resolved_preprocessing
 from nnviz.planning.labels import JoinedClasses, join_labels
+from nnviz.planning.named_inputs import planned_inputs, with_input_columns
 from nnviz.planning.plain_labels import n_classes_of, with_plain_labels
 from nnviz.runs.config import RunConfig
 from nnviz.runs.plan import Measurements, Plan
@@ -89,16 +91,24 @@ def plan_run(
     if isinstance(dataset, TorchDataset):
         dataset.check_labels()
     loaded = load_model(config.model, trust=trust)
+    parameters = parameters_of(loaded.module)
+    dataset_config = with_input_columns(config.dataset, dataset, parameters)
+    if dataset_config is not config.dataset:
+        dataset = open_dataset(dataset_config, trust=trust)
     preprocessing_config = resolved_preprocessing(
         config.preprocessing, loaded.preprocessing, dataset
     )
-    preprocessing = Preprocessing(preprocessing_config)
+    inputs, notes = planned_inputs(dataset, preprocessing_config, parameters)
+    if inputs is not None and preprocessing_config.kind == "array":
+        preprocessing_config = replace(preprocessing_config, kind="inputs")
+    bind_inputs(loaded.module, inputs)
+    preprocessing = Preprocessing(preprocessing_config, inputs)
     extraction = config.extraction
     values, read_seconds = _first_batch(dataset, preprocessing, extraction.batch_size)
     try:
         architecture = trace_network(loaded.module, values, preprocessing_config)
     except ModelError as error:
-        if preprocessing_config.kind == "image":
+        if preprocessing_config.kind != "array":
             raise
         msg = (
             f"{error} (the arrays become {values.dtype}; preprocessing.dtype can be "
@@ -124,10 +134,10 @@ def plan_run(
         extraction=extraction,
     )
     measurements = _measure(runtime, values, read_seconds, timed=timed)
-    contents, hashes = contents_of(dataset, mode_of(config.dataset))
+    contents, hashes = contents_of(dataset, mode_of(dataset_config))
     plan = make_plan(
         model=config.model,
-        dataset=config.dataset,
+        dataset=dataset_config,
         preprocessing=preprocessing_config,
         classes=config.classes,
         extraction=extraction,
@@ -142,7 +152,7 @@ def plan_run(
         measurements=measurements,
         labels_joined_by=classes.joined_by,
         class_of_label=classes.class_of_label,
-        notes=(*dataset.notes, *classes.notes, *loaded.notes),
+        notes=(*dataset.notes, *notes, *classes.notes, *loaded.notes),
         contents=contents,
     )
     return plan, Probe(dataset, classes, hashes)

@@ -27,6 +27,7 @@ from nnviz.runs.config import (
 from nnviz.runs.contents import Contents
 from nnviz.runs.declarations import LABEL_SETS
 from nnviz.runs.json_values import from_json, to_json
+from nnviz.runs.network_inputs import NetworkInputs
 
 __all__ = ["Measurements", "Plan", "fingerprint_of", "plan_lines"]
 
@@ -56,6 +57,20 @@ _IDENTITY_FREE = {
 }
 """Options that say where things are or how fast they go. What is there is told by the
 fingerprints of network and data."""
+
+
+_LATER_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "preprocessing": {
+        "jpeg_reduction": None,
+        "max_length": None,
+        "special_tokens_count": False,
+        "padding_id": None,
+    },
+    "dataset": {"input_columns": []},
+    "architecture": {"inputs": None},
+}
+"""Options with their defaults that plans from before do not have: those plans have the
+same identity as with the defaults."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,15 +265,14 @@ def _identity_of(value: dict[str, Any]) -> dict[str, Any]:
             value[part].pop(name, None)
     for name in ("problems", "validation_error"):
         value["architecture"].pop(name, None)
-    # Plans from before there was the option have the same identity as without it.
-    if value["architecture"].get("inputs") is None:
-        value["architecture"].pop("inputs", None)
+    for part, later in _LATER_OPTIONS.items():
+        for name, default in later.items():
+            if value[part].get(name) == default:
+                value[part].pop(name, None)
     for layer in value["architecture"]["layers"]:
         for name in ("token_axis", "token_field"):
             if layer.get(name) is None:
                 layer.pop(name, None)
-    if value["preprocessing"].get("jpeg_reduction") is None:
-        value["preprocessing"].pop("jpeg_reduction", None)
     for name in ("keeps_remainders", "outcome_columns"):
         if not value.get(name):
             value.pop(name, None)
@@ -413,6 +427,8 @@ def _influence_lines(plan: Plan) -> list[str]:
 
 
 def _describe(p: PreprocessingConfig, architecture: Architecture) -> str:
+    if architecture.inputs is not None:
+        return _describe_inputs(p, architecture.inputs)
     if p.kind == "array":
         shape = " x ".join(map(str, architecture.input_shape))
         parts = [
@@ -435,6 +451,23 @@ def _describe(p: PreprocessingConfig, architecture: Architecture) -> str:
         return ", ".join([*parts, "whole numbers as they are"])
     numbers = f"(x * {p.factor:.6g} - {_numbers(p.mean)}) / {_numbers(p.std)}"
     return ", ".join([*parts, numbers])
+
+
+def _describe_inputs(p: PreprocessingConfig, inputs: NetworkInputs) -> str:
+    parts: list[str] = []
+    for name, part in zip(inputs.names, inputs.parts, strict=True):
+        if part.role == "input":
+            extents = ["tokens" if size < 0 else str(size) for size in part.shape]
+            parts.append(f"{name} ({' x '.join([part.dtype, *extents])})")
+    if inputs.n_tokens:
+        parts.append(f"up to {inputs.n_tokens:,} tokens")
+    if inputs.counted is not None:
+        parts.append(
+            "padding does not count, special tokens do"
+            if p.special_tokens_count
+            else "padding and special tokens do not count"
+        )
+    return ", ".join(parts)
 
 
 def _numbers(values: tuple[float, ...]) -> str:
