@@ -436,8 +436,7 @@ class Recorder:
         """Return which positions of a layer's values, with all instances, count."""
         if self._counted is None or layer is None:
             return None
-        extents = (n for i, n in enumerate(values.shape) if i not in (0, axis))
-        return self._counted.of_layer(layer, tuple(extents))
+        return self._counted.of_layer(layer, _extents(values, axis))
 
     def _by_instance(self, layer: Layer, values: Tensor) -> tuple[Tensor, int]:
         """Return an output with an axis for all instances, and its channel axis."""
@@ -470,8 +469,7 @@ class Recorder:
             output = values.movedim(axis, layer.channel_axis)
             self._on_layer(layer, output, activations, counted)
         self._found[layer.name] = activations
-        extents = [n for i, n in enumerate(values.shape) if i not in (0, axis)]
-        self._reach_target(layer, tuple(extents), counted)
+        self._reach_target(layer, _extents(values, axis), counted)
 
     def _reach_target(
         self, layer: Layer, extents: tuple[int, ...], counted: Tensor | None
@@ -480,16 +478,17 @@ class Recorder:
         if taps is None or on_target is None or layer.name not in taps.targets:
             return
         inputs = taps.inputs(
-            layer.name,
-            self._taken,
-            self._n_instances,
-            self._found.get,
-            extents=extents,
-            counted=counted,
-        )
+            layer.name, self._taken, self._n_instances, self._found.get,
+            extents=extents, counted=counted,
+        )  # fmt: skip
         on_target(layer, self._found[layer.name], inputs)
         for tap in taps.last_taps(layer.name):
             self._taken.pop(tap, None)
+
+
+def _extents(values: Tensor, axis: int) -> tuple[int, ...]:
+    """Return the extents of all position axes of values with channels on an axis."""
+    return tuple(n for i, n in enumerate(values.shape) if i not in (0, axis))
 
 
 def _recorded(output: Any, found: Mapping[str, Tensor]) -> RecordedBatch:
