@@ -417,7 +417,6 @@ class Recorder:
         values = None if layers is None else next(iter_tensors(output), None)
         if layers is None or values is None:
             return
-        # What happens here is no part of the network, and must not count as such.
         with self._switch.paused():
             for layer in layers:
                 self._reach_layer(layer, values.detach())
@@ -462,8 +461,7 @@ class Recorder:
             activations = channel_activations(
                 values, channel_axis=axis, counted=counted
             )
-        if values.ndim == 2:
-            # It is its own maximum, and may be written in place later on.
+        if values.ndim == 2:  # its own maximum, and may be written in place later on
             activations = activations.clone()
         if self._on_layer is not None:
             output = values.movedim(axis, layer.channel_axis)
