@@ -22,6 +22,7 @@ from nnviz.inputs.models.loading import load_model
 from nnviz.inputs.preparation.batches import BatchReader, prepared_shape
 from nnviz.inputs.preparation.preprocessing import Preprocessing
 from nnviz.network.recording.runtime import NetworkRuntime
+from nnviz.network.two_outputs import TwoOutputs, with_two_outputs
 from nnviz.runs.declarations import CONTENTS
 from nnviz.runs.plan import Plan
 from nnviz.store.store import Store
@@ -131,6 +132,8 @@ def open_stored_dataset(
 def load_planned_network(plan: Plan, *, trust: bool) -> nn.Module:
     """Load the plan's network, in evaluation mode, on the CPU.
 
+    One with a single output for two classes gets one for each of them.
+
     Parameters
     ----------
     plan
@@ -145,7 +148,10 @@ def load_planned_network(plan: Plan, *, trust: bool) -> nn.Module:
     """
     loaded = load_model(plan.model, trust=trust)
     check_planned("network", plan.fingerprints["model"], loaded.fingerprint)
-    return loaded.module
+    if plan.two_outputs_of is None:
+        return loaded.module
+    found = TwoOutputs(plan.two_outputs_of, plan.gives_probabilities)
+    return with_two_outputs(loaded.module, found)
 
 
 def planned_reader(

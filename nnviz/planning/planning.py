@@ -29,11 +29,19 @@ from nnviz.inputs.datasets.opening import Dataset, open_dataset
 from nnviz.inputs.datasets.torch_datasets import TorchDataset
 from nnviz.inputs.models.loading import load_model
 from nnviz.inputs.preparation.preprocessing import Preprocessing
+from nnviz.network.class_scores import are_probabilities
 from nnviz.network.recording.runtime import NetworkRuntime
 from nnviz.network.tracing import trace_network
+from nnviz.network.two_outputs import find_two_outputs, with_two_outputs
 from nnviz.planning.input_kinds import resolved_preprocessing
 from nnviz.planning.labels import JoinedClasses, join_labels
 from nnviz.planning.plain_labels import n_classes_of, with_plain_labels
+from nnviz.planning.two_classes import (
+    NOT_SPLIT,
+    has_one_output,
+    means_two_classes,
+    notes_on_one_output,
+)
 from nnviz.runs.config import RunConfig
 from nnviz.runs.plan import Measurements, Plan
 from nnviz.runs.planning_rules import make_plan
@@ -105,6 +113,16 @@ def plan_run(
             "'float32' or 'int64', as the network wants it)"
         )
         raise ModelError(msg) from error
+    module, two_outputs, notes = loaded.module, None, loaded.notes
+    if has_one_output(architecture):
+        if means_two_classes(dataset, config.classes, loaded.class_names):
+            two_outputs = find_two_outputs(module, values, preprocessing_config)
+            notes += () if two_outputs else (NOT_SPLIT,)
+        else:
+            notes += notes_on_one_output(dataset)
+    if two_outputs is not None:
+        module = with_two_outputs(module, two_outputs)
+        architecture = trace_network(module, values, preprocessing_config)
     n_classes = n_classes_of(architecture)
     dataset = with_plain_labels(
         dataset, config.dataset, config.classes, n_classes, loaded.class_names
@@ -118,12 +136,12 @@ def plan_run(
         n_instances=len(dataset),
     )
     runtime = NetworkRuntime(
-        loaded.module,
+        module,
         architecture.selected(recorded=extraction.layers, shown=extraction.shown),
         preprocessing=preprocessing_config,
         extraction=extraction,
     )
-    measurements = _measure(runtime, values, read_seconds, timed=timed)
+    measurements, outputs = _measure(runtime, values, read_seconds, timed=timed)
     contents, hashes = contents_of(dataset, mode_of(config.dataset))
     plan = make_plan(
         model=config.model,
@@ -142,7 +160,9 @@ def plan_run(
         measurements=measurements,
         labels_joined_by=classes.joined_by,
         class_of_label=classes.class_of_label,
-        notes=(*dataset.notes, *classes.notes, *loaded.notes),
+        notes=(*dataset.notes, *classes.notes, *notes),
+        two_outputs_of=None if two_outputs is None else two_outputs.module,
+        gives_probabilities=are_probabilities(outputs),
         contents=contents,
     )
     return plan, Probe(dataset, classes, hashes)
@@ -193,7 +213,8 @@ def _check_shapes(dataset: Dataset, values: Mapping[int, NDArray[Any]]) -> None:
 
 def _measure(
     runtime: NetworkRuntime, values: NDArray[Any], read_seconds: float, *, timed: bool
-) -> Measurements:
+) -> tuple[Measurements, NDArray[np.float32] | None]:
+    """Run a batch; return what it tells, and the network's outputs."""
     batch = runtime.run(values)
     seconds = None
     if timed:
@@ -213,7 +234,7 @@ def _measure(
         layer.n_channels * int(np.prod(layer.positions)) * 4
         for layer in runtime.architecture.layers
     ]
-    return Measurements(
+    measurements = Measurements(
         largest=largest,
         input_bytes=int(values[0].nbytes),
         model_bytes=runtime.model_bytes,
@@ -221,6 +242,7 @@ def _measure(
         seconds_per_instance=seconds,
         read_seconds_per_instance=read_seconds,
     )
+    return measurements, batch.logits
 
 
 def _check_finite(activations: Mapping[str, NDArray[Any]]) -> None:
