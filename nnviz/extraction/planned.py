@@ -21,6 +21,8 @@ from nnviz.inputs.datasets.store_order import in_store_order
 from nnviz.inputs.models.loading import load_model
 from nnviz.inputs.preparation.batches import BatchReader, prepared_shape
 from nnviz.inputs.preparation.preprocessing import Preprocessing
+from nnviz.network.arguments import bind_inputs
+from nnviz.network.recording.explaining import explained_outputs
 from nnviz.network.recording.runtime import NetworkRuntime
 from nnviz.network.two_outputs import TwoOutputs, with_two_outputs
 from nnviz.runs.declarations import CONTENTS
@@ -148,10 +150,12 @@ def load_planned_network(plan: Plan, *, trust: bool) -> nn.Module:
     """
     loaded = load_model(plan.model, trust=trust)
     check_planned("network", plan.fingerprints["model"], loaded.fingerprint)
-    if plan.two_outputs_of is None:
-        return loaded.module
-    found = TwoOutputs(plan.two_outputs_of, plan.gives_probabilities)
-    return with_two_outputs(loaded.module, found)
+    module = loaded.module
+    if plan.two_outputs_of is not None:
+        found = TwoOutputs(plan.two_outputs_of, plan.gives_probabilities)
+        module = with_two_outputs(module, found)
+    bind_inputs(module, plan.architecture.inputs)
+    return module
 
 
 def planned_reader(
@@ -171,7 +175,7 @@ def planned_reader(
     is_image = plan.preprocessing.kind == "image"
     return BatchReader(
         dataset,
-        Preprocessing(plan.preprocessing),
+        Preprocessing(plan.preprocessing, plan.architecture.inputs),
         batch_size=batch_size or plan.extraction.batch_size,
         n_threads=plan.extraction.reader_threads,
         shape=prepared_shape(plan.architecture.input_shape, is_image=is_image),
@@ -211,6 +215,7 @@ def planned_runtime(plan: Plan, *, trust: bool) -> NetworkRuntime:
         preprocessing=plan.preprocessing,
         extraction=plan.extraction,
         layer_dtypes=plan.layer_dtypes,
+        explained=explained_outputs(plan.extraction, plan.class_names),
     )
 
 

@@ -18,9 +18,11 @@ from torch import Tensor, nn
 
 from nnviz.errors import ModelError, TaskMemoryError
 from nnviz.network.analysis.outputs import main_output
+from nnviz.network.arguments import inputs_of
 from nnviz.network.recording.recorder import NotByInstanceError, Recorder
 from nnviz.network.recording.runtime import telling_faults
 from nnviz.runs.architecture import Architecture, Layer
+from nnviz.runs.network_inputs import NetworkInputs
 
 __all__ = ["check_independence"]
 
@@ -81,7 +83,7 @@ def check_independence(
     first = batch[:1]
     alone = runner.run(first)
     _check_again(runner.differences(first, alone))
-    other, *made_up = _companions(batch)
+    other, *made_up = _companions(batch, inputs_of(model))
     pair = torch.cat([first, other])
     found = runner.differences(pair, alone)
     turned = _differing_rows(runner, found, alone, pair)
@@ -96,9 +98,16 @@ def check_independence(
     return turned
 
 
-def _companions(batch: Tensor) -> list[Tensor]:
+def _companions(batch: Tensor, inputs: NetworkInputs | None) -> list[Tensor]:
     """Return instances that differ from the first in content, mean and size."""
     first, other = batch[:1], batch[-1:]
+    if inputs is not None:
+        n_tokens = inputs.tokens_of(batch.shape[1])
+        example = torch.from_numpy(inputs.example(1, n_tokens)).to(batch.device)
+        other = example if torch.equal(first, other) else other
+        is_real = torch.from_numpy(inputs.are_real(n_tokens)).to(batch.device)
+        larger = torch.where(is_real, 8 * other - 4, other)
+        return [other, example, *([larger] if is_real.any() else [])]
     if torch.equal(first, other):
         other = first.flip(-1)
     if not batch.is_floating_point():
@@ -187,7 +196,9 @@ class _Runner:
     def _run(self, batch: Tensor, on_values: Callable[[str, Tensor], None]) -> None:
         architecture = Architecture(self._layers, input_shape=tuple(batch.shape[1:]))
 
-        def keep(layer: Layer, output: Tensor, activations: Tensor) -> None:
+        def keep(
+            layer: Layer, output: Tensor, activations: Tensor, counted: Tensor | None
+        ) -> None:
             on_values(layer.name, output)
 
         def leave(module: nn.Module, arguments: object, output: object) -> None:

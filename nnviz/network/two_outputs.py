@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from nnviz.network.analysis.outputs import main_output
+from nnviz.network.arguments import inputs_of
 from nnviz.network.recording.normalizing import normalize
 from nnviz.runs.config import PreprocessingConfig
 
@@ -66,7 +67,9 @@ def find_two_outputs(
     TwoOutputs or None
         None if no linear layer with one output makes it, by itself or before a sigmoid.
     """
-    batch = normalize(torch.from_numpy(values), preprocessing)
+    batch = torch.from_numpy(values)
+    if inputs_of(module) is None:
+        batch = normalize(batch, preprocessing)
     single = _flat(_run(module, batch))
     if single is None or len(single) != len(batch):
         return None

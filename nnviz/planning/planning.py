@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,12 +29,16 @@ from nnviz.inputs.datasets.opening import Dataset, open_dataset
 from nnviz.inputs.datasets.torch_datasets import TorchDataset
 from nnviz.inputs.models.loading import load_model
 from nnviz.inputs.preparation.preprocessing import Preprocessing
+from nnviz.network.arguments import bind_inputs, parameters_of
 from nnviz.network.class_scores import are_probabilities
+from nnviz.network.recording.explaining import explained_outputs
+from nnviz.network.recording.gradient_checks import check_gradients
 from nnviz.network.recording.runtime import NetworkRuntime
 from nnviz.network.tracing import trace_network
 from nnviz.network.two_outputs import find_two_outputs, with_two_outputs
 from nnviz.planning.input_kinds import resolved_preprocessing
 from nnviz.planning.labels import JoinedClasses, join_labels
+from nnviz.planning.named_inputs import planned_inputs, with_input_columns
 from nnviz.planning.plain_labels import n_classes_of, with_plain_labels
 from nnviz.planning.two_classes import (
     NOT_SPLIT,
@@ -97,29 +101,37 @@ def plan_run(
     if isinstance(dataset, TorchDataset):
         dataset.check_labels()
     loaded = load_model(config.model, trust=trust)
+    parameters = parameters_of(loaded.module)
+    dataset_config = with_input_columns(config.dataset, dataset, parameters)
+    if dataset_config is not config.dataset:
+        dataset = open_dataset(dataset_config, trust=trust)
     preprocessing_config = resolved_preprocessing(
         config.preprocessing, loaded.preprocessing, dataset
     )
-    preprocessing = Preprocessing(preprocessing_config)
+    inputs, notes = planned_inputs(dataset, preprocessing_config, parameters)
+    if inputs is not None and preprocessing_config.kind == "array":
+        preprocessing_config = replace(preprocessing_config, kind="inputs")
+    bind_inputs(loaded.module, inputs)
+    preprocessing = Preprocessing(preprocessing_config, inputs)
     extraction = config.extraction
     values, read_seconds = _first_batch(dataset, preprocessing, extraction.batch_size)
     try:
         architecture = trace_network(loaded.module, values, preprocessing_config)
     except ModelError as error:
-        if preprocessing_config.kind == "image":
+        if preprocessing_config.kind != "array":
             raise
         msg = (
             f"{error} (the arrays become {values.dtype}; preprocessing.dtype can be "
             "'float32' or 'int64', as the network wants it)"
         )
         raise ModelError(msg) from error
-    module, two_outputs, notes = loaded.module, None, loaded.notes
+    module, two_outputs, network_notes = loaded.module, None, loaded.notes
     if has_one_output(architecture):
         if means_two_classes(dataset, config.classes, loaded.class_names):
             two_outputs = find_two_outputs(module, values, preprocessing_config)
-            notes += () if two_outputs else (NOT_SPLIT,)
+            network_notes += () if two_outputs else (NOT_SPLIT,)
         else:
-            notes += notes_on_one_output(dataset)
+            network_notes += notes_on_one_output(dataset)
     if two_outputs is not None:
         module = with_two_outputs(module, two_outputs)
         architecture = trace_network(module, values, preprocessing_config)
@@ -140,12 +152,14 @@ def plan_run(
         architecture.selected(recorded=extraction.layers, shown=extraction.shown),
         preprocessing=preprocessing_config,
         extraction=extraction,
+        explained=explained_outputs(extraction, classes.class_names),
     )
+    gradient_notes = check_gradients(runtime, values)
     measurements, outputs = _measure(runtime, values, read_seconds, timed=timed)
-    contents, hashes = contents_of(dataset, mode_of(config.dataset))
+    contents, hashes = contents_of(dataset, mode_of(dataset_config))
     plan = make_plan(
         model=config.model,
-        dataset=config.dataset,
+        dataset=dataset_config,
         preprocessing=preprocessing_config,
         classes=config.classes,
         extraction=extraction,
@@ -160,7 +174,13 @@ def plan_run(
         measurements=measurements,
         labels_joined_by=classes.joined_by,
         class_of_label=classes.class_of_label,
-        notes=(*dataset.notes, *classes.notes, *notes),
+        notes=(
+            *dataset.notes,
+            *notes,
+            *classes.notes,
+            *network_notes,
+            *gradient_notes,
+        ),
         two_outputs_of=None if two_outputs is None else two_outputs.module,
         gives_probabilities=are_probabilities(outputs),
         contents=contents,
@@ -217,10 +237,11 @@ def _measure(
     """Run a batch; return what it tells, and the network's outputs."""
     batch = runtime.run(values)
     seconds = None
+    few = values[:INSTANCES_WARMED_UP]
     if timed:
         # The first time compiles kernels, or loads them from the cache: a few
         # instances are enough for that.
-        for tried in (values[:INSTANCES_WARMED_UP], values):
+        for tried in (few, values):
             with runtime.recording(0) as recording:
                 started = time.perf_counter()
                 recording.run(tried, valid=np.ones(len(tried), np.bool_))
@@ -241,6 +262,7 @@ def _measure(
         largest_map_bytes=max(maps, default=0),
         seconds_per_instance=seconds,
         read_seconds_per_instance=read_seconds,
+        gradient_bytes=runtime.graph_bytes(few) // len(few),
     )
     return measurements, batch.logits
 

@@ -12,11 +12,13 @@ JSON; it is all that the stages after extraction know of the network.
 from __future__ import annotations
 
 import fnmatch
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from nnviz.errors import UnknownNameError, did_you_mean
+from nnviz.runs.network_inputs import NetworkInputs
 
 __all__ = ["LARGEST_ERROR", "Architecture", "Edge", "Layer", "ReceptiveField"]
 
@@ -83,6 +85,37 @@ class Layer:
     """Whether the dashboard and the default graphs show it."""
     receptive_field: ReceptiveField | None = None
     """None where a position sees the whole input, or where it is not known."""
+    token_axis: int | None = None
+    """Which of `positions` runs over the tokens of an instance; None: none of them, and
+    all positions count."""
+    token_field: ReceptiveField | None = None
+    """Which tokens a position sees, on one axis, where there are not as many positions
+    as tokens; None: position p is token p."""
+
+    def token_of(self, position: int, extents: Sequence[int] = ()) -> int | None:
+        """Return the token at which a stored position lies; None without tokens.
+
+        Of a window of tokens it is the one in its middle. Where a layer has more axes
+        than that of the tokens, stored positions count the tokens first:
+        ``token * others + other``.
+
+        Parameters
+        ----------
+        position
+            Of a maximum, as ``peaks/<layer>/position`` has it.
+        extents
+            Extent of each position axis; only those beside the tokens are read. Empty:
+            those of the traced input.
+        """
+        if self.token_axis is None:
+            return None
+        others = list(extents or self.positions)
+        del others[self.token_axis]
+        place = position // math.prod(others)
+        if self.token_field is None:
+            return place
+        ((first, stop),) = self.token_field.box((place,))
+        return max(0, int(first + stop - 1) // 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +142,9 @@ class Architecture:
     input_shape: tuple[int, ...] = ()
     """Shape of one instance of the traced batch, without the instance axis."""
     input_dtype: str = "float32"
-    """float32, or int64 for a network that receives indices."""
+    """float32, or int64 for a network that receives indices; of packed ones theirs."""
+    inputs: NetworkInputs | None = None
+    """What a packed instance holds; None: the network takes one plain tensor."""
     output_shape: tuple[int, ...] = ()
     """Shape of one instance's output: (n_classes,) for a classifier."""
     problems: tuple[str, ...] = ()

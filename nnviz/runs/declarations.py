@@ -15,6 +15,7 @@ __all__ = [
     "MARK_FIELDS",
     "OUTCOME_COLUMNS",
     "POSITION",
+    "RELEVANCE_PARTS",
     "RESERVED_COLUMNS",
     "ArrayDeclaration",
     "declaration_of",
@@ -35,6 +36,10 @@ CONTENTS = "dataset/contents"
 
 POSITION = "dataset/position"
 """Array that says which instance of the data set a row is."""
+
+
+RELEVANCE_PARTS = ("product", "gradient", "mean")
+"""What is kept of a channel's relevance."""
 
 
 MARK_FIELDS = ("done", "n_instances", "n_unreadable", "n_saturated")
@@ -139,6 +144,23 @@ _DECLARATIONS = (
         "with the influences it is the pre-activation at the target's peak.", 0.0,
     ),
     ArrayDeclaration(
+        "relevance/<layer>/product", ("instance", "channel"), "float32", "output",
+        "Sum over positions of activation times the gradient of the explained output "
+        "(extraction.relevance), or what extraction.relevance_signal makes of them.",
+        math.nan,
+    ),
+    ArrayDeclaration(
+        "relevance/<layer>/gradient", ("instance", "channel"), "float32",
+        "output per layer output",
+        "Sum over positions of that gradient. Against a reference r the relevance of a "
+        "channel is product - r * gradient.", math.nan,
+    ),
+    ArrayDeclaration(
+        "relevance/<layer>/mean", ("instance", "channel"), "float32", "layer output",
+        "Mean of the channel over all positions, of which references are made.",
+        math.nan,
+    ),
+    ArrayDeclaration(
         "peaks/<layer>/instance", ("chunk", "channel", "rank"), "int64",
         "instance index",
         "The chunk's instances that excite the channel most, strongest first; -1 for "
@@ -147,7 +169,8 @@ _DECLARATIONS = (
     ArrayDeclaration(
         "peaks/<layer>/position", ("chunk", "channel", "rank"), "int32",
         "row-major position",
-        "Where in the layer's positions that maximum lies, the first of equals.", -1,
+        "Where in the layer's positions that maximum lies, the first of equals; of a "
+        "text the token, before any other axis.", -1,
     ),
     ArrayDeclaration(
         "peaks/<layer>/value", ("chunk", "channel", "rank"), "float32", "layer output",

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.errors import PlanMismatchError, UnreadableInstanceError
+from nnviz.inputs.datasets.items import Raw, bytes_of
 from nnviz.inputs.datasets.opening import Dataset
 from nnviz.runs.config import DatasetConfig
 from nnviz.runs.contents import Contents, Mode
@@ -99,7 +100,7 @@ class CheckedDataset:
     def __len__(self) -> int:
         return len(self._dataset)
 
-    def read(self, index: int) -> bytes | NDArray[Any]:
+    def read(self, index: int) -> Raw:
         """Return the instance of one row.
 
         Raises
@@ -285,12 +286,8 @@ def check_sample(contents: Contents, dataset: Dataset) -> None:
         raise PlanMismatchError(msg)
 
 
-def _hash_of(data: bytes | NDArray[Any]) -> int:
-    digest = hashlib.blake2b(digest_size=8)
-    if isinstance(data, np.ndarray):
-        digest.update(f"{data.dtype.str} {data.shape} ".encode())
-        data = np.ascontiguousarray(data).tobytes()
-    digest.update(data)
+def _hash_of(data: Raw) -> int:
+    digest = hashlib.blake2b(bytes_of(data), digest_size=8)
     return int.from_bytes(digest.digest(), "little") or 1
 
 

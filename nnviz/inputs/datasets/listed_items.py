@@ -25,6 +25,7 @@ __all__ = [
     "ItemListing",
     "class_names_of",
     "kept_labels",
+    "keys_of_items",
     "labels_of_attribute",
     "list_items",
     "listed_columns",
@@ -145,6 +146,30 @@ def kept_labels(data: Any) -> list[Any] | None:
         if found is not None and hasattr(found, "__len__") and len(found) == len(data):
             return [as_label(value) for value in list(found)]
     return None
+
+
+def keys_of_items(data: Any, n: int) -> tuple[str, ...]:
+    """Return the keys of a data set's first item that can be read.
+
+    Parameters
+    ----------
+    data
+        With ``[index]``.
+    n
+        Number of its items.
+
+    Returns
+    -------
+    tuple of str
+        None where items are no dictionaries.
+    """
+    for index in range(min(n, 1024)):
+        try:
+            item = data[index]
+        except Exception:  # noqa: BLE001  the user's code may raise anything
+            continue
+        return tuple(map(str, item)) if isinstance(item, Mapping) else ()
+    return ()
 
 
 def class_names_of(data: Any) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnviz.inputs.datasets.items import Raw
 from nnviz.inputs.datasets.opening import Dataset
 
 __all__ = ["OrderedDataset", "in_store_order"]
@@ -71,7 +72,7 @@ class OrderedDataset:
     def __len__(self) -> int:
         return len(self._positions)
 
-    def read(self, index: int) -> bytes | NDArray[Any]:
+    def read(self, index: int) -> Raw:
         """Return the instance of one row.
 
         Raises

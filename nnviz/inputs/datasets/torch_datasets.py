@@ -19,7 +19,13 @@ from numpy.typing import NDArray
 
 from nnviz.errors import ConfigError, DatasetError, UnreadableInstanceError
 from nnviz.importing import import_callable
-from nnviz.inputs.datasets.items import as_input, as_label, columns_of, split_item
+from nnviz.inputs.datasets.items import (
+    Raw,
+    as_input,
+    as_label,
+    columns_of,
+    split_item,
+)
 from nnviz.inputs.datasets.listed_items import (
     class_names_of,
     kept_labels,
@@ -104,8 +110,12 @@ class TorchDataset:
     def __reduce__(self) -> tuple[type[TorchDataset], tuple[DatasetConfig]]:
         return type(self), (self._config,)
 
-    def read(self, index: int) -> bytes | NDArray[Any]:
-        """Return the input of one item, as bytes or an array.
+    def keys(self) -> tuple[str, ...]:
+        """Return the keys of the first item that can be read; none without keys."""
+        return tuple(self._keys(len(self)))
+
+    def read(self, index: int) -> Raw:
+        """Return the input of one item.
 
         Raises
         ------
@@ -160,6 +170,7 @@ class TorchDataset:
             self._item(index),
             input_key=self._config.data_array,
             label_key=self._config.label_column,
+            input_keys=self._config.input_columns,
         )
 
     def _checked_labels(self, n: int) -> list[Any]:

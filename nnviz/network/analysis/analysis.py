@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-
-from torch import Tensor
+from dataclasses import dataclass, replace
 
 from nnviz.network.analysis.channel_flow import ChannelFlow
 from nnviz.network.analysis.edges import NetworkEdges, find_edges
@@ -14,6 +12,7 @@ from nnviz.network.analysis.layers import FoundLayer, find_sites, name_layers
 from nnviz.network.analysis.operations import OperationGraph
 from nnviz.network.analysis.replay import replay
 from nnviz.network.analysis.single_channels import single_channel_errors
+from nnviz.network.analysis.token_axes import OtherLength, TokenAxes, find_token_axes
 from nnviz.runs.architecture import LARGEST_ERROR
 
 __all__ = ["Analysis", "analyse", "validate"]
@@ -28,31 +27,38 @@ class Analysis:
     """The layers, in order of computation."""
     targets: NetworkEdges
     """What enters each layer, in the same order."""
+    tokens: TokenAxes
+    """Where the tokens of an instance lie."""
 
 
-def analyse(graph: OperationGraph) -> Analysis:
+def analyse(graph: OperationGraph, other: OtherLength | None = None) -> Analysis:
     """Find layers and edges in the operations of one forward pass.
 
     Parameters
     ----------
     graph
         From :func:`nnviz.network.analysis.operations.record_operations`.
+    other
+        From :func:`nnviz.network.analysis.token_axes.record_other_length`; None where
+        instances have no tokens.
     """
     flow = follow_channels(graph)
     sites = find_sites(flow)
-    layers = name_layers(flow, sites)
-    return Analysis(flow, layers, find_edges(flow, layers, sites))
+    tokens = find_token_axes(flow, other)
+    layers = [
+        replace(item, layer=tokens.of_layer(flow, item.layer, item.site.read_value))
+        for item in name_layers(flow, sites)
+    ]
+    return Analysis(flow, layers, find_edges(flow, layers, sites), tokens)
 
 
-def validate(analysis: Analysis, batch: Tensor) -> float | None:
+def validate(analysis: Analysis) -> float | None:
     """Give up the edges that do not compute the network's own values.
 
     Parameters
     ----------
     analysis
         Its targets are changed where they are wrong.
-    batch
-        What the network received.
 
     Returns
     -------
@@ -65,12 +71,12 @@ def validate(analysis: Analysis, batch: Tensor) -> float | None:
         return None
     output = flow.graph.output
     try:
-        errors = replay(flow, targets, batch, output)
+        errors = replay(flow, targets, output)
     except (RuntimeError, TypeError, ValueError, IndexError, KeyError) as failure:
         for target in targets:
             target.give_up(f"the network's operations cannot be run again: {failure}")
         return None
-    alone = single_channel_errors(flow, targets, batch)
+    alone = single_channel_errors(flow, targets)
     for target in targets:
         error = errors.by_layer.get(target.layer, 0.0)
         single = alone.get(target.layer, 0.0)
@@ -91,7 +97,7 @@ def validate(analysis: Analysis, batch: Tensor) -> float | None:
             )
     left = {target.layer for target in targets if target.operations}
     if len(left) < len(errors.by_layer):
-        errors = replay(flow, targets, batch, output)
+        errors = replay(flow, targets, output)
     singles = [error for layer, error in alone.items() if layer in left]
     return _largest([errors.output, *errors.by_layer.values(), *singles])
 

@@ -24,6 +24,7 @@ from nnviz.network.analysis.markers import (
     reduction_marker,
 )
 from nnviz.network.analysis.operations import Operation, OperationGraph, argument
+from nnviz.network.analysis.value_paths import find_value_path, weighing_of
 from nnviz.network.analysis.varying_factors import (
     fills_with_zeros,
     has_varying_factor,
@@ -52,13 +53,30 @@ def follow_channels(graph: OperationGraph) -> ChannelFlow:
         From :func:`nnviz.network.analysis.operations.record_operations`.
     """
     flow = ChannelFlow(graph)
-    shape = graph.values[graph.input_value].shape
-    axis = 1 if len(shape) > 1 else 0
-    flow.add_origin(None, graph.input_value, axis, "other")
+    for value in graph.received:
+        axis = 1 if len(graph.values[value].shape) > 1 else 0
+        flow.add_origin(None, value, axis, "other")
     for operation in graph.operations:
         if operation.live and any(graph.values[v].depends for v in operation.outputs):
             _follow(flow, operation)
+            _join_heads(flow, operation)
     return flow
+
+
+def _join_heads(flow: ChannelFlow, operation: Operation) -> None:
+    """Let channels begin where the heads of an attention lie side by side."""
+    output = operation.outputs[-1]
+    weighing = weighing_of(flow, operation)
+    if weighing is not None:
+        flow.weighings[output] = weighing
+    weighing = flow.weighings.get(flow.roots.get(output, output))
+    if weighing is None or len(operation.outputs) > 1:
+        return
+    path = find_value_path(flow, weighing, output)
+    if path is not None:
+        axis = len(flow.graph.values[output].shape) - 1
+        flow.add_origin(operation, output, axis, "attention")
+        flow.value_paths[output] = path
 
 
 def _follow(flow: ChannelFlow, operation: Operation) -> None:
@@ -77,7 +95,9 @@ def _follow(flow: ChannelFlow, operation: Operation) -> None:
         if shape:
             flow.add_origin(operation, output, len(shape) - 1, _MIXING[category])
     elif category == "attention":
-        flow.mark(output, contracted_marker(flow, inputs[-1], shape))
+        weighing = weighing_of(flow, operation)
+        values = -1 if weighing is None else weighing.values
+        flow.mark(output, contracted_marker(flow, values, shape))
     elif operation.name == "masked_fill" and has_varying_factor(
         flow, operation, inputs[0]
     ):

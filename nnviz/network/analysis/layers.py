@@ -25,6 +25,7 @@ from nnviz.network.analysis.functions import category_of
 from nnviz.network.analysis.module_calls import ModuleCall
 from nnviz.network.analysis.operations import Operation
 from nnviz.network.analysis.receptive_fields import find_receptive_fields
+from nnviz.network.analysis.value_paths import held_operations
 from nnviz.runs.architecture import Layer, LayerKind
 
 __all__ = ["FoundLayer", "Site", "find_sites", "name_layers", "settled"]
@@ -61,8 +62,9 @@ class FoundLayer:
 def find_sites(flow: ChannelFlow) -> list[Site]:
     """Return every origin of channels that is read, in order of computation."""
     sites = []
+    held = held_operations(flow)
     for origin, kind in flow.kinds.items():
-        if origin == flow.graph.input_value:
+        if origin in flow.graph.received:
             continue
         read_value = _read_value(flow, origin, kind)
         if read_value is None:
@@ -70,7 +72,28 @@ def find_sites(flow: ChannelFlow) -> list[Site]:
         site = Site(origin, kind, read_value)
         _absorb(flow, site)
         sites.append(site)
-    return sites
+    return [site for site in sites if not _is_held(flow, site, held)]
+
+
+def _is_held(flow: ChannelFlow, site: Site, held: frozenset[int]) -> bool:
+    """Return whether a site lies between queries and keys and an attention's pattern.
+
+    Patterns are held fixed; the projections that queries and keys are remain layers.
+    """
+    maker = flow.graph.producer(site.origin)
+    if maker is None or maker.index not in held:
+        return False
+    pending = list(flow.graph.activation_inputs(maker))
+    while pending:
+        value = pending.pop()
+        operation = flow.graph.producer(value)
+        if operation is None:
+            continue
+        if value not in flow.origins:
+            pending += flow.graph.activation_inputs(operation)
+        elif operation.index in held:
+            return True
+    return site.kind not in ("convolution", "linear")
 
 
 def settled(flow: ChannelFlow, value: int) -> int:
@@ -177,6 +200,11 @@ def _absorb(flow: ChannelFlow, site: Site) -> None:
     """Find the one sum or concatenation that takes all of a site's channels."""
     if site.kind in ("product", "other", "attention"):
         return
+    heads = _heads_of(flow, site)
+    if heads is not None:
+        site.absorbed_by = heads
+        site.entry_value = flow.value_paths[heads].weighing.values
+        return
     family = flow.families[site.origin]
     exits = _exits(flow, family)
     if len(exits) != 1 or flow.graph.values[exits[0]].is_output:
@@ -202,6 +230,26 @@ def _absorb(flow: ChannelFlow, site: Site) -> None:
     ):
         site.absorbed_by = output
         site.entry_value = entry
+
+
+def _heads_of(flow: ChannelFlow, site: Site) -> int | None:
+    """Return the heads of the attention that takes all of a site's channels."""
+    by_product = {path.product.index: heads for heads, path in flow.value_paths.items()}
+    found: set[int] = set()
+    pending = [site.origin]
+    while pending:
+        value = pending.pop()
+        if flow.graph.values[value].is_output:
+            return None
+        for operation in _consumers(flow, value):
+            heads = by_product.get(operation.index)
+            if heads is not None and flow.value_paths[heads].weighing.values == value:
+                found.add(heads)
+            elif operation.name in STILL or category_of(operation.name) == "movement":
+                pending += operation.outputs
+            else:
+                return None
+    return found.pop() if len(found) == 1 else None
 
 
 def name_layers(flow: ChannelFlow, sites: list[Site]) -> list[FoundLayer]:
@@ -310,6 +358,8 @@ def _name(flow: ChannelFlow, site: Site, owner: ModuleCall | None) -> str:
     maker = _maker(flow, site)
     if owner is not None and (owner.has_children or maker.call is owner):
         return owner.place
+    if site.kind == "attention" and site.origin in flow.value_paths:
+        return f"{maker.call.place}@heads"
     is_module = maker.call.path and not maker.call.has_children
     is_only = maker.call.functions[maker.name] == 1
     if is_module and is_only and site.kind not in _BLOCK_KINDS:

@@ -21,6 +21,7 @@ from nnviz.errors import ModelError
 from nnviz.network.analysis.composites import taken_apart
 from nnviz.network.analysis.module_calls import ModuleCall, ModuleCalls, function_name
 from nnviz.network.analysis.outputs import iter_tensors, main_output
+from nnviz.network.arguments import calling_with, inputs_of
 from nnviz.user_code import telling_user_errors
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Value",
     "argument",
     "layout_of",
+    "leaves_of",
     "overlap",
     "record_operations",
     "references",
@@ -98,9 +100,15 @@ class OperationGraph:
     operations: list[Operation]
     outputs_of_calls: list[tuple[ModuleCall, nn.Module, int]]
     """(call, module, value): the first tensor that a module call returned."""
-    input_value: int
+    received: dict[int, Tensor]
+    """What the network received, by value; the first is its main input."""
     output: object
     """What the network returned."""
+
+    @property
+    def input_value(self) -> int:
+        """The network's first input."""
+        return next(iter(self.received))
 
     def producer(self, value: int) -> Operation | None:
         """Return the operation that made a value; None for the network's input."""
@@ -126,7 +134,8 @@ def record_operations(model: nn.Module, batch: Tensor) -> OperationGraph:
     model
         The network, in evaluation mode.
     batch
-        Network input (instance, ...); a few instances are enough.
+        Network input (instance, ...), packed where the network takes packed batches;
+        a few instances are enough.
 
     Returns
     -------
@@ -139,31 +148,40 @@ def record_operations(model: nn.Module, batch: Tensor) -> OperationGraph:
         With whatever the network raises.
     """
     with torch.no_grad(), _compiled_parts_wrapped(model):
-        recording = _Recording(batch.clone())
-        calls = ModuleCalls(model, recording.leave_module)
         what = (
             f"the network cannot be run on a batch of shape {tuple(batch.shape)} and "
             f"type {batch.dtype}: it"
         )
         advice = "check preprocessing and the model's source"
         kinds = {p.dtype for p in model.parameters() if p.dtype.is_floating_point}
-        if batch.dtype.is_floating_point and kinds and batch.dtype not in kinds:
+        if (
+            inputs_of(model) is None
+            and batch.dtype.is_floating_point
+            and kinds
+            and batch.dtype not in kinds
+        ):
             advice = (
                 f"its weights are {', '.join(sorted(map(str, kinds)))}; give it in "
                 f"float32 (model.float()), in which nnviz runs it unless "
                 "extraction.precision says otherwise"
             )
-        with (
-            telling_user_errors(what, advice=advice, error_type=ModelError),
-            calls,
-            recording.mode(calls),
-        ):
-            output = model(recording.batch)
+        with calling_with(model, batch) as (arguments, options):
+            received = [*arguments, *options.values()]
+            recording = _Recording([tensor.clone() for tensor in received])
+            n, inputs = len(arguments), recording.inputs
+            named = dict(zip(options, inputs[n:], strict=True))
+            calls = ModuleCalls(model, recording.leave_module)
+            with (
+                telling_user_errors(what, advice=advice, error_type=ModelError),
+                calls,
+                recording.mode(calls),
+            ):
+                output = model(*inputs[:n], **named)
     graph = OperationGraph(
         values=recording.values,
         operations=recording.operations,
         outputs_of_calls=recording.outputs_of_calls,
-        input_value=0,
+        received=dict(enumerate(received)),
         output=output,
     )
     main = main_output(output)
@@ -227,15 +245,16 @@ class _Mode(TorchFunctionMode):
 class _Recording:
     """The tensors, values and operations that were seen so far."""
 
-    def __init__(self, batch: Tensor) -> None:
-        self.batch = batch
+    def __init__(self, inputs: list[Tensor]) -> None:
+        self.inputs = inputs
         self.values: list[Value] = []
         self.operations: list[Operation] = []
         self.outputs_of_calls: list[tuple[ModuleCall, nn.Module, int]] = []
         # Tensors are kept until the end: an id is unique only while its object lives.
         self._tensors: dict[int, tuple[Tensor, int]] = {}
         self._by_storage: defaultdict[int, list[Tensor]] = defaultdict(list)
-        self._bind(batch, self._new_value(batch, producer=None, depends=True))
+        for tensor in inputs:
+            self._bind(tensor, self._new_value(tensor, producer=None, depends=True))
 
     def mode(self, calls: ModuleCalls) -> _Mode:
         return _Mode(self, calls)
@@ -377,6 +396,23 @@ def argument(operation: Operation, index: int, name: str, default: Any) -> Any:
     if len(operation.arguments) > index:
         return operation.arguments[index]
     return default
+
+
+def leaves_of(operation: Operation) -> list[Tensor | Reference]:
+    """Return the tensors of a recorded call, in the order in which a call has them."""
+    return list(_leaves((operation.arguments, operation.options)))
+
+
+def _leaves(item: Any) -> Iterator[Tensor | Reference]:
+    if isinstance(item, (Tensor, Reference)):
+        yield item
+    elif isinstance(item, dict):
+        yield from _leaves(tuple(item.values()))
+    elif isinstance(item, (list, tuple)):
+        for part in item:
+            yield from _leaves(part)
+    elif isinstance(item, slice):
+        yield from _leaves((item.start, item.stop, item.step))
 
 
 def references(item: Any) -> Iterator[int]:

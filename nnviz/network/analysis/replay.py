@@ -48,7 +48,7 @@ class ReplayErrors:
 
 
 def replay(
-    flow: ChannelFlow, targets: Sequence[TargetEdges], batch: Tensor, output: object
+    flow: ChannelFlow, targets: Sequence[TargetEdges], output: object
 ) -> ReplayErrors:
     """Compute the network from its layers and edges, and compare.
 
@@ -58,8 +58,6 @@ def replay(
         Channels of one forward pass.
     targets
         The layers with all that enters them.
-    batch
-        What the network received.
     output
         What it returned.
     """
@@ -71,7 +69,7 @@ def replay(
         for pre_activation, operations in target.pre_activations
         if pre_activation.value is not None and operations
     }
-    own = _Replay(flow, pre_activations, batch, substitute=False)
+    own = _Replay(flow, pre_activations, substitute=False)
     own.output()
     # What cannot be computed from its edges is left as the network has it.
     pre_activations = {
@@ -79,7 +77,7 @@ def replay(
         for value, known in pre_activations.items()
         if math.isfinite(own.errors.get(known[0], math.inf))
     }
-    replayed = _Replay(flow, pre_activations, batch, substitute=True).output()
+    replayed = _Replay(flow, pre_activations, substitute=True).output()
     return ReplayErrors(_difference(replayed, main), own.errors)
 
 
@@ -186,14 +184,13 @@ class _Replay:
         self,
         flow: ChannelFlow,
         pre_activations: PreActivations,
-        batch: Tensor,
         *,
         substitute: bool,
     ) -> None:
         self._graph = flow.graph
         self._pre_activations = pre_activations
         self._substitute = substitute
-        self._values: dict[int, Tensor] = {flow.graph.input_value: batch}
+        self._values: dict[int, Tensor] = dict(flow.graph.received)
         self.errors: dict[str, float] = {}
 
     def output(self) -> Tensor:
@@ -238,11 +235,18 @@ class _Replay:
 
     def _sources(self, value: int) -> list[int]:
         known = self._pre_activations.get(value)
-        sources = [] if known is None else [r.summand.value for r in known[2]]
+        sources = (
+            [] if known is None else [v for r in known[2] for v in self._read_by(r)]
+        )
         if known is not None and self._substitutes(known[1]):
             return sources
         operation = self._graph.producer(value)
         return sources + ([] if operation is None else list(self._inputs(operation)))
+
+    def _read_by(self, entering: EnteringOperation) -> list[int]:
+        path = entering.summand.path
+        beside = [] if path is None else list(self._inputs(path.product))
+        return [entering.summand.value, *beside]
 
     def _inputs(self, operation: Operation) -> tuple[int, ...]:
         return self._graph.activation_inputs(operation)
@@ -264,7 +268,7 @@ class _Replay:
                 last[source] = value
         by_user: dict[int, list[int]] = {}
         for source, user in last.items():
-            if source not in wanted and source != self._graph.input_value:
+            if source not in wanted and source not in self._graph.received:
                 by_user.setdefault(user, []).append(source)
         return by_user
 
@@ -299,7 +303,10 @@ class _Replay:
         total: Tensor | None = None
         where = {int(c): k for k, c in enumerate(pre_activation.channels.tolist())}
         for entering in operations:
-            x = entering.input_of(self._values[entering.summand.value], n_instances)
+            path = entering.summand.path
+            leaves = [] if path is None else path.leaves(self._graph, self._values)
+            value = self._values[entering.summand.value]
+            x = entering.input_of(value, n_instances, leaves)
             x = x.float()  # as are the weights of every edge
             added = apply_operation(entering.operation, x)
             if total is None:

@@ -29,17 +29,29 @@ __all__ = ["ChannelMeans", "Replacement"]
 
 
 class ChannelMeans:
-    """Take each channel's mean over the positions; for ``on_layer`` of a run."""
+    """Take each channel's mean over what counts; for ``on_layer`` of a run."""
 
     def __init__(self) -> None:
         self.values: dict[str, NDArray[np.float64]] = {}
         """Of the last batch, by layer, shape (instance, channel)."""
 
-    def __call__(self, layer: Layer, output: Tensor, activations: Tensor) -> None:
+    def __call__(
+        self,
+        layer: Layer,
+        output: Tensor,
+        activations: Tensor,
+        counted: Tensor | None = None,
+    ) -> None:
         """Keep the means of one layer's output."""
         rows = output.movedim(layer.channel_axis, -1)
         rows = rows[:, None] if rows.ndim == 2 else rows.flatten(1, -2)
-        self.values[layer.name] = rows.mean(1, dtype=torch.float64).cpu().numpy()
+        if counted is None:
+            means = rows.mean(1, dtype=torch.float64)
+        else:
+            taken = counted.flatten(1)[..., None]
+            total = torch.where(taken, rows, 0.0).sum(1, dtype=torch.float64)
+            means = total / taken.sum(1)
+        self.values[layer.name] = means.cpu().numpy()
 
 
 class Replacement:
@@ -70,8 +82,14 @@ class Replacement:
                 is_replaced[torch.from_numpy(np.asarray(numbers, np.int64))] = True
                 self._replaced[name] = is_replaced, torch.from_numpy(means[name])
 
-    def __call__(self, layer: Layer, output: Tensor, activations: Tensor) -> None:
-        """Write into the output of one layer."""
+    def __call__(
+        self,
+        layer: Layer,
+        output: Tensor,
+        activations: Tensor,
+        counted: Tensor | None = None,
+    ) -> None:
+        """Write into the output of one layer, also where it does not count."""
         if layer.name not in self._replaced:
             return
         is_replaced, means = self._replaced[layer.name]

@@ -23,6 +23,7 @@ from nnviz.network.analysis.operations import (
     OperationGraph,
     record_operations,
 )
+from nnviz.network.arguments import inputs_of
 from nnviz.runs.architecture import Architecture
 
 __all__ = ["optimize"]
@@ -84,7 +85,7 @@ def optimize(
             batch = torch.zeros(1, *architecture.input_shape)
         reference = next(optimized.parameters(), batch)
         batch = batch[:1].to(reference.device)
-        if batch.is_floating_point():
+        if batch.is_floating_point() and inputs_of(optimized) is None:
             batch = batch.to(reference.dtype)
         _fold(optimized, record_operations(optimized, batch))
     if memory_format == "channels_last":

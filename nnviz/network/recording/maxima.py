@@ -1,6 +1,7 @@
 """How strongly is each channel active? The maxima of its map.
 
-The activation of a channel is the maximum of its map over all positions.
+The activation of a channel is the maximum of its map over all positions that count:
+all of an image, and of a text those that are no padding.
 
 Symbols: N instances, C channels, P positions.
 """
@@ -11,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
+import torch
 
 from nnviz.errors import ShapeError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
 __all__ = ["channel_activations", "relu_activations"]
@@ -23,7 +26,9 @@ _TILE = 4096
 """Values that are rectified and read again at once: 16 KiB."""
 
 
-def channel_activations(values: Tensor, *, channel_axis: int = 1) -> Tensor:
+def channel_activations(
+    values: Tensor, *, channel_axis: int = 1, counted: Tensor | None = None
+) -> Tensor:
     """Return the maximum of each channel over all positions.
 
     Parameters
@@ -32,12 +37,15 @@ def channel_activations(values: Tensor, *, channel_axis: int = 1) -> Tensor:
         Output of a layer, axes (instance, ..., channel, ...), of any float type.
     channel_axis
         Axis of the channels; all axes but this and the first are positions.
+    counted
+        Which positions count, bool (N, *positions), on the same device; None: all.
 
     Returns
     -------
     Tensor
         Shape (N, C), float32, on the device of `values`. NaN where the channel has a
-        NaN anywhere. A layer without positions is its own maximum.
+        NaN at any position that counts, or where none counts. A layer without
+        positions is its own maximum.
 
     Raises
     ------
@@ -59,12 +67,18 @@ def channel_activations(values: Tensor, *, channel_axis: int = 1) -> Tensor:
     if values.device.type == "cpu" and values.element_size() == 4:
         channels_last = values.detach().movedim(axis, -1).flatten(1, -2)
         if channels_last.is_contiguous():
-            return _largest_of_rows(channels_last)
+            return _largest_of_rows(channels_last, counted)
     positions = [i for i in range(1, values.ndim) if i != axis]
-    return values.amax(positions).float()
+    if counted is None:
+        return values.amax(positions).float()
+    largest = torch.where(counted.unsqueeze(axis), values, -torch.inf).amax(positions)
+    nothing = ~counted.flatten(1).any(1, keepdim=True)
+    return largest.float().masked_fill(nothing, torch.nan)
 
 
-def relu_activations(values: Tensor, *, channel_axis: int = 1) -> Tensor | None:
+def relu_activations(
+    values: Tensor, *, channel_axis: int = 1, counted: Tensor | None = None
+) -> Tensor | None:
     """Apply a ReLU in place and return the maxima of its result, in one pass.
 
     Reading a map again for its maxima costs as much as the ReLU itself.
@@ -73,9 +87,10 @@ def relu_activations(values: Tensor, *, channel_axis: int = 1) -> Tensor | None:
     ----------
     values
         As for :func:`channel_activations`; written.
-
     channel_axis
         Axis of the channels.
+    counted
+        As for :func:`channel_activations`.
 
     Returns
     -------
@@ -91,15 +106,26 @@ def relu_activations(values: Tensor, *, channel_axis: int = 1) -> Tensor | None:
     if not (is_view and rows.is_contiguous() and rows.numel()):
         return None
     largest = values.new_empty(rows.shape[0], rows.shape[2])
-    _relu_maxima(rows.numpy(), largest.numpy())
+    if counted is None:
+        _relu_maxima(rows.numpy(), largest.numpy())
+    else:
+        _relu_counted_maxima(rows.numpy(), _flat(counted), largest.numpy())
     return largest
 
 
-def _largest_of_rows(values: Tensor) -> Tensor:
+def _largest_of_rows(values: Tensor, counted: Tensor | None) -> Tensor:
     """Return the maximum over axis 1 of a contiguous float32 (N, P, C) on the CPU."""
     largest = values.new_empty(values.shape[0], values.shape[2])
-    _maxima(values.numpy(), largest.numpy())
+    if counted is None:
+        _maxima(values.numpy(), largest.numpy())
+    else:
+        _counted_maxima(values.numpy(), _flat(counted), largest.numpy())
     return largest
+
+
+def _flat(counted: Tensor) -> NDArray[np.bool_]:
+    """Return which positions count as an array (N, P)."""
+    return np.ascontiguousarray(counted.flatten(1).numpy())
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
@@ -154,5 +180,59 @@ def _update_maxima(rows: Any, best: Any) -> None:
             best[c] = _larger(best[c], _larger(left, right))
     for p in range(n_rows - n_rows % 4, n_rows):
         row = rows[p]
+        for c in range(n_channels):
+            best[c] = _larger(best[c], row[c])
+
+
+@numba.njit(nogil=True, cache=True)
+def _counted_maxima(values: Any, counted: Any, largest: Any) -> None:
+    found = np.empty(values.shape[1], np.int64)
+    for n in range(values.shape[0]):
+        n_found = _list_counted(counted[n], found)
+        largest[n, :] = -np.inf if n_found else np.nan
+        _update_chosen(values[n], found[:n_found], largest[n])
+
+
+@numba.njit(nogil=True, cache=True)
+def _relu_counted_maxima(values: Any, counted: Any, largest: Any) -> None:
+    # What does not count is rectified, too: the network goes on with it.
+    n_rows, n_channels = values.shape[1], values.shape[2]
+    n_together = max(4, _TILE // n_channels)
+    found = np.empty(n_rows, np.int64)
+    for n in range(values.shape[0]):
+        flat = values[n].reshape(n_rows * n_channels)
+        largest[n, :] = np.float32(0.0) if counted[n].any() else np.float32(np.nan)
+        for start in range(0, n_rows, n_together):
+            stop = min(n_rows, start + n_together)
+            part = flat[start * n_channels : stop * n_channels]
+            for i in range(part.size):
+                part[i] = _rectified(part[i])
+            n_found = _list_counted(counted[n, start:stop], found)
+            _update_chosen(values[n, start:stop], found[:n_found], largest[n])
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def _list_counted(counted: Any, found: Any) -> Any:
+    """List the numbers of what counts; return how many there are."""
+    n_found = 0
+    for p in range(len(counted)):
+        found[n_found] = p
+        n_found += counted[p]
+    return n_found
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def _update_chosen(rows: Any, chosen: Any, best: Any) -> None:
+    # As in `_update_maxima`.
+    n_chosen, n_channels = len(chosen), rows.shape[1]
+    for p in range(0, n_chosen - 3, 4):
+        first, second = rows[chosen[p]], rows[chosen[p + 1]]
+        third, fourth = rows[chosen[p + 2]], rows[chosen[p + 3]]
+        for c in range(n_channels):
+            left = _larger(first[c], second[c])
+            right = _larger(third[c], fourth[c])
+            best[c] = _larger(best[c], _larger(left, right))
+    for p in range(n_chosen - n_chosen % 4, n_chosen):
+        row = rows[chosen[p]]
         for c in range(n_channels):
             best[c] = _larger(best[c], row[c])

@@ -2,7 +2,8 @@
 
 The position of a maximum is looked for in few maps only: those whose activation is
 among the strongest of the chunk so far. The flat position counts the position axes in
-order, the last one fastest.
+order, the last one fastest; tokens come before all others, so that it does not depend
+on how far an instance is padded, and of a layer without other axes it is the token.
 
 Symbols: N instances of a batch, C channels, K ranks, P positions.
 """
@@ -17,6 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from nnviz.network.recording.counted import tokens_first
 
 __all__ = ["ChunkPeaks", "PeakTracker"]
 
@@ -61,6 +64,8 @@ class PeakTracker:
         *,
         instances: NDArray[np.int64],
         channel_axis: int = 1,
+        token_axis: int | None = None,
+        counted: Tensor | None = None,
     ) -> None:
         """Take in one batch of one layer.
 
@@ -77,9 +82,15 @@ class PeakTracker:
             batch.
         channel_axis
             Axis of the channels in `values`.
+        token_axis
+            Which of the position axes runs over tokens; None: none.
+        counted
+            Which positions count, bool (N, *positions); None: all.
         """
         maps = values.detach().movedim(channel_axis, 1)
-        maps = maps.unsqueeze(2) if values.ndim == 2 else maps.flatten(2)
+        maps = tokens_first(maps, token_axis, start=2)
+        if counted is not None:
+            counted = tokens_first(counted, token_axis, start=1)
         if values.device.type == "cpu" and values.dtype == torch.float32:
             state = self._on_cpu.get(layer)
             if state is None:
@@ -87,13 +98,16 @@ class PeakTracker:
                 self._on_cpu[layer] = state
             _update(
                 maps.numpy(), activations.numpy(), instances,
+                None if counted is None else np.ascontiguousarray(counted.numpy()),
                 state.value, state.instance, state.position,
             )  # fmt: skip
             return
         device_state = self._on_device.get(layer)
         if device_state is None:
             device_state = _DeviceState.empty(activations, self._ranks)
-        self._on_device[layer] = device_state.updated(maps, activations, instances)
+        self._on_device[layer] = device_state.updated(
+            maps, activations, instances, counted
+        )
 
     def result(self, layer: str) -> ChunkPeaks:
         """Return what was kept of a layer."""
@@ -127,6 +141,7 @@ def _update(
     maps: Any,
     activations: Any,
     instances: Any,
+    counted: Any,
     value: Any,
     instance: Any,
     position: Any,
@@ -155,6 +170,8 @@ def _update(
                 n = -2 - position[c, rank]
                 position[c, rank] = 0
                 for p in range(n_positions):
+                    if counted is not None and not counted[n, p]:
+                        continue
                     if maps[n, c, p] == value[c, rank]:
                         position[c, rank] = p
                         break
@@ -178,7 +195,11 @@ class _DeviceState:
         )
 
     def updated(
-        self, maps: Tensor, activations: Tensor, instances: NDArray[np.int64]
+        self,
+        maps: Tensor,
+        activations: Tensor,
+        instances: NDArray[np.int64],
+        counted: Tensor | None,
     ) -> _DeviceState:
         ranks, n_channels = self.value.shape
         new = torch.where(activations.isfinite(), activations, -torch.inf)
@@ -190,7 +211,10 @@ class _DeviceState:
         channels = torch.arange(n_channels, device=rows.device).expand_as(rows)
         # The K candidates' maps of every channel, whether they are new or not: reading
         # these few costs less than asking the device which ones are new.
-        found = maps[batch, channels].max(dim=2).indices
+        candidates = maps[batch, channels]
+        if counted is not None:
+            candidates = torch.where(counted[batch], candidates, -torch.inf)
+        found = candidates.max(dim=2).indices
         old_rows = rows.clamp_max(ranks - 1)
         is_old = rows < ranks
         instance = torch.where(

@@ -24,7 +24,7 @@ from nnviz.network.analysis.edges import SourcedOperation, TargetEdges
 from nnviz.network.analysis.entering import EnteringOperation
 from nnviz.network.analysis.functions import category_of
 from nnviz.network.analysis.layers import settled
-from nnviz.network.analysis.operations import Operation, Reference
+from nnviz.network.analysis.operations import Operation, Reference, leaves_of
 from nnviz.network.analysis.outputs import iter_tensors
 from nnviz.network.influence.channel_operations import ChannelOperation, Identity
 from nnviz.network.influence.inputs import EdgeInput
@@ -54,6 +54,7 @@ class Tap:
             found = next(iter_tensors(result))
         else:
             found = list(iter_tensors((arguments, options)))[self.argument]
+        found = found.detach()
         return found.clone() if self.copies else found
 
 
@@ -66,6 +67,12 @@ class _TappedOperation:
     targets: NDArray[np.int32]
     same_as: str | None
     """Layer whose recorded output the input is, if it is never negative."""
+    beside: tuple[Tap | Tensor, ...] = ()
+    """The tensors of the call that weighs values; those that are known as they are."""
+
+    @property
+    def taps(self) -> tuple[Tap, ...]:
+        return (self.tap, *(item for item in self.beside if isinstance(item, Tap)))
 
 
 class EdgeTaps:
@@ -121,7 +128,10 @@ class EdgeTaps:
         self.taps: Mapping[str, list[Tap]] = self._by_place()
         """Taps by the place of the call."""
         last = {
-            item.tap: name for name, items in self._tapped.items() for item in items
+            tap: name
+            for name, items in self._tapped.items()
+            for item in items
+            for tap in item.taps
         }
         self._last: defaultdict[str, list[Tap]] = defaultdict(list)
         for tap, name in last.items():
@@ -154,7 +164,8 @@ class EdgeTaps:
         """
         inputs = []
         for item in self._tapped[target]:
-            x = item.entering.input_of(taken[item.tap], n_instances)
+            beside = [taken[t] if isinstance(t, Tap) else t for t in item.beside]
+            x = item.entering.input_of(taken[item.tap], n_instances, beside)
             largest = None if item.same_as is None else activations(item.same_as)
             inputs.append(
                 EdgeInput(
@@ -178,9 +189,9 @@ class EdgeTaps:
     def _by_place(self) -> dict[str, list[Tap]]:
         taps: defaultdict[str, list[Tap]] = defaultdict(list)
         for tapped in self._tapped.values():
-            for item in tapped:
-                if item.tap not in taps[item.tap.place]:
-                    taps[item.tap.place].append(item.tap)
+            for tap in (tap for item in tapped for tap in item.taps):
+                if tap not in taps[tap.place]:
+                    taps[tap.place].append(tap)
         return dict(taps)
 
     def _tap(
@@ -190,34 +201,55 @@ class EdgeTaps:
         for sourced in target.operations:
             entering = sourced.entering
             yield _TappedOperation(
-                tap=self._tap_of(entering),
+                tap=self._tap_of(entering.summand.operation, entering.summand.value),
                 entering=entering,
                 operation=_moved_to(entering.operation, self._device),
                 sources=_numbered(sourced, offsets, self._excluded),
                 targets=entering.targets.numpy().astype(np.int32),
                 same_as=self._same_layer(sourced),
+                beside=self._beside(entering),
             )
 
-    def _tap_of(self, entering: EnteringOperation) -> Tap:
-        operation, value = entering.summand.operation, entering.summand.value
-        copies = any(
+    def _beside(self, entering: EnteringOperation) -> tuple[Tap | Tensor, ...]:
+        """Return what else an attention's heads are made of, call by call."""
+        path = entering.summand.path
+        if path is None:
+            return ()
+        found: list[Tap | Tensor] = []
+        for number, item in enumerate(leaves_of(path.product)):
+            if isinstance(item, Reference):
+                copies = self._is_written_later(item.value)
+                found.append(Tap(path.product.place, number, copies))
+            else:
+                found.append(item.detach().to(self._device))
+        return tuple(found)
+
+    def _is_written_later(self, value: int) -> bool:
+        return any(
             value in later.written
             or (later.name == "view_write" and value in later.inputs)
             for later in self._flow.graph.operations
         )
+
+    def _tap_of(self, operation: Operation, value: int) -> Tap:
+        copies = self._is_written_later(value)
         if value in operation.outputs:
             return Tap(operation.place, None, copies)
         if value not in operation.inputs:
             # Affine maps lie between what is read and the sum that it enters.
             graph = self._flow.graph
             operation = graph.operations[graph.values[value].consumers[0]]
-        items = list(_iter_leaves((operation.arguments, operation.options)))
-        return Tap(operation.place, items.index(Reference(value)), copies)
+        number = leaves_of(operation).index(Reference(value))
+        return Tap(operation.place, number, copies)
 
     def _same_layer(self, sourced: SourcedOperation) -> str | None:
         """Return the layer whose output the input is, channel by channel."""
         entering = sourced.entering
-        if len(sourced.layers) != 1 or entering.order is not None:
+        if (
+            len(sourced.layers) != 1
+            or entering.order is not None
+            or entering.summand.path is not None
+        ):
             return None
         name = sourced.layers[0]
         n = len(sourced.channel)
@@ -266,20 +298,6 @@ def _moved_to(operation: ChannelOperation, device: torch.device) -> ChannelOpera
         scale = None if operation.scale is None else operation.scale.to(device)
         return replace(operation, scale=scale, bias=bias)
     return replace(operation, weight=operation.weight.to(device), bias=bias)
-
-
-def _iter_leaves(value: Any) -> Iterator[Any]:
-    """Yield tensors and references in the order in which a call has its tensors."""
-    if isinstance(value, (Tensor, Reference)):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _iter_leaves(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _iter_leaves(item)
-    elif isinstance(value, slice):
-        yield from _iter_leaves((value.start, value.stop, value.step))
 
 
 def _is_not_negative(flow: ChannelFlow, value: int) -> bool:

@@ -155,7 +155,6 @@ def test_torch__takes_torchs_own_data_sets(source):
     ("form", "index", "message"),
     [
         pytest.param("tuple", 3, "RuntimeError: three is broken", id="raises"),
-        pytest.param("text", 0, "not an image or array", id="text"),
         pytest.param("ragged", 0, "inhomogeneous", id="ragged"),
     ],
 )

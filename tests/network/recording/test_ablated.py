@@ -119,7 +119,7 @@ def test_replacement__all_that_follows_sees_it(case, optimized):
             given = x.contiguous(memory_format=torch.channels_last)
     found = {}
 
-    def on_layer(one, output, activations):
+    def on_layer(one, output, activations, counted):
         Replacement({layer: channels}, {layer: means})(one, output, activations)
         found[one.name] = output.clone()
 
@@ -143,7 +143,7 @@ def test_channel_means__are_those_of_the_plain_outputs(name):
     means = ChannelMeans()
     found = {}
 
-    def on_layer(layer, output, activations):
+    def on_layer(layer, output, activations, counted):
         means(layer, output, activations)
         found.update(means.values)
 

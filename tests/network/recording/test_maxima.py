@@ -44,6 +44,77 @@ def test_channel_activations__channel_axis_last():
     )
 
 
+COUNTED = st.tuples(
+    st.integers(1, 4), st.integers(1, 20), st.integers(1, 33), st.integers(0, 2**32 - 1)
+)
+
+
+def counted_case(case):
+    """Values (N, C, P), what does not count is larger than all else or NaN."""
+    n, n_positions, n_channels, seed = case
+    rng = torch.Generator().manual_seed(seed)
+    counted = torch.rand(n, n_positions, generator=rng) < 0.6
+    values = torch.randn(n, n_channels, n_positions, generator=rng)
+    junk = torch.where(
+        torch.rand(n, 1, n_positions, generator=rng) < 0.5, 99, torch.nan
+    )
+    return torch.where(counted[:, None], values, junk), counted
+
+
+def maxima_of_what_counts(values, counted):
+    nothing = torch.full(values.shape[1:2], torch.nan)
+    return torch.stack(
+        [
+            row[:, own].amax(1) if own.any() else nothing
+            for row, own in zip(values, counted, strict=True)
+        ]
+    ).float()
+
+
+def same(found, wanted):
+    return torch.equal(found.isnan(), wanted.isnan()) and torch.equal(
+        found.nan_to_num(), wanted.nan_to_num()
+    )
+
+
+@settings(max_examples=50, deadline=None)
+@given(case=COUNTED, last=st.booleans(), dtype=st.sampled_from(["float32", "float64"]))
+def test_channel_activations__look_at_what_counts_only(case, last, dtype):
+    values, counted = counted_case(case)
+    values = values.to(getattr(torch, dtype))
+    given_values = values.movedim(1, -1).contiguous() if last else values
+
+    found = channel_activations(
+        given_values, channel_axis=2 if last else 1, counted=counted
+    )
+
+    assert same(found, maxima_of_what_counts(values, counted))
+
+
+@settings(max_examples=50, deadline=None)
+@given(case=COUNTED)
+def test_relu_activations__look_at_what_counts_only_and_rectify_all(case):
+    values, counted = counted_case(case)
+    rows = values.movedim(1, -1).contiguous()
+
+    found = relu_activations(rows, channel_axis=2, counted=counted)
+
+    assert same(rows.movedim(-1, 1), torch.relu(values))
+    assert same(found, maxima_of_what_counts(torch.relu(values), counted))
+
+
+def test_channel_activations__what_counts_has_the_axes_of_the_positions():
+    torch.manual_seed(0)
+    values = torch.randn(2, 5, 3, 4)
+    counted = torch.rand(2, 3, 4) < 0.5
+
+    wanted = maxima_of_what_counts(values.flatten(2), counted.flatten(1))
+    for axis in (1, 2, 3):
+        moved = values.movedim(1, axis).contiguous()
+        found = channel_activations(moved, channel_axis=axis, counted=counted)
+        assert same(found, wanted)
+
+
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("value", [float("nan"), -float("nan")], ids=["nan", "-nan"])
 @pytest.mark.parametrize("position", [0, 5, 24])

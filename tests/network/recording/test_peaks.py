@@ -93,3 +93,36 @@ def test_peaks__channels_on_the_last_axis():
 def test_peaks__without_ranks_are_refused():
     with pytest.raises(ValueError, match="give at least 1"):
         PeakTracker(0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("token_axis", [0, 1])
+def test_peaks__lie_where_positions_count_and_count_tokens_first(dtype, token_axis):
+    torch.manual_seed(2)
+    # (instance, channel, token, head); ties are many, and padding is larger than all.
+    values = torch.randint(0, 4, (9, 5, 6, 2)).to(dtype)
+    counted = torch.rand(9, 6) < 0.6
+    counted[3] = False
+    by_head = counted[:, :, None].expand(-1, -1, 2)
+    padded = torch.where(by_head[:, None], values, 99.0)
+    if token_axis == 1:
+        padded, by_head = padded.transpose(2, 3), by_head.transpose(1, 2)
+
+    tracker = PeakTracker(3)
+    tracker.update(
+        "layer",
+        padded,
+        channel_activations(padded, counted=by_head),
+        instances=np.arange(9),
+        token_axis=token_axis,
+        counted=by_head,
+    )
+    found = tracker.result("layer")
+
+    alone = torch.where(counted[:, None, :, None], values, -1.0)
+    alone[3] = torch.nan
+    instance, position, value = plain_peaks(alone, 3)
+    assert np.array_equal(found.instance, instance)
+    assert np.array_equal(found.position, position)
+    assert np.array_equal(found.value, value)
+    assert counted[found.instance, found.position // 2].all()

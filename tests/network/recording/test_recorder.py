@@ -109,7 +109,7 @@ def test_recorder__layers_are_handed_out_while_they_exist():
     architecture = trace(network, x)
     seen = {}
 
-    def on_layer(layer, values, activations):
+    def on_layer(layer, values, activations, counted):
         maxima = values.movedim(layer.channel_axis, 1).flatten(2).amax(2)
         seen[layer.name] = torch.equal(maxima, activations)
 
