@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nnviz.inputs.preparation.batches import Batch
 from nnviz.network.influence.inputs import Strongest
 from nnviz.network.recording.runtime import BatchResult
-from nnviz.runs.declarations import FLOAT16_MAX
+from nnviz.runs.declarations import FLOAT16_MAX, RELEVANCE_PARTS
 from nnviz.runs.plan import Plan
 
 __all__ = ["ChunkRows"]
@@ -36,7 +36,8 @@ class ChunkRows:
     def __init__(self, plan: Plan, start: int, labels: NDArray[np.int32]) -> None:
         n = len(labels)
         self._start = start
-        self._labels = labels
+        self.labels = labels
+        """True class of each instance, shape (instance,); -1 where there is none."""
         self._status = np.full(n, "", dtype=object)
         self.arrays: dict[str, NDArray[Any]] = {
             "instances/prediction": np.full(n, -1, np.int32),
@@ -63,6 +64,14 @@ class ChunkRows:
             self.arrays[f"{path}/influence"] = np.zeros(shape, np.float32)
             if kept.has_remainder:
                 self.arrays[f"{path}/remainder"] = np.zeros(shape[:2], np.float32)
+        self._relevance = [x.name for x in plan.architecture.shown]
+        if not plan.has_relevance:
+            self._relevance = []
+        for name in self._relevance:
+            shape2 = n, plan.architecture.layer(name).n_channels
+            for part in RELEVANCE_PARTS:
+                path = f"relevance/{name}/{part}"
+                self.arrays[path] = np.full(shape2, np.nan, dtypes[path])
         self.reasons: dict[int, str] = {}
         """Why instances cannot be used, by their number in the data set."""
         self.not_finite: dict[int, str] = {}
@@ -91,6 +100,8 @@ class ChunkRows:
             array[at] = kept
         for name, strongest in result.influences.items():
             self._add_influences(batch.start - self._start, name, strongest)
+        for layer in self._relevance:
+            self._add_relevance(at, batch.start + rows, layer, result, rows)
         if result.logits is not None:
             self._add_outputs(at, batch.start + rows, result.logits[rows])
 
@@ -108,6 +119,21 @@ class ChunkRows:
         if strongest.remainder is not None and f"{path}/remainder" in self.arrays:
             self.arrays[f"{path}/remainder"][at] = strongest.remainder
 
+    def _add_relevance(
+        self,
+        at: NDArray[Any],
+        instances: NDArray[Any],
+        layer: str,
+        result: BatchResult,
+        rows: NDArray[Any],
+    ) -> None:
+        for part, values in result.relevance[layer].items():
+            kept = values[rows]
+            for instance in instances[~np.isfinite(kept).all(axis=1)]:
+                reason = f"gradients in layer {layer!r} are not finite numbers"
+                self.not_finite.setdefault(int(instance), reason)
+            self.arrays[f"relevance/{layer}/{part}"][at] = kept
+
     def _add_outputs(
         self, at: NDArray[Any], instances: NDArray[Any], logits: NDArray[Any]
     ) -> None:
@@ -121,7 +147,7 @@ class ChunkRows:
             return
         probabilities = _softmax(logits)
         prediction = logits.argmax(axis=1)
-        labels = self._labels[at]
+        labels = self.labels[at]
         row = np.arange(len(at))
         self.arrays["instances/prediction"][at] = prediction
         self.arrays["instances/confidence"][at] = probabilities[row, prediction]

@@ -22,6 +22,7 @@ from nnviz.inputs.models.loading import load_model
 from nnviz.inputs.preparation.batches import BatchReader, prepared_shape
 from nnviz.inputs.preparation.preprocessing import Preprocessing
 from nnviz.network.arguments import bind_inputs
+from nnviz.network.recording.explaining import explained_outputs
 from nnviz.network.recording.runtime import NetworkRuntime
 from nnviz.runs.declarations import CONTENTS
 from nnviz.runs.plan import Plan
@@ -207,6 +208,7 @@ def planned_runtime(plan: Plan, *, trust: bool) -> NetworkRuntime:
         preprocessing=plan.preprocessing,
         extraction=plan.extraction,
         layer_dtypes=plan.layer_dtypes,
+        explained=explained_outputs(plan.extraction, plan.class_names),
     )
 
 

@@ -30,6 +30,8 @@ from nnviz.inputs.datasets.torch_datasets import TorchDataset
 from nnviz.inputs.models.loading import load_model
 from nnviz.inputs.preparation.preprocessing import Preprocessing
 from nnviz.network.arguments import bind_inputs, parameters_of
+from nnviz.network.recording.explaining import explained_outputs
+from nnviz.network.recording.gradient_checks import check_gradients
 from nnviz.network.recording.runtime import NetworkRuntime
 from nnviz.network.tracing import trace_network
 from nnviz.planning.input_kinds import resolved_preprocessing
@@ -132,7 +134,9 @@ def plan_run(
         architecture.selected(recorded=extraction.layers, shown=extraction.shown),
         preprocessing=preprocessing_config,
         extraction=extraction,
+        explained=explained_outputs(extraction, classes.class_names),
     )
+    gradient_notes = check_gradients(runtime, values)
     measurements = _measure(runtime, values, read_seconds, timed=timed)
     contents, hashes = contents_of(dataset, mode_of(dataset_config))
     plan = make_plan(
@@ -152,7 +156,13 @@ def plan_run(
         measurements=measurements,
         labels_joined_by=classes.joined_by,
         class_of_label=classes.class_of_label,
-        notes=(*dataset.notes, *notes, *classes.notes, *loaded.notes),
+        notes=(
+            *dataset.notes,
+            *notes,
+            *classes.notes,
+            *loaded.notes,
+            *gradient_notes,
+        ),
         contents=contents,
     )
     return plan, Probe(dataset, classes, hashes)
@@ -206,10 +216,11 @@ def _measure(
 ) -> Measurements:
     batch = runtime.run(values)
     seconds = None
+    few = values[:INSTANCES_WARMED_UP]
     if timed:
         # The first time compiles kernels, or loads them from the cache: a few
         # instances are enough for that.
-        for tried in (values[:INSTANCES_WARMED_UP], values):
+        for tried in (few, values):
             with runtime.recording(0) as recording:
                 started = time.perf_counter()
                 recording.run(tried, valid=np.ones(len(tried), np.bool_))
@@ -230,6 +241,7 @@ def _measure(
         largest_map_bytes=max(maps, default=0),
         seconds_per_instance=seconds,
         read_seconds_per_instance=read_seconds,
+        gradient_bytes=runtime.graph_bytes(few) // len(few),
     )
 
 

@@ -54,6 +54,7 @@ class Tap:
             found = next(iter_tensors(result))
         else:
             found = list(iter_tensors((arguments, options)))[self.argument]
+        found = found.detach()
         return found.clone() if self.copies else found
 
 
