@@ -132,7 +132,7 @@ def test_maxima__of_an_mlp_are_those_of_each_sentence_alone(lengths, more):
 def test_maxima__of_an_encoder_are_those_of_each_sentence_alone(lengths, more):
     network = planned(Encoder, 9, (9, 7))
 
-    check(network, ["words", "query", "value", "up"], lengths, max(lengths) + more)
+    check(network, ["words", "query", "key", "up"], lengths, max(lengths) + more)
 
 
 @settings(deadline=None, max_examples=20)
