@@ -92,7 +92,12 @@ def identity_of(value: dict[str, Any]) -> dict[str, Any]:
         for name in ("token_axis", "token_field"):
             if layer.get(name) is None:
                 layer.pop(name, None)
-    for name in ("keeps_remainders", "outcome_columns"):
+    for name in (
+        "keeps_remainders",
+        "outcome_columns",
+        "two_outputs_of",
+        "gives_probabilities",
+    ):
         if not value.get(name):
             value.pop(name, None)
     return value
