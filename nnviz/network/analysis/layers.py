@@ -25,6 +25,7 @@ from nnviz.network.analysis.functions import category_of
 from nnviz.network.analysis.module_calls import ModuleCall
 from nnviz.network.analysis.operations import Operation
 from nnviz.network.analysis.receptive_fields import find_receptive_fields
+from nnviz.network.analysis.recurrence import RECURRENT, is_packed
 from nnviz.network.analysis.value_paths import held_operations
 from nnviz.runs.architecture import Layer, LayerKind
 
@@ -163,8 +164,12 @@ def _dominates(
 def _read_value(flow: ChannelFlow, origin: int, kind: LayerKind) -> int | None:
     family = _family(flow, origin, kind)
     exits = _exits(flow, family)
+    maker = flow.graph.producer(origin)
     if not exits:
-        return None
+        # Of a recurrent network the final state may be all that is read.
+        if maker is None or maker.name not in RECURRENT:
+            return None
+        return origin if any(_consumers(flow, v) for v in maker.outputs) else None
     best = origin
     shape = flow.graph.values[origin].shape
     for value in family:
@@ -172,10 +177,10 @@ def _read_value(flow: ChannelFlow, origin: int, kind: LayerKind) -> int | None:
         if value == origin or operation is None or value > exits[0]:
             continue
         moves = category_of(operation.name) == "movement"
-        restored = (
-            flow.graph.values[value].shape == shape
-            and flow.graph.values[best].shape != shape
+        restored = flow.graph.values[value].shape == shape and (
+            flow.graph.values[best].shape != shape or _turns_back(flow, operation)
         )
+        restored = restored or is_packed(maker)
         useful = restored if moves else operation.name not in STILL
         if (
             useful
@@ -184,6 +189,13 @@ def _read_value(flow: ChannelFlow, origin: int, kind: LayerKind) -> int | None:
         ):
             best = value
     return best
+
+
+def _turns_back(flow: ChannelFlow, operation: Operation) -> bool:
+    """Return whether an operation puts time in order again, for one that runs back."""
+    value = flow.graph.activation_inputs(operation)[0]
+    maker = flow.graph.producer(value)
+    return operation.name == "flip" and maker is not None and maker.name in RECURRENT
 
 
 def _has_channels_of(flow: ChannelFlow, value: int, origin: int) -> bool:

@@ -22,6 +22,7 @@ from nnviz.network.analysis.layers import Site
 from nnviz.network.analysis.markers import MIXED, NOTHING, channels_along
 from nnviz.network.analysis.operations import Operation, Reference, argument
 from nnviz.network.analysis.products import aligned, factors_of
+from nnviz.network.analysis.recurrence import RECURRENT
 from nnviz.network.analysis.units import (
     Units,
     axis_of,
@@ -210,10 +211,12 @@ class _Builder:
             return self._heads(site)
         if site.kind == "other" and category_of(operation.name) == "embedding":
             return [], constant
-        msg = (
-            f"{operation.place} calls {operation.name}, which combines channels in a "
-            "way that nnviz does not take apart"
+        how = (
+            "in which what is read acts on all times after it"
+            if operation.name in RECURRENT
+            else "which combines channels in a way that nnviz does not take apart"
         )
+        msg = f"{operation.place} calls {operation.name}, {how}"
         raise _ProblemError(msg)
 
     def _weighted(self, operation: Operation, site: Site) -> Summand:
