@@ -132,7 +132,10 @@ def _roots(results: RunResults) -> dict[str, pn.viewable.Viewer]:
         "graph": GraphView(graph, pictures=pictures, layers=layers.labels),
         "channels": channels,
         "instances": InstancesView(
-            instances, pictures=pictures, layers=layers.labels, keep=matrices.chosen.keep
+            instances,
+            pictures=pictures,
+            layers=layers.labels,
+            keep=matrices.chosen.keep,
         ),
         "differences": DifferencesView(
             DifferencesModel(results, pairs), pictures=pictures, layers=layers.labels
