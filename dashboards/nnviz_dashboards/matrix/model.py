@@ -350,10 +350,9 @@ class MatrixModel(param.Parameterized):
         selection = self.selection
         if not self.is_open:
             return
-        if self._layer and {event.name for event in events} == {"layer"}:
-            # Another layer is chosen: of this one only the order of classes follows.
-            if selection.sorted_by != BY_CLUSTER:
-                return
+        is_other = self._layer and {event.name for event in events} == {"layer"}
+        if is_other and selection.sorted_by != BY_CLUSTER:
+            return  # of another layer only this order of the classes follows
         pairs = self._pairs
         if pairs.is_loading and self.state is not None:
             return  # until A and B are counted, what is there stays

@@ -72,7 +72,7 @@ ORDERS = (BY_DIFFERENCE, BY_NUMBER, BY_CLUSTER)
 """Orders of the channels that are no row's."""
 
 PANELS = ("closed", "open", "large")
-"""How much room the neuron matrix has; where it is large, that of the view below too."""
+"""How much room the neuron matrix has; large is also that of the view below."""
 
 COLORS = ("sides", "outcome", "class")
 """What points of the map of the instances are coloured by: A and B, right and wrong, or
