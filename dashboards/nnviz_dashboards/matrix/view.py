@@ -129,9 +129,10 @@ class MatrixView(Viewer):
                 self._follow(matrix)
         changes: dict[str, object] = {}
         for place in range(MAX_BESIDE + 1):
-            matrix = self._seen[place] if place < len(self._seen) else None
-            if matrix is None or before[place : place + 1] != (matrix,):
-                changes |= {f"layer_{place}": self._layer(matrix)}
+            now = self._seen[place : place + 1]
+            if not now or now != before[place : place + 1]:
+                layer = self._layer(now[0]) if now else None
+                changes |= {f"layer_{place}": layer}
         self._panel.param.update(
             **changes, **self._chosen(), **self._passing(), **self._loading()
         )
@@ -165,9 +166,7 @@ class MatrixView(Viewer):
             "tile": [TILE_ROWS, TILE_COLUMNS],
         }
 
-    def _layer(self, matrix: MatrixModel | None) -> dict[str, object] | None:
-        if matrix is None:
-            return None
+    def _layer(self, matrix: MatrixModel) -> dict[str, object]:
         state = matrix.state
         name = matrix.layer if state is None else state.layer
         return {
