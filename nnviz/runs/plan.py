@@ -62,11 +62,12 @@ fingerprints of network and data."""
 _LATER_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "preprocessing": {
         "jpeg_reduction": None,
+        "tokenizer": None,
         "max_length": None,
         "special_tokens_count": False,
         "padding_id": None,
     },
-    "dataset": {"input_columns": []},
+    "dataset": {"text_column": None, "pattern": None, "input_columns": []},
     "architecture": {"inputs": None},
 }
 """Options with their defaults that plans from before do not have: those plans have the
@@ -454,7 +455,7 @@ def _describe(p: PreprocessingConfig, architecture: Architecture) -> str:
 
 
 def _describe_inputs(p: PreprocessingConfig, inputs: NetworkInputs) -> str:
-    parts: list[str] = []
+    parts = [] if p.tokenizer is None else [f"tokenizer {printable(p.tokenizer)}"]
     for name, part in zip(inputs.names, inputs.parts, strict=True):
         if part.role == "input":
             extents = ["tokens" if size < 0 else str(size) for size in part.shape]

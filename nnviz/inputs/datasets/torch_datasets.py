@@ -30,6 +30,7 @@ from nnviz.inputs.datasets.listings import (
     check_label_name,
     fingerprint_of,
     label_notes,
+    make_column,
     make_labels,
 )
 from nnviz.runs.config import DatasetConfig
@@ -78,7 +79,7 @@ class TorchDataset:
         check_ids(self.ids, place=f"the data set {config.source!r}")
         with self._telling_errors("a label"):
             self.labels = make_labels(self._checked_labels(n))
-        self.metadata: dict[str, NDArray[Any]] = {}
+        self.metadata: dict[str, NDArray[Any]] = self._texts(n)
         self.notes: tuple[str, ...] = ()
         if self.labels is None:
             self.notes = label_notes(
@@ -192,6 +193,20 @@ class TorchDataset:
                 "leave the attribute out: then every item is read once for its label"
             )
             raise DatasetError(msg)
+
+    def _texts(self, n: int) -> dict[str, NDArray[Any]]:
+        """Return the column of the items' texts, if these are the instances."""
+        found: list[str | None] = []
+        for index in range(n):
+            try:
+                value, _ = self._split(index)
+            except UnreadableInstanceError:
+                found.append(None)
+                continue
+            if not isinstance(value, str):
+                return {}
+            found.append(value)
+        return {"text": make_column(found)}
 
     def _keys(self, n: int) -> list[str]:
         """Return the keys of the first item that can be read, if it is a dictionary."""
