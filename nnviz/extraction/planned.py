@@ -27,7 +27,9 @@ from nnviz.inputs.preparation.tokenizing import (
     tokenizer_fingerprint,
 )
 from nnviz.network.arguments import bind_inputs
+from nnviz.network.recording.explaining import explained_outputs
 from nnviz.network.recording.runtime import NetworkRuntime
+from nnviz.network.two_outputs import TwoOutputs, with_two_outputs
 from nnviz.runs.declarations import CONTENTS
 from nnviz.runs.plan import Plan
 from nnviz.store.store import Store
@@ -138,6 +140,8 @@ def open_stored_dataset(
 def load_planned_network(plan: Plan, *, trust: bool) -> nn.Module:
     """Load the plan's network, in evaluation mode, on the CPU.
 
+    One with a single output for two classes gets one for each of them.
+
     Parameters
     ----------
     plan
@@ -152,8 +156,12 @@ def load_planned_network(plan: Plan, *, trust: bool) -> nn.Module:
     """
     loaded = load_model(plan.model, trust=trust)
     check_planned("network", plan.fingerprints["model"], loaded.fingerprint)
-    bind_inputs(loaded.module, plan.architecture.inputs)
-    return loaded.module
+    module = loaded.module
+    if plan.two_outputs_of is not None:
+        found = TwoOutputs(plan.two_outputs_of, plan.gives_probabilities)
+        module = with_two_outputs(module, found)
+    bind_inputs(module, plan.architecture.inputs)
+    return module
 
 
 def check_tokenizer(plan: Plan, dataset: Dataset) -> None:
@@ -235,6 +243,7 @@ def planned_runtime(plan: Plan, *, trust: bool) -> NetworkRuntime:
         preprocessing=plan.preprocessing,
         extraction=plan.extraction,
         layer_dtypes=plan.layer_dtypes,
+        explained=explained_outputs(plan.extraction, plan.class_names),
     )
 
 

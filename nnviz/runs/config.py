@@ -244,6 +244,17 @@ class ExtractionConfig:
     signal: Literal["max", "peak"] = "max"
     """Where a contribution is read: at its own maximum over all positions, or at the
     one position of the target's maximum, where contributions add up."""
+    relevance: Literal["none", "label", "prediction", "output"] = "none"
+    """Of which output the relevance of the shown layers' channels is kept, from one
+    backward pass: that of the true class (of the predicted one where there is no
+    label), of the predicted class, or of `relevance_outputs`. A network with a single
+    output has only that."""
+    relevance_outputs: tuple[str, ...] = ()
+    """Class whose output is explained with ``relevance = "output"``, or two: the first
+    less the second."""
+    relevance_signal: str | None = None
+    """``module:callable`` or ``file.py:callable`` that makes one number of a channel's
+    activation and gradient, in place of the sum of their product; None: that sum."""
     max_unreadable_fraction: float = 0.01
     """The run fails when more than this fraction of the instances cannot be read."""
 
@@ -332,6 +343,9 @@ def absolute_run(config: RunConfig, folder: Path) -> RunConfig:
     if preprocessing is not None and preprocessing.tokenizer is not None:
         tokenizer = _absolute_tokenizer(preprocessing.tokenizer, folder)
         preprocessing = dataclasses.replace(preprocessing, tokenizer=tokenizer)
+    signal = config.extraction.relevance_signal
+    if signal is not None:
+        signal = _absolute_source(signal, folder)
     class_map = _absolute(config.classes.map, folder)
     return dataclasses.replace(
         config,
@@ -339,6 +353,7 @@ def absolute_run(config: RunConfig, folder: Path) -> RunConfig:
         dataset=absolute_dataset(config.dataset, folder),
         preprocessing=preprocessing,
         classes=dataclasses.replace(config.classes, map=class_map),
+        extraction=dataclasses.replace(config.extraction, relevance_signal=signal),
     )
 
 

@@ -92,10 +92,17 @@ def split_item(
     return item, None
 
 
-def columns_of(item: Any) -> dict[str, Any]:
+def columns_of(
+    item: Any, *, input_key: str = "data", label_key: str = "label"
+) -> dict[str, Any]:
     """Return the single values that an item has beside input and label, by name.
 
     An input that is a text is among them, as ``text``.
+
+    Parameters
+    ----------
+    item, input_key, label_key
+        As for :func:`split_item`; the columns are the third part of a tuple.
     """
     taken: set[Any] = set()
     found: Any = item
@@ -103,8 +110,8 @@ def columns_of(item: Any) -> dict[str, Any]:
         found = item[0] if item else None
         item = item[2] if len(item) > 2 else None
     elif isinstance(item, Mapping):
-        inputs = [key for key in ("data", *INPUT_KEYS) if key in item]
-        labels = [key for key in LABEL_KEYS if key in item]
+        inputs = [key for key in (input_key, *INPUT_KEYS) if key in item]
+        labels = [key for key in (label_key, *LABEL_KEYS) if key in item]
         taken = {*inputs[:1], *labels[:1]}
         found = item[inputs[0]] if inputs else None
     text = {"text": str(found)} if isinstance(found, str) else {}
