@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from nnviz.errors import DatasetError, UnreadableInstanceError
 from nnviz.inputs.datasets.items import INPUT_KEYS, LABEL_KEYS
 from nnviz.inputs.datasets.opening import Dataset
+from nnviz.inputs.models.loading import LoadedModel
 from nnviz.inputs.preparation.named_inputs import (
     COUNTED,
     IDS,
@@ -31,9 +32,6 @@ from nnviz.network.arguments import Parameters
 from nnviz.network.indices import check_indices
 from nnviz.runs.config import DatasetConfig, PreprocessingConfig
 from nnviz.runs.network_inputs import InputPart, NetworkInputs
-
-if TYPE_CHECKING:
-    from torch.nn import Module
 
 __all__ = [
     "PlannedInputs",
@@ -328,13 +326,13 @@ def _are_ragged_indices(instances: Sequence[Mapping[str, NDArray[Any]]]) -> bool
 
 
 def check_largest_index(
-    module: Module, dataset: Dataset, planned: PlannedInputs
+    loaded: LoadedModel, dataset: Dataset, planned: PlannedInputs
 ) -> None:
     """Refuse a network that does not know the largest index of the data.
 
     Parameters
     ----------
-    module
+    loaded
         The network, to which the inputs are bound.
     dataset
         As it is listed.
@@ -363,7 +361,7 @@ def check_largest_index(
     except UnreadableInstanceError:
         return
     check_indices(
-        module,
+        loaded.module,
         inputs,
         packed,
         largest=largest,

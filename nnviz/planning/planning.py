@@ -115,7 +115,7 @@ def plan_run(
     planned = planned_inputs(dataset, preprocessing_config, parameters)
     preprocessing_config = planned.config
     bind_inputs(loaded.module, planned.inputs)
-    check_largest_index(loaded.module, dataset, planned)
+    check_largest_index(loaded, dataset, planned)
     preprocessing = Preprocessing(preprocessing_config, planned.inputs)
     extraction = config.extraction
     values, read_seconds = _first_batch(dataset, preprocessing, extraction.batch_size)

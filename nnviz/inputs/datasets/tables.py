@@ -104,7 +104,8 @@ class TableDataset:
         self._bytes_column = self._choose_bytes_column(columns, config)
         self._paths = self._checked_paths(columns, config)
         is_row = self._bytes_column is None and self._paths is None
-        self._columns = columns if is_row else {}
+        others = {config.label_column, config.id_column} if is_row else set(columns)
+        self._columns = {n: v for n, v in columns.items() if n not in others}
         n_rows = len(next(iter(columns.values()), self._parquet or ()))
         self.ids = self._make_ids(columns, config, n_rows)
         check_ids(self.ids, place=self._place)
@@ -238,7 +239,7 @@ class TableDataset:
             return None
         if config.path_column in binary:
             return config.path_column
-        if not binary and _is_default(config):
+        if not binary and _are_rows(columns, config):
             return None
         if len(binary) != 1:
             msg = (
@@ -254,12 +255,13 @@ class TableDataset:
     ) -> list[str] | None:
         if self._bytes_column is not None or self._text_column is not None:
             return None
-        if config.path_column not in columns and _is_default(config):
-            return None
         if config.path_column not in columns:
+            if _are_rows(columns, config):
+                return None
             msg = (
                 f"{self._place} has no column {config.path_column!r}; name the column "
-                f"of paths as dataset.path_column (columns: {', '.join(columns)})"
+                f"of paths as dataset.path_column, of texts as dataset.text_column "
+                f"(columns: {', '.join(columns)})"
             )
             raise ConfigError(msg)
         paths = [str(path) for path in columns[config.path_column].tolist()]
@@ -294,9 +296,14 @@ class TableDataset:
         return [str(row) for row in range(n_rows)]
 
 
-def _is_default(config: DatasetConfig) -> bool:
-    """Whether nobody has said that there are paths, so that rows are the instances."""
-    return config.path_column == _PATH
+def _are_rows(columns: Mapping[str, NDArray[Any]], config: DatasetConfig) -> bool:
+    """Whether the rows are the instances: nobody speaks of paths, there are numbers."""
+    others = {config.label_column, config.id_column}
+    return config.path_column == _PATH and any(
+        values.dtype.kind in "biuf"
+        for name, values in columns.items()
+        if name not in others
+    )
 
 
 def _read_csv(path: Path, config: DatasetConfig) -> TextTable:
