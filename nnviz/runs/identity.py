@@ -89,6 +89,7 @@ def identity_of(value: dict[str, Any]) -> dict[str, Any]:
             if value[part].get(name) == default:
                 value[part].pop(name, None)
     for layer in value["architecture"]["layers"]:
+        layer.pop("aliases", None)
         for name in ("token_axis", "token_field"):
             if layer.get(name) is None:
                 layer.pop(name, None)
