@@ -42,7 +42,7 @@ _LATER_OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "padding_id": None,
     },
     "dataset": {"text_column": None, "pattern": None, "input_columns": []},
-    "architecture": {"inputs": None},
+    "architecture": {"inputs": None, "padding": None},
     "extraction": {
         "relevance": "none",
         "relevance_outputs": [],
@@ -84,6 +84,9 @@ def identity_of(value: dict[str, Any]) -> dict[str, Any]:
             value[part].pop(name, None)
     for name in ("problems", "validation_error"):
         value["architecture"].pop(name, None)
+    padding = value["architecture"].get("padding")
+    if padding is not None:
+        value["architecture"]["padding"] = padding["mode"]
     for part, later in _LATER_OPTIONS.items():
         for name, default in later.items():
             if value[part].get(name) == default:
