@@ -256,6 +256,7 @@ def plan_lines(plan: Plan) -> list[str]:
         *_two_class_lines(plan),
         *(f"  note: {printable(note)}" for note in plan.notes),
         f"preprocessing  {_describe(plan.preprocessing, architecture)}",
+        *([] if architecture.padding is None else [f"  {architecture.padding}"]),
         (
             f"forward pass   {e.precision}, {e.memory_format}, "
             f"batch normalisation {'folded' if e.fold_batch_norm else 'as it is'}, "
