@@ -30,14 +30,22 @@ from nnviz.inputs.datasets.torch_datasets import TorchDataset
 from nnviz.inputs.models.loading import load_model
 from nnviz.inputs.preparation.preprocessing import Preprocessing
 from nnviz.network.arguments import bind_inputs, parameters_of
+from nnviz.network.class_scores import are_probabilities
 from nnviz.network.recording.explaining import explained_outputs
 from nnviz.network.recording.gradient_checks import check_gradients
 from nnviz.network.recording.runtime import NetworkRuntime
 from nnviz.network.tracing import trace_network
+from nnviz.network.two_outputs import find_two_outputs, with_two_outputs
 from nnviz.planning.input_kinds import resolved_preprocessing
 from nnviz.planning.labels import JoinedClasses, join_labels
 from nnviz.planning.named_inputs import planned_inputs, with_input_columns
 from nnviz.planning.plain_labels import n_classes_of, with_plain_labels
+from nnviz.planning.two_classes import (
+    NOT_SPLIT,
+    has_one_output,
+    means_two_classes,
+    notes_on_one_output,
+)
 from nnviz.runs.config import RunConfig
 from nnviz.runs.plan import Measurements, Plan
 from nnviz.runs.planning_rules import make_plan
@@ -117,6 +125,16 @@ def plan_run(
             "'float32' or 'int64', as the network wants it)"
         )
         raise ModelError(msg) from error
+    module, two_outputs, network_notes = loaded.module, None, loaded.notes
+    if has_one_output(architecture):
+        if means_two_classes(dataset, config.classes, loaded.class_names):
+            two_outputs = find_two_outputs(module, values, preprocessing_config)
+            network_notes += () if two_outputs else (NOT_SPLIT,)
+        else:
+            network_notes += notes_on_one_output(dataset)
+    if two_outputs is not None:
+        module = with_two_outputs(module, two_outputs)
+        architecture = trace_network(module, values, preprocessing_config)
     n_classes = n_classes_of(architecture)
     dataset = with_plain_labels(
         dataset, config.dataset, config.classes, n_classes, loaded.class_names
@@ -130,14 +148,14 @@ def plan_run(
         n_instances=len(dataset),
     )
     runtime = NetworkRuntime(
-        loaded.module,
+        module,
         architecture.selected(recorded=extraction.layers, shown=extraction.shown),
         preprocessing=preprocessing_config,
         extraction=extraction,
         explained=explained_outputs(extraction, classes.class_names),
     )
     gradient_notes = check_gradients(runtime, values)
-    measurements = _measure(runtime, values, read_seconds, timed=timed)
+    measurements, outputs = _measure(runtime, values, read_seconds, timed=timed)
     contents, hashes = contents_of(dataset, mode_of(dataset_config))
     plan = make_plan(
         model=config.model,
@@ -160,9 +178,11 @@ def plan_run(
             *dataset.notes,
             *notes,
             *classes.notes,
-            *loaded.notes,
+            *network_notes,
             *gradient_notes,
         ),
+        two_outputs_of=None if two_outputs is None else two_outputs.module,
+        gives_probabilities=are_probabilities(outputs),
         contents=contents,
     )
     return plan, Probe(dataset, classes, hashes)
@@ -213,7 +233,8 @@ def _check_shapes(dataset: Dataset, values: Mapping[int, NDArray[Any]]) -> None:
 
 def _measure(
     runtime: NetworkRuntime, values: NDArray[Any], read_seconds: float, *, timed: bool
-) -> Measurements:
+) -> tuple[Measurements, NDArray[np.float32] | None]:
+    """Run a batch; return what it tells, and the network's outputs."""
     batch = runtime.run(values)
     seconds = None
     few = values[:INSTANCES_WARMED_UP]
@@ -234,7 +255,7 @@ def _measure(
         layer.n_channels * int(np.prod(layer.positions)) * 4
         for layer in runtime.architecture.layers
     ]
-    return Measurements(
+    measurements = Measurements(
         largest=largest,
         input_bytes=int(values[0].nbytes),
         model_bytes=runtime.model_bytes,
@@ -243,6 +264,7 @@ def _measure(
         read_seconds_per_instance=read_seconds,
         gradient_bytes=runtime.graph_bytes(few) // len(few),
     )
+    return measurements, batch.logits
 
 
 def _check_finite(activations: Mapping[str, NDArray[Any]]) -> None:

@@ -41,7 +41,7 @@ _LATER_OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "padding_id": None,
     },
     "dataset": {"input_columns": []},
-    "architecture": {"inputs": None},
+    "architecture": {"inputs": None, "padding": None},
     "extraction": {
         "relevance": "none",
         "relevance_outputs": [],
@@ -83,15 +83,24 @@ def identity_of(value: dict[str, Any]) -> dict[str, Any]:
             value[part].pop(name, None)
     for name in ("problems", "validation_error"):
         value["architecture"].pop(name, None)
+    padding = value["architecture"].get("padding")
+    if padding is not None:
+        value["architecture"]["padding"] = padding["mode"]
     for part, later in _LATER_OPTIONS.items():
         for name, default in later.items():
             if value[part].get(name) == default:
                 value[part].pop(name, None)
     for layer in value["architecture"]["layers"]:
+        layer.pop("aliases", None)
         for name in ("token_axis", "token_field"):
             if layer.get(name) is None:
                 layer.pop(name, None)
-    for name in ("keeps_remainders", "outcome_columns"):
+    for name in (
+        "keeps_remainders",
+        "outcome_columns",
+        "two_outputs_of",
+        "gives_probabilities",
+    ):
         if not value.get(name):
             value.pop(name, None)
     return value

@@ -95,6 +95,12 @@ class Plan:
     keeps_remainders: bool = False
     """Whether influences at peaks are signed and their remainders kept; False in plans
     from before they were."""
+    two_outputs_of: str | None = None
+    """Module that made the only output, the logit of two classes, which now gives an
+    output for each; None where the network is run as it is."""
+    gives_probabilities: bool = False
+    """Whether the outputs are probabilities of the classes, not logits; False in plans
+    from before that was asked."""
 
     @property
     def has_label_sets(self) -> bool:
@@ -247,8 +253,10 @@ def plan_lines(plan: Plan) -> list[str]:
             f"classes        {len(plan.class_names):,}: {_listing(plan.class_names)}"
             f"{joined}"
         ),
+        *_two_class_lines(plan),
         *(f"  note: {printable(note)}" for note in plan.notes),
         f"preprocessing  {_describe(plan.preprocessing, architecture)}",
+        *([] if architecture.padding is None else [f"  {architecture.padding}"]),
         (
             f"forward pass   {e.precision}, {e.memory_format}, "
             f"batch normalisation {'folded' if e.fold_batch_norm else 'as it is'}, "
@@ -294,6 +302,21 @@ def plan_lines(plan: Plan) -> list[str]:
             f"forward, {1 / max(read, 1e-9):,.0f}/s read by one thread"
         )
     return lines
+
+
+def _two_class_lines(plan: Plan) -> list[str]:
+    """Say how the only output of a network tells two classes apart."""
+    if plan.two_outputs_of is None:
+        return []
+    first, second = map(printable, plan.class_names)
+    where, how = "0", "half of the output, and minus that"
+    if plan.gives_probabilities:
+        where, how = "0.5, as a probability", "the output, and 1 less it"
+    text = (
+        f"  one output for two classes: {second} above {where}, else {first}; each of "
+        f"them has an output here ({how})"
+    )
+    return [text]
 
 
 def _random_lines(plan: Plan) -> list[str]:

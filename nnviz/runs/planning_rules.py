@@ -48,6 +48,8 @@ def make_plan(
     class_of_label: Mapping[str, int] | None = None,
     notes: tuple[str, ...] = (),
     contents: Contents | None = None,
+    two_outputs_of: str | None = None,
+    gives_probabilities: bool = False,
 ) -> Plan:
     """Decide what to record; refuse what cannot work.
 
@@ -75,6 +77,10 @@ def make_plan(
         What the reader should know of data, labels and weights.
     contents
         What was read of the data set to know it by.
+    two_outputs_of
+        Module that made the only output, the logit of two classes.
+    gives_probabilities
+        Whether the outputs are probabilities of the classes.
 
     Returns
     -------
@@ -141,6 +147,8 @@ def make_plan(
         notes=notes,
         contents=contents or Contents(),
         keeps_remainders=extraction.signal == "peak" and extraction.targets != "none",
+        two_outputs_of=two_outputs_of,
+        gives_probabilities=gives_probabilities,
     )
 
 

@@ -33,6 +33,23 @@ class MeanOfEmbeddings(nn.Module):
         return self.head(torch.relu(self.pooled(mean)))
 
 
+class WithContext(nn.Module):
+    """Each token and what the mean of all tokens adds to it."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(N_WORDS, 8)
+        self.own, self.context = nn.Linear(8, 6), nn.Linear(8, 6)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, input_ids, attention_mask):
+        words = self.words(input_ids)
+        mask = attention_mask[..., None].to(words.dtype)
+        mean = (words * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True)
+        both = torch.relu(self.own(words) + self.context(mean))
+        return self.head((both * mask).sum(1))
+
+
 class WordCNN(nn.Module):
     """Windows of two and three words, the largest of each kernel: Kim (2014).
 

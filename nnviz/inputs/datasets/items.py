@@ -81,14 +81,22 @@ def split_item(
     return item, None
 
 
-def columns_of(item: Any) -> dict[str, Any]:
-    """Return the single values that an item has beside input and label, by name."""
+def columns_of(
+    item: Any, *, input_key: str = "data", label_key: str = "label"
+) -> dict[str, Any]:
+    """Return the single values that an item has beside input and label, by name.
+
+    Parameters
+    ----------
+    item, input_key, label_key
+        As for :func:`split_item`; the columns are the third part of a tuple.
+    """
     taken: set[Any] = set()
     if isinstance(item, (tuple, list)):
         item = item[2] if len(item) > 2 else None
     elif isinstance(item, Mapping):
-        inputs = [key for key in ("data", *INPUT_KEYS) if key in item]
-        labels = [key for key in LABEL_KEYS if key in item]
+        inputs = [key for key in (input_key, *INPUT_KEYS) if key in item]
+        labels = [key for key in (label_key, *LABEL_KEYS) if key in item]
         taken = {*inputs[:1], *labels[:1]}
     if not isinstance(item, Mapping):
         return {}

@@ -13,6 +13,7 @@ from nnviz.network.analysis.operations import OperationGraph
 from nnviz.network.analysis.replay import replay
 from nnviz.network.analysis.single_channels import single_channel_errors
 from nnviz.network.analysis.token_axes import OtherLength, TokenAxes, find_token_axes
+from nnviz.network.analysis.transformer_roles import with_roles
 from nnviz.runs.architecture import LARGEST_ERROR
 
 __all__ = ["Analysis", "analyse", "validate"]
@@ -49,7 +50,8 @@ def analyse(graph: OperationGraph, other: OtherLength | None = None) -> Analysis
         replace(item, layer=tokens.of_layer(flow, item.layer, item.site.read_value))
         for item in name_layers(flow, sites)
     ]
-    return Analysis(flow, layers, find_edges(flow, layers, sites), tokens)
+    targets = find_edges(flow, layers, sites)
+    return Analysis(flow, with_roles(flow, layers, targets), targets, tokens)
 
 
 def validate(analysis: Analysis) -> float | None:

@@ -60,7 +60,12 @@ class EnteringOperation:
     """What people may want to know of the operation from the plan; JSON values."""
 
     def input_of(
-        self, values: Tensor, n_instances: int, leaves: Sequence[Tensor] = ()
+        self,
+        values: Tensor,
+        n_instances: int,
+        leaves: Sequence[Tensor] = (),
+        *,
+        positions: tuple[int, ...] | None = None,
     ) -> Tensor:
         """Return the operation's true input, shape (N, C, *positions).
 
@@ -73,6 +78,9 @@ class EnteringOperation:
         leaves
             Where it reaches the heads of an attention: the tensors of the call that
             weighs values.
+        positions
+            Those of the sum in this batch, where that differs from the one by which the
+            operation was found; None: :attr:`positions`.
         """
         if self.summand.path is not None:
             return self.summand.path.mixed(values, leaves, n_instances)
@@ -86,8 +94,9 @@ class EnteringOperation:
             x = x.index_select(1, self.order.to(x.device))
         if self.indices_per_source > 1:
             x = x.unflatten(1, (-1, self.indices_per_source))
-        if self.positions and tuple(x.shape[2:]) != self.positions:
-            x = x.expand(*x.shape[:2], *self.positions)
+        wanted = self.positions if positions is None else positions
+        if self.positions and tuple(x.shape[2:]) != wanted:
+            x = x.expand(*x.shape[:2], *wanted)
         return x
 
 

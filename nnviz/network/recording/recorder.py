@@ -417,11 +417,9 @@ class Recorder:
         values = None if layers is None else next(iter_tensors(output), None)
         if layers is None or values is None:
             return
-        # What happens here is no part of the network, and must not count as such.
         with self._switch.paused():
             for layer in layers:
-                self._found[layer.name] = self._activations(layer, values.detach())
-                self._reach_target(layer)
+                self._reach_layer(layer, values.detach())
         if self._gradients is None:
             return
         with self._switch.off():
@@ -437,8 +435,7 @@ class Recorder:
         """Return which positions of a layer's values, with all instances, count."""
         if self._counted is None or layer is None:
             return None
-        extents = (n for i, n in enumerate(values.shape) if i not in (0, axis))
-        return self._counted.of_layer(layer, tuple(extents))
+        return self._counted.of_layer(layer, _extents(values, axis))
 
     def _by_instance(self, layer: Layer, values: Tensor) -> tuple[Tensor, int]:
         """Return an output with an axis for all instances, and its channel axis."""
@@ -451,7 +448,7 @@ class Recorder:
             axis += 1
         return values, axis
 
-    def _activations(self, layer: Layer, values: Tensor) -> Tensor:
+    def _reach_layer(self, layer: Layer, values: Tensor) -> None:
         values, axis = self._by_instance(layer, values)
         parts = [
             self._maxima.get(p.place) for p in self._cheap_maxima.get(layer.name, ())
@@ -464,24 +461,32 @@ class Recorder:
             activations = channel_activations(
                 values, channel_axis=axis, counted=counted
             )
-        if values.ndim == 2:
-            # It is its own maximum, and may be written in place later on.
+        if values.ndim == 2:  # its own maximum, and may be written in place later on
             activations = activations.clone()
         if self._on_layer is not None:
             output = values.movedim(axis, layer.channel_axis)
             self._on_layer(layer, output, activations, counted)
-        return activations
+        self._found[layer.name] = activations
+        self._reach_target(layer, _extents(values, axis), counted)
 
-    def _reach_target(self, layer: Layer) -> None:
+    def _reach_target(
+        self, layer: Layer, extents: tuple[int, ...], counted: Tensor | None
+    ) -> None:
         taps, on_target = self._taps, self._on_target
         if taps is None or on_target is None or layer.name not in taps.targets:
             return
         inputs = taps.inputs(
-            layer.name, self._taken, self._n_instances, self._found.get
-        )
+            layer.name, self._taken, self._n_instances, self._found.get,
+            extents=extents, counted=counted,
+        )  # fmt: skip
         on_target(layer, self._found[layer.name], inputs)
         for tap in taps.last_taps(layer.name):
             self._taken.pop(tap, None)
+
+
+def _extents(values: Tensor, axis: int) -> tuple[int, ...]:
+    """Return the extents of all position axes of values with channels on an axis."""
+    return tuple(n for i, n in enumerate(values.shape) if i not in (0, axis))
 
 
 def _recorded(output: Any, found: Mapping[str, Tensor]) -> RecordedBatch:

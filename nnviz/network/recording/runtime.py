@@ -409,10 +409,14 @@ class _BatchInProgress:
 
 
 def _example(architecture: Architecture) -> Tensor:
-    """Return one made-up instance of a network's input."""
+    """Return a made-up batch of a network's input.
+
+    Of tokens it has two instances: what is the same at all tokens, of one instance,
+    could be anything.
+    """
     inputs = architecture.inputs
     if inputs is not None:
-        example = torch.from_numpy(inputs.example(1))
+        example = torch.from_numpy(inputs.example(2))
         if not inputs.has_tokens or inputs.n_tokens < 2:
             return example
         return padded_batch(example, inputs, inputs.n_tokens)

@@ -215,6 +215,24 @@ def test_torch__fingerprint_sees_arguments_and_labels(source):
     assert len(prints) == 3
 
 
+def test_torch__keeps_what_items_have_beside_input_and_label(source):
+    def opened(form, **options):
+        arguments = {"form": form, "targets": False}
+        config = {"kind": "torch", "source": f"{source}:Pictures"}
+        return open_dataset(DatasetConfig(**config, arguments=arguments, **options))
+
+    kinds = opened("dict").metadata["kind"].tolist()
+    assert kinds[:3] + kinds[4:] == ["even", "odd", "even", "even", "odd"]
+    assert opened("tuple").metadata == {}  # a third part that is no dictionary
+
+
+def test_torch__reads_no_item_for_columns_that_nobody_asks_for(source):
+    dataset = open_dataset(DatasetConfig("torch", source=f"{source}:Pictures"))
+    assert dataset._data.n_reads == 0
+    assert dataset.metadata == {}
+    assert dataset._data.n_reads == 1
+
+
 def test_torch__takes_the_stated_label_column(source):
     config = {"kind": "torch", "source": f"{source}:Pictures"}
     arguments = {"form": "dict", "targets": False}

@@ -22,6 +22,7 @@ from tests.network.token_networks import (
     Encoder,
     MeanOfEmbeddings,
     Strided,
+    WithContext,
     WordCNN,
     bound,
     inputs_with,
@@ -81,17 +82,18 @@ def runtime_of(network, architecture, **options):
         network,
         architecture,
         preprocessing=PreprocessingConfig(),
-        extraction=ExtractionConfig(device="cpu", targets="none", **options),
+        extraction=ExtractionConfig(device="cpu", **{"targets": "none"} | options),
     )
 
 
 @functools.cache
-def planned(make, n_tokens, lengths):
+def planned(make, n_tokens, lengths, **options):
     """A network that was planned with other sentences, and runs them."""
     torch.manual_seed(1)
     network = bound(make(), n_tokens)
     first = packed([sentence(n, 100 + n) for n in lengths], max(lengths))
-    return network, runtime_of(network, trace(network, torch.from_numpy(first)))
+    architecture = trace(network, torch.from_numpy(first))
+    return network, runtime_of(network, architecture, **options)
 
 
 def check(planned, names, lengths, n_tokens, *, one_length=False):
@@ -173,6 +175,116 @@ def test_maxima__of_bert_are_those_of_each_sentence_alone(attention, planned_wit
     # It takes another way where nothing is padded.
     for lengths, n_tokens in (((9, 6, 4), 9), ((8, 8), 8), ((8, 8), 11)):
         check(network, names, lengths, n_tokens)
+
+
+def products_alone(network, values, name):
+    """What each source contributes to each target, (token, target, source), alone."""
+    found = {}
+    module = network.get_submodule(name)
+
+    def keep(one, given_values, output):
+        found["x"] = given_values[0].detach()[0]
+
+    handle = module.register_forward_hook(keep)
+    given_values = {k: torch.from_numpy(v)[None] for k, v in values.items()}
+    counted = given_values.pop("counted")[0].bool()
+    with torch.no_grad():
+        network(**given_values)
+    handle.remove()
+    x, weight = found["x"], module.weight.detach()
+    if weight.ndim == 3:  # windows of a convolution
+        windows = x.unfold(1, weight.shape[2], 1).permute(1, 0, 2)
+        products = torch.einsum("pik,jik->pji", windows, weight)
+        kept = torch.stack(
+            [counted[p : p + weight.shape[2]].any() for p in range(len(products))]
+        )
+        return products[kept], module.bias.detach()
+    products = x[..., None, :] * weight
+    if products.ndim == 3:
+        products = products[counted]
+    return products, module.bias.detach()
+
+
+CASES = [
+    (MeanOfEmbeddings, "hidden", False),
+    (MeanOfEmbeddings, "pooled", False),
+    (Encoder, "query", False),
+    (Encoder, "up", False),
+    (WordCNN, "two", True),
+]
+
+
+@pytest.mark.parametrize(("make", "name", "one_length"), CASES)
+@pytest.mark.parametrize("lengths", [(9, 5, 4, 3), (6, 6)], ids=str)
+def test_influences__are_those_of_each_sentence_alone(make, name, one_length, lengths):
+    network, runtime = planned(make, 9, (9, 7), targets="all")
+    n_tokens = 9 if one_length else max(lengths) + 2
+    sentences = [sentence(n, seed) for seed, n in enumerate(lengths)]
+    batch = packed(sentences, n_tokens)
+
+    with runtime.recording(0) as recording:
+        found = recording.run(batch, valid=np.ones(len(batch), np.bool_))
+
+    strongest = found.influences[name]
+    for row, target, influence in zip(
+        strongest.instance, strongest.target, strongest.influence, strict=True
+    ):
+        alone = sentences[row]
+        if one_length:
+            parts = batch[row].reshape(3, n_tokens)
+            names = ["input_ids", "attention_mask", "counted"]
+            alone = dict(zip(names, parts, strict=True))
+        products, _ = products_alone(network, alone, name)
+        at_most = products.amax(0) if products.ndim == 3 else products
+        wanted = at_most[target].clamp_min(0).sort(descending=True).values[:5]
+        assert np.allclose(influence[: len(wanted)], wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize(("make", "name"), [case[:2] for case in CASES[:4]])
+def test_peak_influences__add_up_to_the_maximum_of_the_sentence_alone(make, name):
+    network, runtime = planned(make, 9, (9, 7), targets="all", signal="peak")
+    sentences = [sentence(n, seed) for seed, n in enumerate((9, 5, 4, 3))]
+
+    with runtime.recording(0) as recording:
+        found = recording.run(packed(sentences, 11), valid=np.ones(4, np.bool_))
+
+    strongest = found.influences[name]
+    total = strongest.influence.sum(1) + strongest.remainder
+    for row, target, sum_at_peak in zip(
+        strongest.instance, strongest.target, total, strict=True
+    ):
+        products, bias = products_alone(network, sentences[row], name)
+        sums = products.sum(-1) + bias
+        wanted = (sums.amax(0) if sums.ndim == 2 else sums)[target]
+        assert abs(float(wanted) - sum_at_peak) < 1e-5
+
+
+@pytest.mark.parametrize("signal", ["max", "peak"])
+def test_influences__of_a_sum_of_each_token_and_of_all_together(signal):
+    network, runtime = planned(WithContext, 9, (9, 7), targets="all", signal=signal)
+    sentences = [sentence(n, seed) for seed, n in enumerate((9, 5, 4, 3))]
+
+    with runtime.recording(0) as recording:
+        found = recording.run(packed(sentences, 12), valid=np.ones(4, np.bool_))
+
+    (layer,) = [x.name for x in runtime.architecture.layers if x.kind == "sum"]
+    strongest = found.influences[layer]
+    remainder = 0.0 if signal == "max" else strongest.remainder
+    total = strongest.influence.sum(1) + remainder
+    for row, target, influence, at_peak in zip(
+        strongest.instance, strongest.target, strongest.influence, total, strict=True
+    ):
+        own, bias = products_alone(network, sentences[row], "own")
+        ids = torch.from_numpy(sentences[row]["input_ids"])
+        with torch.no_grad():
+            added = network.context(network.words(ids).mean(0))[target]
+        if signal == "max":
+            every = torch.cat([own.amax(0)[target], added[None]])
+            wanted = every.clamp_min(0).sort(descending=True).values[:5]
+            assert np.allclose(influence, wanted, atol=1e-5)
+        else:
+            wanted = own[:, target].sum(1).max() + added + bias[target]
+            assert abs(at_peak - float(wanted)) < 1e-5
 
 
 def test_maxima__are_nan_where_no_token_counts():
