@@ -36,11 +36,12 @@ fingerprints of network and data."""
 _LATER_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "preprocessing": {
         "jpeg_reduction": None,
+        "tokenizer": None,
         "max_length": None,
         "special_tokens_count": False,
         "padding_id": None,
     },
-    "dataset": {"input_columns": []},
+    "dataset": {"text_column": None, "pattern": None, "input_columns": []},
     "architecture": {"inputs": None, "padding": None},
     "extraction": {
         "relevance": "none",

@@ -435,7 +435,7 @@ def _describe(p: PreprocessingConfig, architecture: Architecture) -> str:
 
 
 def _describe_inputs(p: PreprocessingConfig, inputs: NetworkInputs) -> str:
-    parts: list[str] = []
+    parts = [] if p.tokenizer is None else [f"tokenizer {printable(p.tokenizer)}"]
     for name, part in zip(inputs.names, inputs.parts, strict=True):
         if part.role == "input":
             extents = ["tokens" if size < 0 else str(size) for size in part.shape]
