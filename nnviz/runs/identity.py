@@ -36,11 +36,12 @@ fingerprints of network and data."""
 _LATER_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "preprocessing": {
         "jpeg_reduction": None,
+        "tokenizer": None,
         "max_length": None,
         "special_tokens_count": False,
         "padding_id": None,
     },
-    "dataset": {"input_columns": []},
+    "dataset": {"text_column": None, "pattern": None, "input_columns": []},
     "architecture": {"inputs": None, "padding": None},
     "extraction": {
         "relevance": "none",
@@ -81,7 +82,7 @@ def identity_of(value: dict[str, Any]) -> dict[str, Any]:
     for part, names in _IDENTITY_FREE.items():
         for name in names:
             value[part].pop(name, None)
-    for name in ("problems", "validation_error"):
+    for name in ("problems", "validation_error", "held"):
         value["architecture"].pop(name, None)
     padding = value["architecture"].get("padding")
     if padding is not None:
