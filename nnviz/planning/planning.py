@@ -36,7 +36,7 @@ from nnviz.planning.labels import JoinedClasses, join_labels
 from nnviz.planning.plain_labels import n_classes_of, with_plain_labels
 from nnviz.runs.config import RunConfig
 from nnviz.runs.plan import Measurements, Plan
-from nnviz.runs.planning_rules import make_plan
+from nnviz.runs.planning_rules import Findings, make_plan
 
 __all__ = ["Probe", "plan_run"]
 
@@ -125,12 +125,8 @@ def plan_run(
     )
     measurements = _measure(runtime, values, read_seconds, timed=timed)
     contents, hashes = contents_of(dataset, mode_of(config.dataset))
-    plan = make_plan(
-        model=config.model,
-        dataset=config.dataset,
+    findings = Findings(
         preprocessing=preprocessing_config,
-        classes=config.classes,
-        extraction=extraction,
         architecture=architecture,
         class_names=classes.class_names,
         n_instances=len(dataset),
@@ -145,7 +141,7 @@ def plan_run(
         notes=(*dataset.notes, *classes.notes, *loaded.notes),
         contents=contents,
     )
-    return plan, Probe(dataset, classes, hashes)
+    return make_plan(config, findings), Probe(dataset, classes, hashes)
 
 
 def _first_batch(
