@@ -1,8 +1,8 @@
 """Stage 1: how is a plan made, and what cannot work?
 
 :func:`make_plan` is pure: opening the data, loading and tracing the network happen
-before it, in :func:`nnviz.planning.planning.plan_run`. What cannot work is refused here,
-before anything starts.
+before it, in :func:`nnviz.planning.planning.plan_run`. What cannot work is refused
+here, before anything starts.
 """
 
 from __future__ import annotations
