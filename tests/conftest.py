@@ -122,6 +122,13 @@ def client() -> Iterator[distributed.Client]:
         yield client
 
 
+@pytest.fixture
+def spawned() -> Iterator[None]:
+    """Let workers start with the environment that they are started in."""
+    with dask.config.set({"distributed.worker.multiprocessing-method": "spawn"}):
+        yield
+
+
 @pytest.fixture(scope="module")
 def scheduler_address() -> Iterator[str]:
     """Return where a cluster answers that commands can name.
