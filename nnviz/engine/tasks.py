@@ -71,6 +71,8 @@ SLOW_S = 600.0
 
 MEDIANS = 10.0
 TICK_S = 0.5
+STANDSTILL_S = 2.0
+"""Between two ticks, from which on this process was not only busy."""
 
 Item = TypeVar("Item")
 
@@ -356,6 +358,8 @@ class TaskRun:
         now = time.monotonic()
         if now - self._watched < TICK_S:
             return
+        if now - self._watched > STANDSTILL_S:
+            self._stood_still(now - self._watched)
         self._watched = now
         if self._limits.stop_at is not None and now > self._limits.stop_at:
             msg = "the time limit came while tasks were running"
@@ -384,6 +388,16 @@ class TaskRun:
                 text = f"it has been waiting for {since_text(now - job.waiting_since)}"
                 self._tell(job, f"{text}; another worker may take it")
                 self._submit(job)
+
+    def _stood_still(self, seconds: float) -> None:
+        """Let no deadline count the time in which nobody listened here.
+
+        This process was suspended, and its workers perhaps with it.
+        """
+        for job in {id(job): job for job in self._jobs.values()}.values():
+            job.waiting_since += seconds
+            for start in job.started.values():
+                start.counted_from += seconds
 
     def _overdue(self, job: _Job, seconds: float) -> None:
         job.overdue += 1
