@@ -8,6 +8,7 @@ import re
 import pytest
 
 from tests.dashboards.selections import choose
+from tests.dashboards.served_pages import served
 
 SIZE = {"width": 1440, "height": 900}
 
@@ -16,6 +17,20 @@ SIZE = {"width": 1440, "height": 900}
 def selection(results):
     """Return what a visitor of a finished run without influences has chosen."""
     return choose(results)
+
+
+@pytest.fixture(scope="session")
+def finished_address(finished_url):
+    """Return where the page of a finished run without influences is served."""
+    with served(finished_url) as (_, address):
+        yield address
+
+
+@pytest.fixture(scope="session")
+def graph_address(graph_url):
+    """Return where the page of a finished run with influences is served."""
+    with served(graph_url) as (_, address):
+        yield address
 
 
 class Visits:
@@ -70,7 +85,7 @@ class Visits:
         self._context.clear_cookies()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def _visits(browser):
     with contextlib.closing(browser.new_context(viewport=SIZE)) as context:
         yield Visits(context)
