@@ -157,6 +157,7 @@ def networks() -> Iterator[Network]:
     with contextlib.suppress(ImportError, RuntimeError):
         yield from transformers_networks()
     with contextlib.suppress(ImportError):
+        yield from language_networks()
         yield from odd_networks()
 
 
@@ -210,10 +211,6 @@ def timm_networks() -> Iterator[Network]:
 def transformers_networks() -> Iterator[Network]:
     library = importlib.import_module("transformers")
     small = {"hidden_sizes": [16, 24, 32, 48], "depths": [1, 1, 1, 1]}
-    tokens = {
-        "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
-        "intermediate_size": 64,
-    }  # fmt: skip
     configs: dict[str, dict[str, object]] = {
         "ResNet": {"embedding_size": 16, **small},
         "ConvNext": small,
@@ -222,10 +219,6 @@ def transformers_networks() -> Iterator[Network]:
         "MobileNetV1": {},
         "MobileNetV2": {},
         "EfficientNet": {},
-        "ViT": {"image_size": 64, **tokens},
-        "DeiT": {"image_size": 64, **tokens},
-        "BeiT": {"image_size": 64, **tokens},
-        "Dinov2": {"image_size": 56, "patch_size": 14, **tokens},
         "Swin": {"image_size": 64, "embed_dim": 16, "depths": [2, 2], "window_size": 4,
                  "num_heads": [2, 4]},
         "PoolFormer": {"hidden_sizes": [16, 24, 32, 48], "depths": [1, 1, 1, 1]},
@@ -246,25 +239,16 @@ def transformers_networks() -> Iterator[Network]:
             )(config),
             torch.randn(1, 3, size, size),
         )
-    for family in ("Bert", "DistilBert", "Roberta"):
-        config = getattr(library, f"{family}Config")(vocab_size=100, **_text(family))
-        yield Network(
-            "transformers",
-            f"{family} (text)",
-            lambda config=config: (
-                library.AutoModelForSequenceClassification.from_config(config)
-            ),
-            torch.randint(5, 100, (1, 12)),
-        )
 
 
-def _text(family: str) -> dict[str, object]:
-    if family == "DistilBert":
-        return {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}
-    return {
-        "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
-        "intermediate_size": 64,
-    }  # fmt: skip
+def language_networks() -> Iterator[Network]:
+    """Yield toy networks of text, sound and images in patches."""
+    toys = importlib.import_module("tests.network.language_networks")
+    for library, names in (("transformers", toys.LIBRARY), ("torch", toys.OWN)):
+        for name in names:
+            with contextlib.suppress(ImportError):
+                network, x = toys.make(name)
+                yield Network(library, name, lambda network=network: network, x[:1])
 
 
 def odd_networks() -> Iterator[Network]:

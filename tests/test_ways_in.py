@@ -79,8 +79,8 @@ def of_timm(tmp_path_factory):
         yield folder
 
 
-def test_ways__are_five():
-    assert len(WAYS) == 5
+def test_ways__are_six():
+    assert len(WAYS) == 6
 
 
 @pytest.mark.cluster
@@ -122,6 +122,7 @@ def test_running_cluster__whose_workers_stand_elsewhere__runs_as_the_page_says(
         pytest.param(1, "'label = dog and grams > 300'> directed, 17", id="memory"),
         pytest.param(2, "nnviz.AttributionGraph 'round'", id="several-labels"),
         pytest.param(3, "nnviz.AttributionGraph 'target > 350'", id="regression"),
+        pytest.param(5, "nnviz.AttributionGraph 'no'", id="one-output"),
     ],
 )
 def test_lines__run_as_the_page_says(way, shown, tmp_path, monkeypatch, capsys):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from nnviz.errors import DatasetError, UnreadableInstanceError
 from nnviz.extraction.planned_worker import PlannedWorker, worker_of
 from nnviz.extraction.worker_tasks import Opening
+from nnviz.network.class_scores import as_logits, softmax
 from nnviz.network.recording.ablated import ChannelMeans, Replacement
 
 __all__ = ["Outputs", "Piece", "mean_sums", "treated_outputs"]
@@ -116,15 +117,15 @@ def _treated_outputs(
     )
     rows = np.arange(shape[1])
     for number, channels in enumerate(piece.ablated):
-        logits = worker.runtime.run(
+        outputs = worker.runtime.run(
             values, on_layer=Replacement(channels, means)
         ).logits
-        assert logits is not None  # the driver refuses networks without classes
-        shifted = logits - logits.max(axis=1, keepdims=True).astype(np.float64)
-        shares = np.exp(shifted) / np.exp(shifted).sum(axis=1, keepdims=True)
+        assert outputs is not None  # the driver refuses networks without classes
+        given = worker.plan.gives_probabilities
+        logits = as_logits(outputs, gives_probabilities=given)
         found.logit[number] = logits[rows, piece.classes]
-        found.probability[number] = shares[rows, piece.classes]
-        found.prediction[number] = logits.argmax(axis=1)
+        found.probability[number] = softmax(logits)[rows, piece.classes]
+        found.prediction[number] = outputs.argmax(axis=1)
     return found
 
 

@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnviz.derivation.examples import Peaks, input_boxes, merge_peaks, pack_pictures
+from nnviz.derivation.examples import (
+    Examples,
+    Peaks,
+    input_boxes,
+    merge_peaks,
+    pack_pictures,
+    read_examples,
+)
 from nnviz.derivation.pictures import cut_picture, draw
 from nnviz.engine.sharing import Shared
 from nnviz.engine.tasks import run_tasks
@@ -62,6 +69,8 @@ class GallerySource:
     dataset: Dataset | None = None
     """None: no pictures are cut."""
     preprocessing: PreprocessingConfig = field(default_factory=PreprocessingConfig)
+    keeps_pictures: bool = False
+    """Whether those that the store has stay, since others cannot be cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +126,7 @@ def open_source(
     Returns
     -------
     tuple
-        The source, and why there are no pictures; an empty text if there are.
+        The source, and why no pictures are cut; an empty text if they are.
 
     Raises
     ------
@@ -128,16 +137,15 @@ def open_source(
     if len(store.plan.architecture.input_shape) < 2:
         return GallerySource(), ""  # rows of numbers have no pictures
     if dataset is None and config.kind in USER_CODE and not trust:
-        reason = (
-            f"examples have no pictures: the data set {config.source!r} is code, which "
-            "is imported only with trust (--trust)"
+        why = (
+            f"the data set {config.source!r} is code, which is imported only with "
+            "trust (--trust)"
         )
-        return GallerySource(), reason
+        return _without_data(store, why)
     try:
         dataset = dataset or open_dataset(config, trust=trust)
     except (InputError, MissingDependencyError, OSError) as error:
-        reason = f"examples have no pictures: the data set cannot be opened: {error}"
-        return GallerySource(), reason
+        return _without_data(store, f"the data set cannot be opened: {error}")
     planned = store.plan.fingerprints["dataset"]
     if dataset.fingerprint != planned:
         msg = (
@@ -149,6 +157,22 @@ def open_source(
         raise PlanMismatchError(msg)
     ordered = in_store_order(dataset, store.positions())
     return GallerySource(ordered, store.plan.preprocessing), ""
+
+
+def _without_data(store: Store, why: str) -> tuple[GallerySource, str]:
+    """Return the source of no new pictures, and what is to be said."""
+    if not _has_pictures(store):
+        return GallerySource(), f"examples have no pictures: {why}"
+    return GallerySource(keeps_pictures=True), (
+        f"examples keep the pictures that they have, and get no new ones: {why}"
+    )
+
+
+def _has_pictures(store: Store) -> bool:
+    path = "artifacts/examples"
+    if not store.groups.is_complete(path):
+        return False
+    return bool(store.groups.attributes(path).get("has_pictures"))
 
 
 def write_examples(
@@ -177,10 +201,17 @@ def write_examples(
     """
     path = "artifacts/examples"
     layers = layers_with_peaks(store)
-    store.groups.start(path)
     names, shared = [layer.name for layer in layers], Shared(source)
     merging = _run(client, _merged_peaks, names, Shared(store.url))
     merged = dict(merging)
+    kept = _kept_examples(store, names) if source.keeps_pictures else {}
+    if kept.keys() == merged.keys() != set() and all(
+        _are_of(kept[name], merged[name]) for name in names
+    ):
+        # Nothing is written, and so nothing can get lost on the way.
+        yield from (_report(name, merged[name], kept[name]) for name in names)
+        return
+    store.groups.start(path)
     for layer in layers:
         peaks = merged[layer.name]
         requests = _requests(store, layer, peaks) if source.dataset else []
@@ -189,15 +220,55 @@ def write_examples(
             for i in range(0, len(requests), PICTURES_PER_TASK)
         ]
         cuts = [cut for _, part in _run(client, _cut, tasks, shared) for cut in part]
+        if layer.name in kept:
+            cuts = _kept_cuts(kept[layer.name], peaks)
         report = _write_layer(store, f"{path}/{layer.name}", layer.name, peaks, cuts)
         yield report
     store.groups.finish(
         path,
         {
             "layers": [layer.name for layer in layers],
-            "has_pictures": source.dataset is not None,
+            "has_pictures": source.dataset is not None or source.keeps_pictures,
         },
     )
+
+
+def _kept_examples(store: Store, names: Sequence[str]) -> dict[str, Examples]:
+    stored = store.groups.attributes("artifacts/examples")["layers"]
+    return {name: read_examples(store, name) for name in names if name in stored}
+
+
+def _are_of(examples: Examples, peaks: Peaks) -> bool:
+    """Whether examples are those of the same peaks."""
+    return np.array_equal(examples.instance, peaks.instance) and np.array_equal(
+        examples.position, peaks.position
+    )
+
+
+def _report(layer: str, peaks: Peaks, examples: Examples) -> ExamplesReport:
+    n_examples = int((peaks.instance >= 0).sum())
+    n_pictures = int((np.diff(examples.picture_offsets) > 0).sum())
+    return ExamplesReport(layer, n_examples, n_pictures, n_examples - n_pictures)
+
+
+def _kept_cuts(examples: Examples, peaks: Peaks) -> list[_Cut]:
+    """Return the pictures of instances that are still among a channel's strongest."""
+    cuts = []
+    n_ranks = peaks.instance.shape[1]
+    for channel, (before, now) in enumerate(
+        zip(examples.instance, peaks.instance, strict=True)
+    ):
+        ranks = {int(instance): rank for rank, instance in enumerate(before)}
+        for rank, instance in enumerate(now):
+            old = ranks.get(int(instance))
+            if instance < 0 or old is None:
+                continue
+            left, top, right, bottom = examples.box[channel, old].tolist()
+            picture = examples.picture(channel, old)
+            if picture:
+                place = channel * n_ranks + rank
+                cuts.append(_Cut(place, (left, top, right, bottom), picture))
+    return cuts
 
 
 def _run(

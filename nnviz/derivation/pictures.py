@@ -8,6 +8,7 @@ Data that are not a picture have none.
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from nnviz.inputs.datasets.items import Raw
 from nnviz.inputs.preparation.decoding import decode_image
 from nnviz.inputs.preparation.preprocessing import Box, Preprocessing
 from nnviz.runs.config import PreprocessingConfig
@@ -56,7 +58,7 @@ class Drawing:
         return float(left), float(top), float(right), float(bottom)
 
 
-def draw(raw: bytes | NDArray[Any], config: PreprocessingConfig) -> Drawing | None:
+def draw(raw: Raw, config: PreprocessingConfig) -> Drawing | None:
     """Return one instance as an image, or None if it is not a picture.
 
     Parameters
@@ -76,6 +78,8 @@ def draw(raw: bytes | NDArray[Any], config: PreprocessingConfig) -> Drawing | No
     Arrays of uint8 are shown as they are. Others are stretched from the smallest to the
     largest value of the instance, so brightness compares within a picture only.
     """
+    if isinstance(raw, (str, Mapping)):
+        return None
     if isinstance(raw, bytes):
         image = decode_image(raw, exif_rotation=config.exif_rotation)
         return Drawing(image, is_photograph=True)

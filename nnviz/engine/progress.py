@@ -17,6 +17,7 @@ from typing import Any, Protocol, TextIO, runtime_checkable
 from tqdm import tqdm
 
 __all__ = [
+    "Calls",
     "Event",
     "JsonLog",
     "Listener",
@@ -95,6 +96,8 @@ class Notice:
 
     stage: str
     message: str
+    needs_action: bool = False
+    """Whether nothing goes on until somebody does something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +181,16 @@ def _text(event: TaskFailed | TaskRetried | Notice) -> str:
     if isinstance(event, TaskRetried):
         return f"{event.task}: {event.reason}"
     return f"{event.task} failed: {event.error}"
+
+
+class Calls:
+    """A line for what needs somebody to act, and nothing else: without progress."""
+
+    def receive(self, event: Event) -> None:
+        """Write what nobody can do without."""
+        if isinstance(event, Notice) and event.needs_action:
+            sys.stderr.write(f"{event.stage}: {event.message}\n")
+            sys.stderr.flush()
 
 
 class JsonLog:

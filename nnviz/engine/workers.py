@@ -8,6 +8,7 @@ died, and since when it has been running.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import threading
@@ -19,7 +20,13 @@ import dask
 from distributed import Client, get_worker
 
 from nnviz.engine.connection import LOST
-from nnviz.engine.progress import Listener, Notice, WorkersChanged, emit
+from nnviz.engine.progress import (
+    Calls,
+    Listener,
+    Notice,
+    WorkersChanged,
+    emit,
+)
 from nnviz.engine.whereabouts import Whereabouts, run_telling
 from nnviz.errors import TaskError
 
@@ -44,7 +51,7 @@ TROUBLE = "nnviz-trouble"
 """Under which whoever starts workers tells the client that they cannot be started."""
 
 ASKED_EVERY_S = 1.0
-TOLD_AFTER_S = 20.0
+TOLD_AFTER_S = 5.0
 """Without workers, after which it is said that they are waited for."""
 
 
@@ -58,7 +65,8 @@ class Workers:
     stage
         For events.
     listeners
-        Told about workers that come and go.
+        Told about workers that come and go. Where there are none, standard error is
+        told that workers are waited for.
     patience
         Seconds without any worker after which to give up; None for Dask's setting
         ``nnviz.wait-for-workers``, 300 where there is none.
@@ -130,8 +138,7 @@ class Workers:
             self._seen, self._is_told = now, False
         elif now - self._seen > TOLD_AFTER_S and not self._is_told:
             self._is_told = True
-            text = "the cluster has no workers now; waiting for them"
-            emit(self._listeners, Notice(self._stage, text))
+            self._tell()
         elif now - self._seen > self._patience:
             msg = (
                 f"the cluster has had no workers for {since_text(now - self._seen)}; "
@@ -139,6 +146,20 @@ class Workers:
                 "and repeat the command, or wait longer with --wait-for-workers"
             )
             raise TaskError(msg)
+
+    def _tell(self) -> None:
+        """Say that workers are waited for, where nobody listens as a warning."""
+        scheduler = self._client.scheduler
+        address = "" if scheduler is None else scheduler.address
+        end = f"; this ends after {since_text(self._patience)} without one"
+        text = (
+            f"waiting for a worker of the scheduler at {address}, which has none: "
+            f"start some ('dask worker {address}')"
+            f"{end if math.isfinite(self._patience) else ''}"
+        )
+        # Some stages tell nobody anything; this is to be heard nevertheless.
+        notice = Notice(self._stage or "nnviz", text, needs_action=True)
+        emit(self._listeners or (Calls(),), notice)
 
     def _on_trouble(self, event: tuple[float, Any]) -> None:
         self._trouble = str(event[1])

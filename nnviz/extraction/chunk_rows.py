@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.inputs.preparation.batches import Batch
+from nnviz.network.class_scores import as_logits, outcomes, softmax
 from nnviz.network.influence.inputs import Strongest
 from nnviz.network.recording.runtime import BatchResult
-from nnviz.runs.declarations import FLOAT16_MAX
+from nnviz.runs.declarations import FLOAT16_MAX, RELEVANCE_PARTS
 from nnviz.runs.plan import Plan
 
 __all__ = ["ChunkRows"]
@@ -36,7 +37,9 @@ class ChunkRows:
     def __init__(self, plan: Plan, start: int, labels: NDArray[np.int32]) -> None:
         n = len(labels)
         self._start = start
-        self._labels = labels
+        self.labels = labels
+        """True class of each instance, shape (instance,); -1 where there is none."""
+        self._gives_probabilities = plan.gives_probabilities
         self._status = np.full(n, "", dtype=object)
         self.arrays: dict[str, NDArray[Any]] = {
             "instances/prediction": np.full(n, -1, np.int32),
@@ -63,6 +66,14 @@ class ChunkRows:
             self.arrays[f"{path}/influence"] = np.zeros(shape, np.float32)
             if kept.has_remainder:
                 self.arrays[f"{path}/remainder"] = np.zeros(shape[:2], np.float32)
+        self._relevance = [x.name for x in plan.architecture.shown]
+        if not plan.has_relevance:
+            self._relevance = []
+        for name in self._relevance:
+            shape2 = n, plan.architecture.layer(name).n_channels
+            for part in RELEVANCE_PARTS:
+                path = f"relevance/{name}/{part}"
+                self.arrays[path] = np.full(shape2, np.nan, dtypes[path])
         self.reasons: dict[int, str] = {}
         """Why instances cannot be used, by their number in the data set."""
         self.not_finite: dict[int, str] = {}
@@ -91,6 +102,8 @@ class ChunkRows:
             array[at] = kept
         for name, strongest in result.influences.items():
             self._add_influences(batch.start - self._start, name, strongest)
+        for layer in self._relevance:
+            self._add_relevance(at, batch.start + rows, layer, result, rows)
         if result.logits is not None:
             self._add_outputs(at, batch.start + rows, result.logits[rows])
 
@@ -108,6 +121,21 @@ class ChunkRows:
         if strongest.remainder is not None and f"{path}/remainder" in self.arrays:
             self.arrays[f"{path}/remainder"][at] = strongest.remainder
 
+    def _add_relevance(
+        self,
+        at: NDArray[Any],
+        instances: NDArray[Any],
+        layer: str,
+        result: BatchResult,
+        rows: NDArray[Any],
+    ) -> None:
+        for part, values in result.relevance[layer].items():
+            kept = values[rows]
+            for instance in instances[~np.isfinite(kept).all(axis=1)]:
+                reason = f"gradients in layer {layer!r} are not finite numbers"
+                self.not_finite.setdefault(int(instance), reason)
+            self.arrays[f"relevance/{layer}/{part}"][at] = kept
+
     def _add_outputs(
         self, at: NDArray[Any], instances: NDArray[Any], logits: NDArray[Any]
     ) -> None:
@@ -116,52 +144,18 @@ class ChunkRows:
             reason = "outputs are not finite numbers"
             self.not_finite.setdefault(int(instance), reason)
         at, logits = at[finite], logits[finite]
-        # A single output is a value, or one logit: there is no class to choose.
+        # A single output is a value: there is no class to choose.
         if not len(at) or logits.shape[1] == 1:
             return
-        probabilities = _softmax(logits)
         prediction = logits.argmax(axis=1)
-        labels = self._labels[at]
+        values = as_logits(logits, gives_probabilities=self._gives_probabilities)
+        probabilities = softmax(values)
+        labels = self.labels[at]
         row = np.arange(len(at))
         self.arrays["instances/prediction"][at] = prediction
         self.arrays["instances/confidence"][at] = probabilities[row, prediction]
         true = np.where(labels >= 0, probabilities[row, labels], np.nan)
         self.arrays["instances/probability"][at] = true
-        for name, values in _outcomes(logits, probabilities, labels).items():
+        for name, found in outcomes(values, probabilities, labels).items():
             if (path := f"instances/{name}") in self.arrays:
-                self.arrays[path][at] = values
-
-
-def _outcomes(
-    logits: NDArray[Any], probabilities: NDArray[np.float64], labels: NDArray[np.int32]
-) -> dict[str, NDArray[Any]]:
-    """Return how sure the network is, and how far off, each of shape (N,)."""
-    row, has_label = np.arange(len(labels)), labels >= 0
-    n_outputs = logits.shape[1]
-    second = np.partition(probabilities, n_outputs - 2) if n_outputs > 1 else None
-    margin = np.ones(len(labels)) if second is None else second[:, -1] - second[:, -2]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        terms = probabilities * np.log(probabilities)
-    entropy = -np.nansum(terms, axis=1)
-    values = logits.astype(np.float64)
-    largest = values.max(axis=1)
-    # Not the logarithm of the probability, which may have become zero.
-    total = np.log(np.exp(values - largest[:, None]).sum(axis=1)) + largest
-    own = values[row, labels]
-    before = np.arange(n_outputs) < labels[:, None]
-    is_above = (values > own[:, None]) | ((values == own[:, None]) & before)
-    return {
-        "margin": margin,
-        "entropy": entropy,
-        "loss": np.where(has_label, total - own, np.nan),
-        "rank": np.where(has_label, is_above.sum(axis=1) + 1, -1),
-    }
-
-
-def _softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
-    """Return softmax probabilities, shape (N, K), computed in float64."""
-    shifted: NDArray[np.float64] = logits.astype(np.float64)
-    shifted -= shifted.max(axis=1, keepdims=True)
-    np.exp(shifted, out=shifted)
-    shifted /= shifted.sum(axis=1, keepdims=True)
-    return shifted
+                self.arrays[path][at] = found

@@ -87,7 +87,7 @@ def _record(
     batches = worker.reader(task.batch_size).iter_batches(
         start, stop, excluded=excluded
     )
-    with worker.runtime.recording(start) as recording:
+    with worker.runtime.recording(start, labels=chunk.labels) as recording:
         for batch in _timed(batches, seconds):
             began = time.perf_counter()
             result = recording.run(batch.values, valid=batch.valid)

@@ -22,7 +22,9 @@ from nnviz.inputs.models.loading import load_model
 from nnviz.inputs.preparation.batches import BatchReader, prepared_shape
 from nnviz.inputs.preparation.preprocessing import Preprocessing
 from nnviz.network.arguments import bind_inputs
+from nnviz.network.recording.explaining import explained_outputs
 from nnviz.network.recording.runtime import NetworkRuntime
+from nnviz.network.two_outputs import TwoOutputs, with_two_outputs
 from nnviz.runs.declarations import CONTENTS
 from nnviz.runs.plan import Plan
 from nnviz.store.store import Store
@@ -132,6 +134,8 @@ def open_stored_dataset(
 def load_planned_network(plan: Plan, *, trust: bool) -> nn.Module:
     """Load the plan's network, in evaluation mode, on the CPU.
 
+    One with a single output for two classes gets one for each of them.
+
     Parameters
     ----------
     plan
@@ -146,8 +150,12 @@ def load_planned_network(plan: Plan, *, trust: bool) -> nn.Module:
     """
     loaded = load_model(plan.model, trust=trust)
     check_planned("network", plan.fingerprints["model"], loaded.fingerprint)
-    bind_inputs(loaded.module, plan.architecture.inputs)
-    return loaded.module
+    module = loaded.module
+    if plan.two_outputs_of is not None:
+        found = TwoOutputs(plan.two_outputs_of, plan.gives_probabilities)
+        module = with_two_outputs(module, found)
+    bind_inputs(module, plan.architecture.inputs)
+    return module
 
 
 def planned_reader(
@@ -167,7 +175,7 @@ def planned_reader(
     is_image = plan.preprocessing.kind == "image"
     return BatchReader(
         dataset,
-        Preprocessing(plan.preprocessing),
+        Preprocessing(plan.preprocessing, plan.architecture.inputs),
         batch_size=batch_size or plan.extraction.batch_size,
         n_threads=plan.extraction.reader_threads,
         shape=prepared_shape(plan.architecture.input_shape, is_image=is_image),
@@ -207,6 +215,7 @@ def planned_runtime(plan: Plan, *, trust: bool) -> NetworkRuntime:
         preprocessing=plan.preprocessing,
         extraction=plan.extraction,
         layer_dtypes=plan.layer_dtypes,
+        explained=explained_outputs(plan.extraction, plan.class_names),
     )
 
 

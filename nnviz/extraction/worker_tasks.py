@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from nnviz.engine.importing_ahead import import_ahead
 from nnviz.engine.tasks import RunLimits, run_tasks
 
 if TYPE_CHECKING:
@@ -143,6 +144,7 @@ def check_inputs(
     if client is None:
         _check(what, opening)
         return
+    import_ahead(client, ["nnviz.extraction.planned_worker"])
     unhurried = replace(limits or RunLimits(), deadline=None)
     for outcome in run_tasks(
         client,

@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from nnviz.engine.progress import (
+    Calls,
     Event,
     Listener,
     Notice,
@@ -28,9 +29,9 @@ DRAWN_EVERY_S = 0.3
 
 
 def bars(*, progress: bool) -> list[Listener]:
-    """Return what shows progress where this runs; nothing if it is not wanted."""
+    """Return what shows progress where this runs; what it needs, if not wanted."""
     if not progress:
-        return []
+        return [Calls()]
     return [NotebookBar()] if _is_notebook() else [ProgressBar()]
 
 

@@ -22,6 +22,9 @@ __all__ = ["planned_top_channels", "top_channels"]
 _CANDIDATES = 64
 """Channels that are sorted first; hardly any instance needs more at small shares."""
 
+_BLOCK = 32
+"""Channels of which the largest one is kept while the others are looked for."""
+
 
 def top_channels(
     activations: NDArray[np.floating],
@@ -82,12 +85,13 @@ def top_channels(
         msg = f"count={count} selects no channel; give at least 1"
         raise ValueError(msg)
     dtype = np.result_type(np.float32, activations.dtype)
-    values = np.array(activations, dtype=dtype)
-    values[~np.isfinite(values).all(axis=1)] = 0
-    values[:, list(excluded)] = 0
+    values = np.asarray(activations, dtype=dtype)
+    left_out = np.arange(values.shape[1])[list(excluded)]
     indptr = np.zeros(len(values) + 1, dtype=np.int64)
     indices = np.empty(values.size, dtype=np.int32)
-    n = _select(values, share or 0.0, count or 0, _CANDIDATES, indptr, indices)
+    n = _select(
+        values, left_out, share or 0.0, count or 0, _CANDIDATES, indptr, indices
+    )
     return sparse.csr_array(
         (np.ones(n, dtype=np.uint8), indices[:n].copy(), indptr), shape=values.shape
     )
@@ -115,35 +119,68 @@ def planned_top_channels(
     )
 
 
+@numba.njit(nogil=True, cache=True, fastmath={"nnan", "nsz"})
+def _largest_of(rest: Any) -> Any:
+    """Return the largest of a few values, none of them NaN, by vector instructions."""
+    largest = rest[0]
+    for value in rest:
+        largest = value if value > largest else largest
+    return largest
+
+
 @numba.njit(nogil=True, cache=True)
 def _select(
-    values: Any, share: float, count: int, n_candidates: int, indptr: Any, indices: Any
+    values: Any,
+    left_out: Any,
+    share: float,
+    count: int,
+    n_candidates: int,
+    indptr: Any,
+    indices: Any,
 ) -> int:
     """Write the sorted top channels of each row, and return how many there are.
 
     The largest channels are found one after another while they are few; from then on
-    the rest is sorted. Sums are in float64, in descending order of activation.
+    the rest is sorted. Sums are in float64, in descending order of activation. The
+    largest of each block of channels is kept, so that the next one is found among a few
+    and one block is looked through again.
     """
     n_rows, n_channels = values.shape
+    n_blocks = (n_channels + _BLOCK - 1) // _BLOCK
+    largest = np.empty(n_blocks, values.dtype)
+    # What is behind the last channel is never larger than what counts.
+    rest = np.zeros(n_blocks * _BLOCK, values.dtype)
     n = 0
     for row in range(n_rows):
-        rest = values[row].copy()
-        total = 0.0
+        is_finite = True
         for c in range(n_channels):
-            if rest[c] > 0:
-                total += np.float64(rest[c])
+            rest[c] = values[row, c]
+            is_finite &= abs(rest[c]) < np.inf
+        rest[left_out] = 0
+        total = 0.0
+        if is_finite:
+            for c in range(n_channels):
+                if rest[c] > 0:
+                    total += np.float64(rest[c])
         threshold = share * total
         start, taken, reached = n, 0, 0.0
         order = np.empty(0, np.int64)
+        if total > 0:
+            for block in range(n_blocks):
+                first = block * _BLOCK
+                largest[block] = _largest_of(rest[first : first + _BLOCK])
         while total > 0:
+            block = 0
             if taken < n_candidates:
-                best = 0
-                for c in range(1, n_channels):
-                    if rest[c] > rest[best]:
-                        best = c
+                for other in range(1, n_blocks):
+                    if largest[other] > largest[block]:
+                        block = other
+                best = block * _BLOCK
+                while rest[best] != largest[block]:
+                    best += 1
             else:
                 if taken == n_candidates:
-                    order = np.argsort(-rest, kind="mergesort")
+                    order = np.argsort(-rest[:n_channels], kind="mergesort")
                 if taken - n_candidates >= n_channels:
                     break
                 best = order[taken - n_candidates]
@@ -152,6 +189,8 @@ def _select(
                 break
             if taken < n_candidates:
                 rest[best] = 0
+                first = block * _BLOCK
+                largest[block] = _largest_of(rest[first : first + _BLOCK])
             indices[n] = best
             n += 1
             taken += 1

@@ -8,6 +8,7 @@ See, in :mod:`nnviz.network.analysis`, ``operations`` for how operations are rec
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,11 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nnviz.argument_types import checked
-from nnviz.errors import ModelError
+from nnviz.errors import DeviceLostError, ModelError, TaskMemoryError
 from nnviz.network.analysis.analysis import Analysis, analyse, validate
 from nnviz.network.analysis.functions import category_of
 from nnviz.network.analysis.operations import OperationGraph, record_operations
 from nnviz.network.analysis.outputs import logits_of, main_output
+from nnviz.network.analysis.token_axes import padded_batch, record_other_length
 from nnviz.network.arguments import inputs_of
 from nnviz.network.independence import check_independence
 from nnviz.network.recording.normalizing import normalize
@@ -27,6 +29,7 @@ from nnviz.network.recording.recorder import NotByInstanceError
 from nnviz.network.recording.runtime import telling_faults
 from nnviz.runs.architecture import Architecture, Layer
 from nnviz.runs.config import PreprocessingConfig
+from nnviz.runs.network_inputs import NetworkInputs
 from nnviz.user_code import telling_user_errors
 
 __all__ = ["trace", "trace_network"]
@@ -65,6 +68,8 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
             "the other instances of a batch; call model.eval() first"
         )
         raise ModelError(msg)
+    shape = tuple(batch.shape[1:])
+    batch = _with_padding(model, batch)
     graph = _record(model, batch)
     output = main_output(graph.output)
     if output is None:
@@ -73,7 +78,9 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
             "it must return a tensor, or a tuple, dictionary or dataclass of tensors"
         )
         raise ModelError(msg)
-    analysis = analyse(graph)
+    with telling_faults():
+        other = record_other_length(model, batch)
+    analysis = analyse(graph, other)
     layers = [item.layer for item in analysis.layers]
     mixed = _without_instances(model, analysis, batch)
     mixed += _check_independence(model, layers, mixed, batch)
@@ -89,14 +96,14 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
     logits = logits_of(graph.output)
     names = {layer.name for layer in layers}
     return Architecture(
-        layers=tuple(layers),
+        layers=tuple(_of_length(layer, shape, inputs_of(model)) for layer in layers),
         edges=tuple(
             edge
             for target in analysis.targets
             for edge in target.edges
             if edge.source in names and edge.target in names
         ),
-        input_shape=tuple(batch.shape[1:]),
+        input_shape=shape,
         input_dtype=str(batch.dtype).removeprefix("torch."),
         inputs=inputs_of(model),
         output_shape=tuple((output if logits is None else logits).shape[1:]),
@@ -116,6 +123,37 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
 def _record(model: nn.Module, batch: Tensor) -> OperationGraph:
     with telling_faults():
         return record_operations(model, batch)
+
+
+def _with_padding(model: nn.Module, batch: Tensor) -> Tensor:
+    """Return a packed batch in which a token is padding, if the network takes it."""
+    inputs = inputs_of(model)
+    if inputs is None or not inputs.has_tokens:
+        return batch
+    n_tokens = inputs.tokens_of(batch.shape[1])
+    ends_in_padding = (padded_batch(batch, inputs, n_tokens) == batch).all(1)
+    if bool(ends_in_padding.any()):
+        return batch
+    padded = padded_batch(batch, inputs, n_tokens + 1)
+    try:
+        with torch.inference_mode(), telling_faults():
+            model(padded)
+    except (TaskMemoryError, DeviceLostError):
+        raise
+    except Exception:  # noqa: BLE001  the user's code may raise anything
+        return batch
+    return padded
+
+
+def _of_length(
+    layer: Layer, shape: tuple[int, ...], inputs: NetworkInputs | None
+) -> Layer:
+    """Return a layer with a position for each token of instances of a packed shape."""
+    if inputs is None or layer.token_axis is None or layer.token_field is not None:
+        return layer
+    positions = list(layer.positions)
+    positions[layer.token_axis] = inputs.tokens_of(shape[0])
+    return replace(layer, positions=tuple(positions))
 
 
 def _not_taken_apart(analysis: Analysis) -> list[str]:

@@ -8,12 +8,13 @@ rows of a table) are what the network receives.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nnviz.errors import ConfigError, UnreadableInstanceError
+from nnviz.inputs.datasets.items import Raw
 from nnviz.inputs.datasets.opening import Dataset
 from nnviz.runs.config import PreprocessingConfig
 
@@ -52,20 +53,26 @@ def resolved_preprocessing(
     if found is None or isinstance(found, bytes) or _is_image(found):
         config = stated or of_model or PreprocessingConfig()
         return dataclasses.replace(config, kind="image")
+    kind: Literal["array", "inputs"] = "array"
+    if isinstance(found, Mapping):
+        kind, what = "inputs", f"several inputs, {', '.join(found)}"
+    elif isinstance(found, str):
+        what = "texts"
+    else:
+        what = f"arrays of {found.dtype}, shape {found.shape}"
     # What a network's source says of pictures has been done to these, or is moot.
     config = stated or PreprocessingConfig()
     for name in _OF_IMAGES:
         if getattr(config, name) is not None:
             msg = (
-                f"preprocessing.{name} is for images, but the data set returns arrays "
-                f"of {found.dtype}, shape {found.shape}; leave it out, or let the data "
-                "set return images of uint8"
+                f"preprocessing.{name} is for images, but the data set returns {what}; "
+                f"leave it out, or let the data set return images of uint8"
             )
             raise ConfigError(msg)
-    return dataclasses.replace(config, kind="array")
+    return dataclasses.replace(config, kind=kind)
 
 
-def _first(dataset: Dataset) -> bytes | NDArray[Any] | None:
+def _first(dataset: Dataset) -> Raw | None:
     for index in range(min(len(dataset), TRIED)):
         try:
             return dataset.read(index)
@@ -74,8 +81,8 @@ def _first(dataset: Dataset) -> bytes | NDArray[Any] | None:
     return None
 
 
-def _is_image(found: NDArray[Any]) -> bool:
-    if found.dtype != np.uint8:
+def _is_image(found: Raw) -> bool:
+    if not isinstance(found, np.ndarray) or found.dtype != np.uint8:
         return False
     channels = {found.shape[0], found.shape[-1]} if found.ndim == 3 else set()
     return found.ndim == 2 or bool(channels & {1, 3, 4})

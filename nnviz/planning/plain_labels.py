@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.errors import DatasetError
+from nnviz.inputs.datasets.items import Raw
 from nnviz.inputs.datasets.listings import DEFAULT_LABEL, make_column
 from nnviz.inputs.datasets.opening import Dataset
 from nnviz.runs.architecture import Architecture
@@ -82,7 +83,7 @@ class PlainLabels:
     def __len__(self) -> int:
         return len(self._dataset)
 
-    def read(self, index: int) -> bytes | NDArray[Any]:
+    def read(self, index: int) -> Raw:
         """Return one instance; raises as the data set does."""
         return self._dataset.read(index)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,11 +29,23 @@ from nnviz.inputs.datasets.opening import Dataset, open_dataset
 from nnviz.inputs.datasets.torch_datasets import TorchDataset
 from nnviz.inputs.models.loading import load_model
 from nnviz.inputs.preparation.preprocessing import Preprocessing
+from nnviz.network.arguments import bind_inputs, parameters_of
+from nnviz.network.class_scores import are_probabilities
+from nnviz.network.recording.explaining import explained_outputs
+from nnviz.network.recording.gradient_checks import check_gradients
 from nnviz.network.recording.runtime import NetworkRuntime
 from nnviz.network.tracing import trace_network
+from nnviz.network.two_outputs import find_two_outputs, with_two_outputs
 from nnviz.planning.input_kinds import resolved_preprocessing
 from nnviz.planning.labels import JoinedClasses, join_labels
+from nnviz.planning.named_inputs import planned_inputs, with_input_columns
 from nnviz.planning.plain_labels import n_classes_of, with_plain_labels
+from nnviz.planning.two_classes import (
+    NOT_SPLIT,
+    has_one_output,
+    means_two_classes,
+    notes_on_one_output,
+)
 from nnviz.runs.config import RunConfig
 from nnviz.runs.plan import Measurements, Plan
 from nnviz.runs.planning_rules import Findings, make_plan
@@ -89,22 +101,40 @@ def plan_run(
     if isinstance(dataset, TorchDataset):
         dataset.check_labels()
     loaded = load_model(config.model, trust=trust)
+    parameters = parameters_of(loaded.module)
+    dataset_config = with_input_columns(config.dataset, dataset, parameters)
+    if dataset_config is not config.dataset:
+        dataset = open_dataset(dataset_config, trust=trust)
     preprocessing_config = resolved_preprocessing(
         config.preprocessing, loaded.preprocessing, dataset
     )
-    preprocessing = Preprocessing(preprocessing_config)
+    inputs, notes = planned_inputs(dataset, preprocessing_config, parameters)
+    if inputs is not None and preprocessing_config.kind == "array":
+        preprocessing_config = replace(preprocessing_config, kind="inputs")
+    bind_inputs(loaded.module, inputs)
+    preprocessing = Preprocessing(preprocessing_config, inputs)
     extraction = config.extraction
     values, read_seconds = _first_batch(dataset, preprocessing, extraction.batch_size)
     try:
         architecture = trace_network(loaded.module, values, preprocessing_config)
     except ModelError as error:
-        if preprocessing_config.kind == "image":
+        if preprocessing_config.kind != "array":
             raise
         msg = (
             f"{error} (the arrays become {values.dtype}; preprocessing.dtype can be "
             "'float32' or 'int64', as the network wants it)"
         )
         raise ModelError(msg) from error
+    module, two_outputs, network_notes = loaded.module, None, loaded.notes
+    if has_one_output(architecture):
+        if means_two_classes(dataset, config.classes, loaded.class_names):
+            two_outputs = find_two_outputs(module, values, preprocessing_config)
+            network_notes += () if two_outputs else (NOT_SPLIT,)
+        else:
+            network_notes += notes_on_one_output(dataset)
+    if two_outputs is not None:
+        module = with_two_outputs(module, two_outputs)
+        architecture = trace_network(module, values, preprocessing_config)
     n_classes = n_classes_of(architecture)
     dataset = with_plain_labels(
         dataset, config.dataset, config.classes, n_classes, loaded.class_names
@@ -118,13 +148,15 @@ def plan_run(
         n_instances=len(dataset),
     )
     runtime = NetworkRuntime(
-        loaded.module,
+        module,
         architecture.selected(recorded=extraction.layers, shown=extraction.shown),
         preprocessing=preprocessing_config,
         extraction=extraction,
+        explained=explained_outputs(extraction, classes.class_names),
     )
-    measurements = _measure(runtime, values, read_seconds, timed=timed)
-    contents, hashes = contents_of(dataset, mode_of(config.dataset))
+    gradient_notes = check_gradients(runtime, values)
+    measurements, outputs = _measure(runtime, values, read_seconds, timed=timed)
+    contents, hashes = contents_of(dataset, mode_of(dataset_config))
     findings = Findings(
         preprocessing=preprocessing_config,
         architecture=architecture,
@@ -138,9 +170,18 @@ def plan_run(
         measurements=measurements,
         labels_joined_by=classes.joined_by,
         class_of_label=classes.class_of_label,
-        notes=(*dataset.notes, *classes.notes, *loaded.notes),
+        notes=(
+            *dataset.notes,
+            *notes,
+            *classes.notes,
+            *network_notes,
+            *gradient_notes,
+        ),
+        two_outputs_of=None if two_outputs is None else two_outputs.module,
+        gives_probabilities=are_probabilities(outputs),
         contents=contents,
     )
+    config = replace(config, dataset=dataset_config)
     return make_plan(config, findings), Probe(dataset, classes, hashes)
 
 
@@ -189,13 +230,15 @@ def _check_shapes(dataset: Dataset, values: Mapping[int, NDArray[Any]]) -> None:
 
 def _measure(
     runtime: NetworkRuntime, values: NDArray[Any], read_seconds: float, *, timed: bool
-) -> Measurements:
+) -> tuple[Measurements, NDArray[np.float32] | None]:
+    """Run a batch; return what it tells, and the network's outputs."""
     batch = runtime.run(values)
     seconds = None
+    few = values[:INSTANCES_WARMED_UP]
     if timed:
         # The first time compiles kernels, or loads them from the cache: a few
         # instances are enough for that.
-        for tried in (values[:INSTANCES_WARMED_UP], values):
+        for tried in (few, values):
             with runtime.recording(0) as recording:
                 started = time.perf_counter()
                 recording.run(tried, valid=np.ones(len(tried), np.bool_))
@@ -209,14 +252,16 @@ def _measure(
         layer.n_channels * int(np.prod(layer.positions)) * 4
         for layer in runtime.architecture.layers
     ]
-    return Measurements(
+    measurements = Measurements(
         largest=largest,
         input_bytes=int(values[0].nbytes),
         model_bytes=runtime.model_bytes,
         largest_map_bytes=max(maps, default=0),
         seconds_per_instance=seconds,
         read_seconds_per_instance=read_seconds,
+        gradient_bytes=runtime.graph_bytes(few) // len(few),
     )
+    return measurements, batch.logits
 
 
 def _check_finite(activations: Mapping[str, NDArray[Any]]) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from nnviz.aggregation.aggregates import aggregates_of
 from nnviz.errors import ShapeError
 from nnviz.graphs.from_totals import output_layer
+from nnviz.network.class_scores import as_logits, softmax
 from nnviz.store.store import Store
 from nnviz.subsets.columns import InstanceColumns
 
@@ -190,8 +191,8 @@ class Instances:
             known = facts.prediction >= 0
             return ([(facts.prediction, facts.confidence)] if known else []), True
         row = self._store.activations(layer, number, number + 1)[0].astype(np.float64)
-        powers = np.exp(row - np.nanmax(row)) if np.isfinite(row).any() else row
-        shares = powers / powers.sum()
+        given = self._store.plan.gives_probabilities
+        shares = softmax(as_logits(row[None], gives_probabilities=given))[0]
         best = float(np.nanmax(shares)) if len(shares) else np.nan
         is_probability = abs(best - facts.confidence) < TOLERANCE
         values = shares if is_probability else row

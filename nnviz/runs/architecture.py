@@ -91,6 +91,14 @@ class Layer:
     token_field: ReceptiveField | None = None
     """Which tokens a position sees, on one axis, where there are not as many positions
     as tokens; None: position p is token p."""
+    aliases: tuple[str, ...] = ()
+    """Other names by which it may be asked for: those that TransformerLens has for the
+    layers of a transformer (``blocks.0.mlp.hook_post``)."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name, and the other names."""
+        return (self.name, *self.aliases)
 
     def token_of(self, position: int, extents: Sequence[int] = ()) -> int | None:
         """Return the token at which a stored position lies; None without tokens.
@@ -161,7 +169,7 @@ class Architecture:
         return error is not None and error < LARGEST_ERROR
 
     def layer(self, name: str) -> Layer:
-        """Return the layer of this name.
+        """Return the layer of this name, or of this other name.
 
         Raises
         ------
@@ -169,10 +177,11 @@ class Architecture:
             If there is none; the message has near matches.
         """
         for layer in self.layers:
-            if layer.name == name:
+            if name in layer.names:
                 return layer
         names = [layer.name for layer in self.layers]
-        msg = f"unknown layer {name!r}{did_you_mean(name, names)}; {_listing(names)}"
+        every = [one for layer in self.layers for one in layer.names]
+        msg = f"unknown layer {name!r}{did_you_mean(name, every)}; {_listing(names)}"
         raise UnknownNameError(msg)
 
     @property
@@ -188,7 +197,8 @@ class Architecture:
         Parameters
         ----------
         recorded
-            Glob patterns over layer names; a pattern that starts with ``!`` removes.
+            Glob patterns over layer names, or their other names; a pattern that starts
+            with ``!`` removes.
         shown
             Glob patterns of the layers to show; None keeps the choice of the tracer.
 
@@ -197,9 +207,8 @@ class Architecture:
         UnknownNameError
             If a pattern matches no layer.
         """
-        names = [layer.name for layer in self.layers]
-        kept = _matching(names, recorded)
-        marked = None if shown is None else _matching(names, shown)
+        kept = _matching(self.layers, recorded)
+        marked = None if shown is None else _matching(self.layers, shown)
         layers = tuple(
             layer if marked is None else replace(layer, shown=layer.name in marked)
             for layer in self.layers
@@ -216,15 +225,20 @@ def _listing(names: Sequence[str], n: int = 8) -> str:
     return f"the layers are {', '.join(names[:n])}{more}"
 
 
-def _matching(names: Sequence[str], patterns: Sequence[str]) -> set[str]:
+def _matching(layers: Sequence[Layer], patterns: Sequence[str]) -> set[str]:
     kept: set[str] = set()
     for pattern in patterns:
         glob = pattern.removeprefix("!")
-        found = {name for name in names if fnmatch.fnmatchcase(name, glob)}
+        found = {
+            layer.name
+            for layer in layers
+            if any(fnmatch.fnmatchcase(name, glob) for name in layer.names)
+        }
         if not found:
+            every = [name for layer in layers for name in layer.names]
             msg = (
-                f"pattern {pattern!r} matches none of the {len(names)} layers"
-                f"{did_you_mean(glob, names)}; {_listing(names)}"
+                f"pattern {pattern!r} matches none of the {len(layers)} layers"
+                f"{did_you_mean(glob, every)}; {_listing([x.name for x in layers])}"
             )
             raise UnknownNameError(msg)
         kept = kept - found if pattern.startswith("!") else kept | found

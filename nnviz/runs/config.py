@@ -88,6 +88,9 @@ class DatasetConfig:
     """Column of a table with the paths of files."""
     bytes_column: str | None = None
     """Column of a Parquet table with the files' bytes; None: the binary one, if any."""
+    input_columns: tuple[str, ...] = ()
+    """Keys of an item that are the inputs, where there are several: the names of the
+    parameters of the network's ``forward``. Empty: found by them."""
     label_column: str = "label"
     """Where labels stand; "" for data without labels, of every kind."""
     metadata_columns: tuple[str, ...] = ("*",)
@@ -133,9 +136,10 @@ class ClassesConfig:
 class PreprocessingConfig:
     """From a stored instance to the network's input; hashed into the run's identity."""
 
-    kind: Literal["auto", "image", "array"] = "auto"
+    kind: Literal["auto", "image", "array", "inputs"] = "auto"
     """auto: what the data set returns says it. Files and arrays of uint8 with the axes
-    of a picture are images; other arrays are what the network receives."""
+    of a picture are images; other arrays are what the network receives, and so are
+    several of them by name (``inputs``)."""
     resize: int | tuple[int, int] | None = None
     """Length of the shorter side, or (height, width), in pixels; None: as it is."""
     crop: int | tuple[int, int] | None = None
@@ -164,6 +168,12 @@ class PreprocessingConfig:
     dtype: Literal["float32", "int64"] | None = None
     """What an array becomes; None: float32, but whole numbers other than uint8 stay so
     with layout ``as-is`` (indices of words)."""
+    max_length: int | None = None
+    """Tokens that are kept of an instance; None: as many as the longest one has."""
+    special_tokens_count: bool = False
+    """Whether maxima and influences at special tokens ([CLS], [SEP]) count."""
+    padding_id: int | None = None
+    """Index with which shorter instances are filled up; None: the tokenizer's, or 0."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -217,6 +227,17 @@ class ExtractionConfig:
     signal: Literal["max", "peak"] = "max"
     """Where a contribution is read: at its own maximum over all positions, or at the
     one position of the target's maximum, where contributions add up."""
+    relevance: Literal["none", "label", "prediction", "output"] = "none"
+    """Of which output the relevance of the shown layers' channels is kept, from one
+    backward pass: that of the true class (of the predicted one where there is no
+    label), of the predicted class, or of `relevance_outputs`. A network with a single
+    output has only that."""
+    relevance_outputs: tuple[str, ...] = ()
+    """Class whose output is explained with ``relevance = "output"``, or two: the first
+    less the second."""
+    relevance_signal: str | None = None
+    """``module:callable`` or ``file.py:callable`` that makes one number of a channel's
+    activation and gradient, in place of the sum of their product; None: that sum."""
     max_unreadable_fraction: float = 0.01
     """The run fails when more than this fraction of the instances cannot be read."""
 
@@ -301,12 +322,16 @@ def absolute_run(config: RunConfig, folder: Path) -> RunConfig:
     """
     source = _absolute_source(config.model.source, folder)
     weights = _absolute(config.model.weights, folder)
+    signal = config.extraction.relevance_signal
+    if signal is not None:
+        signal = _absolute_source(signal, folder)
     class_map = _absolute(config.classes.map, folder)
     return dataclasses.replace(
         config,
         model=dataclasses.replace(config.model, source=source, weights=weights),
         dataset=absolute_dataset(config.dataset, folder),
         classes=dataclasses.replace(config.classes, map=class_map),
+        extraction=dataclasses.replace(config.extraction, relevance_signal=signal),
     )
 
 

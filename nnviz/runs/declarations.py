@@ -15,6 +15,7 @@ __all__ = [
     "MARK_FIELDS",
     "OUTCOME_COLUMNS",
     "POSITION",
+    "RELEVANCE_PARTS",
     "RESERVED_COLUMNS",
     "ArrayDeclaration",
     "declaration_of",
@@ -35,6 +36,10 @@ CONTENTS = "dataset/contents"
 
 POSITION = "dataset/position"
 """Array that says which instance of the data set a row is."""
+
+
+RELEVANCE_PARTS = ("product", "gradient", "mean")
+"""What is kept of a channel's relevance."""
 
 
 MARK_FIELDS = ("done", "n_instances", "n_unreadable", "n_saturated")
@@ -137,6 +142,23 @@ _DECLARATIONS = (
         "pre-activation of the target",
         "With extraction.signal = 'peak': what all other sources and the bias add; "
         "with the influences it is the pre-activation at the target's peak.", 0.0,
+    ),
+    ArrayDeclaration(
+        "relevance/<layer>/product", ("instance", "channel"), "float32", "output",
+        "Sum over positions of activation times the gradient of the explained output "
+        "(extraction.relevance), or what extraction.relevance_signal makes of them.",
+        math.nan,
+    ),
+    ArrayDeclaration(
+        "relevance/<layer>/gradient", ("instance", "channel"), "float32",
+        "output per layer output",
+        "Sum over positions of that gradient. Against a reference r the relevance of a "
+        "channel is product - r * gradient.", math.nan,
+    ),
+    ArrayDeclaration(
+        "relevance/<layer>/mean", ("instance", "channel"), "float32", "layer output",
+        "Mean of the channel over all positions, of which references are made.",
+        math.nan,
     ),
     ArrayDeclaration(
         "peaks/<layer>/instance", ("chunk", "channel", "rank"), "int64",

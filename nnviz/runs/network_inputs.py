@@ -63,6 +63,11 @@ class NetworkInputs:
         return next((part for part in self.parts if part.role == "counted"), None)
 
     @property
+    def has_tokens(self) -> bool:
+        """Whether a part runs over tokens."""
+        return any(size < 0 for part in self.parts for size in part.shape)
+
+    @property
     def dtype(self) -> Literal["int64", "float64"]:
         """Of the packed array; float64 holds every float32 and index exactly."""
         is_real = any(part.dtype == "float32" for part in self.parts)

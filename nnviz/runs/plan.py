@@ -6,14 +6,11 @@ store's attributes, and it carries everything that a worker needs.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nnviz.errors import ConfigError
 from nnviz.formatting import duration_text, printable, size_text
 from nnviz.runs.architecture import LARGEST_ERROR, Architecture
 from nnviz.runs.arrays import ArraySpec, InfluenceSpec, run_arrays
@@ -26,9 +23,11 @@ from nnviz.runs.config import (
 )
 from nnviz.runs.contents import Contents
 from nnviz.runs.declarations import LABEL_SETS
+from nnviz.runs.identity import fingerprint_of, identity_of
 from nnviz.runs.json_values import from_json, to_json
+from nnviz.runs.network_inputs import NetworkInputs
 
-__all__ = ["Measurements", "Plan", "fingerprint_of", "plan_lines"]
+__all__ = ["Measurements", "Plan", "plan_lines"]
 
 _PRETRAINED = {
     "torchvision": ("weights", '"DEFAULT"'),
@@ -38,24 +37,6 @@ _PRETRAINED = {
 
 PROCESS_BYTES = 400_000_000
 """A process that has imported torch, Dask and Zarr, and done nothing yet: 340 MB."""
-
-
-_IDENTITY_FREE_PARTS = (
-    "measurements",
-    "labels_joined_by",
-    "notes",
-    "class_of_label",
-    "extensions",
-    "contents",
-)
-_IDENTITY_FREE = {
-    "model": ("weights", "weights_key", "weights_prefix"),
-    "dataset": ("path", "root", "fingerprint_contents", "delimiter", "encoding"),
-    "classes": ("map",),
-    "extraction": ("reader_threads", "max_unreadable_fraction"),
-}
-"""Options that say where things are or how fast they go. What is there is told by the
-fingerprints of network and data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +53,8 @@ class Measurements:
     seconds_per_instance: float | None = None
     """Forward pass and recording, one process; None if it was not timed."""
     read_seconds_per_instance: float | None = None
+    gradient_bytes: int = 0
+    """Bytes that the forward pass of one instance leaves for the backward pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +95,22 @@ class Plan:
     keeps_remainders: bool = False
     """Whether influences at peaks are signed and their remainders kept; False in plans
     from before they were."""
+    two_outputs_of: str | None = None
+    """Module that made the only output, the logit of two classes, which now gives an
+    output for each; None where the network is run as it is."""
+    gives_probabilities: bool = False
+    """Whether the outputs are probabilities of the classes, not logits; False in plans
+    from before that was asked."""
 
     @property
     def has_label_sets(self) -> bool:
         """Whether instances have any number of labels, in a column of sets."""
         return LABEL_SETS in self.metadata_dtypes and not self.n_labelled
+
+    @property
+    def has_relevance(self) -> bool:
+        """Whether the relevance of the shown layers' channels is kept."""
+        return self.extraction.relevance != "none"
 
     @property
     def n_chunks(self) -> int:
@@ -140,6 +134,7 @@ class Plan:
             outcome_columns=self.outcome_columns,
             is_extended=bool(self.extensions),
             has_contents=self.contents.mode == "full",
+            has_relevance=self.has_relevance,
         )
 
     @property
@@ -191,7 +186,7 @@ class Plan:
         m, e = self.measurements, self.extraction
         batches_ahead = 3
         chunk = self.n_bytes * e.instances_per_chunk // max(1, self.n_instances)
-        maps = 3 * m.largest_map_bytes * e.batch_size
+        maps = (3 * m.largest_map_bytes + m.gradient_bytes) * e.batch_size
         batch = (batches_ahead + 4) * m.input_bytes * e.batch_size
         return PROCESS_BYTES + 2 * m.model_bytes + batch + maps + 3 * chunk
 
@@ -202,7 +197,7 @@ class Plan:
 
     def identity(self) -> dict[str, Any]:
         """Return the plan without what changes no stored number, as JSON values."""
-        return _identity_of(self.to_json())
+        return identity_of(self.to_json())
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON values."""
@@ -224,41 +219,6 @@ class Plan:
 
     def __str__(self) -> str:
         return "\n".join(plan_lines(self))
-
-
-def fingerprint_of(value: Mapping[str, Any]) -> str:
-    """Return the fingerprint of a plan as JSON values, also of one from before.
-
-    Raises
-    ------
-    ConfigError
-        If a part of a plan is missing.
-    """
-    try:
-        identity = _identity_of(json.loads(json.dumps(value)))
-    except (AttributeError, KeyError, TypeError) as error:
-        msg = f"it lacks the part {error}"
-        raise ConfigError(msg) from error
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-
-
-def _identity_of(value: dict[str, Any]) -> dict[str, Any]:
-    for name in _IDENTITY_FREE_PARTS:
-        value.pop(name, None)
-    for part, names in _IDENTITY_FREE.items():
-        for name in names:
-            value[part].pop(name, None)
-    for name in ("problems", "validation_error"):
-        value["architecture"].pop(name, None)
-    # Plans from before there was the option have the same identity as without it.
-    if value["architecture"].get("inputs") is None:
-        value["architecture"].pop("inputs", None)
-    if value["preprocessing"].get("jpeg_reduction") is None:
-        value["preprocessing"].pop("jpeg_reduction", None)
-    for name in ("keeps_remainders", "outcome_columns"):
-        if not value.get(name):
-            value.pop(name, None)
-    return value
 
 
 def _targets_kept(extraction: ExtractionConfig, n_channels: int) -> int:
@@ -293,6 +253,7 @@ def plan_lines(plan: Plan) -> list[str]:
             f"classes        {len(plan.class_names):,}: {_listing(plan.class_names)}"
             f"{joined}"
         ),
+        *_two_class_lines(plan),
         *(f"  note: {printable(note)}" for note in plan.notes),
         f"preprocessing  {_describe(plan.preprocessing, architecture)}",
         (
@@ -321,6 +282,7 @@ def plan_lines(plan: Plan) -> list[str]:
         lines += _gate_lines(architecture)
     lines += [f"  no influence: {problem}" for problem in architecture.problems]
     lines += _influence_lines(plan)
+    lines += _relevance_lines(plan)
     lines += [
         f"tasks          {plan.n_chunks:,} chunks of {e.instances_per_chunk:,}",
         (
@@ -339,6 +301,21 @@ def plan_lines(plan: Plan) -> list[str]:
             f"forward, {1 / max(read, 1e-9):,.0f}/s read by one thread"
         )
     return lines
+
+
+def _two_class_lines(plan: Plan) -> list[str]:
+    """Say how the only output of a network tells two classes apart."""
+    if plan.two_outputs_of is None:
+        return []
+    first, second = map(printable, plan.class_names)
+    where, how = "0", "half of the output, and minus that"
+    if plan.gives_probabilities:
+        where, how = "0.5, as a probability", "the output, and 1 less it"
+    text = (
+        f"  one output for two classes: {second} above {where}, else {first}; each of "
+        f"them has an output here ({how})"
+    )
+    return [text]
 
 
 def _random_lines(plan: Plan) -> list[str]:
@@ -408,7 +385,30 @@ def _influence_lines(plan: Plan) -> list[str]:
     return lines
 
 
+def _relevance_lines(plan: Plan) -> list[str]:
+    e = plan.extraction
+    if not plan.has_relevance:
+        return []
+    what = {
+        "label": "the true class",
+        "prediction": "the predicted class",
+        "output": " less ".join(map(printable, e.relevance_outputs)),
+        "none": "",
+    }[e.relevance]
+    sizes = [a.n_bytes for a in plan.arrays if a.path.startswith("relevance/")]
+    n_bytes = sum(sizes)
+    by = f", by {printable(e.relevance_signal)}" if e.relevance_signal else ""
+    kept = size_text(plan.measurements.gradient_bytes * e.batch_size)
+    size = f"{size_text(n_bytes)}, {n_bytes / plan.n_instances:,.0f} bytes an instance"
+    return [
+        f"relevance      of the shown layers for {what}{by}: {size}",
+        f"  one backward pass each batch, for which {kept} are kept in memory",
+    ]
+
+
 def _describe(p: PreprocessingConfig, architecture: Architecture) -> str:
+    if architecture.inputs is not None:
+        return _describe_inputs(p, architecture.inputs)
     if p.kind == "array":
         shape = " x ".join(map(str, architecture.input_shape))
         parts = [
@@ -431,6 +431,23 @@ def _describe(p: PreprocessingConfig, architecture: Architecture) -> str:
         return ", ".join([*parts, "whole numbers as they are"])
     numbers = f"(x * {p.factor:.6g} - {_numbers(p.mean)}) / {_numbers(p.std)}"
     return ", ".join([*parts, numbers])
+
+
+def _describe_inputs(p: PreprocessingConfig, inputs: NetworkInputs) -> str:
+    parts: list[str] = []
+    for name, part in zip(inputs.names, inputs.parts, strict=True):
+        if part.role == "input":
+            extents = ["tokens" if size < 0 else str(size) for size in part.shape]
+            parts.append(f"{name} ({' x '.join([part.dtype, *extents])})")
+    if inputs.n_tokens:
+        parts.append(f"up to {inputs.n_tokens:,} tokens")
+    if inputs.counted is not None:
+        parts.append(
+            "padding does not count, special tokens do"
+            if p.special_tokens_count
+            else "padding and special tokens do not count"
+        )
+    return ", ".join(parts)
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -56,6 +56,10 @@ class Findings:
     """What the reader should know of data, labels and weights."""
     contents: Contents = field(default_factory=Contents)
     """What was read of the data set to know it by."""
+    two_outputs_of: str | None = None
+    """Module that made the only output, the logit of two classes."""
+    gives_probabilities: bool = False
+    """Whether the outputs are probabilities of the classes."""
 
 
 def make_plan(config: RunConfig, findings: Findings) -> Plan:
@@ -136,6 +140,8 @@ def make_plan(config: RunConfig, findings: Findings) -> Plan:
         notes=findings.notes,
         contents=findings.contents,
         keeps_remainders=extraction.signal == "peak" and extraction.targets != "none",
+        two_outputs_of=findings.two_outputs_of,
+        gives_probabilities=findings.gives_probabilities,
     )
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from nnviz.errors import ConfigError, StoreFormatError
-from nnviz.runs.plan import Plan, fingerprint_of
+from nnviz.runs.identity import fingerprint_of
+from nnviz.runs.plan import Plan
 from nnviz.runs.stored_names import is_storable
 
 __all__ = ["plan_in"]

@@ -200,7 +200,7 @@ def _compare(worker: PlannedWorker, first: int) -> _Batch:
     status = store.read("instances/status", first, stop)
     excluded = {first + i: str(why) for i, why in enumerate(status) if why}
     chunk = worker.rows(first, stop)
-    with worker.runtime.recording(first) as recording:
+    with worker.runtime.recording(first, labels=chunk.labels) as recording:
         for batch in reader.iter_batches(first, stop, excluded=excluded):
             chunk.add(batch, recording.run(batch.values, valid=batch.valid))
     found = {}

@@ -2,7 +2,7 @@
 
 import io
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -179,6 +179,47 @@ def test_derive__without_the_data_set_says_so(tmp_path):
     kinds = [type(event) for event in listener.events]
     assert {StageStarted, Notice, StageDone} <= set(kinds)
     assert read_examples(Store.open(store.url), "late").picture(0, 0) == b""
+
+
+def test_derive__without_the_data_set_keeps_the_pictures_that_are_there(tmp_path):
+    store = write(tmp_path / "run.zarr", names=["label"])
+    derive(store, dataset=PlantedDataset(RUN))
+    folder = tmp_path / "run.zarr" / "artifacts" / "examples"
+    before = tree_bytes(folder)
+
+    summary = derive(store)
+
+    assert "keep the pictures that they have" in str(summary)
+    assert summary.n_pictures == summary.n_examples > 0
+    assert tree_bytes(folder) == before
+
+
+def test_derive__without_the_data_set_keeps_pictures_of_instances_that_are_still_there(
+    tmp_path,
+):
+    store = write(tmp_path / "run.zarr", names=["label"])
+    derive(store, dataset=PlantedDataset(RUN))
+    whole = read_examples(store, "late")
+    # Examples as they were before others came in above them.
+    groups, path = Store.open(store.url, writable=True).groups, "artifacts/examples"
+    attributes = groups.attributes(path)
+    layers = {name: read_examples(store, name) for name in attributes["layers"]}
+    groups.start(path)
+    for name, found in layers.items():
+        parts = {each.name: getattr(found, each.name) for each in fields(found)}
+        parts["instance"] = parts["instance"][:, ::-1].copy()
+        for part, values in parts.items():
+            axes = tuple(f"axis {n}" for n in range(values.ndim))
+            groups.write_member(f"{path}/{name}/{part}", values, dimensions=axes)
+    groups.finish(path, attributes)
+
+    derive(Store.open(store.url))
+
+    after = read_examples(Store.open(store.url), "late")
+    assert after.instance.tolist() == whole.instance.tolist()
+    n_ranks = whole.instance.shape[1]
+    for rank in range(n_ranks):
+        assert after.picture(0, rank) == whole.picture(0, n_ranks - 1 - rank)
 
 
 def test_derive__imports_no_user_code_without_trust(tmp_path):

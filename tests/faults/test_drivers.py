@@ -259,10 +259,11 @@ def test_extract__scheduler_killed__says_how_to_go_on_and_does_not_hang(
         _, address = start("second")
         again = driver(
             *("extract", store, "--cluster", address, "--quiet"),
-            *("--wait-for-workers", "2s"),
+            *("--wait-for-workers", "7s"),
         )
         code, _, errors = again.finish()
         assert code == 1
+        assert f"waiting for a worker of the scheduler at {address}" in errors
         assert "the cluster has had no workers for" in errors
     finally:
         for process in processes:

@@ -13,7 +13,7 @@ import pytest
 
 import nnviz
 from nnviz.errors import NnvizError, StoreError, StoreFormatError
-from nnviz.runs.plan import fingerprint_of
+from nnviz.runs.identity import fingerprint_of
 from nnviz.store.documents import sealed_group
 from nnviz.store.store import Store, open_store
 from nnviz.testing import PlantedRun, write_complete_store

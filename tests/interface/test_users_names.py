@@ -16,7 +16,8 @@ from torch import nn
 import nnviz
 from nnviz.cli.main import main
 from nnviz.errors import QueryError, UnknownNameError
-from nnviz.runs.plan import Plan, fingerprint_of
+from nnviz.runs.identity import fingerprint_of
+from nnviz.runs.plan import Plan
 
 FOLDERS = ("n03", "n01", "n02")
 """In the order of the outputs, which is not that of their names."""

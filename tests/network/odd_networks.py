@@ -411,6 +411,7 @@ class Tokens(nn.Module):
         return {
             "embedding": x.transpose(1, 2),
             "encoder.self_attn@linear": qkv.transpose(1, 2),
+            "encoder.self_attn@heads": attended.transpose(1, 2),
             "encoder@add": middle.transpose(1, 2),
             "encoder.linear1": wide.transpose(1, 2),
             "encoder": last.transpose(1, 2),
@@ -460,7 +461,9 @@ EDGES = {
     "option A": "stem>@add @add>head",
     "tokens": (
         "embedding>encoder.self_attn@linear embedding>encoder@add "
-        "encoder.self_attn@linear>encoder@add encoder@add>encoder.linear1 "
+        "embedding>encoder.self_attn@heads "
+        "encoder.self_attn@linear>encoder.self_attn@heads "
+        "encoder.self_attn@heads>encoder@add encoder@add>encoder.linear1 "
         "encoder@add>encoder encoder.linear1>encoder encoder>head"
     ),
 }

@@ -196,9 +196,9 @@ VALIDATED = {
     "whisper": whisper,
     "clip": clip,
     "llama": llama,
+    "sam": sam,
 }
 NAMED = {
-    "sam": (sam, r"layers\.0\.attn.*reads the result of einsum at .*attn@einsum"),
     "t5": (t5, "classification_head.dense"),
     "mamba": (mamba, "mixer@matmul.2 is no layer"),
     "mixtral": (mixtral, "the result of topk at model.layers.0.mlp.gate@topk"),

@@ -15,7 +15,7 @@ from nnviz.errors import (
     StoreNotFoundError,
     UnknownNameError,
 )
-from nnviz.runs.plan import fingerprint_of
+from nnviz.runs.identity import fingerprint_of
 from nnviz.store.hierarchy import Hierarchy
 from nnviz.store.store import Store, open_store
 from nnviz.testing import PlantedRun, write_store

@@ -1,20 +1,14 @@
 const ROW = 26
-const SVG = "http://www.w3.org/2000/svg"
 const percent = (x) => (x === null ? "–" : `${(100 * x).toFixed(1)} %`)
 
 function histogram(bins) {
   const most = Math.max(1, ...bins)
-  const svg = document.createElementNS(SVG, "svg")
-  svg.setAttribute("viewBox", `0 0 ${bins.length} 10`)
-  svg.setAttribute("preserveAspectRatio", "none")
-  svg.setAttribute("class", "histogram")
-  const path = document.createElementNS(SVG, "path")
+  const svg = shape("svg", "histogram", {viewBox: `0 0 ${bins.length} 10`, preserveAspectRatio: "none"})
   const bars = bins.map((n, i) => {
     const height = n === 0 ? 0 : Math.max(0.7, 10 * n / most)
     return n === 0 ? "" : `M${i + 0.1} 10v${-height}h0.8v${height}z`
   })
-  path.setAttribute("d", bars.join(""))
-  svg.append(path)
+  svg.append(shape("path", "", {d: bars.join("")}))
   return svg
 }
 

@@ -1,15 +1,7 @@
 // The drawing: nodes and arcs that move, appear and vanish.
-const SVG = "http://www.w3.org/2000/svg"
 // SLOT, LEAST, GAP, ROW_GAP and WIDEST come from Python: notebooks draw the same.
 const MANY_ROWS = 7
 const NARROW_GAP = 12 // between many rows, so that nodes are as large as can be
-
-function shape(tag, className = "", attributes = {}) {
-  const node = document.createElementNS(SVG, tag)
-  if (className) node.setAttribute("class", className)
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value)
-  return node
-}
 
 // Areas, beyond the least, are as the shares of the subset: the same for all subsets.
 const side_of = (share) => LEAST + (SLOT - LEAST) * Math.sqrt(Math.max(0, Math.min(1, share)))

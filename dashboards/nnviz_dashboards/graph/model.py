@@ -125,7 +125,17 @@ class GraphModel(param.Parameterized):
         self._wanted: GraphRequest | None = None
         follow(
             selection,
-            ["view", "subset", "collection", "member", "versus", "a", "b", *OPTIONS],
+            [
+                "view",
+                "overlay",
+                "subset",
+                "collection",
+                "member",
+                "versus",
+                "a",
+                "b",
+                *OPTIONS,
+            ],
             self._update,
         )
 
@@ -182,7 +192,9 @@ class GraphModel(param.Parameterized):
         return graph_files(graph, stem, format_, layout=layout)
 
     def _update(self, changed: set[str]) -> None:
-        if self.selection.view != "graph":
+        selection = self.selection
+        is_for_network = selection.view == "model" and selection.overlay == "reach"
+        if selection.view != "graph" and not is_for_network:
             return
         collection = self._collection
         missing = self._results.missing_stage() or self._graphs.missing(collection)

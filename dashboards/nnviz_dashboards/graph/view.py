@@ -151,7 +151,7 @@ class GraphPanel(Component):
     is_loading = param.Boolean(default=False)
 
     _esm = constants(**SIZES) + script(
-        __file__, "graph_space.js", "graph_scene.js", "graph_card.js", "graph_tools.js",
+        __file__, "space.js", "graph_scene.js", "graph_card.js", "graph_tools.js",
         "graph_files.js", "graph.js",
     )  # fmt: skip
 

@@ -34,6 +34,8 @@ from nnviz_dashboards.layers.model import LayersModel
 from nnviz_dashboards.layers.view import LayersView
 from nnviz_dashboards.matrix.model import MatrixModel
 from nnviz_dashboards.matrix.view import MatrixView
+from nnviz_dashboards.network.model import NetworkModel
+from nnviz_dashboards.network.view import NetworkView
 from nnviz_dashboards.page.facts import FactsView
 from nnviz_dashboards.page.header import header_html, page_title, stale_html
 from nnviz_dashboards.page.run_facts import run_facts
@@ -142,6 +144,7 @@ def _roots(results: RunResults) -> dict[str, pn.viewable.Viewer]:
             point_at=matrix.point_at,
         ),
         "confusions": ConfusionsView(ConfusionsModel(results, pairs)),
+        "model": NetworkView(NetworkModel(results, pairs, graph)),
     }
 
 

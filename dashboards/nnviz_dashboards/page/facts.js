@@ -1,6 +1,6 @@
 export function render({model}) {
   const bar = element("header", "panel head facts", null, {"aria-label": "Chosen class"})
-  const views = [["graph", "Graph"], ["channels", "Channels"], ["differences", "Differences"], ["instances", "Instances"], ["map", "Map"], ["confusions", "Confusions"]].map(([key, label]) => {
+  const views = [["graph", "Graph"], ["channels", "Channels"], ["differences", "Differences"], ["instances", "Instances"], ["map", "Map"], ["confusions", "Confusions"], ["model", "Model"]].map(([key, label]) => {
     const button = element("button", "segment", label, {type: "button", "data-view": key})
     button.addEventListener("click", () => model.send_msg({type: "show", view: key}))
     return button

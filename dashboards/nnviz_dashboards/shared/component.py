@@ -31,9 +31,13 @@ def script(module: str, *names: str) -> str:
     module
         ``__file__`` of the view.
     *names
-        Names of its scripts, in the order in which they are read.
+        Names of its scripts, or of shared ones that only some views need, in the order
+        in which they are read.
     """
-    files = [_FOLDER / "shared.js", *(Path(module).with_name(name) for name in names)]
+    files = [_FOLDER / "shared.js"]
+    for name in names:
+        own = Path(module).with_name(name)
+        files.append(own if own.exists() else _FOLDER / name)
     return "\n".join(file.read_text(encoding="utf-8") for file in files)
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "BY_NUMBER",
     "OPTIONS",
     "ORDERS",
+    "OVERLAYS",
     "PANELS",
     "RANKINGS",
     "SHADES",
@@ -50,7 +51,15 @@ RANKINGS = get_args(Ranking)
 MAX_SEARCH_CHARACTERS = 200
 """Longer texts are not searched for."""
 
-VIEWS = ("graph", "channels", "differences", "instances", "map", "confusions")
+VIEWS = (
+    "graph",
+    "channels",
+    "differences",
+    "instances",
+    "map",
+    "confusions",
+    "model",
+)
 """What the large part of the page shows."""
 
 SHADES = ("layer", "channel")
@@ -66,6 +75,9 @@ PANELS = ("closed", "open")
 COLORS = ("sides", "outcome", "class")
 """What points of the map of the instances are coloured by: A and B, right and wrong, or
 their class."""
+
+OVERLAYS = ("none", "dead", "a-b", "reach")
+"""What the tensors of the network are shaded by."""
 
 AMONG = ("all", "layer")
 """Whose channels are compared: those of all layers, or of the chosen one."""
@@ -138,6 +150,8 @@ class Selection(param.Parameterized):
     node = param.String(doc="Pinned channel of another layer than the chosen one.")
     color = param.String(COLORS[0], doc="One of `COLORS`.")
     among = param.String(AMONG[0], doc="One of `AMONG`.")
+    blocks = param.String(doc="Open blocks of the network; empty: as at first.")
+    overlay = param.String(OVERLAYS[0], doc="One of `OVERLAYS`.")
     order = param.String("confidence", doc="Column, with - the smallest value first.")
     instance = param.Integer(NONE, doc="That is opened; -1 for none.")
 
@@ -258,7 +272,7 @@ class Selection(param.Parameterized):
         if name in _LARGEST:
             kind = int if isinstance(self._defaults[name], int) else (int, float)
             return isinstance(value, kind) and 0 <= value <= _LARGEST[name]
-        is_long = name in ("a", "b", "kept", "sorted_by")
+        is_long = name in ("a", "b", "kept", "sorted_by", "blocks")
         longest = MAX_CHARACTERS if is_long else MAX_SEARCH_CHARACTERS
         return isinstance(value, str) and len(value) <= longest
 
@@ -272,6 +286,7 @@ _NAMES: Mapping[str, Sequence[str]] = {
     "shade": SHADES,
     "matrix": PANELS,
     "among": AMONG,
+    "overlay": OVERLAYS,
     "color": COLORS,
     **OPTIONS,
 }
@@ -317,6 +332,8 @@ _ADDRESS = {
     "matrix": "matrix",
     "among": "among",
     "color": "color",
+    "blocks": "blocks",
+    "overlay": "shaded",
     "order": "order",
     "instance": "instance",
 }

@@ -7,6 +7,15 @@ function element(tag, className = "", text = null, attributes = {}) {
   return node
 }
 
+const SVG = "http://www.w3.org/2000/svg"
+
+function shape(tag, className = "", attributes = {}) {
+  const node = document.createElementNS(SVG, tag)
+  if (className) node.setAttribute("class", className)
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value)
+  return node
+}
+
 // Why something is not there, and the command that makes it.
 function notice({title, text, command}) {
   const box = element("div", "notice")

@@ -12,12 +12,12 @@ import hashlib
 import itertools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.errors import PlanMismatchError, UnreadableInstanceError
+from nnviz.inputs.datasets.items import Raw, bytes_of
 from nnviz.inputs.datasets.opening import Dataset
 from nnviz.runs.config import DatasetConfig
 from nnviz.runs.contents import Contents, Mode
@@ -213,13 +213,9 @@ def check_sample(contents: Contents, dataset: Dataset) -> None:
         raise PlanMismatchError(msg)
 
 
-def hash_of(data: bytes | NDArray[Any]) -> int:
+def hash_of(data: Raw) -> int:
     """Return 64 bits of BLAKE2b of the contents of an instance, which are never 0."""
-    digest = hashlib.blake2b(digest_size=8)
-    if isinstance(data, np.ndarray):
-        digest.update(f"{data.dtype.str} {data.shape} ".encode())
-        data = np.ascontiguousarray(data).tobytes()
-    digest.update(data)
+    digest = hashlib.blake2b(bytes_of(data), digest_size=8)
     return int.from_bytes(digest.digest(), "little") or 1
 
 

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
 from nnviz.errors import (
     ConfigError,
     DatasetError,
@@ -17,7 +15,7 @@ from nnviz.errors import (
 )
 from nnviz.importing import import_library
 from nnviz.inputs.datasets.files import Root
-from nnviz.inputs.datasets.items import INPUT_KEYS, as_input
+from nnviz.inputs.datasets.items import INPUT_KEYS, LABEL_KEYS, Raw, as_input
 from nnviz.inputs.datasets.listings import (
     check_ids,
     check_label_name,
@@ -64,8 +62,11 @@ class HuggingFaceDataset:
         if config.limit is not None:
             data = data.select(range(min(config.limit, len(data))))
         self._place = f"the data set {config.source or config.path!r}"
-        self._input = self._find_input(library, data.features)
-        if isinstance(data.features[self._input], library.Image):
+        self._several = self._find_several(library, data.features)
+        self._input = None
+        if not self._several:
+            self._input = self._find_input(library, data.features)
+        if self._input and isinstance(data.features[self._input], library.Image):
             data = data.cast_column(self._input, library.Image(decode=False))
         features = data.features
         n = len(data)
@@ -115,8 +116,12 @@ class HuggingFaceDataset:
     def __reduce__(self) -> tuple[type[HuggingFaceDataset], tuple[DatasetConfig]]:
         return type(self), (self._config,)
 
-    def read(self, index: int) -> bytes | NDArray[Any]:
-        """Return the undecoded image, or an array.
+    def keys(self) -> tuple[str, ...]:
+        """Return the names of the columns."""
+        return tuple(self._data.features)
+
+    def read(self, index: int) -> Raw:
+        """Return the undecoded image, a text, or arrays.
 
         Raises
         ------
@@ -127,11 +132,14 @@ class HuggingFaceDataset:
             raise IndexError(index)
         try:
             with self._lock:
-                value = self._data[index][self._input]
+                row = self._data[index]
         except Exception as error:
             # Arrow, codecs and the file system may raise anything.
             msg = f"the data set raised {type(error).__name__}: {error}"
             raise UnreadableInstanceError(msg) from error
+        if self._input is None:
+            return as_input({name: row[name] for name in self._several})
+        value = row[self._input]
         if (
             isinstance(value, Mapping)
             and value.get("bytes") is None
@@ -148,6 +156,31 @@ class HuggingFaceDataset:
         facts = [self._config.source, len(self), str(self._data.features)]
         return fingerprint_of(
             "huggingface", self.ids, self.labels, self.metadata, facts
+        )
+
+    def _find_several(
+        self, library: Any, features: Mapping[str, Any]
+    ) -> tuple[str, ...]:
+        """Return the columns of several inputs; none where there is one input."""
+        stated = self._config.input_columns
+        for name in stated:
+            if name not in features:
+                msg = (
+                    f"dataset.input_columns names {name!r}"
+                    f"{did_you_mean(name, features)}; {self._place} has the columns "
+                    f"{', '.join(features)}"
+                )
+                raise ConfigError(msg)
+        usual = {*INPUT_KEYS, self._config.bytes_column}
+        is_image = any(isinstance(f, library.Image) for f in features.values())
+        if stated or is_image or usual & set(features):
+            return stated
+        return tuple(
+            name
+            for name, feature in features.items()
+            if name != self._config.label_column
+            and name not in LABEL_KEYS
+            and not isinstance(feature, (library.Value, library.ClassLabel))
         )
 
     def _find_input(self, library: Any, features: Mapping[str, Any]) -> str:

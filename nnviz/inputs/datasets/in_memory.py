@@ -19,8 +19,19 @@ from numpy.typing import NDArray
 from nnviz.argument_types import described
 from nnviz.engine.handing_over import handed_over
 from nnviz.errors import DatasetError, UnreadableInstanceError
-from nnviz.inputs.datasets.items import INPUT_KEYS, LABEL_KEYS, as_input, split_item
-from nnviz.inputs.datasets.listed_items import ItemListing, list_items
+from nnviz.inputs.datasets.items import (
+    INPUT_KEYS,
+    LABEL_KEYS,
+    Raw,
+    as_input,
+    bytes_of,
+    split_item,
+)
+from nnviz.inputs.datasets.listed_items import (
+    ItemListing,
+    keys_of_items,
+    list_items,
+)
 from nnviz.inputs.datasets.listings import fingerprint_of, make_column, make_labels
 from nnviz.runs.config import DatasetConfig
 
@@ -68,8 +79,9 @@ def hold_dataset(data: Any) -> HandedDataset:
         A map-style data set, whose items are ``(input, label)``, ``(input, label,
         columns)``, an input, or a dictionary with them; one array of inputs; a tuple
         ``(inputs, labels)`` or ``(inputs, labels, columns)`` of arrays, where labels
-        may be None and inputs a list or a pandas DataFrame; or a dictionary of arrays
-        of equal lengths.
+        may be None and inputs a list or a pandas DataFrame, or a tuple or dictionary
+        of arrays for a network of several inputs; or a dictionary of arrays of equal
+        lengths, of which those with the names of the network's parameters are inputs.
 
     Raises
     ------
@@ -156,8 +168,12 @@ class MemoryDataset:
     def __reduce__(self) -> tuple[type[MemoryDataset], tuple[DatasetConfig]]:
         return type(self), (self._config,)
 
-    def read(self, index: int) -> bytes | NDArray[Any]:
-        """Return the input of one item, as bytes or an array.
+    def keys(self) -> tuple[str, ...]:
+        """Return the keys of the first item that can be read; none without keys."""
+        return keys_of_items(self._held.data, len(self))
+
+    def read(self, index: int) -> Raw:
+        """Return the input of one item.
 
         Raises
         ------
@@ -168,7 +184,7 @@ class MemoryDataset:
             raise IndexError(index)
         # Nobody promises that the data set can be read by several threads at once.
         with self._lock:
-            return _read(self._held.data, index)
+            return _read(self._held.data, index, self._config.input_columns)
 
     @property
     def fingerprint(self) -> str:
@@ -190,14 +206,30 @@ class _Arrays:
         return (self.inputs[index],)  # a list would be an input and a label
 
 
-def _read(data: Any, index: int) -> bytes | NDArray[Any]:
+class _Several:
+    """Several arrays of equal lengths as items: dictionaries of the inputs."""
+
+    def __init__(self, inputs: Mapping[str, Any]) -> None:
+        self.inputs = inputs
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+    def __getitem__(self, index: int) -> Any:
+        return {name: values[index] for name, values in self.inputs.items()}
+
+
+def _read(data: Any, index: int, input_keys: Sequence[str] = ()) -> Raw:
     try:
         item = data[index]
     except Exception as error:
         # The user's data set may raise anything; it concerns this item.
         msg = f"the data set raised {type(error).__name__}: {error}"
         raise UnreadableInstanceError(msg) from error
-    return as_input(split_item(item, input_key="data", label_key="label")[0])
+    found, _ = split_item(
+        item, input_key="data", label_key="label", input_keys=input_keys
+    )
+    return as_input(found)
 
 
 def _arrays_of(data: Any) -> dict[str, Any] | None:
@@ -206,22 +238,29 @@ def _arrays_of(data: Any) -> dict[str, Any] | None:
         return {"input": data}
     is_tuple = isinstance(data, tuple) and 2 <= len(data) <= 3
     if (is_tuple or (isinstance(data, list) and len(data) == 2)) and (
-        _is_array(data[0]) or (is_tuple and isinstance(data[0], list))
+        _is_array(data[0])
+        or (is_tuple and (isinstance(data[0], list) or _are_several(data[0])))
     ):
         return _arrays_of_parts(*data)
     if not isinstance(data, Mapping):
         return None
     inputs = [key for key in ("input", *INPUT_KEYS) if key in data]
+    labels = [key for key in LABEL_KEYS if key in data]
+    label = data[labels[0]] if labels else None
+    others = {k: v for k, v in data.items() if k not in labels[:1]}
+    large = {k: v for k, v in others.items() if _is_array(v) and len(v.shape) > 1}
+    arrays = {k: v for k, v in others.items() if _is_array(v)}
+    if len(large) > 1 or (not inputs and arrays):
+        columns = {k: v for k, v in others.items() if k not in large}
+        return _arrays_of_parts(arrays, label, columns)
     if not inputs or not _is_array(data[inputs[0]]):
         msg = (
             f"the data set is a dictionary with {', '.join(map(str, data)) or 'none'}; "
             f"of its arrays one should be the inputs, as {INPUT_KEYS[0]!r}, 'x' or "
-            "'data'"
+            "'data', or several with the names of the network's parameters"
         )
         raise DatasetError(msg)
-    labels = [key for key in LABEL_KEYS if key in data]
-    others = {k: v for k, v in data.items() if k not in (inputs[0], *labels[:1])}
-    label = data[labels[0]] if labels else None
+    others.pop(inputs[0])
     return _arrays_of_parts(data[inputs[0]], label, others)
 
 
@@ -260,6 +299,13 @@ def _is_frame(value: Any) -> bool:
     return hasattr(value, "to_numpy") and hasattr(value, "columns")
 
 
+def _are_several(value: Any) -> bool:
+    """Whether it is several arrays of inputs, by name or in the order of them."""
+    found = value.values() if isinstance(value, Mapping) else value
+    is_group = isinstance(value, (Mapping, tuple)) and len(value) > 0
+    return is_group and all(_is_array(each) for each in found)
+
+
 def _is_array(value: Any) -> bool:
     is_array = hasattr(value, "shape") and hasattr(value, "dtype")
     return _is_frame(value) or (is_array and len(value.shape) > 0)
@@ -267,7 +313,11 @@ def _is_array(value: Any) -> bool:
 
 def _hold_arrays(arrays: dict[str, Any]) -> HandedDataset:
     inputs = arrays.pop("input")
-    n = len(inputs)
+    if _are_several(inputs):
+        numbered = {str(index): each for index, each in enumerate(inputs)}
+        inputs = dict(inputs) if isinstance(inputs, Mapping) else numbered
+        _check_lengths(inputs)
+    n = len(next(iter(inputs.values()))) if isinstance(inputs, dict) else len(inputs)
     for name, values in arrays.items():
         is_list = hasattr(values, "__len__") and not isinstance(values, str)
         found = f"{len(values):,}" if is_list else described(values)
@@ -289,15 +339,31 @@ def _hold_arrays(arrays: dict[str, Any]) -> HandedDataset:
             for name, values in arrays.items()
         },
     )
-    held = _Arrays(inputs)
-    if isinstance(inputs, list):
+    facts: list[Any]
+    held = _Several(inputs) if isinstance(inputs, dict) else _Arrays(inputs)
+    if isinstance(inputs, dict):
+        is_steady, facts = True, []
+        for name, each in inputs.items():
+            facts += [name, each.shape, each.dtype, _digest_of_array(each)]
+    elif isinstance(inputs, list):
         contents, is_steady = _digest_of_items(held, n)
-        facts: list[Any] = [contents]
+        facts = [contents]
     else:
         is_steady = True
         facts = [inputs.shape, inputs.dtype, _digest_of_array(inputs)]
     mark = _fingerprint(listing, facts)
     return HandedDataset(held, listing, mark, "arrays", is_steady=is_steady)
+
+
+def _check_lengths(inputs: Mapping[str, Any]) -> None:
+    lengths = {name: len(each) for name, each in inputs.items()}
+    if len(set(lengths.values())) > 1:
+        shown = ", ".join(f"{n:,} of {name!r}" for name, n in lengths.items())
+        msg = (
+            f"the inputs are {shown}; they should be as many of each, one for every "
+            "instance"
+        )
+        raise DatasetError(msg)
 
 
 def _label_list(labels: Any) -> list[Any]:
@@ -340,12 +406,9 @@ def _digest_of_rows(data: Any, rows: Sequence[int]) -> str:
     digest = hashlib.sha256()
     for row in rows:
         try:
-            found = _read(data, row)
+            found = bytes_of(_read(data, row))
         except UnreadableInstanceError:
             found = b"unreadable"
-        if isinstance(found, np.ndarray):
-            digest.update(f"{found.dtype.str} {found.shape}".encode())
-            found = found.tobytes()
         digest.update(found)
     return digest.hexdigest()
 

@@ -9,7 +9,7 @@ other keys of a dictionary.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,8 +25,10 @@ __all__ = [
     "ItemListing",
     "class_names_of",
     "kept_labels",
+    "keys_of_items",
     "labels_of_attribute",
     "list_items",
+    "listed_columns",
 ]
 
 _LABEL_ATTRIBUTES = ("targets", "labels", "_labels")
@@ -70,10 +72,7 @@ def list_items(data: Any, *, place: str) -> ItemListing:
             found.append(label)
             columns.append(others)
         labels = found if labels is None else labels
-    names = dict.fromkeys(name for others in columns for name in others)
-    metadata = {
-        name: make_column([others.get(name) for others in columns]) for name in names
-    }
+    metadata = _as_columns(columns)
     ids = [str(index) for index in range(n)]
     stated = metadata.get("id")
     if stated is not None and len(set(stated.tolist())) == n:
@@ -81,6 +80,33 @@ def list_items(data: Any, *, place: str) -> ItemListing:
     elif stated is not None:
         metadata["item_id"] = metadata.pop("id")
     return ItemListing(ids, make_labels(labels), metadata, class_names_of(data))
+
+
+def listed_columns(
+    columns_at: Callable[[int], Mapping[str, Any] | None], n: int
+) -> dict[str, NDArray[Any]]:
+    """Return what items have beside input and label, shape (n,) each.
+
+    Parameters
+    ----------
+    columns_at
+        Returns the columns of an item by its number; None if it cannot be read.
+    n
+        Of so many items. The first one that can be read says whether there are any; if
+        not, no others are read.
+    """
+    found: list[Mapping[str, Any]] = []
+    for index in range(n):
+        columns = columns_at(index)
+        if columns is not None and not columns and not any(found):
+            return {}
+        found.append(columns or {})
+    return _as_columns(found)
+
+
+def _as_columns(found: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[Any]]:
+    names = dict.fromkeys(name for columns in found for name in columns)
+    return {name: make_column([c.get(name) for c in found]) for name in names}
 
 
 def labels_of_attribute(data: Any, n: int) -> list[Any] | None:
@@ -120,6 +146,30 @@ def kept_labels(data: Any) -> list[Any] | None:
         if found is not None and hasattr(found, "__len__") and len(found) == len(data):
             return [as_label(value) for value in list(found)]
     return None
+
+
+def keys_of_items(data: Any, n: int) -> tuple[str, ...]:
+    """Return the keys of a data set's first item that can be read.
+
+    Parameters
+    ----------
+    data
+        With ``[index]``.
+    n
+        Number of its items.
+
+    Returns
+    -------
+    tuple of str
+        None where items are no dictionaries.
+    """
+    for index in range(min(n, 1024)):
+        try:
+            item = data[index]
+        except Exception:  # noqa: BLE001  the user's code may raise anything
+            continue
+        return tuple(map(str, item)) if isinstance(item, Mapping) else ()
+    return ()
 
 
 def class_names_of(data: Any) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from nnviz.inputs.datasets.arrays import ArrayDataset
 from nnviz.inputs.datasets.folders import FolderDataset
 from nnviz.inputs.datasets.hugging_face import HuggingFaceDataset
 from nnviz.inputs.datasets.in_memory import MemoryDataset
+from nnviz.inputs.datasets.items import Raw
 from nnviz.inputs.datasets.tables import TableDataset
 from nnviz.inputs.datasets.torch_datasets import TorchDataset
 from nnviz.runs.config import DatasetConfig
@@ -66,8 +67,8 @@ class Dataset(Protocol):
     def __len__(self) -> int:
         """Return the number of instances."""
 
-    def read(self, index: int) -> bytes | NDArray[Any]:
-        """Return one instance: the bytes of an image file, or an array.
+    def read(self, index: int) -> Raw:
+        """Return one instance: an image file's bytes, a text, or arrays.
 
         Raises
         ------

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from nnviz.errors import PlanMismatchError
 from nnviz.inputs.datasets.contents import hash_of
+from nnviz.inputs.datasets.items import Raw
 from nnviz.inputs.datasets.opening import Dataset
 
 __all__ = ["StoreRows", "in_store_order"]
@@ -84,7 +85,7 @@ class StoreRows:
     def __len__(self) -> int:
         return len(self._dataset if self._positions is None else self._positions)
 
-    def read(self, index: int) -> bytes | NDArray[Any]:
+    def read(self, index: int) -> Raw:
         """Return the instance of one row.
 
         Raises

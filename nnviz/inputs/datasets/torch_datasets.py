@@ -1,14 +1,15 @@
 """Any map-style data set of torch, named by its import path.
 
 It is the user's own code and runs in planning and extraction. Its items are
-``(input, label, ...)``, or dictionaries; inputs are Pillow images, tensors or arrays.
-They are what nnviz preprocesses, so the data set should not transform them; if it does,
-say ``preprocessing.kind = "array"``.
+``(input, label)``, ``(input, label, columns)``, or dictionaries; inputs are Pillow
+images, tensors or arrays. They are what nnviz preprocesses, so the data set should not
+transform them; if it does, say ``preprocessing.kind = "array"``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -18,11 +19,18 @@ from numpy.typing import NDArray
 
 from nnviz.errors import ConfigError, DatasetError, UnreadableInstanceError
 from nnviz.importing import import_callable
-from nnviz.inputs.datasets.items import as_input, as_label, split_item
+from nnviz.inputs.datasets.items import (
+    Raw,
+    as_input,
+    as_label,
+    columns_of,
+    split_item,
+)
 from nnviz.inputs.datasets.listed_items import (
     class_names_of,
     kept_labels,
     labels_of_attribute,
+    listed_columns,
 )
 from nnviz.inputs.datasets.listings import (
     DEFAULT_LABEL,
@@ -78,7 +86,6 @@ class TorchDataset:
         check_ids(self.ids, place=f"the data set {config.source!r}")
         with self._telling_errors("a label"):
             self.labels = make_labels(self._checked_labels(n))
-        self.metadata: dict[str, NDArray[Any]] = {}
         self.notes: tuple[str, ...] = ()
         if self.labels is None:
             self.notes = label_notes(
@@ -103,8 +110,12 @@ class TorchDataset:
     def __reduce__(self) -> tuple[type[TorchDataset], tuple[DatasetConfig]]:
         return type(self), (self._config,)
 
-    def read(self, index: int) -> bytes | NDArray[Any]:
-        """Return the input of one item, as bytes or an array.
+    def keys(self) -> tuple[str, ...]:
+        """Return the keys of the first item that can be read; none without keys."""
+        return tuple(self._keys(len(self)))
+
+    def read(self, index: int) -> Raw:
+        """Return the input of one item.
 
         Raises
         ------
@@ -113,6 +124,29 @@ class TorchDataset:
         """
         found, _ = self._split(index)
         return as_input(found)
+
+    @functools.cached_property
+    def metadata(self) -> dict[str, NDArray[Any]]:
+        """What items have beside input and label, as columns, shape (instance,) each.
+
+        Every item is read, unless the first one has nothing beside them: who reads
+        instances, as workers do, should not ask. ``id`` becomes ``item_id``.
+        """
+        columns = listed_columns(self._columns_of_item, len(self))
+        if "id" in columns:
+            columns["item_id"] = columns.pop("id")
+        return columns
+
+    def _columns_of_item(self, index: int) -> Mapping[str, Any] | None:
+        try:
+            item = self._item(index)
+        except UnreadableInstanceError:
+            return None
+        return columns_of(
+            item,
+            input_key=self._config.data_array,
+            label_key=self._config.label_column,
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -136,6 +170,7 @@ class TorchDataset:
             self._item(index),
             input_key=self._config.data_array,
             label_key=self._config.label_column,
+            input_keys=self._config.input_columns,
         )
 
     def _checked_labels(self, n: int) -> list[Any]:

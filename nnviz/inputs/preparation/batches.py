@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
-from PIL import Image
 
 from nnviz.errors import UnreadableInstanceError
 from nnviz.inputs.datasets.files import N_TRIES, may_pass, patiently
+from nnviz.inputs.datasets.items import Raw
 from nnviz.inputs.datasets.opening import Dataset
-from nnviz.inputs.preparation.preprocessing import Preprocessing
+from nnviz.inputs.preparation.preprocessing import Original, Preprocessing
 
 __all__ = ["Batch", "BatchReader", "prepared_shape"]
 
@@ -161,9 +161,7 @@ class BatchReader:
         raw = self._pool.map(self._read, instances)
         return np.stack([self._prepared(one) for one in raw])
 
-    def iter_originals(
-        self, instances: Sequence[int]
-    ) -> Iterator[Image.Image | NDArray[np.generic] | bytes]:
+    def iter_originals(self, instances: Sequence[int]) -> Iterator[Original]:
         """Yield some instances before their preparation, in this order, read ahead.
 
         Parameters
@@ -177,7 +175,7 @@ class BatchReader:
             If one of them cannot be read; when it is its turn.
         """
 
-        def original(index: int) -> Image.Image | NDArray[np.generic] | bytes:
+        def original(index: int) -> Original:
             return self._preprocessing.original(self._read(index))
 
         ahead: collections.deque[Future[Any]] = collections.deque()
@@ -234,7 +232,7 @@ class BatchReader:
         """
         return self._prepared(self._read(index))
 
-    def _read(self, index: int) -> bytes | NDArray[np.generic]:
+    def _read(self, index: int) -> Raw:
         try:
             return patiently(self._dataset.read, index)
         except (OSError, UnreadableInstanceError) as error:
@@ -246,7 +244,7 @@ class BatchReader:
             msg = f"{error}, at each of {N_TRIES} tries"
             raise UnreadableInstanceError(msg) from error
 
-    def _prepared(self, raw: bytes | NDArray[np.generic]) -> NDArray[np.generic]:
+    def _prepared(self, raw: Raw) -> NDArray[np.generic]:
         value = self._preprocessing.prepare(raw)
         if value.shape != self._shape:
             msg = (

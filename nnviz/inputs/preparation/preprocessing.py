@@ -10,27 +10,37 @@ false`` the resize is torch's ``interpolate``, as torchvision uses it on tensors
 floats, rounded to 8 bits (`nearest` is Pillow's in both cases: it has nothing to
 smooth).
 
-Arrays: the axes are put in the network's order, and the values in its dtype.
+Arrays: the axes are put in the network's order, and the values in its dtype. Several
+inputs, and texts, become one packed array
+(:mod:`nnviz.inputs.preparation.named_inputs`).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from nnviz.errors import ConfigError, UnreadableInstanceError
+from nnviz.inputs.datasets.items import Raw
 from nnviz.inputs.preparation.decoding import (
     MAX_PIXELS,
     can_scale,
     decode_image,
     decode_pixels,
 )
+from nnviz.inputs.preparation.named_inputs import NamedInputs
 from nnviz.runs.config import PreprocessingConfig
+from nnviz.runs.network_inputs import NetworkInputs
 
-__all__ = ["Box", "Preprocessing"]
+__all__ = ["Box", "Original", "Preprocessing"]
+
+Original = Image.Image | Raw
+"""An instance before its preparation: a picture, decoded, or as the data set has it."""
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom; right and bottom are past the last pixel."""
@@ -51,6 +61,8 @@ class Preprocessing:
     ----------
     config
         The ``[preprocessing]`` table of the run file.
+    inputs
+        What the network takes, where an instance has several inputs.
 
     Raises
     ------
@@ -58,30 +70,45 @@ class Preprocessing:
         If values contradict each other or are out of range.
     """
 
-    def __init__(self, config: PreprocessingConfig) -> None:
+    def __init__(
+        self, config: PreprocessingConfig, inputs: NetworkInputs | None = None
+    ) -> None:
         _check(config)
         self.config = config
+        self._packing = None
+        if inputs is not None:
+            self._packing = NamedInputs(
+                inputs,
+                special_tokens_count=config.special_tokens_count,
+                may_cut=config.max_length is not None,
+            )
 
-    def prepare(self, raw: bytes | NDArray[np.generic]) -> NDArray[np.generic]:
+    def prepare(self, raw: Raw) -> NDArray[np.generic]:
         """Prepare one instance.
 
         Parameters
         ----------
         raw
-            What a data set's ``read`` returned: an undecoded file, or an array.
+            What a data set's ``read`` returned.
 
         Returns
         -------
         ndarray
             For images uint8 (H, W, C), channels last, C = 1 for grey and 3 otherwise.
             For arrays float32 or int64, as the option `dtype` says, in the network's
-            order of axes.
+            order of axes. For several inputs one packed array.
 
         Raises
         ------
         UnreadableInstanceError
             If the instance cannot be decoded or has other axes than stated.
         """
+        if self._packing is not None:
+            return self._packing.pack(self.arrays_of(raw))
+        if isinstance(raw, (str, Mapping)):
+            what = "a text" if isinstance(raw, str) else f"with {', '.join(raw)}"
+            msg = f"it is {what}, where one picture or array was expected"
+            raise UnreadableInstanceError(msg)
         if self.config.kind == "array":
             return self._prepare_array(raw)
         if not isinstance(raw, bytes):
@@ -101,9 +128,27 @@ class Preprocessing:
             return self._in_order(self._resize_inside(pixels, resized))
         return self._prepare_image(Image.fromarray(pixels), resized)
 
-    def original(
-        self, raw: bytes | NDArray[np.generic]
-    ) -> Image.Image | NDArray[np.generic] | bytes:
+    def arrays_of(self, raw: Raw) -> Mapping[str, NDArray[Any]]:
+        """Return the inputs of an instance of several, by name or number.
+
+        Parameters
+        ----------
+        raw
+            What a data set's ``read`` returned.
+
+        Raises
+        ------
+        UnreadableInstanceError
+            If it is nothing of which several inputs can be made.
+        """
+        if isinstance(raw, Mapping):
+            return raw
+        if isinstance(raw, np.ndarray):
+            return {"0": raw}
+        msg = "it is a file or text, where arrays were expected"
+        raise UnreadableInstanceError(msg)
+
+    def original(self, raw: Raw) -> Original:
         """Return an instance before any preparation: a picture, or an array.
 
         Parameters
@@ -113,7 +158,7 @@ class Preprocessing:
 
         Returns
         -------
-        Image or ndarray
+        Image, str, ndarray, bytes or dict
             Of images a Pillow image in RGB and in its own size, turned as its EXIF says
             where the plan asks for that; everything else as the data set has it.
 
@@ -122,7 +167,7 @@ class Preprocessing:
         UnreadableInstanceError
             If the instance cannot be decoded.
         """
-        if self.config.kind == "array":
+        if self.config.kind == "array" or isinstance(raw, (str, Mapping)):
             return raw
         if isinstance(raw, bytes):
             return decode_image(raw, exif_rotation=self.config.exif_rotation)

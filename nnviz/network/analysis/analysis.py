@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nnviz.network.analysis.channel_flow import ChannelFlow
 from nnviz.network.analysis.edges import NetworkEdges, find_edges
@@ -12,6 +12,8 @@ from nnviz.network.analysis.layers import FoundLayer, find_sites, name_layers
 from nnviz.network.analysis.operations import OperationGraph
 from nnviz.network.analysis.replay import replay
 from nnviz.network.analysis.single_channels import single_channel_errors
+from nnviz.network.analysis.token_axes import OtherLength, TokenAxes, find_token_axes
+from nnviz.network.analysis.transformer_roles import with_roles
 from nnviz.runs.architecture import LARGEST_ERROR
 
 __all__ = ["Analysis", "analyse", "validate"]
@@ -26,20 +28,30 @@ class Analysis:
     """The layers, in order of computation."""
     targets: NetworkEdges
     """What enters each layer, in the same order."""
+    tokens: TokenAxes
+    """Where the tokens of an instance lie."""
 
 
-def analyse(graph: OperationGraph) -> Analysis:
+def analyse(graph: OperationGraph, other: OtherLength | None = None) -> Analysis:
     """Find layers and edges in the operations of one forward pass.
 
     Parameters
     ----------
     graph
         From :func:`nnviz.network.analysis.operations.record_operations`.
+    other
+        From :func:`nnviz.network.analysis.token_axes.record_other_length`; None where
+        instances have no tokens.
     """
     flow = follow_channels(graph)
     sites = find_sites(flow)
-    layers = name_layers(flow, sites)
-    return Analysis(flow, layers, find_edges(flow, layers, sites))
+    tokens = find_token_axes(flow, other)
+    layers = [
+        replace(item, layer=tokens.of_layer(flow, item.layer, item.site.read_value))
+        for item in name_layers(flow, sites)
+    ]
+    targets = find_edges(flow, layers, sites)
+    return Analysis(flow, with_roles(flow, layers, targets), targets, tokens)
 
 
 def validate(analysis: Analysis) -> float | None:

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from nnviz.network.analysis.markers import Marker, Origin, origin_marker
 from nnviz.network.analysis.operations import Operation, OperationGraph
 from nnviz.runs.architecture import LayerKind
+
+if TYPE_CHECKING:
+    from nnviz.network.analysis.value_paths import ValuePath, Weighing
 
 __all__ = ["ChannelFlow"]
 
@@ -34,6 +38,10 @@ class ChannelFlow:
         default_factory=lambda: defaultdict(list)
     )
     """Values by root, in order of computation."""
+    weighings: dict[int, Weighing] = field(default_factory=dict)
+    """Operations that weigh values by an attention's pattern, by what they make."""
+    value_paths: dict[int, ValuePath] = field(default_factory=dict)
+    """What the heads of an attention are made of, by their origin."""
     unknown: list[Operation] = field(default_factory=list)
     """Operations that nnviz does not take apart, in order."""
     n_channels: int = 0
@@ -69,6 +77,8 @@ class ChannelFlow:
         self, value: int, marker: Marker | None, source: int | None = None
     ) -> None:
         """Give a value its marker, and `source`'s root if it keeps all elements."""
+        if value in self.roots:
+            self.families[self.roots[value]].remove(value)
         self.markers[value] = marker
         root = value if source is None else self.roots.get(source, source)
         self.roots[value] = root

@@ -7,12 +7,14 @@ so that their products and sums are like any others. Values agree to rounding.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 from torch.nn import functional
 
 from nnviz.network.analysis.attention import attend, can_be_taken_apart
+from nnviz.network.analysis.recurrence import RECURRENT, run_one_by_one, runs_several
 
 __all__ = ["taken_apart"]
 
@@ -38,12 +40,20 @@ def taken_apart(
     if function is functional.multi_head_attention_forward:
         whole = can_be_taken_apart(arguments, options)
         return _attend if whole else None
-    steps = _STEPS.get(getattr(function, "__name__", ""))
+    name = getattr(function, "__name__", "")
+    if name in RECURRENT:
+        several = runs_several(arguments, options)
+        return partial(_one_by_one, function) if several else None
+    steps = _STEPS.get(name)
     return None if options.get("out") is not None else steps
 
 
 def _attend(*arguments: Any, **options: Any) -> Any:
     return attend(arguments, options)
+
+
+def _one_by_one(function: Callable[..., Any], *arguments: Any) -> Any:
+    return run_one_by_one(function, arguments)
 
 
 def _glu(input: Tensor, dim: int = -1) -> Tensor:  # noqa: A002 (torch's own name)

@@ -198,7 +198,7 @@ class _Finder:
             if operation is None:
                 break
             category = category_of(operation.name)
-            if category not in ("movement", "pointwise"):
+            if category not in ("mixing", "movement", "pointwise"):
                 names.append(operation.name)
             inputs = [
                 v

@@ -12,7 +12,7 @@ Symbols: N instances, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ from nnviz.network.analysis.contractions import contraction_of
 from nnviz.network.analysis.functions import TRANSPOSED_CONVOLUTIONS
 from nnviz.network.analysis.operations import Operation, argument
 from nnviz.network.analysis.summands import PreActivation, Summand
+from nnviz.network.analysis.value_paths import ValuePath
 from nnviz.network.influence.channel_operations import (
     ChannelOperation,
     Convolution,
@@ -58,7 +59,14 @@ class EnteringOperation:
     attributes: dict[str, Any] = field(default_factory=dict)
     """What people may want to know of the operation from the plan; JSON values."""
 
-    def input_of(self, values: Tensor, n_instances: int) -> Tensor:
+    def input_of(
+        self,
+        values: Tensor,
+        n_instances: int,
+        leaves: Sequence[Tensor] = (),
+        *,
+        positions: tuple[int, ...] | None = None,
+    ) -> Tensor:
         """Return the operation's true input, shape (N, C, *positions).
 
         Parameters
@@ -67,7 +75,15 @@ class EnteringOperation:
             The tensor that the network's function reads.
         n_instances
             Instances of the batch; more rows than that are positions (windows).
+        leaves
+            Where it reaches the heads of an attention: the tensors of the call that
+            weighs values.
+        positions
+            Those of the sum in this batch, where that differs from the one by which the
+            operation was found; None: :attr:`positions`.
         """
+        if self.summand.path is not None:
+            return self.summand.path.mixed(values, leaves, n_instances)
         x = values
         axis = self.summand.axis
         if len(x) != n_instances:
@@ -78,8 +94,9 @@ class EnteringOperation:
             x = x.index_select(1, self.order.to(x.device))
         if self.indices_per_source > 1:
             x = x.unflatten(1, (-1, self.indices_per_source))
-        if self.positions and tuple(x.shape[2:]) != self.positions:
-            x = x.expand(*x.shape[:2], *self.positions)
+        wanted = self.positions if positions is None else positions
+        if self.positions and tuple(x.shape[2:]) != wanted:
+            x = x.expand(*x.shape[:2], *wanted)
         return x
 
 
@@ -142,6 +159,9 @@ def _entering_operations(
         )  # fmt: skip
         return
     weight = _weight(flow, summand)
+    if summand.path is not None:
+        yield _of_heads(summand, summand.path, weight, bias, targets)
+        return
     if summand.kind == "linear" and weight.ndim > 2:
         weight = weight.double() * scale.view(-1, *[1] * (weight.ndim - 1))
         whole = Convolution(weight.float(), bias.float())
@@ -158,6 +178,22 @@ def _entering_operations(
         summand,
         _convolution(flow, summand.operation, weight, scale, bias),
         targets,
+    )
+
+
+def _of_heads(
+    summand: Summand, path: ValuePath, weight: Tensor, bias: Tensor, targets: Tensor
+) -> EnteringOperation:
+    """Return how an attention's heads read what their pattern mixes, each its own."""
+    own = weight.double()[path.outputs] * summand.map.scale[:, None]
+    return EnteringOperation(
+        summand=summand,
+        operation=Convolution(
+            own.float()[..., None], bias.float(), groups=path.n_heads
+        ),
+        sources=summand.sources.repeat(path.n_heads),
+        targets=targets,
+        attributes={"heads": path.n_heads},
     )
 
 

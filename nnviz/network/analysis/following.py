@@ -18,12 +18,15 @@ from nnviz.network.analysis.following_contractions import (
 )
 from nnviz.network.analysis.functions import Category, category_of
 from nnviz.network.analysis.markers import (
+    MIXED,
     Marker,
     movement_markers,
     pooling_marker,
     reduction_marker,
 )
 from nnviz.network.analysis.operations import Operation, OperationGraph, argument
+from nnviz.network.analysis.recurrence import RECURRENT, is_packed
+from nnviz.network.analysis.value_paths import find_value_path, weighing_of
 from nnviz.network.analysis.varying_factors import (
     fills_with_zeros,
     has_varying_factor,
@@ -58,7 +61,24 @@ def follow_channels(graph: OperationGraph) -> ChannelFlow:
     for operation in graph.operations:
         if operation.live and any(graph.values[v].depends for v in operation.outputs):
             _follow(flow, operation)
+            _join_heads(flow, operation)
     return flow
+
+
+def _join_heads(flow: ChannelFlow, operation: Operation) -> None:
+    """Let channels begin where the heads of an attention lie side by side."""
+    output = operation.outputs[-1]
+    weighing = weighing_of(flow, operation)
+    if weighing is not None:
+        flow.weighings[output] = weighing
+    weighing = flow.weighings.get(flow.roots.get(output, output))
+    if weighing is None or len(operation.outputs) > 1:
+        return
+    path = find_value_path(flow, weighing, output)
+    if path is not None:
+        axis = len(flow.graph.values[output].shape) - 1
+        flow.add_origin(operation, output, axis, "attention")
+        flow.value_paths[output] = path
 
 
 def _follow(flow: ChannelFlow, operation: Operation) -> None:
@@ -74,10 +94,16 @@ def _follow(flow: ChannelFlow, operation: Operation) -> None:
     elif category == "contraction":
         follow_contraction(flow, operation, inputs)
     elif category in _MIXING:
-        if shape:
+        if operation.name in RECURRENT:
+            _follow_recurrence(flow, operation)
+        elif shape:
             flow.add_origin(operation, output, len(shape) - 1, _MIXING[category])
+    elif operation.name == "pad_packed_sequence":
+        _follow_padding(flow, operation, inputs)
     elif category == "attention":
-        flow.mark(output, contracted_marker(flow, inputs[-1], shape))
+        weighing = weighing_of(flow, operation)
+        values = -1 if weighing is None else weighing.values
+        flow.mark(output, contracted_marker(flow, values, shape))
     elif operation.name == "masked_fill" and has_varying_factor(
         flow, operation, inputs[0]
     ):
@@ -108,6 +134,38 @@ def _follow(flow: ChannelFlow, operation: Operation) -> None:
         flow.unknown.append(operation)
         for value in operation.outputs:
             flow.mark(value, None)
+
+
+def _follow_recurrence(flow: ChannelFlow, operation: Operation) -> None:
+    """Let channels begin at what a recurrent network puts out, or at its final state.
+
+    The final state has the channels of what is put out.
+    """
+    graph = flow.graph
+    out, last = operation.outputs[:2]
+    if is_packed(operation) and not graph.values[out].consumers:
+        # Sequences that stay packed have no rows that are instances.
+        flow.add_origin(operation, last, len(graph.values[last].shape) - 1, "other")
+        return
+    flow.add_origin(operation, out, len(graph.values[out].shape) - 1, "other")
+    channels, shape = flow.markers[out], graph.values[last].shape
+    if channels is None or channels.channels is None or not shape:
+        return
+    own = channels.channels.view(-1, 1, shape[-1])
+    below = torch.full((shape[0] - len(own), 1, shape[-1]), MIXED, dtype=torch.float64)
+    numbers = torch.cat([below, own]).expand(shape)
+    flow.mark(last, Marker(numbers, len(shape) - 1 if len(numbers) == 1 else None))
+
+
+def _follow_padding(
+    flow: ChannelFlow, operation: Operation, inputs: tuple[int, ...]
+) -> None:
+    """Follow sequences that were packed: they get an axis of time, and padding."""
+    out = operation.outputs[0]
+    marker, shape = flow.markers.get(inputs[0]), flow.graph.values[out].shape
+    if marker is not None and marker.channels is not None and marker.axis == 1:
+        known = Marker(marker.channels.expand(shape), len(shape) - 1)
+        flow.mark(out, known, inputs[0])
 
 
 def _follow_spectrum(
@@ -145,6 +203,9 @@ def _follow_movement(
         axis = _cat_axis(operation, len(graph.values[output].shape))
         flow.add_origin(operation, output, axis, "concatenation")
         return
+    if operation.name == "index_select" and len(inputs) > 1:
+        _follow_choice(flow, operation, inputs[0])
+        return
     try:
         markers = movement_markers(operation, graph, flow.markers.get)
     except (RuntimeError, TypeError, NotImplementedError, IndexError, ValueError):
@@ -157,6 +218,18 @@ def _follow_movement(
             and _numel(graph, value) == _numel(graph, inputs[0])
         )
         flow.mark(value, marker, inputs[0] if keeps else None)
+
+
+def _follow_choice(flow: ChannelFlow, operation: Operation, value: int) -> None:
+    """Follow a choice of rows, or positions, that the network's input makes."""
+    graph, output = flow.graph, operation.outputs[0]
+    marker, shape = flow.markers.get(value), graph.values[value].shape
+    axis = int(argument(operation, 1, "dim", 0)) % len(shape)
+    known = None
+    if marker is not None and marker.axis != axis:
+        known = pooling_marker(marker, shape, graph.values[output].shape)
+    same = known is not None and graph.values[output].shape == shape
+    flow.mark(output, known, value if same else None)
 
 
 def _numel(graph: OperationGraph, value: int) -> int:

@@ -136,6 +136,9 @@ def contracted_marker(
     numbers = marker.numbers.narrow(-2, 0, 1)
     if not bool((marker.numbers == numbers).all()):
         numbers = torch.full_like(numbers[..., :1], -1.0)
+    if len(shape) > 2 and numbers.ndim == len(shape) and numbers.shape[-3] > 1:
+        # Several heads share the values of one.
+        numbers = numbers.repeat_interleave(shape[-3] // numbers.shape[-3], -3)
     try:
         return Marker(numbers.expand(shape), marker.axis)
     except RuntimeError:

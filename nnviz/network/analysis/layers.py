@@ -25,6 +25,8 @@ from nnviz.network.analysis.functions import category_of
 from nnviz.network.analysis.module_calls import ModuleCall
 from nnviz.network.analysis.operations import Operation
 from nnviz.network.analysis.receptive_fields import find_receptive_fields
+from nnviz.network.analysis.recurrence import RECURRENT, is_packed
+from nnviz.network.analysis.value_paths import held_operations
 from nnviz.runs.architecture import Layer, LayerKind
 
 __all__ = ["FoundLayer", "Site", "find_sites", "name_layers", "settled"]
@@ -61,6 +63,7 @@ class FoundLayer:
 def find_sites(flow: ChannelFlow) -> list[Site]:
     """Return every origin of channels that is read, in order of computation."""
     sites = []
+    held = held_operations(flow)
     for origin, kind in flow.kinds.items():
         if origin in flow.graph.received:
             continue
@@ -70,7 +73,28 @@ def find_sites(flow: ChannelFlow) -> list[Site]:
         site = Site(origin, kind, read_value)
         _absorb(flow, site)
         sites.append(site)
-    return sites
+    return [site for site in sites if not _is_held(flow, site, held)]
+
+
+def _is_held(flow: ChannelFlow, site: Site, held: frozenset[int]) -> bool:
+    """Return whether a site lies between queries and keys and an attention's pattern.
+
+    Patterns are held fixed; the projections that queries and keys are remain layers.
+    """
+    maker = flow.graph.producer(site.origin)
+    if maker is None or maker.index not in held:
+        return False
+    pending = list(flow.graph.activation_inputs(maker))
+    while pending:
+        value = pending.pop()
+        operation = flow.graph.producer(value)
+        if operation is None:
+            continue
+        if value not in flow.origins:
+            pending += flow.graph.activation_inputs(operation)
+        elif operation.index in held:
+            return True
+    return site.kind not in ("convolution", "linear")
 
 
 def settled(flow: ChannelFlow, value: int) -> int:
@@ -140,8 +164,12 @@ def _dominates(
 def _read_value(flow: ChannelFlow, origin: int, kind: LayerKind) -> int | None:
     family = _family(flow, origin, kind)
     exits = _exits(flow, family)
+    maker = flow.graph.producer(origin)
     if not exits:
-        return None
+        # Of a recurrent network the final state may be all that is read.
+        if maker is None or maker.name not in RECURRENT:
+            return None
+        return origin if any(_consumers(flow, v) for v in maker.outputs) else None
     best = origin
     shape = flow.graph.values[origin].shape
     for value in family:
@@ -149,10 +177,10 @@ def _read_value(flow: ChannelFlow, origin: int, kind: LayerKind) -> int | None:
         if value == origin or operation is None or value > exits[0]:
             continue
         moves = category_of(operation.name) == "movement"
-        restored = (
-            flow.graph.values[value].shape == shape
-            and flow.graph.values[best].shape != shape
+        restored = flow.graph.values[value].shape == shape and (
+            flow.graph.values[best].shape != shape or _turns_back(flow, operation)
         )
+        restored = restored or is_packed(maker)
         useful = restored if moves else operation.name not in STILL
         if (
             useful
@@ -161,6 +189,13 @@ def _read_value(flow: ChannelFlow, origin: int, kind: LayerKind) -> int | None:
         ):
             best = value
     return best
+
+
+def _turns_back(flow: ChannelFlow, operation: Operation) -> bool:
+    """Return whether an operation puts time in order again, for one that runs back."""
+    value = flow.graph.activation_inputs(operation)[0]
+    maker = flow.graph.producer(value)
+    return operation.name == "flip" and maker is not None and maker.name in RECURRENT
 
 
 def _has_channels_of(flow: ChannelFlow, value: int, origin: int) -> bool:
@@ -176,6 +211,11 @@ def _has_channels_of(flow: ChannelFlow, value: int, origin: int) -> bool:
 def _absorb(flow: ChannelFlow, site: Site) -> None:
     """Find the one sum or concatenation that takes all of a site's channels."""
     if site.kind in ("product", "other", "attention"):
+        return
+    heads = _heads_of(flow, site)
+    if heads is not None:
+        site.absorbed_by = heads
+        site.entry_value = flow.value_paths[heads].weighing.values
         return
     family = flow.families[site.origin]
     exits = _exits(flow, family)
@@ -202,6 +242,26 @@ def _absorb(flow: ChannelFlow, site: Site) -> None:
     ):
         site.absorbed_by = output
         site.entry_value = entry
+
+
+def _heads_of(flow: ChannelFlow, site: Site) -> int | None:
+    """Return the heads of the attention that takes all of a site's channels."""
+    by_product = {path.product.index: heads for heads, path in flow.value_paths.items()}
+    found: set[int] = set()
+    pending = [site.origin]
+    while pending:
+        value = pending.pop()
+        if flow.graph.values[value].is_output:
+            return None
+        for operation in _consumers(flow, value):
+            heads = by_product.get(operation.index)
+            if heads is not None and flow.value_paths[heads].weighing.values == value:
+                found.add(heads)
+            elif operation.name in STILL or category_of(operation.name) == "movement":
+                pending += operation.outputs
+            else:
+                return None
+    return found.pop() if len(found) == 1 else None
 
 
 def name_layers(flow: ChannelFlow, sites: list[Site]) -> list[FoundLayer]:
@@ -310,6 +370,8 @@ def _name(flow: ChannelFlow, site: Site, owner: ModuleCall | None) -> str:
     maker = _maker(flow, site)
     if owner is not None and (owner.has_children or maker.call is owner):
         return owner.place
+    if site.kind == "attention" and site.origin in flow.value_paths:
+        return f"{maker.call.place}@heads"
     is_module = maker.call.path and not maker.call.has_children
     is_only = maker.call.functions[maker.name] == 1
     if is_module and is_only and site.kind not in _BLOCK_KINDS:

@@ -31,6 +31,7 @@ __all__ = [
     "Value",
     "argument",
     "layout_of",
+    "leaves_of",
     "overlap",
     "record_operations",
     "references",
@@ -395,6 +396,23 @@ def argument(operation: Operation, index: int, name: str, default: Any) -> Any:
     if len(operation.arguments) > index:
         return operation.arguments[index]
     return default
+
+
+def leaves_of(operation: Operation) -> list[Tensor | Reference]:
+    """Return the tensors of a recorded call, in the order in which a call has them."""
+    return list(_leaves((operation.arguments, operation.options)))
+
+
+def _leaves(item: Any) -> Iterator[Tensor | Reference]:
+    if isinstance(item, (Tensor, Reference)):
+        yield item
+    elif isinstance(item, dict):
+        yield from _leaves(tuple(item.values()))
+    elif isinstance(item, (list, tuple)):
+        for part in item:
+            yield from _leaves(part)
+    elif isinstance(item, slice):
+        yield from _leaves((item.start, item.stop, item.step))
 
 
 def references(item: Any) -> Iterator[int]:

@@ -11,7 +11,7 @@ from nnviz.network.analysis.functions import TRANSPOSED_CONVOLUTIONS, category_o
 from nnviz.network.analysis.operations import Operation, OperationGraph, Reference
 from nnviz.runs.architecture import ReceptiveField
 
-__all__ = ["find_receptive_fields"]
+__all__ = ["after_convolution", "after_pooling", "find_receptive_fields"]
 
 _POOLS = ("max_pool", "avg_pool", "lp_pool")
 
@@ -68,9 +68,9 @@ def _field(
     first = fields[inputs[0]]
     category = category_of(operation.name)
     if category == "convolution":
-        return _after_convolution(operation, graph, first)
+        return after_convolution(operation, graph, first)
     if category == "pooling":
-        return _after_pooling(flow, operation, output, first)
+        return after_pooling(flow, operation, output, first)
     if category == "normalization" and operation.name != "batch_norm":
         # Statistics over positions see everything, but the place is the position.
         return first
@@ -107,9 +107,18 @@ def _per_axis(value: Any, n: int) -> tuple[int, ...]:
     return (int(value),) * n
 
 
-def _after_convolution(
+def after_convolution(
     operation: Operation, graph: OperationGraph, field: ReceptiveField
 ) -> ReceptiveField | None:
+    """Return what a position of a convolution sees; None with other axes than `field`.
+
+    Parameters
+    ----------
+    operation, graph
+        The convolution and its graph.
+    field
+        What a position of its input sees.
+    """
     n = int(operation.name[-2])
     weight = _argument(operation, 1, "weight", None)
     shape = (
@@ -171,9 +180,18 @@ def _enlarged(
     )
 
 
-def _after_pooling(
+def after_pooling(
     flow: ChannelFlow, operation: Operation, output: int, field: ReceptiveField
 ) -> ReceptiveField | None:
+    """Return what a position of a pooling sees; None where it is not known.
+
+    Parameters
+    ----------
+    flow, operation, output
+        The pooling and what it makes.
+    field
+        What a position of its input sees.
+    """
     n = len(field.size)
     name = operation.name
     if name.startswith(_POOLS):

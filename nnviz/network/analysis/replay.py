@@ -235,11 +235,18 @@ class _Replay:
 
     def _sources(self, value: int) -> list[int]:
         known = self._pre_activations.get(value)
-        sources = [] if known is None else [r.summand.value for r in known[2]]
+        sources = (
+            [] if known is None else [v for r in known[2] for v in self._read_by(r)]
+        )
         if known is not None and self._substitutes(known[1]):
             return sources
         operation = self._graph.producer(value)
         return sources + ([] if operation is None else list(self._inputs(operation)))
+
+    def _read_by(self, entering: EnteringOperation) -> list[int]:
+        path = entering.summand.path
+        beside = [] if path is None else list(self._inputs(path.product))
+        return [entering.summand.value, *beside]
 
     def _inputs(self, operation: Operation) -> tuple[int, ...]:
         return self._graph.activation_inputs(operation)
@@ -296,7 +303,10 @@ class _Replay:
         total: Tensor | None = None
         where = {int(c): k for k, c in enumerate(pre_activation.channels.tolist())}
         for entering in operations:
-            x = entering.input_of(self._values[entering.summand.value], n_instances)
+            path = entering.summand.path
+            leaves = [] if path is None else path.leaves(self._graph, self._values)
+            value = self._values[entering.summand.value]
+            x = entering.input_of(value, n_instances, leaves)
             x = x.float()  # as are the weights of every edge
             added = apply_operation(entering.operation, x)
             if total is None:

@@ -59,6 +59,17 @@ class _Check:
     operations: list[Operation] = field(default_factory=list)
     """From `start` to `place`, in order."""
 
+    @property
+    def held(self) -> tuple[int, ...]:
+        """Values that lie on the way and stay what they are."""
+        path = self.summand.path
+        if path is None:
+            return (self.start,)
+        return (
+            self.start,
+            *(v for v in path.product.inputs if v != path.weighing.values),
+        )
+
 
 def single_channel_errors(
     flow: ChannelFlow, targets: Sequence[TargetEdges]
@@ -92,7 +103,7 @@ def _checks(flow: ChannelFlow, target: TargetEdges) -> Iterator[_Check]:
             own = [one for one in entering if one.summand is summand]
             start = summand.value if summand.factor is None else summand.factor
             if own and not _divides(flow, summand):
-                operations = _from(flow, start, summand.operation, place.value)
+                operations = _from(flow, start, summand, place.value)
                 if operations and start in operations[0].inputs:
                     yield _Check(target.layer, summand, own, place, start, operations)
 
@@ -122,9 +133,15 @@ def _divides(flow: ChannelFlow, summand: Summand) -> bool:
 
 
 def _from(
-    flow: ChannelFlow, start: int, operation: Operation, last: int
+    flow: ChannelFlow, start: int, summand: Summand, last: int
 ) -> list[Operation]:
     """Return the operations from what is taken apart to a value, in order."""
+    operation, path = summand.operation, summand.path
+    if path is not None:
+        # Not by way of queries and keys.
+        below = _through(flow, operation, path.weighing.values)
+        above = _through(flow, path.product, last)
+        return [*below, *above] if below and above else []
     through = _through(flow, operation, last)
     if start in operation.inputs or not through:
         return through
@@ -196,7 +213,7 @@ class _Run:
                 last[value] = operation.index
         for index, checks in after.items():
             for check in checks:
-                needed = {check.start, check.summand.value, check.place.value}
+                needed = {*check.held, check.summand.value, check.place.value}
                 for operation in check.operations:
                     needed.update(operation.inputs)
                 for value in needed:
@@ -239,7 +256,8 @@ class _Run:
 
     def _check(self, check: _Check) -> None:
         values, summand = self._values, check.summand
-        if not {check.start, summand.value, check.place.value} <= values.keys():
+        held = {v for v in check.held if self._flow.graph.values[v].depends}
+        if not held | {summand.value, check.place.value} <= values.keys():
             return
         numbers = self._numbers(check)
         if numbers is None:
@@ -304,7 +322,7 @@ class _Run:
                 made = self._made_wide(operation, values)
             values.update(made)
             # Whatever else reads it on the way is another summand, and is held.
-            values[check.start] = x
+            values.update((v, self._values[v]) for v in check.held if v in self._values)
         place = check.place
         seen = _wide(values[place.value]).movedim(place.axis, -1)
         if not bool((place.units.scale == 1).all()):
@@ -357,7 +375,9 @@ class _Run:
             targets = one.targets.clamp(-1, len(where) - 1)
             places = where[targets]
             reached[places[places >= 0]] = True
-            x = one.input_of(self._values[check.summand.value], n)
+            path = check.summand.path
+            leaves = [] if path is None else path.leaves(self._flow.graph, self._values)
+            x = one.input_of(self._values[check.summand.value], n, leaves)
             index = torch.eq(one.sources, number).nonzero()[:, 0]
             operation = replace(one.operation, bias=None)
             if isinstance(operation, Identity):

@@ -22,6 +22,7 @@ from nnviz.network.analysis.layers import Site
 from nnviz.network.analysis.markers import MIXED, NOTHING, channels_along
 from nnviz.network.analysis.operations import Operation, Reference, argument
 from nnviz.network.analysis.products import aligned, factors_of
+from nnviz.network.analysis.recurrence import RECURRENT
 from nnviz.network.analysis.units import (
     Units,
     axis_of,
@@ -30,6 +31,7 @@ from nnviz.network.analysis.units import (
     only_moves_behind,
     units_beyond,
 )
+from nnviz.network.analysis.value_paths import ValuePath, pattern_origins
 from nnviz.runs.architecture import EdgeOperation
 
 __all__ = ["Place", "PreActivation", "Summand", "Target", "find_targets"]
@@ -54,6 +56,8 @@ class Summand:
     """Of a product: the factor whose share of the product this is."""
     share: Tensor | None = None
     """That share, by channel of the product."""
+    path: ValuePath | None = None
+    """Of the heads of an attention: how what is read reaches them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +124,14 @@ def find_targets(flow: ChannelFlow, sites: list[Site]) -> list[Target]:
     list of Target
         One for each site that is a layer, in order of computation.
     """
-    return [
-        _Builder(flow, sites).target(site) for site in sites if site.absorbed_by is None
-    ]
+    builder = _Builder(flow, sites)
+    return [builder.target(site) for site in sites if site.absorbed_by is None]
 
 
 class _Builder:
     def __init__(self, flow: ChannelFlow, sites: list[Site]) -> None:
         self._flow = flow
+        self._kept = frozenset(site.origin for site in sites)
         self._children = {
             (site.absorbed_by, site.entry_value): site
             for site in sites
@@ -141,6 +145,8 @@ class _Builder:
             target.pre_activations = list(self._pre_activations(site, same))
             if site.kind == "product":
                 target.gates = list(self._gates(site, target))
+            elif site.origin in self._flow.value_paths:
+                target.gates = list(self._pattern(site))
         except _ProblemError as error:
             target.problems.append(str(error))
             target.pre_activations = []
@@ -201,12 +207,16 @@ class _Builder:
             summand = self._weighted(operation, site)
             bias = _bias(self._flow, operation)
             return [summand], constant if bias is None else bias.double()
+        if site.origin in self._flow.value_paths:
+            return self._heads(site)
         if site.kind == "other" and category_of(operation.name) == "embedding":
             return [], constant
-        msg = (
-            f"{operation.place} calls {operation.name}, which combines channels in a "
-            "way that nnviz does not take apart"
+        how = (
+            "in which what is read acts on all times after it"
+            if operation.name in RECURRENT
+            else "which combines channels in a way that nnviz does not take apart"
         )
+        msg = f"{operation.place} calls {operation.name}, {how}"
         raise _ProblemError(msg)
 
     def _weighted(self, operation: Operation, site: Site) -> Summand:
@@ -235,6 +245,35 @@ class _Builder:
             sources=self._sources(operation, value, axis),
             map=AffineMap.identity(self._flow.origins[site.origin].n_channels),
         )
+
+    def _heads(self, site: Site) -> tuple[list[Summand], Tensor]:
+        """Return what the heads of an attention are made of, and their bias."""
+        path = self._flow.value_paths[site.origin]
+        axis = len(self._flow.graph.values[path.read].shape) - 1
+        bias = _bias(self._flow, path.projection)
+        summand = Summand(
+            kind="linear",
+            operation=path.projection,
+            value=path.read,
+            axis=axis,
+            sources=self._sources(path.projection, path.read, axis),
+            map=AffineMap.identity(len(path.outputs)),
+            path=path,
+        )
+        zeros = torch.zeros(len(path.outputs), dtype=torch.float64)
+        return [summand], zeros if bias is None else bias.double()[path.outputs]
+
+    def _pattern(self, site: Site) -> Iterator[Summand]:
+        """Yield the queries and keys of an attention: they carry nothing."""
+        flow = self._flow
+        path = flow.value_paths[site.origin]
+        for origin in pattern_origins(flow, path, self._kept):
+            numbers = torch.arange(origin.n_channels, dtype=torch.float64)
+            same = AffineMap.identity(len(numbers))
+            yield Summand(
+                "gate", path.product, origin.value, origin.axis,
+                origin.first + numbers, same,
+            )  # fmt: skip
 
     def _of_sum(
         self, site: Site, operation: Operation, constant: Tensor

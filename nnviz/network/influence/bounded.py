@@ -190,7 +190,7 @@ def rank_bounded(
     slack: float,
     workspace: tuple[Floats, Floats, Floats, Floats, Indices, Floats, Indices, Floats],
     offsets: Indices,
-    mask: Floats,
+    masks: Floats,
     starts: Indices,
     block: int,
     blocks: int,
@@ -221,8 +221,10 @@ def rank_bounded(
         For as many channels as are held at a time: maps (channels, buffer), all zero;
         maxima and minima (channels,); maxima and order of tiles (channels, tiles);
         bounds, two lists of indices and values for the sources of a group.
-    offsets, mask, starts, block, blocks, spans, into, elements
-        See ``influence_layout.MapLayout``.
+    masks
+        The mask of each instance, or one for all; see ``MapLayout.mask``.
+    offsets, starts, block, blocks, spans, into, elements
+        See ``layout.MapLayout``.
 
     Returns
     -------
@@ -246,6 +248,7 @@ def rank_bounded(
     for n in range(instances[0], instances[1]):
         if pair_starts[n] == pair_starts[n + 1]:
             continue
+        mask = advance(address(masks), n * masks.shape[1] if len(masks) > 1 else 0)
         for low in range(0, n_channels, channels_at_once):
             high = min(low + channels_at_once, n_channels)
             own = advance(address(x), n * strides[0] + low * strides[1])
@@ -297,7 +300,7 @@ def rank_bounded(
                             address(offsets),
                             advance(address(weights), (first + i) * n_taps),
                             n_taps,
-                            address(mask),
+                            mask,
                             block,
                             blocks,
                             advance(address(tile_maxima), c * n_tiles),

@@ -27,6 +27,7 @@ __all__ = [
     "Linear",
     "PaddingMode",
     "convolution_of",
+    "output_positions",
 ]
 
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
@@ -246,6 +247,15 @@ def convolution_of(
     if isinstance(operation, Convolution):
         return operation, operation.axes(positions)
     return operation.as_convolution, tuple(Axis.whole(size) for size in positions)
+
+
+def output_positions(
+    operation: ChannelOperation, positions: Sequence[int]
+) -> tuple[int, ...]:
+    """Return the extents of an operation's output for an input of some extents."""
+    if not isinstance(operation, Convolution):
+        return tuple(positions)
+    return tuple(axis.n_outputs for axis in operation.axes(positions))
 
 
 @lru_cache(maxsize=1024)

@@ -44,6 +44,16 @@ class EdgeInput:
     """Maxima and minima of `x` over all positions, shape (n, channels) each, where they
     are known; for a minimum that is not negative, 0 will do. They save a pass over `x`
     where the operation evaluates every position once."""
+    counted: torch.Tensor | None = None
+    """Which of the operation's output positions count, bool (n, positions), row-major,
+    on the device of `x`; None: all. At others no influence is looked for."""
+
+    @property
+    def counted_array(self) -> NDArray[np.bool_] | None:
+        """`counted` as a contiguous array."""
+        if self.counted is None:
+            return None
+        return np.ascontiguousarray(self.counted.cpu().numpy())
 
     @property
     def n_outputs(self) -> int:

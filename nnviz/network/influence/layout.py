@@ -27,6 +27,8 @@ __all__ = [
     "MapLayout",
     "buffers",
     "channel_extremes",
+    "counted_extremes",
+    "counted_masks",
     "flat",
     "gather_patches",
     "lay_out",
@@ -55,6 +57,8 @@ class MapLayout:
     """Where each tap reads relative to a position, shape (taps,)."""
     mask: Floats
     """0 for positions of the network, minus infinity for others, shape (buffer,)."""
+    positions: Indices
+    """Where each position of the network stands in the buffer, row-major."""
     starts: Indices
     """First position of every tile, shape (tiles,)."""
     blocks: int
@@ -111,6 +115,7 @@ def lay_out(axes: tuple[Axis, ...]) -> MapLayout:
         size=(-(-end // LANES) | 1) * LANES,
         offsets=offsets,
         mask=mask,
+        positions=positions,
         starts=starts,
         blocks=blocks,
         block=block,
@@ -238,6 +243,50 @@ def channel_extremes(
                             value = x[start + p * strides[4]]
                             high[c] = max(high[c], value)
                             low[c] = min(low[c], value)
+
+
+@compiled
+def counted_extremes(
+    x: Floats,
+    strides: Strides,
+    instances: tuple[int, int],
+    tables: tuple[Indices, Indices, Indices],
+    counted: NDArray[np.bool_],
+    maxima: Floats,
+    minima: Floats,
+) -> None:
+    """Set maxima and minima (instances, channels) over the positions that count.
+
+    ``tables[axis][p, 0]`` is the element that position p reads, -1 for a zero;
+    `counted` has shape (instances, positions). Where nothing counts both are 0.
+    """
+    n_channels = maxima.shape[1]
+    for n in range(instances[0], instances[1]):
+        is_first = True
+        maxima[n, :] = 0.0
+        minima[n, :] = 0.0
+        for p in range(counted.shape[1]):
+            if not counted[n, p]:
+                continue
+            z, y, c0 = tables[0][p, 0], tables[1][p, 0], tables[2][p, 0]
+            start = n * strides[0] + z * strides[2] + y * strides[3] + c0 * strides[4]
+            is_zero = z < 0 or y < 0 or c0 < 0
+            for c in range(n_channels):
+                value = np.float32(0.0) if is_zero else x[start + c * strides[1]]
+                if is_first or value > maxima[n, c]:
+                    maxima[n, c] = value
+                if is_first or value < minima[n, c]:
+                    minima[n, c] = value
+            is_first = False
+
+
+def counted_masks(layout: MapLayout, counted: NDArray[np.bool_] | None) -> Floats:
+    """Return the mask of each instance, (n, buffer); of all the same: (1, buffer)."""
+    if counted is None:
+        return layout.mask[None]
+    masks = np.repeat(layout.mask[None], len(counted), axis=0)
+    masks[:, layout.positions] = np.where(counted, np.float32(0.0), -np.inf)
+    return masks
 
 
 @compiled

@@ -49,10 +49,14 @@ def full_influences(
     """
     x = edge.x.float()
     sign = 1.0 if extremum == "max" else -1.0
+    closed = None if edge.counted is None else ~edge.counted
     if isinstance(edge.operation, Identity):
         values = x.flatten(2) if x.ndim > 2 else x[..., None]
         scale = torch.from_numpy(edge.operation.factors(x.shape[1])).to(x.device)
-        return sign * (sign * values * scale[:, None]).amax(2)[..., None]
+        products = sign * values * scale[:, None]
+        if closed is not None:
+            products = products.masked_fill(closed[:, None], -torch.inf)
+        return sign * products.amax(2)[..., None]
     convolution, axes = convolution_of(edge.operation, x.shape[2:])
     weight = _grouped_weight(convolution).to(x.device) * sign
     n_channels, n_targets, n_taps = weight.shape
@@ -65,7 +69,10 @@ def full_influences(
         patches = _patches(x[n, channels], axes)
         size = (patches.shape[1], n_taps, -1)
         products = weight[channels] @ patches.permute(1, 2, 0, 3).reshape(size)
-        maxima = products.unflatten(2, (-1, n_positions)).amax(3)
+        products = products.unflatten(2, (-1, n_positions))
+        if closed is not None:
+            products.masked_fill_(closed[n], -torch.inf)
+        maxima = products.amax(3)
         result[n, channels] = maxima.permute(2, 0, 1)
     grouped = result.unflatten(1, (convolution.groups, -1))
     influences: torch.Tensor = sign * grouped.transpose(2, 3).flatten(1, 2)
@@ -175,7 +182,8 @@ def _contributions(
     first = int(result.instance[part][0])
     last = int(result.instance[part][-1]) + 1
     local = torch.from_numpy(result.instance[part] - first).to(device)
-    chunk = EdgeInput(edge.x[first:last], edge.operation)
+    counted = None if edge.counted is None else edge.counted[first:last]
+    chunk = EdgeInput(edge.x[first:last], edge.operation, counted=counted)
     if positions is None:
         full = full_influences(chunk, extremum=extremum, workspace=workspace)
         values = full[local, channel]
@@ -270,14 +278,19 @@ def peak_positions(
 ) -> Indices:
     """Where each pair's pre-activation attains its maximum; the first of equals.
 
+    Only positions that count are looked at.
+
     Returns
     -------
     NDArray
         Flat index into the target's positions, shape (pairs,).
     """
     positions = np.empty(len(instance), np.int64)
+    counted = next((e.counted for e in inputs if e.counted is not None), None)
     for n in np.unique(instance):
         rows = np.flatnonzero(instance == n)
-        total = preactivations(inputs, int(n)).cpu().numpy()
-        positions[rows] = total.argmax(1)[target[rows]]
+        total = preactivations(inputs, int(n))
+        if counted is not None:
+            total = total.masked_fill(~counted[int(n)], -torch.inf)
+        positions[rows] = total.cpu().numpy().argmax(1)[target[rows]]
     return positions

@@ -127,6 +127,7 @@ def rank_patches(
     pair_targets: Indices,
     pair_rows: Indices,
     patches: Floats,
+    counted: NDArray[np.bool_] | None,
     weights: Floats,
     sources: Sources,
     products: Floats,
@@ -136,7 +137,8 @@ def rank_patches(
     """Rank the sources of operations with few positions: lanes are sources, not places.
 
     `patches` has shape (instances of this call, positions, groups, taps, sources of a
-    group), `weights` (targets, taps, sources of a group).
+    group), `weights` (targets, taps, sources of a group), `counted` (all instances,
+    positions); None: all positions count.
     """
     n_targets, n_taps, n_group = weights.shape
     n_positions, n_groups = patches.shape[1:3]
@@ -151,6 +153,8 @@ def rank_patches(
             group = j // targets_of_group
             products[:n_group] = -np.inf
             for position in range(n_positions):
+                if counted is not None and not counted[n, position]:
+                    continue
                 sums[:] = 0.0
                 for tap in range(n_taps):
                     weight = weights[j, tap]

@@ -43,6 +43,8 @@ from nnviz.network.influence.inputs import (
 from nnviz.network.influence.layout import (
     buffers,
     channel_extremes,
+    counted_extremes,
+    counted_masks,
     flat,
     gather_patches,
     lay_out,
@@ -251,13 +253,26 @@ def _rank_exact(job: _Job, convolution: Convolution, axes: Axes) -> None:
 
 
 def _extremes(job: _Job, axes: Axes) -> tuple[Floats, Floats]:
-    """Maxima and minima over the positions that a kernel of one tap reads."""
+    """Maxima and minima over the positions that a kernel of one tap reads.
+
+    Those of positions that do not count are left out.
+    """
     whole = all(axis == Axis.whole(len(axis.source)) for axis in axes)
     if whole and job.edge.extremes is not None:
         high, low = (part.float().numpy() for part in job.edge.extremes)
         return np.ascontiguousarray(high), np.ascontiguousarray(low)
     x, strides = flat(job.edge.x)
     size = tuple(job.edge.x.shape[:2])
+    counted = job.edge.counted_array
+    if counted is not None:
+        maxima, minima = np.empty(size, np.float32), np.empty(size, np.float32)
+        tables = position_tables(axes, np.arange(counted.shape[1]))
+        job.each_range(
+            lambda instances: counted_extremes(
+                x, strides, instances, tables, counted, maxima, minima
+            )
+        )
+        return maxima, minima
     elements = lay_out(axes).elements
     zero = any(-1 in axis.source[:: axis.stride][: axis.n_outputs] for axis in axes)
     maxima = np.full(size, 0.0 if zero else -np.inf, np.float32)
@@ -280,6 +295,7 @@ def _rank_bounded(job: _Job, convolution: Convolution, axes: Axes) -> None:
     at_once = max(1, min(n_channels, at_once))
     x, strides = flat(job.edge.x)
     sources = job.edge.source_numbers
+    masks = counted_masks(layout, job.edge.counted_array)
 
     def work(instances: Range) -> None:
         rank_bounded(
@@ -293,7 +309,7 @@ def _rank_bounded(job: _Job, convolution: Convolution, axes: Axes) -> None:
             slack,
             buffers(layout, at_once, arrays.weight.shape[1]),
             layout.offsets,
-            layout.mask,
+            masks,
             layout.starts,
             layout.block,
             layout.blocks,
@@ -313,6 +329,7 @@ def _rank_few_positions(job: _Job, convolution: Convolution, axes: Axes) -> None
     x, strides = flat(job.edge.x)
     n_channels = job.edge.x.shape[1]
     sources = job.edge.source_numbers
+    counted = job.edge.counted_array
     bytes_each = 8 * n_positions * by_tap.shape[1] * n_channels
     at_once = max(1, job.workspace // (bytes_each * job.threads))
 
@@ -329,6 +346,7 @@ def _rank_few_positions(job: _Job, convolution: Convolution, axes: Axes) -> None
                 (first, last),
                 *job.pairs,
                 patches,
+                counted,
                 by_tap,
                 sources,
                 vector(by_tap.shape[2]),

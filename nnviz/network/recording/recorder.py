@@ -8,23 +8,35 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import (
+    Callable,
+    Collection,
+    Mapping,
+    Sequence,
+)
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from nnviz.errors import ModelError
-from nnviz.network.analysis.composites import taken_apart
-from nnviz.network.analysis.module_calls import ModuleCall, ModuleCalls, function_name
+from nnviz.network.analysis.module_calls import ModuleCall, ModuleCalls
 from nnviz.network.analysis.outputs import iter_tensors, logits_of
 from nnviz.network.influence.inputs import EdgeInput
 from nnviz.network.recording.cheap_maxima import LayerPart
 from nnviz.network.recording.counted import CountedTokens
+from nnviz.network.recording.function_mode import FunctionMode, Switch
+from nnviz.network.recording.gradients import (
+    Explained,
+    GradientPass,
+    LayerGradients,
+    output_weights,
+)
 from nnviz.network.recording.maxima import channel_activations, relu_activations
 from nnviz.network.recording.taps import EdgeTaps, Tap
 from nnviz.runs.architecture import Architecture, Layer
@@ -59,6 +71,10 @@ class RecordedBatch:
     """Shape (instance, class), float32; None if the network is no classifier."""
     activations: Mapping[str, Tensor]
     """Maxima of each layer, shape (instance, channel), float32, by the layer's name."""
+    gradients: Mapping[str, LayerGradients] = field(default_factory=dict)
+    """Of each shown layer, by its name, where they were asked for."""
+    reached: Collection[str] = ()
+    """Layers at which a gradient arrived; it is zero in other ones."""
 
 
 class NotByInstanceError(ModelError):
@@ -133,11 +149,13 @@ class Recorder:
         self._on_target: OnTarget | None = None
         self._n_instances = 0
         self._counted: CountedTokens | None = None
-        self._switch = _Switch()
+        self._gradients: GradientPass | None = None
+        self._copied: frozenset[str] = frozenset()
+        self._switch = Switch()
         self._counts: Counter[str] = Counter()
         self._handles: list[RemovableHandle] = []
         self._calls: ModuleCalls | None = None
-        self._mode: _Mode | None = None
+        self._mode: FunctionMode | None = None
         if (
             self._parts
             or taps is not None
@@ -147,7 +165,7 @@ class Recorder:
             self._calls = ModuleCalls(
                 model, self._leave_call, self._needs_no_hooks(functions)
             ).__enter__()
-            self._mode = _Mode(
+            self._mode = FunctionMode(
                 self._calls, self._switch, functions, self._take, self._run_function
             )
         else:
@@ -179,6 +197,8 @@ class Recorder:
         *,
         on_layer: OnLayer | None = None,
         on_target: OnTarget | None = None,
+        explained: Explained | None = None,
+        labels: NDArray[np.integer] | None = None,
     ) -> RecordedBatch:
         """Run the network on a batch and return what its layers put out.
 
@@ -197,14 +217,74 @@ class Recorder:
         on_target
             Called after it, with each layer into which influence is available, its
             maxima and the inputs of all operations that enter it.
+        explained
+            Of which outputs the gradients in the shown layers are wanted, after
+            :meth:`prepare_gradients`; None: there is no backward pass.
+        labels
+            True classes, shape (instance,), -1 where there is none, if they are
+            explained.
 
         Raises
         ------
         ModelError
-            If the network took a way on which a layer is not reached.
+            If the network took a way on which a layer is not reached, or has no
+            gradients where they are wanted.
         NotByInstanceError
             If a layer's rows cannot be the instances.
         """
+        if explained is None:
+            with torch.inference_mode():
+                output, found = self._pass(batch, counted, on_layer, on_target)
+            return _recorded(output, found)
+        gradients = GradientPass(
+            len(batch), signal=explained.signal, copied=self._copied
+        )
+        self._gradients = gradients
+        try:
+            with torch.inference_mode(mode=False), torch.enable_grad():
+                output, found = self._pass(batch, counted, on_layer, on_target)
+                recorded = _recorded(output, found)
+                if recorded.logits is not None:
+                    weights = output_weights(recorded.logits, explained, labels)
+                    with _telling_errors(batch):
+                        gradients.run(recorded.logits, weights)
+        finally:
+            self._gradients = None
+        return replace(
+            recorded,
+            logits=None if recorded.logits is None else recorded.logits.detach(),
+            gradients=gradients.found,
+            reached=gradients.reached,
+        )
+
+    def prepare_gradients(self, batch: Tensor) -> None:
+        """Let the network's weights have none, and find what has to be copied.
+
+        Outputs of layers that the network overwrites are copied from now on, where
+        gradients are wanted.
+
+        Parameters
+        ----------
+        batch
+            Any input of the network.
+        """
+        self._model.requires_grad_(requires_grad=False)
+        self._gradients = GradientPass(len(batch))
+        try:
+            with torch.inference_mode(mode=False), torch.enable_grad():
+                self._pass(batch, None, None, None)
+            self._copied = frozenset(self._gradients.overwritten())
+        finally:
+            self._gradients = None
+
+    def _pass(
+        self,
+        batch: Tensor,
+        counted: Tensor | None,
+        on_layer: OnLayer | None,
+        on_target: OnTarget | None,
+    ) -> tuple[Any, dict[str, Tensor]]:
+        """Run the network; return its output, and the maxima of each layer."""
         self._found, self._on_layer, self._on_target = {}, on_layer, on_target
         self._taken.clear()
         self._n_instances = len(batch)
@@ -214,7 +294,7 @@ class Recorder:
             self._calls.reset()
         self._switch.on = True
         try:
-            with _telling_errors(batch), torch.inference_mode():
+            with _telling_errors(batch):
                 if self._mode is None:
                     output = self._model(batch)
                 else:
@@ -234,11 +314,7 @@ class Recorder:
                 "depends on the data, so leave these layers out of [extraction] layers"
             )
             raise ModelError(msg)
-        logits = logits_of(output)
-        return RecordedBatch(
-            logits=None if logits is None else logits.float(),
-            activations={name: found[name] for name in self._names},
-        )
+        return output, {name: found[name] for name in self._names}
 
     def _wanted_functions(self) -> set[str]:
         places = [node for node in self._layers if _is_function(node)]
@@ -310,12 +386,14 @@ class Recorder:
         result = None
         if part is not None and part.fuses and torch.get_num_threads() == 1:
             values = next(iter_tensors((arguments, options)))
-            with self._switch.paused():
-                maxima = relu_activations(
-                    values,
-                    channel_axis=part.channel_axis,
-                    counted=self._counted_in(layer, values, part.channel_axis),
-                )
+            maxima = None
+            if not values.requires_grad:  # what is fused has no gradient
+                with self._switch.paused():
+                    maxima = relu_activations(
+                        values,
+                        channel_axis=part.channel_axis,
+                        counted=self._counted_in(layer, values, part.channel_axis),
+                    )
             if maxima is not None:
                 self._maxima[place] = maxima
                 result = values
@@ -324,7 +402,7 @@ class Recorder:
             if part is not None:
                 with self._switch.paused():
                     self._maxima[place] = channel_activations(
-                        result,
+                        result.detach(),
                         channel_axis=part.channel_axis,
                         counted=self._counted_in(layer, result, part.channel_axis),
                     )
@@ -339,11 +417,17 @@ class Recorder:
         values = None if layers is None else next(iter_tensors(output), None)
         if layers is None or values is None:
             return
-        # What happens here is no part of the network, and must not count as such.
         with self._switch.paused():
             for layer in layers:
-                self._found[layer.name] = self._activations(layer, values)
-                self._reach_target(layer)
+                self._reach_layer(layer, values.detach())
+        if self._gradients is None:
+            return
+        with self._switch.off():
+            for layer in layers:
+                if layer.shown:
+                    by_instance, axis = self._by_instance(layer, values.detach())
+                    counted = self._counted_in(layer, by_instance, axis)
+                    self._gradients.watch(layer, values, counted=counted)
 
     def _counted_in(
         self, layer: Layer | None, values: Tensor, axis: int
@@ -351,10 +435,10 @@ class Recorder:
         """Return which positions of a layer's values, with all instances, count."""
         if self._counted is None or layer is None:
             return None
-        extents = (n for i, n in enumerate(values.shape) if i not in (0, axis))
-        return self._counted.of_layer(layer, tuple(extents))
+        return self._counted.of_layer(layer, _extents(values, axis))
 
-    def _activations(self, layer: Layer, values: Tensor) -> Tensor:
+    def _by_instance(self, layer: Layer, values: Tensor) -> tuple[Tensor, int]:
+        """Return an output with an axis for all instances, and its channel axis."""
         axis = layer.channel_axis
         if len(values) % self._n_instances or not len(values):
             raise NotByInstanceError(layer.name, len(values), self._n_instances)
@@ -362,6 +446,10 @@ class Recorder:
             # Windows or heads of an instance follow each other on the first axis.
             values = values.unflatten(0, (self._n_instances, -1))
             axis += 1
+        return values, axis
+
+    def _reach_layer(self, layer: Layer, values: Tensor) -> None:
+        values, axis = self._by_instance(layer, values)
         parts = [
             self._maxima.get(p.place) for p in self._cheap_maxima.get(layer.name, ())
         ]
@@ -373,79 +461,37 @@ class Recorder:
             activations = channel_activations(
                 values, channel_axis=axis, counted=counted
             )
-        if values.ndim == 2:
-            # It is its own maximum, and may be written in place later on.
+        if values.ndim == 2:  # its own maximum, and may be written in place later on
             activations = activations.clone()
         if self._on_layer is not None:
             output = values.movedim(axis, layer.channel_axis)
             self._on_layer(layer, output, activations, counted)
-        return activations
+        self._found[layer.name] = activations
+        self._reach_target(layer, _extents(values, axis), counted)
 
-    def _reach_target(self, layer: Layer) -> None:
+    def _reach_target(
+        self, layer: Layer, extents: tuple[int, ...], counted: Tensor | None
+    ) -> None:
         taps, on_target = self._taps, self._on_target
         if taps is None or on_target is None or layer.name not in taps.targets:
             return
         inputs = taps.inputs(
-            layer.name, self._taken, self._n_instances, self._found.get
-        )
+            layer.name, self._taken, self._n_instances, self._found.get,
+            extents=extents, counted=counted,
+        )  # fmt: skip
         on_target(layer, self._found[layer.name], inputs)
         for tap in taps.last_taps(layer.name):
             self._taken.pop(tap, None)
 
 
-@dataclass(slots=True)
-class _Switch:
-    """Whether what happens is part of the network, or of its recording."""
-
-    on: bool = False
-
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """Run a block that must not be taken for a part of the network."""
-        self.on = False
-        try:
-            yield
-        finally:
-            self.on = True
+def _extents(values: Tensor, axis: int) -> tuple[int, ...]:
+    """Return the extents of all position axes of values with channels on an axis."""
+    return tuple(n for i, n in enumerate(values.shape) if i not in (0, axis))
 
 
-class _Mode(TorchFunctionMode):
-    """Read the outputs of functions that no module returns."""
-
-    def __init__(
-        self,
-        calls: ModuleCalls,
-        switch: _Switch,
-        wanted: set[str],
-        take: Callable[[str, Any, Any, Any], None],
-        run: Callable[[str, Callable[..., Any], Sequence[Any], dict[str, Any]], Any],
-    ) -> None:
-        super().__init__()
-        self._calls = calls
-        self._switch = switch
-        self._wanted = wanted
-        self._take = take
-        self._run = run
-
-    def __torch_function__(
-        self,
-        function: Callable[..., Any],
-        types: Iterable[type],
-        arguments: Sequence[Any] = (),
-        options: dict[str, Any] | None = None,
-    ) -> Any:
-        options = options or {}
-        if self._switch.on:
-            steps = taken_apart(function, tuple(arguments), options)
-            if steps is not None:
-                with self:
-                    return steps(*arguments, **options)
-        name = function_name(function)
-        if name not in self._wanted or not self._switch.on:
-            return function(*arguments, **options)
-        place = self._calls.current.next_function(name)
-        self._take(place, arguments, options, None)
-        return self._run(place, function, arguments, options)
+def _recorded(output: Any, found: Mapping[str, Tensor]) -> RecordedBatch:
+    logits = logits_of(output)
+    return RecordedBatch(None if logits is None else logits.float(), found)
 
 
 def _is_function(node: str) -> bool:

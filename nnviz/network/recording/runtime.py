@@ -21,10 +21,13 @@ from torch import Tensor, nn
 from nnviz.errors import DeviceLostError, PlanError, TaskMemoryError
 from nnviz.network.analysis.analysis import analyse
 from nnviz.network.analysis.operations import record_operations
+from nnviz.network.analysis.token_axes import padded_batch, record_other_length
+from nnviz.network.arguments import counted_of
 from nnviz.network.influence.inputs import EdgeInput, Strongest
 from nnviz.network.influence.strongest_sources import strongest_sources
 from nnviz.network.recording.cheap_maxima import find_cheap_maxima
 from nnviz.network.recording.folding import optimize
+from nnviz.network.recording.gradients import Explained, GraphBytes
 from nnviz.network.recording.normalizing import normalize
 from nnviz.network.recording.peaks import PeakTracker
 from nnviz.network.recording.recorder import OnLayer, OnTarget, RecordedBatch, Recorder
@@ -52,6 +55,13 @@ class BatchResult:
     """Maxima by layer, shape (instance, channel)."""
     influences: Mapping[str, Strongest] = field(default_factory=dict)
     """The strongest sources of the kept targets, by target layer."""
+    relevance: Mapping[str, Mapping[str, NDArray[np.float32]]] = field(
+        default_factory=dict
+    )
+    """Of each shown layer, the parts of its channels' relevance by their names, shape
+    (instance, channel), where gradients are recorded."""
+    reached: frozenset[str] = frozenset()
+    """Layers at which a gradient arrived; it is zero in other ones."""
     influence_s: float = 0.0
     """Seconds of the batch that its influences took."""
 
@@ -102,6 +112,8 @@ class NetworkRuntime:
     layer_dtypes
         In which dtype each layer is stored; float16 where it is not said. Top channels
         are those of the stored values.
+    explained
+        Of which outputs gradients are recorded; None: of none.
 
     Raises
     ------
@@ -117,7 +129,9 @@ class NetworkRuntime:
         preprocessing: PreprocessingConfig,
         extraction: ExtractionConfig,
         layer_dtypes: Mapping[str, str] | None = None,
+        explained: Explained | None = None,
     ) -> None:
+        self.explained = explained
         self.architecture = architecture
         self.extraction = extraction
         self.layer_dtypes = layer_dtypes or {}
@@ -140,7 +154,10 @@ class NetworkRuntime:
         needs_taps = extraction.targets != "none" and bool(architecture.edges)
         taps = cheap_maxima = None
         if needs_taps or self.device.type == "cpu":
-            analysis = analyse(record_operations(network, example))
+            analysis = analyse(
+                record_operations(network, example),
+                record_other_length(network, example),
+            )
             if needs_taps:
                 taps = EdgeTaps(
                     analysis,
@@ -151,14 +168,19 @@ class NetworkRuntime:
             if self.device.type == "cpu":
                 cheap_maxima = find_cheap_maxima(analysis, architecture)
         network = network.to(device=self.device, dtype=self._dtype)
+        self._weights = (*network.parameters(), *network.buffers())
         self.model_bytes = sum(
-            tensor.numel() * tensor.element_size()
-            for tensor in (*network.parameters(), *network.buffers())
+            tensor.numel() * tensor.element_size() for tensor in self._weights
         )
         """Bytes of its parameters and buffers."""
         self._recorder = Recorder(
             network, architecture, taps=taps, cheap_maxima=cheap_maxima
         )
+        if explained is not None:
+            example = example.to(self.device)
+            if architecture.inputs is None and example.is_floating_point():
+                example = example.to(self._dtype)
+            self._recorder.prepare_gradients(example)
 
     def input_of(self, values: NDArray[Any]) -> Tensor:
         """Return prepared instances as the network's input, on its device.
@@ -182,6 +204,7 @@ class NetworkRuntime:
         *,
         on_layer: OnLayer | None = None,
         on_target: OnTarget | None = None,
+        labels: NDArray[np.integer] | None = None,
     ) -> BatchResult:
         """Run one batch of prepared instances.
 
@@ -193,17 +216,51 @@ class NetworkRuntime:
             Called with each layer, its output and its maxima.
         on_target
             Called with each layer that edges enter, its maxima, and what entered it.
+        labels
+            True classes, shape (instance,), -1 where there is none; gradients may be
+            those of their outputs.
         """
         with self._lock:
+            batch = self.input_of(values)
             recorded = self._recorder.run(
-                self.input_of(values), on_layer=on_layer, on_target=on_target
+                batch,
+                counted_of(batch, self.architecture.inputs),
+                on_layer=on_layer,
+                on_target=on_target,
+                explained=self.explained,
+                labels=labels,
             )
             return _on_host(recorded)
 
+    def graph_bytes(self, values: NDArray[Any]) -> int:
+        """Return what a batch's forward pass keeps for its backward pass, in bytes.
+
+        Parameters
+        ----------
+        values
+            Prepared instances, shape (instance, ...).
+        """
+        if self.explained is None:
+            return 0
+        kept = GraphBytes()
+        with kept:
+            self.run(values, on_layer=kept.add_layer)
+        return kept.without(self._weights)
+
     @contextlib.contextmanager
-    def recording(self, start: int) -> Iterator[Recording]:
-        """Open the recording of one chunk, whose first instance is `start`."""
-        yield Recording(self, start)
+    def recording(
+        self, start: int, *, labels: NDArray[np.integer] | None = None
+    ) -> Iterator[Recording]:
+        """Open the recording of one chunk.
+
+        Parameters
+        ----------
+        start
+            Its first instance.
+        labels
+            True classes of its instances, -1 where there is none; None: of none.
+        """
+        yield Recording(self, start, labels)
 
 
 class Recording:
@@ -215,11 +272,19 @@ class Recording:
         The network.
     start
         First instance of the chunk.
+    labels
+        True classes of its instances, -1 where there is none; None: of none.
     """
 
-    def __init__(self, runtime: NetworkRuntime, start: int) -> None:
+    def __init__(
+        self,
+        runtime: NetworkRuntime,
+        start: int,
+        labels: NDArray[np.integer] | None = None,
+    ) -> None:
         self._runtime = runtime
-        self._next = start
+        self._first = self._next = start
+        self._labels = labels
         ranks = runtime.extraction.examples_per_channel
         self._tracker = PeakTracker(ranks) if ranks else None
 
@@ -234,6 +299,12 @@ class Recording:
             Which rows are instances that could be read, shape (instance,).
         """
         instances = np.arange(self._next, self._next + len(values))
+        labels = self._labels
+        if labels is not None:
+            own = labels[self._next - self._first :][: len(values)]
+            # The last batch of a chunk is filled up.
+            labels = np.full(len(values), -1, np.int64)
+            labels[: len(own)] = own
         self._next += len(values)
         batch = _BatchInProgress(self._runtime, self._tracker, instances, valid.copy())
         wants_influence = self._runtime.extraction.targets != "none"
@@ -241,6 +312,7 @@ class Recording:
             values,
             on_layer=batch.on_layer,
             on_target=batch.on_target if wants_influence else None,
+            labels=labels,
         )
         return replace(
             result, influences=batch.influences, influence_s=batch.influence_s
@@ -337,9 +409,17 @@ class _BatchInProgress:
 
 
 def _example(architecture: Architecture) -> Tensor:
-    """Return one made-up instance of a network's input."""
-    if architecture.inputs is not None:
-        return torch.from_numpy(architecture.inputs.example(1))
+    """Return a made-up batch of a network's input.
+
+    Of tokens it has two instances: what is the same at all tokens, of one instance,
+    could be anything.
+    """
+    inputs = architecture.inputs
+    if inputs is not None:
+        example = torch.from_numpy(inputs.example(2))
+        if not inputs.has_tokens or inputs.n_tokens < 2:
+            return example
+        return padded_batch(example, inputs, inputs.n_tokens)
     dtype = getattr(torch, architecture.input_dtype)
     return torch.zeros(1, *architecture.input_shape, dtype=dtype)
 
@@ -352,6 +432,14 @@ def _on_host(recorded: RecordedBatch) -> BatchResult:
             name: values.float().cpu().numpy()
             for name, values in recorded.activations.items()
         },
+        relevance={
+            name: {
+                part: values.float().cpu().numpy()
+                for part, values in found._asdict().items()
+            }
+            for name, found in recorded.gradients.items()
+        },
+        reached=frozenset(recorded.reached),
     )
 
 

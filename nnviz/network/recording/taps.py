@@ -24,9 +24,14 @@ from nnviz.network.analysis.edges import SourcedOperation, TargetEdges
 from nnviz.network.analysis.entering import EnteringOperation
 from nnviz.network.analysis.functions import category_of
 from nnviz.network.analysis.layers import settled
-from nnviz.network.analysis.operations import Operation, Reference
+from nnviz.network.analysis.operations import Operation, Reference, leaves_of
 from nnviz.network.analysis.outputs import iter_tensors
-from nnviz.network.influence.channel_operations import ChannelOperation, Identity
+from nnviz.network.analysis.summands import PreActivation
+from nnviz.network.influence.channel_operations import (
+    ChannelOperation,
+    Identity,
+    output_positions,
+)
 from nnviz.network.influence.inputs import EdgeInput
 from nnviz.runs.architecture import Architecture
 
@@ -54,6 +59,7 @@ class Tap:
             found = next(iter_tensors(result))
         else:
             found = list(iter_tensors((arguments, options)))[self.argument]
+        found = found.detach()
         return found.clone() if self.copies else found
 
 
@@ -66,6 +72,33 @@ class _TappedOperation:
     targets: NDArray[np.int32]
     same_as: str | None
     """Layer whose recorded output the input is, if it is never negative."""
+    token_axis: int | None
+    """Which position axis of the output runs over tokens, counted from the last."""
+    beside: tuple[Tap | Tensor, ...] = ()
+    """The tensors of the call that weighs values; those that are known as they are."""
+
+    @property
+    def taps(self) -> tuple[Tap, ...]:
+        return (self.tap, *(item for item in self.beside if isinstance(item, Tap)))
+
+    def positions(self, n_along: int | None) -> tuple[int, ...] | None:
+        """Return the positions of the sum that it enters, with so many for tokens."""
+        known = self.entering.positions
+        if not known or n_along is None or self.token_axis is None:
+            return None
+        axis = len(known) + self.token_axis
+        return (*known[:axis], n_along, *known[axis + 1 :])
+
+    def counted(self, along: Tensor | None, x: Tensor) -> Tensor | None:
+        """Return which output positions count, (instance, position), of an input."""
+        if along is None or self.token_axis is None:
+            return None
+        extents = output_positions(self.operation, x.shape[2:])
+        if extents[self.token_axis] != along.shape[1]:
+            return None  # the same at every token
+        shape = [1] * len(extents)
+        shape[self.token_axis] = -1
+        return along.view(len(along), *shape).expand(-1, *extents).flatten(1)
 
 
 class EdgeTaps:
@@ -98,6 +131,8 @@ class EdgeTaps:
     ) -> None:
         self._excluded = excluded or {}
         self._flow = analysis.flow
+        self._tokens = analysis.tokens
+        self._layers = {layer.name: layer for layer in architecture.layers}
         self._read_values = {
             item.layer.name: settled(analysis.flow, item.site.read_value)
             for item in analysis.layers
@@ -117,11 +152,14 @@ class EdgeTaps:
             for target in analysis.targets
             if any(edge.target == target.layer for edge in architecture.edges)
         }
-        del self._flow
+        del self._flow, self._tokens
         self.taps: Mapping[str, list[Tap]] = self._by_place()
         """Taps by the place of the call."""
         last = {
-            item.tap: name for name, items in self._tapped.items() for item in items
+            tap: name
+            for name, items in self._tapped.items()
+            for item in items
+            for tap in item.taps
         }
         self._last: defaultdict[str, list[Tap]] = defaultdict(list)
         for tap, name in last.items():
@@ -138,6 +176,9 @@ class EdgeTaps:
         taken: Mapping[Tap, Tensor],
         n_instances: int,
         activations: Callable[[str], Tensor | None],
+        *,
+        extents: tuple[int, ...] = (),
+        counted: Tensor | None = None,
     ) -> list[EdgeInput]:
         """Return what enters a layer in the batch that has just reached it.
 
@@ -151,10 +192,26 @@ class EdgeTaps:
             Size of the batch.
         activations
             Maxima of a layer, shape (instance, channel), where they are known.
+        extents
+            Of the layer's position axes in this batch; read where it has tokens.
+        counted
+            Which of its positions count, bool (instance, *extents); None: all.
         """
         inputs = []
+        axis = self._layers[target].token_axis
+        n_along = None if axis is None else extents[axis]
+        along = None
+        if counted is not None and axis is not None:
+            others = [i for i in range(1, counted.ndim) if i != 1 + axis]
+            along = counted.any(others) if others else counted
         for item in self._tapped[target]:
-            x = item.entering.input_of(taken[item.tap], n_instances)
+            beside = [taken[t] if isinstance(t, Tap) else t for t in item.beside]
+            x = item.entering.input_of(
+                taken[item.tap],
+                n_instances,
+                beside,
+                positions=item.positions(n_along),
+            )
             largest = None if item.same_as is None else activations(item.same_as)
             inputs.append(
                 EdgeInput(
@@ -167,6 +224,7 @@ class EdgeTaps:
                         if largest is None
                         else (largest, torch.zeros_like(largest))
                     ),
+                    counted=item.counted(along, x),
                 )
             )
         return inputs
@@ -178,51 +236,104 @@ class EdgeTaps:
     def _by_place(self) -> dict[str, list[Tap]]:
         taps: defaultdict[str, list[Tap]] = defaultdict(list)
         for tapped in self._tapped.values():
-            for item in tapped:
-                if item.tap not in taps[item.tap.place]:
-                    taps[item.tap.place].append(item.tap)
+            for tap in (tap for item in tapped for tap in item.taps):
+                if tap not in taps[tap.place]:
+                    taps[tap.place].append(tap)
         return dict(taps)
 
     def _tap(
         self, architecture: Architecture, target: TargetEdges
     ) -> Iterator[_TappedOperation]:
         offsets = _source_offsets(architecture, target.layer)
+        token_axes = {
+            id(entering): self._token_axis(pre_activation, entering)
+            for pre_activation, some in target.pre_activations
+            for entering in some
+        }
         for sourced in target.operations:
             entering = sourced.entering
             yield _TappedOperation(
-                tap=self._tap_of(entering),
+                tap=self._tap_of(entering.summand.operation, entering.summand.value),
                 entering=entering,
                 operation=_moved_to(entering.operation, self._device),
                 sources=_numbered(sourced, offsets, self._excluded),
                 targets=entering.targets.numpy().astype(np.int32),
-                same_as=self._same_layer(sourced),
+                same_as=self._same_layer(sourced, target.layer),
+                token_axis=token_axes[id(entering)],
+                beside=self._beside(entering),
             )
 
-    def _tap_of(self, entering: EnteringOperation) -> Tap:
-        operation, value = entering.summand.operation, entering.summand.value
-        copies = any(
+    def _token_axis(
+        self, pre_activation: PreActivation, entering: EnteringOperation
+    ) -> int | None:
+        value, channel = pre_activation.value, pre_activation.axis
+        if value is None:
+            value, channel = entering.summand.value, entering.summand.axis
+        axis = self._tokens.position_axis(self._flow, value, channel)
+        if axis is None:
+            return None
+        graph = self._flow.graph
+        shape = graph.values[value].shape
+        has_rows = shape[0] != graph.values[graph.input_value].shape[0]
+        return axis - (len(shape) - 2 + has_rows)
+
+    def _count_alike(self, source: str, target: str) -> bool:
+        if source not in self._layers:
+            return False
+        one, other = self._layers[source], self._layers[target]
+        is_without = one.token_axis is None and other.token_axis is None
+        is_with = one.token_axis is not None and other.token_axis is not None
+        return is_without or (is_with and one.token_field == other.token_field)
+
+    def _beside(self, entering: EnteringOperation) -> tuple[Tap | Tensor, ...]:
+        """Return what else an attention's heads are made of, call by call."""
+        path = entering.summand.path
+        if path is None:
+            return ()
+        found: list[Tap | Tensor] = []
+        for number, item in enumerate(leaves_of(path.product)):
+            if isinstance(item, Reference):
+                copies = self._is_written_later(item.value)
+                found.append(Tap(path.product.place, number, copies))
+            else:
+                found.append(item.detach().to(self._device))
+        return tuple(found)
+
+    def _is_written_later(self, value: int) -> bool:
+        return any(
             value in later.written
             or (later.name == "view_write" and value in later.inputs)
             for later in self._flow.graph.operations
         )
+
+    def _tap_of(self, operation: Operation, value: int) -> Tap:
+        copies = self._is_written_later(value)
         if value in operation.outputs:
             return Tap(operation.place, None, copies)
         if value not in operation.inputs:
             # Affine maps lie between what is read and the sum that it enters.
             graph = self._flow.graph
             operation = graph.operations[graph.values[value].consumers[0]]
-        items = list(_iter_leaves((operation.arguments, operation.options)))
-        return Tap(operation.place, items.index(Reference(value)), copies)
+        number = leaves_of(operation).index(Reference(value))
+        return Tap(operation.place, number, copies)
 
-    def _same_layer(self, sourced: SourcedOperation) -> str | None:
-        """Return the layer whose output the input is, channel by channel."""
+    def _same_layer(self, sourced: SourcedOperation, target: str) -> str | None:
+        """Return the layer whose output the input is, channel by channel.
+
+        The same positions have to count in it and in the target.
+        """
         entering = sourced.entering
-        if len(sourced.layers) != 1 or entering.order is not None:
+        if (
+            len(sourced.layers) != 1
+            or entering.order is not None
+            or entering.summand.path is not None
+        ):
             return None
         name = sourced.layers[0]
         n = len(sourced.channel)
         if (
             entering.indices_per_source != 1
+            or not self._count_alike(name, target)
             or not np.array_equal(sourced.channel, np.arange(n))
             or settled(self._flow, entering.summand.value) != self._read_values[name]
             or not _is_not_negative(self._flow, self._read_values[name])
@@ -266,20 +377,6 @@ def _moved_to(operation: ChannelOperation, device: torch.device) -> ChannelOpera
         scale = None if operation.scale is None else operation.scale.to(device)
         return replace(operation, scale=scale, bias=bias)
     return replace(operation, weight=operation.weight.to(device), bias=bias)
-
-
-def _iter_leaves(value: Any) -> Iterator[Any]:
-    """Yield tensors and references in the order in which a call has its tensors."""
-    if isinstance(value, (Tensor, Reference)):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _iter_leaves(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _iter_leaves(item)
-    elif isinstance(value, slice):
-        yield from _iter_leaves((value.start, value.stop, value.step))
 
 
 def _is_not_negative(flow: ChannelFlow, value: int) -> bool:

@@ -14,7 +14,6 @@ from nnviz.errors import (
     ConfigError,
     DatasetError,
     MissingDependencyError,
-    UnreadableInstanceError,
 )
 from nnviz.inputs.datasets.opening import open_dataset
 from nnviz.runs.config import DatasetConfig
@@ -139,7 +138,7 @@ def test_hugging_face__says_what_cannot_be_loaded(tmp_path):
 
 
 @needs_datasets
-def test_hugging_face__reads_columns_of_numbers_and_says_what_is_no_input(tmp_path):
+def test_hugging_face__reads_columns_of_numbers_and_texts(tmp_path):
     import datasets
 
     data = datasets.Dataset.from_dict({"x": [[1.0, 2.0]], "data": ["text"]})
@@ -147,8 +146,7 @@ def test_hugging_face__reads_columns_of_numbers_and_says_what_is_no_input(tmp_pa
     path = str(tmp_path / "saved")
 
     np.testing.assert_array_equal(open_hugging_face(path=path).read(0), [1.0, 2.0])
-    with pytest.raises(UnreadableInstanceError, match="not an image"):
-        open_hugging_face(path=path, bytes_column="data").read(0)
+    assert open_hugging_face(path=path, bytes_column="data").read(0) == "text"
 
 
 @needs_datasets
@@ -159,3 +157,26 @@ def test_hugging_face__is_pickled_as_its_configuration(saved):
 
     assert again.read(3) == png(3)
     assert again.fingerprint == dataset.fingerprint
+
+
+@needs_datasets
+def test_hugging_face__reads_columns_of_a_tokenizer(tmp_path):
+    import datasets
+
+    columns = {
+        "input_ids": [[1, 2, 3], [4, 5]],
+        "attention_mask": [[1, 1, 1], [1, 1]],
+        "labels": [1, 0],
+    }
+    datasets.Dataset.from_dict(columns).save_to_disk(tmp_path / "data")
+    options = {"path": str(tmp_path / "data"), "label_column": "labels"}
+    dataset = open_hugging_face(**options)
+    assert dataset.keys() == ("input_ids", "attention_mask", "labels")
+    found = dataset.read(1)
+    assert {name: values.tolist() for name, values in found.items()} == {
+        "input_ids": [4, 5],
+        "attention_mask": [1, 1],
+    }
+    assert dataset.labels.tolist() == [1, 0]
+    with pytest.raises(ConfigError, match="input_columns names 'token_types'"):
+        open_hugging_face(input_columns=("input_ids", "token_types"), **options)

@@ -155,7 +155,6 @@ def test_torch__takes_torchs_own_data_sets(source):
     ("form", "index", "message"),
     [
         pytest.param("tuple", 3, "RuntimeError: three is broken", id="raises"),
-        pytest.param("text", 0, "not an image or array", id="text"),
         pytest.param("ragged", 0, "inhomogeneous", id="ragged"),
     ],
 )
@@ -214,6 +213,24 @@ def test_torch__fingerprint_sees_arguments_and_labels(source):
     }
 
     assert len(prints) == 3
+
+
+def test_torch__keeps_what_items_have_beside_input_and_label(source):
+    def opened(form, **options):
+        arguments = {"form": form, "targets": False}
+        config = {"kind": "torch", "source": f"{source}:Pictures"}
+        return open_dataset(DatasetConfig(**config, arguments=arguments, **options))
+
+    kinds = opened("dict").metadata["kind"].tolist()
+    assert kinds[:3] + kinds[4:] == ["even", "odd", "even", "even", "odd"]
+    assert opened("tuple").metadata == {}  # a third part that is no dictionary
+
+
+def test_torch__reads_no_item_for_columns_that_nobody_asks_for(source):
+    dataset = open_dataset(DatasetConfig("torch", source=f"{source}:Pictures"))
+    assert dataset._data.n_reads == 0
+    assert dataset.metadata == {}
+    assert dataset._data.n_reads == 1
 
 
 def test_torch__takes_the_stated_label_column(source):

@@ -1,4 +1,4 @@
-// The space that the graph stands in: zoom and pan, wherever the pointer is.
+// The space that a drawing stands in: zoom and pan, wherever the pointer is.
 const CLICK_PX = 4
 const MAX_SCALE = 4
 
@@ -80,7 +80,7 @@ function makeSpace(svg, world, changed) {
     space.is_fitted = true
     go(fitted(), is_smooth)
   }
-  // A change of the graph leaves the view as it is, unless the graph no longer fits.
+  // A change of the drawing leaves the view as it is, unless the drawing no longer fits.
   space.frame = (new_bounds, new_inset, is_smooth) => {
     const is_same = ["left", "top", "right", "bottom"].every((side) => bounds[side] === new_bounds[side])
     bounds = new_bounds

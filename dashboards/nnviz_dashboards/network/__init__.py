@@ -1,0 +1,1 @@
+"""The network: its tensors and operations, in blocks."""

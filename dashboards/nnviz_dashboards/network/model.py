@@ -1,0 +1,262 @@
+"""What does the network look like, and where in it does something show?
+
+Blocks are opened and closed; what is open is in the address, so that a link shows the
+same. Tensors are shaded by one property of their layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import param
+
+from nnviz.errors import NnvizError
+from nnviz.graphs.attribution_graph import reach_text
+from nnviz.results.network_graph import (
+    NetworkGraph,
+    NetworkNode,
+    default_open,
+    network_graph,
+)
+from nnviz.results.network_layout import NetworkLayout, arrange_network
+from nnviz.results.run_results import RunResults
+from nnviz_dashboards.graph.model import GraphModel
+from nnviz_dashboards.shared.publishing import follow, publish
+from nnviz_dashboards.shared.selection import Selection
+from nnviz_dashboards.shared.theme import format_count, format_percent
+from nnviz_dashboards.subsets.model import SubsetPairModel
+
+__all__ = ["BETWEEN_BLOCKS", "NetworkDrawing", "NetworkModel", "Shade", "Shading"]
+
+BETWEEN_BLOCKS = ","
+"""Between the names of open blocks in the address; no module has it in its name."""
+
+NO_BLOCK = "-"
+"""Stands in the address where all blocks are closed; nothing means: as at first."""
+
+LEVEL = 0.05
+
+_PREFIX = "block:"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkDrawing:
+    """What is seen, and where it stands."""
+
+    graph: NetworkGraph
+    layout: NetworkLayout
+    n_blocks: int
+    """Of the whole network, seen or not."""
+    has_order: bool
+    """Whether there are tensors of which it is not known how they come about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shade:
+    """How a tensor is shaded."""
+
+    share: float
+    """0 for the lightest to 1 for the darkest."""
+    text: str
+    """The number behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shading:
+    """The shades of all tensors that have one."""
+
+    shades: Mapping[str, Shade]
+    """By the name of the layer."""
+    note: str
+    """What they mean, or why there are none."""
+
+
+class NetworkModel(param.Parameterized):
+    """The network of a run.
+
+    Parameters
+    ----------
+    results
+        The run.
+    pairs
+        A and B, and the selection.
+    graph
+        The attribution graph whose reach can be shown.
+    """
+
+    drawing = param.ClassSelector(
+        class_=NetworkDrawing, allow_None=True, constant=True, doc="What is drawn."
+    )
+    shading = param.ClassSelector(
+        class_=Shading, default=Shading({}, ""), constant=True, doc="How it is shaded."
+    )
+
+    def __init__(
+        self, results: RunResults, pairs: SubsetPairModel, graph: GraphModel
+    ) -> None:
+        super().__init__()
+        self.selection: Selection = pairs.selection
+        self.results = results
+        self._pairs, self._graph = pairs, graph
+        self._whole: NetworkGraph | None = None
+        self._drawn: frozenset[str] | None = None
+        self._shaders: Mapping[str, Callable[[], Shading]] = {
+            "none": lambda: Shading({}, ""),
+            "dead": self._dead,
+            "a-b": self._different,
+            "reach": self._reach,
+        }
+        follow(self.selection, ["view", "blocks", "overlay"], self._update)
+        pairs.param.watch(self._update_shading, ["counted", "is_loading"])
+        graph.param.watch(self._update_shading, ["drawing", "missing"])
+
+    @property
+    def opened(self) -> frozenset[str]:
+        """Keys of the open blocks."""
+        names = self.selection.blocks
+        if not names:
+            return default_open(self._network())
+        known = {block.key for block in self._network().blocks}
+        return frozenset(
+            key
+            for name in names.split(BETWEEN_BLOCKS)
+            if (key := _PREFIX + name) in known
+        )
+
+    def toggle(self, key: str) -> None:
+        """Open a block that is closed, or close one that is open."""
+        self._open(self.opened ^ {key})
+
+    def open_all(self) -> None:
+        """Open every block."""
+        self._open(frozenset(block.key for block in self._network().blocks))
+
+    def close_all(self) -> None:
+        """Close every block."""
+        self._open(frozenset())
+
+    def reset(self) -> None:
+        """Open the blocks that are open at first."""
+        self.selection.choose(blocks="")
+
+    def shade(self, name: str) -> None:
+        """Shade tensors by this."""
+        self.selection.choose(overlay=name)
+
+    def look_at(self, layer: str) -> None:
+        """Choose a layer, for all views, and open its neurons."""
+        self.selection.choose(layer=layer, matrix="open")
+
+    def _open(self, keys: frozenset[str]) -> None:
+        # Those inside of closed ones stay open for when these are opened again.
+        names = [
+            block.key.removeprefix(_PREFIX)
+            for block in self._network().blocks
+            if block.key in keys
+        ]
+        is_first = keys == default_open(self._network())
+        blocks = BETWEEN_BLOCKS.join(names) or NO_BLOCK
+        self.selection.choose(blocks="" if is_first else blocks)
+
+    def _network(self) -> NetworkGraph:
+        if self._whole is None:
+            self._whole = network_graph(self.results.store.plan.architecture)
+        return self._whole
+
+    def _update(self, changed: set[str]) -> None:
+        if self.selection.view != "model":
+            return
+        opened = self.opened
+        if opened != self._drawn:
+            self._drawn = opened
+            graph = self._network().shown(opened)
+            drawing = NetworkDrawing(
+                graph,
+                arrange_network(graph),
+                len(self._network().blocks),
+                any(arc.kind == "order" for arc in graph.arcs),
+            )
+            publish(self, {"drawing": drawing})
+        if changed & {"view", "overlay"}:
+            self._update_shading()
+
+    def _update_shading(self, *_: object) -> None:
+        if self.selection.view != "model":
+            return
+        try:
+            shading = self._shaders[self.selection.overlay]()
+        except NnvizError as error:
+            shading = Shading({}, str(error))
+        publish(self, {"shading": shading})
+
+    def layers_in(self, node: NetworkNode) -> list[str]:
+        """Return the layers of a tensor, or of a block with all inside of it."""
+        if node.kind == "tensor":
+            return [node.layer]
+        inside, layers = {node.key}, []
+        for one in self._network().nodes:
+            if one.block in inside:
+                inside.add(one.key)
+                layers += [one.layer] if one.layer else []
+        return layers
+
+    def _dead(self) -> Shading:
+        shades = {}
+        for layer in self.results.layers:
+            dead = self.results.neurons.dead(layer.name)
+            n, share = int(dead.sum()), float(dead.mean())
+            text = f"{format_count(n)} of {format_count(len(dead))} channels are dead"
+            shades[layer.name] = Shade(share, text)
+        return Shading(
+            shades, "Darker: a larger share of channels that no instance excites"
+        )
+
+    def _different(self) -> Shading:
+        counted = self._pairs.counted
+        if counted is None:
+            waits = "A and B are being counted" if self._pairs.is_loading else ""
+            return Shading({}, waits or "There is nothing to compare: choose A and B")
+        shares: dict[str, tuple[int, int]] = {}
+        for layer in self.results.layers:
+            contrast = self.results.neurons.contrast(counted, layer.name, "share")
+            n = int(np.count_nonzero(contrast.p_value < LEVEL))
+            shares[layer.name] = (n, len(contrast.p_value))
+        most = max((n / of for n, of in shares.values()), default=0.0) or 1.0
+        shades = {
+            name: Shade(
+                n / of / most,
+                f"{format_count(n)} of {format_count(of)} channels "
+                f"({format_percent(n / of)}) are on top more or less often in A than "
+                "in B: adjusted p below 0.05",
+            )
+            for name, (n, of) in shares.items()
+        }
+        return Shading(
+            shades, "Darker: a larger share of channels tells A from B (p below 0.05)"
+        )
+
+    def _reach(self) -> Shading:
+        drawing, missing = self._graph.drawing, self._graph.missing
+        if drawing is None:
+            waits = "The graph is being made" if missing is None else missing.title
+            return Shading({}, waits)
+        if not len(drawing.files.reach):
+            text = (
+                "Reach is known of a graph that starts at an output: choose the preset "
+                "directed in the view Graph"
+            )
+            return Shading({}, text)
+        graph = drawing.files
+        shades = {
+            name: Shade(
+                float(reach),
+                f"{reach_text(float(reach))} of the evidence for {drawing.subset} "
+                "arrives here",
+            )
+            for name, reach in zip(graph.layers, graph.reach.tolist(), strict=True)
+        }
+        return Shading(
+            shades, f"Darker: more of the evidence for {drawing.subset} arrives here"
+        )

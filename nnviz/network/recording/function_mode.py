@@ -1,0 +1,77 @@
+"""How are the outputs of functions read that no module returns? By a mode of torch."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from nnviz.network.analysis.composites import taken_apart
+from nnviz.network.analysis.module_calls import ModuleCalls, function_name
+
+__all__ = ["FunctionMode", "Switch"]
+
+
+@dataclass(slots=True)
+class Switch:
+    """Whether what happens is part of the network, or of its recording."""
+
+    on: bool = False
+
+    @contextlib.contextmanager
+    def off(self) -> Iterator[None]:
+        """Run a block that must not be taken for a part of the network."""
+        self.on = False
+        try:
+            yield
+        finally:
+            self.on = True
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Run such a block, of which gradients know nothing either."""
+        with self.off(), torch.no_grad():
+            yield
+
+
+class FunctionMode(TorchFunctionMode):
+    """Read the outputs of functions that no module returns."""
+
+    def __init__(
+        self,
+        calls: ModuleCalls,
+        switch: Switch,
+        wanted: set[str],
+        take: Callable[[str, Any, Any, Any], None],
+        run: Callable[[str, Callable[..., Any], Sequence[Any], dict[str, Any]], Any],
+    ) -> None:
+        super().__init__()
+        self._calls = calls
+        self._switch = switch
+        self._wanted = wanted
+        self._take = take
+        self._run = run
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Iterable[type],
+        arguments: Sequence[Any] = (),
+        options: dict[str, Any] | None = None,
+    ) -> Any:
+        options = options or {}
+        if self._switch.on:
+            steps = taken_apart(function, tuple(arguments), options)
+            if steps is not None:
+                with self:
+                    return steps(*arguments, **options)
+        name = function_name(function)
+        if name not in self._wanted or not self._switch.on:
+            return function(*arguments, **options)
+        place = self._calls.current.next_function(name)
+        self._take(place, arguments, options, None)
+        return self._run(place, function, arguments, options)

@@ -1,0 +1,92 @@
+"""The network as a plain object: what is open, and what its shades say."""
+
+import numpy as np
+import pytest
+
+from nnviz.results.run_results import RunResults
+from nnviz.store.store import Store
+from nnviz_dashboards.graph.model import GraphModel
+from nnviz_dashboards.network.model import NetworkModel
+from nnviz_dashboards.subsets.model import SubsetPairModel
+from tests.dashboards.selections import choose
+
+
+@pytest.fixture
+def network(graph_url):
+    results = RunResults(Store.open(graph_url))
+    selection = choose(results)
+    pairs = SubsetPairModel(results, selection)
+    graph = GraphModel(results, results.graphs, selection)
+    return NetworkModel(results, pairs, graph)
+
+
+def test_drawing__is_made_when_it_is_looked_at(network):
+    assert network.drawing is None
+
+    network.selection.choose(view="model")
+
+    names = {layer.name for layer in network.results.store.plan.architecture.layers}
+    tensors = {node.layer for node in network.drawing.graph.nodes if node.layer}
+    assert tensors <= names
+    assert network.drawing.layout.boxes.keys() == {
+        node.key for node in network.drawing.graph.nodes
+    }
+
+
+def test_dead__is_the_share_of_channels_that_nothing_excites(network):
+    network.selection.choose(view="model", overlay="dead")
+
+    store = network.results.store
+    usable = store.usable()
+    for layer in network.results.layers:
+        values = store.activations(layer.name)[usable]
+        share = np.mean(~(values > 0).any(axis=0))
+        assert network.shading.shades[layer.name].share == pytest.approx(share)
+
+
+def test_a_b__is_darkest_where_most_channels_differ(network):
+    network.selection.choose(view="model", overlay="a-b")
+
+    counted = network._pairs.counted
+    differing = {layer.name: 0 for layer in network.results.layers}
+    for one in counted.channels:
+        differing[one.layer] += one.p_value < 0.05
+    shares = {
+        layer.name: differing[layer.name] / layer.n_channels
+        for layer in network.results.layers
+    }
+    most = max(shares.values())
+    assert most > 0
+    for name, share in shares.items():
+        assert network.shading.shades[name].share == pytest.approx(share / most)
+
+
+def test_reach__is_that_of_the_class_graph(network):
+    network.selection.choose(view="model", overlay="reach")
+
+    graph = network.results.store
+    drawn = network._graph.drawing.files
+    assert graph.class_names[1] == drawn.subset
+    assert {
+        name: shade.share for name, shade in network.shading.shades.items()
+    } == pytest.approx(dict(zip(drawn.layers, drawn.reach.tolist(), strict=True)))
+
+    network.selection.choose(preset="summit")
+    assert network.shading.shades == {}
+    assert "directed" in network.shading.note
+
+
+def test_address__that_asks_for_blocks_that_are_not_there(network):
+    network.selection.choose(view="model", blocks="nothing,<script>")
+
+    assert network.opened == frozenset()
+    assert network.drawing is not None
+
+
+def test_look_at__chooses_the_layer_for_all_views(network):
+    network.selection.choose(view="model")
+
+    network.look_at("middle")
+
+    assert network.selection.layer == "middle"
+    assert network.selection.matrix == "open"

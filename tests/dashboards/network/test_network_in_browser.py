@@ -1,0 +1,85 @@
+"""The network as a visitor uses it: blocks, tensors, shades, keys, and the address."""
+
+import numpy as np
+import pytest
+import torch
+
+import nnviz
+from benchmarks.networks import resnet20
+from tests.dashboards.served_pages import expect_address, served
+
+sync_api = pytest.importorskip("playwright.sync_api")
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+expect = sync_api.expect
+
+FOCUSED = """(() => {
+  let node = document.activeElement
+  while (node.shadowRoot?.activeElement) node = node.shadowRoot.activeElement
+  return node.dataset.key
+})()"""
+"""What has the focus, inside of all shadow roots."""
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory):
+    """Return a run of a residual network with three stages of three blocks."""
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (24, 32, 32, 3), dtype=np.uint8)
+    url = str(tmp_path_factory.mktemp("network") / "run.zarr")
+    nnviz.run(resnet20(), (images, np.arange(24) % 10), url, progress=False, workers=0)
+    return url
+
+
+def test_blocks__are_opened_and_closed_and_stay_so_in_the_address(visit, url):
+    with served(url) as (_, address):
+        page = visit(address, "?view=model")
+        part = page.locator(".network-panel .part")
+        expect(page.locator("[data-key='block:layer2.1']")).to_have_class("part block")
+        expect(page.locator("[data-key='tensor:layer2.1']")).to_have_count(0)
+
+        page.locator("[data-key='block:layer2.1']").click()
+        expect(page.locator("[data-key='tensor:layer2.1']")).to_be_visible()
+        expect(page.locator("[data-key='join:layer2.1']")).to_have_count(1)
+        page.reload()
+        page.wait_for_function("document.documentElement.dataset.ready === 'yes'")
+        expect(page.locator("[data-key='tensor:layer2.1']")).to_be_visible()
+
+        page.locator("[data-key='block:layer2'] .frame-title").click()
+        expect(page.locator("[data-key='tensor:layer2.1']")).to_have_count(0)
+        page.get_by_role("button", name="Close all").click()
+        expect(part).to_have_count(7)  # input, conv1, three blocks, linear twice
+        page.get_by_role("button", name="Open all").click()
+        expect(page.locator(".network-panel .part.tensor")).to_have_count(20)
+        page.get_by_role("button", name="As at first").click()
+        expect(page.locator(".network-panel .part.block")).to_have_count(9)
+        page.close()
+
+
+def test_tensors__open_their_layer_and_show_shades(visit, url):
+    with served(url) as (_, address):
+        page = visit(address, "?view=model&blocks=layer3,layer3.0")
+        page.locator("[data-key='tensor:layer3.0']").click()
+
+        expect_address(page, layer="layer3.0", matrix="open")
+        expect(page.locator("[data-key='tensor:layer3.0']")).to_have_class(
+            "part tensor chosen"
+        )
+        page.get_by_label("Shaded by").select_option("dead")
+        expect(page.locator(".network-note")).to_contain_text("no instance excites")
+        page.locator("[data-key='tensor:conv1']").hover()
+        expect(page.locator(".network-tip")).to_contain_text("16 channels are dead")
+        page.close()
+
+
+def test_keys__walk_and_open(visit, url):
+    with served(url) as (_, address):
+        page = visit(address, "?view=model&blocks=-")
+        page.locator(".network-panel [role=button][tabindex='0']").focus()
+        page.keyboard.press("ArrowRight")
+        assert page.evaluate(FOCUSED) == "block:layer1"
+
+        page.keyboard.press("Enter")
+        expect(page.locator("[data-key='block:layer1.0']")).to_be_visible()
+        assert page.evaluate(FOCUSED) == "block:layer1"
+        page.close()

@@ -1,0 +1,84 @@
+"""Which axis of each layer runs over tokens, and what its positions see."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from nnviz.network.tracing import trace
+from nnviz.runs.architecture import ReceptiveField
+from tests.network.token_networks import (
+    Encoder,
+    MeanOfEmbeddings,
+    OneLength,
+    Strided,
+    WordCNN,
+    bound,
+    packed,
+    sentence,
+)
+
+
+def traced(network, lengths=(9, 7)):
+    torch.manual_seed(0)
+    network = bound(network, max(lengths))
+    sentences = [sentence(n, seed) for seed, n in enumerate(lengths)]
+    return trace(network, torch.from_numpy(packed(sentences, max(lengths))))
+
+
+def field(size, step, start):
+    return ReceptiveField((size,), (float(step),), (float(start),))
+
+
+def tokens_of(architecture):
+    return {x.name: (x.token_axis, x.token_field) for x in architecture.layers}
+
+
+@pytest.mark.parametrize("lengths", [(9, 7), (9, 9)], ids=["padded", "equal"])
+def test_token_axes__of_an_mlp_over_a_mean(lengths):
+    found = traced(MeanOfEmbeddings(), lengths)
+
+    assert tokens_of(found) == {
+        "words": (0, None), "hidden": (0, None), "@mul": (0, None),
+        "@div": (None, None), "pooled": (None, None), "head": (None, None),
+    }  # fmt: skip
+    assert found.layer("hidden").positions == (9,)
+    assert found.input_shape == (27,)
+
+
+def test_token_axes__of_windows_are_those_of_kernels():
+    found = tokens_of(traced(WordCNN()))
+
+    assert found["words"] == (0, None)
+    assert found["two"] == (0, field(2, 1, 0))
+    assert found["three"] == (0, field(3, 1, 0))
+    assert found["head"] == (None, None)
+
+
+def test_token_axes__go_through_padding_strides_and_poolings():
+    found = tokens_of(traced(Strided(), (21, 15)))
+
+    assert found["same"] == (0, None)
+    assert found["valid"] == (0, field(3, 1, 0))
+    # A position of padding before, then three of which the first is padding again.
+    assert found["halved"] == (0, field(5, 2, -2))
+    assert found["after"] == (0, field(7, 4, -2))
+
+
+def test_token_axes__of_heads_that_are_rows():
+    found = traced(Encoder())
+
+    per_token = {"words", "query", "key", "value", "norms.0", "norms.1", "up"}
+    tokens = tokens_of(found)
+    for name in per_token & tokens.keys():
+        assert tokens[name] == (0, None), name
+    assert tokens["head"] == (None, None)
+    rows = [x for x in found.layers if len(x.positions) == 2]
+    assert all(x.token_axis == 1 for x in rows if x.positions == (2, 9))
+
+
+def test_token_axes__of_a_network_of_one_length_are_those_of_its_extent():
+    found = tokens_of(traced(OneLength(9)))
+
+    assert found["hidden"] == (0, None)
+    assert found["head"] == (None, None)
