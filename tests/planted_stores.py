@@ -80,3 +80,15 @@ def write_with_graphs(url):
             for what in ("influence_counts", "influence_sums"):
                 path = f"aggregates/{name}/{what}/{layer}"
                 store.groups.write_member(path, counts)
+
+
+LARGE_RUN = PlantedRun(n_instances=1_280, instances_per_chunk=16)
+"""Of 80 chunks: without an index, most of them are read for any question."""
+
+
+def write_large(url):
+    """Write a run that has no index, and of which sums take long for its size."""
+    store = write_store(url, LARGE_RUN)
+    aggregate(store, [class_subsets(store.column("label"), store.class_names)])
+    derive(store, dataset=PlantedDataset(LARGE_RUN))
+    return store

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import importlib
 import io
 import sys
 import sysconfig
@@ -158,6 +159,12 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no annotatio
             module = obj.__module__
             if module == "__main__" or module in self._by_value():
                 return _cached_again, (obj.__wrapped__, obj.cache_parameters())
+        is_own = isinstance(obj, ModuleType) and type(obj) is not ModuleType
+        name = str(getattr(obj, "__name__", "")) if is_own else ""
+        if name and sys.modules.get(name) is obj:
+            # As torch.classes, which cloudpickle finds in whatever uses torch and has
+            # an attribute of that name.
+            return importlib.import_module, (name,)
         return super().reducer_override(obj)
 
     @staticmethod

@@ -21,6 +21,11 @@ from nnviz.inputs.datasets.store_order import in_store_order
 from nnviz.inputs.models.loading import load_model
 from nnviz.inputs.preparation.batches import BatchReader, prepared_shape
 from nnviz.inputs.preparation.preprocessing import Preprocessing
+from nnviz.inputs.preparation.tokenizing import (
+    open_tokenizer,
+    sampled_texts,
+    tokenizer_fingerprint,
+)
 from nnviz.network.arguments import bind_inputs
 from nnviz.network.recording.explaining import explained_outputs
 from nnviz.network.recording.runtime import NetworkRuntime
@@ -37,6 +42,7 @@ __all__ = [
     "check_contents",
     "check_listing",
     "check_planned",
+    "check_tokenizer",
     "hashes_in",
     "load_planned_network",
     "may_import",
@@ -156,6 +162,28 @@ def load_planned_network(plan: Plan, *, trust: bool) -> nn.Module:
         module = with_two_outputs(module, found)
     bind_inputs(module, plan.architecture.inputs)
     return module
+
+
+def check_tokenizer(plan: Plan, dataset: Dataset) -> None:
+    """Refuse another tokenizer than that of the plan, by what it makes of some texts.
+
+    Parameters
+    ----------
+    plan
+        Plan of the store.
+    dataset
+        In the order of the store's rows.
+
+    Raises
+    ------
+    PlanMismatchError
+        If it makes something else of them.
+    """
+    planned = plan.fingerprints.get("tokenizer")
+    if planned is not None:
+        tokenizer = open_tokenizer(plan.preprocessing.tokenizer)
+        found = tokenizer_fingerprint(tokenizer, sampled_texts(dataset))
+        check_planned("tokenizer", planned, found)
 
 
 def planned_reader(

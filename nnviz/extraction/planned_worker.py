@@ -16,6 +16,7 @@ from nnviz.engine.worker_cache import cached
 from nnviz.extraction.chunk_rows import ChunkRows
 from nnviz.extraction.planned import (
     check_planned,
+    check_tokenizer,
     hashes_in,
     load_planned_network,
     open_stored_dataset,
@@ -60,6 +61,7 @@ class PlannedWorker:
             trust=trust,
             hashes=hashes_in(self.store, plan),
         )
+        check_tokenizer(plan, self.dataset)
         self._reader = planned_reader(plan, self.dataset)
         self.runtime = _runtime(plan, opening)
 

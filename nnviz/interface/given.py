@@ -17,6 +17,7 @@ from nnviz.argument_types import described
 from nnviz.errors import ConfigError, PlanMismatchError
 from nnviz.inputs.datasets.in_memory import hold_dataset
 from nnviz.inputs.models.loading import MEMORY, memory_source
+from nnviz.inputs.preparation.tokenizing import known_tokenizer, tokenizer_fingerprint
 from nnviz.runs.config import (
     ClassesConfig,
     DatasetConfig,
@@ -36,11 +37,21 @@ __all__ = ["GivenRun", "given_dataset", "given_run", "objects_for"]
 
 T = TypeVar("T")
 
+_PROBES = (
+    "What is the full form of .com ?",
+    "In 1999 she said: 'Größe, naïve, 東京!'",
+)
+"""By what it makes of these, a tokenizer in memory is known."""
+
 _KINDS: Mapping[str, Any] = {
     ".csv": "table",
     ".tsv": "table",
     ".parquet": "table",
     ".jsonl": "table",
+    ".ndjson": "table",
+    ".arrow": "table",
+    ".feather": "table",
+    ".txt": "lines",
     ".npy": "arrays",
     ".npz": "arrays",
     ".zarr": "arrays",
@@ -64,6 +75,7 @@ def given_run(
     classes: object = None,
     preprocessing: object = None,
     extraction: object = None,
+    tokenizer: object = None,
 ) -> GivenRun:
     """Return the run that is meant.
 
@@ -79,6 +91,8 @@ def given_run(
         Names of the outputs in their order, a class map's path, or ``[classes]``.
     preprocessing, extraction
         A dictionary of the table, or its configuration.
+    tokenizer
+        What makes indices of texts: ``preprocessing.tokenizer``, or an object.
 
     Raises
     ------
@@ -87,7 +101,7 @@ def given_run(
     """
     whole = _whole_run(model)
     if whole is not None:
-        stated = {"dataset": dataset, "classes": classes}
+        stated = {"dataset": dataset, "classes": classes, "tokenizer": tokenizer}
         stated |= {"preprocessing": preprocessing, "extraction": extraction}
         others = [name for name, value in stated.items() if value is not None]
         if others:
@@ -109,10 +123,15 @@ def given_run(
     network, objects = _given_model(model)
     data, held = given_dataset(dataset)
     names, joined = _given_classes(classes)
+    prepared = _table(PreprocessingConfig, preprocessing, "preprocessing")
+    if tokenizer is not None:
+        source, held_tokenizer = _given_tokenizer(tokenizer)
+        prepared = replace(prepared or PreprocessingConfig(), tokenizer=source)
+        objects = objects | held_tokenizer
     config = RunConfig(
         model=replace(network, class_names=names) if names else network,
         dataset=data,
-        preprocessing=_table(PreprocessingConfig, preprocessing, "preprocessing"),
+        preprocessing=prepared,
         classes=joined,
         extraction=_table(ExtractionConfig, extraction, "extraction")
         or ExtractionConfig(),
@@ -190,6 +209,16 @@ def _dataset_at(path: str) -> DatasetConfig:
     raise ConfigError(msg)
 
 
+def _given_tokenizer(value: object) -> tuple[str, dict[str, Any]]:
+    """Return a tokenizer's name in a plan, and the tokenizer if it is in memory."""
+    if isinstance(value, (str, os.PathLike)):
+        return os.fspath(value), {}
+    mark = tokenizer_fingerprint(known_tokenizer(value), _PROBES)
+    name = getattr(value, "__name__", type(value).__name__)
+    source = f"{MEMORY}{name}@{mark[:12]}"
+    return source, {source: value}
+
+
 def _absolute(path: str) -> str:
     found = Path(path).expanduser()
     return str(found.absolute()) if found.exists() else path
@@ -239,14 +268,16 @@ def _table(kind: type[T], value: object, name: str) -> T | None:
     raise ConfigError(msg)
 
 
-def objects_for(store: Store, *, model: object, dataset: object) -> dict[str, Any]:
+def objects_for(
+    store: Store, *, model: object, dataset: object, tokenizer: object = None
+) -> dict[str, Any]:
     """Return what has to be handed over for a store, checked against its plan.
 
     Parameters
     ----------
     store
         Whose plan says what it was made of.
-    model, dataset
+    model, dataset, tokenizer
         As given; None where they are not.
 
     Raises
@@ -263,6 +294,10 @@ def objects_for(store: Store, *, model: object, dataset: object) -> dict[str, An
     if dataset is not None:
         data, held = given_dataset(dataset)
         _check("data set", plan.dataset.source, data.source)
+        objects |= held
+    if tokenizer is not None:
+        source, held = _given_tokenizer(tokenizer)
+        _check("tokenizer", plan.preprocessing.tokenizer, source)
         objects |= held
     return objects
 

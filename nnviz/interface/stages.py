@@ -52,6 +52,7 @@ def run(
     classes: object = None,
     preprocessing: object = None,
     extraction: object = None,
+    tokenizer: object = None,
     subsets: str | Sequence[str] = (),
     pictures: bool = True,
     client: Client | None = None,
@@ -76,6 +77,9 @@ def run(
         Names of the network's outputs in their order, or the path of a class map.
     preprocessing, extraction
         Options as in the run file's tables, as dictionaries or configurations.
+    tokenizer
+        Of texts: a folder, a ``tokenizer.json``, an object of the libraries tokenizers
+        or transformers, or a function from a text to the indices of its tokens.
     subsets
         Further collections to aggregate: columns of the instance table, or files.
     pictures
@@ -108,6 +112,7 @@ def run(
         classes=classes,
         preprocessing=preprocessing,
         extraction=extraction,
+        tokenizer=tokenizer,
     )
     url = absolute_url(store)
     listeners = bars(progress=progress)
@@ -146,6 +151,7 @@ def plan_run(
     classes: object = None,
     preprocessing: object = None,
     extraction: object = None,
+    tokenizer: object = None,
     timed: bool = True,
     trust: bool = False,
 ) -> tuple[Plan, Probe]:
@@ -153,7 +159,7 @@ def plan_run(
 
     Parameters
     ----------
-    model, dataset, classes, preprocessing, extraction, trust
+    model, dataset, classes, preprocessing, extraction, tokenizer, trust
         As in :func:`run`.
     timed
         Whether to time a batch, for an estimate of the whole run.
@@ -180,6 +186,7 @@ def plan_run(
         classes=classes,
         preprocessing=preprocessing,
         extraction=extraction,
+        tokenizer=tokenizer,
     )
     with holding(given.objects):
         return plan_given(given.config, trust=trust, timed=timed)
@@ -191,6 +198,7 @@ def extract(
     *,
     model: object = None,
     dataset: object = None,
+    tokenizer: object = None,
     client: Client | None = None,
     workers: int | None = None,
     listeners: Sequence[Listener] | None = None,
@@ -205,7 +213,7 @@ def extract(
     ----------
     store
         The store, or its path.
-    model, dataset
+    model, dataset, tokenizer
         Those that the plan was made of, where they were in memory.
     client, workers, progress, trust
         As in :func:`run`.
@@ -234,6 +242,7 @@ def extract(
         store,
         model=model,
         dataset=dataset,
+        tokenizer=tokenizer,
         client=client,
         workers=workers,
         listeners=listeners,
@@ -339,6 +348,7 @@ def derive(
     store: Store | str | os.PathLike[str],
     *,
     dataset: object = None,
+    tokenizer: object = None,
     subsets: Sequence[str] | None = None,
     pictures: bool = True,
     client: Client | None = None,
@@ -352,8 +362,8 @@ def derive(
     ----------
     store
         The store, or its path.
-    dataset
-        The one that the plan was made of, where it was in memory.
+    dataset, tokenizer
+        Those that the plan was made of, where they were in memory.
     subsets
         Collections to compare; None takes all but ``all`` and ``outcome``.
     pictures
@@ -369,7 +379,7 @@ def derive(
         If `dataset` is not the data set of the run.
     """
     made = opened(store, writable=True)
-    objects = objects_for(made, model=None, dataset=dataset)
+    objects = objects_for(made, model=None, dataset=dataset, tokenizer=tokenizer)
     shown = bars(progress=progress) if listeners is None else listeners
     with reaching(objects, client):
         return derive_store(
@@ -388,6 +398,7 @@ def session(
     *,
     model: object = None,
     dataset: object = None,
+    tokenizer: object = None,
     client: Client | None = None,
     workers: int | None = None,
     listeners: Sequence[Listener] | None = None,
@@ -396,7 +407,7 @@ def session(
     """Open a store for writing, with workers that have what was handed over."""
     made = opened(store, writable=True)
     plan = made.plan
-    objects = objects_for(made, model=model, dataset=dataset)
+    objects = objects_for(made, model=model, dataset=dataset, tokenizer=tokenizer)
     shown = bars(progress=progress) if listeners is None else list(listeners)
     seconds = _seconds(plan, len(made.chunks.missing()))
     with (

@@ -126,6 +126,7 @@ def recompute(
     *,
     model: object = None,
     dataset: object = None,
+    tokenizer: object = None,
     client: Client | None = None,
     seed: int = 0,
     trust: bool = False,
@@ -138,7 +139,7 @@ def recompute(
         The store, or its path.
     fraction
         Fraction of the instances, in (0, 1].
-    model, dataset
+    model, dataset, tokenizer
         Those that the plan was made of, where they were in memory.
     client
         Client of a running cluster; None computes in this process.
@@ -153,7 +154,9 @@ def recompute(
         If network or data set are not those of the plan.
     """
     opened_store = opened(store)
-    objects = objects_for(opened_store, model=model, dataset=dataset)
+    objects = objects_for(
+        opened_store, model=model, dataset=dataset, tokenizer=tokenizer
+    )
     with reaching(objects, client):
         return recompute_store(
             opened_store, fraction, client=client, seed=seed, trust=trust
@@ -173,6 +176,7 @@ def ablate(
     seed: int = 0,
     model: object = None,
     dataset: object = None,
+    tokenizer: object = None,
     client: Client | None = None,
     workers: int | None = 0,
     progress: bool = True,
@@ -200,7 +204,7 @@ def ablate(
         Whether each layer is ablated alone, too.
     seed
         Seed of samples and draws.
-    model, dataset, client, workers, progress, trust
+    model, dataset, tokenizer, client, workers, progress, trust
         As in :func:`nnviz.extract`.
     **options
         Of the graph: ``preset``, ``share``, ``inner``, ``weight``, ``scoring``.
@@ -216,6 +220,7 @@ def ablate(
         store,
         model=model,
         dataset=dataset,
+        tokenizer=tokenizer,
         client=client,
         workers=workers,
         progress=progress,

@@ -18,13 +18,21 @@ from torch import Tensor, nn
 
 from nnviz.errors import ModelError, TaskMemoryError
 from nnviz.network.analysis.outputs import main_output
-from nnviz.network.arguments import inputs_of
+from nnviz.network.arguments import counted_of, inputs_of
 from nnviz.network.recording.recorder import NotByInstanceError, Recorder
 from nnviz.network.recording.runtime import telling_faults
 from nnviz.runs.architecture import Architecture, Layer
 from nnviz.runs.network_inputs import NetworkInputs
 
-__all__ = ["check_independence"]
+__all__ = [
+    "LARGEST_ERROR",
+    "LARGEST_ERROR_FLOAT64",
+    "SURE_ERROR",
+    "LayerRunner",
+    "LayerValues",
+    "check_independence",
+    "relative_difference",
+]
 
 SURE_ERROR = 1e-6
 """Relative to a layer's largest value: float32 rounding of one operation. Below it
@@ -47,7 +55,7 @@ class _Difference:
         return f"layer {self.layer!r}" if self.layer else "the network's output"
 
 
-_Values = dict[str, Tensor]
+LayerValues = dict[str, Tensor]
 """What one run gave, by layer; the network's own output has no name."""
 
 
@@ -79,7 +87,7 @@ def check_independence(
     NotByInstanceError
         If a layer's rows cannot be the instances.
     """
-    runner = _Runner(model, layers)
+    runner = LayerRunner(model, layers)
     first = batch[:1]
     alone = runner.run(first)
     _check_again(runner.differences(first, alone))
@@ -116,7 +124,7 @@ def _companions(batch: Tensor, inputs: NetworkInputs | None) -> list[Tensor]:
 
 
 def _made_up_companies(
-    runner: _Runner, alone: _Values, first: Tensor, made_up: list[Tensor]
+    runner: LayerRunner, alone: LayerValues, first: Tensor, made_up: list[Tensor]
 ) -> list[tuple[Tensor, list[_Difference]]]:
     """Compare the first instance in the company of instances that were made up."""
     try:
@@ -132,8 +140,16 @@ def _made_up_companies(
     return [(company, found)]
 
 
-class _Runner:
-    """Runs a network and keeps what all of its layers put out."""
+class LayerRunner:
+    """Runs a network and keeps what all of its layers put out.
+
+    Parameters
+    ----------
+    model
+        The network, in evaluation mode; it is not changed.
+    layers
+        Those that are read.
+    """
 
     def __init__(self, model: nn.Module, layers: tuple[Layer, ...]) -> None:
         self._model = model
@@ -151,7 +167,7 @@ class _Runner:
             return False
         return True
 
-    def run(self, batch: Tensor) -> _Values:
+    def run(self, batch: Tensor) -> LayerValues:
         """Return the values of a batch.
 
         Raises
@@ -159,15 +175,40 @@ class _Runner:
         ModelError
             If the network cannot be run on it, or takes another way.
         """
-        found: _Values = {}
+        found: LayerValues = {}
 
-        def keep(layer: str, values: Tensor) -> None:
+        def keep(layer: str, values: Tensor, counted: Tensor | None) -> None:
             found[layer] = values.detach().clone()
 
         self._run(batch, keep)
         return found
 
-    def differences(self, batch: Tensor, alone: _Values) -> list[_Difference]:
+    def what_counts(self, one: Tensor) -> LayerValues:
+        """Return what counts of an instance, by layer, and the network's output.
+
+        Shape (position, channel), in the precision of the network.
+
+        Raises
+        ------
+        ModelError
+            If the network cannot be run on it, or takes another way.
+        """
+        found: LayerValues = {}
+        axes = {layer.name: layer.channel_axis for layer in self._layers}
+
+        def keep(layer: str, values: Tensor, counted: Tensor | None) -> None:
+            values = values.detach()[0]
+            if layer:
+                values = values.movedim(axes[layer] - 1, -1)
+                values = values.reshape(-1, values.shape[-1])
+            if counted is not None:
+                values = values[counted[0].flatten()]
+            found[layer] = values.clone()
+
+        self._run(one, keep)
+        return found
+
+    def differences(self, batch: Tensor, alone: LayerValues) -> list[_Difference]:
         """Return how far the values of a batch's first instance are from known ones.
 
         Each is compared while it exists, in order of computation.
@@ -179,39 +220,42 @@ class _Runner:
         """
         found: list[_Difference] = []
 
-        def compare(layer: str, values: Tensor) -> None:
+        def compare(layer: str, values: Tensor, counted: Tensor | None) -> None:
             known = alone.get(layer)
             if known is None:
                 return
             size = None
             if len(batch) == 1:
-                size = _relative_difference(known, values.detach())
+                size = relative_difference(known, values.detach())
             elif len(values) == len(batch):
-                size = _relative_difference(known, values[:1].detach())
+                size = relative_difference(known, values[:1].detach())
             found.append(_Difference(layer, size))
 
         self._run(batch, compare)
         return found
 
-    def _run(self, batch: Tensor, on_values: Callable[[str, Tensor], None]) -> None:
+    def _run(
+        self, batch: Tensor, on_values: Callable[[str, Tensor, Tensor | None], None]
+    ) -> None:
         architecture = Architecture(self._layers, input_shape=tuple(batch.shape[1:]))
 
         def keep(
             layer: Layer, output: Tensor, activations: Tensor, counted: Tensor | None
         ) -> None:
-            on_values(layer.name, output)
+            on_values(layer.name, output, counted)
 
         def leave(module: nn.Module, arguments: object, output: object) -> None:
             main = main_output(output)
             if main is not None and main.ndim:
-                on_values("", main)
+                on_values("", main, None)
 
         handle = None
         if not isinstance(self._model, torch.jit.ScriptModule):  # takes no hooks
             handle = self._model.register_forward_hook(leave)
         try:
             with Recorder(self._model, architecture) as recorder, telling_faults():
-                recorder.run(batch, on_layer=keep)
+                counted = counted_of(batch, inputs_of(self._model))
+                recorder.run(batch, counted, on_layer=keep)
         except NotByInstanceError:
             raise
         except ModelError as error:
@@ -252,10 +296,10 @@ def _check_company(
     turned: list[str],
 ) -> None:
     """Look again in float64 at what differs by more than one rounding."""
-    runner, limit = _Runner(model, layers), LARGEST_ERROR
+    runner, limit = LayerRunner(model, layers), LARGEST_ERROR
     if first.is_floating_point():
         try:
-            wide = _Runner(copy.deepcopy(model).double(), layers)
+            wide = LayerRunner(copy.deepcopy(model).double(), layers)
             alone = wide.run(first.double())
             runner, limit, first = wide, LARGEST_ERROR_FLOAT64, first.double()
         except (ModelError, TaskMemoryError, RuntimeError, TypeError, ValueError):
@@ -289,7 +333,11 @@ def _first_beyond(
     return None
 
 
-def _relative_difference(wanted: Tensor, found: Tensor) -> float:
+def relative_difference(wanted: Tensor, found: Tensor) -> float:
+    """Return the largest difference of two tensors over the largest value wanted.
+
+    Infinite where their shapes differ, or where one alone is not finite.
+    """
     if wanted.shape != found.shape:
         return torch.inf
     if torch.equal(wanted, found):
@@ -321,7 +369,10 @@ def _finite_difference(wanted: Tensor, found: Tensor) -> tuple[float, float]:
 
 
 def _differing_rows(
-    runner: _Runner, differences: list[_Difference], alone: _Values, pair: Tensor
+    runner: LayerRunner,
+    differences: list[_Difference],
+    alone: LayerValues,
+    pair: Tensor,
 ) -> list[str]:
     """Return layers that hold all values of both instances, but not row by row."""
     suspects = [
@@ -335,7 +386,7 @@ def _differing_rows(
     return [
         name
         for name in suspects
-        if _relative_difference(
+        if relative_difference(
             torch.cat([values[name].flatten() for values in (alone, other)])
             .sort()
             .values,

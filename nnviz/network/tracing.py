@@ -24,6 +24,7 @@ from nnviz.network.analysis.outputs import logits_of, main_output
 from nnviz.network.analysis.token_axes import padded_batch, record_other_length
 from nnviz.network.arguments import inputs_of
 from nnviz.network.independence import check_independence
+from nnviz.network.padding_check import check_padding
 from nnviz.network.recording.normalizing import normalize
 from nnviz.network.recording.recorder import NotByInstanceError
 from nnviz.network.recording.runtime import telling_faults
@@ -106,6 +107,7 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
         input_shape=shape,
         input_dtype=str(batch.dtype).removeprefix("torch."),
         inputs=inputs_of(model),
+        padding=check_padding(model, tuple(layers), batch),
         output_shape=tuple((output if logits is None else logits).shape[1:]),
         problems=(
             *_not_taken_apart(analysis),

@@ -53,11 +53,11 @@ def resolved_preprocessing(
     if found is None or isinstance(found, bytes) or _is_image(found):
         config = stated or of_model or PreprocessingConfig()
         return dataclasses.replace(config, kind="image")
-    kind: Literal["array", "inputs"] = "array"
+    kind: Literal["array", "inputs", "text"] = "array"
     if isinstance(found, Mapping):
         kind, what = "inputs", f"several inputs, {', '.join(found)}"
     elif isinstance(found, str):
-        what = "texts"
+        kind, what = "text", "texts"
     else:
         what = f"arrays of {found.dtype}, shape {found.shape}"
     # What a network's source says of pictures has been done to these, or is moot.

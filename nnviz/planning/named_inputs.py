@@ -18,20 +18,35 @@ from numpy.typing import NDArray
 from nnviz.errors import DatasetError, UnreadableInstanceError
 from nnviz.inputs.datasets.items import INPUT_KEYS, LABEL_KEYS
 from nnviz.inputs.datasets.opening import Dataset
-from nnviz.inputs.preparation.named_inputs import COUNTED, MASK, SPECIAL, n_tokens_of
+from nnviz.inputs.models.loading import LoadedModel
+from nnviz.inputs.preparation.named_inputs import (
+    COUNTED,
+    IDS,
+    MASK,
+    SPECIAL,
+    n_tokens_of,
+)
 from nnviz.inputs.preparation.preprocessing import Preprocessing
+from nnviz.inputs.preparation.tokenizing import sampled_texts, tokenizer_fingerprint
 from nnviz.network.arguments import Parameters
+from nnviz.network.indices import check_indices
 from nnviz.runs.config import DatasetConfig, PreprocessingConfig
 from nnviz.runs.network_inputs import InputPart, NetworkInputs
 
-__all__ = ["network_inputs", "planned_inputs", "with_input_columns"]
+__all__ = [
+    "PlannedInputs",
+    "check_largest_index",
+    "network_inputs",
+    "planned_inputs",
+    "with_input_columns",
+]
 
 INSTANCES_TRIED = 64
 """How many of the first instances say what the inputs are."""
 INSTANCES_MEASURED = 1_000_000
 """How many are read for their length, at most."""
 
-_OVER_TOKENS = ("input_ids", MASK, SPECIAL, "token_type_ids", "position_ids")
+_OVER_TOKENS = (IDS, MASK, SPECIAL, "token_type_ids", "position_ids")
 
 Dtype = Literal["float32", "int64", "bool"]
 
@@ -120,6 +135,7 @@ def network_inputs(
         MASK in over_tokens
         or SPECIAL in over_tokens
         or config.max_length is not None
+        or config.kind == "text"
         or _vary(instances, over_tokens)
     ):
         parts.append(InputPart(COUNTED, (-1,), "bool", "counted"))
@@ -148,8 +164,8 @@ def _arguments(
     if parameters.takes_any_name:
         others = [k for k in first if k not in names and k != SPECIAL]
         found += [(key, key) for key in others]
-    if not found and "input_ids" in first and names:
-        found = [("input_ids", names[0])]
+    if not found and IDS in first and names:
+        found = [(IDS, names[0])]
     if not found:
         msg = (
             f"the network's forward takes {', '.join(names) or 'nothing by name'}, and "
@@ -194,10 +210,26 @@ def _dtype_of(key: str, values: NDArray[Any]) -> Dtype:
     return "int64" if is_index else "float32"
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class PlannedInputs:
+    """What is known of the inputs of a run before its network is traced."""
+
+    config: PreprocessingConfig
+    """With what the tokenizer says of itself."""
+    inputs: NetworkInputs | None = None
+    """None where an instance is one plain array or picture."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the plan should know."""
+    largest: tuple[int, int] = (-1, -1)
+    """Largest index of a token, and the instance that has it."""
+    fingerprints: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Of the tokenizer, where there is one."""
+
+
 def planned_inputs(
     dataset: Dataset, config: PreprocessingConfig, parameters: Parameters
-) -> tuple[NetworkInputs | None, tuple[str, ...]]:
-    """Return what the network takes, and what a reader of the plan should know of it.
+) -> PlannedInputs:
+    """Return what the network takes of a data set's instances.
 
     Parameters
     ----------
@@ -208,47 +240,60 @@ def planned_inputs(
     parameters
         Of the network's ``forward``.
 
-    Returns
-    -------
-    tuple of NetworkInputs or None, and tuple of str
-        None where an instance is one plain array or picture.
-
     Raises
     ------
+    ConfigError
+        If there are texts and no tokenizer.
     DatasetError
-        As :func:`network_inputs`.
+        As :func:`network_inputs`, or if the tokenizer cannot be read.
     """
-    if config.kind not in ("inputs", "array"):
-        return None, ()
-    preprocessing = Preprocessing(config)
-    tried = [found for _, found in _arrays(dataset, preprocessing, INSTANCES_TRIED)]
+    if config.kind not in ("inputs", "array", "text"):
+        return PlannedInputs(config)
+    is_text = config.kind == "text"
+    # What is cut off is found here, so that nothing is before.
+    whole = Preprocessing(dataclasses.replace(config, max_length=None))
+    tokenizer = whole.tokenizer if is_text else None
+    if tokenizer is not None and config.max_length is None:
+        config = dataclasses.replace(config, max_length=tokenizer.max_length)
+    tried = [found for _, found in _arrays(dataset, whole, INSTANCES_TRIED)]
     if not tried:
-        return None, ()  # what they are is told where the first batch is read
+        return PlannedInputs(config)  # told where the first batch is read
     if config.kind == "array" and not _are_ragged_indices(tried):
-        return None, ()
-    inputs = network_inputs(tried, parameters, config)
+        return PlannedInputs(config)
+    config = config if is_text else dataclasses.replace(config, kind="inputs")
+    padding_id = 0 if tokenizer is None else tokenizer.padding_id
+    inputs = network_inputs(tried, parameters, config, padding_id=padding_id)
     if not any(-1 in part.shape for part in inputs.parts):
-        return inputs, ()
-    n_tokens = n_tokens_of(tried[0], inputs)
+        return PlannedInputs(config, inputs)
     is_one_length = inputs.counted is None or not _vary(tried, _over_tokens(tried))
-    if is_one_length and config.max_length is None:
-        return dataclasses.replace(inputs, n_tokens=n_tokens), ()
-    return _with_lengths(dataset, preprocessing, inputs)
+    if is_one_length and config.max_length is None and not is_text:
+        n_tokens = n_tokens_of(tried[0], inputs)
+        return PlannedInputs(config, dataclasses.replace(inputs, n_tokens=n_tokens))
+    found = _measured(dataset, whole, inputs, config)
+    if tokenizer is None:
+        return found
+    mark = {"tokenizer": tokenizer_fingerprint(tokenizer, sampled_texts(dataset))}
+    return dataclasses.replace(found, fingerprints=mark)
 
 
-def _with_lengths(
-    dataset: Dataset, preprocessing: Preprocessing, inputs: NetworkInputs
-) -> tuple[NetworkInputs, tuple[str, ...]]:
-    """Look for the longest instance, and count those that are cut off."""
-    limit = preprocessing.config.max_length
+def _measured(
+    dataset: Dataset,
+    preprocessing: Preprocessing,
+    inputs: NetworkInputs,
+    config: PreprocessingConfig,
+) -> PlannedInputs:
+    """Read all instances: how long is the longest, how many are cut off?"""
+    limit = config.max_length
     longest, n_read, cut = 0, 0, []
+    largest = (-1, -1)
     for index, found in _arrays(dataset, preprocessing, INSTANCES_MEASURED):
         n_read += 1
         length = n_tokens_of(found, inputs)
         longest = max(longest, length)
         if limit is not None and length > limit:
             cut.append(index)
-    n_tokens = longest if limit is None else min(limit, longest)
+        ids = next(iter(found.values()))
+        largest = max(largest, (int(ids.max(initial=-1)), index))
     notes = []
     if cut:
         notes.append(
@@ -261,7 +306,9 @@ def _with_lengths(
             f"lengths are those of the first {INSTANCES_MEASURED:,} instances; longer "
             "ones are " + ("cut off" if limit is not None else "left out as unreadable")
         )
-    return dataclasses.replace(inputs, n_tokens=n_tokens), tuple(notes)
+    n_tokens = longest if limit is None else min(limit, longest)
+    inputs = dataclasses.replace(inputs, n_tokens=n_tokens)
+    return PlannedInputs(config, inputs, tuple(notes), largest)
 
 
 def _arrays(
@@ -276,3 +323,47 @@ def _arrays(
 def _are_ragged_indices(instances: Sequence[Mapping[str, NDArray[Any]]]) -> bool:
     """Whether instances are lists of indices, of different lengths."""
     return _vary(instances, _over_tokens(instances))
+
+
+def check_largest_index(
+    loaded: LoadedModel, dataset: Dataset, planned: PlannedInputs
+) -> None:
+    """Refuse a network that does not know the largest index of the data.
+
+    Parameters
+    ----------
+    loaded
+        The network, to which the inputs are bound.
+    dataset
+        As it is listed.
+    planned
+        What is known of the inputs.
+
+    Raises
+    ------
+    ModelError
+        With the token, and the instance that has it.
+    """
+    inputs, (largest, index) = planned.inputs, planned.largest
+    if inputs is None or index < 0:
+        return
+    preprocessing = Preprocessing(planned.config, inputs)
+    raw = dataset.read(index)
+    token = "a token"
+    if isinstance(raw, str):
+        ids = preprocessing.arrays_of(raw)[IDS].tolist()
+        if largest not in ids:
+            return  # cut off
+        tokens = preprocessing.tokenizer.tokens_of(raw, planned.config.max_length)
+        token = f"the token {tokens[ids.index(largest)].text!r}"
+    try:
+        packed = preprocessing.prepare(raw)
+    except UnreadableInstanceError:
+        return
+    check_indices(
+        loaded.module,
+        inputs,
+        packed,
+        largest=largest,
+        said=f"{token} of instance {dataset.ids[index]!r}",
+    )

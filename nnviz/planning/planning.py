@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,11 @@ from nnviz.network.tracing import trace_network
 from nnviz.network.two_outputs import find_two_outputs, with_two_outputs
 from nnviz.planning.input_kinds import resolved_preprocessing
 from nnviz.planning.labels import JoinedClasses, join_labels
-from nnviz.planning.named_inputs import planned_inputs, with_input_columns
+from nnviz.planning.named_inputs import (
+    check_largest_index,
+    planned_inputs,
+    with_input_columns,
+)
 from nnviz.planning.plain_labels import n_classes_of, with_plain_labels
 from nnviz.planning.two_classes import (
     NOT_SPLIT,
@@ -108,11 +112,11 @@ def plan_run(
     preprocessing_config = resolved_preprocessing(
         config.preprocessing, loaded.preprocessing, dataset
     )
-    inputs, notes = planned_inputs(dataset, preprocessing_config, parameters)
-    if inputs is not None and preprocessing_config.kind == "array":
-        preprocessing_config = replace(preprocessing_config, kind="inputs")
-    bind_inputs(loaded.module, inputs)
-    preprocessing = Preprocessing(preprocessing_config, inputs)
+    planned = planned_inputs(dataset, preprocessing_config, parameters)
+    preprocessing_config = planned.config
+    bind_inputs(loaded.module, planned.inputs)
+    check_largest_index(loaded, dataset, planned)
+    preprocessing = Preprocessing(preprocessing_config, planned.inputs)
     extraction = config.extraction
     values, read_seconds = _first_batch(dataset, preprocessing, extraction.batch_size)
     try:
@@ -166,13 +170,17 @@ def plan_run(
         metadata_dtypes={
             name: _dtype_name(values) for name, values in dataset.metadata.items()
         },
-        fingerprints={"model": loaded.fingerprint, "dataset": dataset.fingerprint},
+        fingerprints={
+            "model": loaded.fingerprint,
+            "dataset": dataset.fingerprint,
+            **planned.fingerprints,
+        },
         measurements=measurements,
         labels_joined_by=classes.joined_by,
         class_of_label=classes.class_of_label,
         notes=(
             *dataset.notes,
-            *notes,
+            *planned.notes,
             *classes.notes,
             *network_notes,
             *gradient_notes,

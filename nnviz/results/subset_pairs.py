@@ -207,6 +207,7 @@ class SubsetPairs:
                 if kept is None:
                     kept = pair.found
                     kept.channels  # noqa: B018  cached there
+                    kept.answered_by  # noqa: B018  and what has answered
                 with self._lock:
                     self._counted[pair.key] = kept
                     self._counted.move_to_end(pair.key)

@@ -182,9 +182,10 @@ class SubsetResults:
         subsets = [self.subset, self.against]
         return activation_totals(self._store, subsets, maxima=False)
 
-    @property
+    @functools.cached_property
     def answered_by(self) -> str:
         """Where all numbers come from, exact: ``index``, or the stored ``chunks``."""
+        self._totals  # noqa: B018  an index that is made later has not answered
         return "index" if subset_index(self._store).is_complete else "chunks"
 
     @property

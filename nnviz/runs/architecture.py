@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from nnviz.errors import UnknownNameError, did_you_mean
 from nnviz.runs.network_inputs import NetworkInputs
+from nnviz.runs.padding import PaddingCheck
 
 __all__ = ["LARGEST_ERROR", "Architecture", "Edge", "Layer", "ReceptiveField"]
 
@@ -153,6 +154,8 @@ class Architecture:
     """float32, or int64 for a network that receives indices; of packed ones theirs."""
     inputs: NetworkInputs | None = None
     """What a packed instance holds; None: the network takes one plain tensor."""
+    padding: PaddingCheck | None = None
+    """How batches are padded; None: instances have no tokens."""
     output_shape: tuple[int, ...] = ()
     """Shape of one instance's output: (n_classes,) for a classifier."""
     problems: tuple[str, ...] = ()

@@ -72,7 +72,14 @@ class DatasetConfig:
     """Where the instances come from."""
 
     kind: Literal[
-        "folder", "table", "arrays", "webdataset", "torch", "huggingface", "memory"
+        "folder",
+        "table",
+        "lines",
+        "arrays",
+        "webdataset",
+        "torch",
+        "huggingface",
+        "memory",
     ]
     """How the data are kept; ``memory`` is what :func:`nnviz.run` was handed, which a
     run file cannot name."""
@@ -88,6 +95,11 @@ class DatasetConfig:
     """Column of a table with the paths of files."""
     bytes_column: str | None = None
     """Column of a Parquet table with the files' bytes; None: the binary one, if any."""
+    text_column: str | None = None
+    """Column of a table with the texts that are the instances."""
+    pattern: str | None = None
+    r"""Form of a line of kind ``lines``: a regular expression with a group ``text``
+    and others that become columns, as ``(?P<label>\w+) (?P<text>.*)``."""
     input_columns: tuple[str, ...] = ()
     """Keys of an item that are the inputs, where there are several: the names of the
     parameters of the network's ``forward``. Empty: found by them."""
@@ -96,7 +108,8 @@ class DatasetConfig:
     metadata_columns: tuple[str, ...] = ("*",)
     """Columns to keep, as glob patterns; a pattern that starts with ``!`` removes."""
     delimiter: str | None = None
-    """What separates the values of a table of text; None: it is found."""
+    """What separates the values of a table of text; None: it is found. Of kind
+    ``lines`` what separates label and text."""
     encoding: str | None = None
     """Encoding of a table of text, such as ``cp1252``; None: it is found."""
     root: str | None = None
@@ -136,10 +149,10 @@ class ClassesConfig:
 class PreprocessingConfig:
     """From a stored instance to the network's input; hashed into the run's identity."""
 
-    kind: Literal["auto", "image", "array", "inputs"] = "auto"
+    kind: Literal["auto", "image", "array", "inputs", "text"] = "auto"
     """auto: what the data set returns says it. Files and arrays of uint8 with the axes
     of a picture are images; other arrays are what the network receives, and so are
-    several of them by name (``inputs``)."""
+    several of them by name (``inputs``); texts go through the tokenizer."""
     resize: int | tuple[int, int] | None = None
     """Length of the shorter side, or (height, width), in pixels; None: as it is."""
     crop: int | tuple[int, int] | None = None
@@ -168,8 +181,12 @@ class PreprocessingConfig:
     dtype: Literal["float32", "int64"] | None = None
     """What an array becomes; None: float32, but whole numbers other than uint8 stay so
     with layout ``as-is`` (indices of words)."""
+    tokenizer: str | None = None
+    """What turns texts into indices: a ``tokenizer.json``, a folder with one, or
+    ``package.module:callable``."""
     max_length: int | None = None
-    """Tokens that are kept of an instance; None: as many as the longest one has."""
+    """Tokens that are kept of an instance; None: the tokenizer's limit, or as many as
+    the longest one has."""
     special_tokens_count: bool = False
     """Whether maxima and influences at special tokens ([CLS], [SEP]) count."""
     padding_id: int | None = None
@@ -322,6 +339,10 @@ def absolute_run(config: RunConfig, folder: Path) -> RunConfig:
     """
     source = _absolute_source(config.model.source, folder)
     weights = _absolute(config.model.weights, folder)
+    preprocessing = config.preprocessing
+    if preprocessing is not None and preprocessing.tokenizer is not None:
+        tokenizer = _absolute_tokenizer(preprocessing.tokenizer, folder)
+        preprocessing = dataclasses.replace(preprocessing, tokenizer=tokenizer)
     signal = config.extraction.relevance_signal
     if signal is not None:
         signal = _absolute_source(signal, folder)
@@ -330,6 +351,7 @@ def absolute_run(config: RunConfig, folder: Path) -> RunConfig:
         config,
         model=dataclasses.replace(config.model, source=source, weights=weights),
         dataset=absolute_dataset(config.dataset, folder),
+        preprocessing=preprocessing,
         classes=dataclasses.replace(config.classes, map=class_map),
         extraction=dataclasses.replace(config.extraction, relevance_signal=signal),
     )
@@ -354,6 +376,12 @@ def _absolute(path: str | None, folder: Path) -> str | None:
     if path is None or "://" in path:
         return path
     return str(folder / Path(path).expanduser())
+
+
+def _absolute_tokenizer(source: str, folder: Path) -> str:
+    if (folder / Path(source).expanduser()).exists() or not is_callable_source(source):
+        return source if source.startswith("memory:") else _absolute(source, folder)
+    return _absolute_source(source, folder)
 
 
 def _absolute_source(source: str, folder: Path) -> str:

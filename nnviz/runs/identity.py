@@ -36,12 +36,13 @@ fingerprints of network and data."""
 _LATER_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "preprocessing": {
         "jpeg_reduction": None,
+        "tokenizer": None,
         "max_length": None,
         "special_tokens_count": False,
         "padding_id": None,
     },
-    "dataset": {"input_columns": []},
-    "architecture": {"inputs": None},
+    "dataset": {"text_column": None, "pattern": None, "input_columns": []},
+    "architecture": {"inputs": None, "padding": None},
     "extraction": {
         "relevance": "none",
         "relevance_outputs": [],
@@ -83,6 +84,9 @@ def identity_of(value: dict[str, Any]) -> dict[str, Any]:
             value[part].pop(name, None)
     for name in ("problems", "validation_error"):
         value["architecture"].pop(name, None)
+    padding = value["architecture"].get("padding")
+    if padding is not None:
+        value["architecture"]["padding"] = padding["mode"]
     for part, later in _LATER_OPTIONS.items():
         for name, default in later.items():
             if value[part].get(name) == default:

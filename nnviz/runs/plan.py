@@ -256,6 +256,7 @@ def plan_lines(plan: Plan) -> list[str]:
         *_two_class_lines(plan),
         *(f"  note: {printable(note)}" for note in plan.notes),
         f"preprocessing  {_describe(plan.preprocessing, architecture)}",
+        *([] if architecture.padding is None else [f"  {architecture.padding}"]),
         (
             f"forward pass   {e.precision}, {e.memory_format}, "
             f"batch normalisation {'folded' if e.fold_batch_norm else 'as it is'}, "
@@ -434,7 +435,7 @@ def _describe(p: PreprocessingConfig, architecture: Architecture) -> str:
 
 
 def _describe_inputs(p: PreprocessingConfig, inputs: NetworkInputs) -> str:
-    parts: list[str] = []
+    parts = [] if p.tokenizer is None else [f"tokenizer {printable(p.tokenizer)}"]
     for name, part in zip(inputs.names, inputs.parts, strict=True):
         if part.role == "input":
             extents = ["tokens" if size < 0 else str(size) for size in part.shape]

@@ -2,17 +2,18 @@
 
 A is the chosen class until a query says otherwise; B is all other instances. Sizes are
 there at once; what takes longer is made by ``run_later``, and until then `is_loading`
-is true.
+is true. Of what takes much longer, a sample says first about what it will be.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import param
 
+from nnviz.aggregation.estimates import Estimates
 from nnviz.errors import NnvizError, QueryError
 from nnviz.results.graph_results import OF_A, OF_PAIR
 from nnviz.results.missing import Missing
@@ -24,7 +25,17 @@ from nnviz.subsets.expressions import MAX_CHARACTERS
 from nnviz_dashboards.shared.publishing import follow, publish
 from nnviz_dashboards.shared.selection import PANELS, Choice, Selection
 
-__all__ = ["Problem", "RunLater", "Side", "SubsetPairModel", "Suggested"]
+__all__ = [
+    "PairEstimates",
+    "Problem",
+    "RunLater",
+    "Side",
+    "SubsetPairModel",
+    "Suggested",
+]
+
+PairEstimates = tuple[Mapping[str, Estimates], Mapping[str, Estimates]]
+"""Of A and of B, by layer each."""
 
 RunLater = Callable[[Callable[[], Any], Callable[[Any], None]], None]
 """Runs the first function, some time, and gives what it returns to the second."""
@@ -74,6 +85,10 @@ class SubsetPairModel(param.Parameterized):
     counted = param.ClassSelector(
         class_=SubsetResults, allow_None=True, constant=True,
         doc="The channels of A against those of B; None until they are counted.",
+    )  # fmt: skip
+    estimated = param.ClassSelector(
+        class_=tuple, allow_None=True, constant=True,
+        doc="What the channels of A and of B do, about, until they are counted.",
     )  # fmt: skip
     is_loading = param.Boolean(
         default=False, constant=True, doc="Whether A and B are counted."
@@ -268,7 +283,7 @@ class SubsetPairModel(param.Parameterized):
         if pairs.is_counted(pair):
             publish(self, {"counted": pairs.count(pair), "is_loading": False})
             return
-        publish(self, {"counted": None, "is_loading": True})
+        publish(self, {"counted": None, "estimated": None, "is_loading": True})
 
         def count() -> SubsetResults | Missing:
             try:
@@ -276,11 +291,21 @@ class SubsetPairModel(param.Parameterized):
             except NnvizError as error:
                 return Missing("These subsets cannot be counted", str(error))
 
-        def show(found: SubsetResults | Missing) -> None:
+        def begin() -> SubsetResults | PairEstimates | Missing:
+            try:
+                return pair.found.estimate() if pair.found.is_large else count()
+            except NnvizError as error:
+                return Missing("These subsets cannot be counted", str(error))
+
+        def show(found: SubsetResults | PairEstimates | Missing) -> None:
             if self.pair is None or self.pair.key != pair.key:
                 return  # something else has been asked for since
+            if isinstance(found, tuple):
+                publish(self, {"estimated": found})
+                self._run_later(count, show)
+                return
             is_missing = isinstance(found, Missing)
             updates = {"missing": found} if is_missing else {"counted": found}
             publish(self, {**updates, "is_loading": False})
 
-        self._run_later(count, show)
+        self._run_later(begin, show)

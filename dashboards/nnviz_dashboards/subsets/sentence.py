@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nnviz.aggregation.estimates import Estimates
 from nnviz.results.neuron_matrix import ColumnContrast, NeuronMatrix
 from nnviz.results.subset_pairs import OTHERS, SubsetPair
 from nnviz.results.subset_results import SubsetResults
@@ -18,9 +19,18 @@ from nnviz_dashboards.shared.theme import (
     format_value,
 )
 
-__all__ = ["Part", "said_of_channels", "said_of_sizes"]
+__all__ = [
+    "Part",
+    "said_of_answer",
+    "said_of_channels",
+    "said_of_estimate",
+    "said_of_sizes",
+]
 
 LEVEL = 0.05
+
+LEAST_ERROR = 1e-12
+"""Of a mean that was taken of all instances."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +41,8 @@ class Part:
     layer: str = ""
     """Where the piece names a channel, its layer."""
     channel: int = -1
+    is_muted: bool = False
+    """Whether it is about the answer, not of it."""
 
 
 def said_of_sizes(pair: SubsetPair) -> str:
@@ -93,6 +105,51 @@ def said_of_channels(
     verb = "does" if most.n_different == 1 else "do"
     begin = f"{none}; in {layers[most.layer]} {most.count} {verb}{most.introduction}"
     return (Part(begin), *most.strongest())
+
+
+def said_of_estimate(
+    one: Mapping[str, Estimates],
+    other: Mapping[str, Estimates],
+    *,
+    layer: str,
+    layers: Mapping[str, str],
+) -> tuple[Part, ...]:
+    """Return about what the exact numbers will say, of the layer's surest channel.
+
+    Parameters
+    ----------
+    one, other
+        Of A and of B, by layer.
+    layer
+        The chosen layer; where it is not among them, the first one is taken.
+    layers
+        Short name of each shown layer.
+    """
+    layer = layer if layer in one else next(iter(one))
+    a, b = one[layer], other[layer]
+    error = np.maximum(np.hypot(a.mean_error, b.mean_error), LEAST_ERROR)
+    sureness = np.nan_to_num(np.abs(a.mean - b.mean) / error, posinf=0.0)
+    channel = int(sureness.argmax())
+    here, there = (
+        f"{format_value(float(each.mean[channel]))} ± "
+        f"{format_value(float(each.mean_error[channel]))}"
+        for each in (a, b)
+    )
+    sampled = f"{format_count(a.n_sampled)} of {format_count(a.n_instances)}"
+    return (
+        Part(f" About, in {layers.get(layer, layer)}: "),
+        Part(f"channel {channel}", layer, channel),
+        Part(f", on average {here} in A and {there} in B."),
+        Part(f" From {sampled} instances of A, 95 % intervals.", is_muted=True),
+    )
+
+
+def said_of_answer(answered_by: str) -> Part:
+    """Return where exact numbers come from."""
+    if answered_by == "index":
+        return Part(" Exact, from the index.", is_muted=True)
+    text = " Exact, from the facts of every instance; the command ‘nnviz index’ makes"
+    return Part(f"{text} such answers fast.", is_muted=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -85,13 +85,13 @@ export function render({model}) {
   }
   const show_said = () => {
     said.replaceChildren(...model.sentence.map((part) => {
-      if (part.channel < 0) return element("span", "", part.text)
+      if (part.channel < 0) return element("span", part.is_muted ? "muted" : "", part.text)
       const link = element("button", "link inline", part.text, {type: "button", title: "Look at this channel"})
       link.addEventListener("click", () => send({type: "look_at", layer: part.layer, channel: part.channel}))
       return link
     }))
     if (model.missing) said.append(element("span", "", ` ${model.missing.title}: ${model.missing.text}`))
-    else if (model.is_loading) said.append(element("span", "muted", " Counting the channels …"))
+    else if (model.is_loading) said.append(element("span", "muted", model.sentence.some((part) => part.is_muted) ? " The exact numbers follow …" : " Counting the channels …"))
   }
   const show_choices = () => {
     menu.showClass(model.of_class)

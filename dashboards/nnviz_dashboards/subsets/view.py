@@ -12,7 +12,13 @@ from nnviz.results.subset_pairs import NamedQuery
 from nnviz_dashboards.shared.component import Component, missing_value, script, style
 from nnviz_dashboards.shared.theme import format_count
 from nnviz_dashboards.subsets.model import SubsetPairModel
-from nnviz_dashboards.subsets.sentence import Part, said_of_channels, said_of_sizes
+from nnviz_dashboards.subsets.sentence import (
+    Part,
+    said_of_answer,
+    said_of_channels,
+    said_of_estimate,
+    said_of_sizes,
+)
 
 __all__ = ["SubsetBarView"]
 
@@ -65,7 +71,9 @@ class SubsetBarView(Viewer):
             **self._choices(),
         )
         model.param.watch(self._update_sides, ["pair", "problem", "missing"])
-        model.param.watch(self._update_said, ["pair", "counted", "is_loading"])
+        model.param.watch(
+            self._update_said, ["pair", "counted", "estimated", "is_loading"]
+        )
         model.param.watch(self._update_choices, ["of_class", "suggested"])
         model.selection.param.watch(self._update_said, "layer")
 
@@ -106,6 +114,11 @@ class SubsetBarView(Viewer):
                 pair.names,
                 layer=model.selection.layer,
                 layers=self._layers,
+            )
+            parts.append(said_of_answer(model.counted.answered_by))
+        elif model.is_loading and model.estimated is not None:
+            parts += said_of_estimate(
+                *model.estimated, layer=model.selection.layer, layers=self._layers
             )
         return {"sentence": [asdict(part) for part in parts]}
 

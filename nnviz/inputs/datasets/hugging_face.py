@@ -109,6 +109,8 @@ class HuggingFaceDataset:
         ]
         kept = select_columns(plain, config.metadata_columns)
         self.metadata = {name: make_column(list(data[name])) for name in kept}
+        if str(getattr(features.get(self._input), "dtype", "")).endswith("string"):
+            self.metadata["text"] = make_column(list(data[self._input]))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -171,7 +173,7 @@ class HuggingFaceDataset:
                     f"{', '.join(features)}"
                 )
                 raise ConfigError(msg)
-        usual = {*INPUT_KEYS, self._config.bytes_column}
+        usual = {*INPUT_KEYS, self._config.bytes_column, self._config.text_column}
         is_image = any(isinstance(f, library.Image) for f in features.values())
         if stated or is_image or usual & set(features):
             return stated
@@ -184,11 +186,12 @@ class HuggingFaceDataset:
         )
 
     def _find_input(self, library: Any, features: Mapping[str, Any]) -> str:
-        named = self._config.bytes_column
+        named = self._config.text_column or self._config.bytes_column
         if named is not None:
             if named not in features:
+                option = "text_column" if self._config.text_column else "bytes_column"
                 msg = (
-                    f"dataset.bytes_column is {named!r}"
+                    f"dataset.{option} is {named!r}"
                     f"{did_you_mean(named, features)}; {self._place} has the "
                     f"columns {', '.join(features)}"
                 )
@@ -199,7 +202,8 @@ class HuggingFaceDataset:
         if not found:
             msg = (
                 f"{self._place} has no column of images; name the input as "
-                f"dataset.bytes_column (columns: {', '.join(features)})"
+                f"dataset.bytes_column, texts as dataset.text_column (columns: "
+                f"{', '.join(features)})"
             )
             raise ConfigError(msg)
         return found[0]

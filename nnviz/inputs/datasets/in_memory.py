@@ -331,12 +331,13 @@ def _hold_arrays(arrays: dict[str, Any]) -> HandedDataset:
         msg = "the data set has no instances; nnviz needs at least one"
         raise DatasetError(msg)
     labels = arrays.pop("label", None)
+    texts = {"text": list(inputs)} if _are_texts(inputs) else {}
     listing = ItemListing(
         ids=[str(index) for index in range(n)],
         labels=None if labels is None else make_labels(_label_list(labels)),
         metadata={
             name: make_column([_plain(v) for v in _numpy(values)])
-            for name, values in arrays.items()
+            for name, values in (texts | arrays).items()
         },
     )
     facts: list[Any]
@@ -353,6 +354,10 @@ def _hold_arrays(arrays: dict[str, Any]) -> HandedDataset:
         facts = [inputs.shape, inputs.dtype, _digest_of_array(inputs)]
     mark = _fingerprint(listing, facts)
     return HandedDataset(held, listing, mark, "arrays", is_steady=is_steady)
+
+
+def _are_texts(inputs: Any) -> bool:
+    return not isinstance(inputs, dict) and isinstance(inputs[0], str)
 
 
 def _check_lengths(inputs: Mapping[str, Any]) -> None:

@@ -27,7 +27,18 @@ Raw = bytes | str | NDArray[Any] | Mapping[str, NDArray[Any]]
 """What a data set's ``read`` returns: the bytes of a picture's file, a text, an array,
 or several arrays by the names of the network's inputs."""
 
-INPUT_KEYS = ("image", "img", "input", "inputs", "pixel_values", "x", "X", "data")
+INPUT_KEYS = (
+    "image",
+    "img",
+    "input",
+    "inputs",
+    "pixel_values",
+    "x",
+    "X",
+    "data",
+    "text",
+    "sentence",
+)
 """Names under which an item keeps its input, in order of preference."""
 
 LABEL_KEYS = ("label", "labels", "target", "y", "fine_label")
@@ -86,22 +97,28 @@ def columns_of(
 ) -> dict[str, Any]:
     """Return the single values that an item has beside input and label, by name.
 
+    An input that is a text is among them, as ``text``.
+
     Parameters
     ----------
     item, input_key, label_key
         As for :func:`split_item`; the columns are the third part of a tuple.
     """
     taken: set[Any] = set()
+    found: Any = item
     if isinstance(item, (tuple, list)):
+        found = item[0] if item else None
         item = item[2] if len(item) > 2 else None
     elif isinstance(item, Mapping):
         inputs = [key for key in (input_key, *INPUT_KEYS) if key in item]
         labels = [key for key in (label_key, *LABEL_KEYS) if key in item]
         taken = {*inputs[:1], *labels[:1]}
+        found = item[inputs[0]] if inputs else None
+    text = {"text": str(found)} if isinstance(found, str) else {}
     if not isinstance(item, Mapping):
-        return {}
+        return text
     values = {str(k): as_label(v) for k, v in item.items() if k not in taken}
-    return {
+    return text | {
         name: value
         for name, value in values.items()
         if value is None or isinstance(value, (str, bool, int, float, np.generic))

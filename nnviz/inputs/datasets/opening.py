@@ -16,6 +16,7 @@ from nnviz.inputs.datasets.folders import FolderDataset
 from nnviz.inputs.datasets.hugging_face import HuggingFaceDataset
 from nnviz.inputs.datasets.in_memory import MemoryDataset
 from nnviz.inputs.datasets.items import Raw
+from nnviz.inputs.datasets.lines import LineDataset
 from nnviz.inputs.datasets.tables import TableDataset
 from nnviz.inputs.datasets.torch_datasets import TorchDataset
 from nnviz.runs.config import DatasetConfig
@@ -80,6 +81,7 @@ class Dataset(Protocol):
 _READERS: Mapping[str, Callable[[DatasetConfig], Dataset]] = {
     "folder": FolderDataset,
     "table": TableDataset,
+    "lines": LineDataset,
     "arrays": ArrayDataset,
     "webdataset": ArchiveDataset,
     "torch": TorchDataset,

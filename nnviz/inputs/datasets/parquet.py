@@ -18,7 +18,7 @@ from nnviz.errors import DatasetError, UnreadableInstanceError
 from nnviz.importing import import_library
 from nnviz.inputs.datasets.listings import make_column
 
-__all__ = ["ParquetTable", "is_bytes_or_struct"]
+__all__ = ["ParquetTable", "is_bytes_or_struct", "is_plain", "plain_values"]
 
 _N_KEPT_GROUPS = 2
 
@@ -70,7 +70,7 @@ class ParquetTable:
                 raise DatasetError(msg)
             self.types = types
             self.facts.append(f"{file_path.name} {file_path.stat().st_size}")
-            plain = [name for name in types if _is_plain(types[name])]
+            plain = [name for name in types if is_plain(types[name])]
             for group in range(file.num_row_groups):
                 if limit is not None and starts[-1] >= limit:
                     break
@@ -80,8 +80,10 @@ class ParquetTable:
         self._n_rows = starts[-1] if limit is None else min(limit, starts[-1])
         self._starts = np.array(starts, dtype=np.int64)
         for name in self.types:
-            if _is_plain(self.types[name]):
-                values = [value for table in tables for value in _values(table, name)]
+            if is_plain(self.types[name]):
+                values = [
+                    value for table in tables for value in plain_values(table, name)
+                ]
                 self.columns[name] = make_column(values[: self._n_rows])
 
     def __len__(self) -> int:
@@ -161,16 +163,25 @@ def _open(path: Path) -> Any:
         raise DatasetError(msg) from error
 
 
-def _is_plain(kind: Any) -> bool:
-    """Whether a column can be metadata: not bytes, and nothing nested."""
+def is_plain(kind: Any) -> bool:
+    """Whether an Arrow type can be metadata: not bytes, and nothing nested."""
     text = str(kind)
     if text.startswith("dictionary<values="):
-        return _is_plain(text.removeprefix("dictionary<values=").partition(",")[0])
+        return is_plain(text.removeprefix("dictionary<values=").partition(",")[0])
     nested = ("struct<", "list<", "large_list<", "fixed_size_list<", "map<")
     return not text.startswith((*nested, "binary", "large_binary", "fixed_size_binary"))
 
 
-def _values(table: Any, name: str) -> list[Any]:
+def plain_values(table: Any, name: str) -> list[Any]:
+    """Return a column of an Arrow table as numbers, truth values, texts and None.
+
+    Parameters
+    ----------
+    table
+        Of Arrow.
+    name
+        Of the column.
+    """
     return [
         value
         if value is None or isinstance(value, (bool, int, float, str))

@@ -1,9 +1,10 @@
-"""A table, CSV or Parquet, with one row for each instance.
+"""A table, CSV, Parquet, JSON lines or Arrow, with one row for each instance.
 
 A row has the path of an image file, or the image itself: a column of bytes, or of
-structures ``{bytes, path}`` as Hugging Face writes them. Everything else that is a
-number, a truth value, a text or a time becomes a metadata column. Order: the rows'; of
-several Parquet files, the files' by name.
+structures ``{bytes, path}`` as Hugging Face writes them; or a column of texts, which
+are the instances; or the instance is the row itself. Everything else that is a number,
+a truth value, a text or a time becomes a metadata column. Order: the rows'; of several
+Parquet files, the files' by name.
 
 CSV has no types: a column is numeric where every value is, and codes with leading zeros
 stay texts. Paths that are written with backslashes, as on Windows, are read with
@@ -18,10 +19,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from nnviz.errors import ConfigError, DatasetError, UnreadableInstanceError
+from nnviz.errors import (
+    ConfigError,
+    DatasetError,
+    UnreadableInstanceError,
+    did_you_mean,
+)
 from nnviz.inputs.datasets.files import Root
+from nnviz.inputs.datasets.items import Raw
 from nnviz.inputs.datasets.listings import (
     check_ids,
     check_label_name,
@@ -33,11 +41,18 @@ from nnviz.inputs.datasets.listings import (
     typed_column,
 )
 from nnviz.inputs.datasets.parquet import ParquetTable, is_bytes_or_struct
+from nnviz.inputs.datasets.record_files import (
+    ARROW,
+    JSON_LINES,
+    read_arrow,
+    read_json_lines,
+)
 from nnviz.runs.config import DatasetConfig
 from nnviz.text_tables import DELIMITERS, TextTable, read_text_table
 
 __all__ = ["TableDataset"]
 
+_PATH = DatasetConfig("table").path_column
 _TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".tab")
 
 
@@ -65,21 +80,32 @@ class TableDataset:
             raise ConfigError(msg)
         self._place = f"the table {config.path!r}"
         path = Path(config.path)
-        is_csv = path.suffix.lower() in _TEXT_SUFFIXES
-        self._parquet = None if is_csv else ParquetTable(path, limit=config.limit)
+        suffix = path.suffix.lower()
+        is_whole = suffix in (*_TEXT_SUFFIXES, *JSON_LINES, *ARROW)
+        self._parquet = None if is_whole else ParquetTable(path, limit=config.limit)
         folder = path if path.is_dir() else path.parent
         self._root = Root(
             config.root or folder, allow_outside=config.allow_outside_root
         )
         columns: Mapping[str, NDArray[Any]]
         notes: tuple[str, ...] = ()
-        if self._parquet is None:
+        if self._parquet is not None:
+            columns = self._parquet.columns
+        elif suffix in JSON_LINES:
+            columns = read_json_lines(
+                path, encoding=config.encoding, limit=config.limit
+            )
+        elif suffix in ARROW:
+            columns = read_arrow(path, limit=config.limit)
+        else:
             table = _read_csv(path, config)
             columns, notes = _typed(table, config), _notes(table)
-        else:
-            columns = self._parquet.columns
-        self._bytes_column = self._choose_bytes_column(config)
+        self._text_column = self._choose_text_column(columns, config)
+        self._bytes_column = self._choose_bytes_column(columns, config)
         self._paths = self._checked_paths(columns, config)
+        is_row = self._bytes_column is None and self._paths is None
+        others = {config.label_column, config.id_column} if is_row else set(columns)
+        self._columns = {n: v for n, v in columns.items() if n not in others}
         n_rows = len(next(iter(columns.values()), self._parquet or ()))
         self.ids = self._make_ids(columns, config, n_rows)
         check_ids(self.ids, place=self._place)
@@ -87,11 +113,17 @@ class TableDataset:
         self.labels = None
         if config.label_column in columns:
             self.labels = make_labels(columns[config.label_column].tolist())
-        special = {config.path_column, config.label_column, config.id_column}
+        special = {config.label_column, config.id_column, self._text_column}
+        special |= {config.path_column} if self._paths is not None else set()
         kept = select_columns(
             [name for name in columns if name not in special], config.metadata_columns
         )
         self.metadata = {name: columns[name] for name in kept}
+        if self._text_column is not None:
+            texts = columns[self._text_column].tolist()
+            self.metadata = {"text": make_column(list(map(str, texts)))} | {
+                name: values for name, values in self.metadata.items() if name != "text"
+            }
         self.class_names: tuple[str, ...] = ()
         self.notes = (
             *notes,
@@ -107,8 +139,25 @@ class TableDataset:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def read(self, index: int) -> bytes:
-        """Return the undecoded image, or raise UnreadableInstanceError."""
+    def read(self, index: int) -> Raw:
+        """Return the undecoded image, the text, or the row by its columns.
+
+        Raises
+        ------
+        UnreadableInstanceError
+            If the row has none, or the file cannot be read.
+        """
+        if self._text_column is not None:
+            text = str(self._columns[self._text_column][index]).strip()
+            if not text:
+                msg = f"its text, in column {self._text_column!r}, is empty"
+                raise UnreadableInstanceError(msg)
+            return text
+        if self._columns:
+            return {
+                name: np.asarray(values[index])
+                for name, values in self._columns.items()
+            }
         if self._parquet is not None and self._bytes_column is not None:
             data, path = self._parquet.read_bytes(self._bytes_column, index)
             if data is not None:
@@ -148,13 +197,30 @@ class TableDataset:
             )
             raise DatasetError(msg)
 
-    def _choose_bytes_column(self, config: DatasetConfig) -> str | None:
+    def _choose_text_column(
+        self, columns: Mapping[str, NDArray[Any]], config: DatasetConfig
+    ) -> str | None:
+        """Return the column with the texts, if these are the instances."""
+        stated = config.text_column
+        if stated is not None and stated not in columns:
+            msg = (
+                f"dataset.text_column is {stated!r}{did_you_mean(stated, columns)}; "
+                f"{self._place} has the columns {', '.join(columns)}"
+            )
+            raise ConfigError(msg)
+        return stated
+
+    def _choose_bytes_column(
+        self, columns: Mapping[str, NDArray[Any]], config: DatasetConfig
+    ) -> str | None:
         """Return the column with the images, if they are in the table."""
+        if self._text_column is not None:
+            return None
         if self._parquet is None:
             if config.bytes_column is not None:
                 msg = (
                     f"dataset.bytes_column is {config.bytes_column!r}, but "
-                    f"{self._place} is CSV, which holds no bytes; use "
+                    f"{self._place} is no Parquet, whose bytes are read; use "
                     f"Parquet, or a column of paths"
                 )
                 raise ConfigError(msg)
@@ -173,6 +239,8 @@ class TableDataset:
             return None
         if config.path_column in binary:
             return config.path_column
+        if not binary and _are_rows(columns, config):
+            return None
         if len(binary) != 1:
             msg = (
                 f"{self._place} has no column {config.path_column!r}, and its columns "
@@ -185,12 +253,15 @@ class TableDataset:
     def _checked_paths(
         self, columns: Mapping[str, NDArray[Any]], config: DatasetConfig
     ) -> list[str] | None:
-        if self._bytes_column is not None:
+        if self._bytes_column is not None or self._text_column is not None:
             return None
         if config.path_column not in columns:
+            if _are_rows(columns, config):
+                return None
             msg = (
                 f"{self._place} has no column {config.path_column!r}; name the column "
-                f"of paths as dataset.path_column (columns: {', '.join(columns)})"
+                f"of paths as dataset.path_column, of texts as dataset.text_column "
+                f"(columns: {', '.join(columns)})"
             )
             raise ConfigError(msg)
         paths = [str(path) for path in columns[config.path_column].tolist()]
@@ -223,6 +294,16 @@ class TableDataset:
                 for path in self._paths
             ]
         return [str(row) for row in range(n_rows)]
+
+
+def _are_rows(columns: Mapping[str, NDArray[Any]], config: DatasetConfig) -> bool:
+    """Whether the rows are the instances: nobody speaks of paths, there are numbers."""
+    others = {config.label_column, config.id_column}
+    return config.path_column == _PATH and any(
+        values.dtype.kind in "biuf"
+        for name, values in columns.items()
+        if name not in others
+    )
 
 
 def _read_csv(path: Path, config: DatasetConfig) -> TextTable:

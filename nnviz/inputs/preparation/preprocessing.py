@@ -17,6 +17,7 @@ inputs, and texts, become one packed array
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -34,6 +35,7 @@ from nnviz.inputs.preparation.decoding import (
     decode_pixels,
 )
 from nnviz.inputs.preparation.named_inputs import NamedInputs
+from nnviz.inputs.preparation.tokenizing import Tokenizer, open_tokenizer
 from nnviz.runs.config import PreprocessingConfig
 from nnviz.runs.network_inputs import NetworkInputs
 
@@ -141,12 +143,19 @@ class Preprocessing:
         UnreadableInstanceError
             If it is nothing of which several inputs can be made.
         """
+        if isinstance(raw, str) and self.config.kind == "text":
+            return self.tokenizer.arrays_of(raw, self.config.max_length)
         if isinstance(raw, Mapping):
             return raw
         if isinstance(raw, np.ndarray):
             return {"0": raw}
         msg = "it is a file or text, where arrays were expected"
         raise UnreadableInstanceError(msg)
+
+    @functools.cached_property
+    def tokenizer(self) -> Tokenizer:
+        """What makes indices of texts, opened when it is asked for."""
+        return open_tokenizer(self.config.tokenizer)
 
     def original(self, raw: Raw) -> Original:
         """Return an instance before any preparation: a picture, or an array.

@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 
+from nnviz.results.run_results import RunResults
 from nnviz.results.subset_pairs import SubsetPairs
+from nnviz.store.store import Store
 from nnviz_dashboards.subsets.model import SubsetPairModel
 from nnviz_dashboards.subsets.sentence import said_of_sizes
-from tests.planted_stores import NAMES, RUN
+from tests.dashboards.selections import choose
+from tests.planted_stores import LARGE_RUN, NAMES, RUN, write_large
 
 USABLE = ~RUN.is_unreadable
 IS_WOLF = USABLE & (RUN.labels == 1)
@@ -165,6 +168,35 @@ def test_pairs__what_takes_long__is_made_later(results, selection):
     later_done(later_work())
     assert pairs.counted.n_instances == (USABLE & (RUN.labels == 6)).sum()
     assert not pairs.is_loading
+
+
+def test_pairs__of_a_large_store_without_an_index__are_estimated_first(tmp_path):
+    results = RunResults(Store.open(write_large(str(tmp_path / "large")).url))
+    selection, waiting = choose(results), []
+    pairs = SubsetPairModel(
+        results, selection, run_later=lambda work, done: waiting.append((work, done))
+    )
+
+    work, done = waiting.pop()
+    done(work())
+    a, b = pairs.estimated
+    assert pairs.counted is None
+    assert pairs.is_loading
+    values = results.store.activations("late").astype(np.float64)
+    is_a = LARGE_RUN.labels == selection.subset
+    for estimates, rows in ((a, is_a), (b, ~is_a)):
+        near = np.abs(estimates["late"].mean - values[rows].mean(axis=0))
+        inside = near <= estimates["late"].mean_error
+        assert inside.mean() > 0.8
+        assert 0 < estimates["late"].n_sampled < estimates["late"].n_instances
+
+    work, done = waiting.pop()
+    done(work())
+    assert pairs.counted.answered_by == "chunks"
+    assert not pairs.is_loading
+    np.testing.assert_allclose(
+        pairs.counted.means("late")[0], values[is_a].mean(axis=0), rtol=1e-5
+    )
 
 
 def test_pairs__counted_once__is_there_at_once(finished):

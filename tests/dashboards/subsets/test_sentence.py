@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nnviz_dashboards.subsets.sentence import said_of_channels, said_of_sizes
+from nnviz.aggregation.estimates import Estimates
+from nnviz_dashboards.subsets.sentence import (
+    said_of_answer,
+    said_of_channels,
+    said_of_estimate,
+    said_of_sizes,
+)
 from tests.planted_stores import RUN
 
 USABLE = ~RUN.is_unreadable
@@ -61,3 +67,31 @@ def test_channels__that_do_not_differ__are_said_not_to(results):
 )
 def test_sizes__say_what_is_in_a(results, a, wanted):
     assert wanted in said_of_sizes(results.pairs.pair(a))
+
+
+def test_estimate__names_the_channel_that_differs_most_surely():
+    def estimates(mean, error):
+        none = np.zeros(3)
+        return {
+            "late": Estimates(
+                "late", np.array(mean), np.array(error), none, none, 2_000, 128_000
+            )
+        }
+
+    parts = said_of_estimate(
+        estimates([1.0, 5.0, 2.0], [0.1, 4.0, 0.2]),
+        estimates([1.5, 9.0, 2.1], [0.1, 4.0, 0.2]),
+        layer="early",
+        layers=LAYERS,
+    )
+
+    text = "".join(part.text for part in parts)
+    assert "About, in late: channel 0, on average 1 ± 0.1 in A and 1.5 ± 0.1" in text
+    assert "From 2,000 of 128,000 instances of A, 95 % intervals." in text
+    assert [part.is_muted for part in parts] == [False, False, False, True]
+    assert (parts[1].layer, parts[1].channel) == ("late", 0)
+
+
+def test_answer__says_where_it_comes_from():
+    assert said_of_answer("index").text == " Exact, from the index."
+    assert "nnviz index" in said_of_answer("chunks").text

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.dashboards.served_pages import expect_address
+from tests.dashboards.served_pages import expect_address, served
+from tests.planted_stores import write_large
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -98,3 +99,45 @@ def test_names__from_data_are_text_in_the_bar(page):
     expect(chip(page, "a")).to_contain_text("taken for")
 
     assert page.evaluate("window.harmed") is None
+
+
+FOLLOW = """() => {
+  window.said = []
+  const inner = (root) => [...root.querySelectorAll("*")].map((one) => one.shadowRoot)
+  const find = (root) => root.querySelector(".sentence")
+    ?? inner(root).filter(Boolean).map(find).find(Boolean)
+  const sentence = find(document)
+  const keep = () => window.said.push(sentence.textContent)
+  new MutationObserver(keep).observe(sentence, {childList: true, subtree: true})
+}"""
+"""Keeps all that the sentence says one after another."""
+
+
+@pytest.fixture(scope="module")
+def large_address(tmp_path_factory):
+    url = write_large(str(tmp_path_factory.mktemp("large") / "run.zarr")).url
+    with served(url) as (_, address):
+        yield address
+
+
+def test_large_store_without_an_index__says_about_what_it_will_be_first(
+    visit, large_address
+):
+    page = visit(large_address)
+    sentence = page.locator(".sentence")
+    expect(sentence).to_contain_text("Exact, from the facts")
+    page.evaluate(FOLLOW)
+    about, said = [], []
+    # Exact numbers that are there at once are sent in place of the estimate.
+    for row in range(1, 10):
+        page.locator(f".row[data-class='{row}']").click()
+        expect(sentence).to_contain_text(f"class 00{row}:")
+        expect(sentence).to_contain_text("Exact, from the facts")
+        said = page.evaluate("window.said")
+        about = [text for text in said if "About, in" in text]
+        if about:
+            break
+
+    assert "±" in about[0]
+    assert "95 % intervals. The exact numbers follow …" in about[0]
+    assert "±" not in said[-1]

@@ -96,7 +96,7 @@ def test_table__without_labels_has_none(tmp_path):
             "path\nx\n", {"id_column": "id"}, ConfigError, "id_column", id="no-id"
         ),
         pytest.param(
-            "path\nx\n", {"bytes_column": "b"}, ConfigError, "CSV", id="bytes"
+            "path\nx\n", {"bytes_column": "b"}, ConfigError, "no Parquet", id="bytes"
         ),
         pytest.param(
             "path,age\nx,1\n",
@@ -270,7 +270,7 @@ def test_parquet__can_be_pickled_and_read_by_many_threads(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "options", "message"),
     [
-        pytest.param({"a": [1]}, {}, "columns of bytes are none", id="no-input"),
+        pytest.param({"a": ["x"]}, {}, "columns of bytes are none", id="no-input"),
         pytest.param({"a": [b"1"], "b": [b"2"]}, {}, "columns of bytes", id="two"),
         pytest.param(
             {"a": [b"1"]}, {"bytes_column": "c"}, "bytes_column is 'c'", id="unknown"
@@ -434,3 +434,15 @@ def test_table__a_windows_path_cannot_leave_the_root(tmp_path):
 
     with pytest.raises(DatasetError, match="leads out"):
         open_table(tmp_path / "t.csv")
+
+
+def test_csv__rows_with_numbers_are_instances(tmp_path):
+    (tmp_path / "t.csv").write_text("age,sex,label\n4,f,a\n5,m,b\n")
+
+    dataset = open_table(tmp_path / "t.csv")
+
+    assert {name: v.item() for name, v in dataset.read(1).items()} == {
+        "age": 5,
+        "sex": "m",
+    }
+    assert dataset.metadata["sex"].tolist() == ["f", "m"]
