@@ -43,8 +43,11 @@ function matrixTools(send, zoom, picture) {
     return button
   }
   const code = element("pre", "code")
+  const tables = element("div", "matrix-tables")
+  const more = element("select", "select matrix-more", null, {"aria-label": "Open another layer", title: "Open the neurons of another layer below"})
+  more.addEventListener("change", () => { if (more.value) send({type: "toggle_layer", name: more.value}) })
   panel.append(element("b", "", "How to read it"), explanation,
-    item("Save the table (CSV)", () => send({type: "csv"})), item("Save what is in view (PNG)", picture),
+    tables, item("Save what is in view (PNG)", picture),
     element("b", "", "In Python"), code)
   menu.append(summary, panel)
   document.addEventListener("pointerdown", (event) => {
@@ -55,10 +58,17 @@ function matrixTools(send, zoom, picture) {
     menu.open = false
     summary.focus()
   })
-  box.append(measures, order.field, shade.field, zooms, menu)
+  const large = element("button", "button matrix-large", "", {type: "button"})
+  large.addEventListener("click", () => send({type: "enlarge"}))
+  box.append(measures, order.field, shade.field, zooms, more, large, menu)
   return {
     box,
-    show(chosen, state, text) {
+    enlarged(is_large) {
+      large.textContent = is_large ? "⤡" : "⤢"
+      large.title = is_large ? "Smaller: show the view below again" : "Larger: take the room of the view below"
+      large.setAttribute("aria-label", large.title)
+    },
+    show(chosen, state, text, can_open, opened) {
       buttons.forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.measure === chosen.measure)))
       const is_row = !chosen.orders.some(([key]) => key === chosen.sorted_by)
       const of_row = is_row ? [[chosen.sorted_by, `row ${chosen.sorted_by}`]] : []
@@ -66,6 +76,10 @@ function matrixTools(send, zoom, picture) {
       options(shade.select, [["layer", "of the layer"], ["channel", "of each channel"]], chosen.shade)
       explanation.textContent = state?.explanation ?? ""
       code.textContent = text
+      more.hidden = can_open.length === 0
+      options(more, [["", "+ layer"], ...can_open], "")
+      tables.replaceChildren(...opened.map((layer, place) => item(
+        place ? `Save the table of ${layer.name} (CSV)` : "Save the table (CSV)", () => send({type: "csv", place}))))
     },
   }
 }
