@@ -19,6 +19,7 @@ from nnviz.argument_types import checked
 from nnviz.errors import DeviceLostError, ModelError, TaskMemoryError
 from nnviz.network.analysis.analysis import Analysis, analyse, validate
 from nnviz.network.analysis.functions import category_of
+from nnviz.network.analysis.held_parts import measure_held
 from nnviz.network.analysis.operations import OperationGraph, record_operations
 from nnviz.network.analysis.outputs import logits_of, main_output
 from nnviz.network.analysis.token_axes import padded_batch, record_other_length
@@ -119,6 +120,11 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
             ),
         ),
         validation_error=largest_error,
+        held=tuple(
+            held
+            for held in measure_held(analysis.flow, analysis.layers, analysis.targets)
+            if held.layer in names
+        ),
     )
 
 
