@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnviz.errors import ModelError
+from nnviz.network.recording.ablated import ChannelMeans
 from nnviz.network.recording.counted import CountedTokens
 from nnviz.network.recording.recorder import Recorder
 from nnviz.network.recording.runtime import NetworkRuntime
@@ -300,6 +301,27 @@ def test_maxima__are_nan_where_no_token_counts():
     assert found["hidden"][0].isfinite().all()
     assert found["hidden"][1].isnan().all()
     assert found["pooled"].isfinite().all()
+
+
+def test_channel_means__are_over_the_tokens_that_count():
+    network, runtime = planned(MeanOfEmbeddings, 9, (9, 7))
+    sentences = [sentence(n, seed) for seed, n in enumerate((9, 5, 4))]
+    means = ChannelMeans()
+
+    found = {}
+
+    def keep(layer, output, activations, counted):
+        means(layer, output, activations, counted)
+        found.update(means.values)
+
+    runtime.run(packed(sentences, 12), on_layer=keep)
+
+    for row, one in enumerate(sentences):
+        with torch.no_grad():
+            words = network.words(torch.from_numpy(one["input_ids"][1:-1]))
+            hidden = torch.relu(network.hidden(words))
+        assert np.allclose(found["words"][row], words.mean(0), atol=1e-6)
+        assert np.allclose(found["hidden"][row], hidden.mean(0), atol=1e-6)
 
 
 def test_peaks__are_tokens_that_count():
