@@ -1,8 +1,10 @@
-const MEASURE_WORDS = {mean: "Mean", share: "Share", maximum: "Maximum"}
+const MEASURE_WORDS = {mean: "Mean", share: "Share", maximum: "Maximum", relevance: "Relevance", gradient: "Gradient"}
 const MEASURE_TITLES = {
   mean: "Mean activation of the row's instances",
   share: "In which share of the row's instances the channel is among the top channels",
   maximum: "Largest activation among the row's instances",
+  relevance: "What the channel does for the explained output, against its mean over all instances",
+  gradient: "How the explained output changes with the channel, summed over positions",
 }
 
 // What stands in the head: measure, order, shading, zoom, and what can be saved.
@@ -69,7 +71,10 @@ function matrixTools(send, zoom, picture) {
       large.setAttribute("aria-label", large.title)
     },
     show(chosen, state, text, can_open, opened) {
-      buttons.forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.measure === chosen.measure)))
+      for (const button of buttons) {
+        button.hidden = !chosen.measures.includes(button.dataset.measure)
+        button.setAttribute("aria-pressed", String(button.dataset.measure === chosen.measure))
+      }
       const is_row = !chosen.orders.some(([key]) => key === chosen.sorted_by)
       const of_row = is_row ? [[chosen.sorted_by, `row ${chosen.sorted_by}`]] : []
       options(order.select, [...chosen.orders, ...of_row], chosen.sorted_by)

@@ -175,7 +175,7 @@ class MatrixModel(param.Parameterized):
     # What a visitor may do.
 
     def measure(self, name: str) -> None:
-        """Show the mean, the share or the maximum."""
+        """Show the mean, the share, the maximum, or what a run has of relevance."""
         self.selection.choose(measure=name)
 
     def shade(self, name: str) -> None:

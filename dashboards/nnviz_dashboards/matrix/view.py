@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import param
 from numpy.typing import NDArray
 from panel.viewable import Viewable, Viewer
 
-from nnviz.results.neuron_matrix import MEASURES
+from nnviz.results.neuron_matrix import Measure
 from nnviz_dashboards.matrix.model import TILE_COLUMNS, TILE_ROWS, MatrixModel
 from nnviz_dashboards.matrix.rows import MatrixRow
 from nnviz_dashboards.matrix.stack import MatrixStack
@@ -27,18 +27,41 @@ from nnviz_dashboards.shared.theme import format_count, format_p, format_value
 
 __all__ = ["MatrixView"]
 
-WORDS = {"mean": "mean activation", "share": "share on top", "maximum": "maximum"}
+WORDS: Mapping[Measure, str] = {
+    "mean": "mean activation",
+    "share": "share on top",
+    "maximum": "maximum",
+    "relevance": "mean relevance for the explained output",
+    "gradient": "mean gradient of the explained output",
+}
 SORTED = {
     BY_DIFFERENCE: "A − B",
     BY_NUMBER: "number",
     BY_CLUSTER: "likeness",
 }
-EFFECTS = {"mean": "d", "share": "h", "maximum": "difference"}
-TESTS = {
-    "mean": "Welch's test of the means, adjusted for the channels of the layer",
+EFFECTS: Mapping[Measure, str] = {
+    "mean": "d",
+    "share": "h",
+    "maximum": "difference",
+    "relevance": "d",
+    "gradient": "d",
+}
+WELCH = "Welch's test of the means, adjusted for the channels of the layer"
+TESTS: Mapping[Measure, str] = {
+    "mean": WELCH,
+    "relevance": WELCH,
+    "gradient": WELCH,
     "share": "Fisher's exact test of the counts, adjusted for all shown channels",
     "maximum": "no test is made of maxima",
 }
+
+
+PAIRS: Mapping[Measure, str] = {
+    "share": "shares",
+    "relevance": "relevance().means",
+    "gradient": "relevance().gradients",
+}
+"""What tells A and B in Python, where it is not their means."""
 
 
 class NeuronMatrixPanel(Component):
@@ -234,7 +257,7 @@ class MatrixView(Viewer):
         return {
             "chosen": {
                 "measure": selection.measure,
-                "measures": list(MEASURES),
+                "measures": list(self._stack.chosen.results.neurons.measures),
                 "shade": selection.shade,
                 "sorted_by": selection.sorted_by if state is None else state.sorted_by,
                 "orders": [[key, word] for key, word in SORTED.items()],
@@ -273,7 +296,7 @@ class MatrixView(Viewer):
             self._panel._send_msg(said)
 
     def _said(self, cell: Cell) -> str:
-        measure = self._stack.selection.measure
+        measure = cast("Measure", self._stack.selection.measure)
         size = f" ({format_count(cell.n_instances)})" if cell.n_instances != 1 else ""
         text = (
             f"{cell.row}{size}, channel {cell.channel}: {WORDS[measure]} "
@@ -307,7 +330,7 @@ class MatrixView(Viewer):
         a, b = self._stack.chosen.queries
         arguments = repr(a) if not b else f"{a!r}, {b!r}"
         of = f"store, {results.kind!r}"
-        pair = "shares" if state.measure == "share" else "means"
+        pair = PAIRS.get(state.measure, "means")
         return "\n".join(
             [
                 "import nnviz",

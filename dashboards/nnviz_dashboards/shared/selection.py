@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlencode
 
 import param
 
-from nnviz.aggregation.aggregates import Ranking
+from nnviz.aggregation.channel_use import Ranking
 from nnviz.graphs.options import SUMMIT_SHARE, graph_options
 from nnviz.results.class_similarity import Alike
 from nnviz.results.graph_results import OF_A, OF_PAIR
