@@ -30,6 +30,7 @@ __all__ = [
     "GraphDrawing",
     "Key",
     "Linked",
+    "Side",
     "arc_width",
     "draw_comparison",
     "draw_graph",

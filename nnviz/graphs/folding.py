@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.graphs.attribution_graph import N_STRONGEST
-from nnviz.graphs.drawing import Contrast, DrawnArc, GraphDrawing
+from nnviz.graphs.drawing import Contrast, DrawnArc, GraphDrawing, Side
 
 __all__ = ["fold"]
 
@@ -103,7 +103,9 @@ def _through(
     arcs = []
     for ends in _strongest(first, second):
         n_first, n_second = first.get(ends, 0), second.get(ends, 0)
-        side = "both" if n_first and n_second else "first" if n_first else "second"
+        side: Side = (
+            "both" if n_first and n_second else "first" if n_first else "second"
+        )
         contrast = None
         if drawing.versus:
             share = _share(n_second, drawing.n_versus)

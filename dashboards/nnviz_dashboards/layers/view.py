@@ -46,7 +46,7 @@ class LayersView(Viewer):
             },
             items=[_item(item) for item in model.items],
             chosen=model.selection.param.layer,
-            stages=param.bind(lambda _: self._folds(), stages.param.folded),
+            stages=param.bind(lambda *_: self._folds(), stages.param.folded),
             beside=param.bind(
                 lambda *_: list(model.selection.layers_beside),
                 model.selection.param.beside,
