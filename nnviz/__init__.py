@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from nnviz.export.tables import write_bundle
     from nnviz.inputs.datasets.opening import Dataset, open_dataset
     from nnviz.inputs.models.loading import load_model
+    from nnviz.interface.packing import pack
     from nnviz.interface.page import serve
     from nnviz.interface.questions import attribution_graph, compare
     from nnviz.interface.run_store import Store, open_store
@@ -96,6 +97,7 @@ __all__ = [
     "named_subsets",
     "open_dataset",
     "open_store",
+    "pack",
     "plan_run",
     "prepare_store",
     "recompute",
@@ -136,6 +138,7 @@ _HOMES = {
     "named_subsets": "nnviz.subsets.naming",
     "open_dataset": "nnviz.inputs.datasets.opening",
     "open_store": "nnviz.interface.run_store",
+    "pack": "nnviz.interface.packing",
     "plan_run": "nnviz.interface.stages",
     "prepare_store": "nnviz.planning.store_creation",
     "recompute": "nnviz.interface.upkeep",

@@ -40,6 +40,7 @@ __all__ = [
     "planted_columns",
     "planted_influences",
     "planted_peaks",
+    "planted_relevance",
     "write_complete_store",
     "write_store",
 ]
@@ -147,6 +148,11 @@ def write_store(
             if layer.shown and run.examples_per_channel:
                 peaks = planted_peaks(run, layer, values, start)
                 arrays |= {f"peaks/{layer.name}/{k}": v for k, v in peaks.items()}
+            if layer.shown and run.has_relevance:
+                parts = planted_relevance(run, layer, activations[layer.name])
+                arrays |= {
+                    f"relevance/{layer.name}/{k}": v[rows] for k, v in parts.items()
+                }
         for kept, previous in zip(
             plan.influences, architecture.layers[:-1], strict=bool(plan.influences)
         ):
@@ -210,6 +216,7 @@ def _plan(run: PlantedRun) -> Plan:
             examples_per_channel=run.examples_per_channel,
             targets="top" if run.influence_ranks else "none",
             ranks=max(1, run.influence_ranks),
+            relevance="label" if run.has_relevance else "none",
         ),
         architecture=architecture,
         class_names=run.names,
@@ -285,6 +292,8 @@ class PlantedRun:
     share: float = 0.03
     influence_ranks: int = 0
     """Sources of each top channel that are kept; 0: no influences are recorded."""
+    has_relevance: bool = False
+    """Whether the shown layers have relevance for the true class."""
     is_labelled: bool = True
     """Whether the store is told the true classes; the planted channels follow them."""
     is_sorted: bool = False
@@ -404,6 +413,32 @@ def planted_peaks(
     channels = np.arange(layer.n_channels)[:, None]
     position[0, :, :n] = (7 * instance[0, :, :n] + channels) % n_positions
     return {"instance": instance, "position": position, "value": value}
+
+
+def planted_relevance(
+    run: PlantedRun, layer: Layer, values: NDArray[np.float16]
+) -> dict[str, NDArray[np.float32]]:
+    """Return relevance that the channels of the true class's concept have, each (N, C).
+
+    Parameters
+    ----------
+    run
+        What is planted.
+    layer
+        A shown layer.
+    values
+        Its activations, shape (N, C).
+    """
+    rng = np.random.default_rng((run.seed, 7, layer.n_channels))
+    gradient = rng.normal(0, 0.1, values.shape)
+    for class_index in range(run.n_classes):
+        rows = np.flatnonzero(run.labels == class_index)
+        gradient[rows[:, None], planted_channels(run, layer.name, class_index)] += 1
+    mean = values.astype(np.float64) / 2
+    product = gradient * mean + rng.normal(0, 0.01, values.shape)
+    product[run.is_unreadable] = gradient[run.is_unreadable] = np.nan
+    parts = {"product": product, "gradient": gradient, "mean": mean}
+    return {name: part.astype(np.float32) for name, part in parts.items()}
 
 
 def planted_influences(

@@ -14,6 +14,7 @@ from nnviz.aggregation.reductions import (
     ActivationMoments,
     InfluenceRows,
     InfluenceTotals,
+    RelevanceMoments,
 )
 from nnviz.network.top_channels import top_channels
 from nnviz.store.store import Store
@@ -47,6 +48,10 @@ REDUCTIONS = {
     "counts": (ActivationCounts(S, C), lambda a, i: top_channels(a, share=0.5)),
     "moments": (ActivationMoments(S, C), lambda a, i: a),
     "influences": (InfluenceTotals(S, TARGETS, SOURCES), lambda a, i: i),
+    "relevance": (
+        RelevanceMoments(S, C),
+        lambda a, i: np.stack([a, a[:, ::-1], a + 1]).astype(np.float32),
+    ),
 }
 
 
@@ -159,7 +164,7 @@ def test_aggregates__have_the_same_bytes_for_any_number_of_workers(
 ):
     distributed = pytest.importorskip("distributed")
     monkeypatch.setattr("nnviz.aggregation.aggregation.VALUES_PER_SPAN", 1)
-    run = replace(SMALL, instances_per_chunk=8, n_unreadable=7)
+    run = replace(SMALL, instances_per_chunk=8, n_unreadable=7, has_relevance=True)
     aggregated(tmp_path / "here", run)
 
     with distributed.Client(

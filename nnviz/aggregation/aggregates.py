@@ -8,43 +8,33 @@ Symbols: S subsets, C channels of a layer.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import html
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from nnviz.aggregation.channel_use import ChannelUse, Ranking
+from nnviz.aggregation.relevance import RelevanceSums
 from nnviz.argument_types import checked
 from nnviz.errors import MissingDataError, UnknownNameError, did_you_mean
 from nnviz.formatting import html_table, text_table
+from nnviz.runs.declarations import RELEVANCE_SUMS
 from nnviz.store.groups import covered_by
 from nnviz.store.store import Store, opened
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 __all__ = [
-    "LEAST_SHARE",
     "Aggregates",
-    "ChannelUse",
-    "Ranking",
     "aggregates_of",
     "usual_collection",
 ]
 
 CACHED_ARRAYS = 12
 """Arrays that one :class:`Aggregates` keeps; 8 MB each for ImageNet's classes."""
-
-Ranking = Literal["count", "lift"]
-
-LEAST_SHARE = 0.1
-"""Channels below this share of a subset are no candidates for the most specific."""
 
 
 class Aggregates:
@@ -205,6 +195,64 @@ class Aggregates:
         """
         values = self._read("activation_maximum", self._store.layer(layer).name)
         return values.astype(np.float32)
+
+    def relevance_sums(self, layer: str) -> RelevanceSums:
+        """Return what is summed of a shown layer's relevance, for any reference.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such layer.
+        MissingDataError
+            If the run has recorded no relevance of the layer, or it was aggregated
+            before it was.
+        """
+        name = self._store.layer(layer).name
+        if name not in self._store.groups.names(f"{self._path}/{RELEVANCE_SUMS[0]}"):
+            msg = (
+                f"there is no relevance of layer {name!r} in the aggregates of "
+                f"{self.name!r}: it is recorded with [extraction] relevance = 'label', "
+                "for shown layers"
+            )
+            raise MissingDataError(msg)
+        sums = {what: self._read(what, name) for what in RELEVANCE_SUMS}
+        return RelevanceSums(self.n_instances, sums)
+
+    def relevance(
+        self, layer: str, reference: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64]:
+        """Return mean relevances, shape (S, C), NaN for an empty subset.
+
+        Parameters
+        ----------
+        layer
+            Name of a shown layer.
+        reference
+            Value of each channel that is no relevance at all, shape (C,); None: the
+            mean over all instances and positions.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such layer.
+        MissingDataError
+            If the run has recorded no relevance of the layer.
+        """
+        if reference is None:
+            reference = self._everything.relevance_sums(layer).position_mean[0]
+        return self.relevance_sums(layer).mean(reference)
+
+    def gradient(self, layer: str) -> NDArray[np.float64]:
+        """Return mean gradients, summed over positions, (S, C), NaN for an empty one.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such layer.
+        MissingDataError
+            If the run has recorded no relevance of the layer.
+        """
+        return self.relevance_sums(layer).gradient
 
     def share(self, layer: str) -> NDArray[np.float64]:
         """Return counts as fractions of the instances, (S, C), NaN for an empty subset.
@@ -387,80 +435,3 @@ def _divided(values: NDArray[Any], by: NDArray[Any]) -> NDArray[np.float64]:
     is_defined = by > 0
     quotient = values / np.where(is_defined, by, 1)
     return np.where(is_defined, quotient, np.nan)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ChannelUse:
-    """How often channels of one layer are top channels in a subset's instances.
-
-    Every column has one value for each channel: shape (n,).
-    """
-
-    subset: str
-    layer: str
-    n_instances: int
-    """Usable instances of the subset."""
-    channel: NDArray[np.int64]
-    count: NDArray[np.int64]
-    """In how many of the subset's instances it is a top channel."""
-    share: NDArray[np.float64]
-    """`count` as a fraction of the subset's instances."""
-    base_rate: NDArray[np.float64]
-    """The same fraction over all instances of the run."""
-    lift: NDArray[np.float64]
-    """`share` divided by `base_rate`."""
-    mean: NDArray[np.float64]
-    """Mean activation over the subset's instances."""
-    note: str = ""
-    """That the store has grown since these were counted; else empty."""
-
-    def __len__(self) -> int:
-        return len(self.channel)
-
-    def best(self, n: int, *, by: Ranking = "count") -> NDArray[np.int64]:
-        """Return the places of the channels that are used most, the best first.
-
-        Parameters
-        ----------
-        n
-            At most this many; channels with no count are left out.
-        by
-            ``count``: the largest counts first. ``lift``: the most specific first,
-            among those of at least :data:`LEAST_SHARE` of the instances (or of the
-            largest share, if that is less); the others after them. Equal ones by place.
-        """
-        key = self.share
-        if by == "lift":
-            least = min(LEAST_SHARE, float(self.share.max(initial=0)))
-            is_specific = (self.share >= least) & (self.count > 0)
-            key = np.where(is_specific, self.lift, -1.0)
-        best = np.argsort(-key, kind="stable")[:n]
-        return best[self.count[best] > 0]
-
-    def take(self, order: NDArray[np.integer]) -> ChannelUse:
-        """Return some of the channels, in another order, by their places here."""
-        columns = {name: values[order] for name, values in self._columns()}
-        return dataclasses.replace(self, **columns)
-
-    def to_frame(self) -> pd.DataFrame:
-        """Return the columns as a table."""
-        import pandas as pd  # noqa: PLC0415  slow to import, and needed here only
-
-        return pd.DataFrame(dict(self._columns()))
-
-    def _columns(self) -> list[tuple[str, NDArray[np.generic]]]:
-        names = ("channel", "count", "share", "base_rate", "lift", "mean")
-        return [(name, getattr(self, name)) for name in names]
-
-    def _title(self) -> str:
-        return (
-            f"top channels of {self.layer} for {self.subset!r}, "
-            f"{self.n_instances:,} instances"
-        )
-
-    def __repr__(self) -> str:
-        table = text_table(self._title(), self._columns())
-        return f"{table}\n{self.note}" if self.note else table
-
-    def _repr_html_(self) -> str:
-        return html_table(self._title(), self._columns()) + html.escape(self.note)

@@ -8,9 +8,10 @@ from scipy import sparse
 
 from nnviz.aggregation.reductions import InfluenceRows
 from nnviz.network.top_channels import planned_top_channels
+from nnviz.runs.declarations import RELEVANCE_PARTS
 from nnviz.store.store import Store
 
-__all__ = ["activation_facts", "influence_facts"]
+__all__ = ["activation_facts", "influence_facts", "relevance_facts"]
 
 
 def activation_facts(
@@ -44,6 +45,30 @@ def activation_facts(
         for start in range(0, max(1, len(values)), rows)
     ]
     return sparse.vstack(top, format="csr"), values
+
+
+def relevance_facts(
+    store: Store, layer: str, span: tuple[int, int], counted: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Return the parts of the relevance of a layer's channels in a span of instances.
+
+    Parameters
+    ----------
+    store, span, counted
+        As in :func:`activation_facts`.
+    layer
+        Name of a shown layer of a run with relevance.
+
+    Returns
+    -------
+    ndarray
+        `RELEVANCE_PARTS` by instance and channel, shape (3, n, C); 0 for what does not
+        count.
+    """
+    parts = [store.read(f"relevance/{layer}/{part}", *span) for part in RELEVANCE_PARTS]
+    values = np.stack(parts)
+    values[:, ~counted] = 0
+    return values
 
 
 def influence_facts(store: Store, layer: str, span: tuple[int, int]) -> InfluenceRows:

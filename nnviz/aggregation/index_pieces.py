@@ -35,6 +35,9 @@ __all__ = ["LOADED_BYTES", "Facts", "IndexPieces", "Kind"]
 
 Kind = Literal["activations", "top_channels", "pairs"]
 
+WARMED: tuple[Kind, ...] = ("top_channels", "activations", "pairs")
+"""What is read before it is asked for, in this order."""
+
 READERS = 16
 """Threads that read rows for the first time: a disk answers several at once."""
 
@@ -106,6 +109,48 @@ class IndexPieces:
                 low, high = np.searchsorted(some, span)
                 if low < high:
                     yield self._of_chunk(span, some[low:high], kind)
+
+    def warm(self, limit: int) -> int:
+        """Read what answers take, before it is asked for.
+
+        Lists are checked as by a question. Of rows the system is told that they will
+        be needed, where they can be mapped; they are checked by who asks for them.
+
+        Parameters
+        ----------
+        limit
+            Bytes to read; of what cannot be mapped no more than is kept.
+
+        Returns
+        -------
+        int
+            Bytes that were read, or asked of the system.
+        """
+        n_bytes = 0
+        if self._store.groups.plain_file(piece_path(0), 1) is None:
+            limit = min(limit, self._limit)
+        for kind in WARMED:
+            for piece in range(len(self.state.keys)):
+                if n_bytes >= limit:
+                    return n_bytes
+                n_bytes += self._warm_piece(piece, kind, limit - n_bytes)
+        return n_bytes
+
+    def _warm_piece(self, piece: int, kind: Kind, limit: int) -> int:
+        layout = self.state.layout
+        nobody = np.zeros(0, dtype=np.int64)
+        if kind != "activations":
+            if kind == "pairs" and not layout.pairs:
+                return 0
+            facts = self._of_piece(piece, nobody, kind)
+            return 0 if facts is None or facts.lists is None else _size(facts.lists)
+        n_bytes = 0
+        for dtype in layout.widths:
+            name = f"{piece_path(piece)}/activations_{dtype}"
+            path = self._store.groups.plain_file(name, 2)
+            if path is not None and path.is_file():
+                n_bytes += _announce(path, limit - n_bytes)
+        return n_bytes
 
     def _of_chunk(
         self, span: tuple[int, int], instances: NDArray[np.int64], kind: Kind
@@ -285,6 +330,23 @@ class IndexPieces:
             while self._loaded > self._limit and len(self._kept) > 1:
                 self._loaded -= self._kept.popitem(last=False)[1].nbytes
         return values
+
+
+def _size(lists: Lists) -> int:
+    weights = 0 if lists.weights is None else lists.weights.nbytes
+    return int(lists.values.nbytes + lists.offsets.nbytes + weights)
+
+
+def _announce(path: Path, limit: int) -> int:
+    """Tell the system that a file's first bytes will be needed; returns how many."""
+    n_bytes = min(path.stat().st_size, limit)
+    if n_bytes > 0 and hasattr(os, "posix_fadvise"):
+        file = os.open(path, os.O_RDONLY)
+        try:
+            os.posix_fadvise(file, 0, n_bytes, os.POSIX_FADV_WILLNEED)
+        finally:
+            os.close(file)
+    return max(0, n_bytes)
 
 
 def _fixed(values: NDArray[Any]) -> NDArray[Any]:

@@ -17,14 +17,20 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from scipy import sparse
 
-from nnviz.aggregation.facts import activation_facts, influence_facts
+from nnviz.aggregation.facts import (
+    activation_facts,
+    influence_facts,
+    relevance_facts,
+)
 from nnviz.aggregation.reductions import (
     ActivationCounts,
     ActivationMoments,
     InfluenceTotals,
     Reduction,
+    RelevanceMoments,
 )
 from nnviz.aggregation.states import read_state
+from nnviz.runs.declarations import RELEVANCE_PARTS
 from nnviz.store.store import Store
 
 __all__ = [
@@ -39,7 +45,7 @@ __all__ = [
     "layer_facts",
 ]
 
-Source = Literal["activations", "influences"]
+Source = Literal["activations", "influences", "relevance"]
 
 VALUES_PER_INFLUENCE = 8
 """An influence becomes a place and a value of 8 bytes each, several times."""
@@ -84,9 +90,11 @@ class LayerFacts:
             Which of them is in which subset, shape (S, n).
         """
         facts: tuple[Any, ...]
+        members = np.bincount(membership.indices, minlength=span[1] - span[0])
         if self.source == "activations":
-            members = np.bincount(membership.indices, minlength=span[1] - span[0])
             facts = activation_facts(store, self.layer, span, members > 0)
+        elif self.source == "relevance":
+            facts = (relevance_facts(store, self.layer, span, members > 0),)
         else:
             facts = (influence_facts(store, self.layer, span),)
         return tuple(
@@ -126,7 +134,8 @@ def layer_facts(
     n_subsets
         S.
     moments
-        Whether activations are summed too, or top channels are only counted.
+        Whether activations and relevance are summed too, or top channels are only
+        counted.
     """
     found: list[LayerFacts] = []
     for layer in store.layers:
@@ -136,6 +145,10 @@ def layer_facts(
         if moments:
             parts = (*parts, ActivationMoments(n_subsets, layer.n_channels))
         found.append(LayerFacts("activations", layer.name, layer.n_channels, parts))
+    for layer in store.shown_layers if moments and store.plan.has_relevance else ():
+        parts = (RelevanceMoments(n_subsets, layer.n_channels),)
+        n_values = len(RELEVANCE_PARTS) * layer.n_channels
+        found.append(LayerFacts("relevance", layer.name, n_values, parts))
     for kept in store.plan.influences:
         totals = InfluenceTotals(n_subsets, kept.n_targets, kept.n_sources)
         n_values = kept.n_kept * kept.n_ranks * VALUES_PER_INFLUENCE

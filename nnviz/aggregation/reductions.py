@@ -6,7 +6,8 @@ sparse product:
 
 1. counts of top channels: S T, with T the binary instance-by-channel matrix;
 2. sums and sums of squares of activations: S A and S A²;
-3. counts and sums of influences: S I, with a column for each (target, source).
+3. counts and sums of influences: S I, with a column for each (target, source);
+4. sums of the parts of relevance and of their products.
 
 Two laws hold for every reduction and are tested: ``chunk(a ++ b)`` equals
 ``combine(chunk(a), chunk(b))``, and ``combine`` is associative with ``identity`` as its
@@ -28,6 +29,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from nnviz.errors import ShapeError
+from nnviz.runs.declarations import RELEVANCE_SUMS
 
 __all__ = [
     "ActivationCounts",
@@ -36,6 +38,7 @@ __all__ = [
     "InfluenceTotals",
     "Moments",
     "Reduction",
+    "RelevanceMoments",
 ]
 
 CHANNELS_AT_A_TIME = 256
@@ -229,6 +232,68 @@ class ActivationMoments:
             aggregates["activation_sum_of_squares"][subsets],
             maximum[subsets],
         )
+
+
+@dataclass(frozen=True, slots=True)
+class RelevanceMoments:
+    """What are mean and variance of a channel's relevance, against any reference?
+
+    The partial is `RELEVANCE_SUMS`, float64, shape (6, S, C).
+    """
+
+    n_subsets: int
+    n_channels: int
+
+    def identity(self) -> NDArray[np.float64]:
+        """Return zeros."""
+        return np.zeros((len(RELEVANCE_SUMS), self.n_subsets, self.n_channels))
+
+    def chunk(
+        self, membership: sparse.csr_array, values: NDArray[np.floating]
+    ) -> NDArray[np.float64]:
+        """Multiply by product, gradient and mean, shape (3, n, C), and by products.
+
+        Raises
+        ------
+        ShapeError
+            If membership and values are not for the same number of instances.
+        """
+        _check_rows(membership, values.shape[1])
+        members = membership.astype(np.float64)
+        sums = self.identity()
+        for start in range(0, self.n_channels, CHANNELS_AT_A_TIME):
+            columns = slice(start, start + CHANNELS_AT_A_TIME)
+            product, gradient, mean = values[:, :, columns].astype(np.float64)
+            for number, block in enumerate(
+                (
+                    product,
+                    gradient,
+                    mean,
+                    product * product,
+                    product * gradient,
+                    gradient * gradient,
+                )
+            ):
+                sums[number, :, columns] = members @ block
+        return sums
+
+    def combine(
+        self, first: NDArray[np.float64], second: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return the sum."""
+        return np.asarray(first + second, dtype=np.float64)
+
+    def finalize(self, partial: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """Return `RELEVANCE_SUMS` by their names."""
+        return dict(zip(RELEVANCE_SUMS, partial, strict=True))
+
+    def stored(self) -> dict[str, Literal["dense", "csr"]]:
+        """Return that all are dense."""
+        return dict.fromkeys(RELEVANCE_SUMS, "dense")
+
+    def restore(self, aggregates: Mapping[str, Any]) -> NDArray[np.float64]:
+        """Return the sums."""
+        return np.stack([aggregates[name] for name in RELEVANCE_SUMS])
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from nnviz.aggregation.aggregates import Aggregates
-from nnviz.aggregation.layer_sums import LayerJob, Leaf, Returned, layer_facts
+from nnviz.aggregation.layer_sums import LayerJob, Leaf, Returned, Source, layer_facts
 from nnviz.aggregation.subset_index import SubsetIndex, subset_index
 from nnviz.store.store import Store
 from nnviz.subsets.subsets import Subset
@@ -37,6 +37,7 @@ __all__ = [
     "SubsetTotals",
     "activation_totals",
     "count_blocks",
+    "relevance_totals",
 ]
 
 InfluenceTotal = Literal["influence_counts", "influence_sums"]
@@ -363,6 +364,47 @@ def activation_totals(
     rows = [subset.instances[usable[subset.instances]] for subset in subsets]
     if index.is_complete:
         return _indexed_totals(index, rows, maxima=maxima)
+    return _summed(store, rows, "activations", client)
+
+
+def relevance_totals(
+    store: Store, subsets: Sequence[Subset], *, client: Client | None = None
+) -> dict[str, dict[str, Any]]:
+    """Sum the relevance of the shown layers' channels over some sets of instances.
+
+    Parameters
+    ----------
+    store
+        With a complete extraction that has recorded relevance.
+    subsets, client
+        As in :func:`activation_totals`.
+
+    Returns
+    -------
+    dict
+        By layer, and by the names `RELEVANCE_SUMS`: float64, shape (S, C).
+
+    Raises
+    ------
+    MissingDataError
+        If extraction is not complete.
+    ShapeError
+        If the store does not have all of the instances.
+    """
+    usable = store.usable()
+    for subset in subsets:
+        subset.check_fits(len(usable))
+    rows = [subset.instances[usable[subset.instances]] for subset in subsets]
+    return _summed(store, rows, "relevance", client)
+
+
+def _summed(
+    store: Store,
+    rows: Sequence[NDArray[np.int64]],
+    source: Source,
+    client: Client | None,
+) -> dict[str, dict[str, Any]]:
+    """Sum the stored facts of the shown layers over sets of usable instances."""
     # Imports distributed, of which an index has no need.
     from nnviz.engine.reductions import run_reductions  # noqa: PLC0415
 
@@ -372,14 +414,14 @@ def activation_totals(
             np.ones(sum(sizes), dtype=np.bool_),
             (np.repeat(np.arange(len(rows)), sizes), np.concatenate(rows)),
         ),
-        shape=(len(rows), len(usable)),
+        shape=(len(rows), store.n_instances),
     )
     leaves = _leaves(store, np.unique(np.concatenate(rows)))
     shown = {layer.name for layer in store.shown_layers}
     jobs = [
         LayerJob(store.url, facts, leaves, Returned())
         for facts in layer_facts(store, len(rows))
-        if facts.source == "activations" and facts.layer in shown
+        if facts.source == source and facts.layer in shown
     ]
     return dict(done for _, done in run_reductions(client, jobs, shared=membership))
 

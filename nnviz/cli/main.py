@@ -19,6 +19,7 @@ from nnviz.cli.extract import extend, extract
 from nnviz.cli.graph import compare, graph
 from nnviz.cli.index import index
 from nnviz.cli.inspect import export, inspect
+from nnviz.cli.pack import pack
 from nnviz.cli.plan import plan
 from nnviz.cli.serve import demo, serve
 from nnviz.cli.subset import subset, suggest
@@ -41,6 +42,7 @@ def main() -> None:
 
 for command in (
     plan,
+    pack,
     extract,
     extend,
     aggregate,

@@ -38,6 +38,13 @@ ESTIMATED_AFTER_S = 0.5
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the ids of the instances to a CSV file.",
 )
+@click.option(
+    "--relevance",
+    "reference",
+    metavar="REFERENCE",
+    help="Tell the channels by relevance, against 'mean' (of all instances), 'zero', "
+    "'against' (what is compared with) or a QUERY.",
+)
 @click.option("--list", "listing", is_flag=True, help="List the saved subsets.")
 @json_option
 def subset(
@@ -49,6 +56,7 @@ def subset(
     note: str,
     remove: str | None,
     file: Path | None,
+    reference: str | None,
     listing: bool,
     as_json: bool,
 ) -> None:
@@ -68,20 +76,28 @@ def subset(
     if query is None:
         msg = "give a QUERY, --list or --remove NAME"
         raise click.UsageError(msg)
-    value, lines = _looked_at(opened, query, against, file)
+    value, lines = _looked_at(opened, query, against, file, reference)
     if save is not None:
         lines.append(_save(opened, save, query, note))
     print_result({**value, "saved": save} if as_json else "\n".join(lines))
 
 
 def _looked_at(
-    store: Store, query: str, against: str | None, file: Path | None
+    store: Store,
+    query: str,
+    against: str | None,
+    file: Path | None,
+    reference: str | None,
 ) -> tuple[dict[str, Any], list[str]]:
     from nnviz.results.subset_results import SubsetResults
 
     results = SubsetResults(store, query, against)
     with _estimated_meanwhile(results):
         value, lines = results.to_json(), results.lines()
+    if reference is not None:
+        relevance = results.relevance(reference)
+        value["relevance"] = relevance.to_json()
+        lines += relevance.lines()
     if file is not None:
         _write_ids(store, results.subset, file)
         lines.append(f"wrote {len(results.subset):,} ids to {file}")

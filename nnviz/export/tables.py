@@ -33,6 +33,7 @@ from nnviz.derivation.class_table import read_class_table
 from nnviz.derivation.embedding import read_embedding, read_similarity
 from nnviz.derivation.examples import read_examples
 from nnviz.errors import (
+    MissingDataError,
     MissingDependencyError,
     NnvizError,
     StoreError,
@@ -224,10 +225,23 @@ def _aggregate_table(aggregates: Aggregates, layer: str) -> pd.DataFrame:
             "base_rate": np.tile(aggregates.base_rate(layer), n_subsets),
             "lift": aggregates.lift(layer).ravel(),
             "mean": aggregates.mean(layer).ravel(),
+            **_relevance(aggregates, layer),
             "variance": aggregates.variance(layer).ravel(),
             "maximum": aggregates.maximum(layer).ravel(),
         }
     )
+
+
+def _relevance(aggregates: Aggregates, layer: str) -> dict[str, Any]:
+    """Return the columns of relevance, where a run has recorded it of the layer."""
+    try:
+        relevance = aggregates.relevance(layer)
+    except MissingDataError:
+        return {}
+    return {
+        "relevance": relevance.ravel(),
+        "gradient": aggregates.gradient(layer).ravel(),
+    }
 
 
 def _example_table(store: Store, layer: str, ids: Any) -> pd.DataFrame:

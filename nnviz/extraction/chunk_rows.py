@@ -74,6 +74,11 @@ class ChunkRows:
             for part in RELEVANCE_PARTS:
                 path = f"relevance/{name}/{part}"
                 self.arrays[path] = np.full(shape2, np.nan, dtypes[path])
+        self._windows = {
+            layer.name
+            for layer in plan.architecture.layers
+            if layer.token_field is not None
+        }
         self.reasons: dict[int, str] = {}
         """Why instances cannot be used, by their number in the data set."""
         self.not_finite: dict[int, str] = {}
@@ -92,6 +97,8 @@ class ChunkRows:
             finite = np.isfinite(kept).all(axis=1)
             for row in rows[~finite]:
                 reason = f"activations of layer {name!r} are not finite numbers"
+                if name in self._windows and np.isnan(values[row]).all():
+                    reason = f"no position of layer {name!r} sees a token that counts"
                 self.not_finite.setdefault(batch.start + int(row), reason)
             array = self.arrays[f"activations/{name}"]
             if array.dtype == np.float16:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from nnviz.aggregation.index_channels import IndexedChannels
+from nnviz.aggregation.index_warming import warm_later
 from nnviz.argument_types import checked
 from nnviz.errors import ShapeError
 from nnviz.graphs.attribution_graph import AttributionGraph
@@ -42,7 +43,9 @@ class Store(StoredRun):
 
     @functools.cached_property
     def _finder(self) -> SubsetFinder:
-        return SubsetFinder(self, IndexedChannels(self))
+        finder = SubsetFinder(self, IndexedChannels(self))
+        warm_later(self, finder.columns.read_texts)
+        return finder
 
     @checked
     def subset(self, what: object, *, name: str = "") -> Subset:

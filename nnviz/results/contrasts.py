@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ChannelContrast", "ValueContrast"]
+__all__ = ["ChannelContrast", "RelevanceContrast", "ValueContrast"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,26 @@ class ChannelContrast:
     mean: float
     """Mean activation in A."""
     other_mean: float
+
+
+@dataclass(frozen=True, slots=True)
+class RelevanceContrast:
+    """The relevance of one channel in two subsets."""
+
+    layer: str
+    channel: int
+    relevance: float
+    """Mean in A, in the unit of the explained output."""
+    other_relevance: float
+    """Mean in B."""
+    gradient: float
+    """Mean gradient in A, summed over positions."""
+    other_gradient: float
+    effect: float
+    """Cohen's d of the two relevances; positive if A has more. NaN where it is not
+    defined."""
+    p_value: float
+    """Of Welch's test, adjusted over all channels of all shown layers."""
 
 
 @dataclass(frozen=True, slots=True)

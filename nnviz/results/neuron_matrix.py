@@ -3,8 +3,10 @@
 A matrix whose rows are any of these and whose columns are channels. Rows of classes
 come from the aggregates, those of subsets from what is counted in them, and those of
 instances from the stored activations. What is shown of a row is its *mean* activation,
-its *share* (in how many of its instances the channel is on top), or its *maximum*; an
-instance is its own mean and maximum, and its share is 1 or 0.
+its *share* (in how many of its instances the channel is on top), its *maximum*, or,
+where a run has recorded them, its mean *relevance* for the explained output against the
+mean of all instances, or its mean *gradient*; an instance is its own mean and maximum,
+and its share is 1 or 0.
 
 Symbols: R rows, C channels of a layer, S classes that have instances.
 """
@@ -20,9 +22,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.aggregation.aggregates import Aggregates, aggregates_of
+from nnviz.aggregation.references import (
+    check_relevance,
+    reference_values,
+    relevance_sums,
+)
+from nnviz.aggregation.relevance import RelevanceSums
 from nnviz.aggregation.totals import activation_totals
 from nnviz.errors import MissingDataError, ShapeError
 from nnviz.network.top_channels import planned_top_channels
+from nnviz.results.relevance_results import SubsetRelevance
 from nnviz.results.subset_key import SubsetKey
 from nnviz.results.subset_results import SubsetResults
 from nnviz.significance import adjusted_p_values, mean_difference_p_values
@@ -40,8 +49,10 @@ __all__ = [
     "shading",
 ]
 
-Measure = Literal["mean", "share", "maximum"]
+Measure = Literal["mean", "share", "maximum", "relevance", "gradient"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
+RELEVANCE_MEASURES = ("relevance", "gradient")
+"""Those that only a run with relevance has."""
 
 ChannelOrder: TypeAlias = NDArray[np.int64]
 
@@ -93,6 +104,14 @@ class NeuronMatrix:
         self.orders = functools.lru_cache(CACHED_LAYERS)(self._orders)
         """Return classes and channels in clustered order by layer and measure."""
         self._maxima = functools.lru_cache(CACHED_SUBSETS)(self._read_maxima)
+        self._sums = functools.lru_cache(CACHED_SUBSETS)(self._read_sums)
+        self._pairs = functools.lru_cache(CACHED_SUBSETS)(self._read_pair)
+        self.measures = tuple(
+            measure
+            for measure in MEASURES
+            if measure not in RELEVANCE_MEASURES or store.plan.has_relevance
+        )
+        """Those that the run has recorded."""
 
     @property
     def class_rows(self) -> NDArray[np.int64]:
@@ -113,6 +132,8 @@ class NeuronMatrix:
             "mean": aggregates.mean,
             "share": aggregates.share,
             "maximum": aggregates.maximum,
+            "relevance": aggregates.relevance,
+            "gradient": aggregates.gradient,
         }
         values = read[measure](layer)
         return np.asarray(values[aggregates.n_instances > 0], dtype=np.float32)
@@ -131,6 +152,16 @@ class NeuronMatrix:
                 f"{self._store.n_instances:,}, from 0 on"
             )
             raise ShapeError(msg)
+        if measure in RELEVANCE_MEASURES:
+            check_relevance(self._store)
+            name = self._store.layer(layer).name
+            path = f"relevance/{name}"
+            gradient = self._store.read(f"{path}/gradient", n, n + 1)[0]
+            if measure == "gradient":
+                return np.asarray(gradient, dtype=np.float32)
+            product = self._store.read(f"{path}/product", n, n + 1)[0]
+            reference = self._references[name]
+            return np.asarray(product - reference * gradient, dtype=np.float32)
         values = self._store.activations(layer, n, n + 1)
         if measure == "share":
             if np.isnan(values).any():
@@ -147,14 +178,26 @@ class NeuronMatrix:
         if measure == "maximum":
             both = (found.subset, found.against)
             return np.stack([self.subset(one, layer, measure) for one in both])
-        rows = found.means(layer) if measure == "mean" else found.shares(layer)
+        if measure == "relevance":
+            rows = self._relevance(found).means(layer)
+        elif measure == "gradient":
+            rows = self._relevance(found).gradients(layer)
+        else:
+            rows = found.means(layer) if measure == "mean" else found.shares(layer)
         return rows.astype(np.float32)
 
     def subset(
         self, subset: Subset, layer: str, measure: Measure
     ) -> NDArray[np.float32]:
         """Return the row of any subset, shape (C,); NaN for an empty one."""
-        totals = self._maxima(SubsetKey(subset))[self._store.layer(layer).name]
+        name = self._store.layer(layer).name
+        if measure in RELEVANCE_MEASURES:
+            sums = self._sums(SubsetKey(subset))[name]
+            values = sums.gradient
+            if measure == "relevance":
+                values = sums.mean(self._references[name])
+            return np.asarray(values[0], dtype=np.float32)
+        totals = self._maxima(SubsetKey(subset))[name]
         if measure == "maximum":
             return np.asarray(totals["activation_maximum"][0], dtype=np.float32)
         n = len(subset)
@@ -163,6 +206,19 @@ class NeuronMatrix:
         else:
             row = totals["activation_sum"][0]
         return np.asarray(row / n if n else row * np.nan, dtype=np.float32)
+
+    @functools.cached_property
+    def _references(self) -> dict[str, NDArray[np.float64]]:
+        return reference_values(self._store, "mean")
+
+    def _read_sums(self, key: SubsetKey) -> dict[str, RelevanceSums]:
+        return relevance_sums(self._store, [key.subset])
+
+    def _relevance(self, found: SubsetResults) -> SubsetRelevance:
+        return self._pairs(SubsetKey(found.subset), SubsetKey(found.against))
+
+    def _read_pair(self, first: SubsetKey, second: SubsetKey) -> SubsetRelevance:
+        return SubsetRelevance(self._store, first.subset, second.subset)
 
     def _read_maxima(self, key: SubsetKey) -> dict[str, dict[str, Any]]:
         return activation_totals(self._store, [key.subset])
@@ -179,6 +235,17 @@ class NeuronMatrix:
         if measure == "maximum":
             rows = self.pair(found, layer, measure).astype(np.float64)
             return ColumnContrast(rows[0] - rows[1], unknown)
+        if measure in RELEVANCE_MEASURES:
+            both = self._relevance(found)
+            if measure == "relevance":
+                means, variances = both.means(layer), both.variances(layer)
+            else:
+                means = both.gradients(layer)
+                variances = both.gradient_variances(layer)
+            p_values = mean_difference_p_values(means, variances, sizes)
+            return ColumnContrast(
+                mean_effect_sizes(means, variances, sizes), adjusted_p_values(p_values)
+            )
         if measure == "mean":
             means, variances = found.means(layer), found.variances(layer)
             p_values = mean_difference_p_values(means, variances, sizes)

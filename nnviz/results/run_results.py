@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from nnviz.aggregation.aggregates import ChannelUse, aggregates_of
+from nnviz.aggregation.aggregates import aggregates_of
+from nnviz.aggregation.channel_use import ChannelUse
 from nnviz.aggregation.index_channels import IndexedChannels
 from nnviz.derivation.class_table import make_class_table, read_class_table
 from nnviz.derivation.embedding import read_embedding, read_similarity

@@ -27,6 +27,7 @@ from nnviz.aggregation.totals import activation_totals
 from nnviz.errors import NnvizError
 from nnviz.results.company import most_similar, saved_means
 from nnviz.results.contrasts import ChannelContrast, ValueContrast
+from nnviz.results.relevance_results import SubsetRelevance, named_reference
 from nnviz.significance import difference_tests
 from nnviz.statistics import difference_interval, effect_sizes, exact_interval
 from nnviz.store.store import Store
@@ -256,6 +257,25 @@ class SubsetResults:
         """
         squares = self._per_instance(layer, "activation_sum_of_squares")
         return np.maximum(squares - self.means(layer) ** 2, 0.0)
+
+    def relevance(self, reference: object = "mean") -> SubsetRelevance:
+        """Return which channels matter for the explained output, in A and in B.
+
+        Parameters
+        ----------
+        reference
+            What a channel is compared with: ``mean`` of all instances, ``zero``,
+            ``against`` (B), or any subset as :class:`SubsetFinder` takes it.
+
+        Raises
+        ------
+        MissingDataError
+            If the run has recorded no relevance.
+        QueryError
+            If a text is no query of this store.
+        """
+        chosen = named_reference(reference, self._finder)
+        return SubsetRelevance(self._store, self.subset, self.against, chosen)
 
     def shares(self, layer: str) -> NDArray[np.float64]:
         """Return in which share of A and of B each channel is on top, shape (2, C).

@@ -21,7 +21,15 @@ from nnviz.errors import UnknownNameError, did_you_mean
 from nnviz.runs.network_inputs import NetworkInputs
 from nnviz.runs.padding import PaddingCheck
 
-__all__ = ["LARGEST_ERROR", "Architecture", "Edge", "Layer", "ReceptiveField"]
+__all__ = [
+    "LARGEST_ERROR",
+    "Architecture",
+    "Edge",
+    "Held",
+    "HeldPart",
+    "Layer",
+    "ReceptiveField",
+]
 
 LARGEST_ERROR = 1e-4
 """Relative difference up to which a pre-activation is taken as validated: float32
@@ -142,6 +150,22 @@ class Edge:
     """What else the influence along this edge needs; JSON values only."""
 
 
+HeldPart = Literal["normalization", "attention pattern"]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What influences hold at its value, though channels change it."""
+
+    part: HeldPart
+    """The statistics of a normalisation, or the pattern of an attention."""
+    layer: str
+    """The first layer that is entered by way of it."""
+    size: float
+    """How much a channel that is set to its mean changes by way of it, relative to what
+    it changes beside it; on the traced batch, root mean square, of the strongest."""
+
+
 @dataclass(frozen=True, slots=True)
 class Architecture:
     """The layers of a network in order of computation, and the edges between them."""
@@ -164,6 +188,9 @@ class Architecture:
     """Largest relative difference between what edges say and what the network computes,
     of the output and of any layer, single channels included; None where there is no
     edge."""
+    held: tuple[Held, ...] = ()
+    """What is held at its value: there influences add up, and say what a channel alone
+    contributes, but not all that would change without it."""
 
     @property
     def is_validated(self) -> bool:

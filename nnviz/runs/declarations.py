@@ -16,6 +16,7 @@ __all__ = [
     "OUTCOME_COLUMNS",
     "POSITION",
     "RELEVANCE_PARTS",
+    "RELEVANCE_SUMS",
     "RESERVED_COLUMNS",
     "ArrayDeclaration",
     "declaration_of",
@@ -40,6 +41,17 @@ POSITION = "dataset/position"
 
 RELEVANCE_PARTS = ("product", "gradient", "mean")
 """What is kept of a channel's relevance."""
+
+
+RELEVANCE_SUMS = (
+    "relevance_sum",
+    "gradient_sum",
+    "position_mean_sum",
+    "relevance_sum_of_squares",
+    "relevance_gradient_sum",
+    "gradient_sum_of_squares",
+)
+"""What is summed of it over a subset: means and variances against any reference."""
 
 
 MARK_FIELDS = ("done", "n_instances", "n_unreadable", "n_saturated")
@@ -218,6 +230,32 @@ _DECLARATIONS = (
     ArrayDeclaration(
         "aggregates/<subsets>/activation_maximum/<layer>", ("subset", "channel"),
         "float32", "layer output", "Largest activation; NaN for an empty subset.",
+    ),
+    *(
+        ArrayDeclaration(
+            f"aggregates/<subsets>/{name}/<layer>", ("subset", "channel"), "float64",
+            unit, meaning,
+        )
+        for name, unit, meaning in (
+            ("relevance_sum", "output", "Sum of relevance/<layer>/product."),
+            (
+                "gradient_sum", "output per layer output",
+                "Sum of relevance/<layer>/gradient.",
+            ),
+            (
+                "position_mean_sum", "layer output",
+                "Sum of relevance/<layer>/mean, of which references are made.",
+            ),
+            ("relevance_sum_of_squares", "output squared", "Sum of squared products."),
+            (
+                "relevance_gradient_sum", "output squared per layer output",
+                "Sum of product times gradient.",
+            ),
+            (
+                "gradient_sum_of_squares", "squared output per layer output",
+                "Sum of squared gradients.",
+            ),
+        )
     ),
     ArrayDeclaration(
         "aggregates/<subsets>/influence_counts/<target layer>",

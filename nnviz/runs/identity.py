@@ -82,7 +82,7 @@ def identity_of(value: dict[str, Any]) -> dict[str, Any]:
     for part, names in _IDENTITY_FREE.items():
         for name in names:
             value[part].pop(name, None)
-    for name in ("problems", "validation_error"):
+    for name in ("problems", "validation_error", "held"):
         value["architecture"].pop(name, None)
     padding = value["architecture"].get("padding")
     if padding is not None:

@@ -273,7 +273,7 @@ def plan_lines(plan: Plan) -> list[str]:
         lines.append(
             f"  {'*' if layer.shown else ' '} {layer.name:<{width}}  "
             f"{layer.n_channels:>6,} channels  {positions:>11}  {layer.kind:<13} "
-            f"{plan.layer_dtypes[layer.name]}"
+            f"{plan.layer_dtypes[layer.name]}  {', '.join(layer.aliases)}".rstrip()
         )
     lines.append("  (* shown)")
     if architecture.edges:
@@ -281,6 +281,7 @@ def plan_lines(plan: Plan) -> list[str]:
             f"edges          {len(architecture.edges)}, {_checked(architecture)}"
         )
         lines += _gate_lines(architecture)
+        lines += _held_lines(architecture)
     lines += [f"  no influence: {problem}" for problem in architecture.problems]
     lines += _influence_lines(plan)
     lines += _relevance_lines(plan)
@@ -360,11 +361,42 @@ def _checked(architecture: Architecture) -> str:
 
 def _gate_lines(architecture: Architecture) -> list[str]:
     """Name the factors of products that carry no influence."""
+    heads = {x.name for x in architecture.layers if x.kind == "attention"}
     gates = [edge for edge in architecture.edges if edge.operation == "gate"]
-    return [
+    asking = {edge.source for edge in gates if edge.target in heads}
+    lines = [
         f"  gate, carries no influence: {edge.source!r} in {edge.target!r}"
         for edge in gates
+        if edge.target not in heads
     ]
+    if asking:
+        lines.append(
+            f"  queries and keys carry no influence: {_listing(tuple(sorted(asking)))}"
+        )
+    return lines
+
+
+_HELD = {
+    "attention pattern": "attention patterns are held fixed, in {n}",
+    "normalization": "normalisations are held at their statistics, in {n}; they are "
+    "not folded into weights",
+}
+
+
+def _held_lines(architecture: Architecture) -> list[str]:
+    """Say what influences hold at its value, and how much that is."""
+    lines = []
+    for part, words in _HELD.items():
+        found = [held for held in architecture.held if held.part == part]
+        if found:
+            most = max(found, key=lambda held: held.size)
+            n = f"{len(found)} place{'' if len(found) == 1 else 's'}"
+            lines.append(
+                f"  {words.format(n=n)}: what a "
+                f"channel changes by way of them is at most {most.size:.2g} of what it "
+                f"changes beside them, before {printable(most.layer)}"
+            )
+    return lines
 
 
 def _influence_lines(plan: Plan) -> list[str]:

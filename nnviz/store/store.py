@@ -252,7 +252,14 @@ class Store:
             raise UnknownNameError(msg)
         if name in self.added.listed():
             return self.added.values(name)
-        values = self.read(f"instances/{name}")
+        path = f"instances/{name}"
+        if (
+            path in self._attributes[_STATIC]
+            and self._hierarchy.dtype(path) == "string"
+        ):
+            self._hierarchy.check_pieces(path)
+            return self._hierarchy.read_texts(path)
+        values = self.read(path)
         return values.astype(object) if values.dtype.kind == "T" else values
 
     def instances(self, columns: Sequence[str] | None = None) -> pd.DataFrame:

@@ -173,6 +173,12 @@ class InstanceColumns:
                 self._kept[key] = self._read(name, is_added=added is not None)
             return self._kept[key]
 
+    def read_texts(self) -> None:
+        """Read the columns of texts, which take longest, before they are asked for."""
+        for name, dtype in self.store.plan.metadata_dtypes.items():
+            if dtype == "string":
+                self.column(name)
+
     def _read(self, name: str, *, is_added: bool) -> Column:
         if is_added:
             values, has_value, _ = self.store.added.read(name)

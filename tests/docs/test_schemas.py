@@ -17,6 +17,7 @@ SCHEMAS = {path.stem: path for path in (FOLDER / "schemas").glob("*.json")}
 
 COMMANDS = [
     "plan digits/run.toml --create other.zarr",
+    "pack digits/run.toml packed --quiet",
     "inspect digits/digits.zarr --arrays --unreadable --provenance",
     "export digits/digits.zarr tables",
     "graph digits/digits.zarr three --out three.json",

@@ -12,6 +12,7 @@ from nnviz.extraction.planned import load_planned_network
 from nnviz.runs.config import load_config
 from nnviz.runs.plan import Plan
 from nnviz.store.store import Store
+from nnviz.upkeep.extension import extend
 from nnviz.upkeep.recomputation import recompute
 from tests import planted_network as planted
 
@@ -88,7 +89,7 @@ def test_relevance__of_a_network_without_biases_is_the_output(tmp_path):
         np.testing.assert_allclose(total, logits.max(1), rtol=1e-4)
 
 
-def test_relevance__is_verified_computed_again_and_extended(tmp_path):
+def test_relevance__is_verified_and_computed_again(tmp_path):
     store = extracted(tmp_path, 'relevance = "label"')
 
     again = recompute(store, 1.0, trust=True)
@@ -139,3 +140,22 @@ def test_relevance__network_without_outputs_is_refused_when_it_is_planned(tmp_pa
         extracted(tmp_path, 'relevance = "prediction"', source="plain_network")
     with pytest.raises(StoreError):
         Store.open(tmp_path / "run.zarr")
+
+
+def test_relevance__of_a_store_that_has_grown_is_that_of_one_run(tmp_path):
+    whole = extracted(tmp_path, 'relevance = "label"')
+    data = dict(np.load(tmp_path / "data.npz"))
+    np.savez(tmp_path / "data.npz", **{k: v[: N - 20] for k, v in data.items()})
+    plan, probe = nnviz.plan_run(load_config(tmp_path / "run.toml"))
+    store = nnviz.prepare_store(plan, str(tmp_path / "grown.zarr"), probe=probe)
+    nnviz.extract(store, workers=0, progress=False)
+    np.savez(tmp_path / "data.npz", **data)
+
+    extend(store.url)
+    nnviz.extract(store.url, workers=0, progress=False)
+
+    grown = Store.open(store.url)
+    for layer in grown.shown_layers:
+        for part in ("product", "gradient", "mean"):
+            path = f"relevance/{layer.name}/{part}"
+            np.testing.assert_array_equal(grown.read(path), whole.read(path))

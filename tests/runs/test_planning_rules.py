@@ -11,7 +11,6 @@ from nnviz.formatting import differences
 from nnviz.planning.planning import plan_run
 from nnviz.runs.architecture import Architecture, Edge, Layer, ReceptiveField
 from nnviz.runs.config import (
-    ClassesConfig,
     DatasetConfig,
     ExtractionConfig,
     ModelConfig,
@@ -19,7 +18,7 @@ from nnviz.runs.config import (
     RunConfig,
 )
 from nnviz.runs.plan import Measurements, Plan
-from nnviz.runs.planning_rules import make_plan
+from nnviz.runs.planning_rules import Findings, make_plan
 
 FIELD = ReceptiveField(size=(3, 3), step=(1.0, 1.0), start=(-1.0, -1.0))
 ARCHITECTURE = Architecture(
@@ -39,7 +38,6 @@ def plan_of(**changes):
         "model": ModelConfig("package:network", weights="/here/weights.safetensors"),
         "dataset": DatasetConfig("folder", path="/here/images"),
         "preprocessing": PreprocessingConfig(),
-        "classes": ClassesConfig(),
         "extraction": ExtractionConfig(instances_per_chunk=256),
         "architecture": ARCHITECTURE,
         "class_names": tuple("abcdefghij"),
@@ -48,8 +46,10 @@ def plan_of(**changes):
         "metadata_dtypes": {"age": "float64", "town": "string"},
         "fingerprints": {"model": "1", "dataset": "2"},
         "measurements": Measurements(largest={"stem": 3.0}),
-    }
-    return make_plan(**(options | changes))
+    } | changes
+    stated = {"model", "dataset", "classes", "extraction"} & options.keys()
+    config = RunConfig(**{name: options.pop(name) for name in stated})
+    return make_plan(config, Findings(**options))
 
 
 def test_plan__through_json__is_the_same():

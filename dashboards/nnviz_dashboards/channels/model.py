@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import param
 
-from nnviz.aggregation.aggregates import ChannelUse
+from nnviz.aggregation.channel_use import ChannelUse
 from nnviz.errors import StoreError
 from nnviz.results.missing import Missing
 from nnviz.results.run_results import RunResults

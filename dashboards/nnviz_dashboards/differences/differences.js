@@ -12,7 +12,7 @@ export function render({model}) {
     }))
     return box
   }
-  const measures = segments("What is compared", [["mean", "Mean"], ["share", "Share"], ["maximum", "Maximum"]], (name) => send({type: "measure", name}))
+  const measures = segments("What is compared", [["mean", "Mean"], ["share", "Share"], ["maximum", "Maximum"], ["relevance", "Relevance"], ["gradient", "Gradient"]], (name) => send({type: "measure", name}))
   const among = segments("Of which layers", [["all", "All layers"], ["layer", "This layer"]], (among) => send({type: "limit", among}))
   const save = element("button", "button", "CSV", {type: "button", title: "Save all channels as a table"})
   save.addEventListener("click", () => send({type: "csv"}))
@@ -70,6 +70,7 @@ export function render({model}) {
   const show_chosen = () => {
     const {chosen} = model
     for (const [box, key] of [[measures, chosen.measure], [among, chosen.among]]) {
+      for (const button of box.children) button.hidden = box === measures && !chosen.measures.includes(button.dataset.key)
       for (const button of box.children) button.setAttribute("aria-pressed", String(button.dataset.key === key))
     }
     among.children[1].textContent = chosen.layer || "This layer"

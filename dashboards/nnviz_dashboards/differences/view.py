@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import param
 from panel.viewable import Viewable, Viewer
 
-from nnviz.results.neuron_matrix import MEASURES, Measure
+from nnviz.results.neuron_matrix import RELEVANCE_MEASURES, Measure
 from nnviz_dashboards.channels.examples import channel_examples
 from nnviz_dashboards.differences.model import (
     LEVEL,
@@ -33,14 +33,22 @@ WORDS: Mapping[Measure, str] = {
     "mean": "mean activation",
     "share": "share of instances in which it is on top",
     "maximum": "largest activation",
+    "relevance": "mean relevance for the explained output, against the mean of all",
+    "gradient": "mean gradient of the explained output, summed over positions",
 }
+COHENS_D = ("d", "Cohen's d: difference of the means in standard deviations")
+WELCH = "Welch's test of the means, adjusted for the channels of the layer"
 EFFECTS: Mapping[Measure, tuple[str, str]] = {
-    "mean": ("d", "Cohen's d: difference of the means in standard deviations"),
+    "mean": COHENS_D,
+    "relevance": COHENS_D,
+    "gradient": COHENS_D,
     "share": ("h", "Cohen's h of the two shares"),
     "maximum": ("A − B", "difference of the two maxima; no test is made of it"),
 }
 TESTS: Mapping[Measure, str] = {
-    "mean": "Welch's test of the means, adjusted for the channels of the layer",
+    "mean": WELCH,
+    "relevance": WELCH,
+    "gradient": WELCH,
     "share": "Fisher's exact test of the counts, adjusted for all shown channels",
     "maximum": "no test is made of maxima",
 }
@@ -106,7 +114,7 @@ class DifferencesView(Viewer):
         selection = self._model.selection
         return {
             "measure": selection.measure,
-            "measures": list(MEASURES),
+            "measures": list(self._model.results.neurons.measures),
             "among": selection.among,
             "layer": self._layers.get(selection.layer, selection.layer),
             "pinned": list(selection.pinned or ()),
@@ -142,6 +150,7 @@ class DifferencesView(Viewer):
 
     def _row(self, one: DifferingChannel, measure: Measure) -> dict[str, object]:
         write = format_percent if measure == "share" else format_value
+        is_signed = measure in RELEVANCE_MEASURES
         largest = max(abs(one.a), abs(one.b)) or 1.0
         if measure == "share":
             largest = 1.0
@@ -155,7 +164,10 @@ class DifferencesView(Viewer):
             "channel": one.channel,
             "a": _signed(write(one.a)),
             "b": _signed(write(one.b)),
-            "bars": [max(one.a, 0.0) / largest, max(one.b, 0.0) / largest],
+            "bars": [
+                (abs(value) if is_signed else max(value, 0.0)) / largest
+                for value in (one.a, one.b)
+            ],
             "effect": one.effect,
             "effect_text": _signed(f"{one.effect:+.2f}"),
             "p": format_p(one.p_value),

@@ -10,14 +10,20 @@ export function render({model}) {
     glyph.style.height = `${Math.round(8 + 14 * item.n_channels / most)}px`
     button.append(glyph, element("span", "layer-name", item.label),
                   element("span", "layer-size", item.size))
-    button.addEventListener("click", () => model.send_msg({type: "choose", name: item.name}))
+    const is_beside = (event) => event.shiftKey || event.ctrlKey || event.metaKey
+    button.addEventListener("click", (event) => model.send_msg({type: is_beside(event) ? "toggle_beside" : "choose", name: item.name}))
     button.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && is_beside(event)) {
+        event.preventDefault()
+        return model.send_msg({type: "toggle_beside", name: item.name})
+      }
       const step = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1}[event.key]
       const next = event.key === "Home" ? 0 : event.key === "End" ? items.length - 1 :
                    step ? (index + step + items.length) % items.length : null
       if (next === null) return
       event.preventDefault()
       buttons[next].focus()
+      if (is_beside(event)) return // looks for one to open
       model.send_msg({type: "choose", name: items[next].name})
     })
     return button
@@ -27,6 +33,7 @@ export function render({model}) {
       const is_chosen = item.name === model.chosen
       buttons[index].setAttribute("aria-checked", String(is_chosen))
       buttons[index].tabIndex = is_chosen ? 0 : -1
+      buttons[index].classList.toggle("beside", !is_chosen && model.beside.includes(item.name))
     })
   }
   if (items.length === 0) {
@@ -54,6 +61,7 @@ export function render({model}) {
     event.preventDefault()
   }, {passive: false})
   new ResizeObserver(reveal).observe(strip)
+  model.on("beside", show)
   model.on("chosen", () => { show(); reveal() })
   show()
   return strip

@@ -50,6 +50,10 @@ class LayersModel:
         """Look at this layer."""
         self.selection.choose(layer=name)
 
+    def toggle_beside(self, name: str) -> None:
+        """Open this layer's neurons below those that are open, or close them."""
+        self.selection.toggle_beside(name)
+
 
 def short_names(names: Sequence[str]) -> list[str]:
     """Return the names without the dotted parts that they all begin or end with.

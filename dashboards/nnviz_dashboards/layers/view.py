@@ -17,6 +17,7 @@ class LayerStrip(Component):
 
     items = param.List([], doc="What the script shows of each layer.")
     chosen = param.String(doc="Name of the chosen layer.")
+    beside = param.List([], doc="Names of further layers whose neurons are open.")
 
     _esm = script(__file__, "layers.js")
 
@@ -33,9 +34,14 @@ class LayersView(Viewer):
     def __init__(self, model: LayersModel) -> None:
         super().__init__()
         self._strip = LayerStrip(
-            {"choose": model.choose},
+            {"choose": model.choose, "toggle_beside": model.toggle_beside},
             items=[_item(item) for item in model.items],
             chosen=model.selection.param.layer,
+            beside=param.bind(
+                lambda *_: list(model.selection.layers_beside),
+                model.selection.param.beside,
+                model.selection.param.matrix,
+            ),
         )
 
     def __panel__(self) -> Viewable:
@@ -50,5 +56,5 @@ def _item(item: LayerItem) -> dict[str, object]:
         "n_channels": item.n_channels,
         "size": format_count(item.n_channels),
         "title": f"{item.name}: {item.kind}, {format_count(item.n_channels)} channels, "
-        f"{grid} positions",
+        f"{grid} positions. Shift-click: open its neurons below those that are open",
     }

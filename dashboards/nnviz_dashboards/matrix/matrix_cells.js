@@ -40,7 +40,7 @@ function palette(host) {
   let made = null, known = ""
   return () => {
     const css = getComputedStyle(host)
-    const names = ["track", "accent", "panel", "text", "muted", "first", "second", "accent-light", "line"]
+    const names = ["track", "accent", "panel", "text", "muted", "first", "second", "accent-light", "line", "hover"]
     const colors = Object.fromEntries(names.map((name) => [name, css.getPropertyValue(`--${name}`).trim()]))
     const now = JSON.stringify(colors)
     if (now !== known) {

@@ -1,8 +1,10 @@
-const MEASURE_WORDS = {mean: "Mean", share: "Share", maximum: "Maximum"}
+const MEASURE_WORDS = {mean: "Mean", share: "Share", maximum: "Maximum", relevance: "Relevance", gradient: "Gradient"}
 const MEASURE_TITLES = {
   mean: "Mean activation of the row's instances",
   share: "In which share of the row's instances the channel is among the top channels",
   maximum: "Largest activation among the row's instances",
+  relevance: "What the channel does for the explained output, against its mean over all instances",
+  gradient: "How the explained output changes with the channel, summed over positions",
 }
 
 // What stands in the head: measure, order, shading, zoom, and what can be saved.
@@ -43,8 +45,11 @@ function matrixTools(send, zoom, picture) {
     return button
   }
   const code = element("pre", "code")
+  const tables = element("div", "matrix-tables")
+  const more = element("select", "select matrix-more", null, {"aria-label": "Open another layer", title: "Open the neurons of another layer below"})
+  more.addEventListener("change", () => { if (more.value) send({type: "toggle_layer", name: more.value}) })
   panel.append(element("b", "", "How to read it"), explanation,
-    item("Save the table (CSV)", () => send({type: "csv"})), item("Save what is in view (PNG)", picture),
+    tables, item("Save what is in view (PNG)", picture),
     element("b", "", "In Python"), code)
   menu.append(summary, panel)
   document.addEventListener("pointerdown", (event) => {
@@ -55,17 +60,31 @@ function matrixTools(send, zoom, picture) {
     menu.open = false
     summary.focus()
   })
-  box.append(measures, order.field, shade.field, zooms, menu)
+  const large = element("button", "button matrix-large", "", {type: "button"})
+  large.addEventListener("click", () => send({type: "enlarge"}))
+  box.append(measures, order.field, shade.field, zooms, more, large, menu)
   return {
     box,
-    show(chosen, state, text) {
-      buttons.forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.measure === chosen.measure)))
+    enlarged(is_large) {
+      large.textContent = is_large ? "⤡" : "⤢"
+      large.title = is_large ? "Smaller: show the view below again" : "Larger: take the room of the view below"
+      large.setAttribute("aria-label", large.title)
+    },
+    show(chosen, state, text, can_open, opened) {
+      for (const button of buttons) {
+        button.hidden = !chosen.measures.includes(button.dataset.measure)
+        button.setAttribute("aria-pressed", String(button.dataset.measure === chosen.measure))
+      }
       const is_row = !chosen.orders.some(([key]) => key === chosen.sorted_by)
       const of_row = is_row ? [[chosen.sorted_by, `row ${chosen.sorted_by}`]] : []
       options(order.select, [...chosen.orders, ...of_row], chosen.sorted_by)
       options(shade.select, [["layer", "of the layer"], ["channel", "of each channel"]], chosen.shade)
       explanation.textContent = state?.explanation ?? ""
       code.textContent = text
+      more.hidden = can_open.length === 0
+      options(more, [["", "+ layer"], ...can_open], "")
+      tables.replaceChildren(...opened.map((layer, place) => item(
+        place ? `Save the table of ${layer.name} (CSV)` : "Save the table (CSV)", () => send({type: "csv", place}))))
     },
   }
 }

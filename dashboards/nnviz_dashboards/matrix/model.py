@@ -37,6 +37,7 @@ from nnviz_dashboards.matrix.rows import (
     kept_rows,
     written,
 )
+from nnviz_dashboards.matrix.state import Cell, MatrixState
 from nnviz_dashboards.shared.publishing import publish
 from nnviz_dashboards.shared.selection import (
     BY_CLUSTER,
@@ -49,52 +50,17 @@ from nnviz_dashboards.shared.selection import (
 )
 from nnviz_dashboards.subsets.model import RunLater, SubsetPairModel
 
-__all__ = ["TILE_COLUMNS", "TILE_ROWS", "Cell", "MatrixModel", "MatrixState"]
+__all__ = ["TILE_COLUMNS", "TILE_ROWS", "MatrixModel"]
 
 TILE_ROWS, TILE_COLUMNS = 32, 256
 """Cells that are sent at once, at most: 8 kB."""
 
-LEVEL = 0.05
+CLOSED, OPEN, LARGE = PANELS
 
-CLOSED, OPEN = PANELS
+_VERSIONS = itertools.count(1)
+"""Of all matrices: a late answer is never taken for another one's."""
 
 FOLLOWED = ("layer", "measure", "shade", "sorted_by", "kept", "matrix")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class MatrixState:
-    """Rows and columns as they are shown; cells are asked for by their place."""
-
-    version: int
-    """Another one means other cells."""
-    layer: str
-    measure: Measure
-    rows: tuple[MatrixRow, ...]
-    """All rows but those of classes, first to last."""
-    classes: NDArray[np.int64]
-    """Classes of the rows that follow, first to last."""
-    columns: NDArray[np.int64]
-    """Channel of each column, first to last, (C,)."""
-    contrast: ColumnContrast | None
-    """Of A and B by channel; None where they are not counted."""
-    dead: NDArray[np.bool_]
-    """Which channels no instance excites, (C,)."""
-    bounds: tuple[float, float]
-    """What is drawn lightest and darkest, where all channels have one shading."""
-    sorted_by: str
-    """What the columns are really sorted by."""
-
-    @property
-    def n_rows(self) -> int:
-        """R."""
-        return len(self.rows) + len(self.classes)
-
-    @property
-    def is_significant(self) -> NDArray[np.bool_]:
-        """Which channels differ between A and B at 5 %, (C,)."""
-        if self.contrast is None:
-            return np.zeros(len(self.columns), dtype=np.bool_)
-        return np.nan_to_num(self.contrast.p_value, nan=1.0) < LEVEL
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,6 +68,8 @@ class _Wanted:
     """What a state is made of."""
 
     layer: str
+    chosen: str
+    """The layer by which the classes are put in order."""
     measure: Measure
     sorted_by: str
     kept: tuple[KeptRow, ...]
@@ -117,23 +85,8 @@ class _Wanted:
         return not (has_subsets or is_slow)
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """The numbers of one cell, and of its channel."""
-
-    row: str
-    n_instances: int
-    channel: int
-    value: float
-    a: float
-    b: float
-    effect: float
-    p_value: float
-    is_dead: bool
-
-
 class MatrixModel(param.Parameterized):
-    """The neuron matrix of the chosen layer.
+    """The neuron matrix of one layer.
 
     Parameters
     ----------
@@ -145,6 +98,8 @@ class MatrixModel(param.Parameterized):
         A and B.
     run_later
         Makes what takes long; None makes everything at once.
+    layer
+        The layer, whatever is chosen; None for the chosen one.
     """
 
     state = param.ClassSelector(
@@ -168,6 +123,7 @@ class MatrixModel(param.Parameterized):
         pairs: SubsetPairModel,
         *,
         run_later: RunLater | None = None,
+        layer: str | None = None,
     ) -> None:
         super().__init__()
         self.selection: Selection = pairs.selection
@@ -176,18 +132,35 @@ class MatrixModel(param.Parameterized):
         self._pairs = pairs
         self._run_later = run_later or (lambda work, done: done(work()))
         self._source = RowSource(results)
-        self._versions = itertools.count(1)
         self._turn = 0
         self._pointed_at = NONE
-        self.selection.param.watch(self._renew, list(FOLLOWED))
-        subsets.param.watch(self._renew, "order")
-        pairs.param.watch(self._renew, ["pair", "counted"])
+        self._layer = layer
+        self._watchers = [
+            (followed, followed.param.watch(self._renew, names))
+            for followed, names in (
+                (self.selection, list(FOLLOWED)),
+                (subsets, ["order"]),
+                (pairs, ["pair", "counted"]),
+            )
+        ]
         self._renew()
+
+    def close(self) -> None:
+        """Follow nothing any more, and show nothing that is still being made."""
+        self._turn += 1
+        for followed, watcher in self._watchers:
+            followed.param.unwatch(watcher)
+        self._watchers = []
+
+    @property
+    def layer(self) -> str:
+        """Name of the layer whose neurons these are."""
+        return self._layer or self.selection.layer
 
     @property
     def is_open(self) -> bool:
         """Whether the matrix is looked at; nothing is computed while it is not."""
-        return self.selection.matrix == OPEN
+        return self.selection.matrix != CLOSED
 
     @property
     def classes(self) -> ListedClasses:
@@ -202,7 +175,7 @@ class MatrixModel(param.Parameterized):
     # What a visitor may do.
 
     def measure(self, name: str) -> None:
-        """Show the mean, the share or the maximum."""
+        """Show the mean, the share, the maximum, or what a run has of relevance."""
         self.selection.choose(measure=name)
 
     def shade(self, name: str) -> None:
@@ -250,11 +223,18 @@ class MatrixModel(param.Parameterized):
         """Open or close the matrix."""
         self.selection.choose(matrix=CLOSED if self.is_open else OPEN)
 
+    def enlarge(self) -> None:
+        """Give the matrix the room of the view below it, or give it back."""
+        is_large = self.selection.matrix == LARGE
+        self.selection.choose(matrix=OPEN if is_large else LARGE)
+
     def look_at(self, channel: int) -> None:
         """Look at a channel, or no longer if it is looked at already."""
-        selection = self.selection
-        is_chosen = selection.pinned == (selection.layer, channel)
-        selection.choose(channel=NONE if is_chosen else channel)
+        is_chosen = self.selection.pinned == (self.layer, channel)
+        if is_chosen:
+            self.selection.choose(channel=NONE)
+        else:
+            self.selection.choose_node(self.layer, channel)
 
     # What a view may ask.
 
@@ -366,16 +346,20 @@ class MatrixModel(param.Parameterized):
 
     # How it is made.
 
-    def _renew(self, *_: param.parameterized.Event) -> None:
+    def _renew(self, *events: param.parameterized.Event) -> None:
         selection = self.selection
         if not self.is_open:
             return
+        is_other = self._layer and {event.name for event in events} == {"layer"}
+        if is_other and selection.sorted_by != BY_CLUSTER:
+            return  # of another layer only this order of the classes follows
         pairs = self._pairs
         if pairs.is_loading and self.state is not None:
             return  # until A and B are counted, what is there stays
         self._turn += 1
         turn = self._turn
         wanted = _Wanted(
+            self.layer,
             selection.layer,
             cast("Measure", selection.measure),
             selection.sorted_by,
@@ -442,13 +426,14 @@ class MatrixModel(param.Parameterized):
         is_shown = np.isin(wanted.listed, class_rows)
         classes = wanted.listed[is_shown]
         if wanted.sorted_by == BY_CLUSTER:
-            by_class, columns = neurons.orders(layer, measure)
+            by_class, _ = neurons.orders(wanted.chosen, measure)
+            _, columns = neurons.orders(layer, measure)
             classes = class_rows[by_class][np.isin(class_rows[by_class], classes)]
             sorted_by = BY_CLUSTER
         else:
             columns, sorted_by = self._columns(wanted, rows, contrast)
         return MatrixState(
-            next(self._versions),
+            next(_VERSIONS),
             layer,
             measure,
             tuple(rows),

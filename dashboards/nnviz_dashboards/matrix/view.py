@@ -4,71 +4,95 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import param
 from numpy.typing import NDArray
 from panel.viewable import Viewable, Viewer
 
-from nnviz.results.neuron_matrix import MEASURES
-from nnviz_dashboards.matrix.model import (
-    TILE_COLUMNS,
-    TILE_ROWS,
-    Cell,
-    MatrixModel,
-    MatrixState,
-)
+from nnviz.results.neuron_matrix import Measure
+from nnviz_dashboards.matrix.model import TILE_COLUMNS, TILE_ROWS, MatrixModel
 from nnviz_dashboards.matrix.rows import MatrixRow
+from nnviz_dashboards.matrix.stack import MatrixStack
+from nnviz_dashboards.matrix.state import Cell, MatrixState
 from nnviz_dashboards.shared.component import Component, missing_value, script, style
 from nnviz_dashboards.shared.selection import (
     BY_CLUSTER,
     BY_DIFFERENCE,
     BY_NUMBER,
+    MAX_BESIDE,
 )
 from nnviz_dashboards.shared.theme import format_count, format_p, format_value
 
 __all__ = ["MatrixView"]
 
-WORDS = {"mean": "mean activation", "share": "share on top", "maximum": "maximum"}
+WORDS: Mapping[Measure, str] = {
+    "mean": "mean activation",
+    "share": "share on top",
+    "maximum": "maximum",
+    "relevance": "mean relevance for the explained output",
+    "gradient": "mean gradient of the explained output",
+}
 SORTED = {
     BY_DIFFERENCE: "A − B",
     BY_NUMBER: "number",
     BY_CLUSTER: "likeness",
 }
-EFFECTS = {"mean": "d", "share": "h", "maximum": "difference"}
-TESTS = {
-    "mean": "Welch's test of the means, adjusted for the channels of the layer",
+EFFECTS: Mapping[Measure, str] = {
+    "mean": "d",
+    "share": "h",
+    "maximum": "difference",
+    "relevance": "d",
+    "gradient": "d",
+}
+WELCH = "Welch's test of the means, adjusted for the channels of the layer"
+TESTS: Mapping[Measure, str] = {
+    "mean": WELCH,
+    "relevance": WELCH,
+    "gradient": WELCH,
     "share": "Fisher's exact test of the counts, adjusted for all shown channels",
     "maximum": "no test is made of maxima",
 }
 
 
+PAIRS: Mapping[Measure, str] = {
+    "share": "shares",
+    "relevance": "relevance().means",
+    "gradient": "relevance().gradients",
+}
+"""What tells A and B in Python, where it is not their means."""
+
+
 class NeuronMatrixPanel(Component):
-    """The matrix, and all that changes it."""
+    """The matrices of the open layers, and all that changes them."""
 
     table = param.Dict({}, doc="What does not change: names and sizes of classes.")
-    state = param.Dict(None, allow_None=True, doc="Rows and columns in order.")
-    passing = param.Dict(None, allow_None=True, doc="An instance's row.")
+    # One parameter each, so that only what changes is sent.
+    layer_0 = param.Dict(None, allow_None=True, doc="Rows and columns in order.")
+    layer_1 = param.Dict(None, allow_None=True)
+    layer_2 = param.Dict(None, allow_None=True)
+    layer_3 = param.Dict(None, allow_None=True)
+    passing = param.List([], doc="An instance's row in each layer.")
     chosen = param.Dict({}, doc="Measure, shading and order.")
-    channel = param.Integer(-1, doc="That is looked at in this layer.")
-    is_open = param.Boolean(default=False)
+    channels = param.List([], doc="That is looked at in each layer; -1 for none.")
+    can_open = param.List([], doc="Name and short name of layers that are closed.")
+    room = param.String(doc="One of `PANELS`.")
     is_loading = param.Boolean(default=False)
-    missing = param.Dict(None, allow_None=True)
     code = param.String()
 
     _esm = script(__file__, "matrix_cells.js", "matrix_heads.js", "matrix_tools.js",
-                  "matrix.js")  # fmt: skip
+                  "matrix_layer.js", "matrix.js")  # fmt: skip
     _style = style(__file__, "matrix.css")
 
 
 class MatrixView(Viewer):
-    """The neuron matrix.
+    """The neuron matrices.
 
     Parameters
     ----------
-    model
-        What is shown, and intentions.
+    stack
+        What is open, and intentions.
     layers
         Short name of each shown layer by its name.
     run_later
@@ -77,16 +101,17 @@ class MatrixView(Viewer):
 
     def __init__(
         self,
-        model: MatrixModel,
+        stack: MatrixStack,
         layers: Mapping[str, str],
         *,
         run_later: Callable[[Callable[[], Any], Callable[[Any], None]], None],
     ) -> None:
         super().__init__()
-        self._model = model
+        self._stack = stack
         self._layers = layers
         self._run_later = run_later
-        selection = model.selection
+        self._seen: tuple[MatrixModel, ...] = ()
+        model, selection = stack.chosen, stack.selection
         self._panel = NeuronMatrixPanel(
             {
                 "measure": lambda name: model.measure(name),
@@ -97,35 +122,66 @@ class MatrixView(Viewer):
                 "rename": lambda key, name: model.rename(key, name),
                 "move": lambda key, place: model.move(key, place),
                 "toggle": model.toggle,
-                "look_at": model.look_at,
+                "enlarge": model.enlarge,
+                "toggle_layer": lambda name: stack.toggle(name),
+                "look_at_layer": lambda name: stack.look_at_layer(name),
+                "look_at": lambda place, channel: self._at(place).look_at(channel),
                 "tile": self._send_tile,
                 "point": self._send_cell,
                 "csv": self._send_csv,
             },
             table=self._table(),
-            is_loading=model.param.is_loading,
-            **self._state(),
-            **self._chosen(),
-            **self._passing(),
         )
-        model.param.watch(self._update_state, ["state", "missing"])
-        model.param.watch(self._update_passing, "passing")
+        self._update_layers()
+        stack.param.watch(self._update_layers, "beside")
         selection.param.watch(
             self._update_chosen,
             ["measure", "shade", "sorted_by", "layer", "channel", "node", "matrix"],
         )
 
-    def _update_state(self, *_: param.parameterized.Event) -> None:
-        self._panel.param.update(**self._state(), **self._chosen())
+    def _at(self, place: int) -> MatrixModel:
+        """Return a matrix by its place; the chosen layer's where it was closed."""
+        matrices = self._stack.matrices
+        return matrices[place] if 0 <= place < len(matrices) else matrices[0]
 
-    def _update_passing(self, *_: param.parameterized.Event) -> None:
-        self._panel.param.update(**self._passing())
+    def _update_layers(self, *_: param.parameterized.Event) -> None:
+        """Show the matrices that are open, from top to bottom."""
+        before, self._seen = self._seen, self._stack.matrices
+        for matrix in self._seen:
+            if matrix not in before:
+                self._follow(matrix)
+        changes: dict[str, object] = {}
+        for place in range(MAX_BESIDE + 1):
+            now = self._seen[place : place + 1]
+            if not now or now != before[place : place + 1]:
+                layer = self._layer(now[0]) if now else None
+                changes |= {f"layer_{place}": layer}
+        self._panel.param.update(
+            **changes, **self._chosen(), **self._passing(), **self._loading()
+        )
+
+    def _follow(self, matrix: MatrixModel) -> None:
+        """Show what becomes of a matrix, as long as it is open."""
+
+        def changed(*events: param.parameterized.Event) -> None:
+            if matrix not in self._seen:
+                return
+            names = {event.name for event in events}
+            changes: dict[str, object] = {}
+            if names & {"state", "missing"}:
+                place = self._seen.index(matrix)
+                changes = {f"layer_{place}": self._layer(matrix), **self._chosen()}
+            if "passing" in names:
+                changes |= self._passing()
+            self._panel.param.update(**changes, **self._loading())
+
+        matrix.param.watch(changed, ["state", "missing", "passing", "is_loading"])
 
     def _update_chosen(self, *_: param.parameterized.Event) -> None:
         self._panel.param.update(**self._chosen())
 
     def _table(self) -> dict[str, object]:
-        classes = self._model.classes
+        classes = self._stack.chosen.classes
         names = zip(classes.names, classes.marks, strict=True)
         return {
             "names": [f"{name} {mark}".strip() for name, mark in names],
@@ -133,15 +189,20 @@ class MatrixView(Viewer):
             "tile": [TILE_ROWS, TILE_COLUMNS],
         }
 
-    def _state(self) -> dict[str, object]:
-        state = self._model.state
+    def _layer(self, matrix: MatrixModel) -> dict[str, object]:
+        state = matrix.state
+        name = matrix.layer if state is None else state.layer
         return {
-            "state": None if state is None else self._drawn(state),
-            "missing": missing_value(self._model.missing),
-            "code": self._code(state),
+            "name": name,
+            "label": self._layers.get(name, name),
+            "state": None if state is None else self._drawn(matrix, state),
+            "missing": missing_value(matrix.missing),
         }
 
-    def _drawn(self, state: MatrixState) -> dict[str, object]:
+    def _loading(self) -> dict[str, object]:
+        return {"is_loading": any(matrix.is_loading for matrix in self._seen)}
+
+    def _drawn(self, matrix: MatrixModel, state: MatrixState) -> dict[str, object]:
         contrast = state.contrast
         effect = np.zeros(len(state.columns))
         if contrast is not None:
@@ -150,18 +211,16 @@ class MatrixView(Viewer):
         bars = np.round(effect / largest * 127)[state.columns].astype(np.int8)
         marks = state.dead.astype(np.uint8) + 2 * state.is_significant.astype(np.uint8)
         low, high = state.bounds
-        layer = self._layers.get(state.layer, state.layer)
         own = "each channel's own largest class"
-        is_own = self._model.selection.shade == "channel"
+        is_own = matrix.selection.shade == "channel"
         return {
             "version": state.version,
-            "layer": layer,
             "rows": [_row(row) for row in state.rows],
             "classes": state.classes.tolist(),
             "columns": state.columns.tolist(),
             "bars": _encoded(bars.view(np.uint8)),
             "marks": _encoded(marks[state.columns]),
-            "first": _tile(self._model.tile(0, 0), 0, 0),
+            "first": _tile(matrix.tile(0, 0), 0, 0),
             "sorted_by": state.sorted_by,
             "note": self._note(state),
             "low": format_value(low),
@@ -193,43 +252,51 @@ class MatrixView(Viewer):
         )
 
     def _chosen(self) -> dict[str, object]:
-        selection = self._model.selection
-        pinned = selection.pinned
-        is_here = pinned is not None and pinned[0] == selection.layer
-        state = self._model.state
+        selection, pinned = self._stack.selection, self._stack.selection.pinned
+        state = self._stack.chosen.state
         return {
             "chosen": {
                 "measure": selection.measure,
-                "measures": list(MEASURES),
+                "measures": list(self._stack.chosen.results.neurons.measures),
                 "shade": selection.shade,
                 "sorted_by": selection.sorted_by if state is None else state.sorted_by,
                 "orders": [[key, word] for key, word in SORTED.items()],
             },
-            "channel": pinned[1] if pinned is not None and is_here else -1,
-            "is_open": self._model.is_open,
+            "channels": [
+                pinned[1] if pinned is not None and pinned[0] == matrix.layer else -1
+                for matrix in self._seen
+            ],
+            "can_open": [
+                [name, self._layers.get(name, name)] for name in self._stack.can_open
+            ],
+            "room": selection.matrix,
+            "code": self._code(state),
         }
 
     def _passing(self) -> dict[str, object]:
-        row = self._model.passing
-        if row is None:
-            return {"passing": None}
-        shades = _encoded(self._model.passing_shades())
-        return {"passing": {**_row(row), "shades": shades}}
+        passing = []
+        for matrix in self._seen:
+            row = matrix.passing
+            shades = None if row is None else _encoded(matrix.passing_shades())
+            passing.append(None if row is None else {**_row(row), "shades": shades})
+        return {"passing": passing}
 
-    def _send_tile(self, row: int, column: int, version: int) -> None:
-        state = self._model.state
+    def _send_tile(self, place: int, row: int, column: int, version: int) -> None:
+        matrix = self._at(place)
+        state = matrix.state
         if state is not None and state.version == version:
-            shades = self._model.tile(int(row), int(column))
+            shades = matrix.tile(int(row), int(column))
             tile = {**_tile(shades, int(row), int(column)), "version": version}
-            self._panel._send_msg({"tile": tile})
+            self._panel._send_msg({"tile": tile, "place": place})
 
-    def _send_cell(self, row: int, column: int, turn: int) -> None:
-        cell = self._model.cell(int(row), int(column))
+    def _send_cell(self, place: int, row: int, column: int, turn: int) -> None:
+        cell = self._at(place).cell(int(row), int(column))
         if cell is not None:
-            self._panel._send_msg({"cell": self._said(cell), "turn": turn})
+            said = {"cell": self._said(cell), "turn": turn, "place": place}
+            self._panel._send_msg(said)
 
     def _said(self, cell: Cell) -> str:
-        measure = self._model.selection.measure
+        measure = cast("Measure", self._stack.selection.measure)
         size = f" ({format_count(cell.n_instances)})" if cell.n_instances != 1 else ""
         text = (
             f"{cell.row}{size}, channel {cell.channel}: {WORDS[measure]} "
@@ -242,8 +309,9 @@ class MatrixView(Viewer):
             text += f", adjusted p = {format_p(cell.p_value)}"
         return text + (" · dead" if cell.is_dead else "")
 
-    def _send_csv(self) -> None:
-        state = self._model.state
+    def _send_csv(self, place: int) -> None:
+        matrix = self._at(place)
+        state = matrix.state
         if state is None:
             return
         name = f"neurons-{state.layer}-{state.measure}.csv"
@@ -253,16 +321,16 @@ class MatrixView(Viewer):
                 encoded = base64.b64encode(content).decode()
                 self._panel._send_msg({"file": {"name": name, "content": encoded}})
 
-        self._run_later(self._model.csv, send)
+        self._run_later(matrix.csv, send)
 
     def _code(self, state: MatrixState | None) -> str:
         if state is None:
             return ""
-        results = self._model.results
-        a, b = self._model.queries
+        results = self._stack.chosen.results
+        a, b = self._stack.chosen.queries
         arguments = repr(a) if not b else f"{a!r}, {b!r}"
         of = f"store, {results.kind!r}"
-        pair = "shares" if state.measure == "share" else "means"
+        pair = PAIRS.get(state.measure, "means")
         return "\n".join(
             [
                 "import nnviz",

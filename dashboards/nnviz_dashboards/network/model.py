@@ -149,6 +149,10 @@ class NetworkModel(param.Parameterized):
         """Choose a layer, for all views, and open its neurons."""
         self.selection.choose(layer=layer, matrix="open")
 
+    def toggle_beside(self, layer: str) -> None:
+        """Open a layer's neurons below those that are open, or close them."""
+        self.selection.toggle_beside(layer)
+
     def _open(self, keys: frozenset[str]) -> None:
         # Those inside of closed ones stay open for when these are opened again.
         names = [

@@ -59,12 +59,13 @@ export function render({model}) {
 
   let drawn = new Map()
   let focus_key = ""
-  const act_on = (node) => {
+  const act_on = (node, event) => {
     if (node.kind === "block") {
       focus_key = node.key
       model.send_msg({type: "toggle", key: node.key})
     } else if (node.is_shown) {
-      model.send_msg({type: "look_at", layer: node.layer})
+      const is_beside = event.shiftKey || event.ctrlKey || event.metaKey
+      model.send_msg({type: is_beside ? "toggle_beside" : "look_at", layer: node.layer})
     }
   }
   const acts = (node) => node.kind === "block" || node.is_shown
@@ -140,10 +141,13 @@ export function render({model}) {
     }
     select.value = model.overlay
     const order = model.drawing?.has_order ? "Dotted: how the tensor comes about is not known. " : ""
-    note.textContent = order + (model.note || "Circles are tensors, plates are operations; a click on a tensor opens its layer, on a block its contents.")
+    note.textContent = order + (model.note || "Circles are tensors, plates are operations; a click on a tensor opens its layer (with Shift: below those that are open), on a block its contents.")
   }
   function show_chosen() {
-    for (const {node, part} of drawn.values()) part.classList.toggle("chosen", node.layer !== "" && node.layer === model.layer)
+    for (const {node, part} of drawn.values()) {
+      part.classList.toggle("chosen", node.layer !== "" && node.layer === model.layer)
+      part.classList.toggle("beside", model.beside.includes(node.layer))
+    }
   }
   const part_of = (event) => event.composedPath().find((node) => node.dataset?.key !== undefined)
   function point(part) {
@@ -180,7 +184,7 @@ export function render({model}) {
     const {node} = drawn.get(part.dataset.key)
     // An open block is closed by its title only: its contents are for panning.
     const in_title = !node.is_open || event.composedPath()[0].classList.contains("frame-title")
-    if (acts(node) && in_title) act_on(node)
+    if (acts(node) && in_title) act_on(node, event)
   })
   svg.addEventListener("keydown", (event) => {
     const part = part_of(event)
@@ -197,7 +201,7 @@ export function render({model}) {
       next.focus()
     } else if (event.key === "Enter" || event.key === " ") {
       svg.dataset.keys = "yes"
-      act_on(drawn.get(part.dataset.key).node)
+      act_on(drawn.get(part.dataset.key).node, event)
     } else {
       return
     }
@@ -205,7 +209,7 @@ export function render({model}) {
   })
   model.on("drawing", show)
   model.on(["shades", "note", "overlay"], show_shades)
-  model.on("layer", show_chosen)
+  model.on(["layer", "beside"], show_chosen)
   new ResizeObserver(() => space.resized()).observe(canvas)
   show()
   return panel

@@ -30,6 +30,7 @@ class NetworkPanel(Component):
     note = param.String(doc="What the shades mean.")
     overlay = param.String()
     layer = param.String(doc="The chosen layer.")
+    beside = param.List([], doc="Further layers whose neurons are open.")
     shadings = param.List(SHADINGS)
 
     _esm = constants(DIAMETER=DIAMETER, LONGEST=LONGEST, TITLE=TITLE) + script(
@@ -58,9 +59,15 @@ class NetworkView(Viewer):
                 "reset": model.reset,
                 "shade": model.shade,
                 "look_at": model.look_at,
+                "toggle_beside": model.toggle_beside,
             },
             **self._values(),
             layer=model.selection.param.layer,
+            beside=param.bind(
+                lambda *_: list(model.selection.layers_beside),
+                model.selection.param.beside,
+                model.selection.param.matrix,
+            ),
             overlay=model.selection.param.overlay,
         )
         model.param.watch(self._update, ["drawing", "shading"])

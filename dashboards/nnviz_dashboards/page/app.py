@@ -32,7 +32,7 @@ from nnviz_dashboards.instances.model import InstancesModel
 from nnviz_dashboards.instances.view import InstancesView
 from nnviz_dashboards.layers.model import LayersModel
 from nnviz_dashboards.layers.view import LayersView
-from nnviz_dashboards.matrix.model import MatrixModel
+from nnviz_dashboards.matrix.stack import MatrixStack
 from nnviz_dashboards.matrix.view import MatrixView
 from nnviz_dashboards.network.model import NetworkModel
 from nnviz_dashboards.network.view import NetworkView
@@ -118,21 +118,24 @@ def _roots(results: RunResults) -> dict[str, pn.viewable.Viewer]:
 
     graph = GraphModel(results, results.graphs, selection, run_later=run_later)
     pairs = SubsetPairModel(results, selection, run_later=run_later)
-    matrix = MatrixModel(results, subsets, pairs, run_later=run_later)
+    matrices = MatrixStack(results, subsets, pairs, run_later=run_later)
     instances = InstancesModel(
-        results, pairs, point_at=matrix.point_at, run_later=run_later
+        results, pairs, point_at=matrices.point_at, run_later=run_later
     )
     return {
         "layers": LayersView(layers),
         "bar": SubsetBarView(pairs, layers.labels),
         "embedding": EmbeddingView(subsets, layers.labels),
         "subsets": SubsetListView(subsets),
-        "matrix": MatrixView(matrix, layers.labels, run_later=run_later),
+        "matrix": MatrixView(matrices, layers.labels, run_later=run_later),
         "facts": FactsView(subsets, graph, pairs),
         "graph": GraphView(graph, pictures=pictures, layers=layers.labels),
         "channels": channels,
         "instances": InstancesView(
-            instances, pictures=pictures, layers=layers.labels, keep=matrix.keep
+            instances,
+            pictures=pictures,
+            layers=layers.labels,
+            keep=matrices.chosen.keep,
         ),
         "differences": DifferencesView(
             DifferencesModel(results, pairs), pictures=pictures, layers=layers.labels
@@ -141,7 +144,7 @@ def _roots(results: RunResults) -> dict[str, pn.viewable.Viewer]:
             InstanceMapModel(results, pairs, run_later=run_later),
             pictures=pictures,
             layers=layers.labels,
-            point_at=matrix.point_at,
+            point_at=matrices.point_at,
         ),
         "confusions": ConfusionsView(ConfusionsModel(results, pairs)),
         "model": NetworkView(NetworkModel(results, pairs, graph)),

@@ -23,6 +23,7 @@ from tornado.platform.asyncio import BaseAsyncIOLoop
 from tornado.web import HTTPError, authenticated
 from tornado.websocket import WebSocketClosedError
 
+from nnviz.aggregation.index_warming import warm_later
 from nnviz.errors import (
     ConfigError,
     NnvizError,
@@ -77,7 +78,9 @@ class SharedResults:
             store = Store.open(self._url)
             state = stage_state(store)
             if state != self._state:
-                self._results, self._state = RunResults(store), state
+                results = RunResults(store)
+                self._results, self._state = results, state
+                warm_later(store, lambda: results.pairs.finder.columns.read_texts())
             return self._results
 
     @property

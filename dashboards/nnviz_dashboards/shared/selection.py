@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlencode
 
 import param
 
-from nnviz.aggregation.aggregates import Ranking
+from nnviz.aggregation.channel_use import Ranking
 from nnviz.graphs.options import SUMMIT_SHARE, graph_options
 from nnviz.results.class_similarity import Alike
 from nnviz.results.graph_results import OF_A, OF_PAIR
@@ -26,6 +26,7 @@ __all__ = [
     "BY_CLUSTER",
     "BY_DIFFERENCE",
     "BY_NUMBER",
+    "MAX_BESIDE",
     "OPTIONS",
     "ORDERS",
     "OVERLAYS",
@@ -70,7 +71,8 @@ BY_DIFFERENCE, BY_NUMBER, BY_CLUSTER = "a-b", "number", "cluster"
 ORDERS = (BY_DIFFERENCE, BY_NUMBER, BY_CLUSTER)
 """Orders of the channels that are no row's."""
 
-PANELS = ("closed", "open")
+PANELS = ("closed", "open", "large")
+"""How much room the neuron matrix has; large is also that of the view below."""
 
 COLORS = ("sides", "outcome", "class")
 """What points of the map of the instances are coloured by: A and B, right and wrong, or
@@ -90,6 +92,12 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
     for option in graph_options()
 }
 """Values of the options of an attribution graph, as nnviz declares them."""
+
+BETWEEN_LAYERS = ","
+"""Between the names of layers in the address."""
+
+MAX_BESIDE = 3
+"""Layers whose neurons may be open beside those of the chosen one."""
 
 NONE = -1
 MAX_GAP = 300
@@ -147,6 +155,7 @@ class Selection(param.Parameterized):
     )
     kept = param.String(doc="Further rows, one a line: #number, or a query.")
     matrix = param.String(PANELS[0], doc="One of `PANELS`.")
+    beside = param.String(doc="Further layers whose neurons are open, with commas.")
     node = param.String(doc="Pinned channel of another layer than the chosen one.")
     color = param.String(COLORS[0], doc="One of `COLORS`.")
     among = param.String(AMONG[0], doc="One of `AMONG`.")
@@ -196,7 +205,8 @@ class Selection(param.Parameterized):
             New values by the name of the parameter; one that is impossible becomes the
             default. Another layer clears the channel, another collection what was
             chosen of it, and a class the subsets A and B and their graph, unless one
-            is given.
+            is given. A layer that is open beside the chosen one changes places with it,
+            and a view has the room that a large matrix took.
         """
         wanted = {name: value for name, value in values.items() if name in _ADDRESS}
         if wanted.get("layer", self.layer) != self.layer:
@@ -209,6 +219,8 @@ class Selection(param.Parameterized):
         if wanted.get("collection", self.collection) != self.collection:
             wanted.setdefault("member", "")
             wanted.setdefault("versus", "")
+        if "view" in wanted and self.matrix == "large":
+            wanted.setdefault("matrix", "open")
         if wanted.keys() & {"layer", "channel"}:
             wanted.setdefault("node", "")
         layer = str(wanted.get("layer", self.layer))
@@ -217,6 +229,11 @@ class Selection(param.Parameterized):
         for name, value in wanted.items():
             if not self._is_possible(name, value, layer):
                 wanted[name] = self._defaults[name]
+        beside = str(wanted.get("beside", self.beside)).split(BETWEEN_LAYERS)
+        if "beside" not in wanted:
+            beside = [self.layer if name == layer else name for name in beside]
+        open_layers = dict.fromkeys([layer, *(x for x in beside if x in self._layers)])
+        wanted["beside"] = BETWEEN_LAYERS.join([*open_layers][1 : 1 + MAX_BESIDE])
         self.param.update(**wanted)
 
     def choose_node(self, layer: str, channel: int) -> None:
@@ -225,6 +242,23 @@ class Selection(param.Parameterized):
             self.choose(channel=channel)
         else:  # the layer that the other views show stays
             self.choose(channel=NONE, node=f"{layer}-{channel}")
+
+    @property
+    def layers_beside(self) -> tuple[str, ...]:
+        """Further layers whose neurons are open, in order."""
+        is_open = self.beside and self.matrix != PANELS[0]
+        return tuple(self.beside.split(BETWEEN_LAYERS)) if is_open else ()
+
+    def toggle_beside(self, layer: str) -> None:
+        """Open a layer's neurons below those that are open, or close them.
+
+        Where as many are open as may be, the first that was opened makes room.
+        """
+        others = [x for x in self.beside.split(BETWEEN_LAYERS) if x not in ("", layer)]
+        is_opened = layer not in (self.layer, *self.layers_beside)
+        names = [*others, layer] if is_opened else others
+        kept = BETWEEN_LAYERS.join(names[-MAX_BESIDE:])
+        self.choose(beside=kept, matrix=max(self.matrix, "open", key=PANELS.index))
 
     @property
     def pinned(self) -> tuple[str, int] | None:
@@ -272,7 +306,7 @@ class Selection(param.Parameterized):
         if name in _LARGEST:
             kind = int if isinstance(self._defaults[name], int) else (int, float)
             return isinstance(value, kind) and 0 <= value <= _LARGEST[name]
-        is_long = name in ("a", "b", "kept", "sorted_by", "blocks")
+        is_long = name in ("a", "b", "kept", "sorted_by", "blocks", "beside")
         longest = MAX_CHARACTERS if is_long else MAX_SEARCH_CHARACTERS
         return isinstance(value, str) and len(value) <= longest
 
@@ -330,6 +364,7 @@ _ADDRESS = {
     "sorted_by": "sorted",
     "kept": "kept",
     "matrix": "matrix",
+    "beside": "beside",
     "among": "among",
     "color": "color",
     "blocks": "blocks",

@@ -1,8 +1,10 @@
 """Arrays: ``.npy``, ``.npz``, or a Zarr array or group; axis 0 is the instance.
 
 One array holds the inputs; of a collection, one-dimensional arrays of the same length
-are labels and metadata columns. Arrays are mapped or read piece by piece, never whole
-(but for the compressed members of an ``.npz``, which cannot be), and never unpickled.
+are labels and metadata columns, and texts with the name ``unreadable`` say why an
+instance cannot be read (empty: it can). Arrays are mapped or read piece by piece, never
+whole (but for the compressed members of an ``.npz``, which cannot be), and never
+unpickled.
 The identifier of an instance is its number, unless a column is named.
 """
 
@@ -35,6 +37,9 @@ __all__ = ["ArrayDataset"]
 
 HASHED_WHOLE_BYTES = 1 << 28
 HASHED_SAMPLE_BYTES = 1 << 26
+
+UNREADABLE = "unreadable"
+"""Name of the array of reasons; nnviz pack writes one."""
 
 MAX_UNPACKED_BYTES = 1 << 32
 """Compressed members of an ``.npz`` are unpacked into memory up to 4 GiB in all."""
@@ -116,7 +121,10 @@ class ArrayDataset:
                 )
                 raise DatasetError(msg)
             self.labels = make_labels(np.asarray(found[:n]).reshape(-1).tolist())
-        special = {label_array, config.id_column}
+        reasons = columns.get(UNREADABLE)
+        is_told = reasons is not None and reasons.dtype.kind in "OUT"
+        self._reasons = reasons.tolist() if reasons is not None and is_told else None
+        special = {label_array, config.id_column, UNREADABLE if is_told else ""}
         kept = select_columns(
             [name for name in columns if name not in special], config.metadata_columns
         )
@@ -144,10 +152,12 @@ class ArrayDataset:
         Raises
         ------
         UnreadableInstanceError
-            If its part of the array cannot be read.
+            If its part of the array cannot be read, or a reason is given why not.
         """
         if index < 0 or index >= len(self):
             raise IndexError(index)
+        if self._reasons is not None and self._reasons[index]:
+            raise UnreadableInstanceError(str(self._reasons[index]))
         if isinstance(self._data, np.ndarray):
             return np.array(self._data[index])
         rows = getattr(self._data, "chunks", (1,))[0]

@@ -114,6 +114,8 @@ class Preprocessing:
         if self.config.kind == "array":
             return self._prepare_array(raw)
         if not isinstance(raw, bytes):
+            if self._is_prepared(raw):
+                return self._in_order(np.asarray(raw, dtype=np.uint8))
             image = self._image_from_array(raw)
             return self._prepare_image(image, self._resized(*image.size))
         reduced = self.config.jpeg_reduction is not None
@@ -129,6 +131,18 @@ class Preprocessing:
         if self._can_resize_inside(pixels, resized):
             return self._in_order(self._resize_inside(pixels, resized))
         return self._prepare_image(Image.fromarray(pixels), resized)
+
+    def _is_prepared(self, array: NDArray[np.generic]) -> bool:
+        """Whether nothing is left to do, as with pictures that are packed."""
+        config = self.config
+        return (
+            config.layout == "HWC"
+            and config.resize is None
+            and config.crop is None
+            and array.dtype == np.uint8
+            and array.ndim == 3
+            and array.shape[2] == (1 if self._is_grey else 3)
+        )
 
     def arrays_of(self, raw: Raw) -> Mapping[str, NDArray[Any]]:
         """Return the inputs of an instance of several, by name or number.

@@ -7,7 +7,6 @@ so do all views of it; so the graph of values has no cycles and no hidden writes
 
 from __future__ import annotations
 
-import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from nnviz.errors import ModelError
+from nnviz.network.analysis.compiled_parts import compiled_parts_wrapped
 from nnviz.network.analysis.composites import taken_apart
 from nnviz.network.analysis.module_calls import ModuleCall, ModuleCalls, function_name
 from nnviz.network.analysis.outputs import iter_tensors, main_output
@@ -147,7 +147,7 @@ def record_operations(model: nn.Module, batch: Tensor) -> OperationGraph:
     ModelError
         With whatever the network raises.
     """
-    with torch.no_grad(), _compiled_parts_wrapped(model):
+    with torch.no_grad(), compiled_parts_wrapped(model):
         what = (
             f"the network cannot be run on a batch of shape {tuple(batch.shape)} and "
             f"type {batch.dtype}: it"
@@ -187,36 +187,6 @@ def record_operations(model: nn.Module, batch: Tensor) -> OperationGraph:
     main = main_output(output)
     _mark_live(graph, recording.known(main) if main is not None else None)
     return graph
-
-
-class _Compiled(nn.Module):
-    """Stands in the place of compiled code, which takes no hooks."""
-
-    def __init__(self, compiled: Callable[..., Any]) -> None:
-        super().__init__()
-        # Not as a module: it would be looked for hooks again.
-        self._call = [compiled]
-
-    def forward(self, *arguments: Any, **options: Any) -> Any:
-        return self._call[0](*arguments, **options)
-
-
-@contextlib.contextmanager
-def _compiled_parts_wrapped(model: nn.Module) -> Iterator[None]:
-    """Let compiled parts be seen as one operation each, while the block runs."""
-    wrapped: list[tuple[nn.Module, str, nn.Module]] = []
-    for module in list(model.modules()):
-        if isinstance(module, torch.jit.ScriptModule):
-            continue
-        for name, child in module.named_children():
-            if isinstance(child, torch.jit.ScriptModule):
-                wrapped.append((module, name, child))
-                setattr(module, name, _Compiled(child))
-    try:
-        yield
-    finally:
-        for module, name, child in wrapped:
-            setattr(module, name, child)
 
 
 class _Mode(TorchFunctionMode):

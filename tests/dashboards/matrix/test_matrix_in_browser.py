@@ -4,22 +4,16 @@ import csv
 
 import pytest
 
-from tests.dashboards.served_pages import expect_address, served
+from tests.dashboards.served_pages import expect_address
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 expect = sync_api.expect
 
 
-@pytest.fixture(scope="module")
-def address(graph_url):
-    with served(graph_url) as (_, address):
-        yield address
-
-
 @pytest.fixture
-def page(visit, address):
-    page = visit(address, "?layer=late&class=6&matrix=open&kept=%234")
+def page(visit, graph_address):
+    page = visit(graph_address, "?layer=late&class=6&matrix=open&kept=%234")
     expect(page.locator(".matrix-head").first).to_be_visible()
     return page
 
@@ -167,8 +161,8 @@ def test_files__table_and_picture_are_saved(page):
     assert saved.value.path().read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
-def test_confusion__opens_the_matrix(visit, address):
-    page = visit(address)
+def test_confusion__opens_the_matrix(visit, graph_address):
+    page = visit(graph_address)
     expect(cells(page)).to_be_hidden()
 
     page.locator(".facts .confusions .link").first.click()
@@ -186,3 +180,83 @@ def test_height__is_dragged_and_moved_by_keys(page):
 
     page.wait_for_timeout(100)
     assert panel.bounding_box()["height"] == pytest.approx(before - 48, abs=2)
+
+
+@pytest.fixture
+def stacked(visit, address):
+    query = "?layer=late&class=6&matrix=open&beside=early&kept=%234"
+    page = visit(address, query)
+    expect(layer_of(page, "early").locator(".matrix-head").first).to_be_visible()
+    return page
+
+
+def layer_of(page, name):
+    return page.get_by_role("region", name=f"Neurons in {name}", exact=True)
+
+
+def test_layers__are_opened_from_the_head_the_strip_and_by_key(page):
+    page.get_by_label("Open another layer").select_option("early")
+    expect_address(page, beside="early")
+    expect(layer_of(page, "early").locator(".matrix-head").first).to_be_visible()
+    n = min(len(names(layer_of(page, layer))) for layer in ("early", "late"))
+    assert names(layer_of(page, "early"))[:n] == names(layer_of(page, "late"))[:n]
+
+    page.locator(".layer[data-layer=middle]").click(modifiers=["Shift"])
+    expect_address(page, beside="early%2Cmiddle", layer="late")
+    expect(layer_of(page, "middle")).to_be_in_viewport()
+    expect(page.get_by_label("Open another layer")).to_be_hidden()  # all are open
+
+    page.get_by_label("Close early").click()
+    expect_address(page, beside="middle")
+    expect(page.locator(".matrix-layer")).to_have_count(2)
+    page.locator(".layer[data-layer=late]").focus()
+    page.keyboard.press("Control+ArrowLeft")
+    page.keyboard.press("Shift+Enter")
+    page.wait_for_url(lambda url: "beside" not in url)
+    page.go_back()
+    expect(layer_of(page, "middle")).to_be_visible()
+
+
+def test_layers__mark_and_scroll_the_same_row_and_sort_by_it(stacked):
+    late, early = layer_of(stacked, "late"), layer_of(stacked, "early")
+    late.locator("[data-key='#4']").hover()
+    expect(early.locator(".matrix-head.pointed")).to_have_attribute("data-key", "#4")
+    expect(late.locator(".matrix-head.pointed")).to_have_count(1)
+
+    early.locator("[data-key='#4'] .matrix-name").click()
+    expect_address(stacked, sorted="%234")
+    expect(late.locator("[data-key='#4'].sorted")).to_be_visible()
+    expect(early.locator("[data-key='#4'].sorted")).to_be_visible()
+
+    views = stacked.locator(".matrix-view")
+    late.locator(".matrix-view").hover()
+    stacked.mouse.wheel(0, 60)
+    stacked.wait_for_timeout(200)
+    tops = [views.nth(k).evaluate("(view) => view.scrollTop") for k in range(2)]
+    assert tops[0] == tops[1] > 0
+
+
+def test_layer__below__has_cells_of_its_own(stacked):
+    early = layer_of(stacked, "early")
+    box = early.locator(".matrix-cells").bounding_box()
+    stacked.mouse.move(box["x"] + 8, box["y"] + 30)
+    expect(early.locator(".matrix-cell")).to_contain_text("adjusted p")
+
+    stacked.mouse.click(box["x"] + 8, box["y"] + 30)
+    stacked.wait_for_url(lambda url: "node=early-" in url and "layer=late" in url)
+
+    early.get_by_role("button", name="Neurons in early").click()
+    expect_address(stacked, layer="early", beside="late")
+    expect(layer_of(stacked, "late").locator(".matrix-head").first).to_be_visible()
+
+
+def test_larger__takes_the_room_of_the_view_below(stacked):
+    before = stacked.locator(".panel.matrix").bounding_box()["height"]
+    stacked.locator(".matrix-large").click()
+    expect_address(stacked, matrix="large")
+    expect(stacked.locator(".graph-place")).to_be_hidden()
+    assert stacked.locator(".panel.matrix").bounding_box()["height"] > before + 100
+
+    stacked.locator("[data-view=channels]").click()
+    expect_address(stacked, matrix="open", view="channels")
+    expect(stacked.locator(".channel-row").first).to_be_visible()

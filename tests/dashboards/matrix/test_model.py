@@ -9,6 +9,7 @@ import pytest
 from nnviz.testing import planted_channels
 from nnviz_dashboards.classes.model import SubsetsModel
 from nnviz_dashboards.matrix.model import TILE_ROWS, MatrixModel
+from nnviz_dashboards.matrix.stack import MatrixStack
 from nnviz_dashboards.matrix.view import MatrixView
 from nnviz_dashboards.subsets.model import SubsetPairModel
 from tests.planted_stores import NAMES, RUN
@@ -248,17 +249,116 @@ def test_look_at__chooses_the_channel_and_lets_go(matrix, selection):
     assert selection.pinned is None
 
 
-def test_view__sends_what_the_scripts_need(matrix):
+@pytest.fixture
+def stack(results, selection):
+    selection.choose(matrix="open")
+    subsets = SubsetsModel(results, selection)
+    pairs = SubsetPairModel(results, selection)
+    return MatrixStack(results, subsets, pairs)
+
+
+def keys(matrix):
+    state = matrix.state
+    return [row.key for row in state.rows], state.classes.tolist()
+
+
+def test_stack__opens_layers_with_the_same_rows(stack, selection, finished):
+    stack.chosen.keep("#4")
+    stack.toggle("early")
+
+    early = stack.beside[0]
+    assert [matrix.layer for matrix in stack.matrices] == ["late", "early"]
+    assert stack.can_open == ["middle"]
+    assert keys(early) == keys(stack.chosen)
+    expected = finished.activations("early")[4].astype(float)
+    np.testing.assert_allclose(early.state.rows[2].values, expected)
+    assert selection.beside == "early"
+
+
+def test_stack__sorts_each_layer_by_its_own_difference(stack):
+    stack.toggle("early")
+
+    for matrix in stack.matrices:
+        state = matrix.state
+        effect = state.contrast.effect[state.columns]
+        assert state.sorted_by == "a-b"
+        assert np.all(np.diff(np.nan_to_num(effect, nan=-np.inf)) <= 0)
+
+
+def test_stack__likeness__keeps_the_rows_of_the_chosen_layer(stack):
+    stack.toggle("early")
+    stack.chosen.sort("cluster")
+
+    early = stack.beside[0]
+    assert keys(early) == keys(stack.chosen)
+    n_channels = early.results.store.layer("early").n_channels
+    assert sorted(early.state.columns.tolist()) == list(range(n_channels))
+
+    stack.look_at_layer("middle")
+    assert keys(early) == keys(stack.chosen)
+
+
+def test_stack__what_is_closed_is_computed_no_more(stack, selection):
+    stack.toggle("early")
+    early = stack.beside[0]
+    before = early.state
+
+    stack.toggle("early")
+    selection.choose(measure="share", kept="#4")
+
+    assert stack.beside == ()
+    assert early.state is before
+    assert stack.chosen.state.measure == "share"
+
+
+def test_stack__chosen_layer__changes_places(stack, selection):
+    stack.toggle("early")
+    stack.toggle("middle")
+
+    stack.look_at_layer("early")
+
+    assert [m.layer for m in stack.matrices] == ["early", "late", "middle"]
+    assert [m.state.layer for m in stack.matrices] == ["early", "late", "middle"]
+    selection.choose(layer="middle", matrix="closed")
+    assert [m.layer for m in stack.matrices] == ["middle"]
+    selection.choose(matrix="open")
+    assert [m.layer for m in stack.matrices] == ["middle", "late", "early"]
+
+
+def test_stack__channel_of_another_layer__is_looked_at(stack, selection):
+    stack.toggle("early")
+
+    stack.beside[0].look_at(3)
+    assert selection.pinned == ("early", 3)
+    assert selection.layer == "late"
+
+    stack.beside[0].look_at(3)
+    assert selection.pinned is None
+
+
+def test_stack__points_at_an_instance_in_all_layers(stack, finished):
+    stack.toggle("early")
+    stack.point_at(4)
+
+    for matrix in stack.matrices:
+        expected = finished.activations(matrix.layer)[4].astype(float)
+        np.testing.assert_allclose(matrix.passing.values, expected)
+    stack.toggle("middle")
+    assert stack.beside[1].passing is not None
+
+
+def test_view__sends_what_the_scripts_need(stack):
+    matrix = stack.chosen
     labels = {layer.name: layer.name for layer in matrix.results.layers}
     sent = []
-    view = MatrixView(matrix, labels, run_later=lambda work, done: done(work()))
+    view = MatrixView(stack, labels, run_later=lambda work, done: done(work()))
     view._panel._send_msg = sent.append
 
     version = matrix.state.version
-    view._send_tile(0, 0, version)
-    view._send_tile(0, 0, version - 1)
-    view._send_cell(0, 3, 9)
-    view._send_csv()
+    view._send_tile(0, 0, 0, version)
+    view._send_tile(0, 0, 0, version - 1)
+    view._send_cell(0, 0, 3, 9)
+    view._send_csv(0)
 
     tile, cell, file = sent
     assert tile["tile"]["n_columns"] == 96
@@ -269,3 +369,23 @@ def test_view__sends_what_the_scripts_need(matrix):
     found = {}
     exec(code, found)
     np.testing.assert_allclose(found["a"], matrix.state.rows[0].values, rtol=1e-5)
+
+
+def test_view__sends_only_the_layer_that_changes(stack):
+    labels = {layer.name: layer.name for layer in stack.chosen.results.layers}
+    view = MatrixView(stack, labels, run_later=lambda work, done: done(work()))
+    panel, changed = view._panel, []
+    panel.param.watch(
+        lambda *events: changed.extend(event.name for event in events),
+        ["layer_0", "layer_1", "layer_2", "layer_3"],
+    )
+
+    stack.toggle("early")
+    assert changed == ["layer_1"]
+    assert panel.layer_1["name"] == "early"
+    assert [name for name, _ in panel.can_open] == ["middle"]
+    stack.beside[0].look_at(3)
+    assert panel.channels == [-1, 3]
+
+    stack.toggle("early")
+    assert panel.layer_1 is None

@@ -58,13 +58,20 @@ def test_blocks__are_opened_and_closed_and_stay_so_in_the_address(visit, url):
 
 def test_tensors__open_their_layer_and_show_shades(visit, url):
     with served(url) as (_, address):
-        page = visit(address, "?view=model&blocks=layer3,layer3.0")
+        page = visit(address, "?view=model&blocks=layer3,layer3.0,layer3.1")
         page.locator("[data-key='tensor:layer3.0']").click()
 
         expect_address(page, layer="layer3.0", matrix="open")
         expect(page.locator("[data-key='tensor:layer3.0']")).to_have_class(
             "part tensor chosen"
         )
+
+        page.locator("[data-key='tensor:layer3.1']").click(modifiers=["Shift"])
+        expect_address(page, layer="layer3.0", beside="layer3.1")
+        expect(page.locator("[data-key='tensor:layer3.1']")).to_have_class(
+            "part tensor beside"
+        )
+        expect(page.locator(".matrix-layer")).to_have_count(2)
         page.get_by_label("Shaded by").select_option("dead")
         expect(page.locator(".network-note")).to_contain_text("no instance excites")
         page.locator("[data-key='tensor:conv1']").hover()

@@ -123,3 +123,64 @@ def test_restore__takes_no_threshold_that_is_no_number(selection, text):
     selection.restore(f"?strength={text}")
 
     assert selection.strength == 0
+
+
+@pytest.fixture
+def deep():
+    layers = dict.fromkeys(["one", "two", "three", "four", "five"], 8)
+    return Selection(layers, [0], layer="five", subset=0)
+
+
+def test_toggle_beside__opens_below_and_closes(deep):
+    deep.toggle_beside("two")
+    deep.toggle_beside("one")
+    assert deep.layers_beside == ("two", "one")
+    assert deep.matrix == "open"
+
+    deep.toggle_beside("two")
+    assert deep.layers_beside == ("one",)
+
+
+def test_toggle_beside__as_many_as_may_be__the_first_makes_room(deep):
+    for name in ("one", "two", "three", "four"):
+        deep.toggle_beside(name)
+
+    assert deep.layers_beside == ("two", "three", "four")
+
+
+def test_toggle_beside__the_chosen_layer__only_opens_the_matrix(deep):
+    deep.toggle_beside("five")
+
+    assert (deep.layers_beside, deep.matrix) == ((), "open")
+
+
+def test_toggle_beside__while_closed__opens_again(deep):
+    deep.toggle_beside("two")
+    deep.choose(matrix="closed")
+    assert deep.layers_beside == ()
+
+    deep.toggle_beside("two")
+    assert deep.layers_beside == ("two",)
+
+
+def test_beside__chosen_layer_changes_places(deep):
+    deep.choose(beside="one,two", matrix="open")
+
+    deep.choose(layer="one")
+
+    assert deep.layers_beside == ("five", "two")
+
+
+def test_beside__of_an_address__holds_what_there_is_once(deep):
+    deep.restore("?layer=two&matrix=large&beside=one,two,,nowhere,one,five")
+
+    assert deep.layers_beside == ("one", "five")
+    assert deep.matrix == "large"
+
+
+def test_view__chosen_while_the_matrix_is_large__is_seen(deep):
+    deep.choose(matrix="large")
+
+    deep.choose(view="channels")
+
+    assert deep.matrix == "open"

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnviz.errors import ModelError
+from nnviz.network.recording.ablated import ChannelMeans
 from nnviz.network.recording.counted import CountedTokens
 from nnviz.network.recording.recorder import Recorder
 from nnviz.network.recording.runtime import NetworkRuntime
@@ -177,6 +178,38 @@ def test_maxima__of_bert_are_those_of_each_sentence_alone(attention, planned_wit
         check(network, names, lengths, n_tokens)
 
 
+def llama():
+    """With grouped heads, which take another way where nothing is padded."""
+    library = pytest.importorskip("transformers", exc_type=ImportError)
+    config = library.LlamaConfig(
+        vocab_size=N_WORDS,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=40,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        use_cache=False,
+        attn_implementation="sdpa",
+    )
+    return library.LlamaForSequenceClassification(config)
+
+
+@pytest.mark.parametrize("planned_with", [(9, 6), (9, 9)], ids=["padded", "equal"])
+@pytest.mark.parametrize("targets", ["none", "top"])
+def test_maxima__of_a_network_that_takes_another_way_without_padding(
+    planned_with, targets
+):
+    network = planned(llama, 9, planned_with, targets=targets)
+    names = ["model.embed_tokens", "model.layers.1.mlp.up_proj", "model.layers.1"]
+
+    for lengths, n_tokens in (((9, 6, 4), 9), ((8, 8), 8), ((9,), 9), ((8, 8), 11)):
+        check(network, names, lengths, n_tokens)
+
+
 def products_alone(network, values, name):
     """What each source contributes to each target, (token, target, source), alone."""
     found = {}
@@ -300,6 +333,27 @@ def test_maxima__are_nan_where_no_token_counts():
     assert found["hidden"][0].isfinite().all()
     assert found["hidden"][1].isnan().all()
     assert found["pooled"].isfinite().all()
+
+
+def test_channel_means__are_over_the_tokens_that_count():
+    network, runtime = planned(MeanOfEmbeddings, 9, (9, 7))
+    sentences = [sentence(n, seed) for seed, n in enumerate((9, 5, 4))]
+    means = ChannelMeans()
+
+    found = {}
+
+    def keep(layer, output, activations, counted):
+        means(layer, output, activations, counted)
+        found.update(means.values)
+
+    runtime.run(packed(sentences, 12), on_layer=keep)
+
+    for row, one in enumerate(sentences):
+        with torch.no_grad():
+            words = network.words(torch.from_numpy(one["input_ids"][1:-1]))
+            hidden = torch.relu(network.hidden(words))
+        assert np.allclose(found["words"][row], words.mean(0), atol=1e-6)
+        assert np.allclose(found["hidden"][row], hidden.mean(0), atol=1e-6)
 
 
 def test_peaks__are_tokens_that_count():

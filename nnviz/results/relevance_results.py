@@ -1,0 +1,212 @@
+"""Which channels matter for the output, in one subset and in another?
+
+Relevance is told against a reference (:mod:`nnviz.aggregation.references`); what the
+sums over A and B need of the store is read once, for all references.
+
+Symbols: A, B the two subsets, C channels of a layer.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnviz.aggregation.references import (
+    REFERENCES,
+    Reference,
+    reference_values,
+    relevance_sums,
+)
+from nnviz.aggregation.relevance import RelevanceSums
+from nnviz.results.contrasts import RelevanceContrast
+from nnviz.significance import adjusted_p_values, mean_difference_p_values
+from nnviz.statistics import mean_effect_sizes
+from nnviz.store.store import Store
+from nnviz.subsets.lookup import SubsetFinder
+from nnviz.subsets.subsets import Subset
+
+__all__ = ["SubsetRelevance", "named_reference"]
+
+Values = NDArray[np.float64]
+
+
+def named_reference(reference: object, finder: SubsetFinder) -> Reference:
+    """Return a reference as :class:`SubsetRelevance` takes it.
+
+    Parameters
+    ----------
+    reference
+        ``mean``, ``zero``, ``against``, or whatever the finder takes.
+    finder
+        Of the store.
+
+    Raises
+    ------
+    QueryError
+        If a text is no query of this store.
+    """
+    if isinstance(reference, str) and reference in (*REFERENCES, "against"):
+        return reference
+    return finder.find(reference)
+
+
+class SubsetRelevance:
+    """The relevance of channels in A and in B, against one reference.
+
+    Parameters
+    ----------
+    store
+        With a complete extraction that has recorded relevance.
+    subset, against
+        A and B, usable instances.
+    reference
+        ``mean`` (of all instances), ``zero``, ``against`` (B), or any subset.
+
+    Raises
+    ------
+    ConfigError
+        If the reference is another text, or has no usable instance.
+    MissingDataError
+        If the run has recorded no relevance.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        subset: Subset,
+        against: Subset,
+        reference: Reference = "mean",
+    ) -> None:
+        self._store = store
+        self.subset, self.against = subset, against
+        self.reference: Reference = against if reference == "against" else reference
+        self._values = reference_values(store, self.reference)
+
+    @functools.cached_property
+    def _sums(self) -> dict[str, RelevanceSums]:
+        return relevance_sums(self._store, [self.subset, self.against])
+
+    def _of(self, layer: str) -> tuple[RelevanceSums, Values]:
+        name = self._store.layer(layer).name
+        return self._sums[name], self._values[name]
+
+    def means(self, layer: str) -> Values:
+        """Return the mean relevances in A and in B, shape (2, C); NaN of nothing.
+
+        Parameters
+        ----------
+        layer
+            Name of a shown layer.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such layer.
+        """
+        sums, reference = self._of(layer)
+        return sums.mean(reference)
+
+    def variances(self, layer: str) -> Values:
+        """Return population variances in A and in B, shape (2, C).
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such layer.
+        """
+        sums, reference = self._of(layer)
+        return sums.variance(reference)
+
+    def gradients(self, layer: str) -> Values:
+        """Return the mean gradients, summed over positions, in A and in B, (2, C).
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such layer.
+        """
+        return self._of(layer)[0].gradient
+
+    def gradient_variances(self, layer: str) -> Values:
+        """Return population variances of these, shape (2, C).
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such layer.
+        """
+        return self._of(layer)[0].gradient_variance
+
+    @functools.cached_property
+    def channels(self) -> list[RelevanceContrast]:
+        """Every channel of the shown layers, the surest differences first.
+
+        Sorted by p-value, then by the strength of the effect.
+        """
+        sizes = len(self.subset), len(self.against)
+        layers = [layer.name for layer in self._store.shown_layers]
+        means, variances, gradients = (
+            np.concatenate([read(layer) for layer in layers], axis=1)
+            for read in (self.means, self.variances, self.gradients)
+        )
+        effects = mean_effect_sizes(means, variances, sizes)
+        p_values = adjusted_p_values(mean_difference_p_values(means, variances, sizes))
+        places = [
+            (layer.name, channel)
+            for layer in self._store.shown_layers
+            for channel in range(layer.n_channels)
+        ]
+        found = [
+            RelevanceContrast(
+                layer=layer,
+                channel=channel,
+                relevance=float(means[0, i]),
+                other_relevance=float(means[1, i]),
+                gradient=float(gradients[0, i]),
+                other_gradient=float(gradients[1, i]),
+                effect=float(effects[i]),
+                p_value=float(p_values[i]),
+            )
+            for i, (layer, channel) in enumerate(places)
+        ]
+        strength = np.nan_to_num(np.abs(effects))
+        return [found[i] for i in np.lexsort((-strength, p_values))]
+
+    @property
+    def reference_name(self) -> str:
+        """What relevance is told against, in words."""
+        if isinstance(self.reference, Subset):
+            return f"the mean of {self.reference.name}"
+        return {"mean": "the mean of all instances"}.get(self.reference, self.reference)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the reference, and the channels that differ, as JSON values."""
+        return {
+            "reference": self.reference_name,
+            "channels": [
+                {name: getattr(one, name) for name in one.__slots__}
+                for one in self.channels
+                if one.p_value < 0.05
+            ],
+        }
+
+    def lines(self, n: int = 10) -> list[str]:
+        """Return the channels that differ, as lines for a terminal."""
+        significant = [c for c in self.channels if c.p_value < 0.05]
+        of = f"{len(significant):,} of {len(self.channels):,}"
+        what = f"{of} channels differs from {self.against.name} (p < 0.05)"
+        lines = [f"relevance      of {what}; against {self.reference_name}"]
+        width = max((len(c.layer) for c in significant[:n]), default=0)
+        lines += [
+            f"  {c.layer:<{width}} {c.channel:>5}  {c.relevance:>+8.3g}, "
+            f"{c.other_relevance:>+8.3g} there  effect {c.effect:+.2f}  "
+            f"p = {c.p_value:.2g}"
+            for c in significant[:n]
+        ]
+        return lines
+
+    def __repr__(self) -> str:
+        return "\n".join([f"{self.subset.name}:", *self.lines()])
