@@ -1,4 +1,4 @@
-"""Which words do a graph's channels look for? The tokens of their strongest examples."""
+"""Which words do a graph's channels look for? Tokens of their strongest examples."""
 
 from __future__ import annotations
 
@@ -48,6 +48,6 @@ def token_lines(store: Store, graph: AttributionGraph) -> list[str]:
                 parts.append(f"{channel}: {tokens}")
         if parts:
             lines.append(f"  {layer}  {'; '.join(parts)}")
-    return (
-        ["tokens of the strongest examples, and of how many", *lines] if lines else []
-    )
+    if lines:
+        lines.insert(0, "tokens of the strongest examples, and of how many")
+    return lines

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree
+import xml.etree.ElementTree as ET
 
 import pytest
 
@@ -19,7 +19,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def words_of(svg: bytes, kind: str | None = None) -> str:
     """Return the texts of a drawing, in their order."""
-    found = ElementTree.fromstring(svg).iter(f"{SVG}text")
+    found = ET.fromstring(svg).iter(f"{SVG}text")
     return " ".join(
         each.text or "" for each in found if kind in (None, each.get("class"))
     )
@@ -57,9 +57,7 @@ def test_picture_of__shows_the_token_in_its_sentence() -> None:
     svg = picture_of(example.to_bytes())
     assert words_of(svg, "token") == "y"
     assert words_of(svg, "context").split() == ["x", "<", "&", "<script>"]
-    (mark,) = [
-        each for each in ElementTree.fromstring(svg) if each.get("class") == "mark"
-    ]
+    (mark,) = [each for each in ET.fromstring(svg) if each.get("class") == "mark"]
     assert float(mark.get("width", 0)) > 0
     assert b"<script" not in svg
 
