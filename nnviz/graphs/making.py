@@ -418,10 +418,11 @@ class SubsetGraphs:
         full = self._full.full(totals, layers=layers)
         start, problems = self._full.start(totals, full)
         rank = RANKINGS.get(options.scoring)
+        weighs_sums = options.weighs_sums(self.store.plan.extraction)
         selection = directed_selection(
             full,
             start,
-            weights=self._full.sums(totals) if options.weight == "sum" else None,
+            weights=self._full.sums(totals) if weighs_sums else None,
             ranking=None if rank is None else rank(full, self._full.everything(layers)),
             share=options.kept_share,
         )
