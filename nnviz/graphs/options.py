@@ -91,8 +91,14 @@ SCORINGS: Mapping[str, OptionValue] = {
     "specificity": OptionValue(
         "Specificity", "how much more often it is a top channel here than anywhere"
     ),
+    "relevance": OptionValue(
+        "Relevance",
+        "the mean relevance for the explained output, where it is positive, against "
+        "the mean of all instances; for runs that have recorded it, of shown layers",
+    ),
 }
-"""Each but the first is a function of this name in ``nnviz.graphs.scores``."""
+"""All but the first and the last are functions of this name in
+``nnviz.graphs.scores``."""
 
 
 def _told(
