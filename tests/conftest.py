@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dask
 import distributed
 import pytest
 import torch
@@ -55,6 +56,14 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 define_missing_operators()
+
+# Workers of clusters that are started in this process are forked from one that has
+# imported what workers import, which is most of what a worker costs. Commands that are
+# started, as users start them, start theirs as users have them.
+dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
+distributed.utils.get_mp_context().set_forkserver_preload(
+    ["nnviz.extraction.worker_tasks", "nnviz.extraction.chunks"]
+)
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
@@ -111,6 +120,13 @@ def client() -> Iterator[distributed.Client]:
         set_as_default=False,
     ) as client:
         yield client
+
+
+@pytest.fixture
+def spawned() -> Iterator[None]:
+    """Let workers start with the environment that they are started in."""
+    with dask.config.set({"distributed.worker.multiprocessing-method": "spawn"}):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -87,8 +87,8 @@ def test_python__runs_on_what_the_commands_left(folder, monkeypatch, page):
         exec(compile(block, page, "exec"), names)
 
 
-def test_readme__run_file__is_one_that_nnviz_reads():
-    (block,) = blocks("toml")
+def test_run_file__of_the_documents_is_one_that_nnviz_reads():
+    (block,) = blocks("toml", (ROOT / "docs" / "data.md").read_text(encoding="utf-8"))
 
     config = from_json(RunConfig, tomllib.loads(block))
 
@@ -110,33 +110,28 @@ def test_readme__speeds_are_those_that_were_measured():
     assert f"within its {reactions['goal_ms']} ms" in TEXT
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/subsets.md"])
-def test_subsets__times_are_those_that_were_measured(page):
+def test_subsets__times_are_those_that_were_measured():
     path = ROOT / "benchmarks" / "results" / "subsets.json"
     seconds = json.loads(path.read_text())["seconds"]
-    text = (ROOT / page).read_text(encoding="utf-8")
+    text = (ROOT / "docs/subsets.md").read_text(encoding="utf-8")
     rows = {
-        "README.md": {
-            "on top": "counts of 10 %",
-            "maxima of all channels": "with maxima, of 10 %",
-            "the attribution graph": "attribution graph of 10%",
-            "all others": "channels and columns of 10% against all others",
-        },
-        "docs/subsets.md": {
-            "95th percentile": "counts, 100 sets of 0.01 to 50 %: 95th percentile",
-            "10 % / 50 %": "with maxima, of 50 %",
-            "influence counts": "influence counts of 10 %",
-            "an attribution graph": "attribution graph of 10%",
-            "all others": "channels and columns of 10% against all others",
-            "five terms": "query of five terms",
-            "one activation": "query of one activation: again",
-            "pyarrow": "pyarrow over Parquet: counts of 1 %",
-        },
-    }[page]
+        "95th percentile": "counts, 100 sets of 0.01 to 50 %: 95th percentile",
+        "10 % / 50 %": "with maxima, of 50 %",
+        "influence counts": "influence counts of 10 %",
+        "an attribution graph": "attribution graph of 10%",
+        "all others": "channels and columns of 10% against all others",
+        "five terms": "query of five terms",
+        "one activation": "query of one activation: again",
+        "pyarrow": "pyarrow over Parquet: counts of 1 %",
+    }
 
     for words, name in rows.items():
         shown = re.findall(rf"^\|[^|\n]*{words}.*\| (?:.*/ )?(\d+) ms \|$", text, re.M)
         assert shown == [f"{1000 * seconds[name]:.0f}"], words
+    counts, graph = (
+        1000 * seconds[name] for name in ("counts of 10 %", "attribution graph of 10%")
+    )
+    assert f"counts in {counts:.0f} ms, a graph in {graph:.0f} ms" in TEXT
 
 
 def test_subsets__ratios_and_the_share_of_the_index_are_those_that_were_measured():

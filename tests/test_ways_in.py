@@ -84,7 +84,7 @@ def test_ways__are_six():
 
 
 @pytest.mark.cluster
-def test_timm_network_on_a_folder__runs_as_the_page_says(of_timm, monkeypatch):
+def test_timm_network_on_a_folder__runs_as_the_page_says(spawned, of_timm, monkeypatch):
     monkeypatch.chdir(of_timm)
 
     shown = run_commands(0, "console")

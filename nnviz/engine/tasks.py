@@ -27,12 +27,13 @@ import statistics
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from distributed import Client, Future, KilledWorker
 
 from nnviz.engine.connection import LOST, NotThereError, Results, connected
+from nnviz.engine.jobs import Job, Start
 from nnviz.engine.progress import Listener, Notice, TaskRetried, emit
 from nnviz.engine.sharing import Shared
 from nnviz.engine.whereabouts import whereabouts
@@ -71,6 +72,8 @@ SLOW_S = 600.0
 
 MEDIANS = 10.0
 TICK_S = 0.5
+STANDSTILL_S = 2.0
+"""Between two ticks, from which on this process was not only busy."""
 
 Item = TypeVar("Item")
 
@@ -104,33 +107,6 @@ class TaskOutcome(Generic[Item]):
     """Why it failed for good; None if it did not."""
 
 
-@dataclass(slots=True)
-class _Start:
-    """Where and when an attempt has started."""
-
-    worker: str
-    began: float
-    counted_from: float
-    """Its deadline counts from here: loading a network, for instance, comes before."""
-
-
-@dataclass(slots=True)
-class _Job:
-    """One item on its way, with all its attempts."""
-
-    item: Any
-    first: Any
-    """The item as it was given, where a remedy has replaced it."""
-    futures: dict[str, Future[Any]] = field(default_factory=dict)
-    started: dict[str, _Start] = field(default_factory=dict)
-    """By the attempts' keys."""
-    waiting_since: float = 0.0
-    failures: int = 0
-    strikes: int = 0
-    unseen_deaths: int = 0
-    overdue: int = 0
-
-
 class TaskRun:
     """The state of one :func:`run_tasks`; only the consumer's thread changes it."""
 
@@ -157,8 +133,8 @@ class TaskRun:
         )
         self._shared, self._results = shared, Results()
         self._news: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
-        self._jobs: dict[str, _Job] = {}
-        self._paused: list[tuple[float, int, _Job]] = []
+        self._jobs: dict[str, Job] = {}
+        self._paused: list[tuple[float, int, Job]] = []
         self._order = itertools.count()
         self._seconds: collections.deque[float] = collections.deque(maxlen=200)
         self._is_exhausted = False
@@ -195,7 +171,7 @@ class TaskRun:
             kind, news = "tick", None
         if kind == "started" and news["key"] in self._jobs:
             now, started = time.monotonic(), self._jobs[news["key"]].started
-            start = started.setdefault(news["key"], _Start(news["worker"], now, now))
+            start = started.setdefault(news["key"], Start(news["worker"], now, now))
             start.counted_from = now + news["allowed"]
         elif kind == "done":
             self._settle(news)
@@ -216,9 +192,9 @@ class TaskRun:
             except StopIteration:
                 self._is_exhausted = True
                 return
-            self._submit(_Job(item, item))
+            self._submit(Job(item, item))
 
-    def _submit(self, job: _Job, *, without: str | None = None) -> None:
+    def _submit(self, job: Job, *, without: str | None = None) -> None:
         arguments = self._arguments
         if self._shared is not None:
             arguments = (*arguments, self._shared.on(self._client, self._workers))
@@ -278,14 +254,14 @@ class TaskRun:
         self._drop_others(job)
         self._ready.append(TaskOutcome(job.first, value=value))
 
-    def _forget(self, job: _Job, key: str) -> str | None:
+    def _forget(self, job: Job, key: str) -> str | None:
         """Drop an attempt; return the worker on which it has started."""
         self._jobs.pop(key, None)
         job.futures.pop(key, None)
         start = job.started.pop(key, None)
         return None if start is None else start.worker
 
-    def _drop_others(self, job: _Job) -> None:
+    def _drop_others(self, job: Job) -> None:
         """Forget the slower attempts, and end the workers that hang in them."""
         deadline = self._deadline(job)
         for key in list(job.futures):
@@ -299,7 +275,7 @@ class TaskRun:
             if worker is not None and (is_over or job.overdue):
                 self._workers.end(worker)
 
-    def _failed(self, job: _Job, error: BaseException, worker: str | None) -> None:
+    def _failed(self, job: Job, error: BaseException, worker: str | None) -> None:
         if isinstance(error, KilledWorker):
             address = error.last_worker.address
             is_blamed = worker is not None or job.unseen_deaths >= UNSEEN_DEATHS
@@ -320,7 +296,7 @@ class TaskRun:
         else:
             self._ready.append(TaskOutcome(job.first, error=error))
 
-    def _struck(self, job: _Job, error: BaseException, reason: str) -> None:
+    def _struck(self, job: Job, error: BaseException, reason: str) -> None:
         """Repeat a job that may be guilty; from the second strike on, by a remedy."""
         job.strikes += 1
         if self._remedy is not None and job.strikes >= REMEDIED:
@@ -335,14 +311,14 @@ class TaskRun:
         job.item = item
         self._submit(job)
 
-    def _pause(self, job: _Job, reason: str) -> None:
+    def _pause(self, job: Job, reason: str) -> None:
         job.failures += 1
         pause = PAUSES_S[min(job.failures, len(PAUSES_S)) - 1]
         due = time.monotonic() + pause
         self._tell(job, f"{reason}; attempt {job.failures + 1} in {pause:g} s")
         heapq.heappush(self._paused, (due, next(self._order), job))
 
-    def _deadline(self, job: _Job) -> float | None:
+    def _deadline(self, job: Job) -> float | None:
         """Seconds that an attempt may take; None while nothing is known of others."""
         limit = self._limits.deadline
         if limit is None:
@@ -356,6 +332,9 @@ class TaskRun:
         now = time.monotonic()
         if now - self._watched < TICK_S:
             return
+        if now - self._watched > STANDSTILL_S:
+            for job in self._different_jobs():
+                job.stood_still(now - self._watched)
         self._watched = now
         if self._limits.stop_at is not None and now > self._limits.stop_at:
             msg = "the time limit came while tasks were running"
@@ -368,7 +347,7 @@ class TaskRun:
             )
             emit(self._listeners, Notice(self._stage, text))
         n_workers = len(self._workers.addresses)
-        for job in {id(job): job for job in self._jobs.values()}.values():
+        for job in self._different_jobs():
             if n_workers == 0:
                 job.waiting_since = now  # nobody could have started it
             deadline = self._deadline(job)
@@ -385,7 +364,11 @@ class TaskRun:
                 self._tell(job, f"{text}; another worker may take it")
                 self._submit(job)
 
-    def _overdue(self, job: _Job, seconds: float) -> None:
+    def _different_jobs(self) -> Iterable[Job]:
+        """Return the jobs, each once, however many attempts it has."""
+        return {id(job): job for job in self._jobs.values()}.values()
+
+    def _overdue(self, job: Job, seconds: float) -> None:
         job.overdue += 1
         job.waiting_since = time.monotonic()
         workers = [start.worker for start in job.started.values()]
@@ -415,7 +398,7 @@ class TaskRun:
         running = 1 if self._jobs else 0
         return now + (turns + running) * max(self._seconds) > self._limits.stop_at
 
-    def _tell(self, job: _Job, reason: str) -> None:
+    def _tell(self, job: Job, reason: str) -> None:
         emit(self._listeners, TaskRetried(self._stage, str(job.first), reason))
 
 

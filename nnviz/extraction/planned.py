@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.errors import NnvizError, PlanMismatchError
-from nnviz.inputs.datasets.contents import CheckedDataset, changed_rows, check_sample
+from nnviz.inputs.datasets.contents import changed_rows, check_sample
 from nnviz.inputs.datasets.opening import Dataset, open_dataset, open_known
 from nnviz.inputs.datasets.store_order import in_store_order
 from nnviz.inputs.models.loading import load_model
@@ -83,7 +83,7 @@ def open_planned_dataset(
     check_planned("data set", plan.fingerprints["dataset"], dataset.fingerprint)
     ordered = in_store_order(dataset, positions)
     check_sample(plan.contents, ordered)
-    return ordered if hashes is None else CheckedDataset(ordered, hashes)
+    return in_store_order(ordered, None, hashes)
 
 
 def check_listing(plan: Plan, *, trust: bool) -> None:
@@ -134,7 +134,7 @@ def open_stored_dataset(
             planned = plan.fingerprints["dataset"]
             check_planned("data set", planned, dataset.fingerprint)
     check_sample(plan.contents, ordered)
-    return ordered if hashes is None else CheckedDataset(ordered, hashes)
+    return in_store_order(ordered, None, hashes)
 
 
 def load_planned_network(plan: Plan, *, trust: bool) -> nn.Module:

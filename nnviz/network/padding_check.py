@@ -55,11 +55,11 @@ def check_padding(
     inputs = inputs_of(model)
     if inputs is None or not inputs.has_tokens:
         return None
-    runner, largest, n_compared = LayerRunner(model, layers), 0.0, 0
+    runner, largest, longest = LayerRunner(model, layers), 0.0, 0
     for one in batch.split(1):
         length = _own_length(one, inputs)
         try:
-            alone = runner.what_counts(_padded(one, inputs, length))
+            length, alone = _unpadded(runner, one, inputs, length)
         except ModelError:
             return _one_length(f"it cannot be run on {length} tokens alone")
         for longer in _longer(length, inputs.n_tokens):
@@ -71,7 +71,7 @@ def check_padding(
                         f"it cannot be run on {length} tokens padded to {longer}"
                     )
                 continue
-            n_compared += 1
+            longest = max(longest, longer)
             differences = _differences(alone, found)
             largest = max(largest, max(differences.values(), default=0.0))
             beyond = [x for x, size in differences.items() if not size <= SURE_ERROR]
@@ -83,9 +83,9 @@ def check_padding(
                         "that counts"
                     )
                 return PaddingCheck("one length", size, _place(beyond[0]))
-    if not n_compared:
+    if not longest:
         return _one_length("the network takes one number of tokens only")
-    return PaddingCheck("buckets", largest)
+    return PaddingCheck("buckets", largest, longest=longest)
 
 
 def _one_length(reason: str) -> PaddingCheck:
@@ -109,13 +109,27 @@ def _own_length(one: Tensor, inputs: NetworkInputs) -> int:
     return length
 
 
+def _unpadded(
+    runner: LayerRunner, one: Tensor, inputs: NetworkInputs, length: int
+) -> tuple[int, LayerValues]:
+    """Return what counts of an instance without padding, and its length.
+
+    Where the network takes another way without padding there is one token of it, as in
+    all batches of a run.
+    """
+    try:
+        return length, runner.what_counts(_padded(one, inputs, length))
+    except ModelError:
+        return length + 1, runner.what_counts(_padded(one, inputs, length + 1))
+
+
 def _padded(one: Tensor, inputs: NetworkInputs, n_tokens: int) -> Tensor:
     return torch.from_numpy(inputs.repacked(one.cpu().numpy(), n_tokens))
 
 
 def _longer(length: int, n_tokens: int) -> Iterator[int]:
     """Yield the numbers of tokens to which an instance is padded."""
-    yield from sorted({length + 1, 2 * length, max(n_tokens, length + 2)})
+    yield from sorted({length + 1, 2 * length, max(n_tokens, length + 1) + 1})
 
 
 def _differences(wanted: LayerValues, found: LayerValues) -> dict[str, float]:

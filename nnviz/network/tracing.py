@@ -8,6 +8,7 @@ See, in :mod:`nnviz.network.analysis`, ``operations`` for how operations are rec
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import Any
 
@@ -16,13 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nnviz.argument_types import checked
-from nnviz.errors import DeviceLostError, ModelError, TaskMemoryError
+from nnviz.errors import ModelError
 from nnviz.network.analysis.analysis import Analysis, analyse, validate
 from nnviz.network.analysis.functions import category_of
 from nnviz.network.analysis.held_parts import measure_held
 from nnviz.network.analysis.operations import OperationGraph, record_operations
 from nnviz.network.analysis.outputs import logits_of, main_output
-from nnviz.network.analysis.token_axes import padded_batch, record_other_length
+from nnviz.network.analysis.token_axes import record_other_length
 from nnviz.network.arguments import inputs_of
 from nnviz.network.independence import check_independence
 from nnviz.network.padding_check import check_padding
@@ -71,8 +72,7 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
         )
         raise ModelError(msg)
     shape = tuple(batch.shape[1:])
-    batch = _with_padding(model, batch)
-    graph = _record(model, batch)
+    batch, graph = _record_padded(model, batch)
     output = main_output(graph.output)
     if output is None:
         msg = (
@@ -133,24 +133,21 @@ def _record(model: nn.Module, batch: Tensor) -> OperationGraph:
         return record_operations(model, batch)
 
 
-def _with_padding(model: nn.Module, batch: Tensor) -> Tensor:
-    """Return a packed batch in which a token is padding, if the network takes it."""
+def _record_padded(model: nn.Module, batch: Tensor) -> tuple[Tensor, OperationGraph]:
+    """Record the network on a batch whose instances all end in padding, if it can be.
+
+    A network may take another way where nothing is padded.
+    """
     inputs = inputs_of(model)
-    if inputs is None or not inputs.has_tokens:
-        return batch
-    n_tokens = inputs.tokens_of(batch.shape[1])
-    ends_in_padding = (padded_batch(batch, inputs, n_tokens) == batch).all(1)
-    if bool(ends_in_padding.any()):
-        return batch
-    padded = padded_batch(batch, inputs, n_tokens + 1)
-    try:
-        with torch.inference_mode(), telling_faults():
-            model(padded)
-    except (TaskMemoryError, DeviceLostError):
-        raise
-    except Exception:  # noqa: BLE001  the user's code may raise anything
-        return batch
-    return padded
+    if inputs is not None and inputs.has_tokens:
+        packed = batch.cpu().numpy()
+        if not inputs.ends_in_padding(packed).all():
+            n_tokens = inputs.tokens_of(batch.shape[1])
+            padded = torch.from_numpy(inputs.repacked(packed, n_tokens + 1))
+            padded = padded.to(batch.device)
+            with contextlib.suppress(ModelError):  # of one number of tokens
+                return padded, _record(model, padded)
+    return batch, _record(model, batch)
 
 
 def _of_length(

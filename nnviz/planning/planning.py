@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,7 @@ from nnviz.planning.two_classes import (
 )
 from nnviz.runs.config import RunConfig
 from nnviz.runs.plan import Measurements, Plan
-from nnviz.runs.planning_rules import make_plan
+from nnviz.runs.planning_rules import Findings, make_plan
 
 __all__ = ["Probe", "plan_run"]
 
@@ -161,12 +161,8 @@ def plan_run(
     gradient_notes = check_gradients(runtime, values)
     measurements, outputs = _measure(runtime, values, read_seconds, timed=timed)
     contents, hashes = contents_of(dataset, mode_of(dataset_config))
-    plan = make_plan(
-        model=config.model,
-        dataset=dataset_config,
+    findings = Findings(
         preprocessing=preprocessing_config,
-        classes=config.classes,
-        extraction=extraction,
         architecture=architecture,
         class_names=classes.class_names,
         n_instances=len(dataset),
@@ -193,7 +189,8 @@ def plan_run(
         gives_probabilities=are_probabilities(outputs),
         contents=contents,
     )
-    return plan, Probe(dataset, classes, hashes)
+    config = replace(config, dataset=dataset_config)
+    return make_plan(config, findings), Probe(dataset, classes, hashes)
 
 
 def _first_batch(

@@ -184,6 +184,26 @@ class NetworkInputs:
             ]
         )
 
+    def ends_in_padding(self, packed: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return whether the last token of each packed instance is padding.
+
+        Parameters
+        ----------
+        packed
+            Shape (instance, length).
+
+        Returns
+        -------
+        ndarray
+            Shape (instance,).
+        """
+        n_tokens = self.tokens_of(packed.shape[1])
+        found = np.ones(len(packed), np.bool_)
+        if not n_tokens:
+            return found
+        cut = self.repacked(packed, n_tokens - 1)
+        return np.asarray((self.repacked(cut, n_tokens) == packed).all(axis=1))
+
     def example(self, n: int, n_tokens: int | None = None) -> NDArray[Any]:
         """Return made-up instances that a network can be run on, packed.
 

@@ -21,6 +21,8 @@ class PaddingCheck:
     network takes one number of tokens only."""
     where: str = ""
     """The first place at which they differ, or why there is one length."""
+    longest: int = 0
+    """The largest number of tokens with which the network was run."""
 
     def __str__(self) -> str:
         if self.mode == "buckets":

@@ -1,86 +1,76 @@
 """Stage 1: how is a plan made, and what cannot work?
 
 :func:`make_plan` is pure: opening the data, loading and tracing the network happen
-before it, in :func:`nnviz.planning.planning.probe`. What cannot work is refused here,
-before anything starts.
+before it, in :func:`nnviz.planning.planning.plan_run`. What cannot work is refused
+here, before anything starts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from nnviz.errors import PlanError, PlanMismatchError
 from nnviz.runs.architecture import Architecture
 from nnviz.runs.config import (
-    ClassesConfig,
-    DatasetConfig,
     ExtractionConfig,
-    ModelConfig,
     PreprocessingConfig,
+    RunConfig,
 )
 from nnviz.runs.contents import Contents
 from nnviz.runs.declarations import FLOAT16_MAX, OUTCOME_COLUMNS
 from nnviz.runs.plan import Measurements, Plan
 from nnviz.runs.stored_names import check_columns, check_layers
 
-__all__ = ["check_extraction", "check_signal", "make_plan"]
+__all__ = ["Findings", "check_extraction", "check_signal", "make_plan"]
 
 OVERFLOW_MARGIN = 4.0
 """A layer is stored as float32 if one batch comes this close to what float16 holds."""
 
 
-def make_plan(
-    *,
-    model: ModelConfig,
-    dataset: DatasetConfig,
-    preprocessing: PreprocessingConfig,
-    classes: ClassesConfig,
-    extraction: ExtractionConfig,
-    architecture: Architecture,
-    class_names: tuple[str, ...],
-    n_instances: int,
-    n_labelled: int,
-    metadata_dtypes: Mapping[str, str],
-    fingerprints: Mapping[str, str],
-    measurements: Measurements,
-    labels_joined_by: str = "",
-    class_of_label: Mapping[str, int] | None = None,
-    notes: tuple[str, ...] = (),
-    contents: Contents | None = None,
-    two_outputs_of: str | None = None,
-    gives_probabilities: bool = False,
-) -> Plan:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What network and data turned out to be, before it is decided what to record."""
+
+    preprocessing: PreprocessingConfig
+    """The run file's, or what the model's source and the data ask for."""
+    architecture: Architecture
+    """As traced, all layers."""
+    class_names: tuple[str, ...]
+    """Names of the network's outputs, in their order."""
+    n_instances: int
+    """Size of the data set."""
+    n_labelled: int
+    """How many of them have a label."""
+    metadata_dtypes: Mapping[str, str]
+    """dtype of each metadata column."""
+    fingerprints: Mapping[str, str]
+    """SHA-256 of ``model`` and ``dataset``."""
+    measurements: Measurements
+    """From one batch."""
+    labels_joined_by: str = ""
+    """How labels became outputs, for people."""
+    class_of_label: Mapping[str, int] = field(default_factory=dict)
+    """Class of every label that is a name, but not the class's own."""
+    notes: tuple[str, ...] = ()
+    """What the reader should know of data, labels and weights."""
+    contents: Contents = field(default_factory=Contents)
+    """What was read of the data set to know it by."""
+    two_outputs_of: str | None = None
+    """Module that made the only output, the logit of two classes."""
+    gives_probabilities: bool = False
+    """Whether the outputs are probabilities of the classes."""
+
+
+def make_plan(config: RunConfig, findings: Findings) -> Plan:
     """Decide what to record; refuse what cannot work.
 
     Parameters
     ----------
-    model, dataset, preprocessing, classes, extraction
-        The run's configuration, with the preprocessing resolved.
-    architecture
-        As traced, all layers.
-    class_names
-        Names of the network's outputs, in their order.
-    n_instances, n_labelled
-        Size of the data set, and how many of it have a label.
-    metadata_dtypes
-        dtype of each metadata column.
-    fingerprints
-        SHA-256 of ``model`` and ``dataset``.
-    measurements
-        From one batch.
-    labels_joined_by
-        How labels became outputs, for people.
-    class_of_label
-        Class of every label that is a name, but not the class's own.
-    notes
-        What the reader should know of data, labels and weights.
-    contents
-        What was read of the data set to know it by.
-    two_outputs_of
-        Module that made the only output, the logit of two classes.
-    gives_probabilities
-        Whether the outputs are probabilities of the classes.
+    config
+        The run's configuration.
+    findings
+        What its network and its data are.
 
     Returns
     -------
@@ -94,7 +84,8 @@ def make_plan(
     UnknownNameError
         If a pattern or an excluded channel names no layer.
     """
-    if n_instances == 0:
+    extraction, architecture = config.extraction, findings.architecture
+    if findings.n_instances == 0:
         msg = "the data set has no instances; check its path, kind and limit"
         raise PlanError(msg)
     if not architecture.layers:
@@ -104,7 +95,7 @@ def make_plan(
         )
         raise PlanError(msg)
     check_extraction(extraction)
-    check_columns(metadata_dtypes)
+    check_columns(findings.metadata_dtypes)
     selected = architecture.selected(recorded=extraction.layers, shown=extraction.shown)
     check_layers(layer.name for layer in selected.layers)
     for name, channels in extraction.excluded_channels.items():
@@ -117,38 +108,40 @@ def make_plan(
             )
             raise PlanError(msg)
     # A store of few instances needs no chunk larger than they are.
-    rows = min(extraction.instances_per_chunk, n_instances)
-    dtypes = {
-        layer.name: (
-            "float32"
-            if measurements.largest.get(layer.name, 0.0) * OVERFLOW_MARGIN > FLOAT16_MAX
-            else "float16"
-        )
-        for layer in selected.layers
-    }
+    rows = min(extraction.instances_per_chunk, findings.n_instances)
+    largest = findings.measurements.largest
     return Plan(
-        model=model,
-        dataset=dataset,
-        preprocessing=preprocessing,
-        classes=classes,
+        model=config.model,
+        dataset=config.dataset,
+        preprocessing=findings.preprocessing,
+        classes=config.classes,
         extraction=replace(extraction, instances_per_chunk=rows),
         architecture=selected,
-        class_names=class_names,
-        n_instances=n_instances,
-        n_labelled=n_labelled,
-        layer_dtypes=dtypes,
-        metadata_dtypes=metadata_dtypes,
-        fingerprints=fingerprints,
-        measurements=measurements,
-        labels_joined_by=labels_joined_by,
-        class_of_label=class_of_label or {},
+        class_names=findings.class_names,
+        n_instances=findings.n_instances,
+        n_labelled=findings.n_labelled,
+        layer_dtypes={
+            layer.name: (
+                "float32"
+                if largest.get(layer.name, 0.0) * OVERFLOW_MARGIN > FLOAT16_MAX
+                else "float16"
+            )
+            for layer in selected.layers
+        },
+        metadata_dtypes=findings.metadata_dtypes,
+        fingerprints=findings.fingerprints,
+        measurements=findings.measurements,
+        labels_joined_by=findings.labels_joined_by,
+        class_of_label=findings.class_of_label,
         # A column of the data set's own is kept in place of ours.
-        outcome_columns=tuple(c for c in OUTCOME_COLUMNS if c not in metadata_dtypes),
-        notes=notes,
-        contents=contents or Contents(),
+        outcome_columns=tuple(
+            c for c in OUTCOME_COLUMNS if c not in findings.metadata_dtypes
+        ),
+        notes=findings.notes,
+        contents=findings.contents,
         keeps_remainders=extraction.signal == "peak" and extraction.targets != "none",
-        two_outputs_of=two_outputs_of,
-        gives_probabilities=gives_probabilities,
+        two_outputs_of=findings.two_outputs_of,
+        gives_probabilities=findings.gives_probabilities,
     )
 
 

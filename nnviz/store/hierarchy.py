@@ -52,6 +52,7 @@ from nnviz.store.places import (
     shortened,
     storing,
 )
+from nnviz.store.texts import unpacked_texts
 
 __all__ = ["DAMAGED", "Hierarchy"]
 
@@ -278,6 +279,15 @@ class Hierarchy:
         if array.ndim == 0:
             return np.asarray(array[()])
         return np.asarray(array[(slice(start, stop), *columns)])
+
+    def read_texts(self, path: str) -> NDArray[np.object_]:
+        """Return an array of texts with one axis, whole, as objects; errors as of read.
+
+        They are unpacked without Zarr: :mod:`nnviz.store.texts`.
+        """
+        found = unpacked_texts(self._array(path), self.piece_keys(path))
+        # Whatever is wrong is named by the usual way.
+        return self.read(path).astype(object) if found is None else found
 
     def read_piece(self, path: str, index: int) -> NDArray[Any] | None:
         """Return the values of one whole piece, every byte checked; None without it.

@@ -82,7 +82,7 @@ def objects(client):
 
 
 def test_pipeline__store_in_a_bucket__has_the_bytes_of_a_local_one(
-    bucket, few_digits, create, checksums, scheduler_address, client, tmp_path
+    spawned, bucket, few_digits, create, checksums, scheduler_address, client, tmp_path
 ):
     url = "s3://runs/digits.zarr"
     run("plan", few_digits, "--create", url)

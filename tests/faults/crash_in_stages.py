@@ -1,14 +1,14 @@
 """Run stages in processes that die at their n-th change of a file, for growing n.
 
-Prints for each stage how often it died, and how many changes it makes at last. Each run
-goes on with what the one before has left; the last of a stage is not disturbed.
-Processes are forked from one that has imported everything and has started no thread.
-
-    python crash_in_stages.py STORE STAGE...
+Reads lines of JSON, a store and its stages. Writes for each stage how often it died,
+and how many changes it makes at last. Each run goes on with what the one before has
+left; the last of a stage is not disturbed. Processes are forked from this one, which
+has imported everything and has started no thread.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -128,11 +128,18 @@ def n_changes(stage: str, url: str, dies_at: int) -> int:
     return int(told)
 
 
+def deaths_and_changes(url: str, stage: str) -> tuple[int, int]:
+    """Let a stage die at growing numbers of changes until it ends."""
+    n, n_deaths = 1, 0
+    while (found := n_changes(stage, url, n)) < 0:
+        n_deaths += 1
+        n *= 3
+    return n_deaths, found
+
+
 if __name__ == "__main__":
-    url, *stages = sys.argv[1:]
-    for stage in stages:
-        n, n_deaths = 1, 0
-        while (found := n_changes(stage, url, n)) < 0:
-            n_deaths += 1
-            n *= 3
-        sys.stdout.write(f"{n_deaths} {found}\n")
+    for line in sys.stdin:
+        url, *stages = json.loads(line)
+        found = [deaths_and_changes(url, stage) for stage in stages]
+        sys.stdout.write(f"{json.dumps(found)}\n")
+        sys.stdout.flush()

@@ -204,6 +204,24 @@ def test_exchanged_files__of_one_kind_are_named_by_verify_and_never_read(copy):
     assert n_refused > 10
 
 
+@pytest.mark.parametrize(
+    "group", ["activations", "artifacts", "artifacts/attribution_graphs/label"]
+)
+def test_document_of_another_group__where_groups_have_none_of_their_own(copy, group):
+    """Row 36: found by the campaign; nobody reads it, but other tools would."""
+    document = copy / group / "zarr.json"
+    before = document.read_bytes()
+    shutil.copyfile(copy / "aggregates/all/influence_counts/second/zarr.json", document)
+    assert document.read_bytes() != before
+
+    report = verify(copy)
+
+    assert [(d.array, d.is_repaired) for d in report.damages] == [(group, True)]
+    assert "of another group" in report.damages[0].reason
+    assert document.read_bytes() == before
+    assert verify(copy).damages == []
+
+
 def differing(families):
     """Return the pairs of files of one family that have not the same bytes."""
     pairs = (itertools.combinations(paths, 2) for paths in families)

@@ -170,6 +170,32 @@ def test_extract__time_limit__exits_with_its_own_code_and_goes_on(
     assert checksums(store) == undisturbed
 
 
+def test_extract__all_processes_are_stopped_for_a_while__blames_nobody(
+    run, undisturbed, tmp_path, driver
+):
+    """Row 16: SIGSTOP to the whole group, SIGCONT later, as where a job is suspended.
+
+    Longer than a chunk may take, which nobody was there to watch.
+    """
+    store, log = run.store(tmp_path / "run.zarr"), tmp_path / "log"
+    run.fault("all", "sleep 0.05")
+    options = ("--workers", "1", "--quiet", "--deadline", "5s", "--log", log)
+    one = driver("extract", store, *options)
+    wait_for(lambda: n_done(store) >= 1)
+
+    os.killpg(one.process.pid, signal.SIGSTOP)
+    before = n_done(store)
+    time.sleep(7)
+    meanwhile = n_done(store)
+    os.killpg(one.process.pid, signal.SIGCONT)
+    code, _, errors = one.finish()
+
+    assert before == meanwhile < N_CHUNKS
+    assert (code, errors) == (0, "")
+    assert "running for" not in log.read_text()
+    assert checksums(store) == undisturbed
+
+
 def test_extract__second_driver__is_refused_and_the_first_unharmed(
     run, undisturbed, tmp_path, driver
 ):

@@ -1,5 +1,6 @@
 """Row 42: a stage that dies at any of its changes, and is repeated until it ends."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -40,18 +41,26 @@ def folder(whole, tmp_path):
     return Path(shutil.copytree(whole, tmp_path / "run"))
 
 
-def die_again_and_again(url, *stages):
-    """Return how often each of them died, and how many changes it makes at last."""
-    done = subprocess.run(
-        [sys.executable, str(CRASHES), str(url), *stages],
-        capture_output=True,
+@pytest.fixture(scope="module")
+def die_again_and_again():
+    """Return a function that tells how often stages died, and how much they change.
+
+    They are forked from one process, which has imported what they need.
+    """
+    with subprocess.Popen(
+        [sys.executable, str(CRASHES)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
-        check=False,
-        timeout=500,
         env=dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path))),
-    )
-    assert done.returncode == 0, done.stderr
-    return [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
+    ) as process:
+
+        def die(url, *stages):
+            process.stdin.write(json.dumps([str(url), *stages]) + "\n")
+            process.stdin.flush()
+            return [tuple(pair) for pair in json.loads(process.stdout.readline())]
+
+        yield die
 
 
 def bytes_of(store):
@@ -60,7 +69,9 @@ def bytes_of(store):
     return {k: v for k, v in files.items() if not k.endswith(".partial")}
 
 
-def test_stages__die_at_their_changes__end_in_the_same_bytes(whole, folder):
+def test_stages__die_at_their_changes__end_in_the_same_bytes(
+    die_again_and_again, whole, folder
+):
     """From nothing, and over what is there already."""
     store, before = folder / "run.zarr", bytes_of(whole / "run.zarr")
     for name in ("aggregates", "artifacts", "index"):
@@ -75,7 +86,9 @@ def test_stages__die_at_their_changes__end_in_the_same_bytes(whole, folder):
     assert all(n_deaths >= min(3, n_changes) for n_deaths, n_changes in died + again)
 
 
-def test_verify__dies_at_its_changes__what_it_takes_back_is_made_again(whole, folder):
+def test_verify__dies_at_its_changes__what_it_takes_back_is_made_again(
+    die_again_and_again, whole, folder
+):
     """Everything that was made from what is damaged is gone, or nothing is."""
     store, before = folder / "run.zarr", bytes_of(whole / "run.zarr")
     for name in (
@@ -102,7 +115,9 @@ def test_verify__dies_at_its_changes__what_it_takes_back_is_made_again(whole, fo
     assert bytes_of(store) == before
 
 
-def test_extend__dies_at_its_changes__is_finished_by_the_next(whole, folder, tmp_path):
+def test_extend__dies_at_its_changes__is_finished_by_the_next(
+    die_again_and_again, whole, folder, tmp_path
+):
     """The store is the old one, the new one, or says that it is to be repeated."""
     for place in (folder, Path(shutil.copytree(whole, tmp_path / "undisturbed"))):
         write_inputs(place, n=60)
@@ -114,7 +129,9 @@ def test_extend__dies_at_its_changes__is_finished_by_the_next(whole, folder, tmp
     assert bytes_of(folder / "run.zarr") == bytes_of(tmp_path / "undisturbed/run.zarr")
 
 
-def test_export__dies_at_its_changes__leaves_all_of_it_or_nothing(whole, folder):
+def test_export__dies_at_its_changes__leaves_all_of_it_or_nothing(
+    die_again_and_again, whole, folder
+):
     export(str(whole / "run.zarr"))
 
     ((n_deaths, _),) = die_again_and_again(folder / "run.zarr", "export")
@@ -126,7 +143,9 @@ def test_export__dies_at_its_changes__leaves_all_of_it_or_nothing(whole, folder)
     assert not list(folder.glob("*partial"))
 
 
-def test_plan_create__dies_at_its_changes__another_one_makes_the_store(whole, folder):
+def test_plan_create__dies_at_its_changes__another_one_makes_the_store(
+    die_again_and_again, whole, folder
+):
     """What has been left is no store yet, and in nobody's way."""
     url = folder / "another.zarr"
 

@@ -161,6 +161,38 @@ def test_extract__worker_is_stopped__another_one_does_its_chunk(
     assert checksums(store) == undisturbed
 
 
+def test_extract__worker_is_stopped_and_goes_on__its_late_result_changes_nothing(
+    run, undisturbed, tmp_path, two
+):
+    """Rows 16 and 27: SIGSTOP, and SIGCONT when another one has taken its chunk."""
+    store = run.store(tmp_path / "run.zarr")
+    run.fault("all", "sleep 0.01")
+    stopped = []
+
+    def stop_and_go_on(event):
+        if not stopped and events.of("TaskDone"):
+            stopped.append(pids(two)[0])
+            os.kill(stopped[0], signal.SIGSTOP)
+        elif stopped and "another worker gets it too" in events.reasons():
+            with contextlib.suppress(ProcessLookupError):  # ended: it was slower
+                os.kill(stopped[0], signal.SIGCONT)
+
+    events = Events(stop_and_go_on)
+    summary = nnviz.extract(
+        Store.open(store, writable=True),
+        client=two,
+        listeners=[events],
+        limits=RunLimits(deadline=5.0),
+    )
+    at_the_end = checksums(store)
+    wait_for(lambda: len(pids(two)) == 2)
+    wait_for(lambda: not any(two.processing().values()))
+
+    assert summary.failed == {}
+    assert "another worker gets it too" in events.reasons()
+    assert at_the_end == checksums(store) == undisturbed
+
+
 def test_extract__instances_that_always_hang__are_found_and_listed(run, tmp_path):
     """Row 27: who reads them hangs, too, until they are read in a process of their own.
 

@@ -16,6 +16,14 @@ COUNTED = InputPart("counted", (-1,), "bool", "counted")
 AGES = InputPart("ages", (2, 2), "float32")
 
 
+def test_ends_in_padding__is_said_of_each_instance() -> None:
+    ids = InputPart("ids", (-1,), "int64", padding=7)
+    inputs = NetworkInputs((ids, InputPart("mask", (-1,), "bool")), n_tokens=3)
+    packed = np.array([[1, 2, 3, 1, 1, 1], [1, 2, 7, 1, 1, 0], [1, 2, 7, 1, 1, 1]])
+
+    assert inputs.ends_in_padding(packed).tolist() == [False, True, False]
+
+
 def test_pack__pads_tokens_to_the_longest() -> None:
     inputs = NetworkInputs((IDS, MASK, COUNTED), n_tokens=4)
     values = {

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +23,11 @@ from nnviz.runs.config import DatasetConfig
 from nnviz.runs.contents import Contents, Mode
 
 __all__ = [
-    "CheckedDataset",
     "changed_rows",
     "check_sample",
     "contents_of",
     "grown_contents",
+    "hash_of",
     "hashes_of",
     "mode_of",
 ]
@@ -47,78 +46,6 @@ ROWS_PER_JOB = 16
 
 
 SHOWN = 3
-
-
-class CheckedDataset:
-    """A data set that notices, while it is read, that an instance is another one.
-
-    Satisfies :class:`nnviz.inputs.datasets.opening.Dataset`.
-
-    Parameters
-    ----------
-    dataset
-        In the order of the store's rows.
-    hashes
-        Hashes of every row when the plan was made, shape (instance,); 0 for what could
-        not be read then.
-    """
-
-    def __init__(self, dataset: Dataset, hashes: NDArray[np.uint64]) -> None:
-        self._dataset = dataset
-        self._hashes = hashes
-
-    @property
-    def ids(self) -> Sequence[str]:
-        """One identifier for each row."""
-        return self._dataset.ids
-
-    @property
-    def labels(self) -> NDArray[np.object_] | None:
-        """Raw labels of the rows."""
-        return self._dataset.labels
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """All classes that the data set knows, in order."""
-        return self._dataset.class_names
-
-    @property
-    def metadata(self) -> Mapping[str, NDArray[Any]]:
-        """Columns of the rows."""
-        return self._dataset.metadata
-
-    @property
-    def notes(self) -> Sequence[str]:
-        """What was left out of the listing."""
-        return self._dataset.notes
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of the listing."""
-        return self._dataset.fingerprint
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    def read(self, index: int) -> Raw:
-        """Return the instance of one row.
-
-        Raises
-        ------
-        PlanMismatchError
-            If it has other contents than when the plan was made.
-        UnreadableInstanceError
-            Whatever else happens to this one instance.
-        """
-        data = self._dataset.read(index)
-        planned = int(self._hashes[index])
-        if planned and _hash_of(data) != planned:
-            msg = (
-                f"the contents of {self.ids[index]!r} have changed since the plan was "
-                "made; bring them back, or plan again into a new store"
-            )
-            raise PlanMismatchError(msg)
-        return data
 
 
 def mode_of(config: DatasetConfig) -> Mode:
@@ -220,15 +147,15 @@ def hashes_of(dataset: Dataset, rows: Sequence[int]) -> NDArray[np.uint64]:
         uint64, one for each; 0 for what cannot be read.
     """
 
-    def hash_of(row: int) -> int:
+    def hash_of_row(row: int) -> int:
         try:
             data = dataset.read(row)
         except UnreadableInstanceError:
             return 0
-        return _hash_of(data)
+        return hash_of(data)
 
     def hashes_of_some(start: int) -> list[int]:
-        return [hash_of(row) for row in rows[start : start + ROWS_PER_JOB]]
+        return [hash_of_row(row) for row in rows[start : start + ROWS_PER_JOB]]
 
     with ThreadPoolExecutor(N_THREADS, thread_name_prefix="nnviz-hash") as pool:
         jobs = pool.map(hashes_of_some, range(0, len(rows), ROWS_PER_JOB))
@@ -286,7 +213,8 @@ def check_sample(contents: Contents, dataset: Dataset) -> None:
         raise PlanMismatchError(msg)
 
 
-def _hash_of(data: Raw) -> int:
+def hash_of(data: Raw) -> int:
+    """Return 64 bits of BLAKE2b of the contents of an instance, which are never 0."""
     digest = hashlib.blake2b(bytes_of(data), digest_size=8)
     return int.from_bytes(digest.digest(), "little") or 1
 

@@ -198,13 +198,27 @@ class NetworkRuntime:
         values
             Shape (instance, ...): uint8 (N, H, W, C) for images.
         """
-        on_device = torch.from_numpy(values).to(self.device)
+        on_device = torch.from_numpy(self._with_padding(values)).to(self.device)
         if self.architecture.inputs is not None:
             return on_device  # the network's parts are as it wants them
         batch = normalize(
             on_device, self._preprocessing, channels_last=self._channels_last
         )
         return batch.to(self._dtype) if batch.is_floating_point() else batch
+
+    def _with_padding(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return a batch of which an instance is padded, where batches may differ.
+
+        Networks may take another way through their functions where nothing is padded,
+        and are known by the way that they take with padding.
+        """
+        inputs, padding = self.architecture.inputs, self.architecture.padding
+        if inputs is None or padding is None or padding.mode != "buckets":
+            return values
+        n_tokens = inputs.tokens_of(values.shape[1]) + 1
+        if n_tokens > padding.longest or inputs.ends_in_padding(values).any():
+            return values
+        return inputs.repacked(values, n_tokens)
 
     def run(
         self,

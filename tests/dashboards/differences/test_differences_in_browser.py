@@ -4,36 +4,36 @@ import csv
 
 import pytest
 
-from tests.dashboards.served_pages import expect_address, served
+from tests.dashboards.served_pages import expect_address
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 expect = sync_api.expect
 
 
-def test_differences__choose_a_channel_and_lead_to_its_instances(visit, finished_url):
-    with served(finished_url) as (_, address):
-        page = visit(
-            address, "?view=differences&a=label%20%3D%20cat&b=label%20%3D%20dog"
-        )
-        rows = page.locator(".difference-row")
-        expect(rows).to_have_count(60, timeout=30_000)
-        channel, layer = (
-            rows.first.get_attribute(name) for name in ("data-channel", "data-layer")
-        )
+def test_differences__choose_a_channel_and_lead_to_its_instances(
+    visit, finished_address
+):
+    page = visit(
+        finished_address, "?view=differences&a=label%20%3D%20cat&b=label%20%3D%20dog"
+    )
+    rows = page.locator(".difference-row")
+    expect(rows).to_have_count(60, timeout=30_000)
+    channel, layer = (
+        rows.first.get_attribute(name) for name in ("data-channel", "data-layer")
+    )
 
-        rows.first.locator(".difference-name").click()
+    rows.first.locator(".difference-name").click()
 
-        expect_address(page, channel=channel, layer=layer)
-        expect(rows.first).to_have_class("difference-row difference-grid chosen")
-        page.get_by_role("button", name=layer, exact=True).click()
-        expect_address(page, among="layer")
-        with page.expect_download() as download:
-            page.get_by_role("button", name="CSV").click()
-        with download.value.path().open() as file:
-            assert next(csv.DictReader(file))["channel"] == channel
+    expect_address(page, channel=channel, layer=layer)
+    expect(rows.first).to_have_class("difference-row difference-grid chosen")
+    page.get_by_role("button", name=layer, exact=True).click()
+    expect_address(page, among="layer")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="CSV").click()
+    with download.value.path().open() as file:
+        assert next(csv.DictReader(file))["channel"] == channel
 
-        rows.first.get_by_text("Instances").click()
-        expect_address(page, view="instances", order="channel")
-        expect(page.locator(".squares .square").first).to_be_visible()
-        page.close()
+    rows.first.get_by_text("Instances").click()
+    expect_address(page, view="instances", order="channel")
+    expect(page.locator(".squares .square").first).to_be_visible()

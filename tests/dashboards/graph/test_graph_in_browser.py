@@ -8,7 +8,7 @@ import time
 import pytest
 
 from nnviz.testing import planted_channels
-from tests.dashboards.served_pages import expect_address, served
+from tests.dashboards.served_pages import expect_address
 from tests.planted_stores import HARMFUL, RUN
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -19,15 +19,9 @@ SECONDS_SEEN = 20
 """A guard against hanging, no measurement."""
 
 
-@pytest.fixture(scope="module")
-def address(graph_url):
-    with served(graph_url) as (_, address):
-        yield address
-
-
 @pytest.fixture
-def page(visit, address):
-    page = visit(address, "?class=6")
+def page(visit, graph_address):
+    page = visit(graph_address, "?class=6")
     settled(page, "cat")
     return page
 
@@ -291,8 +285,8 @@ def test_subsets__of_other_collections_are_chosen(page):
     assert members == ["canines", "insects"]
 
 
-def test_subset__without_instances_in_an_address_is_told_of(visit, address):
-    page = visit(address, "?of=groups&subset=nobody")
+def test_subset__without_instances_in_an_address_is_told_of(visit, graph_address):
+    page = visit(graph_address, "?of=groups&subset=nobody")
 
     page.get_by_text("No instance is in 'nobody'").wait_for()
 
@@ -350,8 +344,8 @@ def test_save__gives_a_file(page, tmp_path, form, name):
         assert 0.3 < width / height < 4
 
 
-def test_names__from_data_are_text(visit, address):
-    page = visit(address, "?class=3&versus=cat")
+def test_names__from_data_are_text(visit, graph_address):
+    page = visit(graph_address, "?class=3&versus=cat")
     page.wait_for_selector(".graph-panel[data-subset]")
 
     sync_api.expect(page.locator(".legend")).to_contain_text("only <img")
@@ -363,17 +357,17 @@ def test_names__from_data_are_text(visit, address):
     assert chosen == HARMFUL
 
 
-def test_run_without_influences__opens_with_channels_and_says_why(visit, finished_url):
-    with served(finished_url) as (_, address):
-        page = visit(address)
-        page.wait_for_selector(".channel-row")
+def test_run_without_influences__opens_with_channels_and_says_why(
+    visit, finished_address
+):
+    page = visit(finished_address)
+    page.wait_for_selector(".channel-row")
 
-        page.get_by_role("button", name="Graph", exact=True).click()
+    page.get_by_role("button", name="Graph", exact=True).click()
 
-        notice = page.get_by_text("This run has no influences")
-        sync_api.expect(notice).to_be_visible()
-        expect_address(page, view="graph")
-        page.close()
+    notice = page.get_by_text("This run has no influences")
+    sync_api.expect(notice).to_be_visible()
+    expect_address(page, view="graph")
 
 
 @pytest.mark.parametrize("size", [(1000, 700), (1280, 800), (1920, 1080)])

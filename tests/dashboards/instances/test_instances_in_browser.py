@@ -2,22 +2,16 @@
 
 import pytest
 
-from tests.dashboards.served_pages import expect_address, served
+from tests.dashboards.served_pages import expect_address
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 expect = sync_api.expect
 
 
-@pytest.fixture(scope="module")
-def address(finished_url):
-    with served(finished_url) as (_, address):
-        yield address
-
-
 @pytest.fixture
-def page(visit, address):
-    page = visit(address, "?layer=late&class=1")
+def page(visit, finished_address):
+    page = visit(finished_address, "?layer=late&class=1")
     page.get_by_role("button", name="Instances", exact=True).click()
     expect(squares(page, "b")).to_have_count(40)
     return page

@@ -4,22 +4,16 @@ import csv
 
 import pytest
 
-from tests.dashboards.served_pages import expect_address, served
+from tests.dashboards.served_pages import expect_address
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 expect = sync_api.expect
 
 
-@pytest.fixture(scope="module")
-def address(graph_url):
-    with served(graph_url) as (_, address):
-        yield address
-
-
 @pytest.fixture
-def page(visit, address):
-    page = visit(address, "?layer=late&class=6&matrix=open&kept=%234")
+def page(visit, graph_address):
+    page = visit(graph_address, "?layer=late&class=6&matrix=open&kept=%234")
     expect(page.locator(".matrix-head").first).to_be_visible()
     return page
 
@@ -167,8 +161,8 @@ def test_files__table_and_picture_are_saved(page):
     assert saved.value.path().read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
-def test_confusion__opens_the_matrix(visit, address):
-    page = visit(address)
+def test_confusion__opens_the_matrix(visit, graph_address):
+    page = visit(graph_address)
     expect(cells(page)).to_be_hidden()
 
     page.locator(".facts .confusions .link").first.click()

@@ -9,15 +9,9 @@ sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-@pytest.fixture(scope="module")
-def address(finished_url):
-    with served(finished_url) as (_, address):
-        yield address
-
-
 @pytest.fixture
-def page(visit, address):
-    page = visit(address)
+def page(visit, finished_address):
+    page = visit(finished_address)
     page.wait_for_selector(".channel-row")
     return page
 
@@ -210,7 +204,7 @@ def test_pictures__are_loaded(page):
     )
 
 
-def test_address__brings_the_same_view_back(page, visit, address):
+def test_address__brings_the_same_view_back(page, visit, finished_address):
     page.locator("[data-layer='middle']").click()
     expect_address(page, layer="middle")
     page.locator(".row[data-class='5']").click()
@@ -230,8 +224,8 @@ def test_address__brings_the_same_view_back(page, visit, address):
     assert rows(page)[0] == 3
 
 
-def test_address__of_nonsense_opens_the_start(visit, address):
-    page = visit(address, "?layer=%3Cscript%3E&class=77&sort=x")
+def test_address__of_nonsense_opens_the_start(visit, finished_address):
+    page = visit(finished_address, "?layer=%3Cscript%3E&class=77&sort=x")
 
     expect_address(page, layer="late")
     sync_api.expect(page.locator(".channel-row").first).to_be_visible()

@@ -11,12 +11,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 NARROW = {"width": 390, "height": 844}
 
 
-@pytest.fixture(scope="module")
-def address(graph_url):
-    with served(graph_url) as (_, address):
-        yield address
-
-
 def overflowing(page):
     """Return what sticks out of the window and cannot be scrolled to."""
     return page.evaluate(
@@ -48,8 +42,8 @@ def color_of(page, variable):
     )
 
 
-def test_narrow_window__has_every_part_and_nothing_sticks_out(visit, address):
-    page = visit(address, "?class=6")
+def test_narrow_window__has_every_part_and_nothing_sticks_out(visit, graph_address):
+    page = visit(graph_address, "?class=6")
     page.wait_for_selector(".node")
     page.set_viewport_size(NARROW)
 
@@ -70,8 +64,8 @@ def test_narrow_window__has_every_part_and_nothing_sticks_out(visit, address):
             assert overflowing(page) == []
 
 
-def test_strip__has_the_chosen_layer_in_view(visit, address):
-    page = visit(address)
+def test_strip__has_the_chosen_layer_in_view(visit, graph_address):
+    page = visit(graph_address)
     page.set_viewport_size({"width": 270, "height": 844})
 
     def is_in_view(name):
@@ -93,10 +87,10 @@ def test_strip__has_the_chosen_layer_in_view(visit, address):
     is_in_view("early")
 
 
-def test_colours__follow_the_system_and_then_the_visitor(browser, address):
+def test_colours__follow_the_system_and_then_the_visitor(browser, graph_address):
     context = browser.new_context(color_scheme="dark")
     page = context.new_page()
-    page.goto(f"http://{address}/")
+    page.goto(f"http://{graph_address}/")
     assert color_of(page, "panel") == DARK["panel"]
 
     page.get_by_role("button", name="Light", exact=True).click()
@@ -111,8 +105,8 @@ def test_colours__follow_the_system_and_then_the_visitor(browser, address):
     context.close()
 
 
-def test_headings_and_choices__have_names(visit, address):
-    page = visit(address)
+def test_headings_and_choices__have_names(visit, graph_address):
+    page = visit(graph_address)
     page.wait_for_selector(".row")
 
     assert page.locator("h1").count() == 1

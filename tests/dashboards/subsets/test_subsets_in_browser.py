@@ -10,15 +10,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 expect = sync_api.expect
 
 
-@pytest.fixture(scope="module")
-def address(finished_url):
-    with served(finished_url) as (_, address):
-        yield address
-
-
 @pytest.fixture
-def page(visit, address):
-    page = visit(address)
+def page(visit, finished_address):
+    page = visit(finished_address)
     page.locator(".row[data-class='1']").click()
     expect(chip(page, "a")).to_contain_text("wolf")
     return page

@@ -178,6 +178,38 @@ def test_maxima__of_bert_are_those_of_each_sentence_alone(attention, planned_wit
         check(network, names, lengths, n_tokens)
 
 
+def llama():
+    """With grouped heads, which take another way where nothing is padded."""
+    library = pytest.importorskip("transformers", exc_type=ImportError)
+    config = library.LlamaConfig(
+        vocab_size=N_WORDS,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=40,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        use_cache=False,
+        attn_implementation="sdpa",
+    )
+    return library.LlamaForSequenceClassification(config)
+
+
+@pytest.mark.parametrize("planned_with", [(9, 6), (9, 9)], ids=["padded", "equal"])
+@pytest.mark.parametrize("targets", ["none", "top"])
+def test_maxima__of_a_network_that_takes_another_way_without_padding(
+    planned_with, targets
+):
+    network = planned(llama, 9, planned_with, targets=targets)
+    names = ["model.embed_tokens", "model.layers.1.mlp.up_proj", "model.layers.1"]
+
+    for lengths, n_tokens in (((9, 6, 4), 9), ((8, 8), 8), ((9,), 9), ((8, 8), 11)):
+        check(network, names, lengths, n_tokens)
+
+
 def products_alone(network, values, name):
     """What each source contributes to each target, (token, target, source), alone."""
     found = {}
