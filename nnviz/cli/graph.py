@@ -63,12 +63,13 @@ def graph(
 
     STORE may also be a graph that SUMMIT published (ag-N.json), without a SUBSET.
     """
+    from nnviz.derivation.example_tokens import token_lines
     from nnviz.graphs.files import graph_files
     from nnviz.graphs.making import SubsetGraphs
     from nnviz.graphs.summit_files import from_summit_json
     from nnviz.store.store import Store
 
-    layout = None
+    layout, tokens = None, []
     if subset is None:
         if not store.endswith(".json"):
             msg = "name a SUBSET of the store, or a .json file that SUMMIT published"
@@ -79,6 +80,7 @@ def graph(
         graphs = SubsetGraphs(opened, subsets)
         found = graphs.graph(subset, jackknife=jackknife, **options)
         tell_advice(opened)
+        tokens = token_lines(opened, found)
         layout = None if out is None else graphs.layout(found)
     files = {} if out is None else graph_files(found, out.stem, format_, layout=layout)
     paths = [] if out is None else _write(files, out)
@@ -94,7 +96,7 @@ def graph(
         "problems": found.problems,
         "files": paths,
     }
-    lines = [repr(found), *paths]
+    lines = [repr(found), *tokens, *paths]
     click.echo(json.dumps(value, ensure_ascii=False) if as_json else "\n".join(lines))
 
 

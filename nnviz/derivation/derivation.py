@@ -178,7 +178,7 @@ def derive(
         summary.n_layers_with_examples += 1
         summary.n_examples += report.n_examples
         summary.n_pictures += report.n_pictures
-        n_unreadable += report.n_unreadable if source.dataset else 0
+        n_unreadable += report.n_unreadable if source.has_any else 0
         emit(listeners, TaskDone(STAGE, f"examples of {report.layer}"))
     if n_unreadable:
         line = (

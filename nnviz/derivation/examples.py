@@ -9,12 +9,14 @@ Symbols: C channels of a layer, K ranks.
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nnviz.derivation.text_pictures import TextExample, picture_of, text_of
 from nnviz.errors import UnknownNameError
 from nnviz.runs.architecture import Layer
 from nnviz.store.store import Store
@@ -55,12 +57,41 @@ class Examples:
     """What it sees, in pixels of the stored image, shape (C, K, 4): left, top, right,
     bottom; NaN where there is no picture."""
     picture_bytes: NDArray[np.uint8]
-    """All pictures, one after another, shape (bytes,)."""
+    """All pictures, or texts with their tokens, one after another, shape (bytes,)."""
     picture_offsets: NDArray[np.int64]
     """Where each begins, row-major over channels and ranks, shape (C * K + 1,)."""
 
     def picture(self, channel: int, rank: int) -> bytes:
-        """Return one picture as a PNG or JPEG file; empty if there is none.
+        """Return one picture as a file: PNG, JPEG, or SVG of a text; empty for none.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such channel or rank.
+        """
+        return picture_of(self.stored(channel, rank))
+
+    def text(self, channel: int, rank: int) -> TextExample | None:
+        """Return one example's text with its token; None if it is no text.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such channel or rank.
+        """
+        return text_of(self.stored(channel, rank))
+
+    def tokens(self, channel: int) -> list[tuple[str, int]]:
+        """Return the tokens of a channel's examples with how many have each.
+
+        The most frequent are first, and among them those of stronger examples.
+        """
+        texts = [self.text(channel, rank) for rank in range(self.instance.shape[1])]
+        found = collections.Counter(one.token for one in texts if one and one.token)
+        return found.most_common()
+
+    def stored(self, channel: int, rank: int) -> bytes:
+        """Return one example as it is stored: a picture's file, or a text's parts.
 
         Raises
         ------

@@ -25,6 +25,7 @@ from nnviz.derivation.examples import (
     read_examples,
 )
 from nnviz.derivation.pictures import cut_picture, draw
+from nnviz.derivation.text_pictures import TextExample
 from nnviz.engine.sharing import Shared
 from nnviz.engine.tasks import run_tasks
 from nnviz.errors import (
@@ -38,6 +39,12 @@ from nnviz.errors import (
 from nnviz.inputs.datasets.files import patiently
 from nnviz.inputs.datasets.opening import Dataset, open_dataset
 from nnviz.inputs.datasets.store_order import in_store_order
+from nnviz.inputs.preparation.tokenizing import (
+    Token,
+    Tokenizer,
+    imports_code,
+    open_tokenizer,
+)
 from nnviz.runs.architecture import Layer
 from nnviz.runs.config import PreprocessingConfig
 from nnviz.store.store import Store
@@ -58,6 +65,9 @@ CHUNKS_AT_A_TIME = 64
 
 PICTURES_PER_TASK = 256
 
+TEXT = "text"
+"""Column of the instance table with the texts."""
+
 USER_CODE = ("torch",)
 """Kinds of data sets whose opening imports the user's code."""
 
@@ -71,6 +81,14 @@ class GallerySource:
     preprocessing: PreprocessingConfig = field(default_factory=PreprocessingConfig)
     keeps_pictures: bool = False
     """Whether those that the store has stay, since others cannot be cut."""
+    tokenizer: Tokenizer | None = None
+    """Of texts, which the store has itself: examples are these, with their tokens."""
+
+    @property
+    def has_any(self) -> bool:
+        """Whether examples have pictures or texts."""
+        has_own = self.dataset is not None or self.tokenizer is not None
+        return has_own or self.keeps_pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +152,8 @@ def open_source(
         If the data set is not that of the run.
     """
     config = store.plan.dataset
+    if store.plan.preprocessing.kind == "text" and TEXT in store.columns:
+        return _source_of_texts(store, trust=trust)
     if len(store.plan.architecture.input_shape) < 2:
         return GallerySource(), ""  # rows of numbers have no pictures
     if dataset is None and config.kind in USER_CODE and not trust:
@@ -157,6 +177,21 @@ def open_source(
         raise PlanMismatchError(msg)
     ordered = in_store_order(dataset, store.positions())
     return GallerySource(ordered, store.plan.preprocessing), ""
+
+
+def _source_of_texts(store: Store, *, trust: bool) -> tuple[GallerySource, str]:
+    config = store.plan.preprocessing
+    if not trust and imports_code(config.tokenizer):
+        why = (
+            f"the tokenizer {config.tokenizer!r} is code, which is imported only with "
+            "trust (--trust)"
+        )
+        return _without_data(store, why)
+    try:
+        tokenizer = open_tokenizer(config.tokenizer)
+    except (InputError, MissingDependencyError, OSError) as error:
+        return _without_data(store, f"the tokenizer cannot be opened: {error}")
+    return GallerySource(preprocessing=config, tokenizer=tokenizer), ""
 
 
 def _without_data(store: Store, why: str) -> tuple[GallerySource, str]:
@@ -220,6 +255,8 @@ def write_examples(
             for i in range(0, len(requests), PICTURES_PER_TASK)
         ]
         cuts = [cut for _, part in _run(client, _cut, tasks, shared) for cut in part]
+        if source.tokenizer is not None:
+            cuts = _text_cuts(store, layer, peaks, source)
         if layer.name in kept:
             cuts = _kept_cuts(kept[layer.name], peaks)
         report = _write_layer(store, f"{path}/{layer.name}", layer.name, peaks, cuts)
@@ -228,7 +265,7 @@ def write_examples(
         path,
         {
             "layers": [layer.name for layer in layers],
-            "has_pictures": source.dataset is not None or source.keeps_pictures,
+            "has_pictures": source.has_any,
         },
     )
 
@@ -264,7 +301,7 @@ def _kept_cuts(examples: Examples, peaks: Peaks) -> list[_Cut]:
             if instance < 0 or old is None:
                 continue
             left, top, right, bottom = examples.box[channel, old].tolist()
-            picture = examples.picture(channel, old)
+            picture = examples.stored(channel, old)
             if picture:
                 place = channel * n_ranks + rank
                 cuts.append(_Cut(place, (left, top, right, bottom), picture))
@@ -346,6 +383,35 @@ def _cut(requests: Sequence[_Request], source: GallerySource) -> list[_Cut]:
         if drawn is not None:
             box = drawn.box_of(request.box, config)
             cuts.append(_Cut(request.place, box, cut_picture(drawn, box)))
+    return cuts
+
+
+def _text_cuts(
+    store: Store, layer: Layer, peaks: Peaks, source: GallerySource
+) -> list[_Cut]:
+    """Return the texts of a layer's examples with their tokens."""
+    tokenizer, limit = source.tokenizer, source.preprocessing.max_length
+    assert tokenizer is not None
+    texts = store.column(TEXT)
+    tokens: dict[int, list[Token]] = {}
+    nowhere = (np.nan,) * 4
+    cuts = []
+    n_ranks = peaks.instance.shape[1]
+    for channel, rank in np.argwhere(peaks.instance >= 0).tolist():
+        instance = int(peaks.instance[channel, rank])
+        text = str(texts[instance])
+        if instance not in tokens:
+            try:
+                tokens[instance] = tokenizer.tokens_of(text, limit)
+            except UnreadableInstanceError:
+                tokens[instance] = []
+        place = layer.token_of(int(peaks.position[channel, rank]))
+        known = tokens[instance]
+        token = Token("")
+        if place is not None and place < len(known):
+            token = known[place]
+        example = TextExample.at(text, (token.start, token.stop), token.text)
+        cuts.append(_Cut(channel * n_ranks + rank, nowhere, example.to_bytes()))
     return cuts
 
 

@@ -56,7 +56,7 @@ _STYLE = (
         for side in ("first", "second")
     )
 )
-_KINDS = {b"\x89P": "png", b"\xff\xd8": "jpeg"}
+_KINDS = {b"\x89P": "png", b"\xff\xd8": "jpeg", b"<s": "svg+xml"}
 
 
 def drawing_svg(drawing: GraphDrawing, pictures: Mapping[Key, bytes]) -> str:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import functools
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
 
 from nnviz.errors import NnvizError, PlanMismatchError, UnreadableInstanceError
 from nnviz.store.store import Store
@@ -61,10 +63,26 @@ class InstancePictures:
                 self._opened = self._read_source()
             return self._opened
 
+    @functools.cached_property
+    def _texts(self) -> NDArray[Any] | None:
+        """Return the texts of the instances, where they are texts: the store has them.
+
+        Raises
+        ------
+        StoreError
+            If they cannot be read.
+        """
+        is_text = self._store.plan.preprocessing.kind == "text"
+        if not is_text or "text" not in self._store.columns:
+            return None
+        return self._store.column("text")
+
     def _read_source(self) -> tuple[GallerySource | None, str]:
         # It decodes pictures, which few servers need before they answer.
         from nnviz.derivation.gallery import open_source  # noqa: PLC0415
 
+        if self._texts is not None:
+            return None, ""
         kind = self._store.plan.dataset.kind
         if self._dataset is None and kind not in LOCAL_KINDS:
             return None, f"a data set of the kind {kind!r} is not opened by a server"
@@ -84,12 +102,15 @@ class InstancePictures:
             draw,
             whole_picture,
         )
+        from nnviz.derivation.text_pictures import draw_text  # noqa: PLC0415
         from nnviz.inputs.datasets.files import patiently  # noqa: PLC0415
 
+        if not 0 <= n < self._store.n_instances:
+            return b""
+        if self._texts is not None:
+            return draw_text(str(self._texts[n]), LARGE_SIDE if is_large else 0)
         source = self._open()[0]
         if source is None or source.dataset is None:
-            return b""
-        if not 0 <= n < self._store.n_instances:
             return b""
         try:
             drawing = draw(patiently(source.dataset.read, n), source.preprocessing)

@@ -28,6 +28,7 @@ from nnviz.aggregation.channel_use import ChannelUse
 from nnviz.aggregation.index_channels import IndexedChannels
 from nnviz.derivation.class_table import make_class_table, read_class_table
 from nnviz.derivation.embedding import read_embedding, read_similarity
+from nnviz.derivation.text_pictures import TextExample, picture_of, text_of
 from nnviz.errors import MissingDataError, StoreNotFoundError
 from nnviz.results.class_similarity import (
     Alike,
@@ -264,13 +265,26 @@ class RunResults:
         )
 
     def picture(self, layer: str, channel: int, rank: int) -> bytes:
-        """Return one stored picture; empty where there is none.
+        """Return one stored picture as a file; empty where there is none.
 
         Raises
         ------
         MissingDataError
             If there are no examples.
         """
+        return picture_of(self._stored_example(layer, channel, rank))
+
+    def example_text(self, layer: str, channel: int, rank: int) -> TextExample | None:
+        """Return the text of one example with its token; None if it is no text.
+
+        Raises
+        ------
+        MissingDataError
+            If there are no examples.
+        """
+        return text_of(self._stored_example(layer, channel, rank))
+
+    def _stored_example(self, layer: str, channel: int, rank: int) -> bytes:
         examples = self.examples(layer)
         n_channels, n_ranks = examples.instance.shape
         if not (0 <= channel < n_channels and 0 <= rank < n_ranks):

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 import nnviz
+from nnviz.derivation.examples import read_examples
 from nnviz.errors import ConfigError, ModelError, NnvizError
+from nnviz.results.instance_pictures import InstancePictures
 
 WORDS = [
     "<pad>", "<unk>", "how", "many", "who", "what", "is", "are", "the", "of", "in", "a",
@@ -133,6 +135,37 @@ def test_run__texts(tmp_path: Path) -> None:
     assert store.column("text").tolist() == TEXTS
     many = store.subset('text starts with "How many"')
     assert len(store.table(many)) == 5
+
+
+def test_derive__keeps_the_token_of_each_maximum(tmp_path: Path) -> None:
+    network = _network()
+    store = nnviz.run(
+        network, (TEXTS, LABELS), tmp_path / "run.zarr",
+        tokenizer=ids_of, classes=CLASSES, workers=0, progress=False,
+    )  # fmt: skip
+    _, maxima = _wanted(network)
+    examples = read_examples(store, "convolution")
+    for channel in range(8):
+        example = examples.text(channel, 0)
+        instance = int(examples.instance[channel, 0])
+        if maxima[instance, channel] == 0:
+            continue
+        text = TEXTS[instance]
+        assert example is not None
+        assert example.before + example.shown + example.after == text
+        # The word in the middle of the window in which a plain loop finds the maximum.
+        padded = torch.tensor([[0, *ids_of(text), 0]])
+        with torch.no_grad():
+            x = network.words(padded).movedim(2, 1)
+            window = network.convolution.weight[channel]
+            sums = [
+                float((x[0, :, i : i + 3] * window).sum())
+                for i in range(len(text.split()))
+            ]
+        assert example.shown == text.split()[int(np.argmax(sums))]
+        assert examples.picture(channel, 0).startswith(b"<svg")
+    assert InstancePictures(store).missing == ""
+    assert b"king" in InstancePictures(store).picture(1)
 
 
 def test_extract__refuses_another_tokenizer(tmp_path: Path) -> None:

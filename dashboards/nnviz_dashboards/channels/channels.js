@@ -1,5 +1,5 @@
 function example(item, row, pictures, preview) {
-  const text = `${item.label || "instance"} #${item.instance.toLocaleString("en")}: activation ${item.value}`
+  const text = `${item.label || "instance"} #${item.instance.toLocaleString("en")}: activation ${item.value}${item.text ? `: ${item.text}` : ""}`
   const node = element("div", `example${item.is_of_class ? " of-class" : ""}`)
   if (item.has_picture) {
     const image = element("img", "", null, {
@@ -30,6 +30,7 @@ function makePreview() {
     image.src = source
     name.textContent = item.label || "no label"
     facts.textContent = `instance ${item.instance.toLocaleString("en")}, activation ${item.value}`
+    if (item.text) facts.textContent += `: ${item.text}`
     box.hidden = false
     const at = node.getBoundingClientRect(), {width, height} = box.getBoundingClientRect()
     box.style.left = `${Math.max(8, Math.min(at.left + at.width / 2 - width / 2, innerWidth - width - 8))}px`
@@ -125,7 +126,7 @@ export function render({model}) {
     }
   }
   model.on(["title", "note", "ranking", "missing"], show_head)
-  model.on(["rows", "missing"], show_rows)
+  model.on(["rows", "missing", "pictures"], show_rows)
   model.on(["chosen", "uses"], show_chosen)
   show_head()
   show_rows()

@@ -23,6 +23,8 @@ class Example:
     is_of_class: bool
     """Whether it belongs to the chosen class."""
     has_picture: bool
+    text: str = ""
+    """Of a text: the token at which the channel is largest, in brackets, in it."""
 
 
 def channel_examples(
@@ -57,6 +59,14 @@ def channel_examples(
                 names[label] if label >= 0 else "",
                 label == subset,
                 examples.has_picture(channel, rank),
+                _text(results, layer, channel, rank),
             )
         )
     return tuple(found)
+
+
+def _text(results: RunResults, layer: str, channel: int, rank: int) -> str:
+    if results.store.plan.preprocessing.kind != "text":
+        return ""
+    example = results.example_text(layer, channel, rank)
+    return "" if example is None else example.text

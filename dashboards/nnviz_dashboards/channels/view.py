@@ -127,6 +127,7 @@ def _row(row: ChannelRow) -> dict[str, object]:
                 "label": e.label,
                 "is_of_class": e.is_of_class,
                 "has_picture": e.has_picture,
+                "text": e.text,
             }
             for e in row.examples
         ],

@@ -33,6 +33,7 @@ __all__ = [
     "MEMORY",
     "Token",
     "Tokenizer",
+    "imports_code",
     "known_tokenizer",
     "open_tokenizer",
     "sampled_texts",
@@ -140,9 +141,31 @@ def open_tokenizer(source: str | None) -> Tokenizer:
             raise DatasetError(msg)
         return known_tokenizer(held)
     path = Path(source)
-    if not path.exists() and is_callable_source(source):
-        return _OfCallable(import_callable(source, error_type=DatasetError))
+    if _is_code(source):
+        function = import_callable(source, error_type=DatasetError)
+        _imported.add(source)
+        return _OfCallable(function)
     return _opened(str(path))
+
+
+_imported: set[str] = set()
+"""What was imported in this process, for whoever has named it in a run file."""
+
+
+def imports_code(source: str | None) -> bool:
+    """Whether to open a tokenizer would import code that this process has not yet.
+
+    Parameters
+    ----------
+    source
+        ``preprocessing.tokenizer``.
+    """
+    return source is not None and _is_code(source) and source not in _imported
+
+
+def _is_code(source: str) -> bool:
+    is_named = is_callable_source(source) and not Path(source).exists()
+    return is_named and not source.startswith(MEMORY)
 
 
 @functools.lru_cache(maxsize=4)
