@@ -392,9 +392,9 @@ def _held_lines(architecture: Architecture) -> list[str]:
             most = max(found, key=lambda held: held.size)
             n = f"{len(found)} place{'' if len(found) == 1 else 's'}"
             lines.append(
-                f"  {words.format(n=n)}: what a "
-                f"channel changes by way of them is at most {most.size:.2g} of what it "
-                f"changes beside them, before {printable(most.layer)}"
+                f"  {words.format(n=n)}: a channel changes at most {most.size:.2g} "
+                "times as much by way of them as beside them, before "
+                f"{printable(most.layer)}"
             )
     return lines
 

@@ -284,8 +284,12 @@ class Integrity:
             data = self._hierarchy.files.look_at([document_of(group)])[0]
             why = problem_of(data)
             if why is None and isinstance(data, bytes) and self._has_checksums:
-                is_sealed = unsealed_attributes(data)[1]
-                why = None if is_sealed else "its metadata have no checksum"
+                attributes, is_sealed = unsealed_attributes(data)
+                if not is_sealed:
+                    why = "its metadata have no checksum"
+                elif attributes and group != BATCH_SIZES:
+                    # It holds groups, and says nothing itself.
+                    why = "its metadata are of another group"
             if why:
                 found.append(Damage(group, why))
         return found

@@ -19,6 +19,8 @@ from nnviz.upkeep.verification import verify
 from tests.faults.small_run import create, later_stages, one_worker, write_inputs
 from tests.oracles.files import tree_bytes
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory):
@@ -59,7 +61,6 @@ def test_sound_store__passes(copy):
     assert tree_bytes(copy) == before
 
 
-@pytest.mark.slow
 def test_flipped_bit__sixty_of_sixty_are_found_and_named(copy):
     """Row 11: any single bit, of any array, mark or metadata, by a fixed seed."""
     rng, files = random.Random(11), files_of(copy)
@@ -174,7 +175,6 @@ def test_damaged_peaks__take_back_the_examples_alone(copy):
     assert verify(copy, repair=False).taken_back == ["artifacts/examples"]
 
 
-@pytest.mark.slow
 def test_exchanged_files__of_one_kind_are_named_by_verify_and_never_read(copy):
     """Row 36: any two files of one name and size, or metadata of any two groups."""
     rng, clean = random.Random(36), [read() for read in _readers(open_store(copy))]
@@ -204,6 +204,24 @@ def test_exchanged_files__of_one_kind_are_named_by_verify_and_never_read(copy):
     assert n_refused > 10
 
 
+@pytest.mark.parametrize(
+    "group", ["activations", "artifacts", "artifacts/attribution_graphs/label"]
+)
+def test_document_of_another_group__where_groups_have_none_of_their_own(copy, group):
+    """Row 36: found by the campaign; nobody reads it, but other tools would."""
+    document = copy / group / "zarr.json"
+    before = document.read_bytes()
+    shutil.copyfile(copy / "aggregates/all/influence_counts/second/zarr.json", document)
+    assert document.read_bytes() != before
+
+    report = verify(copy)
+
+    assert [(d.array, d.is_repaired) for d in report.damages] == [(group, True)]
+    assert "of another group" in report.damages[0].reason
+    assert document.read_bytes() == before
+    assert verify(copy).damages == []
+
+
 def differing(families):
     """Return the pairs of files of one family that have not the same bytes."""
     pairs = (itertools.combinations(paths, 2) for paths in families)
@@ -223,7 +241,6 @@ def _readers(store):
     ]
 
 
-@pytest.mark.slow
 def test_reader_of_flipped_bits__raises_our_error_or_reads_what_was_written(copy):
     """Row 11: never a wrong number, never zeros, never a traceback of Zarr."""
     rng, files = random.Random(13), files_of(copy)
