@@ -20,6 +20,8 @@ from nnviz.upkeep.verification import verify
 from tests.faults.small_run import create, later_stages, one_worker, write_inputs
 from tests.oracles.files import tree_bytes
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory):
@@ -60,7 +62,6 @@ def test_sound_store__passes(copy):
     assert tree_bytes(copy) == before
 
 
-@pytest.mark.slow
 def test_flipped_bit__sixty_of_sixty_are_found_and_named(copy):
     """Row 11: any single bit, of any array, mark or metadata, by a fixed seed."""
     rng, files = random.Random(11), files_of(copy)
@@ -175,7 +176,6 @@ def test_damaged_peaks__take_back_the_examples_alone(copy):
     assert verify(copy, repair=False).taken_back == ["artifacts/examples"]
 
 
-@pytest.mark.slow
 def test_exchanged_files__of_one_kind_are_named_by_verify_and_never_read(copy):
     """Row 36: any two files of one name and size, or metadata of any two groups."""
     rng, clean = random.Random(36), [read() for read in _readers(open_store(copy))]
@@ -257,7 +257,6 @@ def _readers(store):
     ]
 
 
-@pytest.mark.slow
 def test_reader_of_flipped_bits__raises_our_error_or_reads_what_was_written(copy):
     """Row 11: never a wrong number, never zeros, never a traceback of Zarr."""
     rng, files = random.Random(13), files_of(copy)
