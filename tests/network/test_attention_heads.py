@@ -241,6 +241,20 @@ def test_heads__contributions_at_the_peak_add_up_to_the_head(way):
     np.testing.assert_allclose(found.influence, at_peak[rows], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("way", list(WAYS))
+@pytest.mark.parametrize("signal", ["max", "peak"])
+def test_heads__are_the_same_however_few_instances_are_mixed_at_once(way, signal):
+    network, tokens = made(way)
+
+    together, _ = strongest(network, tokens, signal=signal)
+    alone, _ = strongest(network, tokens, signal=signal, workspace=1)
+
+    np.testing.assert_array_equal(together.source, alone.source)
+    np.testing.assert_array_equal(together.influence, alone.influence)
+    if signal == "peak":
+        np.testing.assert_array_equal(together.remainder, alone.remainder)
+
+
 def test_heads__nothing_but_queries_and_keys_is_left_out_of_the_pattern():
     network, tokens = made("rotary")
 
