@@ -68,7 +68,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         return {
             name: _hint(parameter, function)
             for name, parameter in signature.parameters.items()
-            if parameter.kind is not parameter.VAR_KEYWORD
+            if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
             and parameter.annotation is not parameter.empty  # self
         }
 

@@ -8,6 +8,7 @@ the first subset's numbers are a node's own, and the second's stand beside them.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -29,6 +30,7 @@ __all__ = [
     "GraphDrawing",
     "Key",
     "Linked",
+    "Side",
     "arc_width",
     "draw_comparison",
     "draw_graph",
@@ -126,6 +128,9 @@ class DrawnArc:
     lift_low: float
     lift_high: float
     contrast: Contrast | None = None
+    n_folded: int = 0
+    """Layers that it leads through and that are not drawn; where there are any, its
+    count is that of the weakest arc of the strongest path."""
 
     @property
     def shown_share(self) -> float:
@@ -154,6 +159,13 @@ class GraphDrawing:
     """Whether nothing differs between the two."""
     places: tuple[float, ...] = field(default=())
     """Place of each node in its row."""
+    folded: Mapping[str, str] = field(default_factory=dict)
+    """The stage of each layer that is not drawn."""
+
+    @property
+    def shown_layers(self) -> list[str]:
+        """Those that are drawn, in order of computation."""
+        return [name for name in self.layers if name not in self.folded]
 
     @property
     def keys(self) -> list[Key]:

@@ -26,6 +26,7 @@ __all__ = [
     "NetworkNode",
     "default_open",
     "network_graph",
+    "stages_of",
 ]
 
 NodeKind = Literal["input", "tensor", "operation", "block"]
@@ -33,6 +34,9 @@ ArcKind = Literal["flow", "gate", "order"]
 
 N_SHOWN = 44
 """Nodes up to which blocks are open at first: so many can be told apart."""
+
+N_IN_STAGE = 3
+"""Shown layers that make a block a stage."""
 
 LARGEST_SHARE = 0.75
 """Of all layers that a block may hold: what holds more is the network."""
@@ -185,6 +189,39 @@ def default_open(graph: NetworkGraph, n_shown: int = N_SHOWN) -> frozenset[str]:
         n += more
         opened.update(wanted)
     return frozenset(opened)
+
+
+def stages_of(architecture: Architecture) -> dict[str, str]:
+    """Return the stage of each layer that is in one.
+
+    A stage is an outermost block of the network that holds several of the layers that
+    are shown.
+
+    Parameters
+    ----------
+    architecture
+        Layers and edges of the plan.
+
+    Returns
+    -------
+    dict
+        Name of the stage, which is that of its module, by the name of each of its
+        layers, in order of computation.
+    """
+    graph = network_graph(architecture)
+    by_key = {node.key: node for node in graph.nodes}
+    shown = {layer.name for layer in architecture.layers if layer.shown}
+    stage_of: dict[str, str] = {}
+    for node in graph.nodes:
+        outer = by_key.get(node.block)
+        while outer is not None and outer.block:
+            outer = by_key[outer.block]
+        if node.kind == "tensor" and outer is not None:
+            stage_of[node.layer] = outer.key.removeprefix("block:")
+    n_shown = Counter(stage for name, stage in stage_of.items() if name in shown)
+    return {
+        name: stage for name, stage in stage_of.items() if n_shown[stage] >= N_IN_STAGE
+    }
 
 
 def _placed(architecture: Architecture) -> Iterator[tuple[str, NetworkNode]]:

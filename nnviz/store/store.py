@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from nnviz.argument_types import checked
 from nnviz.errors import (
     StoreError,
     StoreFormatError,
@@ -209,6 +210,7 @@ class Store:
         """Names of the network's outputs, in their order."""
         return self.plan.class_names
 
+    @checked
     def class_index(self, name: str) -> int | None:
         """Return the index of a class by its name, or by its label in the data set.
 
@@ -233,6 +235,7 @@ class Store:
         """Names of the columns of the instance table, added ones last."""
         return (*self._hierarchy.children("instances"), *self.added.listed())
 
+    @checked
     def column(self, name: str) -> NDArray[Any]:
         """Return one column of the instance table.
 
@@ -262,6 +265,7 @@ class Store:
         values = self.read(path)
         return values.astype(object) if values.dtype.kind == "T" else values
 
+    @checked
     def instances(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return the instance table, one row for each instance.
 
@@ -283,6 +287,7 @@ class Store:
         """Return which instances count, shape (instance,): the others have a status."""
         return np.asarray(self.column("status") == "", dtype=np.bool_)
 
+    @checked
     def layer(self, name: str) -> Layer:
         """Return the recorded layer of this name.
 
@@ -293,6 +298,7 @@ class Store:
         """
         return self.plan.architecture.layer(name)
 
+    @checked
     def activations(
         self,
         layer: str,
@@ -326,6 +332,7 @@ class Store:
         """
         return self.read(f"activations/{self.layer(layer).name}", start, stop, channels)
 
+    @checked
     def activations_dask(self, layer: str) -> dask.array.Array:
         """Return activations of one layer as a Dask array, a block for each chunk.
 
@@ -346,6 +353,7 @@ class Store:
             self.url, layer, self.chunks.spans, n_channels, _read_rows
         )
 
+    @checked
     def read(
         self, path: str, start: int = 0, stop: int | None = None, *columns: slice
     ) -> NDArray[Any]:

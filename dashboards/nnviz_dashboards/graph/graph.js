@@ -143,7 +143,7 @@ export function render({model}) {
     note.title = note.textContent
   }
   // Layers that the graph goes back to: the others would be empty rows.
-  const reached = () => (model.graph?.layers ?? []).filter((l) => l.row < model.graph.n_rows)
+  const reached = () => (model.graph?.layers ?? []).filter((l) => l.row >= 0 && l.row < model.graph.n_rows)
   const sides = () => [["shared", "both"], ["first", `only ${model.graph.subset}`], ["second", `only ${model.graph.versus}`]]
   const show_legend = () => {
     legend.replaceChildren()
@@ -153,6 +153,13 @@ export function render({model}) {
       const line = element("span", "legend-key")
       line.append(element("span", `swatch ${swatch}`), element("span", "", text))
       legend.append(line)
+    }
+    if (graph.arcs.some((arc) => arc.n_folded)) {
+      const line = shape("svg", "swatch-line", {width: 24, height: 12})
+      line.append(shape("path", "arc", {d: "M1 6H23", "stroke-dasharray": THROUGH, style: "stroke-width:3;stroke-linecap:butt"}))
+      const item = element("span", "legend-key", null, {title: "The strongest path through layers that are folded"})
+      item.append(line, element("span", "", "through folded layers"))
+      legend.append(item)
     }
     // The colours of what feeds and what is fed stay explained in a comparison too.
     for (const [swatch, text] of [...(graph.versus ? sides() : []), ["source", "feeds it"], ["target", "is fed by it"]]) key(swatch, text)
@@ -249,6 +256,14 @@ export function render({model}) {
       }
       label.row = layer.row
       return label
+    }), ...reached().filter((layer) => layer.stage).map((layer) => {
+      const {stage, n_folded} = layer
+      const title = n_folded ? `Open ${stage}: ${n_folded} more layers` : `Fold ${stage}: show its last layer only`
+      const button = element("button", "layer-label stage-fold", n_folded ? `+ ${n_folded} folded` : `− fold ${stage}`, {
+        type: "button", title, "aria-label": title, "aria-expanded": String(!n_folded), "data-stage": stage})
+      button.addEventListener("click", () => model.send_msg({type: "fold", stage}))
+      button.row = layer.row
+      return button
     }))
   }
   const show_layer = () => {

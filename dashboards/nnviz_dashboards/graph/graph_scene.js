@@ -6,6 +6,7 @@ const NARROW_GAP = 12 // between many rows, so that nodes are as large as can be
 // Areas, beyond the least, are as the shares of the subset: the same for all subsets.
 const side_of = (share) => LEAST + (SLOT - LEAST) * Math.sqrt(Math.max(0, Math.min(1, share)))
 const width_of = (share) => Math.max(0.8, WIDEST * share)
+const THROUGH = "9 5" // dashes of what leads through folded layers
 const key_of = (node) => `${node.layer}-${node.channel}`
 
 function curve(a, b) {
@@ -125,6 +126,8 @@ function makeScene(arcs_group, nodes_group, pictures) {
       }
       Object.assign(arc, {value, source, target, from: nodes.get(source), to: nodes.get(target)})
       arc.line.dataset.side = value.side
+      arc.line.setAttribute("stroke-dasharray", value.n_folded ? THROUGH : "none")
+      arc.line.style.strokeLinecap = value.n_folded ? "butt" : ""
       arc.hit.classList.remove("gone")
       wanted_arcs.set(key, arc)
       moves.push({item: arc, from: {...arc}, to: {opacity: 1, width: width_of(value.share)}})

@@ -20,6 +20,7 @@ from nnviz.aggregation.aggregates import Aggregates
 from nnviz.errors import MissingDataError, NnvizError
 from nnviz.graphs.drawing import GraphDrawing, Key, draw_comparison, draw_graph
 from nnviz.graphs.files import GraphFormat, graph_files
+from nnviz.graphs.folding import fold
 from nnviz.graphs.from_totals import output_names
 from nnviz.graphs.layout import GraphLayout
 from nnviz.graphs.options import GraphChoices, GraphOptions, graph_options
@@ -37,6 +38,7 @@ from nnviz.subsets.subsets import Subset
 from nnviz_dashboards.channels.examples import Example, channel_examples
 from nnviz_dashboards.graph.code import graph_code
 from nnviz_dashboards.graph.places import Places
+from nnviz_dashboards.layers.stages import StagesModel
 from nnviz_dashboards.shared.publishing import follow, publish
 from nnviz_dashboards.shared.selection import NONE, Choice, Selection
 
@@ -91,6 +93,8 @@ class GraphModel(param.Parameterized):
         What the visitor has chosen.
     run_later
         Makes what is not there at once; None makes everything at once.
+    stages
+        Which stages are folded; None for none.
     """
 
     drawing = param.ClassSelector(
@@ -115,6 +119,7 @@ class GraphModel(param.Parameterized):
         selection: Selection,
         *,
         run_later: RunLater | None = None,
+        stages: StagesModel | None = None,
     ) -> None:
         super().__init__()
         self.selection = selection
@@ -123,6 +128,10 @@ class GraphModel(param.Parameterized):
         self._run_later = run_later or (lambda work, done: done(work()))
         self._places = Places()
         self._wanted: GraphRequest | None = None
+        self._whole: GraphDrawing | None = None  # with all of its layers
+        self.stages = stages
+        if stages is not None:
+            stages.param.watch(self._refold, "folded")
         follow(
             selection,
             [
@@ -174,9 +183,12 @@ class GraphModel(param.Parameterized):
 
     def tidy(self) -> None:
         """Lay out the graph anew, with few crossings."""
-        if self.drawing is not None:
-            self._places.forget()
-            publish(self, {"drawing": self._placed(self.drawing)})
+        self._places.forget()
+        self._refold()
+
+    def _refold(self, *_: param.parameterized.Event) -> None:
+        if self._whole is not None:
+            publish(self, {"drawing": self._placed(self._whole)})
 
     def files(self, format_: GraphFormat) -> dict[str, bytes]:
         """Return the files of the shown graph by their names."""
@@ -185,7 +197,7 @@ class GraphModel(param.Parameterized):
             return {}
         stem = re.sub(r"[^\w-]+", "-", drawing.subset).strip("-") or "graph"
         graph = drawing.files
-        if drawing.versus:
+        if drawing.versus or drawing.folded:  # files have all layers
             return graph_files(graph, stem, format_)
         rows = np.array([node.row for node in drawing.nodes], dtype=np.int64)
         layout = GraphLayout(np.array(drawing.places, dtype=np.float64), rows)
@@ -232,8 +244,10 @@ class GraphModel(param.Parameterized):
         updates: dict[str, object] = {"is_loading": False, "missing": None}
         if isinstance(found, Missing):
             updates |= {"drawing": None, "missing": found}
+            self._whole = None
             self._wanted = None  # so that it may be asked for again
         else:
+            self._whole = found.drawing
             updates["drawing"] = self._placed(found.drawing)
             updates["examples"] = found.examples
         publish(self, updates)
@@ -406,6 +420,8 @@ class GraphModel(param.Parameterized):
         }
 
     def _placed(self, drawing: GraphDrawing) -> GraphDrawing:
+        if self.stages is not None:
+            drawing = fold(drawing, self.stages.folded)
         rows = np.array([node.row for node in drawing.nodes], dtype=np.int64)
         arcs = np.array(
             [(arc.target, arc.source) for arc in drawing.arcs], dtype=np.int64

@@ -98,6 +98,15 @@ ARC_TERMS = NODE_TERMS | {
         ),
     ),
     "second": ("Feeds in, {}", "The same for the subset that is compared"),
+    "weakest": (
+        "Strongest path",
+        (
+            "Through layers that are folded: of all paths the strongest, and in how "
+            "many instances its weakest arc is; the path is in no more"
+        ),
+    ),
+    "weakest_second": ("Strongest path, {}", "The same for the compared subset"),
+    "folded": ("Folded layers", "That the path leads through; open them to see it"),
 }
 """The same for an arc."""
 
@@ -186,6 +195,7 @@ class GraphView(Viewer):
                 "versus": model.compare_with,
                 "option": model.set_option,
                 "tidy": model.tidy,
+                "fold": self._fold,
                 "files": self._send_files,
                 "examples": self._send_examples,
             },
@@ -214,7 +224,12 @@ class GraphView(Viewer):
         makers: dict[str, Callable[[], tuple[str, object]]] = {
             "drawing": lambda: (
                 "graph",
-                _graph(model.drawing, self._layers, model.examples),
+                _graph(
+                    model.drawing,
+                    self._layers,
+                    model.examples,
+                    {} if model.stages is None else model.stages.stage_of,
+                ),
             ),
             "choices": lambda: ("choices", self._choices()),
             "code": lambda: ("code", model.code),
@@ -239,6 +254,10 @@ class GraphView(Viewer):
 
     def _chosen(self) -> dict[str, object]:
         return {name: getattr(self._model.selection, name) for name in CHOSEN}
+
+    def _fold(self, *, stage: str) -> None:
+        if self._model.stages is not None:
+            self._model.stages.toggle(stage)
 
     def _send_files(self, *, format: GraphFormat) -> None:  # noqa: A002  its word
         if format not in get_args(GraphFormat):
@@ -282,6 +301,7 @@ def _graph(
     drawing: GraphDrawing | None,
     shown: Mapping[str, str],
     examples: Mapping[Key, tuple[Example, ...]],
+    stage_of: Mapping[str, str],
 ) -> dict[str, object] | None:
     if drawing is None:
         return None
@@ -289,7 +309,9 @@ def _graph(
     indices = {name: index for index, name in enumerate(names)}
     labels = dict(zip(names, short_names(names), strict=True)) | dict(shown)
     numbers = {name: number for number, name in enumerate(shown)}
-    n_rows = max((node.row + 1 for node in drawing.nodes), default=len(names))
+    drawn = drawing.shown_layers
+    rows = {name: len(drawn) - 1 - index for index, name in enumerate(drawn)}
+    n_rows = max((node.row + 1 for node in drawing.nodes), default=len(drawn))
     sides = {"both": "both", "first": drawing.subset, "second": drawing.versus}
     return {
         "subset": drawing.subset,
@@ -299,11 +321,12 @@ def _graph(
             {
                 "name": name,
                 "label": labels[name],
-                "row": len(names) - 1 - index,
+                "row": rows.get(name, -1),
                 "is_shown": name in shown,
                 "number": numbers.get(name, -1),
+                **_stage(name, drawing, stage_of),
             }
-            for index, name in enumerate(names)
+            for name in names
         ],
         "nodes": [
             {
@@ -319,10 +342,22 @@ def _graph(
         "node_terms": _terms(NODE_TERMS, drawing.versus),
         "arc_terms": _terms(ARC_TERMS, drawing.versus),
         "title": _title(drawing),
-        "note": _note(drawing) + _reach(labels, names, n_rows),
+        "note": _note(drawing) + _reach(labels, drawn, n_rows),
         "made": f"preset {drawing.files.preset}",
         "problems": [p[:1].upper() + p[1:] + "." for p in drawing.problems],
     }
+
+
+def _stage(
+    name: str, drawing: GraphDrawing, stage_of: Mapping[str, str]
+) -> dict[str, object]:
+    """Return what folds the stage whose last drawn layer this is, if it is one."""
+    stage = stage_of.get(name)
+    layers = [layer for layer in drawing.layers if stage_of.get(layer) == stage]
+    drawn = [layer for layer in layers if layer not in drawing.folded]
+    if stage is None or len(layers) < 2 or drawn[-1:] != [name]:
+        return {}
+    return {"stage": stage, "n_folded": len(layers) - len(drawn)}
 
 
 def _title(drawing: GraphDrawing) -> str:
@@ -418,7 +453,24 @@ def _arc(arc: DrawnArc, sides: Mapping[str, str]) -> dict[str, object]:
         "source": arc.source,
         "target": arc.target,
         **_drawn(arc, arc.contrast),
-        "facts": {**_facts(arc), **_contrast(arc.contrast, sides)},
+        "facts": {**_facts(arc), **_contrast(arc.contrast, sides)}
+        if not arc.n_folded
+        else _path_facts(arc),
+        **({"n_folded": arc.n_folded} if arc.n_folded else {}),
+    }
+
+
+def _path_facts(arc: DrawnArc) -> dict[str, str]:
+    """Return what is known of a path through layers that are not drawn."""
+    second = {}
+    if arc.contrast is not None:
+        count, share = arc.contrast.second_count, arc.contrast.second_share
+        text = f"{format_count(count)} ({format_percent(share)})"
+        second = {"weakest_second": text}
+    return {
+        "weakest": f"{format_count(arc.count)} ({format_percent(arc.share)})",
+        **second,
+        "folded": format_count(arc.n_folded),
     }
 
 

@@ -1,6 +1,9 @@
 export function render({model}) {
   const strip = element("div", "strip", null, {role: "radiogroup", "aria-label": "Layer"})
   const items = model.items
+  // Of a folded stage its last layer stands for all.
+  const is_last = (name) => Object.values(model.stages).some(({layers}) => layers.at(-1) === name)
+  const is_hidden = (name) => !is_last(name) && Object.values(model.stages).some(({is_open, layers}) => !is_open && layers.includes(name))
   const most = Math.max(1, ...items.map((item) => item.n_channels))
   const buttons = items.map((item, index) => {
     const button = element("button", "layer", null, {
@@ -10,6 +13,7 @@ export function render({model}) {
     glyph.style.height = `${Math.round(8 + 14 * item.n_channels / most)}px`
     button.append(glyph, element("span", "layer-name", item.label),
                   element("span", "layer-size", item.size))
+    button.dataset.size = item.size
     const is_beside = (event) => event.shiftKey || event.ctrlKey || event.metaKey
     button.addEventListener("click", (event) => model.send_msg({type: is_beside(event) ? "toggle_beside" : "choose", name: item.name}))
     button.addEventListener("keydown", (event) => {
@@ -18,8 +22,9 @@ export function render({model}) {
         return model.send_msg({type: "toggle_beside", name: item.name})
       }
       const step = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1}[event.key]
-      const next = event.key === "Home" ? 0 : event.key === "End" ? items.length - 1 :
-                   step ? (index + step + items.length) % items.length : null
+      let next = event.key === "Home" ? 0 : event.key === "End" ? items.length - 1 :
+                 step ? (index + step + items.length) % items.length : null
+      while (next !== null && is_hidden(items[next].name)) next = (next + (step ?? 1) + items.length) % items.length
       if (next === null) return
       event.preventDefault()
       buttons[next].focus()
@@ -39,7 +44,28 @@ export function render({model}) {
   if (items.length === 0) {
     strip.append(element("span", "muted", "The run shows no layer."))
   }
-  strip.append(element("span", "end", "input"), ...buttons, element("span", "end", "output"))
+  // Before the first layer of a stage that is seen stands what folds and opens it.
+  const folds = new Map(Object.entries(model.stages).map(([stage, {layers}]) => {
+    const button = element("button", "layer-fold", null, {type: "button", "data-stage": stage})
+    button.addEventListener("click", () => model.send_msg({type: "fold", stage}))
+    return [stage, {button, layers}]
+  }))
+  const fold_before = (name) => [...folds.values()].find(({layers}) => layers[0] === name)?.button
+  strip.append(element("span", "end", "input"),
+    ...buttons.flatMap((button, index) => [fold_before(items[index].name), button].filter(Boolean)),
+    element("span", "end", "output"))
+  const show_stages = () => {
+    items.forEach((item, index) => { buttons[index].hidden = is_hidden(item.name) })
+    for (const [stage, {button, layers}] of folds) {
+      const {is_open} = model.stages[stage]
+      button.textContent = is_open ? "−" : "+"
+      button.title = is_open ? `Fold ${stage}: show its last layer only` : `Open ${stage}: show all of its ${layers.length} layers`
+      button.setAttribute("aria-label", button.title)
+      button.setAttribute("aria-expanded", String(is_open))
+      const last = buttons[items.findIndex((item) => item.name === layers.at(-1))]
+      last.querySelector(".layer-size").textContent = is_open ? last.dataset.size : `${last.dataset.size} · last of ${layers.length}`
+    }
+  }
   // The chosen layer is in view once there is a width, and stays so when it changes.
   const reveal = () => {
     const button = buttons[items.findIndex((item) => item.name === model.chosen)]
@@ -62,7 +88,9 @@ export function render({model}) {
   }, {passive: false})
   new ResizeObserver(reveal).observe(strip)
   model.on("beside", show)
+  model.on("stages", () => { show_stages(); reveal() })
   model.on("chosen", () => { show(); reveal() })
+  show_stages()
   show()
   return strip
 }

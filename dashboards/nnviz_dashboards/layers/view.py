@@ -6,6 +6,7 @@ import param
 from panel.viewable import Viewable, Viewer
 
 from nnviz_dashboards.layers.model import LayerItem, LayersModel
+from nnviz_dashboards.layers.stages import StagesModel
 from nnviz_dashboards.shared.component import Component, script
 from nnviz_dashboards.shared.theme import format_count
 
@@ -17,6 +18,7 @@ class LayerStrip(Component):
 
     items = param.List([], doc="What the script shows of each layer.")
     chosen = param.String(doc="Name of the chosen layer.")
+    stages = param.Dict({}, doc="Whether it is folded, and its layers, by stage.")
     beside = param.List([], doc="Names of further layers whose neurons are open.")
 
     _esm = script(__file__, "layers.js")
@@ -29,20 +31,35 @@ class LayersView(Viewer):
     ----------
     model
         Its layers and intentions.
+    stages
+        Which of them are folded.
     """
 
-    def __init__(self, model: LayersModel) -> None:
+    def __init__(self, model: LayersModel, stages: StagesModel) -> None:
         super().__init__()
+        self._stages = stages
         self._strip = LayerStrip(
-            {"choose": model.choose, "toggle_beside": model.toggle_beside},
+            {
+                "choose": model.choose,
+                "toggle_beside": model.toggle_beside,
+                "fold": stages.toggle,
+            },
             items=[_item(item) for item in model.items],
             chosen=model.selection.param.layer,
+            stages=param.bind(lambda *_: self._folds(), stages.param.folded),
             beside=param.bind(
                 lambda *_: list(model.selection.layers_beside),
                 model.selection.param.beside,
                 model.selection.param.matrix,
             ),
         )
+
+    def _folds(self) -> dict[str, object]:
+        opened = self._stages.opened
+        return {
+            stage: {"is_open": stage in opened, "layers": layers}
+            for stage, layers in self._stages.shown.items()
+        }
 
     def __panel__(self) -> Viewable:
         return self._strip

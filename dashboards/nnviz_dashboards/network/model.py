@@ -24,17 +24,11 @@ from nnviz.results.network_layout import NetworkLayout, arrange_network
 from nnviz.results.run_results import RunResults
 from nnviz_dashboards.graph.model import GraphModel
 from nnviz_dashboards.shared.publishing import follow, publish
-from nnviz_dashboards.shared.selection import Selection
+from nnviz_dashboards.shared.selection import BETWEEN_NAMES, NO_NAME, Selection
 from nnviz_dashboards.shared.theme import format_count, format_percent
 from nnviz_dashboards.subsets.model import SubsetPairModel
 
-__all__ = ["BETWEEN_BLOCKS", "NetworkDrawing", "NetworkModel", "Shade", "Shading"]
-
-BETWEEN_BLOCKS = ","
-"""Between the names of open blocks in the address; no module has it in its name."""
-
-NO_BLOCK = "-"
-"""Stands in the address where all blocks are closed; nothing means: as at first."""
+__all__ = ["NetworkDrawing", "NetworkModel", "Shade", "Shading"]
 
 LEVEL = 0.05
 
@@ -121,7 +115,7 @@ class NetworkModel(param.Parameterized):
         known = {block.key for block in self._network().blocks}
         return frozenset(
             key
-            for name in names.split(BETWEEN_BLOCKS)
+            for name in names.split(BETWEEN_NAMES)
             if (key := _PREFIX + name) in known
         )
 
@@ -161,7 +155,7 @@ class NetworkModel(param.Parameterized):
             if block.key in keys
         ]
         is_first = keys == default_open(self._network())
-        blocks = BETWEEN_BLOCKS.join(names) or NO_BLOCK
+        blocks = BETWEEN_NAMES.join(names) or NO_NAME
         self.selection.choose(blocks="" if is_first else blocks)
 
     def _network(self) -> NetworkGraph:

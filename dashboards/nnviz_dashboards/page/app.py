@@ -31,6 +31,7 @@ from nnviz_dashboards.instance_map.view import InstanceMapView
 from nnviz_dashboards.instances.model import InstancesModel
 from nnviz_dashboards.instances.view import InstancesView
 from nnviz_dashboards.layers.model import LayersModel
+from nnviz_dashboards.layers.stages import StagesModel
 from nnviz_dashboards.layers.view import LayersView
 from nnviz_dashboards.matrix.stack import MatrixStack
 from nnviz_dashboards.matrix.view import MatrixView
@@ -102,11 +103,12 @@ def _roots(results: RunResults) -> dict[str, pn.viewable.Viewer]:
     """Return the views by the name that the template has for their places."""
     selection = _selection(results)
     layers = LayersModel(results, selection)
+    stages = StagesModel(results.store.plan.architecture, selection)
     try:
         subsets = SubsetsModel(results, selection)
     except MissingDataError:
         message = MessageView(results.missing_stage())
-        return {"layers": LayersView(layers), "message": message}
+        return {"layers": LayersView(layers, stages), "message": message}
     pictures = f"{PICTURES}/{results.store.fingerprint[:12]}"
     channels = ChannelsView(
         ChannelsModel(results, selection), pictures=pictures, layers=layers.labels
@@ -116,14 +118,16 @@ def _roots(results: RunResults) -> dict[str, pn.viewable.Viewer]:
     def run_later(work: Callable[[], T], done: Callable[[T | Missing], None]) -> None:
         results.graphs.queries.run(work, later(done))
 
-    graph = GraphModel(results, results.graphs, selection, run_later=run_later)
+    graph = GraphModel(
+        results, results.graphs, selection, run_later=run_later, stages=stages
+    )
     pairs = SubsetPairModel(results, selection, run_later=run_later)
     matrices = MatrixStack(results, subsets, pairs, run_later=run_later)
     instances = InstancesModel(
         results, pairs, point_at=matrices.point_at, run_later=run_later
     )
     return {
-        "layers": LayersView(layers),
+        "layers": LayersView(layers, stages),
         "bar": SubsetBarView(pairs, layers.labels),
         "embedding": EmbeddingView(subsets, layers.labels),
         "subsets": SubsetListView(subsets),

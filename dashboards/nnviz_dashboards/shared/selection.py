@@ -23,10 +23,12 @@ from nnviz.subsets.expressions import MAX_CHARACTERS
 
 __all__ = [
     "ALIKE",
+    "BETWEEN_NAMES",
     "BY_CLUSTER",
     "BY_DIFFERENCE",
     "BY_NUMBER",
     "MAX_BESIDE",
+    "NO_NAME",
     "OPTIONS",
     "ORDERS",
     "OVERLAYS",
@@ -93,8 +95,11 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
 }
 """Values of the options of an attribution graph, as nnviz declares them."""
 
-BETWEEN_LAYERS = ","
-"""Between the names of layers in the address."""
+BETWEEN_NAMES = ","
+"""Between names of modules in the address; none has it in its name."""
+
+NO_NAME = "-"
+"""Stands in the address for no name, where nothing means: as at first."""
 
 MAX_BESIDE = 3
 """Layers whose neurons may be open beside those of the chosen one."""
@@ -160,6 +165,7 @@ class Selection(param.Parameterized):
     color = param.String(COLORS[0], doc="One of `COLORS`.")
     among = param.String(AMONG[0], doc="One of `AMONG`.")
     blocks = param.String(doc="Open blocks of the network; empty: as at first.")
+    stages = param.String(doc="Open stages; empty: as at first.")
     overlay = param.String(OVERLAYS[0], doc="One of `OVERLAYS`.")
     order = param.String("confidence", doc="Column, with - the smallest value first.")
     instance = param.Integer(NONE, doc="That is opened; -1 for none.")
@@ -229,11 +235,11 @@ class Selection(param.Parameterized):
         for name, value in wanted.items():
             if not self._is_possible(name, value, layer):
                 wanted[name] = self._defaults[name]
-        beside = str(wanted.get("beside", self.beside)).split(BETWEEN_LAYERS)
+        beside = str(wanted.get("beside", self.beside)).split(BETWEEN_NAMES)
         if "beside" not in wanted:
             beside = [self.layer if name == layer else name for name in beside]
         open_layers = dict.fromkeys([layer, *(x for x in beside if x in self._layers)])
-        wanted["beside"] = BETWEEN_LAYERS.join([*open_layers][1 : 1 + MAX_BESIDE])
+        wanted["beside"] = BETWEEN_NAMES.join([*open_layers][1 : 1 + MAX_BESIDE])
         self.param.update(**wanted)
 
     def choose_node(self, layer: str, channel: int) -> None:
@@ -247,17 +253,17 @@ class Selection(param.Parameterized):
     def layers_beside(self) -> tuple[str, ...]:
         """Further layers whose neurons are open, in order."""
         is_open = self.beside and self.matrix != PANELS[0]
-        return tuple(self.beside.split(BETWEEN_LAYERS)) if is_open else ()
+        return tuple(self.beside.split(BETWEEN_NAMES)) if is_open else ()
 
     def toggle_beside(self, layer: str) -> None:
         """Open a layer's neurons below those that are open, or close them.
 
         Where as many are open as may be, the first that was opened makes room.
         """
-        others = [x for x in self.beside.split(BETWEEN_LAYERS) if x not in ("", layer)]
+        others = [x for x in self.beside.split(BETWEEN_NAMES) if x not in ("", layer)]
         is_opened = layer not in (self.layer, *self.layers_beside)
         names = [*others, layer] if is_opened else others
-        kept = BETWEEN_LAYERS.join(names[-MAX_BESIDE:])
+        kept = BETWEEN_NAMES.join(names[-MAX_BESIDE:])
         self.choose(beside=kept, matrix=max(self.matrix, "open", key=PANELS.index))
 
     @property
@@ -306,7 +312,7 @@ class Selection(param.Parameterized):
         if name in _LARGEST:
             kind = int if isinstance(self._defaults[name], int) else (int, float)
             return isinstance(value, kind) and 0 <= value <= _LARGEST[name]
-        is_long = name in ("a", "b", "kept", "sorted_by", "blocks", "beside")
+        is_long = name in ("a", "b", "kept", "sorted_by", "blocks", "beside", "stages")
         longest = MAX_CHARACTERS if is_long else MAX_SEARCH_CHARACTERS
         return isinstance(value, str) and len(value) <= longest
 
@@ -368,6 +374,7 @@ _ADDRESS = {
     "among": "among",
     "color": "color",
     "blocks": "blocks",
+    "stages": "stages",
     "overlay": "shaded",
     "order": "order",
     "instance": "instance",
