@@ -208,7 +208,7 @@ def test_extract__company_and_padding_change_nothing(
         with torch.no_grad():
             words = network.words(torch.tensor(item["input_ids"]))
             values = torch.relu(network.hidden(words))[:, channel]
-        assert values[position[chunk, channel]] == values.max()
+        assert values[position[chunk, channel]] > values.max() - 1e-5
     again = nnviz.recompute(store, 1.0, model=network, dataset=items)
     assert not again.wrong
     assert again.n_instances == N

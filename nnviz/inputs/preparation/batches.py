@@ -7,7 +7,8 @@ stored bits do not depend on what is missing: unreadable instances and rows past
 are zeros, and are said.
 
 Where instances have tokens, and padding changes nothing, those of a chunk come in the
-order of their lengths, each batch padded to its longest instance.
+order of their lengths, the longest first, each batch padded to its longest instance and
+of no more rows than are about as long.
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ INSTANCES_PER_JOB = 16
 BATCHES_AHEAD = 2
 ORIGINALS_AHEAD = 16
 """Instances in their own size that wait: a photograph of 12 megapixels has 36 MB."""
+ALIKE = 0.8
+"""The shortest instance of a batch has at least this share of the longest's tokens,"""
+FEWEST_ROWS = 8
+"""or else the batch has at most so many rows."""
 NOTHING: Mapping[int, str] = MappingProxyType({})
 
 _Jobs = list[Future[tuple[float, float]]]
@@ -209,17 +214,15 @@ class BatchReader:
     def _by_length(
         self, start: int, stop: int, excluded: Mapping[int, str], inputs: NetworkInputs
     ) -> Iterator[Batch]:
-        """Yield the shortest instances first; what cannot be read has no tokens."""
+        """Yield the longest instances first; what cannot be read has no tokens."""
         whole = _finished(*self._submit(start, stop, excluded, stop - start))
         lengths = inputs.own_tokens(whole.values)
         lengths[~whole.valid] = 0
-        order = np.argsort(lengths, kind="stable")
-        for first in range(0, len(order), self._batch_size):
-            rows = order[first : first + self._batch_size]
-            n_tokens = _rounded(int(lengths[rows].max()), inputs.n_tokens)
-            shape = (self._batch_size, inputs.length(n_tokens))
-            values = np.zeros(shape, self._dtype)
-            values[: len(rows)] = inputs.repacked(whole.values[rows], n_tokens)
+        order = np.argsort(-lengths, kind="stable")
+        for first, last in _alike(lengths[order], self._batch_size):
+            rows = order[first:last]
+            n_tokens = _rounded(int(lengths[rows[0]]), inputs.n_tokens)
+            values = inputs.repacked(whole.values[rows], n_tokens)
             places = {int(row): place for place, row in enumerate(rows)}
             reasons = {
                 places[row]: why for row, why in whole.reasons.items() if row in places
@@ -294,6 +297,18 @@ class BatchReader:
             )
             raise UnreadableInstanceError(msg)
         return value
+
+
+def _alike(lengths: NDArray[np.int64], most: int) -> Iterator[tuple[int, int]]:
+    """Yield spans of instances that are about as long; the longest come first."""
+    first = 0
+    while first < len(lengths):
+        few = first + min(most, FEWEST_ROWS)
+        near = (lengths >= ALIKE * lengths[first]) | (lengths == 0)
+        last = max(few, int(np.append(near, False)[first:].argmin()) + first)
+        last = min(last, first + most, len(lengths))
+        yield first, last
+        first = last
 
 
 def _rounded(longest: int, most: int) -> int:

@@ -63,7 +63,8 @@ def test_iter_batches__has_every_instance_once_with_its_own_tokens(
     seen: dict[int, int] = {}
     for batch in reader.iter_batches(20, 220, excluded={30: "left out"}):
         n_tokens = INPUTS.tokens_of(batch.values.shape[1])
-        assert batch.values.shape[0] == 16
+        assert 1 <= batch.values.shape[0] <= 16
+        assert len(batch.values) == batch.n_instances
         for row, instance in enumerate(batch.instances.tolist()):
             ids, mask, counted = batch.values[row].reshape(3, n_tokens)
             length = int(LENGTHS[instance])
@@ -97,7 +98,7 @@ def test_iter_batches__wastes_little(reader: BatchReader) -> None:
         n_tokens = INPUTS.tokens_of(batch.values.shape[1])
         total += batch.n_instances * n_tokens
         own += int(LENGTHS[batch.instances[batch.valid[: batch.n_instances]]].sum())
-    assert own / total > 0.85
+    assert own / total > 0.9
 
 
 def test_own_tokens__counts_up_to_the_last_that_is_no_padding() -> None:
