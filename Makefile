@@ -27,11 +27,9 @@ VENV ?= .venv
 PIP_ARGS ?=
 PIP_AUDIT = 2.10.1
 PYTEST_ARGS ?=
-# As many processes as cores, but not many: clusters and browsers take turns (see
-# tests/conftest.py, which also decides the order), and each process makes the stores that
-# its tests read. For one process, as with --pdb: PYTEST_PARALLEL=
-PYTEST_PARALLEL ?= --numprocesses logical --maxprocesses 4 --dist loadgroup \
-	--no-loadscope-reorder
+# tests/conftest.py decides how many processes there are, and in which order and groups
+# the tests run. For one process, as with --pdb: PYTEST_PARALLEL=
+PYTEST_PARALLEL ?= --numprocesses auto --dist loadgroup --no-loadscope-reorder
 DEMO_ARGS ?=
 AUDIT_ARGS ?=
 

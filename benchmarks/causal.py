@@ -67,15 +67,24 @@ STUDIES = (
 )
 
 WAYS: dict[str, tuple[str, GraphOptions]] = {
-    "directed, evidence by counts": ("max", GraphOptions()),
-    "directed, evidence by counts at the peak": ("peak", GraphOptions()),
+    "directed, evidence by counts": ("max", GraphOptions(weight="count")),
+    "directed, evidence by counts at the peak": ("peak", GraphOptions(weight="count")),
     "directed, evidence by sums at the peak": ("peak", GraphOptions(weight="sum")),
+    "directed, sums at the peak of 8 targets": ("wide", GraphOptions(weight="sum")),
+    "directed, relevance": ("wide", GraphOptions(scoring="relevance")),
     "directed, in strength": ("max", GraphOptions(scoring="in_strength")),
     "directed, out strength": ("max", GraphOptions(scoring="out_strength")),
     "directed, specificity": ("max", GraphOptions(scoring="specificity")),
     "summit": ("max", GraphOptions(preset="summit")),
 }
-"""By name: the extraction's signal, and how graphs are made."""
+"""By name: the run of `RUNS`, and how graphs are made."""
+
+RUNS = {
+    "max": 'signal = "max"\ntargets_minimum = 1\n',
+    "peak": 'signal = "peak"\ntargets_minimum = 1\n',
+    "wide": 'signal = "peak"\nrelevance = "label"\n',
+}
+"""What the extraction keeps of influences, by name."""
 
 
 def main() -> None:
@@ -103,17 +112,15 @@ def main() -> None:
 def run(folder: Path, study: Study, client: Client) -> dict[str, Any]:
     """Check all ways to make graphs of one network."""
     folder.mkdir(parents=True, exist_ok=True)
-    stores = {
-        signal: make_store(folder, study, signal, client) for signal in ("max", "peak")
-    }
+    stores = {name: make_store(folder, study, name, client) for name in RUNS}
     rows: dict[str, Any] = {}
     first: dict[str, CausalCheck] = {}
-    for way, (signal, options) in WAYS.items():
+    for way, (name, options) in WAYS.items():
         started = time.perf_counter()
         checks = {}
         for size, fraction in SIZES.items():
             checks[size] = check(
-                stores[signal],
+                stores[name],
                 study,
                 GraphChoice(options, fraction),
                 client,
@@ -133,11 +140,11 @@ def run(folder: Path, study: Study, client: Client) -> dict[str, Any]:
     return {"network": network, "study": vars(study), "ways": rows}
 
 
-def make_store(folder: Path, study: Study, signal: str, client: Client) -> Store:
+def make_store(folder: Path, study: Study, name: str, client: Client) -> Store:
     """Run the stages, or take what an earlier measurement left."""
-    url, case = folder / f"{signal}.zarr", CASES[study.case]
-    run_file = folder / f"{signal}.toml"
-    text = run_file_text(case) + f'signal = "{signal}"\n'
+    url, case = folder / f"{name}.zarr", CASES[study.case]
+    run_file = folder / f"{name}.toml"
+    text = run_file_text(case) + RUNS[name]
     run_file.write_text(text, encoding="utf-8")
     plan, probe = nnviz.plan_run(load_config(run_file))
     store = nnviz.prepare_store(plan, str(url), probe=probe)

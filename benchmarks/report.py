@@ -71,6 +71,7 @@ def speed_section() -> str:
     rows: list[tuple[str, Callable[[Any], list[tuple[str, str, str]]]]] = [
         ("extraction-*.json", _extraction_rows),
         ("influence.json", _influence_rows),
+        ("masking.json", _masking_rows),
         ("dashboard.json", _dashboard_rows),
         ("graphs.json", _graph_rows),
         ("listing.json", _listing_rows),
@@ -163,6 +164,19 @@ def _other_sets(checks: dict[str, Any]) -> list[str]:
 
 def _percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.0f} %"
+
+
+def _masking_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return a row for each network over tokens."""
+    what = "maxima of what counts (of all positions), throughput against the forward"
+    return [
+        (
+            f"{name} over padded sentences: {what} pass",
+            f"{1 / row['counted_ratio']:.2f} ({1 / row['all_ratio']:.2f})",
+            "≥ 0.9",
+        )
+        for name, row in result["rows"].items()
+    ]
 
 
 def _extraction_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:

@@ -66,6 +66,15 @@ distributed.utils.get_mp_context().set_forkserver_preload(
 )
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one process more than there are cores: a third of the time is waiting.
+
+    Not many: clusters and browsers take turns, and each process makes the stores that
+    its tests read.
+    """
+    return min(len(os.sched_getaffinity(0)) + 1, 4)
+
+
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let what is heavy take turns, and start first, where tests run in parallel.

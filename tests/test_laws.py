@@ -22,6 +22,8 @@ from nnviz.subsets.naming import named_subsets
 from nnviz.testing import PlantedRun, write_store
 from tests.oracles.files import tree_bytes
 
+pytestmark = pytest.mark.slow
+
 S, C, TARGETS, SOURCES = 3, 5, 3, 4
 
 

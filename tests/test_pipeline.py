@@ -26,7 +26,7 @@ from nnviz.graphs.making import SubsetGraphs
 from nnviz.runs.config import load_config
 
 # One of them wants the processes that others of this group share.
-pytestmark = pytest.mark.xdist_group("cluster")
+pytestmark = [pytest.mark.xdist_group("cluster"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +194,6 @@ def damaged(digits, tmp_path):
     return with_damage, without, names
 
 
-@pytest.mark.slow
 def test_pipeline__twenty_five_damaged_files__equals_the_run_without_them(
     damaged, tmp_path, client
 ):
@@ -273,7 +272,6 @@ def test_extract__task_larger_than_a_worker__is_refused_before_it_starts(
         pytest.param('layers = ["*", "!mixed"]\nshown = ["top"]', id="some-layers"),
     ],
 )
-@pytest.mark.slow
 def test_pipeline__every_option__fills_a_store(
     digits, reference, tmp_path, client, options
 ):
@@ -400,7 +398,6 @@ def test_graphs__of_the_demonstration__are_linked_from_output_to_input(
         assert (graph.count <= graph.base_count).all()
 
 
-@pytest.mark.slow
 def test_extract__another_store_at_the_same_place__is_not_taken_for_the_first(
     digits, tmp_path, client
 ):

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.aggregation.aggregates import aggregates_of
-from nnviz.aggregation.relevance import RelevanceSums
+from nnviz.aggregation.relevance import RelevanceSums, check_relevance
 from nnviz.aggregation.totals import relevance_totals
 from nnviz.errors import ConfigError, MissingDataError
 from nnviz.store.store import Store
@@ -30,7 +30,6 @@ from nnviz.subsets.subsets import Subset
 __all__ = [
     "REFERENCES",
     "Reference",
-    "check_relevance",
     "reference_values",
     "relevance_sums",
 ]
@@ -41,23 +40,6 @@ Reference = str | Subset
 REFERENCES = ("mean", "zero")
 
 Values = NDArray[np.float64]
-
-
-def check_relevance(store: Store) -> None:
-    """Refuse a run without relevance.
-
-    Raises
-    ------
-    MissingDataError
-        If the run has recorded none.
-    """
-    if not store.plan.has_relevance:
-        msg = (
-            f"the run in {store.url!r} has no relevance: it was extracted with "
-            "[extraction] relevance = 'none'; plan and extract a new store with "
-            "relevance = 'label' or 'prediction'"
-        )
-        raise MissingDataError(msg)
 
 
 def relevance_sums(store: Store, subsets: Sequence[Subset]) -> dict[str, RelevanceSums]:
@@ -75,7 +57,6 @@ def relevance_sums(store: Store, subsets: Sequence[Subset]) -> dict[str, Relevan
     MissingDataError
         If the run has recorded no relevance, or is not complete.
     """
-    check_relevance(store)
     usable = store.usable()
     sizes = np.array([int(usable[one.instances].sum()) for one in subsets])
     return {

@@ -10,13 +10,16 @@ Symbols: S subsets, C channels of a layer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RelevanceSums"]
+from nnviz.errors import MissingDataError
+from nnviz.store.store import Store
+
+__all__ = ["RelevanceSums", "check_relevance"]
 
 Values = NDArray[np.float64]
 
@@ -65,6 +68,34 @@ class RelevanceSums:
         """Mean activation over instances and positions, (S, C)."""
         return self._each("position_mean_sum")
 
+    def rows(self, rows: Sequence[int]) -> RelevanceSums:
+        """Return what is summed over some of the subsets."""
+        sums = {name: values[rows] for name, values in self.sums.items()}
+        return RelevanceSums(self.n_instances[rows], sums)
+
+    def weighted(self, weights: NDArray[np.floating | np.integer]) -> RelevanceSums:
+        """Return one row, of each subset taken so many times, shape (S,)."""
+        n = np.atleast_1d(weights @ self.n_instances).astype(np.int64)
+        sums = {name: (weights @ values)[None] for name, values in self.sums.items()}
+        return RelevanceSums(n, sums)
+
     def _each(self, name: str) -> Values:
         n = self.n_instances[:, None].astype(np.float64)
         return np.asarray(self.sums[name] / np.where(n > 0, n, np.nan))
+
+
+def check_relevance(store: Store) -> None:
+    """Refuse a run without relevance.
+
+    Raises
+    ------
+    MissingDataError
+        If the run has recorded none.
+    """
+    if not store.plan.has_relevance:
+        msg = (
+            f"the run in {store.url!r} has no relevance: it was extracted with "
+            "[extraction] relevance = 'none'; plan and extract a new store with "
+            "relevance = 'label' or 'prediction'"
+        )
+        raise MissingDataError(msg)

@@ -23,6 +23,7 @@ from scipy import sparse
 
 from nnviz.aggregation.aggregates import Aggregates
 from nnviz.aggregation.layer_sums import LayerJob, Leaf, Returned, Source, layer_facts
+from nnviz.aggregation.relevance import RelevanceSums, check_relevance
 from nnviz.aggregation.subset_index import SubsetIndex, subset_index
 from nnviz.store.store import Store
 from nnviz.subsets.subsets import Subset
@@ -76,6 +77,15 @@ class SubsetTotals(Protocol):
     def influences(self, target: str, what: InfluenceTotal) -> sparse.csr_array:
         """Return a target layer's totals, shape (1, targets x sources)."""
 
+    def relevance(self, layer: str) -> RelevanceSums:
+        """Return what is summed of a shown layer's relevance, one row.
+
+        Raises
+        ------
+        MissingDataError
+            If the run has recorded none.
+        """
+
 
 class AggregateTotals:
     """The rows of one collection's aggregates, as totals; shared between threads.
@@ -121,6 +131,10 @@ class AggregateTotals:
         block, place = divmod(row, ROWS_AT_A_TIME)
         return sparse.csr_array(self._read(what, layer, block)[[place]])
 
+    def relevance(self, layer: str) -> RelevanceSums:
+        """Return what is summed of a layer's relevance, a row for each subset."""
+        return self._aggregates.relevance_sums(layer)
+
     def _read_rows(self, what: Total, layer: str, block: int) -> sparse.csr_array:
         rows = slice(block * ROWS_AT_A_TIME, (block + 1) * ROWS_AT_A_TIME)
         path = f"aggregates/{self._aggregates.name}/{what}/{layer}"
@@ -141,6 +155,9 @@ class _AggregateRow:
     def influences(self, target: str, what: InfluenceTotal) -> sparse.csr_array:
         return self.table.total(what, target, self.row)
 
+    def relevance(self, layer: str) -> RelevanceSums:
+        return self.table.relevance(layer).rows([self.row])
+
 
 @dataclass(frozen=True, eq=False)
 class BlockTotals:
@@ -153,6 +170,8 @@ class BlockTotals:
     blocks: Mapping[Total, Mapping[str, sparse.csr_array]]
     """What is counted by its name and by layer: of activations shape (B, C), of
     influences (B, targets x sources)."""
+    sum_relevance: Callable[[], Mapping[str, Mapping[str, NDArray[np.float64]]]]
+    """Sums the relevance by layer, as :func:`relevance_totals` does, (B, C)."""
 
     @property
     def n_instances(self) -> int:
@@ -181,6 +200,18 @@ class BlockTotals:
             total.sort_indices()
             self._totals[what, layer] = total
         return self._totals[what, layer]
+
+    def relevance(self, layer: str) -> RelevanceSums:
+        """Return what is summed of a layer's relevance, one row."""
+        return self.block_relevance(layer).weighted(np.ones(self.n_blocks))
+
+    def block_relevance(self, layer: str) -> RelevanceSums:
+        """Return what is summed of a layer's relevance, a row for each block."""
+        return RelevanceSums(self.sizes, self._relevance[layer])
+
+    @functools.cached_property
+    def _relevance(self) -> Mapping[str, Mapping[str, NDArray[np.float64]]]:
+        return self.sum_relevance()
 
     def weighted(self, weights: NDArray[np.int64]) -> SubsetTotals:
         """Return the totals with every block taken so many times, shape (B,)."""
@@ -215,6 +246,9 @@ class _WeightedBlocks:
 
     def influences(self, target: str, what: InfluenceTotal) -> sparse.csr_array:
         return self._sum(what, target)
+
+    def relevance(self, layer: str) -> RelevanceSums:
+        return self.whole.block_relevance(layer).weighted(self.weights)
 
     def _sum(self, what: Total, layer: str) -> sparse.csr_array:
         blocks = self.whole.blocks[what][layer]
@@ -273,10 +307,15 @@ def count_blocks(
     places = np.random.default_rng(BLOCK_SEED).permutation(len(instances))
     block = places * n_blocks // max(1, len(instances))
     sizes = np.bincount(block, minlength=n_blocks).astype(np.int64)
+    members = [instances[block == number] for number in range(n_blocks)]
+
+    def relevance() -> Mapping[str, Mapping[str, NDArray[np.float64]]]:
+        parts = [Subset(subset.name, rows) for rows in members]
+        return relevance_totals(store, parts, client=client)
+
     if index.is_complete and index.has_pairs:
-        members = [instances[block == number] for number in range(n_blocks)]
         blocks = _IndexedBlocks(index, members)
-        return BlockTotals(subset.name, class_index, sizes, blocks)
+        return BlockTotals(subset.name, class_index, sizes, blocks, relevance)
     membership = sparse.csc_array(
         (np.ones(len(instances), dtype=np.bool_), (block, instances)),
         shape=(n_blocks, len(usable)),
@@ -290,7 +329,7 @@ def count_blocks(
     for _, (layer, sums) in run_reductions(client, jobs, shared=membership):
         for name, matrix in sums.items():
             found.setdefault(name, {})[layer] = matrix
-    return BlockTotals(subset.name, class_index, sizes, found)
+    return BlockTotals(subset.name, class_index, sizes, found, relevance)
 
 
 class _IndexedBlocks(Mapping[Total, Mapping[str, sparse.csr_array]]):
@@ -387,10 +426,11 @@ def relevance_totals(
     Raises
     ------
     MissingDataError
-        If extraction is not complete.
+        If extraction is not complete, or has recorded no relevance.
     ShapeError
         If the store does not have all of the instances.
     """
+    check_relevance(store)
     usable = store.usable()
     for subset in subsets:
         subset.check_fits(len(usable))

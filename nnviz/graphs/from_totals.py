@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from nnviz.aggregation.aggregates import Aggregates, aggregates_of
+from nnviz.aggregation.relevance import check_relevance
 from nnviz.aggregation.totals import AggregateTotals, InfluenceTotal, SubsetTotals
 from nnviz.errors import MissingDataError
 from nnviz.graphs.full_graph import (
@@ -157,6 +158,42 @@ class FullGraphs:
     def sums(self, totals: SubsetTotals) -> FullGraph:
         """Return sums of influences in place of counts, with all recorded layers."""
         return self._whole(totals, "influence_sums")
+
+    def relevance(
+        self, totals: SubsetTotals, full: FullGraph, start: Start
+    ) -> NDArray[np.float64]:
+        """Return the mean relevance of each node where it is positive, shape (V,).
+
+        Against the mean of all instances. The network's outputs have it where walks
+        start; of them none need have been recorded.
+
+        Parameters
+        ----------
+        totals
+            What is counted in the subset.
+        full
+            Its full graph.
+        start
+            As :meth:`start` returns it.
+
+        Raises
+        ------
+        MissingDataError
+            If the run has recorded no relevance of a layer.
+        """
+        check_relevance(self._store)
+        everything = self.everything_aggregates
+        found = []
+        for name in full.layers:
+            if name == start[0]:
+                found.append(np.asarray(start[1], dtype=np.float64))
+                continue
+            reference = everything.relevance_sums(name).position_mean[0]
+            values = totals.relevance(name).mean(reference)[0]
+            chosen = self._channels.get(name)
+            values = values if chosen is None else values[chosen]
+            found.append(np.maximum(np.nan_to_num(values), 0.0))
+        return np.concatenate(found)
 
     def everything(self, layers: tuple[str, ...]) -> FullGraph:
         """Return the full graph of all instances, for base rates; leave it as it is.

@@ -417,12 +417,18 @@ class SubsetGraphs:
             return _Selected(full, summit_selection(full, share=options.kept_share))
         full = self._full.full(totals, layers=layers)
         start, problems = self._full.start(totals, full)
-        rank = RANKINGS.get(options.scoring)
+        ranking = None
+        if options.scoring == "relevance":
+            ranking = self._full.relevance(totals, full, start)
+        elif options.scoring in RANKINGS:
+            everything = self._full.everything(layers)
+            ranking = RANKINGS[options.scoring](full, everything)
+        weighs_sums = options.weighs_sums(self.store.plan.extraction)
         selection = directed_selection(
             full,
             start,
-            weights=self._full.sums(totals) if options.weight == "sum" else None,
-            ranking=None if rank is None else rank(full, self._full.everything(layers)),
+            weights=self._full.sums(totals) if weighs_sums else None,
+            ranking=ranking,
             share=options.kept_share,
         )
         return _Selected(full, selection, problems)

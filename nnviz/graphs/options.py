@@ -11,9 +11,12 @@ from __future__ import annotations
 import numbers
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 from nnviz.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from nnviz.runs.config import ExtractionConfig
 
 __all__ = [
     "INNER",
@@ -35,7 +38,7 @@ __all__ = [
 
 Preset = Literal["directed", "summit"]
 InnerLayers = Literal["composed", "nodes"]
-Weight = Literal["count", "sum"]
+Weight = Literal["auto", "count", "sum"]
 
 SUMMIT_SHARE = 0.075
 """Of a layer's scores, where SUMMIT's published graphs are cut."""
@@ -68,6 +71,11 @@ INNER: Mapping[str, OptionValue] = {
 }
 
 WEIGHTS: Mapping[str, OptionValue] = {
+    "auto": OptionValue(
+        "As extracted",
+        'sums where the run has contributions that add up (`signal = "peak"` of its '
+        "extraction), else counts",
+    ),
     "count": OptionValue(
         "How often", "in how many instances a source is among the strongest"
     ),
@@ -83,8 +91,14 @@ SCORINGS: Mapping[str, OptionValue] = {
     "specificity": OptionValue(
         "Specificity", "how much more often it is a top channel here than anywhere"
     ),
+    "relevance": OptionValue(
+        "Relevance",
+        "the mean relevance for the explained output, where it is positive, against "
+        "the mean of all instances; for runs that have recorded it, of shown layers",
+    ),
 }
-"""Each but the first is a function of this name in ``nnviz.graphs.scores``."""
+"""All but the first and the last are functions of this name in
+``nnviz.graphs.scores``."""
 
 
 def _told(
@@ -114,7 +128,7 @@ class GraphOptions:
         ),
     )
     weight: Weight = field(
-        default="count",
+        default="auto",
         metadata=_told(
             "Arcs followed by",
             "By what walks of 'directed' choose their arcs. With the extraction's "
@@ -151,13 +165,24 @@ class GraphOptions:
         if self.share is not None and not (is_number and 0 < self.share <= 1):
             msg = f"share is {self.share!r}; it is a fraction above 0 and at most 1"
             raise ConfigError(msg)
-        others = self.weight, self.scoring
-        if self.preset == "summit" and others != ("count", "evidence"):
+        has_others = self.weight == "sum" or self.scoring != "evidence"
+        if self.preset == "summit" and has_others:
             msg = (
                 f"the preset 'summit' has no weight {self.weight!r} with scoring "
                 f"{self.scoring!r}; leave both out, or take the preset 'directed'"
             )
             raise ConfigError(msg)
+
+    def weighs_sums(self, extraction: ExtractionConfig) -> bool:
+        """Whether walks follow sums of influences, and not counts.
+
+        Parameters
+        ----------
+        extraction
+            Of the run.
+        """
+        adds_up = extraction.signal == "peak" and extraction.extremum == "max"
+        return self.weight == "sum" or (self.weight == "auto" and adds_up)
 
     @property
     def kept_share(self) -> float:

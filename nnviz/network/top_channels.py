@@ -17,7 +17,7 @@ from scipy import sparse
 from nnviz.errors import ShapeError
 from nnviz.runs.config import ExtractionConfig
 
-__all__ = ["planned_top_channels", "top_channels"]
+__all__ = ["planned_targets", "planned_top_channels", "top_channels"]
 
 _CANDIDATES = 64
 """Channels that are sorted first; hardly any instance needs more at small shares."""
@@ -31,6 +31,7 @@ def top_channels(
     *,
     share: float | None = None,
     count: int | None = None,
+    at_least: int = 0,
     excluded: Sequence[int] = (),
 ) -> sparse.csr_array:
     """Select the top channels of each instance.
@@ -46,6 +47,8 @@ def top_channels(
     count
         Count rule: the first so many channels in the same order, those with a positive
         activation only.
+    at_least
+        So many of these are taken, whatever the rule takes.
     excluded
         Channels that count nowhere, not in the total either.
 
@@ -89,9 +92,8 @@ def top_channels(
     left_out = np.arange(values.shape[1])[list(excluded)]
     indptr = np.zeros(len(values) + 1, dtype=np.int64)
     indices = np.empty(values.size, dtype=np.int32)
-    n = _select(
-        values, left_out, share or 0.0, count or 0, _CANDIDATES, indptr, indices
-    )
+    n_least = max(count or 0, at_least)
+    n = _select(values, left_out, share or 0.0, n_least, _CANDIDATES, indptr, indices)
     return sparse.csr_array(
         (np.ones(n, dtype=np.uint8), indices[:n].copy(), indptr), shape=values.shape
     )
@@ -119,6 +121,23 @@ def planned_top_channels(
     )
 
 
+def planned_targets(
+    activations: NDArray[np.floating], layer: str, options: ExtractionConfig
+) -> sparse.csr_array:
+    """Select the channels of which influences are kept; as `planned_top_channels`.
+
+    They are the top channels, and at least ``targets_minimum`` of those with a positive
+    activation: the first in the same order.
+    """
+    return top_channels(
+        activations,
+        share=options.share if options.top_count is None else None,
+        count=options.top_count,
+        at_least=options.targets_minimum,
+        excluded=options.excluded_channels.get(layer, ()),
+    )
+
+
 @numba.njit(nogil=True, cache=True, fastmath={"nnan", "nsz"})
 def _largest_of(rest: Any) -> Any:
     """Return the largest of a few values, none of them NaN, by vector instructions."""
@@ -133,7 +152,7 @@ def _select(
     values: Any,
     left_out: Any,
     share: float,
-    count: int,
+    n_least: int,
     n_candidates: int,
     indptr: Any,
     indices: Any,
@@ -195,7 +214,7 @@ def _select(
             n += 1
             taken += 1
             reached += value
-            if (count > 0 and taken == count) or (count == 0 and reached >= threshold):
+            if taken >= n_least and reached >= threshold:
                 break
         indices[start:n].sort()
         indptr[row + 1] = n

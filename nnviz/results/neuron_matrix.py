@@ -23,11 +23,10 @@ from numpy.typing import NDArray
 
 from nnviz.aggregation.aggregates import Aggregates, aggregates_of
 from nnviz.aggregation.references import (
-    check_relevance,
     reference_values,
     relevance_sums,
 )
-from nnviz.aggregation.relevance import RelevanceSums
+from nnviz.aggregation.relevance import RelevanceSums, check_relevance
 from nnviz.aggregation.totals import activation_totals
 from nnviz.errors import MissingDataError, ShapeError
 from nnviz.network.top_channels import planned_top_channels

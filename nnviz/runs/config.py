@@ -237,6 +237,10 @@ class ExtractionConfig:
     """How many of a chunk's strongest instances keep the position of the maximum."""
     targets: Literal["top", "all", "none"] = "top"
     """Target channels for which influences are kept."""
+    targets_minimum: int = 8
+    """At least so many targets of a layer, the strongest by activation, where `targets`
+    are the top channels: in narrow layers the share rule takes a single one, and what
+    rests on all others would be lost on the way down. 1: the top channels alone."""
     ranks: int = 5
     """Strongest sources kept for each target (K)."""
     extremum: Literal["max", "min"] = "max"

@@ -44,6 +44,7 @@ _LATER_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "dataset": {"text_column": None, "pattern": None, "input_columns": []},
     "architecture": {"inputs": None, "padding": None},
     "extraction": {
+        "targets_minimum": 1,
         "relevance": "none",
         "relevance_outputs": [],
         "relevance_signal": None,

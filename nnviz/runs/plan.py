@@ -172,7 +172,7 @@ class Plan:
         number = 2 if sum(layer.n_channels for layer in layers) <= 1 << 16 else 4
         each = 2 * 8 + 4  # where two lists begin, and a checksum
         for layer in layers:
-            each += number * _targets_kept(self.extraction, layer.n_channels)
+            each += number * _top_kept(self.extraction, layer.n_channels)
             if layer.shown:
                 is_wide = self.layer_dtypes[layer.name] == "float32"
                 each += layer.n_channels * (4 if is_wide else 2)
@@ -212,6 +212,10 @@ class Plan:
         ConfigError
             If a part is missing, unknown, or has a value of another type.
         """
+        extraction = value.get("extraction")
+        if isinstance(extraction, Mapping) and "targets_minimum" not in extraction:
+            # Plans from before had the top channels alone as targets.
+            value = {**value, "extraction": {**extraction, "targets_minimum": 1}}
         return from_json(cls, value, place="plan")
 
     def __repr__(self) -> str:
@@ -225,6 +229,12 @@ def _targets_kept(extraction: ExtractionConfig, n_channels: int) -> int:
     """Return how many target channels of a layer an instance can have."""
     if extraction.targets == "all":
         return n_channels
+    at_least = min(extraction.targets_minimum, n_channels)
+    return max(_top_kept(extraction, n_channels), at_least)
+
+
+def _top_kept(extraction: ExtractionConfig, n_channels: int) -> int:
+    """Return how many top channels of a layer an instance can have."""
     if extraction.top_count is not None:
         return min(extraction.top_count, n_channels)
     # The k largest of n values hold at least k/n of their sum, so that the share rule
@@ -392,9 +402,9 @@ def _held_lines(architecture: Architecture) -> list[str]:
             most = max(found, key=lambda held: held.size)
             n = f"{len(found)} place{'' if len(found) == 1 else 's'}"
             lines.append(
-                f"  {words.format(n=n)}: what a "
-                f"channel changes by way of them is at most {most.size:.2g} of what it "
-                f"changes beside them, before {printable(most.layer)}"
+                f"  {words.format(n=n)}: a channel changes at most {most.size:.2g} "
+                "times as much by way of them as beside them, before "
+                f"{printable(most.layer)}"
             )
     return lines
 

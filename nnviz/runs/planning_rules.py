@@ -159,6 +159,7 @@ def check_extraction(extraction: ExtractionConfig) -> None:
         "threads_per_worker": extraction.threads_per_worker,
         "reader_threads": extraction.reader_threads,
         "ranks": extraction.ranks,
+        "targets_minimum": extraction.targets_minimum,
     }
     for name, number in positive.items():
         if number < 1:

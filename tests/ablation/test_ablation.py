@@ -34,7 +34,7 @@ from tests import planted_network as planted
 from tests.oracles import ablation as oracle
 
 # One of them wants the processes that others of this group share.
-pytestmark = pytest.mark.xdist_group("cluster")
+pytestmark = [pytest.mark.xdist_group("cluster"), pytest.mark.slow]
 
 LOST = (5, 7)
 NAMES = planted.CLASS_NAMES

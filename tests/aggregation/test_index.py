@@ -30,6 +30,8 @@ from nnviz.upkeep.verification import verify
 from tests.oracles import aggregates as oracle
 from tests.oracles.files import tree_bytes
 
+pytestmark = pytest.mark.slow
+
 RUN = PlantedRun(
     n_classes=4,
     n_instances=230,

@@ -119,6 +119,7 @@ def test_embed_layers__takes_hardly_any_subsets(n):
     assert np.isfinite(second.coordinates).all()
 
 
+@pytest.mark.slow
 def test_embed_layers__takes_many_equal_subsets():
     counts = sparse.csr_array(np.ones((30, 4), dtype=np.int64))
 

@@ -16,6 +16,8 @@ from tests.network.token_networks import (
     sentence,
 )
 
+pytestmark = pytest.mark.slow
+
 N = 40
 LONGEST = 14
 

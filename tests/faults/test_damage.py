@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import nnviz
+from benchmarks.faults_store import ablate
 from nnviz.derivation.embedding import read_similarity
 from nnviz.errors import MissingDataError, NnvizError, StoreFormatError
 from nnviz.store.store import Store, open_store
@@ -18,6 +19,8 @@ from nnviz.testing import PlantedRun, write_complete_store
 from nnviz.upkeep.verification import verify
 from tests.faults.small_run import create, later_stages, one_worker, write_inputs
 from tests.oracles.files import tree_bytes
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +62,6 @@ def test_sound_store__passes(copy):
     assert tree_bytes(copy) == before
 
 
-@pytest.mark.slow
 def test_flipped_bit__sixty_of_sixty_are_found_and_named(copy):
     """Row 11: any single bit, of any array, mark or metadata, by a fixed seed."""
     rng, files = random.Random(11), files_of(copy)
@@ -174,7 +176,6 @@ def test_damaged_peaks__take_back_the_examples_alone(copy):
     assert verify(copy, repair=False).taken_back == ["artifacts/examples"]
 
 
-@pytest.mark.slow
 def test_exchanged_files__of_one_kind_are_named_by_verify_and_never_read(copy):
     """Row 36: any two files of one name and size, or metadata of any two groups."""
     rng, clean = random.Random(36), [read() for read in _readers(open_store(copy))]
@@ -204,6 +205,39 @@ def test_exchanged_files__of_one_kind_are_named_by_verify_and_never_read(copy):
     assert n_refused > 10
 
 
+@pytest.mark.parametrize(
+    "group", ["activations", "artifacts", "artifacts/attribution_graphs/label"]
+)
+def test_document_of_another_group__where_groups_have_none_of_their_own(copy, group):
+    """Row 36: found by the campaign; nobody reads it, but other tools would."""
+    document = copy / group / "zarr.json"
+    before = document.read_bytes()
+    shutil.copyfile(copy / "aggregates/all/influence_counts/second/zarr.json", document)
+    assert document.read_bytes() != before
+
+    report = verify(copy)
+
+    assert [(d.array, d.is_repaired) for d in report.damages] == [(group, True)]
+    assert "of another group" in report.damages[0].reason
+    assert document.read_bytes() == before
+    assert verify(copy).damages == []
+
+
+def test_document_of_an_array__in_place_of_a_group_between_two_stages(copy):
+    """Row 36: found by the campaign; a stage that writes again does not replace it."""
+    ablate(str(copy))
+    document = copy / "artifacts/ablation/label/zarr.json"
+    before = document.read_bytes()
+    shutil.copyfile(copy / "artifacts/label/embedding/first/zarr.json", document)
+
+    report = verify(copy)
+
+    assert {d.array for d in report.damages} == {"artifacts/ablation/label"}
+    assert all(damage.is_repaired for damage in report.damages)
+    assert document.read_bytes() == before
+    assert verify(copy).damages == []
+
+
 def differing(families):
     """Return the pairs of files of one family that have not the same bytes."""
     pairs = (itertools.combinations(paths, 2) for paths in families)
@@ -223,7 +257,6 @@ def _readers(store):
     ]
 
 
-@pytest.mark.slow
 def test_reader_of_flipped_bits__raises_our_error_or_reads_what_was_written(copy):
     """Row 11: never a wrong number, never zeros, never a traceback of Zarr."""
     rng, files = random.Random(13), files_of(copy)

@@ -16,6 +16,8 @@ from nnviz.subsets.naming import named_subsets
 from nnviz.subsets.subsets import Subset, collect_subsets
 from nnviz.testing import PlantedRun, write_store
 
+pytestmark = pytest.mark.slow
+
 RUN = PlantedRun(
     n_classes=4,
     n_instances=90,

@@ -18,12 +18,13 @@ from nnviz.graphs.options import (
     options_table,
 )
 from nnviz.graphs.scores import RANKINGS
+from nnviz.runs.config import ExtractionConfig
 from nnviz_dashboards.graph.view import OPTIONS
 from nnviz_dashboards.shared.selection import Selection
 
 
 def test_scorings__are_those_that_have_a_function():
-    assert set(declared.SCORINGS) == {"evidence", *RANKINGS}
+    assert set(declared.SCORINGS) == {"evidence", "relevance", *RANKINGS}
     for function in RANKINGS.values():
         assert list(inspect.signature(function).parameters) == ["graph", "everything"]
 
@@ -39,6 +40,24 @@ def test_scorings__are_those_that_have_a_function():
 )
 def test_types__name_what_is_declared(kind, values):
     assert get_args(kind) == tuple(values)
+
+
+@pytest.mark.parametrize(
+    ("weight", "signal", "extremum", "expected"),
+    [
+        ("auto", "peak", "max", True),
+        ("auto", "max", "max", False),
+        ("auto", "peak", "min", False),
+        ("sum", "max", "max", True),
+        ("count", "peak", "max", False),
+    ],
+)
+def test_weight__is_sums_where_contributions_add_up_unless_said(
+    weight, signal, extremum, expected
+):
+    extraction = ExtractionConfig(signal=signal, extremum=extremum)
+
+    assert GraphOptions(weight=weight).weighs_sums(extraction) is expected
 
 
 def test_keywords__are_all_options_and_make_the_same():

@@ -20,8 +20,6 @@ NAMED = {
     "Mixtral": "the result of topk at model.layers.0.mlp.gate@topk",
     "Mamba": "mixer@matmul.2 is no layer",
     "RWKV": "rwkv.blocks.0.attention@add adds the result of mul",
-    "Wav2Vec2": "conv_layers.0' is not available: .* where one channel holds several",
-    "HuBERT": "conv_layers.0' is not available: .* where one channel holds several",
 }  # fmt: skip
 """What is not taken apart of a network, and where."""
 WITHOUT_HEADS = ("DeBERTa", "XLNet", "Mamba", "RWKV")

@@ -9,7 +9,7 @@ import pytest
 from nnviz.errors import ConfigError, ModelError, PlanError, UnknownNameError
 from nnviz.formatting import differences
 from nnviz.planning.planning import plan_run
-from nnviz.runs.architecture import Architecture, Edge, Layer, ReceptiveField
+from nnviz.runs.architecture import Architecture, Edge, Held, Layer, ReceptiveField
 from nnviz.runs.config import (
     DatasetConfig,
     ExtractionConfig,
@@ -107,6 +107,66 @@ def test_plan__text__says_that_jpegs_are_reduced():
 
     assert "decoded at 1.5 times that" in str(plan_of(preprocessing=reduced))
     assert "decoded at" not in str(plan_of())
+
+
+TRANSFORMER = Architecture(
+    layers=(
+        Layer("words", "words", "other", 8, (5,), 2),
+        Layer("attn.q", "attn.q", "linear", 8, (5,), 2, shown=False),
+        Layer("attn@heads", "attn@view", "attention", 8, (5,), 2, aliases=("hook_z",)),
+        Layer("head", "head", "linear", 10),
+    ),
+    edges=(
+        Edge("words", "attn@heads", "linear", "attn.v", (0, 8)),
+        Edge("attn.q", "attn@heads", "gate", "attn", (0, 8)),
+    ),
+    input_shape=(5,),
+    input_dtype="int64",
+    output_shape=(10,),
+    validation_error=1e-7,
+    held=(
+        Held("attention pattern", "attn@heads", 2.5),
+        Held("normalization", "attn.q", 0.11),
+        Held("normalization", "head", 0.34),
+    ),
+)
+
+
+def test_plan__text__says_what_is_held_and_how_much_that_is():
+    text = str(plan_of(architecture=TRANSFORMER))
+
+    assert "queries and keys carry no influence: attn.q\n" in text
+    assert (
+        "attention patterns are held fixed, in 1 place: a channel changes at most 2.5 "
+        "times as much by way of them as beside them, before attn@heads\n"
+    ) in text
+    assert (
+        "normalisations are held at their statistics, in 2 places; they are not folded "
+        "into weights: a channel changes at most 0.34 times as much by way of them as "
+        "beside them, before head\n"
+    ) in text
+    assert "held" not in str(plan_of())
+
+
+def test_plan__text__has_the_other_names_of_layers():
+    (line,) = [
+        line
+        for line in str(plan_of(architecture=TRANSFORMER)).splitlines()
+        if line.startswith("  * attn@heads ")
+    ]
+
+    assert line.split()[-2:] == ["float16", "hook_z"]
+
+
+def test_plan__other_names_and_what_is_held__do_not_change_the_identity():
+    plain = dataclasses.replace(
+        TRANSFORMER,
+        layers=tuple(dataclasses.replace(x, aliases=()) for x in TRANSFORMER.layers),
+        held=(),
+    )
+
+    found = plan_of(architecture=TRANSFORMER).fingerprint
+    assert found == plan_of(architecture=plain).fingerprint
 
 
 def test_plan__chunks_and_arrays__cover_all_instances():
@@ -240,8 +300,8 @@ def test_plan__influences_of_all_targets__are_told_with_a_warning():
     extraction = ExtractionConfig(targets="all")
     everything = str(plan_of(architecture=wired, extraction=extraction))
 
-    # 2 of 16 and 2 of 10 targets, of 2 bytes and 5 ranks of 6 bytes each.
-    assert "top targets of 2 layers, 5 ranks: 128.0 kB, 128 bytes an instance" in top
+    # 8 of 16 and 8 of 10 targets, of 2 bytes and 5 ranks of 6 bytes each.
+    assert "top targets of 2 layers, 5 ranks: 512.0 kB, 512 bytes an instance" in top
     assert "warning" not in top
     assert "all targets of 2 layers, 5 ranks: 832.0 kB" in everything
     assert "warning: all targets take" in everything

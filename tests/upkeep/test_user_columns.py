@@ -27,6 +27,8 @@ from nnviz.upkeep.user_columns import add_column, key_of
 from nnviz.upkeep.verification import verify
 from tests.faults.small_run import create, one_worker, write_inputs
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def store(tmp_path):

@@ -17,7 +17,7 @@ from nnviz.errors import StoreError
 from nnviz.results.missing import Missing
 from nnviz.results.run_results import RunResults
 from nnviz_dashboards.channels.examples import Example, channel_examples
-from nnviz_dashboards.shared.publishing import follow, publish
+from nnviz_dashboards.shared.publishing import follow, publish, published
 from nnviz_dashboards.shared.selection import NONE, Selection
 
 __all__ = ["ChannelRow", "ChannelsModel", "Use"]
@@ -68,12 +68,8 @@ class ChannelsModel(param.Parameterized):
     uses = param.List([], constant=True, doc="Use of the chosen channel, most first.")
     n_channels = param.Integer(0, constant=True, doc="Channels of the layer.")
     n_used = param.Integer(0, constant=True, doc="Channels that are ever on top.")
-    missing = param.ClassSelector(
-        class_=Missing, allow_None=True, constant=True, doc="Why there are no rows."
-    )
-    missing_examples = param.ClassSelector(
-        class_=Missing, allow_None=True, constant=True, doc="Why there are no examples."
-    )
+    missing = published(Missing, "Why there are no rows.")
+    missing_examples = published(Missing, "Why there are no examples.")
 
     def __init__(self, results: RunResults, selection: Selection) -> None:
         super().__init__()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from nnviz.errors import MissingDataError
 from nnviz.results.missing import Missing
 from nnviz.results.run_results import ListedClasses, RunResults
-from nnviz_dashboards.shared.publishing import follow, publish
+from nnviz_dashboards.shared.publishing import follow, publish, published
 from nnviz_dashboards.shared.selection import SORTS, Selection
 
 __all__ = ["Confusion", "SubsetFacts", "SubsetsModel"]
@@ -84,12 +84,8 @@ class SubsetsModel(param.Parameterized):
     users = param.Array(
         np.zeros(0, np.int64), constant=True, doc="Classes with the largest share."
     )
-    facts = param.ClassSelector(
-        class_=SubsetFacts, allow_None=True, constant=True, doc="Of the chosen class."
-    )
-    missing = param.ClassSelector(
-        class_=Missing, allow_None=True, constant=True, doc="Why there is no embedding."
-    )
+    facts = published(SubsetFacts, "Of the chosen class.")
+    missing = published(Missing, "Why there is no embedding.")
 
     def __init__(self, results: RunResults, selection: Selection) -> None:
         super().__init__()

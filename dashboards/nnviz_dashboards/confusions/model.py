@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from nnviz.errors import NnvizError
 from nnviz.results.missing import Missing
 from nnviz.results.run_results import RunResults
-from nnviz_dashboards.shared.publishing import follow, publish
+from nnviz_dashboards.shared.publishing import follow, publish, published
 from nnviz_dashboards.shared.selection import Selection
 from nnviz_dashboards.subsets.model import SubsetPairModel
 
@@ -69,12 +69,8 @@ class ConfusionsModel(param.Parameterized):
         A and B.
     """
 
-    table = param.ClassSelector(
-        class_=ConfusionTable, allow_None=True, constant=True, doc="What is shown."
-    )
-    missing = param.ClassSelector(
-        class_=Missing, allow_None=True, constant=True, doc="Why nothing is shown."
-    )
+    table = published(ConfusionTable, "What is shown.")
+    missing = published(Missing, "Why nothing is shown.")
 
     def __init__(self, results: RunResults, pairs: SubsetPairModel) -> None:
         super().__init__()

@@ -20,7 +20,7 @@ from nnviz.results.neuron_matrix import Measure
 from nnviz.results.run_results import RunResults
 from nnviz.results.subset_results import SubsetResults
 from nnviz.spreadsheets import LINE_END, defused
-from nnviz_dashboards.shared.publishing import follow, publish
+from nnviz_dashboards.shared.publishing import follow, publish, published
 from nnviz_dashboards.shared.selection import Selection
 from nnviz_dashboards.subsets.model import SubsetPairModel
 
@@ -66,12 +66,8 @@ class DifferencesModel(param.Parameterized):
         A and B.
     """
 
-    found = param.ClassSelector(
-        class_=Differences, allow_None=True, constant=True, doc="What is shown."
-    )
-    missing = param.ClassSelector(
-        class_=Missing, allow_None=True, constant=True, doc="Why nothing is shown."
-    )
+    found = published(Differences, "What is shown.")
+    missing = published(Missing, "Why nothing is shown.")
 
     def __init__(self, results: RunResults, pairs: SubsetPairModel) -> None:
         super().__init__()

@@ -25,7 +25,7 @@ export function render({model}) {
   const card = makeCard(canvas, {
     graph: () => model.graph,
     pictures: () => model.pictures,
-    ask: ({layer, channel}) => model.send_msg({type: "examples", layer, channel}),
+    ask: (what, index) => model.send_msg({type: what === "node" ? "numbers" : "arc_numbers", [what]: index, version: model.graph.version}),
     pin: ({layer, channel}) => model.send_msg({type: "pin", layer, channel}),
     unpin: () => model.send_msg({type: "unpin"}),
   })
@@ -211,9 +211,15 @@ export function render({model}) {
   }
   let is_smooth = false
   // What a node shares with its row is sent once.
+  const unpacked = new WeakSet()
   const unpack = (graph) => {
+    unpacked.add(graph)
+    card.forget()
     const by_row = new Map(graph.layers.map((layer) => [layer.row, layer]))
-    for (const node of graph.nodes) {
+    graph.arcs = graph.arcs.map(([source, target, share, lift, side = "", n_folded = 0], index) =>
+      ({index, source, target, share, lift, side, n_folded}))
+    for (const [index, node] of graph.nodes.entries()) {
+      node.index = index
       const {name: layer, label, number} = by_row.get(node.row)
       const face = [...node.examples].findIndex((mark) => mark.toLowerCase() === "p")
       Object.assign(node, {layer, label, number, face})
@@ -221,7 +227,7 @@ export function render({model}) {
   }
   const show_graph = () => {
     const {graph} = model
-    if (graph) unpack(graph)
+    if (graph && !unpacked.has(graph)) unpack(graph)
     canvas.classList.toggle("nothing", !graph)
     empty.replaceChildren()
     if (model.missing) empty.append(notice(model.missing))
@@ -300,9 +306,9 @@ export function render({model}) {
     if (model.graph) make_room()
     if (pitch !== before) show_graph()
   })
-  model.on("msg:custom", ({files, examples}) => {
+  model.on("msg:custom", ({files, numbers}) => {
     if (files) saveFiles(files)
-    if (examples) card.texts(examples)
+    if (numbers?.version === model.graph?.version) { card.learn(numbers); show_focus() }
   })
   new ResizeObserver(() => {
     is_smooth = false

@@ -19,8 +19,16 @@ function makeCard(canvas, act) {
   const card = element("aside", "card", null, {"aria-live": "polite"})
   card.hidden = true
   canvas.append(card)
-  // Texts of examples are many and come when a node is looked at; pictures at once.
+  // Numbers and texts are many and come when a node or arc is looked at.
   const known = new Map(), asked = new Set()
+  const knows = (what, index) => {
+    const key = `${what} ${index}`
+    if (!known.has(key) && !asked.has(key)) {
+      asked.add(key)
+      act.ask(what, index)
+    }
+    return known.get(key)
+  }
   const title = (node) => {
     const line = element("div", "card-title")
     line.append(element("span", "card-layer", node.label), element("span", "", ` channel ${node.channel}`))
@@ -33,8 +41,8 @@ function makeCard(canvas, act) {
     else item.textContent = short
   }
   const examples = (node, n) => {
-    const key = `${node.layer}-${node.channel}`, texts = known.get(key)
-    const grid = element("div", "card-examples", null, {"data-key": key})
+    const texts = knows("node", node.index)?.texts
+    const grid = element("div", "card-examples")
     for (const [rank, mark] of [...node.examples].slice(0, n).entries()) {
       const is_of_class = mark !== mark.toLowerCase()
       const item = mark.toLowerCase() === "p"
@@ -46,12 +54,9 @@ function makeCard(canvas, act) {
       if (texts) tell(item, texts[rank])
       grid.append(item)
     }
-    if (node.examples && !texts && !asked.has(key)) {
-      asked.add(key)
-      act.ask(node)
-    }
     return grid
   }
+  const waiting = () => element("div", "card-waiting", null, {"aria-hidden": "true"})
   const links = (items, name, swatch, explanation) => {
     const part = element("div", "card-links")
     part.append(heading(name, swatch, explanation))
@@ -74,14 +79,9 @@ function makeCard(canvas, act) {
   }
   return {
     hide: () => (card.hidden = true),
-    // Another class: its examples are told apart anew.
+    // Another graph has other numbers.
     forget: () => { known.clear(); asked.clear() },
-    texts: ({key, texts}) => {
-      known.set(key, texts)
-      for (const grid of card.querySelectorAll(".card-examples")) {
-        if (grid.dataset.key === key) [...grid.children].forEach((item, rank) => tell(item, texts[rank]))
-      }
-    },
+    learn: (numbers) => known.set(numbers.node === undefined ? `arc ${numbers.arc}` : `node ${numbers.node}`, numbers),
     hint: () => {
       show([element("div", "card-title", "Point at a channel"),
             element("div", "muted", "What feeds it, and what it feeds, lights up; its examples and numbers are shown here. A click keeps it."),
@@ -96,17 +96,19 @@ function makeCard(canvas, act) {
         close.addEventListener("click", act.unpin)
         head.append(close)
       }
-      const parts = [head, examples(node, 10), numbers(node.facts, act.graph().node_terms)]
+      const said = knows("node", node.index)
+      const parts = [head, examples(node, 10), said ? numbers(said.facts, act.graph().node_terms) : waiting()]
       const times = "the number of instances in which the one is among the strongest sources of the other"
-      if (node.targets.length) parts.push(links(node.targets, "Feeds most often", "target", `Channels that it feeds, with ${times}`))
-      if (node.sources.length) parts.push(links(node.sources, "Fed most often by", "source", `Channels that feed it, with ${times}`))
+      if (said?.targets.length) parts.push(links(said.targets, "Feeds most often", "target", `Channels that it feeds, with ${times}`))
+      if (said?.sources.length) parts.push(links(said.sources, "Fed most often by", "source", `Channels that feed it, with ${times}`))
       if (!is_pinned) parts.push(element("div", "note", "Click pins"))
       show(parts, x, is_pinned)
     },
     arc: (arc, source, target, x) => {
+      const facts = knows("arc", arc.index)?.facts
       const parts = [heading("From", "source"), title(source), examples(source, 5),
                      heading("To", "target"), title(target), examples(target, 5),
-                     numbers(arc.facts, act.graph().arc_terms)]
+                     facts ? numbers(facts, act.graph().arc_terms) : waiting()]
       show(parts, x, false)
     },
   }

@@ -39,7 +39,7 @@ from nnviz_dashboards.channels.examples import Example, channel_examples
 from nnviz_dashboards.graph.code import graph_code
 from nnviz_dashboards.graph.places import Places
 from nnviz_dashboards.layers.stages import StagesModel
-from nnviz_dashboards.shared.publishing import follow, publish
+from nnviz_dashboards.shared.publishing import follow, publish, published
 from nnviz_dashboards.shared.selection import NONE, Choice, Selection
 
 __all__ = ["OUTCOMES", "GraphFormat", "GraphModel", "SubsetChoices"]
@@ -97,20 +97,14 @@ class GraphModel(param.Parameterized):
         Which stages are folded; None for none.
     """
 
-    drawing = param.ClassSelector(
-        class_=GraphDrawing, allow_None=True, constant=True, doc="What is drawn."
-    )
+    drawing = published(GraphDrawing, "What is drawn.")
     examples = param.Dict({}, constant=True, doc="Examples of its nodes, by node.")
-    choices = param.ClassSelector(
-        class_=SubsetChoices, allow_None=True, constant=True, doc="What to choose from."
-    )
+    choices = published(SubsetChoices, "What to choose from.")
     code = param.String(constant=True, doc="Three lines that make the same graph.")
     is_loading = param.Boolean(
         default=False, constant=True, doc="Whether a graph is made."
     )
-    missing = param.ClassSelector(
-        class_=Missing, allow_None=True, constant=True, doc="Why there is no graph."
-    )
+    missing = published(Missing, "Why there is no graph.")
 
     def __init__(
         self,

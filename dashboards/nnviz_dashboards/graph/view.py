@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Collection, Mapping, Sequence
-from math import isfinite, isnan
+from math import isfinite
 from typing import TypeVar, get_args
 
 import panel as pn
@@ -19,12 +19,12 @@ from nnviz.graphs.drawing import (
     DrawnNode,
     GraphDrawing,
     Key,
-    Linked,
 )
 from nnviz.graphs.options import graph_options
 from nnviz.results.graph_results import OF_A, OF_PAIR
 from nnviz_dashboards.channels.examples import Example
 from nnviz_dashboards.graph.model import FILTERS, GraphFormat, GraphModel
+from nnviz_dashboards.graph.numbers import arc_numbers, node_numbers, terms
 from nnviz_dashboards.layers.model import short_names
 from nnviz_dashboards.shared.component import (
     Component,
@@ -35,80 +35,13 @@ from nnviz_dashboards.shared.component import (
 from nnviz_dashboards.shared.selection import SHARES
 from nnviz_dashboards.shared.theme import (
     format_count,
-    format_lift,
-    format_p,
     format_percent,
-    format_value,
 )
 
 __all__ = ["MEMBERS", "GraphView", "later"]
 
 Result = TypeVar("Result")
 
-NODE_TERMS = {
-    "count": (
-        "On top in",
-        (
-            "Instances of the subset in which the channel is among the top "
-            "channels, those with the largest activations of its layer; in brackets "
-            "their share"
-        ),
-    ),
-    "base": ("Base rate", "Share of all instances of the run of which that is true"),
-    "lift": (
-        "Lift",
-        (
-            "Share in the subset divided by the base rate: 2 × is twice as often as in "
-            "all instances; in brackets the 95 % interval"
-        ),
-    ),
-    "second": ("On top in {}", "The same for the subset that is compared"),
-    "kept": ("Drawn for", "Whose graph keeps it: it is strong enough in that subset"),
-    "difference": ("Difference", "First share minus second, in percentage points"),
-    "effect": (
-        "Effect (h)",
-        (
-            "Cohen's h, a difference of shares that counts the same near 0 % as near "
-            "50 %: about 0.2 is small, 0.5 medium, 0.8 large"
-        ),
-    ),
-    "p": (
-        "Adjusted p",
-        (
-            "How likely so large a difference is by chance (Fisher's exact test), "
-            "adjusted for everything compared; below 0.05 it is hardly chance"
-        ),
-    ),
-    "score": (
-        "Score",
-        (
-            "What the channel was kept by: larger is stronger; 'Options' chooses "
-            "what it measures"
-        ),
-    ),
-}
-"""What the numbers of a channel are called, and what they mean."""
-
-ARC_TERMS = NODE_TERMS | {
-    "count": (
-        "Feeds in",
-        (
-            "Instances of the subset in which the source is among the "
-            "strongest sources of the target; in brackets their share"
-        ),
-    ),
-    "second": ("Feeds in, {}", "The same for the subset that is compared"),
-    "weakest": (
-        "Strongest path",
-        (
-            "Through layers that are folded: of all paths the strongest, and in how "
-            "many instances its weakest arc is; the path is in no more"
-        ),
-    ),
-    "weakest_second": ("Strongest path, {}", "The same for the compared subset"),
-    "folded": ("Folded layers", "That the path leads through; open them to see it"),
-}
-"""The same for an arc."""
 
 CHOSEN = (
     "collection",
@@ -184,6 +117,7 @@ class GraphView(Viewer):
         super().__init__()
         self._model = model
         self._layers = layers
+        self._version = 0  # of what is drawn
         selection = model.selection
         self._panel = GraphPanel(
             {
@@ -197,7 +131,8 @@ class GraphView(Viewer):
                 "tidy": model.tidy,
                 "fold": self._fold,
                 "files": self._send_files,
-                "examples": self._send_examples,
+                "numbers": self._send_numbers,
+                "arc_numbers": self._send_arc_numbers,
             },
             pictures=pictures,
             layer=selection.param.layer,
@@ -219,18 +154,17 @@ class GraphView(Viewer):
     def _update_chosen(self, *_: param.parameterized.Event) -> None:
         self._panel.chosen = self._chosen()
 
+    def _graph(self) -> dict[str, object] | None:
+        model = self._model
+        self._version += 1
+        stage_of = {} if model.stages is None else model.stages.stage_of
+        graph = _graph(model.drawing, self._layers, model.examples, stage_of)
+        return None if graph is None else {**graph, "version": self._version}
+
     def _values(self, published: Collection[str] = PUBLISHED) -> dict[str, object]:
         model = self._model
         makers: dict[str, Callable[[], tuple[str, object]]] = {
-            "drawing": lambda: (
-                "graph",
-                _graph(
-                    model.drawing,
-                    self._layers,
-                    model.examples,
-                    {} if model.stages is None else model.stages.stage_of,
-                ),
-            ),
+            "drawing": lambda: ("graph", self._graph()),
             "choices": lambda: ("choices", self._choices()),
             "code": lambda: ("code", model.code),
             "missing": lambda: ("missing", missing_value(model.missing)),
@@ -268,13 +202,29 @@ class GraphView(Viewer):
         ]
         self._panel._send_msg({"files": files})
 
-    def _send_examples(self, *, layer: str, channel: int) -> None:
-        """Send the texts of a node's examples, which are many, once they are seen."""
-        examples = self._model.examples.get((layer, channel))
-        if examples:
-            texts = [_example(example) for example in examples]
-            key = f"{layer}-{channel}"
-            self._panel._send_msg({"examples": {"key": key, "texts": texts}})
+    def _send_numbers(self, *, node: int, version: int) -> None:
+        """Send what a node's card says, once it is looked at: of all it would be much.
+
+        A question about a drawing that is no longer shown has no answer.
+        """
+        drawing = self._model.drawing
+        is_known = drawing is not None and 0 <= node < len(drawing.nodes)
+        if drawing is not None and is_known and version == self._version:
+            one = drawing.nodes[node]
+            examples = self._model.examples.get((one.layer, one.channel), ())
+            said = node_numbers(one, drawing, examples)
+            self._panel._send_msg(
+                {"numbers": {**said, "version": version, "node": node}}
+            )
+
+    def _send_arc_numbers(self, *, arc: int, version: int) -> None:
+        """Send the numbers of an arc, once it is looked at."""
+        drawing = self._model.drawing
+        is_known = drawing is not None and 0 <= arc < len(drawing.arcs)
+        if drawing is not None and is_known and version == self._version:
+            facts = arc_numbers(drawing.arcs[arc], drawing)
+            said = {"version": version, "arc": arc, "facts": facts}
+            self._panel._send_msg({"numbers": said})
 
     def __panel__(self) -> Viewable:
         return self._panel
@@ -306,13 +256,11 @@ def _graph(
     if drawing is None:
         return None
     names = list(drawing.layers)
-    indices = {name: index for index, name in enumerate(names)}
     labels = dict(zip(names, short_names(names), strict=True)) | dict(shown)
     numbers = {name: number for number, name in enumerate(shown)}
     drawn = drawing.shown_layers
     rows = {name: len(drawn) - 1 - index for index, name in enumerate(drawn)}
     n_rows = max((node.row + 1 for node in drawing.nodes), default=len(drawn))
-    sides = {"both": "both", "first": drawing.subset, "second": drawing.versus}
     return {
         "subset": drawing.subset,
         "versus": drawing.versus,
@@ -330,7 +278,7 @@ def _graph(
         ],
         "nodes": [
             {
-                **_node(node, place, indices, sides),
+                **_node(node, place),
                 "examples": "".join(
                     _mark(example)
                     for example in examples.get((node.layer, node.channel), ())
@@ -338,9 +286,8 @@ def _graph(
             }
             for node, place in zip(drawing.nodes, drawing.places, strict=True)
         ],
-        "arcs": [_arc(arc, sides) for arc in drawing.arcs],
-        "node_terms": _terms(NODE_TERMS, drawing.versus),
-        "arc_terms": _terms(ARC_TERMS, drawing.versus),
+        "arcs": [_arc(arc) for arc in drawing.arcs],
+        **terms(drawing.versus),
         "title": _title(drawing),
         "note": _note(drawing) + _reach(labels, drawn, n_rows),
         "made": f"preset {drawing.files.preset}",
@@ -406,29 +353,17 @@ def _instances(n: int) -> str:
     return f"{format_count(n)} {'instance' if n == 1 else 'instances'}"
 
 
-def _terms(terms: Mapping[str, tuple[str, str]], versus: str) -> dict[str, list[str]]:
-    return {
-        key: [name.format(versus), explanation]
-        for key, (name, explanation) in terms.items()
-    }
-
-
-def _node(
-    node: DrawnNode, place: float, indices: Mapping[str, int], sides: Mapping[str, str]
-) -> dict[str, object]:
+def _node(node: DrawnNode, place: float) -> dict[str, object]:
     """Return a node's values, short: a graph has a hundred, and is sent at a click."""
-    facts = {**_facts(node), **_contrast(node.contrast, sides)}
-    if not isnan(node.score):
-        facts["score"] = format_value(node.score)
+    share, lift, side = _drawn(node, node.contrast)
     return {
         "channel": node.channel,
         "row": node.row,
         "x": place,
         **({"name": node.name} if node.name else {}),
-        **_drawn(node, node.contrast),
-        "facts": facts,
-        "sources": [_linked(link, indices) for link in node.sources],
-        "targets": [_linked(link, indices) for link in node.targets],
+        **({"side": side} if side else {}),
+        "share": share,
+        "lift": lift,
     }
 
 
@@ -438,89 +373,25 @@ def _mark(example: Example) -> str:
     return letter.upper() if example.is_of_class else letter
 
 
-def _example(example: Example) -> list[str]:
-    """Return a short and a long text."""
-    number = f"#{format_count(example.instance)}"
-    value = format_value(example.value)
-    return [
-        example.label or number,
-        f"{example.label or 'instance'} {number}: activation {value}",
+def _arc(arc: DrawnArc) -> list[object]:
+    """Return an arc's values; of arcs there are hundreds."""
+    values: list[object] = [
+        arc.source,
+        arc.target,
+        *_drawn(arc, arc.contrast),
+        arc.n_folded,
     ]
+    while values[-1] in ("", 0):
+        values.pop()  # what is as usual is not sent
+    return values
 
 
-def _arc(arc: DrawnArc, sides: Mapping[str, str]) -> dict[str, object]:
-    return {
-        "source": arc.source,
-        "target": arc.target,
-        **_drawn(arc, arc.contrast),
-        "facts": {**_facts(arc), **_contrast(arc.contrast, sides)}
-        if not arc.n_folded
-        else _path_facts(arc),
-        **({"n_folded": arc.n_folded} if arc.n_folded else {}),
-    }
-
-
-def _path_facts(arc: DrawnArc) -> dict[str, str]:
-    """Return what is known of a path through layers that are not drawn."""
-    second = {}
-    if arc.contrast is not None:
-        count, share = arc.contrast.second_count, arc.contrast.second_share
-        text = f"{format_count(count)} ({format_percent(share)})"
-        second = {"weakest_second": text}
-    return {
-        "weakest": f"{format_count(arc.count)} ({format_percent(arc.share)})",
-        **second,
-        "folded": format_count(arc.n_folded),
-    }
-
-
-def _drawn(part: DrawnNode | DrawnArc, contrast: Contrast | None) -> dict[str, object]:
-    """Return what size and filters go by: in a comparison the larger of the two."""
+def _drawn(
+    part: DrawnNode | DrawnArc, contrast: Contrast | None
+) -> tuple[float, float | None, str]:
+    """Return what size and filters go by, of a comparison the larger, and its side."""
     share, lift = part.shown_share, part.lift
     if contrast is not None and share > part.share and part.base_rate > 0:
         lift = share / part.base_rate
-    side = {} if contrast is None else {"side": contrast.side}
-    return {
-        **side,
-        "share": round(share, 5),
-        "lift": float(f"{lift:.4g}") if isfinite(lift) else None,
-    }
-
-
-def _facts(part: DrawnNode | DrawnArc) -> dict[str, str]:
-    interval = (
-        ""
-        if isnan(part.lift_low)
-        else f" ({part.lift_low:.1f} to {_end(part.lift_high)})"
-    )
-    return {
-        "count": f"{format_count(part.count)} ({format_percent(part.share)})",
-        "base": format_percent(part.base_rate),
-        "lift": format_lift(part.lift) + interval,
-    }
-
-
-def _end(value: float) -> str:
-    return "∞" if not isfinite(value) else f"{value:.1f}"
-
-
-def _contrast(contrast: Contrast | None, sides: Mapping[str, str]) -> dict[str, str]:
-    if contrast is None:
-        return {}
-    second = format_count(contrast.second_count)
-    only = "" if contrast.side == "both" else "only "
-    return {
-        "second": f"{second} ({format_percent(contrast.second_share)})",
-        "kept": only + sides[contrast.side],
-        "difference": _signed(100 * contrast.difference, " points"),
-        "effect": _signed(contrast.effect, ""),
-        "p": format_p(contrast.adjusted_p),
-    }
-
-
-def _signed(value: float, unit: str) -> str:
-    return "–" if isnan(value) else f"{value:+.3g}{unit}"
-
-
-def _linked(link: Linked, indices: Mapping[str, int]) -> list[int]:
-    return [indices[link.layer], link.channel, link.count]
+    shown = float(f"{lift:.4g}") if isfinite(lift) else None
+    return round(share, 5), shown, "" if contrast is None else contrast.side

@@ -15,7 +15,7 @@ from nnviz.results.instance_map import InstanceMap
 from nnviz.results.missing import Missing
 from nnviz.results.run_results import RunResults
 from nnviz.results.subset_pairs import SubsetPair
-from nnviz_dashboards.shared.publishing import follow, publish
+from nnviz_dashboards.shared.publishing import follow, publish, published
 from nnviz_dashboards.shared.selection import Selection
 from nnviz_dashboards.subsets.model import SIDES, RunLater, Side, SubsetPairModel
 
@@ -58,12 +58,8 @@ class InstanceMapModel(param.Parameterized):
         Makes what takes long; None makes everything at once.
     """
 
-    shown = param.ClassSelector(
-        class_=ShownMap, allow_None=True, constant=True, doc="What is shown."
-    )
-    missing = param.ClassSelector(
-        class_=Missing, allow_None=True, constant=True, doc="Why nothing is shown."
-    )
+    shown = published(ShownMap, "What is shown.")
+    missing = published(Missing, "Why nothing is shown.")
     is_loading = param.Boolean(
         default=False, constant=True, doc="Whether a layer is laid out."
     )

@@ -19,7 +19,7 @@ from nnviz.results.instances import InstanceFacts, StandingOut
 from nnviz.results.missing import Missing
 from nnviz.results.run_results import RunResults
 from nnviz.subsets.subsets import Subset
-from nnviz_dashboards.shared.publishing import follow, publish
+from nnviz_dashboards.shared.publishing import follow, publish, published
 from nnviz_dashboards.shared.selection import NONE, Selection
 from nnviz_dashboards.subsets.model import SIDES, RunLater, Side, SubsetPairModel
 
@@ -77,15 +77,11 @@ class InstancesModel(param.Parameterized):
     pages = param.ClassSelector(
         class_=tuple, default=(), constant=True, doc="Page of A and of B."
     )
-    opened = param.ClassSelector(
-        class_=Opened, allow_None=True, constant=True, doc="What is looked at."
-    )
+    opened = published(Opened, "What is looked at.")
     marked = param.ClassSelector(
         class_=tuple, default=(), constant=True, doc="Numbers, ascending."
     )
-    missing = param.ClassSelector(
-        class_=Missing, allow_None=True, constant=True, doc="Why nothing is shown."
-    )
+    missing = published(Missing, "Why nothing is shown.")
     is_loading = param.Boolean(
         default=False, constant=True, doc="Whether they are sorted."
     )

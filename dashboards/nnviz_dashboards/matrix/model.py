@@ -38,7 +38,7 @@ from nnviz_dashboards.matrix.rows import (
     written,
 )
 from nnviz_dashboards.matrix.state import Cell, MatrixState
-from nnviz_dashboards.shared.publishing import publish
+from nnviz_dashboards.shared.publishing import publish, published
 from nnviz_dashboards.shared.selection import (
     BY_CLUSTER,
     BY_DIFFERENCE,
@@ -102,16 +102,9 @@ class MatrixModel(param.Parameterized):
         The layer, whatever is chosen; None for the chosen one.
     """
 
-    state = param.ClassSelector(
-        class_=MatrixState, allow_None=True, constant=True, doc="What is shown."
-    )
-    missing = param.ClassSelector(
-        class_=Missing, allow_None=True, constant=True, doc="Why nothing is shown."
-    )
-    passing = param.ClassSelector(
-        class_=MatrixRow, allow_None=True, constant=True,
-        doc="The row of an instance that is pointed at.",
-    )  # fmt: skip
+    state = published(MatrixState, "What is shown.")
+    missing = published(Missing, "Why nothing is shown.")
+    passing = published(MatrixRow, "The row of an instance that is pointed at.")
     is_loading = param.Boolean(
         default=False, constant=True, doc="Whether rows are counted."
     )

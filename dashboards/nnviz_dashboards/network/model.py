@@ -23,7 +23,7 @@ from nnviz.results.network_graph import (
 from nnviz.results.network_layout import NetworkLayout, arrange_network
 from nnviz.results.run_results import RunResults
 from nnviz_dashboards.graph.model import GraphModel
-from nnviz_dashboards.shared.publishing import follow, publish
+from nnviz_dashboards.shared.publishing import follow, publish, published
 from nnviz_dashboards.shared.selection import BETWEEN_NAMES, NO_NAME, Selection
 from nnviz_dashboards.shared.theme import format_count, format_percent
 from nnviz_dashboards.subsets.model import SubsetPairModel
@@ -80,9 +80,7 @@ class NetworkModel(param.Parameterized):
         The attribution graph whose reach can be shown.
     """
 
-    drawing = param.ClassSelector(
-        class_=NetworkDrawing, allow_None=True, constant=True, doc="What is drawn."
-    )
+    drawing = published(NetworkDrawing, "What is drawn.")
     shading = param.ClassSelector(
         class_=Shading, default=Shading({}, ""), constant=True, doc="How it is shaded."
     )

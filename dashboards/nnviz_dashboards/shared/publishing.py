@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import param
 
 from nnviz_dashboards.shared.selection import Selection
 
-__all__ = ["follow", "publish"]
+__all__ = ["follow", "publish", "published"]
+
+Kind = TypeVar("Kind")
 
 
 def follow(
@@ -31,6 +34,11 @@ def follow(
 
     selection.param.watch(changed, list(choices))
     update(set(choices))
+
+
+def published(kind: type[Kind], doc: str) -> param.ClassSelector[Kind | None]:
+    """Declare what a view model publishes: an object of one kind, or None."""
+    return param.ClassSelector(class_=kind, allow_None=True, constant=True, doc=doc)
 
 
 def publish(model: param.Parameterized, updates: Mapping[str, object]) -> None:

@@ -22,7 +22,7 @@ from nnviz.results.subset_pairs import NamedQuery, SubsetPair
 from nnviz.results.subset_results import SubsetResults
 from nnviz.subsets.completion import Completion, complete_query
 from nnviz.subsets.expressions import MAX_CHARACTERS
-from nnviz_dashboards.shared.publishing import follow, publish
+from nnviz_dashboards.shared.publishing import follow, publish, published
 from nnviz_dashboards.shared.selection import PANELS, Choice, Selection
 
 __all__ = [
@@ -79,36 +79,28 @@ class SubsetPairModel(param.Parameterized):
         Makes what takes long; None makes everything at once.
     """
 
-    pair = param.ClassSelector(
-        class_=SubsetPair, allow_None=True, constant=True, doc="Found, with sizes."
+    pair = published(SubsetPair, "Found, with sizes.")
+    counted = published(
+        SubsetResults,
+        "The channels of A against those of B; None until they are counted.",
     )
-    counted = param.ClassSelector(
-        class_=SubsetResults, allow_None=True, constant=True,
-        doc="The channels of A against those of B; None until they are counted.",
-    )  # fmt: skip
-    estimated = param.ClassSelector(
-        class_=tuple, allow_None=True, constant=True,
-        doc="What the channels of A and of B do, about, until they are counted.",
-    )  # fmt: skip
+    estimated = published(
+        tuple, "What the channels of A and of B do, about, until they are counted."
+    )
     is_loading = param.Boolean(
         default=False, constant=True, doc="Whether A and B are counted."
     )
-    problem = param.ClassSelector(
-        class_=Problem, allow_None=True, constant=True, doc="Of what was written last."
-    )
+    problem = published(Problem, "Of what was written last.")
     of_class = param.ClassSelector(
         class_=tuple, default=(), constant=True, doc="Parts of the chosen class."
     )
-    suggested = param.ClassSelector(
-        class_=tuple, allow_None=True, constant=True,
-        doc="Subsets with many errors; None until they are asked for.",
-    )  # fmt: skip
+    suggested = published(
+        tuple, "Subsets with many errors; None until they are asked for."
+    )
     is_searching = param.Boolean(
         default=False, constant=True, doc="Whether suggestions are searched for."
     )
-    missing = param.ClassSelector(
-        class_=Missing, allow_None=True, constant=True, doc="Why nothing is counted."
-    )
+    missing = published(Missing, "Why nothing is counted.")
 
     def __init__(
         self,

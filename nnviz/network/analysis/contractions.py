@@ -20,7 +20,7 @@ from nnviz.network.analysis.operations import (
     argument,
 )
 
-__all__ = ["Contraction", "contraction_of"]
+__all__ = ["Contraction", "bias_of", "contraction_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,22 @@ def contraction_of(graph: OperationGraph, operation: Operation) -> Contraction |
         if constant is not None and not repeats:
             return Contraction(value.value, constant, own, other, result)
     return None
+
+
+def bias_of(graph: OperationGraph, operation: Operation) -> Tensor | None:
+    """Return what a convolution or a linear map adds to its sums, if it does.
+
+    Parameters
+    ----------
+    graph, operation
+        A recorded operation and its graph.
+    """
+    if operation.name == "addmm":
+        bias = graph.constant_of(argument(operation, 0, "input", None))
+        return None if bias is None else bias * operation.options.get("beta", 1)
+    if operation.name in ("matmul", "mm", "bmm", "einsum", "tensordot"):
+        return None
+    return graph.constant_of(argument(operation, 2, "bias", None))
 
 
 _Parts = tuple[tuple[Any, Any], tuple[str, str], str]

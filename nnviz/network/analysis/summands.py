@@ -16,10 +16,10 @@ from torch import Tensor
 
 from nnviz.network.analysis.affine_maps import AffineMap, affine_map
 from nnviz.network.analysis.channel_flow import ChannelFlow
-from nnviz.network.analysis.contractions import contraction_of
+from nnviz.network.analysis.contractions import bias_of, contraction_of
 from nnviz.network.analysis.functions import category_of
 from nnviz.network.analysis.layers import Site
-from nnviz.network.analysis.markers import MIXED, NOTHING, channels_along
+from nnviz.network.analysis.markers import MIXED, NOTHING, Marker, channels_along
 from nnviz.network.analysis.operations import Operation, Reference, argument
 from nnviz.network.analysis.products import aligned, factors_of
 from nnviz.network.analysis.recurrence import RECURRENT
@@ -205,7 +205,7 @@ class _Builder:
             return self._factors(site, operation), constant
         if site.kind in ("convolution", "linear"):
             summand = self._weighted(operation, site)
-            bias = _bias(self._flow, operation)
+            bias = bias_of(self._flow.graph, operation)
             return [summand], constant if bias is None else bias.double()
         if site.origin in self._flow.value_paths:
             return self._heads(site)
@@ -250,7 +250,7 @@ class _Builder:
         """Return what the heads of an attention are made of, and their bias."""
         path = self._flow.value_paths[site.origin]
         axis = len(self._flow.graph.values[path.read].shape) - 1
-        bias = _bias(self._flow, path.projection)
+        bias = bias_of(self._flow.graph, path.projection)
         summand = Summand(
             kind="linear",
             operation=path.projection,
@@ -420,8 +420,16 @@ class _Builder:
             numbers = channels_along(marker.numbers, axis)
             if not bool((numbers == MIXED).any()):
                 return numbers
+            if self._is_input(marker):
+                return torch.full_like(numbers, NOTHING)
         msg = f"{operation.place} reads {self._what(value)}"
         raise _ProblemError(msg)
+
+    def _is_input(self, marker: Marker) -> bool:
+        """Return whether all comes from the network's input, which is no layer."""
+        known = self._flow.origins[self._flow.graph.input_value]
+        low, high = marker.numbers.min(), marker.numbers.max()
+        return bool(low >= NOTHING) and bool(high < known.first + known.n_channels)
 
     def _what(self, value: int) -> str:
         """Describe where the channels of a value were lost."""
@@ -477,15 +485,6 @@ def _moved(values: Tensor, channels: Tensor, n_channels: int | None = None) -> T
     kept = channels >= 0
     moved[channels[kept]] = values[kept]
     return moved
-
-
-def _bias(flow: ChannelFlow, operation: Operation) -> Tensor | None:
-    if operation.name == "addmm":
-        bias = flow.graph.constant_of(argument(operation, 0, "input", None))
-        return None if bias is None else bias * operation.options.get("beta", 1)
-    if operation.name in ("matmul", "mm", "bmm", "einsum", "tensordot"):
-        return None
-    return flow.graph.constant_of(argument(operation, 2, "bias", None))
 
 
 def _cat_parts(

@@ -10,6 +10,9 @@ Symbols: N instances, T tokens, P positions along a layer's token axis.
 
 from __future__ import annotations
 
+import functools
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -78,13 +81,20 @@ class CountedTokens:
                 )
                 raise ModelError(msg)
             return self._tokens
-        boxes = [seen.box((p,))[0] for p in range(n_positions)]
-        bounds = torch.tensor(boxes, dtype=torch.float64).view(-1, 2)
-        first = bounds[:, 0].floor().clamp(0, n_tokens).long()
-        stop = bounds[:, 1].ceil().clamp(0, n_tokens).long()
+        first, stop = _bounds(seen, n_positions, n_tokens)
         before = torch.nn.functional.pad(self._tokens.long().cumsum(1), (1, 0))
-        first, stop = (one.to(before.device) for one in (first, stop))
-        return before[:, stop] > before[:, first]
+        return before[:, stop.to(before.device)] > before[:, first.to(before.device)]
+
+
+@functools.lru_cache(maxsize=512)
+def _bounds(
+    seen: ReceptiveField, n_positions: int, n_tokens: int
+) -> tuple[Tensor, Tensor]:
+    """Return the first and the past-last token that each position sees."""
+    boxes = np.array([seen.box((p,))[0] for p in range(n_positions)]).reshape(-1, 2)
+    first = np.floor(boxes[:, 0]).clip(0, n_tokens).astype(np.int64)
+    stop = np.ceil(boxes[:, 1]).clip(0, n_tokens).astype(np.int64)
+    return torch.from_numpy(first), torch.from_numpy(stop)
 
 
 def tokens_first(values: Tensor, token_axis: int | None, *, start: int) -> Tensor:

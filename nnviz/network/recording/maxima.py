@@ -68,6 +68,12 @@ def channel_activations(
         channels_last = values.detach().movedim(axis, -1).flatten(1, -2)
         if channels_last.is_contiguous():
             return _largest_of_rows(channels_last, counted)
+        channels_first = values.detach().movedim(axis, 1).flatten(2)
+        if counted is not None and channels_first.is_contiguous():
+            largest = values.new_empty(channels_first.shape[:2])
+            rows = channels_first.numpy(), _flat(counted), largest.numpy()
+            _counted_maxima_of_maps(*rows)
+            return largest
     positions = [i for i in range(1, values.ndim) if i != axis]
     if counted is None:
         return values.amax(positions).float()
@@ -191,6 +197,18 @@ def _counted_maxima(values: Any, counted: Any, largest: Any) -> None:
         n_found = _list_counted(counted[n], found)
         largest[n, :] = -np.inf if n_found else np.nan
         _update_chosen(values[n], found[:n_found], largest[n])
+
+
+@numba.njit(nogil=True, cache=True)
+def _counted_maxima_of_maps(maps: Any, counted: Any, largest: Any) -> None:
+    found = np.empty(maps.shape[2], np.int64)
+    for n in range(maps.shape[0]):
+        n_found = _list_counted(counted[n], found)
+        for c in range(maps.shape[1]):
+            best = np.float32(-np.inf) if n_found else np.float32(np.nan)
+            for p in found[:n_found]:
+                best = _larger(best, maps[n, c, p])
+            largest[n, c] = best
 
 
 @numba.njit(nogil=True, cache=True)

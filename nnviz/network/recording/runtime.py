@@ -29,10 +29,11 @@ from nnviz.network.recording.cheap_maxima import find_cheap_maxima
 from nnviz.network.recording.folding import optimize
 from nnviz.network.recording.gradients import Explained, GraphBytes
 from nnviz.network.recording.normalizing import normalize
+from nnviz.network.recording.peak_places import layers_of_one_grid, places_of_peaks
 from nnviz.network.recording.peaks import PeakTracker
 from nnviz.network.recording.recorder import OnLayer, OnTarget, RecordedBatch, Recorder
 from nnviz.network.recording.taps import EdgeTaps
-from nnviz.network.top_channels import top_channels
+from nnviz.network.top_channels import planned_targets
 from nnviz.runs.architecture import Architecture, Layer
 from nnviz.runs.config import ExtractionConfig, PreprocessingConfig
 
@@ -176,6 +177,13 @@ class NetworkRuntime:
         self._recorder = Recorder(
             network, architecture, taps=taps, cheap_maxima=cheap_maxima
         )
+        self.one_grid: frozenset[str] = frozenset()
+        """Layers in whose outputs the peaks of their targets are found."""
+        if taps is not None and extraction.signal == "peak":
+            varied = _varied(example, architecture).to(self.device)
+            if architecture.inputs is None and varied.is_floating_point():
+                varied = varied.to(self._dtype)
+            self.one_grid = layers_of_one_grid(self._recorder, varied)
         if explained is not None:
             example = example.to(self.device)
             if architecture.inputs is None and example.is_floating_point():
@@ -371,6 +379,8 @@ class _BatchInProgress:
         self._instances = instances
         self._usable = usable
         """Rows that were read and whose activations have been finite so far."""
+        self._output: tuple[Tensor, Tensor | None] | None = None
+        """Of the layer that is looked at, and which of its positions count."""
         self.influences: dict[str, Strongest] = {}
         self.influence_s = 0.0
 
@@ -381,6 +391,9 @@ class _BatchInProgress:
         activations: Tensor,
         counted: Tensor | None,
     ) -> None:
+        is_read = layer.name in self._runtime.one_grid
+        # Kept until what enters the layer is looked at, which is next.
+        self._output = (output, counted) if is_read else None
         if self._tracker is None or not layer.shown:
             return
         if not self._usable.all():
@@ -415,22 +428,28 @@ class _BatchInProgress:
             dtype = self._runtime.layer_dtypes.get(layer.name, "float16")
             limit = np.finfo(dtype).max
             stored = np.clip(values[rows], -limit, limit).astype(dtype)
-            top = top_channels(
-                stored,
-                share=options.share if options.top_count is None else None,
-                count=options.top_count,
-                excluded=excluded,
-            ).tocoo()
-            instance, target = rows[top.row], top.col.astype(np.int64)
+            kept = planned_targets(stored, layer.name, options).tocoo()
+            instance, target = rows[kept.row], kept.col.astype(np.int64)
         self.influences[layer.name] = strongest_sources(
             inputs,
             (instance, target),
             ranks=options.ranks,
             extremum=options.extremum,
             signal=options.signal,
+            positions=self._places(layer, instance, target),
             threads=options.threads_per_worker,
         )
         self.influence_s += time.perf_counter() - began
+        self._output = None
+
+    def _places(
+        self, layer: Layer, instance: NDArray[np.int64], target: NDArray[np.int64]
+    ) -> NDArray[np.int64] | None:
+        """Return where the targets are strongest, if the layer's output tells it."""
+        if self._output is None:
+            return None
+        output, counted = self._output
+        return places_of_peaks(layer, output, (instance, target), counted)
 
 
 def _example(architecture: Architecture) -> Tensor:
@@ -447,6 +466,14 @@ def _example(architecture: Architecture) -> Tensor:
         return padded_batch(example, inputs, inputs.n_tokens)
     dtype = getattr(torch, architecture.input_dtype)
     return torch.zeros(1, *architecture.input_shape, dtype=dtype)
+
+
+def _varied(example: Tensor, architecture: Architecture) -> Tensor:
+    """Return an input that differs from position to position, where it may."""
+    if architecture.inputs is not None or not example.is_floating_point():
+        return example
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(example.shape, generator=generator)
 
 
 def _on_host(recorded: RecordedBatch) -> BatchResult:

@@ -91,9 +91,31 @@ def test_graph__is_sent_without_the_texts_of_examples(model):
     sent = json.dumps(panel.graph)
 
     assert ": activation" not in sent
-    assert len(json.dumps(panel.graph["nodes"])) < 600 * len(model.drawing.nodes)
-    terms = panel.graph["node_terms"]
-    assert all(set(n["facts"]) <= set(terms) for n in panel.graph["nodes"])
+    assert len(json.dumps(panel.graph["nodes"])) < 150 * len(model.drawing.nodes)
+    assert len(json.dumps(panel.graph["arcs"])) < 60 * len(model.drawing.arcs)
+
+
+def test_numbers__are_sent_of_what_is_looked_at(model):
+    view = GraphView(model, pictures="p", layers={"late": "late"})
+    panel, sent = view.__panel__(), []
+    panel._send_msg = sent.append
+    version = panel.graph["version"]
+
+    view._send_numbers(node=1, version=version)
+    view._send_arc_numbers(arc=2, version=version)
+    view._send_numbers(node=1, version=version - 1)
+    view._send_numbers(node=10**6, version=version)
+
+    (node,), (arc,) = [[s["numbers"] for s in sent if k in s["numbers"]]
+                       for k in ("node", "arc")]  # fmt: skip
+    drawn = model.drawing.nodes[1]
+    assert node["facts"]["count"].startswith(f"{drawn.count} (")
+    assert [link[1:] for link in node["sources"]] == [
+        [link.channel, link.count] for link in drawn.sources
+    ]
+    assert set(node["facts"]) <= set(panel.graph["node_terms"])
+    assert arc["facts"]["count"].startswith(f"{model.drawing.arcs[2].count} (")
+    assert set(arc["facts"]) <= set(panel.graph["arc_terms"])
 
 
 def test_places__of_nodes_that_both_have_stay_and_going_back_restores(model, selection):

@@ -18,6 +18,8 @@ from nnviz.errors import ConfigError, StoreNotFoundError
 from nnviz_dashboards.serving.server import make_server
 from tests.dashboards.served_pages import served
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def address(finished_url):
@@ -65,7 +67,6 @@ def test_server__of_no_store_says_so(tmp_path):
         make_server(str(tmp_path / "none.zarr"))
 
 
-@pytest.mark.slow
 def test_command__names_the_port_that_is_taken(finished_url):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -86,7 +87,6 @@ def test_command__names_the_port_that_is_taken(finished_url):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.slow
 def test_server__ends_at_a_signal(extracted_url, number):
     with served(extracted_url) as (process, address):
         status, _, _ = get(f"http://{address}/")
@@ -177,7 +177,6 @@ def few_descriptors():
     resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
-@pytest.mark.slow
 def test_server__with_half_a_header_from_too_many__answers_visitors(
     finished_url, few_descriptors
 ):
@@ -286,7 +285,6 @@ def test_login__from_a_page_of_another_origin__is_refused(guarded):
     }
 
 
-@pytest.mark.slow
 def test_login__many_wrong_passwords_at_once__are_refused_and_slow(guarded):
     """Row 39: one at a time is looked at; of the others few may wait."""
     wrong = "username=visitor&password=guess"

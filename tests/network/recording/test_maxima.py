@@ -227,6 +227,19 @@ def test_top_channels__count_rule_with_excluded_channels(activations, count, exc
     assert np.array_equal(found.toarray(), expected)
 
 
+@pytest.mark.parametrize("share", [0.01, 0.3])
+def test_top_channels__at_least_so_many_are_taken_by_either_rule(share):
+    activations = np.random.default_rng(3).normal(0, 1, (40, 20)).astype(np.float16)
+
+    found = top_channels(activations, share=share, at_least=4).toarray()
+
+    by_share = plain_top_channels(activations, share=share)
+    by_count = plain_top_channels(activations, count=4)
+    assert np.array_equal(found, np.maximum(by_share, by_count))
+    counted = top_channels(activations, count=2, at_least=4).toarray()
+    assert np.array_equal(counted, by_count)
+
+
 def test_top_channels__excluded_channels_are_not_in_the_total():
     activations = np.array([[100.0, 3.0, 1.0]])
 

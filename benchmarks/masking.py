@@ -1,0 +1,204 @@
+"""What does it cost that padding does not count? A recorded batch against a bare one.
+
+Prints a table and writes ``benchmarks/results/masking.json``::
+
+    python -m benchmarks.masking --repetitions 15
+
+In each repetition, in a process with a worker's environment, a network is run on the
+same padded batch, one after the other: bare, in inference mode; recorded, with maxima
+over all positions; and recorded, with maxima over the tokens that count. Weights are
+random: they do not change the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from benchmarks.environment import describe_machine
+from benchmarks.extraction import run_process
+from nnviz.network.arguments import bind_inputs
+from nnviz.network.recording.folding import optimize
+from nnviz.network.recording.runtime import NetworkRuntime
+from nnviz.network.tracing import trace
+from nnviz.runs.config import ExtractionConfig, PreprocessingConfig
+from nnviz.runs.network_inputs import InputPart, NetworkInputs
+from nnviz_cluster.local import worker_environment
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+N_WORDS = 8_000
+LONGEST = 36
+N_INSTANCES = 64
+
+INPUTS = NetworkInputs(
+    (
+        InputPart("input_ids", (-1,), "int64"),
+        InputPart("attention_mask", (-1,), "int64"),
+        InputPart("counted", (-1,), "bool", "counted"),
+    ),
+    n_tokens=LONGEST,
+)
+
+
+class Encoder(nn.Module):
+    """Transformer blocks of the size of MiniLM's, and the mean of the tokens."""
+
+    def __init__(self, n_layers: int = 6, width: int = 384) -> None:
+        super().__init__()
+        self.words = nn.Embedding(N_WORDS, width)
+        self.blocks = nn.ModuleList(_Block(width) for _ in range(n_layers))
+        self.head = nn.Linear(width, 6)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        x = self.words(input_ids)
+        for block in self.blocks:
+            x = block(x, attention_mask[:, None, None].bool())
+        mask = attention_mask[..., None].to(x.dtype)
+        logits: Tensor = self.head((x * mask).sum(1) / mask.sum(1))
+        return logits
+
+
+class _Block(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.n_heads = 12
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        parts = self.qkv(x).chunk(3, -1)
+        q, k, v = (p.unflatten(2, (self.n_heads, -1)).transpose(1, 2) for p in parts)
+        heads = nn.functional.scaled_dot_product_attention(q, k, v, mask)
+        x = self.first(x + self.out(heads.transpose(1, 2).flatten(2)))
+        result: Tensor = self.second(x + self.down(nn.functional.gelu(self.up(x))))
+        return result
+
+
+class WordCNN(nn.Module):
+    """Windows of three to five words, and the largest of each kernel: Kim (2014)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(N_WORDS, 300)
+        self.convolutions = nn.ModuleList(nn.Conv1d(300, 100, k) for k in (3, 4, 5))
+        self.head = nn.Linear(300, 6)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        del attention_mask
+        x = self.words(input_ids).transpose(1, 2)
+        found = [torch.relu(one(x)).amax(2) for one in self.convolutions]
+        logits: Tensor = self.head(torch.cat(found, 1))
+        return logits
+
+
+CASES: dict[str, Callable[[], nn.Module]] = {"encoder": Encoder, "word CNN": WordCNN}
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--only", choices=CASES)
+    parser.add_argument("--repetitions", type=int, default=15)
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.here:
+        print(json.dumps(measure(arguments.only, arguments.repetitions)))
+        return
+    environment = {**os.environ, **worker_environment(1)}
+    rows = {}
+    for name in CASES:
+        if arguments.only in (None, name):
+            options = ["--here", "--only", name]
+            options += ["--repetitions", str(arguments.repetitions)]
+            command = [sys.executable, "-m", "benchmarks.masking", *options]
+            rows[name] = row = json.loads(run_process(command, environment))
+            print(
+                f"{name:<10} bare {row['bare_ms']:7.1f} ms   all positions "
+                f"{row['all_ratio']:.3f}   those that count {row['counted_ratio']:.3f}"
+            )
+    result = {
+        "command": " ".join(["python -m benchmarks.masking", *sys.argv[1:]]),
+        "machine": describe_machine(),
+        "rows": rows,
+    }
+    path = RESULTS / "masking.json"
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def measure(name: str, repetitions: int) -> dict[str, Any]:
+    """Return the milliseconds of a batch, and their ratios; all interleaved."""
+    torch.manual_seed(0)
+    network = CASES[name]().eval()
+    bind_inputs(network, INPUTS)
+    values = sentences()
+    architecture = trace(network, torch.from_numpy(values[:2]))
+    plain = dataclasses.replace(
+        architecture,
+        layers=tuple(
+            dataclasses.replace(layer, token_axis=None, token_field=None)
+            for layer in architecture.layers
+        ),
+    )
+    runtimes = {
+        kind: NetworkRuntime(
+            network,
+            layers,
+            preprocessing=PreprocessingConfig(),
+            extraction=ExtractionConfig(targets="none", device="cpu"),
+        )
+        for kind, layers in {"all": plain, "counted": architecture}.items()
+    }
+    bare = optimize(network, architecture=architecture)
+    seconds: dict[str, list[float]] = {"bare": [], "all": [], "counted": []}
+    for _ in range(repetitions + 1):
+        for kind, times in seconds.items():
+            began = time.perf_counter()
+            if kind == "bare":
+                with torch.inference_mode():
+                    bare(torch.from_numpy(values))
+            else:
+                runtimes[kind].run(values)
+            times.append(time.perf_counter() - began)
+    medians = {kind: statistics.median(times[1:]) for kind, times in seconds.items()}
+    return {
+        "instances": N_INSTANCES,
+        "layers": len(architecture.layers),
+        "counted_fraction": float(values[:, 2 * LONGEST :].mean()),
+        "bare_ms": medians["bare"] * 1e3,
+        "all_ratio": medians["all"] / medians["bare"],
+        "counted_ratio": medians["counted"] / medians["bare"],
+        "seconds": {kind: times[1:] for kind, times in seconds.items()},
+    }
+
+
+def sentences() -> NDArray[np.int64]:
+    """Return packed sentences of 12 to 36 words; the first and last do not count."""
+    rng = np.random.default_rng(0)
+    found = []
+    for length in rng.integers(12, LONGEST + 1, N_INSTANCES):
+        mask = np.ones(length, np.int64)
+        counted = mask.copy()
+        counted[[0, -1]] = 0
+        ids = rng.integers(1, N_WORDS, length)
+        parts = {"input_ids": ids, "attention_mask": mask, "counted": counted}
+        found.append(INPUTS.pack(parts))
+    return np.stack(found)
+
+
+if __name__ == "__main__":
+    main()

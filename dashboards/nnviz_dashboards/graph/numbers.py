@@ -1,0 +1,208 @@
+"""What does the card say of a node or an arc? Its numbers as texts, and what they mean.
+
+They are many, and are sent of what is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isfinite, isnan
+
+from nnviz.graphs.drawing import Contrast, DrawnArc, DrawnNode, GraphDrawing, Linked
+from nnviz_dashboards.channels.examples import Example
+from nnviz_dashboards.shared.theme import (
+    format_count,
+    format_lift,
+    format_p,
+    format_percent,
+    format_value,
+)
+
+__all__ = ["arc_numbers", "node_numbers", "terms"]
+
+NODE_TERMS = {
+    "count": (
+        "On top in",
+        (
+            "Instances of the subset in which the channel is among the top "
+            "channels, those with the largest activations of its layer; in brackets "
+            "their share"
+        ),
+    ),
+    "base": ("Base rate", "Share of all instances of the run of which that is true"),
+    "lift": (
+        "Lift",
+        (
+            "Share in the subset divided by the base rate: 2 × is twice as often as in "
+            "all instances; in brackets the 95 % interval"
+        ),
+    ),
+    "second": ("On top in {}", "The same for the subset that is compared"),
+    "kept": ("Drawn for", "Whose graph keeps it: it is strong enough in that subset"),
+    "difference": ("Difference", "First share minus second, in percentage points"),
+    "effect": (
+        "Effect (h)",
+        (
+            "Cohen's h, a difference of shares that counts the same near 0 % as near "
+            "50 %: about 0.2 is small, 0.5 medium, 0.8 large"
+        ),
+    ),
+    "p": (
+        "Adjusted p",
+        (
+            "How likely so large a difference is by chance (Fisher's exact test), "
+            "adjusted for everything compared; below 0.05 it is hardly chance"
+        ),
+    ),
+    "score": (
+        "Score",
+        (
+            "What the channel was kept by: larger is stronger; 'Options' chooses "
+            "what it measures"
+        ),
+    ),
+}
+"""What the numbers of a channel are called, and what they mean."""
+
+ARC_TERMS = NODE_TERMS | {
+    "count": (
+        "Feeds in",
+        (
+            "Instances of the subset in which the source is among the "
+            "strongest sources of the target; in brackets their share"
+        ),
+    ),
+    "second": ("Feeds in, {}", "The same for the subset that is compared"),
+    "weakest": (
+        "Strongest path",
+        (
+            "Through layers that are folded: of all paths the strongest, and in how "
+            "many instances its weakest arc is; the path is in no more"
+        ),
+    ),
+    "weakest_second": ("Strongest path, {}", "The same for the compared subset"),
+    "folded": ("Folded layers", "That the path leads through; open them to see it"),
+}
+"""The same for an arc."""
+
+
+def terms(versus: str) -> dict[str, dict[str, list[str]]]:
+    """Return what numbers of nodes and arcs are called, and what they mean.
+
+    Parameters
+    ----------
+    versus
+        Name of the subset that is compared; empty for none.
+    """
+    return {
+        "node_terms": _named(NODE_TERMS, versus),
+        "arc_terms": _named(ARC_TERMS, versus),
+    }
+
+
+def _named(terms: Mapping[str, tuple[str, str]], versus: str) -> dict[str, list[str]]:
+    return {
+        key: [name.format(versus), explanation]
+        for key, (name, explanation) in terms.items()
+    }
+
+
+def node_numbers(
+    node: DrawnNode, drawing: GraphDrawing, examples: Sequence[Example]
+) -> dict[str, object]:
+    """Return what the card says of a node.
+
+    Parameters
+    ----------
+    node, drawing
+        The node, and what it is drawn in.
+    examples
+        Of its channel, strongest first.
+    """
+    indices = {name: index for index, name in enumerate(drawing.layers)}
+    facts = {**_facts(node), **_contrast(node.contrast, drawing)}
+    if not isnan(node.score):
+        facts["score"] = format_value(node.score)
+    return {
+        "facts": facts,
+        "texts": [_example(example) for example in examples],
+        "sources": [_linked(link, indices) for link in node.sources],
+        "targets": [_linked(link, indices) for link in node.targets],
+    }
+
+
+def _example(example: Example) -> list[str]:
+    """Return a short and a long text."""
+    number = f"#{format_count(example.instance)}"
+    value = format_value(example.value)
+    return [
+        example.label or number,
+        f"{example.label or 'instance'} {number}: activation {value}",
+    ]
+
+
+def arc_numbers(arc: DrawnArc, drawing: GraphDrawing) -> dict[str, str]:
+    """Return what the card says of an arc.
+
+    Parameters
+    ----------
+    arc, drawing
+        The arc, and what it is drawn in.
+    """
+    if arc.n_folded:
+        return _path_facts(arc)
+    return {**_facts(arc), **_contrast(arc.contrast, drawing)}
+
+
+def _path_facts(arc: DrawnArc) -> dict[str, str]:
+    """Return what is known of a path through layers that are not drawn."""
+    second = {}
+    if arc.contrast is not None:
+        count, share = arc.contrast.second_count, arc.contrast.second_share
+        text = f"{format_count(count)} ({format_percent(share)})"
+        second = {"weakest_second": text}
+    return {
+        "weakest": f"{format_count(arc.count)} ({format_percent(arc.share)})",
+        **second,
+        "folded": format_count(arc.n_folded),
+    }
+
+
+def _facts(part: DrawnNode | DrawnArc) -> dict[str, str]:
+    interval = (
+        ""
+        if isnan(part.lift_low)
+        else f" ({part.lift_low:.1f} to {_end(part.lift_high)})"
+    )
+    return {
+        "count": f"{format_count(part.count)} ({format_percent(part.share)})",
+        "base": format_percent(part.base_rate),
+        "lift": format_lift(part.lift) + interval,
+    }
+
+
+def _end(value: float) -> str:
+    return "∞" if not isfinite(value) else f"{value:.1f}"
+
+
+def _contrast(contrast: Contrast | None, drawing: GraphDrawing) -> dict[str, str]:
+    if contrast is None:
+        return {}
+    sides = {"both": "both", "first": drawing.subset, "second": drawing.versus}
+    second = format_count(contrast.second_count)
+    only = "" if contrast.side == "both" else "only "
+    return {
+        "second": f"{second} ({format_percent(contrast.second_share)})",
+        "kept": only + sides[contrast.side],
+        "difference": _signed(100 * contrast.difference, " points"),
+        "effect": _signed(contrast.effect, ""),
+        "p": format_p(contrast.adjusted_p),
+    }
+
+
+def _signed(value: float, unit: str) -> str:
+    return "–" if isnan(value) else f"{value:+.3g}{unit}"
+
+
+def _linked(link: Linked, indices: Mapping[str, int]) -> list[int]:
+    return [indices[link.layer], link.channel, link.count]
