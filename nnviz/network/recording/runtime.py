@@ -311,7 +311,13 @@ class Recording:
         ranks = runtime.extraction.examples_per_channel
         self._tracker = PeakTracker(ranks) if ranks else None
 
-    def run(self, values: NDArray[Any], *, valid: NDArray[np.bool_]) -> BatchResult:
+    def run(
+        self,
+        values: NDArray[Any],
+        *,
+        valid: NDArray[np.bool_],
+        instances: NDArray[np.int64] | None = None,
+    ) -> BatchResult:
         """Run the chunk's next batch.
 
         Parameters
@@ -320,16 +326,21 @@ class Recording:
             Prepared instances, shape (instance, ...).
         valid
             Which rows are instances that could be read, shape (instance,).
+        instances
+            Their numbers; None: those after the ones of the batch before. Rows beyond
+            them fill the batch up.
         """
-        instances = np.arange(self._next, self._next + len(values))
+        numbers = np.arange(self._next, self._next + len(values))
+        if instances is not None:
+            numbers[: len(instances)] = instances
+        self._next += len(values)
         labels = self._labels
         if labels is not None:
-            own = labels[self._next - self._first :][: len(values)]
-            # The last batch of a chunk is filled up.
-            labels = np.full(len(values), -1, np.int64)
-            labels[: len(own)] = own
-        self._next += len(values)
-        batch = _BatchInProgress(self._runtime, self._tracker, instances, valid.copy())
+            places = numbers - self._first
+            known = valid & (places < len(labels))
+            own = labels[np.where(known, places, 0)] if len(labels) else -1
+            labels = np.where(known, own, -1).astype(np.int64)
+        batch = _BatchInProgress(self._runtime, self._tracker, numbers, valid.copy())
         wants_influence = self._runtime.extraction.targets != "none"
         result = self._runtime.run(
             values,
