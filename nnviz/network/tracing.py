@@ -84,7 +84,8 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
     with telling_faults():
         other = record_other_length(model, batch)
     analysis = analyse(graph, other)
-    layers = [item.layer for item in analysis.layers]
+    unclear = _unclear_layers(model, analysis)
+    layers = [x.layer for x in analysis.layers if x.layer.name not in unclear]
     mixed = _without_instances(model, analysis, batch)
     mixed += _check_independence(model, layers, mixed, batch)
     largest_error = validate(analysis)
@@ -119,6 +120,11 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
                 "instance"
                 for name in mixed
             ),
+            *(
+                f"layer {name!r} is left out: which tokens its positions see is not "
+                "known, and padding must not count"
+                for name in unclear
+            ),
         ),
         validation_error=largest_error,
         held=tuple(
@@ -149,6 +155,18 @@ def _record_padded(model: nn.Module, batch: Tensor) -> tuple[Tensor, OperationGr
             with contextlib.suppress(ModelError):  # of one number of tokens
                 return padded, _record(model, padded)
     return batch, _record(model, batch)
+
+
+def _unclear_layers(model: nn.Module, analysis: Analysis) -> list[str]:
+    """Return the layers in which padding cannot be told from what counts."""
+    inputs = inputs_of(model)
+    if inputs is None or inputs.counted is None:
+        return []
+    return [
+        item.layer.name
+        for item in analysis.layers
+        if analysis.tokens.is_unclear(analysis.flow, item.layer, item.site.read_value)
+    ]
 
 
 def _of_length(
