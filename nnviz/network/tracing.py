@@ -24,6 +24,7 @@ from nnviz.network.analysis.held_parts import measure_held
 from nnviz.network.analysis.operations import OperationGraph, record_operations
 from nnviz.network.analysis.outputs import logits_of, main_output
 from nnviz.network.analysis.token_axes import record_other_length
+from nnviz.network.analysis.value_paths import held_operations
 from nnviz.network.arguments import inputs_of
 from nnviz.network.independence import check_independence
 from nnviz.network.padding_check import check_padding
@@ -182,9 +183,12 @@ def _of_length(
 def _not_taken_apart(analysis: Analysis) -> list[str]:
     """Name what mixes channels and is no layer, each at its own place."""
     values = analysis.flow.graph.values
+    held = held_operations(analysis.flow)
     found = []
     for operation in analysis.flow.unknown:
         name = operation.name
+        if operation.index in held:
+            continue  # of a pattern, which is named as what it is
         is_complex = values[operation.outputs[-1]].dtype.is_complex
         if is_complex and name in ("mul", "div"):
             what = "multiplies by complex numbers"
