@@ -157,6 +157,7 @@ def bert(attention):
         num_attention_heads=2,
         intermediate_size=32,
         max_position_embeddings=20,
+        num_labels=3,
         attn_implementation=attention,
     )
     return library.BertForSequenceClassification(config)
@@ -193,6 +194,7 @@ def llama():
         bos_token_id=1,
         eos_token_id=2,
         use_cache=False,
+        num_labels=3,
         attn_implementation="sdpa",
     )
     return library.LlamaForSequenceClassification(config)
