@@ -219,6 +219,8 @@ export function render({model}) {
     const by_row = new Map(graph.layers.map((layer) => [layer.row, layer]))
     graph.arcs = graph.arcs.map(([source, target, share, lift, side = "", n_folded = 0], index) =>
       ({index, source, target, share, lift, side, n_folded}))
+    graph.nodes = graph.nodes.map(([channel, row, x, share, lift, examples = "", name = "", side = ""]) =>
+      ({channel, row, x, share, lift, examples, name, side}))
     for (const [index, node] of graph.nodes.entries()) {
       node.index = index
       const {name: layer, label, number} = by_row.get(node.row)
