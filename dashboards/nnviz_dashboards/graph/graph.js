@@ -300,8 +300,8 @@ export function render({model}) {
     effect.replaceChildren(...(text ? [element("b", "", "Causal check"), element("span", "", text)] : []))
     effect.hidden = !text || !model.graph
     const lines = element("div", "menu-panel code-panel")
-    lines.append(element("div", "muted", "This takes the graph's channels from the network, and as many others, and says what it still predicts right. The result is stored and shown here."),
-      element("pre", "code", command ?? ""))
+    lines.append(notice({title: "Does the network need these channels?", command,
+      text: "This takes them from the network, and as many others, and counts what it still predicts right. The result is stored, and shown here."}))
     check.replaceChildren(element("summary", "quiet", text ? "Check again" : "Does it matter?"), lines)
     check.hidden = !command || !model.graph
   }
