@@ -29,7 +29,7 @@ from nnviz.network.recording.cheap_maxima import find_cheap_maxima
 from nnviz.network.recording.folding import optimize
 from nnviz.network.recording.gradients import Explained, GraphBytes
 from nnviz.network.recording.normalizing import normalize
-from nnviz.network.recording.peak_places import layers_of_one_grid, places_of_peaks
+from nnviz.network.recording.peak_places import layers_of_one_grid, peaks_of_pairs
 from nnviz.network.recording.peaks import PeakTracker
 from nnviz.network.recording.recorder import OnLayer, OnTarget, RecordedBatch, Recorder
 from nnviz.network.recording.taps import EdgeTaps
@@ -180,10 +180,12 @@ class NetworkRuntime:
         self.one_grid: frozenset[str] = frozenset()
         """Layers in whose outputs the peaks of their targets are found."""
         if taps is not None and extraction.signal == "peak":
-            varied = _varied(example, architecture).to(self.device)
-            if architecture.inputs is None and varied.is_floating_point():
+            varied = example
+            if architecture.inputs is None and example.is_floating_point():
+                generator = torch.Generator().manual_seed(0)
+                varied = torch.randn(example.shape, generator=generator)
                 varied = varied.to(self._dtype)
-            self.one_grid = layers_of_one_grid(self._recorder, varied)
+            self.one_grid = layers_of_one_grid(self._recorder, varied.to(self.device))
         if explained is not None:
             example = example.to(self.device)
             if architecture.inputs is None and example.is_floating_point():
@@ -419,26 +421,21 @@ class _BatchInProgress:
             stored = np.clip(values[rows], -limit, limit).astype(dtype)
             kept = planned_targets(stored, layer.name, options).tocoo()
             instance, target = rows[kept.row], kept.col.astype(np.int64)
+        places = None
+        if self._output is not None:
+            pairs = instance, target
+            places = peaks_of_pairs(layer, *self._output, inputs, values, pairs)
         self.influences[layer.name] = strongest_sources(
             inputs,
             (instance, target),
             ranks=options.ranks,
             extremum=options.extremum,
             signal=options.signal,
-            positions=self._places(layer, instance, target),
+            positions=places,
             threads=options.threads_per_worker,
         )
         self.influence_s += time.perf_counter() - began
         self._output = None
-
-    def _places(
-        self, layer: Layer, instance: NDArray[np.int64], target: NDArray[np.int64]
-    ) -> NDArray[np.int64] | None:
-        """Return where the targets are strongest, if the layer's output tells it."""
-        if self._output is None:
-            return None
-        output, counted = self._output
-        return places_of_peaks(layer, output, (instance, target), counted)
 
 
 def _example(architecture: Architecture) -> Tensor:
@@ -455,14 +452,6 @@ def _example(architecture: Architecture) -> Tensor:
         return padded_batch(example, inputs, inputs.n_tokens)
     dtype = getattr(torch, architecture.input_dtype)
     return torch.zeros(1, *architecture.input_shape, dtype=dtype)
-
-
-def _varied(example: Tensor, architecture: Architecture) -> Tensor:
-    """Return an input that differs from position to position, where it may."""
-    if architecture.inputs is not None or not example.is_floating_point():
-        return example
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(example.shape, generator=generator)
 
 
 def _on_host(recorded: RecordedBatch) -> BatchResult:
