@@ -88,10 +88,12 @@ class ChunkRows:
     def add(self, batch: Batch, result: BatchResult) -> None:
         """Fill in one batch."""
         for row, reason in batch.reasons.items():
-            self.reasons[batch.start + row] = reason
-            self._status[batch.start + row - self._start] = reason
+            instance = int(batch.instances[row])
+            self.reasons[instance] = reason
+            self._status[instance - self._start] = reason
         rows = np.flatnonzero(batch.valid)
-        at = rows + batch.start - self._start
+        instances = batch.instances[rows]
+        at = instances - self._start
         for name, values in result.activations.items():
             kept = values[rows]
             finite = np.isfinite(kept).all(axis=1)
@@ -99,7 +101,7 @@ class ChunkRows:
                 reason = f"activations of layer {name!r} are not finite numbers"
                 if name in self._windows and np.isnan(values[row]).all():
                     reason = f"no position of layer {name!r} sees a token that counts"
-                self.not_finite.setdefault(batch.start + int(row), reason)
+                self.not_finite.setdefault(int(batch.instances[row]), reason)
             array = self.arrays[f"activations/{name}"]
             if array.dtype == np.float16:
                 beyond = np.abs(kept[finite]) > FLOAT16_MAX
@@ -108,17 +110,19 @@ class ChunkRows:
                     kept = np.clip(kept, -FLOAT16_MAX, FLOAT16_MAX)
             array[at] = kept
         for name, strongest in result.influences.items():
-            self._add_influences(batch.start - self._start, name, strongest)
+            self._add_influences(batch.instances - self._start, name, strongest)
         for layer in self._relevance:
-            self._add_relevance(at, batch.start + rows, layer, result, rows)
+            self._add_relevance(at, instances, layer, result, rows)
         if result.logits is not None:
-            self._add_outputs(at, batch.start + rows, result.logits[rows])
+            self._add_outputs(at, instances, result.logits[rows])
 
-    def _add_influences(self, offset: int, layer: str, strongest: Strongest) -> None:
+    def _add_influences(
+        self, places: NDArray[Any], layer: str, strongest: Strongest
+    ) -> None:
         """Fill in the influences on one layer; pairs are sorted by instance."""
         rows = strongest.instance
         number = np.arange(len(rows)) - np.searchsorted(rows, rows)
-        at = (rows + offset, number)
+        at = (places[rows], number)
         path = f"influences/{layer}"
         # A target with few sources has fewer ranks than were asked for.
         n_ranks = self.arrays[f"{path}/source"].shape[2]

@@ -90,7 +90,9 @@ def _record(
     with worker.runtime.recording(start, labels=chunk.labels) as recording:
         for batch in _timed(batches, seconds):
             began = time.perf_counter()
-            result = recording.run(batch.values, valid=batch.valid)
+            result = recording.run(
+                batch.values, valid=batch.valid, instances=batch.instances
+            )
             chunk.add(batch, result)
             elapsed = time.perf_counter() - began
             seconds["influence"] += result.influence_s

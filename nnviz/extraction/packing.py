@@ -370,7 +370,7 @@ class _Packer:
         values = np.zeros((stop - start, *inputs.shape[1:]), inputs.dtype)
         reasons = [""] * (stop - start)
         for batch in self._reader.iter_batches(start, stop):
-            at = batch.start - start
+            at = int(batch.instances[0]) - start
             values[at : at + batch.n_instances] = batch.values[: batch.n_instances]
             for row, reason in batch.reasons.items():
                 reasons[at + row] = reason

@@ -43,6 +43,7 @@ __all__ = [
     "check_listing",
     "check_planned",
     "check_tokenizer",
+    "has_buckets",
     "hashes_in",
     "load_planned_network",
     "may_import",
@@ -208,7 +209,14 @@ def planned_reader(
         n_threads=plan.extraction.reader_threads,
         shape=prepared_shape(plan.architecture.input_shape, is_image=is_image),
         dtype="uint8" if is_image else plan.architecture.input_dtype,
+        inputs=plan.architecture.inputs if has_buckets(plan) else None,
     )
+
+
+def has_buckets(plan: Plan) -> bool:
+    """Whether batches are padded to their own longest instance, by the plan."""
+    padding = plan.architecture.padding
+    return padding is not None and padding.mode == "buckets"
 
 
 def check_planned(what: str, planned: str, found: str) -> None:

@@ -322,12 +322,8 @@ def index(
 
     Parameters
     ----------
-    store
-        The store, or its path; its extraction is complete.
-    client
-        Client of a running cluster; None computes in this process.
-    listeners, progress
-        As in :func:`extract`.
+    store, client, listeners, progress
+        As in :func:`aggregate`.
 
     Raises
     ------
@@ -360,16 +356,14 @@ def derive(
 
     Parameters
     ----------
-    store
-        The store, or its path.
-    dataset, tokenizer
-        Those that the plan was made of, where they were in memory.
+    store, dataset, tokenizer, listeners, progress, trust
+        As in :func:`extract`.
     subsets
         Collections to compare; None takes all but ``all`` and ``outcome``.
     pictures
         Whether examples get pictures.
-    client, listeners, progress, trust
-        As in :func:`extract`.
+    client
+        Client of a running cluster; None computes in this process.
 
     Raises
     ------

@@ -84,20 +84,14 @@ def verify(
 
     Parameters
     ----------
-    store
-        The store, or its path.
-    dataset
-        The one that the plan was made of, where it was in memory.
+    store, dataset, progress, trust
+        As in :func:`nnviz.extract`.
     repair
         Whether to restore what can be, and to take the marks of damaged parts away.
     contents
         Whether to compare the data set's contents with the plan's hashes.
     client
         Client of a running cluster; None checks in threads.
-    progress
-        Whether to show how far it is.
-    trust
-        Whether a data set that is code may be imported.
 
     Raises
     ------
@@ -135,18 +129,14 @@ def recompute(
 
     Parameters
     ----------
-    store
-        The store, or its path.
+    store, model, dataset, tokenizer, trust
+        As in :func:`nnviz.extract`.
     fraction
         Fraction of the instances, in (0, 1].
-    model, dataset, tokenizer
-        Those that the plan was made of, where they were in memory.
     client
         Client of a running cluster; None computes in this process.
     seed
         Seed of the sample.
-    trust
-        Whether files that run code when read may be read.
 
     Raises
     ------

@@ -325,21 +325,20 @@ class RunResults:
             return Missing(
                 "Extraction is not complete",
                 f"{n_chunks - n_missing:,} of {n_chunks:,} chunks are done. This runs "
-                "the others; what is done stays. Then reload the page.",
+                "the others; what is done stays.",
                 self._command("extract"),
             )
         if not self.store.groups.is_complete(f"aggregates/{self.kind}"):
             return Missing(
                 "No aggregates yet",
                 "This counts how often each channel is among the top channels of each "
-                "class. Then reload the page.",
+                "class.",
                 self._command("aggregate"),
             )
         if is_derived and not self.store.groups.is_complete(f"artifacts/{self.kind}"):
             return Missing(
                 "No similarity and no embedding yet",
-                "This finds which classes look alike to the network. Then reload the "
-                "page.",
+                "This finds which classes look alike to the network.",
                 self._command("derive"),
             )
         return None
@@ -351,7 +350,7 @@ class RunResults:
         return Missing(
             "No examples yet",
             "This finds the instances that excite each channel most, and cuts out what "
-            "it sees. Then reload the page.",
+            "it sees.",
             self._command("derive"),
         )
 

@@ -169,6 +169,28 @@ class NetworkInputs:
             start = stop
         return np.concatenate(found, axis=-1)
 
+    def are_token_indices(self, n_tokens: int) -> NDArray[np.bool_]:
+        """Return which elements of a packed instance are the indices of its tokens.
+
+        Those of the first part that has an index for each; none where no part has.
+
+        Parameters
+        ----------
+        n_tokens
+            Tokens of the instance.
+        """
+        first = next(
+            (
+                part
+                for part in self.parts
+                if part.dtype == "int64" and part.shape == (-1,) and not _is_mask(part)
+            ),
+            None,
+        )
+        return np.concatenate(
+            [np.full(part.n_elements(n_tokens), part is first) for part in self.parts]
+        )
+
     def are_real(self, n_tokens: int) -> NDArray[np.bool_]:
         """Return which elements of a packed instance are real numbers.
 
@@ -183,6 +205,34 @@ class NetworkInputs:
                 for part in self.parts
             ]
         )
+
+    def own_tokens(self, packed: NDArray[Any]) -> NDArray[np.int64]:
+        """Return how many tokens each packed instance has without its padding.
+
+        Parameters
+        ----------
+        packed
+            Shape (instance, length).
+
+        Returns
+        -------
+        ndarray
+            Shape (instance,).
+        """
+        n_tokens = self.tokens_of(packed.shape[1])
+        found, start = np.zeros(len(packed), np.int64), 0
+        for part in self.parts:
+            stop = start + part.n_elements(n_tokens)
+            if -1 in part.shape and n_tokens:
+                shape = [n_tokens if size < 0 else size for size in part.shape]
+                values = packed[:, start:stop].reshape(len(packed), *shape)
+                own = values != part.padding
+                own = np.moveaxis(own, 1 + part.shape.index(-1), 1)
+                own = own.reshape(len(packed), n_tokens, -1).any(axis=2)
+                last = n_tokens - own[:, ::-1].argmax(axis=1)
+                found = np.maximum(found, np.where(own.any(axis=1), last, 0))
+            start = stop
+        return found
 
     def ends_in_padding(self, packed: NDArray[Any]) -> NDArray[np.bool_]:
         """Return whether the last token of each packed instance is padding.

@@ -200,7 +200,11 @@ class Integrity:
         """
         for index in {d.chunk for d in damages if self._is_of_chunk(d)}:
             self._completion.remove(int(index or 0))
-        owners = {damage: self._owner(damage) for damage in damages}
+        holders = self._holders()
+        owners = {
+            damage: "" if damage.array in holders else self._owner(damage)
+            for damage in damages
+        }
         for owner in {*owners.values()} - {""}:
             self._groups.invalidate(owner)
         repaired = [d if owners[d] else self._repaired(d) for d in damages]
@@ -277,7 +281,7 @@ class Integrity:
     def _groups_above(self) -> list[Damage]:
         """Check the documents of the groups that hold the run's arrays."""
         found = []
-        groups = groups_of(self._arrays) | self._parents()
+        groups = self._holders()
         if self._hierarchy.files.look_at([document_of(BATCH_SIZES)])[0]:
             groups |= {BATCH_SIZES}
         for group in sorted(groups):
@@ -293,6 +297,10 @@ class Integrity:
             if why:
                 found.append(Damage(group, why))
         return found
+
+    def _holders(self) -> set[str]:
+        """Return the groups that only hold others, or arrays: they say nothing."""
+        return groups_of(self._arrays) | self._parents()
 
     def _parents(self) -> set[str]:
         """Return the groups above those that later stages wrote."""

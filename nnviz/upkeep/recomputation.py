@@ -15,8 +15,10 @@ import numpy as np
 
 from nnviz.engine.tasks import run_tasks
 from nnviz.errors import ConfigError
+from nnviz.extraction.planned import has_buckets
 from nnviz.extraction.planned_worker import PlannedWorker, worker_of
 from nnviz.extraction.worker_tasks import Opening, check_inputs
+from nnviz.runs.plan import Plan
 from nnviz.runs.planning_rules import check_signal
 from nnviz.runs.software import software_versions
 from nnviz.store.store import Store
@@ -170,7 +172,7 @@ class _Batch:
 
 def _batches(store: Store, fraction: float, seed: int) -> list[int]:
     """Return the first instance of each batch that holds an instance of the sample."""
-    size = store.plan.extraction.batch_size
+    size = _batch_rows(store.plan)
     done = store.chunks.done()
     rows = [np.arange(*chunk) for i, chunk in enumerate(store.chunks.spans) if done[i]]
     if not rows:
@@ -184,6 +186,14 @@ def _batches(store: Store, fraction: float, seed: int) -> list[int]:
     return [int(first) for first in firsts]
 
 
+def _batch_rows(plan: Plan) -> int:
+    """Return how many rows are computed again together: those that were together."""
+    extraction = plan.extraction
+    if has_buckets(plan):  # the instances of a chunk, by their lengths
+        return extraction.instances_per_chunk
+    return extraction.batch_size
+
+
 def compare_batch(first: int, opening: Opening) -> _Batch:
     """Compute one batch again on a worker, and compare it with what is stored."""
     with worker_of(opening) as worker:
@@ -194,7 +204,7 @@ def _compare(worker: PlannedWorker, first: int) -> _Batch:
     store, extraction = worker.store, worker.plan.extraction
     rows = extraction.instances_per_chunk
     chunk_stop = min((first // rows + 1) * rows, store.n_instances)
-    stop = min(first + extraction.batch_size, chunk_stop)
+    stop = min(first + _batch_rows(worker.plan), chunk_stop)
     reader = worker.reader(store.chunks.batch_sizes().get(first // rows))
     # Rows that could not be used are zeros in the batch, as they were.
     status = store.read("instances/status", first, stop)
@@ -202,7 +212,10 @@ def _compare(worker: PlannedWorker, first: int) -> _Batch:
     chunk = worker.rows(first, stop)
     with worker.runtime.recording(first, labels=chunk.labels) as recording:
         for batch in reader.iter_batches(first, stop, excluded=excluded):
-            chunk.add(batch, recording.run(batch.values, valid=batch.valid))
+            result = recording.run(
+                batch.values, valid=batch.valid, instances=batch.instances
+            )
+            chunk.add(batch, result)
     found = {}
     for path, values in chunk.arrays.items():
         stored = store.read(path, first, stop)

@@ -17,7 +17,9 @@ def rows_of(tmp_path, logits, labels):
     plan = dataclasses.replace(plan, outcome_columns=OUTCOME_COLUMNS)
     rows = ChunkRows(plan, 0, labels)
     n = len(labels)
-    batch = SimpleNamespace(start=0, reasons={}, valid=np.ones(n, dtype=bool))
+    batch = SimpleNamespace(
+        instances=np.arange(n), reasons={}, valid=np.ones(n, dtype=bool)
+    )
     rows.add(batch, SimpleNamespace(activations={}, influences={}, logits=logits))
     return {name: rows.arrays[f"instances/{name}"] for name in OUTCOME_COLUMNS}
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import nnviz
+from benchmarks.faults_store import ablate
 from nnviz.derivation.embedding import read_similarity
 from nnviz.errors import MissingDataError, NnvizError, StoreFormatError
 from nnviz.store.store import Store, open_store
@@ -218,6 +219,21 @@ def test_document_of_another_group__where_groups_have_none_of_their_own(copy, gr
 
     assert [(d.array, d.is_repaired) for d in report.damages] == [(group, True)]
     assert "of another group" in report.damages[0].reason
+    assert document.read_bytes() == before
+    assert verify(copy).damages == []
+
+
+def test_document_of_an_array__in_place_of_a_group_between_two_stages(copy):
+    """Row 36: found by the campaign; a stage that writes again does not replace it."""
+    ablate(str(copy))
+    document = copy / "artifacts/ablation/label/zarr.json"
+    before = document.read_bytes()
+    shutil.copyfile(copy / "artifacts/label/embedding/first/zarr.json", document)
+
+    report = verify(copy)
+
+    assert {d.array for d in report.damages} == {"artifacts/ablation/label"}
+    assert all(damage.is_repaired for damage in report.damages)
     assert document.read_bytes() == before
     assert verify(copy).damages == []
 

@@ -19,6 +19,8 @@ from nnviz.store.store import Store, open_store
 from nnviz.testing import PlantedRun, write_complete_store
 from nnviz.upkeep.verification import verify
 
+pytestmark = pytest.mark.slow
+
 RUN = PlantedRun(
     n_classes=3,
     n_instances=40,

@@ -25,6 +25,8 @@ from nnviz.subsets.naming import named_subsets
 from nnviz.subsets.subsets import Subset
 from nnviz.testing import PlantedRun, planted_channels, write_store
 
+pytestmark = pytest.mark.slow
+
 RUN = PlantedRun(n_classes=4, n_instances=160, influence_ranks=3, share=0.8)
 NETWORK = """
 import torch

@@ -20,6 +20,8 @@ from nnviz.subsets.naming import named_subsets
 from nnviz.subsets.subsets import Subset, collect_subsets
 from nnviz.testing import PlantedRun, write_store
 
+pytestmark = pytest.mark.slow
+
 RUN = PlantedRun(n_classes=6, n_instances=120, influence_ranks=3, share=0.7)
 PRESETS = ("directed", "summit")
 

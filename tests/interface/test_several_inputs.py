@@ -166,6 +166,54 @@ def test_run__items_of_a_tokenizer(tmp_path: Path) -> None:
     assert store.column("label").tolist() == [item["labels"] for item in items]
 
 
+@pytest.mark.parametrize(
+    "extraction",
+    [
+        pytest.param({}, id="in one chunk"),
+        pytest.param({"batch_size": 1}, id="alone"),
+        pytest.param({"batch_size": 7, "instances_per_chunk": 19}, id="other company"),
+    ],
+)
+def test_extract__company_and_padding_change_nothing(
+    extraction: dict[str, int], tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(3)
+    items = [
+        {
+            "input_ids": rng.integers(1, 40, n).tolist(),
+            "attention_mask": [1] * int(n),
+            "labels": int(rng.integers(3)),
+        }
+        for n in rng.integers(2, 30, N)
+    ]
+    network = _network(Encoder)
+    plan, probe = nnviz.plan_run(network, items, extraction=extraction, timed=False)
+    assert plan.architecture.padding is not None
+    assert plan.architecture.padding.mode == "buckets"
+    path = str(tmp_path / "run.zarr")
+    made = nnviz.prepare_store(plan, path, probe=probe)
+    nnviz.extract(made, model=network, dataset=items, workers=0, progress=False)
+    store = nnviz.open_store(path)
+    wanted = []
+    for item in items:
+        with torch.no_grad():
+            words = network.words(torch.tensor(item["input_ids"]))
+            wanted.append(torch.relu(network.hidden(words)).amax(0).numpy())
+    found = store.activations("hidden")
+    np.testing.assert_allclose(found, np.stack(wanted), atol=1e-3)
+    best = store.read("peaks/hidden/instance")[:, :, 0]
+    position = store.read("peaks/hidden/position")[:, :, 0]
+    for chunk, channel in np.ndindex(best.shape):
+        item = items[best[chunk, channel]]
+        with torch.no_grad():
+            words = network.words(torch.tensor(item["input_ids"]))
+            values = torch.relu(network.hidden(words))[:, channel]
+        assert values[position[chunk, channel]] > values.max() - 1e-5
+    again = nnviz.recompute(store, 1.0, model=network, dataset=items)
+    assert not again.wrong
+    assert again.n_instances == N
+
+
 def test_plan_run__says_what_is_cut_off() -> None:
     items = [
         {"input_ids": [3] * n, "attention_mask": [1] * n, "labels": 0}

@@ -16,6 +16,8 @@ import nnviz
 from nnviz.errors import ConfigError, DatasetError, ModelError, PlanMismatchError
 from nnviz.inputs.models.loading import memory_source
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("red", "green", "blue")
 
 

@@ -15,10 +15,12 @@ from torch import nn
 
 from nnviz.network.analysis.analysis import analyse
 from nnviz.network.analysis.operations import record_operations
+from nnviz.network.analysis.token_axes import record_other_length
 from nnviz.network.influence.strongest_sources import strongest_sources
 from nnviz.network.recording.recorder import Recorder
 from nnviz.network.recording.taps import EdgeTaps
 from nnviz.network.tracing import trace
+from tests.network.token_networks import Encoder, bound, packed, sentence
 
 N_WORDS, WIDTH, N_HEADS, N_SHARED, SIZE = 30, 12, 4, 2, 5
 
@@ -239,6 +241,20 @@ def test_heads__contributions_at_the_peak_add_up_to_the_head(way):
     np.testing.assert_allclose(found.influence, at_peak[rows], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("way", list(WAYS))
+@pytest.mark.parametrize("signal", ["max", "peak"])
+def test_heads__are_the_same_however_few_instances_are_mixed_at_once(way, signal):
+    network, tokens = made(way)
+
+    together, _ = strongest(network, tokens, signal=signal)
+    alone, _ = strongest(network, tokens, signal=signal, workspace=1)
+
+    np.testing.assert_array_equal(together.source, alone.source)
+    np.testing.assert_array_equal(together.influence, alone.influence)
+    if signal == "peak":
+        np.testing.assert_array_equal(together.remainder, alone.remainder)
+
+
 def test_heads__nothing_but_queries_and_keys_is_left_out_of_the_pattern():
     network, tokens = made("rotary")
 
@@ -275,3 +291,31 @@ def test_heads__other_values_are_passed_through_as_they_are():
         ("embedding", "v"), ("v", "o"),
     }  # fmt: skip
     assert architecture.is_validated
+
+
+@pytest.mark.parametrize("signal", ["max", "peak"])
+def test_heads__padding_and_special_tokens_change_no_influence(signal):
+    torch.manual_seed(3)
+    network = bound(Encoder(), 9)
+    sentences = [sentence(9, 0), sentence(6, 1), sentence(4, 2)]
+    whole = torch.from_numpy(packed(sentences, 9))
+    architecture = trace(network, whole[:2])
+    other = record_other_length(network, whole[:2])
+    analysis = analyse(record_operations(network, whole[:2]), other)
+    taps = EdgeTaps(analysis, architecture)
+    found = []
+
+    def take(layer, activations, inputs):
+        if layer.kind == "attention":
+            found.append(strongest_sources(inputs, ranks=8, signal=signal))
+
+    with Recorder(network, architecture, taps=taps) as recorder:
+        for batch in (whole, *(packed([s], len(s["counted"])) for s in sentences)):
+            x = torch.as_tensor(batch)
+            n_tokens = x.shape[1] // 3
+            recorder.run(x, x[:, 2 * n_tokens :].bool(), on_target=take)
+
+    together, *alone = found
+    for n, one in enumerate(alone):
+        mine = together.instance == n
+        np.testing.assert_allclose(together.influence[mine], one.influence, atol=1e-5)

@@ -13,7 +13,7 @@ from nnviz.network.tracing import trace
 from tests.oracles.autograd_cut import predecessors
 
 # Some of these libraries warn of each other's, and of their own, coming changes.
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.slow]
 
 
 def _torchvision(name, size=64, **options):

@@ -87,7 +87,7 @@ def test_edge_inputs__contributions_and_bias_are_the_pre_activation(name):
 
     def add_up(layer, activations, inputs):
         total = None
-        for edge in inputs:
+        for edge in (edge.of(0, len(x)) for edge in inputs):
             added = apply_operation(edge.operation, edge.x)
             added = added.reshape(*added.shape[:2], -1)
             if total is None:

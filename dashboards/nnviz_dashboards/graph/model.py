@@ -24,6 +24,11 @@ from nnviz.graphs.folding import fold
 from nnviz.graphs.from_totals import output_names
 from nnviz.graphs.layout import GraphLayout
 from nnviz.graphs.options import GraphChoices, GraphOptions, graph_options
+from nnviz.results.causal_effects import (
+    CausalEffect,
+    ablate_command,
+    causal_effect,
+)
 from nnviz.results.graph_results import (
     OF_A,
     OF_PAIR,
@@ -52,6 +57,8 @@ class Made:
     drawing: GraphDrawing
     examples: Mapping[Key, tuple[Example, ...]]
     """Of every node of a shown layer, strongest first."""
+    effect: CausalEffect | None
+    """What a stored causal check says of it."""
 
 
 Found = Made | Missing
@@ -99,6 +106,8 @@ class GraphModel(param.Parameterized):
 
     drawing = published(GraphDrawing, "What is drawn.")
     examples = param.Dict({}, constant=True, doc="Examples of its nodes, by node.")
+    effect = published(CausalEffect, "What a stored causal check says of the graph.")
+    check_command = param.String(constant=True, doc="Command that makes such a check.")
     choices = published(SubsetChoices, "What to choose from.")
     code = param.String(constant=True, doc="Three lines that make the same graph.")
     is_loading = param.Boolean(
@@ -219,12 +228,21 @@ class GraphModel(param.Parameterized):
 
     def _ask(self, request: GraphRequest) -> None:
         self._wanted = request
-        code = graph_code(self._results.store.url, request)
+        url = self._results.store.url
+        said = {
+            "code": graph_code(url, request),
+            "check_command": ablate_command(
+                url,
+                request.queries[0] if request.queries else request.subset,
+                request.options,
+                "" if request.collection == self._results.kind else request.collection,
+            ),
+        }
         if self._graphs.is_warm(request):
-            publish(self, {"code": code})
+            publish(self, said)
             self._show(request, self._made(request))
             return
-        publish(self, {"code": code, "is_loading": True})
+        publish(self, {**said, "is_loading": True})
         self._run_later(
             lambda: self._made(request), lambda found: self._show(request, found)
         )
@@ -243,7 +261,7 @@ class GraphModel(param.Parameterized):
         else:
             self._whole = found.drawing
             updates["drawing"] = self._placed(found.drawing)
-            updates["examples"] = found.examples
+            updates |= {"examples": found.examples, "effect": found.effect}
         publish(self, updates)
 
     @property
@@ -395,7 +413,13 @@ class GraphModel(param.Parameterized):
                 names = output_names(self._results.store, graph.layers[-1])
                 drawing = draw_graph(graph, names)
             if drawing.nodes:
-                return Made(drawing, self._examples(drawing))
+                effect = causal_effect(
+                    self._results.store,
+                    request.collection,
+                    (*request.queries[:1], request.subset),
+                    request.options,
+                )
+                return Made(drawing, self._examples(drawing), effect)
         except NnvizError as error:
             return Missing("This graph cannot be made", str(error))
         reasons = [text[:1].upper() + text[1:] + "." for text in drawing.problems]

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from math import isfinite, isnan
 
 from nnviz.graphs.drawing import Contrast, DrawnArc, DrawnNode, GraphDrawing, Linked
+from nnviz.results.causal_effects import CausalEffect
 from nnviz_dashboards.channels.examples import Example
 from nnviz_dashboards.shared.theme import (
     format_count,
@@ -18,7 +19,7 @@ from nnviz_dashboards.shared.theme import (
     format_value,
 )
 
-__all__ = ["arc_numbers", "node_numbers", "terms"]
+__all__ = ["arc_numbers", "effect_text", "node_numbers", "terms"]
 
 NODE_TERMS = {
     "count": (
@@ -105,6 +106,26 @@ def _named(terms: Mapping[str, tuple[str, str]], versus: str) -> dict[str, list[
         key: [name.format(versus), explanation]
         for key, (name, explanation) in terms.items()
     }
+
+
+def effect_text(effect: CausalEffect) -> str:
+    """Return what a causal check says, as one or two sentences."""
+    n = format_count(effect.n_instances)
+    text = (
+        f"Without these {format_count(effect.n_channels)} channels "
+        f"{format_count(effect.n_right_without)} of {n} instances are predicted right, "
+        f"with them {format_count(effect.n_right)}"
+    )
+    if not isnan(effect.n_right_random):
+        text += f"; without as many at random {format_value(effect.n_right_random)}"
+    text += (
+        f". The logit drops by {format_value(effect.drop)} "
+        f"± {format_value(effect.error)}"
+    )
+    if isnan(effect.random_drop):
+        return text + "."
+    text += f" (at random {format_value(effect.random_drop)}"
+    return text + f" ± {format_value(effect.random_spread)})."
 
 
 def node_numbers(

@@ -40,6 +40,7 @@ from nnviz_dashboards.network.view import NetworkView
 from nnviz_dashboards.page.facts import FactsView
 from nnviz_dashboards.page.header import header_html, page_title, stale_html
 from nnviz_dashboards.page.run_facts import run_facts
+from nnviz_dashboards.page.running import running_view
 from nnviz_dashboards.shared.message import MessageView
 from nnviz_dashboards.shared.selection import NONE, Selection
 from nnviz_dashboards.shared.theme import css_variables
@@ -104,20 +105,24 @@ def _roots(results: RunResults) -> dict[str, pn.viewable.Viewer]:
     selection = _selection(results)
     layers = LayersModel(results, selection)
     stages = StagesModel(results.store.plan.architecture, selection)
+
+    def run_later(work: Callable[[], T], done: Callable[[T | Missing], None]) -> None:
+        results.graphs.queries.run(work, later(done))
+
+    # A page with nothing to work with loads itself again when there is something.
+    has_nothing = results.missing_stage() is not None
+    bar = running_view(results, reloads=has_nothing, run_later=run_later)
+    running: dict[str, pn.viewable.Viewer] = {} if bar is None else {"running": bar}
     try:
         subsets = SubsetsModel(results, selection)
     except MissingDataError:
         message = MessageView(results.missing_stage())
-        return {"layers": LayersView(layers, stages), "message": message}
+        return {**running, "layers": LayersView(layers, stages), "message": message}
     pictures = f"{PICTURES}/{results.store.fingerprint[:12]}"
     channels = ChannelsView(
         ChannelsModel(results, selection), pictures=pictures, layers=layers.labels
     )
     _follow_address(selection)
-
-    def run_later(work: Callable[[], T], done: Callable[[T | Missing], None]) -> None:
-        results.graphs.queries.run(work, later(done))
-
     graph = GraphModel(
         results, results.graphs, selection, run_later=run_later, stages=stages
     )
@@ -127,6 +132,7 @@ def _roots(results: RunResults) -> dict[str, pn.viewable.Viewer]:
         results, pairs, point_at=matrices.point_at, run_later=run_later
     )
     return {
+        **running,
         "layers": LayersView(layers, stages),
         "bar": SubsetBarView(pairs, layers.labels),
         "embedding": EmbeddingView(subsets, layers.labels),

@@ -5,11 +5,16 @@ neither waits for the other as long as they keep up. A batch always has its full
 of rows, so that the network computes every instance in a batch of the same size and the
 stored bits do not depend on what is missing: unreadable instances and rows past the end
 are zeros, and are said.
+
+Where instances have tokens, and padding changes nothing, those of a chunk come in the
+order of their lengths, the longest first, each batch padded to its longest instance and
+of no more rows than are about as long.
 """
 
 from __future__ import annotations
 
 import collections
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,6 +30,7 @@ from nnviz.inputs.datasets.files import N_TRIES, may_pass, patiently
 from nnviz.inputs.datasets.items import Raw
 from nnviz.inputs.datasets.opening import Dataset
 from nnviz.inputs.preparation.preprocessing import Original, Preprocessing
+from nnviz.runs.network_inputs import NetworkInputs
 
 __all__ = ["Batch", "BatchReader", "prepared_shape"]
 
@@ -33,6 +39,10 @@ INSTANCES_PER_JOB = 16
 BATCHES_AHEAD = 2
 ORIGINALS_AHEAD = 16
 """Instances in their own size that wait: a photograph of 12 megapixels has 36 MB."""
+ALIKE = 0.8
+"""The shortest instance of a batch has at least this share of the longest's tokens,"""
+FEWEST_ROWS = 8
+"""or else the batch has at most so many rows."""
 NOTHING: Mapping[int, str] = MappingProxyType({})
 
 _Jobs = list[Future[tuple[float, float]]]
@@ -40,18 +50,22 @@ _Jobs = list[Future[tuple[float, float]]]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Prepared instances ``start`` to ``start + n_instances``, padded to full size."""
+    """Prepared instances, padded to the full number of rows."""
 
-    start: int
+    instances: NDArray[np.int64]
+    """Number of the instance of each row that is one."""
     values: NDArray[np.generic]
     """Shape (batch, ...): uint8 (N, H, W, C) for images."""
-    n_instances: int
-    """Rows that are instances; the rows after them are padding."""
     reasons: dict[int, str]
     """Why a row cannot be read, by its number in the batch."""
     seconds: dict[str, float] = field(default_factory=dict)
     """What all threads together spent on it: ``read`` until files were in memory, and
     ``decode`` of a processor's time, preparation included."""
+
+    @property
+    def n_instances(self) -> int:
+        """Rows that are instances; the rows after them are padding."""
+        return len(self.instances)
 
     @property
     def valid(self) -> NDArray[np.bool_]:
@@ -93,6 +107,8 @@ class BatchReader:
     shape, dtype
         Shape and dtype of a prepared instance; another shape makes the instance
         unreadable.
+    inputs
+        What packed instances hold, if batches are padded to their own longest one.
     """
 
     def __init__(
@@ -104,7 +120,9 @@ class BatchReader:
         n_threads: int,
         shape: tuple[int, ...],
         dtype: DTypeLike,
+        inputs: NetworkInputs | None = None,
     ) -> None:
+        self._inputs = inputs
         self._dataset = dataset
         self._preprocessing = preprocessing
         self._batch_size = batch_size
@@ -115,7 +133,7 @@ class BatchReader:
     def iter_batches(
         self, start: int, stop: int, *, excluded: Mapping[int, str] = NOTHING
     ) -> Iterator[Batch]:
-        """Yield the batches of instances ``start:stop``, in order.
+        """Yield the batches of instances ``start:stop``, in order, or by their lengths.
 
         Parameters
         ----------
@@ -124,6 +142,9 @@ class BatchReader:
         excluded
             Instances to leave out, as rows of zeros, with the reason.
         """
+        if self._inputs is not None:
+            yield from self._by_length(start, stop, excluded, self._inputs)
+            return
         starts = range(start, stop, self._batch_size)
         ahead: collections.deque[tuple[Batch, _Jobs]] = collections.deque()
         try:
@@ -190,11 +211,34 @@ class BatchReader:
             for job in ahead:
                 job.cancel()
 
+    def _by_length(
+        self, start: int, stop: int, excluded: Mapping[int, str], inputs: NetworkInputs
+    ) -> Iterator[Batch]:
+        """Yield the longest instances first; what cannot be read has no tokens."""
+        whole = _finished(*self._submit(start, stop, excluded, stop - start))
+        lengths = inputs.own_tokens(whole.values)
+        lengths[~whole.valid] = 0
+        order = np.argsort(-lengths, kind="stable")
+        for first, last in _alike(lengths[order], self._batch_size):
+            rows = order[first:last]
+            n_tokens = _rounded(int(lengths[rows[0]]), inputs.n_tokens)
+            values = inputs.repacked(whole.values[rows], n_tokens)
+            places = {int(row): place for place, row in enumerate(rows)}
+            reasons = {
+                places[row]: why for row, why in whole.reasons.items() if row in places
+            }
+            seconds = whole.seconds if first == 0 else {}
+            yield Batch(whole.instances[rows], values, reasons, seconds)
+
     def _submit(
-        self, start: int, stop: int, excluded: Mapping[int, str]
+        self,
+        start: int,
+        stop: int,
+        excluded: Mapping[int, str],
+        n_rows: int | None = None,
     ) -> tuple[Batch, _Jobs]:
-        values = np.zeros((self._batch_size, *self._shape), self._dtype)
-        batch = Batch(start, values, stop - start, {})
+        values = np.zeros((n_rows or self._batch_size, *self._shape), self._dtype)
+        batch = Batch(np.arange(start, stop), values, {})
         jobs = [
             self._pool.submit(self._fill, batch, row, excluded)
             for row in range(0, stop - start, INSTANCES_PER_JOB)
@@ -207,7 +251,7 @@ class BatchReader:
         """Fill in a few rows; return the seconds of reading and of decoding."""
         read_s = decode_s = 0.0
         for row in range(first, min(first + INSTANCES_PER_JOB, batch.n_instances)):
-            index = batch.start + row
+            index = int(batch.instances[row])
             if index in excluded:
                 batch.reasons[row] = excluded[index]
                 continue
@@ -253,6 +297,24 @@ class BatchReader:
             )
             raise UnreadableInstanceError(msg)
         return value
+
+
+def _alike(lengths: NDArray[np.int64], most: int) -> Iterator[tuple[int, int]]:
+    """Yield spans of instances that are about as long; the longest come first."""
+    first = 0
+    while first < len(lengths):
+        few = first + min(most, FEWEST_ROWS)
+        near = (lengths >= ALIKE * lengths[first]) | (lengths == 0)
+        last = max(few, int(np.append(near, False)[first:].argmin()) + first)
+        last = min(last, first + most, len(lengths))
+        yield first, last
+        first = last
+
+
+def _rounded(longest: int, most: int) -> int:
+    """Round a number of tokens up by a sixteenth at most: fewer different shapes."""
+    step = 1 + longest // 16
+    return max(1, min(most, math.ceil(longest / step) * step))
 
 
 def _finished(batch: Batch, jobs: _Jobs) -> Batch:

@@ -66,6 +66,16 @@ class Weighing:
         assert isinstance(found, Reference)  # it depends on the network's input
         return found.value
 
+    def n_read(self, leaves: Sequence[Tensor]) -> int:
+        """Return S of a call with these tensors."""
+        return leaves[self.place].shape[self.value_axes[-2]]
+
+    def n_tokens(self, leaves: Sequence[Tensor]) -> int:
+        """Return T of a call with these tensors."""
+        if self.pattern_axes:
+            return leaves[1 - self.place].shape[self.pattern_axes[-2]]
+        return leaves[0].shape[-2]
+
     def pattern(self, leaves: Sequence[Tensor]) -> Tensor:
         """Return the pattern, shape (..., T, S), rows and heads before.
 
@@ -141,7 +151,13 @@ class ValuePath:
             if isinstance(item, Reference) and graph.values[item.value].depends
         ]
 
-    def mixed(self, x: Tensor, leaves: Sequence[Tensor], n_instances: int) -> Tensor:
+    def mixed(
+        self,
+        x: Tensor,
+        leaves: Sequence[Tensor],
+        n_instances: int,
+        some: tuple[int, int] | None = None,
+    ) -> Tensor:
         """Return what each head makes of the projection's input.
 
         Parameters
@@ -152,22 +168,57 @@ class ValuePath:
             The tensors of the product's call, in order.
         n_instances
             Instances of the batch.
+        some
+            First and past-last of those that are meant; None: all.
 
         Returns
         -------
         Tensor
             Shape (instance, H * D, position): the channels of the first head first.
         """
-        pattern = self.weighing.pattern(leaves)
+        first, last = some or (0, n_instances)
+        read = x.reshape(n_instances, -1, self.weighing.n_read(leaves), x.shape[-1])
+        rows = read[first:last].flatten(0, 1)
+        pattern = self.weighing.pattern(
+            _part(leaves, self.weighing.place, n_instances, first, last)
+        )
         n_tokens, n_read = pattern.shape[-2:]
-        rows = x.reshape(-1, n_read, x.shape[-1])
         flat = pattern.reshape(len(rows), -1, n_read).to(rows.dtype)
         mixed = torch.bmm(flat, rows).reshape(
-            n_instances, -1, self.n_heads, n_tokens, x.shape[-1]
+            last - first, -1, self.n_heads, n_tokens, x.shape[-1]
         )
         return mixed.permute(0, 2, 4, 1, 3).reshape(
-            n_instances, self.n_heads * x.shape[-1], -1
+            last - first, self.n_heads * x.shape[-1], -1
         )
+
+    def shape_of_mixed(
+        self, x: Tensor, leaves: Sequence[Tensor], n_instances: int
+    ) -> tuple[int, int, int]:
+        """Return the shape of what :meth:`mixed` returns for all instances.
+
+        Parameters
+        ----------
+        x, leaves, n_instances
+            As there.
+        """
+        n_channels = x.shape[-1]
+        n_rows = x.numel() // (n_channels * self.weighing.n_read(leaves))
+        n_positions = n_rows // n_instances * self.weighing.n_tokens(leaves)
+        return n_instances, self.n_heads * n_channels, n_positions
+
+
+def _part(
+    leaves: Sequence[Tensor], place: int, n: int, first: int, last: int
+) -> list[Tensor]:
+    """Return the tensors of a call for some of its instances, which lie first."""
+    values = leaves[place]
+    each = len(values) // n
+    return [
+        leaf[first * each : last * each]
+        if leaf.ndim == values.ndim and len(leaf) == len(values)
+        else leaf
+        for leaf in leaves
+    ]
 
 
 def _refilled(item: Any, leaves: Iterator[Tensor]) -> Any:
@@ -244,6 +295,8 @@ def _axes_of_einsum(operation: Operation, place: int) -> _Axes | None:
         return None
     if len(values) != len(both) + 2 or len(pattern) != len(both) + 2:
         return None
+    if values[:1] != pattern[:1]:
+        return None  # instances come first
     return (
         tuple(values.index(k) for k in (*both, *read, *own)),
         tuple(pattern.index(k) for k in (*both, *tokens, *read)),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -47,6 +47,26 @@ class EdgeInput:
     counted: torch.Tensor | None = None
     """Which of the operation's output positions count, bool (n, positions), row-major,
     on the device of `x`; None: all. At others no influence is looked for."""
+    make: Callable[[tuple[int, int]], torch.Tensor] | None = None
+    """Makes `x` of some instances, from the first to before the last, where it would be
+    too large to be held of all; `x` then has no values (it lies on the device meta)."""
+
+    def of(self, first: int, last: int) -> EdgeInput:
+        """Return the input of some instances, with its values.
+
+        Parameters
+        ----------
+        first, last
+            The first instance, and the one after the last.
+        """
+        some = slice(first, last)
+        return replace(
+            self,
+            x=self.x[some] if self.make is None else self.make((first, last)),
+            extremes=self.extremes and (self.extremes[0][some], self.extremes[1][some]),
+            counted=None if self.counted is None else self.counted[some],
+            make=None,
+        )
 
     @property
     def counted_array(self) -> NDArray[np.bool_] | None:

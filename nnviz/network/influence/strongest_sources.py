@@ -19,6 +19,7 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,6 +118,11 @@ def strongest_sources(
     instance = np.ascontiguousarray(instance, np.int64)
     target = np.ascontiguousarray(target, np.int64)
     check_inputs(inputs, instance)
+    if any(edge.make is not None for edge in inputs):
+        options = {"ranks": ranks, "extremum": extremum, "signal": signal}
+        return _few_at_once(
+            inputs, (instance, target), positions, workspace, threads=threads, **options
+        )
     source = np.full((len(instance), ranks), -1, np.int32)
     influence = np.zeros((len(instance), ranks), np.float32)
     remainder = np.zeros(len(instance), np.float32) if signal == "peak" else None
@@ -135,6 +141,43 @@ def strongest_sources(
     if extremum == "min":
         np.negative(influence, out=influence, where=source >= 0)
     return result
+
+
+def _few_at_once(
+    inputs: Sequence[EdgeInput],
+    pairs: tuple[Indices, Indices],
+    positions: Indices | None,
+    workspace: int,
+    **options: Any,
+) -> Strongest:
+    """Find the strongest sources of a few instances at a time.
+
+    Inputs that are made for it take no more than the workspace, or one instance.
+    """
+    instance, target = pairs
+    # Two copies while they are made.
+    sizes = [8 * edge.x[:1].numel() for edge in inputs if edge.make is not None]
+    n, at_once = len(inputs[0].x), max(1, workspace // sum(sizes))
+    parts = []
+    for first in range(0, n, at_once):
+        last = min(n, first + at_once)
+        begin, end = np.searchsorted(instance, [first, last]).tolist()
+        found = strongest_sources(
+            [edge.of(first, last) for edge in inputs],
+            (instance[begin:end] - first, target[begin:end]),
+            positions=None if positions is None else positions[begin:end],
+            workspace=workspace,
+            **options,
+        )
+        parts.append(found)
+    remainders = [p.remainder for p in parts if p.remainder is not None]
+    return Strongest(
+        instance,
+        target,
+        np.concatenate([part.source for part in parts]),
+        np.concatenate([part.influence for part in parts]),
+        np.concatenate(remainders) if remainders else None,
+    )
 
 
 def _rank_on_cpu(

@@ -21,13 +21,14 @@ from torch import Tensor, nn
 from nnviz.errors import DeviceLostError, PlanError, TaskMemoryError
 from nnviz.network.analysis.analysis import analyse
 from nnviz.network.analysis.operations import record_operations
-from nnviz.network.analysis.token_axes import padded_batch, record_other_length
+from nnviz.network.analysis.token_axes import record_other_length
 from nnviz.network.arguments import counted_of
 from nnviz.network.influence.inputs import EdgeInput, Strongest
 from nnviz.network.influence.strongest_sources import strongest_sources
 from nnviz.network.recording.cheap_maxima import find_cheap_maxima
 from nnviz.network.recording.folding import optimize
 from nnviz.network.recording.gradients import Explained, GraphBytes
+from nnviz.network.recording.made_up_batches import example_of, varied_from
 from nnviz.network.recording.normalizing import normalize
 from nnviz.network.recording.peak_places import layers_of_one_grid, peaks_of_pairs
 from nnviz.network.recording.peaks import PeakTracker
@@ -143,7 +144,7 @@ class NetworkRuntime:
         self._lock = threading.Lock()
         if self.device.type == "cpu":
             torch.set_num_threads(extraction.threads_per_worker)
-        example = _example(architecture)
+        example = example_of(architecture)
         network = optimize(
             module,
             memory_format=extraction.memory_format,
@@ -180,12 +181,10 @@ class NetworkRuntime:
         self.one_grid: frozenset[str] = frozenset()
         """Layers in whose outputs the peaks of their targets are found."""
         if taps is not None and extraction.signal == "peak":
-            varied = example
-            if architecture.inputs is None and example.is_floating_point():
-                generator = torch.Generator().manual_seed(0)
-                varied = torch.randn(example.shape, generator=generator)
+            varied = varied_from(example, architecture).to(self.device)
+            if architecture.inputs is None and varied.is_floating_point():
                 varied = varied.to(self._dtype)
-            self.one_grid = layers_of_one_grid(self._recorder, varied.to(self.device))
+            self.one_grid = layers_of_one_grid(self._recorder, varied)
         if explained is not None:
             example = example.to(self.device)
             if architecture.inputs is None and example.is_floating_point():
@@ -312,7 +311,13 @@ class Recording:
         ranks = runtime.extraction.examples_per_channel
         self._tracker = PeakTracker(ranks) if ranks else None
 
-    def run(self, values: NDArray[Any], *, valid: NDArray[np.bool_]) -> BatchResult:
+    def run(
+        self,
+        values: NDArray[Any],
+        *,
+        valid: NDArray[np.bool_],
+        instances: NDArray[np.int64] | None = None,
+    ) -> BatchResult:
         """Run the chunk's next batch.
 
         Parameters
@@ -321,16 +326,21 @@ class Recording:
             Prepared instances, shape (instance, ...).
         valid
             Which rows are instances that could be read, shape (instance,).
+        instances
+            Their numbers; None: those after the ones of the batch before. Rows beyond
+            them fill the batch up.
         """
-        instances = np.arange(self._next, self._next + len(values))
+        numbers = np.arange(self._next, self._next + len(values))
+        if instances is not None:
+            numbers[: len(instances)] = instances
+        self._next += len(values)
         labels = self._labels
         if labels is not None:
-            own = labels[self._next - self._first :][: len(values)]
-            # The last batch of a chunk is filled up.
-            labels = np.full(len(values), -1, np.int64)
-            labels[: len(own)] = own
-        self._next += len(values)
-        batch = _BatchInProgress(self._runtime, self._tracker, instances, valid.copy())
+            places = numbers - self._first
+            known = valid & (places < len(labels))
+            own = labels[np.where(known, places, 0)] if len(labels) else -1
+            labels = np.where(known, own, -1).astype(np.int64)
+        batch = _BatchInProgress(self._runtime, self._tracker, numbers, valid.copy())
         wants_influence = self._runtime.extraction.targets != "none"
         result = self._runtime.run(
             values,
@@ -436,22 +446,6 @@ class _BatchInProgress:
         )
         self.influence_s += time.perf_counter() - began
         self._output = None
-
-
-def _example(architecture: Architecture) -> Tensor:
-    """Return a made-up batch of a network's input.
-
-    Of tokens it has two instances: what is the same at all tokens, of one instance,
-    could be anything.
-    """
-    inputs = architecture.inputs
-    if inputs is not None:
-        example = torch.from_numpy(inputs.example(2))
-        if not inputs.has_tokens or inputs.n_tokens < 2:
-            return example
-        return padded_batch(example, inputs, inputs.n_tokens)
-    dtype = getattr(torch, architecture.input_dtype)
-    return torch.zeros(1, *architecture.input_shape, dtype=dtype)
 
 
 def _on_host(recorded: RecordedBatch) -> BatchResult:

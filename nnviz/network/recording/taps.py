@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -206,12 +207,16 @@ class EdgeTaps:
             along = counted.any(others) if others else counted
         for item in self._tapped[target]:
             beside = [taken[t] if isinstance(t, Tap) else t for t in item.beside]
-            x = item.entering.input_of(
-                taken[item.tap],
-                n_instances,
-                beside,
-                positions=item.positions(n_along),
-            )
+            read, path = taken[item.tap], item.entering.summand.path
+            make = None
+            if path is None:
+                x = item.entering.input_of(
+                    read, n_instances, positions=item.positions(n_along)
+                )
+            else:
+                shape = path.shape_of_mixed(read, beside, n_instances)
+                x = torch.empty(shape, device="meta")
+                make = partial(path.mixed, read, beside, n_instances)
             largest = None if item.same_as is None else activations(item.same_as)
             inputs.append(
                 EdgeInput(
@@ -225,6 +230,7 @@ class EdgeTaps:
                         else (largest, torch.zeros_like(largest))
                     ),
                     counted=item.counted(along, x),
+                    make=make,
                 )
             )
         return inputs
