@@ -24,6 +24,7 @@ from nnviz.network.analysis.held_parts import measure_held
 from nnviz.network.analysis.operations import OperationGraph, record_operations
 from nnviz.network.analysis.outputs import logits_of, main_output
 from nnviz.network.analysis.token_axes import record_other_length
+from nnviz.network.analysis.value_paths import held_operations
 from nnviz.network.arguments import inputs_of
 from nnviz.network.independence import check_independence
 from nnviz.network.padding_check import check_padding
@@ -83,7 +84,8 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
     with telling_faults():
         other = record_other_length(model, batch)
     analysis = analyse(graph, other)
-    layers = [item.layer for item in analysis.layers]
+    unclear = _unclear_layers(model, analysis)
+    layers = [x.layer for x in analysis.layers if x.layer.name not in unclear]
     mixed = _without_instances(model, analysis, batch)
     mixed += _check_independence(model, layers, mixed, batch)
     largest_error = validate(analysis)
@@ -118,6 +120,11 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
                 "instance"
                 for name in mixed
             ),
+            *(
+                f"layer {name!r} is left out: which tokens its positions see is not "
+                "known, and padding must not count"
+                for name in unclear
+            ),
         ),
         validation_error=largest_error,
         held=tuple(
@@ -150,6 +157,18 @@ def _record_padded(model: nn.Module, batch: Tensor) -> tuple[Tensor, OperationGr
     return batch, _record(model, batch)
 
 
+def _unclear_layers(model: nn.Module, analysis: Analysis) -> list[str]:
+    """Return the layers in which padding cannot be told from what counts."""
+    inputs = inputs_of(model)
+    if inputs is None or inputs.counted is None:
+        return []
+    return [
+        item.layer.name
+        for item in analysis.layers
+        if analysis.tokens.is_unclear(analysis.flow, item.layer, item.site.read_value)
+    ]
+
+
 def _of_length(
     layer: Layer, shape: tuple[int, ...], inputs: NetworkInputs | None
 ) -> Layer:
@@ -164,9 +183,12 @@ def _of_length(
 def _not_taken_apart(analysis: Analysis) -> list[str]:
     """Name what mixes channels and is no layer, each at its own place."""
     values = analysis.flow.graph.values
+    held = held_operations(analysis.flow)
     found = []
     for operation in analysis.flow.unknown:
         name = operation.name
+        if operation.index in held:
+            continue  # of a pattern, which is named as what it is
         is_complex = values[operation.outputs[-1]].dtype.is_complex
         if is_complex and name in ("mul", "div"):
             what = "multiplies by complex numbers"

@@ -169,6 +169,28 @@ class NetworkInputs:
             start = stop
         return np.concatenate(found, axis=-1)
 
+    def are_token_indices(self, n_tokens: int) -> NDArray[np.bool_]:
+        """Return which elements of a packed instance are the indices of its tokens.
+
+        Those of the first part that has an index for each; none where no part has.
+
+        Parameters
+        ----------
+        n_tokens
+            Tokens of the instance.
+        """
+        first = next(
+            (
+                part
+                for part in self.parts
+                if part.dtype == "int64" and part.shape == (-1,) and not _is_mask(part)
+            ),
+            None,
+        )
+        return np.concatenate(
+            [np.full(part.n_elements(n_tokens), part is first) for part in self.parts]
+        )
+
     def are_real(self, n_tokens: int) -> NDArray[np.bool_]:
         """Return which elements of a packed instance are real numbers.
 

@@ -15,6 +15,7 @@ SHOWN = {
     "class_graph": "<svg",
     "two_subsets": "heavy nines",
     "summit_file": "('mixed4c', 71, 640)",
+    "induction_head": "attention patterns are held fixed, in 2 places",
     "own_reader": "the data set raised ValueError",
 }
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import torch
 
 import nnviz
 from nnviz.store.store import Store
-from tests.network.recording.test_counted import maxima_alone
+from tests.network.recording.test_counted import bert, llama, maxima_alone
 from tests.network.token_networks import (
     Encoder,
     MeanOfEmbeddings,
@@ -105,6 +107,25 @@ def test_run__other_batches_other_padding_and_workers_store_the_same(
         wrong = [path for path, x in other.items() if not close(x, wanted[path])]
         # Sources that contribute the same to rounding may change places.
         assert [p for p in wrong if not p.endswith("/source")] == []
+
+
+@pytest.mark.parametrize("make", [functools.partial(bert, "sdpa"), llama])
+def test_run__of_transformers_stores_the_same_in_other_batches(tmp_path, make):
+    plain = run(tmp_path / "a.zarr", make, batch_size=8)
+    alone = run(tmp_path / "b.zarr", make, batch_size=1)
+    padded = run(tmp_path / "c.zarr", make, batch_size=5, more=6)
+
+    wanted = arrays_of(plain)
+    assert plain.plan.architecture.padding.mode == "buckets"
+    assert (plain.column("status") == "").all()
+    for other in (alone, padded):
+        found = arrays_of(other)
+        assert found.keys() == wanted.keys()
+        wrong = [path for path, x in found.items() if not close(x, wanted[path])]
+        # Where values tie to rounding, others may be among the top and the strongest.
+        assert [p for p in wrong if p.startswith(("activations", "instances"))] == []
+        peaks = [p for p in found if p.startswith("peaks/") and p.endswith("/value")]
+        assert all(close(found[path], wanted[path]) for path in peaks)
 
 
 @pytest.mark.parametrize("make", [MeanOfEmbeddings, Encoder])

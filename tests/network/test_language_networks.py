@@ -17,6 +17,7 @@ NAMED = {
        for name in OWN if name.startswith(("LSTM", "GRU", "RNN"))},
     "torch encoder, time first": "is left out: the first axis of its output is not",
     "XLNet": "transformer.layer.0.rel_attn@einsum is no layer",
+    "DeepSeek V3": "the result of topk at model.layers.1.mlp.gate@topk.3",
     "Mixtral": "the result of topk at model.layers.0.mlp.gate@topk",
     "Mamba": "mixer@matmul.2 is no layer",
     "RWKV": "rwkv.blocks.0.attention@add adds the result of mul",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from nnviz.network.tracing import trace
 from nnviz.runs.architecture import ReceptiveField
@@ -82,3 +83,38 @@ def test_token_axes__of_a_network_of_one_length_are_those_of_its_extent():
 
     assert found["hidden"] == (0, None)
     assert found["head"] == (None, None)
+
+
+class Pairs(nn.Module):
+    """A layer over all pairs of tokens: no one of its axes is that of the tokens."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(50, 6)
+        self.pairs, self.head = nn.Linear(6, 5), nn.Linear(5, 3)
+
+    def forward(self, input_ids, attention_mask):
+        x = self.words(input_ids)
+        pairs = torch.relu(self.pairs(x[:, :, None] * x[:, None]))
+        return self.head(pairs.mean((1, 2)))
+
+
+def test_token_axes__a_layer_over_pairs_of_tokens_is_left_out_and_named():
+    found = traced(Pairs())
+
+    assert "words" in tokens_of(found)
+    assert "pairs" not in tokens_of(found)
+    assert any(
+        "'pairs' is left out: which tokens its positions see is not known" in problem
+        for problem in found.problems
+    )
+
+
+def test_token_axes__an_axis_of_channels_is_none_of_tokens():
+    network = OneLength(9)
+    network.words, network.hidden = nn.Embedding(50, 9), nn.Linear(9, 6)
+
+    found = tokens_of(traced(network))
+
+    assert found["words"] == (0, None)
+    assert found["hidden"] == (0, None)

@@ -16,6 +16,17 @@ COUNTED = InputPart("counted", (-1,), "bool", "counted")
 AGES = InputPart("ages", (2, 2), "float32")
 
 
+def test_are_token_indices__are_those_of_the_first_part_of_indices() -> None:
+    parts = (
+        InputPart("attention_mask", (-1,), "int64"),
+        InputPart("ids", (-1,), "int64"),
+        InputPart("token_type_ids", (-1,), "int64"),
+    )
+    found = NetworkInputs(parts, n_tokens=2).are_token_indices(2)
+
+    assert found.tolist() == [False, False, True, True, False, False]
+
+
 def test_ends_in_padding__is_said_of_each_instance() -> None:
     ids = InputPart("ids", (-1,), "int64", padding=7)
     inputs = NetworkInputs((ids, InputPart("mask", (-1,), "bool")), n_tokens=3)

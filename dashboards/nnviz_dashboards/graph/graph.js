@@ -12,8 +12,9 @@ export function render({model}) {
   const empty = element("div", "canvas-notice")
   const footer = element("footer", "graph-footer")
   const note = element("span", "note", "", {role: "status"})
-  const code = element("details", "menu code-menu")
-  footer.append(note, code)
+  const code = element("details", "menu code-menu"), check = element("details", "menu code-menu")
+  const effect = element("div", "graph-effect", "", {role: "status"})
+  footer.append(note, check, code)
   canvas.append(svg, labels, empty)
 
   const local = {strength: null, specificity: null, gap: null, row_gap: null} // while a slider is dragged
@@ -49,7 +50,7 @@ export function render({model}) {
       await savePicture(kind, model.graph.subset.replace(/[^\p{L}\p{N}_-]+/gu, "-"), picture)
     },
   })
-  panel.append(tools.bar, problems, canvas, footer)
+  panel.append(tools.bar, problems, canvas, effect, footer)
 
   const legend = element("div", "legend")
   const zooms = element("div", "zooms", null, {role: "group", "aria-label": "Zoom"})
@@ -291,11 +292,23 @@ export function render({model}) {
     code.open = is_open
     code.hidden = !model.code
   }
+  // What the network does without the graph's channels, or how to find out.
+  const show_check = () => {
+    const {text, command} = model.check
+    effect.replaceChildren(...(text ? [element("b", "", "Causal check"), element("span", "", text)] : []))
+    effect.hidden = !text || !model.graph
+    const lines = element("div", "menu-panel code-panel")
+    lines.append(element("div", "muted", "This takes the graph's channels from the network, and as many others, and says what it still predicts right. The result is stored and shown here."),
+      element("pre", "code", command ?? ""))
+    check.replaceChildren(element("summary", "quiet", text ? "Check again" : "Does it matter?"), lines)
+    check.hidden = !command || !model.graph
+  }
   const show_loading = () => canvas.classList.toggle("loading", model.is_loading)
   model.on(["graph", "missing"], show_graph)
   model.on("pinned", show_focus)
   model.on("layer", show_layer)
   model.on("code", show_code)
+  model.on(["check", "graph"], show_check)
   model.on("choices", tools.show)
   model.on("is_loading", show_loading)
   model.on("chosen", () => {
@@ -316,6 +329,7 @@ export function render({model}) {
   }).observe(canvas)
   tools.show()
   show_code()
+  show_check()
   show_loading()
   show_graph()
   return panel

@@ -24,6 +24,11 @@ from nnviz.graphs.folding import fold
 from nnviz.graphs.from_totals import output_names
 from nnviz.graphs.layout import GraphLayout
 from nnviz.graphs.options import GraphChoices, GraphOptions, graph_options
+from nnviz.results.causal_effects import (
+    CausalEffect,
+    ablate_command,
+    causal_effect,
+)
 from nnviz.results.graph_results import (
     OF_A,
     OF_PAIR,
@@ -42,7 +47,7 @@ from nnviz_dashboards.layers.stages import StagesModel
 from nnviz_dashboards.shared.publishing import follow, publish, published
 from nnviz_dashboards.shared.selection import NONE, Choice, Selection
 
-__all__ = ["OUTCOMES", "GraphFormat", "GraphModel", "SubsetChoices"]
+__all__ = ["N_BLOCKS", "OUTCOMES", "GraphFormat", "GraphModel", "SubsetChoices"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -52,11 +57,16 @@ class Made:
     drawing: GraphDrawing
     examples: Mapping[Key, tuple[Example, ...]]
     """Of every node of a shown layer, strongest first."""
+    effect: CausalEffect | None
+    """What a stored causal check says of it."""
 
 
 Found = Made | Missing
 RunLater = Callable[[Callable[[], Found], Callable[[Found], None]], None]
 """Runs the first function, some time, and gives what it returns to the second."""
+
+N_BLOCKS = 20
+"""Of instances, from which errors are estimated."""
 
 OUTCOMES = ("correct", "wrong")
 
@@ -99,6 +109,8 @@ class GraphModel(param.Parameterized):
 
     drawing = published(GraphDrawing, "What is drawn.")
     examples = param.Dict({}, constant=True, doc="Examples of its nodes, by node.")
+    effect = published(CausalEffect, "What a stored causal check says of the graph.")
+    check_command = param.String(constant=True, doc="Command that makes such a check.")
     choices = published(SubsetChoices, "What to choose from.")
     code = param.String(constant=True, doc="Three lines that make the same graph.")
     is_loading = param.Boolean(
@@ -135,6 +147,7 @@ class GraphModel(param.Parameterized):
                 "collection",
                 "member",
                 "versus",
+                "errors",
                 "a",
                 "b",
                 *OPTIONS,
@@ -172,7 +185,7 @@ class GraphModel(param.Parameterized):
 
     def set_option(self, name: str, value: Choice) -> None:
         """Set how the graph is made, or what of it is shown."""
-        if name in (*OPTIONS, *FILTERS):
+        if name in (*OPTIONS, *FILTERS, "errors"):
             self.selection.choose(**{name: value})
 
     def tidy(self) -> None:
@@ -219,12 +232,21 @@ class GraphModel(param.Parameterized):
 
     def _ask(self, request: GraphRequest) -> None:
         self._wanted = request
-        code = graph_code(self._results.store.url, request)
+        url = self._results.store.url
+        said = {
+            "code": graph_code(url, request),
+            "check_command": ablate_command(
+                url,
+                request.queries[0] if request.queries else request.subset,
+                request.options,
+                "" if request.collection == self._results.kind else request.collection,
+            ),
+        }
         if self._graphs.is_warm(request):
-            publish(self, {"code": code})
+            publish(self, said)
             self._show(request, self._made(request))
             return
-        publish(self, {"code": code, "is_loading": True})
+        publish(self, {**said, "is_loading": True})
         self._run_later(
             lambda: self._made(request), lambda found: self._show(request, found)
         )
@@ -243,7 +265,7 @@ class GraphModel(param.Parameterized):
         else:
             self._whole = found.drawing
             updates["drawing"] = self._placed(found.drawing)
-            updates["examples"] = found.examples
+            updates |= {"examples": found.examples, "effect": found.effect}
         publish(self, updates)
 
     @property
@@ -292,6 +314,7 @@ class GraphModel(param.Parameterized):
             self._options(),
             sets,
             (a, selection.b)[: len(names)],
+            self._n_blocks,
         )
 
     def _request(self) -> GraphRequest | Missing:
@@ -337,7 +360,13 @@ class GraphModel(param.Parameterized):
                     f"No instance is in {name!r}",
                     "A graph needs at least one. Choose another class or subset.",
                 )
-        return GraphRequest(choices.collection, subset, versus, self._options())
+        return GraphRequest(
+            choices.collection,
+            subset,
+            versus,
+            self._options(),
+            jackknife=self._n_blocks,
+        )
 
     def _others(self, aggregates: Aggregates, member: str) -> tuple[str, ...]:
         """Return what the subset can be compared with, what is most like it first.
@@ -376,6 +405,10 @@ class GraphModel(param.Parameterized):
             return np.zeros(len(self._results.store.class_names), np.float32)
         return np.asarray(np.nan_to_num(row), dtype=np.float32)
 
+    @property
+    def _n_blocks(self) -> int:
+        return N_BLOCKS if self.selection.errors == "blocks" else 0
+
     def _options(self) -> GraphOptions:
         # The selection has no other values than those that nnviz knows.
         chosen = {name: getattr(self.selection, name) for name in OPTIONS}
@@ -395,7 +428,13 @@ class GraphModel(param.Parameterized):
                 names = output_names(self._results.store, graph.layers[-1])
                 drawing = draw_graph(graph, names)
             if drawing.nodes:
-                return Made(drawing, self._examples(drawing))
+                effect = causal_effect(
+                    self._results.store,
+                    request.collection,
+                    (*request.queries[:1], request.subset),
+                    request.options,
+                )
+                return Made(drawing, self._examples(drawing), effect)
         except NnvizError as error:
             return Missing("This graph cannot be made", str(error))
         reasons = [text[:1].upper() + text[1:] + "." for text in drawing.problems]

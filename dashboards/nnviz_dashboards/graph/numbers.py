@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from math import isfinite, isnan
 
 from nnviz.graphs.drawing import Contrast, DrawnArc, DrawnNode, GraphDrawing, Linked
+from nnviz.results.causal_effects import CausalEffect
 from nnviz_dashboards.channels.examples import Example
 from nnviz_dashboards.shared.theme import (
     format_count,
@@ -18,7 +19,7 @@ from nnviz_dashboards.shared.theme import (
     format_value,
 )
 
-__all__ = ["arc_numbers", "node_numbers", "terms"]
+__all__ = ["arc_numbers", "effect_text", "node_numbers", "terms"]
 
 NODE_TERMS = {
     "count": (
@@ -54,11 +55,27 @@ NODE_TERMS = {
             "adjusted for everything compared; below 0.05 it is hardly chance"
         ),
     ),
+    "replication": (
+        "Kept again",
+        (
+            "In which share of graphs of resampled instances (bootstrap) it is kept: "
+            "near 100 % other instances would give the same"
+        ),
+    ),
+    "score_difference": (
+        "Score, difference",
+        "First minus second, ± its standard error by blocks of instances",
+    ),
+    "score_p": (
+        "Its adjusted p",
+        "Of Student's t: how likely so large a difference of scores is by chance",
+    ),
     "score": (
         "Score",
         (
             "What the channel was kept by: larger is stronger; 'Options' chooses "
-            "what it measures"
+            "what it measures; ± its standard error by the jackknife, where 'Options' "
+            "asks for errors"
         ),
     ),
 }
@@ -107,6 +124,26 @@ def _named(terms: Mapping[str, tuple[str, str]], versus: str) -> dict[str, list[
     }
 
 
+def effect_text(effect: CausalEffect) -> str:
+    """Return what a causal check says, as one or two sentences."""
+    n = format_count(effect.n_instances)
+    text = (
+        f"Without these {format_count(effect.n_channels)} channels "
+        f"{format_count(effect.n_right_without)} of {n} instances are predicted right, "
+        f"with them {format_count(effect.n_right)}"
+    )
+    if not isnan(effect.n_right_random):
+        text += f"; without as many at random {format_value(effect.n_right_random)}"
+    text += (
+        f". The logit drops by {format_value(effect.drop)} "
+        f"± {format_value(effect.error)}"
+    )
+    if isnan(effect.random_drop):
+        return text + "."
+    text += f" (at random {format_value(effect.random_drop)}"
+    return text + f" ± {format_value(effect.random_spread)})."
+
+
 def node_numbers(
     node: DrawnNode, drawing: GraphDrawing, examples: Sequence[Example]
 ) -> dict[str, object]:
@@ -123,6 +160,13 @@ def node_numbers(
     facts = {**_facts(node), **_contrast(node.contrast, drawing)}
     if not isnan(node.score):
         facts["score"] = format_value(node.score)
+        if not isnan(node.score_error) and isnan(node.score_difference):
+            facts["score"] += f" ± {format_value(node.score_error)}"
+    facts |= _kept_again(node.replication)
+    if not isnan(node.score_difference):
+        error = format_value(node.score_error)
+        facts["score_difference"] = f"{_signed(node.score_difference, '')} ± {error}"
+        facts["score_p"] = "–" if isnan(node.score_p) else format_p(node.score_p)
     return {
         "facts": facts,
         "texts": [_example(example) for example in examples],
@@ -151,7 +195,15 @@ def arc_numbers(arc: DrawnArc, drawing: GraphDrawing) -> dict[str, str]:
     """
     if arc.n_folded:
         return _path_facts(arc)
-    return {**_facts(arc), **_contrast(arc.contrast, drawing)}
+    return {
+        **_facts(arc),
+        **_contrast(arc.contrast, drawing),
+        **_kept_again(arc.replication),
+    }
+
+
+def _kept_again(replication: float) -> dict[str, str]:
+    return {} if isnan(replication) else {"replication": format_percent(replication)}
 
 
 def _path_facts(arc: DrawnArc) -> dict[str, str]:

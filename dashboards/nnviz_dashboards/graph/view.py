@@ -23,8 +23,13 @@ from nnviz.graphs.drawing import (
 from nnviz.graphs.options import graph_options
 from nnviz.results.graph_results import OF_A, OF_PAIR
 from nnviz_dashboards.channels.examples import Example
-from nnviz_dashboards.graph.model import FILTERS, GraphFormat, GraphModel
-from nnviz_dashboards.graph.numbers import arc_numbers, node_numbers, terms
+from nnviz_dashboards.graph.model import FILTERS, N_BLOCKS, GraphFormat, GraphModel
+from nnviz_dashboards.graph.numbers import (
+    arc_numbers,
+    effect_text,
+    node_numbers,
+    terms,
+)
 from nnviz_dashboards.layers.model import short_names
 from nnviz_dashboards.shared.component import (
     Component,
@@ -46,11 +51,20 @@ Result = TypeVar("Result")
 CHOSEN = (
     "collection",
     "versus",
+    "errors",
     *(option.name for option in graph_options()),
     *FILTERS,
 )
 
-PUBLISHED = ("drawing", "choices", "code", "missing", "is_loading")
+PUBLISHED = (
+    "drawing",
+    "choices",
+    "code",
+    "missing",
+    "is_loading",
+    "effect",
+    "check_command",
+)
 """What of the model is drawn."""
 
 COLLECTIONS = {
@@ -74,6 +88,15 @@ OPTIONS = [
         else [[name, value.label] for name, value in option.values.items()],
     }
     for option in graph_options()
+] + [
+    {
+        "name": "errors",
+        "label": "Errors",
+        "values": [
+            ["none", "none"],
+            ["blocks", f"from {N_BLOCKS} random blocks of instances"],
+        ],
+    }
 ]
 """What the options of a graph are called, and their values."""
 
@@ -88,6 +111,7 @@ class GraphPanel(Component):
     pinned = param.List([], doc="Layer and channel that are looked at, or nothing.")
     layer = param.String(doc="The chosen layer.")
     code = param.String()
+    check = param.Dict({}, doc="What ablation says of the graph, or what would tell.")
     pictures = param.String(doc="Address of the pictures.")
     missing = param.Dict(None, allow_None=True)
     is_loading = param.Boolean(default=False)
@@ -169,8 +193,18 @@ class GraphView(Viewer):
             "code": lambda: ("code", model.code),
             "missing": lambda: ("missing", missing_value(model.missing)),
             "is_loading": lambda: ("is_loading", model.is_loading),
+            "effect": lambda: ("check", self._check()),
+            "check_command": lambda: ("check", self._check()),
         }
         return dict(makers[name]() for name in published)
+
+    def _check(self) -> dict[str, object]:
+        """Return what a causal check says, or the command that makes one."""
+        effect, command = self._model.effect, self._model.check_command
+        return {
+            "text": "" if effect is None else effect_text(effect),
+            "command": command,
+        }
 
     def _choices(self) -> dict[str, object]:
         choices = self._model.choices

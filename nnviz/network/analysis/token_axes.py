@@ -27,7 +27,11 @@ from nnviz.network.analysis.operations import (
     OperationGraph,
     record_operations,
 )
-from nnviz.network.analysis.receptive_fields import after_convolution, after_pooling
+from nnviz.network.analysis.receptive_fields import (
+    after_convolution,
+    after_pooling,
+    union_of,
+)
 from nnviz.network.arguments import inputs_of
 from nnviz.runs.architecture import Layer, ReceptiveField
 from nnviz.runs.network_inputs import NetworkInputs
@@ -62,6 +66,19 @@ class TokenAxes:
     """Axis of a value's tensor that runs over tokens, by value."""
     fields: dict[int, ReceptiveField] = field(default_factory=dict)
     """Tokens that a position sees, by value; those of which it is known."""
+    several: dict[int, list[int]] = field(default_factory=dict)
+    """Axes of values of which several may run over tokens, as those of patterns do."""
+
+    def is_unclear(self, flow: ChannelFlow, layer: Layer, value: int) -> bool:
+        """Return whether it is not known which tokens a layer's positions see.
+
+        Parameters
+        ----------
+        flow, layer, value
+            As for :meth:`of_layer`; the layer as that returns it.
+        """
+        axis = self.position_axis(flow, value, layer.channel_axis)
+        return layer.token_axis is None and (axis is not None or value in self.several)
 
     def position_axis(self, flow: ChannelFlow, value: int, channel: int) -> int | None:
         """Return which of a value's position axes runs over tokens.
@@ -76,6 +93,9 @@ class TokenAxes:
             Axis of its channels.
         """
         axis = self.axes.get(value)
+        others = [i for i in self.several.get(value, ()) if i != channel]
+        if len(others) == 1:
+            (axis,) = others
         if axis is None or axis == channel:
             return None
         values, first = flow.graph.values, flow.graph.input_value
@@ -170,41 +190,47 @@ def find_token_axes(flow: ChannelFlow, other: OtherLength | None) -> TokenAxes:
     """
     if other is None:
         return TokenAxes()
-    axes = _changing_axes(flow.graph, other.graph)
-    if axes is None:
-        axes = _axes_of_extent(flow.graph, other.n_tokens)
-    return TokenAxes(other.n_tokens, axes, _fields(flow, axes, other.n_tokens))
+    found = _changing_axes(flow.graph, other.graph)
+    if found is None:
+        found = _axes_of_extent(flow.graph, other.n_tokens)
+    axes = {value: own[0] for value, own in found.items() if len(own) == 1}
+    return TokenAxes(
+        other.n_tokens,
+        axes,
+        _fields(flow, axes, other.n_tokens),
+        {value: own for value, own in found.items() if len(own) > 1},
+    )
 
 
 def _changing_axes(
     graph: OperationGraph, other: OperationGraph | None
-) -> dict[int, int] | None:
+) -> dict[int, list[int]] | None:
     """Return the axes whose extents differ; None where the operations differ, too."""
     if other is None or len(graph.values) != len(other.values):
         return None
     names = [[operation.name for operation in g.operations] for g in (graph, other)]
     if names[0] != names[1]:
         return None
-    axes: dict[int, int] = {}
+    axes: dict[int, list[int]] = {}
     for one, two in zip(graph.values, other.values, strict=True):
         if len(one.shape) != len(two.shape):
             continue
         pairs = enumerate(zip(one.shape, two.shape, strict=True))
         changed = [axis for axis, (n, m) in pairs if n != m]
-        if len(changed) == 1:  # a pattern of attention has two
-            axes[one.index] = changed[0]
+        if changed:
+            axes[one.index] = changed
     return axes
 
 
-def _axes_of_extent(graph: OperationGraph, n_tokens: int) -> dict[int, int]:
+def _axes_of_extent(graph: OperationGraph, n_tokens: int) -> dict[int, list[int]]:
     n_instances = graph.values[graph.input_value].shape[0]
-    axes: dict[int, int] = {}
+    axes: dict[int, list[int]] = {}
     for value in graph.values:
         found = [i for i, n in enumerate(value.shape) if i and n == n_tokens]
-        if len(found) == 1:
-            axes[value.index] = found[0]
-        elif not found and value.shape[:1] == (n_instances * n_tokens,):
-            axes[value.index] = 0
+        if found:
+            axes[value.index] = found
+        elif value.shape[:1] == (n_instances * n_tokens,):
+            axes[value.index] = [0]
     return axes
 
 
@@ -244,8 +270,7 @@ def _field(
     if category == "movement" and len(known) == 1:
         return _of_movement(graph, operation, output, axis, axes, fields)
     same = [v for v in known if graph.values[v].shape[axes[v]] == shape[axis]]
-    distinct = {fields[v] for v in same}
-    return distinct.pop() if len(distinct) == 1 else None
+    return union_of([fields[v] for v in same]) if same else None
 
 
 def _of_window(

@@ -244,7 +244,7 @@ def preactivations(inputs: Sequence[EdgeInput], n: int) -> torch.Tensor:
     n_targets = 1 + max(int(edge.target_channels.max()) for edge in inputs)
     total: torch.Tensor | None = None
     for edge in inputs:
-        x = edge.x[n : n + 1].float()
+        x = edge.of(n, n + 1).x.float()
         entered = torch.from_numpy(np.flatnonzero(edge.target_channels >= 0))
         target = torch.from_numpy(edge.target_channels)[entered].long()
         entered, target = entered.to(x.device), target.to(x.device)

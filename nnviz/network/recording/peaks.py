@@ -39,8 +39,8 @@ class ChunkPeaks:
 class PeakTracker:
     """Keep the K strongest instances of every channel while batches go by.
 
-    Of equal activations the one that came first wins. Activations that are not finite
-    never count.
+    Of equal activations the lower instance wins, whenever it came. Activations that are
+    not finite never count.
 
     Parameters
     ----------
@@ -78,8 +78,7 @@ class PeakTracker:
         activations
             Its maxima, shape (N, C), float32, from exactly these values.
         instances
-            Number of each instance of the batch, shape (N,); increasing from batch to
-            batch.
+            Number of each instance of the batch, shape (N,); in any order, each once.
         channel_axis
             Axis of the channels in `values`.
         token_axis
@@ -151,17 +150,26 @@ def _update(
     for n in range(n_instances):
         for c in range(n_channels):
             a = activations[n, c]
-            # The comparison is false for NaN.
-            if not (a > value[c, ranks - 1] and a < np.inf):
+            number, rank = instances[n], ranks - 1
+            # Comparisons are false for NaN.
+            if not (
+                a < np.inf
+                and (
+                    a > value[c, rank]
+                    or (a == value[c, rank] and number < instance[c, rank])
+                )
+            ):
                 continue
-            rank = ranks - 1
-            while rank > 0 and a > value[c, rank - 1]:
+            while rank > 0 and (
+                a > value[c, rank - 1]
+                or (a == value[c, rank - 1] and number < instance[c, rank - 1])
+            ):
                 value[c, rank] = value[c, rank - 1]
                 instance[c, rank] = instance[c, rank - 1]
                 position[c, rank] = position[c, rank - 1]
                 rank -= 1
             value[c, rank] = a
-            instance[c, rank] = instances[n]
+            instance[c, rank] = number
             # Looked for only if it is still there after the batch.
             position[c, rank] = -2 - n
     for c in range(n_channels):
@@ -204,9 +212,14 @@ class _DeviceState:
         ranks, n_channels = self.value.shape
         new = torch.where(activations.isfinite(), activations, -torch.inf)
         values = torch.cat([self.value, new])
-        value, rows = torch.sort(values, dim=0, descending=True, stable=True)
-        value, rows = value[:ranks], rows[:ranks]
-        numbers = torch.from_numpy(instances).to(rows.device)
+        numbers = torch.from_numpy(instances).to(new.device)
+        known = torch.cat([self.instance, numbers[:, None].expand(-1, n_channels)])
+        # Two stable sorts: by instance, then by value.
+        order = torch.argsort(known, dim=0, stable=True)
+        value, rows = torch.sort(
+            values.gather(0, order), dim=0, descending=True, stable=True
+        )
+        value, rows = value[:ranks], order.gather(0, rows[:ranks])
         batch = (rows - ranks).clamp_min(0)
         channels = torch.arange(n_channels, device=rows.device).expand_as(rows)
         # The K candidates' maps of every channel, whether they are new or not: reading

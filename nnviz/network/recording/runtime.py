@@ -21,13 +21,14 @@ from torch import Tensor, nn
 from nnviz.errors import DeviceLostError, PlanError, TaskMemoryError
 from nnviz.network.analysis.analysis import analyse
 from nnviz.network.analysis.operations import record_operations
-from nnviz.network.analysis.token_axes import padded_batch, record_other_length
+from nnviz.network.analysis.token_axes import record_other_length
 from nnviz.network.arguments import counted_of
 from nnviz.network.influence.inputs import EdgeInput, Strongest
 from nnviz.network.influence.strongest_sources import strongest_sources
 from nnviz.network.recording.cheap_maxima import find_cheap_maxima
 from nnviz.network.recording.folding import optimize
 from nnviz.network.recording.gradients import Explained, GraphBytes
+from nnviz.network.recording.made_up_batches import example_of, varied_from
 from nnviz.network.recording.normalizing import normalize
 from nnviz.network.recording.peak_places import layers_of_one_grid, places_of_peaks
 from nnviz.network.recording.peaks import PeakTracker
@@ -143,7 +144,7 @@ class NetworkRuntime:
         self._lock = threading.Lock()
         if self.device.type == "cpu":
             torch.set_num_threads(extraction.threads_per_worker)
-        example = _example(architecture)
+        example = example_of(architecture)
         network = optimize(
             module,
             memory_format=extraction.memory_format,
@@ -180,7 +181,7 @@ class NetworkRuntime:
         self.one_grid: frozenset[str] = frozenset()
         """Layers in whose outputs the peaks of their targets are found."""
         if taps is not None and extraction.signal == "peak":
-            varied = _varied(example, architecture).to(self.device)
+            varied = varied_from(example, architecture).to(self.device)
             if architecture.inputs is None and varied.is_floating_point():
                 varied = varied.to(self._dtype)
             self.one_grid = layers_of_one_grid(self._recorder, varied)
@@ -450,30 +451,6 @@ class _BatchInProgress:
             return None
         output, counted = self._output
         return places_of_peaks(layer, output, (instance, target), counted)
-
-
-def _example(architecture: Architecture) -> Tensor:
-    """Return a made-up batch of a network's input.
-
-    Of tokens it has two instances: what is the same at all tokens, of one instance,
-    could be anything.
-    """
-    inputs = architecture.inputs
-    if inputs is not None:
-        example = torch.from_numpy(inputs.example(2))
-        if not inputs.has_tokens or inputs.n_tokens < 2:
-            return example
-        return padded_batch(example, inputs, inputs.n_tokens)
-    dtype = getattr(torch, architecture.input_dtype)
-    return torch.zeros(1, *architecture.input_shape, dtype=dtype)
-
-
-def _varied(example: Tensor, architecture: Architecture) -> Tensor:
-    """Return an input that differs from position to position, where it may."""
-    if architecture.inputs is not None or not example.is_floating_point():
-        return example
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(example.shape, generator=generator)
 
 
 def _on_host(recorded: RecordedBatch) -> BatchResult:

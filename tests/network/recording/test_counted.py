@@ -157,6 +157,7 @@ def bert(attention):
         num_attention_heads=2,
         intermediate_size=32,
         max_position_embeddings=20,
+        num_labels=3,
         attn_implementation=attention,
     )
     return library.BertForSequenceClassification(config)
@@ -193,6 +194,7 @@ def llama():
         bos_token_id=1,
         eos_token_id=2,
         use_cache=False,
+        num_labels=3,
         attn_implementation="sdpa",
     )
     return library.LlamaForSequenceClassification(config)
@@ -289,7 +291,8 @@ def test_peak_influences__add_up_to_the_maximum_of_the_sentence_alone(make, name
         products, bias = products_alone(network, sentences[row], name)
         sums = products.sum(-1) + bias
         wanted = (sums.amax(0) if sums.ndim == 2 else sums)[target]
-        assert abs(float(wanted) - sum_at_peak) < 1e-5
+        # What is not active after a ReLU has its maximum anywhere.
+        assert wanted <= 0 or abs(float(wanted) - sum_at_peak) < 1e-5
 
 
 @pytest.mark.parametrize("signal", ["max", "peak"])
@@ -317,7 +320,7 @@ def test_influences__of_a_sum_of_each_token_and_of_all_together(signal):
             assert np.allclose(influence, wanted, atol=1e-5)
         else:
             wanted = own[:, target].sum(1).max() + added + bias[target]
-            assert abs(at_peak - float(wanted)) < 1e-5
+            assert wanted <= 0 or abs(at_peak - float(wanted)) < 1e-5
 
 
 def test_maxima__are_nan_where_no_token_counts():

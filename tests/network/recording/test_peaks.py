@@ -96,6 +96,26 @@ def test_peaks__without_ranks_are_refused():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("size", [1, 3, 5, 12])
+def test_peaks__are_the_same_in_whatever_order_instances_come(dtype, size):
+    torch.manual_seed(3)
+    values = torch.randint(0, 3, (12, 6, 5)).to(dtype)
+    order = np.random.default_rng(size).permutation(12)
+
+    tracker = PeakTracker(4)
+    for start in range(0, 12, size):
+        own = order[start : start + size]
+        part = values[torch.from_numpy(own)]
+        tracker.update("x", part, channel_activations(part), instances=own)
+    found = tracker.result("x")
+
+    instance, position, value = plain_peaks(values, 4)
+    assert np.array_equal(found.instance, instance)
+    assert np.array_equal(found.position, position)
+    assert np.array_equal(found.value, value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("token_axis", [0, 1])
 def test_peaks__lie_where_positions_count_and_count_tokens_first(dtype, token_axis):
     torch.manual_seed(2)
