@@ -7,6 +7,7 @@ the first subset's numbers are a node's own, and the second's stand beside them.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,9 +15,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nnviz.graphs.attribution_graph import N_STRONGEST, AttributionGraph
+from nnviz.graphs.attribution_graph import (
+    N_STRONGEST,
+    AttributionGraph,
+    GraphErrors,
+)
 from nnviz.graphs.comparison import (
     ComparedParts,
+    ComparedScores,
     GraphComparison,
 )
 from nnviz.graphs.likeness import GraphSimilarity
@@ -107,6 +113,15 @@ class DrawnNode:
     contrast: Contrast | None = None
     name: str = ""
     """Of the class, if the channel is an output of the network."""
+    score_error: float = math.nan
+    """Standard error of the score by blocks of instances, or in a comparison of the
+    difference; NaN where that was not estimated."""
+    replication: float = math.nan
+    """In which fraction of graphs of resampled instances it is kept; NaN likewise."""
+    score_difference: float = math.nan
+    """In a comparison: first score minus second; NaN likewise."""
+    score_p: float = math.nan
+    """Adjusted, of that difference; NaN likewise."""
 
     @property
     def shown_share(self) -> float:
@@ -131,6 +146,9 @@ class DrawnArc:
     n_folded: int = 0
     """Layers that it leads through and that are not drawn; where there are any, its
     count is that of the weakest arc of the strongest path."""
+    replication: float = math.nan
+    """In which fraction of graphs of resampled instances it is kept; NaN where that was
+    not estimated."""
 
     @property
     def shown_share(self) -> float:
@@ -211,8 +229,8 @@ def draw_graph(graph: AttributionGraph, names: tuple[str, ...] = ()) -> GraphDra
         n_instances=graph.n_instances,
         n_total=graph.n_total,
         layers=graph.layers,
-        nodes=_nodes(graph, None, names),
-        arcs=_arcs(graph, None),
+        nodes=_sure_nodes(_nodes(graph, None, names), graph.errors),
+        arcs=_sure_arcs(_arcs(graph, None), graph.errors),
         problems=(*graph.problems, *graph.remarks()),
         files=graph,
     )
@@ -242,8 +260,9 @@ def draw_comparison(
         n_instances=first.n_instances,
         n_total=first.n_total,
         layers=first.layers,
-        nodes=_nodes(
-            union, _contrasts(comparison.node_parts, second.n_instances), names
+        nodes=_tested(
+            _nodes(union, _contrasts(comparison.node_parts, second.n_instances), names),
+            comparison.scores,
         ),
         arcs=_arcs(union, _contrasts(comparison.arc_parts, second.n_instances)),
         problems=tuple(dict.fromkeys((*problems, *comparison.notes))),
@@ -252,6 +271,46 @@ def draw_comparison(
         n_versus=second.n_instances,
         similarity=comparison.similarity,
         is_equal=comparison.is_equal,
+    )
+
+
+def _sure_nodes(
+    nodes: tuple[DrawnNode, ...], errors: GraphErrors | None
+) -> tuple[DrawnNode, ...]:
+    if errors is None:
+        return nodes
+    numbers = zip(errors.score.tolist(), errors.replication.tolist(), strict=True)
+    return tuple(
+        dataclasses.replace(node, score_error=error, replication=replication)
+        for node, (error, replication) in zip(nodes, numbers, strict=True)
+    )
+
+
+def _sure_arcs(
+    arcs: tuple[DrawnArc, ...], errors: GraphErrors | None
+) -> tuple[DrawnArc, ...]:
+    if errors is None:
+        return arcs
+    return tuple(
+        dataclasses.replace(arc, replication=replication)
+        for arc, replication in zip(arcs, errors.arc_replication.tolist(), strict=True)
+    )
+
+
+def _tested(
+    nodes: tuple[DrawnNode, ...], scores: ComparedScores | None
+) -> tuple[DrawnNode, ...]:
+    if scores is None:
+        return nodes
+    numbers = zip(
+        scores.difference.tolist(),
+        scores.error.tolist(),
+        scores.adjusted_p_value.tolist(),
+        strict=True,
+    )
+    return tuple(
+        dataclasses.replace(node, score_difference=d, score_error=e, score_p=p)
+        for node, (d, e, p) in zip(nodes, numbers, strict=True)
     )
 
 

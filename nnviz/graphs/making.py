@@ -175,6 +175,10 @@ class SubsetGraphs:
         if not jackknife:
             return self.graph_of(self.totals(subset, client=client), **options)
         blocks = self.counted(subset, jackknife, client)
+        if "influence_counts" not in blocks.blocks:  # of aggregates they may be known
+            graph = self.graph_of(self.totals(subset, client=client), **options)
+            text = "errors need influences of instances, and the store has none"
+            return dataclasses.replace(graph, problems=(*graph.problems, text))
         chosen = GraphOptions(**options)
         graph, whole = self._made(blocks, chosen)
         if blocks.n_blocks < 2:

@@ -49,6 +49,8 @@ class GraphRequest:
     are counted first."""
     queries: tuple[str, ...] = ()
     """What they were asked for by; an empty one is of all other instances."""
+    jackknife: int = 0
+    """In how many blocks of instances errors are estimated; 0 for none."""
 
 
 class GraphResults:
@@ -71,7 +73,7 @@ class GraphResults:
         self._comparison = lru_cache(CACHED_COMPARISONS)(self._make_comparison)
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
-        self._warm: set[tuple[str, Preset, InnerLayers]] = set()
+        self._warm: set[tuple[str, Preset, InnerLayers] | GraphRequest] = set()
         self._of_queries: OrderedDict[_SetsKey, AttributionGraph | GraphComparison]
         self._of_queries = OrderedDict()
         self.queries = QueryPool()
@@ -133,7 +135,9 @@ class GraphResults:
             assert isinstance(made, AttributionGraph)
             return made
         with self._lock_of(request.collection):
-            graph = self._graph(request.collection, request.subset, request.options)
+            graph = self._graph(
+                request.collection, request.subset, request.options, request.jackknife
+            )
         self._warm.add(self._key(request))
         return graph
 
@@ -169,14 +173,16 @@ class GraphResults:
         return made
 
     def _make_of_sets(self, key: _SetsKey) -> AttributionGraph | GraphComparison:
-        collection, sets, options = key
+        collection, sets, options, jackknife = key
         graphs = self._graphs(collection)
         first, *others = (one.subset for one in sets)
         if not others:
-            return graphs.graph(first, **keywords(options))
+            return graphs.graph(first, jackknife=jackknife, **keywords(options))
         # Halves take longer than the graphs themselves.
         sides = (graphs, first), (graphs, others[0])
-        return compare_made(*sides, halves=False, **keywords(options))
+        return compare_made(
+            *sides, jackknife=jackknife, halves=False, **keywords(options)
+        )
 
     def warm_up(self, collection: str) -> None:
         """Read what the first graph of a collection needs.
@@ -196,31 +202,35 @@ class GraphResults:
             return self._locks.setdefault(collection, threading.Lock())
 
     @staticmethod
-    def _key(request: GraphRequest) -> tuple[str, Preset, InnerLayers]:
+    def _key(request: GraphRequest) -> tuple[str, Preset, InnerLayers] | GraphRequest:
+        if request.jackknife:
+            return request  # each takes as long as the first
         # Base rates are made once for each set of layers.
         options = request.options
         return request.collection, options.preset, options.inner
 
     def _make_graph(
-        self, collection: str, subset: str, options: GraphOptions
+        self, collection: str, subset: str, options: GraphOptions, jackknife: int
     ) -> AttributionGraph:
-        return self._graphs(collection).graph(subset, **keywords(options))
+        graphs = self._graphs(collection)
+        return graphs.graph(subset, jackknife=jackknife, **keywords(options))
 
     def _make_comparison(self, request: GraphRequest) -> GraphComparison:
         graphs = self._graphs(request.collection)
         return compare_made(
             (graphs, request.subset),
             (graphs, request.versus),
+            jackknife=request.jackknife,
             halves=False,
             **keywords(request.options),
         )
 
 
-_SetsKey = tuple[str, tuple[SubsetKey, ...], GraphOptions]
+_SetsKey = tuple[str, tuple[SubsetKey, ...], GraphOptions, int]
 
 
 def _sets_key(request: GraphRequest) -> _SetsKey:
-    return request.collection, request.sets, request.options
+    return request.collection, request.sets, request.options, request.jackknife
 
 
 def subset_of(aggregates: Aggregates, class_index: int, member: str) -> str | None:

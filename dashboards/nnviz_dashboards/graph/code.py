@@ -27,6 +27,8 @@ def graph_code(store_url: str, request: GraphRequest) -> str:
             value, default = request.options.kept_share, SUMMIT_SHARE
         if value != default:
             keywords[option.name] = value
+    if request.jackknife:
+        keywords["jackknife"] = request.jackknife
     subsets = [request.subset, *([request.versus] if request.versus else [])]
     written = [repr(subset) for subset in subsets]
     if request.queries:

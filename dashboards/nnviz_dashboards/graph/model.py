@@ -47,7 +47,7 @@ from nnviz_dashboards.layers.stages import StagesModel
 from nnviz_dashboards.shared.publishing import follow, publish, published
 from nnviz_dashboards.shared.selection import NONE, Choice, Selection
 
-__all__ = ["OUTCOMES", "GraphFormat", "GraphModel", "SubsetChoices"]
+__all__ = ["N_BLOCKS", "OUTCOMES", "GraphFormat", "GraphModel", "SubsetChoices"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +64,9 @@ class Made:
 Found = Made | Missing
 RunLater = Callable[[Callable[[], Found], Callable[[Found], None]], None]
 """Runs the first function, some time, and gives what it returns to the second."""
+
+N_BLOCKS = 20
+"""Of instances, from which errors are estimated."""
 
 OUTCOMES = ("correct", "wrong")
 
@@ -144,6 +147,7 @@ class GraphModel(param.Parameterized):
                 "collection",
                 "member",
                 "versus",
+                "errors",
                 "a",
                 "b",
                 *OPTIONS,
@@ -181,7 +185,7 @@ class GraphModel(param.Parameterized):
 
     def set_option(self, name: str, value: Choice) -> None:
         """Set how the graph is made, or what of it is shown."""
-        if name in (*OPTIONS, *FILTERS):
+        if name in (*OPTIONS, *FILTERS, "errors"):
             self.selection.choose(**{name: value})
 
     def tidy(self) -> None:
@@ -310,6 +314,7 @@ class GraphModel(param.Parameterized):
             self._options(),
             sets,
             (a, selection.b)[: len(names)],
+            self._n_blocks,
         )
 
     def _request(self) -> GraphRequest | Missing:
@@ -355,7 +360,13 @@ class GraphModel(param.Parameterized):
                     f"No instance is in {name!r}",
                     "A graph needs at least one. Choose another class or subset.",
                 )
-        return GraphRequest(choices.collection, subset, versus, self._options())
+        return GraphRequest(
+            choices.collection,
+            subset,
+            versus,
+            self._options(),
+            jackknife=self._n_blocks,
+        )
 
     def _others(self, aggregates: Aggregates, member: str) -> tuple[str, ...]:
         """Return what the subset can be compared with, what is most like it first.
@@ -393,6 +404,10 @@ class GraphModel(param.Parameterized):
         except MissingDataError:
             return np.zeros(len(self._results.store.class_names), np.float32)
         return np.asarray(np.nan_to_num(row), dtype=np.float32)
+
+    @property
+    def _n_blocks(self) -> int:
+        return N_BLOCKS if self.selection.errors == "blocks" else 0
 
     def _options(self) -> GraphOptions:
         # The selection has no other values than those that nnviz knows.

@@ -55,11 +55,27 @@ NODE_TERMS = {
             "adjusted for everything compared; below 0.05 it is hardly chance"
         ),
     ),
+    "replication": (
+        "Kept again",
+        (
+            "In which share of graphs of resampled instances (bootstrap) it is kept: "
+            "near 100 % other instances would give the same"
+        ),
+    ),
+    "score_difference": (
+        "Score, difference",
+        "First minus second, ± its standard error by blocks of instances",
+    ),
+    "score_p": (
+        "Its adjusted p",
+        "Of Student's t: how likely so large a difference of scores is by chance",
+    ),
     "score": (
         "Score",
         (
             "What the channel was kept by: larger is stronger; 'Options' chooses "
-            "what it measures"
+            "what it measures; ± its standard error by the jackknife, where 'Options' "
+            "asks for errors"
         ),
     ),
 }
@@ -144,6 +160,13 @@ def node_numbers(
     facts = {**_facts(node), **_contrast(node.contrast, drawing)}
     if not isnan(node.score):
         facts["score"] = format_value(node.score)
+        if not isnan(node.score_error) and isnan(node.score_difference):
+            facts["score"] += f" ± {format_value(node.score_error)}"
+    facts |= _kept_again(node.replication)
+    if not isnan(node.score_difference):
+        error = format_value(node.score_error)
+        facts["score_difference"] = f"{_signed(node.score_difference, '')} ± {error}"
+        facts["score_p"] = "–" if isnan(node.score_p) else format_p(node.score_p)
     return {
         "facts": facts,
         "texts": [_example(example) for example in examples],
@@ -172,7 +195,15 @@ def arc_numbers(arc: DrawnArc, drawing: GraphDrawing) -> dict[str, str]:
     """
     if arc.n_folded:
         return _path_facts(arc)
-    return {**_facts(arc), **_contrast(arc.contrast, drawing)}
+    return {
+        **_facts(arc),
+        **_contrast(arc.contrast, drawing),
+        **_kept_again(arc.replication),
+    }
+
+
+def _kept_again(replication: float) -> dict[str, str]:
+    return {} if isnan(replication) else {"replication": format_percent(replication)}
 
 
 def _path_facts(arc: DrawnArc) -> dict[str, str]:

@@ -23,7 +23,7 @@ from nnviz.graphs.drawing import (
 from nnviz.graphs.options import graph_options
 from nnviz.results.graph_results import OF_A, OF_PAIR
 from nnviz_dashboards.channels.examples import Example
-from nnviz_dashboards.graph.model import FILTERS, GraphFormat, GraphModel
+from nnviz_dashboards.graph.model import FILTERS, N_BLOCKS, GraphFormat, GraphModel
 from nnviz_dashboards.graph.numbers import (
     arc_numbers,
     effect_text,
@@ -51,6 +51,7 @@ Result = TypeVar("Result")
 CHOSEN = (
     "collection",
     "versus",
+    "errors",
     *(option.name for option in graph_options()),
     *FILTERS,
 )
@@ -87,6 +88,15 @@ OPTIONS = [
         else [[name, value.label] for name, value in option.values.items()],
     }
     for option in graph_options()
+] + [
+    {
+        "name": "errors",
+        "label": "Errors",
+        "values": [
+            ["none", "none"],
+            ["blocks", f"from {N_BLOCKS} random blocks of instances"],
+        ],
+    }
 ]
 """What the options of a graph are called, and their values."""
 

@@ -83,6 +83,9 @@ their class."""
 OVERLAYS = ("none", "dead", "a-b", "reach")
 """What the tensors of the network are shaded by."""
 
+ERRORS = ("none", "blocks")
+"""Whether errors of a graph's scores are estimated, from blocks of instances."""
+
 AMONG = ("all", "layer")
 """Whose channels are compared: those of all layers, or of the chosen one."""
 
@@ -149,6 +152,7 @@ class Selection(param.Parameterized):
     inner = param.String(OPTIONS["inner"][0], doc="One of `OPTIONS`.")
     strength = param.Number(0.0, doc="Nodes with a smaller share are hidden.")
     specificity = param.Number(0.0, doc="Nodes with a smaller lift are hidden.")
+    errors = param.String(ERRORS[0], doc="One of `ERRORS`.")
     gap = param.Integer(NONE, doc="Between nodes; -1: as fits.")
     row_gap = param.Integer(NONE, doc="Between rows; -1: as fits.")
     a = param.String(doc="Query of the subset A; empty: the chosen class.")
@@ -326,6 +330,7 @@ _NAMES: Mapping[str, Sequence[str]] = {
     "shade": SHADES,
     "matrix": PANELS,
     "among": AMONG,
+    "errors": ERRORS,
     "overlay": OVERLAYS,
     "color": COLORS,
     **OPTIONS,
@@ -360,6 +365,7 @@ _ADDRESS = {
     "share": "share",
     "strength": "strength",
     "specificity": "lift",
+    "errors": "errors",
     "gap": "gap",
     "row_gap": "rows",
     "node": "node",

@@ -21,7 +21,7 @@ from nnviz.network.analysis.operations import Operation, argument
 if TYPE_CHECKING:
     from nnviz.network.analysis.channel_flow import ChannelFlow
 
-__all__ = ["Factors", "aligned", "factors_of", "is_bounded"]
+__all__ = ["Factors", "aligned", "factors_of", "is_bounded", "is_mask"]
 
 _BOUNDED = frozenset(
     {
@@ -59,6 +59,9 @@ def factors_of(flow: ChannelFlow, operation: Operation) -> Factors:
         A product (or a quotient) of two values that depend on the network's input.
     """
     inputs = flow.graph.activation_inputs(operation)
+    carrying = [value for value in inputs if not is_mask(flow, value)]
+    if 0 < len(carrying) < len(inputs):
+        return dict.fromkeys(carrying, 1 / len(carrying)), ()
     divisor = argument(operation, 1, "other", None) if operation.name == "div" else None
     gates = [
         value
@@ -68,6 +71,36 @@ def factors_of(flow: ChannelFlow, operation: Operation) -> Factors:
     if len(gates) == 1 and len(inputs) > 1:
         return {v: 1.0 for v in inputs if v != gates[0]}, (gates[0],)
     return dict.fromkeys(inputs, 1 / len(inputs)), ()
+
+
+def is_mask(flow: ChannelFlow, value: int) -> bool:
+    """Return whether a value is made of masks alone, and not of real numbers.
+
+    It has no channels, and is held at its value wherever it multiplies or divides.
+
+    Parameters
+    ----------
+    flow
+        Origins of all that lies before the value.
+    value
+        Any value.
+    """
+    graph = flow.graph
+    pending, seen = [value], {value}
+    while pending:
+        current = pending.pop()
+        operation = graph.producer(current)
+        if operation is None:
+            if graph.values[current].dtype.is_floating_point:
+                return False
+            continue
+        if current in flow.origins:
+            return False
+        for before in graph.activation_inputs(operation):
+            if before not in seen:
+                seen.add(before)
+                pending.append(before)
+    return True
 
 
 def is_bounded(flow: ChannelFlow, value: int) -> bool:

@@ -11,7 +11,7 @@ from nnviz.network.analysis.functions import TRANSPOSED_CONVOLUTIONS, category_o
 from nnviz.network.analysis.operations import Operation, OperationGraph, Reference
 from nnviz.runs.architecture import ReceptiveField
 
-__all__ = ["after_convolution", "after_pooling", "find_receptive_fields"]
+__all__ = ["after_convolution", "after_pooling", "find_receptive_fields", "union_of"]
 
 _POOLS = ("max_pool", "avg_pool", "lp_pool")
 
@@ -80,7 +80,7 @@ def _field(
     if category in ("linear", "contraction", "elementwise", "movement"):
         if not same_positions:
             return None
-        return _union([fields[value] for value in inputs])
+        return union_of([fields[value] for value in inputs])
     return None
 
 
@@ -240,8 +240,14 @@ def _resized(
     )
 
 
-def _union(fields: Sequence[ReceptiveField]) -> ReceptiveField | None:
-    """Return a field that covers several, which must have the same step."""
+def union_of(fields: Sequence[ReceptiveField]) -> ReceptiveField | None:
+    """Return a field that covers several; None if their steps differ.
+
+    Parameters
+    ----------
+    fields
+        At least one, all of the same axes.
+    """
     first = fields[0]
     if any(f.step != first.step for f in fields):
         return None

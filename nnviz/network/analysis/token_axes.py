@@ -27,7 +27,11 @@ from nnviz.network.analysis.operations import (
     OperationGraph,
     record_operations,
 )
-from nnviz.network.analysis.receptive_fields import after_convolution, after_pooling
+from nnviz.network.analysis.receptive_fields import (
+    after_convolution,
+    after_pooling,
+    union_of,
+)
 from nnviz.network.arguments import inputs_of
 from nnviz.runs.architecture import Layer, ReceptiveField
 from nnviz.runs.network_inputs import NetworkInputs
@@ -266,8 +270,7 @@ def _field(
     if category == "movement" and len(known) == 1:
         return _of_movement(graph, operation, output, axis, axes, fields)
     same = [v for v in known if graph.values[v].shape[axes[v]] == shape[axis]]
-    distinct = {fields[v] for v in same}
-    return distinct.pop() if len(distinct) == 1 else None
+    return union_of([fields[v] for v in same]) if same else None
 
 
 def _of_window(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import threading
 
 import numpy as np
@@ -462,3 +463,12 @@ def test_graph__that_does_not_reach_the_first_layer_has_no_empty_rows(model, res
 
     assert panel.graph["n_rows"] == 2
     assert panel.graph["note"].endswith("; reaches back to late")
+
+
+def test_errors__where_instances_have_no_influences__are_said_to_be_missing(model):
+    model.set_option("errors", "blocks")
+
+    assert "errors need influences of instances, and the store has none" in (
+        model.drawing.problems
+    )
+    assert all(math.isnan(node.score_error) for node in model.drawing.nodes)
