@@ -237,8 +237,8 @@ def check_planned(what: str, planned: str, found: str) -> None:
     if planned != found:
         is_network = what == "network"
         random = (
-            " (without model.weights its weights are random, and others each time it is "
-            "built: save them once, and name the file there)"
+            " (without model.weights its weights are random, and others each time "
+            "it is built: save them once, and name the file there)"
         )
         msg = (
             f"the {what} has changed since the plan was made: its fingerprint is "

@@ -258,5 +258,5 @@ def test_plan_run__says_how_columns_become_one_input(tmp_path: Path) -> None:
     head = ",".join(f"column {n}" for n in range(20))
     (tmp_path / "rows.csv").write_text("\n".join([head, *rows]))
 
-    with pytest.raises(DatasetError, match="column 7 and 12 more; .* as one array"):
+    with pytest.raises(DatasetError, match=r"column 7 and 12 more; .* as one array"):
         nnviz.plan_run(nn.Linear(20, 2), tmp_path / "rows.csv", timed=False)

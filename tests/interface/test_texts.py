@@ -194,7 +194,7 @@ def test_plan_run__asks_for_a_tokenizer() -> None:
 
 
 def test_plan_run__says_that_no_tokenizer_is_downloaded() -> None:
-    with pytest.raises(ConfigError, match="nothing is downloaded.* tokenizer="):
+    with pytest.raises(ConfigError, match=r"nothing is downloaded.* tokenizer="):
         nnviz.plan_run(
             _network(), (TEXTS, LABELS), tokenizer="bert-base-uncased", timed=False
         )

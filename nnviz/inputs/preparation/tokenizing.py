@@ -127,8 +127,8 @@ def open_tokenizer(source: str | None) -> Tokenizer:
         msg = (
             "the instances are texts, and preprocessing.tokenizer is missing; name a "
             "folder with a 'tokenizer.json', or 'package.module:callable' from a text "
-            "to the indices of its tokens; from Python, hand the tokenizer itself over: "
-            "tokenizer=..."
+            "to the indices of its tokens; from Python, hand the tokenizer itself "
+            "over: tokenizer=..."
         )
         raise ConfigError(msg)
     if source.startswith(MEMORY):
