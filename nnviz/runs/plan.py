@@ -339,9 +339,10 @@ def _random_lines(plan: Plan) -> list[str]:
     if model.arguments.get(argument):
         return []
     text = (
-        "  warning: the weights are random; for trained ones, and the preprocessing "
-        f"that belongs to them: model.arguments.{argument} = {value}, or name a file "
-        "as model.weights"
+        "  warning: the weights are random, and others each time the network is "
+        "built, which extraction refuses; for trained ones, and the preprocessing that "
+        f"belongs to them: model.arguments.{argument} = {value}, or name a file as "
+        "model.weights"
     )
     lines = [text]
     p = plan.preprocessing
