@@ -116,8 +116,10 @@ def import_library(name: str, *, extra: str) -> ModuleType:
     except (RuntimeError, OSError, AttributeError) as error:
         # A torchvision built for another torch raises RuntimeError on import.
         msg = (
-            f"{name} is installed but cannot be imported: {error}; reinstall it in "
-            f"the version that fits the others (each torchvision belongs to one torch)"
+            f"{name} is installed but cannot be imported: {error}; reinstall what it "
+            "names in the version that fits the others (each torchvision belongs to "
+            "one torch, and is for CPUs or CUDA as that one is: install both from the "
+            "same index)"
         )
         raise MissingDependencyError(msg) from error
 

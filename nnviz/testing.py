@@ -216,6 +216,7 @@ def _plan(run: PlantedRun) -> Plan:
             examples_per_channel=run.examples_per_channel,
             targets="top" if run.influence_ranks else "none",
             ranks=max(1, run.influence_ranks),
+            signal="max",
             relevance="label" if run.has_relevance else "none",
         ),
         architecture=architecture,

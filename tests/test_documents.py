@@ -52,3 +52,15 @@ def test_pages__links_lead_to_files_and_headings():
 
     assert len(links) > 50
     assert broken == []
+
+
+def test_data__everything_that_works_has_a_test():
+    text = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    text = text.split("## What works")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (?!---|.* tests \|)(.+) \| (.+) \|$", text, re.MULTILINE)
+    named = {what: re.findall(r"`(tests/\S+\.py)`", places) for what, places in rows}
+
+    assert len(named) >= 20
+    assert [what for what, places in named.items() if not places] == []
+    found = {place for places in named.values() for place in places}
+    assert [p for p in sorted(found) if "def test_" not in (ROOT / p).read_text()] == []

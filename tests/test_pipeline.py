@@ -358,10 +358,12 @@ def test_full_graph__over_a_sum_and_a_concatenation__counts_what_was_stored(refe
     full = graphs.full(graphs.totals(store.class_names[label]))
 
     for layer in ("residual", "mixed", "classifier"):
-        targets, sources = (
+        targets, sources, influences = (
             store.read(f"influences/{layer}/{part}")[rows]
-            for part in ("target", "source")
+            for part in ("target", "source", "influence")
         )
+        # What speaks against a target is stored, and is no evidence for it.
+        sources = np.where(influences > 0, sources, -1)
         places = [
             (edge.source, channel)
             for edge in store.plan.architecture.edges

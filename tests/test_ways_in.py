@@ -98,7 +98,7 @@ def test_timm_network__without_weights__plans_with_a_warning(of_timm):
 
     plan, _ = nnviz.plan_run(network, of_timm / "pictures", classes=["cat", "dog"])
 
-    assert "warning: the weights are random" in str(plan)
+    assert "warning: the weights are random, and others each time" in str(plan)
 
 
 @pytest.mark.cluster

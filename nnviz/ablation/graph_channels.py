@@ -54,7 +54,9 @@ class GraphChoice:
     def name(self) -> str:
         """Name in the store."""
         options = self.options
-        parts: list[str] = [options.preset, options.weight, options.scoring]
+        parts: list[str] = [options.preset]
+        parts += [] if options.weight == "auto" else [options.weight]
+        parts += [options.scoring]
         parts += [] if options.share is None else [f"share{options.share:g}"]
         parts += [] if options.inner == "composed" else [options.inner]
         parts += [] if self.fraction is None else [f"fraction{self.fraction:g}"]

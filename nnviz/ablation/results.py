@@ -46,7 +46,7 @@ def write_causal_check(
     store
         Opened for writing.
     name
-        Name of the graph, such as ``directed-count-evidence``.
+        Name of the graph, such as ``directed-evidence``.
     check
         The outputs.
     sets

@@ -318,7 +318,8 @@ class _UnreadableLimit:
         msg = (
             f"{self._n:,} of {self._store.n_instances:,} instances cannot be used, "
             f"more than the allowed fraction {self._allowed:g} ({shown}); repair the "
-            "data, or allow more with --max-unreadable"
+            "data, or allow more with --max-unreadable (from Python: "
+            "extraction={'max_unreadable_fraction': ...})"
         )
         raise DatasetError(msg)
 

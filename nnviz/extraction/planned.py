@@ -235,10 +235,15 @@ def check_planned(what: str, planned: str, found: str) -> None:
         If they differ.
     """
     if planned != found:
+        is_network = what == "network"
+        random = (
+            " (without model.weights its weights are random, and others each time "
+            "it is built: save them once, and name the file there)"
+        )
         msg = (
             f"the {what} has changed since the plan was made: its fingerprint is "
-            f"{found[:12]}…, the plan has {planned[:12]}…; plan again into a new store "
-            "(a network without model.weights may be another one each time)"
+            f"{found[:12]}…, the plan has {planned[:12]}…; plan again into a new store"
+            f"{random if is_network else ''}"
         )
         raise PlanMismatchError(msg)
 

@@ -244,8 +244,9 @@ class FullGraphs:
                 return (output, counts.astype(np.float64)), problems
         # Without an output that rests on something, the last layer that does.
         why = "no output was recorded"
-        if output is not None and not problems:
+        if output is not None:
             why = "no output is above 0 in these instances, so that none is on top"
+            problems = ()
         for name in full.layers[::-1]:
             counts = full.counts[full.layers.index(name)] * _has_sources(full, name)
             if counts.any():

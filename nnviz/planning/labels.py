@@ -120,7 +120,7 @@ def join_labels(
         if class_names and len(class_names) != n_outputs:
             msg = (
                 f"there are {len(class_names)} class names for {n_outputs} outputs of "
-                f"the network; correct model.class_names"
+                "the network; correct model.class_names (from Python: classes=[...])"
             )
             raise DatasetError(msg)
         if config.map is not None:
@@ -383,10 +383,13 @@ def _lost(
 ) -> str:
     outputs = f"the outputs 0 to {n_outputs - 1}, without names"
     known = first_cases(list(named)) if named else outputs
+    correct = (
+        "correct the labels, or model.class_names (from Python: classes=[...]), or "
+    )
     return (
         f"{len(lost)} of {len(distinct)} labels join no output of the network; the "
         f"data have {first_cases(lost)}, the network has {known}; "
-        f"{_advice(n_outputs)}"
+        f"{correct if named else ''}{_advice(n_outputs)}"
     )
 
 
@@ -394,7 +397,7 @@ def _advice(n_outputs: int) -> str:
     return (
         f"give a class map: a CSV file with the column 'index' (0 to {n_outputs - 1}) "
         f"and a column with the labels, named in the run file as "
-        f'[classes] map = "classes.csv"'
+        f'[classes] map = "classes.csv" (from Python: classes="classes.csv")'
     )
 
 

@@ -169,10 +169,17 @@ def _arguments(
     if not found:
         msg = (
             f"the network's forward takes {', '.join(names) or 'nothing by name'}, and "
-            f"an instance has {', '.join(first)}; give them the same names"
+            f"an instance has {_shortened(list(first))}; give them the same names, or, "
+            "if they are the numbers of one input, hand them over as one array: kind "
+            "'arrays', or from Python nnviz.run(network, (frame, labels), ...)"
         )
         raise DatasetError(msg)
     return found
+
+
+def _shortened(names: Sequence[str], most: int = 8) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _over_tokens(instances: Sequence[Mapping[str, NDArray[Any]]]) -> set[str]:

@@ -196,20 +196,29 @@ def plan_run(
 def _first_batch(
     dataset: Dataset, preprocessing: Preprocessing, size: int
 ) -> tuple[NDArray[Any], float]:
-    """Return the first readable instances, stacked, and the seconds each one took."""
+    """Return the first readable instances, stacked, and the seconds each one took.
+
+    Those with numbers that are not finite are left out, unless all are such: what a
+    network makes of them says nothing about how it is built.
+    """
     values: dict[int, NDArray[Any]] = {}
+    not_finite: dict[int, NDArray[Any]] = {}
     reasons: dict[str, str] = {}
     seconds = 0.0
     for index in range(min(len(dataset), INSTANCES_TRIED)):
         began = time.perf_counter()
         try:
-            values[index] = preprocessing.prepare(dataset.read(index))
+            prepared = preprocessing.prepare(dataset.read(index))
         except UnreadableInstanceError as error:
             reasons[str(dataset.ids[index])] = str(error)
             continue
         seconds += time.perf_counter() - began
+        kept = values if np.isfinite(prepared).all() else not_finite
+        kept[index] = prepared
         if len(values) == size:
             break
+    n_read = len(values) + len(not_finite)
+    values = values or dict(list(not_finite.items())[:size])
     if not values:
         first = list(reasons.items())[:3]
         shown = "; ".join(f"{name}: {reason}" for name, reason in first)
@@ -219,7 +228,7 @@ def _first_batch(
         )
         raise DatasetError(msg)
     _check_shapes(dataset, values)
-    return np.stack(list(values.values())), seconds / len(values)
+    return np.stack(list(values.values())), seconds / n_read
 
 
 def _check_shapes(dataset: Dataset, values: Mapping[int, NDArray[Any]]) -> None:

@@ -67,7 +67,16 @@ def means_two_classes(
 def notes_on_one_output(dataset: Dataset) -> tuple[str, ...]:
     """Say what labels of a network with one output could have meant otherwise."""
     values = [] if dataset.labels is None else dataset.labels.tolist()
-    numbers = {None if isinstance(v, tuple) else _whole(v) for v in values}
+    if any(isinstance(value, tuple) for value in values):
+        return ()
+    names = {v for v in values if v is not None and not is_number(v)}
+    if len(names) > 2:
+        note = (
+            f"the labels are {len(names)} names, and the network has one output, which "
+            "is none of them: they are subsets, and there are no predictions"
+        )
+        return (note,)
+    numbers = {_whole(value) for value in values}
     if numbers - {None} != {-1, 1}:
         return ()
     note = (

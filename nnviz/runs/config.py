@@ -245,9 +245,9 @@ class ExtractionConfig:
     """Strongest sources kept for each target (K)."""
     extremum: Literal["max", "min"] = "max"
     """Whether the sources that excite a target most are kept, or inhibit it most."""
-    signal: Literal["max", "peak"] = "max"
-    """Where a contribution is read: at its own maximum over all positions, or at the
-    one position of the target's maximum, where contributions add up."""
+    signal: Literal["max", "peak"] = "peak"
+    """Where a contribution is read: at its own maximum over all positions, as SUMMIT
+    does, or at the one position of the target's maximum, where contributions add up."""
     relevance: Literal["none", "label", "prediction", "output"] = "none"
     """Of which output the relevance of the shown layers' channels is kept, from one
     backward pass: that of the true class (of the predicted one where there is no

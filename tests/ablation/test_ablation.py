@@ -170,11 +170,11 @@ def test_ablate__is_read_back_as_it_was(store):
     first = ablate(store, labels_of(store), names=["west"], draws=1)
     ablate(store, labels_of(store), names=["east"], graph=summit, draws=1)
 
-    read = causal_check_of(Store.open(store.url), name="directed-count-evidence")
+    read = causal_check_of(Store.open(store.url), name="directed-evidence")
 
     assert repr(read) == repr(first)
     assert np.array_equal(read.logit, first.logit, equal_nan=True)
-    assert check_names(store) == ["directed-count-evidence", "summit-count-evidence"]
+    assert check_names(store) == ["directed-evidence", "summit-evidence"]
     with pytest.raises(UnknownNameError, match="name one of the causal checks"):
         causal_check_of(store)
     with pytest.raises(MissingDataError, match="run 'nnviz ablate"):
@@ -298,7 +298,7 @@ def test_command__prints_stores_and_answers_in_json(store, scheduler_address):
     assert shown.exit_code == 0, shown.output
     assert "as many at random" in shown.stdout
     value = json.loads(result.stdout)
-    assert value["name"] == "directed-count-evidence-fraction0.1"
+    assert value["name"] == "directed-evidence-fraction0.1"
     assert [row["subset"] for row in value["by_subset"]] == ["north", "west"]
     assert [row["layer"] for row in value["by_layer"]] == ["second", "first"]
-    assert check_names(store) == ["directed-count-evidence", value["name"]]
+    assert check_names(store) == ["directed-evidence", value["name"]]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 import nnviz
 from nnviz.testing import PlantedRun, write_complete_store
@@ -54,3 +55,17 @@ def test_store__names_with_a_slip__get_near_matches(store):
         store.graph("clas 001")
     with pytest.raises(nnviz.NnvizError, match=r"\^"):
         store.graph("label = 'class 001' andd correct")
+
+
+def test_graph__says_that_no_output_is_above_0(tmp_path):
+    network = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.Linear(6, 2))
+    torch.nn.init.constant_(network[1].bias, -100.0)
+    data = (np.random.default_rng(0).random((12, 4), np.float32), np.arange(12) % 2)
+    given = {"classes": ["cat", "dog"], "workers": 0, "progress": False}
+    store = nnviz.run(network, data, tmp_path / "run.zarr", **given)
+
+    graph = store.graph("dog")
+
+    assert graph.n_nodes == 0
+    assert "no output is above 0 in these instances" in str(graph)
+    assert "no output was recorded" not in str(graph)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import nnviz
 from nnviz.errors import DatasetError, ModelError
 from nnviz.inputs.preparation.preprocessing import Preprocessing
+from nnviz.results.instance_pictures import InstancePictures
 
 N = 70
 
@@ -137,6 +138,11 @@ def test_run__several_inputs(tmp_path: Path) -> None:
     )
     assert store.column("prediction").tolist() == logits.argmax(1).tolist()
     assert store.column("category").tolist() == columns["category"].tolist()
+    pictures = InstancePictures(store)
+    assert pictures.missing == ""
+    shown = pictures.picture(3)
+    assert shown.startswith(b"<svg")
+    assert f">{columns['category'][3]}</text>".encode() in shown
 
 
 def test_run__items_of_a_tokenizer(tmp_path: Path) -> None:
@@ -251,3 +257,12 @@ def test_plan_run__tells_what_the_network_says_of_them() -> None:
     columns = _columns() | {"category": np.full(N, 7)}
     with pytest.raises(ModelError, match="index out of range"):
         nnviz.plan_run(_network(PictureAndRow), columns, timed=False)
+
+
+def test_plan_run__says_how_columns_become_one_input(tmp_path: Path) -> None:
+    rows = [",".join(map(str, range(20))) for _ in range(4)]
+    head = ",".join(f"column {n}" for n in range(20))
+    (tmp_path / "rows.csv").write_text("\n".join([head, *rows]))
+
+    with pytest.raises(DatasetError, match=r"column 7 and 12 more; .* as one array"):
+        nnviz.plan_run(nn.Linear(20, 2), tmp_path / "rows.csv", timed=False)

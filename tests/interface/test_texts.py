@@ -193,6 +193,13 @@ def test_plan_run__asks_for_a_tokenizer() -> None:
         nnviz.plan_run(_network(), (TEXTS, LABELS), timed=False)
 
 
+def test_plan_run__says_that_no_tokenizer_is_downloaded() -> None:
+    with pytest.raises(ConfigError, match=r"nothing is downloaded.* tokenizer="):
+        nnviz.plan_run(
+            _network(), (TEXTS, LABELS), tokenizer="bert-base-uncased", timed=False
+        )
+
+
 def test_plan_run__names_the_token_that_a_network_does_not_know() -> None:
     with pytest.raises(ModelError, match="token 'a' of instance '18' has the index 11"):
         nnviz.plan_run(

@@ -397,3 +397,17 @@ def test_join_labels__knows_the_labels_that_are_not_the_names(class_map):
     assert numbered.class_of_label == {"n02": 1, "n03": 2}
     assert by_name.class_of_label == {}
     assert join([3, "2"], 4, map=class_map).class_of_label == {}
+
+
+@pytest.mark.parametrize(
+    ("values", "n_outputs"),
+    [
+        pytest.param(["Cat", "dog"], 2, id="another-spelling"),
+        pytest.param(["cat", "dog"], 3, id="another-number-of-outputs"),
+    ],
+)
+def test_join_labels__says_where_class_names_are_corrected(values, n_outputs):
+    with pytest.raises(DatasetError) as caught:
+        join(values, n_outputs, class_names=["cat", "dog"])
+
+    assert "model.class_names (from Python: classes=[...])" in str(caught.value)

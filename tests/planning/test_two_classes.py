@@ -215,3 +215,28 @@ def test_softmax__at_the_end_is_taken_for_probabilities(tmp_path: Path) -> None:
     np.testing.assert_allclose(table["confidence"], p.max(1), rtol=1e-5)
     loss = -np.log(p[np.arange(40), labels])
     np.testing.assert_allclose(table["loss"], loss, rtol=1e-4, atol=1e-6)
+
+
+def test_one_output__is_found_though_the_first_rows_miss_values(tmp_path: Path) -> None:
+    network, x = OneLogit().eval(), _inputs()
+    x[[0, 3], 2] = np.nan
+    store = nnviz.run(
+        network,
+        (x, np.arange(len(x)) % 2),
+        tmp_path / "one",
+        extraction={"max_unreadable_fraction": 0.1},
+        workers=0,
+        progress=False,
+    )
+
+    expected = (_probability(network, x) > 0.5).astype(int)
+    expected[[0, 3]] = -1
+    assert store.instances()["prediction"].tolist() == expected.tolist()
+
+
+def test_three_names_and_one_output__are_subsets_as_the_plan_says() -> None:
+    labels = ["yes", "no", "maybe"] * 5
+
+    plan, _ = nnviz.plan_run(OneLogit(), (_inputs(15), labels), timed=False)
+
+    assert "3 names, and the network has one output" in str(plan)

@@ -300,10 +300,10 @@ def test_plan__influences_of_all_targets__are_told_with_a_warning():
     extraction = ExtractionConfig(targets="all")
     everything = str(plan_of(architecture=wired, extraction=extraction))
 
-    # 8 of 16 and 8 of 10 targets, of 2 bytes and 5 ranks of 6 bytes each.
-    assert "top targets of 2 layers, 5 ranks: 512.0 kB, 512 bytes an instance" in top
+    # 8 of 16 and 8 of 10 targets, of 2 bytes, 4 of the remainder and 5 ranks of 6 each.
+    assert "top targets of 2 layers, 5 ranks: 576.0 kB, 576 bytes an instance" in top
     assert "warning" not in top
-    assert "all targets of 2 layers, 5 ranks: 832.0 kB" in everything
+    assert "all targets of 2 layers, 5 ranks: 936.0 kB" in everything
     assert "warning: all targets take" in everything
 
 

@@ -127,7 +127,8 @@ def open_tokenizer(source: str | None) -> Tokenizer:
         msg = (
             "the instances are texts, and preprocessing.tokenizer is missing; name a "
             "folder with a 'tokenizer.json', or 'package.module:callable' from a text "
-            "to the indices of its tokens"
+            "to the indices of its tokens; from Python, hand the tokenizer itself "
+            "over: tokenizer=..."
         )
         raise ConfigError(msg)
     if source.startswith(MEMORY):
@@ -196,7 +197,9 @@ def _opened(path: str) -> Tokenizer:
         return known_tokenizer(found)
     msg = (
         f"preprocessing.tokenizer is {path!r}, where there is no 'tokenizer.json'; it "
-        "should be such a file, a folder with one, or 'package.module:callable'"
+        "should be such a file, a folder with one, or 'package.module:callable' "
+        "(nothing is downloaded: what has a name only is loaded and saved first, or "
+        "handed over from Python: tokenizer=...)"
     )
     raise ConfigError(msg)
 

@@ -176,20 +176,61 @@ class ValuePath:
         Tensor
             Shape (instance, H * D, position): the channels of the first head first.
         """
-        first, last = some or (0, n_instances)
-        read = x.reshape(n_instances, -1, self.weighing.n_read(leaves), x.shape[-1])
-        rows = read[first:last].flatten(0, 1)
-        pattern = self.weighing.pattern(
-            _part(leaves, self.weighing.place, n_instances, first, last)
+        heads = self._heads(x, leaves, n_instances, some or (0, n_instances))
+        return heads.permute(0, 2, 4, 1, 3).reshape(
+            len(heads), self.n_heads * x.shape[-1], -1
         )
+
+    def extremes(
+        self,
+        x: Tensor,
+        leaves: Sequence[Tensor],
+        n_instances: int,
+        some: tuple[int, int],
+        counted: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return maxima and minima over all positions of what :meth:`mixed` returns.
+
+        Parameters
+        ----------
+        x, leaves, n_instances, some
+            As there.
+        counted
+            Which positions count of those instances, bool (instance, position); None:
+            all.
+
+        Returns
+        -------
+        tuple of Tensor
+            Shape (instance, H * D) each.
+        """
+        heads = self._heads(x, leaves, n_instances, some)
+        if counted is None:
+            return heads.amax((1, 3)).flatten(1), heads.amin((1, 3)).flatten(1)
+        n, n_windows, _, n_tokens, _ = heads.shape
+        hidden = ~counted.view(n, n_windows, 1, n_tokens, 1)
+        high = heads.masked_fill(hidden, -torch.inf).amax((1, 3))
+        low = heads.masked_fill(hidden, torch.inf).amin((1, 3))
+        return high.flatten(1), low.flatten(1)
+
+    def _heads(
+        self,
+        x: Tensor,
+        leaves: Sequence[Tensor],
+        n_instances: int,
+        some: tuple[int, int],
+    ) -> Tensor:
+        """Return what each head reads, shape (instance, window, H, T, D)."""
+        first, last = some
+        weighing = self.weighing
+        read = x.reshape(n_instances, -1, weighing.n_read(leaves), x.shape[-1])
+        rows = read[first:last].flatten(0, 1)
+        own = _part(leaves, weighing.place, n_instances, first, last)
+        pattern = weighing.pattern(own)
         n_tokens, n_read = pattern.shape[-2:]
         flat = pattern.reshape(len(rows), -1, n_read).to(rows.dtype)
-        mixed = torch.bmm(flat, rows).reshape(
-            last - first, -1, self.n_heads, n_tokens, x.shape[-1]
-        )
-        return mixed.permute(0, 2, 4, 1, 3).reshape(
-            last - first, self.n_heads * x.shape[-1], -1
-        )
+        size = (last - first, -1, self.n_heads, n_tokens, x.shape[-1])
+        return torch.bmm(flat, rows).reshape(size)
 
     def shape_of_mixed(
         self, x: Tensor, leaves: Sequence[Tensor], n_instances: int

@@ -50,6 +50,14 @@ class EdgeInput:
     make: Callable[[tuple[int, int]], torch.Tensor] | None = None
     """Makes `x` of some instances, from the first to before the last, where it would be
     too large to be held of all; `x` then has no values (it lies on the device meta)."""
+    make_extremes: (
+        Callable[
+            [tuple[int, int], torch.Tensor | None], tuple[torch.Tensor, torch.Tensor]
+        ]
+        | None
+    ) = None
+    """Makes `extremes` of these instances and of their positions that count, for less
+    than `x` itself; only on a CPU, where they are used."""
 
     def of(self, first: int, last: int) -> EdgeInput:
         """Return the input of some instances, with its values.
@@ -66,6 +74,29 @@ class EdgeInput:
             extremes=self.extremes and (self.extremes[0][some], self.extremes[1][some]),
             counted=None if self.counted is None else self.counted[some],
             make=None,
+            make_extremes=None,
+        )
+
+    def with_extremes(self, first: int, last: int) -> EdgeInput:
+        """Return the input of some instances, with no more of it than its extremes.
+
+        Parameters
+        ----------
+        first, last
+            The first instance, and the one after the last.
+        """
+        if self.make_extremes is None:
+            return self.of(first, last)
+        counted = None if self.counted is None else self.counted[first:last]
+        extremes = self.make_extremes((first, last), counted)
+        nothing = extremes[0].new_zeros(1, 1, 1)
+        return replace(
+            self,
+            x=nothing.expand(last - first, *self.x.shape[1:]),
+            extremes=extremes,
+            counted=counted,
+            make=None,
+            make_extremes=None,
         )
 
     @property

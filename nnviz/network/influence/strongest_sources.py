@@ -155,6 +155,8 @@ def _few_at_once(
     Inputs that are made for it take no more than the workspace, or one instance.
     """
     instance, target = pairs
+    # Over all positions, the extremes of what a linear map reads are enough.
+    closed = options["signal"] == "max"
     # Two copies while they are made.
     sizes = [8 * edge.x[:1].numel() for edge in inputs if edge.make is not None]
     n, at_once = len(inputs[0].x), max(1, workspace // sum(sizes))
@@ -162,8 +164,12 @@ def _few_at_once(
     for first in range(0, n, at_once):
         last = min(n, first + at_once)
         begin, end = np.searchsorted(instance, [first, last]).tolist()
+        some = [
+            edge.with_extremes(first, last) if closed else edge.of(first, last)
+            for edge in inputs
+        ]
         found = strongest_sources(
-            [edge.of(first, last) for edge in inputs],
+            some,
             (instance[begin:end] - first, target[begin:end]),
             positions=None if positions is None else positions[begin:end],
             workspace=workspace,

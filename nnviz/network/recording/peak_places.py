@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nnviz.network.influence.inputs import EdgeInput
-from nnviz.network.influence.on_device import preactivations
+from nnviz.network.influence.on_device import peak_positions, preactivations
 from nnviz.network.recording.recorder import Recorder
 from nnviz.runs.architecture import Layer
 
-__all__ = ["layers_of_one_grid", "places_of_peaks"]
+__all__ = ["layers_of_one_grid", "peaks_of_pairs", "places_of_peaks"]
 
 VALUES_AT_ONCE = 2**22
 """Maps that are looked through together."""
@@ -66,6 +66,34 @@ def places_of_peaks(
         if kept is not None:
             maps = maps.masked_fill(~kept[n], -torch.inf)
         places[part] = maps.float().cpu().numpy().argmax(1)
+    return places
+
+
+def peaks_of_pairs(
+    layer: Layer,
+    output: Tensor,
+    counted: Tensor | None,
+    inputs: list[EdgeInput],
+    activations: NDArray[np.float32],
+    pairs: tuple[Indices, Indices],
+) -> Indices:
+    """Return where each target is strongest; of those that are not active, computed.
+
+    What is not active has no peak in its output: a rectified map is 0 everywhere.
+
+    Parameters
+    ----------
+    layer, output, counted, pairs
+        As in :func:`places_of_peaks`, of a layer of one grid.
+    inputs
+        What enters the layer.
+    activations
+        Its maxima, shape (N, C).
+    """
+    places = places_of_peaks(layer, output, pairs, counted)
+    (other,) = np.nonzero(~(activations[pairs] > 0))
+    if len(other):
+        places[other] = peak_positions(inputs, pairs[0][other], pairs[1][other])
     return places
 
 

@@ -30,7 +30,7 @@ from nnviz.network.recording.folding import optimize
 from nnviz.network.recording.gradients import Explained, GraphBytes
 from nnviz.network.recording.made_up_batches import example_of, varied_from
 from nnviz.network.recording.normalizing import normalize
-from nnviz.network.recording.peak_places import layers_of_one_grid, places_of_peaks
+from nnviz.network.recording.peak_places import layers_of_one_grid, peaks_of_pairs
 from nnviz.network.recording.peaks import PeakTracker
 from nnviz.network.recording.recorder import OnLayer, OnTarget, RecordedBatch, Recorder
 from nnviz.network.recording.taps import EdgeTaps
@@ -431,26 +431,21 @@ class _BatchInProgress:
             stored = np.clip(values[rows], -limit, limit).astype(dtype)
             kept = planned_targets(stored, layer.name, options).tocoo()
             instance, target = rows[kept.row], kept.col.astype(np.int64)
+        places = None
+        if self._output is not None:
+            pairs = instance, target
+            places = peaks_of_pairs(layer, *self._output, inputs, values, pairs)
         self.influences[layer.name] = strongest_sources(
             inputs,
             (instance, target),
             ranks=options.ranks,
             extremum=options.extremum,
             signal=options.signal,
-            positions=self._places(layer, instance, target),
+            positions=places,
             threads=options.threads_per_worker,
         )
         self.influence_s += time.perf_counter() - began
         self._output = None
-
-    def _places(
-        self, layer: Layer, instance: NDArray[np.int64], target: NDArray[np.int64]
-    ) -> NDArray[np.int64] | None:
-        """Return where the targets are strongest, if the layer's output tells it."""
-        if self._output is None:
-            return None
-        output, counted = self._output
-        return places_of_peaks(layer, output, (instance, target), counted)
 
 
 def _on_host(recorded: RecordedBatch) -> BatchResult:

@@ -208,7 +208,7 @@ class EdgeTaps:
         for item in self._tapped[target]:
             beside = [taken[t] if isinstance(t, Tap) else t for t in item.beside]
             read, path = taken[item.tap], item.entering.summand.path
-            make = None
+            make = make_extremes = None
             if path is None:
                 x = item.entering.input_of(
                     read, n_instances, positions=item.positions(n_along)
@@ -217,6 +217,8 @@ class EdgeTaps:
                 shape = path.shape_of_mixed(read, beside, n_instances)
                 x = torch.empty(shape, device="meta")
                 make = partial(path.mixed, read, beside, n_instances)
+                if read.device.type == "cpu":
+                    make_extremes = partial(path.extremes, read, beside, n_instances)
             largest = None if item.same_as is None else activations(item.same_as)
             inputs.append(
                 EdgeInput(
@@ -231,6 +233,7 @@ class EdgeTaps:
                     ),
                     counted=item.counted(along, x),
                     make=make,
+                    make_extremes=make_extremes,
                 )
             )
         return inputs

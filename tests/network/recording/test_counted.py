@@ -83,7 +83,9 @@ def runtime_of(network, architecture, **options):
         network,
         architecture,
         preprocessing=PreprocessingConfig(),
-        extraction=ExtractionConfig(device="cpu", **{"targets": "none"} | options),
+        extraction=ExtractionConfig(
+            device="cpu", **{"targets": "none", "signal": "max"} | options
+        ),
     )
 
 
