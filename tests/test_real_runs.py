@@ -42,6 +42,9 @@ std = [0.229, 0.224, 0.225]
 [extraction]
 instances_per_chunk = 32
 batch_size = 16
+# The plain loop is of the published rules.
+targets_minimum = 1
+signal = "max"
 """
 
 

@@ -11,6 +11,7 @@ import functools
 import threading
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.errors import NnvizError, PlanMismatchError, UnreadableInstanceError
@@ -77,12 +78,34 @@ class InstancePictures:
             return None
         return self._store.column("text")
 
+    @functools.cached_property
+    def _rows(self) -> dict[str, NDArray[Any]]:
+        """Return the columns of the data, where instances are rows and no pictures.
+
+        Raises
+        ------
+        StoreError
+            If they cannot be read.
+        """
+        plan = self._store.plan
+        is_row = len(plan.architecture.input_shape) < 2
+        if not is_row or plan.preprocessing.kind in ("image", "text"):
+            return {}
+        return {
+            name: self._store.column(name)
+            for name in plan.metadata_dtypes
+            if name in self._store.columns
+        }
+
     def _read_source(self) -> tuple[GallerySource | None, str]:
         # It decodes pictures, which few servers need before they answer.
         from nnviz.derivation.gallery import open_source  # noqa: PLC0415
 
-        if self._texts is not None:
-            return None, ""
+        try:
+            if self._texts is not None or self._rows:
+                return None, ""
+        except NnvizError as error:
+            return None, str(error)
         kind = self._store.plan.dataset.kind
         if self._dataset is None and kind not in LOCAL_KINDS:
             return None, f"a data set of the kind {kind!r} is not opened by a server"
@@ -102,14 +125,20 @@ class InstancePictures:
             draw,
             whole_picture,
         )
-        from nnviz.derivation.text_pictures import draw_text  # noqa: PLC0415
+        from nnviz.derivation.text_pictures import (  # noqa: PLC0415
+            draw_row,
+            draw_text,
+        )
         from nnviz.inputs.datasets.files import patiently  # noqa: PLC0415
 
-        if not 0 <= n < self._store.n_instances:
+        source, missing = self._open()
+        if missing or not 0 <= n < self._store.n_instances:
             return b""
         if self._texts is not None:
             return draw_text(str(self._texts[n]), LARGE_SIDE if is_large else 0)
-        source = self._open()[0]
+        if self._rows:
+            values = {name: _shown(each[n]) for name, each in self._rows.items()}
+            return draw_row(values, LARGE_SIDE if is_large else 0)
         if source is None or source.dataset is None:
             return b""
         try:
@@ -119,3 +148,7 @@ class InstancePictures:
         if drawing is None:
             return b""
         return whole_picture(drawing, LARGE_SIDE if is_large else PICTURE_SIDE)
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, np.floating) else str(value)

@@ -25,7 +25,7 @@ from nnviz.runs.contents import Contents
 from nnviz.runs.declarations import LABEL_SETS
 from nnviz.runs.identity import fingerprint_of, identity_of
 from nnviz.runs.json_values import from_json, to_json
-from nnviz.runs.network_inputs import NetworkInputs
+from nnviz.runs.preparation_text import describe_preparation
 
 __all__ = ["Measurements", "Plan", "plan_lines"]
 
@@ -265,7 +265,7 @@ def plan_lines(plan: Plan) -> list[str]:
         ),
         *_two_class_lines(plan),
         *(f"  note: {printable(note)}" for note in plan.notes),
-        f"preprocessing  {_describe(plan.preprocessing, architecture)}",
+        f"preprocessing  {describe_preparation(plan.preprocessing, architecture)}",
         *([] if architecture.padding is None else [f"  {architecture.padding}"]),
         (
             f"forward pass   {e.precision}, {e.memory_format}, "
@@ -448,54 +448,6 @@ def _relevance_lines(plan: Plan) -> list[str]:
         f"relevance      of the shown layers for {what}{by}: {size}",
         f"  one backward pass each batch, for which {kept} are kept in memory",
     ]
-
-
-def _describe(p: PreprocessingConfig, architecture: Architecture) -> str:
-    if architecture.inputs is not None:
-        return _describe_inputs(p, architecture.inputs)
-    if p.kind == "array":
-        shape = " x ".join(map(str, architecture.input_shape))
-        parts = [
-            f"arrays of {architecture.input_dtype}, {shape}",
-            "as the data set returns them"
-            if p.layout == "as-is"
-            else f"from {p.layout}",
-        ]
-    else:
-        parts = [
-            f"resize {p.resize}" if p.resize is not None else "no resize",
-            f"crop {p.crop}" if p.crop is not None else "no crop",
-            f"{p.interpolation}, {'' if p.antialias else 'not '}antialiased",
-            p.channel_order.upper(),
-            f"EXIF rotation {'on' if p.exif_rotation else 'off'}",
-        ]
-        if p.jpeg_reduction is not None:
-            parts.append(f"JPEGs decoded at {p.jpeg_reduction:g} times that or more")
-    if p.kind == "array" and architecture.input_dtype == "int64":
-        return ", ".join([*parts, "whole numbers as they are"])
-    numbers = f"(x * {p.factor:.6g} - {_numbers(p.mean)}) / {_numbers(p.std)}"
-    return ", ".join([*parts, numbers])
-
-
-def _describe_inputs(p: PreprocessingConfig, inputs: NetworkInputs) -> str:
-    parts = [] if p.tokenizer is None else [f"tokenizer {printable(p.tokenizer)}"]
-    for name, part in zip(inputs.names, inputs.parts, strict=True):
-        if part.role == "input":
-            extents = ["tokens" if size < 0 else str(size) for size in part.shape]
-            parts.append(f"{name} ({' x '.join([part.dtype, *extents])})")
-    if inputs.n_tokens:
-        parts.append(f"up to {inputs.n_tokens:,} tokens")
-    if inputs.counted is not None:
-        parts.append(
-            "padding does not count, special tokens do"
-            if p.special_tokens_count
-            else "padding and special tokens do not count"
-        )
-    return ", ".join(parts)
-
-
-def _numbers(values: tuple[float, ...]) -> str:
-    return f"{values[0]:g}" if len(values) == 1 else str([float(v) for v in values])
 
 
 def _listing(names: tuple[str, ...], n: int = 5) -> str:

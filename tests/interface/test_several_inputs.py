@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import nnviz
 from nnviz.errors import DatasetError, ModelError
 from nnviz.inputs.preparation.preprocessing import Preprocessing
+from nnviz.results.instance_pictures import InstancePictures
 
 N = 70
 
@@ -137,6 +138,11 @@ def test_run__several_inputs(tmp_path: Path) -> None:
     )
     assert store.column("prediction").tolist() == logits.argmax(1).tolist()
     assert store.column("category").tolist() == columns["category"].tolist()
+    pictures = InstancePictures(store)
+    assert pictures.missing == ""
+    shown = pictures.picture(3)
+    assert shown.startswith(b"<svg")
+    assert f">{columns['category'][3]}</text>".encode() in shown
 
 
 def test_run__items_of_a_tokenizer(tmp_path: Path) -> None:
