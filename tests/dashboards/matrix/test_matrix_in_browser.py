@@ -183,9 +183,9 @@ def test_height__is_dragged_and_moved_by_keys(page):
 
 
 @pytest.fixture
-def stacked(visit, address):
+def stacked(visit, graph_address):
     query = "?layer=late&class=6&matrix=open&beside=early&kept=%234"
-    page = visit(address, query)
+    page = visit(graph_address, query)
     expect(layer_of(page, "early").locator(".matrix-head").first).to_be_visible()
     return page
 
