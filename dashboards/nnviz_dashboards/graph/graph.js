@@ -219,6 +219,8 @@ export function render({model}) {
     const by_row = new Map(graph.layers.map((layer) => [layer.row, layer]))
     graph.arcs = graph.arcs.map(([source, target, share, lift, side = "", n_folded = 0], index) =>
       ({index, source, target, share, lift, side, n_folded}))
+    graph.nodes = graph.nodes.map(([channel, row, x, share, lift, examples = "", name = "", side = ""]) =>
+      ({channel, row, x, share, lift, examples, name, side}))
     for (const [index, node] of graph.nodes.entries()) {
       node.index = index
       const {name: layer, label, number} = by_row.get(node.row)
@@ -298,8 +300,8 @@ export function render({model}) {
     effect.replaceChildren(...(text ? [element("b", "", "Causal check"), element("span", "", text)] : []))
     effect.hidden = !text || !model.graph
     const lines = element("div", "menu-panel code-panel")
-    lines.append(element("div", "muted", "This takes the graph's channels from the network, and as many others, and says what it still predicts right. The result is stored and shown here."),
-      element("pre", "code", command ?? ""))
+    lines.append(notice({title: "Does the network need these channels?", command,
+      text: "This takes them from the network, and as many others, and counts what it still predicts right. The result is stored, and shown here."}))
     check.replaceChildren(element("summary", "quiet", text ? "Check again" : "Does it matter?"), lines)
     check.hidden = !command || !model.graph
   }

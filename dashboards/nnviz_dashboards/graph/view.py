@@ -311,13 +311,7 @@ def _graph(
             for name in names
         ],
         "nodes": [
-            {
-                **_node(node, place),
-                "examples": "".join(
-                    _mark(example)
-                    for example in examples.get((node.layer, node.channel), ())
-                ),
-            }
+            _node(node, place, examples.get((node.layer, node.channel), ()))
             for node, place in zip(drawing.nodes, drawing.places, strict=True)
         ],
         "arcs": [_arc(arc) for arc in drawing.arcs],
@@ -387,18 +381,12 @@ def _instances(n: int) -> str:
     return f"{format_count(n)} {'instance' if n == 1 else 'instances'}"
 
 
-def _node(node: DrawnNode, place: float) -> dict[str, object]:
-    """Return a node's values, short: a graph has a hundred, and is sent at a click."""
+def _node(node: DrawnNode, place: float, examples: Sequence[Example]) -> list[object]:
+    """Return a node's values: a graph has a hundred, and is sent at a click."""
     share, lift, side = _drawn(node, node.contrast)
-    return {
-        "channel": node.channel,
-        "row": node.row,
-        "x": place,
-        **({"name": node.name} if node.name else {}),
-        **({"side": side} if side else {}),
-        "share": share,
-        "lift": lift,
-    }
+    marks = "".join(_mark(example) for example in examples)
+    values = [node.channel, node.row, place, share, lift, marks, node.name, side]
+    return _without_usual(values, 5)
 
 
 def _mark(example: Example) -> str:
@@ -409,15 +397,16 @@ def _mark(example: Example) -> str:
 
 def _arc(arc: DrawnArc) -> list[object]:
     """Return an arc's values; of arcs there are hundreds."""
-    values: list[object] = [
-        arc.source,
-        arc.target,
-        *_drawn(arc, arc.contrast),
-        arc.n_folded,
-    ]
-    while values[-1] in ("", 0):
-        values.pop()  # what is as usual is not sent
-    return values
+    values = [arc.source, arc.target, *_drawn(arc, arc.contrast), arc.n_folded]
+    return _without_usual(values, 4)
+
+
+def _without_usual(values: Sequence[object], n_least: int) -> list[object]:
+    """Leave out what is as usual at the end, but for the first few values."""
+    n = len(values)
+    while n > n_least and values[n - 1] in ("", 0):
+        n -= 1
+    return list(values[:n])
 
 
 def _drawn(

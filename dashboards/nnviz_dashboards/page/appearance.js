@@ -40,3 +40,16 @@ addEventListener("DOMContentLoaded", () => {
   for (const button of buttons) button.addEventListener("click", () => show(button.dataset.part))
   show("main")
 })
+// What explains the page closes by Escape, and by a click elsewhere.
+addEventListener("nnviz-ready", () => {
+  const about = document.querySelector(".about")
+  document.addEventListener("pointerdown", (event) => {
+    if (!event.composedPath().includes(about)) about.open = false
+  })
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && about.open) {
+      about.open = false
+      about.querySelector("summary").focus()
+    }
+  })
+})

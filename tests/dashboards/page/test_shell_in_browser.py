@@ -140,3 +140,31 @@ def test_server_that_ends__is_told(browser, finished_url):
         sync_api.expect(told).to_contain_text("connection to the server was lost")
         sync_api.expect(told.get_by_role("button", name="Reload")).to_be_visible()
         page.close()
+
+
+def test_about__says_what_the_page_is_and_closes(visit, graph_address):
+    page = visit(graph_address)
+    page.set_viewport_size(NARROW)
+    text = page.locator(".about > div")
+    sync_api.expect(text).to_be_hidden()
+
+    page.get_by_text("What is this?").click()
+    sync_api.expect(text).to_contain_text("A neural network has looked at")
+    box = text.bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= NARROW["width"]
+
+    page.keyboard.press("Escape")
+    sync_api.expect(text).to_be_hidden()
+    page.get_by_text("What is this?").click()
+    page.locator(".parts").click()
+    sync_api.expect(text).to_be_hidden()
+
+
+def test_low_window__scrolls_to_the_view(visit, graph_address):
+    page = visit(graph_address, "?matrix=open&beside=early")
+    page.set_viewport_size({"width": 1100, "height": 700})
+
+    page.locator(".graph-place").scroll_into_view_if_needed()
+
+    assert page.locator(".graph-place").bounding_box()["height"] >= 230
