@@ -233,3 +233,12 @@ def test_labels_of_one_logit__are_classes_of_their_own(tmp_path):
 
     assert store.class_names == ("0", "1")
     assert nnviz.attribution_graph(store, "1").n_instances == 6
+
+
+def test_regression__has_the_quantiles_of_its_target_without_being_asked(tmp_path):
+    inputs = torch.rand(40, 2, generator=torch.Generator().manual_seed(0))
+    data = {"x": inputs, "y": inputs.sum(1) + 0.25}
+
+    store = nnviz.run(Rows(1), data, tmp_path / "run.zarr", workers=0, progress=False)
+
+    assert len(nnviz.aggregates_of(store, "target")) == 4

@@ -24,7 +24,7 @@ from nnviz.inputs.datasets.listings import DEFAULT_LABEL, make_column
 from nnviz.inputs.datasets.opening import Dataset
 from nnviz.runs.architecture import Architecture
 from nnviz.runs.config import ClassesConfig, DatasetConfig
-from nnviz.runs.declarations import LABEL_SETS
+from nnviz.runs.declarations import LABEL_SETS, TARGET
 
 __all__ = ["PlainLabels", "n_classes_of", "with_plain_labels"]
 
@@ -134,7 +134,7 @@ def with_plain_labels(
     if is_whole and (n_classes is not None or len(set(known)) <= MOST_CLASSES):
         return dataset
     stated = config.label_column
-    name = "target" if stated in ("", DEFAULT_LABEL) else stated
+    name = TARGET if stated in ("", DEFAULT_LABEL) else stated
     return PlainLabels(dataset, name, np.array(numbers, dtype=np.float64))
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "RELEVANCE_PARTS",
     "RELEVANCE_SUMS",
     "RESERVED_COLUMNS",
+    "TARGET",
     "ArrayDeclaration",
     "declaration_of",
     "markdown_table",
@@ -25,6 +26,8 @@ __all__ = [
 
 LABEL_SETS = "labels"
 """Metadata column of instances with several labels: texts, each a JSON list."""
+TARGET = "target"
+"""Column of labels that are measured values, unless the run names it otherwise."""
 
 
 FLOAT16_MAX = 65_504.0

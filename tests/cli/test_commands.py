@@ -39,6 +39,7 @@ def test_help__lists_commands_in_pipeline_order(run):
 
     assert commands == [
         "plan",
+        "pack",
         "extract",
         "extend",
         "aggregate",
