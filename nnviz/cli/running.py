@@ -121,16 +121,16 @@ def listeners_of(log: Path | None, *, quiet: bool) -> Iterator[list[Listener]]:
     log
         File to append to; ``-`` for standard output; None for no log.
     quiet
-        Whether to leave out the progress bar.
+        Whether to leave out the progress bar; what nobody can do without is still said.
 
     Raises
     ------
     ConfigError
         If the log cannot be written.
     """
-    from nnviz.engine.progress import JsonLog, ProgressBar
+    from nnviz.engine.progress import Calls, JsonLog, ProgressBar
 
-    listeners: list[Listener] = [] if quiet else [ProgressBar()]
+    listeners: list[Listener] = [Calls() if quiet else ProgressBar()]
     if log is None:
         yield listeners
         return

@@ -29,6 +29,9 @@ def page(visit, graph_address):
 def settled(page, subset):
     """Wait until the graph of a subset stands still."""
     page.wait_for_selector(f".graph-panel[data-subset='{subset}']")
+    # The sentence above may take a line more when it is complete.
+    for waits in ("Counting the channels", "The exact numbers follow"):
+        page.get_by_text(waits).wait_for(state="detached")
     page.wait_for_selector(".nodes[data-still='yes']", state="attached")
 
 
