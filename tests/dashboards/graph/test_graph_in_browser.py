@@ -31,7 +31,7 @@ def settled(page, subset):
     page.wait_for_selector(f".graph-panel[data-subset='{subset}']")
     # The sentence above may take a line more when it is complete.
     for waits in ("Counting the channels", "The exact numbers follow"):
-        page.get_by_text(waits).wait_for(state="detached")
+        expect(page.get_by_text(waits)).to_have_count(0, timeout=30_000)
     page.wait_for_selector(".nodes[data-still='yes']", state="attached")
 
 
