@@ -12,6 +12,7 @@ from tests.dashboards.served_pages import expect_address
 from tests.planted_stores import HARMFUL, RUN
 
 sync_api = pytest.importorskip("playwright.sync_api")
+expect = sync_api.expect
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 LATE_OF_CAT = planted_channels(RUN, "late", 6)[0]
