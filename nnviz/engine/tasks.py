@@ -73,7 +73,7 @@ SLOW_S = 600.0
 MEDIANS = 10.0
 TICK_S = 0.5
 STANDSTILL_S = 2.0
-"""Between two ticks, from which on this process was not only busy."""
+"""For a wait of one tick, from which on this process was suspended, not only busy."""
 
 Item = TypeVar("Item")
 
@@ -165,10 +165,16 @@ class TaskRun:
 
     def _advance(self) -> None:
         """Wait for news, for a moment, and act on them."""
+        began = time.monotonic()
         try:
             kind, news = self._news.get(timeout=TICK_S)
         except queue.Empty:
             kind, news = "tick", None
+        # Nothing but a suspension makes so short a moment long. What comes after it may
+        # take its time, as when a result is asked of a worker that has stopped.
+        if (seconds := time.monotonic() - began) > STANDSTILL_S:
+            for job in self._different_jobs():
+                job.stood_still(seconds)
         if kind == "started" and news["key"] in self._jobs:
             now, started = time.monotonic(), self._jobs[news["key"]].started
             start = started.setdefault(news["key"], Start(news["worker"], now, now))
@@ -332,9 +338,6 @@ class TaskRun:
         now = time.monotonic()
         if now - self._watched < TICK_S:
             return
-        if now - self._watched > STANDSTILL_S:
-            for job in self._different_jobs():
-                job.stood_still(now - self._watched)
         self._watched = now
         if self._limits.stop_at is not None and now > self._limits.stop_at:
             msg = "the time limit came while tasks were running"
