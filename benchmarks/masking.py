@@ -12,15 +12,10 @@ random: they do not change the time.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
-import os
 import statistics
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,17 +23,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from benchmarks.environment import describe_machine
-from benchmarks.extraction import run_process
+from benchmarks.isolated import measure_cases
 from nnviz.network.arguments import bind_inputs
 from nnviz.network.recording.folding import optimize
 from nnviz.network.recording.runtime import NetworkRuntime
 from nnviz.network.tracing import trace
 from nnviz.runs.config import ExtractionConfig, PreprocessingConfig
 from nnviz.runs.network_inputs import InputPart, NetworkInputs
-from nnviz_cluster.local import worker_environment
-
-RESULTS = Path(__file__).resolve().parent / "results"
 
 N_WORDS = 8_000
 LONGEST = 36
@@ -109,35 +100,12 @@ class WordCNN(nn.Module):
 CASES: dict[str, Callable[[], nn.Module]] = {"encoder": Encoder, "word CNN": WordCNN}
 
 
-def main() -> None:
-    """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--only", choices=CASES)
-    parser.add_argument("--repetitions", type=int, default=15)
-    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.here:
-        print(json.dumps(measure(arguments.only, arguments.repetitions)))
-        return
-    environment = {**os.environ, **worker_environment(1)}
-    rows = {}
-    for name in CASES:
-        if arguments.only in (None, name):
-            options = ["--here", "--only", name]
-            options += ["--repetitions", str(arguments.repetitions)]
-            command = [sys.executable, "-m", "benchmarks.masking", *options]
-            rows[name] = row = json.loads(run_process(command, environment))
-            print(
-                f"{name:<10} bare {row['bare_ms']:7.1f} ms   all positions "
-                f"{row['all_ratio']:.3f}   those that count {row['counted_ratio']:.3f}"
-            )
-    result = {
-        "command": " ".join(["python -m benchmarks.masking", *sys.argv[1:]]),
-        "machine": describe_machine(),
-        "rows": rows,
-    }
-    path = RESULTS / "masking.json"
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+def say(name: str, row: dict[str, Any]) -> str:
+    """Return a row in words."""
+    return (
+        f"{name:<10} bare {row['bare_ms']:7.1f} ms   all positions "
+        f"{row['all_ratio']:.3f}   those that count {row['counted_ratio']:.3f}"
+    )
 
 
 def measure(name: str, repetitions: int) -> dict[str, Any]:
@@ -201,4 +169,4 @@ def sentences() -> NDArray[np.int64]:
 
 
 if __name__ == "__main__":
-    main()
+    measure_cases("masking", __doc__, CASES, measure, say)

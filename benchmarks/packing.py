@@ -24,7 +24,7 @@ from nnviz.extraction.packing import pack_pieces
 from nnviz.extraction.planned import planned_reader
 from nnviz.inputs.datasets.opening import open_dataset
 from nnviz.inputs.preparation.batches import BatchReader
-from nnviz.interface.packing import begin_packing
+from nnviz.interface.packed_runs import begin_packing
 from nnviz.runs.config import RunConfig
 
 REPEATS = 3

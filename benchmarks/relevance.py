@@ -12,29 +12,20 @@ is one backward pass more. Weights are random: they do not change the time.
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import statistics
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.environment import describe_machine
-from benchmarks.extraction import run_process
+from benchmarks.isolated import measure_cases
 from benchmarks.networks import resnet20, resnet32, squeezenet1_0
 from nnviz.network.recording.folding import optimize
 from nnviz.network.recording.gradients import Explained
 from nnviz.network.recording.runtime import NetworkRuntime
 from nnviz.network.tracing import trace
 from nnviz.runs.config import ExtractionConfig, PreprocessingConfig
-from nnviz_cluster.local import worker_environment
-
-RESULTS = Path(__file__).resolve().parent / "results"
 
 CASES = {
     "resnet20": (resnet20, 32, 128),
@@ -44,38 +35,15 @@ CASES = {
 """Network, side of its pictures, and instances of a batch."""
 
 
-def main() -> None:
-    """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--only", choices=CASES)
-    parser.add_argument("--repetitions", type=int, default=15)
-    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.here:
-        print(json.dumps(measure(arguments.only, arguments.repetitions)))
-        return
-    environment = {**os.environ, **worker_environment(1)}
-    rows = {}
-    for name in CASES:
-        if arguments.only in (None, name):
-            options = ["--here", "--only", name]
-            options += ["--repetitions", str(arguments.repetitions)]
-            command = [sys.executable, "-m", "benchmarks.relevance", *options]
-            rows[name] = row = json.loads(run_process(command, environment))
-            print(
-                f"{name:<12} bare {row['bare_ms']:7.1f} ms   "
-                f"maxima {row['maxima_ratio']:.2f}   with relevance "
-                f"{row['relevance_ratio']:.2f} of the bare forward pass; the backward "
-                f"pass alone {row['relevance_ratio'] - row['maxima_ratio']:.2f}"
-            )
-    result = {
-        "command": " ".join(["python -m benchmarks.relevance", *sys.argv[1:]]),
-        "machine": describe_machine(),
-        "rows": rows,
-    }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / "relevance.json"
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+def say(name: str, row: dict[str, Any]) -> str:
+    """Return a row in words."""
+    backward = row["relevance_ratio"] - row["maxima_ratio"]
+    return (
+        f"{name:<12} bare {row['bare_ms']:7.1f} ms   maxima "
+        f"{row['maxima_ratio']:.2f}   "
+        f"with relevance {row['relevance_ratio']:.2f} of the bare forward pass; the "
+        f"backward pass alone {backward:.2f}"
+    )
 
 
 def measure(name: str, repetitions: int) -> dict[str, Any]:
@@ -125,4 +93,4 @@ def measure(name: str, repetitions: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    measure_cases("relevance", __doc__, CASES, measure, say)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from nnviz.export.tables import write_bundle
     from nnviz.inputs.datasets.opening import Dataset, open_dataset
     from nnviz.inputs.models.loading import load_model
-    from nnviz.interface.packing import pack
+    from nnviz.interface.packed_runs import pack
     from nnviz.interface.page import serve
     from nnviz.interface.questions import attribution_graph, compare
     from nnviz.interface.run_store import Store, open_store
@@ -138,7 +138,7 @@ _HOMES = {
     "named_subsets": "nnviz.subsets.naming",
     "open_dataset": "nnviz.inputs.datasets.opening",
     "open_store": "nnviz.interface.run_store",
-    "pack": "nnviz.interface.packing",
+    "pack": "nnviz.interface.packed_runs",
     "plan_run": "nnviz.interface.stages",
     "prepare_store": "nnviz.planning.store_creation",
     "recompute": "nnviz.interface.upkeep",

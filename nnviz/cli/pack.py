@@ -41,7 +41,7 @@ def pack(
     config = load_config(run_file)
     check_early(config)
     from nnviz.extraction.packing import pack_pieces
-    from nnviz.interface.packing import begin_packing
+    from nnviz.interface.packed_runs import begin_packing
 
     opening = begin_packing(config, folder, trust=trust)
     with (

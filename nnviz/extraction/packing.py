@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from nnviz.engine.tasks import RunLimits, run_tasks
 from nnviz.engine.worker_cache import cached
 from nnviz.errors import ConfigError, PlanMismatchError, StoreFormatError
 from nnviz.formatting import size_text
+from nnviz.inputs.datasets.arrays import UNREADABLE
 from nnviz.runs.config import DatasetConfig, PreprocessingConfig
 from nnviz.runs.json_values import to_json
 from nnviz.runs.plan import Plan
@@ -53,8 +54,9 @@ __all__ = [
 
 STAGE = "pack"
 
-INPUTS, LABELS, IDS, UNREADABLE = "inputs", "label", "id", "unreadable"
-"""Names of the arrays; what else there is are the data set's own columns."""
+INPUTS, LABELS, IDS = "inputs", "label", "id"
+"""Names of the arrays; what else there is are the data set's own columns, and why
+instances cannot be read."""
 
 MARKS = "packing/done"
 FORMAT = "nnviz_pack"
@@ -300,7 +302,7 @@ def _outcomes(
     client: Client | None,
     listeners: Sequence[Listener],
     limits: RunLimits | None,
-) -> Any:
+) -> Iterator[tuple[int, Any, BaseException | None]]:
     """Yield (piece, value, error) in order of completion."""
     if client is None:
         for piece in missing:

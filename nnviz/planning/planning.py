@@ -38,7 +38,7 @@ from nnviz.network.tracing import trace_network
 from nnviz.network.two_outputs import find_two_outputs, with_two_outputs
 from nnviz.planning.input_kinds import resolved_preprocessing
 from nnviz.planning.labels import JoinedClasses, join_labels
-from nnviz.planning.named_inputs import (
+from nnviz.planning.matched_inputs import (
     check_largest_index,
     planned_inputs,
     with_input_columns,

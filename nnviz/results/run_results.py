@@ -53,6 +53,7 @@ __all__ = [
     "ListedClasses",
     "RunResults",
     "first_layer",
+    "has_classes",
     "stage_state",
 ]
 
@@ -328,6 +329,15 @@ class RunResults:
                 "the others; what is done stays.",
                 self._command("extract"),
             )
+        if not has_classes(self.store, self.kind):
+            return Missing(
+                "There are no classes",
+                "This network predicts none, and the data have no labels. Write a "
+                "query as A above, and look at Differences, Instances, the map or the "
+                "model; graphs of queries come from 'nnviz graph'. This tells what "
+                "there is.",
+                self._command("inspect"),
+            )
         if not self.store.groups.is_complete(f"aggregates/{self.kind}"):
             return Missing(
                 "No aggregates yet",
@@ -373,6 +383,19 @@ def stage_state(store: Store) -> tuple[object, ...]:
         if store.groups.is_complete(f"{part}/{name}")
     ]
     return (store.fingerprint, int(store.chunks.done().sum()), *written)
+
+
+def has_classes(store: Store, kind: str) -> bool:
+    """Return whether a run that is extracted has classes: labels, or predictions.
+
+    Parameters
+    ----------
+    store
+        With a complete extraction.
+    kind
+        Collection that would be shown, as of :class:`RunResults`.
+    """
+    return kind == "label" or bool((store.column("prediction") >= 0).any())
 
 
 def _kind_of(store: Store) -> str:

@@ -20,7 +20,7 @@ from nnviz.aggregation.aggregates import Aggregates
 from nnviz.errors import MissingDataError, NnvizError
 from nnviz.graphs.drawing import GraphDrawing, Key, draw_comparison, draw_graph
 from nnviz.graphs.files import GraphFormat, graph_files
-from nnviz.graphs.folding import fold
+from nnviz.graphs.folded_stages import fold
 from nnviz.graphs.from_totals import output_names
 from nnviz.graphs.layout import GraphLayout
 from nnviz.graphs.options import GraphChoices, GraphOptions, graph_options
@@ -43,7 +43,7 @@ from nnviz.subsets.subsets import Subset
 from nnviz_dashboards.channels.examples import Example, channel_examples
 from nnviz_dashboards.graph.code import graph_code
 from nnviz_dashboards.graph.places import Places
-from nnviz_dashboards.layers.stages import StagesModel
+from nnviz_dashboards.layers.network_stages import StagesModel
 from nnviz_dashboards.shared.publishing import follow, publish, published
 from nnviz_dashboards.shared.selection import NONE, Choice, Selection
 

@@ -6,7 +6,7 @@ import param
 from panel.viewable import Viewable, Viewer
 
 from nnviz_dashboards.layers.model import LayerItem, LayersModel
-from nnviz_dashboards.layers.stages import StagesModel
+from nnviz_dashboards.layers.network_stages import StagesModel
 from nnviz_dashboards.shared.component import Component, script
 from nnviz_dashboards.shared.theme import format_count
 

@@ -37,7 +37,7 @@ from nnviz_dashboards.matrix.rows import (
     kept_rows,
     written,
 )
-from nnviz_dashboards.matrix.state import Cell, MatrixState
+from nnviz_dashboards.matrix.shown_layer import Cell, MatrixState
 from nnviz_dashboards.shared.publishing import publish, published
 from nnviz_dashboards.shared.selection import (
     BY_CLUSTER,

@@ -14,8 +14,8 @@ from panel.viewable import Viewable, Viewer
 from nnviz.results.neuron_matrix import Measure
 from nnviz_dashboards.matrix.model import TILE_COLUMNS, TILE_ROWS, MatrixModel
 from nnviz_dashboards.matrix.rows import MatrixRow
+from nnviz_dashboards.matrix.shown_layer import Cell, MatrixState
 from nnviz_dashboards.matrix.stack import MatrixStack
-from nnviz_dashboards.matrix.state import Cell, MatrixState
 from nnviz_dashboards.shared.component import Component, missing_value, script, style
 from nnviz_dashboards.shared.selection import (
     BY_CLUSTER,

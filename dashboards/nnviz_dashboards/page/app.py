@@ -31,7 +31,7 @@ from nnviz_dashboards.instance_map.view import InstanceMapView
 from nnviz_dashboards.instances.model import InstancesModel
 from nnviz_dashboards.instances.view import InstancesView
 from nnviz_dashboards.layers.model import LayersModel
-from nnviz_dashboards.layers.stages import StagesModel
+from nnviz_dashboards.layers.network_stages import StagesModel
 from nnviz_dashboards.layers.view import LayersView
 from nnviz_dashboards.matrix.stack import MatrixStack
 from nnviz_dashboards.matrix.view import MatrixView
@@ -40,7 +40,7 @@ from nnviz_dashboards.network.view import NetworkView
 from nnviz_dashboards.page.facts import FactsView
 from nnviz_dashboards.page.header import header_html, page_title, stale_html
 from nnviz_dashboards.page.run_facts import run_facts
-from nnviz_dashboards.page.running import running_view
+from nnviz_dashboards.page.unfinished import running_view
 from nnviz_dashboards.shared.message import MessageView
 from nnviz_dashboards.shared.selection import NONE, Selection
 from nnviz_dashboards.shared.theme import css_variables

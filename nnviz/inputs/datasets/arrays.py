@@ -33,7 +33,7 @@ from nnviz.inputs.datasets.listings import (
 )
 from nnviz.runs.config import DatasetConfig
 
-__all__ = ["ArrayDataset"]
+__all__ = ["UNREADABLE", "ArrayDataset"]
 
 HASHED_WHOLE_BYTES = 1 << 28
 HASHED_SAMPLE_BYTES = 1 << 26

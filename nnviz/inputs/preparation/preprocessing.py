@@ -12,7 +12,7 @@ smooth).
 
 Arrays: the axes are put in the network's order, and the values in its dtype. Several
 inputs, and texts, become one packed array
-(:mod:`nnviz.inputs.preparation.named_inputs`).
+(:mod:`nnviz.inputs.preparation.packed_inputs`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from nnviz.inputs.preparation.decoding import (
     decode_image,
     decode_pixels,
 )
-from nnviz.inputs.preparation.named_inputs import NamedInputs
+from nnviz.inputs.preparation.packed_inputs import NamedInputs
 from nnviz.inputs.preparation.tokenizing import Tokenizer, open_tokenizer
 from nnviz.runs.config import PreprocessingConfig
 from nnviz.runs.network_inputs import NetworkInputs

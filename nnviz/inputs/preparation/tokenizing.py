@@ -26,7 +26,7 @@ from nnviz.engine.handing_over import handed_over
 from nnviz.errors import ConfigError, DatasetError, UnreadableInstanceError
 from nnviz.importing import import_callable, import_library, is_callable_source
 from nnviz.inputs.datasets.opening import Dataset
-from nnviz.inputs.preparation.named_inputs import IDS, MASK, SPECIAL
+from nnviz.inputs.preparation.packed_inputs import IDS, MASK, SPECIAL
 from nnviz.user_code import raised_text
 
 __all__ = [

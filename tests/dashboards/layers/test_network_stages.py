@@ -4,7 +4,7 @@ import pytest
 
 from nnviz.results.network_graph import stages_of
 from nnviz.runs.architecture import Architecture, Layer
-from nnviz_dashboards.layers.stages import StagesModel
+from nnviz_dashboards.layers.network_stages import StagesModel
 from nnviz_dashboards.shared.selection import Selection
 
 

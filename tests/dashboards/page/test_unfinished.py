@@ -5,7 +5,7 @@ import pytest
 import nnviz
 from nnviz.results.run_results import RunResults
 from nnviz.store.store import Store
-from nnviz_dashboards.page.running import RunningModel, RunningView, running_view
+from nnviz_dashboards.page.unfinished import RunningModel, RunningView, running_view
 from tests.dashboards.served_pages import served
 from tests.faults.small_run import create, later_stages, one_worker, write_inputs
 

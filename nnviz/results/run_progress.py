@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from nnviz.results.run_results import stage_state
+from nnviz.results.run_results import has_classes, stage_state
 from nnviz.store.store import Store
 
 __all__ = ["Progress", "progress_of"]
@@ -58,6 +58,8 @@ def progress_of(url: str, kind: str) -> Progress:
     stage: Stage = ""
     if not done.all():
         stage = "extract"
+    elif not has_classes(store, kind):
+        pass  # what follows is of subsets that the page does not show
     elif not groups.is_complete(f"aggregates/{kind}"):
         stage = "aggregate"
     elif not all(

@@ -14,7 +14,7 @@ from panel.viewable import Viewable, Viewer
 
 from nnviz.errors import NnvizError
 from nnviz.results.missing import Missing
-from nnviz.results.progress import Progress, progress_of
+from nnviz.results.run_progress import Progress, progress_of
 from nnviz.results.run_results import RunResults
 from nnviz_dashboards.shared.component import Component, script, style
 from nnviz_dashboards.shared.publishing import publish
@@ -97,8 +97,8 @@ class RunningBar(Component):
     has_news = param.Boolean(default=False)
     reloads = param.Boolean(default=False)
 
-    _esm = script(__file__, "running.js")
-    _style = style(__file__, "running.css")
+    _esm = script(__file__, "unfinished.js")
+    _style = style(__file__, "unfinished.css")
 
 
 class RunningView(Viewer):

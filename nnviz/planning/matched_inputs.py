@@ -19,7 +19,7 @@ from nnviz.errors import DatasetError, UnreadableInstanceError
 from nnviz.inputs.datasets.items import INPUT_KEYS, LABEL_KEYS
 from nnviz.inputs.datasets.opening import Dataset
 from nnviz.inputs.models.loading import LoadedModel
-from nnviz.inputs.preparation.named_inputs import (
+from nnviz.inputs.preparation.packed_inputs import (
     COUNTED,
     IDS,
     MASK,

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from nnviz.graphs.drawing import Contrast, DrawnArc, DrawnNode, GraphDrawing
-from nnviz.graphs.folding import fold
+from nnviz.graphs.folded_stages import fold
 
 N, M = 40, 20
 """Instances of the first and the second subset."""

@@ -182,7 +182,7 @@ def test_pack__in_many_pieces__goes_on_where_it_was_interrupted(folder, monkeypa
     monkeypatch.setattr(packing, "BLOCK_BYTES", 3 * 16 * 16 * 3)
     monkeypatch.setattr(packing, "PIECE_BYTES", 6 * 16 * 16 * 3)
     run_file = write(folder, model="arguments = { n_classes = 3 }")
-    opened = nnviz.interface.packing.begin_packing(
+    opened = nnviz.interface.packed_runs.begin_packing(
         nnviz.load_config(run_file), folder / "packed", trust=False
     )
     for piece in (0, 4):
