@@ -311,7 +311,9 @@ def _open_zarr(path: str, data_array: str) -> dict[str, _Array]:
         raise DatasetError(msg) from error
     arrays: dict[str, Any] = {data_array: opened}
     if isinstance(opened, zarr.Group):
-        arrays = dict(opened.arrays())
+        # Zarr lists them as their metadata arrive, each time in another order, and the
+        # order of columns is part of the data set's fingerprint.
+        arrays = dict(sorted(opened.arrays()))
     for name, array in arrays.items():
         _check_codecs(array, f"{name!r} of {path!r}")
     return arrays

@@ -261,3 +261,17 @@ def test_arrays__fingerprint_of_large_data_is_a_sample(tmp_path, monkeypatch):
 
     assert len(set(prints[:4])) == 4
     assert prints[4] == prints[0]
+
+
+def test_zarr__columns_come_in_one_order_each_time(tmp_path):
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w")
+    names = [f"column {n}" for n in np.random.default_rng(0).permutation(30)]
+    for name in ("data", *names):
+        values = DATA if name == "data" else np.arange(10)
+        array = group.create_array(name, shape=values.shape, dtype=values.dtype)
+        array[:] = values
+
+    opened = [open_arrays(tmp_path / "a.zarr") for _ in range(8)]
+
+    assert [list(one.metadata) for one in opened] == [sorted(names)] * 8
+    assert len({one.fingerprint for one in opened}) == 1
