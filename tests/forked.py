@@ -68,7 +68,8 @@ class Forked:
             started.recv()
         self.pid = int(self._process.pid or 0)
         self._streams = [_text_of(stream) for stream in streams]
-        self.stdout = self._streams[0]
+        self.stdin, self.stdout = None, self._streams[0]
+        self.stderr = None if merged else self._streams[1]
 
     @property
     def returncode(self) -> int | None:
