@@ -134,11 +134,12 @@ class IndexPieces:
             stated = self._strip_checksums(piece) if strips.folder else None
             if stated is None:
                 return False
-            first = piece * layout.chunks_per_piece
+            first, spans = piece * layout.chunks_per_piece, layout.chunks_of(piece)
+            chunks = range(first, first + len(spans))
+            crcs = stated[:, place].tolist()
             try:
-                for chunk, span in enumerate(layout.chunks_of(piece)):
-                    crc = int(stated[chunk, place])
-                    values = strips.read(first + chunk, number, checksum=crc)
+                parts = strips.read(number, chunks, checksums=crcs)
+                for span, values in zip(spans, parts, strict=True):
                     column = values[:, channel % CHANNELS_PER_INNER_CHUNK]
                     found[slice(*span)] = column[: span[1] - span[0]]
             except StoreFormatError:

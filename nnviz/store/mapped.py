@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,18 +73,22 @@ class Strips:
         fill = fill_of(self.spec)
         return part_checksums(values, chunk=chunk, shard=shard, fill=fill)
 
-    def read(self, chunk: int, strip: int, *, checksum: int) -> NDArray[Any]:
-        """Read one strip of a chunk, and nothing else of it.
+    def read(
+        self, strip: int, chunks: Sequence[int], *, checksums: Sequence[int]
+    ) -> Iterator[NDArray[Any]]:
+        """Read one strip of some chunks, and nothing else of them.
 
         Parameters
         ----------
-        chunk, strip
-            Their numbers.
-        checksum
-            CRC-32C that its values have to have.
+        strip
+            Its number.
+        chunks
+            Numbers of the chunks.
+        checksums
+            CRC-32C that the values of each of them have to have.
 
-        Returns
-        -------
+        Yields
+        ------
         ndarray
             Shape (rows of a chunk, channels of a strip); the last ones may lie outside
             of the array.
@@ -91,27 +96,31 @@ class Strips:
         Raises
         ------
         StoreFormatError
-            If it is not what was written, or is not there.
+            If one is not what was written, or is not there.
         """
-        assert self.folder is not None
-        path = self.folder / "c" / str(chunk) / "0"
-        part, n = self.n_bytes + 4, self.n_strips
-        expected = n * (part + 16) + 4
-        try:
-            # A pipe would be waited for.
-            file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        except OSError as error:
-            msg = f"{path.as_posix()!r} cannot be read ({error})"
-            raise StoreFormatError(msg) from error
-        try:
-            facts = os.fstat(file)
-            is_plain = stat.S_ISREG(facts.st_mode) and facts.st_size == expected
-            data = os.pread(file, part, strip * part) if is_plain else b""
-        finally:
-            os.close(file)
-        values = data[:-4]
-        if len(data) != part or google_crc32c.value(values) != checksum:
-            msg = f"strip {strip} of {path.as_posix()!r} does not fit its checksum"
-            raise StoreFormatError(msg)
         little = np.dtype(self.spec.dtype).newbyteorder("<")
-        return np.frombuffer(values, little).reshape(self.spec.inner_chunk)
+        n, part = self.n_bytes, self.n_bytes + 4
+        expected = self.n_strips * (part + 16) + 4
+        for chunk, checksum in zip(chunks, checksums, strict=True):
+            path = f"{self.folder}/c/{chunk}/0"
+            data = _read_part(path, strip * part, n, expected=expected)
+            if len(data) != n or google_crc32c.value(data) != checksum:
+                msg = f"strip {strip} of {path!r} does not fit its checksum"
+                raise StoreFormatError(msg)
+            yield np.frombuffer(data, little).reshape(self.spec.inner_chunk)
+
+
+def _read_part(path: str, offset: int, n: int, *, expected: int) -> bytes:
+    """Return bytes of a plain file of an expected size; none of another one."""
+    try:
+        # A pipe would be waited for.
+        file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except OSError as error:
+        msg = f"{path!r} cannot be read ({error})"
+        raise StoreFormatError(msg) from error
+    try:
+        facts = os.fstat(file)
+        is_whole = stat.S_ISREG(facts.st_mode) and facts.st_size == expected
+        return os.pread(file, n, offset) if is_whole else b""
+    finally:
+        os.close(file)
