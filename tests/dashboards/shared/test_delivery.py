@@ -33,7 +33,6 @@ def visited():
             {"/": application},
             port=0,
             address="127.0.0.1",
-            unused_session_lifetime_milliseconds=1,
             check_unused_sessions_milliseconds=20,
         )
         server.start()
@@ -41,21 +40,22 @@ def visited():
         ready.set()
         server.io_loop.start()
 
-    thread = threading.Thread(target=serve)
+    thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     assert ready.wait(SECONDS)
     server, loop = begun["server"], begun["loop"]
-    session = pull_session(url=f"http://127.0.0.1:{server.port}/")
 
     def call(function):
         (document,) = documents
         document.add_next_tick_callback(lambda: function(document))
 
-    yield call, session
-    session.close()
-    loop.add_callback(server.stop)
-    loop.add_callback(loop.stop)
-    thread.join(SECONDS)
+    try:
+        with pull_session(url=f"http://127.0.0.1:{server.port}/") as session:
+            yield call, session
+    finally:
+        loop.add_callback(server.stop)
+        loop.add_callback(loop.stop)
+        thread.join(SECONDS)
 
 
 def on_another_thread(function):
@@ -97,7 +97,9 @@ def test_delivered__to_somebody_who_has_left__is_dropped(visited, caplog):
     found, is_there = [], threading.Event()
 
     def answer(document):
-        found.extend((document.session_context, delivered(found.append)))
+        context = document.session_context
+        context.server_context.sessions[0].request_expiration()
+        found.extend((context, delivered(found.append)))
         is_there.set()
 
     call(answer)
