@@ -1,14 +1,20 @@
-function example(item, row, pictures, preview) {
+// A stored example; a click opens the instance.
+function example(item, row, pictures, preview, open) {
   const text = `${item.label || "instance"} #${item.instance.toLocaleString("en")}: activation ${item.value}${item.text ? `: ${item.text}` : ""}`
-  const node = element("div", `example${item.is_of_class ? " of-class" : ""}`)
+  const node = element("button", `example${item.is_of_class ? " of-class" : ""}`, null, {
+    type: "button", "aria-label": `${text}; open it`, "data-instance": item.instance,
+  })
+  node.addEventListener("click", () => open(item.instance))
   if (item.has_picture) {
     const image = element("img", "", null, {
-      loading: "lazy", decoding: "async", alt: text, draggable: "false",
+      loading: "lazy", decoding: "async", alt: "", draggable: "false",
       src: `${pictures}/${row.channel}/${item.rank}`,
     })
     node.append(image)
     node.addEventListener("mouseenter", () => preview.show(node, image.src, item))
     node.addEventListener("mouseleave", preview.hide)
+    node.addEventListener("focus", () => { if (node.matches(":focus-visible")) preview.show(node, image.src, item) })
+    node.addEventListener("blur", preview.hide)
   } else {
     node.title = text
     node.classList.add("text")
@@ -66,7 +72,7 @@ export function render({model}) {
     column("Share of class (mark: of all)", "Bar: count as a share of the class. Mark: share of all instances"),
     column("Lift", "Share of the class divided by the base rate", "right"),
     column("Strongest examples, cropped to what the channel sees (underlined: of this class)",
-           "The instances of the whole run that excite the channel most, strongest first", "name"),
+           "The instances of the whole run that excite the channel most, strongest first; a click opens one", "name"),
   )
 
   const show_head = () => {
@@ -77,6 +83,7 @@ export function render({model}) {
     })
     segments.hidden = columns.hidden = head.hidden = Boolean(model.missing)
   }
+  const open = (instance) => model.send_msg({type: "open", instance})
   const show_rows = () => {
     preview.hide()
     list.replaceChildren()
@@ -101,7 +108,8 @@ export function render({model}) {
       caption.append(element("span", "", row.share_text), element("span", "muted", row.base_text))
       share.append(caption, bar(row.share, row.base_rate))
       const examples = element("div", "examples")
-      examples.append(...row.examples.map((item) => example(item, row, model.pictures, preview)))
+      examples.append(...row.examples.map((item) => example(item, row, model.pictures, preview, open)))
+      walkable(examples)
       line.append(choose, count, share, element("span", "number lift", row.lift), examples)
       list.append(line)
     }

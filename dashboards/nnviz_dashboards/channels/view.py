@@ -64,6 +64,7 @@ class ChannelsView(Viewer):
                 "choose": model.choose,
                 "choose_subset": model.choose_subset,
                 "rank": lambda key: model.rank(key),
+                "open": lambda instance: model.selection.open_instance(instance),
             },
             ranking=model.selection.param.ranking,
             chosen=model.selection.param.channel,

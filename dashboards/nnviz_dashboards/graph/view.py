@@ -152,6 +152,7 @@ class GraphView(Viewer):
                 "fold": self._fold,
                 "files": self._send_files,
                 "numbers": self._send_numbers,
+                "open": lambda instance: selection.open_instance(instance),
                 "arc_numbers": self._send_arc_numbers,
             },
             pictures=pictures,

@@ -34,13 +34,21 @@ function openedInstance(send, pictures) {
     picture.addEventListener("error", () => picture.replaceWith(no_picture()))
     return picture
   }
+  // A picture that was clicked in another view is hidden with it: the focus goes on here.
+  const follow = (title, until) => {
+    if (performance.now() > until || !title.isConnected) return
+    if (!title.getClientRects().length) return requestAnimationFrame(() => follow(title, until))
+    const at = document.activeElement
+    if (at === document.body || !at.getClientRects().length) title.focus({preventScroll: true})
+  }
   const show = (one) => {
     box.hidden = !one
     if (!one) return box.replaceChildren()
     const head = element("div", "opened-head")
     const close = element("button", "button", "×", {type: "button", "aria-label": "Close", title: "Close (Esc)"})
     close.addEventListener("click", () => send({type: "open", number: one.n}))
-    head.append(element("h3", "title", one.title), element("span", "muted name", one.id, {title: one.id}), close)
+    const title = element("h3", "title", one.title, {tabindex: "-1"})
+    head.append(title, element("span", "muted name", one.id, {title: one.id}), close)
     const picture = without === "" ? photograph(one) : no_picture()
     const rows = element("dl", "card-facts")
     one.rows.forEach(([name, value]) => rows.append(element("dt", "", name), element("dd", "name", value, {title: value})))
@@ -53,6 +61,7 @@ function openedInstance(send, pictures) {
     if (one.channels.length) {
       box.append(element("h4", "opened-title", "Channels that stand out", {title: "Strongest compared with all instances: standard deviations above their mean"}), ...channels(one))
     }
+    if (document.documentElement.dataset.ready === "yes") follow(title, performance.now() + 2000)
   }
   return {box, show, setPictures: (why) => { without = why }}
 }

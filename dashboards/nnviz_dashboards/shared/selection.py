@@ -253,6 +253,10 @@ class Selection(param.Parameterized):
         else:  # the layer that the other views show stays
             self.choose(channel=NONE, node=f"{layer}-{channel}")
 
+    def open_instance(self, number: int) -> None:
+        """Look at one instance, in the view that shows it whole."""
+        self.choose(view="instances", instance=int(number))
+
     @property
     def layers_beside(self) -> tuple[str, ...]:
         """Further layers whose neurons are open, in order."""
