@@ -3,12 +3,12 @@
 import asyncio
 import threading
 import time
+import urllib.request
 
 import panel as pn
 import pytest
 from bokeh.application import Application
 from bokeh.application.handlers.function import FunctionHandler
-from bokeh.client import pull_session
 from bokeh.server.server import Server
 
 from nnviz_dashboards.shared.delivery import delivered
@@ -21,7 +21,7 @@ SECONDS = 20
 def visited():
     """Return a function that calls another with the document of a visitor.
 
-    It is called on the thread of a real server, while the visitor is connected.
+    It is called on the thread of a real server.
     """
     documents, ready = [], threading.Event()
     begun = {}
@@ -50,8 +50,8 @@ def visited():
         document.add_next_tick_callback(lambda: function(document))
 
     try:
-        with pull_session(url=f"http://127.0.0.1:{server.port}/") as session:
-            yield call, session
+        urllib.request.urlopen(f"http://127.0.0.1:{server.port}/").close()
+        yield call
     finally:
         loop.add_callback(server.stop)
         loop.add_callback(loop.stop)
@@ -65,7 +65,6 @@ def on_another_thread(function):
 
 
 def test_delivered__while_events_are_taken_away__arrives_once(visited):
-    call, _ = visited
     arrived, threads, is_there = [], [], threading.Event()
 
     def done(value):
@@ -83,7 +82,7 @@ def test_delivered__while_events_are_taken_away__arrives_once(visited):
         document.unhold()
         arrived.append(document)
 
-    call(answer)
+    visited(answer)
 
     assert is_there.wait(SECONDS)
     time.sleep(0.1)  # in which it could arrive again
@@ -93,7 +92,6 @@ def test_delivered__while_events_are_taken_away__arrives_once(visited):
 
 
 def test_delivered__to_somebody_who_has_left__is_dropped(visited, caplog):
-    call, session = visited
     found, is_there = [], threading.Event()
 
     def answer(document):
@@ -102,10 +100,9 @@ def test_delivered__to_somebody_who_has_left__is_dropped(visited, caplog):
         found.extend((context, delivered(found.append)))
         is_there.set()
 
-    call(answer)
+    visited(answer)
     assert is_there.wait(SECONDS)
     context, deliver = found
-    session.close()
     until = time.monotonic() + SECONDS
     while not context.destroyed:
         assert time.monotonic() < until
