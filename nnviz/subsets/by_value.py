@@ -11,6 +11,7 @@ Instances without a value (an empty text, NaN) are in none.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from nnviz.errors import DatasetError
 from nnviz.runs.stored_names import collection_of_column
 from nnviz.subsets.subsets import Subset, SubsetCollection, collect_subsets
 
-__all__ = ["column_subsets", "set_subsets"]
+__all__ = ["column_subsets", "part_queries", "set_subsets"]
 
 MOST_VALUES = 1_000
 """A column with more texts names instances, not groups of them."""
@@ -69,6 +70,42 @@ def column_subsets(values: NDArray[Any], name: str) -> SubsetCollection:
     subsets = [Subset(text, np.array(rows, np.int64)) for text, rows in groups.items()]
     collection = collection_of_column(name)
     return collect_subsets(subsets, len(values), name=collection, kind="column")
+
+
+def part_queries(values: NDArray[np.floating], name: str) -> list[str]:
+    """Return queries that find the subsets of a column of numbers, in their order.
+
+    Parameters
+    ----------
+    values
+        Of all instances, shape (N,); NaN for none.
+    name
+        Of the column.
+
+    Examples
+    --------
+    >>> part_queries(np.arange(100.0), "ink")[:2]
+    ['ink <= 24.5', 'ink > 24.5 and ink <= 49.5']
+    """
+    groups = [values[rows] for rows in _groups_of_numbers(values).values()]
+    ends = [
+        _shortest_between(float(low.max()), float(high.min()))
+        for low, high in itertools.pairwise(groups)
+    ]
+    above = ["", *(f"{name} > {end}" for end in ends)]
+    up_to = [*(f"{name} <= {end}" for end in ends), ""]
+    both = zip(above, up_to, strict=True)
+    return [" and ".join(filter(None, pair)) for pair in both if any(pair)]
+
+
+def _shortest_between(low: float, high: float) -> str:
+    """Return a number of few digits from `low` on and below `high`."""
+    middle = low + (high - low) / 2
+    for n_digits in range(1, 17):
+        text = f"{middle:.{n_digits}g}"
+        if low <= float(text) < high:
+            return text
+    return repr(low)
 
 
 def set_subsets(

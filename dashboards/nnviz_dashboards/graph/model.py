@@ -281,9 +281,7 @@ class GraphModel(param.Parameterized):
     def _request_of_sets(self) -> GraphRequest | Missing:
         """Return what is chosen where that is A, or A against B."""
         selection, pairs = self.selection, self._results.pairs
-        a = selection.a
-        if not a and selection.subset >= 0:
-            a = pairs.class_query(selection.subset)
+        a = selection.a or pairs.usual_query(selection.subset)
         collections = self._graphs.collections(self._results.kind)
         if not a:
             member = ""

@@ -56,7 +56,7 @@ function openedInstance(send, pictures) {
     keep.addEventListener("click", () => send({type: "keep", number: one.n}))
     box.replaceChildren(
       head, picture, element("p", "opened-said", one.said), keep,
-      element("h4", "opened-title", `${one.what} of the classes`), outputs(one))
+      element("h4", "opened-title", one.what), outputs(one))
     if (one.rows.length) box.append(rows)
     if (one.channels.length) {
       box.append(element("h4", "opened-title", "Channels that stand out", {title: "Strongest compared with all instances: standard deviations above their mean"}), ...channels(one))
