@@ -150,11 +150,12 @@ class RunResults:
         """Return what is said in place of the classes, or None if there are some."""
         if self.has_classes:
             return None
-        parts = "a part of the target below" if self.pairs.parts else "a query above"
+        text = "This network predicts none, and the data have no labels. Write a query"
+        if self.pairs.parts:
+            text = "This network predicts a value. Choose a part of the target"
         return Missing(
             "There are no classes",
-            f"This network predicts none, and the data have no labels. Choose {parts} "
-            "as A: the views show what tells it from all others, or from B.",
+            f"{text} as A: the views show what tells it from all others, or from B.",
         )
 
     @staticmethod

@@ -31,6 +31,7 @@ MOST_VALUES = 1_000
 MOST_NUMBERS = 12
 """Numbers of more different values are cut into quantiles."""
 QUANTILES = 4
+LEAST_DIGITS, MOST_DIGITS = 6, 17
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
 
@@ -85,7 +86,7 @@ def part_queries(values: NDArray[np.floating], name: str) -> list[str]:
     Examples
     --------
     >>> part_queries(np.arange(100.0), "ink")[:2]
-    ['ink <= 24.5', 'ink > 24.5 and ink <= 49.5']
+    ['ink <= 24', 'ink > 24 and ink <= 49.5']
     """
     groups = [values[rows] for rows in _groups_of_numbers(values).values()]
     ends = [
@@ -149,16 +150,26 @@ def _groups_of_numbers(values: NDArray[Any]) -> dict[str, Sequence[int]]:
     known = np.isfinite(values)
     distinct = np.unique(values[known])
     if len(distinct) <= MOST_NUMBERS:
-        return {f"{v:g}": np.flatnonzero(values == v).tolist() for v in distinct}
+        n = _digits_that_tell(distinct)
+        return {f"{v:.{n}g}": np.flatnonzero(values == v).tolist() for v in distinct}
     ends = np.quantile(values[known], np.linspace(0, 1, QUANTILES + 1)[1:-1])
     part = np.searchsorted(ends, values, side="left")
-    groups: dict[str, Sequence[int]] = {}
-    for number in range(QUANTILES):
-        rows = np.flatnonzero(known & (part == number))
-        if len(rows):
-            low, high = values[rows].min(), values[rows].max()
-            groups[f"{low:.6g} to {high:.6g}"] = rows.tolist()
-    return groups
+    found = [np.flatnonzero(known & (part == number)) for number in range(QUANTILES)]
+    found = [rows for rows in found if len(rows)]
+    both = [(values[rows].min(), values[rows].max()) for rows in found]
+    n = _digits_that_tell(np.unique(both))
+    return {
+        f"{low:.{n}g} to {high:.{n}g}": rows.tolist()
+        for (low, high), rows in zip(both, found, strict=True)
+    }
+
+
+def _digits_that_tell(distinct: NDArray[Any]) -> int:
+    """Return in how many digits numbers are written differently, six at least."""
+    for n_digits in range(LEAST_DIGITS, MOST_DIGITS):
+        if len({f"{value:.{n_digits}g}" for value in distinct}) == len(distinct):
+            return n_digits
+    return MOST_DIGITS
 
 
 def _groups_of_texts(texts: Sequence[str], name: str) -> dict[str, Sequence[int]]:

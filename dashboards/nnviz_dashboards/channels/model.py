@@ -17,7 +17,7 @@ from nnviz.aggregation.channel_use import ChannelUse
 from nnviz.errors import NnvizError
 from nnviz.results.missing import Missing
 from nnviz.results.run_results import RunResults
-from nnviz_dashboards.channels.examples import Example, channel_examples
+from nnviz_dashboards.shared.examples import Example, channel_examples
 from nnviz_dashboards.shared.publishing import follow, publish, published
 from nnviz_dashboards.shared.selection import NONE, Selection
 from nnviz_dashboards.subsets.model import SubsetPairModel

@@ -248,7 +248,7 @@ export function render({model}) {
     for (const button of colors.children) button.setAttribute("aria-pressed", String(button.dataset.key === model.color))
     if (!points) return
     const keys = {
-      sides: [["first", points.sides[0]], ...(points.has_b ? [["second", points.sides[1]], ["point", "others"]] : [["point", points.sides[1]]])],
+      sides: points.sides[0] === "" ? [] : [["first", points.sides[0]], ...(points.has_b ? [["second", points.sides[1]], ["point", "others"]] : [["point", points.sides[1]]])],
       outcome: [["accent-light", "predicted right"], ["target", "predicted wrong"]],
       class: [],
     }[color_by()] ?? []

@@ -30,7 +30,7 @@ function openedInstance(send, pictures) {
   let without = null
   const no_picture = () => element("p", "muted note opened-none", without === null ? "" : `No picture: ${without || "it cannot be read"}`)
   const photograph = (one) => {
-    const picture = element("img", `opened-picture${one.is_wrong ? " wrong" : ""}`, null, {alt: one.said, src: `${pictures()}/instances/${one.n}/large`})
+    const picture = element("img", `opened-picture${one.is_wrong ? " wrong" : ""}`, null, {alt: one.said || one.title, src: `${pictures()}/instances/${one.n}/large`})
     picture.addEventListener("error", () => picture.replaceWith(no_picture()))
     return picture
   }

@@ -8,7 +8,6 @@ import param
 from panel.viewable import Viewable, Viewer
 
 from nnviz.results.instances import InstanceFacts
-from nnviz_dashboards.channels.examples import channel_examples
 from nnviz_dashboards.instances.model import (
     BY_CHANNEL,
     PAGE,
@@ -17,6 +16,7 @@ from nnviz_dashboards.instances.model import (
     Page,
 )
 from nnviz_dashboards.shared.component import Component, missing_value, script, style
+from nnviz_dashboards.shared.examples import channel_examples
 from nnviz_dashboards.shared.theme import format_count, format_percent, format_value
 
 __all__ = ["InstancesView"]
@@ -158,7 +158,7 @@ class InstancesView(Viewer):
 
     def _said(self, one: InstanceFacts) -> str:
         if not self._model.results.has_classes:
-            return one.id
+            return ""
         label = self._class(one.label) or "no label"
         if one.prediction < 0:
             return label

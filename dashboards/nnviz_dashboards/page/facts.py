@@ -79,6 +79,7 @@ class FactsView(Viewer):
                 text = ""
             text = text if n is None else f"{_instances(n)} {text}".strip()
             facts = {"name": choices.member, "mark": "", "text": text, "confusions": []}
+            facts = facts if choices.member else {}
         if drawing is not None and drawing.versus and facts:
             other = MEMBERS.get(selection.versus, drawing.versus)
             facts["against"] = f"; against {other}: {_instances(drawing.n_versus)}"

@@ -60,8 +60,10 @@ class SubsetBarView(Viewer):
         self._layers = layers
         texts = {"of_what": "The class and its parts"}
         if not model.results.has_classes:
+            layer = model.selection.layer
             usual = model.results.pairs.usual_query(NONE)
-            texts = {"of_what": "Parts of the target", "asked": usual or "id ~ part"}
+            asked = usual or f"activation({layer}, 0) > 1"
+            texts = {"of_what": "Parts of the target", "asked": asked}
         self._bar = SubsetBar(
             {
                 "write": model.write,
