@@ -5,9 +5,8 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Collection, Mapping, Sequence
 from math import isfinite
-from typing import TypeVar, get_args
+from typing import get_args
 
-import panel as pn
 import param
 from panel.viewable import Viewable, Viewer
 
@@ -43,10 +42,7 @@ from nnviz_dashboards.shared.theme import (
     format_percent,
 )
 
-__all__ = ["MEMBERS", "GraphView", "later"]
-
-Result = TypeVar("Result")
-
+__all__ = ["MEMBERS", "GraphView"]
 
 CHOSEN = (
     "collection",
@@ -263,23 +259,6 @@ class GraphView(Viewer):
 
     def __panel__(self) -> Viewable:
         return self._panel
-
-
-def later(done: Callable[[Result], None]) -> Callable[[Result], None]:
-    """Return a function that any thread may call, for one of this visitor's document.
-
-    Parameters
-    ----------
-    done
-        Called with the same value once the document may be changed.
-    """
-    document = pn.state.curdoc
-
-    def call(result: Result) -> None:
-        if document is not None:
-            document.add_next_tick_callback(lambda: done(result))
-
-    return call
 
 
 def _graph(

@@ -26,7 +26,7 @@ from nnviz_dashboards.confusions.view import ConfusionsView
 from nnviz_dashboards.differences.model import DifferencesModel
 from nnviz_dashboards.differences.view import DifferencesView
 from nnviz_dashboards.graph.model import GraphModel
-from nnviz_dashboards.graph.view import GraphView, later
+from nnviz_dashboards.graph.view import GraphView
 from nnviz_dashboards.instance_map.model import InstanceMapModel
 from nnviz_dashboards.instance_map.view import InstanceMapView
 from nnviz_dashboards.instances.model import InstancesModel
@@ -42,6 +42,7 @@ from nnviz_dashboards.page.facts import FactsView
 from nnviz_dashboards.page.header import header_html, page_title, stale_html
 from nnviz_dashboards.page.run_facts import run_facts
 from nnviz_dashboards.page.unfinished import running_view
+from nnviz_dashboards.shared.delivery import delivered
 from nnviz_dashboards.shared.message import MessageView
 from nnviz_dashboards.shared.selection import NONE, Selection
 from nnviz_dashboards.shared.theme import css_variables
@@ -109,7 +110,7 @@ def _roots(results: RunResults) -> dict[str, pn.viewable.Viewer]:
     stages = StagesModel(results.store.plan.architecture, selection)
 
     def run_later(work: Callable[[], T], done: Callable[[T | Missing], None]) -> None:
-        results.graphs.queries.run(work, later(done))
+        results.graphs.queries.run(work, delivered(done))
 
     # A page with nothing to work with loads itself again when there is something.
     has_nothing = results.missing_stage() is not None
