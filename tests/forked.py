@@ -23,6 +23,9 @@ from typing import TextIO
 
 FORKSERVER = multiprocessing.get_context("forkserver")
 
+PLACES = tuple(sys.path)
+"""Where modules are found, before tests add places of their own."""
+
 
 class Forked:
     """``python -m module arguments``, with what tests use of ``subprocess.Popen``.
@@ -35,6 +38,8 @@ class Forked:
         Of the command line.
     merged
         Whether errors go where output goes.
+    folder
+        Where it runs; where this process is otherwise.
     env
         The environment; that of this process otherwise. Libraries that are imported
         have read theirs already.
@@ -47,6 +52,7 @@ class Forked:
         module: str,
         *arguments: str,
         merged: bool = False,
+        folder: Path | None = None,
         env: Mapping[str, str] | None = None,
         before: str = "",
     ) -> None:
@@ -57,7 +63,7 @@ class Forked:
         )
         self._process = FORKSERVER.Process(
             target=_run,
-            args=([module, *arguments], writers, str(Path.cwd()), env, before),
+            args=([module, *arguments], writers, folder or Path.cwd(), env, before),
             daemon=False,
         )
         self._process.start()
@@ -130,13 +136,15 @@ def _text_of(reader: Connection) -> TextIO:
 def _run(
     command: list[str],
     writers: tuple[Connection, ...],
-    folder: str,
+    folder: Path,
     env: dict[str, str],
     before: str,
 ) -> None:
     """Become the program, in the process that was forked for it."""
     os.setsid()
     os.chdir(folder)
+    places = [str(folder), *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
+    sys.path[:] = [*places, *PLACES]
     os.environ.clear()
     os.environ.update(env)
     if env.get("PYTHONWARNINGS") == "ignore":

@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -264,16 +263,10 @@ def children_of(pid: int, what: str) -> list[int]:
     return found
 
 
-def start_dask(folder: Path, *command: str) -> subprocess.Popen[bytes]:
+def start_dask(folder: Path, *command: str) -> Forked:
     """Start a scheduler or a worker as a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "dask", *command],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd=folder,
-        start_new_session=True,
-        env=dict(os.environ, PYTHONWARNINGS="ignore", OMP_NUM_THREADS="1"),
-    )
+    env = dict(os.environ, PYTHONWARNINGS="ignore")
+    return Forked("dask", *command, folder=folder, env=env)
 
 
 def address_in(file: Path) -> str:
