@@ -11,6 +11,7 @@ import contextlib
 import multiprocessing
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ from collections.abc import Mapping
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 FORKSERVER = multiprocessing.get_context("forkserver")
 
@@ -36,8 +37,8 @@ class Forked:
         What is run as ``__main__``.
     arguments
         Of the command line.
-    merged
-        Whether errors go where output goes.
+    n_streams
+        2 keep output and errors apart, 1 has both; without any, nobody hears of them.
     folder
         Where it runs; where this process is otherwise.
     env
@@ -51,14 +52,14 @@ class Forked:
         self,
         module: str,
         *arguments: str,
-        merged: bool = False,
+        n_streams: int = 2,
         folder: Path | None = None,
         env: Mapping[str, str] | None = None,
         before: str = "",
     ) -> None:
         env = dict(os.environ if env is None else env)
         readers, writers = zip(
-            *(FORKSERVER.Pipe(duplex=False) for _ in range(2 if merged else 3)),
+            *(FORKSERVER.Pipe(duplex=False) for _ in range(n_streams + 1)),
             strict=True,
         )
         self._process = FORKSERVER.Process(
@@ -74,8 +75,8 @@ class Forked:
             started.recv()
         self.pid = int(self._process.pid or 0)
         self._streams = [_text_of(stream) for stream in streams]
-        self.stdin, self.stdout = None, self._streams[0]
-        self.stderr = None if merged else self._streams[1]
+        nobody: list[Any] = [None, None]
+        self.stdin, (self.stdout, self.stderr) = None, [*self._streams, *nobody][:2]
 
     @property
     def returncode(self) -> int | None:
@@ -99,6 +100,11 @@ class Forked:
     def kill(self) -> None:
         """End the process."""
         self._process.kill()
+
+    def kill_group(self) -> None:
+        """End the process and all that it has started, as far as they are there."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
 
     def wait(self, timeout: float | None = None) -> int:
         """Return how the process has ended, as soon as it has."""
@@ -153,8 +159,10 @@ def _run(
     os.close(resource_tracker._resource_tracker._fd)
     resource_tracker._resource_tracker.__init__()
     started, *streams = writers
-    for number, stream in ((1, streams[0]), (2, streams[-1])):
-        os.dup2(stream.fileno(), number)
+    with Path(os.devnull).open("w") as nobody:
+        ends = [stream.fileno() for stream in streams] or [nobody.fileno()]
+        os.dup2(ends[0], 1)
+        os.dup2(ends[-1], 2)
     for stream in streams:
         stream.close()
     sys.stdout, sys.stderr = (

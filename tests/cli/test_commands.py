@@ -1,9 +1,7 @@
 """The command line: what it prints, how it fails, and whom it talks to."""
 
 import json
-import os
 import shutil
-import signal
 
 import numpy as np
 import pytest
@@ -150,7 +148,7 @@ def scheduler(tmp_path):
         yield address_in(file)
     finally:
         for process in processes:
-            os.killpg(process.pid, signal.SIGTERM)
+            process.kill_group()
             process.wait(timeout=30)
 
 

@@ -22,7 +22,7 @@ def dask(*arguments, folder, before=()):
     path = [os.environ.get("PYTHONPATH", ""), *map(str, places)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, path))}
     if not before:
-        return Forked(*command, merged=True, folder=folder, env=environment)
+        return Forked(*command, n_streams=1, folder=folder, env=environment)
     return subprocess.Popen(
         [*before, sys.executable, "-m", *command],
         cwd=folder,

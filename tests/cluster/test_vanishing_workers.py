@@ -143,8 +143,7 @@ def machine(folder):
 
     yield start
     for process in machines:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        process.kill_group()
         process.wait(timeout=20)
 
 

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -214,8 +213,7 @@ class Driver:
 
     def kill_group(self) -> None:
         """Kill the process and all that it has started."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.kill_group()
 
     def finish(self, timeout: float = 240) -> tuple[int, str, str]:
         """Return exit code, output and errors."""
@@ -266,7 +264,7 @@ def children_of(pid: int, what: str) -> list[int]:
 def start_dask(folder: Path, *command: str) -> Forked:
     """Start a scheduler or a worker as a process of its own."""
     env = dict(os.environ, PYTHONWARNINGS="ignore")
-    return Forked("dask", *command, folder=folder, env=env)
+    return Forked("dask", *command, n_streams=0, folder=folder, env=env)
 
 
 def address_in(file: Path) -> str:
