@@ -24,6 +24,7 @@ from nnviz_dashboards.confusions.model import ConfusionsModel
 from nnviz_dashboards.confusions.view import ConfusionsView
 from nnviz_dashboards.differences.model import DifferencesModel
 from nnviz_dashboards.differences.view import DifferencesView
+from nnviz_dashboards.graph.check import CheckModel, RunCheck
 from nnviz_dashboards.graph.model import GraphModel
 from nnviz_dashboards.graph.view import GraphView
 from nnviz_dashboards.instance_map.model import InstanceMapModel
@@ -58,7 +59,9 @@ PICTURES = "pictures"
 _FOLDER = Path(__file__).parent
 
 
-def create_app(open_results: Callable[[], RunResults]) -> pn.Template:
+def create_app(
+    open_results: Callable[[], RunResults], *, run_check: RunCheck | None = None
+) -> pn.Template:
     """Build the page for one visitor.
 
     Parameters
@@ -66,12 +69,14 @@ def create_app(open_results: Callable[[], RunResults]) -> pn.Template:
     open_results
         Returns the run, shared by all visitors. Where it, or a first read, raises an
         error of nnviz, the page shows the error's text.
+    run_check
+        Checks a graph when a visitor asks; None where no worker is at hand.
     """
     try:
         results = open_results()
         header, title = _header(results)
         stale = stale_html(stale_results(results.store))
-        roots = _roots(results)
+        roots = _roots(results, run_check)
     except NnvizError as error:
         header, title, stale = "", "nnviz", ""
         missing = Missing("The store cannot be shown", str(error))
@@ -101,7 +106,9 @@ def _header(results: RunResults) -> tuple[str, str]:
     return header_html(facts), page_title(facts)
 
 
-def _roots(results: RunResults) -> dict[str, pn.viewable.Viewer]:
+def _roots(
+    results: RunResults, run_check: RunCheck | None
+) -> dict[str, pn.viewable.Viewer]:
     """Return the views by the name that the template has for their places."""
     selection = _selection(results)
     layers = LayersModel(results, selection)
@@ -127,6 +134,13 @@ def _roots(results: RunResults) -> dict[str, pn.viewable.Viewer]:
     graph = GraphModel(
         results, results.graphs, selection, run_later=run_later, stages=stages
     )
+    check = None
+    if run_check is not None:
+
+        def check(words: tuple[str, ...], done: Callable[[str], None]) -> None:
+            run_check(words, delivered(done))
+
+    checks = CheckModel(graph, check)
     pairs = SubsetPairModel(results, selection, run_later=run_later)
     matrices = MatrixStack(results, subsets, pairs, run_later=run_later)
     instances = InstancesModel(
@@ -140,7 +154,9 @@ def _roots(results: RunResults) -> dict[str, pn.viewable.Viewer]:
         "subsets": SubsetListView(subsets),
         "matrix": MatrixView(matrices, layers.labels, run_later=run_later),
         "facts": FactsView(subsets, graph, pairs),
-        "graph": GraphView(graph, pictures=pictures, layers=layers.labels),
+        "graph": GraphView(
+            graph, pictures=pictures, layers=layers.labels, checks=checks
+        ),
         "channels": channels,
         "instances": InstancesView(
             instances,
