@@ -25,7 +25,7 @@ from nnviz.runs.contents import Contents
 from nnviz.runs.declarations import LABEL_SETS
 from nnviz.runs.identity import fingerprint_of, identity_of
 from nnviz.runs.json_values import from_json, to_json
-from nnviz.runs.preparation_text import describe_preparation
+from nnviz.runs.preparation_text import column_lines, describe_preparation
 
 __all__ = ["Measurements", "Plan", "plan_lines"]
 
@@ -266,6 +266,7 @@ def plan_lines(plan: Plan) -> list[str]:
         *_two_class_lines(plan),
         *(f"  note: {printable(note)}" for note in plan.notes),
         f"preprocessing  {describe_preparation(plan.preprocessing, architecture)}",
+        *column_lines(plan.preprocessing),
         *([] if architecture.padding is None else [f"  {architecture.padding}"]),
         (
             f"forward pass   {e.precision}, {e.memory_format}, "
