@@ -112,7 +112,7 @@ def values_text(hint: str, kind: type, name: str) -> str:
     if "Literal" in hint:
         values = re.findall(r"'([^']+)'", hint)
         hidden = {"memory"} if (kind, name) == (config.DatasetConfig, "kind") else set()
-        also = ", or a whole number" if hint.endswith("| int") else ""
+        also = ", or a whole number" if hint.endswith(("| int", ", int]")) else ""
         return ", ".join(f'`"{v}"`' for v in values if v not in hidden) + also
     plain = re.sub(r" \| None$", "", hint).replace("typing.", "")
     words = {

@@ -44,7 +44,11 @@ from nnviz.planning.matched_inputs import (
     with_input_columns,
 )
 from nnviz.planning.measured_columns import measured_columns, rows_asked_for
-from nnviz.planning.plain_labels import n_classes_of, with_plain_labels
+from nnviz.planning.plain_labels import (
+    n_classes_of,
+    target_column_of,
+    with_plain_labels,
+)
 from nnviz.planning.two_classes import (
     NOT_SPLIT,
     has_one_output,
@@ -196,6 +200,8 @@ def plan_run(
         ),
         two_outputs_of=None if two_outputs is None else two_outputs.module,
         gives_probabilities=are_probabilities(outputs),
+        gives_one_value=has_one_output(architecture),
+        target_column=target_column_of(dataset),
         contents=contents,
     )
     config = replace(config, dataset=dataset_config)

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from nnviz.aggregation.aggregates import aggregates_of
+from nnviz.aggregation.aggregates import aggregates_of, usual_collection
 from nnviz.aggregation.channel_use import ChannelUse
 from nnviz.aggregation.index_channels import IndexedChannels
 from nnviz.derivation.class_table import make_class_table, read_class_table
@@ -115,6 +115,11 @@ class RunResults:
         self.store = store
         self.kind = _kind_of(store)
         """Collection of subsets that is shown: ``label`` or ``prediction``."""
+        self.graph_collection = self.kind
+        """Collection whose graphs come first, and which says what all graphs share:
+        that of the classes, or what there is where there are none."""
+        if not store.groups.is_complete(f"aggregates/{self.kind}"):
+            self.graph_collection = usual_collection(store)
         self.layers: tuple[Layer, ...] = store.shown_layers
         self.class_table = self._once(self._read_class_table)
         """Return the table of classes; MissingDataError before extraction is done."""
@@ -320,6 +325,16 @@ class RunResults:
             return Missing("The store is gone", f"{error}. Put it back, or reload.")
         return missing
 
+    def missing_graphs(self) -> Missing | None:
+        """Return why there are no graphs of any subset, or None if there are."""
+        path = f"aggregates/{self.graph_collection}"
+        is_there = self.store.groups.is_complete(path)
+        return (
+            self.graphs.missing(self.graph_collection)
+            if is_there
+            else (self.missing_stage())
+        )
+
     def _missing_stage(self, *, is_derived: bool) -> Missing | None:
         n_missing, n_chunks = len(self.store.chunks.missing()), len(self.store.chunks)
         if n_missing:
@@ -332,10 +347,10 @@ class RunResults:
         if not has_classes(self.store, self.kind):
             return Missing(
                 "There are no classes",
-                "This network predicts none, and the data have no labels. Write a "
-                "query as A above, and look at Differences, Instances, the map or the "
-                "model; graphs of queries come from 'nnviz graph'. This tells what "
-                "there is.",
+                "This network predicts none, and the data have no labels. Choose a "
+                "subset above, or write a query as A, and look at its graph, at "
+                "Differences, Instances, the map or the model. This tells what there "
+                "is.",
                 self._command("inspect"),
             )
         if not self.store.groups.is_complete(f"aggregates/{self.kind}"):

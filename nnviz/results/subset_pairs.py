@@ -17,7 +17,9 @@ import numpy as np
 
 from nnviz.aggregation.index_channels import IndexedChannels
 from nnviz.results.subset_results import SubsetResults
+from nnviz.runs.declarations import ERROR
 from nnviz.store.store import Store
+from nnviz.subsets.by_value import quarter_queries
 from nnviz.subsets.lookup import SubsetFinder
 from nnviz.subsets.writing import Confusion, class_word, confusion_of, words_of
 
@@ -81,6 +83,24 @@ class SubsetPairs:
     def class_query(self, index: int) -> str:
         """Return the query of a class by its index."""
         return f"{self._kind} = {class_word(self._store.class_names, index)}"
+
+    def of_values(self) -> list[NamedQuery]:
+        """Return the quarters of a regression's target and error, with sizes.
+
+        Empty where the network's output is not a value that the data have.
+        """
+        plan = self._store.plan
+        if plan.target_column is None:
+            return []
+        names = [plan.target_column]
+        names += [name for name in (ERROR,) if name in plan.outcome_columns]
+        found = []
+        for name in names:
+            values = self.finder.columns.column(name).values
+            for query in quarter_queries(np.asarray(values), name):
+                n = len(self.finder.find(query).instances)
+                found.append(NamedQuery(query, query, n))
+        return found
 
     def of_class(self, index: int) -> list[NamedQuery]:
         """Return what a class can be split into, with sizes: none is empty.

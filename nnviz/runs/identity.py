@@ -109,6 +109,7 @@ def identity_of(value: dict[str, Any]) -> dict[str, Any]:
         "outcome_columns",
         "two_outputs_of",
         "gives_probabilities",
+        "target_column",
     ):
         if not value.get(name):
             value.pop(name, None)

@@ -101,6 +101,9 @@ class Plan:
     gives_probabilities: bool = False
     """Whether the outputs are probabilities of the classes, not logits; False in plans
     from before that was asked."""
+    target_column: str | None = None
+    """Column of the measured values that the network was trained to give; None where
+    there are none, and in plans from before it was kept."""
 
     @property
     def has_label_sets(self) -> bool:
@@ -262,7 +265,10 @@ def plan_lines(plan: Plan) -> list[str]:
         (
             f"classes        {len(plan.class_names):,}: {_listing(plan.class_names)}"
             f"{joined}"
+            if plan.class_names
+            else "classes        none"
         ),
+        *_target_lines(plan),
         *_two_class_lines(plan),
         *(f"  note: {printable(note)}" for note in plan.notes),
         f"preprocessing  {describe_preparation(plan.preprocessing, architecture)}",
@@ -314,6 +320,13 @@ def plan_lines(plan: Plan) -> list[str]:
             f"forward, {1 / max(read, 1e-9):,.0f}/s read by one thread"
         )
     return lines
+
+
+def _target_lines(plan: Plan) -> list[str]:
+    if plan.target_column is None:
+        return []
+    text = f"target         {printable(plan.target_column)}, a measured value"
+    return [f"{text}; its quarters and those of the error are subsets"]
 
 
 def _two_class_lines(plan: Plan) -> list[str]:

@@ -48,14 +48,14 @@ class ColumnConfig:
     """Of numbers: ``standard`` subtracts `mean` and divides by `std`; ``range``
     subtracts `lowest` and divides by `highest` less `lowest`."""
     mean: float | None = None
-    """None: measured, of the values that are not missing."""
+    """Of ``standard``. None: measured, of the values that are not missing."""
     std: float | None = None
-    """None: measured, of the values that are not missing; the sum of squares is divided
-    by their number."""
+    """Of ``standard``. None: measured, of the values that are not missing; the sum of
+    squares is divided by their number."""
     lowest: float | None = None
-    """None: measured."""
+    """Of ``range``. None: measured."""
     highest: float | None = None
-    """None: measured."""
+    """Of ``range``. None: measured."""
     categories: tuple[str | int | float | bool, ...] = ()
     """Of ``one-hot`` and ``codes``, in the network's order; empty: those that occur,
     sorted, numbers by their size. "" is a missing value."""
@@ -119,9 +119,7 @@ class ColumnConfig:
     def __str__(self) -> str:
         """Say what becomes of a value, in one line."""
         said = getattr(self, f"_said_of_{self.encoding.replace('-', '_')}")()
-        if self.encoding == "indicator":
-            return str(said)
-        return f"{said}; {self._said_of_missing()}"
+        return "; ".join(filter(None, [said, self._said_of_missing()]))
 
     def _said_of_number(self) -> str:
         shift, divisor = self.shift_and_divisor
@@ -144,14 +142,14 @@ class ColumnConfig:
     def _said_of_categories(self, *, numbered: bool) -> str:
         names = [str(each) or "missing" for each in self.categories]
         if numbered:
-            names = [f"{self.first_code + i} {name}" for i, name in enumerate(names)]
+            names = [f"{self.first_code + i} = {name}" for i, name in enumerate(names)]
         if len(names) > 8:
             names = [*names[:6], "…", names[-1]]
         return ", ".join(names)
 
     def _said_of_missing(self) -> str:
         if self.missing == "error":
-            return "no value may be missing"
+            return ""
         if self.missing == "category":
             return "missing is a category"
         if self.missing == "zeros":

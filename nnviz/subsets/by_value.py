@@ -11,6 +11,7 @@ Instances without a value (an empty text, NaN) are in none.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Sequence
@@ -22,8 +23,9 @@ from numpy.typing import NDArray
 from nnviz.errors import DatasetError
 from nnviz.runs.stored_names import collection_of_column
 from nnviz.subsets.subsets import Subset, SubsetCollection, collect_subsets
+from nnviz.subsets.writing import quoted
 
-__all__ = ["column_subsets", "set_subsets"]
+__all__ = ["column_subsets", "quarter_queries", "set_subsets"]
 
 MOST_VALUES = 1_000
 """A column with more texts names instances, not groups of them."""
@@ -69,6 +71,43 @@ def column_subsets(values: NDArray[Any], name: str) -> SubsetCollection:
     subsets = [Subset(text, np.array(rows, np.int64)) for text, rows in groups.items()]
     collection = collection_of_column(name)
     return collect_subsets(subsets, len(values), name=collection, kind="column")
+
+
+def quarter_queries(values: NDArray[Any], name: str) -> list[str]:
+    """Return the queries of a column's quarters, in order; none of few values.
+
+    Parameters
+    ----------
+    values
+        Of all instances, shape (N,): numbers.
+    name
+        Of the column.
+
+    Examples
+    --------
+    >>> quarter_queries(np.arange(100.0), "ink")[:2]
+    ['ink < 25', 'ink >= 25 and ink < 50']
+    """
+    if len(np.unique(values[np.isfinite(values)])) <= MOST_NUMBERS:
+        return []
+    groups = list(_groups_of_numbers(values).values())
+    ends = [
+        _between(float(values[below].max()), float(values[above].min()))
+        for below, above in itertools.pairwise(groups)
+    ]
+    word = quoted(name)
+    lowest = [f"{word} >= {end}" for end in ["", *ends]]
+    highest = [f"{word} < {end}" for end in [*ends, ""]]
+    parts = zip(lowest[1:], highest[1:-1], strict=False)
+    inner = [f"{low} and {high}" for low, high in parts]
+    return [highest[0], *inner, lowest[-1]] if ends else []
+
+
+def _between(below: float, above: float) -> str:
+    """Return the shortest number that is above one and at most another."""
+    rounded = (float(f"{above:.{digits}g}") for digits in range(1, 18))
+    shortest = next((each for each in rounded if below < each <= above), above)
+    return repr(shortest).removesuffix(".0")
 
 
 def set_subsets(

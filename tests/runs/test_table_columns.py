@@ -84,7 +84,7 @@ def test_column__comes_back_from_json() -> None:
     [
         (
             ColumnConfig("a", scale="standard", mean=-2, std=0.5),
-            "(x + 2) / 0.5; no value may be missing",
+            "(x + 2) / 0.5",
         ),
         (
             ColumnConfig(
@@ -94,7 +94,7 @@ def test_column__comes_back_from_json() -> None:
         ),
         (
             ColumnConfig("a", "codes", categories=("x", ""), missing="category"),
-            "codes: 0 x, 1 missing; missing is a category",
+            "codes: 0 = x, 1 = missing; missing is a category",
         ),
         (
             ColumnConfig(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from nnviz.errors import DatasetError
-from nnviz.subsets.by_value import column_subsets, set_subsets
+from nnviz.subsets.by_value import column_subsets, quarter_queries, set_subsets
 
 
 def texts(*values):
@@ -67,3 +68,34 @@ def test_sets__put_an_instance_into_several():
 
     members = {subset.name: subset.instances.tolist() for subset in found}
     assert members == {"a": [0], "b": [0, 2], "c": [2]}
+
+
+@pytest.mark.parametrize("kind", ["real", "whole", "tiny", "with ties"])
+def test_quarter_queries__mean_the_quarters(kind):
+    rng = np.random.default_rng(7)
+    values = {
+        "real": rng.normal(0, 40, 101).astype(np.float32),
+        "whole": rng.integers(20, 350, 101),
+        "tiny": rng.random(101) * 1e-7,
+        "with ties": rng.integers(0, 15, 101).astype(float),
+    }[kind]
+    frame = pd.DataFrame({"x": values})
+
+    queries = quarter_queries(values, "x")
+
+    found = [frame.query(query).index.tolist() for query in queries]
+    subsets = column_subsets(values, "x")
+    assert found == [subsets.subset(n).instances.tolist() for n in subsets.names]
+
+
+def test_quarter_queries__are_short():
+    values = np.array([*np.arange(30) + 0.123456, np.nan])
+
+    assert quarter_queries(values, "blood sugar")[:2] == [
+        '"blood sugar" < 8',
+        '"blood sugar" >= 8 and "blood sugar" < 15',
+    ]
+
+
+def test_quarter_queries__of_few_values_are_none():
+    assert quarter_queries(np.array([1.0, 2.0, 2.0]), "x") == []

@@ -216,7 +216,7 @@ class GraphModel(param.Parameterized):
         if selection.view != "graph" and not is_for_network:
             return
         collection = self._collection
-        missing = self._results.missing_stage() or self._graphs.missing(collection)
+        missing = self._results.missing_graphs() or self._graphs.missing(collection)
         if missing is not None:
             self._show(None, missing)
             return
@@ -239,7 +239,9 @@ class GraphModel(param.Parameterized):
                 url,
                 request.queries[0] if request.queries else request.subset,
                 request.options,
-                "" if request.collection == self._results.kind else request.collection,
+                ""
+                if request.collection == self._results.graph_collection
+                else request.collection,
             ),
         }
         if self._graphs.is_warm(request):
@@ -276,7 +278,11 @@ class GraphModel(param.Parameterized):
     @property
     def _collection(self) -> str:
         """Whose aggregates give what all graphs share."""
-        return self._results.kind if self._is_of_sets else self.selection.collection
+        return (
+            self._results.graph_collection
+            if self._is_of_sets
+            else self.selection.collection
+        )
 
     def _request_of_sets(self) -> GraphRequest | Missing:
         """Return what is chosen where that is A, or A against B."""
@@ -284,7 +290,7 @@ class GraphModel(param.Parameterized):
         a = selection.a
         if not a and selection.subset >= 0:
             a = pairs.class_query(selection.subset)
-        collections = self._graphs.collections(self._results.kind)
+        collections = self._graphs.collections(self._results.graph_collection)
         if not a:
             member = ""
         else:
@@ -344,7 +350,7 @@ class GraphModel(param.Parameterized):
             self,
             {
                 "choices": SubsetChoices(
-                    self._graphs.collections(self._results.kind),
+                    self._graphs.collections(self._results.graph_collection),
                     members,
                     member,
                     others,

@@ -46,9 +46,8 @@ function openedInstance(send, pictures) {
     one.rows.forEach(([name, value]) => rows.append(element("dt", "", name), element("dd", "name", value, {title: value})))
     const keep = element("button", "button", "Keep its row among the neurons", {type: "button"})
     keep.addEventListener("click", () => send({type: "keep", number: one.n}))
-    box.replaceChildren(
-      head, picture, element("p", "opened-said", one.said), keep,
-      element("h4", "opened-title", `${one.what} of the classes`), outputs(one))
+    box.replaceChildren(head, picture, element("p", "opened-said", one.said), keep)
+    if (one.outputs.length) box.append(element("h4", "opened-title", `${one.what} of the classes`), outputs(one))
     if (one.rows.length) box.append(rows)
     if (one.channels.length) {
       box.append(element("h4", "opened-title", "Channels that stand out", {title: "Strongest compared with all instances: standard deviations above their mean"}), ...channels(one))

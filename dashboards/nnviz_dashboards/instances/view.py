@@ -143,18 +143,23 @@ class InstancesView(Viewer):
 
     def _square(self, one: InstanceFacts) -> dict[str, object]:
         text = f"#{format_count(one.number)} {one.id}: {self._said(one)}"
+        label = self._class(one.label)
+        score = "" if one.confidence != one.confidence else f"{one.confidence:.2f}"
+        if one.output == one.output:
+            label = "" if one.target != one.target else format_value(one.target)
+            score = format_value(one.output)
         return {
             "n": one.number,
-            "label": self._class(one.label),
+            "label": label,
             "prediction": self._class(one.prediction),
-            "score": ""
-            if one.confidence != one.confidence
-            else f"{one.confidence:.2f}",
+            "score": score,
             "is_wrong": one.is_wrong,
             "title": text,
         }
 
     def _said(self, one: InstanceFacts) -> str:
+        if one.output == one.output:
+            return f"{self._target(one)}network {format_value(one.output)}"
         label = self._class(one.label) or "no label"
         if one.prediction < 0:
             return label
@@ -162,6 +167,11 @@ class InstancesView(Viewer):
         if one.is_wrong:
             return f"{label}, taken for {self._class(one.prediction)} ({sure})"
         return f"{label}, predicted right ({sure})" if one.label >= 0 else label
+
+    def _target(self, one: InstanceFacts) -> str:
+        name = self._model.results.store.plan.target_column
+        known = one.target == one.target
+        return f"{name} {format_value(one.target)}, " if known else ""
 
     def _class(self, index: int) -> str:
         return self._model.results.store.class_names[index] if index >= 0 else ""

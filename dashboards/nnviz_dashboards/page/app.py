@@ -170,14 +170,15 @@ def _selection(results: RunResults) -> Selection:
     except MissingDataError:
         present, subset = [], NONE
     graphs = results.graphs
+    has_graphs = graphs.has_influences(results.graph_collection)
     return Selection(
         {layer.name: layer.n_channels for layer in results.layers},
         present,
         layer=first_layer(results.layers, len(results.store.class_names)),
         subset=subset,
-        collections=graphs.collections(results.kind),
+        collections=graphs.collections(results.graph_collection),
         # Without influences the channels are all that there is to look at.
-        view="graph" if graphs.has_influences(results.kind) else "channels",
+        view="graph" if has_graphs else "channels",
     )
 
 

@@ -150,7 +150,7 @@ class SubsetPairModel(param.Parameterized):
             return {"collection": OF_PAIR}
         is_of_sets = self.selection.collection in (OF_A, OF_PAIR)
         if a or is_of_sets:
-            return {"collection": OF_A if a else self.results.kind}
+            return {"collection": OF_A if a else self.results.graph_collection}
         return {}
 
     def compare(self, a: str, b: str, **also: Choice) -> None:
@@ -229,7 +229,7 @@ class SubsetPairModel(param.Parameterized):
         pairs = self.results.pairs
         if "subset" in changed:
             index = self.selection.subset
-            of_class = pairs.of_class(index) if index >= 0 else []
+            of_class = pairs.of_class(index) if index >= 0 else pairs.of_values()
             publish(self, {"of_class": tuple(of_class)})
         before = self.pair
         try:

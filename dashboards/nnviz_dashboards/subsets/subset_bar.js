@@ -94,7 +94,7 @@ export function render({model}) {
     else if (model.is_loading) said.append(element("span", "muted", model.sentence.some((part) => part.is_muted) ? " The exact numbers follow …" : " Counting the channels …"))
   }
   const show_choices = () => {
-    menu.showClass(model.of_class)
+    menu.showClass(model.of_what, model.of_class)
     menu.showSuggested(model.suggested, model.is_searching)
   }
   field.input.addEventListener("input", () => { problem.hidden = true })
@@ -102,7 +102,7 @@ export function render({model}) {
   model.on("code", show_sides)
   model.on("problem", show_problem)
   model.on(["sentence", "is_loading", "missing"], show_said)
-  model.on(["of_class", "suggested", "is_searching"], show_choices)
+  model.on(["of_class", "of_what", "suggested", "is_searching"], show_choices)
   model.on("msg:custom", (message) => {
     if (message.completions) field.show(message.completions, message.turn)
     if (message.saved) menu.showSaved(message.saved)

@@ -31,6 +31,7 @@ class SubsetBar(Component):
     sentence = param.List([], doc="Pieces; some are channels that can be chosen.")
     is_loading = param.Boolean(default=False)
     of_class = param.List([], doc="Parts of the chosen class.")
+    of_what = param.String(doc="What these are parts of.")
     suggested = param.List(None, allow_None=True)
     is_searching = param.Boolean(default=False)
     missing = param.Dict(None, allow_None=True)
@@ -126,6 +127,9 @@ class SubsetBarView(Viewer):
         suggested = self._model.suggested
         return {
             "of_class": [_choice(one) for one in self._model.of_class],
+            "of_what": "The target and the error, in quarters"
+            if self._model.selection.subset < 0 and self._model.of_class
+            else "The class and its parts",
             "suggested": None
             if suggested is None
             else [{**_choice(s.subset), "title": s.sentence} for s in suggested],
