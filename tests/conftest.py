@@ -58,11 +58,18 @@ ROOT = Path(__file__).resolve().parent.parent
 define_missing_operators()
 
 # Workers of clusters that are started in this process are forked from one that has
-# imported what workers import, which is most of what a worker costs. Commands that are
-# started, as users start them, start theirs as users have them.
+# imported what workers import, which is most of what a worker costs; programs as well
+# (tests/forked.py). These, as those that are started as users start them, start their
+# own as users have them.
 dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
 distributed.utils.get_mp_context().set_forkserver_preload(
-    ["nnviz.extraction.worker_tasks", "nnviz.extraction.chunks"]
+    [
+        "nnviz.extraction.worker_tasks",
+        "nnviz.extraction.chunks",
+        "nnviz.cli.extract",
+        "nnviz_cluster.local",
+        "nnviz_dashboards.__main__",
+    ]
 )
 
 

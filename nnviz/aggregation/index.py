@@ -22,8 +22,10 @@ from numpy.typing import NDArray
 from nnviz.aggregation.index_layout import IndexLayout, Lists, array_spec
 from nnviz.engine.progress import Listener, StageDone, StageStarted, TaskDone, emit
 from nnviz.errors import MissingDataError, StoreFormatError
+from nnviz.store.groups import PACKED
 from nnviz.store.lock import exclusive
 from nnviz.store.store import Store
+from nnviz.subsets.packed_columns import pack_columns
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -147,6 +149,7 @@ def make_index(
     n = len(state.keys)
     if not lacking:
         _remove_others(store, n)
+        pack_columns(store)
         return state
     emit(listeners, StageStarted(STAGE, n, n - len(lacking)))
     n_instances = 0
@@ -156,6 +159,7 @@ def make_index(
         done = TaskDone(STAGE, f"piece {number}", stop - start, n_bytes=n_bytes)
         emit(listeners, done)
     _remove_others(store, n)
+    pack_columns(store)
     seconds = time.monotonic() - started
     emit(listeners, StageDone(STAGE, n, 0, n_instances, seconds))
     return index_state(store)
@@ -190,7 +194,7 @@ def _written(
 
 def _remove_others(store: Store, n_pieces: int) -> None:
     """Remove pieces that an index of another layout has left."""
-    expected = {piece_path(number) for number in range(n_pieces)}
+    expected = {PACKED, *(piece_path(number) for number in range(n_pieces))}
     for name in store.groups.names(INDEX):
         path = f"{INDEX}/{name}"
         if path not in expected:
@@ -225,10 +229,12 @@ def write_piece(number: int, url: str) -> int:
         n_bytes += values.nbytes
 
     rows = {d: np.empty((stop - start, n), d) for d, n in layout.widths.items()}
-    top, influences = [], []
+    top, influences, strips = [], [], []
     for span in layout.chunks_of(number):
         inside = slice(span[0] - start, span[1] - start)
-        for dtype, values in layout.rows_of(store, span).items():
+        activations = layout.rows_of(store, span)
+        strips += layout.strip_checksums(store, activations)
+        for dtype, values in activations.items():
             rows[dtype][inside] = values
         top.append(layout.top_of(store, span))
         if layout.pairs:
@@ -237,6 +243,7 @@ def write_piece(number: int, url: str) -> int:
         write(f"activations_{dtype}", "activations_<dtype>", values)
         checksums = np.array([zlib.crc32(row.data) for row in values], dtype=np.uint32)
         write(f"row_crc32_{dtype}", "row_crc32_<dtype>", checksums)
+    write("strip_crc32c", "strip_crc32c", np.array(strips, dtype=np.uint32))
     joined = {"top_channels": _joined(top)}
     if influences:
         joined["pairs"] = _joined(influences)

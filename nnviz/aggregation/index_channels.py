@@ -59,12 +59,14 @@ class IndexedChannels:
         return next(part for part in parts if part.layer == layer)
 
     def _activation(self, layer: str, channel: int) -> NDArray[np.floating]:
-        columns = slice(channel, channel + 1)
-        return self._values(layer, columns)[:, 0]
+        if self._shown(layer) is None:
+            columns = slice(channel, channel + 1)
+            return self._store.activations(layer, channels=columns)[:, 0]
+        return self._index.pieces.channel(layer, channel)
 
     def activations(self, layer: str) -> NDArray[np.floating]:
         """Return all channels of a layer, shape (N, C); NaN for unusable instances."""
-        return self._values(layer, slice(None))
+        return self.rows(layer, self._everyone)
 
     def rows(self, layer: str, instances: NDArray[np.int64]) -> NDArray[np.floating]:
         """Return all channels of some instances, shape (n, C).
@@ -79,22 +81,12 @@ class IndexedChannels:
         part = self._shown(layer)
         if part is None:
             return self._store.activations(layer)[instances]
-        found = [np.empty((0, part.last - part.first), dtype=part.dtype)]
-        found += [
-            facts.activations[part.dtype][facts.rows, part.span]
-            for facts in self._index.pieces.facts(instances, "activations")
-        ]
-        return np.concatenate(found)
-
-    def _values(self, layer: str, columns: slice) -> NDArray[np.floating]:
-        part = self._shown(layer)
-        if part is None:
-            return self._store.activations(layer, channels=columns)
-        width = len(range(part.last - part.first)[columns])
-        found = np.empty((len(self._everyone), width), dtype=part.dtype)
-        for facts in self._index.pieces.facts(self._everyone, "activations"):
-            values = facts.activations[part.dtype][:, part.span]
-            found[slice(*facts.span)] = values[:, columns]
+        found = np.empty((len(instances), part.last - part.first), dtype=part.dtype)
+        n = 0
+        for facts in self._index.pieces.facts(instances, "activations"):
+            values = facts.activations[part.dtype][facts.rows, part.span]
+            found[n : n + len(values)] = values
+            n += len(values)
         return found
 
     def _is_top(self, layer: str, channel: int) -> NDArray[np.bool_]:

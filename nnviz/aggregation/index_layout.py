@@ -5,8 +5,10 @@ instances read them. A *piece* covers whole chunks; it holds
 
 1. the activations of all shown layers, row by row: one row is read at one place, where
    the store has it in strips in several files;
-2. the top channels of all recorded layers, which the store has to select anew;
-3. the influences, as pairs of target and source with their values.
+2. what the strips of channels should be that the store has of them, so that one
+   channel of every instance can be read from these, and trusted;
+3. the top channels of all recorded layers, which the store has to select anew;
+4. the influences, as pairs of target and source with their values.
 
 Symbols: R instances of a piece, C channels.
 """
@@ -25,14 +27,14 @@ from scipy import sparse
 
 from nnviz.aggregation.facts import activation_facts, influence_facts
 from nnviz.aggregation.states import rule_of_top_channels
-from nnviz.runs.arrays import ArraySpec
+from nnviz.runs.arrays import CHANNELS_PER_INNER_CHUNK, ArraySpec
 from nnviz.runs.declarations import declaration_of
 from nnviz.runs.plan import Plan
 from nnviz.store.store import Store
 
 __all__ = ["ChannelRange", "IndexLayout", "Lists", "Rows", "array_spec"]
 
-VERSION = 2
+VERSION = 3
 """Changes whenever pieces that were written before could be misread."""
 
 BYTES_PER_PIECE = 1 << 26
@@ -127,6 +129,17 @@ class IndexLayout:
         return self.pairs[-1].last if self.pairs else 0
 
     @property
+    def strips(self) -> tuple[ChannelRange, ...]:
+        """Where the checksums of the strips of a layer are, of those of a chunk."""
+        sizes = ((part.layer, part.last - part.first) for part in self.activations)
+        return _ranges((layer, -(-n // CHANNELS_PER_INNER_CHUNK)) for layer, n in sizes)
+
+    @property
+    def n_strips(self) -> int:
+        """Strips of channels of a chunk, of all shown layers."""
+        return self.strips[-1].last if self.strips else 0
+
+    @property
     def widths(self) -> dict[str, int]:
         """Channels of a row of activations, by dtype."""
         return {part.dtype: part.last for part in self.activations}
@@ -172,6 +185,14 @@ class IndexLayout:
             values = store.activations(part.layer, *span)
             rows[part.dtype][:, part.span] = values
         return rows
+
+    def strip_checksums(self, store: Store, rows: Rows) -> list[int]:
+        """Return the CRC-32C of each strip of a chunk with these activations."""
+        found = []
+        for part in self.activations:
+            strips = store.chunks.strips(f"activations/{part.layer}")
+            found += strips.checksums(rows[part.dtype][:, part.span])
+        return found
 
     def top_of(self, store: Store, span: tuple[int, int]) -> Lists:
         """Select the top channels of a span of instances."""

@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from nnviz.aggregation.index import IndexState, index_state, piece_path
 from nnviz.aggregation.index_layout import Lists, Rows
 from nnviz.errors import StoreFormatError
-from nnviz.store.documents import crc_text
+from nnviz.runs.arrays import CHANNELS_PER_INNER_CHUNK
+from nnviz.store.mapped import map_values
 from nnviz.store.store import Store
 
 __all__ = ["LOADED_BYTES", "Facts", "IndexPieces", "Kind"]
@@ -110,6 +111,65 @@ class IndexPieces:
                 if low < high:
                     yield self._of_chunk(span, some[low:high], kind)
 
+    def channel(self, layer: str, channel: int) -> NDArray[Any]:
+        """Return one channel of every instance, shape (N,), in the dtype of the layer.
+
+        Rows would all be read for it. The strips of the store's chunks are a fiftieth
+        of that, and the index knows what each of them should be.
+
+        Parameters
+        ----------
+        layer
+            Name of a shown layer.
+        channel
+            Its number.
+        """
+        layout, number = self.state.layout, channel // CHANNELS_PER_INNER_CHUNK
+        part = next(p for p in layout.activations if p.layer == layer)
+        place = next(p for p in layout.strips if p.layer == layer).first + number
+        strips = self._store.chunks.strips(f"activations/{layer}")
+        found = np.empty(self._store.n_instances, part.dtype)
+
+        def read(piece: int) -> bool:
+            stated = self._strip_checksums(piece) if strips.folder else None
+            if stated is None:
+                return False
+            first, spans = piece * layout.chunks_per_piece, layout.chunks_of(piece)
+            chunks = range(first, first + len(spans))
+            crcs = stated[:, place].tolist()
+            try:
+                parts = strips.read(number, chunks, checksums=crcs)
+                for span, values in zip(spans, parts, strict=True):
+                    column = values[:, channel % CHANNELS_PER_INNER_CHUNK]
+                    found[slice(*span)] = column[: span[1] - span[0]]
+            except StoreFormatError:
+                return False  # it is the store that is damaged: rows answer
+            return True
+
+        is_read = list(_readers().map(read, range(layout.n_pieces)))
+        for piece in np.flatnonzero(~np.array(is_read, dtype=np.bool_)):
+            span = layout.span(int(piece))
+            facts = self._of_piece(int(piece), np.arange(*span), "activations")
+            if facts is None:
+                one = slice(channel, channel + 1)
+                values = self._store.activations(layer, *span, channels=one)[:, 0]
+            else:
+                values = facts.activations[part.dtype][:, part.first + channel]
+            found[slice(*span)] = values
+        return found
+
+    def _strip_checksums(self, piece: int) -> NDArray[np.uint32] | None:
+        """Return the CRC-32C of the strips of a piece, shape (chunk, strip)."""
+        shape = len(self.state.layout.chunks_of(piece)), self.state.layout.n_strips
+        try:
+            name, n = "strip_crc32c", shape[0] * shape[1]
+            if self._usable[piece]:
+                values = self._whole(piece, name, np.dtype(np.uint32), n)
+                return values.reshape(shape)
+        except (StoreFormatError, OSError, ValueError) as error:
+            self._leave_out(piece, error)
+        return None
+
     def warm(self, limit: int) -> int:
         """Read what answers take, before it is asked for.
 
@@ -182,16 +242,20 @@ class IndexPieces:
                 return Facts(rows, span, self._rows(piece, rows))
             return Facts(rows, span, lists=self._lists(piece, kind))
         except (StoreFormatError, OSError, ValueError) as error:
-            with self._lock:
-                if self._usable[piece]:
-                    self._usable[piece] = False
-                    self.problems.append(
-                        f"{piece_path(piece)!r} of the store {self._store.url!r} is "
-                        f"damaged ({error}) and is not used; 'nnviz verify "
-                        f"{self._store.url}' takes it away, and then 'nnviz index "
-                        f"{self._store.url}' makes it again"
-                    )
+            self._leave_out(piece, error)
             return None
+
+    def _leave_out(self, piece: int, error: Exception) -> None:
+        """Name a damaged piece, and do without it from now on."""
+        with self._lock:
+            if self._usable[piece]:
+                self._usable[piece] = False
+                self.problems.append(
+                    f"{piece_path(piece)!r} of the store {self._store.url!r} is "
+                    f"damaged ({error}) and is not used; 'nnviz verify "
+                    f"{self._store.url}' takes it away, and then 'nnviz index "
+                    f"{self._store.url}' makes it again"
+                )
 
     def _lists(self, piece: int, kind: Kind) -> Lists:
         n = np.diff(self.state.layout.span(piece))[0] + 1
@@ -287,13 +351,9 @@ class IndexPieces:
         key = (piece, name)
         if key in self._kept:
             return self._kept[key]
-        stated = self._store.groups.file_checksums(piece_path(piece))
-        where = f"{piece_path(piece)}/{name}/c/0"
-        data = np.memmap(path, np.uint8, mode="r")
-        if crc_text(data) != stated.get(where):  # type: ignore[arg-type]
-            msg = f"{where!r} does not fit its checksum"
-            raise StoreFormatError(msg)
-        return self._mapped(piece, name, dtype, (n,), path)
+        values = self._store.groups.read_plain(piece_path(piece), name, dtype, n)
+        with self._lock:
+            return self._kept.setdefault(key, values)
 
     def _mapped(
         self,
@@ -306,7 +366,7 @@ class IndexPieces:
         key = (piece, name)
         with self._lock:
             if key not in self._kept:
-                self._kept[key] = _map(path, dtype, shape)
+                self._kept[key] = map_values(path, dtype, shape)
             return self._kept[key]
 
     def _loaded_array(
@@ -353,27 +413,6 @@ def _fixed(values: NDArray[Any]) -> NDArray[Any]:
     """Return an array that cannot be written: code is compiled as for mapped ones."""
     values.flags.writeable = False
     return values
-
-
-def _map(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """Map the raw values of a file.
-
-    Raises
-    ------
-    StoreFormatError
-        If it has not the bytes of such an array.
-    """
-    n_bytes = int(np.prod(shape)) * dtype.itemsize
-    expected = max(n_bytes, dtype.itemsize) + 4
-    found = path.stat().st_size
-    if found != expected:
-        msg = f"{path.parent.as_posix()!r} has {found:,} bytes, not {expected:,}"
-        raise StoreFormatError(msg)
-    if not n_bytes:
-        return np.zeros(shape, dtype)
-    little = dtype.newbyteorder("<")
-    # As an array: every look at a memmap makes another one, which takes its time.
-    return np.asarray(np.memmap(path, little, mode="r", shape=shape))
 
 
 def _parts(rows: NDArray[np.int64]) -> Sequence[NDArray[np.int64]]:

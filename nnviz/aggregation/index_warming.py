@@ -1,10 +1,10 @@
 """How does the first question find the index in memory? It is read before, beside all.
 
-A thread of its own reads what answers take, the dearest first: columns of texts, lists
-of top channels, rows of activations, pairs of influences, until the bytes that were
-allowed are used up. What it reads lies in the pages of the system, which gives them to
-whoever needs memory more, and all visitors and processes of the machine share them.
-Answers do not wait for it, and do not need it.
+A thread of its own loads compiled code, and reads what answers take, the dearest
+first: columns of texts, lists of top channels, rows of activations, pairs of
+influences, until the bytes that were allowed are used up. What it reads lies in the
+pages of the system, which gives them to whoever needs memory more, and all visitors and
+processes of the machine share them. Answers do not wait for it, and do not need it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+
+import numpy as np
 
 from nnviz.aggregation.subset_index import SubsetIndex, subset_index
 from nnviz.errors import ConfigError, NnvizError
@@ -62,9 +64,18 @@ class Warming:
         try:
             if self._columns is not None:
                 self._columns()
+            self._load_code()
             self.n_bytes = self._index.pieces.warm(self.limit)
         except (NnvizError, OSError):
             return  # who asks for it meets it, and is told
+
+    def _load_code(self) -> None:
+        """Ask about one instance: what was compiled is loaded at the first answer."""
+        one = np.zeros(1, dtype=np.int64)
+        self._index.activation_counts(one)
+        self._index.moments(one)
+        if self._index.has_pairs:
+            self._index.influence_counts([one])
 
 
 def warmed_bytes() -> int:

@@ -159,7 +159,9 @@ def load_planned_network(plan: Plan, *, trust: bool) -> nn.Module:
     check_planned("network", plan.fingerprints["model"], loaded.fingerprint)
     module = loaded.module
     if plan.two_outputs_of is not None:
-        found = TwoOutputs(plan.two_outputs_of, plan.gives_probabilities)
+        found = TwoOutputs(
+            plan.two_outputs_of, plan.gives_probabilities, plan.two_outputs_are_direct
+        )
         module = with_two_outputs(module, found)
     bind_inputs(module, plan.architecture.inputs)
     return module

@@ -9,21 +9,29 @@ half of its weights for the second class, and minus half of them for the first. 
 network that applies the sigmoid itself gets whole weights: its outputs are then
 :math:`1 - p` and :math:`p`.
 
-Whether a layer is the one that makes the logit, and what follows it keeps the two
-apart, is seen by trying: the outputs have to be these on a batch.
+What follows the layer runs on both, and gives both: a sigmoid, a flattening, a mean
+over positions. Where it takes one number out of them instead, as ``z[:, 0]`` does, it
+is given the logit that it expects, and the network returns what the layer made.
+
+Whether a layer is the one that makes the logit, and which of the two ways is right, is
+seen by trying: the outputs have to be these on a batch.
 """
 
 from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 import torch
+import torch.fx
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.fx.graph import _PyTreeCodeGen
 from torch.nn.utils import skip_init
+from torch.utils import _pytree as pytree
 
 from nnviz.network.analysis.outputs import main_output
 from nnviz.network.arguments import inputs_of
@@ -46,6 +54,8 @@ class TwoOutputs:
     """Its name in the network."""
     are_probabilities: bool
     """Whether the outputs are probabilities of the classes, not logits."""
+    are_direct: bool = False
+    """Whether they are what the layer makes, since what follows takes one out of it."""
 
 
 def find_two_outputs(
@@ -73,11 +83,12 @@ def find_two_outputs(
     single = _flat(_run(module, batch))
     if single is None or len(single) != len(batch):
         return None
+    may_hold = isinstance(module, torch.fx.GraphModule)
     for name, layer in reversed(list(module.named_modules())):
-        if not _has_one_output(layer):
+        if not _has_one_output(layer, may_hold=may_hold):
             continue
-        for are_probabilities in (False, True):
-            found = TwoOutputs(name, are_probabilities)
+        for are_direct, are_probabilities in product((False, True), repeat=2):
+            found = TwoOutputs(name, are_probabilities, are_direct)
             pair = _run(with_two_outputs(module, found), batch)
             if pair is not None and _is_pair(pair, single, found):
                 return found
@@ -102,33 +113,161 @@ def with_two_outputs(module: nn.Module, found: TwoOutputs) -> nn.Module:
         setattr(module.get_submodule(parent), name, layer)
     else:
         module = layer
-    module.register_forward_hook(_by_instance)
+    if isinstance(module, torch.fx.GraphModule):
+        _change_graph(module, found)
+    elif found.are_direct:
+        kept = _Kept(_class_axis(layer), found)
+        layer.register_forward_hook(kept.after_layer)
+        module.register_forward_hook(kept.after_network)
+    else:
+        module.register_forward_hook(_after_network)
     return module
 
 
-def _by_instance(_module: nn.Module, _inputs: object, output: object) -> object:
+def _after_network(_module: nn.Module, _inputs: object, output: object) -> object:
+    return _by_instance(output) if isinstance(output, Tensor) else output
+
+
+def _by_instance(output: Tensor) -> Tensor:
     """Undo what a network does to a single output: to drop its axis."""
-    is_flat = isinstance(output, Tensor) and output.ndim == 1
-    return output.reshape(-1, 2) if is_flat else output  # type: ignore[attr-defined]
+    return output.reshape(-1, 2) if output.ndim == 1 else output
 
 
-def _has_one_output(layer: nn.Module) -> bool:
+class _Kept:
+    """Keeps both outputs of a layer, and gives its single one to what follows.
+
+    Its methods are hooks.
+
+    Parameters
+    ----------
+    axis
+        Of the two.
+    found
+        Whether they are logits, each a half of the single one.
+    """
+
+    def __init__(self, axis: int, found: TwoOutputs) -> None:
+        self._axis, self._found = axis, found
+        self._pair: Tensor | None = None
+
+    def after_layer(self, _module: nn.Module, _inputs: object, pair: Tensor) -> Tensor:
+        """Return the single output."""
+        self._pair = pair
+        second = pair.narrow(self._axis, 1, 1)
+        return second if self._found.are_probabilities else 2 * second
+
+    def after_network(self, _module: nn.Module, _inputs: object, out: object) -> object:
+        """Return both, in place of what the network returns."""
+        pair, self._pair = self._pair, None
+        if pair is None:  # the layer was not run
+            return out
+        return torch.sigmoid(pair) if self._found.are_probabilities else pair
+
+
+def _class_axis(layer: nn.Module) -> int:
+    """Return the axis of a layer's outputs that its rows of weights make."""
+    weight = _tensor(layer, "weight")
+    assert weight is not None
+    return -1 if weight.ndim == 2 else 1
+
+
+def _change_graph(module: torch.fx.GraphModule, found: TwoOutputs) -> None:
+    """Let the graph of a network return both outputs; copies of it lose its hooks."""
+    graph = module.graph
+    pair = _made_by(graph, found.module)
+    (end,) = (node for node in graph.nodes if node.op == "output")
+    leaves, spec = pytree.tree_flatten(end.args[0])
+    place = _place_of_main(module, leaves, spec)
+    if place is None or pair is None:
+        return  # no outputs of two classes, as is seen then
+    if found.are_direct:
+        axis = _class_axis(module.get_submodule(found.module))
+        with graph.inserting_after(pair):
+            single = second = graph.call_function(torch.narrow, (pair, axis, 1, 1))
+        if not found.are_probabilities:
+            with graph.inserting_after(second):
+                single = graph.call_function(torch.mul, (second, 2))
+        pair.replace_all_uses_with(single, lambda user: user not in (second, single))
+    with graph.inserting_before(end):
+        if not found.are_direct:
+            leaves[place] = graph.call_function(_by_instance, (leaves[place],))
+        elif found.are_probabilities:
+            leaves[place] = graph.call_function(torch.sigmoid, (pair,))
+        else:
+            leaves[place] = pair
+    end.args = (pytree.tree_unflatten(leaves, spec),)
+    module.recompile()
+
+
+def _made_by(graph: torch.fx.Graph, name: str) -> torch.fx.Node | None:
+    """Return what a layer, or an operator with its weights, makes of the inputs."""
+    weight = f"{name}.weight".removeprefix(".")
+    of_inputs: set[torch.fx.Node] = set()
+    of_weights: set[torch.fx.Node] = set()
+    for node in graph.nodes:
+        sources = set(node.all_input_nodes)
+        if node.op == "placeholder" or sources & of_inputs:
+            of_inputs.add(node)
+        if node.op == "call_module" and node.target == name:
+            return node  # type: ignore[no-any-return]  # torch's lists have no types
+        if node.op == "get_attr" and node.target == weight:
+            of_weights.add(node)
+        elif sources & of_weights:
+            if node in of_inputs:
+                return node  # type: ignore[no-any-return]
+            of_weights.add(node)
+    return None
+
+
+def _place_of_main(
+    module: torch.fx.GraphModule, leaves: list[Any], spec: pytree.TreeSpec
+) -> int | None:
+    """Return which of the values that a graph returns is the network's main output."""
+    codegen = module.graph._codegen
+    if isinstance(codegen, _PyTreeCodeGen):
+        spec = codegen.pytree_info.out_spec or spec
+    numbers = [torch.tensor(i) for i in range(len(leaves))]
+    main = main_output(pytree.tree_unflatten(numbers, spec))
+    return None if main is None else int(main)
+
+
+def _has_one_output(layer: nn.Module, *, may_hold: bool) -> bool:
+    """Whether a layer may be what makes one output.
+
+    Parameters
+    ----------
+    layer
+        Of the network.
+    may_hold
+        Whether it may be a module that holds weights, of an exported program.
+    """
     if isinstance(layer, nn.Linear):
         return layer.out_features == 1
-    return isinstance(layer, _CONVOLUTIONS) and layer.out_channels == 1
+    if isinstance(layer, _CONVOLUTIONS):
+        return layer.out_channels == 1
+    if not may_hold:
+        return False
+    weight, bias = _tensor(layer, "weight"), _tensor(layer, "bias")
+    if weight is None or weight.ndim < 2 or len(weight) != 1:
+        return False
+    return bias is None or bias.shape == (1,)
+
+
+def _is_own_kind(layer: nn.Module) -> bool:
+    return isinstance(layer, (nn.Linear, *_CONVOLUTIONS))
 
 
 def _with_two_rows(layer: nn.Module, factor: float) -> nn.Module:
     """Return a layer like this one, with minus its weights before its weights."""
-    assert isinstance(layer, (nn.Linear, *_CONVOLUTIONS))
-    weight, bias = layer.weight.detach(), layer.bias
+    weight, bias = _tensor(layer, "weight"), _tensor(layer, "bias")
+    assert weight is not None
     has_bias, dtype = bias is not None, weight.dtype
     # Without initial weights, which would draw from the caller's random numbers.
     if isinstance(layer, nn.Linear):
         new: nn.Module = skip_init(
             nn.Linear, layer.in_features, 2, bias=has_bias, dtype=dtype
         )
-    else:
+    elif isinstance(layer, _CONVOLUTIONS):
         new = skip_init(
             next(kind for kind in _CONVOLUTIONS if isinstance(layer, kind)),
             layer.in_channels,
@@ -141,12 +280,20 @@ def _with_two_rows(layer: nn.Module, factor: float) -> nn.Module:
             padding_mode=layer.padding_mode,
             dtype=dtype,
         )
+    else:  # what holds the weights of an exported program
+        new = copy.deepcopy(layer)
     signs = torch.tensor([-factor, factor], dtype=dtype)
-    rows = weight * signs.reshape(2, *[1] * (weight.ndim - 1))
+    rows = weight.detach() * signs.reshape(2, *[1] * (weight.ndim - 1))
     new.weight = nn.Parameter(rows, requires_grad=False)
     if bias is not None:
         new.bias = nn.Parameter(bias.detach() * signs, requires_grad=False)
     return new.eval()
+
+
+def _tensor(layer: nn.Module, name: str) -> Tensor | None:
+    """Return what a layer holds under a name, which may be computed of parameters."""
+    value = getattr(layer, name, None)
+    return value if isinstance(value, Tensor) else None
 
 
 def _run(module: nn.Module, batch: Tensor) -> Tensor | None:

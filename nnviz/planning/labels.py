@@ -14,6 +14,10 @@ a label means does not depend on which other labels happen to be there:
    these are as many as the outputs, or are taken in sorted order where they are as many
    themselves, as every loader of folders numbers them.
 
+Where a network has one output for two classes, and the labels are -1 and 1 and no
+others, they are the sign of that output: -1 is the first class and 1 the second, as
+where networks are trained with a margin.
+
 Where a data set numbers its own classes, such numbers stand for the names of these
 classes, if there is anything to join the names with.
 
@@ -73,6 +77,7 @@ def join_labels(
     class_names: Sequence[str] = (),
     label_names: Sequence[str] = (),
     n_instances: int | None = None,
+    has_one_output: bool = False,
 ) -> JoinedClasses:
     """Join a data set's labels with the network's outputs.
 
@@ -92,6 +97,8 @@ def join_labels(
         Empty if it knows none.
     n_instances
         Number of instances, needed where `labels` is None.
+    has_one_output
+        Whether the two outputs are made of the only one that the network has.
 
     Returns
     -------
@@ -110,9 +117,12 @@ def join_labels(
     )
     if is_joined_by_name:
         values = [_name_of(value, label_names) for value in values]
+    notes: tuple[str, ...] = ()
+    has_minus_one = any(whole_number(v) == -1 for v in set(values) if v is not None)
+    if has_one_output and config.map is None and not label_names:
+        values, class_names, notes = _signs_by_name(values, class_names)
     values = _without_missing(values, class_names, label_names)
     distinct = sorted({v for v in values if v is not None}, key=_sorting_key)
-    notes: tuple[str, ...] = ()
     if n_outputs is None:
         place_of, names = _own_classes(distinct)
         joined_by = "the labels' own names, sorted; the network is no classifier"
@@ -139,7 +149,13 @@ def join_labels(
             place_of, names, joined_by = _join_without_names(
                 distinct, n_outputs, class_names, label_names
             )
-        notes = _notes_on_numbers(place_of, n_outputs, class_names, config.map)
+        notes = notes or _notes_on_numbers(
+            place_of,
+            n_outputs,
+            class_names,
+            config.map,
+            has_minus_one=has_minus_one,
+        )
     joined = [-1 if value is None else place_of[value] for value in values]
     unique = _unique_names(names)
     return JoinedClasses(
@@ -203,6 +219,26 @@ def _without_missing(
             text for text in spelled if whole_number(text) is None or -1 in missing
         }
     return [None if value in missing else value for value in values]
+
+
+def _signs_by_name(
+    values: list[str | int | None], class_names: Sequence[str]
+) -> tuple[list[str | int | None], Sequence[str], tuple[str, ...]]:
+    """Take -1 and 1 for the names of two classes, where nothing else is a label.
+
+    Returns labels, names of the classes, and what the reader should know.
+    """
+    signs = {whole_number(v) for v in set(values) if v is not None}
+    if signs != {-1, 1} or any(map(is_number, class_names)):
+        return values, class_names, ()
+    first, second = class_names or ("-1", "1")
+    name_of = {-1: first, 1: second}
+    meant = f": -1 is {first}, 1 is {second}" if class_names else ""
+    note = f"the labels -1 and 1 are the sign of the network's one output{meant}"
+    named: list[str | int | None] = [
+        None if value is None else name_of[whole_number(value) or 0] for value in values
+    ]
+    return named, (first, second), (note,)
 
 
 def _own_classes(distinct: list[str | int]) -> tuple[dict[str | int, int], list[str]]:
@@ -343,6 +379,8 @@ def _notes_on_numbers(
     n_outputs: int,
     class_names: Sequence[str],
     map_path: str | None,
+    *,
+    has_minus_one: bool,
 ) -> tuple[str, ...]:
     """Say what numbers were taken for, where something else could be meant."""
     numbers = {value: whole_number(value) for value in place_of}
@@ -367,7 +405,13 @@ def _notes_on_numbers(
             f"puts it at place {sorted(texts).index(case)}; if the network was trained "
             f"so, state the names in that order as model.class_names"
         )
-    if min(place_of.values()) == 1 and n_outputs > 1:
+    if place_of.keys() == {1} and n_outputs == 2 and has_minus_one:
+        notes.append(
+            "the labels are -1 and 1, and -1 is no label; if it is the first class, "
+            'name the outputs: model.class_names = ["-1", "1"] (from Python: '
+            "classes=[...])"
+        )
+    elif min(place_of.values()) == 1 and n_outputs > 1:
         notes.append(
             f"no label is 0: numbers were taken as indices of outputs, from 0; if the "
             f"data count from 1, {_advice(n_outputs)}"

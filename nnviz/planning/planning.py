@@ -162,6 +162,7 @@ def plan_run(
         class_names=loaded.class_names,
         label_names=dataset.class_names,
         n_instances=len(dataset),
+        has_one_output=two_outputs is not None,
     )
     runtime = NetworkRuntime(
         module,
@@ -199,6 +200,7 @@ def plan_run(
             *gradient_notes,
         ),
         two_outputs_of=None if two_outputs is None else two_outputs.module,
+        two_outputs_are_direct=two_outputs is not None and two_outputs.are_direct,
         gives_probabilities=are_probabilities(outputs),
         gives_one_value=has_one_output(architecture),
         target_column=target_column_of(dataset),

@@ -5,7 +5,8 @@ The network cannot say, so the labels do. They are of two classes where
 1. the outputs are named, in the run file or by the caller, by two names;
 2. the data set knows two classes, such as two folders;
 3. there is a class map;
-4. the labels are 0 and 1, however they are written, or two names.
+4. the labels are 0 and 1, or -1 and 1 (0 and 1 where all three are there, and -1 is no
+   label), however they are written, or two names.
 
 Labels of all other numbers are values that are measured, or classes of their own.
 """
@@ -22,9 +23,10 @@ from nnviz.runs.config import ClassesConfig
 __all__ = ["NOT_SPLIT", "has_one_output", "means_two_classes", "notes_on_one_output"]
 
 NOT_SPLIT = (
-    "the network has one output for two classes, and it is not what a linear layer "
-    "gives, or its sigmoid: there are no predictions; return the logit of such a "
-    "layer, or two outputs"
+    "the network has one output for two classes, and it is not what one linear layer "
+    "gives, or its sigmoid: there are no predictions; for these, name a network (or a "
+    "function that builds it) whose forward gives both, such as "
+    "torch.stack([-z / 2, z / 2], 1) of the logit z"
 )
 
 
@@ -60,7 +62,7 @@ def means_two_classes(
         return True
     if all(map(is_number, values)):
         numbers = {whole_number(value) for value in values}
-        return bool(numbers - {-1}) and numbers <= {-1, 0, 1} and 0 in numbers
+        return numbers == {-1, 1} or (numbers <= {-1, 0, 1} and 0 in numbers)
     return len(values) == 2 and not any(map(is_number, values))
 
 
@@ -70,21 +72,10 @@ def notes_on_one_output(dataset: Dataset) -> tuple[str, ...]:
     if any(isinstance(value, tuple) for value in values):
         return ()
     names = {v for v in values if v is not None and not is_number(v)}
-    if len(names) > 2:
-        note = (
-            f"the labels are {len(names)} names, and the network has one output, which "
-            "is none of them: they are subsets, and there are no predictions"
-        )
-        return (note,)
-    numbers = {_whole(value) for value in values}
-    if numbers - {None} != {-1, 1}:
+    if len(names) <= 2:
         return ()
     note = (
-        "the labels are -1 and 1, and -1 is no label; if they are two classes of the "
-        "network's one output, write them as 0 and 1"
+        f"the labels are {len(names)} names, and the network has one output, which "
+        "is none of them: they are subsets, and there are no predictions"
     )
     return (note,)
-
-
-def _whole(value: str | int | None) -> int | None:
-    return None if value is None else whole_number(value)

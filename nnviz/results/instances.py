@@ -106,13 +106,18 @@ class Instances:
         self._columns = columns
 
     def orders(self) -> tuple[str, ...]:
-        """Return the columns of numbers that instances can be sorted by."""
-        names = self._columns.names
+        """Return the columns of numbers that instances can be sorted by.
+
+        Those without a single value are left out, as is the confidence where nothing is
+        predicted.
+        """
+        columns = self._columns
+        names = [n for n in columns.names if not columns.column(n).null.all()]
         numbers = [
             name
             for name in names
             if name not in ("label", "prediction", "status", *FIRST_ORDERS)
-            and self._columns.column(name).kind in ("number", "date")
+            and columns.column(name).kind in ("number", "date")
         ]
         return (*(name for name in FIRST_ORDERS if name in names), *sorted(numbers))
 
@@ -205,7 +210,7 @@ class Instances:
         tuple
             (class, value), the largest first, and whether values are probabilities:
             they are where the softmax of the stored outputs has the stored confidence.
-            Without stored outputs the prediction alone; none of a regression.
+            Without stored outputs the prediction alone.
         """
         facts = self.facts(number)
         layer = output_layer(self._store)
@@ -215,8 +220,6 @@ class Instances:
         row = self._store.activations(layer, number, number + 1)[0].astype(np.float64)
         given = self._store.plan.gives_probabilities
         shares = softmax(as_logits(row[None], gives_probabilities=given))[0]
-        if len(shares) == 1:
-            return [], False  # a value, and no class's
         best = float(np.nanmax(shares)) if len(shares) else np.nan
         is_probability = abs(best - facts.confidence) < TOLERANCE
         values = shares if is_probability else row

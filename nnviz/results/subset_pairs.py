@@ -17,9 +17,9 @@ import numpy as np
 
 from nnviz.aggregation.index_channels import IndexedChannels
 from nnviz.results.subset_results import SubsetResults
-from nnviz.runs.declarations import ERROR
+from nnviz.runs.declarations import ERROR, TARGET
 from nnviz.store.store import Store
-from nnviz.subsets.by_value import quarter_queries
+from nnviz.subsets.by_value import part_queries
 from nnviz.subsets.lookup import SubsetFinder
 from nnviz.subsets.writing import Confusion, class_word, confusion_of, words_of
 
@@ -84,23 +84,33 @@ class SubsetPairs:
         """Return the query of a class by its index."""
         return f"{self._kind} = {class_word(self._store.class_names, index)}"
 
-    def of_values(self) -> list[NamedQuery]:
-        """Return the quarters of a regression's target and error, with sizes.
+    def usual_query(self, index: int) -> str:
+        """Return what A is until something else is written; empty for nothing.
 
-        Empty where the network's output is not a value that the data have.
+        The class of an index; where there are no classes, the largest targets.
         """
-        plan = self._store.plan
-        if plan.target_column is None:
+        if index >= 0:
+            return self.class_query(index)
+        return self._parts[-1].query if self._parts else ""
+
+    @functools.cached_property
+    def parts(self) -> list[NamedQuery]:
+        """Parts of the measured target, and of the error, smallest first."""
+        has_error = ERROR in self._store.plan.outcome_columns
+        return [*self._parts, *(self._parts_of(ERROR) if has_error else ())]
+
+    @functools.cached_property
+    def _parts(self) -> list[NamedQuery]:
+        return self._parts_of(self._store.plan.target_column or TARGET)
+
+    def _parts_of(self, name: str) -> list[NamedQuery]:
+        """Return parts of a column, smallest first; none where it has no numbers."""
+        columns = self.finder.columns
+        if name not in columns.names or columns.column(name).kind != "number":
             return []
-        names = [plan.target_column]
-        names += [name for name in (ERROR,) if name in plan.outcome_columns]
-        found = []
-        for name in names:
-            values = self.finder.columns.column(name).values
-            for query in quarter_queries(np.asarray(values), name):
-                n = len(self.finder.find(query).instances)
-                found.append(NamedQuery(query, query, n))
-        return found
+        column = columns.column(name)
+        values = np.where(column.null | ~columns.usable, np.nan, column.values)
+        return [self._named(query) for query in part_queries(values, name)]
 
     def of_class(self, index: int) -> list[NamedQuery]:
         """Return what a class can be split into, with sizes: none is empty.

@@ -322,6 +322,20 @@ _DECLARATIONS = (
         "CRC-32 of each of these rows.",
     ),
     ArrayDeclaration(
+        "index/<piece>/strip_crc32c", ("chunk x strip",), "uint32", "",
+        "CRC-32C of each strip of 64 channels of each chunk, of one shown layer after "
+        "the other.",
+    ),
+    ArrayDeclaration(
+        "index/columns/values/<column>", ("instance",), "any", "",
+        "A column of the instance table; of texts their codes, by first appearance.",
+    ),
+    ArrayDeclaration(
+        "index/columns/texts/<column>", ("byte",), "uint8", "",
+        "The distinct texts of a column in UTF-8, by their code, with a character "
+        "between two of them that none of them has.",
+    ),
+    ArrayDeclaration(
         "index/<piece>/<held>", ("entry",), "any", "",
         "`top_channels`, numbered over all layers; `pairs` of target and source, over "
         "all targets; `influences`, float32: of one instance after the other.",

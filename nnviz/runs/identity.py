@@ -108,6 +108,7 @@ def identity_of(value: dict[str, Any]) -> dict[str, Any]:
         "keeps_remainders",
         "outcome_columns",
         "two_outputs_of",
+        "two_outputs_are_direct",
         "gives_probabilities",
         "target_column",
     ):

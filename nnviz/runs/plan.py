@@ -98,6 +98,8 @@ class Plan:
     two_outputs_of: str | None = None
     """Module that made the only output, the logit of two classes, which now gives an
     output for each; None where the network is run as it is."""
+    two_outputs_are_direct: bool = False
+    """Whether they are what this module makes: what follows it takes one number out."""
     gives_probabilities: bool = False
     """Whether the outputs are probabilities of the classes, not logits; False in plans
     from before that was asked."""

@@ -58,6 +58,8 @@ class Findings:
     """What was read of the data set to know it by."""
     two_outputs_of: str | None = None
     """Module that made the only output, the logit of two classes."""
+    two_outputs_are_direct: bool = False
+    """Whether the outputs are what this module makes, not what follows it."""
     gives_probabilities: bool = False
     """Whether the outputs are probabilities of the classes."""
     gives_one_value: bool = False
@@ -142,6 +144,7 @@ def make_plan(config: RunConfig, findings: Findings) -> Plan:
         contents=findings.contents,
         keeps_remainders=extraction.signal == "peak" and extraction.targets != "none",
         two_outputs_of=findings.two_outputs_of,
+        two_outputs_are_direct=findings.two_outputs_are_direct,
         gives_probabilities=findings.gives_probabilities,
         target_column=findings.target_column,
     )

@@ -19,6 +19,7 @@ from nnviz.runs.declarations import MARK_FIELDS
 from nnviz.runs.plan import Plan
 from nnviz.store.documents import document_of
 from nnviz.store.hierarchy import Hierarchy
+from nnviz.store.mapped import Strips
 from nnviz.store.pieces import encode_piece
 
 __all__ = ["BATCH_SIZES", "MARKS", "Completion"]
@@ -93,6 +94,12 @@ class Completion:
     def mark_values(self) -> NDArray[np.int64]:
         """Return all fields of all marks, shape (chunk, field); zeros without one."""
         return self._read(range(len(self)))
+
+    def strips(self, path: str) -> Strips:
+        """Return how strips of channels of an array of activations are read."""
+        spec = next(spec for spec in self._plan.arrays if spec.path == path)
+        folder = self._hierarchy.files.folder
+        return Strips(folder and folder / path, spec)
 
     def has_mark(self, index: int) -> bool:
         """Whether a chunk has a mark, sound or not."""

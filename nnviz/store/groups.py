@@ -10,19 +10,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from nnviz.errors import MissingDataError, NnvizError, StoreFormatError
 from nnviz.runs.arrays import ArraySpec
 from nnviz.store import csr
-from nnviz.store.documents import CHECKSUMS
+from nnviz.store.documents import CHECKSUMS, crc_text
 from nnviz.store.hierarchy import Hierarchy
+from nnviz.store.mapped import map_values
 
-__all__ = ["SAVED_SUBSETS", "LaterGroups", "covered_by", "stage_of"]
+__all__ = ["PACKED", "SAVED_SUBSETS", "LaterGroups", "covered_by", "stage_of"]
 
 SAVED_SUBSETS = "artifacts/saved_subsets"
 """What people have put into the store: no command makes it again."""
+
+
+PACKED = "index/columns"
+"""The columns of the instance table, beside the pieces of the index."""
 
 
 def stage_of(path: str) -> str:
@@ -165,6 +171,48 @@ class LaterGroups:
         """
         folder = self._hierarchy.files.folder
         return folder and folder / path / "/".join(["c", *["0"] * n_axes])
+
+    def read_plain(
+        self, group: str, name: str, dtype: np.dtype[Any], n: int
+    ) -> NDArray[Any]:
+        """Return such an array of one axis, mapped from the file where there is one.
+
+        Parameters
+        ----------
+        group
+            Path of a complete group.
+        name
+            Of the array in it.
+        dtype, n
+            Of its values.
+
+        Returns
+        -------
+        ndarray
+            Shape (n,), every byte checked; it cannot be written to.
+
+        Raises
+        ------
+        StoreFormatError
+            If it is not what was written, or is not there.
+        """
+        path = f"{group}/{name}"
+        file = self.plain_file(path, 1)
+        if file is None:
+            values = self.read(path)
+            if values.shape != (n,):
+                msg = f"{path!r} has the shape {values.shape}, not {(n,)}"
+                raise StoreFormatError(msg)
+            values.flags.writeable = False
+            return values
+        where = f"{path}/c/0"
+        # A pipe would be waited for.
+        data = np.memmap(file, np.uint8, mode="r") if file.is_file() else b""
+        stated = self.file_checksums(group).get(where)
+        if crc_text(data) != stated:  # type: ignore[arg-type]
+            msg = f"{where!r} does not fit its checksum"
+            raise StoreFormatError(msg)
+        return map_values(file, dtype, (n,))
 
     def file_checksums(self, path: str) -> dict[str, str]:
         """Return the CRC-32 of the files of a complete group, by key in the store.

@@ -28,7 +28,7 @@ from nnviz.store.documents import (
     sealed_group,
     unsealed_attributes,
 )
-from nnviz.store.groups import SAVED_SUBSETS, LaterGroups, stage_of
+from nnviz.store.groups import PACKED, SAVED_SUBSETS, LaterGroups, stage_of
 from nnviz.store.hierarchy import DAMAGED, Hierarchy
 from nnviz.store.pieces import declared_document
 from nnviz.store.recovery import Damage, problem_of
@@ -386,6 +386,8 @@ def _is_made_from(group: str, source: str) -> bool:
         return place[0] == "instances" and parts[-1].startswith("rows-")
     if place[0] == "peaks":
         return group == "artifacts/examples"
+    if group == PACKED:
+        return place[0] == "instances"
     if parts[0] == "index":
         return source.startswith(("activations/", "influences/"))
     if not is_later(source):

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import google_crc32c
@@ -28,7 +29,14 @@ from zarr.storage import MemoryStore
 from nnviz.runs.arrays import ArraySpec
 from nnviz.store.documents import DOCUMENT
 
-__all__ = ["declared_document", "decode_piece", "dense_files", "encode_piece"]
+__all__ = [
+    "declared_document",
+    "decode_piece",
+    "dense_files",
+    "encode_piece",
+    "fill_of",
+    "part_checksums",
+]
 
 
 def encode_piece(
@@ -52,26 +60,41 @@ def encode_piece(
     fill
         Where `values` end.
     """
-    shape = shard or chunk
-    if values.shape != shape:
-        whole = np.full(shape, fill, values.dtype)
+    parts = [_with_checksum(p) for p in _parts(values, chunk, shard or chunk, fill)]
+    if shard is None:
+        return parts[0]
+    offsets = itertools.accumulate(map(len, parts), initial=0)
+    places = np.array(list(zip(offsets, map(len, parts), strict=False)), dtype="<u8")
+    return b"".join([*parts, _with_checksum(places.tobytes())])
+
+
+def part_checksums(
+    values: NDArray[Any],
+    *,
+    chunk: tuple[int, ...],
+    shard: tuple[int, ...] | None,
+    fill: Any,
+) -> list[int]:
+    """Return the CRC-32C of each chunk of a shard; arguments as `encode_piece`."""
+    parts = _parts(values, chunk, shard or chunk, fill)
+    return [int(google_crc32c.value(part)) for part in parts]
+
+
+def _parts(
+    values: NDArray[Any], chunk: tuple[int, ...], shard: tuple[int, ...], fill: Any
+) -> Iterator[bytes]:
+    """Yield the bytes of the chunks of a shard, one after another."""
+    if values.shape != shard:
+        whole = np.full(shard, fill, values.dtype)
         whole[tuple(slice(n) for n in values.shape)] = values
         values = whole
     values = values.astype(values.dtype.newbyteorder("<"), copy=False)
-    if shard is None:
-        return _with_checksum(values.tobytes())
     counts = [s // c for s, c in zip(shard, chunk, strict=True)]
-    parts, index, offset = [], [], 0
     for place in itertools.product(*map(range, counts)):
         inner = tuple(
             slice(p * c, (p + 1) * c) for p, c in zip(place, chunk, strict=True)
         )
-        part = _with_checksum(values[inner].tobytes())
-        parts.append(part)
-        index.append((offset, len(part)))
-        offset += len(part)
-    places = np.array(index, dtype="<u8").tobytes()
-    return b"".join([*parts, _with_checksum(places)])
+        yield values[inner].tobytes()
 
 
 def decode_piece(
@@ -166,7 +189,7 @@ def declared_document(spec: ArraySpec) -> bytes:
         shards=tuple(max(1, s) for s in shard) if spec.inner_chunk else None,
         dtype=spec.dtype,
         compressors=compressors,
-        fill_value=_fill_of(spec),
+        fill_value=fill_of(spec),
         dimension_names=declaration.dimensions[:n_axes],
         attributes={"unit": declaration.unit, "meaning": declaration.meaning},
         config={"write_empty_chunks": True},
@@ -199,7 +222,8 @@ def dense_files(
     return {key: bytes(buffer.to_bytes()) for key, buffer in files.items()}
 
 
-def _fill_of(spec: ArraySpec) -> Any:
+def fill_of(spec: ArraySpec) -> Any:
+    """Return what stands in an array where nothing was written."""
     if spec.dtype == "string":
         return ""
     if spec.dtype == "bool":

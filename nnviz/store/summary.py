@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from nnviz.store.groups import covered_by
+from nnviz.store.groups import PACKED, covered_by
 
 if TYPE_CHECKING:
     from nnviz.store.store import Store
@@ -50,6 +50,7 @@ def _covering(store: Store, parent: str) -> str:
 
 def _facts(store: Store) -> list[tuple[str, str]]:
     done, plan = store.chunks.done(), store.plan
+    pieces = set(map("index/{}".format, store.groups.names("index"))) - {PACKED}
     return [
         ("model", plan.model.source),
         ("data", f"{plan.dataset.kind}, {store.n_instances:,} instances"),
@@ -58,5 +59,5 @@ def _facts(store: Store) -> list[tuple[str, str]]:
         ("extraction", f"{int(done.sum()):,} of {len(done):,} chunks"),
         ("aggregates", _covering(store, "aggregates")),
         ("artifacts", _covering(store, "artifacts")),
-        ("index", _counted(len(store.groups.names("index")), "piece")),
+        ("index", _counted(len(pieces), "piece")),
     ]

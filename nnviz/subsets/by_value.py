@@ -25,13 +25,14 @@ from nnviz.runs.stored_names import collection_of_column
 from nnviz.subsets.subsets import Subset, SubsetCollection, collect_subsets
 from nnviz.subsets.writing import quoted
 
-__all__ = ["column_subsets", "quarter_queries", "set_subsets"]
+__all__ = ["column_subsets", "part_queries", "set_subsets"]
 
 MOST_VALUES = 1_000
 """A column with more texts names instances, not groups of them."""
 MOST_NUMBERS = 12
 """Numbers of more different values are cut into quantiles."""
 QUANTILES = 4
+LEAST_DIGITS, MOST_DIGITS = 6, 17
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
 
@@ -73,41 +74,41 @@ def column_subsets(values: NDArray[Any], name: str) -> SubsetCollection:
     return collect_subsets(subsets, len(values), name=collection, kind="column")
 
 
-def quarter_queries(values: NDArray[Any], name: str) -> list[str]:
-    """Return the queries of a column's quarters, in order; none of few values.
+def part_queries(values: NDArray[np.floating], name: str) -> list[str]:
+    """Return queries that find the subsets of a column of numbers, in their order.
 
     Parameters
     ----------
     values
-        Of all instances, shape (N,): numbers.
+        Of all instances, shape (N,); NaN for none.
     name
         Of the column.
 
     Examples
     --------
-    >>> quarter_queries(np.arange(100.0), "ink")[:2]
-    ['ink < 25', 'ink >= 25 and ink < 50']
+    >>> part_queries(np.arange(100.0), "ink")[:2]
+    ['ink <= 24', 'ink > 24 and ink <= 49.5']
     """
-    if len(np.unique(values[np.isfinite(values)])) <= MOST_NUMBERS:
-        return []
-    groups = list(_groups_of_numbers(values).values())
+    groups = [values[rows] for rows in _groups_of_numbers(values).values()]
     ends = [
-        _between(float(values[below].max()), float(values[above].min()))
-        for below, above in itertools.pairwise(groups)
+        _shortest_between(float(low.max()), float(high.min()))
+        for low, high in itertools.pairwise(groups)
     ]
     word = quoted(name)
-    lowest = [f"{word} >= {end}" for end in ["", *ends]]
-    highest = [f"{word} < {end}" for end in [*ends, ""]]
-    parts = zip(lowest[1:], highest[1:-1], strict=False)
-    inner = [f"{low} and {high}" for low, high in parts]
-    return [highest[0], *inner, lowest[-1]] if ends else []
+    above = ["", *(f"{word} > {end}" for end in ends)]
+    up_to = [*(f"{word} <= {end}" for end in ends), ""]
+    both = zip(above, up_to, strict=True)
+    return [" and ".join(filter(None, pair)) for pair in both if any(pair)]
 
 
-def _between(below: float, above: float) -> str:
-    """Return the shortest number that is above one and at most another."""
-    rounded = (float(f"{above:.{digits}g}") for digits in range(1, 18))
-    shortest = next((each for each in rounded if below < each <= above), above)
-    return repr(shortest).removesuffix(".0")
+def _shortest_between(low: float, high: float) -> str:
+    """Return a number of few digits from `low` on and below `high`."""
+    middle = low + (high - low) / 2
+    for n_digits in range(1, 17):
+        text = f"{middle:.{n_digits}g}"
+        if low <= float(text) < high:
+            return text
+    return repr(low)
 
 
 def set_subsets(
@@ -151,16 +152,26 @@ def _groups_of_numbers(values: NDArray[Any]) -> dict[str, Sequence[int]]:
     known = np.isfinite(values)
     distinct = np.unique(values[known])
     if len(distinct) <= MOST_NUMBERS:
-        return {f"{v:g}": np.flatnonzero(values == v).tolist() for v in distinct}
+        n = _digits_that_tell(distinct)
+        return {f"{v:.{n}g}": np.flatnonzero(values == v).tolist() for v in distinct}
     ends = np.quantile(values[known], np.linspace(0, 1, QUANTILES + 1)[1:-1])
     part = np.searchsorted(ends, values, side="left")
-    groups: dict[str, Sequence[int]] = {}
-    for number in range(QUANTILES):
-        rows = np.flatnonzero(known & (part == number))
-        if len(rows):
-            low, high = values[rows].min(), values[rows].max()
-            groups[f"{low:.6g} to {high:.6g}"] = rows.tolist()
-    return groups
+    found = [np.flatnonzero(known & (part == number)) for number in range(QUANTILES)]
+    found = [rows for rows in found if len(rows)]
+    both = [(values[rows].min(), values[rows].max()) for rows in found]
+    n = _digits_that_tell(np.unique(both))
+    return {
+        f"{low:.{n}g} to {high:.{n}g}": rows.tolist()
+        for (low, high), rows in zip(both, found, strict=True)
+    }
+
+
+def _digits_that_tell(distinct: NDArray[Any]) -> int:
+    """Return in how many digits numbers are written differently, six at least."""
+    for n_digits in range(LEAST_DIGITS, MOST_DIGITS):
+        if len({f"{value:.{n_digits}g}" for value in distinct}) == len(distinct):
+            return n_digits
+    return MOST_DIGITS
 
 
 def _groups_of_texts(texts: Sequence[str], name: str) -> dict[str, Sequence[int]]:

@@ -25,6 +25,7 @@ from nnviz.network.top_channels import planned_top_channels
 from nnviz.runs.declarations import LABEL_SETS
 from nnviz.store.store import Store
 from nnviz.subsets.by_value import labels_in
+from nnviz.subsets.packed_columns import PackedColumns, PackedTexts
 
 __all__ = [
     "DERIVED",
@@ -73,7 +74,7 @@ class Column:
     kind: ColumnKind
     values: NDArray[Any]
     """Shape (N,): class indices, numbers, truth values, dates (datetime64), or for
-    texts and sets of classes their codes (int64 into `texts`)."""
+    texts and sets of classes their codes (into `texts`)."""
     null: NDArray[np.bool_]
     """Where there is no value, shape (N,)."""
     texts: tuple[str, ...] = ()
@@ -123,6 +124,7 @@ class InstanceColumns:
         self.store = store
         self.channels = channels
         self._kept: dict[str, Column] = {}
+        self._packed = PackedColumns(store)
         self._lock = threading.Lock()
 
     @property
@@ -153,7 +155,10 @@ class InstanceColumns:
     @functools.cached_property
     def usable(self) -> NDArray[np.bool_]:
         """Which instances count, shape (N,); the others could not be read."""
-        return self.store.usable()
+        status = self._packed.read("status")
+        if not isinstance(status, PackedTexts):
+            return self.store.usable()
+        return _text_column(status).null
 
     def column(self, name: str) -> Column:
         """Return a column.
@@ -186,18 +191,25 @@ class InstanceColumns:
             return dataclasses.replace(column, null=column.null | ~has_value)
         if name in DERIVED and name not in self.store.columns:
             return self._derive(name)
-        values = self.store.column(name)
         if name in ("label", LABEL_SETS) and self.store.plan.has_label_sets:
             return self._sets()
+        column = self._stored(name)
         if name in ("label", "prediction"):
-            return Column("class", values, values < 0)
+            return Column("class", column.values, column.values < 0)
         if name == "rank" and name in self.store.plan.outcome_columns:
-            return Column("number", values, values < 0)
-        return _column_of(values)
+            return Column("number", column.values, column.values < 0)
+        return column
+
+    def _stored(self, name: str) -> Column:
+        """Return a column by the dtype of what is stored."""
+        packed = self._packed.read(name)
+        if isinstance(packed, PackedTexts):
+            return _text_column(packed)
+        return _column_of(self.store.column(name) if packed is None else packed)
 
     def _sets(self) -> Column:
         """Return the labels of instances that have any number of them."""
-        column = _column_of(self.store.column(LABEL_SETS))
+        column = self._stored(LABEL_SETS)
         names = self.class_names
         members = np.zeros((len(column.texts), len(names)), dtype=np.bool_)
         for row, text in enumerate(column.texts):
@@ -212,12 +224,12 @@ class InstanceColumns:
 
     def _derive(self, name: str) -> Column:
         if name == "loss":
-            probability = self.store.column("probability").astype(np.float64)
+            probability = self._stored("probability").values.astype(np.float64)
             with np.errstate(divide="ignore"):
                 return _column_of(-np.log(probability))
         if name == "instance":
             return _column_of(np.arange(self.n_instances))
-        label, prediction = self.store.column("label"), self.store.column("prediction")
+        label, prediction = (self._stored(n).values for n in ("label", "prediction"))
         return Column("truth", label == prediction, (label < 0) | (prediction < 0))
 
 
@@ -276,12 +288,14 @@ def _column_of(values: NDArray[Any]) -> Column:
     import pandas as pd  # noqa: PLC0415  slow to import, and needed for texts only
 
     codes, distinct = pd.factorize(values.astype(object))
-    texts = tuple(str(text) for text in distinct)
-    is_empty = np.array([text == "" for text in texts], dtype=np.bool_)
-    null = codes < 0
-    if is_empty.any():
-        null = null | is_empty[codes]
-    return Column("text", codes.astype(np.int64), null, texts)
+    return _text_column(PackedTexts(codes, tuple(str(text) for text in distinct)))
+
+
+def _text_column(packed: PackedTexts) -> Column:
+    null = packed.codes < 0
+    if "" in packed.texts:
+        null |= packed.codes == packed.texts.index("")
+    return Column("text", packed.codes, null, packed.texts)
 
 
 def _date(text: str) -> np.datetime64:

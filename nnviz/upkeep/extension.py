@@ -227,6 +227,7 @@ def _joined(plan: Plan, listed: Dataset) -> JoinedClasses:
         class_names=plan.class_names,
         label_names=listed.class_names,
         n_instances=len(listed),
+        has_one_output=plan.two_outputs_of is not None,
     )
 
 

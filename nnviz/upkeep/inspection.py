@@ -9,7 +9,7 @@ from typing import Any
 from nnviz.formatting import printable, size_text
 from nnviz.runs.plan import Plan, plan_lines
 from nnviz.store.added_columns import COLUMNS
-from nnviz.store.groups import SAVED_SUBSETS, covered_by, stage_of
+from nnviz.store.groups import PACKED, SAVED_SUBSETS, covered_by, stage_of
 from nnviz.store.lock import writer_of
 from nnviz.store.store import Store
 from nnviz.upkeep.provenance import provenance_lines, provenance_of
@@ -223,7 +223,8 @@ def _groups(store: Store, plan: Plan) -> dict[str, dict[str, Any]]:
                 if names is not None:
                     facts["subsets"] = len(names)
             groups[path] = facts
-    if pieces := [f"index/{name}" for name in store.groups.names("index")]:
+    names = store.groups.names("index")
+    if pieces := [path for path in map("index/{}".format, names) if path != PACKED]:
         whole = [path for path in pieces if store.groups.is_complete(path)]
         spans = [store.groups.attributes(path)["span"] for path in whole]
         groups["index"] = {

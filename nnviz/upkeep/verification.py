@@ -321,6 +321,7 @@ def _planned_values(
         class_names=plan.class_names,
         label_names=dataset.class_names,
         n_instances=len(dataset),
+        has_one_output=plan.two_outputs_of is not None,
     )
     values: dict[str, NDArray[Any]] = {
         "instances/id": np.asarray(dataset.ids, dtype=object),

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -239,6 +240,69 @@ def test_channels__answer_a_query(indexed, unindexed):
 
     columns = InstanceColumns(unindexed, StoredChannels(unindexed))
     assert found.tolist() == matching_instances(query, columns).tolist()
+
+
+WIDE = PlantedRun(
+    n_classes=3,
+    n_instances=130,
+    layers=(("wide", 150, ()),),
+    instances_per_chunk=20,
+    n_unreadable=4,
+)
+
+
+def one_channel(url, channel):
+    return IndexedChannels(Store.open(url)).activation("wide", channel)
+
+
+@pytest.mark.parametrize("channel", [0, 63, 64, 149])
+def test_channel__by_its_strips__is_what_zarr_reads(tmp_path, channel):
+    store = write_store(tmp_path / "s.zarr", WIDE)
+    make_index(store)
+    shutil.rmtree(tmp_path / "s.zarr" / piece_path(0) / "activations_float16" / "c")
+
+    found = one_channel(store.url, channel)
+
+    values = zarr.open_array(f"{store.url}/activations/wide", mode="r")[:, channel]
+    np.testing.assert_array_equal(found, values)
+
+
+def swapped(folder):
+    """Put a chunk of another one's place, sound in itself, into the store."""
+    shutil.copy(folder / "activations/wide/c/4/0", folder / "activations/wide/c/1/0")
+
+
+def flipped(folder):
+    spoil(folder / "activations/wide/c/1/0", "flipped")
+
+
+def gone(folder):
+    spoil(folder / "activations/wide/c/1/0", "gone")
+
+
+@pytest.mark.parametrize("damage", [swapped, flipped, gone])
+def test_channel__where_a_strip_is_damaged__is_taken_from_rows(tmp_path, damage):
+    store = write_store(tmp_path / "s.zarr", WIDE)
+    make_index(store)
+    expected = store.activations("wide")[:, [3, 70, 140]]
+    damage(tmp_path / "s.zarr")
+
+    found = np.stack([one_channel(store.url, c) for c in (3, 70, 140)], axis=1)
+
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_channel__with_damaged_checksums_of_strips__is_the_same(tmp_path):
+    store = write_store(tmp_path / "s.zarr", WIDE)
+    make_index(store)
+    spoil(tmp_path / "s.zarr" / piece_path(0) / "strip_crc32c/c/0", "flipped")
+    opened = Store.open(store.url)
+    index = subset_index(opened)
+
+    found = IndexedChannels(opened).activation("wide", 70)
+
+    np.testing.assert_array_equal(found, store.activations("wide")[:, 70])
+    assert "'index/00000'" in index.problems[0]
 
 
 class Recorder:

@@ -54,7 +54,7 @@ def _probability(network: nn.Module, x: NDArray[np.float32]) -> NDArray[np.float
     return 1 / (1 + np.exp(-logit))
 
 
-@pytest.mark.parametrize("ending", ["", "squeeze", "flat"])
+@pytest.mark.parametrize("ending", ["", "squeeze", "flat", "first"])
 @pytest.mark.parametrize("sigmoid", [False, True])
 def test_one_output__says_what_the_sigmoid_says(
     tmp_path: Path, ending: str, sigmoid: bool
@@ -85,6 +85,44 @@ def test_one_output__says_what_the_sigmoid_says(
     assert "one output for two classes" in str(store.plan)
 
 
+def _exported(network: nn.Module, folder: Path, x: NDArray[np.float32]) -> str:
+    program = torch.export.export(
+        network, (torch.from_numpy(x),), dynamic_shapes=({0: torch.export.Dim.AUTO},)
+    )
+    torch.export.save(program, folder / "net.pt2")
+    return str(folder / "net.pt2")
+
+
+@pytest.mark.parametrize("ending", ["", "squeeze", "flat", "first"])
+@pytest.mark.parametrize("sigmoid", [False, True])
+@pytest.mark.filterwarnings("ignore::Warning:torch", "ignore::FutureWarning")
+def test_one_output__of_an_exported_program_has_predictions_and_graphs(
+    tmp_path: Path, ending: str, sigmoid: bool
+) -> None:
+    network, x = OneLogit(ending, sigmoid=sigmoid).eval(), _inputs()
+    p = _probability(network, x)
+    labels = np.arange(len(x)) % 2
+    np.savez(tmp_path / "data.npz", data=x, label=labels)
+    store = nnviz.run(
+        {"source": _exported(network, tmp_path, x)},
+        {"kind": "arrays", "path": str(tmp_path / "data.npz")},
+        tmp_path / "one",
+        classes=["no", "yes"],
+        trust=True,
+        workers=0,
+        progress=False,
+    )
+    table = store.instances()
+    assert table["prediction"].tolist() == (p > 0.5).astype(int).tolist()
+    np.testing.assert_allclose(table["confidence"], np.maximum(p, 1 - p), rtol=1e-4)
+    weights = network.head.weight.detach().numpy()[0]
+    for name, sign in (("no", -1), ("yes", 1)):
+        graph = store.graph(f"prediction = {name}")
+        kept = graph.channel[graph.layer == 0]
+        assert len(kept)
+        assert all(sign * weights[kept] > 0)
+
+
 def test_one_output__each_class_rests_on_what_speaks_for_it(tmp_path: Path) -> None:
     network, x = OneLogit().eval(), _inputs()
     labels = (_probability(network, x) > 0.5).astype(int)
@@ -106,8 +144,55 @@ def test_one_output__each_class_rests_on_what_speaks_for_it(tmp_path: Path) -> N
         assert all(sign * weights[kept] > 0)
 
 
-def test_one_output__is_verified_ablated_and_extended(tmp_path: Path) -> None:
-    network, x = OneLogit().eval(), _inputs(80)
+@pytest.mark.parametrize("ending", ["", "first"])
+def test_one_output__influences_and_relevances_are_those_of_each_class(
+    tmp_path: Path, ending: str
+) -> None:
+    network, x = OneLogit(ending).eval(), _inputs()
+    labels = np.arange(len(x)) % 2
+    store = nnviz.run(
+        network,
+        (x, labels),
+        tmp_path / "one",
+        classes=["no", "yes"],
+        extraction={"relevance": "label", "ranks": 12, "targets": "all"},
+        workers=0,
+        progress=False,
+    )
+    # By hand: the logit is the sum of hidden values times weights, and the bias.
+    w, b, v, c = (t.detach().double().numpy() for t in network.parameters())
+    hidden = np.maximum(x.astype(np.float64) @ w.T + b, 0)
+    terms = hidden * v[0] / 2
+    sign = np.where(labels == 1, 1.0, -1.0)[:, None]
+    product = store.read("relevance/hidden/product")
+    np.testing.assert_allclose(product, sign * terms, rtol=1e-4, atol=1e-5)
+    gradient = np.broadcast_to(sign * v[0] / 2, terms.shape)
+    np.testing.assert_allclose(
+        store.read("relevance/hidden/gradient"), gradient, rtol=1e-5
+    )
+    target = store.read("influences/head/target")
+    source = store.read("influences/head/source")
+    influence = store.read("influences/head/influence")
+    remainder = store.read("influences/head/remainder")
+    assert (target == [0, 1]).all()
+    for place, factor in enumerate((-1.0, 1.0)):
+        kept = np.zeros_like(terms)
+        row, rank = np.nonzero(source[:, place] >= 0)
+        kept[row, source[row, place, rank]] = influence[row, place, rank]
+        np.testing.assert_allclose(kept, factor * terms, rtol=1e-4, atol=1e-5)
+        total = kept.sum(1) + remainder[:, place]
+        logit = factor * (hidden @ v[0] + c[0]) / 2
+        np.testing.assert_allclose(total, logit, rtol=1e-4, atol=1e-4)
+    means = store.look("label = no").relevance("zero").means("hidden")
+    wanted = [-terms[labels == 0].mean(0), terms[labels == 1].mean(0)]
+    np.testing.assert_allclose(means, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("ending", ["", "first"])
+def test_one_output__is_verified_ablated_and_extended(
+    tmp_path: Path, ending: str
+) -> None:
+    network, x = OneLogit(ending).eval(), _inputs(80)
     labels = np.arange(80) % 2
     store = nnviz.run(
         network,
@@ -156,7 +241,7 @@ def test_labels__of_two_classes(
     assert (store.instances()["prediction"] >= 0).all()
 
 
-@pytest.mark.parametrize("labels", [[1, 2], [0, 2], [0.5, 1.0], [3, 3], [-1, 1]])
+@pytest.mark.parametrize("labels", [[1, 2], [0, 2], [0.5, 1.0], [3, 3], [1, 1]])
 def test_labels__of_a_regression(tmp_path: Path, labels: list[float]) -> None:
     x = _inputs(20)
     data = (x, np.array(labels * 10))
@@ -165,18 +250,93 @@ def test_labels__of_a_regression(tmp_path: Path, labels: list[float]) -> None:
     )
     assert (store.instances()["prediction"] == -1).all()
     assert store.plan.two_outputs_of is None
-    says_minus_one = any("write them as 0 and 1" in note for note in store.plan.notes)
-    assert says_minus_one == (-1 in labels)
+
+
+@pytest.mark.parametrize(
+    ("classes", "names"), [(None, ["-1", "1"]), (["no", "yes"], ["no", "yes"])]
+)
+def test_labels__minus_one_and_one_are_the_sign_of_the_output(
+    tmp_path: Path, classes: list[str] | None, names: list[str]
+) -> None:
+    network, x = OneLogit("first").eval(), _inputs(30)
+    p = _probability(network, x)
+    labels = np.where(np.arange(30) % 3, 1.0, -1.0)
+    store = nnviz.run(
+        network,
+        (x[:20], labels[:20]),
+        tmp_path / "s",
+        classes=classes,
+        workers=0,
+        progress=False,
+    )
+    assert list(store.class_names) == names
+    assert "are the sign of the network's one output" in str(store.plan)
+    assert f"{names[1]} above 0, else {names[0]}" in str(store.plan)
+    nnviz.extend(store, dataset=(x, labels))
+    nnviz.extract(store, model=network, dataset=(x, labels), workers=0, progress=False)
+    table = nnviz.open_store(tmp_path / "s").instances()
+    assert table["label"].tolist() == (labels > 0).astype(int).tolist()
+    assert table["prediction"].tolist() == (p > 0.5).astype(int).tolist()
+    wrong = nnviz.open_store(tmp_path / "s").subset(
+        f'label = "{names[0]}" and not correct'
+    )
+    assert wrong.instances.tolist() == np.flatnonzero((labels < 0) & (p > 0.5)).tolist()
+
+
+def test_labels__minus_one_is_none_where_zero_is_a_class() -> None:
+    labels = [-1, 0, 1, 1, 0] * 4
+    plan, _ = nnviz.plan_run(OneLogit(), (_inputs(20), labels), timed=False)
+    assert (plan.n_labelled, plan.class_names) == (16, ("0", "1"))
+
+
+def test_labels__minus_one_of_two_outputs_is_said_to_be_none() -> None:
+    network, data = nn.Linear(6, 2), (_inputs(20), [-1, 1] * 10)
+    plan, _ = nnviz.plan_run(network, data, timed=False)
+    assert plan.n_labelled == 10
+    assert 'model.class_names = ["-1", "1"]' in str(plan)
+    plan, _ = nnviz.plan_run(network, data, classes=["-1", "1"], timed=False)
+    assert plan.n_labelled == 20
+
+
+class OneDistance(nn.Module):
+    """One number for two classes, which no linear layer makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 1 - torch.relu(self.hidden(x)).norm(dim=1)
+
+
+class TwoOfDistance(nn.Module):
+    """What the plan advises."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = OneDistance()
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = self.network(x)
+        return torch.stack([-z / 2, z / 2], 1)
 
 
 def test_one_output__that_no_linear_layer_gives_is_said(tmp_path: Path) -> None:
     x = _inputs(20)
     data = (x, np.arange(20) % 2)
+    network = TwoOfDistance().eval()
     store = nnviz.run(
-        OneLogit("first").eval(), data, tmp_path / "s", workers=0, progress=False
+        network.network, data, tmp_path / "one", workers=0, progress=False
     )
-    assert any("no predictions" in note for note in store.plan.notes)
+    notes = [note for note in store.plan.notes if "no predictions" in note]
+    assert "torch.stack([-z / 2, z / 2], 1)" in notes[0]
     assert (store.instances()["prediction"] == -1).all()
+
+    store = nnviz.run(network, data, tmp_path / "two", workers=0, progress=False)
+
+    with torch.no_grad():
+        z = network.network(torch.from_numpy(x)).numpy()
+    assert store.instances()["prediction"].tolist() == (z > 0).astype(int).tolist()
 
 
 def test_two_outputs__of_a_convolution() -> None:
@@ -215,6 +375,32 @@ def test_softmax__at_the_end_is_taken_for_probabilities(tmp_path: Path) -> None:
     np.testing.assert_allclose(table["confidence"], p.max(1), rtol=1e-5)
     loss = -np.log(p[np.arange(40), labels])
     np.testing.assert_allclose(table["loss"], loss, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::Warning:torch", "ignore::FutureWarning")
+def test_softmax__of_an_exported_program_is_taken_for_probabilities(
+    tmp_path: Path,
+) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3), nn.Softmax(dim=1)
+    ).eval()
+    x = _inputs(40)
+    np.savez(tmp_path / "data.npz", data=x, label=np.arange(40) % 3)
+    with torch.no_grad():
+        p = network(torch.from_numpy(x)).numpy()
+    store = nnviz.run(
+        {"source": _exported(network, tmp_path, x)},
+        {"kind": "arrays", "path": str(tmp_path / "data.npz")},
+        tmp_path / "s",
+        trust=True,
+        workers=0,
+        progress=False,
+    )
+    table = store.instances()
+    assert store.plan.gives_probabilities
+    assert table["prediction"].tolist() == p.argmax(1).tolist()
+    np.testing.assert_allclose(table["confidence"], p.max(1), rtol=1e-5)
 
 
 def test_one_output__is_found_though_the_first_rows_miss_values(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def results(regression):
 @pytest.fixture
 def page(results):
     """Return the models of a page without classes."""
-    base = results.graph_collection
+    base = results.kind
     selection = Selection(
         {layer.name: layer.n_channels for layer in results.layers},
         [],
@@ -150,7 +150,6 @@ def test_page__opens_an_instance(page, results, regression):
     model.open(7)
 
     opened = view.__panel__().opened
-    assert opened["outputs"] == []
     assert opened["said"] == (
         f"target {frame['price'][7]:.3g}, network {frame['output'][7]:.3g}"
     )

@@ -1,12 +1,19 @@
 """Queries on a store's instances, against plain Python with three truth values."""
 
 import datetime as dt
+import operator
 import random
 
 import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from nnviz.aggregation.index import make_index
+from nnviz.aggregation.index_channels import IndexedChannels
 from nnviz.errors import QueryError
+from nnviz.store.store import Store
 from nnviz.subsets.columns import InstanceColumns, StoredChannels
 from nnviz.subsets.evaluation import matching_instances
 from nnviz.testing import PlantedRun, write_store
@@ -206,3 +213,142 @@ def test_query__out_of_time__is_an_error(store):
 
     with pytest.raises(QueryError, match="takes too long"):
         matching_instances("correct and flipped", columns, time_limit_s=-1)
+
+
+COLUMN_TEXTS = [*sorted(set(CAMERAS)), "rear", "t", "", "Night"]
+CLASSES = st.sampled_from(RUN.class_names)
+NUMBERS = st.one_of(
+    st.sampled_from(BRIGHTNESS[np.isfinite(BRIGHTNESS)][:9].tolist()), st.floats(-3, 3)
+)
+COMPARED = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+@pytest.fixture(scope="module")
+def table(store):
+    """Return the table in pandas' own types, which know three truth values."""
+    table = store.instances()
+    names = dict(enumerate(RUN.class_names))
+    text = pd.StringDtype("python", na_value=pd.NA)
+    found = pd.DataFrame(index=table.index)
+    for name in ("label", "prediction"):
+        found[name] = table[name].map(names).astype(text)
+    for name in ("brightness", "confidence"):
+        found[name] = pd.array(table[name].astype(float), dtype="Float64")
+    found["camera"] = table["camera"].replace("", None).astype(text)
+    found["flipped"] = table["flipped"].astype("boolean")
+    activations = store.activations("late").astype(float)
+    for channel in range(8):
+        found[f"late {channel}"] = pd.array(activations[:, channel], dtype="Float64")
+    return found
+
+
+@st.composite
+def predicates(draw):
+    """Return a predicate, and what it is of a table of pandas."""
+    kind = draw(st.sampled_from(["number", "range", "class", "classes", "text", "is"]))
+    if kind in ("number", "range"):
+        channel = draw(st.integers(0, 7))
+        written, name = draw(
+            st.sampled_from(
+                [
+                    ("brightness", "brightness"),
+                    ("confidence", "confidence"),
+                    (f"activation(late, {channel})", f"late {channel}"),
+                ]
+            )
+        )
+        low, high = sorted([draw(NUMBERS), draw(NUMBERS)])
+        if kind == "range":
+            text = f"{written} between {low!r} and {high!r}"
+            return text, lambda t: (t[name] >= low) & (t[name] <= high)
+        symbol = draw(st.sampled_from(sorted(COMPARED)))
+        return f"{written} {symbol} {low!r}", lambda t: COMPARED[symbol](t[name], low)
+    if kind in ("class", "classes"):
+        name = draw(st.sampled_from(["label", "prediction"]))
+        wanted = draw(st.lists(CLASSES, min_size=1, max_size=3))
+        if kind == "classes":
+            listed = ", ".join(f'"{one}"' for one in wanted)
+            return f"{name} in ({listed})", lambda t: among(t[name], wanted)
+        symbol = draw(st.sampled_from(["=", "!="]))
+        return (
+            f"{name} {symbol} '{wanted[0]}'",
+            lambda t: COMPARED[symbol](t[name], wanted[0]),
+        )
+    if kind == "text":
+        wanted = draw(st.sampled_from(COLUMN_TEXTS))
+        how = draw(st.sampled_from(["contains", "starts with", "ends with", "="]))
+        meaning = {
+            "contains": lambda t: t["camera"].str.contains(wanted, regex=False),
+            "starts with": lambda t: t["camera"].str.startswith(wanted),
+            "ends with": lambda t: t["camera"].str.endswith(wanted),
+            "=": lambda t: t["camera"] == wanted,
+        }
+        return f"camera {how} '{wanted}'", meaning[how]
+    name = draw(st.sampled_from(["camera", "brightness", "label"]))
+    return draw(
+        st.sampled_from(
+            [
+                (f"{name} is null", lambda t: t[name].isna().astype("boolean")),
+                ("flipped", lambda t: t["flipped"]),
+                ("correct", lambda t: t["label"] == t["prediction"]),
+            ]
+        )
+    )
+
+
+def among(values, wanted):
+    """Return which values are among others; unknown where there is no value."""
+    return values.isin(wanted).astype("boolean").mask(values.isna())
+
+
+def combined(parts):
+    """Return strategies for larger queries, from one for smaller ones."""
+
+    def both(a, b):
+        return f"({a[0]}) and ({b[0]})", lambda t: a[1](t) & b[1](t)
+
+    def either(a, b):
+        return f"({a[0]}) or ({b[0]})", lambda t: a[1](t) | b[1](t)
+
+    def opposite(a):
+        return f"not ({a[0]})", lambda t: ~a[1](t)
+
+    def without(a, b):
+        return (
+            f"({a[0]}) except ({b[0]})",
+            lambda t: a[1](t) & ~b[1](t).fillna(False),
+        )
+
+    return st.one_of(
+        st.builds(both, parts, parts),
+        st.builds(either, parts, parts),
+        st.builds(opposite, parts),
+        st.builds(without, parts, parts),
+    )
+
+
+@given(query=st.recursive(predicates(), combined, max_leaves=8))
+@settings(max_examples=60, deadline=None)
+def test_query__any_tree__is_what_pandas_says(ask, ask_indexed, table, query):
+    text, meaning = query
+
+    expected = np.flatnonzero(meaning(table).fillna(False).to_numpy(bool)).tolist()
+
+    assert ask(text).tolist() == expected, text
+    assert ask_indexed(text).tolist() == expected, text
+
+
+@pytest.fixture(scope="module")
+def ask_indexed(tmp_path_factory):
+    """Return the same of a store with an index, of which columns are packed."""
+    store = write_store(tmp_path_factory.mktemp("indexed") / "run.zarr", RUN)
+    make_index(store)
+    columns = InstanceColumns(Store.open(store.url), IndexedChannels(store))
+    return lambda query: matching_instances(query, columns)

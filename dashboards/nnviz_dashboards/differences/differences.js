@@ -32,7 +32,13 @@ export function render({model}) {
     main.append(element("b", "", String(one.channel)), element("span", "muted name", one.label))
     main.addEventListener("click", () => send({type: "look_at", layer: one.layer, channel: one.channel}))
     const faces = element("div", "faces", null, {title: one.seen ? `Strongest examples: ${one.seen}` : "No examples"})
-    for (const rank of one.faces) faces.append(element("img", "", null, {loading: "lazy", decoding: "async", alt: "", src: `${model.pictures}/${one.number}/${one.channel}/${rank}`}))
+    for (const [rank, instance, text] of one.faces) {
+      const face = element("button", "face", null, {type: "button", title: text, "aria-label": `${text}; open it`, "data-instance": instance})
+      face.append(element("img", "", null, {loading: "lazy", decoding: "async", alt: "", src: `${model.pictures}/${one.number}/${one.channel}/${rank}`}))
+      face.addEventListener("click", () => send({type: "open", instance}))
+      faces.append(face)
+    }
+    walkable(faces)
     if (!one.faces.length) faces.append(element("span", "muted name note", one.seen))
     const effect = element("div", `effect ${one.effect > 0 ? "more-a" : "more-b"}${one.is_sure ? "" : " unsure"}`)
     const track = element("div", "effect-track"), fill = element("div", "effect-fill")
@@ -57,7 +63,7 @@ export function render({model}) {
     const column = (text, title, cls = "") => element("span", cls, text, {title})
     columns.replaceChildren(
       column("Channel", "Number of the channel, and its layer"),
-      column("Examples", "The instances of the whole run that excite the channel most"),
+      column("Examples", "The instances of the whole run that excite the channel most; a click opens one"),
       column("A", `${table.what} in A: ${table.names[0]}`, "side-a"),
       column("B", `${table.what} in B: ${table.names[1]}`, "side-b"),
       column(`More in A | B (${table.sign})`, table.explanation, "middle"),

@@ -9,7 +9,6 @@ import param
 from panel.viewable import Viewable, Viewer
 
 from nnviz.results.neuron_matrix import RELEVANCE_MEASURES, Measure
-from nnviz_dashboards.channels.examples import channel_examples
 from nnviz_dashboards.differences.model import (
     LEVEL,
     N_ROWS,
@@ -18,6 +17,7 @@ from nnviz_dashboards.differences.model import (
     DifferingChannel,
 )
 from nnviz_dashboards.shared.component import Component, missing_value, script, style
+from nnviz_dashboards.shared.examples import channel_examples
 from nnviz_dashboards.shared.theme import (
     format_count,
     format_p,
@@ -92,6 +92,7 @@ class DifferencesView(Viewer):
                 "measure": lambda name: model.measure(name),
                 "look_at": model.look_at,
                 "show_instances": model.show_instances,
+                "open": lambda instance: model.selection.open_instance(instance),
                 "csv": self._send_csv,
             },
             pictures=pictures,
@@ -155,7 +156,11 @@ class DifferencesView(Viewer):
         if measure == "share":
             largest = 1.0
         examples = channel_examples(self._model.results, one.layer, one.channel, -1)
-        faces = [e.rank for e in examples if e.has_picture][:N_FACES]
+        faces = [
+            [e.rank, e.instance, f"{e.label or 'instance'} #{format_count(e.instance)}"]
+            for e in examples
+            if e.has_picture
+        ][:N_FACES]
         labels = [e.label or f"#{e.instance}" for e in examples][:N_FACES]
         return {
             "layer": one.layer,

@@ -29,6 +29,7 @@ export function render({model}) {
     ask: (what, index) => model.send_msg({type: what === "node" ? "numbers" : "arc_numbers", [what]: index, version: model.graph.version}),
     pin: ({layer, channel}) => model.send_msg({type: "pin", layer, channel}),
     unpin: () => model.send_msg({type: "unpin"}),
+    open: (instance) => model.send_msg({type: "open", instance}),
   })
   const space = makeSpace(svg, world, ({y, k}) => {
     svg.style.setProperty("--k", k)

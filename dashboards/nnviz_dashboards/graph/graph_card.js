@@ -40,7 +40,14 @@ function makeCard(canvas, act) {
     if (item.tagName === "IMG") item.alt = long
     else item.textContent = short
   }
-  const examples = (node, n) => {
+  // Of a card that stays, a click on an example opens the instance.
+  const opening = (item, [, long, instance]) => {
+    const button = element("button", "card-example", null, {type: "button", title: long, "aria-label": `${long}; open it`, "data-instance": instance})
+    button.append(item)
+    button.addEventListener("click", () => act.open(instance))
+    return button
+  }
+  const examples = (node, n, is_pinned = false) => {
     const texts = knows("node", node.index)?.texts
     const grid = element("div", "card-examples")
     for (const [rank, mark] of [...node.examples].slice(0, n).entries()) {
@@ -52,8 +59,9 @@ function makeCard(canvas, act) {
         })
         : element("span", "card-text", "…")
       if (texts) tell(item, texts[rank])
-      grid.append(item)
+      grid.append(is_pinned && texts ? opening(item, texts[rank]) : item)
     }
+    walkable(grid)
     return grid
   }
   const waiting = () => element("div", "card-waiting", null, {"aria-hidden": "true"})
@@ -97,7 +105,7 @@ function makeCard(canvas, act) {
         head.append(close)
       }
       const said = knows("node", node.index)
-      const parts = [head, examples(node, 10), said ? numbers(said.facts, act.graph().node_terms) : waiting()]
+      const parts = [head, examples(node, 10, is_pinned), said ? numbers(said.facts, act.graph().node_terms) : waiting()]
       const times = "the number of instances in which the one is among the strongest sources of the other"
       if (said?.targets.length) parts.push(links(said.targets, "Feeds most often", "target", `Channels that it feeds, with ${times}`))
       if (said?.sources.length) parts.push(links(said.sources, "Fed most often by", "source", `Channels that feed it, with ${times}`))

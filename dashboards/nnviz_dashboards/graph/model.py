@@ -40,10 +40,10 @@ from nnviz.results.missing import Missing
 from nnviz.results.run_results import RunResults
 from nnviz.results.subset_key import SubsetKey
 from nnviz.subsets.subsets import Subset
-from nnviz_dashboards.channels.examples import Example, channel_examples
 from nnviz_dashboards.graph.code import graph_code
 from nnviz_dashboards.graph.places import Places
 from nnviz_dashboards.layers.network_stages import StagesModel
+from nnviz_dashboards.shared.examples import Example, channel_examples
 from nnviz_dashboards.shared.publishing import follow, publish, published
 from nnviz_dashboards.shared.selection import NONE, Choice, Selection
 
@@ -216,7 +216,7 @@ class GraphModel(param.Parameterized):
         if selection.view != "graph" and not is_for_network:
             return
         collection = self._collection
-        missing = self._results.missing_graphs() or self._graphs.missing(collection)
+        missing = self._results.missing_stage() or self._graphs.missing(collection)
         if missing is not None:
             self._show(None, missing)
             return
@@ -239,9 +239,7 @@ class GraphModel(param.Parameterized):
                 url,
                 request.queries[0] if request.queries else request.subset,
                 request.options,
-                ""
-                if request.collection == self._results.graph_collection
-                else request.collection,
+                "" if request.collection == self._results.kind else request.collection,
             ),
         }
         if self._graphs.is_warm(request):
@@ -278,19 +276,13 @@ class GraphModel(param.Parameterized):
     @property
     def _collection(self) -> str:
         """Whose aggregates give what all graphs share."""
-        return (
-            self._results.graph_collection
-            if self._is_of_sets
-            else self.selection.collection
-        )
+        return self._results.kind if self._is_of_sets else self.selection.collection
 
     def _request_of_sets(self) -> GraphRequest | Missing:
         """Return what is chosen where that is A, or A against B."""
         selection, pairs = self.selection, self._results.pairs
-        a = selection.a
-        if not a and selection.subset >= 0:
-            a = pairs.class_query(selection.subset)
-        collections = self._graphs.collections(self._results.graph_collection)
+        a = selection.a or pairs.usual_query(selection.subset)
+        collections = self._graphs.collections(self._results.kind)
         if not a:
             member = ""
         else:
@@ -299,7 +291,7 @@ class GraphModel(param.Parameterized):
         chosen = SubsetChoices(collections, (), member, (), is_of_class=False)
         publish(self, {"choices": chosen})
         if not a:
-            return Missing("No subset is chosen", "Choose a class, or write a query.")
+            return Missing("No subset is chosen", "Write a query above, as A.")
         sides = [
             (pair.names[0], pair.found.subset),
             (pair.names[1], pair.found.against),
@@ -350,7 +342,7 @@ class GraphModel(param.Parameterized):
             self,
             {
                 "choices": SubsetChoices(
-                    self._graphs.collections(self._results.graph_collection),
+                    self._graphs.collections(self._results.kind),
                     members,
                     member,
                     others,

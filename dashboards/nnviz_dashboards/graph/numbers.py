@@ -10,7 +10,7 @@ from math import isfinite, isnan
 
 from nnviz.graphs.drawing import Contrast, DrawnArc, DrawnNode, GraphDrawing, Linked
 from nnviz.results.causal_effects import CausalEffect
-from nnviz_dashboards.channels.examples import Example
+from nnviz_dashboards.shared.examples import Example
 from nnviz_dashboards.shared.theme import (
     format_count,
     format_lift,
@@ -175,13 +175,14 @@ def node_numbers(
     }
 
 
-def _example(example: Example) -> list[str]:
-    """Return a short and a long text."""
+def _example(example: Example) -> list[str | int]:
+    """Return a short and a long text, and the number of the instance."""
     number = f"#{format_count(example.instance)}"
     value = format_value(example.value)
     return [
         example.label or number,
         f"{example.label or 'instance'} {number}: activation {value}",
+        example.instance,
     ]
 
 

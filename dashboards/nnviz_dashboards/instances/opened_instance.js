@@ -30,9 +30,16 @@ function openedInstance(send, pictures) {
   let without = null
   const no_picture = () => element("p", "muted note opened-none", without === null ? "" : `No picture: ${without || "it cannot be read"}`)
   const photograph = (one) => {
-    const picture = element("img", `opened-picture${one.is_wrong ? " wrong" : ""}`, null, {alt: one.said, src: `${pictures()}/instances/${one.n}/large`})
+    const picture = element("img", `opened-picture${one.is_wrong ? " wrong" : ""}`, null, {alt: one.said || one.title, src: `${pictures()}/instances/${one.n}/large`})
     picture.addEventListener("error", () => picture.replaceWith(no_picture()))
     return picture
+  }
+  // A picture that was clicked in another view is hidden with it: the focus goes on here.
+  const follow = (title, until) => {
+    if (performance.now() > until || !title.isConnected) return
+    if (!title.getClientRects().length) return requestAnimationFrame(() => follow(title, until))
+    const at = document.activeElement
+    if (at === document.body || !at.getClientRects().length) title.focus({preventScroll: true})
   }
   const show = (one) => {
     box.hidden = !one
@@ -40,18 +47,21 @@ function openedInstance(send, pictures) {
     const head = element("div", "opened-head")
     const close = element("button", "button", "×", {type: "button", "aria-label": "Close", title: "Close (Esc)"})
     close.addEventListener("click", () => send({type: "open", number: one.n}))
-    head.append(element("h3", "title", one.title), element("span", "muted name", one.id, {title: one.id}), close)
+    const title = element("h3", "title", one.title, {tabindex: "-1"})
+    head.append(title, element("span", "muted name", one.id, {title: one.id}), close)
     const picture = without === "" ? photograph(one) : no_picture()
     const rows = element("dl", "card-facts")
     one.rows.forEach(([name, value]) => rows.append(element("dt", "", name), element("dd", "name", value, {title: value})))
     const keep = element("button", "button", "Keep its row among the neurons", {type: "button"})
     keep.addEventListener("click", () => send({type: "keep", number: one.n}))
-    box.replaceChildren(head, picture, element("p", "opened-said", one.said), keep)
-    if (one.outputs.length) box.append(element("h4", "opened-title", `${one.what} of the classes`), outputs(one))
+    box.replaceChildren(
+      head, picture, element("p", "opened-said", one.said), keep,
+      element("h4", "opened-title", one.what), outputs(one))
     if (one.rows.length) box.append(rows)
     if (one.channels.length) {
       box.append(element("h4", "opened-title", "Channels that stand out", {title: "Strongest compared with all instances: standard deviations above their mean"}), ...channels(one))
     }
+    if (document.documentElement.dataset.ready === "yes") follow(title, performance.now() + 2000)
   }
   return {box, show, setPictures: (why) => { without = why }}
 }

@@ -89,6 +89,23 @@ function onClassPointed(own, changed) {
   })
 }
 
+// Tab stops once in a box of many buttons; arrow keys walk on from there.
+function walkable(box) {
+  const buttons = [...box.querySelectorAll("button")]
+  buttons.forEach((button, i) => (button.tabIndex = i ? -1 : 0))
+  box.addEventListener("focusin", ({target}) => {
+    if (buttons.includes(target)) buttons.forEach((button) => (button.tabIndex = button === target ? 0 : -1))
+  })
+  box.addEventListener("keydown", (event) => {
+    const at = buttons.indexOf(event.target), last = buttons.length - 1
+    const next = {ArrowLeft: Math.max(0, at - 1), ArrowRight: Math.min(last, at + 1), Home: 0, End: last}[event.key]
+    if (at < 0 || next === undefined) return
+    buttons[next].focus()
+    event.preventDefault()
+    event.stopPropagation()
+  })
+}
+
 function bytes(text) {
   return Uint8Array.from(atob(text), (c) => c.charCodeAt(0))
 }

@@ -1,5 +1,4 @@
 const LETTERS = ["a", "b"]
-const PLACEHOLDER = 'a query, for instance: label = horse and confidence > 0.5'
 
 export function render({model}) {
   const bar = element("section", "panel subset-bar", null, {"aria-label": "Subsets A and B"})
@@ -27,7 +26,7 @@ export function render({model}) {
   letter.addEventListener("mousedown", (event) => event.preventDefault())
   letter.addEventListener("click", () => edit(side === "a" ? "b" : "a"))
   const field = completingField({
-    label: "Query", placeholder: PLACEHOLDER,
+    label: "Query", placeholder: `a query, for instance: ${model.asked}`,
     ask: (text, cursor, turn) => send({type: "complete", text, cursor, turn}),
     accept: (query) => send({type: "write", side, query}),
   })
@@ -39,7 +38,8 @@ export function render({model}) {
     open: () => send({type: "saved"}),
     suggest: () => send({type: "suggest"}),
   })
-  line.append(chips[0].chip, element("span", "muted against", "against"), chips[1].chip, swap, holder, menu.menu)
+  const against = element("span", "muted against", "against")
+  line.append(chips[0].chip, against, chips[1].chip, swap, holder, menu.menu)
 
   function edit(letter) {
     side = letter
@@ -65,6 +65,7 @@ export function render({model}) {
       main.setAttribute("aria-label", `${LETTERS[i].toUpperCase()}: ${one.name}, ${one.count} instances; edit`)
       chip.classList.toggle("empty", one.n === 0)
     })
+    against.hidden = swap.hidden = !model.sides.length
     const has_b = Boolean(model.sides[1]?.query)
     clear.hidden = !has_b
     swap.disabled = !has_b
@@ -102,7 +103,7 @@ export function render({model}) {
   model.on("code", show_sides)
   model.on("problem", show_problem)
   model.on(["sentence", "is_loading", "missing"], show_said)
-  model.on(["of_class", "of_what", "suggested", "is_searching"], show_choices)
+  model.on(["of_class", "suggested", "is_searching"], show_choices)
   model.on("msg:custom", (message) => {
     if (message.completions) field.show(message.completions, message.turn)
     if (message.saved) menu.showSaved(message.saved)

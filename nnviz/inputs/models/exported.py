@@ -21,7 +21,29 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 from torch.utils import _pytree as pytree
 
-__all__ = ["network_of_program"]
+__all__ = ["fixed_batch_of", "network_of_program"]
+
+
+def fixed_batch_of(program: torch.export.ExportedProgram) -> int | None:
+    """Return the only number of instances that a program takes; None if it takes any.
+
+    Parameters
+    ----------
+    program
+        As loaded by ``torch.export.load``.
+    """
+    given = set(program.graph_signature.user_inputs)
+    values = [
+        node.meta.get("val") for node in program.graph.nodes if node.name in given
+    ]
+    tensors = [value for value in values if isinstance(value, Tensor) and value.ndim]
+    # A number that may vary is a torch.SymInt.
+    fixed = [int(x.shape[0]) for x in tensors if not _varies(x.shape[0])]
+    return fixed[0] if fixed and len(fixed) == len(tensors) else None
+
+
+def _varies(size: object) -> bool:
+    return isinstance(size, torch.SymInt)
 
 
 def network_of_program(program: torch.export.ExportedProgram) -> nn.Module:

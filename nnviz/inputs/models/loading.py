@@ -22,7 +22,7 @@ from nnviz.argument_types import checked
 from nnviz.engine.handing_over import handed_over
 from nnviz.errors import ModelError, UntrustedCodeError
 from nnviz.importing import import_callable, is_callable_source
-from nnviz.inputs.models.exported import network_of_program
+from nnviz.inputs.models.exported import fixed_batch_of, network_of_program
 from nnviz.inputs.models.sources import check_source
 from nnviz.inputs.models.weights import (
     fingerprint_of_module,
@@ -229,6 +229,14 @@ def _read_exported(path: Path, *, trust: bool) -> nn.Module:
             f"written by torch.export.save of about this version of torch"
         )
         raise ModelError(msg) from error
+    n_instances = fixed_batch_of(program)
+    if n_instances is not None:
+        msg = (
+            f"{str(path)!r} was exported for batches of {n_instances} instances and no "
+            "others; export it for any number: torch.export.export(network, (batch,), "
+            'dynamic_shapes=({0: torch.export.Dim("n")},))'
+        )
+        raise ModelError(msg)
     return network_of_program(program)
 
 

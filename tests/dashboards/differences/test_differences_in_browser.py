@@ -37,3 +37,17 @@ def test_differences__choose_a_channel_and_lead_to_its_instances(
     rows.first.get_by_text("Instances").click()
     expect_address(page, view="instances", order="channel")
     expect(page.locator(".squares .square").first).to_be_visible()
+
+
+def test_face__opens_its_instance(visit, finished_address):
+    page = visit(
+        finished_address, "?view=differences&a=label%20%3D%20cat&b=label%20%3D%20dog"
+    )
+    face = page.locator(".difference-row .face").first
+    number = face.get_attribute("data-instance", timeout=30_000)
+
+    face.click()
+
+    expect_address(page, view="instances", instance=number)
+    opened = page.get_by_label("Opened instance")
+    expect(opened.get_by_role("heading", name=f"#{number}")).to_be_visible()

@@ -97,6 +97,24 @@ def test_graph__opens_fitted_with_pictures_and_layers(page):
     sync_api.expect(face).to_have_text("cat")
 
 
+def test_example__of_a_pinned_card_opens_its_instance(page):
+    point_at(page, "late", LATE_OF_CAT)
+    card = page.locator("aside.card")
+    expect(card.locator("img").first).to_be_visible()
+    expect(card.locator(".card-example")).to_have_count(0)  # it follows the mouse
+
+    click(page, "late", LATE_OF_CAT)
+    example = card.locator(".card-example").first
+    number = example.get_attribute("data-instance")
+    example.click()
+
+    expect_address(page, view="instances", instance=number, channel=str(LATE_OF_CAT))
+    opened = page.get_by_label("Opened instance")
+    expect(opened.get_by_role("heading", name=f"#{number}")).to_be_visible()
+    page.go_back()
+    expect(card).to_contain_text(f"late channel {LATE_OF_CAT}")
+
+
 def test_hover__lights_up_what_feeds_a_node_and_what_it_feeds(page):
     point_at(page, "late", LATE_OF_CAT)
 

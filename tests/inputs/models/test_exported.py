@@ -44,11 +44,11 @@ class Net(nn.Module):
         return self.head(functional.adaptive_avg_pool2d(c, 1).flatten(1))
 
 
-def export(network, path, *, decomposed=False):
+def export(network, path, *, decomposed=False, batch=None):
     program = torch.export.export(
         network,
-        (torch.randn(2, 3, 8, 8),),
-        dynamic_shapes=({0: torch.export.Dim("n")},),
+        (torch.randn(2, 3, 8, 8) if batch is None else batch,),
+        dynamic_shapes=({0: torch.export.Dim.AUTO},),
     )
     if decomposed:
         program = program.run_decompositions()
@@ -117,13 +117,20 @@ def test_exported_program__keeps_operators_that_nothing_replaces(tmp_path):
             return torch.special.bessel_j0(self.head(x)).cummax(1).values
 
     network = Odd().eval()
-    program = torch.export.export(network, (torch.randn(2, 4),))
-    torch.export.save(program, tmp_path / "net.pt2")
+    source = export(network, tmp_path / "net.pt2", batch=torch.randn(2, 4))
     batch = torch.randn(2, 4)
 
-    loaded = load_model(ModelConfig(str(tmp_path / "net.pt2")), trust=True)
+    loaded = load_model(ModelConfig(source), trust=True)
 
     torch.testing.assert_close(loaded.module(batch), network(batch))
+
+
+def test_exported_program__of_one_number_of_instances_says_how_to_export(tmp_path):
+    program = torch.export.export(nn.Linear(4, 2), (torch.randn(3, 4),))
+    torch.export.save(program, tmp_path / "net.pt2")
+
+    with pytest.raises(ModelError, match=r"batches of 3 instances .* dynamic_shapes"):
+        load_model(ModelConfig(str(tmp_path / "net.pt2")), trust=True)
 
 
 def test_exported_program__that_is_damaged_says_so(tmp_path):

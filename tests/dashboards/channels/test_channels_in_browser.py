@@ -1,0 +1,48 @@
+"""The channels of a class as a visitor uses them: their examples open the instance."""
+
+import pytest
+
+from tests.dashboards.served_pages import expect_address
+
+sync_api = pytest.importorskip("playwright.sync_api")
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+expect = sync_api.expect
+
+
+def test_example__opens_its_instance_and_back_leads_to_the_channels(
+    visit, finished_address
+):
+    page = visit(finished_address, "?layer=late&class=1&view=channels")
+    example = page.locator(".example").nth(1)
+    number = example.get_attribute("data-instance")
+    expect(
+        page.get_by_role("button", name=f"#{number}: activation").first
+    ).to_be_visible()
+
+    example.click()
+
+    expect_address(page, view="instances", instance=number)
+    opened = page.get_by_label("Opened instance")
+    expect(opened.get_by_role("heading", name=f"#{number}")).to_be_focused()
+    page.go_back()
+    expect(page.locator(".example").first).to_be_visible()
+    expect(opened).to_be_hidden()
+
+
+def test_examples__are_one_tab_stop_and_arrows_walk(visit, finished_address):
+    page = visit(finished_address, "?layer=late&class=1&view=channels")
+    examples = page.locator(".channel-row").first.locator(".example")
+    page.locator(".channel-row .channel").first.focus()
+
+    page.keyboard.press("Tab")
+    expect(examples.nth(0)).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    expect(examples.nth(1)).to_be_focused()
+    expect(page.locator(".preview")).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(page.locator(".channel-row .channel").nth(1)).to_be_focused()
+    page.keyboard.press("Shift+Tab")
+    expect(examples.nth(1)).to_be_focused()
+    number = examples.nth(1).get_attribute("data-instance")
+    page.keyboard.press("Enter")
+    expect_address(page, view="instances", instance=number)
