@@ -98,18 +98,32 @@ class Aggregates:
     def __len__(self) -> int:
         return len(self.names)
 
-    def named(self, subset: str) -> str:
-        """Return the name of a subset; a class can be meant by its label in the data.
+    def named(self, subset: str | int) -> str:
+        """Return the name of a subset, which may be given by its number.
 
-        What is neither is returned as it is.
+        A class can be meant by its label in the data. A text that is neither is
+        returned as it is.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no subset of this number.
         """
+        if not isinstance(subset, str):
+            if 0 <= subset < len(self.all_names):
+                return self.all_names[subset]
+            msg = (
+                f"there is no subset {subset}; collection {self.name!r} has the "
+                f"subsets 0 to {len(self.all_names) - 1}"
+            )
+            raise UnknownNameError(msg)
         if subset not in self.all_names and self.kind in ("label", "prediction"):
             index = self._store.plan.class_of_label.get(subset)
             return subset if index is None else self.all_names[index]
         return subset
 
-    def row(self, subset: str) -> int:
-        """Return the row of a subset.
+    def row(self, subset: str | int) -> int:
+        """Return the row of a subset, by its name or its number.
 
         Raises
         ------
@@ -287,7 +301,7 @@ class Aggregates:
         """
         return _divided(self.share(layer), self.base_rate(layer)[None])
 
-    def channels(self, layer: str, subset: str) -> ChannelUse:
+    def channels(self, layer: str, subset: str | int) -> ChannelUse:
         """Return how much one subset uses every channel of a layer, in their order.
 
         Parameters
@@ -295,7 +309,7 @@ class Aggregates:
         layer
             Name of a recorded layer.
         subset
-            Name of a subset.
+            Name of a subset, or its number in the collection.
 
         Raises
         ------
@@ -325,7 +339,7 @@ class Aggregates:
         )
 
     def top(
-        self, layer: str, subset: str, n: int = 20, *, by: Ranking = "count"
+        self, layer: str, subset: str | int, n: int = 20, *, by: Ranking = "count"
     ) -> ChannelUse:
         """Return the channels that one subset uses most.
 
@@ -334,7 +348,7 @@ class Aggregates:
         layer
             Name of a recorded layer.
         subset
-            Name of a subset.
+            Name of a subset, or its number in the collection.
         n
             At most this many; channels with no count are left out.
         by

@@ -160,12 +160,16 @@ class FullGraphs:
         return self._whole(totals, "influence_sums")
 
     def relevance(
-        self, totals: SubsetTotals, full: FullGraph, start: Start
+        self,
+        totals: SubsetTotals,
+        full: FullGraph,
+        start: Start,
+        against: SubsetTotals | None = None,
     ) -> NDArray[np.float64]:
         """Return the mean relevance of each node where it is positive, shape (V,).
 
-        Against the mean of all instances. The network's outputs have it where walks
-        start; of them none need have been recorded.
+        The network's outputs have it where walks start; of them none need have been
+        recorded.
 
         Parameters
         ----------
@@ -175,6 +179,9 @@ class FullGraphs:
             Its full graph.
         start
             As :meth:`start` returns it.
+        against
+            Totals of the instances whose mean activations are the reference; None:
+            all.
 
         Raises
         ------
@@ -188,7 +195,12 @@ class FullGraphs:
             if name == start[0]:
                 found.append(np.asarray(start[1], dtype=np.float64))
                 continue
-            reference = everything.relevance_sums(name).position_mean[0]
+            others = (
+                everything.relevance_sums(name)
+                if against is None
+                else (against.relevance(name))
+            )
+            reference = others.position_mean[0]
             values = totals.relevance(name).mean(reference)[0]
             chosen = self._channels.get(name)
             values = values if chosen is None else values[chosen]

@@ -219,7 +219,11 @@ class SubsetGraphs:
             return self._asked(name, error)
 
     def node_scores(
-        self, blocks: BlockTotals, **options: Unpack[GraphChoices]
+        self,
+        blocks: BlockTotals,
+        *,
+        against: SubsetTotals | None = None,
+        **options: Unpack[GraphChoices],
     ) -> NodeScores:
         """Return the scores of all nodes, kept or not, with their errors.
 
@@ -227,36 +231,47 @@ class SubsetGraphs:
         ----------
         blocks
             What :meth:`counted` has counted, two blocks at least.
+        against
+            As in :meth:`graph_of`.
         **options
             As in :func:`attribution_graph`.
         """
         chosen = GraphOptions(**options)
-        found = self._selected(blocks, chosen)
-        made = self._maker(blocks, chosen)
+        found = self._selected(blocks, chosen, against)
+        made = self._maker(blocks, chosen, against)
         spans, n_blocks = found.full.spans, blocks.n_blocks
         return node_scores(found.selection, spans, n_blocks, made)
 
     def _maker(
-        self, blocks: BlockTotals, chosen: GraphOptions
+        self,
+        blocks: BlockTotals,
+        chosen: GraphOptions,
+        against: SubsetTotals | None = None,
     ) -> Callable[[NDArray[np.int64]], GraphSelection]:
         """Return what makes the selection with each block taken so many times."""
         return lambda weights: (
-            self._selected(blocks.weighted(weights), chosen).selection
+            self._selected(blocks.weighted(weights), chosen, against).selection
         )
 
     def half_similarity(
-        self, blocks: BlockTotals, **options: Unpack[GraphChoices]
+        self,
+        blocks: BlockTotals,
+        *,
+        against: SubsetTotals | None = None,
+        **options: Unpack[GraphChoices],
     ) -> GraphSimilarity:
         """Return how alike the graphs of the two halves of the blocks are.
 
         Parameters
         ----------
-        blocks, **options
+        blocks, against, **options
             As in :meth:`node_scores`.
         """
         chosen = GraphOptions(**options)
-        halves = half_weights(blocks.n_blocks)
-        one, two = (self._made(blocks.weighted(half), chosen)[0] for half in halves)
+        one, two = (
+            self._made(blocks.weighted(half), chosen, against)[0]
+            for half in half_weights(blocks.n_blocks)
+        )
         return graph_similarity(one, two)
 
     def totals(
@@ -338,7 +353,11 @@ class SubsetGraphs:
         )
 
     def graph_of(
-        self, totals: SubsetTotals, **options: Unpack[GraphChoices]
+        self,
+        totals: SubsetTotals,
+        *,
+        against: SubsetTotals | None = None,
+        **options: Unpack[GraphChoices],
     ) -> AttributionGraph:
         """Return the graph of what :meth:`totals` has counted.
 
@@ -346,17 +365,22 @@ class SubsetGraphs:
         ----------
         totals
             Totals of one subset.
+        against
+            Totals of another one, against whose mean activations the relevance of
+            channels is told; None: against those of all instances. Other scorings do
+            not look at it.
         **options
             As in :func:`attribution_graph`.
         """
         chosen = GraphOptions(**options)
-        if self._full.is_aggregated(totals):
+        is_aggregated = self._full.is_aggregated(totals)
+        if is_aggregated and (against is None or chosen.scoring != "relevance"):
             stored = self.stored(chosen)
             found = None if stored is None else stored.graph(totals.name)
             if found is not None:
                 return self._noted(found, is_aggregated=True)
-            return self._noted(self._made(totals, chosen)[0], is_aggregated=True)
-        return self._noted(self._made(totals, chosen)[0])
+        made, _ = self._made(totals, chosen, against)
+        return self._noted(made, is_aggregated=is_aggregated)
 
     def _noted(
         self, graph: AttributionGraph, *, is_aggregated: bool = False
@@ -401,9 +425,12 @@ class SubsetGraphs:
         )
 
     def _made(
-        self, totals: SubsetTotals, options: GraphOptions
+        self,
+        totals: SubsetTotals,
+        options: GraphOptions,
+        against: SubsetTotals | None = None,
     ) -> tuple[AttributionGraph, GraphSelection]:
-        found = self._selected(totals, options)
+        found = self._selected(totals, options, against)
         graph = kept_graph(
             found.full,
             found.selection,
@@ -414,7 +441,12 @@ class SubsetGraphs:
         )
         return graph, found.selection
 
-    def _selected(self, totals: SubsetTotals, options: GraphOptions) -> _Selected:
+    def _selected(
+        self,
+        totals: SubsetTotals,
+        options: GraphOptions,
+        against: SubsetTotals | None = None,
+    ) -> _Selected:
         layers = self._layers(options)
         if options.preset == "summit":
             full = self._full.full(totals, layers=layers, truncated=True)
@@ -423,7 +455,7 @@ class SubsetGraphs:
         start, problems = self._full.start(totals, full)
         ranking = None
         if options.scoring == "relevance":
-            ranking = self._full.relevance(totals, full, start)
+            ranking = self._full.relevance(totals, full, start, against)
         elif options.scoring in RANKINGS:
             everything = self._full.everything(layers)
             ranking = RANKINGS[options.scoring](full, everything)

@@ -119,25 +119,38 @@ def compare_made(
     n_blocks = jackknife or (2 if halves else 0)
     a = _counted(first, n_blocks, client)
     b = a if is_same else _counted(second, n_blocks, client)
-    graphs = one.graph_of(a.totals, **options), two.graph_of(b.totals, **options)
+    notes: list[str] = []
+    # The relevance of each is told against the other: what the output would lose, to
+    # first order, if a channel were as it is there.
+    against: tuple[SubsetTotals | None, SubsetTotals | None] = None, None
+    is_one_network = one.store.url == two.store.url
+    if options.get("scoring") == "relevance" and is_one_network and not is_same:
+        against = b.totals, a.totals
+        notes.append("the relevance of each is told against the mean in the other")
+    graphs = (
+        one.graph_of(a.totals, against=against[0], **options),
+        two.graph_of(b.totals, against=against[1], **options),
+    )
     layers = graphs[0].layers
     tested: tuple[FullGraph, FullGraph] | None = None
-    notes: list[str] = []
-    if one.store.url != two.store.url:
+    if not is_one_network:
         notes.append("both networks saw the same instances, so that tests are cautious")
     elif not is_same:
-        tested, notes = _disjoint(first, second, layers, client)
+        tested, said = _disjoint(first, second, layers, client)
+        notes += said
     scores = None
     if jackknife and a.blocks is not None and b.blocks is not None:
         scores = (
-            one.node_scores(a.blocks, **options),
-            two.node_scores(b.blocks, **options),
+            one.node_scores(a.blocks, against=against[0], **options),
+            two.node_scores(b.blocks, against=against[1], **options),
         )
     elif jackknife:
         notes.append("errors of scores need two instances in each subset at least")
     alike = [
-        None if side.blocks is None else graph.half_similarity(side.blocks, **options)
-        for graph, side in ((one, a), (two, b))
+        None
+        if side.blocks is None
+        else graph.half_similarity(side.blocks, against=other, **options)
+        for graph, side, other in zip((one, two), (a, b), against, strict=True)
     ]
     return compare_graphs(
         *graphs,

@@ -94,7 +94,8 @@ SCORINGS: Mapping[str, OptionValue] = {
     "relevance": OptionValue(
         "Relevance",
         "the mean relevance for the explained output, where it is positive, against "
-        "the mean of all instances; for runs that have recorded it, of shown layers",
+        "the mean of all instances, or of the other subset where two are compared; for "
+        "runs that have recorded it, of shown layers",
     ),
 }
 """All but the first and the last are functions of this name in

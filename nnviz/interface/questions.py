@@ -104,6 +104,15 @@ def _named(subset: object, graphs: SubsetGraphs) -> str | Subset:
     raise ConfigError(msg)
 
 
+def _numbered(
+    store: Store, subset: str | int | Subset, subsets: str | None
+) -> str | Subset:
+    """Return the name of what is given by its number, and else what is given."""
+    if isinstance(subset, int):
+        return _named(subset, SubsetGraphs(store, subsets))
+    return subset
+
+
 def _pictures(store: Store, graph: AttributionGraph) -> dict[tuple[str, int], bytes]:
     """Return the picture of each node's strongest example, where there is one."""
     found: dict[tuple[str, int], bytes] = {}
@@ -123,8 +132,8 @@ def _pictures(store: Store, graph: AttributionGraph) -> dict[tuple[str, int], by
 @checked
 def compare(
     store: Store | str | os.PathLike[str],
-    first: str | Subset,
-    second: str | Subset | None = None,
+    first: str | int | Subset,
+    second: str | int | Subset | None = None,
     *,
     other_store: Store | str | os.PathLike[str] | None = None,
     subsets: str | None = None,
@@ -140,8 +149,8 @@ def compare(
     store
         The store, or its path.
     first, second
-        Names of subsets, or sets of instances; without `second` there is another
-        network's store.
+        Names of subsets, their numbers in the collections, or sets of instances;
+        without `second` there is another network's store.
     other_store
         Of another network with the same layers over the same instances, of which the
         same subset is compared.
@@ -174,14 +183,15 @@ def compare(
         assert second is not None  # above
         compared = compare_subsets(
             one,
-            first,
-            second,
+            _numbered(one, first, subsets),
+            _numbered(one, second, other_subsets or subsets),
             subsets=subsets,
             other_subsets=other_subsets,
             jackknife=jackknife,
             **options,
         )
         return _both_to_be_drawn(one, one, compared, pictures=pictures)
+    first = _numbered(one, first, subsets)
     if not isinstance(first, str):
         msg = f"the subset of two networks is named; it is a {type(first).__name__}"
         raise ConfigError(msg)

@@ -92,13 +92,18 @@ class Instances:
         self._columns = columns
 
     def orders(self) -> tuple[str, ...]:
-        """Return the columns of numbers that instances can be sorted by."""
-        names = self._columns.names
+        """Return the columns of numbers that instances can be sorted by.
+
+        Those without a single value are left out, as is the confidence where nothing is
+        predicted.
+        """
+        columns = self._columns
+        names = [n for n in columns.names if not columns.column(n).null.all()]
         numbers = [
             name
             for name in names
             if name not in ("label", "prediction", "status", *FIRST_ORDERS)
-            and self._columns.column(name).kind in ("number", "date")
+            and columns.column(name).kind in ("number", "date")
         ]
         return (*(name for name in FIRST_ORDERS if name in names), *sorted(numbers))
 

@@ -17,7 +17,9 @@ import numpy as np
 
 from nnviz.aggregation.index_channels import IndexedChannels
 from nnviz.results.subset_results import SubsetResults
+from nnviz.runs.declarations import TARGET
 from nnviz.store.store import Store
+from nnviz.subsets.by_value import part_queries
 from nnviz.subsets.lookup import SubsetFinder
 from nnviz.subsets.writing import Confusion, class_word, confusion_of, words_of
 
@@ -81,6 +83,25 @@ class SubsetPairs:
     def class_query(self, index: int) -> str:
         """Return the query of a class by its index."""
         return f"{self._kind} = {class_word(self._store.class_names, index)}"
+
+    def usual_query(self, index: int) -> str:
+        """Return what A is until something else is written; empty for nothing.
+
+        The class of an index; where there are no classes, the largest targets.
+        """
+        if index >= 0:
+            return self.class_query(index)
+        return self.parts[-1].query if self.parts else ""
+
+    @functools.cached_property
+    def parts(self) -> list[NamedQuery]:
+        """Parts of the measured target, smallest first; none where there is none."""
+        columns = self.finder.columns
+        if TARGET not in columns.names or columns.column(TARGET).kind != "number":
+            return []
+        column = columns.column(TARGET)
+        values = np.where(column.null | ~columns.usable, np.nan, column.values)
+        return [self._named(query) for query in part_queries(values, TARGET)]
 
     def of_class(self, index: int) -> list[NamedQuery]:
         """Return what a class can be split into, with sizes: none is empty.

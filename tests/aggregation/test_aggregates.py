@@ -41,6 +41,13 @@ def test_top__is_sorted_by_count_then_channel_and_has_consistent_columns(store):
     assert set(top.channel[:2]) <= set(planted_channels(RUN, "late", 2))
 
 
+def test_top__takes_the_number_of_a_subset(store):
+    aggregates = aggregates_of(store, "label")
+
+    for number, name in enumerate(aggregates.all_names):
+        assert aggregates.top("late", number).subset == name
+
+
 def test_top__returns_at_most_so_many(store):
     labels = aggregates_of(store, "label")
 
@@ -87,6 +94,7 @@ def test_names__are_different_though_classes_share_one(store):
         pytest.param(lambda a: a.mean("x"), "unknown layer 'x'", id="mean"),
         pytest.param(lambda a: a.top("late", "crane"), "'crane \\(0\\)'", id="subset"),
         pytest.param(lambda a: a.row("zebra"), "has 4 subsets", id="row"),
+        pytest.param(lambda a: a.top("late", 4), "no subset 4.* 0 to 3", id="number"),
     ],
 )
 def test_aggregates__name_near_matches(store, ask, message):

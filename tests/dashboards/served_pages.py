@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import re
-import subprocess
-import sys
 import threading
+
+from tests.forked import Forked
 
 SECONDS_TO_START = 60
 
@@ -19,16 +18,9 @@ def served(url, *options, with_token=False, may_fail=False, before=""):
 
     Statements of Python can be run before, which set what has no option.
     """
-    program = f"{before}\nfrom nnviz_dashboards.__main__ import main\nmain()"
-    command = [sys.executable, "-c", program, url, "--port", "0", *options]
+    command = [str(url), "--port", "0", *map(str, options)]
     command += [] if with_token else ["--no-token"]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
+    process = Forked("nnviz_dashboards", *command, merged=True, before=before)
     lines = queue.Queue()
     threading.Thread(target=_follow, args=(process, lines), daemon=True).start()
     seen = []

@@ -21,6 +21,7 @@ from distributed import Client
 import nnviz
 from nnviz.runs.config import load_config
 from nnviz_cluster import local
+from tests.forked import Forked
 
 N_INSTANCES, ROWS, BATCH = 192, 16, 8
 N_CHUNKS = N_INSTANCES // ROWS
@@ -202,14 +203,9 @@ class Events:
 class Driver:
     """A command of nnviz in a process group of its own."""
 
-    def __init__(self, *arguments: object, log: Path | None = None) -> None:
-        command = [sys.executable, "-m", "nnviz", *map(str, arguments)]
-        self.process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
+    def __init__(self, *arguments: object) -> None:
+        self.process = Forked(
+            *("nnviz", *map(str, arguments)),
             env=dict(os.environ, PYTHONWARNINGS="ignore"),
         )
 
@@ -229,7 +225,7 @@ class Driver:
         except subprocess.TimeoutExpired:
             self.kill_group()
             raise
-        return self.process.returncode, out, errors
+        return self.process.wait(), out, errors
 
 
 def wait_for(condition: Callable[[], object], timeout: float = 240) -> None:

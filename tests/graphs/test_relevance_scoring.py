@@ -8,6 +8,7 @@ import pytest
 from nnviz.aggregation.aggregation import aggregate
 from nnviz.errors import MissingDataError
 from nnviz.graphs.making import SubsetGraphs, attribution_graph
+from nnviz.graphs.making_comparisons import compare_subsets
 from nnviz.store.store import Store
 from nnviz.subsets.naming import named_subsets
 from nnviz.testing import PlantedRun, planted_channels, write_store
@@ -31,13 +32,14 @@ def store(tmp_path_factory):
     return Store.open(store.url)
 
 
-def by_hand(store, layer, members):
+def by_hand(store, layer, members, reference=None):
     usable = ~RUN.is_unreadable
     product, gradient, mean = (
         store.read(f"relevance/{layer}/{part}").astype(np.float64)
         for part in ("product", "gradient", "mean")
     )
-    relevance = product - mean[usable].mean(0) * gradient
+    reference = usable if reference is None else reference & usable
+    relevance = product - mean[reference].mean(0) * gradient
     return np.maximum(relevance[members & usable].mean(0), 0)
 
 
@@ -60,6 +62,38 @@ def test_graph__has_errors_by_blocks(store):
     assert graph.errors is not None
     scores = SubsetGraphs(store).graph("class 001", scoring="relevance").score
     np.testing.assert_allclose(graph.score, scores, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("class 002", "class 004"), ("class 002", "label = 'class 004'")],
+)
+@pytest.mark.parametrize("jackknife", [0, 5])
+def test_compare__tells_the_relevance_of_each_against_the_other(
+    store, first, second, jackknife
+):
+    found = compare_subsets(
+        store, first, second, scoring="relevance", share=1.0, jackknife=jackknife
+    )
+
+    members = RUN.labels == 2, RUN.labels == 4
+    for graph, own, other in (
+        (found.first, *members),
+        (found.second, *reversed(members)),
+    ):
+        for layer, _, _ in RUN.layers:
+            nodes = graph.nodes_of(layer)
+            wanted = by_hand(store, layer, own, other)[graph.channel[nodes]]
+            np.testing.assert_allclose(graph.score[nodes], wanted, atol=1e-9)
+    assert any("against the mean in the other" in note for note in found.notes)
+
+
+def test_compare__by_another_scoring__has_the_graphs_of_each_alone(store):
+    found = compare_subsets(store, "class 002", "class 004")
+
+    alone = attribution_graph(store, "class 002")
+    np.testing.assert_array_equal(found.first.score, alone.score)
+    assert not any("relevance" in note for note in found.notes)
 
 
 def test_graph__inner_layer_without_relevance_is_named(tmp_path):

@@ -46,6 +46,7 @@ network, strokes = Network(), Strokes()
     'nnviz.attribution_graph(store, "bar")',
     'nnviz.compare(store, "bar", "spot")',
     "nnviz.attribution_graph(store, 'baar')",
+    'nnviz.aggregates_of(store, "label").top("parts", "bar", n=3)',
 ]
 
 
@@ -85,5 +86,6 @@ def test_notebook__shows_store_progress_and_graph(tmp_path, monkeypatch):
             "has 3 subsets"
         ),
     ]
+    assert html[5].count("<table") == 1
     page, _ = HTMLExporter().from_notebook_node(book)
     (tmp_path / "notebook.html").write_text(page, encoding="utf-8")

@@ -98,6 +98,17 @@ def test_folder__means_its_class_in_graphs_and_tables(store):
     assert store.compare("n02", "dog").first.subset == "owl"
 
 
+def test_number_of_a_class__does_in_python(store):
+    aggregates = nnviz.aggregates_of(store, "label")
+
+    assert nnviz.attribution_graph(store, 1).subset == "dog"
+    assert aggregates.top("hidden", 2).subset == "owl"
+    compared = nnviz.compare(store, 0, 2, pictures=False)
+    assert (compared.first.subset, compared.second.subset) == ("cat", "owl")
+    with pytest.raises(UnknownNameError, match=r"no subset 3.* 0 to 2"):
+        nnviz.compare(store, 0, 3)
+
+
 def test_folder__is_taken_by_the_command(store):
     by_folder, by_name = (
         CliRunner().invoke(main, ["graph", store.url, name, "--json"])

@@ -5,9 +5,8 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Collection, Mapping, Sequence
 from math import isfinite
-from typing import TypeVar, get_args
+from typing import get_args
 
-import panel as pn
 import param
 from panel.viewable import Viewable, Viewer
 
@@ -22,7 +21,6 @@ from nnviz.graphs.drawing import (
 )
 from nnviz.graphs.options import graph_options
 from nnviz.results.graph_results import OF_A, OF_PAIR
-from nnviz_dashboards.channels.examples import Example
 from nnviz_dashboards.graph.model import FILTERS, N_BLOCKS, GraphFormat, GraphModel
 from nnviz_dashboards.graph.numbers import (
     arc_numbers,
@@ -37,16 +35,14 @@ from nnviz_dashboards.shared.component import (
     missing_value,
     script,
 )
+from nnviz_dashboards.shared.examples import Example
 from nnviz_dashboards.shared.selection import SHARES
 from nnviz_dashboards.shared.theme import (
     format_count,
     format_percent,
 )
 
-__all__ = ["MEMBERS", "GraphView", "later"]
-
-Result = TypeVar("Result")
-
+__all__ = ["MEMBERS", "GraphView"]
 
 CHOSEN = (
     "collection",
@@ -263,23 +259,6 @@ class GraphView(Viewer):
 
     def __panel__(self) -> Viewable:
         return self._panel
-
-
-def later(done: Callable[[Result], None]) -> Callable[[Result], None]:
-    """Return a function that any thread may call, for one of this visitor's document.
-
-    Parameters
-    ----------
-    done
-        Called with the same value once the document may be changed.
-    """
-    document = pn.state.curdoc
-
-    def call(result: Result) -> None:
-        if document is not None:
-            document.add_next_tick_callback(lambda: done(result))
-
-    return call
 
 
 def _graph(

@@ -14,6 +14,7 @@ import param
 
 from nnviz.errors import MissingDataError, NnvizError
 from nnviz.results.coverage import stale_results
+from nnviz.results.graph_results import OF_A
 from nnviz.results.missing import Missing
 from nnviz.results.run_results import RunResults, first_layer
 from nnviz_dashboards.channels.model import ChannelsModel
@@ -25,7 +26,7 @@ from nnviz_dashboards.confusions.view import ConfusionsView
 from nnviz_dashboards.differences.model import DifferencesModel
 from nnviz_dashboards.differences.view import DifferencesView
 from nnviz_dashboards.graph.model import GraphModel
-from nnviz_dashboards.graph.view import GraphView, later
+from nnviz_dashboards.graph.view import GraphView
 from nnviz_dashboards.instance_map.model import InstanceMapModel
 from nnviz_dashboards.instance_map.view import InstanceMapView
 from nnviz_dashboards.instances.model import InstancesModel
@@ -41,10 +42,12 @@ from nnviz_dashboards.page.facts import FactsView
 from nnviz_dashboards.page.header import header_html, page_title, stale_html
 from nnviz_dashboards.page.run_facts import run_facts
 from nnviz_dashboards.page.unfinished import running_view
+from nnviz_dashboards.shared.delivery import delivered
 from nnviz_dashboards.shared.message import MessageView
 from nnviz_dashboards.shared.selection import NONE, Selection
 from nnviz_dashboards.shared.theme import css_variables
 from nnviz_dashboards.subsets.model import SubsetPairModel
+from nnviz_dashboards.subsets.parts_view import PartsView
 from nnviz_dashboards.subsets.view import SubsetBarView
 
 __all__ = ["PICTURES", "create_app"]
@@ -107,7 +110,7 @@ def _roots(results: RunResults) -> dict[str, pn.viewable.Viewer]:
     stages = StagesModel(results.store.plan.architecture, selection)
 
     def run_later(work: Callable[[], T], done: Callable[[T | Missing], None]) -> None:
-        results.graphs.queries.run(work, later(done))
+        results.graphs.queries.run(work, delivered(done))
 
     # A page with nothing to work with loads itself again when there is something.
     has_nothing = results.missing_stage() is not None
@@ -119,14 +122,18 @@ def _roots(results: RunResults) -> dict[str, pn.viewable.Viewer]:
         message = MessageView(results.missing_stage())
         return {**running, "layers": LayersView(layers, stages), "message": message}
     pictures = f"{PICTURES}/{results.store.fingerprint[:12]}"
-    channels = ChannelsView(
-        ChannelsModel(results, selection), pictures=pictures, layers=layers.labels
-    )
     _follow_address(selection)
     graph = GraphModel(
         results, results.graphs, selection, run_later=run_later, stages=stages
     )
     pairs = SubsetPairModel(results, selection, run_later=run_later)
+    missing = results.missing_classes()
+    classes: dict[str, pn.viewable.Viewer] = {
+        "embedding": EmbeddingView(subsets, layers.labels),
+        "subsets": SubsetListView(subsets),
+    }
+    if missing is not None:
+        classes = {"subsets": PartsView(pairs, missing)}
     matrices = MatrixStack(results, subsets, pairs, run_later=run_later)
     instances = InstancesModel(
         results, pairs, point_at=matrices.point_at, run_later=run_later
@@ -135,12 +142,13 @@ def _roots(results: RunResults) -> dict[str, pn.viewable.Viewer]:
         **running,
         "layers": LayersView(layers, stages),
         "bar": SubsetBarView(pairs, layers.labels),
-        "embedding": EmbeddingView(subsets, layers.labels),
-        "subsets": SubsetListView(subsets),
+        **classes,
         "matrix": MatrixView(matrices, layers.labels, run_later=run_later),
         "facts": FactsView(subsets, graph, pairs),
         "graph": GraphView(graph, pictures=pictures, layers=layers.labels),
-        "channels": channels,
+        "channels": ChannelsView(
+            ChannelsModel(results, pairs), pictures=pictures, layers=layers.labels
+        ),
         "instances": InstancesView(
             instances,
             pictures=pictures,
@@ -169,13 +177,18 @@ def _selection(results: RunResults) -> Selection:
         subset = max(present, key=lambda i: int(classes.n_instances[i]), default=NONE)
     except MissingDataError:
         present, subset = [], NONE
-    graphs = results.graphs
+    graphs, store = results.graphs, results.store
+    collections = graphs.collections(results.kind)
+    if not results.has_classes and OF_A in collections:
+        collections = (OF_A, *(name for name in collections if name != OF_A))
+    shape = store.plan.architecture.output_shape
+    n_outputs = len(store.class_names) or (shape[0] if len(shape) == 1 else 0)
     return Selection(
         {layer.name: layer.n_channels for layer in results.layers},
         present,
-        layer=first_layer(results.layers, len(results.store.class_names)),
+        layer=first_layer(results.layers, n_outputs),
         subset=subset,
-        collections=graphs.collections(results.kind),
+        collections=collections,
         # Without influences the channels are all that there is to look at.
         view="graph" if graphs.has_influences(results.kind) else "channels",
     )

@@ -58,7 +58,14 @@ def read_weights(path: str | Path, *, key: str | None = None) -> dict[str, Tenso
     """
     path = Path(path)
     if not path.is_file():
-        msg = f"there is no weights file {str(path)!r}; model.weights names it"
+        own = ""
+        if path.suffix == "":
+            own = (
+                "; weights that a library brings are an argument of its networks: "
+                f'model.arguments = {{ weights = "{path.name}" }} for torchvision, '
+                "{ pretrained = true } for timm"
+            )
+        msg = f"there is no weights file {str(path)!r}; model.weights names it{own}"
         raise ModelError(msg)
     value = _read_safetensors(path) if _is_safetensors(path) else _read_pickle(path)
     found = _innermost(value) if key is None else _at_key(value, key, path)

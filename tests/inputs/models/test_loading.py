@@ -228,6 +228,11 @@ def test_weights__say_what_cannot_be_read(source, tmp_path, data, message):
         load(source, weights=str(tmp_path / "w.pth"))
 
 
+def test_weights__that_are_no_file__say_how_a_library_is_asked_for_its_own(source):
+    with pytest.raises(ModelError, match=r'arguments = \{ weights = "DEFAULT" \}'):
+        load(source, weights="DEFAULT")
+
+
 def test_weights__say_what_is_in_a_file_without_any(source, tmp_path):
     torch.save({"epoch": 3, "loss": 0.5}, tmp_path / "w.pth")
 
@@ -317,7 +322,9 @@ def test_torchscript__is_refused(tmp_path):
 def test_exported_program__is_read_only_when_trusted(tmp_path):
     """Row 34: a .pt2 file may hold pickles."""
     module = nn.Sequential(nn.Linear(3, 2), nn.ReLU()).eval()
-    program = torch.export.export(module, (torch.zeros(2, 3),))
+    program = torch.export.export(
+        module, (torch.zeros(2, 3),), dynamic_shapes=({0: torch.export.Dim.AUTO},)
+    )
     path = tmp_path / "net.pt2"
     torch.export.save(program, path)
 

@@ -1,0 +1,122 @@
+"""Answers of other threads, while a document's events are held back as Panel does."""
+
+import asyncio
+import threading
+import time
+import urllib.request
+
+import panel as pn
+import pytest
+from bokeh.application import Application
+from bokeh.application.handlers.function import FunctionHandler
+from bokeh.server.server import Server
+
+from nnviz_dashboards.shared.delivery import delivered
+
+SECONDS = 20
+"""A guard against hanging, no measurement."""
+
+
+@pytest.fixture
+def visited():
+    """Return a function that calls another with the document of a visitor.
+
+    It is called on the thread of a real server.
+    """
+    documents, ready = [], threading.Event()
+    begun = {}
+
+    def serve():
+        asyncio.set_event_loop(asyncio.new_event_loop())
+        application = Application(FunctionHandler(documents.append))
+        server = Server(
+            {"/": application},
+            port=0,
+            address="127.0.0.1",
+            check_unused_sessions_milliseconds=20,
+        )
+        server.start()
+        begun["server"], begun["loop"] = server, server.io_loop
+        ready.set()
+        server.io_loop.start()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    assert ready.wait(SECONDS)
+    server, loop = begun["server"], begun["loop"]
+
+    def call(function):
+        (document,) = documents
+        document.add_next_tick_callback(lambda: function(document))
+
+    try:
+        urllib.request.urlopen(f"http://127.0.0.1:{server.port}/").close()
+        yield call
+    finally:
+        loop.add_callback(server.stop)
+        loop.add_callback(loop.stop)
+        thread.join(SECONDS)
+
+
+def on_another_thread(function):
+    thread = threading.Thread(target=function)
+    thread.start()
+    thread.join(SECONDS)
+
+
+def test_delivered__while_events_are_taken_away__arrives_once(visited):
+    arrived, threads, is_there = [], [], threading.Event()
+
+    def done(value):
+        arrived.append((value, pn.state.curdoc))
+        threads.append(threading.get_ident())
+        is_there.set()
+
+    def answer(document):
+        threads.append(threading.get_ident())
+        deliver = delivered(done)
+        document.hold("combine")
+        on_another_thread(lambda: deliver("answer"))
+        # What panel.io.document.unlocked does once it has taken the events.
+        document.callbacks._held_events = []
+        document.unhold()
+        arrived.append(document)
+
+    visited(answer)
+
+    assert is_there.wait(SECONDS)
+    time.sleep(0.1)  # in which it could arrive again
+    document, *answers = arrived
+    assert answers == [("answer", document)]
+    assert threads[0] == threads[1]
+
+
+def test_delivered__to_somebody_who_has_left__is_dropped(visited, caplog):
+    found, is_there = [], threading.Event()
+
+    def answer(document):
+        context = document.session_context
+        context.server_context.sessions[0].request_expiration()
+        found.extend((context, delivered(found.append)))
+        is_there.set()
+
+    visited(answer)
+    assert is_there.wait(SECONDS)
+    context, deliver = found
+    until = time.monotonic() + SECONDS
+    while not context.destroyed:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    on_another_thread(lambda: deliver("answer"))
+    time.sleep(0.2)  # in which it could arrive
+
+    assert found == [context, deliver]
+    assert not caplog.records
+
+
+def test_delivered__without_a_visitor__does_nothing():
+    arrived = []
+
+    on_another_thread(lambda: delivered(arrived.append)("answer"))
+
+    assert arrived == []

@@ -1,0 +1,161 @@
+"""Programs in processes of their own, forked from one that has imported.
+
+Most of the time of a command here is the import of its libraries, and there are many
+commands. From its first line on, such a program is as one that was started: it has its
+own streams, signals, group of processes and children, and its own end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import runpy
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Mapping
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TextIO
+
+FORKSERVER = multiprocessing.get_context("forkserver")
+
+
+class Forked:
+    """``python -m module arguments``, with what tests use of ``subprocess.Popen``.
+
+    Parameters
+    ----------
+    module
+        What is run as ``__main__``.
+    arguments
+        Of the command line.
+    merged
+        Whether errors go where output goes.
+    env
+        The environment; that of this process otherwise. Libraries that are imported
+        have read theirs already.
+    before
+        Statements of Python that are run first.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        *arguments: str,
+        merged: bool = False,
+        env: Mapping[str, str] | None = None,
+        before: str = "",
+    ) -> None:
+        env = dict(os.environ if env is None else env)
+        readers, writers = zip(
+            *(FORKSERVER.Pipe(duplex=False) for _ in range(2 if merged else 3)),
+            strict=True,
+        )
+        self._process = FORKSERVER.Process(
+            target=_run,
+            args=([module, *arguments], writers, str(Path.cwd()), env, before),
+            daemon=False,
+        )
+        self._process.start()
+        for writer in writers:
+            writer.close()
+        started, *streams = readers
+        with started, contextlib.suppress(EOFError):
+            started.recv()
+        self.pid = int(self._process.pid or 0)
+        self._streams = [_text_of(stream) for stream in streams]
+        self.stdin, self.stdout = None, self._streams[0]
+        self.stderr = None if merged else self._streams[1]
+
+    @property
+    def returncode(self) -> int | None:
+        """How the process has ended: below 0 by a signal; None if it has not."""
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        """Return how the process has ended."""
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the process alone, if it is there."""
+        if self.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Ask the process to end."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """End the process."""
+        self._process.kill()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return how the process has ended, as soon as it has."""
+        self._process.join(timeout)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired(self._process.name, timeout or 0.0)
+        return self.returncode
+
+    def communicate(self, timeout: float | None = None) -> list[str]:
+        """Return output, and errors, once nobody writes any more."""
+        texts = [""] * len(self._streams)
+
+        def follow(place: int) -> None:
+            if not self._streams[place].closed:
+                texts[place] = self._streams[place].read()
+                self._streams[place].close()
+
+        threads = [
+            threading.Thread(target=follow, args=[place], daemon=True)
+            for place in range(len(texts))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout)
+        self.wait(0.0 if any(thread.is_alive() for thread in threads) else timeout)
+        return texts
+
+
+def _text_of(reader: Connection) -> TextIO:
+    with reader:
+        return os.fdopen(os.dup(reader.fileno()), encoding="utf-8")
+
+
+def _run(
+    command: list[str],
+    writers: tuple[Connection, ...],
+    folder: str,
+    env: dict[str, str],
+    before: str,
+) -> None:
+    """Become the program, in the process that was forked for it."""
+    os.setsid()
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(env)
+    if env.get("PYTHONWARNINGS") == "ignore":
+        warnings.simplefilter("ignore")
+    # What is started has a tracker of resources of its own, once it needs one.
+    os.close(resource_tracker._resource_tracker._fd)
+    resource_tracker._resource_tracker.__init__()
+    started, *streams = writers
+    for number, stream in ((1, streams[0]), (2, streams[-1])):
+        os.dup2(stream.fileno(), number)
+    for stream in streams:
+        stream.close()
+    sys.stdout, sys.stderr = (
+        open(number, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115
+        for number in (1, 2)
+    )
+    started.send("")
+    started.close()
+    sys.argv = command
+    if before:
+        exec(before, {})
+    runpy.run_module(command[0], run_name="__main__", alter_sys=True)
