@@ -41,6 +41,7 @@ from nnviz_dashboards.graph.model import GraphModel  # noqa: E402
 from nnviz_dashboards.graph.view import GraphView  # noqa: E402
 from nnviz_dashboards.page.run_facts import run_facts  # noqa: E402
 from nnviz_dashboards.shared.selection import Selection  # noqa: E402
+from nnviz_dashboards.subsets.model import SubsetPairModel  # noqa: E402
 
 GOAL_MS = 150
 LAYERS = tuple(
@@ -114,7 +115,9 @@ def measure(store_url: str, repeats: int) -> dict[str, list[float]]:
         layers, present, layer=names[-1], subset=present[0], view="channels"
     )
     subsets = SubsetsModel(results, selection)
-    channels = ChannelsModel(results, selection)
+    # What a click on a class costs is not what counting A against B costs.
+    pairs = SubsetPairModel(results, selection, run_later=lambda work, done: None)
+    channels = ChannelsModel(results, pairs)
     labels = dict(zip(names, names, strict=True))
     EmbeddingView(subsets, labels)
     SubsetListView(subsets)

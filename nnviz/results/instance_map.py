@@ -8,7 +8,9 @@
    is a cloud and no point.
 
 Any instance can be placed by itself, so that a sample is laid out once, and those of a
-subset are added. How many of the ten nearest neighbours of an instance stay among the
+subset are added. Where there are no classes, instances lie along their two main
+directions: what varies most, in standard deviations of each channel. How many of the
+ten nearest neighbours of an instance stay among the
 ten nearest in the plane is measured, and shown: no plane shows all distances.
 
 Symbols: n instances, C channels of a layer, S classes that have instances.
@@ -78,7 +80,8 @@ class InstanceMaps:
     store
         With a complete extraction.
     aggregates
-        Returns the aggregates of the classes; raises MissingDataError without any.
+        Returns the aggregates of the classes; raises MissingDataError without any. None
+        where there are no classes.
     channels
         Where activations come from.
     """
@@ -86,22 +89,24 @@ class InstanceMaps:
     def __init__(
         self,
         store: Store,
-        aggregates: Callable[[], Aggregates],
+        aggregates: Callable[[], Aggregates] | None,
         channels: IndexedChannels,
     ) -> None:
         self._store = store
         self._aggregates = aggregates
         self._channels = channels
-        self.of = functools.lru_cache(CACHED_LAYERS)(self._made)
+        made = self._along_main_directions if aggregates is None else self._made
+        self.of = functools.lru_cache(CACHED_LAYERS)(made)
         """Return the map of a layer by its name; leave it as it is."""
 
     @functools.cached_property
     def sample(self) -> NDArray[np.int64]:
-        """The instances that are laid out: all, or as many of each class."""
+        """The instances that are laid out: all, or as many of each class, if any."""
         usable = np.flatnonzero(self._store.usable())
         if len(usable) <= N_SAMPLED:
             return usable
-        kind = "prediction" if self._aggregates().kind == "prediction" else "label"
+        known = None if self._aggregates is None else self._aggregates().kind
+        kind = "prediction" if known == "prediction" else "label"
         of = self._store.column(kind)[usable]
         # In random order, the first ones of every class take turns.
         order = np.random.default_rng(0).permutation(len(usable))
@@ -118,12 +123,18 @@ class InstanceMaps:
     @functools.cached_property
     def _reference(self) -> NDArray[np.float64]:
         """Places of the classes in the last layer, onto which all maps are turned."""
-        means, _ = self._class_means(self._store.shown_layers[-1].name)
-        return _laid_out(means)
+        layer = self._store.shown_layers[-1].name
+        return _laid_out(self._standard(layer)(self._class_means(layer)))
 
-    def _class_means(self, layer: str) -> tuple[NDArray[np.float64], _Standard]:
-        """Return the classes' means in standard deviations, and what makes these."""
-        aggregates, everything = self._aggregates(), aggregates_of(self._store, "all")
+    def _class_means(self, layer: str) -> NDArray[np.float64]:
+        """Return the means of the classes that have instances, shape (S, C)."""
+        assert self._aggregates is not None
+        aggregates = self._aggregates()
+        return aggregates.mean(layer)[aggregates.n_instances > 0]
+
+    def _standard(self, layer: str) -> _Standard:
+        """Return what makes activations to standard deviations from their mean."""
+        everything = aggregates_of(self._store, "all")
         mean = everything.mean(layer)[0]
         deviation = np.sqrt(everything.variance(layer)[0])
         is_alive = deviation > 1e-6 * max(1.0, float(deviation.max(initial=0.0)))
@@ -132,11 +143,39 @@ class InstanceMaps:
             z = (np.asarray(values, dtype=np.float64) - mean)[:, is_alive]
             return np.asarray(z / deviation[is_alive], dtype=np.float64)
 
-        return standard(aggregates.mean(layer)[aggregates.n_instances > 0]), standard
+        return standard
+
+    def _along_main_directions(self, layer: str) -> InstanceMap:
+        standard = self._standard(layer)
+        rows = standard(self.rows(layer, self.sample))
+        centre = rows.mean(axis=0) if len(rows) else np.zeros(rows.shape[1])
+        axes = _main_directions(rows)
+        if rows.shape[1] == 1:
+            axes = np.array([[1.0, 0.0]])
+        # One of a hundred may lie outside, so that a few do not press all together.
+        far = np.linalg.norm((rows - centre) @ axes, axis=1)
+        size = float(np.percentile(far, 99)) if len(far) else 0.0
+        axes = axes / max(size, 1e-12)
+        last = self._store.shown_layers[-1].name
+        if layer != last:  # left stays left from layer to layer
+            likeness = ((rows - centre) @ axes * self.of(last).places).sum(axis=0)
+            axes = axes * np.where(likeness < 0, -1.0, 1.0)
+
+        def place(values: NDArray[np.floating]) -> NDArray[np.float64]:
+            places: NDArray[np.float64] = (standard(values) - centre) @ axes
+            return places
+
+        places = place(self.rows(layer, self.sample))
+        kept = _kept(rows, places)
+        none = np.zeros(0, np.int64)
+        return InstanceMap(
+            layer, self.sample, places, none, np.zeros((0, 2)), kept, place
+        )
 
     def _made(self, layer: str) -> InstanceMap:
-        aggregates = self._aggregates()
-        means, standard = self._class_means(layer)
+        assert self._aggregates is not None
+        aggregates, standard = self._aggregates(), self._standard(layer)
+        means = standard(self._class_means(layer))
         anchors = turned(_laid_out(means), self._reference)
         rows = standard(self.rows(layer, self.sample))
         near = np.sort(_distances(rows, means), axis=1)

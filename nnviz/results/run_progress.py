@@ -8,10 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from nnviz.results.run_results import has_classes, stage_state
+from nnviz.results.run_results import stage_state
 from nnviz.store.store import Store
 
 __all__ = ["Progress", "progress_of"]
+
+CLASSES = ("label", "prediction")
+"""Collections of subsets that are classes."""
 
 Stage = Literal["extract", "aggregate", "derive", ""]
 
@@ -44,7 +47,7 @@ def progress_of(url: str, kind: str) -> Progress:
     url
         URL of the store.
     kind
-        Collection of the classes.
+        Collection of subsets that the page shows.
 
     Raises
     ------
@@ -55,16 +58,14 @@ def progress_of(url: str, kind: str) -> Progress:
     done = store.chunks.done()
     spans = store.chunks.spans
     groups = store.groups
+    # Only of classes the page shows how alike they are.
+    needed = (kind, "examples") if kind in CLASSES else ("examples",)
     stage: Stage = ""
     if not done.all():
         stage = "extract"
-    elif not has_classes(store, kind):
-        pass  # what follows is of subsets that the page does not show
     elif not groups.is_complete(f"aggregates/{kind}"):
         stage = "aggregate"
-    elif not all(
-        groups.is_complete(f"artifacts/{name}") for name in (kind, "examples")
-    ):
+    elif not all(groups.is_complete(f"artifacts/{name}") for name in needed):
         stage = "derive"
     fingerprint, _, *written = stage_state(store)
     return Progress(

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from nnviz.aggregation.aggregates import aggregates_of
+from nnviz.aggregation.aggregates import aggregates_of, usual_collection
 from nnviz.aggregation.channel_use import ChannelUse
 from nnviz.aggregation.index_channels import IndexedChannels
 from nnviz.derivation.class_table import make_class_table, read_class_table
@@ -43,6 +43,7 @@ from nnviz.results.instances import Instances
 from nnviz.results.missing import Missing
 from nnviz.results.neuron_matrix import NeuronMatrix
 from nnviz.results.subset_pairs import SubsetPairs
+from nnviz.results.subset_results import SubsetResults
 from nnviz.runs.architecture import Layer
 from nnviz.store.pieces import DENSE_CHUNK_BYTES
 from nnviz.store.store import Store
@@ -53,7 +54,6 @@ __all__ = [
     "ListedClasses",
     "RunResults",
     "first_layer",
-    "has_classes",
     "stage_state",
 ]
 
@@ -113,8 +113,12 @@ class RunResults:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.kind = _kind_of(store)
-        """Collection of subsets that is shown: ``label`` or ``prediction``."""
+        self.has_classes = _has_classes(store)
+        """Whether instances have labels, or are predicted as something; true as well
+        while that is not known."""
+        self.kind = _kind_of(store) if self.has_classes else usual_collection(store)
+        """Collection of subsets that is shown: ``label`` or ``prediction``; where a
+        network has no classes, the one that is meant where none is named."""
         self.layers: tuple[Layer, ...] = store.shown_layers
         self.class_table = self._once(self._read_class_table)
         """Return the table of classes; MissingDataError before extraction is done."""
@@ -134,9 +138,25 @@ class RunResults:
         self.pairs = SubsetPairs(store, self.kind)
         self.neurons = NeuronMatrix(store, self.aggregates)
         self.instances = Instances(store, self.pairs.finder.columns)
-        self.maps = InstanceMaps(store, self.aggregates, IndexedChannels(store))
+        self.maps = InstanceMaps(
+            store,
+            self.aggregates if self.has_classes else None,
+            IndexedChannels(store),
+        )
         self.instance_pictures = InstancePictures(store)
         self._bytes = lru_cache(N_PIECES_OF_PICTURES)(self._read_bytes)
+
+    def missing_classes(self) -> Missing | None:
+        """Return what is said in place of the classes, or None if there are some."""
+        if self.has_classes:
+            return None
+        text = "This network predicts none, and the data have no labels. Write a query"
+        if self.pairs.parts:
+            text = "This network predicts a value. Choose a part of the target"
+        return Missing(
+            "There are no classes",
+            f"{text} as A: the views show what tells it from all others, or from B.",
+        )
 
     @staticmethod
     def _once(read: Callable[[], T]) -> Callable[[], T]:
@@ -194,6 +214,25 @@ class RunResults:
         aggregates = self.aggregates()
         return aggregates.channels(layer, aggregates.all_names[subset])
 
+    def channels_of(self, found: SubsetResults, layer: str) -> ChannelUse:
+        """Return how much any subset A uses every channel of a layer."""
+        share, n = found.shares(layer)[0], found.n_instances
+        base_rate = self.aggregates().base_rate(layer)
+        is_used = base_rate > 0
+        lift = np.where(is_used, share / np.where(is_used, base_rate, 1.0), np.nan)
+        count = np.round(np.nan_to_num(share) * n).astype(np.int64)
+        return ChannelUse(
+            found.subset.name,
+            layer,
+            n,
+            np.arange(len(count)),
+            count,
+            share,
+            base_rate,
+            lift,
+            found.mean(layer),
+        )
+
     def share_by_subset(self, layer: str, channel: int) -> NDArray[np.float64]:
         """Return in which share of each class's instances a channel is on top, (S,)."""
         aggregates = self.aggregates()
@@ -245,6 +284,9 @@ class RunResults:
 
     def _rows_of_artifacts(self, n: int) -> NDArray[np.int64]:
         """Return the class of each row that derivation wrote, shape (n,)."""
+        if not self.has_classes:
+            msg = "there are no classes that could be alike"
+            raise MissingDataError(msg)
         attributes = self.store.groups.attributes(f"artifacts/{self.kind}")
         return np.array(attributes.get("index", range(n)), dtype=np.int64)
 
@@ -329,15 +371,6 @@ class RunResults:
                 "the others; what is done stays.",
                 self._command("extract"),
             )
-        if not has_classes(self.store, self.kind):
-            return Missing(
-                "There are no classes",
-                "This network predicts none, and the data have no labels. Write a "
-                "query as A above, and look at Differences, Instances, the map or the "
-                "model; graphs of queries come from 'nnviz graph'. This tells what "
-                "there is.",
-                self._command("inspect"),
-            )
         if not self.store.groups.is_complete(f"aggregates/{self.kind}"):
             return Missing(
                 "No aggregates yet",
@@ -385,20 +418,16 @@ def stage_state(store: Store) -> tuple[object, ...]:
     return (store.fingerprint, int(store.chunks.done().sum()), *written)
 
 
-def has_classes(store: Store, kind: str) -> bool:
-    """Return whether a run that is extracted has classes: labels, or predictions.
-
-    Parameters
-    ----------
-    store
-        With a complete extraction.
-    kind
-        Collection that would be shown, as of :class:`RunResults`.
-    """
-    return kind == "label" or bool((store.column("prediction") >= 0).any())
-
-
 def _kind_of(store: Store) -> str:
     """Return the true classes where there are labels, else the predicted ones."""
-    has_labels = bool((store.column("label") >= 0).any()) or store.plan.has_label_sets
-    return "label" if has_labels else "prediction"
+    return "label" if _has_labels(store) else "prediction"
+
+
+def _has_labels(store: Store) -> bool:
+    return bool((store.column("label") >= 0).any()) or store.plan.has_label_sets
+
+
+def _has_classes(store: Store) -> bool:
+    if _has_labels(store) or not store.chunks.done().any():
+        return True
+    return bool((store.column("prediction") >= 0).any())

@@ -17,7 +17,9 @@ import numpy as np
 
 from nnviz.aggregation.index_channels import IndexedChannels
 from nnviz.results.subset_results import SubsetResults
+from nnviz.runs.declarations import ERROR, TARGET
 from nnviz.store.store import Store
+from nnviz.subsets.by_value import part_queries
 from nnviz.subsets.lookup import SubsetFinder
 from nnviz.subsets.writing import Confusion, class_word, confusion_of, words_of
 
@@ -81,6 +83,34 @@ class SubsetPairs:
     def class_query(self, index: int) -> str:
         """Return the query of a class by its index."""
         return f"{self._kind} = {class_word(self._store.class_names, index)}"
+
+    def usual_query(self, index: int) -> str:
+        """Return what A is until something else is written; empty for nothing.
+
+        The class of an index; where there are no classes, the largest targets.
+        """
+        if index >= 0:
+            return self.class_query(index)
+        return self._parts[-1].query if self._parts else ""
+
+    @functools.cached_property
+    def parts(self) -> list[NamedQuery]:
+        """Parts of the measured target, and of the error, smallest first."""
+        has_error = ERROR in self._store.plan.outcome_columns
+        return [*self._parts, *(self._parts_of(ERROR) if has_error else ())]
+
+    @functools.cached_property
+    def _parts(self) -> list[NamedQuery]:
+        return self._parts_of(self._store.plan.target_column or TARGET)
+
+    def _parts_of(self, name: str) -> list[NamedQuery]:
+        """Return parts of a column, smallest first; none where it has no numbers."""
+        columns = self.finder.columns
+        if name not in columns.names or columns.column(name).kind != "number":
+            return []
+        column = columns.column(name)
+        values = np.where(column.null | ~columns.usable, np.nan, column.values)
+        return [self._named(query) for query in part_queries(values, name)]
 
     def of_class(self, index: int) -> list[NamedQuery]:
         """Return what a class can be split into, with sizes: none is empty.

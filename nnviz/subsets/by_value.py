@@ -11,6 +11,7 @@ Instances without a value (an empty text, NaN) are in none.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Sequence
@@ -22,14 +23,16 @@ from numpy.typing import NDArray
 from nnviz.errors import DatasetError
 from nnviz.runs.stored_names import collection_of_column
 from nnviz.subsets.subsets import Subset, SubsetCollection, collect_subsets
+from nnviz.subsets.writing import quoted
 
-__all__ = ["column_subsets", "set_subsets"]
+__all__ = ["column_subsets", "part_queries", "set_subsets"]
 
 MOST_VALUES = 1_000
 """A column with more texts names instances, not groups of them."""
 MOST_NUMBERS = 12
 """Numbers of more different values are cut into quantiles."""
 QUANTILES = 4
+LEAST_DIGITS, MOST_DIGITS = 6, 17
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
 
@@ -69,6 +72,43 @@ def column_subsets(values: NDArray[Any], name: str) -> SubsetCollection:
     subsets = [Subset(text, np.array(rows, np.int64)) for text, rows in groups.items()]
     collection = collection_of_column(name)
     return collect_subsets(subsets, len(values), name=collection, kind="column")
+
+
+def part_queries(values: NDArray[np.floating], name: str) -> list[str]:
+    """Return queries that find the subsets of a column of numbers, in their order.
+
+    Parameters
+    ----------
+    values
+        Of all instances, shape (N,); NaN for none.
+    name
+        Of the column.
+
+    Examples
+    --------
+    >>> part_queries(np.arange(100.0), "ink")[:2]
+    ['ink <= 24', 'ink > 24 and ink <= 49.5']
+    """
+    groups = [values[rows] for rows in _groups_of_numbers(values).values()]
+    ends = [
+        _shortest_between(float(low.max()), float(high.min()))
+        for low, high in itertools.pairwise(groups)
+    ]
+    word = quoted(name)
+    above = ["", *(f"{word} > {end}" for end in ends)]
+    up_to = [*(f"{word} <= {end}" for end in ends), ""]
+    both = zip(above, up_to, strict=True)
+    return [" and ".join(filter(None, pair)) for pair in both if any(pair)]
+
+
+def _shortest_between(low: float, high: float) -> str:
+    """Return a number of few digits from `low` on and below `high`."""
+    middle = low + (high - low) / 2
+    for n_digits in range(1, 17):
+        text = f"{middle:.{n_digits}g}"
+        if low <= float(text) < high:
+            return text
+    return repr(low)
 
 
 def set_subsets(
@@ -112,16 +152,26 @@ def _groups_of_numbers(values: NDArray[Any]) -> dict[str, Sequence[int]]:
     known = np.isfinite(values)
     distinct = np.unique(values[known])
     if len(distinct) <= MOST_NUMBERS:
-        return {f"{v:g}": np.flatnonzero(values == v).tolist() for v in distinct}
+        n = _digits_that_tell(distinct)
+        return {f"{v:.{n}g}": np.flatnonzero(values == v).tolist() for v in distinct}
     ends = np.quantile(values[known], np.linspace(0, 1, QUANTILES + 1)[1:-1])
     part = np.searchsorted(ends, values, side="left")
-    groups: dict[str, Sequence[int]] = {}
-    for number in range(QUANTILES):
-        rows = np.flatnonzero(known & (part == number))
-        if len(rows):
-            low, high = values[rows].min(), values[rows].max()
-            groups[f"{low:.6g} to {high:.6g}"] = rows.tolist()
-    return groups
+    found = [np.flatnonzero(known & (part == number)) for number in range(QUANTILES)]
+    found = [rows for rows in found if len(rows)]
+    both = [(values[rows].min(), values[rows].max()) for rows in found]
+    n = _digits_that_tell(np.unique(both))
+    return {
+        f"{low:.{n}g} to {high:.{n}g}": rows.tolist()
+        for (low, high), rows in zip(both, found, strict=True)
+    }
+
+
+def _digits_that_tell(distinct: NDArray[Any]) -> int:
+    """Return in how many digits numbers are written differently, six at least."""
+    for n_digits in range(LEAST_DIGITS, MOST_DIGITS):
+        if len({f"{value:.{n_digits}g}" for value in distinct}) == len(distinct):
+            return n_digits
+    return MOST_DIGITS
 
 
 def _groups_of_texts(texts: Sequence[str], name: str) -> dict[str, Sequence[int]]:

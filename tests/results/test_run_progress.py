@@ -2,13 +2,8 @@
 
 import shutil
 
-import numpy as np
-import torch
-from torch import nn
-
 import nnviz
 from nnviz.results.run_progress import progress_of
-from nnviz.results.run_results import RunResults
 from nnviz.store.store import Store
 from tests.faults.small_run import create, later_stages, one_worker, write_inputs
 
@@ -39,18 +34,3 @@ def test_progress__of_a_run__counts_chunks_and_names_the_next_stage(tmp_path):
     again = progress_of(url, "label")
     assert (again.stage, again.n_done, again.n_chunks_done) == ("extract", 32, 2)
     shutil.rmtree(url)
-
-
-def test_run_without_classes__is_complete_and_the_page_says_what_it_shows(tmp_path):
-    x = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
-    torch.manual_seed(0)
-    network = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 1))
-    store = nnviz.run(
-        network, (x, 2.5 * x[:, 0]), tmp_path / "run.zarr", workers=0, progress=False
-    )
-    results = RunResults(store)
-
-    assert progress_of(store.url, results.kind).stage == ""
-    missing = results.missing_stage()
-    assert missing.title == "There are no classes"
-    assert missing.command == f"nnviz inspect {store.url}"

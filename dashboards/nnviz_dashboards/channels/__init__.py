@@ -1,1 +1,1 @@
-"""The channels of a layer: table and examples."""
+"""The channels of a layer, and their examples."""

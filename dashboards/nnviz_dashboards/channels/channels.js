@@ -48,7 +48,7 @@ function makePreview() {
 
 export function render({model}) {
   const preview = makePreview()
-  const panel = element("section", "panel", null, {"aria-label": "Channels of the class"})
+  const panel = element("section", "panel", null, {"aria-label": "Top channels"})
   const head = element("div", "head second")
   const columns = element("div", "columns channel-grid")
   const list = element("div", "channel-list", null, {tabindex: "-1"})
@@ -66,12 +66,12 @@ export function render({model}) {
   const note = element("span", "muted note")
   head.append(title, note, segments)
   const column = (text, explanation, cls = "") => element("span", cls, text, {title: explanation})
-  columns.append(
+  const show_columns = () => columns.replaceChildren(
     column("Channel", "Number of the channel in the layer"),
-    column("Count", "Instances of the class in which the channel is among the top channels", "right"),
-    column("Share of class (mark: of all)", "Bar: count as a share of the class. Mark: share of all instances"),
-    column("Lift", "Share of the class divided by the base rate", "right"),
-    column("Strongest examples, cropped to what the channel sees (underlined: of this class)",
+    column("Count", `Instances of ${model.of} in which the channel is among the top channels`, "right"),
+    column(`Share of ${model.of} (mark: of all)`, `Bar: count as a share of ${model.of}. Mark: share of all instances`, "name"),
+    column("Lift", `Share of ${model.of} divided by the base rate`, "right"),
+    column(`Strongest examples, cropped to what the channel sees (underlined: of ${model.of})`,
            "The instances of the whole run that excite the channel most, strongest first; a click opens one", "name"),
   )
 
@@ -82,6 +82,7 @@ export function render({model}) {
       button.setAttribute("aria-pressed", String(button.dataset.ranking === model.ranking))
     })
     segments.hidden = columns.hidden = head.hidden = Boolean(model.missing)
+    show_columns()
   }
   const open = (instance) => model.send_msg({type: "open", instance})
   const show_rows = () => {
@@ -92,7 +93,7 @@ export function render({model}) {
       return
     }
     if (model.rows.length === 0) {
-      list.append(notice({title: "No top channels", text: "No channel of this layer is among the top channels of an instance of the class."}))
+      list.append(notice({title: "No top channels", text: `No channel of this layer is among the top channels of an instance of ${model.of}.`}))
       return
     }
     if (model.missing_examples) list.append(notice(model.missing_examples))
@@ -133,7 +134,7 @@ export function render({model}) {
       }
     }
   }
-  model.on(["title", "note", "ranking", "missing"], show_head)
+  model.on(["title", "of", "note", "ranking", "missing"], show_head)
   model.on(["rows", "missing", "pictures"], show_rows)
   model.on(["chosen", "uses"], show_chosen)
   show_head()

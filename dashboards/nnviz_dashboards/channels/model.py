@@ -1,8 +1,8 @@
-"""Which channels does the chosen layer use for the chosen class, and what are they?
+"""Which channels does the chosen layer use for A, and what are they?
 
-A channel's *count* is the number of the class's instances in which it is among the top
-channels; its *base rate* the share of all instances, its *lift* the class's share
-divided by the base rate.
+A is the chosen class, or what a query says. A channel's *count* is the number of A's
+instances in which it is among the top channels; its *base rate* the share of all
+instances, its *lift* A's share divided by the base rate.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import param
+from numpy.typing import NDArray
 
 from nnviz.aggregation.channel_use import ChannelUse
-from nnviz.errors import StoreError
+from nnviz.errors import NnvizError
 from nnviz.results.missing import Missing
 from nnviz.results.run_results import RunResults
-from nnviz_dashboards.channels.examples import Example, channel_examples
+from nnviz_dashboards.shared.examples import Example, channel_examples
 from nnviz_dashboards.shared.publishing import follow, publish, published
 from nnviz_dashboards.shared.selection import NONE, Selection
+from nnviz_dashboards.subsets.model import SubsetPairModel
 
 __all__ = ["ChannelRow", "ChannelsModel", "Use"]
 
@@ -27,6 +29,13 @@ N_ROWS = 30
 
 N_USES = 6
 """Classes that are named for the chosen channel."""
+
+
+NOTHING = Missing("No subset is chosen", "Write a query above, as A.")
+EMPTY = Missing(
+    "There is nothing to count", "No instance is in A, or none is left to compare with."
+)
+COUNTING = Missing("Counting the channels of A …", "The first time takes longest.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +49,12 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class ChannelRow:
-    """One channel of the layer for the chosen class."""
+    """One channel of the layer for A."""
 
     channel: int
     count: int
     share: float
-    """Fraction of the class's instances."""
+    """Fraction of A's instances."""
     base_rate: float
     """Fraction of all instances."""
     lift: float
@@ -54,14 +63,14 @@ class ChannelRow:
 
 
 class ChannelsModel(param.Parameterized):
-    """The top channels of the chosen class in the chosen layer.
+    """The top channels of A in the chosen layer.
 
     Parameters
     ----------
     results
         The run; its classes must be readable.
-    selection
-        What the visitor has chosen.
+    pairs
+        A and B.
     """
 
     rows = param.List([], constant=True, doc="ChannelRow, best first.")
@@ -71,12 +80,21 @@ class ChannelsModel(param.Parameterized):
     missing = published(Missing, "Why there are no rows.")
     missing_examples = published(Missing, "Why there are no examples.")
 
-    def __init__(self, results: RunResults, selection: Selection) -> None:
+    def __init__(self, results: RunResults, pairs: SubsetPairModel) -> None:
         super().__init__()
-        self.selection = selection
+        self.selection: Selection = pairs.selection
         self._results = results
-        follow(selection, ["view", "layer", "subset", "ranking"], self._update)
-        follow(selection, ["view", "layer", "channel"], self._update_uses)
+        self._pairs = pairs
+        follow(
+            self.selection, ["view", "layer", "subset", "a", "ranking"], self._update
+        )
+        follow(self.selection, ["view", "layer", "channel"], self._update_uses)
+        pairs.param.watch(self._renew, ["pair", "counted", "is_loading", "missing"])
+
+    @property
+    def is_of_class(self) -> bool:
+        """Whether A is the chosen class, and no query says what it is."""
+        return self.selection.subset >= 0 and not self.selection.a
 
     @property
     def is_seen(self) -> bool:
@@ -100,8 +118,8 @@ class ChannelsModel(param.Parameterized):
         if not self.is_seen:
             return
         try:
-            updates = self._found()
-        except StoreError as error:
+            updates = self._found() if self.is_of_class else self._found_of_query()
+        except NnvizError as error:
             updates = {
                 "rows": [],
                 "missing": Missing("This cannot be read", str(error)),
@@ -114,15 +132,39 @@ class ChannelsModel(param.Parameterized):
         updates: dict[str, object] = {"missing": missing, "rows": []}
         updates["missing_examples"] = self._results.missing_examples()
         if missing is None and layer and subset >= 0:
-            used = self._results.channels(layer, subset)
-            updates |= {
-                "rows": self._rows(used, subset),
-                "n_channels": len(used),
-                "n_used": int((used.count > 0).sum()),
-            }
+            updates |= self._listed(self._results.channels(layer, subset))
         return updates
 
-    def _rows(self, used: ChannelUse, subset: int) -> list[ChannelRow]:
+    def _renew(self, *_: param.parameterized.Event) -> None:
+        if not self.is_of_class:
+            self._update(set())
+
+    def _found_of_query(self) -> dict[str, object]:
+        pairs, results = self._pairs, self._results
+        missing = results.missing_stage() or pairs.missing
+        updates: dict[str, object] = {"rows": []}
+        updates["missing_examples"] = results.missing_examples()
+        if missing is None and pairs.counted is None:
+            missing = NOTHING if pairs.pair is None else EMPTY
+            if pairs.is_loading:
+                missing = COUNTING
+        elif missing is None and pairs.counted is not None:
+            used = results.channels_of(pairs.counted, self.selection.layer)
+            updates |= self._listed(used, pairs.counted.subset.instances)
+        return {**updates, "missing": missing}
+
+    def _listed(
+        self, used: ChannelUse, members: NDArray[np.int64] | None = None
+    ) -> dict[str, object]:
+        return {
+            "rows": self._rows(used, members),
+            "n_channels": len(used),
+            "n_used": int((used.count > 0).sum()),
+        }
+
+    def _rows(
+        self, used: ChannelUse, members: NDArray[np.int64] | None
+    ) -> list[ChannelRow]:
         best = used.best(N_ROWS, by=self.selection.ranking)
         chosen = self.selection.channel
         if chosen >= 0 and chosen not in best:
@@ -135,7 +177,9 @@ class ChannelsModel(param.Parameterized):
                 float(used.share[c]),
                 float(used.base_rate[c]),
                 float(used.lift[c]),
-                channel_examples(self._results, used.layer, int(c), subset),
+                channel_examples(
+                    self._results, used.layer, int(c), self.selection.subset, members
+                ),
             )
             for c in best
         ]
@@ -147,7 +191,7 @@ class ChannelsModel(param.Parameterized):
         if channel >= 0 and channel not in [row.channel for row in self.rows]:
             self._update(changed)
         uses: list[Use] = []
-        if channel >= 0 and self.missing is None:
+        if channel >= 0 and self.missing is None and self._results.has_classes:
             names = self._results.class_table().names
             share = self._results.share_by_subset(layer, channel)
             best = np.argsort(-share, kind="stable")[:N_USES]

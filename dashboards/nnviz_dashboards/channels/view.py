@@ -20,9 +20,10 @@ __all__ = ["ChannelsView"]
 
 
 class ChannelList(Component):
-    """The channels of the class."""
+    """The channels of A."""
 
     title = param.String()
+    of = param.String(doc="Whose they are: of the class, or of A.")
     note = param.String()
     ranking = param.String()
     rows = param.List([])
@@ -36,7 +37,7 @@ class ChannelList(Component):
 
 
 class ChannelsView(Viewer):
-    """The channels of the chosen class in the chosen layer.
+    """The channels of A in the chosen layer.
 
     Parameters
     ----------
@@ -93,6 +94,7 @@ class ChannelsView(Viewer):
         number = list(self._layers).index(layer) if layer in self._layers else 0
         return {
             "title": f"Top channels in {self._layers.get(layer, layer)}",
+            "of": "the class" if model.is_of_class else "A",
             "note": note,
             "rows": [_row(row) for row in model.rows],
             "pictures": f"{self._pictures}/{number}",

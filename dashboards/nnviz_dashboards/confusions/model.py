@@ -120,6 +120,9 @@ class ConfusionsModel(param.Parameterized):
 
     def _found(self) -> dict[str, object]:
         results = self.results
+        missing = results.missing_classes()
+        if missing is not None:
+            return {"table": None, "missing": missing}
         if results.kind != "label":
             text = (
                 "Which class is taken for which is known where instances have labels."

@@ -9,7 +9,6 @@ import param
 from panel.viewable import Viewable, Viewer
 
 from nnviz.results.neuron_matrix import RELEVANCE_MEASURES, Measure
-from nnviz_dashboards.channels.examples import channel_examples
 from nnviz_dashboards.differences.model import (
     LEVEL,
     N_ROWS,
@@ -18,6 +17,7 @@ from nnviz_dashboards.differences.model import (
     DifferingChannel,
 )
 from nnviz_dashboards.shared.component import Component, missing_value, script, style
+from nnviz_dashboards.shared.examples import channel_examples
 from nnviz_dashboards.shared.theme import (
     format_count,
     format_p,

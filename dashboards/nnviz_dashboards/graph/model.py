@@ -40,10 +40,10 @@ from nnviz.results.missing import Missing
 from nnviz.results.run_results import RunResults
 from nnviz.results.subset_key import SubsetKey
 from nnviz.subsets.subsets import Subset
-from nnviz_dashboards.channels.examples import Example, channel_examples
 from nnviz_dashboards.graph.code import graph_code
 from nnviz_dashboards.graph.places import Places
 from nnviz_dashboards.layers.network_stages import StagesModel
+from nnviz_dashboards.shared.examples import Example, channel_examples
 from nnviz_dashboards.shared.publishing import follow, publish, published
 from nnviz_dashboards.shared.selection import NONE, Choice, Selection
 
@@ -283,9 +283,7 @@ class GraphModel(param.Parameterized):
     def _request_of_sets(self) -> GraphRequest | Missing:
         """Return what is chosen where that is A, or A against B."""
         selection, pairs = self.selection, self._results.pairs
-        a = selection.a
-        if not a and selection.subset >= 0:
-            a = pairs.class_query(selection.subset)
+        a = selection.a or pairs.usual_query(selection.subset)
         collections = self._graphs.collections(self._results.kind)
         if not a:
             member = ""
@@ -295,7 +293,7 @@ class GraphModel(param.Parameterized):
         chosen = SubsetChoices(collections, (), member, (), is_of_class=False)
         publish(self, {"choices": chosen})
         if not a:
-            return Missing("No subset is chosen", "Choose a class, or write a query.")
+            return Missing("No subset is chosen", "Write a query above, as A.")
         sides = [
             (pair.names[0], pair.found.subset),
             (pair.names[1], pair.found.against),

@@ -10,7 +10,7 @@ from math import isfinite, isnan
 
 from nnviz.graphs.drawing import Contrast, DrawnArc, DrawnNode, GraphDrawing, Linked
 from nnviz.results.causal_effects import CausalEffect
-from nnviz_dashboards.channels.examples import Example
+from nnviz_dashboards.shared.examples import Example
 from nnviz_dashboards.shared.theme import (
     format_count,
     format_lift,

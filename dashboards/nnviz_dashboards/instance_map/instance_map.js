@@ -42,13 +42,14 @@ export function render({model}) {
     if (!frame) frame = requestAnimationFrame(() => { frame = 0; paint() })
   }
   const hue = (label, n) => `hsl(${Math.round((label * 360) / Math.max(1, n))} 62% ${is_dark() ? 64 : 44}%)`
+  const color_by = () => (model.has_classes ? model.color : "sides")
   const is_dark = () => getComputedStyle(panel).colorScheme === "dark" || document.documentElement.dataset.theme === "dark"
   function paint() {
     const {clientWidth: wide, clientHeight: tall} = body
     if (!points || !wide || !tall) return
     const context = fitCanvas(canvas, wide, tall), css = getComputedStyle(panel)
     const of = (name) => css.getPropertyValue(`--${name}`).trim()
-    const by = model.color, n_classes = Math.max(1, points.classes.length)
+    const by = color_by(), n_classes = Math.max(1, points.classes.length)
     const place_of = new Map(points.classes.map((c, i) => [c, i]))
     const color_of = (i) => {
       if (by === "class") return labels[i] < 0 ? of("point") : hue(place_of.get(labels[i]) ?? 0, n_classes)
@@ -134,10 +135,11 @@ export function render({model}) {
     clearTimeout(timer)
     timer = setTimeout(() => send({type: "point", number: i < 0 ? -1 : numbers[i]}), 80)
     if (i >= 0) {
-      const name = labels[i] < 0 ? "no label" : model.names[labels[i]]
+      const number = `#${numbers[i].toLocaleString("en")}`
+      const name = labels[i] >= 0 ? model.names[labels[i]] : model.has_classes ? "no label" : number
       const sides = [["", "in A", "in B", "in A and B"][marks[i] & 3], marks[i] & 4 ? "predicted wrong" : ""].filter(Boolean).join(", ")
       const text = element("div", "")
-      text.append(element("b", "", name), element("div", "muted", `#${numbers[i].toLocaleString("en")}${sides ? `, ${sides}` : ""}`))
+      text.append(element("b", "", name), element("div", "muted", [name === number ? "" : number, sides].filter(Boolean).join(", ")))
       hint.replaceChildren(text)
       if (points.has_pictures) {
         const image = element("img", "", null, {alt: "", src: `${model.pictures}/instances/${numbers[i]}`})
@@ -223,7 +225,8 @@ export function render({model}) {
 
   const show_points = () => {
     message.replaceChildren(...(model.missing ? [notice(model.missing)] : []))
-    body.hidden = foot.hidden = colors.hidden = Boolean(model.missing)
+    body.hidden = foot.hidden = Boolean(model.missing)
+    colors.hidden = Boolean(model.missing) || !model.has_classes
     message.hidden = !model.missing
     const before = numbers
     points = model.points
@@ -245,10 +248,10 @@ export function render({model}) {
     for (const button of colors.children) button.setAttribute("aria-pressed", String(button.dataset.key === model.color))
     if (!points) return
     const keys = {
-      sides: [["first", points.sides[0]], ...(points.has_b ? [["second", points.sides[1]], ["point", "others"]] : [["point", points.sides[1]]])],
+      sides: points.sides[0] === "" ? [] : [["first", points.sides[0]], ...(points.has_b ? [["second", points.sides[1]], ["point", "others"]] : [["point", points.sides[1]]])],
       outcome: [["accent-light", "predicted right"], ["target", "predicted wrong"]],
       class: [],
-    }[model.color] ?? []
+    }[color_by()] ?? []
     legend.replaceChildren(...keys.map(([name, text]) => {
       const key = element("span", "legend-key")
       const swatch = element("span", "swatch")

@@ -31,7 +31,7 @@ class ShownMap:
 
     map: InstanceMap
     names: tuple[str, str]
-    """Of A and B."""
+    """Of A and B; empty where none are chosen."""
     instances: NDArray[np.int64]
     """Numbers, ascending, shape (n,)."""
     places: NDArray[np.float64]
@@ -100,12 +100,14 @@ class InstanceMapModel(param.Parameterized):
         pair, layer = self._pairs.pair, self.selection.layer
         if self.selection.view != "map":
             return
-        if pair is None:
+        missing = self._pairs.missing
+        if missing is not None:
             self._wanted = None
-            missing = self._pairs.missing
             publish(self, {"shown": None, "missing": missing, "is_loading": False})
             return
-        wanted = (layer, pair.key, pair.names)
+        wanted = (layer, "", ("", ""))
+        if pair is not None:
+            wanted = (layer, pair.key, pair.names)
         if wanted == self._wanted:
             return
         self._wanted = wanted
@@ -136,10 +138,12 @@ class InstanceMapModel(param.Parameterized):
         publish(self, {"is_loading": True})
         self._run_later(work, show)
 
-    def _made(self, layer: str, pair: SubsetPair) -> ShownMap:
+    def _made(self, layer: str, pair: SubsetPair | None) -> ShownMap:
         maps, columns = self.results.maps, self.results.pairs.finder.columns
         laid = maps.of(layer)
-        a, b = pair.found.subset.instances, pair.found.against.instances
+        a = b = np.zeros(0, np.int64)
+        if pair is not None:
+            a, b = pair.found.subset.instances, pair.found.against.instances
         added = [self._some(one) for one in (a, b)]
         instances = np.unique(np.concatenate([laid.instances, *added]))
         places = np.empty((len(instances), 2))
@@ -156,7 +160,7 @@ class InstanceMapModel(param.Parameterized):
         shown = label if self.results.kind == "label" else prediction
         return ShownMap(
             laid,
-            pair.names,
+            ("", "") if pair is None else pair.names,
             instances,
             places,
             shown.astype(np.int64),

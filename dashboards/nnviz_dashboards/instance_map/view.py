@@ -25,6 +25,7 @@ class InstanceMapPanel(Component):
 
     points = param.Dict(None, allow_None=True)
     names = param.List([], doc="Name of every class.")
+    has_classes = param.Boolean(default=True)
     color = param.String()
     chosen = param.Integer(-1, doc="The class that is looked at.")
     pictures = param.String(doc="Address of the pictures.")
@@ -69,6 +70,7 @@ class InstanceMapView(Viewer):
                 "point": lambda number: point_at(int(number)),
             },
             names=list(model.results.store.class_names),
+            has_classes=model.results.has_classes,
             pictures=pictures,
             color=model.selection.param.color,
             chosen=model.selection.param.subset,
@@ -99,11 +101,9 @@ class InstanceMapView(Viewer):
             "note": note,
             "has_pictures": shown.has_pictures,
             "explanation": (
-                "An instance stands between the classes that it resembles in "
-                f"{layer}, by their mean activations. As many of every class are "
-                "drawn, and those of A and B (500 of each, at most) with them. No "
-                "plane shows all distances: of the ten nearest neighbours of an "
-                f"instance, {kept} are among its ten nearest here."
+                f"{self._explained(layer)} No plane shows all distances: of the ten "
+                f"nearest neighbours of an instance, {kept} are among its ten nearest "
+                "here."
             ),
             "kept": f"{kept} of the nearest neighbours kept",
             "numbers": _encoded(shown.instances.astype("<u4")),
@@ -113,6 +113,20 @@ class InstanceMapView(Viewer):
             "classes": shown.map.classes.tolist(),
             "anchors": np.round(shown.map.class_places, 3).tolist(),
         }
+
+    def _explained(self, layer: str) -> str:
+        added = "those of A and B (500 of each, at most) with them."
+        if self._model.results.has_classes:
+            return (
+                f"An instance stands between the classes that it resembles in {layer}, "
+                "by their mean activations. As many of every class are drawn, and "
+                f"{added}"
+            )
+        return (
+            f"Instances lie along the two directions in which those of {layer} vary "
+            "most, in standard deviations of each channel (principal components). Some "
+            f"are drawn at random, and {added}"
+        )
 
     def __panel__(self) -> Viewable:
         return self._panel

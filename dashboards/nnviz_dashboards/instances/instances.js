@@ -73,7 +73,7 @@ export function render({model}) {
 
   const show_pages = () => {
     if (model.missing) return lists.replaceChildren(notice(model.missing))
-    if (!model.pages.length) return lists.replaceChildren(notice({title: "No subset is chosen", text: "Choose a class, or write a query above."}))
+    if (!model.pages.length) return lists.replaceChildren(notice({title: "No subset is chosen", text: "Write a query above, as A."}))
     lists.replaceChildren(...model.pages.map(list))
     lists.scrollTop = 0
     show_pictures()

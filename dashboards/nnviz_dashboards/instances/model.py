@@ -52,7 +52,7 @@ class Opened:
 
     facts: InstanceFacts
     outputs: tuple[tuple[int, float], ...]
-    """Most likely classes, each with what the network gives to it."""
+    """Most likely classes, or largest outputs, each with what the network gives."""
     is_probability: bool
     """Whether these are probabilities, or outputs of the network as they are."""
     channels: tuple[tuple[str, tuple[StandingOut, ...]], ...]

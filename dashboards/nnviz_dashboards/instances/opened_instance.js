@@ -30,7 +30,7 @@ function openedInstance(send, pictures) {
   let without = null
   const no_picture = () => element("p", "muted note opened-none", without === null ? "" : `No picture: ${without || "it cannot be read"}`)
   const photograph = (one) => {
-    const picture = element("img", `opened-picture${one.is_wrong ? " wrong" : ""}`, null, {alt: one.said, src: `${pictures()}/instances/${one.n}/large`})
+    const picture = element("img", `opened-picture${one.is_wrong ? " wrong" : ""}`, null, {alt: one.said || one.title, src: `${pictures()}/instances/${one.n}/large`})
     picture.addEventListener("error", () => picture.replaceWith(no_picture()))
     return picture
   }
@@ -56,7 +56,7 @@ function openedInstance(send, pictures) {
     keep.addEventListener("click", () => send({type: "keep", number: one.n}))
     box.replaceChildren(
       head, picture, element("p", "opened-said", one.said), keep,
-      element("h4", "opened-title", `${one.what} of the classes`), outputs(one))
+      element("h4", "opened-title", one.what), outputs(one))
     if (one.rows.length) box.append(rows)
     if (one.channels.length) {
       box.append(element("h4", "opened-title", "Channels that stand out", {title: "Strongest compared with all instances: standard deviations above their mean"}), ...channels(one))

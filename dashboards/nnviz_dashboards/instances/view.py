@@ -8,7 +8,6 @@ import param
 from panel.viewable import Viewable, Viewer
 
 from nnviz.results.instances import InstanceFacts
-from nnviz_dashboards.channels.examples import channel_examples
 from nnviz_dashboards.instances.model import (
     BY_CHANNEL,
     PAGE,
@@ -17,6 +16,7 @@ from nnviz_dashboards.instances.model import (
     Page,
 )
 from nnviz_dashboards.shared.component import Component, missing_value, script, style
+from nnviz_dashboards.shared.examples import channel_examples
 from nnviz_dashboards.shared.theme import format_count, format_percent, format_value
 
 __all__ = ["InstancesView"]
@@ -142,19 +142,28 @@ class InstancesView(Viewer):
         }
 
     def _square(self, one: InstanceFacts) -> dict[str, object]:
-        text = f"#{format_count(one.number)} {one.id}: {self._said(one)}"
+        text = f"#{format_count(one.number)} {one.id}"
+        if said := self._said(one):
+            text += f": {said}"
+        label = self._class(one.label)
+        score = "" if one.confidence != one.confidence else f"{one.confidence:.2f}"
+        if one.output == one.output:
+            label = "" if one.target != one.target else format_value(one.target)
+            score = format_value(one.output)
         return {
             "n": one.number,
-            "label": self._class(one.label),
+            "label": label,
             "prediction": self._class(one.prediction),
-            "score": ""
-            if one.confidence != one.confidence
-            else f"{one.confidence:.2f}",
+            "score": score,
             "is_wrong": one.is_wrong,
             "title": text,
         }
 
     def _said(self, one: InstanceFacts) -> str:
+        if one.output == one.output:
+            return f"{self._target(one)}network {format_value(one.output)}"
+        if not self._model.results.has_classes:
+            return ""
         label = self._class(one.label) or "no label"
         if one.prediction < 0:
             return label
@@ -163,8 +172,14 @@ class InstancesView(Viewer):
             return f"{label}, taken for {self._class(one.prediction)} ({sure})"
         return f"{label}, predicted right ({sure})" if one.label >= 0 else label
 
+    def _target(self, one: InstanceFacts) -> str:
+        name = self._model.results.store.plan.target_column
+        known = one.target == one.target
+        return f"{name} {format_value(one.target)}, " if known else ""
+
     def _class(self, index: int) -> str:
-        return self._model.results.store.class_names[index] if index >= 0 else ""
+        names = self._model.results.store.class_names
+        return names[index] if 0 <= index < len(names) else ""
 
     def _opened(self) -> dict[str, object]:
         opened = self._model.opened
@@ -184,10 +199,10 @@ class InstancesView(Viewer):
             "said": self._said(facts),
             "is_wrong": facts.is_wrong,
             "rows": [*rows, *map(list, facts.others)],
-            "what": "Probability" if opened.is_probability else "Output",
+            "what": self._what(opened),
             "outputs": [
                 {
-                    "name": self._class(index),
+                    "name": self._class(index) or f"output {index}",
                     "text": write(value),
                     "share": value if opened.is_probability else 0.0,
                     "is_label": index == facts.label,
@@ -213,6 +228,13 @@ class InstancesView(Viewer):
                 for layer, found in opened.channels
             ],
         }
+
+    def _what(self, opened: Opened) -> str:
+        """Return what the numbers are that the network gives."""
+        if not self._model.results.has_classes:
+            return "What the network puts out"
+        what = "Probability" if opened.is_probability else "Output"
+        return f"{what} of the classes"
 
     def _face(self, layer: str, channel: int) -> int:
         """Return the rank of a stored picture of a channel; -1 for none."""

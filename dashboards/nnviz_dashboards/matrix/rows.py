@@ -154,6 +154,8 @@ class RowSource:
             int(columns.column(name).values[n]) for name in ("label", "prediction")
         )
         names = store.class_names
+        if not self._results.has_classes:
+            return f"#{n:,}"
         true = names[label] if label >= 0 else "no label"
         if prediction < 0 or prediction == label:
             return f"#{n:,} {true}"

@@ -14,6 +14,7 @@ import param
 
 from nnviz.errors import MissingDataError, NnvizError
 from nnviz.results.coverage import stale_results
+from nnviz.results.graph_results import OF_A
 from nnviz.results.missing import Missing
 from nnviz.results.run_results import RunResults, first_layer
 from nnviz_dashboards.channels.model import ChannelsModel
@@ -47,6 +48,7 @@ from nnviz_dashboards.shared.message import MessageView
 from nnviz_dashboards.shared.selection import NONE, Selection
 from nnviz_dashboards.shared.theme import css_variables
 from nnviz_dashboards.subsets.model import SubsetPairModel
+from nnviz_dashboards.subsets.parts_view import PartsView
 from nnviz_dashboards.subsets.view import SubsetBarView
 
 __all__ = ["PICTURES", "create_app"]
@@ -127,21 +129,19 @@ def _roots(
         message = MessageView(results.missing_stage())
         return {**running, "layers": LayersView(layers, stages), "message": message}
     pictures = f"{PICTURES}/{results.store.fingerprint[:12]}"
-    channels = ChannelsView(
-        ChannelsModel(results, selection), pictures=pictures, layers=layers.labels
-    )
     _follow_address(selection)
     graph = GraphModel(
         results, results.graphs, selection, run_later=run_later, stages=stages
     )
-    check = None
-    if run_check is not None:
-
-        def check(words: tuple[str, ...], done: Callable[[str], None]) -> None:
-            run_check(words, delivered(done))
-
-    checks = CheckModel(graph, check)
+    checks = CheckModel(graph, _of_this_visitor(run_check))
     pairs = SubsetPairModel(results, selection, run_later=run_later)
+    missing = results.missing_classes()
+    classes: dict[str, pn.viewable.Viewer] = {
+        "embedding": EmbeddingView(subsets, layers.labels),
+        "subsets": SubsetListView(subsets),
+    }
+    if missing is not None:
+        classes = {"subsets": PartsView(pairs, missing)}
     matrices = MatrixStack(results, subsets, pairs, run_later=run_later)
     instances = InstancesModel(
         results, pairs, point_at=matrices.point_at, run_later=run_later
@@ -150,14 +150,15 @@ def _roots(
         **running,
         "layers": LayersView(layers, stages),
         "bar": SubsetBarView(pairs, layers.labels),
-        "embedding": EmbeddingView(subsets, layers.labels),
-        "subsets": SubsetListView(subsets),
+        **classes,
         "matrix": MatrixView(matrices, layers.labels, run_later=run_later),
         "facts": FactsView(subsets, graph, pairs),
         "graph": GraphView(
             graph, pictures=pictures, layers=layers.labels, checks=checks
         ),
-        "channels": channels,
+        "channels": ChannelsView(
+            ChannelsModel(results, pairs), pictures=pictures, layers=layers.labels
+        ),
         "instances": InstancesView(
             instances,
             pictures=pictures,
@@ -178,6 +179,13 @@ def _roots(
     }
 
 
+def _of_this_visitor(run_check: RunCheck | None) -> RunCheck | None:
+    """Return what checks graphs and tells it on this visitor's page."""
+    if run_check is None:
+        return None
+    return lambda words, done: run_check(words, delivered(done))
+
+
 def _selection(results: RunResults) -> Selection:
     """Start with a late layer and the class that has most instances."""
     try:
@@ -186,13 +194,18 @@ def _selection(results: RunResults) -> Selection:
         subset = max(present, key=lambda i: int(classes.n_instances[i]), default=NONE)
     except MissingDataError:
         present, subset = [], NONE
-    graphs = results.graphs
+    graphs, store = results.graphs, results.store
+    collections = graphs.collections(results.kind)
+    if not results.has_classes and OF_A in collections:
+        collections = (OF_A, *(name for name in collections if name != OF_A))
+    shape = store.plan.architecture.output_shape
+    n_outputs = len(store.class_names) or (shape[0] if len(shape) == 1 else 0)
     return Selection(
         {layer.name: layer.n_channels for layer in results.layers},
         present,
-        layer=first_layer(results.layers, len(results.store.class_names)),
+        layer=first_layer(results.layers, n_outputs),
         subset=subset,
-        collections=graphs.collections(results.kind),
+        collections=collections,
         # Without influences the channels are all that there is to look at.
         view="graph" if graphs.has_influences(results.kind) else "channels",
     )

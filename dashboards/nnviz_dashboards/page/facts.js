@@ -12,7 +12,7 @@ export function render({model}) {
     const f = model.facts
     const title = element("h2", "title")
     if (f) title.append(classLabel(f.name, f.mark))
-    else title.textContent = "No class chosen"
+    else title.textContent = "Nothing is chosen"
     const rest = element("span", "muted rest", f ? f.text : "")
     bar.append(title, rest)
     if (f && f.confusions.length) {

@@ -45,6 +45,7 @@ class FactsView(Viewer):
         super().__init__()
         self._model = model
         self._graph = graph
+        self._pairs = pairs
         self._bar = FactsBar(
             {"confusion": pairs.compare_confusion, "show": model.show},
             facts=self._facts(),
@@ -53,13 +54,14 @@ class FactsView(Viewer):
         model.param.watch(self._update, "facts")
         model.selection.param.watch(self._update, "view")
         graph.param.watch(self._update, ["drawing", "choices"])
+        pairs.param.watch(self._update, "pair")
 
     def _update(self, *_: param.parameterized.Event) -> None:
         self._bar.facts = self._facts()
 
     def _facts(self) -> dict[str, object] | None:
         choices, selection = self._graph.choices, self._model.selection
-        of_class = _facts(self._model.facts)
+        of_class = _facts(self._model.facts) or self._of_pair()
         if selection.view != "graph" or choices is None:
             return of_class
         drawing = self._graph.drawing
@@ -77,10 +79,25 @@ class FactsView(Viewer):
                 text = ""
             text = text if n is None else f"{_instances(n)} {text}".strip()
             facts = {"name": choices.member, "mark": "", "text": text, "confusions": []}
+            facts = facts if choices.member else {}
         if drawing is not None and drawing.versus and facts:
             other = MEMBERS.get(selection.versus, drawing.versus)
             facts["against"] = f"; against {other}: {_instances(drawing.n_versus)}"
         return facts or None
+
+    def _of_pair(self) -> dict[str, object] | None:
+        """Return what is said where no class is chosen: what A and B are."""
+        pair = self._pairs.pair
+        if pair is None:
+            return None
+        a, b = pair.names
+        return {
+            "name": a,
+            "mark": "",
+            "text": _instances(pair.found.n_instances),
+            "against": f"; against {b}: {_instances(len(pair.found.against))}",
+            "confusions": [],
+        }
 
     def __panel__(self) -> Viewable:
         return self._bar

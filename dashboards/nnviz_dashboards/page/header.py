@@ -23,8 +23,10 @@ def header_html(facts: RunFacts) -> str:
         ("model", shorten_path(facts.model), facts.model),
         ("data", shorten_path(facts.data), facts.data),
         ("instances", format_count(facts.n_instances), "usable instances"),
-        ("classes", _classes(facts), "with instances, of those of the network"),
     ]
+    if facts.n_outputs:
+        title = "with instances, of those of the network"
+        fields.append(("classes", _classes(facts), title))
     if not isnan(facts.accuracy):
         title = "of the labelled instances are predicted right"
         fields.append(("accuracy", format_percent(facts.accuracy), title))

@@ -206,6 +206,11 @@ class Selection(param.Parameterized):
         """Return the names of everything that can be chosen."""
         return list(_ADDRESS)
 
+    @property
+    def first_collection(self) -> str:
+        """The collection of subsets that is chosen at first."""
+        return str(self._defaults["collection"])
+
     def choose(self, **values: Choice) -> None:
         """Change several choices as one event.
 
@@ -225,7 +230,7 @@ class Selection(param.Parameterized):
             wanted.setdefault("a", "")
             wanted.setdefault("b", "")
             if self.collection in (OF_A, OF_PAIR):
-                wanted.setdefault("collection", self._defaults["collection"])
+                wanted.setdefault("collection", self.first_collection)
         if wanted.get("collection", self.collection) != self.collection:
             wanted.setdefault("member", "")
             wanted.setdefault("versus", "")

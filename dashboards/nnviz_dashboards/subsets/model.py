@@ -1,6 +1,7 @@
 """Which instances are A and B, and what tells them apart?
 
-A is the chosen class until a query says otherwise; B is all other instances. Sizes are
+A is the chosen class until a query says otherwise, or where there are none those with
+the largest targets; B is all other instances. Sizes are
 there at once; what takes longer is made by ``run_later``, and until then `is_loading`
 is true. Of what takes much longer, a sample says first about what it will be.
 """
@@ -92,8 +93,9 @@ class SubsetPairModel(param.Parameterized):
     )
     problem = published(Problem, "Of what was written last.")
     of_class = param.ClassSelector(
-        class_=tuple, default=(), constant=True, doc="Parts of the chosen class."
-    )
+        class_=tuple, default=(), constant=True,
+        doc="Parts of the chosen class; where there are none, of the target.",
+    )  # fmt: skip
     suggested = published(
         tuple, "Subsets with many errors; None until they are asked for."
     )
@@ -118,11 +120,10 @@ class SubsetPairModel(param.Parameterized):
     @property
     def queries(self) -> tuple[str, str]:
         """The queries of A and B; an empty one is of all other instances."""
-        return self.selection.a or self._of_class(), self.selection.b
+        return self.selection.a or self._usual(), self.selection.b
 
-    def _of_class(self) -> str:
-        index = self.selection.subset
-        return self.results.pairs.class_query(index) if index >= 0 else ""
+    def _usual(self) -> str:
+        return self.results.pairs.usual_query(self.selection.subset)
 
     def write(self, side: Side, query: str) -> None:
         """Look at what a query says, or say what is wrong with it."""
@@ -139,7 +140,7 @@ class SubsetPairModel(param.Parameterized):
                 publish(self, {"problem": Problem(side, query, str(error))})
                 return
         publish(self, {"problem": None})
-        if side == "a" and query == self._of_class():
+        if side == "a" and query == self._usual():
             query = ""
         written = {"a": self.selection.a, "b": self.selection.b, side: query}
         self.selection.choose(**{side: query}, **self._graph_of(**written))
@@ -150,7 +151,7 @@ class SubsetPairModel(param.Parameterized):
             return {"collection": OF_PAIR}
         is_of_sets = self.selection.collection in (OF_A, OF_PAIR)
         if a or is_of_sets:
-            return {"collection": OF_A if a else self.results.kind}
+            return {"collection": OF_A if a else self.selection.first_collection}
         return {}
 
     def compare(self, a: str, b: str, **also: Choice) -> None:
@@ -229,7 +230,7 @@ class SubsetPairModel(param.Parameterized):
         pairs = self.results.pairs
         if "subset" in changed:
             index = self.selection.subset
-            of_class = pairs.of_class(index) if index >= 0 else []
+            of_class = pairs.of_class(index) if index >= 0 else pairs.parts
             publish(self, {"of_class": tuple(of_class)})
         before = self.pair
         try:

@@ -1,5 +1,4 @@
 const LETTERS = ["a", "b"]
-const PLACEHOLDER = 'a query, for instance: label = horse and confidence > 0.5'
 
 export function render({model}) {
   const bar = element("section", "panel subset-bar", null, {"aria-label": "Subsets A and B"})
@@ -27,7 +26,7 @@ export function render({model}) {
   letter.addEventListener("mousedown", (event) => event.preventDefault())
   letter.addEventListener("click", () => edit(side === "a" ? "b" : "a"))
   const field = completingField({
-    label: "Query", placeholder: PLACEHOLDER,
+    label: "Query", placeholder: `a query, for instance: ${model.asked}`,
     ask: (text, cursor, turn) => send({type: "complete", text, cursor, turn}),
     accept: (query) => send({type: "write", side, query}),
   })
@@ -39,7 +38,8 @@ export function render({model}) {
     open: () => send({type: "saved"}),
     suggest: () => send({type: "suggest"}),
   })
-  line.append(chips[0].chip, element("span", "muted against", "against"), chips[1].chip, swap, holder, menu.menu)
+  const against = element("span", "muted against", "against")
+  line.append(chips[0].chip, against, chips[1].chip, swap, holder, menu.menu)
 
   function edit(letter) {
     side = letter
@@ -65,6 +65,7 @@ export function render({model}) {
       main.setAttribute("aria-label", `${LETTERS[i].toUpperCase()}: ${one.name}, ${one.count} instances; edit`)
       chip.classList.toggle("empty", one.n === 0)
     })
+    against.hidden = swap.hidden = !model.sides.length
     const has_b = Boolean(model.sides[1]?.query)
     clear.hidden = !has_b
     swap.disabled = !has_b
@@ -94,7 +95,7 @@ export function render({model}) {
     else if (model.is_loading) said.append(element("span", "muted", model.sentence.some((part) => part.is_muted) ? " The exact numbers follow …" : " Counting the channels …"))
   }
   const show_choices = () => {
-    menu.showClass(model.of_class)
+    menu.showClass(model.of_what, model.of_class)
     menu.showSuggested(model.suggested, model.is_searching)
   }
   field.input.addEventListener("input", () => { problem.hidden = true })

@@ -43,7 +43,7 @@ function subsetMenu({choose, open, suggest}) {
   }
   return {
     menu,
-    showClass: (rows) => fill(own, "The class and its parts", rows, "No class is chosen."),
+    showClass: (title, rows) => fill(own, title, rows, "There are none."),
     showSaved: (rows) => fill(saved, "Saved subsets", rows, "None. The last line below saves one in the store."),
     showSuggested,
     showCode: (text) => code.replaceChildren(element("div", "subset-title", "In Python"), element("pre", "code", text)),

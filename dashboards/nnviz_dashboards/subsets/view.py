@@ -10,6 +10,7 @@ from panel.viewable import Viewable, Viewer
 
 from nnviz.results.subset_pairs import NamedQuery
 from nnviz_dashboards.shared.component import Component, missing_value, script, style
+from nnviz_dashboards.shared.selection import NONE
 from nnviz_dashboards.shared.theme import format_count
 from nnviz_dashboards.subsets.model import SubsetPairModel
 from nnviz_dashboards.subsets.sentence import (
@@ -30,7 +31,9 @@ class SubsetBar(Component):
     problem = param.Dict(None, allow_None=True)
     sentence = param.List([], doc="Pieces; some are channels that can be chosen.")
     is_loading = param.Boolean(default=False)
-    of_class = param.List([], doc="Parts of the chosen class.")
+    of_class = param.List([], doc="Parts of the chosen class, or of the target.")
+    of_what = param.String(doc="What these are called.")
+    asked = param.String("label = horse and confidence > 0.5", doc="For instance.")
     suggested = param.List(None, allow_None=True)
     is_searching = param.Boolean(default=False)
     missing = param.Dict(None, allow_None=True)
@@ -55,6 +58,12 @@ class SubsetBarView(Viewer):
         super().__init__()
         self._model = model
         self._layers = layers
+        texts = {"of_what": "The class and its parts"}
+        if not model.results.has_classes:
+            layer = model.selection.layer
+            usual = model.results.pairs.usual_query(NONE)
+            asked = usual or f"activation({layer}, 0) > 1"
+            texts = {"of_what": "Parts of target and error", "asked": asked}
         self._bar = SubsetBar(
             {
                 "write": model.write,
@@ -66,6 +75,7 @@ class SubsetBarView(Viewer):
             },
             is_loading=model.param.is_loading,
             is_searching=model.param.is_searching,
+            **texts,
             **self._sides(),
             **self._said(),
             **self._choices(),

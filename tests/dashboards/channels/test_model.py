@@ -8,6 +8,7 @@ from nnviz.results.run_results import RunResults
 from nnviz.store.store import Store
 from nnviz.testing import planted_channels
 from nnviz_dashboards.channels.model import ChannelsModel
+from nnviz_dashboards.subsets.model import SubsetPairModel
 from tests.dashboards.selections import choose
 from tests.planted_stores import NAMES, RUN
 
@@ -26,7 +27,7 @@ def look(results):
 
 @pytest.fixture
 def channels(results, selection):
-    return ChannelsModel(results, selection)
+    return ChannelsModel(results, SubsetPairModel(results, selection))
 
 
 def test_channels__are_those_that_were_planted(channels, selection):
@@ -99,7 +100,7 @@ def test_channels__examples_are_the_strongest_instances(finished, channels):
 def test_channels__without_aggregates_say_which_command_to_run(extracted_url):
     results = RunResults(Store.open(extracted_url))
 
-    channels = ChannelsModel(results, look(results))
+    channels = ChannelsModel(results, SubsetPairModel(results, look(results)))
 
     assert channels.missing.command == f"nnviz aggregate {extracted_url}"
     assert channels.rows == []
@@ -108,8 +109,49 @@ def test_channels__without_aggregates_say_which_command_to_run(extracted_url):
 def test_channels__without_derivation_have_no_examples(aggregated_url):
     results = RunResults(Store.open(aggregated_url))
 
-    channels = ChannelsModel(results, look(results))
+    channels = ChannelsModel(results, SubsetPairModel(results, look(results)))
 
     assert channels.missing is None
     assert channels.missing_examples.command == f"nnviz derive {aggregated_url}"
     assert {len(row.examples) for row in channels.rows} == {0}
+
+
+def most_of(activations, share):
+    """Return which channels reach a share of the sum, the largest first, (N, C)."""
+    order = np.argsort(-activations, axis=1, kind="stable")
+    ordered = np.take_along_axis(activations, order, axis=1).astype(np.float64)
+    before = np.cumsum(ordered, axis=1) - ordered
+    is_needed = before < share * ordered.sum(axis=1, keepdims=True)
+    found = np.zeros(activations.shape, dtype=bool)
+    np.put_along_axis(found, order, is_needed & (ordered > 0), axis=1)
+    return found
+
+
+def test_channels__of_a_query__are_those_of_its_instances(
+    finished, channels, selection
+):
+    selection.choose(a="label = cat and correct")
+
+    usable = ~RUN.is_unreadable
+    is_in = usable & (RUN.labels == 6) & (RUN.predictions == 6)
+    top = most_of(finished.activations("late"), finished.plan.extraction.share)
+    counts, base = top[is_in].sum(axis=0), top[usable].mean(axis=0)
+    assert not channels.is_of_class
+    for row in channels.rows:
+        assert row.count == counts[row.channel] > 0
+        assert row.share == pytest.approx(counts[row.channel] / is_in.sum())
+        assert row.base_rate == pytest.approx(base[row.channel])
+        own = {e.instance for e in row.examples if e.is_of_class}
+        shown = {e.instance for e in row.examples}
+        assert own == shown & set(np.flatnonzero(is_in).tolist())
+    assert len(channels.rows) == min(30, int((counts > 0).sum()))
+
+
+def test_channels__of_an_empty_query__say_so(channels, selection):
+    selection.choose(a="label = cat and label = dog")
+
+    assert channels.rows == []
+    assert channels.missing.title == "There is nothing to count"
+    selection.choose(a="")
+    assert channels.missing is None
+    assert channels.rows

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nnviz.errors import MissingDataError
 from nnviz.results.run_results import RunResults
 
@@ -21,14 +24,18 @@ class Example:
     label: str
     """Name of its true class; empty where there is none."""
     is_of_class: bool
-    """Whether it belongs to the chosen class."""
+    """Whether it belongs to the chosen class or subset."""
     has_picture: bool
     text: str = ""
     """Of a text: the token at which the channel is largest, in brackets, in it."""
 
 
 def channel_examples(
-    results: RunResults, layer: str, channel: int, subset: int
+    results: RunResults,
+    layer: str,
+    channel: int,
+    subset: int,
+    members: NDArray[np.int64] | None = None,
 ) -> tuple[Example, ...]:
     """Return the examples of a channel, strongest first; none where there are none.
 
@@ -40,6 +47,8 @@ def channel_examples(
         Name of any layer, and a channel of it.
     subset
         Index of the chosen class.
+    members
+        Instances that count as its own, ascending; None: those of the class.
     """
     try:
         examples = results.examples(layer)
@@ -57,12 +66,17 @@ def channel_examples(
                 instance,
                 float(examples.value[channel, rank]),
                 names[label] if label >= 0 else "",
-                label == subset,
+                label == subset if members is None else _has(members, instance),
                 examples.has_picture(channel, rank),
                 _text(results, layer, channel, rank),
             )
         )
     return tuple(found)
+
+
+def _has(members: NDArray[np.int64], instance: int) -> bool:
+    place = int(np.searchsorted(members, instance))
+    return place < len(members) and int(members[place]) == instance
 
 
 def _text(results: RunResults, layer: str, channel: int, rank: int) -> str:
