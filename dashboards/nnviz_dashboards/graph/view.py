@@ -22,11 +22,7 @@ from nnviz.graphs.drawing import (
 )
 from nnviz.graphs.options import graph_options
 from nnviz.results.graph_results import OF_A, OF_PAIR
-<<<<<<< HEAD
-from nnviz_dashboards.channels.examples import Example
 from nnviz_dashboards.graph.check import CheckModel
-=======
->>>>>>> main
 from nnviz_dashboards.graph.model import FILTERS, N_BLOCKS, GraphFormat, GraphModel
 from nnviz_dashboards.graph.numbers import (
     arc_numbers,
