@@ -10,11 +10,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Nothing is fetched from a hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+import contextlib
 import json
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,9 @@ import dask
 import distributed
 import pytest
 import torch
+from click.testing import CliRunner
 
+from nnviz.cli.main import main as command_line
 from nnviz.results.run_results import RunResults
 from nnviz.store.store import Store
 from nnviz.testing import write_store
@@ -197,11 +198,9 @@ def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Path:
     What it printed is in ``printed.json`` there. Tests that ask for it are one group.
     """
     folder = tmp_path_factory.mktemp("demonstration")
-    command = [sys.executable, "-m", "nnviz", *DEMONSTRATION.split(), "--json"]
-    done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    with contextlib.chdir(folder):
+        done = CliRunner().invoke(command_line, [*DEMONSTRATION.split(), "--json"])
+    assert done.exit_code == 0, done.output
     (folder / "printed.json").write_text(done.stdout, encoding="utf-8")
     return folder
 

@@ -200,9 +200,10 @@ class Integrity:
         """
         for index in {d.chunk for d in damages if self._is_of_chunk(d)}:
             self._completion.remove(int(index or 0))
-        holders = self._holders()
+        later = self.later_groups()
+        holders = self._holders(later)
         owners = {
-            damage: "" if damage.array in holders else self._owner(damage)
+            damage: "" if damage.array in holders else _owner(damage, later)
             for damage in damages
         }
         for owner in {*owners.values()} - {""}:
@@ -226,10 +227,11 @@ class Integrity:
         there, and nothing tells whether they are.
         """
         sources = {damage.array for damage in damages if damage.chunk is not None}
-        sources |= {self._owner(damage) for damage in damages} - {""}
+        later = self.later_groups()
+        sources |= {_owner(damage, later) for damage in damages} - {""}
         found = {
             group
-            for group in self.later_groups()
+            for group in later
             if any(_is_made_from(group, source) for source in sources)
             and self._is_complete(group)
         }
@@ -281,7 +283,7 @@ class Integrity:
     def _groups_above(self) -> list[Damage]:
         """Check the documents of the groups that hold the run's arrays."""
         found = []
-        groups = self._holders()
+        groups = self._holders(self.later_groups())
         if self._hierarchy.files.look_at([document_of(BATCH_SIZES)])[0]:
             groups |= {BATCH_SIZES}
         for group in sorted(groups):
@@ -298,24 +300,11 @@ class Integrity:
                 found.append(Damage(group, why))
         return found
 
-    def _holders(self) -> set[str]:
+    def _holders(self, later: Sequence[str]) -> set[str]:
         """Return the groups that only hold others, or arrays: they say nothing."""
-        return groups_of(self._arrays) | self._parents()
-
-    def _parents(self) -> set[str]:
-        """Return the groups above those that later stages wrote."""
-        parts = (group.split("/") for group in self.later_groups())
+        parts = (group.split("/") for group in later)
         above = {"/".join(p[:n]) for p in parts for n in range(1, len(p))}
-        return above - set(self.later_groups())
-
-    def _owner(self, damage: Damage) -> str:
-        """Return the group of a later stage that is damaged; empty for the run."""
-        owners = [
-            group
-            for group in self.later_groups()
-            if (damage.array + "/").startswith(group + "/")
-        ]
-        return max(owners, key=len, default="")
+        return groups_of(self._arrays) | (above - {*later})
 
     def _opened(self, spec: ArraySpec) -> Iterator[Damage]:
         try:
@@ -415,3 +404,9 @@ def _modified(path: Path) -> float:
         return path.stat().st_mtime
     except FileNotFoundError:
         return 0.0  # its task has just ended
+
+
+def _owner(damage: Damage, later: Sequence[str]) -> str:
+    """Return the group of a later stage that is damaged; empty for the run."""
+    owners = [group for group in later if f"{damage.array}/".startswith(f"{group}/")]
+    return max(owners, key=len, default="")

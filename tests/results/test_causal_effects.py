@@ -1,7 +1,6 @@
 """What a stored check says of a graph that is looked at, counted from its outputs."""
 
 import math
-import shlex
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from nnviz.ablation.asked_subsets import asked_subsets
 from nnviz.ablation.graph_channels import GraphChoice
 from nnviz.cli.main import main
 from nnviz.graphs.options import SUMMIT_SHARE, GraphOptions
-from nnviz.results.causal_effects import ablate_command, causal_effect
+from nnviz.results.causal_effects import ablate_words, causal_effect
 from nnviz.results.run_results import RunResults
 from nnviz.runs.config import load_config
 from nnviz.store.store import Store
@@ -104,7 +103,7 @@ def test_effect__share_that_is_the_usual_one__is_the_same_graph(checked):
 
 def test_command__makes_the_check_that_is_looked_for(checked):
     options = GraphOptions(weight="sum", share=0.3, inner="nodes")
-    command = shlex.split(ablate_command("run.zarr", "a b", options, "outcome"))
+    command = list(ablate_words("run.zarr", "a b", options, "outcome"))
 
     assert command[:4] == ["nnviz", "ablate", "run.zarr", "a b"]
     seen = CliRunner().invoke(main, [*command[1:], "--help"])
