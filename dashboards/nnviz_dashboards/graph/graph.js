@@ -1,3 +1,5 @@
+const LABEL_PX = 14 // height of a layer's name
+
 export function render({model}) {
   const panel = element("section", "panel graph-panel", null, {"aria-label": "Attribution graph"})
   const canvas = element("div", "canvas")
@@ -35,7 +37,13 @@ export function render({model}) {
     svg.style.setProperty("--k", k)
     svg.classList.toggle("far", Math.min(pitch.x, pitch.y) * k < 34)
     scene.fit_names(pitch.x * k)
-    for (const label of labels.children) label.style.transform = `translateY(${label.row * pitch.y * k + y}px)`
+    const tall = pitch.y * k, every = Math.max(1, Math.ceil(LABEL_PX / tall))
+    for (const label of labels.children) {
+      label.style.transform = `translateY(${label.row * tall + y}px)`
+      // Where rows are lower than their names, some go unnamed.
+      const has_room = label.dataset.stage ? tall >= 2 * LABEL_PX : label.row % every === 0
+      label.classList.toggle("crowded", !has_room && !label.classList.contains("chosen"))
+    }
     show_focus()
   })
   const tools = makeTools(model, {

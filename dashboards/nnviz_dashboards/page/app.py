@@ -137,7 +137,9 @@ def _roots(
     pairs = SubsetPairModel(results, selection, run_later=run_later)
     missing = results.missing_classes()
     classes: dict[str, pn.viewable.Viewer] = {
-        "embedding": EmbeddingView(subsets, layers.labels),
+        "embedding": EmbeddingView(
+            subsets, layers.labels, compare=pairs.compare_classes
+        ),
         "subsets": SubsetListView(subsets),
     }
     if missing is not None:
