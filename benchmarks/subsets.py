@@ -1,38 +1,34 @@
 """How long do questions about any subset take? By the index, and as one would else.
 
-Prints a table and writes ``benchmarks/results/subsets.json``::
+Prints a table, and writes ``benchmarks/results/subsets.json``, or without ``--full``
+``subsets-quick.json``::
 
-    python -m benchmarks.subsets --instances 200000 --folder FOLDER
+    python -m benchmarks.subsets            two minutes
+    python -m benchmarks.subsets --full     1,281,167 instances, an hour, 40 GB
 
-The store is generated: the nine layers of InceptionV1 (5,484 channels), activations of
-a gamma distribution (at the share of 3 % some 16 top channels an instance), the five
-strongest sources of each top channel. Rows are drawn from a pool of different ones, so
-that making them takes no time; they are written, and indexed, by nnviz itself. That
-takes about 35 kB an instance.
-
-Every question is timed on the same instances in the same process. What it is compared
-with:
+The store is generated (:mod:`benchmarks.subsets_store`), about 29 kB an instance with
+its index. Every question is timed on the same instances in the same process; what is
+cold, in a process of its own (:mod:`benchmarks.subsets_cold`). Beside the time on the
+clock stands that of the processor, all threads together: other work on the machine
+makes the first one longer, and hardly the second one. What it is compared with:
 
 - zarr: the rows of the store's own arrays by ``oindex``, a NumPy mean of each layer;
 - scipy: top channels as a CSR matrix in memory, times a mask;
 - pyarrow: top channels in a Parquet file, one row each, filtered and grouped;
 - duckdb: the same file, if DuckDB is installed;
 - chunks: nnviz without an index.
-
-"Cold" asks the system to drop the index from its cache first; what lies below it, a
-disk of a virtual machine, may have it still.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
-import itertools
 import json
 import os
 import shutil
 import statistics
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -41,6 +37,8 @@ import zarr
 from scipy import sparse
 
 from benchmarks.environment import describe_machine
+from benchmarks.subsets_cold import ask_cold
+from benchmarks.subsets_store import LAYERS, make_store
 from nnviz.aggregation.aggregation import aggregate
 from nnviz.aggregation.estimates import estimate
 from nnviz.aggregation.index import INDEX, make_index
@@ -49,142 +47,39 @@ from nnviz.aggregation.subset_index import SubsetIndex, subset_index
 from nnviz.aggregation.totals import count_blocks
 from nnviz.interface.questions import attribution_graph
 from nnviz.interface.run_store import open_store
-from nnviz.network.top_channels import top_channels
-from nnviz.runs.architecture import Architecture, Edge, Layer
-from nnviz.runs.config import (
-    ClassesConfig,
-    DatasetConfig,
-    ExtractionConfig,
-    ModelConfig,
-    PreprocessingConfig,
-)
-from nnviz.runs.plan import Plan
 from nnviz.store.store import Store
 from nnviz.subsets.columns import InstanceColumns
 from nnviz.subsets.evaluation import matching_instances
 from nnviz.subsets.subsets import Subset
 
 RESULTS = Path(__file__).parent / "results"
-LAYERS = {
-    "mixed3a": 256,
-    "mixed3b": 480,
-    "mixed4a": 508,
-    "mixed4b": 512,
-    "mixed4c": 512,
-    "mixed4d": 528,
-    "mixed4e": 832,
-    "mixed5a": 832,
-    "mixed5b": 1024,
-}
-SHARE = 0.03
-RANKS = 5
-N_CLASSES = 1000
-POOL = 4096
-CITIES = ("Bologna", "Ghent", "Kraków", "Lund", "Porto", "Riga", "Turku", "Vilnius")
+CHANNEL = "activation(mixed4d, 313) > 2.5"
+TOP = "top(mixed4d, 313)"
+SHARES = {0.001: "0.1 %", 0.01: "1 %", 0.1: "10 %", 0.5: "50 %", 0.9: "90 %"}
+FULL = 1_281_167
+QUICK = 40_000
 QUERY = (
     "label != prediction and confidence between 0.2 and 0.9 and "
     "city in (Ghent, Riga, Turku) and year > 2003 and note contains 'rain'"
 )
 
 
-def make_store(folder, n):
-    """Write a complete extraction of so many instances, seeded."""
-    rng = np.random.default_rng(0)
-    layers = tuple(Layer(name, name, "sum", c, (1, 1)) for name, c in LAYERS.items())
-    edges = tuple(
-        Edge(a.name, b.name, "linear", b.node, (0, b.n_channels))
-        for a, b in itertools.pairwise(layers)
-    )
-    labels = rng.integers(0, N_CLASSES, n).astype(np.int32)
-    weather = np.array([f"note {i}, {'rain' if i % 3 else 'sun'}" for i in range(500)])
-    columns = {
-        "city": np.array(CITIES, dtype=object)[rng.integers(0, len(CITIES), n)],
-        "note": weather.astype(object)[rng.integers(0, len(weather), n)],
-        "year": rng.integers(1990, 2020, n).astype(np.int64),
-    }
-    plan = Plan(
-        model=ModelConfig(source="generated"),
-        dataset=DatasetConfig(kind="arrays", path="generated.npz"),
-        preprocessing=PreprocessingConfig(kind="array", layout="HWC"),
-        classes=ClassesConfig(),
-        extraction=ExtractionConfig(
-            share=SHARE, targets="top", ranks=RANKS, examples_per_channel=0
-        ),
-        architecture=Architecture(
-            layers, edges, input_shape=(3, 224, 224), output_shape=(N_CLASSES,)
-        ),
-        class_names=tuple(f"class {i}" for i in range(N_CLASSES)),
-        n_instances=n,
-        n_labelled=n,
-        layer_dtypes=dict.fromkeys(LAYERS, "float16"),
-        metadata_dtypes={"city": "string", "note": "string", "year": "int64"},
-        fingerprints={"model": "0" * 64, "dataset": "0" * 64},
-    )
-    ids = np.array([f"{i:08d}" for i in range(n)], dtype=object)
-    static = {"instances/id": ids, "instances/label": labels}
-    static |= {f"instances/{name}": values for name, values in columns.items()}
-    store = Store.create(folder, plan, static=static)
-    pool = make_pool(plan, rng)
-    prediction = np.where(rng.random(n) < 0.7, labels, (labels + 1) % N_CLASSES)
-    confidence = rng.random(n).astype(np.float32)
-    for index, (start, stop) in enumerate(store.chunks.spans):
-        rows = rng.integers(0, POOL, stop - start)
-        arrays = {path: values[rows] for path, values in pool.items()}
-        arrays["instances/prediction"] = prediction[start:stop].astype(np.int32)
-        for name in ("confidence", "probability"):
-            arrays[f"instances/{name}"] = confidence[start:stop]
-        arrays["instances/status"] = np.full(stop - start, "", dtype=object)
-        counts = {"n_instances": stop - start, "n_unreadable": 0, "n_saturated": 0}
-        store.chunks.write(index, arrays, counts)
-    return store
+class Times:
+    """Seconds of questions by name, on the clock and of the processor."""
 
+    def __init__(self):
+        self.wall, self.processor, self.found = {}, {}, {}
 
-def make_pool(plan, rng):
-    """Return the facts of the pool's instances, by path."""
-    found = {}
-    for name, c in LAYERS.items():
-        strength = rng.gamma(1.5, 1.0, c)
-        values = rng.gamma(0.8, 1.0, (POOL, c)) * strength
-        found[f"activations/{name}"] = values.astype(np.float16)
-    for kept in plan.influences:
-        top = top_channels(found[f"activations/{kept.target}"], share=SHARE)
-        target = np.full((POOL, kept.n_kept), -1, dtype=np.int16)
-        source = np.full((*target.shape, kept.n_ranks), -1, dtype=np.int16)
-        strength = np.zeros(source.shape, dtype=np.float32)
-        # Few sources are strong for many targets, as in trained networks.
-        weights = 1 / (1 + np.arange(kept.n_sources))
-        draws = rng.choice(
-            kept.n_sources, (POOL, kept.n_kept, kept.n_ranks), p=weights / weights.sum()
-        )
-        for row in range(POOL):
-            ids = top.indices[top.indptr[row] : top.indptr[row + 1]]
-            target[row, : len(ids)] = ids
-            source[row, : len(ids)] = draws[row, : len(ids)]
-            strength[row, : len(ids)] = rng.random((len(ids), kept.n_ranks))
-        found[f"influences/{kept.target}/target"] = target
-        found[f"influences/{kept.target}/source"] = source
-        found[f"influences/{kept.target}/influence"] = strength
-    return found
-
-
-def timed(function, *, repeat=3):
-    """Return the shortest time in seconds, and what came out."""
-    seconds, value = [], None
-    for _ in range(repeat):
-        start = time.perf_counter()
-        value = function()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds), value
-
-
-def drop_from_cache(folder):
-    """Ask the system to forget the files below a folder."""
-    os.sync()
-    for path in folder.rglob("*"):
-        if path.is_file():
-            file = os.open(path, os.O_RDONLY)
-            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
-            os.close(file)
+    def take(self, name, function, *, repeat=3):
+        """Keep the shortest times of a question; return what came out."""
+        both, value = [], None
+        for _ in range(repeat):
+            wall, processor = time.perf_counter(), time.process_time()
+            value = function()
+            both.append((time.perf_counter() - wall, time.process_time() - processor))
+        self.wall[name] = min(wall for wall, _ in both)
+        self.processor[name] = min(processor for _, processor in both)
+        return value
 
 
 def private_bytes():
@@ -199,10 +94,9 @@ def drawn(n, share, seed):
     return np.sort(np.random.default_rng(seed).choice(n, size, replace=False))
 
 
-def other_ways(store, folder, members):
-    """Return seconds of the same answers by other tools, and check them."""
+def other_ways(store, folder, members, times):
+    """Time the same answers by other tools, and check them."""
     n, index = store.n_instances, subset_index(store)
-    found = {}
     root = zarr.open_group(store.url, mode="r")
 
     def by_zarr():
@@ -214,7 +108,7 @@ def other_ways(store, folder, members):
             for name in LAYERS
         }
 
-    found["zarr: means of 1 %"], means = timed(by_zarr, repeat=1)
+    means = times.take("zarr: means of 1 %", by_zarr, repeat=1)
     for name, moments in index.moments(members).items():
         np.testing.assert_allclose(moments.mean, means[name], rtol=1e-5)
     channels = IndexedChannels(store)
@@ -223,17 +117,15 @@ def other_ways(store, folder, members):
     mask = np.zeros(n, dtype=np.int32)
     mask[members] = 1
     wide = top.astype(np.int32)
-    found["scipy: counts of 1 %"], by_scipy = timed(lambda: wide.T @ mask)
+    by_scipy = times.take("scipy: counts of 1 %", lambda: wide.T @ mask)
     assert (by_scipy == counts).all()
-    found |= by_tables(top, members, counts, folder)
-    return found
+    by_tables(top, members, counts, folder, times)
 
 
-def by_tables(top, members, counts, folder):
-    """Return seconds of counts from a Parquet file."""
-    found = {}
+def by_tables(top, members, counts, folder, times):
+    """Time counts from a Parquet file."""
     if importlib.util.find_spec("pyarrow") is None:
-        return found
+        return
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -249,7 +141,7 @@ def by_tables(top, members, counts, folder):
         kept = read.filter(pc.is_in(read["instance"], wanted))
         return kept.group_by("channel").aggregate([([], "count_all")])
 
-    found["pyarrow over Parquet: counts of 1 %"], grouped = timed(by_pyarrow)
+    grouped = times.take("pyarrow over Parquet: counts of 1 %", by_pyarrow)
     assert sum(grouped["count_all"].to_pylist()) == counts.sum()
     if importlib.util.find_spec("duckdb") is not None:
         import duckdb
@@ -260,129 +152,163 @@ def by_tables(top, members, counts, folder):
             f"select channel, count(*) from '{path}' semi join chosen using (instance) "
             "group by channel"
         )
-        found["duckdb over Parquet: counts of 1 %"], rows = timed(
-            lambda: connection.execute(query).fetchall()
+        rows = times.take(
+            "duckdb over Parquet: counts of 1 %",
+            lambda: connection.execute(query).fetchall(),
         )
         assert sum(count for _, count in rows) == counts.sum()
     path.unlink()
+
+
+def cold_answers(folder, n):
+    """Return what questions take whose answers are on the disk."""
+    n_sets, small = 10 if n == FULL else 2, folder / "small.zarr"
+    make_index(make_store(small, 2048))
+    shares = 10 ** np.random.default_rng(4).uniform(-4, np.log10(0.5), n_sets)
+    questions = {
+        f"counts, set {i + 1} of {n_sets}": ("counts", drawn(n, share, i))
+        for i, share in enumerate(shares)
+    }
+    one, ten = drawn(n, 0.01, 1), drawn(n, 0.1, 5)
+    questions |= {
+        "counts of 1 %": ("counts", one),
+        "means of 1 %": ("means", one),
+        "estimated means of 10 %": ("estimated", ten),
+        "query of five terms": (QUERY, one),
+        "query of one activation": (CHANNEL, one),
+        "query of one top channel": (TOP, one),
+    }
+    queries, store = (QUERY, CHANNEL, TOP), folder / "run.zarr"
+    warmed = {name: one for name, one in questions.items() if "set" not in name}
+    questions["means of 10 %"] = ("means", ten)
+    found = {
+        "cold": ask_cold(store, small, questions, queries),
+        "warmed": ask_cold(store, small, warmed, queries, is_warmed=True),
+    }
+    shutil.rmtree(small)
     return found
 
 
-def cold_answers(store, members):
-    """Return seconds of a tenth of the instances: an estimate, and all there is."""
-    found = {}
-    folder = Path(store.url) / INDEX
-    for name, function in (
-        ("estimated means", estimate),
-        ("means", lambda index, some: index.moments(some)),
-    ):
-        drop_from_cache(folder)
-        index = SubsetIndex(store)
-        index.activation_counts(members)
-        found[f"cold: {name} of 10 %"], _ = timed(
-            lambda f=function, i=index: f(i, members), repeat=1
+def without_index(store, some, times):
+    """Time answers from the chunks; return the counts."""
+    # Compiled, and chunks in the cache, before anything counts.
+    answers(SubsetIndex(store), some[:10])
+    without = SubsetIndex(store)
+    times.take("chunks: estimate of 1 %", lambda: estimate(without, some), repeat=1)
+    return times.take(
+        "chunks: counts of 1 %", lambda: without.activation_counts(some), repeat=1
+    )
+
+
+def many_sets(index, n, times):
+    """Time counts of sets of many sizes."""
+    shares = 10 ** np.random.default_rng(2).uniform(-4, np.log10(0.5), 100)
+    each = Times()
+    for seed, share in enumerate(shares):
+        members = drawn(n, share, seed)
+        each.take(seed, lambda m=members: index.activation_counts(m), repeat=1)
+    for kept, found in ((times.wall, each.wall), (times.processor, each.processor)):
+        values = [*found.values()]
+        kept["counts, 100 sets of 0.01 to 50 %: median"] = statistics.median(values)
+        kept["counts, 100 sets of 0.01 to 50 %: 95th percentile"] = float(
+            np.percentile(values, 95)
         )
-    return found
+
+
+def of_shares(store, index, times):
+    """Time counts, sums and influences of sets of some sizes."""
+    for share, text in SHARES.items():
+        members = drawn(store.n_instances, share, 3)
+        times.take(f"counts of {text}", lambda m=members: index.activation_counts(m))
+        times.take(
+            f"means and variances of {text}",
+            lambda m=members: index.moments(m, maxima=False),
+        )
+        times.take(f"with maxima, of {text}", lambda m=members: index.moments(m))
+        if share <= 0.1:
+            subset = Subset("drawn", members)
+            for what in ("influence_counts", "influence_sums"):
+                times.take(
+                    f"{what.replace('_', ' ')} of {text}",
+                    lambda s=subset, w=what: count_blocks(store, s).blocks[w],
+                )
+
+
+def of_questions(store, times):
+    """Time whole answers, and queries; return what a query has found."""
+    asked = open_store(store.url)
+    for share, text in ((0.01, "1 %"), (0.1, "10 %")):
+        subset = Subset("drawn", drawn(store.n_instances, share, 4))
+        times.take(
+            f"attribution graph of {text}",
+            lambda s=subset: attribution_graph(asked, s, subsets="all"),
+        )
+        times.take(
+            f"channels and columns of {text} against all others",
+            lambda s=subset: asked.look(s).lines(),
+        )
+    columns = InstanceColumns(store, IndexedChannels(store))
+    for name, query in (
+        ("query of five terms", QUERY),
+        ("query of one activation", CHANNEL),
+        ("query of one top channel", TOP),
+    ):
+        for which in (": first", ": again"):
+            found = times.take(
+                name + which,
+                lambda q=query: matching_instances(q, columns, time_limit_s=600),
+                repeat=1,
+            )
+            times.found[name] = len(found)
+    other = CHANNEL.replace("313", "101")
+    times.take(
+        "query of one activation: another channel",
+        lambda: matching_instances(other, columns, time_limit_s=600),
+        repeat=1,
+    )
 
 
 def measure(folder, n):
     """Return all numbers of a generated store."""
+    started, times = os.getloadavg(), Times()
     start = time.perf_counter()
     store = make_store(folder / "run.zarr", n)
     print(f"written in {time.perf_counter() - start:.0f} s", flush=True)
     some = drawn(n, 0.01, 1)
-    times = {}
-    # Compiled, and chunks in the cache, before anything counts.
-    few = some[:10]
-    answers(SubsetIndex(store), few)
-    without = SubsetIndex(store)
-    times["chunks: estimate of 1 %"], _ = timed(
-        lambda: estimate(without, some), repeat=1
-    )
-    times["chunks: counts of 1 %"], counts = timed(
-        lambda: without.activation_counts(some), repeat=1
-    )
+    counts = without_index(store, some, times)
     aggregate(store, [])
-    wall, processor = time.perf_counter(), time.process_time()
-    make_index(store)
-    making = time.perf_counter() - wall, time.process_time() - processor
-    print(f"indexed in {making[0]:.0f} s", flush=True)
+    making = Times()
+    making.take("index", lambda: make_index(store), repeat=1)
+    print(f"indexed in {making.wall['index']:.0f} s", flush=True)
     files = [p for p in (folder / "run.zarr" / INDEX).rglob("*") if p.is_file()]
-    drop_from_cache(folder / "run.zarr" / INDEX)
+    cold = cold_answers(folder, n)
+    print(f"asked in the cold: {time.perf_counter() - start:.0f} s", flush=True)
     store = Store.open(store.url)
     before = private_bytes()
-    times["cold: opening and counts of 1 %"], found = timed(
-        lambda: subset_index(store).activation_counts(some), repeat=1
-    )
-    assert all((found[layer] == counts[layer]).all() for layer in counts)
     index = subset_index(store)
-    times["cold: means of 1 %"], _ = timed(lambda: index.moments(some), repeat=1)
-    times |= cold_answers(store, drawn(n, 0.1, 5))
-    times["first touch: means of all"], _ = timed(
-        lambda: index.moments(np.arange(n)), repeat=1
+    found = index.activation_counts(some)
+    assert all((found[layer] == counts[layer]).all() for layer in counts)
+    times.take(
+        "first touch: means of all", lambda: index.moments(np.arange(n)), repeat=1
     )
-    shares = 10 ** np.random.default_rng(2).uniform(-4, np.log10(0.5), 100)
-    sets = [drawn(n, share, seed) for seed, share in enumerate(shares)]
-    each = [timed(lambda s=s: index.activation_counts(s), repeat=1)[0] for s in sets]
-    times["counts, 100 sets of 0.01 to 50 %: median"] = statistics.median(each)
-    times["counts, 100 sets of 0.01 to 50 %: 95th percentile"] = float(
-        np.percentile(each, 95)
-    )
-    for share in (0.001, 0.01, 0.1, 0.5, 0.9):
-        members = drawn(n, share, 3)
-        text = f"{share:.1%}".replace(".0%", " %").replace("%", " %").replace("  ", " ")
-        times[f"counts of {text}"], _ = timed(
-            lambda m=members: index.activation_counts(m)
-        )
-        times[f"means and variances of {text}"], _ = timed(
-            lambda m=members: index.moments(m, maxima=False)
-        )
-        times[f"with maxima, of {text}"], _ = timed(lambda m=members: index.moments(m))
-        if share <= 0.1:
-            subset = Subset("drawn", members)
-            times[f"influence counts of {text}"], _ = timed(
-                lambda s=subset: count_blocks(store, s).blocks["influence_counts"]
-            )
-            times[f"influence sums of {text}"], _ = timed(
-                lambda s=subset: count_blocks(store, s).blocks["influence_sums"]
-            )
-    asked = open_store(store.url)
-    for share in (0.01, 0.1):
-        subset = Subset("drawn", drawn(n, share, 4))
-        times[f"attribution graph of {share:.0%}"], _ = timed(
-            lambda s=subset: attribution_graph(asked, s, subsets="all")
-        )
-        times[f"channels and columns of {share:.0%} against all others"], _ = timed(
-            lambda s=subset: asked.look(s).lines()
-        )
-    columns = InstanceColumns(store, IndexedChannels(store))
-    times["query of five terms: first"], chosen = timed(
-        lambda: matching_instances(QUERY, columns, time_limit_s=600), repeat=1
-    )
-    times["query of five terms"], chosen = timed(
-        lambda: matching_instances(QUERY, columns)
-    )
-    for kind, query in (
-        ("activation", "activation(mixed4d, 313) > 2.5"),
-        ("top channel", "top(mixed4d, 313)"),
-    ):
-        for which in ("first", "again"):
-            times[f"query of one {kind}: {which}"], _ = timed(
-                lambda q=query: matching_instances(q, columns, time_limit_s=600),
-                repeat=1,
-            )
+    many_sets(index, n, times)
+    of_shares(store, index, times)
+    of_questions(store, times)
     memory = private_bytes() - before
-    times |= other_ways(store, folder, some)
+    other_ways(store, folder, some, times)
     return {
+        "load_before": [round(value, 1) for value in started],
         "instances": n,
         "channels": sum(LAYERS.values()),
         "pieces": len(index.pieces.state.keys),
         "index_bytes": sum(path.stat().st_size for path in files),
-        "making_s_per_instance": making[0] / n,
-        "making_core_s_per_instance": making[1] / n,
+        "making_s_per_instance": making.wall["index"] / n,
+        "making_core_s_per_instance": making.processor["index"] / n,
         "memory_bytes": memory,
-        "found_by_query": len(chosen),
-        "seconds": times,
+        "found": times.found,
+        "seconds": times.wall,
+        "processor_seconds": times.processor,
+        **cold,
     }
 
 
@@ -397,23 +323,32 @@ def answers(index, members):
 def main():
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--instances", type=int, default=200_000)
-    parser.add_argument("--folder", type=Path, required=True, help="must not exist")
+    parser.add_argument("--full", action="store_true", help=f"{FULL:,} instances")
+    parser.add_argument("--instances", type=int, default=QUICK)
+    parser.add_argument("--folder", type=Path, help="must not exist; else a new one")
     parser.add_argument("--keep", action="store_true", help="leave the store there")
     chosen = parser.parse_args()
-    chosen.folder.mkdir(parents=True)
+    n = FULL if chosen.full else chosen.instances
+    folder = chosen.folder or Path(tempfile.mkdtemp(prefix="nnviz-subsets-")) / "made"
+    folder.mkdir(parents=True)
     try:
-        found = measure(chosen.folder, chosen.instances)
+        found = measure(folder, n)
     finally:
         if not chosen.keep:
-            shutil.rmtree(chosen.folder)
-    command = f"python -m benchmarks.subsets --instances {chosen.instances}"
+            shutil.rmtree(folder if chosen.folder else folder.parent)
+    size = "--full" if chosen.full else f"--instances {n}"
+    command = f"python -m benchmarks.subsets {size}"
     found = {"command": command, "machine": describe_machine(), **found}
     for name, seconds in found["seconds"].items():
-        print(f"{1000 * seconds:>12,.1f} ms  {name}")
-    print({k: v for k, v in found.items() if k not in ("seconds", "machine")})
-    path = RESULTS / "subsets.json"
-    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        processor = found["processor_seconds"][name]
+        print(f"{1000 * seconds:>12,.1f} ms {1000 * processor:>12,.1f} ms  {name}")
+    for kind in ("cold", "warmed"):
+        for name, one in found[kind].items():
+            text = f"{one['mb_from_disk']:>9,.0f} MB  {kind}: {name}"
+            print(f"{1000 * one['s']:>12,.1f} ms {text}")
+    name = "subsets.json" if n == FULL else "subsets-quick.json"
+    text = json.dumps(found, indent=1) + "\n"
+    (RESULTS / name).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

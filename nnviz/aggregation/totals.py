@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from nnviz.aggregation.aggregates import Aggregates
+from nnviz.aggregation.chunk_progress import told
 from nnviz.aggregation.layer_sums import LayerJob, Leaf, Returned, Source, layer_facts
 from nnviz.aggregation.relevance import RelevanceSums, check_relevance
 from nnviz.aggregation.subset_index import SubsetIndex, subset_index
@@ -326,7 +327,8 @@ def count_blocks(
         for facts in layer_facts(store, n_blocks, moments=False)
     ]
     found: dict[Total, dict[str, sparse.csr_array]] = {}
-    for _, (layer, sums) in run_reductions(client, jobs, shared=membership):
+    made = run_reductions(client, jobs, shared=membership)
+    for _, (layer, sums) in told(store, made, n_parts=len(jobs), n_chunks=len(leaves)):
         for name, matrix in sums.items():
             found.setdefault(name, {})[layer] = matrix
     return BlockTotals(subset.name, class_index, sizes, found, relevance)
@@ -463,7 +465,9 @@ def _summed(
         for facts in layer_facts(store, len(rows))
         if facts.source == source and facts.layer in shown
     ]
-    return dict(done for _, done in run_reductions(client, jobs, shared=membership))
+    made = run_reductions(client, jobs, shared=membership)
+    parts = told(store, made, n_parts=len(jobs), n_chunks=len(leaves))
+    return dict(done for _, done in parts)
 
 
 def _indexed_totals(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nnviz.cli.options import json_option
-from nnviz.cli.running import print_result
+from nnviz.cli.running import listeners_of, print_result
 from nnviz.errors import ConfigError, NnvizError
 
 if TYPE_CHECKING:
@@ -89,10 +90,12 @@ def _looked_at(
     file: Path | None,
     reference: str | None,
 ) -> tuple[dict[str, Any], list[str]]:
+    from nnviz.aggregation.chunk_progress import tell_of_chunks
     from nnviz.results.subset_results import SubsetResults
 
     results = SubsetResults(store, query, against)
-    with _estimated_meanwhile(results):
+    with listeners_of(None, quiet=False) as bar, _estimated_meanwhile(results):
+        tell_of_chunks(store, bar)
         value, lines = results.to_json(), results.lines()
     if reference is not None:
         relevance = results.relevance(reference)
@@ -108,6 +111,8 @@ def _looked_at(
 @contextlib.contextmanager
 def _estimated_meanwhile(results: SubsetResults) -> Iterator[None]:
     """Say on standard error what a sample says, if the exact numbers take longer."""
+    from tqdm import tqdm
+
     from nnviz.results.estimate_lines import estimate_lines
 
     is_exact = threading.Event()
@@ -119,7 +124,8 @@ def _estimated_meanwhile(results: SubsetResults) -> Iterator[None]:
         with contextlib.suppress(NnvizError):
             lines = [results.advice, *estimate_lines(*results.estimate())]
             if not is_exact.is_set():
-                click.echo("\n".join(filter(None, lines)), err=True)
+                # Above a bar, where there is one.
+                tqdm.write("\n".join(filter(None, lines)), file=sys.stderr)
 
     threading.Thread(target=tell, name="nnviz-estimate", daemon=True).start()
     try:

@@ -26,7 +26,7 @@ from nnviz.runs.architecture import Architecture
 from nnviz.runs.config import ClassesConfig, DatasetConfig
 from nnviz.runs.declarations import LABEL_SETS, TARGET
 
-__all__ = ["PlainLabels", "n_classes_of", "with_plain_labels"]
+__all__ = ["PlainLabels", "n_classes_of", "target_column_of", "with_plain_labels"]
 
 MOST_CLASSES = 20
 """Whole numbers of more values than these are measured, with one output."""
@@ -58,6 +58,7 @@ class PlainLabels:
 
     def __init__(self, dataset: Dataset, name: str, column: NDArray[Any]) -> None:
         self._dataset = dataset
+        self.name = name
         self.metadata: Mapping[str, NDArray[Any]] = {
             **dataset.metadata,
             name: column,
@@ -86,6 +87,19 @@ class PlainLabels:
     def read(self, index: int) -> Raw:
         """Return one instance; raises as the data set does."""
         return self._dataset.read(index)
+
+
+def target_column_of(dataset: Dataset) -> str | None:
+    """Return the column of labels that are measured values; None if there is none.
+
+    Parameters
+    ----------
+    dataset
+        As :func:`with_plain_labels` returned it.
+    """
+    if not isinstance(dataset, PlainLabels) or dataset.name == LABEL_SETS:
+        return None
+    return dataset.name
 
 
 def with_plain_labels(

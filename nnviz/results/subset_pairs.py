@@ -17,7 +17,7 @@ import numpy as np
 
 from nnviz.aggregation.index_channels import IndexedChannels
 from nnviz.results.subset_results import SubsetResults
-from nnviz.runs.declarations import TARGET
+from nnviz.runs.declarations import ERROR, TARGET
 from nnviz.store.store import Store
 from nnviz.subsets.by_value import part_queries
 from nnviz.subsets.lookup import SubsetFinder
@@ -91,17 +91,26 @@ class SubsetPairs:
         """
         if index >= 0:
             return self.class_query(index)
-        return self.parts[-1].query if self.parts else ""
+        return self._parts[-1].query if self._parts else ""
 
     @functools.cached_property
     def parts(self) -> list[NamedQuery]:
-        """Parts of the measured target, smallest first; none where there is none."""
+        """Parts of the measured target, and of the error, smallest first."""
+        has_error = ERROR in self._store.plan.outcome_columns
+        return [*self._parts, *(self._parts_of(ERROR) if has_error else ())]
+
+    @functools.cached_property
+    def _parts(self) -> list[NamedQuery]:
+        return self._parts_of(self._store.plan.target_column or TARGET)
+
+    def _parts_of(self, name: str) -> list[NamedQuery]:
+        """Return parts of a column, smallest first; none where it has no numbers."""
         columns = self.finder.columns
-        if TARGET not in columns.names or columns.column(TARGET).kind != "number":
+        if name not in columns.names or columns.column(name).kind != "number":
             return []
-        column = columns.column(TARGET)
+        column = columns.column(name)
         values = np.where(column.null | ~columns.usable, np.nan, column.values)
-        return [self._named(query) for query in part_queries(values, TARGET)]
+        return [self._named(query) for query in part_queries(values, name)]
 
     def of_class(self, index: int) -> list[NamedQuery]:
         """Return what a class can be split into, with sizes: none is empty.

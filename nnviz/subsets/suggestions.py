@@ -3,7 +3,9 @@
 Four kinds are looked for, on one half of the instances:
 
 1. *slices*: values of columns and top channels, and pairs of them, with high error
-   (:mod:`nnviz.subsets.slices`);
+   (:mod:`nnviz.subsets.slices`), one after the other: errors that a slice explains
+   count less in the search for the next ones [1]_, or else parts of the largest slice
+   would hide all others;
 2. *confusions*: pairs of classes, the first taken for the second more than others are;
 3. *clusters* of wrong instances among the activations of a layer, with all instances
    that lie as near to the cluster's centre as its own;
@@ -12,17 +14,23 @@ Four kinds are looked for, on one half of the instances:
 What was found is then counted on the other half, which had no say in the choice: there
 an excess of errors is tested and given an interval. With p-values adjusted for the
 number of suggestions, data without such subsets have a significant one in at most 5 %
-of all runs.
+of all runs. A slice that lies in one that was found before it is compared with the
+rest of that one, because only there it says something new.
 
 Symbols: N instances, C channels of a layer.
+
+References
+----------
+.. [1] Lavrač, Kavšek, Flach, Todorovski, "Subgroup discovery with CN2-SD", JMLR 5,
+   2004, section 3.3: weighted covering.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -33,22 +41,20 @@ from nnviz.errors import DatasetError
 from nnviz.significance import familywise_p_values
 from nnviz.statistics import exact_interval
 from nnviz.store.store import Store
-from nnviz.subsets.columns import Column, InstanceColumns
+from nnviz.subsets.columns import InstanceColumns
 from nnviz.subsets.slices import find_slices
+from nnviz.subsets.value_groups import value_groups
 from nnviz.subsets.writing import quoted
 
 __all__ = ["Suggestion", "searched_layers", "suggest_subsets"]
 
 Mask = NDArray[np.bool_]
 
-MAX_VALUES = 100
-"""Columns of texts with more distinct values are names, not groups."""
-
-N_BINS = 5
-"""Quantiles into which numbers are cut."""
-
 MIN_SIZE = 20
 """Smallest number of instances of a suggestion, in the half that it is found in."""
+
+CONTAINED = 0.8
+"""Share of a slice from which on it is a part of another one."""
 
 SIMILAR = 0.5
 """Jaccard index from which on two suggestions are one."""
@@ -91,7 +97,8 @@ class Suggestion:
     interval: tuple[float, float]
     """Exact 95 % interval of `rate` (Clopper and Pearson)."""
     others_rate: float
-    """The same fraction among all other instances of that half."""
+    """The same fraction among the other instances of that half; for a part of a slice
+    that was found before, among those of the slice."""
     p_value: float
     """One-sided, Fisher's exact test, adjusted for the number of suggestions
     (Holm)."""
@@ -136,6 +143,8 @@ class _Candidate:
     """What is counted: wrong ones, or those that are taken for a class."""
     among: Mask
     """Instances that `asked` is compared with, itself included."""
+    rest: str = "the others"
+    """Those of them that are not asked, in words."""
 
 
 def searched_layers(store: Store) -> tuple[str, ...]:
@@ -197,7 +206,7 @@ def suggest_subsets(
     find = rng.random(columns.n_instances) < 0.5
     search = _Search(columns, usable, wrong, find & usable, ~find & usable, rng)
     layers = tuple(layers)
-    candidates = [*search.slices(layers, 3 * n), *search.confusions(n)]
+    candidates = [*search.slices(layers, n), *search.confusions(n)]
     if layers:
         candidates += [*search.clusters(layers[-1]), *search.unusual(layers[-1])]
     return search.tested(_different(candidates))[:n]
@@ -230,19 +239,58 @@ class _Search:
         if not blocks:
             return
         features = sparse.hstack(blocks, format="csc").astype(np.bool_)
+        found: list[_Candidate] = []
+        for query, members in self._covering(features, names, column_of, n):
+            one = self._of_errors("slice", query, query, members)
+            size = max(1, int(one.members.sum()))
+            around = [
+                other
+                for other in found
+                if (one.members & other.members).sum() >= CONTAINED * size
+            ]
+            if around:
+                whole = min(around, key=lambda other: int(other.members.sum()))
+                rest = f"the others in {whole.name}"
+                one = replace(one, among=whole.members | one.members, rest=rest)
+            found.append(one)
+        yield from found
+
+    def _covering(
+        self,
+        features: sparse.csc_array,
+        names: Sequence[str],
+        column_of: Sequence[int],
+        n: int,
+    ) -> Iterator[tuple[str, Mask]]:
+        """Yield the query and the members of slices, each where others do not explain.
+
+        Errors in a slice that was found are weighted until there is no excess in it.
+        """
         rows = np.flatnonzero(self.find)
-        found = find_slices(
-            sparse.csc_array(features[rows]),
-            self.wrong[rows].astype(np.float64),
-            column_of=np.array(column_of, dtype=np.int64),
-            min_size=self._min_size,
-            n_slices=n,
-        )
-        for one in found:
-            parts = features[:, list(one.features)].sum(axis=1)
-            members = np.asarray(parts).reshape(-1) == len(one.features)
-            query = " and ".join(names[f] for f in one.features)
-            yield self._of_errors("slice", query, query, members)
+        some = sparse.csc_array(features[rows])
+        errors = self.wrong[rows].astype(np.float64)
+        for _ in range(n):
+            found = find_slices(
+                some,
+                errors,
+                column_of=np.array(column_of, dtype=np.int64),
+                min_size=self._min_size,
+                n_slices=1,
+            )
+            if not found:
+                return
+            chosen = list(found[0].features)
+            # A condition that nearly all of the other one meet only makes it longer.
+            alone = {f: int(some[:, [f]].sum()) for f in chosen}
+            if found[0].size >= CONTAINED * min(alone.values()):
+                chosen = [min(alone, key=alone.__getitem__)]
+            parts = np.asarray(features[:, chosen].sum(axis=1)).reshape(-1)
+            members = parts == len(chosen)
+            yield " and ".join(names[f] for f in chosen), members
+            inside = members[rows]
+            if inside.all():
+                return
+            errors[inside] *= errors[~inside].mean() / errors[inside].mean()
 
     @property
     def _min_size(self) -> int:
@@ -256,7 +304,7 @@ class _Search:
             column = self.columns.column(name)
             # Label and prediction together are an error by definition.
             place = 0 if column.kind == "class" else number
-            for query, mask in _values(name, column, self.columns.class_names):
+            for query, mask in value_groups(name, column, self.columns.class_names):
                 yield place, query, mask & ~column.null
 
     def confusions(self, n: int) -> Iterator[_Candidate]:
@@ -363,42 +411,6 @@ class _Search:
         return tuple(int(mask.sum()) for mask in counts)  # type: ignore[return-value]
 
 
-def _values(
-    name: str, column: Column, class_names: tuple[str, ...]
-) -> Iterator[tuple[str, Mask]]:
-    """Yield a query and a mask for each value of a column that makes a group."""
-    shown = quoted(name)
-    if column.members is not None:
-        for index in np.flatnonzero(column.members.any(axis=0)):
-            has = np.append(column.members[:, index], False)
-            yield f"{shown} = {quoted(class_names[index])}", has[column.values]
-    elif column.kind == "class":
-        for index in np.unique(column.values[~column.null]):
-            query = f"{shown} = {quoted(class_names[index])}"
-            yield query, column.values == index
-    elif column.kind == "truth":
-        yield f"{shown} = true", column.values.astype(np.bool_)
-        yield f"{shown} = false", ~column.values.astype(np.bool_)
-    elif column.kind == "text" and len(column.texts) <= MAX_VALUES:
-        for code, text in enumerate(column.texts):
-            if text:
-                yield f"{shown} = {quoted(text)}", column.values == code
-    elif column.kind == "number":
-        known = column.values[~column.null].astype(np.float64)
-        if not len(known):
-            return
-        inner = np.linspace(0, 1, N_BINS + 1)[1:-1]
-        ends = np.unique(np.quantile(known, inner, method="lower"))
-        values = column.values.astype(np.float64)
-        for low, high in zip([None, *ends], [*ends, None], strict=True):
-            parts = [f"{shown} > {low:g}"] if low is not None else []
-            parts += [f"{shown} <= {high:g}"] if high is not None else []
-            # Borders as they are written, so that the query means the same instances.
-            above = values > float(f"{low:g}") if low is not None else True
-            below = values <= float(f"{high:g}") if high is not None else True
-            yield " and ".join(parts), np.broadcast_to(above & below, values.shape)
-
-
 def _different(candidates: list[_Candidate]) -> list[_Candidate]:
     """Return the candidates without those that are nearly one before them."""
     kept: list[_Candidate] = []
@@ -459,7 +471,7 @@ def _suggestion(
     )
     sentence = (
         f"{subject}; in the half that had no say {rate:.0%} of {asked:,} {what} "
-        f"({low:.0%} to {high:.0%}), {others_rate:.1%} of the others; {sure}"
+        f"({low:.0%} to {high:.0%}), {others_rate:.1%} of {one.rest}; {sure}"
     )
     return Suggestion(
         one.kind,

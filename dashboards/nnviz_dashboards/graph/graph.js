@@ -1,3 +1,5 @@
+const LABEL_PX = 14 // height of a layer's name
+
 export function render({model}) {
   const panel = element("section", "panel graph-panel", null, {"aria-label": "Attribution graph"})
   const canvas = element("div", "canvas")
@@ -35,7 +37,13 @@ export function render({model}) {
     svg.style.setProperty("--k", k)
     svg.classList.toggle("far", Math.min(pitch.x, pitch.y) * k < 34)
     scene.fit_names(pitch.x * k)
-    for (const label of labels.children) label.style.transform = `translateY(${label.row * pitch.y * k + y}px)`
+    const tall = pitch.y * k, every = Math.max(1, Math.ceil(LABEL_PX / tall))
+    for (const label of labels.children) {
+      label.style.transform = `translateY(${label.row * tall + y}px)`
+      // Where rows are lower than their names, some go unnamed.
+      const has_room = label.dataset.stage ? tall >= 2 * LABEL_PX : label.row % every === 0
+      label.classList.toggle("crowded", !has_room && !label.classList.contains("chosen"))
+    }
     show_focus()
   })
   const tools = makeTools(model, {
@@ -297,12 +305,24 @@ export function render({model}) {
   }
   // What the network does without the graph's channels, or how to find out.
   const show_check = () => {
-    const {text, command} = model.check
-    effect.replaceChildren(...(text ? [element("b", "", "Causal check"), element("span", "", text)] : []))
-    effect.hidden = !text || !model.graph
-    const lines = element("div", "menu-panel code-panel")
+    const {text, command, can_run, is_running, problem} = model.check
+    const said = is_running ? "The network runs without these channels, and without as many others …" : problem || text
+    effect.replaceChildren(...(said ? [element("b", "", problem && !is_running ? "The check failed" : "Causal check"), element("span", "", said)] : []))
+    effect.classList.toggle("loading", Boolean(is_running))
+    effect.hidden = !said || !model.graph
+    const lines = element("div", "menu-panel code-panel"), is_open = check.open
     lines.append(notice({title: "Does the network need these channels?", command,
       text: "This takes them from the network, and as many others, and counts what it still predicts right. The result is stored, and shown here."}))
+    if (can_run) {
+      const begin = element("button", "button check-now", is_running ? "Checking …" : "Check now", {type: "button"})
+      begin.disabled = is_running
+      begin.addEventListener("click", () => {
+        check.open = false
+        model.send_msg({type: "check"})
+      })
+      lines.append(begin)
+    }
+    check.open = is_open
     check.replaceChildren(element("summary", "quiet", text ? "Check again" : "Does it matter?"), lines)
     check.hidden = !command || !model.graph
   }

@@ -4,6 +4,7 @@
   // What is typed or dragged is one step, however many values it passes on the way.
   const passing = new Set(["find", "strength", "lift", "gap", "rows"])
   const ONE_STEP_MS = 1500
+  const by_itself = new Set(["layer", "class", "matrix"])
   let before = {keys: "", at: -Infinity}, is_touched = false
   for (const type of ["pointerdown", "keydown"]) addEventListener(type, () => { is_touched = true }, {capture: true, once: true})
   const changed = (next) => {
@@ -20,8 +21,9 @@
     const keys = changed(next), is_passing = keys.every((key) => passing.has(key))
     const now = {keys: is_passing ? keys.join() : "", at: performance.now()}
     const goes_on = is_passing && now.keys === before.keys && now.at - before.at < ONE_STEP_MS
-    // The page opens the neurons by itself where there is room, which nobody has chosen.
-    const is_own = !is_touched && keys.join() === "matrix"
+    // What the page adds by itself, as the neurons where there is room, nobody has chosen.
+    const given = new URL(location.href).searchParams
+    const is_own = !is_touched && keys.every((key) => by_itself.has(key) && !given.has(key))
     const is_first = is_own || location.search === "" || document.documentElement.dataset.ready !== "yes"
     before = now
     if (is_first || goes_on) return replace({...state, step: step()}, title, url)
