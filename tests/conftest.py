@@ -30,6 +30,7 @@ from nnviz.store.store import Store
 from nnviz.testing import write_store
 from nnviz_cluster import local
 from tests import planted_stores
+from tests.forked import Forked
 from tests.torchvision_operators import define_missing_operators
 
 BROWSER_ARGUMENTS = [
@@ -152,6 +153,21 @@ def spawned() -> Iterator[None]:
     """Let workers start with the environment that they are started in."""
     with dask.config.set({"distributed.worker.multiprocessing-method": "spawn"}):
         yield
+
+
+@pytest.fixture
+def forked_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the kernels of notebooks be forked from a process that has imported."""
+    from jupyter_client.provisioning import local_provisioner
+
+    def launch(
+        command: list[str], *, cwd: str, env: dict[str, str], **_: Any
+    ) -> Forked:
+        _, switch, module, *arguments = command
+        assert switch == "-m"
+        return Forked(module, *arguments, folder=Path(cwd), env=env)
+
+    monkeypatch.setattr(local_provisioner, "launch_kernel", launch)
 
 
 @pytest.fixture(scope="module")
