@@ -7,12 +7,10 @@ import nnviz
 from nnviz.cli.main import main
 from nnviz.graphs.options import GraphOptions
 from nnviz.results.causal_effects import causal_effect
-from nnviz.runs.config import load_config
 from nnviz.store.lock import writing
 from nnviz.store.store import Store
-from tests import planted_network as planted
 from tests.dashboards.served_pages import served
-from tests.faults.small_run import one_worker
+from tests.planted_network_run import aggregated_store
 
 sync_api = pytest.importorskip("playwright.sync_api")
 expect = sync_api.expect
@@ -25,11 +23,7 @@ SECONDS = 90_000
 @pytest.fixture(scope="module")
 def url(tmp_path_factory):
     folder = tmp_path_factory.mktemp("to-check")
-    plan, probe = nnviz.plan_run(load_config(planted.write_run(folder)))
-    store = nnviz.prepare_store(plan, str(folder / "run.zarr"), probe=probe)
-    with one_worker() as client:
-        nnviz.extract(store, client=client)
-    nnviz.aggregate(store, [nnviz.named_subsets(store, "label")])
+    store = aggregated_store(folder)
     nnviz.derive(store, pictures=False)
     return store.url
 

@@ -3,7 +3,6 @@
 import json
 import re
 import struct
-import time
 
 import numpy as np
 import pytest
@@ -17,8 +16,6 @@ expect = sync_api.expect
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 LATE_OF_CAT = planted_channels(RUN, "late", 6)[0]
-SECONDS_SEEN = 20
-"""A guard against hanging, no measurement."""
 
 
 @pytest.fixture
@@ -226,12 +223,10 @@ def test_filters__hide_what_is_weak_or_common(page):
 
 def test_class_change__leaves_shared_nodes_where_they_are(page):
     before = places(page)
-    began = time.monotonic()
 
     page.locator(".row[data-class='7']").click()
     settled(page, "dog")
 
-    assert time.monotonic() - began < SECONDS_SEEN
     after = places(page)
     shared = before.keys() & after.keys()
     assert len(shared) >= 3
