@@ -83,8 +83,19 @@ def test_ways__are_six():
     assert len(WAYS) == 6
 
 
+@pytest.fixture
+def one_core():
+    """Let commands start a worker where they would start one for each core."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    yield
+    os.sched_setaffinity(0, cores)
+
+
 @pytest.mark.cluster
-def test_timm_network_on_a_folder__runs_as_the_page_says(spawned, of_timm, monkeypatch):
+def test_timm_network_on_a_folder__runs_as_the_page_says(
+    spawned, one_core, of_timm, monkeypatch
+):
     monkeypatch.chdir(of_timm)
 
     shown = run_commands(0, "console")
