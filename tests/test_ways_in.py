@@ -237,6 +237,34 @@ def test_regression(tmp_path):
     assert dear.n_instances == (prices > 1.5).sum()
 
 
+OWN_ROWS = """
+import torch
+
+class Network(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.out = torch.nn.Linear(2, 8), torch.nn.Linear(8, 2)
+
+    def forward(self, length, width):
+        return self.out(torch.relu(self.hidden(torch.stack([length, width], 1))))
+"""
+
+
+def test_labels_that_are_no_classes__are_a_column_where_told_so(tmp_path):
+    (tmp_path / "own.py").write_text(OWN_ROWS)
+    rows = "".join(f"{i / 9},{i / 7},{'xyz'[i % 3]}\n" for i in range(12))
+    (tmp_path / "rows.csv").write_text("length,width,label\n" + rows)
+    network = {"source": f"{tmp_path / 'own.py'}:Network"}
+    table = {"kind": "table", "path": str(tmp_path / "rows.csv")}
+
+    with pytest.raises(nnviz.NnvizError, match=r'dataset.label_column = ""'):
+        nnviz.plan_run(network, table)
+    plan, probe = nnviz.plan_run(network, {**table, "label_column": ""})
+
+    assert (plan.n_labelled, plan.target_column) == (0, None)
+    assert probe.dataset.metadata["target"].tolist() == [*"xyz"] * 4
+
+
 def test_labels_of_one_logit__are_classes_of_their_own(tmp_path):
     inputs = torch.rand(12, 2, generator=torch.Generator().manual_seed(0))
 

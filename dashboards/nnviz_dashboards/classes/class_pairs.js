@@ -72,17 +72,17 @@ function classPairs(host, {name_of, choose, compare, point, said}) {
     for (let i = 0; i < long; i++) {
       const v = is_signed ? (2 * i) / (long - 1) - 1 : i / (long - 1)
       context.fillStyle = color.track
-      context.fillRect(26 + i, y - 5, 1, 10)
+      context.fillRect(30 + i, y - 5, 1, 10)
       context.globalAlpha = Math.abs(v)
       context.fillStyle = v < 0 ? color.target : color.accent
-      context.fillRect(26 + i, y - 5, 1, 10)
+      context.fillRect(30 + i, y - 5, 1, 10)
       context.globalAlpha = 1
     }
     context.fillStyle = color.muted
-    context.fillText(ends[1], 30 + long, y)
+    context.fillText(ends[1], 34 + long, y)
     if (!cursor) return
     context.fillStyle = color.text
-    context.fillText(shortened(context, words(...cursor), width - long - 150), 48 + long, y)
+    context.fillText(shortened(context, words(...cursor), width - long - 154), 52 + long, y)
   }
   const at = (x, y) => {
     const [j, i] = [Math.floor((x - place.x) / place.cell), Math.floor((y - place.y) / place.cell)]

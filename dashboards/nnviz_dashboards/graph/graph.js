@@ -1,4 +1,5 @@
 const LABEL_PX = 14 // height of a layer's name
+const LEAST_HINTED = 250 // lower canvases have no room for the hint above the buttons
 
 export function render({model}) {
   const panel = element("section", "panel graph-panel", null, {"aria-label": "Attribution graph"})
@@ -38,11 +39,13 @@ export function render({model}) {
     svg.classList.toggle("far", Math.min(pitch.x, pitch.y) * k < 34)
     scene.fit_names(pitch.x * k)
     const tall = pitch.y * k, every = Math.max(1, Math.ceil(LABEL_PX / tall))
+    const chosen_row = reached().find((layer) => layer.name === model.layer)?.row ?? -Infinity
     for (const label of labels.children) {
       label.style.transform = `translateY(${label.row * tall + y}px)`
-      // Where rows are lower than their names, some go unnamed.
-      const has_room = label.dataset.stage ? tall >= 2 * LABEL_PX : label.row % every === 0
-      label.classList.toggle("crowded", !has_room && !label.classList.contains("chosen"))
+      // Where rows are lower than their names, some go unnamed, the chosen one never.
+      const from_chosen = Math.abs(label.row - chosen_row), is_chosen = from_chosen === 0 && !label.dataset.stage
+      const has_room = label.dataset.stage ? tall >= 2 * LABEL_PX : label.row % every === 0 && from_chosen * tall >= LABEL_PX
+      label.classList.toggle("crowded", !has_room && !is_chosen)
     }
     show_focus()
   })
@@ -88,7 +91,7 @@ export function render({model}) {
     } else if (hovered_arc && scene.arcs.has(hovered_arc)) {
       const arc = scene.arcs.get(hovered_arc)
       card.arc(arc.value, arc.from.value, arc.to.value, (on_screen(arc.from) + on_screen(arc.to)) / 2)
-    } else if (model.graph && has_place()) card.hint()
+    } else if (model.graph && has_place() && canvas.clientHeight >= LEAST_HINTED) card.hint()
     else card.hide()
   }
   const point = (key, arc_key) => {

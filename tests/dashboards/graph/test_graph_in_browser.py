@@ -4,6 +4,7 @@ import json
 import re
 import struct
 
+import numpy as np
 import pytest
 
 from nnviz.testing import planted_channels
@@ -400,3 +401,18 @@ def test_page__fits_the_window(page, size):
     assert view["height"] > 250
     for name in ("Zoom into the graph", "Show the whole graph"):
         sync_api.expect(page.get_by_label(name)).to_be_in_viewport(ratio=1)
+
+
+def test_names_of_layers__do_not_lie_on_each_other_in_a_low_window(page):
+    page.set_viewport_size({"width": 1440, "height": 420})
+    for _ in range(6):
+        page.get_by_label("Zoom out of the graph").click()
+
+    page.wait_for_timeout(400)
+    boxes = page.locator(".layer-label:visible").evaluate_all(
+        """labels => labels.map(l => l.getBoundingClientRect()).map(b => b.top)"""
+    )
+
+    assert boxes
+    assert min(np.diff(sorted(boxes)), default=20) >= 12
+    expect(page.locator(".layer-label.chosen")).to_be_visible()
