@@ -14,6 +14,8 @@ from nnviz.store.store import Store
 from nnviz.subsets.subsets import Subset
 from nnviz.testing import PlantedRun, write_store
 
+pytestmark = pytest.mark.slow
+
 RUN = PlantedRun(n_classes=3, n_instances=400, instances_per_chunk=10)
 
 
