@@ -25,6 +25,8 @@ from nnviz.cli.main import main
 from nnviz.results.run_results import RunResults
 from tests.cluster.running_dask import REGISTERED, SCHEDULER, running
 
+pytestmark = pytest.mark.slow
+
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "ways-in.md"
 WAYS = PAGE.read_text(encoding="utf-8").split("\n## ")[1:]
 ADDRESS = "tcp://127.0.0.1:8786"
@@ -233,6 +235,34 @@ def test_regression(tmp_path):
     assert graph.problems == ()
     dear = store.graph("target > 1.5", pictures=False)
     assert dear.n_instances == (prices > 1.5).sum()
+
+
+OWN_ROWS = """
+import torch
+
+class Network(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.out = torch.nn.Linear(2, 8), torch.nn.Linear(8, 2)
+
+    def forward(self, length, width):
+        return self.out(torch.relu(self.hidden(torch.stack([length, width], 1))))
+"""
+
+
+def test_labels_that_are_no_classes__are_a_column_where_told_so(tmp_path):
+    (tmp_path / "own.py").write_text(OWN_ROWS)
+    rows = "".join(f"{i / 9},{i / 7},{'xyz'[i % 3]}\n" for i in range(12))
+    (tmp_path / "rows.csv").write_text("length,width,label\n" + rows)
+    network = {"source": f"{tmp_path / 'own.py'}:Network"}
+    table = {"kind": "table", "path": str(tmp_path / "rows.csv")}
+
+    with pytest.raises(nnviz.NnvizError, match=r'dataset.label_column = ""'):
+        nnviz.plan_run(network, table)
+    plan, probe = nnviz.plan_run(network, {**table, "label_column": ""})
+
+    assert (plan.n_labelled, plan.target_column) == (0, None)
+    assert probe.dataset.metadata["target"].tolist() == [*"xyz"] * 4
 
 
 def test_labels_of_one_logit__are_classes_of_their_own(tmp_path):

@@ -159,14 +159,20 @@ def _arguments(
     first: Mapping[str, NDArray[Any]], parameters: Parameters
 ) -> list[tuple[str, str | None]]:
     """Return (key, keyword) of each input, in the order of the parameters."""
-    texts = [key for key, values in first.items() if values.dtype.kind not in "iufb"]
+    names = parameters.names
+    takes_all = parameters.takes_any_name or not any(name in first for name in names)
+    texts = [
+        key
+        for key, values in first.items()
+        if values.dtype.kind not in "iufb" and (takes_all or key in names)
+    ]
     if texts:
         msg = (
             f"an instance has {_shortened(texts)}, which are no numbers; if it is the "
-            "row of a table, preprocessing.columns say what its columns become"
+            "row of a table, dataset.input_columns name those that the network takes, "
+            "and preprocessing.columns say what columns become"
         )
         raise DatasetError(msg)
-    names = parameters.names
     numbered = [key for key in first if key.isdigit()]
     if numbered and len(numbered) == len(first):
         # By position: those that have a name get it, the rest of *arguments have none.

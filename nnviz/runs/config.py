@@ -106,7 +106,8 @@ class DatasetConfig:
     parameters of the network's ``forward``. Empty: found by them, or the columns that
     the preprocessing of a table names."""
     label_column: str = "label"
-    """Where labels stand; "" for data without labels, of every kind."""
+    """Where labels stand; "" for data without labels, of every kind, of which a column
+    ``label`` becomes ``target``."""
     metadata_columns: tuple[str, ...] = ("*",)
     """Columns to keep, as glob patterns; a pattern that starts with ``!`` removes."""
     delimiter: str | None = None
