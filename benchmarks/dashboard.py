@@ -119,7 +119,7 @@ def measure(store_url: str, repeats: int) -> dict[str, list[float]]:
     pairs = SubsetPairModel(results, selection, run_later=lambda work, done: None)
     channels = ChannelsModel(results, pairs)
     labels = dict(zip(names, names, strict=True))
-    EmbeddingView(subsets, labels)
+    EmbeddingView(subsets, labels, compare=pairs.compare_classes)
     SubsetListView(subsets)
     ChannelsView(channels, pictures="pictures", layers=labels)
     times = {"open the page, cold": [1e3 * (time.perf_counter() - began)]}

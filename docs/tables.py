@@ -24,6 +24,7 @@ from nnviz.cli.main import main as command_line
 from nnviz.graphs.options import options_table
 from nnviz.runs import config
 from nnviz.runs.declarations import markdown_table
+from nnviz.runs.table_columns import ColumnConfig
 
 __all__ = ["documents"]
 
@@ -41,7 +42,8 @@ def documents() -> dict[Path, dict[str, str]]:
     """Return the text of every section that is made from the code."""
     return {
         FOLDER / "run-file.md": {
-            table: options_of(kind) for table, kind in run_file_tables().items()
+            **{table: options_of(kind) for table, kind in run_file_tables().items()},
+            "columns": options_of(ColumnConfig),
         },
         FOLDER / "graphs.md": {"options": options_table()},
         FOLDER / "commands.md": {"commands": commands_section()},
@@ -110,7 +112,8 @@ def values_text(hint: str, kind: type, name: str) -> str:
     if "Literal" in hint:
         values = re.findall(r"'([^']+)'", hint)
         hidden = {"memory"} if (kind, name) == (config.DatasetConfig, "kind") else set()
-        return ", ".join(f'`"{v}"`' for v in values if v not in hidden)
+        also = ", or a whole number" if hint.endswith(("| int", ", int]")) else ""
+        return ", ".join(f'`"{v}"`' for v in values if v not in hidden) + also
     plain = re.sub(r" \| None$", "", hint).replace("typing.", "")
     words = {
         "<class 'str'>": "text",
@@ -123,6 +126,9 @@ def values_text(hint: str, kind: type, name: str) -> str:
         "tuple[str, ...]": "list of texts",
         "tuple[float, ...]": "list of numbers",
         "int | tuple[int, int]": "whole number, or list of two",
+        "tuple[nnviz.runs.table_columns.ColumnConfig, ...]": "list of tables",
+        "tuple[str | int | float | bool, ...]": "list of texts or numbers",
+        "float | str | bool": "number, text, `true` or `false`",
     }
     if plain in words:
         return words[plain]

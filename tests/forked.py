@@ -11,6 +11,7 @@ import contextlib
 import multiprocessing
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import threading
@@ -19,9 +20,12 @@ from collections.abc import Mapping
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 FORKSERVER = multiprocessing.get_context("forkserver")
+
+PLACES = tuple(sys.path)
+"""Where modules are found, before tests add places of their own."""
 
 
 class Forked:
@@ -33,8 +37,10 @@ class Forked:
         What is run as ``__main__``.
     arguments
         Of the command line.
-    merged
-        Whether errors go where output goes.
+    n_streams
+        2 keep output and errors apart, 1 has both; without any, nobody hears of them.
+    folder
+        Where it runs; where this process is otherwise.
     env
         The environment; that of this process otherwise. Libraries that are imported
         have read theirs already.
@@ -46,18 +52,19 @@ class Forked:
         self,
         module: str,
         *arguments: str,
-        merged: bool = False,
+        n_streams: int = 2,
+        folder: Path | None = None,
         env: Mapping[str, str] | None = None,
         before: str = "",
     ) -> None:
         env = dict(os.environ if env is None else env)
         readers, writers = zip(
-            *(FORKSERVER.Pipe(duplex=False) for _ in range(2 if merged else 3)),
+            *(FORKSERVER.Pipe(duplex=False) for _ in range(n_streams + 1)),
             strict=True,
         )
         self._process = FORKSERVER.Process(
             target=_run,
-            args=([module, *arguments], writers, str(Path.cwd()), env, before),
+            args=([module, *arguments], writers, folder or Path.cwd(), env, before),
             daemon=False,
         )
         self._process.start()
@@ -68,8 +75,8 @@ class Forked:
             started.recv()
         self.pid = int(self._process.pid or 0)
         self._streams = [_text_of(stream) for stream in streams]
-        self.stdin, self.stdout = None, self._streams[0]
-        self.stderr = None if merged else self._streams[1]
+        nobody: list[Any] = [None, None]
+        self.stdin, (self.stdout, self.stderr) = None, [*self._streams, *nobody][:2]
 
     @property
     def returncode(self) -> int | None:
@@ -93,6 +100,11 @@ class Forked:
     def kill(self) -> None:
         """End the process."""
         self._process.kill()
+
+    def kill_group(self) -> None:
+        """End the process and all that it has started, as far as they are there."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
 
     def wait(self, timeout: float | None = None) -> int:
         """Return how the process has ended, as soon as it has."""
@@ -130,13 +142,15 @@ def _text_of(reader: Connection) -> TextIO:
 def _run(
     command: list[str],
     writers: tuple[Connection, ...],
-    folder: str,
+    folder: Path,
     env: dict[str, str],
     before: str,
 ) -> None:
     """Become the program, in the process that was forked for it."""
     os.setsid()
     os.chdir(folder)
+    places = [str(folder), *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
+    sys.path[:] = [*places, *PLACES]
     os.environ.clear()
     os.environ.update(env)
     if env.get("PYTHONWARNINGS") == "ignore":
@@ -145,8 +159,10 @@ def _run(
     os.close(resource_tracker._resource_tracker._fd)
     resource_tracker._resource_tracker.__init__()
     started, *streams = writers
-    for number, stream in ((1, streams[0]), (2, streams[-1])):
-        os.dup2(stream.fileno(), number)
+    with Path(os.devnull).open("w") as nobody:
+        ends = [stream.fileno() for stream in streams] or [nobody.fileno()]
+        os.dup2(ends[0], 1)
+        os.dup2(ends[-1], 2)
     for stream in streams:
         stream.close()
     sys.stdout, sys.stderr = (

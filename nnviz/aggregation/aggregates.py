@@ -401,11 +401,12 @@ def usual_collection(store: Store) -> str:
     """Return the collection that is meant where none is named.
 
     That of the labels; where instances have none, of the predictions; and of a network
-    that predicts no classes, the first that was aggregated.
+    that predicts no classes, of its target, or the first that was aggregated.
     """
     known = store.groups.names("aggregates")
     own = sorted(name for name in known if name not in ("all", "outcome"))
-    wanted = ("label", "prediction", *own, *known)
+    target = () if store.plan.target_column is None else (store.plan.target_column,)
+    wanted = ("label", "prediction", *target, *own, *known)
     return next((name for name in wanted if name in known), "label")
 
 

@@ -41,7 +41,7 @@ from nnviz.aggregation.states import (
 from nnviz.engine.progress import Listener, StageDone, StageStarted, TaskDone, emit
 from nnviz.engine.reductions import run_reductions
 from nnviz.errors import DatasetError, ShapeError
-from nnviz.runs.declarations import LABEL_SETS, TARGET
+from nnviz.runs.declarations import ERROR, LABEL_SETS, TARGET
 from nnviz.store.lock import exclusive
 from nnviz.store.store import Store
 from nnviz.subsets.subsets import STANDARD_KINDS, SubsetCollection, all_instances
@@ -165,8 +165,8 @@ def default_subsets(store: Store) -> tuple[str, ...]:
     -------
     tuple of str
         ``label`` where there are labels, ``prediction`` where the network predicts
-        classes, ``outcome`` where there are both, and the quantiles of ``target``
-        where labels are measured values.
+        classes, ``outcome`` where there are both, and where labels are measured values
+        the quantiles of their column and of the network's error.
 
     Raises
     ------
@@ -180,15 +180,20 @@ def default_subsets(store: Store) -> tuple[str, ...]:
         "label": has_labels or has_sets,
         "prediction": has_predictions,
         "outcome": has_labels and has_predictions,
-        TARGET: not (has_labels or has_sets or has_predictions) and _has_target(store),
     }
+    if not (has_labels or has_sets or has_predictions):
+        is_known |= {
+            store.plan.target_column or TARGET: _has_target(store),
+            ERROR: ERROR in store.plan.outcome_columns,
+        }
     return tuple(name for name, known in is_known.items() if known)
 
 
 def _has_target(store: Store) -> bool:
     """Whether there are measured values that the network was trained to give."""
-    dtype = store.plan.metadata_dtypes.get(TARGET, "")
-    return dtype.startswith("float") and bool(np.isfinite(store.column(TARGET)).any())
+    name = store.plan.target_column or TARGET
+    dtype = store.plan.metadata_dtypes.get(name, "")
+    return dtype.startswith("float") and bool(np.isfinite(store.column(name)).any())
 
 
 def _rounds(

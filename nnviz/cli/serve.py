@@ -57,6 +57,12 @@ __all__ = ["demo", "serve"]
     type=click.Path(dir_okay=False, path_type=Path),
     help="Keep the token in this file, so that links outlive the server.",
 )
+@click.option(
+    "--check-on",
+    metavar="KIND|FILE|ADDRESS",
+    help="Let visitors check graphs on these workers, as 'nnviz ablate' has --cluster: "
+    "local, or a cluster. The results are stored.",
+)
 @click.option("--open", "open_browser", is_flag=True, help="Open a browser.")
 @json_option
 def serve(
@@ -70,6 +76,7 @@ def serve(
     oauth_user: Sequence[str],
     token: bool,
     token_file: Path | None,
+    check_on: str | None,
     open_browser: bool,
     as_json: bool,
 ) -> None:
@@ -89,6 +96,7 @@ def serve(
         oauth_users=oauth_user,
         with_token=token,
         token_file=token_file,
+        check_on=check_on,
         open_browser=open_browser,
         announce=announce,
     )

@@ -142,12 +142,12 @@ def draw_row(values: Mapping[str, str], side: int) -> bytes:
     shown = list(values.items())
     if len(shown) > n_lines:
         shown = [*shown[: n_lines - 1], (f"+{len(values) - n_lines + 1} more", "")]
-    half = (SIDE - 12) / 2
+    n = int((SIDE - 12) / (_WIDTH * size))
     parts = []
     for index, (name, value) in enumerate(shown):
         y = 5 + size + 1.3 * size * index
-        name = _end_cut(name, int(1.2 * half / (_WIDTH * size)))
-        value = _end_cut(value, int(0.8 * half / (_WIDTH * size)))
+        value = _end_cut(value, max(2 * n // 5, n - len(name) - 1))
+        name = _end_cut(name, n - len(value) - bool(value))
         parts.append(_line(6, y, size, name, "context", "start"))
         parts.append(_line(SIDE - 6, y, size, value, "", "end"))
     return _file(", ".join(f"{n} {v}" for n, v in values.items()), parts)

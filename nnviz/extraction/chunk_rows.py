@@ -32,11 +32,21 @@ class ChunkRows:
         First instance of the chunk.
     labels
         True class of each instance, shape (instance,); -1 where there is none.
+    targets
+        Measured value that the network was trained to give, shape (instance,); NaN
+        where there is none. None: for no instance.
     """
 
-    def __init__(self, plan: Plan, start: int, labels: NDArray[np.int32]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        start: int,
+        labels: NDArray[np.int32],
+        targets: NDArray[np.float64] | None = None,
+    ) -> None:
         n = len(labels)
         self._start = start
+        self._targets = np.full(n, np.nan) if targets is None else targets
         self.labels = labels
         """True class of each instance, shape (instance,); -1 where there is none."""
         self._gives_probabilities = plan.gives_probabilities
@@ -155,9 +165,19 @@ class ChunkRows:
             reason = "outputs are not finite numbers"
             self.not_finite.setdefault(int(instance), reason)
         at, logits = at[finite], logits[finite]
-        # A single output is a value: there is no class to choose.
-        if not len(at) or logits.shape[1] == 1:
-            return
+        if logits.shape[1] == 1:  # a value: there is no class to choose
+            self._add_values(at, logits[:, 0])
+        elif len(at):
+            self._add_classes(at, logits)
+
+    def _add_values(self, at: NDArray[Any], output: NDArray[Any]) -> None:
+        error = output.astype(np.float64) - self._targets[at]
+        found = {"output": output, "error": error, "absolute_error": np.abs(error)}
+        for name, values in found.items():
+            if (path := f"instances/{name}") in self.arrays:
+                self.arrays[path][at] = values
+
+    def _add_classes(self, at: NDArray[Any], logits: NDArray[Any]) -> None:
         prediction = logits.argmax(axis=1)
         values = as_logits(logits, gives_probabilities=self._gives_probabilities)
         probabilities = softmax(values)

@@ -74,7 +74,11 @@ class PlannedWorker:
     def rows(self, start: int, stop: int) -> ChunkRows:
         """Return what is computed of a range of instances, still empty."""
         labels = self.store.read("instances/label", start, stop)
-        return ChunkRows(self.plan, start, labels)
+        targets = None
+        if self.plan.target_column is not None:
+            path = f"instances/{self.plan.target_column}"
+            targets = self.store.read(path, start, stop)
+        return ChunkRows(self.plan, start, labels, targets)
 
 
 @contextlib.contextmanager

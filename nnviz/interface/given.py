@@ -121,9 +121,9 @@ def given_run(
         )
         raise ConfigError(msg)
     network, objects = _given_model(model)
-    data, held = given_dataset(dataset)
-    names, joined = _given_classes(classes)
     prepared = _table(PreprocessingConfig, preprocessing, "preprocessing")
+    data, held = given_dataset(dataset, prepared)
+    names, joined = _given_classes(classes)
     if tokenizer is not None:
         source, held_tokenizer = _given_tokenizer(tokenizer)
         prepared = replace(prepared or PreprocessingConfig(), tokenizer=source)
@@ -174,8 +174,17 @@ def _given_model(value: object) -> tuple[ModelConfig, dict[str, Any]]:
     return found, {}
 
 
-def given_dataset(value: object) -> tuple[DatasetConfig, dict[str, Any]]:
+def given_dataset(
+    value: object, preprocessing: PreprocessingConfig | None = None
+) -> tuple[DatasetConfig, dict[str, Any]]:
     """Return a data set's configuration, and the data set itself if it is in memory.
+
+    Parameters
+    ----------
+    value
+        As given.
+    preprocessing
+        With `columns`, instances are the rows of a table.
 
     Raises
     ------
@@ -191,7 +200,10 @@ def given_dataset(value: object) -> tuple[DatasetConfig, dict[str, Any]]:
         return absolute_dataset(found, Path.cwd()), {}
     if isinstance(value, (str, os.PathLike)):
         return _dataset_at(os.fspath(value)), {}
-    held = hold_dataset(value)
+    as_rows = preprocessing is not None and (
+        preprocessing.kind == "table" or bool(preprocessing.columns)
+    )
+    held = hold_dataset(value, as_rows=as_rows)
     return held.config, {held.key: held}
 
 
@@ -292,7 +304,7 @@ def objects_for(
         _check("network", plan.model.source, network.source)
         objects |= held
     if dataset is not None:
-        data, held = given_dataset(dataset)
+        data, held = given_dataset(dataset, plan.preprocessing)
         _check("data set", plan.dataset.source, data.source)
         objects |= held
     if tokenizer is not None:

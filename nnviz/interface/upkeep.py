@@ -64,7 +64,7 @@ def extend(
     url = store.url if isinstance(store, Store) else os.fspath(store)
     if dataset is None:
         return extend_store(url, trust=trust)
-    config, objects = given_dataset(dataset)
+    config, objects = given_dataset(dataset, opened(store).plan.preprocessing)
     with holding(objects):
         return extend_store(url, dataset=config, trust=trust)
 

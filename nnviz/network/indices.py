@@ -1,7 +1,8 @@
 """Does a network know every index that its data have?
 
-An embedding that is smaller than the vocabulary fails somewhere inside of the network,
-with a message that names neither token nor instance.
+An embedding that is smaller than the vocabulary, or has fewer rows than there are
+categories, fails somewhere inside of the network, with a message that names neither
+token nor instance.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ def check_indices(
     *,
     largest: int,
     said: str,
+    advice: str,
 ) -> None:
     """Run a network on the instance with the largest index.
 
@@ -40,7 +42,9 @@ def check_indices(
     largest
         Its largest index.
     said
-        Which token of which instance that is, for the message.
+        Which token of which instance, or which category, that is, for the message.
+    advice
+        What to do.
 
     Raises
     ------
@@ -53,6 +57,8 @@ def check_indices(
         return
     n_tokens = inputs.tokens_of(len(packed))
     if _failure(module, inputs.example(1, n_tokens)) is not None:
+        if not inputs.has_tokens:
+            return  # told where the network is traced
         msg = (
             f"the network cannot be run on {n_tokens} tokens ({failure}); state how "
             "many it takes as preprocessing.max_length"
@@ -66,7 +72,7 @@ def check_indices(
     shown = ", ".join(f"{name!r} has {n:,} rows" for name, n in sizes.items())
     msg = (
         f"{said} has the index {largest:,}, which the network does not know "
-        f"({shown or failure}); take the tokenizer that the network was trained with"
+        f"({shown or failure}); {advice}"
     )
     raise ModelError(msg) from failure
 

@@ -11,7 +11,9 @@ network that applies the sigmoid itself gets whole weights: its outputs are then
 
 What follows the layer runs on both, and gives both: a sigmoid, a flattening, a mean
 over positions. Where it takes one number out of them instead, as ``z[:, 0]`` does, it
-is given the logit that it expects, and the network returns what the layer made.
+is given the logit that it expects, and the network returns what the layer made. Where
+the logit is the sum of what several layers make, such as of a wide and a deep part, all
+of them get the second row.
 
 Whether a layer is the one that makes the logit, and which of the two ways is right, is
 seen by trying: the outputs have to be these on a batch.
@@ -43,19 +45,27 @@ __all__ = ["TwoOutputs", "find_two_outputs", "with_two_outputs"]
 TOLERANCE = 1e-4
 """Largest difference between outputs, relative to the largest of them."""
 
+SUM = " + "
+"""Joins the names of layers whose outputs are added."""
+
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 @dataclass(frozen=True, slots=True)
 class TwoOutputs:
-    """Which layer makes the logit of two classes."""
+    """Which layer makes the logit of two classes, or which ones, of whose sum it is."""
 
     module: str
-    """Its name in the network."""
+    """Its name in the network; several are joined by ``SUM``."""
     are_probabilities: bool
     """Whether the outputs are probabilities of the classes, not logits."""
     are_direct: bool = False
     """Whether they are what the layer makes, since what follows takes one out of it."""
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The name of each layer."""
+        return tuple(self.module.split(SUM))
 
 
 def find_two_outputs(
@@ -75,7 +85,8 @@ def find_two_outputs(
     Returns
     -------
     TwoOutputs or None
-        None if no linear layer with one output makes it, by itself or before a sigmoid.
+        None if no linear layer with one output makes it, and no sum of all of these,
+        by itself or before a sigmoid.
     """
     batch = torch.from_numpy(values)
     if inputs_of(module) is None:
@@ -84,14 +95,22 @@ def find_two_outputs(
     if single is None or len(single) != len(batch):
         return None
     may_hold = isinstance(module, torch.fx.GraphModule)
-    for name, layer in reversed(list(module.named_modules())):
-        if not _has_one_output(layer, may_hold=may_hold):
-            continue
-        for are_direct, are_probabilities in product((False, True), repeat=2):
-            found = TwoOutputs(name, are_probabilities, are_direct)
-            pair = _run(with_two_outputs(module, found), batch)
-            if pair is not None and _is_pair(pair, single, found):
-                return found
+    names = [
+        name
+        for name, layer in module.named_modules()
+        if _has_one_output(layer, may_hold=may_hold)
+    ]
+    tried = [
+        TwoOutputs(name, are_probabilities, are_direct)
+        for name in reversed(names)
+        for are_direct, are_probabilities in product((False, True), repeat=2)
+    ]
+    if len(names) > 1:
+        tried += [TwoOutputs(SUM.join(names), each) for each in (False, True)]
+    for found in tried:
+        pair = _run(with_two_outputs(module, found), batch)
+        if pair is not None and _is_pair(pair, single, found):
+            return found
     return None
 
 
@@ -103,16 +122,17 @@ def with_two_outputs(module: nn.Module, found: TwoOutputs) -> nn.Module:
     module
         The network with one output for an instance.
     found
-        The layer that makes it.
+        The layer that makes it, or the layers.
     """
     factor = 1.0 if found.are_probabilities else 0.5
-    layer = _with_two_rows(module.get_submodule(found.module), factor)
-    if found.module:
-        parent, _, name = found.module.rpartition(".")
-        module = copy.deepcopy(module)
-        setattr(module.get_submodule(parent), name, layer)
-    else:
-        module = layer
+    module = copy.deepcopy(module)
+    for path in found.modules:
+        layer = _with_two_rows(module.get_submodule(path), factor)
+        if path:
+            parent, _, name = path.rpartition(".")
+            setattr(module.get_submodule(parent), name, layer)
+        else:
+            module = layer
     if isinstance(module, torch.fx.GraphModule):
         _change_graph(module, found)
     elif found.are_direct:
@@ -174,7 +194,7 @@ def _class_axis(layer: nn.Module) -> int:
 def _change_graph(module: torch.fx.GraphModule, found: TwoOutputs) -> None:
     """Let the graph of a network return both outputs; copies of it lose its hooks."""
     graph = module.graph
-    pair = _made_by(graph, found.module)
+    pair = _made_by(graph, found.modules[0])
     (end,) = (node for node in graph.nodes if node.op == "output")
     leaves, spec = pytree.tree_flatten(end.args[0])
     place = _place_of_main(module, leaves, spec)

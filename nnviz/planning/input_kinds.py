@@ -2,7 +2,7 @@
 
 Where the run file does not say it, the data set does: files and 8-bit images are
 pictures; all other arrays (floats that the data set has transformed, indices of words,
-rows of a table) are what the network receives.
+rows of numbers) are what the network receives.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ def resolved_preprocessing(
     ConfigError
         If options of images are stated, and the data set returns other arrays.
     """
+    if stated is not None and stated.columns:
+        return dataclasses.replace(stated, kind="table")
     if stated is not None and stated.kind != "auto":
         return stated
     found = _first(dataset)

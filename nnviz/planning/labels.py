@@ -430,10 +430,14 @@ def _lost(
     correct = (
         "correct the labels, or model.class_names (from Python: classes=[...]), or "
     )
+    plain = (
+        "; labels that are no classes of the network can be a column of the table: "
+        'dataset.label_column = "" (from Python: (inputs, None, {"kind": labels}))'
+    )
     return (
         f"{len(lost)} of {len(distinct)} labels join no output of the network; the "
         f"data have {first_cases(lost)}, the network has {known}; "
-        f"{correct if named else ''}{_advice(n_outputs)}"
+        f"{correct if named else ''}{_advice(n_outputs)}{plain}"
     )
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from nnviz.errors import DatasetError, UnreadableInstanceError
 from nnviz.inputs.datasets.items import INPUT_KEYS, LABEL_KEYS
+from nnviz.inputs.datasets.listings import input_columns
 from nnviz.inputs.datasets.opening import Dataset
 from nnviz.inputs.models.loading import LoadedModel
 from nnviz.inputs.preparation.packed_inputs import (
@@ -32,6 +33,7 @@ from nnviz.network.arguments import Parameters
 from nnviz.network.indices import check_indices
 from nnviz.runs.config import DatasetConfig, PreprocessingConfig
 from nnviz.runs.network_inputs import InputPart, NetworkInputs
+from nnviz.runs.table_columns import ColumnConfig
 
 __all__ = [
     "PlannedInputs",
@@ -69,11 +71,22 @@ def with_input_columns(
         As it is listed.
     parameters
         Of the network's ``forward``.
+
+    Raises
+    ------
+    ConfigError
+        If keys are stated that are not there.
     """
-    if config.input_columns or not isinstance(dataset, _HasKeys):
+    if not isinstance(dataset, _HasKeys):
         return config
-    keys = dataset.keys()
+    keys, stated = dataset.keys(), config.input_columns
     labels = {config.label_column, *LABEL_KEYS}
+    if stated and keys and not set(stated) <= set(keys):
+        names = [key for key in keys if key not in labels]
+        found = input_columns(names, stated, place="an item of the data set")
+        return dataclasses.replace(config, input_columns=tuple(found))
+    if stated:
+        return config
     found = [n for n in parameters.names if n in keys and n not in labels]
     has_usual = any(key in INPUT_KEYS or key == config.data_array for key in keys)
     if not found or (has_usual and len(found) < 2):
@@ -147,6 +160,19 @@ def _arguments(
 ) -> list[tuple[str, str | None]]:
     """Return (key, keyword) of each input, in the order of the parameters."""
     names = parameters.names
+    takes_all = parameters.takes_any_name or not any(name in first for name in names)
+    texts = [
+        key
+        for key, values in first.items()
+        if values.dtype.kind not in "iufb" and (takes_all or key in names)
+    ]
+    if texts:
+        msg = (
+            f"an instance has {_shortened(texts)}, which are no numbers; if it is the "
+            "row of a table, dataset.input_columns name those that the network takes, "
+            "and preprocessing.columns say what columns become"
+        )
+        raise DatasetError(msg)
     numbered = [key for key in first if key.isdigit()]
     if numbered and len(numbered) == len(first):
         # By position: those that have a name get it, the rest of *arguments have none.
@@ -254,7 +280,7 @@ def planned_inputs(
     DatasetError
         As :func:`network_inputs`, or if the tokenizer cannot be read.
     """
-    if config.kind not in ("inputs", "array", "text"):
+    if config.kind not in ("inputs", "array", "text", "table"):
         return PlannedInputs(config)
     is_text = config.kind == "text"
     # What is cut off is found here, so that nothing is before.
@@ -267,7 +293,8 @@ def planned_inputs(
         return PlannedInputs(config)  # told where the first batch is read
     if config.kind == "array" and not _are_ragged_indices(tried):
         return PlannedInputs(config)
-    config = config if is_text else dataclasses.replace(config, kind="inputs")
+    if config.kind == "array":
+        config = dataclasses.replace(config, kind="inputs")
     padding_id = 0 if tokenizer is None else tokenizer.padding_id
     inputs = network_inputs(tried, parameters, config, padding_id=padding_id)
     if not any(-1 in part.shape for part in inputs.parts):
@@ -349,9 +376,11 @@ def check_largest_index(
     Raises
     ------
     ModelError
-        With the token, and the instance that has it.
+        With the token, and the instance that has it; or with the category.
     """
     inputs, (largest, index) = planned.inputs, planned.largest
+    if inputs is not None:
+        _check_codes(loaded, inputs, planned.config.columns)
     if inputs is None or index < 0:
         return
     preprocessing = Preprocessing(planned.config, inputs)
@@ -373,4 +402,33 @@ def check_largest_index(
         packed,
         largest=largest,
         said=f"{token} of instance {dataset.ids[index]!r}",
+        advice="take the tokenizer that the network was trained with",
     )
+
+
+def _check_codes(
+    loaded: LoadedModel, inputs: NetworkInputs, columns: Sequence[ColumnConfig]
+) -> None:
+    """Run the network on the last code of each column of a table, one by one."""
+    start = 0
+    for name, part in zip(inputs.names, inputs.parts, strict=True):
+        of_part = [column for column in columns if column.input == name]
+        for place, column in enumerate(of_part if part.dtype == "int64" else ()):
+            codes = {
+                column.first_code + len(column.categories) - 1: "the last category"
+            }
+            if isinstance(column.unseen, int):
+                codes[column.unseen] = "what is unseen (unseen)"
+            for code, what in codes.items():
+                packed = inputs.example(1)[0]
+                packed[start + place] = code
+                check_indices(
+                    loaded.module,
+                    inputs,
+                    packed,
+                    largest=code,
+                    said=f"{what} of the column {column.name!r}",
+                    advice="state the categories with which it was trained, in their "
+                    "order (preprocessing.columns: categories, first_code, unseen)",
+                )
+        start += part.n_elements(0)

@@ -7,6 +7,8 @@ be made.
 1. Labels that are numbers, one of them not whole, are measured values. So are whole
    numbers of many different values, where the network has one output.
 2. Sets of labels become a column of texts, each a JSON list of names.
+3. Where there are said to be no labels, a column ``label`` is no class either. The
+   instance table has one of that name already, so it becomes ``target``.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from nnviz.runs.architecture import Architecture
 from nnviz.runs.config import ClassesConfig, DatasetConfig
 from nnviz.runs.declarations import LABEL_SETS, TARGET
 
-__all__ = ["PlainLabels", "n_classes_of", "with_plain_labels"]
+__all__ = ["PlainLabels", "n_classes_of", "target_column_of", "with_plain_labels"]
 
 MOST_CLASSES = 20
 """Whole numbers of more values than these are measured, with one output."""
@@ -54,14 +56,18 @@ class PlainLabels:
         Of the column.
     column
         A value for each instance.
+    are_measured
+        Whether these are values that the network is to give.
     """
 
-    def __init__(self, dataset: Dataset, name: str, column: NDArray[Any]) -> None:
+    def __init__(
+        self, dataset: Dataset, name: str, column: NDArray[Any], *, are_measured: bool
+    ) -> None:
         self._dataset = dataset
-        self.metadata: Mapping[str, NDArray[Any]] = {
-            **dataset.metadata,
-            name: column,
-        }
+        self.name, self.are_measured = name, are_measured
+        others = dict(dataset.metadata)
+        others.pop(DEFAULT_LABEL, None)
+        self.metadata: Mapping[str, NDArray[Any]] = {**others, name: column}
         self.labels: NDArray[np.object_] | None = None
         self.class_names: tuple[str, ...] = ()
 
@@ -86,6 +92,19 @@ class PlainLabels:
     def read(self, index: int) -> Raw:
         """Return one instance; raises as the data set does."""
         return self._dataset.read(index)
+
+
+def target_column_of(dataset: Dataset) -> str | None:
+    """Return the column of labels that are measured values; None if there is none.
+
+    Parameters
+    ----------
+    dataset
+        As :func:`with_plain_labels` returned it.
+    """
+    if not isinstance(dataset, PlainLabels) or not dataset.are_measured:
+        return None
+    return dataset.name
 
 
 def with_plain_labels(
@@ -115,7 +134,9 @@ def with_plain_labels(
     DatasetError
         If a set has the number of an output that there is not.
     """
-    labels = dataset.labels
+    labels, columns = dataset.labels, dataset.metadata
+    if labels is None and DEFAULT_LABEL in columns and TARGET not in columns:
+        return PlainLabels(dataset, TARGET, columns[DEFAULT_LABEL], are_measured=False)
     if labels is None or classes.map is not None:
         return dataset
     values = labels.tolist()
@@ -123,7 +144,7 @@ def with_plain_labels(
         names = list(class_names) or list(dataset.class_names)
         _check_members(values, n_classes)
         texts = [_set_text(value, names) for value in values]
-        return PlainLabels(dataset, LABEL_SETS, make_column(texts))
+        return PlainLabels(dataset, LABEL_SETS, make_column(texts), are_measured=False)
     numbers = [_number(value) for value in values]
     known = [n for n, v in zip(numbers, values, strict=True) if v is not None]
     known_names = {*class_names, *dataset.class_names}
@@ -135,7 +156,8 @@ def with_plain_labels(
         return dataset
     stated = config.label_column
     name = TARGET if stated in ("", DEFAULT_LABEL) else stated
-    return PlainLabels(dataset, name, np.array(numbers, dtype=np.float64))
+    column = np.array(numbers, dtype=np.float64)
+    return PlainLabels(dataset, name, column, are_measured=True)
 
 
 def _check_members(values: Sequence[object], n_classes: int | None) -> None:

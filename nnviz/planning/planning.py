@@ -43,7 +43,12 @@ from nnviz.planning.matched_inputs import (
     planned_inputs,
     with_input_columns,
 )
-from nnviz.planning.plain_labels import n_classes_of, with_plain_labels
+from nnviz.planning.measured_columns import measured_columns, rows_asked_for
+from nnviz.planning.plain_labels import (
+    n_classes_of,
+    target_column_of,
+    with_plain_labels,
+)
 from nnviz.planning.two_classes import (
     NOT_SPLIT,
     has_one_output,
@@ -101,17 +106,24 @@ def plan_run(
     PlanError
         If what is asked for cannot work.
     """
-    dataset = open_dataset(config.dataset, trust=trust)
+    stated = rows_asked_for(config)
+    dataset = open_dataset(stated, trust=trust)
     if isinstance(dataset, TorchDataset):
         dataset.check_labels()
     loaded = load_model(config.model, trust=trust)
     parameters = parameters_of(loaded.module)
-    dataset_config = with_input_columns(config.dataset, dataset, parameters)
-    if dataset_config is not config.dataset:
+    dataset_config = with_input_columns(stated, dataset, parameters)
+    if dataset_config is not stated:
         dataset = open_dataset(dataset_config, trust=trust)
     preprocessing_config = resolved_preprocessing(
         config.preprocessing, loaded.preprocessing, dataset
     )
+    column_notes: tuple[str, ...] = ()
+    if preprocessing_config.columns:
+        measured = measured_columns(
+            dataset, preprocessing_config, dataset_config, parameters
+        )
+        preprocessing_config, column_notes = measured.config, measured.notes
     planned = planned_inputs(dataset, preprocessing_config, parameters)
     preprocessing_config = planned.config
     bind_inputs(loaded.module, planned.inputs)
@@ -181,6 +193,7 @@ def plan_run(
         class_of_label=classes.class_of_label,
         notes=(
             *dataset.notes,
+            *column_notes,
             *planned.notes,
             *classes.notes,
             *network_notes,
@@ -189,6 +202,8 @@ def plan_run(
         two_outputs_of=None if two_outputs is None else two_outputs.module,
         two_outputs_are_direct=two_outputs is not None and two_outputs.are_direct,
         gives_probabilities=are_probabilities(outputs),
+        gives_one_value=has_one_output(architecture),
+        target_column=target_column_of(dataset),
         contents=contents,
     )
     config = replace(config, dataset=dataset_config)

@@ -23,10 +23,10 @@ from nnviz.runs.config import ClassesConfig
 __all__ = ["NOT_SPLIT", "has_one_output", "means_two_classes", "notes_on_one_output"]
 
 NOT_SPLIT = (
-    "the network has one output for two classes, and it is not what one linear layer "
-    "gives, or its sigmoid: there are no predictions; for these, name a network (or a "
-    "function that builds it) whose forward gives both, such as "
-    "torch.stack([-z / 2, z / 2], 1) of the logit z"
+    "the network has one output for two classes, and it is not what a linear layer "
+    "gives, a sum of such layers, or a sigmoid of these: there are no predictions; for "
+    "these, name a network (or a function that builds it) whose forward gives both, "
+    "such as torch.stack([-z / 2, z / 2], 1) of the logit z"
 )
 
 

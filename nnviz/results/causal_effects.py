@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import shlex
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +20,7 @@ from nnviz.errors import NnvizError
 from nnviz.graphs.options import SUMMIT_SHARE, GraphOptions, graph_options
 from nnviz.store.store import Store
 
-__all__ = ["CausalEffect", "ablate_command", "causal_effect"]
+__all__ = ["CausalEffect", "ablate_words", "causal_effect"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +89,10 @@ def causal_effect(
     return None
 
 
-def ablate_command(
+def ablate_words(
     url: str, subset: str, options: GraphOptions, collection: str = ""
-) -> str:
-    """Return the command that checks a graph.
+) -> tuple[str, ...]:
+    """Return the words of the command that checks a graph.
 
     Parameters
     ----------
@@ -106,8 +105,7 @@ def ablate_command(
     collection
         Name of the collection, where that is not the classes' and no query's.
     """
-    words = ["nnviz", "ablate", url, subset]
-    words += ["--subsets", collection] if collection else []
+    words = ["--subsets", collection] if collection else []
     for option in graph_options():
         value = getattr(options, option.name)
         if option.name == "share":
@@ -115,7 +113,9 @@ def ablate_command(
         if value not in (None, option.default):
             text = f"{value:g}" if isinstance(value, float) else str(value)
             words += [f"--{option.name}", text]
-    return shlex.join(words)
+    if subset.startswith("-"):  # a label of -1, say, is no option
+        return ("nnviz", "ablate", *words, "--", url, subset)
+    return ("nnviz", "ablate", url, subset, *words)
 
 
 def _graph_names(options: GraphOptions) -> set[str]:

@@ -10,7 +10,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Alike", "kept_neighbours", "mean_similarity", "telling_measure"]
+__all__ = [
+    "Alike",
+    "alike_order",
+    "kept_neighbours",
+    "mean_similarity",
+    "telling_measure",
+]
 
 Alike = Literal["top", "mean"]
 """Alike are classes with the same top channels, or with similar mean activations."""
@@ -75,6 +81,40 @@ def telling_measure(similarity: NDArray[np.float32]) -> Alike:
         return "top"
     low, high = TELLING
     return "top" if low <= float(np.median(pairs)) <= high else "mean"
+
+
+def alike_order(similarity: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return an order in which classes that are alike are neighbours.
+
+    Average linkage of ``1 - similarity``; of all orders that its tree allows, the one
+    in which neighbours are most alike.
+
+    Parameters
+    ----------
+    similarity
+        Cosines, symmetric, shape (S, S), NaN of a class without instances.
+
+    Returns
+    -------
+    ndarray
+        A permutation of the classes, int64, shape (S,); those without any similarity
+        come last.
+    """
+    from scipy.cluster import hierarchy  # noqa: PLC0415  few visitors ask for it
+    from scipy.spatial.distance import squareform  # noqa: PLC0415
+
+    is_known = np.isfinite(np.diagonal(similarity))
+    known, rest = np.flatnonzero(is_known), np.flatnonzero(~is_known)
+    if len(known) < 3:
+        return np.concatenate([known, rest])
+    alike = similarity[np.ix_(known, known)].astype(np.float64)
+    distance = np.clip(1.0 - (alike + alike.T) / 2, 0.0, 2.0)
+    np.fill_diagonal(distance, 0.0)
+    tree = hierarchy.linkage(
+        squareform(distance, checks=False), method="average", optimal_ordering=True
+    )
+    leaves = hierarchy.leaves_list(tree).astype(np.int64)
+    return np.concatenate([known[leaves], rest])
 
 
 def kept_neighbours(

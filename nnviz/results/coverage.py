@@ -9,13 +9,14 @@ from __future__ import annotations
 import shlex
 
 from nnviz.results.missing import Missing
+from nnviz.runs.declarations import ERROR, TARGET
 from nnviz.store.groups import covered_by, stage_of
 from nnviz.store.store import Store
 
 __all__ = ["stale_results"]
 
 BY_THEMSELVES = ("all", "label", "outcome", "prediction")
-"""Collections that ``nnviz aggregate`` makes without being told."""
+"""Collections that ``nnviz aggregate`` makes without being told, of classes."""
 
 
 def stale_results(store: Store) -> Missing | None:
@@ -48,7 +49,8 @@ def stale_results(store: Store) -> Missing | None:
     names = sorted({path.partition("/")[2] for path in covered})
     shown = ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
     own = [name for name in names if f"aggregates/{name}" in covered]
-    own = [name for name in own if name not in BY_THEMSELVES]
+    of_values = (store.plan.target_column, TARGET, ERROR)
+    own = [name for name in own if name not in (*BY_THEMSELVES, *of_values)]
     again = f" Name the file of {', '.join(own)} with --subsets again." if own else ""
     return Missing(
         "Not of all instances",

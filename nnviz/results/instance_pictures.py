@@ -82,6 +82,8 @@ class InstancePictures:
     def _rows(self) -> dict[str, NDArray[Any]]:
         """Return the columns of the data, where instances are rows and no pictures.
 
+        Those that the network receives come first, in its order.
+
         Raises
         ------
         StoreError
@@ -91,9 +93,11 @@ class InstancePictures:
         is_row = len(plan.architecture.input_shape) < 2
         if not is_row or plan.preprocessing.kind in ("image", "text"):
             return {}
+        of_network = (column.name for column in plan.preprocessing.columns)
+        names = dict.fromkeys([*of_network, *plan.metadata_dtypes])
         return {
             name: self._store.column(name)
-            for name in plan.metadata_dtypes
+            for name in names
             if name in self._store.columns
         }
 
@@ -151,4 +155,6 @@ class InstancePictures:
 
 
 def _shown(value: object) -> str:
+    if value == "" or value != value:
+        return "missing"
     return f"{value:.4g}" if isinstance(value, np.floating) else str(value)

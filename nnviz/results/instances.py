@@ -9,6 +9,7 @@ Symbols: N instances, C channels of a layer, S classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,7 +25,16 @@ from nnviz.subsets.columns import InstanceColumns
 
 __all__ = ["InstanceFacts", "Instances", "StandingOut"]
 
-FIRST_ORDERS = ("confidence", "probability", "margin", "loss", "entropy")
+FIRST_ORDERS = (
+    "confidence",
+    "probability",
+    "margin",
+    "loss",
+    "entropy",
+    "absolute_error",
+    "error",
+    "output",
+)
 """Columns of numbers that are offered first, where a store has them."""
 
 TOLD = (
@@ -58,6 +68,10 @@ class InstanceFacts:
     """That the network gives to the label; NaN where there is none."""
     others: tuple[tuple[str, str], ...] = ()
     """Further columns by name, as texts."""
+    target: float = math.nan
+    """The measured value that the network was trained to give; NaN for none."""
+    output: float = math.nan
+    """The single value that it gives; NaN where it gives classes."""
 
     @property
     def is_wrong(self) -> bool:
@@ -178,7 +192,15 @@ class Instances:
             confidence,
             probability,
             tuple((name, text) for name, text in others if text),
+            self._value(self._store.plan.target_column, number),
+            self._value("output", number),
         )
+
+    def _value(self, name: str | None, number: int) -> float:
+        plan = self._store.plan
+        if name is None or name not in (plan.target_column, *plan.outcome_columns):
+            return math.nan
+        return float(self._columns.column(name).values[number])
 
     def outputs(self, number: int, n: int = 5) -> tuple[list[tuple[int, float]], bool]:
         """Return the classes that the network finds most likely.

@@ -32,6 +32,7 @@ from nnviz.derivation.text_pictures import TextExample, picture_of, text_of
 from nnviz.errors import MissingDataError, StoreNotFoundError
 from nnviz.results.class_similarity import (
     Alike,
+    alike_order,
     kept_neighbours,
     mean_similarity,
     telling_measure,
@@ -132,6 +133,7 @@ class RunResults:
         self.mean_similarity = lru_cache(16)(self._read_mean_similarity)
         self.telling_measure = lru_cache(64)(self._telling_measure)
         self.kept_neighbours = lru_cache(64)(self._kept_neighbours)
+        self.alike_order = lru_cache(64)(self._alike_order)
         self.embedding = lru_cache(64)(self._read_embedding)
         self.examples = lru_cache(64)(self._read_examples)
         self.graphs = GraphResults(store)
@@ -263,6 +265,12 @@ class RunResults:
         """Return by what the classes of a layer can be told apart."""
         present = self.class_table().present
         return telling_measure(self.similarity(layer)[np.ix_(present, present)])
+
+    def _alike_order(self, layer: str, alike: Alike) -> NDArray[np.int64]:
+        """Return the classes that have instances, those that are alike together."""
+        present = self.class_table().present
+        read = self.mean_similarity if alike == "mean" else self.similarity
+        return present[alike_order(read(layer)[np.ix_(present, present)])]
 
     def _kept_neighbours(self, layer: str, n: int) -> float:
         """Return which share of each class's n most similar ones the map puts near."""

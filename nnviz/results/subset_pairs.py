@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nnviz.aggregation.index_channels import IndexedChannels
 from nnviz.results.subset_results import SubsetResults
-from nnviz.runs.declarations import TARGET
+from nnviz.runs.declarations import ERROR, TARGET
 from nnviz.store.store import Store
 from nnviz.subsets.by_value import part_queries
 from nnviz.subsets.lookup import SubsetFinder
@@ -91,17 +92,44 @@ class SubsetPairs:
         """
         if index >= 0:
             return self.class_query(index)
-        return self.parts[-1].query if self.parts else ""
+        return self._parts[-1].query if self._parts else ""
 
     @functools.cached_property
     def parts(self) -> list[NamedQuery]:
-        """Parts of the measured target, smallest first; none where there is none."""
-        columns = self.finder.columns
-        if TARGET not in columns.names or columns.column(TARGET).kind != "number":
+        """Parts of the measured target, and of the error, smallest first."""
+        has_error = ERROR in self._store.plan.outcome_columns
+        return [*self._parts, *(self._parts_of(ERROR) if has_error else ())]
+
+    @functools.cached_property
+    def _parts(self) -> list[NamedQuery]:
+        return self._parts_of(self._target)
+
+    @property
+    def _target(self) -> str:
+        return self._store.plan.target_column or TARGET
+
+    @functools.cached_property
+    def targets(self) -> NDArray[np.float64] | None:
+        """The measured target of every instance, shape (N,); None where there is none.
+
+        NaN where it is not known, and of unusable instances.
+        """
+        return self._numbers(self._target)
+
+    def _parts_of(self, name: str) -> list[NamedQuery]:
+        """Return parts of a column, smallest first; none where it has no numbers."""
+        values = self._numbers(name)
+        if values is None:
             return []
-        column = columns.column(TARGET)
+        return [self._named(query) for query in part_queries(values, name)]
+
+    def _numbers(self, name: str) -> NDArray[np.float64] | None:
+        columns = self.finder.columns
+        if name not in columns.names or columns.column(name).kind != "number":
+            return None
+        column = columns.column(name)
         values = np.where(column.null | ~columns.usable, np.nan, column.values)
-        return [self._named(query) for query in part_queries(values, TARGET)]
+        return values.astype(np.float64)
 
     def of_class(self, index: int) -> list[NamedQuery]:
         """Return what a class can be split into, with sizes: none is empty.

@@ -123,7 +123,7 @@ def run_arrays(
     influences
         What is kept of the edges that enter each target layer.
     outcome_columns
-        Which of `OUTCOME_COLUMNS` there are.
+        Which of `OUTCOME_COLUMNS` or `VALUE_COLUMNS` there are.
     is_extended
         Whether rows are no longer in the order of the data set.
     has_contents

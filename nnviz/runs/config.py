@@ -18,6 +18,7 @@ from nnviz.argument_types import checked
 from nnviz.errors import ConfigError
 from nnviz.importing import IN_RUN_FOLDER, is_callable_source
 from nnviz.runs.json_values import check_fields, from_json
+from nnviz.runs.table_columns import ColumnConfig
 
 __all__ = [
     "ClassesConfig",
@@ -102,9 +103,11 @@ class DatasetConfig:
     and others that become columns, as ``(?P<label>\w+) (?P<text>.*)``."""
     input_columns: tuple[str, ...] = ()
     """Keys of an item that are the inputs, where there are several: the names of the
-    parameters of the network's ``forward``. Empty: found by them."""
+    parameters of the network's ``forward``. Empty: found by them, or the columns that
+    the preprocessing of a table names."""
     label_column: str = "label"
-    """Where labels stand; "" for data without labels, of every kind."""
+    """Where labels stand; "" for data without labels, of every kind, of which a column
+    ``label`` becomes ``target``."""
     metadata_columns: tuple[str, ...] = ("*",)
     """Columns to keep, as glob patterns; a pattern that starts with ``!`` removes."""
     delimiter: str | None = None
@@ -112,6 +115,9 @@ class DatasetConfig:
     ``lines`` what separates label and text."""
     encoding: str | None = None
     """Encoding of a table of text, such as ``cp1252``; None: it is found."""
+    missing_values: tuple[str, ...] = ()
+    """Texts in a table that say that a value is missing, beside an empty one: ``NA``,
+    ``?``."""
     root: str | None = None
     """Folder to which the paths of a table are relative; None: the table's folder."""
     data_array: str = "data"
@@ -149,10 +155,11 @@ class ClassesConfig:
 class PreprocessingConfig:
     """From a stored instance to the network's input; hashed into the run's identity."""
 
-    kind: Literal["auto", "image", "array", "inputs", "text"] = "auto"
+    kind: Literal["auto", "image", "array", "inputs", "text", "table"] = "auto"
     """auto: what the data set returns says it. Files and arrays of uint8 with the axes
     of a picture are images; other arrays are what the network receives, and so are
-    several of them by name (``inputs``); texts go through the tokenizer."""
+    several of them by name (``inputs``); texts go through the tokenizer. Rows of a
+    ``table`` become numbers as `columns` say."""
     resize: int | tuple[int, int] | None = None
     """Length of the shorter side, or (height, width), in pixels; None: as it is."""
     crop: int | tuple[int, int] | None = None
@@ -191,6 +198,11 @@ class PreprocessingConfig:
     """Whether maxima and influences at special tokens ([CLS], [SEP]) count."""
     padding_id: int | None = None
     """Index with which shorter instances are filled up; None: the tokenizer's, or 0."""
+    columns: tuple[ColumnConfig, ...] = ()
+    """Columns of a table that the network receives, in its order."""
+    measured_on: str | None = None
+    """Table on which means, standard deviations and categories are measured that
+    `columns` do not state: the one of the training. None: on the run's own rows."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -347,6 +359,9 @@ def absolute_run(config: RunConfig, folder: Path) -> RunConfig:
     if preprocessing is not None and preprocessing.tokenizer is not None:
         tokenizer = _absolute_tokenizer(preprocessing.tokenizer, folder)
         preprocessing = dataclasses.replace(preprocessing, tokenizer=tokenizer)
+    if preprocessing is not None:
+        measured_on = _absolute(preprocessing.measured_on, folder)
+        preprocessing = dataclasses.replace(preprocessing, measured_on=measured_on)
     signal = config.extraction.relevance_signal
     if signal is not None:
         signal = _absolute_source(signal, folder)

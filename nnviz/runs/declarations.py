@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 __all__ = [
     "CONTENTS",
+    "ERROR",
     "FLOAT16_MAX",
     "LABEL_SETS",
     "MARK_FIELDS",
@@ -19,6 +20,7 @@ __all__ = [
     "RELEVANCE_SUMS",
     "RESERVED_COLUMNS",
     "TARGET",
+    "VALUE_COLUMNS",
     "ArrayDeclaration",
     "declaration_of",
     "markdown_table",
@@ -28,6 +30,8 @@ LABEL_SETS = "labels"
 """Metadata column of instances with several labels: texts, each a JSON list."""
 TARGET = "target"
 """Column of labels that are measured values, unless the run names it otherwise."""
+ERROR = "error"
+"""Column of how far the output is from them."""
 
 
 FLOAT16_MAX = 65_504.0
@@ -124,6 +128,19 @@ _DECLARATIONS = (
         "instances/rank", ("instance",), "int32", "",
         "Place of the true class among the outputs, from 1; ties to the lower index; "
         "-1 where there is no label.", -1,
+    ),
+    ArrayDeclaration(
+        "instances/output", ("instance",), "float32", "",
+        "The output of a network that gives a single value.", math.nan,
+    ),
+    ArrayDeclaration(
+        "instances/error", ("instance",), "float32", "unit of the target",
+        "That output less the target; NaN where there is no target.", math.nan,
+    ),
+    ArrayDeclaration(
+        "instances/absolute_error", ("instance",), "float32", "unit of the target",
+        "How far the output is from the target; NaN where there is no target.",
+        math.nan,
     ),
     ArrayDeclaration(
         "instances/status", ("instance",), "string", "",
@@ -403,12 +420,17 @@ OUTCOME_COLUMNS = ("margin", "entropy", "loss", "rank")
 """Columns about the outputs, unless the data set has columns of these names."""
 
 
+VALUE_COLUMNS = ("output", ERROR, "absolute_error")
+"""The same where the output is a single value; the latter two if there is a target."""
+
+
 RESERVED_COLUMNS = tuple(
     name
     for d in _DECLARATIONS
     if d.pattern.startswith("instances/")
     and "<" not in d.pattern
-    and (name := d.pattern.removeprefix("instances/")) not in OUTCOME_COLUMNS
+    and (name := d.pattern.removeprefix("instances/"))
+    not in (*OUTCOME_COLUMNS, *VALUE_COLUMNS)
 )
 """Names that a metadata column cannot have."""
 

@@ -26,6 +26,7 @@ _IDENTITY_FREE_PARTS = (
 _IDENTITY_FREE = {
     "model": ("weights", "weights_key", "weights_prefix"),
     "dataset": ("path", "root", "fingerprint_contents", "delimiter", "encoding"),
+    "preprocessing": ("measured_on",),
     "classes": ("map",),
     "extraction": ("reader_threads", "max_unreadable_fraction"),
 }
@@ -40,8 +41,14 @@ _LATER_OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "max_length": None,
         "special_tokens_count": False,
         "padding_id": None,
+        "columns": [],
     },
-    "dataset": {"text_column": None, "pattern": None, "input_columns": []},
+    "dataset": {
+        "text_column": None,
+        "pattern": None,
+        "input_columns": [],
+        "missing_values": [],
+    },
     "architecture": {"inputs": None, "padding": None},
     "extraction": {
         "targets_minimum": 1,
@@ -103,6 +110,7 @@ def identity_of(value: dict[str, Any]) -> dict[str, Any]:
         "two_outputs_of",
         "two_outputs_are_direct",
         "gives_probabilities",
+        "target_column",
     ):
         if not value.get(name):
             value.pop(name, None)

@@ -167,6 +167,8 @@ def _name_of(kind: Any) -> str:
     }
     if kind in names:
         return names[kind]
+    if typing.get_origin(kind) is Literal:
+        return " or ".join(map(repr, typing.get_args(kind)))
     if typing.get_origin(kind) is tuple:
         return "a list"
     return "a table"

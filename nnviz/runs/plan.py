@@ -25,7 +25,7 @@ from nnviz.runs.contents import Contents
 from nnviz.runs.declarations import LABEL_SETS
 from nnviz.runs.identity import fingerprint_of, identity_of
 from nnviz.runs.json_values import from_json, to_json
-from nnviz.runs.preparation_text import describe_preparation
+from nnviz.runs.preparation_text import column_lines, describe_preparation
 
 __all__ = ["Measurements", "Plan", "plan_lines"]
 
@@ -97,12 +97,16 @@ class Plan:
     from before they were."""
     two_outputs_of: str | None = None
     """Module that made the only output, the logit of two classes, which now gives an
-    output for each; None where the network is run as it is."""
+    output for each; modules that are added are joined by `` + ``. None where the
+    network is run as it is."""
     two_outputs_are_direct: bool = False
     """Whether they are what this module makes: what follows it takes one number out."""
     gives_probabilities: bool = False
     """Whether the outputs are probabilities of the classes, not logits; False in plans
     from before that was asked."""
+    target_column: str | None = None
+    """Column of the measured values that the network was trained to give; None where
+    there are none, and in plans from before it was kept."""
 
     @property
     def has_label_sets(self) -> bool:
@@ -267,10 +271,14 @@ def plan_lines(plan: Plan) -> list[str]:
         (
             f"classes        {len(plan.class_names):,}: {_listing(plan.class_names)}"
             f"{joined}"
+            if plan.class_names
+            else "classes        none"
         ),
+        *_target_lines(plan),
         *_two_class_lines(plan),
         *(f"  note: {printable(note)}" for note in plan.notes),
         f"preprocessing  {describe_preparation(plan.preprocessing, architecture)}",
+        *column_lines(plan.preprocessing),
         *([] if architecture.padding is None else [f"  {architecture.padding}"]),
         (
             f"forward pass   {e.precision}, {e.memory_format}, "
@@ -318,6 +326,13 @@ def plan_lines(plan: Plan) -> list[str]:
             f"forward, {1 / max(read, 1e-9):,.0f}/s read by one thread"
         )
     return lines
+
+
+def _target_lines(plan: Plan) -> list[str]:
+    if plan.target_column is None:
+        return []
+    text = f"target         {printable(plan.target_column)}, a measured value"
+    return [f"{text}; its quarters and those of the error are subsets"]
 
 
 def _two_class_lines(plan: Plan) -> list[str]:

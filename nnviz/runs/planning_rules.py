@@ -18,7 +18,7 @@ from nnviz.runs.config import (
     RunConfig,
 )
 from nnviz.runs.contents import Contents
-from nnviz.runs.declarations import FLOAT16_MAX, OUTCOME_COLUMNS
+from nnviz.runs.declarations import FLOAT16_MAX, OUTCOME_COLUMNS, VALUE_COLUMNS
 from nnviz.runs.plan import Measurements, Plan
 from nnviz.runs.stored_names import check_columns, check_layers
 
@@ -62,6 +62,10 @@ class Findings:
     """Whether the outputs are what this module makes, not what follows it."""
     gives_probabilities: bool = False
     """Whether the outputs are probabilities of the classes."""
+    gives_one_value: bool = False
+    """Whether the output is a single value, and no class's logit."""
+    target_column: str | None = None
+    """Column of the measured values that are the labels."""
 
 
 def make_plan(config: RunConfig, findings: Findings) -> Plan:
@@ -135,17 +139,23 @@ def make_plan(config: RunConfig, findings: Findings) -> Plan:
         measurements=findings.measurements,
         labels_joined_by=findings.labels_joined_by,
         class_of_label=findings.class_of_label,
-        # A column of the data set's own is kept in place of ours.
-        outcome_columns=tuple(
-            c for c in OUTCOME_COLUMNS if c not in findings.metadata_dtypes
-        ),
+        outcome_columns=_outcome_columns(findings),
         notes=findings.notes,
         contents=findings.contents,
         keeps_remainders=extraction.signal == "peak" and extraction.targets != "none",
         two_outputs_of=findings.two_outputs_of,
         two_outputs_are_direct=findings.two_outputs_are_direct,
         gives_probabilities=findings.gives_probabilities,
+        target_column=findings.target_column,
     )
+
+
+def _outcome_columns(findings: Findings) -> tuple[str, ...]:
+    """Return the columns about the outputs; the data set's own are kept for ours."""
+    names: tuple[str, ...] = OUTCOME_COLUMNS
+    if findings.gives_one_value:
+        names = VALUE_COLUMNS if findings.target_column else VALUE_COLUMNS[:1]
+    return tuple(name for name in names if name not in findings.metadata_dtypes)
 
 
 def check_extraction(extraction: ExtractionConfig) -> None:

@@ -7,7 +7,10 @@ from nnviz.runs.architecture import Architecture
 from nnviz.runs.config import PreprocessingConfig
 from nnviz.runs.network_inputs import NetworkInputs
 
-__all__ = ["describe_preparation"]
+__all__ = ["column_lines", "describe_preparation"]
+
+MOST_COLUMNS = 60
+"""So many columns of a table are listed."""
 
 
 def describe_preparation(p: PreprocessingConfig, architecture: Architecture) -> str:
@@ -46,8 +49,36 @@ def describe_preparation(p: PreprocessingConfig, architecture: Architecture) -> 
     return ", ".join([*parts, numbers])
 
 
+def column_lines(p: PreprocessingConfig) -> list[str]:
+    """Return what becomes of each column of a table, one in a line; none of others.
+
+    Parameters
+    ----------
+    p
+        The plan's preprocessing.
+    """
+    has_several = len({column.input for column in p.columns}) > 1
+    names = [
+        printable(f"{c.input}: {c.name}" if has_several else c.name) for c in p.columns
+    ]
+    width = max(map(len, names), default=0)
+    lines = [
+        f"  {name:<{width}}  {printable(str(column))}"
+        for name, column in zip(names, p.columns, strict=True)
+    ]
+    if len(lines) > MOST_COLUMNS:
+        n_left = len(lines) - MOST_COLUMNS
+        lines = [*lines[:MOST_COLUMNS], f"  … and {n_left:,} more columns"]
+    return lines
+
+
 def _describe_inputs(p: PreprocessingConfig, inputs: NetworkInputs) -> str:
     parts = [] if p.tokenizer is None else [f"tokenizer {printable(p.tokenizer)}"]
+    if p.columns:
+        names = {column.name for column in p.columns}
+        parts.append(
+            f"{len(names):,} column{'' if len(names) == 1 else 's'} of a table"
+        )
     for name, part in zip(inputs.names, inputs.parts, strict=True):
         if part.role == "input":
             extents = ["tokens" if size < 0 else str(size) for size in part.shape]

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from nnviz.errors import DatasetError
 from nnviz.runs.stored_names import collection_of_column
 from nnviz.subsets.subsets import Subset, SubsetCollection, collect_subsets
+from nnviz.subsets.writing import quoted
 
 __all__ = ["column_subsets", "part_queries", "set_subsets"]
 
@@ -93,8 +94,9 @@ def part_queries(values: NDArray[np.floating], name: str) -> list[str]:
         _shortest_between(float(low.max()), float(high.min()))
         for low, high in itertools.pairwise(groups)
     ]
-    above = ["", *(f"{name} > {end}" for end in ends)]
-    up_to = [*(f"{name} <= {end}" for end in ends), ""]
+    word = quoted(name)
+    above = ["", *(f"{word} > {end}" for end in ends)]
+    up_to = [*(f"{word} <= {end}" for end in ends), ""]
     both = zip(above, up_to, strict=True)
     return [" and ".join(filter(None, pair)) for pair in both if any(pair)]
 

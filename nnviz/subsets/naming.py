@@ -80,9 +80,12 @@ def named_subsets(store: Store | str | os.PathLike[str], name: str) -> SubsetCol
     if name == "outcome":
         labels, predictions = store.column("label"), store.column("prediction")
         return outcome_subsets(labels, predictions, store.class_names)
-    own = (*plan.metadata_dtypes, *store.added.listed())
+    own = (*plan.metadata_dtypes, *plan.outcome_columns, *store.added.listed())
     if name in own:
-        return column_subsets(store.column(name), name)
+        values = store.column(name)
+        if name == "rank" and name in plan.outcome_columns:
+            values = np.where(values < 0, np.nan, values)  # without a label
+        return column_subsets(values, name)
     if name == SAVED:
         finder = SubsetFinder(store)
         found = [finder.find(one) for one in finder.saved()]

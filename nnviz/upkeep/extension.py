@@ -129,6 +129,9 @@ def _extend(
         )
         raise PlanMismatchError(msg)
     config = dataset or plan.dataset
+    if not config.input_columns:
+        # Found by the plan, and not by whoever names the larger data set.
+        config = replace(config, input_columns=plan.dataset.input_columns)
     n_classes = n_classes_of(plan.architecture)
     listed = with_plain_labels(
         open_dataset(config, trust=trust),

@@ -1,12 +1,7 @@
 """The command line: what it prints, how it fails, and whom it talks to."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -16,6 +11,7 @@ import nnviz
 from nnviz.cli.main import main
 from nnviz.demo import write_demo
 from nnviz_cluster import address
+from tests.faults.tiny_run import address_in, start_dask
 
 
 @pytest.fixture(scope="module")
@@ -141,33 +137,18 @@ def test_extract__nobody_at_the_address__is_one_message(
 def scheduler(tmp_path):
     """Start a scheduler and a worker as separate processes; return the address."""
     file = tmp_path / "scheduler.json"
-    environment = dict(os.environ, PYTHONWARNINGS="ignore")
-    common = ["--scheduler-file", str(file)]
+    common = ["--scheduler-file", str(file), "--host", "127.0.0.1", "--no-dashboard"]
     commands = [
-        ["scheduler", *common, "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
-         "--dashboard-address", "127.0.0.1:0"],
-        ["worker", *common, "--nthreads", "1", "--host", "127.0.0.1", "--no-dashboard",
+        ["scheduler", *common, "--port", "0", "--dashboard-address", "127.0.0.1:0"],
+        ["worker", *common, "--nthreads", "1",
          "--local-directory", str(tmp_path / "scratch")],
     ]  # fmt: skip
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "dask", *command],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            start_new_session=True,
-        )
-        for command in commands
-    ]
+    processes = [start_dask(tmp_path, *command) for command in commands]
     try:
-        for _ in range(600):
-            if file.exists() and file.stat().st_size:
-                break
-            time.sleep(0.1)
-        yield json.loads(file.read_text())["address"]
+        yield address_in(file)
     finally:
         for process in processes:
-            os.killpg(process.pid, signal.SIGTERM)
+            process.kill_group()
             process.wait(timeout=30)
 
 

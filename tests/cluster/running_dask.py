@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.forked import Forked
+
 ROOT = Path(__file__).resolve().parents[2]
 LOOPBACK = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
 SCHEDULER = re.compile(r"tcp://127\.0\.0\.1:\d+")
@@ -15,16 +17,18 @@ REGISTERED = re.compile(r"Registered to")
 
 
 def dask(*arguments, folder, before=()):
-    command = [*before, sys.executable, "-m", "dask", *arguments, *LOOPBACK]
+    command = ["dask", *map(str, arguments), *LOOPBACK]
     places = [ROOT, ROOT / "cluster", ROOT / "dashboards"]
     path = [os.environ.get("PYTHONPATH", ""), *map(str, places)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, path))}
+    if not before:
+        return Forked(*command, n_streams=1, folder=folder, env=environment)
     return subprocess.Popen(
-        list(map(str, command)),
+        [*before, sys.executable, "-m", *command],
         cwd=folder,
         env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
     )
@@ -32,10 +36,13 @@ def dask(*arguments, folder, before=()):
 
 @contextlib.contextmanager
 def running(*arguments, folder, sign, before=()):
-    """Start a program of Dask's, yield what it has said of itself, and kill it."""
+    """Start a program of Dask's, yield what it has said of itself, and kill it.
+
+    Words before its command start it through another program, and no longer by forking.
+    """
     process = dask(*arguments, folder=folder, before=before)
     try:
-        yield next(found[0] for line in process.stderr if (found := sign.search(line)))
+        yield next(found[0] for line in process.stdout if (found := sign.search(line)))
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -7,10 +7,7 @@ there on every machine, however fast it is.
 import concurrent.futures
 import contextlib
 import os
-import re
 import signal
-import subprocess
-import sys
 
 import dask
 import pytest
@@ -19,7 +16,9 @@ from slurm_site import wait_for
 import nnviz
 from nnviz_cluster.opening import open_client
 from nnviz_cluster.site import load_site
+from tests.cluster.running_dask import SCHEDULER, running
 from tests.faults.small_run import create, one_worker, write_inputs
+from tests.faults.tiny_run import start_dask
 
 pytestmark = pytest.mark.cluster
 
@@ -132,44 +131,27 @@ def machine(folder):
     machines = []
 
     def start(scheduler, *options):
-        command = [sys.executable, "-m", "dask", "worker", scheduler]
-        command += ["--nthreads", "1", "--host", "127.0.0.1", "--no-dashboard"]
-        command += ["--dashboard-address", "127.0.0.1:0", "--local-directory", folder]
         machines.append(
-            subprocess.Popen(
-                [*command, *options],
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
+            start_dask(
+                folder,
+                *("worker", scheduler, "--nthreads", "1", "--host", "127.0.0.1"),
+                *("--no-dashboard", "--dashboard-address", "127.0.0.1:0"),
+                *("--local-directory", str(folder), *options),
             )
         )
         return machines[-1]
 
     yield start
     for process in machines:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        process.kill_group()
         process.wait(timeout=20)
 
 
 @pytest.fixture
-def scheduler():
+def scheduler(tmp_path):
     """Return the address of a scheduler of its own process."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dask", "scheduler", "--host", "127.0.0.1", "--port",
-         "0", "--no-dashboard", "--dashboard-address", "127.0.0.1:0"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )  # fmt: skip
-    try:
-        for line in process.stderr:
-            if found := re.search(r"tcp://127\.0\.0\.1:\d+", line):
-                yield found[0]
-                break
-    finally:
-        process.terminate()
-        process.communicate(timeout=20)
+    with running("scheduler", "--port", "0", folder=tmp_path, sign=SCHEDULER) as found:
+        yield found
 
 
 def test_spot_machines__vanish_and_others_come__the_same_bytes(

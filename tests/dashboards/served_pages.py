@@ -20,7 +20,7 @@ def served(url, *options, with_token=False, may_fail=False, before=""):
     """
     command = [str(url), "--port", "0", *map(str, options)]
     command += [] if with_token else ["--no-token"]
-    process = Forked("nnviz_dashboards", *command, merged=True, before=before)
+    process = Forked("nnviz_dashboards", *command, n_streams=1, before=before)
     lines = queue.Queue()
     threading.Thread(target=_follow, args=(process, lines), daemon=True).start()
     seen = []

@@ -1,8 +1,6 @@
 """Schedulers that are killed, or whose connection breaks, while results are fetched."""
 
 import functools
-import os
-import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +34,7 @@ def scheduler(tmp_path):
         yield first, address
     finally:
         for process in processes:
-            os.killpg(process.pid, signal.SIGKILL)
+            process.kill_group()
             process.wait(timeout=60)
 
 
@@ -74,7 +72,7 @@ def test_scheduler__killed_with_results_that_nobody_has_fetched__is_lost(schedul
         assert next(reductions)[1] in range(0, 12, 2)
         wait_for(lambda: not any(one.processing().values()))
 
-        os.killpg(process.pid, signal.SIGKILL)
+        process.kill_group()
 
         with pytest.raises(TaskError, match="connection to the Dask scheduler"):
             list(tasks)

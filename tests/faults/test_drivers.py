@@ -267,7 +267,7 @@ def test_extract__scheduler_killed__says_how_to_go_on_and_does_not_hang(
         assert "the cluster has had no workers for" in errors
     finally:
         for process in processes:
-            os.killpg(process.pid, signal.SIGKILL)
+            process.kill_group()
             process.wait(timeout=60)
     run.repair()
     finish_run(store)

@@ -7,9 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -215,8 +213,7 @@ class Driver:
 
     def kill_group(self) -> None:
         """Kill the process and all that it has started."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.kill_group()
 
     def finish(self, timeout: float = 240) -> tuple[int, str, str]:
         """Return exit code, output and errors."""
@@ -264,16 +261,10 @@ def children_of(pid: int, what: str) -> list[int]:
     return found
 
 
-def start_dask(folder: Path, *command: str) -> subprocess.Popen[bytes]:
+def start_dask(folder: Path, *command: str) -> Forked:
     """Start a scheduler or a worker as a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "dask", *command],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd=folder,
-        start_new_session=True,
-        env=dict(os.environ, PYTHONWARNINGS="ignore", OMP_NUM_THREADS="1"),
-    )
+    env = dict(os.environ, PYTHONWARNINGS="ignore")
+    return Forked("dask", *command, n_streams=0, folder=folder, env=env)
 
 
 def address_in(file: Path) -> str:

@@ -15,6 +15,8 @@ import nnviz
 from nnviz.network.two_outputs import TwoOutputs, find_two_outputs, with_two_outputs
 from nnviz.runs.config import PreprocessingConfig
 
+pytestmark = pytest.mark.slow
+
 ARRAYS = PreprocessingConfig(kind="array", dtype="float32")
 
 
@@ -296,6 +298,46 @@ def test_labels__minus_one_of_two_outputs_is_said_to_be_none() -> None:
     assert 'model.class_names = ["-1", "1"]' in str(plan)
     plan, _ = nnviz.plan_run(network, data, classes=["-1", "1"], timed=False)
     assert plan.n_labelled == 20
+
+
+class WideAndDeep(nn.Module):
+    """The sum of two outputs, each of a layer of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(4)
+        self.wide = nn.Linear(6, 1)
+        self.deep = nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(self.wide(x) + self.deep(x)).squeeze(-1)
+
+
+@pytest.mark.filterwarnings("ignore::Warning:torch", "ignore::FutureWarning")
+@pytest.mark.parametrize("exported", [False, True], ids=["module", "exported"])
+def test_one_output__may_be_a_sum_of_layers(tmp_path: Path, exported: bool) -> None:
+    network, x = WideAndDeep().eval(), _inputs(40)
+    with torch.no_grad():
+        p = network(torch.from_numpy(x)).numpy()
+    np.savez(tmp_path / "data.npz", data=x, label=np.arange(40) % 2)
+    store = nnviz.run(
+        {"source": _exported(network, tmp_path, x)} if exported else network,
+        {"kind": "arrays", "path": str(tmp_path / "data.npz")},
+        tmp_path / "s",
+        trust=True,
+        workers=0,
+        progress=False,
+    )
+    table = store.instances()
+    assert store.plan.two_outputs_of == "wide + deep.2"
+    assert table["prediction"].tolist() == (p > 0.5).astype(int).tolist()
+    np.testing.assert_allclose(table["confidence"], np.maximum(p, 1 - p), rtol=1e-4)
+    weights = network.deep[2].weight.detach().numpy()[0]
+    for name, sign in (("0", -1), ("1", 1)):
+        graph = store.graph(f"prediction = {name}")
+        kept = graph.channel[graph.layer == 0]
+        assert len(kept)
+        assert all(sign * weights[kept] > 0)
 
 
 class OneDistance(nn.Module):

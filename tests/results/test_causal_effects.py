@@ -1,7 +1,6 @@
 """What a stored check says of a graph that is looked at, counted from its outputs."""
 
 import math
-import shlex
 
 import numpy as np
 import pytest
@@ -13,15 +12,14 @@ from nnviz.ablation.asked_subsets import asked_subsets
 from nnviz.ablation.graph_channels import GraphChoice
 from nnviz.cli.main import main
 from nnviz.graphs.options import SUMMIT_SHARE, GraphOptions
-from nnviz.results.causal_effects import ablate_command, causal_effect
+from nnviz.results.causal_effects import ablate_words, causal_effect
 from nnviz.results.run_results import RunResults
-from nnviz.runs.config import load_config
 from nnviz.store.store import Store
 from nnviz_dashboards.graph.model import GraphModel
 from nnviz_dashboards.graph.view import GraphView
 from nnviz_dashboards.shared.selection import Selection
 from tests import planted_network as planted
-from tests.faults.small_run import one_worker
+from tests.planted_network_run import aggregated_store
 
 pytestmark = pytest.mark.slow
 
@@ -33,11 +31,7 @@ QUERY = "label = 1 and confidence > 0"
 def checked(tmp_path_factory):
     """Return a store in which the graphs of all classes were checked, and a query's."""
     folder = tmp_path_factory.mktemp("checked")
-    plan, probe = nnviz.plan_run(load_config(planted.write_run(folder)))
-    store = nnviz.prepare_store(plan, str(folder / "run.zarr"), probe=probe)
-    with one_worker() as client:
-        nnviz.extract(store, client=client)
-    nnviz.aggregate(store, [nnviz.named_subsets(store, "label")])
+    store = aggregated_store(folder)
     checks = [
         ablate(store, nnviz.named_subsets(store, "label"), n_instances=6, draws=3)
     ]
@@ -104,7 +98,7 @@ def test_effect__share_that_is_the_usual_one__is_the_same_graph(checked):
 
 def test_command__makes_the_check_that_is_looked_for(checked):
     options = GraphOptions(weight="sum", share=0.3, inner="nodes")
-    command = shlex.split(ablate_command("run.zarr", "a b", options, "outcome"))
+    command = list(ablate_words("run.zarr", "a b", options, "outcome"))
 
     assert command[:4] == ["nnviz", "ablate", "run.zarr", "a b"]
     seen = CliRunner().invoke(main, [*command[1:], "--help"])
@@ -113,6 +107,14 @@ def test_command__makes_the_check_that_is_looked_for(checked):
         "--subsets", "outcome", "--weight", "sum", "--share", "0.3", "--inner", "nodes"
     ]  # fmt: skip
     assert GraphChoice(options).name.endswith("share0.3-nodes")
+
+
+def test_command__of_a_label_like_an_option__takes_it_for_a_subset(tmp_path):
+    words = ablate_words(str(tmp_path / "x.zarr"), "-1", GraphOptions(weight="sum"))
+
+    seen = CliRunner().invoke(main, words[1:])
+
+    assert "there is no store" in seen.output
 
 
 def test_page__says_it_beside_the_graph(checked):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from nnviz.results.class_similarity import (
+    alike_order,
     kept_neighbours,
     mean_similarity,
     telling_measure,
@@ -79,3 +80,34 @@ def test_neighbours__of_too_few_classes_say_nothing():
     places = np.zeros((3, 2), np.float32)
 
     assert np.isnan(kept_neighbours(places, np.eye(3, dtype=np.float32), 2))
+
+
+def test_order__of_planted_groups__keeps_them_together():
+    rng = np.random.default_rng(0)
+    groups = rng.permutation(np.repeat(np.arange(4), 6))
+    noise = rng.uniform(0, 0.1, (24, 24))
+    similarity = np.where(groups[:, None] == groups, 0.8, 0.1) + (noise + noise.T) / 2
+    np.fill_diagonal(similarity, 1)
+
+    order = alike_order(similarity.astype(np.float32))
+
+    assert sorted(order.tolist()) == list(range(24))
+    assert (np.diff(groups[order]) != 0).sum() == 3
+
+
+def test_order__of_a_chain__is_the_chain():
+    x = np.random.default_rng(1).permutation(np.arange(9.0) ** 1.1)
+    similarity = 1 - np.abs(x[:, None] - x) / 20
+
+    order = alike_order(similarity.astype(np.float32))
+
+    steps = np.diff(x[order])
+    assert np.all(steps > 0) or np.all(steps < 0)
+
+
+def test_order__puts_classes_that_are_like_none_last():
+    similarity = np.eye(5, dtype=np.float32)
+    similarity[1] = similarity[:, 1] = np.nan
+
+    assert alike_order(similarity)[-1] == 1
+    assert alike_order(np.full((2, 2), np.nan, np.float32)).tolist() == [0, 1]

@@ -46,10 +46,11 @@ def test_regression__is_complete_and_says_what_stands_for_classes(regression):
     assert "a part of the target" in missing.text
 
 
-def test_parts__of_the_target__hold_a_quarter_each(regression):
+def test_parts__of_target_and_error__hold_a_quarter_each(regression):
     pairs = regression.pairs
 
-    assert [part.n_instances for part in pairs.parts] == [20, 20, 20, 20]
+    assert [part.n_instances for part in pairs.parts] == [20] * 8
+    assert ["error" in part.query for part in pairs.parts] == [False] * 4 + [True] * 4
     pair = pairs.pair(pairs.usual_query(-1))
     largest = np.sort(np.argsort(TARGETS)[-20:])
     np.testing.assert_array_equal(pair.found.subset.instances, largest)
@@ -100,6 +101,7 @@ def test_unlabelled_run__has_no_parts_and_asks_for_a_query(unlabelled):
     assert unlabelled.kind == "all"
     assert unlabelled.missing_stage() is None
     assert unlabelled.pairs.parts == []
+    assert unlabelled.pairs.targets is None
     assert unlabelled.pairs.usual_query(-1) == ""
     assert "Write a query" in unlabelled.missing_classes().text
     assert progress_of(unlabelled.store.url, unlabelled.kind).stage == ""

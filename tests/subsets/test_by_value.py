@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from nnviz.errors import DatasetError
@@ -112,3 +113,15 @@ def test_numbers__that_agree_in_six_digits__have_names_of_their_own():
 
 def test_parts__of_one_value__are_none():
     assert part_queries(np.full(5, 2.5), "target") == []
+
+
+def test_part_queries__of_any_name():
+    values = np.arange(30) + 0.123456
+
+    queries = part_queries(values, "blood sugar")
+
+    frame = pd.DataFrame({"blood sugar": values})
+    quarters = pd.qcut(frame["blood sugar"], 4, labels=False)
+    for number, query in enumerate(queries):
+        found = frame.query(query.replace('"', "`")).index
+        assert found.tolist() == np.flatnonzero(quarters == number).tolist()

@@ -3,7 +3,13 @@ export function render({model}) {
   const head = element("header", "head")
   const title = element("h2", "title")
   const note = element("span", "muted note")
-  head.append(title, note)
+  const layouts = element("div", "segments", null, {role: "group", "aria-label": "How the classes are laid out"})
+  layouts.append(...[["map", "Map", "Near are classes that are alike"], ["pairs", "Pairs", "How alike every two classes are"]].map(([key, text, explanation]) => {
+    const button = element("button", "segment", text, {type: "button", "data-layout": key, title: explanation})
+    button.addEventListener("click", () => model.send_msg({type: "lay_out", layout: key}))
+    return button
+  }))
+  head.append(title, layouts, note)
   const body = element("div", "body")
   const canvas = element("canvas", "map", null, {
     tabindex: "0", role: "application", "aria-roledescription": "map", "aria-describedby": "map-cursor",
@@ -20,6 +26,15 @@ export function render({model}) {
     button.addEventListener("click", action)
     zooms.append(button)
   }
+  const pairs = classPairs(() => draw(), {
+    name_of: (subset) => map.name_of(subset),
+    choose: (subset) => model.send_msg({type: "choose", subset}),
+    compare: (first, second) => model.send_msg({type: "compare", first, second}),
+    point: (subset) => pointAtClass(subset, panel),
+    said: (text) => { told.textContent = text },
+  })
+  const save = element("button", "button pairs-save", "CSV", {type: "button", title: "Save the similarities of all pairs as a table"})
+  save.addEventListener("click", () => model.send_msg({type: "csv"}))
   // For whoever looks a class up, as the tests do: where it is on the canvas.
   canvas.placeOf = map.place_of
 
@@ -28,7 +43,8 @@ export function render({model}) {
     cancelAnimationFrame(frame)
     frame = requestAnimationFrame(() => {
       const {clientWidth: width, clientHeight: height} = body
-      if (width && canvas.isConnected) drawMap(canvas, map, {...model.focus, shade: model.shade, width, height, hovered})
+      if (width && pairs.canvas.isConnected) pairs.draw(width, height)
+      else if (width && canvas.isConnected) drawMap(canvas, map, {...model.focus, shade: model.shade, width, height, hovered})
     })
   }
   const point = (subset, is_own = true) => {
@@ -63,13 +79,25 @@ export function render({model}) {
     event.preventDefault()
   })
   canvas.addEventListener("blur", () => point(-1))
-  onClassPointed(panel, (subset) => point(subset, false))
+  onClassPointed(panel, (subset) => {
+    pairs.point(subset)
+    point(subset, false)
+  })
 
   const show_texts = () => {
     title.textContent = model.title
     note.textContent = note.title = model.note
     if (model.explanation) note.title = `${model.note}. ${model.explanation}`
-    body.replaceChildren(...(model.missing ? [notice(model.missing)] : [canvas, zooms, told]))
+    layouts.hidden = Boolean(model.missing) || !model.can_pair
+    for (const button of layouts.children) button.setAttribute("aria-pressed", String(button.dataset.layout === model.layout))
+    const shown = model.pairs ? [pairs.canvas, save, told] : [canvas, zooms, told]
+    const parts = model.missing ? [notice(model.missing)] : shown
+    if (parts.some((part, i) => body.children[i] !== part)) body.replaceChildren(...parts)
+  }
+  const show_pairs = () => {
+    pairs.show(model.pairs)
+    show_texts()
+    draw()
   }
   const show_places = () => {
     if (model.places) map.go(model.places)
@@ -77,15 +105,19 @@ export function render({model}) {
   }
   const show_focus = () => {
     map.show(model.focus.chosen)
+    pairs.focus(model.focus.chosen, model.focus.versus)
     draw()
   }
-  model.on(["title", "note", "missing"], show_texts)
+  model.on(["title", "note", "missing", "layout"], show_texts)
+  model.on("pairs", show_pairs)
+  model.on("msg:custom", ({file}) => { if (file) saveBytes(file.name, file.content) })
   model.on("places", show_places)
   model.on("focus", show_focus)
   model.on("shade", draw)
   onTheme(draw)
   new ResizeObserver(draw).observe(body)
-  show_texts()
+  show_pairs()
   show_places()
+  show_focus()
   return panel
 }

@@ -8,6 +8,8 @@ Symbols: S classes.
 
 from __future__ import annotations
 
+import csv
+import io
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,15 +17,20 @@ import param
 from numpy.typing import NDArray
 
 from nnviz.errors import MissingDataError
+from nnviz.results.class_similarity import Alike
 from nnviz.results.missing import Missing
 from nnviz.results.run_results import ListedClasses, RunResults
+from nnviz.spreadsheets import LINE_END, defused
 from nnviz_dashboards.shared.publishing import follow, publish, published
-from nnviz_dashboards.shared.selection import SORTS, Selection
+from nnviz_dashboards.shared.selection import LAYOUTS, NONE, SORTS, Selection
 
-__all__ = ["Confusion", "SubsetFacts", "SubsetsModel"]
+__all__ = ["MOST_PAIRED", "ClassPairs", "Confusion", "SubsetFacts", "SubsetsModel"]
 
 N_NEIGHBOURS = 8
 N_CONFUSIONS = 3
+
+MOST_PAIRED = 100
+"""Of more classes the similarities of all pairs are no picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,18 @@ class Confusion:
     subset: int
     name: str
     n_instances: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassPairs:
+    """How alike every two classes are."""
+
+    classes: NDArray[np.int64]
+    """In an order in which those that are alike are neighbours, shape (K,)."""
+    similarity: NDArray[np.float32]
+    """Shape (K, K), in this order; NaN where a class is like none."""
+    alike: str
+    """By what: ``top`` channels or ``mean``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +104,7 @@ class SubsetsModel(param.Parameterized):
         np.zeros(0, np.int64), constant=True, doc="Classes with the largest share."
     )
     facts = published(SubsetFacts, "Of the chosen class.")
+    pairs = published(ClassPairs, "Of all classes, where they are looked at.")
     missing = published(Missing, "Why there is no embedding.")
 
     def __init__(self, results: RunResults, selection: Selection) -> None:
@@ -95,9 +115,18 @@ class SubsetsModel(param.Parameterized):
         self._keys = [name.casefold() for name in self.classes.names]
         follow(
             selection,
-            ["layer", "subset", "channel", "sort", "search", "alike"],
+            ["layer", "subset", "channel", "sort", "search", "alike", "layout"],
             self._update,
         )
+
+    @property
+    def versus(self) -> int:
+        """The class that the chosen one is compared with; -1 for none."""
+        a, b = self.selection.a, self.selection.b
+        if a or not b:
+            return NONE
+        query = self._results.pairs.class_query
+        return next((i for i in self.classes.present.tolist() if query(i) == b), NONE)
 
     def choose(self, subset: int) -> None:
         """Look at this class."""
@@ -119,6 +148,22 @@ class SubsetsModel(param.Parameterized):
         """Order the list of classes."""
         self.selection.choose(sort=key)
 
+    def lay_out(self, layout: str) -> None:
+        """Show the classes in the plane, or the similarities of all pairs."""
+        self.selection.choose(layout=layout)
+
+    def pairs_csv(self) -> bytes:
+        """Return the similarities of all pairs as a table, a row for each class."""
+        if self.pairs is None:
+            return b""
+        names = [defused(self.classes.names[i]) for i in self.pairs.classes]
+        file = io.StringIO()
+        writer = csv.writer(file, lineterminator=LINE_END)
+        writer.writerow(["class", *names])
+        for name, row in zip(names, self.pairs.similarity.tolist(), strict=True):
+            writer.writerow([name, *(f"{value:.6g}" for value in row)])
+        return file.getvalue().encode()
+
     def _update(self, changed: set[str]) -> None:
         updates: dict[str, object] = {}
         layer, subset = self.selection.layer, self.selection.subset
@@ -132,6 +177,8 @@ class SubsetsModel(param.Parameterized):
             updates["alike"] = alike = self._alike(layer)
             updates["similarity"] = self._similarity(layer, subset, alike)
             updates["neighbours"] = self._nearest(updates["similarity"])
+        if changed & {"layer", "alike", "layout"}:
+            updates["pairs"] = self._pairs(layer, self._alike(layer))
         if changed & {"layer", "channel"}:
             share = self._share(layer, self.selection.channel)
             updates["share"], updates["users"] = share, _largest(share)
@@ -193,6 +240,19 @@ class SubsetsModel(param.Parameterized):
         except MissingDataError:
             return None
         return row
+
+    def _pairs(self, layer: str, alike: str) -> ClassPairs | None:
+        is_seen = self.selection.layout == LAYOUTS[1]
+        if not is_seen or not 2 <= len(self.classes.present) <= MOST_PAIRED:
+            return None
+        results = self._results
+        measure: Alike = "mean" if alike == "mean" else "top"
+        read = results.mean_similarity if alike == "mean" else results.similarity
+        try:
+            order = results.alike_order(layer, measure)
+            return ClassPairs(order, read(layer)[np.ix_(order, order)], measure)
+        except MissingDataError:
+            return None
 
     def _nearest(self, similarity: object) -> NDArray[np.int64]:
         if not isinstance(similarity, np.ndarray):

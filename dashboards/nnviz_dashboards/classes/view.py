@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import base64
+from collections.abc import Callable, Mapping
 from math import isnan
 
 import numpy as np
 import param
 from panel.viewable import Viewable, Viewer
 
-from nnviz_dashboards.classes.model import SubsetsModel
+from nnviz_dashboards.classes.model import MOST_PAIRED, SubsetsModel
 from nnviz_dashboards.shared.component import Component, missing_value, script
 from nnviz_dashboards.shared.theme import format_count, format_percent
 
@@ -36,9 +37,26 @@ ALIKE_TITLES = {
 }
 
 
+ALIKE_NOTES = {
+    "top": "similarity of top channels",
+    "mean": "similarity of mean activations",
+}
+
+PAIRS_EXPLANATION = (
+    "The order is that of a tree of the classes (average linkage). A click compares "
+    "two classes as A and B; one on the diagonal chooses a class."
+)
+
+NO_SIMILARITY = -128
+"""In hundredths, of a class that is like none."""
+
+
 class EmbeddingPanel(Component):
     """The classes in the plane, or why they are not."""
 
+    layout = param.String(doc="Whether a map is drawn, or all pairs.")
+    pairs = param.Dict(None, allow_None=True, doc="Classes and their similarities.")
+    can_pair = param.Boolean(doc="Whether there are few enough classes for pairs.")
     names = param.List([], doc="Names of the drawn classes.")
     subsets = param.List([], doc="Their indices.")
     places = param.List(None, allow_None=True, doc="x and y of each in turn, or None.")
@@ -49,7 +67,9 @@ class EmbeddingPanel(Component):
     explanation = param.String()
     missing = param.Dict(None, allow_None=True)
 
-    _esm = script(__file__, "class_map.js", "map_drawing.js", "embedding.js")
+    _esm = script(
+        __file__, "class_map.js", "map_drawing.js", "class_pairs.js", "embedding.js"
+    )
 
 
 class EmbeddingView(Viewer):
@@ -61,15 +81,31 @@ class EmbeddingView(Viewer):
         Places, neighbours and intentions.
     layers
         Short name of each shown layer by its name.
+    compare
+        Called with two classes that shall be A and B.
     """
 
-    def __init__(self, model: SubsetsModel, layers: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        model: SubsetsModel,
+        layers: Mapping[str, str],
+        *,
+        compare: Callable[[int, int], None],
+    ) -> None:
         super().__init__()
         self._model = model
         self._layers = layers
         classes, present = model.classes, model.classes.present
         self._panel = EmbeddingPanel(
-            {"choose": model.choose},
+            {
+                "choose": model.choose,
+                "compare": compare,
+                "lay_out": lambda layout: model.lay_out(layout),
+                "csv": self._send_csv,
+            },
+            layout=model.selection.param.layout,
+            can_pair=1 < len(present) <= MOST_PAIRED,
+            pairs=self._pairs(),
             names=[f"{classes.names[i]} {classes.marks[i]}".strip() for i in present],
             subsets=present.tolist(),
             places=self._places(),
@@ -79,6 +115,8 @@ class EmbeddingView(Viewer):
         )
         model.param.watch(self._update, ["places", "share", "neighbours", "users"])
         model.param.watch(self._update_texts, ["places", "missing", "share", "kept"])
+        model.param.watch(self._update_pairs, "pairs")
+        model.selection.param.watch(self._update, ["a", "b"])
 
     def _update(self, *events: param.parameterized.Event) -> None:
         values: dict[str, object] = {"focus": self._focus()}
@@ -91,6 +129,26 @@ class EmbeddingView(Viewer):
 
     def _update_texts(self, *_: param.parameterized.Event) -> None:
         self._panel.param.update(**self._texts())
+
+    def _update_pairs(self, *_: param.parameterized.Event) -> None:
+        self._panel.param.update(pairs=self._pairs(), **self._texts())
+
+    def _pairs(self) -> dict[str, object] | None:
+        pairs = self._model.pairs
+        if pairs is None:
+            return None
+        hundredths = np.nan_to_num(np.round(100 * pairs.similarity), nan=NO_SIMILARITY)
+        return {
+            "classes": pairs.classes.tolist(),
+            "similarity": base64.b64encode(
+                hundredths.astype(np.int8).tobytes()
+            ).decode(),
+            "is_signed": pairs.alike == "mean",
+        }
+
+    def _send_csv(self) -> None:
+        content = base64.b64encode(self._model.pairs_csv()).decode()
+        self._panel._send_msg({"file": {"name": "similarity.csv", "content": content}})
 
     def _places(self) -> list[float | None] | None:
         places = self._model.places
@@ -115,6 +173,7 @@ class EmbeddingView(Viewer):
             weights = [round(v, DIGITS) for v in model.similarity[others].tolist()]
         return {
             "chosen": model.selection.subset,
+            "versus": model.versus,
             "others": others.tolist(),
             "weights": weights,
         }
@@ -132,10 +191,15 @@ class EmbeddingView(Viewer):
             note = f"darker: channel {selection.channel} is more often on top"
             if share is not None:
                 note += f", at most {format_percent(float(share.max()))}"
+        explanation = "" if selection.channel >= 0 else EXPLANATION
+        if self._model.pairs is not None:
+            alike = self._model.pairs.alike
+            note = f"{ALIKE_NOTES[alike]}; alike ones together"
+            explanation = f"{ALIKE_TITLES[alike]}. {PAIRS_EXPLANATION}"
         return {
             "title": f"Classes in {self._layers.get(selection.layer, selection.layer)}",
             "note": note,
-            "explanation": "" if selection.channel >= 0 else EXPLANATION,
+            "explanation": explanation,
             "missing": missing_value(self._model.missing),
         }
 

@@ -1,3 +1,6 @@
+const LABEL_PX = 14 // height of a layer's name
+const LEAST_HINTED = 250 // lower canvases have no room for the hint above the buttons
+
 export function render({model}) {
   const panel = element("section", "panel graph-panel", null, {"aria-label": "Attribution graph"})
   const canvas = element("div", "canvas")
@@ -35,7 +38,15 @@ export function render({model}) {
     svg.style.setProperty("--k", k)
     svg.classList.toggle("far", Math.min(pitch.x, pitch.y) * k < 34)
     scene.fit_names(pitch.x * k)
-    for (const label of labels.children) label.style.transform = `translateY(${label.row * pitch.y * k + y}px)`
+    const tall = pitch.y * k, every = Math.max(1, Math.ceil(LABEL_PX / tall))
+    const chosen_row = reached().find((layer) => layer.name === model.layer)?.row ?? -Infinity
+    for (const label of labels.children) {
+      label.style.transform = `translateY(${label.row * tall + y}px)`
+      // Where rows are lower than their names, some go unnamed, the chosen one never.
+      const from_chosen = Math.abs(label.row - chosen_row), is_chosen = from_chosen === 0 && !label.dataset.stage
+      const has_room = label.dataset.stage ? tall >= 2 * LABEL_PX : label.row % every === 0 && from_chosen * tall >= LABEL_PX
+      label.classList.toggle("crowded", !has_room && !is_chosen)
+    }
     show_focus()
   })
   const tools = makeTools(model, {
@@ -80,7 +91,7 @@ export function render({model}) {
     } else if (hovered_arc && scene.arcs.has(hovered_arc)) {
       const arc = scene.arcs.get(hovered_arc)
       card.arc(arc.value, arc.from.value, arc.to.value, (on_screen(arc.from) + on_screen(arc.to)) / 2)
-    } else if (model.graph && has_place()) card.hint()
+    } else if (model.graph && has_place() && canvas.clientHeight >= LEAST_HINTED) card.hint()
     else card.hide()
   }
   const point = (key, arc_key) => {
@@ -297,12 +308,24 @@ export function render({model}) {
   }
   // What the network does without the graph's channels, or how to find out.
   const show_check = () => {
-    const {text, command} = model.check
-    effect.replaceChildren(...(text ? [element("b", "", "Causal check"), element("span", "", text)] : []))
-    effect.hidden = !text || !model.graph
-    const lines = element("div", "menu-panel code-panel")
+    const {text, command, can_run, is_running, problem} = model.check
+    const said = is_running ? "The network runs without these channels, and without as many others …" : problem || text
+    effect.replaceChildren(...(said ? [element("b", "", problem && !is_running ? "The check failed" : "Causal check"), element("span", "", said)] : []))
+    effect.classList.toggle("loading", Boolean(is_running))
+    effect.hidden = !said || !model.graph
+    const lines = element("div", "menu-panel code-panel"), is_open = check.open
     lines.append(notice({title: "Does the network need these channels?", command,
       text: "This takes them from the network, and as many others, and counts what it still predicts right. The result is stored, and shown here."}))
+    if (can_run) {
+      const begin = element("button", "button check-now", is_running ? "Checking …" : "Check now", {type: "button"})
+      begin.disabled = is_running
+      begin.addEventListener("click", () => {
+        check.open = false
+        model.send_msg({type: "check"})
+      })
+      lines.append(begin)
+    }
+    check.open = is_open
     check.replaceChildren(element("summary", "quiet", text ? "Check again" : "Does it matter?"), lines)
     check.hidden = !command || !model.graph
   }

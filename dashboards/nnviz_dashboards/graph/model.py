@@ -26,7 +26,7 @@ from nnviz.graphs.layout import GraphLayout
 from nnviz.graphs.options import GraphChoices, GraphOptions, graph_options
 from nnviz.results.causal_effects import (
     CausalEffect,
-    ablate_command,
+    ablate_words,
     causal_effect,
 )
 from nnviz.results.graph_results import (
@@ -110,7 +110,9 @@ class GraphModel(param.Parameterized):
     drawing = published(GraphDrawing, "What is drawn.")
     examples = param.Dict({}, constant=True, doc="Examples of its nodes, by node.")
     effect = published(CausalEffect, "What a stored causal check says of the graph.")
-    check_command = param.String(constant=True, doc="Command that makes such a check.")
+    check_words = param.ClassSelector(
+        class_=tuple, default=(), constant=True, doc="Command that makes such a check."
+    )
     choices = published(SubsetChoices, "What to choose from.")
     code = param.String(constant=True, doc="Three lines that make the same graph.")
     is_loading = param.Boolean(
@@ -235,7 +237,7 @@ class GraphModel(param.Parameterized):
         url = self._results.store.url
         said = {
             "code": graph_code(url, request),
-            "check_command": ablate_command(
+            "check_words": ablate_words(
                 url,
                 request.queries[0] if request.queries else request.subset,
                 request.options,
@@ -426,13 +428,7 @@ class GraphModel(param.Parameterized):
                 names = output_names(self._results.store, graph.layers[-1])
                 drawing = draw_graph(graph, names)
             if drawing.nodes:
-                effect = causal_effect(
-                    self._results.store,
-                    request.collection,
-                    (*request.queries[:1], request.subset),
-                    request.options,
-                )
-                return Made(drawing, self._examples(drawing), effect)
+                return Made(drawing, self._examples(drawing), self._effect(request))
         except NnvizError as error:
             return Missing("This graph cannot be made", str(error))
         reasons = [text[:1].upper() + text[1:] + "." for text in drawing.problems]
@@ -440,6 +436,19 @@ class GraphModel(param.Parameterized):
             f"The graph of {request.subset!r} is empty",
             " ".join(reasons) or "No channel is kept.",
         )
+
+    def _effect(self, request: GraphRequest) -> CausalEffect | None:
+        return causal_effect(
+            self._results.store,
+            request.collection,
+            (*request.queries[:1], request.subset),
+            request.options,
+        )
+
+    def read_effect(self) -> None:
+        """Look again for a causal check of the graph."""
+        if self._wanted is not None and not self.is_loading:
+            publish(self, {"effect": self._effect(self._wanted)})
 
     def _examples(self, drawing: GraphDrawing) -> dict[Key, tuple[Example, ...]]:
         results, subset = self._results, self.selection.subset

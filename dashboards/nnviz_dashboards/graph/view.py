@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from math import isfinite
 from typing import get_args
@@ -21,6 +22,7 @@ from nnviz.graphs.drawing import (
 )
 from nnviz.graphs.options import graph_options
 from nnviz.results.graph_results import OF_A, OF_PAIR
+from nnviz_dashboards.graph.check import CheckModel
 from nnviz_dashboards.graph.model import FILTERS, N_BLOCKS, GraphFormat, GraphModel
 from nnviz_dashboards.graph.numbers import (
     arc_numbers,
@@ -58,8 +60,6 @@ PUBLISHED = (
     "code",
     "missing",
     "is_loading",
-    "effect",
-    "check_command",
 )
 """What of the model is drawn."""
 
@@ -129,13 +129,21 @@ class GraphView(Viewer):
         Address of the pictures, to which ``/layer number/channel/rank`` is added.
     layers
         Short name of each shown layer by its name, in order.
+    checks
+        Makes causal checks; None for one that makes none.
     """
 
     def __init__(
-        self, model: GraphModel, *, pictures: str, layers: Mapping[str, str]
+        self,
+        model: GraphModel,
+        *,
+        pictures: str,
+        layers: Mapping[str, str],
+        checks: CheckModel | None = None,
     ) -> None:
         super().__init__()
         self._model = model
+        self._checks = CheckModel(model) if checks is None else checks
         self._layers = layers
         self._version = 0  # of what is drawn
         selection = model.selection
@@ -154,13 +162,17 @@ class GraphView(Viewer):
                 "numbers": self._send_numbers,
                 "open": lambda instance: selection.open_instance(instance),
                 "arc_numbers": self._send_arc_numbers,
+                "check": self._checks.begin,
             },
             pictures=pictures,
             layer=selection.param.layer,
             pinned=self._pinned(),
             chosen=self._chosen(),
+            check=self._check(),
             **self._values(),
         )
+        model.param.watch(self._update_check, ["effect", "check_words"])
+        self._checks.param.watch(self._update_check, ["is_running", "problem"])
         model.param.watch(self._update, list(PUBLISHED))
         selection.param.watch(self._update_pinned, ["layer", "channel", "node"])
         selection.param.watch(self._update_chosen, list(CHOSEN))
@@ -168,6 +180,9 @@ class GraphView(Viewer):
     def _update(self, *events: param.parameterized.Event) -> None:
         # A drawing is large, and comparing two of them takes longer than making one.
         self._panel.param.update(**self._values({event.name for event in events}))
+
+    def _update_check(self, *_: param.parameterized.Event) -> None:
+        self._panel.check = self._check()
 
     def _update_pinned(self, *_: param.parameterized.Event) -> None:
         self._panel.pinned = self._pinned()
@@ -190,17 +205,18 @@ class GraphView(Viewer):
             "code": lambda: ("code", model.code),
             "missing": lambda: ("missing", missing_value(model.missing)),
             "is_loading": lambda: ("is_loading", model.is_loading),
-            "effect": lambda: ("check", self._check()),
-            "check_command": lambda: ("check", self._check()),
         }
         return dict(makers[name]() for name in published)
 
     def _check(self) -> dict[str, object]:
         """Return what a causal check says, or the command that makes one."""
-        effect, command = self._model.effect, self._model.check_command
+        effect, check = self._model.effect, self._checks
         return {
             "text": "" if effect is None else effect_text(effect),
-            "command": command,
+            "command": shlex.join(self._model.check_words),
+            "can_run": check.can_run,
+            "is_running": check.is_running,
+            "problem": check.problem,
         }
 
     def _choices(self) -> dict[str, object]:

@@ -143,20 +143,25 @@ class InstancesView(Viewer):
 
     def _square(self, one: InstanceFacts) -> dict[str, object]:
         text = f"#{format_count(one.number)} {one.id}"
-        if self._model.results.has_classes:
-            text += f": {self._said(one)}"
+        if said := self._said(one):
+            text += f": {said}"
+        label = self._class(one.label)
+        score = "" if one.confidence != one.confidence else f"{one.confidence:.2f}"
+        if one.output == one.output:
+            label = "" if one.target != one.target else format_value(one.target)
+            score = format_value(one.output)
         return {
             "n": one.number,
-            "label": self._class(one.label),
+            "label": label,
             "prediction": self._class(one.prediction),
-            "score": ""
-            if one.confidence != one.confidence
-            else f"{one.confidence:.2f}",
+            "score": score,
             "is_wrong": one.is_wrong,
             "title": text,
         }
 
     def _said(self, one: InstanceFacts) -> str:
+        if one.output == one.output:
+            return f"{self._target(one)}network {format_value(one.output)}"
         if not self._model.results.has_classes:
             return ""
         label = self._class(one.label) or "no label"
@@ -166,6 +171,11 @@ class InstancesView(Viewer):
         if one.is_wrong:
             return f"{label}, taken for {self._class(one.prediction)} ({sure})"
         return f"{label}, predicted right ({sure})" if one.label >= 0 else label
+
+    def _target(self, one: InstanceFacts) -> str:
+        name = self._model.results.store.plan.target_column
+        known = one.target == one.target
+        return f"{name} {format_value(one.target)}, " if known else ""
 
     def _class(self, index: int) -> str:
         names = self._model.results.store.class_names

@@ -23,7 +23,7 @@ from nnviz_dashboards.shared.selection import (
     BY_NUMBER,
     MAX_BESIDE,
 )
-from nnviz_dashboards.shared.theme import format_count, format_p, format_value
+from nnviz_dashboards.shared.theme import format_count, format_value, said_p
 
 __all__ = ["MatrixView"]
 
@@ -306,7 +306,7 @@ class MatrixView(Viewer):
             text += f" · A {format_value(cell.a)}, B {format_value(cell.b)}"
             text += f", {EFFECTS[measure]} = {format_value(cell.effect)}"
         if cell.p_value == cell.p_value:
-            text += f", adjusted p = {format_p(cell.p_value)}"
+            text += f", adjusted {said_p(cell.p_value)}"
         return text + (" · dead" if cell.is_dead else "")
 
     def _send_csv(self, place: int) -> None:

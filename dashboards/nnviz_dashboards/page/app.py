@@ -25,6 +25,7 @@ from nnviz_dashboards.confusions.model import ConfusionsModel
 from nnviz_dashboards.confusions.view import ConfusionsView
 from nnviz_dashboards.differences.model import DifferencesModel
 from nnviz_dashboards.differences.view import DifferencesView
+from nnviz_dashboards.graph.check import CheckModel, RunCheck
 from nnviz_dashboards.graph.model import GraphModel
 from nnviz_dashboards.graph.view import GraphView
 from nnviz_dashboards.instance_map.model import InstanceMapModel
@@ -60,7 +61,9 @@ PICTURES = "pictures"
 _FOLDER = Path(__file__).parent
 
 
-def create_app(open_results: Callable[[], RunResults]) -> pn.Template:
+def create_app(
+    open_results: Callable[[], RunResults], *, run_check: RunCheck | None = None
+) -> pn.Template:
     """Build the page for one visitor.
 
     Parameters
@@ -68,12 +71,14 @@ def create_app(open_results: Callable[[], RunResults]) -> pn.Template:
     open_results
         Returns the run, shared by all visitors. Where it, or a first read, raises an
         error of nnviz, the page shows the error's text.
+    run_check
+        Checks a graph when a visitor asks; None where no worker is at hand.
     """
     try:
         results = open_results()
         header, title = _header(results)
         stale = stale_html(stale_results(results.store))
-        roots = _roots(results)
+        roots = _roots(results, run_check)
     except NnvizError as error:
         header, title, stale = "", "nnviz", ""
         missing = Missing("The store cannot be shown", str(error))
@@ -103,7 +108,9 @@ def _header(results: RunResults) -> tuple[str, str]:
     return header_html(facts), page_title(facts)
 
 
-def _roots(results: RunResults) -> dict[str, pn.viewable.Viewer]:
+def _roots(
+    results: RunResults, run_check: RunCheck | None
+) -> dict[str, pn.viewable.Viewer]:
     """Return the views by the name that the template has for their places."""
     selection = _selection(results)
     layers = LayersModel(results, selection)
@@ -126,10 +133,13 @@ def _roots(results: RunResults) -> dict[str, pn.viewable.Viewer]:
     graph = GraphModel(
         results, results.graphs, selection, run_later=run_later, stages=stages
     )
+    checks = CheckModel(graph, _of_this_visitor(run_check))
     pairs = SubsetPairModel(results, selection, run_later=run_later)
     missing = results.missing_classes()
     classes: dict[str, pn.viewable.Viewer] = {
-        "embedding": EmbeddingView(subsets, layers.labels),
+        "embedding": EmbeddingView(
+            subsets, layers.labels, compare=pairs.compare_classes
+        ),
         "subsets": SubsetListView(subsets),
     }
     if missing is not None:
@@ -145,7 +155,9 @@ def _roots(results: RunResults) -> dict[str, pn.viewable.Viewer]:
         **classes,
         "matrix": MatrixView(matrices, layers.labels, run_later=run_later),
         "facts": FactsView(subsets, graph, pairs),
-        "graph": GraphView(graph, pictures=pictures, layers=layers.labels),
+        "graph": GraphView(
+            graph, pictures=pictures, layers=layers.labels, checks=checks
+        ),
         "channels": ChannelsView(
             ChannelsModel(results, pairs), pictures=pictures, layers=layers.labels
         ),
@@ -167,6 +179,13 @@ def _roots(results: RunResults) -> dict[str, pn.viewable.Viewer]:
         "confusions": ConfusionsView(ConfusionsModel(results, pairs)),
         "model": NetworkView(NetworkModel(results, pairs, graph)),
     }
+
+
+def _of_this_visitor(run_check: RunCheck | None) -> RunCheck | None:
+    """Return what checks graphs and tells it on this visitor's page."""
+    if run_check is None:
+        return None
+    return lambda words, done: run_check(words, delivered(done))
 
 
 def _selection(results: RunResults) -> Selection:

@@ -5,7 +5,7 @@
   const passing = new Set(["find", "strength", "lift", "gap", "rows"])
   const ONE_STEP_MS = 1500
   let before = {keys: "", at: -Infinity}, is_touched = false
-  for (const type of ["pointerdown", "keydown"]) addEventListener(type, () => { is_touched = true }, {capture: true, once: true})
+  for (const type of ["pointerdown", "keydown", "click", "input"]) addEventListener(type, () => { is_touched = true }, {capture: true, once: true})
   const changed = (next) => {
     const [a, b] = [new URL(location.href).searchParams, next.searchParams]
     return [...new Set([...a.keys(), ...b.keys()])].filter((key) => a.get(key) !== b.get(key))
@@ -20,9 +20,8 @@
     const keys = changed(next), is_passing = keys.every((key) => passing.has(key))
     const now = {keys: is_passing ? keys.join() : "", at: performance.now()}
     const goes_on = is_passing && now.keys === before.keys && now.at - before.at < ONE_STEP_MS
-    // The page opens the neurons by itself where there is room, which nobody has chosen.
-    const is_own = !is_touched && keys.join() === "matrix"
-    const is_first = is_own || location.search === "" || document.documentElement.dataset.ready !== "yes"
+    // What the page says by itself, as the layer it opens with, nobody has chosen.
+    const is_first = !is_touched || document.documentElement.dataset.ready !== "yes"
     before = now
     if (is_first || goes_on) return replace({...state, step: step()}, title, url)
     push({...state, step: step() + 1}, title, url)

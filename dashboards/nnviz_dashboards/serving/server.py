@@ -31,7 +31,9 @@ from nnviz.errors import (
 )
 from nnviz.results.run_results import RunResults, stage_state
 from nnviz.store.store import Store
+from nnviz_cluster.site import load_site
 from nnviz_dashboards.page.app import PICTURES, create_app
+from nnviz_dashboards.serving.checks import GraphChecks
 from nnviz_dashboards.serving.connections import IDLE_SECONDS
 from nnviz_dashboards.serving.guarding import Gate, guard
 from nnviz_dashboards.serving.tokens import cookie_of, kept_token, new_token
@@ -180,12 +182,16 @@ def make_server(
     """
     rights = Access(**access)
     _check_exposure(host, rights)
-    server, _ = _listen(SharedResults(store_url), host, port, rights)
+    server, _ = _listen(SharedResults(store_url), None, host, port, rights)
     return server
 
 
 def _listen(
-    shared: SharedResults, host: str, port: int, rights: Access
+    shared: SharedResults,
+    checks: GraphChecks | None,
+    host: str,
+    port: int,
+    rights: Access,
 ) -> tuple[Server, Gate]:
     folder = rf"/{PICTURES}/[0-9a-f]+"
     of_channel = rf"{folder}/(\d{{1,6}})/(\d{{1,9}})/(\d{{1,6}})"
@@ -195,7 +201,7 @@ def _listen(
     token = new_token() if kept is None else kept_token(kept)
     try:
         server: Server = pn.io.server.get_server(
-            lambda: _page(shared),
+            lambda: _page(shared, checks),
             port=port,
             address=host,
             websocket_origin=list(rights.allow_origin),
@@ -238,10 +244,11 @@ def _listen(
     return server, gate
 
 
-def _page(shared: SharedResults) -> pn.Template:
+def _page(shared: SharedResults, checks: GraphChecks | None) -> pn.Template:
     """Build a page; of a store that cannot be read, one that says so."""
     try:
-        return create_app(shared.current)
+        run_check = None if checks is None else checks.run
+        return create_app(shared.current, run_check=run_check)
     except Exception:  # noqa: BLE001 - logged, and the visitor gets a page
         # Zarr and the file system raise anything when a store is taken away.
         _log.exception("the page could not be built")
@@ -290,6 +297,7 @@ def serve(
     port: int = 0,
     open_browser: bool = False,
     announce: Callable[[str], None] | None = None,
+    check_on: str | None = None,
     **access: Any,
 ) -> None:
     """Serve a store until the process is told to stop.
@@ -302,20 +310,27 @@ def serve(
         Whether to open the page here.
     announce
         Called with the address once the server answers; None prints it.
+    check_on
+        Where graphs are checked when a visitor asks: a kind of cluster, a cluster file
+        or an address. The store is then written to, and network and data of the run are
+        opened there. None: visitors get the command.
     **access
         See :class:`Access`.
 
     Raises
     ------
     ConfigError
-        See :func:`make_server`.
+        See :func:`make_server`; if there is no such cluster.
     StoreNotFoundError
         If there is no store.
     """
     rights = Access(**access)
     _check_exposure(host, rights)
+    if check_on is not None:
+        load_site(check_on)
     shared = SharedResults(store_url)
-    server, gate = _listen(shared, host, port, rights)
+    checks = None if check_on is None else GraphChecks(check_on)
+    server, gate = _listen(shared, checks, host, port, rights)
     warm_up = threading.Thread(target=_warm_up, args=(shared.latest,), daemon=True)
     loop = server.io_loop
     assert isinstance(loop, BaseAsyncIOLoop)
@@ -333,6 +348,8 @@ def serve(
         loop.start()
     finally:
         server.stop()
+        if checks is not None:
+            checks.close()
         shared.latest.graphs.queries.close()
         # A read that outlives the interpreter's pools of threads would raise.
         warm_up.join(timeout=SECONDS_TO_END)

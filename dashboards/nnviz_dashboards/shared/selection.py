@@ -27,6 +27,7 @@ __all__ = [
     "BY_CLUSTER",
     "BY_DIFFERENCE",
     "BY_NUMBER",
+    "LAYOUTS",
     "MAX_BESIDE",
     "NO_NAME",
     "OPTIONS",
@@ -47,6 +48,9 @@ SORTS = ("similarity", "accuracy", "errors", "name")
 
 ALIKE = ("auto", *get_args(Alike))
 """By what classes are alike; ``auto`` takes what tells them apart in the layer."""
+
+LAYOUTS = ("map", "pairs")
+"""How classes are laid out: in the plane, or as a matrix of all pairs."""
 
 RANKINGS = get_args(Ranking)
 """Orders of the channels of a class: most frequent, or most specific."""
@@ -76,9 +80,9 @@ ORDERS = (BY_DIFFERENCE, BY_NUMBER, BY_CLUSTER)
 PANELS = ("closed", "open", "large")
 """How much room the neuron matrix has; large is also that of the view below."""
 
-COLORS = ("sides", "outcome", "class")
-"""What points of the map of the instances are coloured by: A and B, right and wrong, or
-their class."""
+COLORS = ("sides", "outcome", "class", "target")
+"""What points of the map of the instances are coloured by: A and B, right and wrong,
+their class, or where there are no classes their measured target."""
 
 OVERLAYS = ("none", "dead", "a-b", "reach")
 """What the tensors of the network are shaded by."""
@@ -139,6 +143,7 @@ class Selection(param.Parameterized):
     channel = param.Integer(default=NONE, doc="Channel of the layer; -1 for none.")
     sort = param.String(SORTS[0], doc="One of `SORTS`.")
     alike = param.String(ALIKE[0], doc="One of `ALIKE`.")
+    layout = param.String(LAYOUTS[0], doc="One of `LAYOUTS`.")
     search = param.String(doc="What the names of the listed classes contain.")
     ranking = param.String(RANKINGS[0], doc="One of `RANKINGS`.")
     view = param.String(VIEWS[0], doc="One of `VIEWS`.")
@@ -333,6 +338,7 @@ class Selection(param.Parameterized):
 _NAMES: Mapping[str, Sequence[str]] = {
     "sort": SORTS,
     "alike": ALIKE,
+    "layout": LAYOUTS,
     "ranking": RANKINGS,
     "view": VIEWS,
     "measure": MEASURES,
@@ -361,6 +367,7 @@ _ADDRESS = {
     "channel": "channel",
     "sort": "sort",
     "alike": "alike",
+    "layout": "classes",
     "search": "find",
     "ranking": "channels",
     "view": "view",

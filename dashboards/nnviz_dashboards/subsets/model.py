@@ -177,6 +177,12 @@ class SubsetPairModel(param.Parameterized):
                 pairs.confusion_query(index, taken_for), pairs.right_query(index)
             )
 
+    def compare_classes(self, first: int, second: int) -> None:
+        """Look at one class as A, at another one as B."""
+        pairs, n = self.results.pairs, len(self.results.store.class_names)
+        if 0 <= first < n and 0 <= second < n and first != second:
+            self.compare("", pairs.class_query(second), subset=first)
+
     def swap(self) -> None:
         """Make A to B and B to A, where B is not all others."""
         a, b = self.queries
@@ -249,10 +255,10 @@ class SubsetPairModel(param.Parameterized):
             return
         is_same = before is not None and pair is not None and pair.key == before.key
         updates: dict[str, object] = {"pair": pair, "problem": None, "missing": None}
-        if pair is None:
-            updates |= {"counted": None, "is_loading": False}
-        publish(self, updates)
-        if pair is not None and not (is_same and (self.counted or self.is_loading)):
+        is_known = is_same and (self.counted is not None or self.is_loading)
+        # At once, so that nobody takes what was counted before for this pair's.
+        publish(self, updates if is_known else updates | self._counted(pair))
+        if pair is not None and not is_known and self.is_loading:
             self._count(pair)
 
     def _impossible(self) -> Problem | None:
@@ -268,15 +274,17 @@ class SubsetPairModel(param.Parameterized):
                 return Problem(side, query, str(error))
         return None
 
+    def _counted(self, pair: SubsetPair | None) -> dict[str, object]:
+        """Return what is known of the channels of a pair before it is counted."""
+        pairs = self.results.pairs
+        if pair is None or not pair.found.n_instances or not len(pair.found.against):
+            return {"counted": None, "is_loading": False}
+        if pairs.is_counted(pair):
+            return {"counted": pairs.count(pair), "is_loading": False}
+        return {"counted": None, "estimated": None, "is_loading": True}
+
     def _count(self, pair: SubsetPair) -> None:
         pairs = self.results.pairs
-        if not pair.found.n_instances or not len(pair.found.against):
-            publish(self, {"counted": None, "is_loading": False})
-            return
-        if pairs.is_counted(pair):
-            publish(self, {"counted": pairs.count(pair), "is_loading": False})
-            return
-        publish(self, {"counted": None, "estimated": None, "is_loading": True})
 
         def count() -> SubsetResults | Missing:
             try:

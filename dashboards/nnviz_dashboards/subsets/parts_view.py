@@ -1,6 +1,6 @@
 """What is drawn in the place of the classes, where a network has none?
 
-Why there are none, and the parts of the target, each to be looked at as A or as B.
+Why there are none, and the parts of target and error, each to be looked at as A or B.
 """
 
 from __future__ import annotations

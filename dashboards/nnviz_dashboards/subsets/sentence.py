@@ -14,9 +14,9 @@ from nnviz.results.subset_pairs import OTHERS, SubsetPair
 from nnviz.results.subset_results import SubsetResults
 from nnviz_dashboards.shared.theme import (
     format_count,
-    format_p,
     format_percent,
     format_value,
+    said_p,
 )
 
 __all__ = [
@@ -183,7 +183,7 @@ class _Difference:
         effect = np.abs(np.nan_to_num(self.contrast.effect)) * is_sure
         channel = int(effect.argmax())
         a, b = (format_value(float(mean[channel])) for mean in self.means)
-        p = format_p(float(self.contrast.p_value[channel]))
+        p = said_p(float(self.contrast.p_value[channel]))
         d = format_value(float(self.contrast.effect[channel]))
-        rest = f", on average {a} in A and {b} in B (d = {d}, adjusted p = {p})."
+        rest = f", on average {a} in A and {b} in B (d = {d}, adjusted {p})."
         return Part(f"channel {channel}", self.layer, channel), Part(rest)

@@ -63,7 +63,7 @@ class SubsetBarView(Viewer):
             layer = model.selection.layer
             usual = model.results.pairs.usual_query(NONE)
             asked = usual or f"activation({layer}, 0) > 1"
-            texts = {"of_what": "Parts of the target", "asked": asked}
+            texts = {"of_what": "Parts of target and error", "asked": asked}
         self._bar = SubsetBar(
             {
                 "write": model.write,

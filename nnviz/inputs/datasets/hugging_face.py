@@ -20,6 +20,7 @@ from nnviz.inputs.datasets.listings import (
     check_ids,
     check_label_name,
     fingerprint_of,
+    input_columns,
     label_notes,
     make_column,
     make_labels,
@@ -164,15 +165,11 @@ class HuggingFaceDataset:
         self, library: Any, features: Mapping[str, Any]
     ) -> tuple[str, ...]:
         """Return the columns of several inputs; none where there is one input."""
-        stated = self._config.input_columns
-        for name in stated:
-            if name not in features:
-                msg = (
-                    f"dataset.input_columns names {name!r}"
-                    f"{did_you_mean(name, features)}; {self._place} has the columns "
-                    f"{', '.join(features)}"
-                )
-                raise ConfigError(msg)
+        others = {self._config.label_column, self._config.id_column}
+        named = [name for name in features if name not in others]
+        stated = tuple(
+            input_columns(named, self._config.input_columns, place=self._place)
+        )
         usual = {*INPUT_KEYS, self._config.bytes_column, self._config.text_column}
         is_image = any(isinstance(f, library.Image) for f in features.values())
         if stated or is_image or usual & set(features):

@@ -70,7 +70,7 @@ class HandedDataset:
         return DatasetConfig("memory", source=self.key, fingerprint_contents=mode)
 
 
-def hold_dataset(data: Any) -> HandedDataset:
+def hold_dataset(data: Any, *, as_rows: bool = False) -> HandedDataset:
     """List a data set that is in memory.
 
     Parameters
@@ -82,6 +82,10 @@ def hold_dataset(data: Any) -> HandedDataset:
         may be None and inputs a list or a pandas DataFrame, or a tuple or dictionary
         of arrays for a network of several inputs; or a dictionary of arrays of equal
         lengths, of which those with the names of the network's parameters are inputs.
+    as_rows
+        Whether an instance is a row of a table, with texts and missing values: inputs
+        are a DataFrame or arrays by column, and all are columns of the instances. A
+        DataFrame alone has its labels in one of the usual columns.
 
     Raises
     ------
@@ -89,6 +93,8 @@ def hold_dataset(data: Any) -> HandedDataset:
         If it is nothing of these, or has no instances.
     """
     kind = type(data).__name__
+    if as_rows:
+        data = _with_columns(data)
     if hasattr(data, "dataset") and hasattr(data, "batch_size"):
         msg = (
             f"the data set is a {kind}, which serves batches in an order of its own; "
@@ -104,7 +110,7 @@ def hold_dataset(data: Any) -> HandedDataset:
         raise DatasetError(msg)
     arrays = _arrays_of(data)
     if arrays is not None:
-        return _hold_arrays(arrays)
+        return _hold_arrays(arrays, as_rows=as_rows)
     if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
         hint = ""
         if hasattr(data, "__iter__"):
@@ -299,6 +305,21 @@ def _is_frame(value: Any) -> bool:
     return hasattr(value, "to_numpy") and hasattr(value, "columns")
 
 
+def _with_columns(data: Any) -> Any:
+    """Return a data set whose DataFrame of inputs is one array for each column."""
+    if _is_frame(data):
+        label = next((name for name in LABEL_KEYS if name in data.columns), None)
+        labels = None if label is None else data[label]
+        data = (data.drop(columns=[] if label is None else [label]), labels)
+    if not (isinstance(data, tuple) and data and _is_frame(data[0])):
+        return data
+    inputs = {
+        str(name): make_column(column.astype(object).where(column.notna(), None))
+        for name, column in data[0].items()
+    }
+    return (inputs, *data[1:])
+
+
 def _are_several(value: Any) -> bool:
     """Whether it is several arrays of inputs, by name or in the order of them."""
     found = value.values() if isinstance(value, Mapping) else value
@@ -311,7 +332,7 @@ def _is_array(value: Any) -> bool:
     return _is_frame(value) or (is_array and len(value.shape) > 0)
 
 
-def _hold_arrays(arrays: dict[str, Any]) -> HandedDataset:
+def _hold_arrays(arrays: dict[str, Any], *, as_rows: bool) -> HandedDataset:
     inputs = arrays.pop("input")
     if _are_several(inputs):
         numbered = {str(index): each for index, each in enumerate(inputs)}
@@ -332,6 +353,12 @@ def _hold_arrays(arrays: dict[str, Any]) -> HandedDataset:
         raise DatasetError(msg)
     labels = arrays.pop("label", None)
     texts = {"text": list(inputs)} if _are_texts(inputs) else {}
+    if as_rows and isinstance(inputs, dict):
+        inputs = {
+            name: make_column(v.tolist()) if v.dtype == object else v
+            for name, v in inputs.items()
+        }
+        texts = {name: v for name, v in inputs.items() if len(v.shape) == 1}
     listing = ItemListing(
         ids=[str(index) for index in range(n)],
         labels=None if labels is None else make_labels(_label_list(labels)),
@@ -389,6 +416,8 @@ def _plain(value: Any) -> Any:
 
 def _digest_of_array(inputs: Any) -> str:
     n = len(inputs)
+    if getattr(inputs.dtype, "kind", "") == "O":
+        return hashlib.sha256(repr(inputs.tolist()).encode()).hexdigest()
     row_bytes = math.prod(inputs.shape[1:]) * inputs.dtype.itemsize
     rows: Sequence[int] | NDArray[np.int64] = np.arange(n)
     if n * row_bytes > HASHED_BYTES:

@@ -79,8 +79,11 @@ def split_item(
         several = {
             str(key): value
             for key, value in item.items()
-            if (key in input_keys if input_keys else key not in labels)
-            and _can_be_input(value)
+            if (
+                key in input_keys
+                if input_keys
+                else key not in labels and _can_be_input(value)
+            )
         }
         if not several or not set(input_keys) <= set(several):
             wanted = ", ".join(input_keys) or f"one of {', '.join(INPUT_KEYS)}"
@@ -148,7 +151,8 @@ def as_input(value: Any) -> Raw:
     value
         Bytes of a file, a Pillow image, a text, a tensor, an array, or lists of
         numbers; a dictionary of these, or a tuple or list of tensors or arrays, is
-        several inputs, of which the latter are named by their numbers.
+        several inputs, of which the latter are named by their numbers. Texts and None
+        in a dictionary are values of a table.
 
     Raises
     ------
@@ -164,7 +168,12 @@ def as_input(value: Any) -> Raw:
     if _is_several(value):
         value = {str(index): one for index, one in enumerate(value)}
     if isinstance(value, Mapping):
-        return {str(key): _as_array(one) for key, one in value.items()}
+        return {
+            str(key): np.asarray(one or "")
+            if one is None or isinstance(one, str)
+            else _as_array(one)
+            for key, one in value.items()
+        }
     return _as_array(value)
 
 

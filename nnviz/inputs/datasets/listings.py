@@ -26,6 +26,7 @@ __all__ = [
     "check_label_name",
     "endings_text",
     "fingerprint_of",
+    "input_columns",
     "label_notes",
     "make_column",
     "make_labels",
@@ -256,7 +257,8 @@ def make_column(values: Sequence[Any]) -> NDArray[Any]:
     Parameters
     ----------
     values
-        One value for each instance; None is NaN among numbers and "" among texts.
+        One value for each instance; None is NaN among numbers, and both are "" among
+        texts.
     """
     present = [value for value in values if value is not None]
     if present and all(isinstance(value, (bool, np.bool_)) for value in present):
@@ -273,8 +275,12 @@ def make_column(values: Sequence[Any]) -> NDArray[Any]:
         except OverflowError:
             pass  # whole numbers of hundreds of digits are texts
     texts = np.empty(len(values), dtype=object)
-    texts[:] = ["" if value is None else str(value) for value in values]
+    texts[:] = ["" if _is_missing(value) else str(value) for value in values]
     return texts
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def select_columns(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
@@ -302,6 +308,40 @@ def select_columns(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
             else:
                 kept[name] = None
     return [name for name in names if name in kept]
+
+
+def input_columns(
+    names: Iterable[str], patterns: Sequence[str], *, place: str
+) -> list[str]:
+    """Return the columns that are the network's inputs, each once.
+
+    Parameters
+    ----------
+    names
+        What there is, without labels and the instances' names.
+    patterns
+        Names, or glob patterns of several.
+    place
+        The data, for the message.
+
+    Raises
+    ------
+    ConfigError
+        If one fits no column, with the near match.
+    """
+    names = list(names)
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        fitting = [pattern] if pattern in names else fnmatch.filter(names, pattern)
+        if not fitting:
+            msg = (
+                f"{place} has no column {pattern!r} for the network"
+                f"{did_you_mean(pattern, names)}; beside labels and the instances' "
+                f"names it has {', '.join(names) or 'none'}"
+            )
+            raise ConfigError(msg)
+        found |= dict.fromkeys(fitting)
+    return list(found)
 
 
 def fingerprint_of(

@@ -2,9 +2,10 @@
 
 A row has the path of an image file, or the image itself: a column of bytes, or of
 structures ``{bytes, path}`` as Hugging Face writes them; or a column of texts, which
-are the instances; or the instance is the row itself. Everything else that is a number,
-a truth value, a text or a time becomes a metadata column. Order: the rows'; of several
-Parquet files, the files' by name.
+are the instances; or the instance is the row itself, of whose columns
+:mod:`nnviz.inputs.preparation.table_rows` makes numbers. Everything else that is a
+number, a truth value, a text or a time becomes a metadata column. Order: the rows'; of
+several Parquet files, the files' by name.
 
 CSV has no types: a column is numeric where every value is, and codes with leading zeros
 stay texts. Paths that are written with backslashes, as on Windows, are read with
@@ -34,6 +35,7 @@ from nnviz.inputs.datasets.listings import (
     check_ids,
     check_label_name,
     fingerprint_of,
+    input_columns,
     label_notes,
     make_column,
     make_labels,
@@ -100,12 +102,19 @@ class TableDataset:
         else:
             table = _read_csv(path, config)
             columns, notes = _typed(table, config), _notes(table)
+        columns = _without_marks(columns, config)
         self._text_column = self._choose_text_column(columns, config)
         self._bytes_column = self._choose_bytes_column(columns, config)
         self._paths = self._checked_paths(columns, config)
         is_row = self._bytes_column is None and self._paths is None
-        others = {config.label_column, config.id_column} if is_row else set(columns)
-        self._columns = {n: v for n, v in columns.items() if n not in others}
+        self._columns = {}
+        if is_row:
+            others = {config.label_column, config.id_column}
+            named = [name for name in columns if name not in others]
+            kept = input_columns(
+                named, config.input_columns or named, place=self._place
+            )
+            self._columns = {name: columns[name] for name in kept}
         n_rows = len(next(iter(columns.values()), self._parquet or ()))
         self.ids = self._make_ids(columns, config, n_rows)
         check_ids(self.ids, place=self._place)
@@ -235,6 +244,8 @@ class TableDataset:
                 )
                 raise ConfigError(msg)
             return config.bytes_column
+        if config.input_columns:
+            return None
         if config.path_column in types and config.path_column not in binary:
             return None
         if config.path_column in binary:
@@ -255,7 +266,7 @@ class TableDataset:
     ) -> list[str] | None:
         if self._bytes_column is not None or self._text_column is not None:
             return None
-        if config.path_column not in columns:
+        if config.input_columns or config.path_column not in columns:
             if _are_rows(columns, config):
                 return None
             msg = (
@@ -299,6 +310,8 @@ class TableDataset:
 def _are_rows(columns: Mapping[str, NDArray[Any]], config: DatasetConfig) -> bool:
     """Whether the rows are the instances: nobody speaks of paths, there are numbers."""
     others = {config.label_column, config.id_column}
+    if config.input_columns:
+        return True
     return config.path_column == _PATH and any(
         values.dtype.kind in "biuf"
         for name, values in columns.items()
@@ -331,11 +344,28 @@ def _read_csv(path: Path, config: DatasetConfig) -> TextTable:
 def _typed(table: TextTable, config: DatasetConfig) -> dict[str, NDArray[Any]]:
     as_text = {config.path_column, config.label_column, config.id_column}
     has_decimal_commas = table.delimiter != ","
+    marks = set(config.missing_values)
     return {
         name: make_column(values)
         if name in as_text
-        else typed_column(values, has_decimal_commas=has_decimal_commas)
+        else typed_column(
+            ["" if value in marks else value for value in values] if marks else values,
+            has_decimal_commas=has_decimal_commas,
+        )
         for name, values in table.columns.items()
+    }
+
+
+def _without_marks(
+    columns: Mapping[str, NDArray[Any]], config: DatasetConfig
+) -> Mapping[str, NDArray[Any]]:
+    """Return columns in which texts that say "missing" are empty."""
+    marks = set(config.missing_values)
+    return {
+        name: make_column(["" if value in marks else value for value in values])
+        if marks and values.dtype.kind == "O"
+        else values
+        for name, values in columns.items()
     }
 
 

@@ -140,6 +140,12 @@ def _value_of(
 
 def _as_dtype(name: str, values: NDArray[Any], part: InputPart) -> NDArray[Any]:
     """Return values in a part's dtype; refuses what would become others silently."""
+    if values.dtype.kind not in "iufb":
+        msg = (
+            f"the input {name!r} is {values.flat[0]!r:.40}, which is not a number; "
+            "preprocessing.columns say what the columns of a table become"
+        )
+        raise UnreadableInstanceError(msg)
     if part.dtype != "float32" and values.dtype.kind == "f":
         whole = np.isfinite(values) & (values == np.floor(values))
         if not whole.all():

@@ -11,8 +11,8 @@ floats, rounded to 8 bits (`nearest` is Pillow's in both cases: it has nothing t
 smooth).
 
 Arrays: the axes are put in the network's order, and the values in its dtype. Several
-inputs, and texts, become one packed array
-(:mod:`nnviz.inputs.preparation.packed_inputs`).
+inputs, texts, and rows of tables (:mod:`nnviz.inputs.preparation.table_rows`) become
+one packed array (:mod:`nnviz.inputs.preparation.packed_inputs`).
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from nnviz.inputs.preparation.decoding import (
     decode_pixels,
 )
 from nnviz.inputs.preparation.packed_inputs import NamedInputs
+from nnviz.inputs.preparation.table_rows import TableRows
 from nnviz.inputs.preparation.tokenizing import Tokenizer, open_tokenizer
 from nnviz.runs.config import PreprocessingConfig
 from nnviz.runs.network_inputs import NetworkInputs
@@ -77,6 +78,7 @@ class Preprocessing:
     ) -> None:
         _check(config)
         self.config = config
+        self._rows = TableRows(config.columns) if config.columns else None
         self._packing = None
         if inputs is not None:
             self._packing = NamedInputs(
@@ -160,7 +162,7 @@ class Preprocessing:
         if isinstance(raw, str) and self.config.kind == "text":
             return self.tokenizer.arrays_of(raw, self.config.max_length)
         if isinstance(raw, Mapping):
-            return raw
+            return raw if self._rows is None else self._rows.arrays_of(raw)
         if isinstance(raw, np.ndarray):
             return {"0": raw}
         msg = "it is a file or text, where arrays were expected"

@@ -69,12 +69,15 @@ def logits_of(output: object) -> torch.Tensor | None:
     Returns
     -------
     torch.Tensor or None
-        Float tensor (instance, class); None if the network is not a classifier, that
-        is, if its main output has other axes.
+        Float tensor (instance, class), of a single number for each instance
+        (instance, 1); None if the network is not a classifier, that is, if its main
+        output has other axes.
     """
     tensor = main_output(output)
     if tensor is None or not tensor.is_floating_point():
         return None
+    if tensor.ndim == 1:
+        return tensor[:, None]
     # Fully convolutional heads keep positions of extent one: (N, K, 1, 1).
     if tensor.ndim > 2 and all(extent == 1 for extent in tensor.shape[2:]):
         tensor = tensor.flatten(1)

@@ -46,3 +46,14 @@ def test_examples__are_one_tab_stop_and_arrows_walk(visit, finished_address):
     number = examples.nth(1).get_attribute("data-instance")
     page.keyboard.press("Enter")
     expect_address(page, view="instances", instance=number)
+
+
+def test_examples__are_seen_in_a_narrow_window(visit, finished_address):
+    page = visit(finished_address, "?layer=late&class=1&view=channels")
+    page.set_viewport_size({"width": 390, "height": 844})
+
+    example = page.locator(".example").first
+    example.scroll_into_view_if_needed()
+    box = example.bounding_box()
+    assert box["width"] > 40
+    assert 0 <= box["x"] <= 390 - box["width"]

@@ -1,5 +1,7 @@
 """The list of classes as a plain object, on a real store."""
 
+import csv
+
 import numpy as np
 import pytest
 
@@ -163,3 +165,47 @@ def test_subsets__before_aggregation_leave_the_command_to_the_graph(extracted_ur
 
     assert missing.command == ""
     assert missing.title != results.missing_stage().title
+
+
+def test_pairs__are_there_when_they_are_looked_at(finished, subsets, selection):
+    assert subsets.pairs is None
+
+    selection.choose(layout="pairs", alike="top")
+
+    pairs = subsets.pairs
+    cosine = cosine_similarity(aggregates_of(finished).counts("late"))
+    assert sorted(pairs.classes.tolist()) == list(range(len(NAMES)))
+    wanted = cosine[np.ix_(pairs.classes, pairs.classes)]
+    np.testing.assert_allclose(pairs.similarity, wanted, rtol=1e-5, atol=1e-6)
+    assert pairs.alike == "top"
+    selection.choose(alike="mean", layer="middle")
+    assert subsets.pairs.alike == "mean"
+    selection.choose(layout="map")
+    assert subsets.pairs is None
+
+
+def test_pairs__as_a_table__have_all_names(subsets, selection):
+    assert subsets.pairs_csv() == b""
+    selection.choose(layout="pairs")
+
+    head, *rows = csv.reader(subsets.pairs_csv().decode().splitlines())
+
+    assert head[0] == "class"
+    assert [row[0] for row in rows] == head[1:]
+    assert {float(row[i]) for i, row in enumerate(rows, 1)} == {1.0}
+
+
+def test_pairs__of_very_many_classes__are_no_picture(subsets, selection, monkeypatch):
+    monkeypatch.setattr("nnviz_dashboards.classes.model.MOST_PAIRED", 9)
+
+    selection.choose(layout="pairs")
+
+    assert subsets.pairs is None
+
+
+def test_versus__is_the_class_of_b(subsets, selection):
+    assert subsets.versus == -1
+    selection.choose(b="label = cat")
+    assert subsets.versus == 6
+    selection.choose(b="label = cat and correct")
+    assert subsets.versus == -1

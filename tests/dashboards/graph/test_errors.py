@@ -5,17 +5,15 @@ import math
 import numpy as np
 import pytest
 
-import nnviz
 from nnviz.graphs.making import attribution_graph
 from nnviz.graphs.making_comparisons import compare_subsets
 from nnviz.results.run_results import RunResults
-from nnviz.runs.config import load_config
 from nnviz.store.store import Store
 from nnviz_dashboards.graph.model import GraphModel
 from nnviz_dashboards.graph.view import GraphView
 from nnviz_dashboards.shared.selection import Selection
 from tests import planted_network as planted
-from tests.faults.small_run import one_worker
+from tests.planted_network_run import aggregated_store
 
 pytestmark = pytest.mark.slow
 
@@ -26,12 +24,7 @@ NAMES = planted.CLASS_NAMES
 def url(tmp_path_factory):
     """Return the place of a run that knows the influences of every instance."""
     folder = tmp_path_factory.mktemp("sure")
-    plan, probe = nnviz.plan_run(load_config(planted.write_run(folder)))
-    store = nnviz.prepare_store(plan, str(folder / "run.zarr"), probe=probe)
-    with one_worker() as client:
-        nnviz.extract(store, client=client)
-    nnviz.aggregate(store, [nnviz.named_subsets(store, "label")])
-    return store.url
+    return aggregated_store(folder).url
 
 
 @pytest.fixture

@@ -389,3 +389,26 @@ def test_view__sends_only_the_layer_that_changes(stack):
 
     stack.toggle("early")
     assert panel.layer_1 is None
+
+
+def test_rows__of_a_pair_that_is_not_counted_yet__are_not_those_before(
+    results, selection
+):
+    waiting = []
+    subsets = SubsetsModel(results, selection)
+    pairs = SubsetPairModel(
+        results, selection, run_later=lambda work, done: waiting.append((work, done))
+    )
+    matrix = MatrixModel(results, subsets, pairs)
+    work, done = waiting.pop()
+    done(work())
+
+    selection.choose(b="label = dog", matrix="open")
+
+    assert matrix.state.rows == ()
+    work, done = waiting.pop()
+    done(work())
+    assert [(r.key, r.n_instances) for r in matrix.state.rows] == [
+        ("A", (USABLE & (RUN.labels == 1)).sum()),
+        ("B", (USABLE & (RUN.labels == 7)).sum()),
+    ]

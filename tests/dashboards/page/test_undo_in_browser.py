@@ -21,7 +21,7 @@ def slide(page, value):
     page.locator("[data-slider='strength']").evaluate(
         """(input, value) => {
           input.value = value
-          input.dispatchEvent(new Event("input", {bubbles: true}))
+          input.dispatchEvent(new Event("input", {bubbles: true, composed: true}))
         }""",
         value,
     )

@@ -160,7 +160,7 @@ def test_folder__lists_odd_entries_and_says_why_they_are_unreadable(tmp_path):
         file.truncate(1 << 30)
     dataset = open_folder(tmp_path)
     (tmp_path / "c/7.jpg").unlink()
-    start = time.perf_counter()
+    start = time.process_time()
 
     reasons = [reason(dataset, index) for index in (1, 2, 3, 4, 6, 7)]
 
@@ -173,7 +173,8 @@ def test_folder__lists_odd_entries_and_says_why_they_are_unreadable(tmp_path):
         "file not found",
     ]
     assert dataset.read(5) == dataset.read(0) == b"picture"
-    assert time.perf_counter() - start < 1
+    # Of the processor, however busy it is; what waits would wait for ever.
+    assert time.process_time() - start < 1
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -178,5 +178,5 @@ def test_hugging_face__reads_columns_of_a_tokenizer(tmp_path):
         "attention_mask": [1, 1],
     }
     assert dataset.labels.tolist() == [1, 0]
-    with pytest.raises(ConfigError, match="input_columns names 'token_types'"):
+    with pytest.raises(ConfigError, match="no column 'token_types' for the network"):
         open_hugging_face(input_columns=("input_ids", "token_types"), **options)

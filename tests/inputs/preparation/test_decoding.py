@@ -299,10 +299,10 @@ def test_decode_image__refuses_a_bomb_at_once_and_in_little_memory():
     bomb = png_of(20_000, 20_000)
 
     tracemalloc.start()
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(UnreadableInstanceError, match="too large"):
         decode_image(bomb)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
