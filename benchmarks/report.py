@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import decoding_report, scaling_report
+from benchmarks import decoding_report, scaling_report, subsets_report
 
 __all__ = ["documents", "with_sections"]
 
@@ -37,6 +37,9 @@ def documents() -> dict[Path, dict[str, str]]:
         ROOT / "docs" / "causal-check.md": {"causal": causal_section()},
         ROOT / "docs" / "graphs.md": {
             "calibration": section_of("calibration", calibration_table)
+        },
+        ROOT / "docs" / "subsets.md": {
+            "subsets": section_of("subsets", subsets_report.tables)
         },
         ROOT / "docs" / "scaling.md": {
             "scaling": section_of("scaling", scaling_report.details),
@@ -71,7 +74,7 @@ def speed_section() -> str:
     rows: list[tuple[str, Callable[[Any], list[tuple[str, str, str]]]]] = [
         ("extraction-*.json", _extraction_rows),
         ("influence.json", _influence_rows),
-        ("masking.json", _masking_rows),
+        ("text.json", _text_rows),
         ("dashboard.json", _dashboard_rows),
         ("graphs.json", _graph_rows),
         ("listing.json", _listing_rows),
@@ -166,16 +169,31 @@ def _percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.0f} %"
 
 
-def _masking_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Return a row for each network over tokens."""
+def _text_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return a row for each network over tokens, and one of padding."""
     what = "maxima of what counts (of all positions), throughput against the forward"
+    measured = dict(result["rows"])
+    padding = measured.pop("padding")
+    of = f"{padding['instances']:,} {padding['what']}"
+    row = (
+        f"{of}: padding among what is computed (with one length for all)",
+        f"{padding['by_length']:.1%} ({padding['one_length']:.1%})",
+        "< 10 %",
+    )
+    return [
+        row,
+        *_masking_rows(measured, what),
+    ]
+
+
+def _masking_rows(measured: dict[str, Any], what: str) -> list[tuple[str, str, str]]:
     return [
         (
             f"{name} over padded sentences: {what} pass",
             f"{1 / row['counted_ratio']:.2f} ({1 / row['all_ratio']:.2f})",
             "≥ 0.9",
         )
-        for name, row in result["rows"].items()
+        for name, row in measured.items()
     ]
 
 

@@ -30,6 +30,7 @@ from nnviz.store.store import Store
 from nnviz.testing import write_store
 from nnviz_cluster import local
 from tests import planted_stores
+from tests.forked import Forked
 from tests.torchvision_operators import define_missing_operators
 
 BROWSER_ARGUMENTS = [
@@ -45,8 +46,10 @@ BROWSER_ARGUMENTS = [
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# What takes long begins first, so that no process waits for another at the end.
+# What takes long begins first, so that no process waits for another at the end: the
+# groups that take minutes, then files of tests that take seconds.
 HEAVY = ("browser", "cluster", "slow")
+LONGEST = ("browser", "cluster", "faults", "demonstration")
 
 # Worker processes run it as they start; here it would define operators again.
 collect_ignore = ["worker_path/sitecustomize.py"]
@@ -101,11 +104,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         else:
             group = item.nodeid.partition("::")[0].replace("/", ".")
         item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=_is_light)
+    items.sort(key=_turn)
 
 
-def _is_light(item: pytest.Item) -> bool:
-    return all(item.get_closest_marker(name) is None for name in HEAVY)
+def _turn(item: pytest.Item) -> int:
+    """Return when a test has its turn: the number of what is before it."""
+    marker = item.get_closest_marker("xdist_group")
+    group = marker.args[0] if marker else ""
+    if group in LONGEST:
+        return LONGEST.index(group)
+    is_light = all(item.get_closest_marker(name) is None for name in HEAVY)
+    return len(LONGEST) + is_light
 
 
 @pytest.fixture(autouse=True)
@@ -144,6 +153,21 @@ def spawned() -> Iterator[None]:
     """Let workers start with the environment that they are started in."""
     with dask.config.set({"distributed.worker.multiprocessing-method": "spawn"}):
         yield
+
+
+@pytest.fixture
+def forked_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the kernels of notebooks be forked from a process that has imported."""
+    from jupyter_client.provisioning import local_provisioner
+
+    def launch(
+        command: list[str], *, cwd: str, env: dict[str, str], **_: Any
+    ) -> Forked:
+        _, switch, module, *arguments = command
+        assert switch == "-m"
+        return Forked(module, *arguments, folder=Path(cwd), env=env)
+
+    monkeypatch.setattr(local_provisioner, "launch_kernel", launch)
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,8 @@ from nnviz.cli.main import main
 from nnviz.results.run_results import RunResults
 from tests.cluster.running_dask import REGISTERED, SCHEDULER, running
 
+pytestmark = pytest.mark.slow
+
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "ways-in.md"
 WAYS = PAGE.read_text(encoding="utf-8").split("\n## ")[1:]
 ADDRESS = "tcp://127.0.0.1:8786"

@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nnviz.engine import progress
-from nnviz.engine.connection import connected
 from nnviz.engine.progress import Listener
 from nnviz.engine.tasks import RunLimits, TaskOutcome, run_tasks
 from nnviz.engine.whereabouts import SAID_BY
@@ -27,11 +26,11 @@ from nnviz.errors import (
     ConfigError,
     DatasetError,
     OutOfTimeError,
-    PlanError,
     TaskMemoryError,
     TaskOverdueError,
     WorkersDiedError,
 )
+from nnviz.extraction.worker_memory import check_worker_memory
 from nnviz.extraction.worker_tasks import (
     ChunkReport,
     ChunkTask,
@@ -39,8 +38,6 @@ from nnviz.extraction.worker_tasks import (
     check_inputs,
     extract_chunk,
 )
-from nnviz.formatting import size_text
-from nnviz.runs.plan import Plan
 from nnviz.runs.planning_rules import check_signal
 from nnviz.store.lock import writing
 from nnviz.store.store import Store
@@ -213,7 +210,7 @@ def _extract(
     limits: RunLimits,
 ) -> ExtractionSummary:
     plan = store.plan
-    _check_memory(plan, client)
+    check_worker_memory(plan, client)
     missing, chunks = store.chunks.missing(), store.chunks.spans
     if missing:
         check_signal(plan)
@@ -375,24 +372,6 @@ class _Remedy:
         if size <= smaller:
             return None
         return dataclasses.replace(task, batch_size=smaller)
-
-
-def _check_memory(plan: Plan, client: Client) -> None:
-    with connected(client):
-        workers = client.scheduler_info(n_workers=-1)["workers"]
-    limits = {
-        address: worker["memory_limit"]
-        for address, worker in workers.items()
-        if worker.get("memory_limit")
-    }
-    for address, limit in limits.items():
-        if plan.task_bytes > limit:
-            msg = (
-                f"a task needs about {size_text(plan.task_bytes)} but the worker at "
-                f"{address} has {size_text(limit)}; give workers more memory, or plan "
-                "with a smaller extraction.batch_size or instances_per_chunk"
-            )
-            raise PlanError(msg)
 
 
 def _event(report: ChunkReport) -> progress.TaskDone:

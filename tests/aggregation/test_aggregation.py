@@ -147,6 +147,7 @@ def test_aggregate__without_empty_subsets__keeps_their_names_and_everybodys_plac
         found.top("early", "e")
 
 
+@pytest.mark.slow
 def test_aggregate__of_an_extended_store__finds_classes_that_were_empty(
     tmp_path, monkeypatch
 ):
@@ -168,6 +169,7 @@ def test_aggregate__of_an_extended_store__finds_classes_that_were_empty(
     assert aggregates_of(Store.open(url), "label").names == ("first", "last")
 
 
+@pytest.mark.slow
 def test_aggregate__of_states_under_other_keys__starts_anew(tmp_path, monkeypatch):
     """An earlier nnviz kept them under what an event says, not source and layer."""
     whole, url = grown(tmp_path, monkeypatch, 1)
@@ -418,6 +420,7 @@ def aggregate_standard(url, client=None):
     aggregate(store, subsets, client=client)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n_values", "is_on_cluster"),
     [
@@ -441,6 +444,7 @@ def test_aggregate__of_an_extended_store__has_the_bytes_of_one_from_the_start(
     assert merged == tree_bytes(url / "aggregates")
 
 
+@pytest.mark.slow
 def test_aggregate__of_an_extended_store__reads_only_what_is_new(tmp_path, monkeypatch):
     whole, url = grown(tmp_path, monkeypatch, 1)
     aggregate_standard(url)
@@ -459,6 +463,7 @@ def test_aggregate__of_an_extended_store__reads_only_what_is_new(tmp_path, monke
     assert Store.open(url).groups.attributes("aggregates/label")["n_rows"] == 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["subsets", "facts"])
 def test_aggregate__of_other_subsets_or_facts__starts_anew(
     tmp_path, monkeypatch, change

@@ -15,6 +15,8 @@ from nnviz.upkeep.extension import extend
 from nnviz.upkeep.recomputation import recompute
 from tests.faults.small_run import RUN, one_worker, write_inputs
 
+pytestmark = pytest.mark.slow
+
 RANKS, EXCLUDED, UNREADABLE = 3, {1, 5}, 7
 SIGNED = f'targets = "all"\nsignal = "peak"\nranks = {RANKS}\n'
 WITHOUT = "[extraction.excluded_channels]\nfirst = [1, 5]\n"

@@ -24,6 +24,8 @@ from nnviz.errors import ConfigError
 from nnviz_cluster import kubernetes
 from nnviz_cluster.site import KubernetesConfig, load_site
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "cluster" / "kubernetes"
 RUN = FOLDER / "run"

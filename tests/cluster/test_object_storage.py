@@ -13,15 +13,15 @@ from nnviz.cli.main import main
 from nnviz.errors import StoreError, StoreNotFoundError
 from nnviz.runs.config import load_config
 
-moto = pytest.importorskip("moto.server")
-boto3 = pytest.importorskip("boto3")
-
 pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture(scope="module")
 def bucket():
     """Start a server, name it in the environment as a user does, and make a bucket."""
+    # Here, as every process that runs tests imports this module.
+    moto = pytest.importorskip("moto.server")
+    boto3 = pytest.importorskip("boto3")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()

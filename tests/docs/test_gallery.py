@@ -1,17 +1,12 @@
 """The gallery: every notebook runs from nothing, and shows what its page promises."""
 
-import contextlib
 import os
 import sys
 from pathlib import Path
 
-import nbclient
 import pytest
-from jupyter_client.provisioning import local_provisioner
-from myst_nb.core.read import read_myst_markdown_notebook
 
 from docs.tables import FOLDER
-from tests.forked import Forked
 
 SHOWN = {
     "own_network": "<svg",
@@ -27,24 +22,19 @@ def test_gallery__has_no_other_notebooks():
     assert {path.stem for path in FOLDER.glob("gallery/*.md")} == set(SHOWN)
 
 
-def forked_kernel(command, *, cwd, env, **_):
-    """Start a kernel, ``python -m ipykernel_launcher -f file``, by forking."""
-    _, switch, *rest = command
-    assert switch == "-m"
-    with contextlib.chdir(cwd):
-        return Forked(*rest, env=env)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(SHOWN))
-def test_notebook__runs_and_shows(name, tmp_path, monkeypatch):
+def test_notebook__runs_and_shows(name, tmp_path, monkeypatch, forked_kernels):
+    # Slow to import, and every process that runs tests imports this module.
+    import nbclient
+    from myst_nb.core.read import read_myst_markdown_notebook
+
     # As `make docs` does: notebooks call the command of this environment.
     folder = Path(sys.executable).parent
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     path = FOLDER / "gallery" / f"{name}.md"
     notebook = read_myst_markdown_notebook(path.read_text(encoding="utf-8"), path=path)
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python"}
-    monkeypatch.setattr(local_provisioner, "launch_kernel", forked_kernel)
     client = nbclient.NotebookClient(
         notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}
     )

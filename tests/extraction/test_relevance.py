@@ -16,6 +16,8 @@ from nnviz.upkeep.extension import extend
 from nnviz.upkeep.recomputation import recompute
 from tests import planted_network as planted
 
+pytestmark = pytest.mark.slow
+
 LOST = (5, 40)
 N = 70
 

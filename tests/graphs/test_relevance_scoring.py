@@ -13,6 +13,8 @@ from nnviz.store.store import Store
 from nnviz.subsets.naming import named_subsets
 from nnviz.testing import PlantedRun, planted_channels, write_store
 
+pytestmark = pytest.mark.slow
+
 RUN = PlantedRun(
     n_classes=6,
     n_instances=180,

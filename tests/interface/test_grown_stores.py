@@ -9,6 +9,8 @@ from torch import nn
 
 import nnviz
 
+pytestmark = pytest.mark.slow
+
 N_BEFORE, N_AFTER = 12, 30
 
 

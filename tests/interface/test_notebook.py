@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import re
 
-import nbformat
 import pytest
-from nbconvert import HTMLExporter
-from nbconvert.preprocessors import ExecutePreprocessor
 
 CELLS = [
     """
@@ -51,7 +48,14 @@ network, strokes = Network(), Strokes()
 
 
 @pytest.mark.slow
-def test_notebook__shows_store_progress_and_graph(tmp_path, monkeypatch):
+def test_notebook__shows_store_progress_and_graph(
+    tmp_path, monkeypatch, forked_kernels
+):
+    # Slow to import, and every process that runs tests imports this module.
+    import nbformat
+    from nbconvert import HTMLExporter
+    from nbconvert.preprocessors import ExecutePreprocessor
+
     # The kernel warns that it is started where Python was not told to be debugged.
     monkeypatch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     book = nbformat.v4.new_notebook(

@@ -15,6 +15,8 @@ from nnviz.cli.main import main as command_line
 from nnviz.errors import ConfigError, PlanMismatchError
 from nnviz.extraction import packing
 
+pytestmark = pytest.mark.slow
+
 NETWORK = """
 import torch
 from torch import nn

@@ -7,6 +7,8 @@ import torch
 import nnviz
 from nnviz.testing import PlantedRun, write_complete_store
 
+pytestmark = pytest.mark.slow
+
 RUN = PlantedRun(n_classes=4, n_instances=200, influence_ranks=3)
 
 

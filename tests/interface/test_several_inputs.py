@@ -14,6 +14,8 @@ from nnviz.errors import DatasetError, ModelError
 from nnviz.inputs.preparation.preprocessing import Preprocessing
 from nnviz.results.instance_pictures import InstancePictures
 
+pytestmark = pytest.mark.slow
+
 N = 70
 
 

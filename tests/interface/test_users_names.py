@@ -19,6 +19,8 @@ from nnviz.errors import QueryError, UnknownNameError
 from nnviz.runs.identity import fingerprint_of
 from nnviz.runs.plan import Plan
 
+pytestmark = pytest.mark.slow
+
 FOLDERS = ("n03", "n01", "n02")
 """In the order of the outputs, which is not that of their names."""
 NAMES = ("cat", "dog", "owl")

@@ -15,6 +15,8 @@ import nnviz
 from nnviz.network.two_outputs import TwoOutputs, find_two_outputs, with_two_outputs
 from nnviz.runs.config import PreprocessingConfig
 
+pytestmark = pytest.mark.slow
+
 ARRAYS = PreprocessingConfig(kind="array", dtype="float32")
 
 

@@ -19,6 +19,8 @@ from nnviz.store.store import Store
 from nnviz.subsets.naming import named_subsets
 from nnviz.testing import PlantedRun, write_store
 
+pytestmark = pytest.mark.slow
+
 RUN = PlantedRun(n_classes=8, n_instances=120, influence_ranks=3, share=0.7)
 PRESENT = (1, 4, 6)
 EMPTY = RUN.names[2]

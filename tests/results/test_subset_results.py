@@ -13,6 +13,8 @@ from nnviz.testing import PlantedRun, write_complete_store
 from tests.oracles import aggregates as oracle
 from tests.oracles import discrete_tests
 
+pytestmark = pytest.mark.slow
+
 N = 300
 SIDE = np.where(np.arange(N) % 3 == 0, "left", "right").astype(object)
 RUN = PlantedRun(n_classes=5, n_instances=N, n_unreadable=6, metadata={"side": SIDE})

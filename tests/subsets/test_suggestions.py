@@ -11,6 +11,8 @@ from nnviz.subsets.evaluation import matching_instances
 from nnviz.subsets.suggestions import suggest_subsets
 from nnviz.testing import PlantedRun, write_store
 
+pytestmark = pytest.mark.slow
+
 N = 3_000
 RUN = PlantedRun(n_classes=6, n_instances=N, accuracy=0.85, n_unreadable=4)
 WRONG = RUN.labels != RUN.predictions

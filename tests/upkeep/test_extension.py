@@ -29,6 +29,8 @@ from tests.faults.small_run import (
 from tests.faults.test_other_runs import FIXTURES
 from tests.oracles.files import tree_bytes
 
+pytestmark = pytest.mark.slow
+
 ROWS = np.random.default_rng(0).integers(0, 256, (70, 6), dtype=np.uint8)
 
 
@@ -206,7 +208,6 @@ def test_extend__other_weights__is_refused_by_the_extraction(run):
         extract(run)
 
 
-@pytest.mark.slow
 def test_extend__killed_at_any_write__is_the_old_store_the_new_or_says_run_again(
     run, tmp_path, monkeypatch
 ):

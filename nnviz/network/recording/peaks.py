@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nnviz.network.recording.counted import tokens_first
+from nnviz.network.recording.padding_masks import tokens_first
 
 __all__ = ["ChunkPeaks", "PeakTracker"]
 

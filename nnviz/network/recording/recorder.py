@@ -29,7 +29,6 @@ from nnviz.network.analysis.module_calls import ModuleCall, ModuleCalls
 from nnviz.network.analysis.outputs import iter_tensors, logits_of
 from nnviz.network.influence.inputs import EdgeInput
 from nnviz.network.recording.cheap_maxima import LayerPart
-from nnviz.network.recording.counted import CountedTokens
 from nnviz.network.recording.function_mode import FunctionMode, Switch
 from nnviz.network.recording.gradients import (
     Explained,
@@ -38,6 +37,7 @@ from nnviz.network.recording.gradients import (
     output_weights,
 )
 from nnviz.network.recording.maxima import channel_activations, relu_activations
+from nnviz.network.recording.padding_masks import CountedTokens
 from nnviz.network.recording.taps import EdgeTaps, Tap
 from nnviz.runs.architecture import Architecture, Layer
 from nnviz.user_code import telling_user_errors

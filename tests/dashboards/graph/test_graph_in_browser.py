@@ -30,7 +30,7 @@ def settled(page, subset):
     page.wait_for_selector(f".graph-panel[data-subset='{subset}']")
     # The sentence above may take a line more when it is complete.
     for waits in ("Counting the channels", "The exact numbers follow"):
-        expect(page.get_by_text(waits)).to_have_count(0, timeout=30_000)
+        expect(page.get_by_text(waits)).to_have_count(0, timeout=90_000)
     page.wait_for_selector(".nodes[data-still='yes']", state="attached")
 
 

@@ -13,7 +13,7 @@ def test_map__chooses_what_is_drawn_around_and_opens_a_point(visit, finished_add
     page = visit(finished_address, "?layer=late&class=6&view=map")
     canvas = page.locator(".instance-points")
     panel = page.get_by_role("region", name="Map of the instances")
-    expect(panel).to_contain_text("of 296 instances", timeout=90_000)
+    expect(panel).to_contain_text("of 296 instances", timeout=200_000)
     page.wait_for_timeout(600)  # until the points are where they belong
     box = canvas.bounding_box()
 

@@ -10,6 +10,8 @@ from tests.dashboards.served_pages import served
 from tests.faults.small_run import later_stages
 from tests.upkeep.test_extension import LAST, OLD, extract, run, write_rows
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["run"]
 
 

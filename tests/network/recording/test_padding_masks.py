@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nnviz.errors import ModelError
 from nnviz.network.recording.ablated import ChannelMeans
-from nnviz.network.recording.counted import CountedTokens
+from nnviz.network.recording.padding_masks import CountedTokens
 from nnviz.network.recording.recorder import Recorder
 from nnviz.network.recording.runtime import NetworkRuntime
 from nnviz.network.tracing import trace

@@ -1,21 +1,28 @@
-"""What does it cost that padding does not count? A recorded batch against a bare one.
+"""What do texts cost: padding that is computed, and that it does not count?
 
-Prints a table and writes ``benchmarks/results/masking.json``::
+Prints a table and writes ``benchmarks/results/text.json``::
 
-    python -m benchmarks.masking --repetitions 15
+    python -m benchmarks.text --repetitions 15
 
-In each repetition, in a process with a worker's environment, a network is run on the
-same padded batch, one after the other: bare, in inference mode; recorded, with maxima
-over all positions; and recorded, with maxima over the tokens that count. Weights are
-random: they do not change the time.
+Padding: of the tokens that the batches of a run hold, how many are padding, by length
+and to one length for all; of TREC's training questions where they are in ``../shared``
+or where ``NNVIZ_SHARED`` points, else of as many with lengths like theirs.
+
+Masking: in each repetition, in a process with a worker's environment, a network is run
+on the same padded batch, one after the other: bare, in inference mode; recorded, with
+maxima over all positions; and recorded, with maxima over the tokens that count.
+Weights are random: they do not change the time.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import os
+import re
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +31,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks.isolated import measure_cases
+from nnviz.inputs.preparation.batches import BatchReader
+from nnviz.inputs.preparation.preprocessing import Preprocessing
 from nnviz.network.arguments import bind_inputs
 from nnviz.network.recording.folding import optimize
 from nnviz.network.recording.runtime import NetworkRuntime
@@ -97,11 +106,26 @@ class WordCNN(nn.Module):
         return logits
 
 
-CASES: dict[str, Callable[[], nn.Module]] = {"encoder": Encoder, "word CNN": WordCNN}
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "encoder": Encoder,
+    "word CNN": WordCNN,
+}
+PADDING = "padding"
+CASES = (*NETWORKS, PADDING)
+
+ROOT = Path(__file__).resolve().parents[1]
+N_QUESTIONS = 5_452
+"""As many as TREC has for training."""
 
 
 def say(name: str, row: dict[str, Any]) -> str:
     """Return a row in words."""
+    if name == PADDING:
+        return (
+            f"{name:<10} of {row['instances']:,} {row['what']}: "
+            f"{row['by_length']:.1%} of what is computed is padding, by length; "
+            f"{row['one_length']:.1%} with one length of {row['longest']} tokens"
+        )
     return (
         f"{name:<10} bare {row['bare_ms']:7.1f} ms   all positions "
         f"{row['all_ratio']:.3f}   those that count {row['counted_ratio']:.3f}"
@@ -109,9 +133,14 @@ def say(name: str, row: dict[str, Any]) -> str:
 
 
 def measure(name: str, repetitions: int) -> dict[str, Any]:
+    """Return the milliseconds of a batch, and their ratios; or what is padding."""
+    return padding() if name == PADDING else masking(name, repetitions)
+
+
+def masking(name: str, repetitions: int) -> dict[str, Any]:
     """Return the milliseconds of a batch, and their ratios; all interleaved."""
     torch.manual_seed(0)
-    network = CASES[name]().eval()
+    network = NETWORKS[name]().eval()
     bind_inputs(network, INPUTS)
     values = sentences()
     architecture = trace(network, torch.from_numpy(values[:2]))
@@ -154,6 +183,64 @@ def measure(name: str, repetitions: int) -> dict[str, Any]:
     }
 
 
+class Questions:
+    """Texts of given lengths, as a data set; what they say does not matter here."""
+
+    def __init__(self, lengths: NDArray[np.int64]) -> None:
+        self.lengths = lengths
+        self.ids = tuple(map(str, range(len(lengths))))
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def read(self, index: int) -> dict[str, NDArray[np.int64]]:
+        """Return indices and mask of one question."""
+        ones = np.ones(self.lengths[index], np.int64)
+        return {"input_ids": ones, "attention_mask": ones}
+
+
+def padding() -> dict[str, Any]:
+    """Return which part of the tokens in a run's batches are padding."""
+    lengths, what = question_lengths()
+    longest, options = int(lengths.max()), ExtractionConfig()
+    inputs = dataclasses.replace(INPUTS, n_tokens=longest)
+    reader = BatchReader(
+        Questions(lengths),  # type: ignore[arg-type]  # has what is asked for
+        Preprocessing(PreprocessingConfig(kind="inputs"), inputs),
+        batch_size=options.batch_size,
+        n_threads=options.reader_threads,
+        shape=(inputs.length(),),
+        dtype="int64",
+        inputs=inputs,
+    )
+    computed = 0
+    for start in range(0, len(lengths), options.instances_per_chunk):
+        stop = min(start + options.instances_per_chunk, len(lengths))
+        for batch in reader.iter_batches(start, stop):
+            n_rows, length = batch.values.shape
+            computed += n_rows * inputs.tokens_of(length)
+    own = int(lengths.sum())
+    return {
+        "instances": len(lengths),
+        "what": what,
+        "longest": longest,
+        "by_length": 1 - own / computed,
+        "one_length": 1 - own / (len(lengths) * longest),
+    }
+
+
+def question_lengths() -> tuple[NDArray[np.int64], str]:
+    """Return the tokens of each question, two special ones included."""
+    shared = Path(os.environ.get("NNVIZ_SHARED", ROOT.parent / "shared"))
+    path = shared / "data" / "trec" / "train.label"
+    if not path.is_file():
+        drawn = np.random.default_rng(0).gamma(6.5, 1.55, N_QUESTIONS)
+        return np.clip(drawn.round(), 2, 37).astype(np.int64) + 2, "made-up questions"
+    lines = path.read_text(encoding="latin-1").splitlines()
+    words = [re.findall(r"\S+", line.partition(" ")[2]) for line in lines]
+    return np.array([len(each) + 2 for each in words]), "questions of TREC"
+
+
 def sentences() -> NDArray[np.int64]:
     """Return packed sentences of 12 to 36 words; the first and last do not count."""
     rng = np.random.default_rng(0)
@@ -169,4 +256,4 @@ def sentences() -> NDArray[np.int64]:
 
 
 if __name__ == "__main__":
-    measure_cases("masking", __doc__, CASES, measure, say)
+    measure_cases("text", __doc__, CASES, measure, say)
