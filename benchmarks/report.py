@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import decoding_report, scaling_report
+from benchmarks import decoding_report, scaling_report, subsets_report
 
 __all__ = ["documents", "with_sections"]
 
@@ -37,6 +37,9 @@ def documents() -> dict[Path, dict[str, str]]:
         ROOT / "docs" / "causal-check.md": {"causal": causal_section()},
         ROOT / "docs" / "graphs.md": {
             "calibration": section_of("calibration", calibration_table)
+        },
+        ROOT / "docs" / "subsets.md": {
+            "subsets": section_of("subsets", subsets_report.tables)
         },
         ROOT / "docs" / "scaling.md": {
             "scaling": section_of("scaling", scaling_report.details),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Unpack
 import click
 
 from nnviz.cli.options import graph_options, json_option
-from nnviz.cli.running import tell_advice
+from nnviz.cli.running import draw_chunks, tell_advice
 from nnviz.errors import ConfigError
 from nnviz.text_files import read_text
 
@@ -77,6 +77,7 @@ def graph(
         found = from_summit_json(_text(store), subset=Path(store).stem)
     else:
         opened = Store.open(store)
+        draw_chunks(opened)
         graphs = SubsetGraphs(opened, subsets)
         found = graphs.graph(subset, jackknife=jackknife, **options)
         tell_advice(opened)
@@ -157,6 +158,7 @@ def compare(
         msg = "name a SECOND subset, or another network's store with --other-store"
         raise click.UsageError(msg)
     opened = Store.open(store)
+    draw_chunks(opened)
     if other_store is not None:
         other = Store.open(other_store)
         found = compare_networks(

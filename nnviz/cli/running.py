@@ -26,7 +26,14 @@ if TYPE_CHECKING:
     from nnviz.store.store import Store
 
 
-__all__ = ["client_of", "listeners_of", "seconds_of", "stage_of", "tell_advice"]
+__all__ = [
+    "client_of",
+    "draw_chunks",
+    "listeners_of",
+    "seconds_of",
+    "stage_of",
+    "tell_advice",
+]
 
 _LOGGERS = ("distributed", "distributed.client")
 
@@ -152,6 +159,14 @@ def print_result(value: dict[str, Any] | str) -> None:
         click.echo(value)
     else:
         click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+
+def draw_chunks(store: Store) -> None:
+    """Draw a bar on standard error while an answer reads many chunks of a store."""
+    from nnviz.aggregation.chunk_progress import tell_of_chunks
+    from nnviz.engine.progress import ProgressBar
+
+    tell_of_chunks(store, [ProgressBar()])
 
 
 def tell_advice(store: Store) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nnviz.cli.options import json_option
-from nnviz.cli.running import listeners_of, print_result
+from nnviz.cli.running import draw_chunks, print_result
 from nnviz.errors import ConfigError, NnvizError
 
 if TYPE_CHECKING:
@@ -90,12 +90,11 @@ def _looked_at(
     file: Path | None,
     reference: str | None,
 ) -> tuple[dict[str, Any], list[str]]:
-    from nnviz.aggregation.chunk_progress import tell_of_chunks
     from nnviz.results.subset_results import SubsetResults
 
     results = SubsetResults(store, query, against)
-    with listeners_of(None, quiet=False) as bar, _estimated_meanwhile(results):
-        tell_of_chunks(store, bar)
+    draw_chunks(store)
+    with _estimated_meanwhile(results):
         value, lines = results.to_json(), results.lines()
     if reference is not None:
         relevance = results.relevance(reference)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nnviz.aggregation.index_channels import IndexedChannels
 from nnviz.results.subset_results import SubsetResults
@@ -101,16 +102,34 @@ class SubsetPairs:
 
     @functools.cached_property
     def _parts(self) -> list[NamedQuery]:
-        return self._parts_of(self._store.plan.target_column or TARGET)
+        return self._parts_of(self._target)
+
+    @property
+    def _target(self) -> str:
+        return self._store.plan.target_column or TARGET
+
+    @functools.cached_property
+    def targets(self) -> NDArray[np.float64] | None:
+        """The measured target of every instance, shape (N,); None where there is none.
+
+        NaN where it is not known, and of unusable instances.
+        """
+        return self._numbers(self._target)
 
     def _parts_of(self, name: str) -> list[NamedQuery]:
         """Return parts of a column, smallest first; none where it has no numbers."""
+        values = self._numbers(name)
+        if values is None:
+            return []
+        return [self._named(query) for query in part_queries(values, name)]
+
+    def _numbers(self, name: str) -> NDArray[np.float64] | None:
         columns = self.finder.columns
         if name not in columns.names or columns.column(name).kind != "number":
-            return []
+            return None
         column = columns.column(name)
         values = np.where(column.null | ~columns.usable, np.nan, column.values)
-        return [self._named(query) for query in part_queries(values, name)]
+        return values.astype(np.float64)
 
     def of_class(self, index: int) -> list[NamedQuery]:
         """Return what a class can be split into, with sizes: none is empty.

@@ -173,7 +173,7 @@ class Plan:
 
     @property
     def index_bytes(self) -> int:
-        """Bytes of the index at most: lists of top channels may be shorter."""
+        """Bytes of the index at most: lists and texts may be shorter."""
         layers = self.architecture.layers
         number = 2 if sum(layer.n_channels for layer in layers) <= 1 << 16 else 4
         each = 2 * 8 + 4  # where two lists begin, and a checksum
@@ -184,7 +184,10 @@ class Plan:
                 each += layer.n_channels * (4 if is_wide else 2)
         # Four bytes of its pair of target and source, four of its value.
         each += sum(8 * kept.n_kept * kept.n_ranks for kept in self.influences)
-        return self.n_instances * each
+        columns = [s for s in self.arrays if s.path.startswith("instances/")]
+        # Texts have codes beside them.
+        each += 4 * sum(column.dtype == "string" for column in columns)
+        return self.n_instances * each + sum(column.n_bytes for column in columns)
 
     @property
     def task_bytes(self) -> int:

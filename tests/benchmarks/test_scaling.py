@@ -243,7 +243,13 @@ def test_measure__small__has_what_the_report_needs(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["docs/performance.md", "docs/causal-check.md", "docs/scaling.md"]
+    "name",
+    [
+        "docs/performance.md",
+        "docs/causal-check.md",
+        "docs/scaling.md",
+        "docs/subsets.md",
+    ],
 )
 def test_report__sections_of_documents__are_those_of_the_results(name):
     path = ROOT / name

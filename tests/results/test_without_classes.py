@@ -101,6 +101,7 @@ def test_unlabelled_run__has_no_parts_and_asks_for_a_query(unlabelled):
     assert unlabelled.kind == "all"
     assert unlabelled.missing_stage() is None
     assert unlabelled.pairs.parts == []
+    assert unlabelled.pairs.targets is None
     assert unlabelled.pairs.usual_query(-1) == ""
     assert "Write a query" in unlabelled.missing_classes().text
     assert progress_of(unlabelled.store.url, unlabelled.kind).stage == ""

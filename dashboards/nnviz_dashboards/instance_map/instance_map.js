@@ -1,5 +1,13 @@
 const MANY_CLASSES = 30
-const COLORS = [["sides", "A and B"], ["outcome", "Right or wrong"], ["class", "Class"]]
+const COLORS = [["sides", "A and B"], ["outcome", "Right or wrong"], ["class", "Class"], ["target", "Target"]]
+const N_SHADES = 24
+
+const NO_TARGET = 255
+
+// From the colour of the smallest target to that of the largest.
+function targetColors(of) {
+  return Array.from({length: N_SHADES}, (_, i) => `color-mix(in oklab, ${of("accent")} ${Math.round((100 * i) / (N_SHADES - 1))}%, ${of("glyph")})`)
+}
 
 export function render({model}) {
   const send = (message) => model.send_msg(message)
@@ -28,6 +36,7 @@ export function render({model}) {
   const message = element("div", "body")
   panel.append(head, body, foot, message)
 
+  let shades = null
   let points = null, numbers = [], labels = new Int16Array(), marks = new Uint8Array()
   let hovered = -1, loop = null, chosen = [], grip = null, frame = 0, timer = null
   const space = instanceSpace(canvas, () => draw())
@@ -42,7 +51,8 @@ export function render({model}) {
     if (!frame) frame = requestAnimationFrame(() => { frame = 0; paint() })
   }
   const hue = (label, n) => `hsl(${Math.round((label * 360) / Math.max(1, n))} 62% ${is_dark() ? 64 : 44}%)`
-  const color_by = () => (model.has_classes ? model.color : "sides")
+  const can_color = (key) => (key === "target" ? Boolean(shades) && !model.has_classes : key === "sides" || model.has_classes)
+  const color_by = () => (can_color(model.color) ? model.color : "sides")
   const is_dark = () => getComputedStyle(panel).colorScheme === "dark" || document.documentElement.dataset.theme === "dark"
   function paint() {
     const {clientWidth: wide, clientHeight: tall} = body
@@ -51,7 +61,9 @@ export function render({model}) {
     const of = (name) => css.getPropertyValue(`--${name}`).trim()
     const by = color_by(), n_classes = Math.max(1, points.classes.length)
     const place_of = new Map(points.classes.map((c, i) => [c, i]))
+    const ramp = by === "target" ? targetColors(of) : []
     const color_of = (i) => {
+      if (by === "target") return shades[i] === NO_TARGET ? of("panel") : ramp[Math.floor((shades[i] / NO_TARGET) * N_SHADES)]
       if (by === "class") return labels[i] < 0 ? of("point") : hue(place_of.get(labels[i]) ?? 0, n_classes)
       if (by === "outcome") return marks[i] & 4 ? of("target") : of("accent-light")
       const side = marks[i] & 3
@@ -63,7 +75,7 @@ export function render({model}) {
     for (const i of order) {
       const [x, y] = space.at(i)
       if (x < -9 || y < -9 || x > wide + 9 || y > tall + 9) continue
-      const is_front = rank(i) > 0 || by === "class"
+      const is_front = rank(i) > 0 || by === "class" || by === "target"
       context.globalAlpha = is_front ? 0.9 : 0.6
       context.fillStyle = color_of(i)
       context.beginPath()
@@ -226,7 +238,7 @@ export function render({model}) {
   const show_points = () => {
     message.replaceChildren(...(model.missing ? [notice(model.missing)] : []))
     body.hidden = foot.hidden = Boolean(model.missing)
-    colors.hidden = Boolean(model.missing) || !model.has_classes
+    colors.hidden = Boolean(model.missing) || !(model.has_classes || model.points?.shades)
     message.hidden = !model.missing
     const before = numbers
     points = model.points
@@ -238,6 +250,7 @@ export function render({model}) {
     numbers = Array.from(new Uint32Array(bytes(points.numbers).buffer))
     labels = new Int16Array(bytes(points.labels).buffer)
     marks = bytes(points.marks)
+    shades = points.shades ? bytes(points.shades) : null
     const wanted = Float32Array.from(new Int16Array(bytes(points.places).buffer), (v) => (v / 32767) * REACH)
     choose([])
     point(-1)
@@ -245,13 +258,17 @@ export function render({model}) {
     show_legend()
   }
   const show_legend = () => {
-    for (const button of colors.children) button.setAttribute("aria-pressed", String(button.dataset.key === model.color))
+    for (const button of colors.children) {
+      button.hidden = !can_color(button.dataset.key)
+      button.setAttribute("aria-pressed", String(button.dataset.key === color_by()))
+    }
     if (!points) return
     const keys = {
       sides: points.sides[0] === "" ? [] : [["first", points.sides[0]], ...(points.has_b ? [["second", points.sides[1]], ["point", "others"]] : [["point", points.sides[1]]])],
       outcome: [["accent-light", "predicted right"], ["target", "predicted wrong"]],
       class: [],
     }[color_by()] ?? []
+    if (color_by() === "target") return show_ramp()
     legend.replaceChildren(...keys.map(([name, text]) => {
       const key = element("span", "legend-key")
       const swatch = element("span", "swatch")
@@ -259,6 +276,11 @@ export function render({model}) {
       key.append(swatch, element("span", "name", text, {title: text}))
       return key
     }))
+    draw()
+  }
+  const show_ramp = () => {
+    const ramp = element("span", "target-ramp", null, {"aria-hidden": "true"})
+    legend.replaceChildren(element("span", "", `target ${points.bounds[0]} or less`), ramp, element("span", "", `${points.bounds[1]} or more`))
     draw()
   }
   const show_loading = () => {

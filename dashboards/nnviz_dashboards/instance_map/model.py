@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nnviz.errors import MissingDataError, NnvizError
 from nnviz.results.instance_map import InstanceMap
 from nnviz.results.missing import Missing
+from nnviz.results.neuron_matrix import shading
 from nnviz.results.run_results import RunResults
 from nnviz.results.subset_pairs import SubsetPair
 from nnviz_dashboards.shared.publishing import follow, publish, published
@@ -20,6 +21,9 @@ from nnviz_dashboards.shared.selection import Selection
 from nnviz_dashboards.subsets.model import SIDES, RunLater, Side, SubsetPairModel
 
 __all__ = ["InstanceMapModel", "ShownMap"]
+
+SATURATED = 98
+"""Percentile of the targets from which on a point is as dark as can be."""
 
 N_ADDED = 500
 """Instances of A, and of B, that are shown besides the sample."""
@@ -43,6 +47,11 @@ class ShownMap:
     """1 in A, 2 in B, 3 in both, 0 in neither, shape (n,)."""
     n_usable: int
     has_pictures: bool
+    shades: NDArray[np.uint8] | None
+    """Target of each, from 0 for the smallest to 254, 255 for none, shape (n,); None
+    where no target was measured."""
+    bounds: tuple[float, float]
+    """Targets that are drawn lightest and darkest."""
 
 
 class InstanceMapModel(param.Parameterized):
@@ -81,7 +90,7 @@ class InstanceMapModel(param.Parameterized):
         pairs.param.watch(self._renew, "pair")
 
     def color(self, by: str) -> None:
-        """Colour by A and B, by right and wrong, or by class."""
+        """Colour by A and B, by right and wrong, by class, or by target."""
         self.selection.choose(color=by)
 
     def use(self, side: Side, numbers: Sequence[int]) -> None:
@@ -158,6 +167,7 @@ class InstanceMapModel(param.Parameterized):
         prediction = columns.store.column("prediction")[instances]
         is_wrong = (label >= 0) & (prediction >= 0) & (label != prediction)
         shown = label if self.results.kind == "label" else prediction
+        shades, bounds = self._shades(instances)
         return ShownMap(
             laid,
             ("", "") if pair is None else pair.names,
@@ -168,7 +178,21 @@ class InstanceMapModel(param.Parameterized):
             side,
             int(columns.usable.sum()),
             not self.results.instance_pictures.missing,
+            shades,
+            bounds,
         )
+
+    def _shades(
+        self, instances: NDArray[np.int64]
+    ) -> tuple[NDArray[np.uint8] | None, tuple[float, float]]:
+        """Return how dark instances are by their target, and what is drawn how."""
+        targets = self.results.pairs.targets
+        if targets is None or not np.isfinite(targets).any():
+            return None, (0.0, 0.0)
+        # A few that are far off do not make all others alike.
+        low, high = np.nanpercentile(targets, [100 - SATURATED, SATURATED])
+        high = max(float(high), float(low) + 1e-12 * max(1.0, abs(float(low))))
+        return shading(targets[instances], float(low), high), (float(low), high)
 
     @staticmethod
     def _some(instances: NDArray[np.int64]) -> NDArray[np.int64]:

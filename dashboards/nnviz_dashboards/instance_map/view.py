@@ -12,7 +12,7 @@ from panel.viewable import Viewable, Viewer
 
 from nnviz_dashboards.instance_map.model import InstanceMapModel, ShownMap
 from nnviz_dashboards.shared.component import Component, missing_value, script, style
-from nnviz_dashboards.shared.theme import format_count, format_percent
+from nnviz_dashboards.shared.theme import format_count, format_percent, format_value
 
 __all__ = ["InstanceMapView"]
 
@@ -110,6 +110,8 @@ class InstanceMapView(Viewer):
             "places": _encoded(_rounded(shown.places)),
             "labels": _encoded(shown.labels.astype("<i2")),
             "marks": _encoded(marks.astype(np.uint8)),
+            "shades": None if shown.shades is None else _encoded(shown.shades),
+            "bounds": [format_value(bound) for bound in shown.bounds],
             "classes": shown.map.classes.tolist(),
             "anchors": np.round(shown.map.class_places, 3).tolist(),
         }

@@ -80,9 +80,9 @@ ORDERS = (BY_DIFFERENCE, BY_NUMBER, BY_CLUSTER)
 PANELS = ("closed", "open", "large")
 """How much room the neuron matrix has; large is also that of the view below."""
 
-COLORS = ("sides", "outcome", "class")
-"""What points of the map of the instances are coloured by: A and B, right and wrong, or
-their class."""
+COLORS = ("sides", "outcome", "class", "target")
+"""What points of the map of the instances are coloured by: A and B, right and wrong,
+their class, or where there are no classes their measured target."""
 
 OVERLAYS = ("none", "dead", "a-b", "reach")
 """What the tensors of the network are shaded by."""

@@ -62,3 +62,22 @@ def test_view__sends_places_in_few_bytes(model, results):
     numbers = np.frombuffer(base64.b64decode(points["numbers"]), "<u4")
     np.testing.assert_array_equal(numbers, shown.instances)
     assert points["has_pictures"] is False
+
+
+def test_points__are_the_darker_the_larger_their_target(results, selection):
+    targets = np.random.default_rng(0).normal(size=len(RUN.labels))
+    targets[RUN.is_unreadable] = np.nan
+    targets[5] = 1e6
+    vars(results.pairs)["targets"] = targets  # as if they were measured
+
+    selection.choose(view="map", a="label = cat", b="label = dog")
+    shown = InstanceMapModel(results, SubsetPairModel(results, selection)).shown
+
+    low, high = shown.bounds
+    assert -4 < low < -1 < 1 < high < 4
+    values = np.clip((targets[shown.instances] - low) / (high - low), 0, 1)
+    np.testing.assert_allclose(shown.shades / 254, values, atol=0.003)
+
+
+def test_points__of_a_run_without_targets__have_no_shades(model):
+    assert model.shown.shades is None
