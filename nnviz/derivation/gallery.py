@@ -389,7 +389,7 @@ def _cut(requests: Sequence[_Request], source: GallerySource) -> list[_Cut]:
 def _text_cuts(
     store: Store, layer: Layer, peaks: Peaks, source: GallerySource
 ) -> list[_Cut]:
-    """Return the texts of a layer's examples with their tokens."""
+    """Return the texts of a layer's examples, with what each maximum sees."""
     tokenizer, limit = source.tokenizer, source.preprocessing.max_length
     assert tokenizer is not None
     texts = store.column(TEXT)
@@ -405,12 +405,16 @@ def _text_cuts(
                 tokens[instance] = tokenizer.tokens_of(text, limit)
             except UnreadableInstanceError:
                 tokens[instance] = []
-        place = layer.token_of(int(peaks.position[channel, rank]))
+        position = int(peaks.position[channel, rank])
+        place = layer.token_of(position)
         known = tokens[instance]
         token = Token("")
         if place is not None and place < len(known):
             token = known[place]
-        example = TextExample.at(text, (token.start, token.stop), token.text)
+        first, stop = layer.tokens_of(position) or (0, 0)
+        seen = [each for each in known[first:stop] if each.start < each.stop]
+        span = (seen[0].start, seen[-1].stop) if seen else (token.start, token.stop)
+        example = TextExample.at(text, span, token.text)
         cuts.append(_Cut(channel * n_ranks + rank, nowhere, example.to_bytes()))
     return cuts
 

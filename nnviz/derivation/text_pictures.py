@@ -1,8 +1,8 @@
 """What does an example look like where the instance is a text, or the row of a table?
 
-Of a text the token at which a channel is largest, in its sentence: what stands before
-and behind it is kept as text, and drawn as a small picture where pictures stand. So
-every place that shows a picture shows the text.
+Of a text the token at which a channel is largest, or the window of tokens that it sees
+there, in its sentence: what stands before and behind it is kept as text, and drawn as a
+small picture where pictures stand. So every place that shows a picture shows the text.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _STYLE = (
 
 @dataclass(frozen=True, slots=True)
 class TextExample:
-    """A text with the token at which a channel is largest."""
+    """A text with the token, or the tokens, at which a channel is largest."""
 
     before: str
     shown: str
-    """The token's characters in the text; empty where no token is meant."""
+    """Their characters in the text; empty where no token is meant."""
     after: str
     token: str = ""
-    """As the tokenizer has it."""
+    """The one in the middle, as the tokenizer has it."""
 
     @property
     def text(self) -> str:
@@ -62,9 +62,9 @@ class TextExample:
         text
             One instance.
         span
-            The token's characters, half open; an empty one for a special token.
+            Characters of the tokens, half open; empty for a special token.
         token
-            As the tokenizer has it; empty for none.
+            The one in the middle, as the tokenizer has it; empty for none.
         """
         start, stop = span
         if start == stop:

@@ -100,6 +100,9 @@ class Layer:
     token_field: ReceptiveField | None = None
     """Which tokens a position sees, on one axis, where there are not as many positions
     as tokens; None: position p is token p."""
+    token_window: ReceptiveField | None = None
+    """Which tokens a position sees by convolution and pooling, on one axis, for whoever
+    shows them; None: one, or it is not known."""
     aliases: tuple[str, ...] = ()
     """Other names by which it may be asked for: those that TransformerLens has for the
     layers of a transformer (``blocks.0.mlp.hook_post``)."""
@@ -108,6 +111,23 @@ class Layer:
     def names(self) -> tuple[str, ...]:
         """The name, and the other names."""
         return (self.name, *self.aliases)
+
+    def tokens_of(self, position: int) -> tuple[int, int] | None:
+        """Return the tokens that a stored position sees, half open; None without any.
+
+        Parameters
+        ----------
+        position
+            As for :meth:`token_of`.
+        """
+        place = self.token_of(position)
+        seen = self.token_window or self.token_field
+        if place is None or seen is None or self.token_axis is None:
+            return None if place is None else (place, place + 1)
+        others = list(self.positions)
+        del others[self.token_axis]
+        ((first, stop),) = seen.box((position // math.prod(others),))
+        return max(0, math.floor(first)), max(0, math.ceil(stop))
 
     def token_of(self, position: int, extents: Sequence[int] = ()) -> int | None:
         """Return the token at which a stored position lies; None without tokens.

@@ -101,6 +101,7 @@ def identity_of(value: dict[str, Any]) -> dict[str, Any]:
                 value[part].pop(name, None)
     for layer in value["architecture"]["layers"]:
         layer.pop("aliases", None)
+        layer.pop("token_window", None)
         for name in ("token_axis", "token_field"):
             if layer.get(name) is None:
                 layer.pop(name, None)

@@ -9,6 +9,7 @@ from torch import nn
 from nnviz.network.tracing import trace
 from nnviz.runs.architecture import ReceptiveField
 from tests.network.token_networks import (
+    N_WORDS,
     Encoder,
     MeanOfEmbeddings,
     OneLength,
@@ -64,6 +65,47 @@ def test_token_axes__go_through_padding_strides_and_poolings():
     # A position of padding before, then three of which the first is padding again.
     assert found["halved"] == (0, field(5, 2, -2))
     assert found["after"] == (0, field(7, 4, -2))
+
+
+def seen_by(network, name, n_tokens):
+    """Return which tokens change a position of a layer, by position: (P, T)."""
+    outputs = []
+    network.get_submodule(name).register_forward_hook(
+        lambda module, arguments, output: outputs.append(output[0].T)
+    )
+    mask = torch.ones(1, n_tokens, dtype=torch.int64)
+    for seed in range(12):
+        generator = torch.Generator().manual_seed(seed)
+        ids = torch.randint(5, N_WORDS, (1, n_tokens), generator=generator)
+        with torch.no_grad():
+            network(input_ids=ids, attention_mask=mask)
+            for token in range(n_tokens):
+                other = ids.clone()
+                other[0, token] = 5 + (ids[0, token] - 4) % (N_WORDS - 5)
+                network(input_ids=other, attention_mask=mask)
+    outputs = torch.stack(outputs).unflatten(0, (12, n_tokens + 1))
+    changed = (outputs[:, 1:] != outputs[:, :1]).any(3).any(0)
+    return changed.T
+
+
+@pytest.mark.parametrize("name", ["words", "same", "valid", "halved", "after"])
+def test_tokens_of__are_those_that_change_a_position(name):
+    network = Strided()
+    architecture = traced(network, (21, 15))
+
+    wanted = seen_by(network, name, 21) if name != "words" else torch.eye(21) > 0
+
+    layer = architecture.layer(name)
+    for position, tokens in enumerate(wanted):
+        first, stop = layer.tokens_of(position)
+        found = [first <= token < stop for token in range(21)]
+        assert found == tokens.tolist(), position
+
+
+def test_tokens_of__attention_are_its_own():
+    layer = traced(Encoder()).layer("up")
+
+    assert [layer.tokens_of(position) for position in (0, 4)] == [(0, 1), (4, 5)]
 
 
 def test_token_axes__of_heads_that_are_rows():

@@ -64,7 +64,9 @@ export function render({model}) {
   segments.append(...rankings)
   const title = element("h2", "title")
   const note = element("span", "muted note")
-  head.append(title, note, segments)
+  const save = element("button", "button", "CSV", {type: "button", title: "Save all channels of the layer as a table"})
+  save.addEventListener("click", () => model.send_msg({type: "csv"}))
+  head.append(title, note, segments, save)
   const column = (text, explanation, cls = "") => element("span", cls, text, {title: explanation})
   const show_columns = () => columns.replaceChildren(
     column("Channel", "Number of the channel in the layer"),
@@ -135,6 +137,7 @@ export function render({model}) {
     }
   }
   model.on(["title", "of", "note", "ranking", "missing"], show_head)
+  model.on("msg:custom", ({file}) => { if (file) saveBytes(file.name, file.content) })
   model.on(["rows", "missing", "pictures"], show_rows)
   model.on(["chosen", "uses"], show_chosen)
   show_head()

@@ -7,6 +7,8 @@ instances, its *lift* A's share divided by the base rate.
 
 from __future__ import annotations
 
+import csv
+import io
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +19,7 @@ from nnviz.aggregation.channel_use import ChannelUse
 from nnviz.errors import NnvizError
 from nnviz.results.missing import Missing
 from nnviz.results.run_results import RunResults
+from nnviz.spreadsheets import LINE_END
 from nnviz_dashboards.shared.examples import Example, channel_examples
 from nnviz_dashboards.shared.publishing import follow, publish, published
 from nnviz_dashboards.shared.selection import NONE, Selection
@@ -85,6 +88,7 @@ class ChannelsModel(param.Parameterized):
         self.selection: Selection = pairs.selection
         self._results = results
         self._pairs = pairs
+        self._used: ChannelUse | None = None
         follow(
             self.selection, ["view", "layer", "subset", "a", "ranking"], self._update
         )
@@ -109,6 +113,21 @@ class ChannelsModel(param.Parameterized):
     def choose_subset(self, subset: int) -> None:
         """Look at this class."""
         self.selection.choose(subset=subset)
+
+    def csv(self) -> bytes:
+        """Return all channels of the layer as a table."""
+        used = self._used
+        if used is None or not self.rows:
+            return b""
+        file = io.StringIO()
+        writer = csv.writer(file, lineterminator=LINE_END)
+        writer.writerow(["channel", "count", "share", "base_rate", "lift", "mean"])
+        columns = (used.share, used.base_rate, used.lift, used.mean)
+        for channel, count, *numbers in zip(
+            used.channel.tolist(), used.count.tolist(), *columns, strict=True
+        ):
+            writer.writerow([channel, count, *(f"{v:.6g}" for v in numbers)])
+        return file.getvalue().encode()
 
     def rank(self, ranking: str) -> None:
         """Order the channels by count or by lift."""
@@ -156,6 +175,7 @@ class ChannelsModel(param.Parameterized):
     def _listed(
         self, used: ChannelUse, members: NDArray[np.int64] | None = None
     ) -> dict[str, object]:
+        self._used = used
         return {
             "rows": self._rows(used, members),
             "n_channels": len(used),

@@ -65,6 +65,7 @@ class ChannelsView(Viewer):
                 "choose": model.choose,
                 "choose_subset": model.choose_subset,
                 "rank": lambda key: model.rank(key),
+                "csv": self._send_csv,
                 "open": lambda instance: model.selection.open_instance(instance),
             },
             ranking=model.selection.param.ranking,
@@ -108,6 +109,10 @@ class ChannelsView(Viewer):
             for use in self._model.uses
         ]
         return {"uses": uses}
+
+    def _send_csv(self) -> None:
+        layer = self._model.selection.layer
+        self._list.send_file(f"channels-{layer}.csv", self._model.csv())
 
     def __panel__(self) -> Viewable:
         return self._list

@@ -147,8 +147,7 @@ class EmbeddingView(Viewer):
         }
 
     def _send_csv(self) -> None:
-        content = base64.b64encode(self._model.pairs_csv()).decode()
-        self._panel._send_msg({"file": {"name": "similarity.csv", "content": content}})
+        self._panel.send_file("similarity.csv", self._model.pairs_csv())
 
     def _places(self) -> list[float | None] | None:
         places = self._model.places

@@ -12,7 +12,9 @@ export function render({model}) {
   segments.append(...picks)
   const field = element("div", "field")
   field.append(element("span", "field-name", "A click chooses"), segments)
-  head.append(element("h2", "title", "Confusions"), note, field)
+  const save = element("button", "button", "CSV", {type: "button", title: "Save how many instances of each class are predicted as each"})
+  save.addEventListener("click", () => model.send_msg({type: "csv"}))
+  head.append(element("h2", "title", "Confusions"), note, field, save)
   const body = element("div", "confusions-body")
   panel.append(head, body)
   const send = (message) => model.send_msg({...message, what})
@@ -82,7 +84,7 @@ export function render({model}) {
   }
   const show_table = () => {
     const {table} = model
-    field.hidden = note.hidden = !table
+    field.hidden = note.hidden = save.hidden = !table
     if (model.missing) return body.replaceChildren(notice(model.missing))
     if (!table) return body.replaceChildren()
     note.textContent = table.note
@@ -100,6 +102,7 @@ export function render({model}) {
   }
   model.on(["table", "missing"], show_table)
   model.on("chosen", show_chosen)
+  model.on("msg:custom", ({file}) => { if (file) saveBytes(file.name, file.content) })
   show_picks()
   show_table()
   return panel

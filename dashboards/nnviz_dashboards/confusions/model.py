@@ -6,6 +6,8 @@ frequent confusions of all classes are listed beside them.
 
 from __future__ import annotations
 
+import csv
+import io
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 from nnviz.errors import NnvizError
 from nnviz.results.missing import Missing
 from nnviz.results.run_results import RunResults
+from nnviz.spreadsheets import LINE_END, defused
 from nnviz_dashboards.shared.publishing import follow, publish, published
 from nnviz_dashboards.shared.selection import Selection
 from nnviz_dashboards.subsets.model import SubsetPairModel
@@ -107,6 +110,23 @@ class ConfusionsModel(param.Parameterized):
             self._pairs.compare(query, "")
         else:
             self.selection.choose(subset=index)
+
+    def csv(self) -> bytes:
+        """Return instances by true and predicted class as a table, none empty."""
+        store, columns = self.results.store, self.results.pairs.finder.columns
+        label, prediction = (columns.column(name) for name in ("label", "prediction"))
+        if self.table is None or label.kind != "class":
+            return b""
+        names = store.class_names
+        is_known = columns.usable & ~(label.null | prediction.null)
+        both = np.stack([label.values[is_known], prediction.values[is_known]])
+        pairs, counts = np.unique(both, axis=1, return_counts=True)
+        file = io.StringIO()
+        writer = csv.writer(file, lineterminator=LINE_END)
+        writer.writerow(["label", "prediction", "instances"])
+        for true, taken, n in zip(*pairs.tolist(), counts.tolist(), strict=True):
+            writer.writerow([defused(names[true]), defused(names[taken]), n])
+        return file.getvalue().encode()
 
     def _update(self, _changed: set[str]) -> None:
         if self.selection.view != "confusions" or self.table is not None:

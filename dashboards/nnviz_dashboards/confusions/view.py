@@ -40,6 +40,7 @@ class ConfusionsView(Viewer):
                 "pick": lambda label, prediction, what: model.pick(
                     int(label), int(prediction), what=what
                 ),
+                "csv": self._send_csv,
                 "pick_class": lambda index, predicted, what: model.pick_class(
                     int(index), predicted=bool(predicted), what=what
                 ),
@@ -99,6 +100,9 @@ class ConfusionsView(Viewer):
                 for i in table.classes.tolist()
             ],
         }
+
+    def _send_csv(self) -> None:
+        self._grid.send_file("confusions.csv", self._model.csv())
 
     def _share(self, label: int, n: int) -> float:
         return n / max(1, int(self._model.results.class_table().n_instances[label]))

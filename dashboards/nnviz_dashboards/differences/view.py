@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 
 import param
@@ -182,9 +181,7 @@ class DifferencesView(Viewer):
         }
 
     def _send_csv(self) -> None:
-        content = base64.b64encode(self._model.csv()).decode()
-        file = {"name": "differences.csv", "content": content}
-        self._table._send_msg({"file": file})
+        self._table.send_file("differences.csv", self._model.csv())
 
     def __panel__(self) -> Viewable:
         return self._table

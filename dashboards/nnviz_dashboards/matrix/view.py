@@ -318,8 +318,7 @@ class MatrixView(Viewer):
 
         def send(content: object) -> None:
             if isinstance(content, bytes):
-                encoded = base64.b64encode(content).decode()
-                self._panel._send_msg({"file": {"name": name, "content": encoded}})
+                self._panel.send_file(name, content)
 
         self._run_later(matrix.csv, send)
 

@@ -7,6 +7,7 @@ messages; it holds no state of its own but the place of scroll bars.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -92,6 +93,12 @@ class Component(JSComponent):
         self._intentions = dict(intentions)
         styles = [STYLE, self._style] if self._style else [STYLE]
         super().__init__(sizing_mode="stretch_both", stylesheets=styles, **params)
+
+    def send_file(self, name: str, content: bytes) -> None:
+        """Give the visitor a file, if there is anything in it."""
+        if content:
+            encoded = base64.b64encode(content).decode()
+            self._send_msg({"file": {"name": name, "content": encoded}})
 
     def _handle_msg(self, data: Any) -> None:
         values = dict(data)

@@ -66,6 +66,9 @@ class TokenAxes:
     """Axis of a value's tensor that runs over tokens, by value."""
     fields: dict[int, ReceptiveField] = field(default_factory=dict)
     """Tokens that a position sees, by value; those of which it is known."""
+    windows: dict[int, ReceptiveField] = field(default_factory=dict)
+    """The same where each position stands for a token of its own, and sees others by
+    convolution or pooling."""
     several: dict[int, list[int]] = field(default_factory=dict)
     """Axes of values of which several may run over tokens, as those of patterns do."""
 
@@ -119,6 +122,8 @@ class TokenAxes:
         axis = self.position_axis(flow, value, layer.channel_axis)
         if axis is None:
             return layer
+        seen = self.windows.get(value)
+        layer = replace(layer, token_window=None if seen == _ONE_TOKEN else seen)
         if layer.positions[axis] == self.n_tokens:
             return replace(layer, token_axis=axis)
         if value not in self.fields:
@@ -197,7 +202,8 @@ def find_token_axes(flow: ChannelFlow, other: OtherLength | None) -> TokenAxes:
     return TokenAxes(
         other.n_tokens,
         axes,
-        _fields(flow, axes, other.n_tokens),
+        _fields(flow, axes, _of_one_token(flow, axes, other.n_tokens)),
+        _windows(flow, axes, other.n_tokens),
         {value: own for value, own in found.items() if len(own) > 1},
     )
 
@@ -234,15 +240,59 @@ def _axes_of_extent(graph: OperationGraph, n_tokens: int) -> dict[int, list[int]
     return axes
 
 
-def _fields(
+def _of_one_token(
     flow: ChannelFlow, axes: dict[int, int], n_tokens: int
 ) -> dict[int, ReceptiveField]:
-    """Return the tokens that positions see, of all values that have an axis for it."""
+    """Return the values that have a position for each token."""
+    shapes = flow.graph.values
+    return {
+        value: _ONE_TOKEN
+        for value, axis in axes.items()
+        if shapes[value].shape[axis] == n_tokens
+    }
+
+
+def _windows(
+    flow: ChannelFlow, axes: dict[int, int], n_tokens: int
+) -> dict[int, ReceptiveField]:
+    """Return the tokens that positions see, also where there is one for each token.
+
+    What is neither a window nor moves positions, such as attention, is at its own.
+    """
+    own = _of_one_token(flow, axes, n_tokens)
+    windows = (
+        output
+        for operation in flow.graph.operations
+        if category_of(operation.name) in ("convolution", "pooling")
+        for output in operation.outputs
+    )
+    sources = _before(flow, axes, set(windows))
+    return _fields(flow, axes, {v: seen for v, seen in own.items() if v in sources})
+
+
+def _before(flow: ChannelFlow, axes: dict[int, int], windows: set[int]) -> set[int]:
+    """Return the values that no window has made, nor what is made of one."""
+    after = set(windows)
+    for operation in flow.graph.operations:
+        if any(value in after for value in flow.graph.activation_inputs(operation)):
+            after.update(operation.outputs)
+    return set(axes) - after
+
+
+def _fields(
+    flow: ChannelFlow, axes: dict[int, int], known: dict[int, ReceptiveField]
+) -> dict[int, ReceptiveField]:
+    """Return the tokens that positions see, of all values that have an axis for it.
+
+    Parameters
+    ----------
+    flow, axes
+        Of the graph.
+    known
+        Those of which it is known.
+    """
     graph = flow.graph
-    fields: dict[int, ReceptiveField] = {}
-    for value, axis in axes.items():
-        if graph.values[value].shape[axis] == n_tokens:
-            fields[value] = _ONE_TOKEN
+    fields = dict(known)
     for operation in graph.operations:
         for output in operation.outputs if operation.live else ():
             if output in axes and output not in fields:

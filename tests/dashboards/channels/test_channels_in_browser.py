@@ -57,3 +57,16 @@ def test_examples__are_seen_in_a_narrow_window(visit, finished_address):
     box = example.bounding_box()
     assert box["width"] > 40
     assert 0 <= box["x"] <= 390 - box["width"]
+
+
+def test_table__is_saved(visit, finished_address):
+    page = visit(finished_address, "?layer=late&class=1&view=channels")
+    panel = page.get_by_role("region", name="Top channels")
+
+    with page.expect_download() as download:
+        panel.get_by_role("button", name="CSV").click()
+
+    assert download.value.suggested_filename == "channels-late.csv"
+    lines = download.value.path().read_text().splitlines()
+    assert lines[0] == "channel,count,share,base_rate,lift,mean"
+    assert len(lines) == 1 + 96

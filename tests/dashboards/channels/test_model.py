@@ -1,5 +1,7 @@
 """The list of channels as a plain object, on a real store."""
 
+import csv
+
 import numpy as np
 import pytest
 
@@ -155,3 +157,16 @@ def test_channels__of_an_empty_query__say_so(channels, selection):
     selection.choose(a="")
     assert channels.missing is None
     assert channels.rows
+
+
+def test_table__has_every_channel_of_the_layer(finished, channels, selection):
+    top = aggregates_of(finished).channels("late", "wolf")
+
+    rows = list(csv.DictReader(channels.csv().decode().splitlines()))
+
+    assert [int(row["channel"]) for row in rows] == list(range(96))
+    assert [int(row["count"]) for row in rows] == top.count.tolist()
+    found = [float(row["mean"]) for row in rows]
+    np.testing.assert_allclose(found, top.mean, rtol=1e-5)
+    selection.choose(a="label = cat and label = dog")
+    assert channels.csv() == b""

@@ -14,6 +14,9 @@ def test_confusions__are_picked_by_mouse_and_keys(visit, finished_address):
     chip = page.locator(".chip .chip-main")
     cell = page.locator("[data-query='label = wolf and prediction = 2']").first
 
+    with page.expect_download() as download:
+        page.get_by_role("region", name="Confusions").get_by_text("CSV").click()
+    assert download.value.path().read_text().startswith("label,prediction,instances")
     cell.click()
 
     expect(chip.nth(0)).to_contain_text("wolf taken for crane")

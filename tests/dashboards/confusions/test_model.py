@@ -1,5 +1,8 @@
 """The confusions as a plain object, counted by plain NumPy."""
 
+import csv
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -82,3 +85,18 @@ def test_many_classes__show_those_of_the_most_frequent_confusions(
     assert len(table.classes) == 4
     assert {first.label, first.prediction} <= set(table.classes.tolist())
     assert table.n_present == len(NAMES)
+
+
+def test_table__has_all_pairs_of_classes_that_occur(confusions, finished):
+    prediction = finished.column("prediction")[USABLE]
+    expected = Counter(
+        (NAMES[a], NAMES[b])
+        for a, b in zip(RUN.labels[USABLE], prediction, strict=True)
+    )
+
+    rows = list(csv.DictReader(confusions.csv().decode().splitlines()))
+
+    found = Counter()
+    for row in rows:
+        found[row["label"], row["prediction"]] += int(row["instances"])
+    assert found == expected
