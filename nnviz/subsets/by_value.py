@@ -105,9 +105,9 @@ def _shortest_between(low: float, high: float) -> str:
     """Return a number of few digits from `low` on and below `high`."""
     middle = low + (high - low) / 2
     for n_digits in range(1, 17):
-        text = f"{middle:.{n_digits}g}"
-        if low <= float(text) < high:
-            return text
+        number = float(f"{middle:.{n_digits}g}")
+        if low <= number < high:
+            return repr(number).removesuffix(".0")  # 210 in place of 2.1e+02
     return repr(low)
 
 

@@ -125,3 +125,10 @@ def test_part_queries__of_any_name():
     for number, query in enumerate(queries):
         found = frame.query(query.replace('"', "`")).index
         assert found.tolist() == np.flatnonzero(quarters == number).tolist()
+
+
+def test_part_queries__write_large_numbers_in_full():
+    queries = part_queries(np.arange(0.0, 2e6, 2e4), "price")
+
+    assert queries[0] == "price <= 490000"
+    assert "e+" not in "".join(queries)
