@@ -95,6 +95,8 @@ def index_state(store: Store) -> IndexState:
     is_there = bool(store.groups.names(INDEX))
     is_current = np.zeros(len(keys), dtype=np.bool_)
     is_all_usable = np.zeros(len(keys), dtype=np.bool_)
+    if is_there:
+        store.groups.announce([piece_path(number) for number in range(len(keys))])
     for number, key in enumerate(keys):
         written = _attributes(store, number) if is_there else {}
         is_current[number] = written.get("key") == key

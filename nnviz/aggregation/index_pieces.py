@@ -16,7 +16,7 @@ import functools
 import os
 import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,7 @@ from nnviz.aggregation.index import IndexState, index_state, piece_path
 from nnviz.aggregation.index_layout import Lists, Rows
 from nnviz.errors import StoreFormatError
 from nnviz.runs.arrays import CHANNELS_PER_INNER_CHUNK
+from nnviz.store.files import announce
 from nnviz.store.mapped import map_values
 from nnviz.store.store import Store
 
@@ -43,6 +44,9 @@ READERS = 16
 """Threads that read rows for the first time: a disk answers several at once."""
 
 ROWS_PER_READER = 64
+
+ANNOUNCED_BYTES = 1 << 28
+"""Of rows that are announced before they are read."""
 
 LOADED_BYTES = 1 << 30
 """Of pieces that cannot be mapped."""
@@ -100,16 +104,51 @@ class IndexPieces:
         layout = self.state.layout
         starts = [chunk[0] for chunk in layout.chunks[:: layout.chunks_per_piece]]
         bounds = np.searchsorted(instances, [*starts, self._store.n_instances])
-        for piece in np.flatnonzero(np.diff(bounds)):
-            some = instances[bounds[piece] : bounds[piece + 1]]
-            found = self._of_piece(int(piece), some, kind)
+        asked = {
+            int(piece): instances[bounds[piece] : bounds[piece + 1]]
+            for piece in np.flatnonzero(np.diff(bounds))
+        }
+        self._announce(asked, kind)
+        for piece, some in asked.items():
+            found = self._of_piece(piece, some, kind)
             if found is not None:
                 yield found
                 continue
-            for span in layout.chunks_of(int(piece)):
+            for span in layout.chunks_of(piece):
                 low, high = np.searchsorted(some, span)
                 if low < high:
                     yield self._of_chunk(span, some[low:high], kind)
+
+    def _announce(self, asked: Mapping[int, NDArray[np.int64]], kind: Kind) -> None:
+        """Tell the system what will be read for the first time, of all pieces.
+
+        They are looked at one after the other, and a disk answers several at once. Of
+        many rows a piece has enough to do by itself.
+        """
+        layout, files = self.state.layout, self._store.groups.plain_file
+        fresh = [piece for piece in asked if self._usable[piece]]
+        if kind != "activations":
+            names = [f"{kind}_offsets", kind]
+            names += ["influences"] if kind == "pairs" else []
+            for piece in fresh:
+                if (piece, kind) not in self._checked:
+                    for name in names:
+                        path = files(f"{piece_path(piece)}/{name}", 1)
+                        if path is not None:
+                            announce(path)
+            return
+        for dtype, width in layout.widths.items():
+            n = width * np.dtype(dtype).itemsize
+            if n * sum(len(some) for some in asked.values()) > ANNOUNCED_BYTES:
+                continue
+            for piece in fresh:
+                rows = asked[piece] - layout.span(piece)[0]
+                checked = self._checked.get((piece, dtype))
+                if checked is not None:
+                    rows = rows[~checked[rows]]
+                path = files(f"{piece_path(piece)}/activations_{dtype}", 2)
+                if path is not None and len(rows):
+                    announce(path, ((row * n, n) for row in rows.tolist()))
 
     def channel(self, layer: str, channel: int) -> NDArray[Any]:
         """Return one channel of every instance, shape (N,), in the dtype of the layer.
@@ -208,8 +247,10 @@ class IndexPieces:
         for dtype in layout.widths:
             name = f"{piece_path(piece)}/activations_{dtype}"
             path = self._store.groups.plain_file(name, 2)
-            if path is not None and path.is_file():
-                n_bytes += _announce(path, limit - n_bytes)
+            if path is not None and path.is_file() and n_bytes < limit:
+                size = min(path.stat().st_size, limit - n_bytes)
+                announce(path, [(0, size)])
+                n_bytes += size
         return n_bytes
 
     def _of_chunk(
@@ -395,18 +436,6 @@ class IndexPieces:
 def _size(lists: Lists) -> int:
     weights = 0 if lists.weights is None else lists.weights.nbytes
     return int(lists.values.nbytes + lists.offsets.nbytes + weights)
-
-
-def _announce(path: Path, limit: int) -> int:
-    """Tell the system that a file's first bytes will be needed; returns how many."""
-    n_bytes = min(path.stat().st_size, limit)
-    if n_bytes > 0 and hasattr(os, "posix_fadvise"):
-        file = os.open(path, os.O_RDONLY)
-        try:
-            os.posix_fadvise(file, 0, n_bytes, os.POSIX_FADV_WILLNEED)
-        finally:
-            os.close(file)
-    return max(0, n_bytes)
 
 
 def _fixed(values: NDArray[Any]) -> NDArray[Any]:

@@ -22,6 +22,7 @@ seen by trying: the outputs have to be these on a batch.
 from __future__ import annotations
 
 import copy
+import functools
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -106,7 +107,10 @@ def find_two_outputs(
         for are_direct, are_probabilities in product((False, True), repeat=2)
     ]
     if len(names) > 1:
-        tried += [TwoOutputs(SUM.join(names), each) for each in (False, True)]
+        tried += [
+            TwoOutputs(SUM.join(names), are_probabilities, are_direct)
+            for are_direct, are_probabilities in product((False, True), repeat=2)
+        ]
     for found in tried:
         pair = _run(with_two_outputs(module, found), batch)
         if pair is not None and _is_pair(pair, single, found):
@@ -136,8 +140,9 @@ def with_two_outputs(module: nn.Module, found: TwoOutputs) -> nn.Module:
     if isinstance(module, torch.fx.GraphModule):
         _change_graph(module, found)
     elif found.are_direct:
-        kept = _Kept(_class_axis(layer), found)
-        layer.register_forward_hook(kept.after_layer)
+        kept = _Kept(found)
+        for path in found.modules:
+            module.get_submodule(path).register_forward_hook(kept.after_layer)
         module.register_forward_hook(kept.after_network)
     else:
         module.register_forward_hook(_after_network)
@@ -154,33 +159,32 @@ def _by_instance(output: Tensor) -> Tensor:
 
 
 class _Kept:
-    """Keeps both outputs of a layer, and gives its single one to what follows.
+    """Keeps both outputs of each layer, and gives its single one to what follows.
 
     Its methods are hooks.
 
     Parameters
     ----------
-    axis
-        Of the two.
     found
         Whether they are logits, each a half of the single one.
     """
 
-    def __init__(self, axis: int, found: TwoOutputs) -> None:
-        self._axis, self._found = axis, found
-        self._pair: Tensor | None = None
+    def __init__(self, found: TwoOutputs) -> None:
+        self._found = found
+        self._pairs: list[Tensor] = []
 
-    def after_layer(self, _module: nn.Module, _inputs: object, pair: Tensor) -> Tensor:
+    def after_layer(self, layer: nn.Module, _inputs: object, pair: Tensor) -> Tensor:
         """Return the single output."""
-        self._pair = pair
-        second = pair.narrow(self._axis, 1, 1)
+        self._pairs.append(pair)
+        second = pair.narrow(_class_axis(layer), 1, 1)
         return second if self._found.are_probabilities else 2 * second
 
     def after_network(self, _module: nn.Module, _inputs: object, out: object) -> object:
         """Return both, in place of what the network returns."""
-        pair, self._pair = self._pair, None
-        if pair is None:  # the layer was not run
+        pairs, self._pairs = self._pairs, []
+        if not pairs:  # no layer was run
             return out
+        pair = functools.reduce(torch.add, pairs)
         return torch.sigmoid(pair) if self._found.are_probabilities else pair
 
 
@@ -194,29 +198,40 @@ def _class_axis(layer: nn.Module) -> int:
 def _change_graph(module: torch.fx.GraphModule, found: TwoOutputs) -> None:
     """Let the graph of a network return both outputs; copies of it lose its hooks."""
     graph = module.graph
-    pair = _made_by(graph, found.modules[0])
+    made = {path: _made_by(graph, path) for path in found.modules}
+    pairs = {path: node for path, node in made.items() if node is not None}
     (end,) = (node for node in graph.nodes if node.op == "output")
     leaves, spec = pytree.tree_flatten(end.args[0])
     place = _place_of_main(module, leaves, spec)
-    if place is None or pair is None:
+    if place is None or len(pairs) < len(made):
         return  # no outputs of two classes, as is seen then
     if found.are_direct:
-        axis = _class_axis(module.get_submodule(found.module))
-        with graph.inserting_after(pair):
-            single = second = graph.call_function(torch.narrow, (pair, axis, 1, 1))
-        if not found.are_probabilities:
-            with graph.inserting_after(second):
-                single = graph.call_function(torch.mul, (second, 2))
-        pair.replace_all_uses_with(single, lambda user: user not in (second, single))
+        for path, pair in pairs.items():
+            axis = _class_axis(module.get_submodule(path))
+            _pick_second(graph, pair, axis, 1 if found.are_probabilities else 2)
     with graph.inserting_before(end):
         if not found.are_direct:
-            leaves[place] = graph.call_function(_by_instance, (leaves[place],))
-        elif found.are_probabilities:
-            leaves[place] = graph.call_function(torch.sigmoid, (pair,))
+            both = graph.call_function(_by_instance, (leaves[place],))
         else:
-            leaves[place] = pair
+            both, *others = pairs.values()
+            for other in others:
+                both = graph.call_function(torch.add, (both, other))
+            if found.are_probabilities:
+                both = graph.call_function(torch.sigmoid, (both,))
+    leaves[place] = both
     end.args = (pytree.tree_unflatten(leaves, spec),)
     module.recompile()
+
+
+def _pick_second(
+    graph: torch.fx.Graph, pair: torch.fx.Node, axis: int, factor: int
+) -> None:
+    """Give what reads a value its second output alone, times a factor."""
+    with graph.inserting_after(pair):
+        second = graph.call_function(torch.narrow, (pair, axis, 1, 1))
+    with graph.inserting_after(second):
+        single = graph.call_function(torch.mul, (second, factor))
+    pair.replace_all_uses_with(single, lambda user: user not in (second, single))
 
 
 def _made_by(graph: torch.fx.Graph, name: str) -> torch.fx.Node | None:

@@ -97,7 +97,7 @@ class Plan:
     from before they were."""
     two_outputs_of: str | None = None
     """Module that made the only output, the logit of two classes, which now gives an
-    output for each; modules that are added are joined by `` + ``. None where the
+    output for each; modules that are added are joined by plus signs. None where the
     network is run as it is."""
     two_outputs_are_direct: bool = False
     """Whether they are what this module makes: what follows it takes one number out."""

@@ -29,6 +29,7 @@ from nnviz.store.places import storing
 __all__ = [
     "MAX_DOCUMENT_BYTES",
     "Files",
+    "announce",
     "read_plain",
 ]
 
@@ -42,6 +43,9 @@ SLOW_S = 0.002
 """A small file takes 0.05 ms on a disk and some milliseconds on a file server."""
 
 MAX_DOCUMENT_BYTES = 32 << 20
+
+MANY_FILES = 64
+"""From which number on small files are announced before they are read."""
 """Of the metadata of a group or an array; the checksums of 300,000 files have this."""
 
 
@@ -94,7 +98,11 @@ class Files:
             If one is no plain file, or is larger.
         """
         if self._folder is not None:
-            return [read_plain(self._folder / key, limit=limit) for key in keys]
+            paths = [self._folder / key for key in keys]
+            if len(paths) >= MANY_FILES:
+                for path in paths:
+                    announce(path)
+            return [read_plain(path, limit=limit) for path in paths]
         return list(sync(self._get_all(keys)))
 
     def look_at(self, keys: Sequence[str]) -> list[bytes | str | None]:
@@ -266,6 +274,27 @@ def _make_folder(path: Path) -> None:
         _make_folder(path.parent)
         with contextlib.suppress(FileExistsError):
             path.mkdir()
+
+
+def announce(path: Path | str, spans: Iterable[tuple[int, int]] = ((0, 0),)) -> None:
+    """Tell the system that parts of a file will be read: a disk gets several at once.
+
+    Parameters
+    ----------
+    path
+        Of a file; where there is none, nothing happens.
+    spans
+        First byte and number of bytes of each part; 0 bytes are all that follow.
+    """
+    if not hasattr(os, "posix_fadvise"):
+        return
+    with contextlib.suppress(OSError):
+        file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        try:
+            for start, n_bytes in spans:
+                os.posix_fadvise(file, start, n_bytes, os.POSIX_FADV_WILLNEED)
+        finally:
+            os.close(file)
 
 
 def read_plain(path: Path, *, limit: int | None = None) -> bytes | None:

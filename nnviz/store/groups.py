@@ -17,7 +17,8 @@ from scipy import sparse
 from nnviz.errors import MissingDataError, NnvizError, StoreFormatError
 from nnviz.runs.arrays import ArraySpec
 from nnviz.store import csr
-from nnviz.store.documents import CHECKSUMS, crc_text
+from nnviz.store.documents import CHECKSUMS, crc_text, document_of
+from nnviz.store.files import announce
 from nnviz.store.hierarchy import Hierarchy
 from nnviz.store.mapped import map_values
 
@@ -271,6 +272,14 @@ class LaterGroups:
             )
             raise MissingDataError(msg)
         return self._hierarchy.attributes(path)
+
+    def announce(self, paths: Sequence[str]) -> None:
+        """Tell the system that the documents of groups will be read."""
+        folder = self._hierarchy.files.folder
+        if folder is not None:
+            for path in paths:
+                announce(folder / document_of(path))
+                announce(folder / document_of(f"{path}/{CHECKSUMS}"))
 
     def names(self, path: str) -> list[str]:
         """Return the names of what lies below a path, sorted."""

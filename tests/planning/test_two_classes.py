@@ -303,20 +303,25 @@ def test_labels__minus_one_of_two_outputs_is_said_to_be_none() -> None:
 class WideAndDeep(nn.Module):
     """The sum of two outputs, each of a layer of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, ending: str) -> None:
         super().__init__()
         torch.manual_seed(4)
+        self.ending = ending
         self.wide = nn.Linear(6, 1)
         self.deep = nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.sigmoid(self.wide(x) + self.deep(x)).squeeze(-1)
+        p = torch.sigmoid(self.wide(x) + self.deep(x))
+        return p[:, 0] if self.ending == "first" else p.squeeze(-1)
 
 
 @pytest.mark.filterwarnings("ignore::Warning:torch", "ignore::FutureWarning")
 @pytest.mark.parametrize("exported", [False, True], ids=["module", "exported"])
-def test_one_output__may_be_a_sum_of_layers(tmp_path: Path, exported: bool) -> None:
-    network, x = WideAndDeep().eval(), _inputs(40)
+@pytest.mark.parametrize("ending", ["squeeze", "first"])
+def test_one_output__may_be_a_sum_of_layers(
+    tmp_path: Path, exported: bool, ending: str
+) -> None:
+    network, x = WideAndDeep(ending).eval(), _inputs(40)
     with torch.no_grad():
         p = network(torch.from_numpy(x)).numpy()
     np.savez(tmp_path / "data.npz", data=x, label=np.arange(40) % 2)
