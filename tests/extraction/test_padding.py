@@ -10,7 +10,7 @@ import torch
 
 import nnviz
 from nnviz.store.store import Store
-from tests.network.recording.test_counted import bert, llama, maxima_alone
+from tests.network.recording.test_padding_masks import bert, llama, maxima_alone
 from tests.network.token_networks import (
     Encoder,
     MeanOfEmbeddings,
