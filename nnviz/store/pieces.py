@@ -14,6 +14,7 @@ References
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from typing import Any
 import google_crc32c
 import numpy as np
 import zarr
+from numcodecs import zstd
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore
@@ -166,6 +168,7 @@ def _with_checksum(data: bytes) -> bytes:
 
 
 DENSE_CHUNK_BYTES = 4_000_000
+DENSE_LEVEL = 1
 
 
 def declared_document(spec: ArraySpec) -> bytes:
@@ -202,24 +205,67 @@ def dense_files(
     values: NDArray[Any], dimensions: tuple[str, ...] | None
 ) -> dict[str, bytes]:
     """Return the files of an array with these values, by their key below its path."""
-    is_text = values.dtype.kind in "TUO"
     row_bytes = max(1, values.nbytes // max(1, len(values)) if values.ndim else 1)
     n_rows = len(values) if values.ndim else 1
     rows = max(1, min(n_rows, DENSE_CHUNK_BYTES // row_bytes))
-    shape = values.shape
+    chunk = tuple(max(1, s) for s in (rows, *values.shape[1:])) if values.ndim else ()
+    if values.dtype.kind in "biuf":
+        names = tuple(dimensions) if dimensions else None
+        document = _dense_document(values.shape, chunk, values.dtype, names)
+        return {DOCUMENT: document, **dict(_dense_pieces(values, chunk))}
     files: dict[str, Any] = {}
-    array = zarr.create_array(
+    is_text = values.dtype.kind in "TUO"
+    dtype = "string" if is_text else values.dtype
+    array = _dense_array(files, values.shape, chunk, dtype, dimensions)
+    array[...] = values.astype(object) if is_text else values
+    return {key: bytes(buffer.to_bytes()) for key, buffer in files.items()}
+
+
+def _dense_array(
+    files: dict[str, Any],
+    shape: tuple[int, ...],
+    chunk: tuple[int, ...],
+    dtype: Any,
+    dimensions: tuple[str, ...] | None,
+) -> zarr.Array[Any]:
+    return zarr.create_array(
         MemoryStore(files),
         shape=shape,
-        chunks=tuple(max(1, s) for s in (rows, *shape[1:])) if shape else (),
-        dtype="string" if is_text else values.dtype,
-        compressors=[ZstdCodec(level=1, checksum=True)],
+        chunks=chunk,
+        dtype=dtype,
+        compressors=[ZstdCodec(level=DENSE_LEVEL, checksum=True)],
         dimension_names=dimensions,
         config={"write_empty_chunks": True},
         zarr_format=3,
     )
-    array[...] = values.astype(object) if is_text else values
-    return {key: bytes(buffer.to_bytes()) for key, buffer in files.items()}
+
+
+@functools.lru_cache(maxsize=1024)
+def _dense_document(
+    shape: tuple[int, ...],
+    chunk: tuple[int, ...],
+    dtype: np.dtype[Any],
+    dimensions: tuple[str, ...] | None,
+) -> bytes:
+    """Return the metadata, which take much longer to make than small values."""
+    files: dict[str, Any] = {}
+    _dense_array(files, shape, chunk, dtype, dimensions)
+    return bytes(files[DOCUMENT].to_bytes())
+
+
+def _dense_pieces(
+    values: NDArray[Any], chunk: tuple[int, ...]
+) -> Iterator[tuple[str, bytes]]:
+    """Yield the pieces of numbers, chunks of rows, as Zarr writes them."""
+    if not values.size:
+        return
+    rows = chunk[0] if chunk else 1
+    for number, start in enumerate(range(0, len(values) if chunk else 1, rows)):
+        piece = values[start : start + rows] if chunk else values
+        (data,) = _parts(piece, chunk, chunk, 0)
+        place = (number, *(0 for _ in chunk[1:])) if chunk else ()
+        key = "/".join(map(str, ("c", *place)))
+        yield key, bytes(zstd.compress(data, DENSE_LEVEL, checksum=True))
 
 
 def fill_of(spec: ArraySpec) -> Any:

@@ -16,6 +16,8 @@ from nnviz.subsets.naming import named_subsets
 from nnviz.subsets.subsets import Subset
 from nnviz.testing import PlantedRun, write_store
 
+pytestmark = pytest.mark.slow
+
 RUN = PlantedRun(
     n_classes=3, n_instances=400, instances_per_chunk=10, influence_ranks=2
 )

@@ -37,6 +37,7 @@ def exact_means(store, members):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["with", "without"])
 def test_estimate__of_many_samples__covers_as_often_as_it_says(
     stores, which, small_samples

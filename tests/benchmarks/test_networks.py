@@ -39,6 +39,7 @@ def accuracy(folder, model, preprocessing, *, every, n_outputs, class_map=None):
     return np.mean(hits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "published"), [("resnet20", 0.810), ("resnet32", 0.826)]
 )

@@ -182,6 +182,7 @@ def test_extract__running_scheduler_and_log__fills_store_and_log(
     assert nnviz.open_store(store).chunks.missing() == []
 
 
+@pytest.mark.slow
 def test_extract__chunk_that_fails_always__is_reported_and_the_rest_done(
     run, digits, tmp_path, scheduler_address
 ):

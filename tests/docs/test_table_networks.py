@@ -20,6 +20,8 @@ from sklearn.preprocessing import StandardScaler
 import nnviz
 from nnviz.cli.main import main
 
+pytestmark = pytest.mark.slow
+
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE = (DOCS / "tables.md").read_text(encoding="utf-8")
 

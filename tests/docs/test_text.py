@@ -18,6 +18,8 @@ from click.testing import CliRunner
 import nnviz
 from nnviz.cli.main import main
 
+pytestmark = pytest.mark.slow
+
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE = (DOCS / "text.md").read_text(encoding="utf-8")
 TREC = Path(os.environ.get("NNVIZ_SHARED", "../shared")) / "data" / "trec"

@@ -1,5 +1,7 @@
 """Pieces: Zarr reads the same values from our bytes as from its own."""
 
+import json
+
 import numpy as np
 import pytest
 import zarr
@@ -10,7 +12,8 @@ from zarr.codecs import Crc32cCodec
 from zarr.core.sync import sync
 from zarr.storage import MemoryStore
 
-from nnviz.store.pieces import encode_piece
+from nnviz.store.pieces import dense_files, encode_piece
+from tests.oracles.files import tree_bytes
 
 DTYPES = ["float16", "float32", "int16", "int32", "int64"]
 
@@ -91,3 +94,34 @@ def test_encode_piece__one_bit_flipped__is_found_by_zarr():
 
     with pytest.raises(ValueError, match="checksum"):
         array[:]
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint64", ">i4", "float16", "<f8"])
+@pytest.mark.parametrize(
+    "shape",
+    [(), (0,), (1,), (7,), (3, 0), (5, 4), (2, 3, 4), (1_000_003,), (900, 1200)],
+)
+def test_dense_files__are_those_that_zarr_writes(shape, dtype, tmp_path):
+    rng = np.random.default_rng(3)
+    values = rng.integers(0, 200, shape).astype(dtype)[...]
+    files = dense_files(values, None)
+    rows = json.loads(files["zarr.json"])["chunk_grid"]["configuration"]["chunk_shape"]
+
+    array = zarr.create_array(
+        str(tmp_path / "array"),
+        shape=shape,
+        chunks=tuple(rows),
+        dtype=dtype,
+        compressors=[zarr.codecs.ZstdCodec(level=1, checksum=True)],
+        config={"write_empty_chunks": True},
+    )
+    array[...] = values
+
+    assert files == tree_bytes(tmp_path / "array")
+    assert len(files) == 1 if 0 in shape else len(files) >= 2
+
+
+def test_dense_files__of_columns_of_a_matrix_are_those_of_a_copy():
+    values = np.arange(600.0).reshape(20, 30)[::2, ::3]
+
+    assert dense_files(values, ("a", "b")) == dense_files(values.copy(), ("a", "b"))
