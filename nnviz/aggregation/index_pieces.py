@@ -45,6 +45,9 @@ READERS = 16
 
 ROWS_PER_READER = 64
 
+STRIP_READERS = 4
+"""Threads that read strips, which are larger than rows."""
+
 ANNOUNCED_BYTES = 1 << 28
 """Of rows that are announced before they are read."""
 
@@ -185,7 +188,12 @@ class IndexPieces:
                 return False  # it is the store that is damaged: rows answer
             return True
 
-        is_read = list(_readers().map(read, range(layout.n_pieces)))
+        def read_all(pieces: NDArray[np.intp]) -> list[bool]:
+            return [read(piece) for piece in pieces.tolist()]
+
+        # More threads than that wait for each other where nothing is cold.
+        parts = np.array_split(np.arange(layout.n_pieces), STRIP_READERS)
+        is_read = [each for part in _readers().map(read_all, parts) for each in part]
         for piece in np.flatnonzero(~np.array(is_read, dtype=np.bool_)):
             span = layout.span(int(piece))
             facts = self._of_piece(int(piece), np.arange(*span), "activations")
