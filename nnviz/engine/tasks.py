@@ -36,6 +36,7 @@ from nnviz.engine.connection import LOST, NotThereError, Results, connected
 from nnviz.engine.jobs import Job, Start
 from nnviz.engine.progress import Listener, Notice, TaskRetried, emit
 from nnviz.engine.sharing import Shared
+from nnviz.engine.standstill import Standstill
 from nnviz.engine.whereabouts import whereabouts
 from nnviz.engine.workers import TOPIC, Workers, say_started, since_text
 from nnviz.errors import (
@@ -72,8 +73,6 @@ SLOW_S = 600.0
 
 MEDIANS = 10.0
 TICK_S = 0.5
-STANDSTILL_S = 2.0
-"""For a wait of one tick, from which on this process was suspended, not only busy."""
 
 Item = TypeVar("Item")
 
@@ -139,6 +138,7 @@ class TaskRun:
         self._seconds: collections.deque[float] = collections.deque(maxlen=200)
         self._is_exhausted = False
         self._is_late = False
+        self._standstill = Standstill()
         self._began = self._watched = time.monotonic()
         self._is_told = False
         self._ready: collections.deque[TaskOutcome[Any]] = collections.deque()
@@ -147,6 +147,7 @@ class TaskRun:
     def close(self) -> None:
         """Let go of what still runs."""
         self._jobs.clear()
+        self._standstill.close()
         self._workers.close()
         if self._client.status == "running":
             self._client.unsubscribe_topic(TOPIC)
@@ -165,16 +166,10 @@ class TaskRun:
 
     def _advance(self) -> None:
         """Wait for news, for a moment, and act on them."""
-        began = time.monotonic()
         try:
             kind, news = self._news.get(timeout=TICK_S)
         except queue.Empty:
             kind, news = "tick", None
-        # Nothing but a suspension makes so short a moment long. What comes after it may
-        # take its time, as when a result is asked of a worker that has stopped.
-        if (seconds := time.monotonic() - began) > STANDSTILL_S:
-            for job in self._different_jobs():
-                job.stood_still(seconds)
         if kind == "started" and news["key"] in self._jobs:
             now, started = time.monotonic(), self._jobs[news["key"]].started
             start = started.setdefault(news["key"], Start(news["worker"], now, now))
@@ -350,7 +345,9 @@ class TaskRun:
             )
             emit(self._listeners, Notice(self._stage, text))
         n_workers = len(self._workers.addresses)
+        stood_still = self._standstill.taken()
         for job in self._different_jobs():
+            job.stood_still(stood_still)
             if n_workers == 0:
                 job.waiting_since = now  # nobody could have started it
             deadline = self._deadline(job)
