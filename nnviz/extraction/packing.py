@@ -32,6 +32,7 @@ from nnviz.errors import ConfigError, PlanMismatchError, StoreFormatError
 from nnviz.formatting import size_text
 from nnviz.inputs.datasets.arrays import UNREADABLE
 from nnviz.runs.config import DatasetConfig, PreprocessingConfig
+from nnviz.runs.declarations import TARGET
 from nnviz.runs.json_values import to_json
 from nnviz.runs.plan import Plan
 from nnviz.store.places import storing
@@ -109,23 +110,29 @@ class PackingSummary:
         return "\n".join(lines)
 
 
-def packed_dataset(place: str, *, has_labels: bool) -> DatasetConfig:
+def packed_dataset(place: str, plan: Plan, *, has_classes: bool) -> DatasetConfig:
     """Return where the instances of a packed data set are.
 
     Parameters
     ----------
     place
         The Zarr group.
-    has_labels
-        Whether there are labels.
+    plan
+        That of the data set; measured values stay the labels, under the same name.
+    has_classes
+        Whether there are labels that are classes.
     """
-    return DatasetConfig(
+    target = plan.target_column
+    config = DatasetConfig(
         kind="arrays",
         path=place,
         data_array=INPUTS,
-        label_array=LABELS if has_labels else "",
+        label_array=LABELS if has_classes else target or "",
         id_column=IDS,
     )
+    if target in (None, TARGET):  # the name that unnamed measured values get
+        return config
+    return dataclasses.replace(config, label_column=target)
 
 
 def packed_preprocessing(config: PreprocessingConfig) -> PreprocessingConfig:
@@ -189,10 +196,15 @@ def create_pack(
     columns = {str(name): values for name, values in dataset.metadata.items()}
     taken = {INPUTS, LABELS, IDS, UNREADABLE} & columns.keys()
     if taken:
+        name = min(taken)
+        advice = (
+            "these are the labels, so rename it"
+            if name == plan.target_column
+            else f"leave it out with dataset.metadata_columns = ['*', '!{name}']"
+        )
         msg = (
-            f"the data set has a column {sorted(taken)[0]!r}, which a packed one needs "
-            "for itself; leave it out with dataset.metadata_columns = ['*', "
-            f"'!{sorted(taken)[0]}']"
+            f"the data set has a column {name!r}, which a packed one needs for itself; "
+            f"{advice}"
         )
         raise ConfigError(msg)
     n, shape, dtype = len(dataset), _shape(plan), _dtype(plan)

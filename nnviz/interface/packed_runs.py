@@ -28,8 +28,10 @@ from nnviz.extraction.packing import (
 from nnviz.interface.given import given_run
 from nnviz.interface.notebook_bar import bars
 from nnviz.interface.workers import local_workers
+from nnviz.planning.labels import join_labels
 from nnviz.planning.planning import Probe, plan_run
-from nnviz.runs.config import RunConfig
+from nnviz.planning.two_classes import has_one_output
+from nnviz.runs.config import ClassesConfig, RunConfig
 from nnviz.runs.json_values import to_json
 from nnviz.runs.plan import Plan
 from nnviz.store.places import storing
@@ -63,8 +65,8 @@ def pack(
     run
         A run file's path, a dictionary of its tables, or a RunConfig.
     folder
-        Where to write: ``data.zarr``, ``classes.csv`` if the data have labels, and
-        ``run.toml``. All workers must reach it.
+        Where to write: ``data.zarr``, ``classes.csv`` if labels are classes that need
+        one, and ``run.toml``. All workers must reach it.
     client
         Client of a running cluster; None starts local processes.
     workers
@@ -141,19 +143,20 @@ def begin_packing(
     with storing(str(where)):
         where.mkdir(parents=True, exist_ok=True)
     create_pack(str(place), plan, probe.dataset, labels)
+    has_map = bool(names) and not _are_beside_the_output(config, plan)
     packed = dataclasses.replace(
         config,
-        dataset=packed_dataset(DATA, has_labels=labels is not None),
+        dataset=packed_dataset(DATA, plan, has_classes=labels is not None),
         preprocessing=packed_preprocessing(plan.preprocessing),
         classes=dataclasses.replace(
             config.classes,
-            map=CLASSES if names else None,
-            match="label" if names else None,
-            name="name" if names else None,
+            map=CLASSES if has_map else None,
+            match="label" if has_map else None,
+            name="name" if has_map else None,
         ),
     )
     with storing(str(where)):
-        if names:
+        if has_map:
             _write_classes(where / CLASSES, plan, names)
         tables = _without_defaults(packed)
         text = f"# Packed by 'nnviz pack' from {config.dataset.kind} data.\n"
@@ -171,10 +174,25 @@ def _labels(
         return None, ()
     own = {number: label for label, number in plan.class_of_label.items()}
     names = [own.get(i, name) for i, name in enumerate(plan.class_names)]
-    if len(set(names)) < len(names):
+    found = join_labels(
+        np.array(names, dtype=object), config=ClassesConfig(), n_outputs=None
+    )
+    if found.n_present < len(names):  # twice the same, or read as no label: "-1"
         names = [str(i) for i in range(len(names))]
     labels = np.array([names[i] if i >= 0 else "" for i in index], dtype=object)
     return labels, names
+
+
+def _are_beside_the_output(config: RunConfig, plan: Plan) -> bool:
+    """Whether a network's only output is a value, and labels are classes of their own.
+
+    A class map would say that the output is the logit of two of them.
+    """
+    return (
+        has_one_output(plan.architecture)
+        and plan.two_outputs_of is None
+        and config.classes.map is None
+    )
 
 
 def _write_classes(path: Path, plan: Plan, labels: Sequence[str]) -> None:

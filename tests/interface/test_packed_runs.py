@@ -108,7 +108,8 @@ def expect_equal(one, other):
             continue
         np.testing.assert_array_equal(first[path][:], second[path][:], err_msg=path)
     assert one.class_names == other.class_names
-    assert one.plan.class_of_label == other.plan.class_of_label
+    for name in ("class_of_label", "target_column", "two_outputs_of"):
+        assert getattr(one.plan, name) == getattr(other.plan, name)
 
 
 def test_pack__pictures__give_the_same_facts(folder):
@@ -158,26 +159,77 @@ def test_pack__table_with_columns_and_grey_pictures(folder):
     expect_equal(plain, store_of(folder / "packed" / "run.toml", folder / "p.zarr"))
 
 
-@pytest.mark.parametrize("labels", [None, "numbers", "measured"])
-def test_pack__arrays_of_floats(folder, labels):
-    rng = np.random.default_rng(1)
-    arrays = {"data": rng.normal(size=(30, 12, 12, 3)).astype(np.float32)}
-    if labels:
-        values = np.arange(30) % 3 if labels == "numbers" else rng.normal(size=30)
-        arrays["label"] = values
-    np.savez(folder / "data.npz", **arrays)
-    n_classes = 1 if labels == "measured" else 3
-    run_file = write(
+def write_arrays(folder, columns, *, n_classes, options=""):
+    """Write 30 instances with columns, and a run of them."""
+    data = np.random.default_rng(1).normal(size=(30, 12, 12, 3)).astype(np.float32)
+    np.savez(folder / "data.npz", data=data, **columns)
+    return write(
         folder,
-        dataset='kind = "arrays"\npath = "data.npz"\n',
+        dataset=f'kind = "arrays"\npath = "data.npz"\n{options}',
         preprocessing='layout = "HWC"\nmean = [0.1]\nstd = [2.0]\n',
         model=f"arguments = {{ n_classes = {n_classes} }}",
     )
+
+
+MEASURED = np.random.default_rng(2).normal(size=30)
+THIRDS = np.arange(30) % 3
+
+
+@pytest.mark.parametrize(
+    ("labels", "n_classes"),
+    [
+        pytest.param(None, 3, id="none"),
+        pytest.param(THIRDS, 3, id="numbers"),
+        pytest.param(np.arange(30) % 2 * 2 - 1, 1, id="signs"),
+        pytest.param(THIRDS + 3, 1, id="numbers_beside_a_value"),
+        pytest.param(np.array(["c", "a", "b"])[THIRDS], 1, id="names_beside_a_value"),
+        pytest.param(MEASURED, 1, id="measured"),
+        pytest.param(np.where(THIRDS == 0, np.nan, MEASURED), 1, id="measured_missing"),
+        pytest.param(np.arange(30) * 3, 1, id="measured_whole"),
+        pytest.param(MEASURED, 3, id="measured_of_a_classifier"),
+    ],
+)
+def test_pack__arrays_of_floats(folder, labels, n_classes):
+    columns = {} if labels is None else {"label": labels}
+    run_file = write_arrays(folder, columns, n_classes=n_classes)
     plain = store_of(run_file, folder / "plain.zarr")
 
     nnviz.pack(str(run_file), folder / "packed", progress=False)
 
     expect_equal(plain, store_of(folder / "packed" / "run.toml", folder / "p.zarr"))
+
+
+@pytest.mark.parametrize(
+    ("options", "target"),
+    [
+        pytest.param('label_array = "price"', "target", id="array"),
+        pytest.param(
+            'label_array = "price"\nlabel_column = "price"', "price", id="column"
+        ),
+        pytest.param('label_column = ""', None, id="none"),
+    ],
+)
+def test_pack__measured_values__keep_their_name(folder, options, target):
+    columns = {"price": MEASURED, "label": MEASURED[::-1], "output": THIRDS}
+    if target == "target":  # a label beside the labels cannot be stored
+        del columns["label"]
+    run_file = write_arrays(folder, columns, n_classes=1, options=options)
+    plain = store_of(run_file, folder / "plain.zarr")
+
+    nnviz.pack(str(run_file), folder / "packed", progress=False)
+
+    packed = store_of(folder / "packed" / "run.toml", folder / "p.zarr")
+    expect_equal(plain, packed)
+    assert plain.plan.target_column == packed.plan.target_column == target
+
+
+def test_pack__measured_values_with_a_name_of_its_own__are_refused(folder):
+    options = 'label_array = "inputs"\nlabel_column = "inputs"'
+    columns = {"inputs": MEASURED}
+    run_file = write_arrays(folder, columns, n_classes=1, options=options)
+
+    with pytest.raises(ConfigError, match="these are the labels, so rename it"):
+        nnviz.pack(str(run_file), folder / "packed", progress=False)
 
 
 def test_pack__in_many_pieces__goes_on_where_it_was_interrupted(folder, monkeypatch):
