@@ -191,7 +191,9 @@ def create_pack(
         raise ConfigError(msg)
     wanted = _identity(plan)
     if (Path(place) / "zarr.json").exists():
-        _check_same(place, _open(place).attrs.asdict().get(FORMAT), wanted)
+        group = _open(place)
+        _check_same(place, group.attrs.asdict().get(FORMAT), wanted)
+        _check_labels(place, group, labels)
         return
     columns = {str(name): values for name, values in dataset.metadata.items()}
     taken = {INPUTS, LABELS, IDS, UNREADABLE} & columns.keys()
@@ -461,3 +463,17 @@ def _check_same(place: str, found: Any, wanted: Mapping[str, Any]) -> None:
                 "remove it"
             )
             raise PlanMismatchError(msg)
+
+
+def _check_labels(place: str, group: zarr.Group, labels: NDArray[Any] | None) -> None:
+    """Refuse labels that are written otherwise, as with another class map."""
+    wanted = None if labels is None else [str(label) for label in labels]
+    found = None
+    if wanted is not None and LABELS in group:
+        found = [str(label) for label in np.asarray(_array(group, LABELS)[:])]
+    if found != wanted:
+        msg = (
+            f"{place!r} was packed with other labels, or other names for them; give "
+            "another folder, or remove it"
+        )
+        raise PlanMismatchError(msg)

@@ -312,6 +312,20 @@ def test_pack__other_preparation_at_the_same_place__is_refused(folder):
         nnviz.pack(str(run_file), folder / "packed", progress=False)
 
 
+def test_pack__other_names_of_labels_at_the_same_place__are_refused(folder):
+    columns = {"label": np.arange(30) % 3}
+    run_file = write_arrays(folder, columns, n_classes=3)
+    nnviz.pack(str(run_file), folder / "packed", progress=False)
+    nnviz.pack(str(run_file), folder / "packed", progress=False)
+
+    named = run_file.read_text().replace(
+        "[dataset]", 'class_names = ["c", "a", "b"]\n[dataset]'
+    )
+    run_file.write_text(named)
+    with pytest.raises(PlanMismatchError, match="with other labels, or other names"):
+        nnviz.pack(str(run_file), folder / "packed", progress=False)
+
+
 def test_pack__what_cannot_be_packed__is_refused(folder):
     run_file = write(folder, model="arguments = { n_classes = 3 }")
 
