@@ -25,7 +25,7 @@ def delivered(done: Callable[[Result], None]) -> Callable[[Result], None]:
     ----------
     done
         Called with the same value, on the thread that answers visitors, once the
-        document may be changed.
+        document may be changed: not before the visitor's browser has it.
     """
     document = pn.state.curdoc
     loop = asyncio.get_running_loop() if document is not None else None
@@ -45,4 +45,6 @@ def delivered(done: Callable[[Result], None]) -> Callable[[Result], None]:
 def _add(document: Document, callback: Callable[[], None]) -> None:
     context = document.session_context
     if context is not None and not context.destroyed:
-        document.add_next_tick_callback(callback)
+        # Panel drops what changes before the browser says that it is ready, since it
+        # will get the document as it is then; it may have got it a moment before.
+        document.add_next_tick_callback(lambda: pn.state.onload(callback))
