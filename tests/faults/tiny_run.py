@@ -253,8 +253,12 @@ def group_is_gone(pid: int) -> bool:
 
 def children_of(pid: int, what: str) -> list[int]:
     """Return the processes that a driver has started, and whose command says this."""
-    found = []
-    for child in psutil.Process(pid).children(recursive=True):
+    found: list[int] = []
+    try:
+        children = psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return found  # the driver has just ended
+    for child in children:
         with contextlib.suppress(psutil.Error):  # it has just ended
             if what in " ".join(child.cmdline()):
                 found.append(child.pid)

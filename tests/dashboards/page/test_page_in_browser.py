@@ -1,5 +1,7 @@
 """The dashboard as a visitor has it: a real server, real clicks in a Chromium."""
 
+import re
+
 import pytest
 
 from tests.dashboards.served_pages import expect_address, served
@@ -44,6 +46,10 @@ def test_class__clicked_changes_list_channels_and_address(page):
     expect_address(page, layer="late", **{"class": "6"})
     sync_api.expect(page.locator(".row").first).to_be_visible()
     assert rows(page)[0] == 6
+    # Channels come when the subset has been looked up.
+    sync_api.expect(page.locator(".channel-row").first).to_have_attribute(
+        "data-channel", re.compile("^(18|19|20)$")
+    )
     shown = page.locator(".channel-row").evaluate_all(
         "rows => rows.slice(0, 3).map(r => +r.dataset.channel).sort((a, b) => a - b)"
     )
