@@ -79,9 +79,9 @@ class GraphChecks:
         with self._lock:
             self._is_closed = True
             process = self._process
-        if process is not None:
-            process.terminate()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        if process is not None:  # one that does not heed is killed: nobody waits long
+            self._end(process)
 
     def _answer(self, key: tuple[str, ...]) -> None:
         try:
