@@ -66,10 +66,20 @@ def value_groups(
         inner = np.linspace(0, 1, N_BINS + 1)[1:-1]
         ends = np.unique(np.quantile(known, inner, method="lower"))
         values = column.values.astype(np.float64)
-        for low, high in zip([None, *ends], [*ends, None], strict=True):
-            parts = [f"{shown} > {low:g}"] if low is not None else []
-            parts += [f"{shown} <= {high:g}"] if high is not None else []
-            # Borders as they are written, so that the query means the same instances.
-            above = values > float(f"{low:g}") if low is not None else True
-            below = values <= float(f"{high:g}") if high is not None else True
+        # Borders as they are written, so that the query means the same instances.
+        texts = _written(ends)
+        for low, high in zip([None, *texts], [*texts, None], strict=True):
+            parts = [f"{shown} > {low}"] if low is not None else []
+            parts += [f"{shown} <= {high}"] if high is not None else []
+            above = values > float(low) if low is not None else True
+            below = values <= float(high) if high is not None else True
             yield " and ".join(parts), np.broadcast_to(above & below, values.shape)
+
+
+def _written(ends: NDArray[np.float64]) -> list[str]:
+    """Return different numbers with as many digits as tell them apart, six at least."""
+    for n_digits in range(6, 17):
+        texts = [f"{end:.{n_digits}g}" for end in ends]
+        if len({float(text) for text in texts}) == len(ends):
+            return texts
+    return [repr(float(end)) for end in ends]
