@@ -41,8 +41,11 @@ from nnviz.store.files import (
 from nnviz.store.pieces import (
     declared_document,
     decode_piece,
+    decode_strips,
     dense_files,
     encode_piece,
+    encode_texts,
+    strip_span,
 )
 from nnviz.store.places import (
     absolute_url,
@@ -226,20 +229,23 @@ class Hierarchy:
         index
             Number of the piece along the first axis.
         arrays
-            The piece's rows, in the array's dtype, by path; not for texts.
+            The piece's rows, in the array's dtype, by path.
 
         Raises
         ------
         StoreFormatError
             If what was read back differs from what was written.
         """
-        encoded: dict[str, tuple[str, bytes]] = {}
+        encoded: dict[str, tuple[str, bytes | bytearray]] = {}
         for path, values in arrays.items():
             array = self._array(path)
             key = f"{array.path}/{_piece(array, index)}"
-            data = encode_piece(
-                values, chunk=array.chunks, shard=array.shards, fill=array.fill_value
-            )
+            data: bytes | bytearray
+            if array.dtype.kind in "TUO":
+                data = encode_texts(values, n=array.chunks[0])
+            else:
+                sizes = {"chunk": array.chunks, "shard": array.shards}
+                data = encode_piece(values, **sizes, fill=array.fill_value)
             encoded[path] = (key, data)
         self.files.put_all(dict(encoded.values()))
         back = self.files.get_all([key for key, _ in encoded.values()])
@@ -312,6 +318,42 @@ class Hierarchy:
                 data, chunk=array.chunks, shard=array.shards, dtype=array.dtype
             )
             for data in self.files.get_all(keys, limit=_piece_limit(array))
+        ]
+
+    def read_columns(
+        self, path: str, indices: Iterable[int], columns: slice
+    ) -> list[NDArray[Any] | None]:
+        """Return some columns of whole pieces of numbers, and read little else.
+
+        Parameters
+        ----------
+        path, indices
+            As for :meth:`read_pieces`.
+        columns
+            First and past-last of the places in a row, in C order.
+
+        Returns
+        -------
+        list of ndarray or None
+            Shape (rows of a piece, columns) each; errors are those of a piece.
+        """
+        array = self._array(path)
+        chunk, shard = array.chunks, array.shards
+        if shard is None or array.ndim != 2 or columns == slice(0, array.shape[1]):
+            whole = self.read_pieces(path, indices)
+            return [p if p is None else _rows(p)[:, columns] for p in whole]
+        first, n, size = strip_span(
+            columns, chunk=chunk, shard=shard, n_bytes=array.dtype.itemsize
+        )
+        keys = [f"{path}/{_piece(array, index)}" for index in indices]
+        found = self.files.get_parts(keys, first, n, size=size)
+        start = columns.start % chunk[1]
+        inside = slice(start, start + columns.stop - columns.start)
+        return [
+            None
+            if data is None
+            else decode_strips(data, chunk=chunk, dtype=array.dtype)[:, inside]
+            for data in found
         ]
 
     def piece_keys(self, path: str) -> list[str]:
@@ -467,6 +509,10 @@ class Hierarchy:
 
 def _is_group(document: bytes) -> bool:
     return b'"node_type": "group"' in document
+
+
+def _rows(values: NDArray[Any]) -> NDArray[Any]:
+    return values.reshape(len(values), math.prod(values.shape[1:]))
 
 
 def _piece_limit(array: zarr.Array[Any]) -> int:

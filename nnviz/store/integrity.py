@@ -15,7 +15,6 @@ from pathlib import Path
 from nnviz.errors import StoreFormatError
 from nnviz.runs.arrays import ArraySpec, groups_of
 from nnviz.runs.declarations import CONTENTS
-from nnviz.runs.plan import Plan
 from nnviz.store.completion import BATCH_SIZES, Completion
 from nnviz.store.documents import (
     CHECKSUMS,
@@ -50,8 +49,8 @@ class Integrity:
         Its chunks and their completion marks.
     groups
         What later stages wrote.
-    plan
-        The plan of the run; its arrays are checked.
+    arrays
+        The arrays of the run that are stored; later ones are not among them.
     format_version
         Format 1 has no checksums of metadata and of what the plan knows: there it is
         only seen whether they can be read.
@@ -62,13 +61,13 @@ class Integrity:
         hierarchy: Hierarchy,
         completion: Completion,
         groups: LaterGroups,
-        plan: Plan,
+        arrays: Sequence[ArraySpec],
         format_version: int,
     ) -> None:
         self._hierarchy = hierarchy
         self._completion = completion
         self._groups = groups
-        self._arrays = plan.arrays
+        self._arrays = arrays
         self._has_checksums = format_version > 1
 
     def chunk(self, index: int) -> list[Damage]:
