@@ -161,9 +161,11 @@ class Completion:
         try:
             parts = self._parts(index, whole, list(stated))
         except (ValueError, StoreFormatError) as error:
+            if whole in stated:
+                return [(whole, str(error))]
             found = [p for path in stated if (p := self._problem_in(index, path))]
-            is_all = len(found) == len(stated)
-            return [(whole, str(error))] if is_all or not found else found
+            is_some = 0 < len(found) < len(stated)
+            return found if is_some else [(whole, str(error))]
         if parts is None:
             return [(whole, "it is missing")]
         return [
