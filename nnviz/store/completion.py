@@ -168,11 +168,9 @@ class Completion:
             return found if is_some else [(whole, str(error))]
         if parts is None:
             return [(whole, "it is missing")]
-        return [
-            (path, "its values do not fit the completion mark")
-            for path, values in parts.items()
-            if _checksum(values) != stated[path]
-        ]
+        wrong = [p for p, values in parts.items() if _checksum(values) != stated[p]]
+        named = wrong if len(wrong) < len(stated) else [whole]
+        return [(path, "its values do not fit the completion mark") for path in named]
 
     def _problem_in(self, index: int, path: str) -> tuple[str, str] | None:
         """Return why an array cannot be read; its values are not compared."""

@@ -34,6 +34,9 @@ from nnviz.store.recovery import Damage, problem_of
 
 __all__ = ["Integrity"]
 
+TABLE = ("instances", "outcomes")
+"""Groups of arrays in which columns of the instance table are."""
+
 PARTIAL_SECONDS = 600
 """A piece that is being written is younger; an older one was left by a killed task."""
 
@@ -371,11 +374,11 @@ def _is_made_from(group: str, source: str) -> bool:
     if group.startswith(SAVED_SUBSETS):
         return False
     if parts[:2] == ["artifacts", "columns"]:
-        return place[0] == "instances" and parts[-1].startswith("rows-")
+        return place[0] in TABLE and parts[-1].startswith("rows-")
     if place[0] == "peaks":
         return group == "artifacts/examples"
     if group == PACKED:
-        return place[0] == "instances"
+        return place[0] in TABLE
     if parts[0] == "index":
         return source.startswith(("activations/", "influences/"))
     if not is_later(source):

@@ -290,7 +290,9 @@ def test_flipped_bit__is_found_in_every_piece_of_every_array(tmp_path, version):
                 problems = spoilt.chunks.problems(0)
                 assert problems
                 assert {where for where, _ in problems} <= {name, *held}
-            for part in readable.intersection(held):  # what is read all the same is as it was written
+            for part in readable.intersection(
+                held
+            ):  # what is read all the same is as it was written
                 with contextlib.suppress(StoreFormatError, MissingDataError):
                     assert crc_of(spoilt.read(part)) == sound[part]
             found.append(name)
