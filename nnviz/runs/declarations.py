@@ -337,8 +337,8 @@ _DECLARATIONS = (
     ),
     ArrayDeclaration(
         "index/<piece>/strip_crc32c", ("chunk x strip",), "uint32", "",
-        "CRC-32C of each strip of neighbouring channels (an inner chunk) of each chunk, "
-        "of one shown layer after the other.",
+        "CRC-32C of each strip of neighbouring channels (an inner chunk of the "
+        "activations) of each chunk, of one shown layer after the other.",
     ),
     ArrayDeclaration(
         "index/columns/values/<column>", ("instance",), "any", "",

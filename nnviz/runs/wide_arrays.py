@@ -82,7 +82,8 @@ class StoredArrays:
             path = _wide_path(spec) if is_wide else None
             key = path is not None, path or spec.path
             together.setdefault(key, []).append(spec)
-        specs, places = [], {}
+        specs: list[ArraySpec] = []
+        places: dict[str, Place] = {}
         for (is_held, path), members in together.items():
             whole = _wide(path, members) if is_held else members[0]
             specs.append(whole)

@@ -7,7 +7,6 @@ files says nothing: a missing piece of an array reads as its fill value.
 from __future__ import annotations
 
 import functools
-import math
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,7 +21,7 @@ from nnviz.runs.wide_arrays import StoredArrays
 from nnviz.store.documents import document_of
 from nnviz.store.hierarchy import Hierarchy
 from nnviz.store.mapped import Strips
-from nnviz.store.pieces import encode_piece
+from nnviz.store.pieces import as_rows, encode_piece
 
 __all__ = ["BATCH_SIZES", "MARKS", "Completion"]
 
@@ -198,7 +197,7 @@ class Completion:
         piece = self._hierarchy.read_piece(whole, index)
         if piece is None:
             return None
-        rows = piece.reshape(len(piece), math.prod(piece.shape[1:]))
+        rows = as_rows(piece)
         places = ((path, self._stored.places[path]) for path in paths)
         return {
             path: self._inside(path, index, rows[:, place.first : place.last])

@@ -12,7 +12,6 @@ Facts about zarr-python 3.1 that this module is built on, each measured:
 from __future__ import annotations
 
 import itertools
-import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -39,13 +38,15 @@ from nnviz.store.files import (
     read_plain,
 )
 from nnviz.store.pieces import (
+    as_rows,
+    columns_span,
     declared_document,
-    decode_piece,
-    decode_strips,
+    decode_columns,
+    decode_for,
     dense_files,
-    encode_piece,
-    encode_texts,
-    strip_span,
+    encode_for,
+    has_strips,
+    most_bytes,
 )
 from nnviz.store.places import (
     absolute_url,
@@ -240,13 +241,7 @@ class Hierarchy:
         for path, values in arrays.items():
             array = self._array(path)
             key = f"{array.path}/{_piece(array, index)}"
-            data: bytes | bytearray
-            if array.dtype.kind in "TUO":
-                data = encode_texts(values, n=array.chunks[0])
-            else:
-                sizes = {"chunk": array.chunks, "shard": array.shards}
-                data = encode_piece(values, **sizes, fill=array.fill_value)
-            encoded[path] = (key, data)
+            encoded[path] = (key, encode_for(array, values))
         self.files.put_all(dict(encoded.values()))
         back = self.files.get_all([key for key, _ in encoded.values()])
         for (path, (_, data)), found in zip(encoded.items(), back, strict=True):
@@ -312,12 +307,8 @@ class Hierarchy:
         array = self._array(path)
         keys = [f"{path}/{_piece(array, index)}" for index in indices]
         return [
-            None
-            if data is None
-            else decode_piece(
-                data, chunk=array.chunks, shard=array.shards, dtype=array.dtype
-            )
-            for data in self.files.get_all(keys, limit=_piece_limit(array))
+            None if data is None else decode_for(array, data)
+            for data in self.files.get_all(keys, limit=most_bytes(array))
         ]
 
     def read_columns(
@@ -338,22 +329,14 @@ class Hierarchy:
             Shape (rows of a piece, columns) each; errors are those of a piece.
         """
         array = self._array(path)
-        chunk, shard = array.chunks, array.shards
-        if shard is None or array.ndim != 2 or columns == slice(0, array.shape[1]):
+        if not has_strips(array) or columns == slice(0, array.shape[1]):
             whole = self.read_pieces(path, indices)
-            return [p if p is None else _rows(p)[:, columns] for p in whole]
-        first, n, size = strip_span(
-            columns, chunk=chunk, shard=shard, n_bytes=array.dtype.itemsize
-        )
+            return [p if p is None else as_rows(p)[:, columns] for p in whole]
         keys = [f"{path}/{_piece(array, index)}" for index in indices]
-        found = self.files.get_parts(keys, first, n, size=size)
-        start = columns.start % chunk[1]
-        inside = slice(start, start + columns.stop - columns.start)
+        first, n, size = columns_span(array, columns)
         return [
-            None
-            if data is None
-            else decode_strips(data, chunk=chunk, dtype=array.dtype)[:, inside]
-            for data in found
+            None if data is None else decode_columns(array, data, columns)
+            for data in self.files.get_parts(keys, first, n, size=size)
         ]
 
     def piece_keys(self, path: str) -> list[str]:
@@ -509,16 +492,6 @@ class Hierarchy:
 
 def _is_group(document: bytes) -> bool:
     return b'"node_type": "group"' in document
-
-
-def _rows(values: NDArray[Any]) -> NDArray[Any]:
-    return values.reshape(len(values), math.prod(values.shape[1:]))
-
-
-def _piece_limit(array: zarr.Array[Any]) -> int:
-    """Return how many bytes a piece's file can have: values, checksums, an index."""
-    n_values = math.prod(array.shards or array.chunks)
-    return 2 * n_values * array.dtype.itemsize + (1 << 16)
 
 
 def _piece(array: zarr.Array[Any], index: int) -> str:

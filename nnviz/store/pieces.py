@@ -32,13 +32,20 @@ from nnviz.runs.arrays import ArraySpec
 from nnviz.store.documents import DOCUMENT
 
 __all__ = [
+    "as_rows",
+    "columns_span",
     "declared_document",
+    "decode_columns",
+    "decode_for",
     "decode_piece",
     "decode_strips",
     "dense_files",
+    "encode_for",
     "encode_piece",
     "encode_texts",
     "fill_of",
+    "has_strips",
+    "most_bytes",
     "part_checksums",
     "strip_span",
 ]
@@ -257,7 +264,7 @@ def decode_strips(
 
 
 def encode_texts(values: NDArray[Any], *, n: int) -> bytes:
-    """Return the bytes of one chunk of texts.
+    """Return the bytes of one chunk of texts, without those of a checksum.
 
     Parameters
     ----------
@@ -274,11 +281,11 @@ def encode_texts(values: NDArray[Any], *, n: int) -> bytes:
     texts = [str(text).encode() for text in values.tolist()]
     texts += [b""] * (n - len(texts))
     if not any(texts):
-        return _with_checksum(n.to_bytes(4, "little") + bytes(4 * n))
+        return n.to_bytes(4, "little") + bytes(4 * n)
     parts = [n.to_bytes(4, "little")]
     for text in texts:
         parts += len(text).to_bytes(4, "little"), text
-    return _with_checksum(b"".join(parts))
+    return b"".join(parts)
 
 
 def _checked(data: bytes) -> bytes:
@@ -293,6 +300,52 @@ def _checked(data: bytes) -> bytes:
 def _with_checksum(data: bytes) -> bytes:
     checksum: int = google_crc32c.value(data)
     return data + checksum.to_bytes(4, "little")
+
+
+def has_strips(array: zarr.Array[Any]) -> bool:
+    """Whether a piece of an array is chunks side by side, of which some can be read."""
+    return array.ndim == 2 and array.shards is not None
+
+
+def encode_for(array: zarr.Array[Any], values: NDArray[Any]) -> bytes | bytearray:
+    """Return the bytes of a piece of an array; see :func:`encode_piece`."""
+    if array.dtype.kind in "TUO":
+        texts = encode_texts(values, n=array.chunks[0])
+        is_packed = any(isinstance(c, ZstdCodec) for c in array.compressors)
+        if is_packed:  # as format 1 had it
+            return bytes(zstd.compress(texts, DENSE_LEVEL, checksum=True))
+        return _with_checksum(texts)
+    chunk, shard = array.chunks, array.shards
+    return encode_piece(values, chunk=chunk, shard=shard, fill=array.fill_value)
+
+
+def decode_for(array: zarr.Array[Any], data: bytes) -> NDArray[Any]:
+    """Return the values of a piece of an array; see :func:`decode_piece`."""
+    return decode_piece(data, chunk=array.chunks, shard=array.shards, dtype=array.dtype)
+
+
+def columns_span(array: zarr.Array[Any], columns: slice) -> tuple[int, int, int]:
+    """Return which bytes of a piece have some columns; see :func:`strip_span`."""
+    shard, n_bytes = array.shards or array.chunks, array.dtype.itemsize
+    return strip_span(columns, chunk=array.chunks, shard=shard, n_bytes=n_bytes)
+
+
+def decode_columns(array: zarr.Array[Any], data: bytes, columns: slice) -> NDArray[Any]:
+    """Return some columns of a piece from the bytes of `columns_span`."""
+    values = decode_strips(data, chunk=array.chunks, dtype=array.dtype)
+    start = columns.start % array.chunks[1]
+    return values[:, start : start + columns.stop - columns.start]
+
+
+def as_rows(values: NDArray[Any]) -> NDArray[Any]:
+    """Return the values of a piece with all further axes as one, in C order."""
+    return values.reshape(len(values), math.prod(values.shape[1:]))
+
+
+def most_bytes(array: zarr.Array[Any]) -> int:
+    """Return how many bytes a piece's file can have: values, checksums, an index."""
+    n_values = math.prod(array.shards or array.chunks)
+    return 2 * n_values * array.dtype.itemsize + (1 << 16)
 
 
 DENSE_CHUNK_BYTES = 4_000_000

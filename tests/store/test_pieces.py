@@ -12,7 +12,13 @@ from zarr.codecs import Crc32cCodec
 from zarr.core.sync import sync
 from zarr.storage import MemoryStore
 
-from nnviz.store.pieces import dense_files, encode_piece
+from nnviz.store.pieces import (
+    decode_strips,
+    dense_files,
+    encode_piece,
+    encode_texts,
+    strip_span,
+)
 from tests.oracles.files import tree_bytes
 
 DTYPES = ["float16", "float32", "int16", "int32", "int64"]
@@ -54,6 +60,54 @@ def test_encode_piece__shard_of_any_shape__is_read_by_zarr(
     found = read_with_zarr(values, shape=(n, columns), chunk=chunk, shard=shard, fill=0)
 
     assert np.array_equal(found, values)
+
+
+@given(
+    rows=st.integers(1, 20),
+    columns=st.integers(1, 70),
+    inner=st.integers(1, 32),
+    dtype=st.sampled_from(DTYPES),
+    data=st.data(),
+)
+def test_decode_strips__of_some_columns__is_what_was_written_there(
+    rows, columns, inner, dtype, data
+):
+    values = np.arange(rows * columns).reshape(rows, columns).astype(dtype)
+    chunk = (rows, min(inner, columns))
+    shard = (rows, -(-columns // chunk[1]) * chunk[1])
+    piece = bytes(encode_piece(values, chunk=chunk, shard=shard, fill=0))
+    start = data.draw(st.integers(0, columns - 1))
+    stop = data.draw(st.integers(start + 1, columns))
+
+    first, n, size = strip_span(
+        slice(start, stop), chunk=chunk, shard=shard, n_bytes=values.itemsize
+    )
+    found = decode_strips(piece[first : first + n], chunk=chunk, dtype=values.dtype)
+
+    assert size == len(piece)
+    start_inside = start % chunk[1]
+    part = found[:, start_inside : start_inside + stop - start]
+    assert np.array_equal(part, values[:, start:stop])
+    assert found.shape[1] < stop - start + 2 * chunk[1]
+
+
+@given(texts=st.lists(st.text(max_size=9), max_size=5), more=st.integers(0, 3))
+def test_encode_texts__of_any_texts__is_what_zarr_writes(texts, more):
+    n = max(1, len(texts) + more)
+    files = {}
+    array = zarr.create_array(
+        MemoryStore(files),
+        shape=(n,),
+        chunks=(n,),
+        dtype="string",
+        compressors=[Crc32cCodec()],
+        config={"write_empty_chunks": True},
+    )
+    array[:] = np.array([*texts, *[""] * (n - len(texts))], dtype=object)
+
+    found = encode_texts(np.array(texts, dtype=object), n=n)
+
+    assert found == bytes(files["c/0"].to_bytes())[:-4]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
