@@ -14,7 +14,7 @@ Symbols: R rows, C channels of a layer, S classes that have instances.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -40,6 +40,7 @@ from nnviz.subsets.subsets import Subset
 
 __all__ = [
     "MEASURES",
+    "PAIRED",
     "ChannelOrder",
     "ColumnContrast",
     "Measure",
@@ -52,6 +53,13 @@ Measure = Literal["mean", "share", "maximum", "relevance", "gradient"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 RELEVANCE_MEASURES = ("relevance", "gradient")
 """Those that only a run with relevance has."""
+
+PAIRED: Mapping[Measure, str] = {
+    "share": "shares",
+    "relevance": "relevance().means",
+    "gradient": "relevance().gradients",
+}
+"""What tells two subsets in Python, where it is not ``means``."""
 
 ChannelOrder: TypeAlias = NDArray[np.int64]
 
