@@ -365,7 +365,7 @@ def test_view__sends_what_the_scripts_need(stack):
     assert cell["turn"] == 9
     assert "adjusted p" in cell["cell"]
     assert file["file"]["name"] == "neurons-late-mean.csv"
-    code = compile(view._panel.code, "shown", "exec")
+    code = compile(view._panel.about["code"], "shown", "exec")
     found = {}
     exec(code, found)
     np.testing.assert_allclose(found["a"], matrix.state.rows[0].values, rtol=1e-5)
