@@ -42,7 +42,6 @@ from nnviz.engine.progress import (
     TaskDone,
     emit,
 )
-from nnviz.errors import MissingDataError
 from nnviz.graphs.options import PRESETS, GraphOptions
 from nnviz.graphs.stored import has_influences
 from nnviz.graphs.storing import store_graphs
@@ -179,10 +178,7 @@ def derive(
         emit(listeners, TaskDone(STAGE, f"attribution graphs of {name}"))
     _write_class_table(store, usable)
     emit(listeners, TaskDone(STAGE, "class table"))
-    try:
-        summary.n_layers_with_places = len(list(write_places(store)))
-    except MissingDataError as error:
-        _note(summary, listeners, f"instances have no places in the plane: {error}")
+    summary.n_layers_with_places = len(list(write_places(store)))
     emit(listeners, TaskDone(STAGE, "places of the instances"))
     n_unreadable = 0
     for report in write_examples(store, client, source):

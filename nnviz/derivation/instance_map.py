@@ -307,14 +307,13 @@ def write_places(store: Store) -> Iterator[str]:
     Yields
     ------
     str
-        Each layer that is done.
-
-    Raises
-    ------
-    MissingDataError
-        If the classes have not been aggregated.
+        Each layer that is done; none where the classes have not been aggregated, or no
+        instance can be used.
     """
     kind = class_collection(store)
+    known = store.groups.names("aggregates")
+    if (kind or "all") not in known or not store.usable().any():
+        return
     aggregates = None if kind is None else aggregates_of(store, kind)
     maps = InstanceMaps(
         store,
