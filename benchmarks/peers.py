@@ -42,7 +42,7 @@ from benchmarks.environment import describe_machine
 from benchmarks.extraction import ROOT, new_store, prepare
 from benchmarks.peer_programs import PROGRAMS
 
-__all__ = ["Cost", "crossing", "run_measured"]
+__all__ = ["Cost", "crossing", "run_measured", "table"]
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -52,6 +52,7 @@ CASES = {
 }
 """The network, and numbers of instances, by what the instances are."""
 
+HOOKS = "script with hooks"
 NNVIZ = ("nnviz plan", "nnviz extract, maxima", "nnviz extract, everything")
 
 
@@ -141,7 +142,7 @@ def tools(folder: Path) -> Iterator[tuple[str, Callable[[], Cost]]]:
     for name, run_file in zip(NNVIZ[1:], ("maxima", "run"), strict=True):
         yield name, lambda run_file=run_file: extracted(folder, run_file)
     baseline = [sys.executable, "-m", "benchmarks.baseline", case]
-    yield "script with hooks", lambda: written_by(baseline, folder)
+    yield HOOKS, lambda: written_by(baseline, folder)
     for name, (module, _) in PROGRAMS.items():
         command = [sys.executable, "-m", "benchmarks.peer_programs", name, case]
         if importlib.util.find_spec(module) is not None:
@@ -260,6 +261,52 @@ def crossing(sizes: dict[str, Any], ours: str, theirs: str) -> float | None:
             return last[0] + share * (size - last[0])
         last = (size, gap)
     return None
+
+
+def table(result: dict[str, Any]) -> str:
+    """Return the table of a document: seconds by size, and what the largest one holds.
+
+    Parameters
+    ----------
+    result
+        As ``peers.json`` has it.
+    """
+    parts = []
+    for name, case in result["cases"].items():
+        sizes = case["sizes"]
+        largest = max(sizes, key=int)
+        columns = [f"{int(size):,}" for size in sizes]
+        head = (
+            f"| {name}, {case['network']} | {' | '.join(columns)} "
+            "| processor s | peak MB | bytes an instance |"
+        )
+        lines = [head, "|---" * (len(sizes) + 4) + "|"]
+        for tool in dict.fromkeys(tool for rows in sizes.values() for tool in rows):
+            seconds = [
+                f"{rows[tool]['seconds']:.1f} s" if tool in rows else "–"
+                for rows in sizes.values()
+            ]
+            cost = sizes[largest].get(tool)
+            rest = ["–"] * 3
+            if cost is not None:
+                rest = [
+                    f"{cost['processor_s']:.1f}",
+                    f"{cost['peak_bytes'] / 1e6:,.0f}",
+                    f"{cost['disk_bytes'] / int(largest):,.0f}",
+                ]
+            lines.append("| " + " | ".join([tool, *seconds, *rest]) + " |")
+        met = crossing(sizes, NNVIZ[1], HOOKS)
+        if met is not None:
+            lines += ["", f"Shorter than the script from {met:,.0f} instances on."]
+        parts.append("\n".join(lines))
+    machine = result["machine"]
+    note = (
+        f"`{result['command']}`, {machine['processor']}, {machine['cores']} cores, load "
+        f"{machine['load'][0]}, {machine['date']}; the last three columns of the "
+        "largest size; "
+    )
+    names = [f"{name} {version}" for name, version in result["versions"].items()]
+    return "\n\n".join([*parts, note + ", ".join(names) + "."])
 
 
 if __name__ == "__main__":
