@@ -301,8 +301,8 @@ def table(result: dict[str, Any]) -> str:
         parts.append("\n".join(lines))
     machine = result["machine"]
     note = (
-        f"`{result['command']}`, {machine['processor']}, {machine['cores']} cores, load "
-        f"{machine['load'][0]}, {machine['date']}; the last three columns of the "
+        f"`{result['command']}`, {machine['processor']}, {machine['cores']} cores, "
+        f"load {machine['load'][0]}, {machine['date']}; the last three columns of the "
         "largest size; "
     )
     names = [f"{name} {version}" for name, version in result["versions"].items()]
