@@ -14,7 +14,7 @@ Symbols: R rows, C channels of a layer, S classes that have instances.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypeGuard, get_args
 
@@ -45,6 +45,7 @@ from nnviz.subsets.subsets import Subset
 
 __all__ = [
     "MEASURES",
+    "PAIRED",
     "ChannelOrder",
     "ColumnContrast",
     "Measure",
@@ -56,6 +57,14 @@ __all__ = [
 ActivationMeasure = Literal["mean", "share", "maximum"]
 Measure: TypeAlias = ActivationMeasure | Signal
 MEASURES: tuple[Measure, ...] = (*get_args(ActivationMeasure), *SIGNALS)
+
+PAIRED: Mapping[Measure, str] = {
+    "share": "shares",
+    "relevance": "relevance().means",
+    "gradient": "relevance().gradients",
+    "gradient_norm": "relevance().gradient_norms",
+}
+"""What tells two subsets in Python, where it is not ``means``."""
 
 ChannelOrder: TypeAlias = NDArray[np.int64]
 

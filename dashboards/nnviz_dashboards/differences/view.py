@@ -15,7 +15,14 @@ from nnviz_dashboards.differences.model import (
     DifferencesModel,
     DifferingChannel,
 )
-from nnviz_dashboards.shared.component import Component, missing_value, script, style
+from nnviz_dashboards.shared.component import (
+    CHART,
+    Component,
+    about_chart,
+    missing_value,
+    script,
+    style,
+)
 from nnviz_dashboards.shared.examples import channel_examples
 from nnviz_dashboards.shared.theme import (
     format_count,
@@ -65,7 +72,7 @@ class DifferenceTable(Component):
     missing = param.Dict(None, allow_None=True)
     is_loading = param.Boolean(default=False)
 
-    _esm = script(__file__, "differences.js")
+    _esm = script(__file__, *CHART, "differences.js")
     _style = style(__file__, "differences.css")
 
 
@@ -95,7 +102,9 @@ class DifferencesView(Viewer):
                 "look_at": model.look_at,
                 "show_instances": model.show_instances,
                 "open": lambda instance: model.selection.open_instance(instance),
-                "csv": self._send_csv,
+                "data": lambda kind: self._table.send_table(
+                    "differences", model.table, kind
+                ),
             },
             pictures=pictures,
             is_loading=model.pairs.param.is_loading,
@@ -128,7 +137,19 @@ class DifferencesView(Viewer):
         return {
             "table": None if found is None else self._drawn(found),
             "missing": missing_value(self._model.missing),
+            "about": self._about(found),
         }
+
+    def _about(self, found: Differences | None) -> dict[str, object]:
+        if found is None:
+            return {}
+        _, effect = EFFECTS[found.measure]
+        explanation = (
+            f"A, B: {WORDS[found.measure]}. The bar in the middle: {effect}; to the "
+            f"left more in A, to the right more in B. p: {TESTS[found.measure]}; pale "
+            f"where it is {LEVEL:g} or more. The surest channels are first."
+        )
+        return about_chart(explanation, self._model.code)
 
     def _drawn(self, found: Differences) -> dict[str, object]:
         shown = found.channels[:N_ROWS]
@@ -182,9 +203,6 @@ class DifferencesView(Viewer):
             "faces": faces,
             "seen": ", ".join(labels),
         }
-
-    def _send_csv(self) -> None:
-        self._table.send_file("differences.csv", self._model.csv())
 
     def __panel__(self) -> Viewable:
         return self._table
