@@ -12,7 +12,7 @@ export function render({model}) {
     }))
     return box
   }
-  const measures = segments("What is compared", [["mean", "Mean"], ["share", "Share"], ["maximum", "Maximum"], ["relevance", "Relevance"], ["gradient", "Gradient"]], (name) => send({type: "measure", name}))
+  const measures = segments("What is compared", [["mean", "Mean"], ["share", "Share"], ["maximum", "Maximum"], ["relevance", "Relevance"], ["gradient", "Gradient"], ["gradient_norm", "Gradient norm"]], (name) => send({type: "measure", name}))
   const among = segments("Of which layers", [["all", "All layers"], ["layer", "This layer"]], (among) => send({type: "limit", among}))
   const {menu} = chartMenu(model, {picture: panelSaver(model, panel, () => "differences")})
   head.append(element("h2", "title", "What tells A from B"), note, measures, among, menu)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import param
 from panel.viewable import Viewable, Viewer
 
-from nnviz.results.neuron_matrix import RELEVANCE_MEASURES, Measure
+from nnviz.results.neuron_matrix import Measure
 from nnviz_dashboards.differences.model import (
     LEVEL,
     N_ROWS,
@@ -41,6 +41,7 @@ WORDS: Mapping[Measure, str] = {
     "maximum": "largest activation",
     "relevance": "mean relevance for the explained output, against the mean of all",
     "gradient": "mean gradient of the explained output, summed over positions",
+    "gradient_norm": "mean norm of the gradient of the explained output over positions",
 }
 COHENS_D = ("d", "Cohen's d: difference of the means in standard deviations")
 WELCH = "Welch's test of the means, adjusted for the channels of the layer"
@@ -48,6 +49,7 @@ EFFECTS: Mapping[Measure, tuple[str, str]] = {
     "mean": COHENS_D,
     "relevance": COHENS_D,
     "gradient": COHENS_D,
+    "gradient_norm": COHENS_D,
     "share": ("h", "Cohen's h of the two shares"),
     "maximum": ("A − B", "difference of the two maxima; no test is made of it"),
 }
@@ -55,6 +57,7 @@ TESTS: Mapping[Measure, str] = {
     "mean": WELCH,
     "relevance": WELCH,
     "gradient": WELCH,
+    "gradient_norm": WELCH,
     "share": "Fisher's exact test of the counts, adjusted for all shown channels",
     "maximum": "no test is made of maxima",
 }
@@ -171,7 +174,7 @@ class DifferencesView(Viewer):
 
     def _row(self, one: DifferingChannel, measure: Measure) -> dict[str, object]:
         write = format_percent if measure == "share" else format_value
-        is_signed = measure in RELEVANCE_MEASURES
+        is_signed = measure in ("relevance", "gradient")
         largest = max(abs(one.a), abs(one.b)) or 1.0
         if measure == "share":
             largest = 1.0

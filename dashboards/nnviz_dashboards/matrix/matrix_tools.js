@@ -1,10 +1,11 @@
-const MEASURE_WORDS = {mean: "Mean", share: "Share", maximum: "Maximum", relevance: "Relevance", gradient: "Gradient"}
+const MEASURE_WORDS = {mean: "Mean", share: "Share", maximum: "Maximum", relevance: "Relevance", gradient: "Gradient", gradient_norm: "Gradient norm"}
 const MEASURE_TITLES = {
   mean: "Mean activation of the row's instances",
   share: "In which share of the row's instances the channel is among the top channels",
   maximum: "Largest activation among the row's instances",
   relevance: "What the channel does for the explained output, against its mean over all instances",
   gradient: "How the explained output changes with the channel, summed over positions",
+  gradient_norm: "How much the explained output can change with the channel: the norm of its gradient over positions",
 }
 
 // What stands in the head: measure, order, shading, zoom, and what can be saved.

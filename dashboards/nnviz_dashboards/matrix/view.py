@@ -41,6 +41,7 @@ WORDS: Mapping[Measure, str] = {
     "maximum": "maximum",
     "relevance": "mean relevance for the explained output",
     "gradient": "mean gradient of the explained output",
+    "gradient_norm": "mean norm of the gradient over positions",
 }
 SORTED = {
     BY_DIFFERENCE: "A − B",
@@ -53,12 +54,14 @@ EFFECTS: Mapping[Measure, str] = {
     "maximum": "difference",
     "relevance": "d",
     "gradient": "d",
+    "gradient_norm": "d",
 }
 WELCH = "Welch's test of the means, adjusted for the channels of the layer"
 TESTS: Mapping[Measure, str] = {
     "mean": WELCH,
     "relevance": WELCH,
     "gradient": WELCH,
+    "gradient_norm": WELCH,
     "share": "Fisher's exact test of the counts, adjusted for all shown channels",
     "maximum": "no test is made of maxima",
 }
