@@ -19,11 +19,13 @@ from nnviz.cli.extract import extend, extract
 from nnviz.cli.graph import compare, graph
 from nnviz.cli.index import index
 from nnviz.cli.inspect import export, inspect
+from nnviz.cli.motifs import motifs
 from nnviz.cli.pack import pack
 from nnviz.cli.plan import plan
 from nnviz.cli.serve import demo, serve
 from nnviz.cli.subset import subset, suggest
 from nnviz.cli.verify import verify
+from nnviz.garbage import look_at_old_objects_seldom
 
 __all__ = ["main"]
 
@@ -38,6 +40,7 @@ def main() -> None:
     nnviz runs a network once over a data set, stores what every channel did for every
     instance, and answers questions about any set of instances from there.
     """
+    look_at_old_objects_seldom()
 
 
 for command in (
@@ -51,6 +54,7 @@ for command in (
     export,
     graph,
     compare,
+    motifs,
     subset,
     column,
     suggest,

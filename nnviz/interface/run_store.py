@@ -19,8 +19,9 @@ from nnviz.argument_types import checked
 from nnviz.errors import ShapeError
 from nnviz.graphs.attribution_graph import AttributionGraph
 from nnviz.graphs.comparison import GraphComparison
+from nnviz.graphs.motifs import Motifs
 from nnviz.graphs.options import GraphChoices
-from nnviz.interface.questions import attribution_graph, compare
+from nnviz.interface.questions import attribution_graph, compare, motifs
 from nnviz.results.subset_results import SubsetResults
 from nnviz.store.added_columns import AddedColumn, ColumnSource
 from nnviz.store.store import Store as StoredRun
@@ -134,6 +135,19 @@ class Store(StoredRun):
         """
         one, two = self._named_or_found(first), self._named_or_found(second)
         return compare(self, one, two, subsets=subsets, **options)
+
+    @checked
+    def motifs(
+        self, *, subsets: str | None = None, **options: Unpack[GraphChoices]
+    ) -> Motifs:
+        """Return the parts that the graphs of many subsets share.
+
+        Parameters
+        ----------
+        subsets, **options
+            As in :func:`nnviz.motifs`.
+        """
+        return motifs(self, subsets=subsets, **options)
 
     @checked
     def table(self, subset: object, columns: list[str] | None = None) -> pd.DataFrame:
