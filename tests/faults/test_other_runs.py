@@ -154,7 +154,7 @@ def test_store_of_format_1__is_written_on(old):
 
 
 def test_store_of_format_2__is_read_with_the_numbers_that_are_in_it(tmp_path):
-    """Row 29: every array, with all that was made of them, and no stage is asked for."""
+    """Row 29: every array, and all that was made of them; no stage is asked for."""
     url = unpacked("format-2", tmp_path) / "format-2.zarr"
     root = zarr.open_group(url, mode="r")
 

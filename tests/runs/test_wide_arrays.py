@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnviz.runs.arrays import InfluenceSpec, run_arrays
+from nnviz.runs.declarations import RELEVANCE_PARTS
 from nnviz.runs.wide_arrays import StoredArrays
 
 DTYPES = st.sampled_from(["float16", "float32"])
@@ -30,7 +31,7 @@ def run_of(layers, rows=5, **options):
         examples_per_channel=3,
         influences=kept,
         outcome_columns=("margin", "rank"),
-        has_relevance=True,
+        relevance_parts=RELEVANCE_PARTS,
         **options,
     )
 
