@@ -12,7 +12,7 @@ Symbols: R rows of a chunk, W columns of a strip, which is an inner chunk of the
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -100,19 +100,22 @@ class StoredArrays:
             found.setdefault(self.places[path].spec.path, []).append(path)
         return found
 
-    def joined(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Return the rows of stored arrays from those of the run's, by path.
+    def joined(
+        self, arrays: Mapping[str, NDArray[Any]]
+    ) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Yield the path and the rows of each stored array, from those of the run's.
+
+        One after the other: together they would need the memory of a chunk once more.
 
         Parameters
         ----------
         arrays
             Rows of the arrays of a chunk, all of them.
         """
-        found = {}
         for whole, paths in self.members(list(arrays)).items():
             spec, n = self.places[paths[0]].spec, len(arrays[paths[0]])
             if not spec.columns:
-                found[whole] = arrays[whole]
+                yield whole, arrays[whole]
                 continue
             values = np.empty((n, spec.shape[1]), spec.dtype)
             end = 0
@@ -121,8 +124,7 @@ class StoredArrays:
                 values[:, end : place.first] = spec.declaration.fill
                 values[:, place.first : place.last] = _flat(arrays[path])
                 end = place.last
-            found[whole] = values
-        return found
+            yield whole, values
 
 
 def _flat(rows: NDArray[Any]) -> NDArray[Any]:

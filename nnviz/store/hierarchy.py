@@ -222,7 +222,9 @@ class Hierarchy:
         with storing(self.url):
             self._array(path)[start : start + len(values)] = values
 
-    def write_pieces(self, index: int, arrays: Mapping[str, NDArray[Any]]) -> None:
+    def write_pieces(
+        self, index: int, arrays: Iterable[tuple[str, NDArray[Any]]]
+    ) -> None:
         """Write one whole piece (shard, or chunk) of several arrays, and read it back.
 
         Parameters
@@ -230,7 +232,7 @@ class Hierarchy:
         index
             Number of the piece along the first axis.
         arrays
-            The piece's rows, in the array's dtype, by path.
+            Path and rows of the piece, in the array's dtype.
 
         Raises
         ------
@@ -238,7 +240,7 @@ class Hierarchy:
             If what was read back differs from what was written.
         """
         encoded: dict[str, tuple[str, bytes | bytearray]] = {}
-        for path, values in arrays.items():
+        for path, values in arrays:
             array = self._array(path)
             key = f"{array.path}/{_piece(array, index)}"
             encoded[path] = (key, encode_for(array, values))
@@ -471,7 +473,7 @@ class Hierarchy:
         # Opening costs 1.5 to 15 ms, so that every handle is kept.
         if path not in self._arrays:
             document, stated = self.documents.of_array(path)
-            if _is_group(document):
+            if b'"node_type": "group"' in document:
                 msg = f"{path!r} in the store {self.url!r} is a group, not an array"
                 raise StoreFormatError(msg)
             try:
@@ -488,10 +490,6 @@ class Hierarchy:
             # Not kept in the store: without it a piece of empty texts is not written.
             self._arrays[path] = node.with_config({"write_empty_chunks": True})
         return self._arrays[path]
-
-
-def _is_group(document: bytes) -> bool:
-    return b'"node_type": "group"' in document
 
 
 def _piece(array: zarr.Array[Any], index: int) -> str:

@@ -121,7 +121,7 @@ def test_joined__keeps_every_value_in_its_place(version):
     }
     stored = StoredArrays.of(arrays, version)
 
-    joined = stored.joined(values)
+    joined = dict(stored.joined(values))
 
     assert joined.keys() == {spec.path for spec in stored.specs}
     for path, expected in values.items():
