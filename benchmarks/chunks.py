@@ -1,10 +1,10 @@
 """What does a chunk of a store cost to write and to read, in format 2 and in format 3?
 
-Usage: ``python -m benchmarks.chunks STORE... [--out FILE]``. The chunks of complete
-stores, which stay as they are, are written into new ones of both formats, in turn, in
-one process; then layers, channels and influences are read from them, cold (where the
-system heeds the wish to forget the files) and warm. Times are of the processor unless
-``wall`` is said; medians.
+Usage: ``python -m benchmarks.chunks [STORE...]``; without stores, of one that is made.
+The chunks of complete stores, which stay as they are, are written into new ones of both
+formats, in turn, in one process; then layers, channels and influences are read from
+them, cold (where the system heeds the wish to forget the files) and warm. Times are of
+the processor, but cold ones and ``wall``; medians.
 """
 
 from __future__ import annotations
@@ -24,27 +24,48 @@ from benchmarks.environment import describe_machine
 from nnviz.aggregation.index import make_index
 from nnviz.aggregation.index_pieces import IndexPieces
 from nnviz.store.store import Store, open_store
+from nnviz.testing import PlantedRun, write_store
 
 VERSIONS = (2, 3)
+
+RESULT = Path(__file__).resolve().parent / "results" / "chunks.json"
+
+MADE = PlantedRun(
+    n_instances=6 * 512,
+    instances_per_chunk=512,
+    layers=tuple(
+        (f"block{n}", 16 << n // 7, (32 >> n // 7, 32 >> n // 7)) for n in range(19)
+    ),
+    influence_ranks=5,
+)
 
 
 def main() -> None:
     """Measure the stores of the command line, and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("stores", nargs="+", type=Path)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("stores", nargs="*", type=Path)
+    parser.add_argument("--json", type=Path, default=RESULT)
     parser.add_argument("--folder", type=Path, help="where the copies are made")
     arguments = parser.parse_args()
-    found: dict[str, Any] = {"environment": describe_machine()}
-    for path in arguments.stores:
-        scratch = Path(tempfile.mkdtemp(prefix="nnviz-chunks-", dir=arguments.folder))
-        try:
-            found[f"{path.parent.name}/{path.name}"] = measure(path, scratch)
-        finally:
-            shutil.rmtree(scratch)
+    measured: dict[str, Any] = {}
+    scratch = Path(tempfile.mkdtemp(prefix="nnviz-chunks-", dir=arguments.folder))
+    try:
+        stores = {f"{p.parent.name}/{p.name}": p for p in arguments.stores}
+        if not stores:
+            made = scratch / "made.zarr"
+            write_store(made, MADE)
+            stores = {"of the size of ResNet-20": made}
+        for name, path in stores.items():
+            measured[name] = measure(path, Path(tempfile.mkdtemp(dir=scratch)))
+    finally:
+        shutil.rmtree(scratch)
+    found = {
+        "command": "python -m benchmarks.chunks",
+        "machine": describe_machine(),
+        "stores": measured,
+    }
     text = json.dumps(found, indent=1)
-    if arguments.out:
-        arguments.out.write_text(text + "\n", encoding="utf-8")
+    arguments.json.write_text(text + "\n", encoding="utf-8")
     print(text)
 
 

@@ -239,20 +239,23 @@ class Hierarchy:
         StoreFormatError
             If what was read back differs from what was written.
         """
-        encoded: dict[str, tuple[str, bytes | bytearray]] = {}
-        for path, values in arrays:
-            array = self._array(path)
-            key = f"{array.path}/{_piece(array, index)}"
-            encoded[path] = (key, encode_for(array, values))
-        self.files.put_all(dict(encoded.values()))
-        back = self.files.get_all([key for key, _ in encoded.values()])
-        for (path, (_, data)), found in zip(encoded.items(), back, strict=True):
-            if found != data:
-                msg = (
-                    f"piece {index} of array {path!r} reads back differently from what "
-                    f"was written to {self.url!r}; check the disk"
-                )
-                raise StoreFormatError(msg)
+        pieces = (
+            (f"{self._array(path).path}/{_piece(self._array(path), index)}", path, rows)
+            for path, rows in arrays
+        )
+        encoded = ((k, encode_for(self._array(p), rows)) for k, p, rows in pieces)
+        # Elsewhere they go together; on a disk, one after the other needs less memory.
+        groups = ([one] for one in encoded) if self.files.folder else [list(encoded)]
+        for contents in map(dict, groups):
+            self.files.put_all(contents)
+            back = self.files.get_all(list(contents))
+            for (key, data), found in zip(contents.items(), back, strict=True):
+                if found != data:
+                    msg = (
+                        f"{key!r} reads back differently from what was written to "
+                        f"{self.url!r}; check the disk"
+                    )
+                    raise StoreFormatError(msg)
 
     def read(
         self, path: str, start: int = 0, stop: int | None = None, *columns: slice
