@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.runs.arrays import ArraySpec
@@ -100,31 +99,29 @@ class StoredArrays:
             found.setdefault(self.places[path].spec.path, []).append(path)
         return found
 
-    def joined(
+    def parts(
         self, arrays: Mapping[str, NDArray[Any]]
-    ) -> Iterator[tuple[str, NDArray[Any]]]:
-        """Yield the path and the rows of each stored array, from those of the run's.
-
-        One after the other: together they would need the memory of a chunk once more.
+    ) -> Iterator[tuple[str, list[tuple[int, NDArray[Any]]]]]:
+        """Yield the path of each stored array, and what lies where in it.
 
         Parameters
         ----------
         arrays
-            Rows of the arrays of a chunk, all of them.
+            Rows of the run's arrays, by path.
+
+        Yields
+        ------
+        tuple
+            The path; first column and rows of each part, ascending. A wide array has
+            two axes, and so do its parts.
         """
         for whole, paths in self.members(list(arrays)).items():
-            spec, n = self.places[paths[0]].spec, len(arrays[paths[0]])
-            if not spec.columns:
-                yield whole, arrays[whole]
-                continue
-            values = np.empty((n, spec.shape[1]), spec.dtype)
-            end = 0
-            for path in paths:
-                place = self.places[path]
-                values[:, end : place.first] = spec.declaration.fill
-                values[:, place.first : place.last] = _flat(arrays[path])
-                end = place.last
-            yield whole, values
+            places = [(self.places[path], arrays[path]) for path in paths]
+            is_wide = bool(places[0][0].spec.columns)
+            yield (
+                whole,
+                [(p.first, _flat(rows) if is_wide else rows) for p, rows in places],
+            )
 
 
 def _flat(rows: NDArray[Any]) -> NDArray[Any]:

@@ -420,7 +420,7 @@ class Completion:
             path: self._checked(index, path, np.asarray(arrays[path]))
             for path in self.arrays
         }
-        self._hierarchy.write_pieces(index, self._stored.joined(values))
+        self._hierarchy.write_pieces(index, self._stored.parts(values))
         self._note_batch_size(index, counts.get("batch_size"))
         checksums = [_checksum(v) for v in values.values()]
         mark = [1, *(counts[name] for name in MARK_FIELDS[1:]), *checksums]
@@ -462,7 +462,7 @@ class Completion:
                 f"not {expected}"
             )
             raise ShapeError(msg)
-        if dtype != "string" and str(values.dtype) != dtype:
+        if dtype != "string" and values.dtype != dtype:
             msg = f"array {path!r} of chunk {index} is {values.dtype}, not {dtype}"
             raise ShapeError(msg)
         return values

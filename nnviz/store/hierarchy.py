@@ -56,6 +56,7 @@ from nnviz.store.places import (
     shortened,
     storing,
 )
+from nnviz.store.strips import Columns
 from nnviz.store.texts import unpacked_texts
 
 __all__ = ["DAMAGED", "Hierarchy"]
@@ -222,9 +223,7 @@ class Hierarchy:
         with storing(self.url):
             self._array(path)[start : start + len(values)] = values
 
-    def write_pieces(
-        self, index: int, arrays: Iterable[tuple[str, NDArray[Any]]]
-    ) -> None:
+    def write_pieces(self, index: int, arrays: Iterable[tuple[str, Columns]]) -> None:
         """Write one whole piece (shard, or chunk) of several arrays, and read it back.
 
         Parameters
@@ -232,7 +231,7 @@ class Hierarchy:
         index
             Number of the piece along the first axis.
         arrays
-            Path and rows of the piece, in the array's dtype.
+            Path, and the columns of the piece, in the array's dtype.
 
         Raises
         ------
@@ -240,10 +239,10 @@ class Hierarchy:
             If what was read back differs from what was written.
         """
         pieces = (
-            (f"{self._array(path).path}/{_piece(self._array(path), index)}", path, rows)
-            for path, rows in arrays
+            (f"{array.path}/{_piece(array, index)}", array, parts)
+            for array, parts in ((self._array(path), parts) for path, parts in arrays)
         )
-        encoded = ((k, encode_for(self._array(p), rows)) for k, p, rows in pieces)
+        encoded = ((key, encode_for(array, parts)) for key, array, parts in pieces)
         # Elsewhere they go together; on a disk, one after the other needs less memory.
         groups = ([one] for one in encoded) if self.files.folder else [list(encoded)]
         for contents in map(dict, groups):

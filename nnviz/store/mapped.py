@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from nnviz.errors import StoreFormatError
 from nnviz.runs.wide_arrays import Place
 from nnviz.store.files import read_part
-from nnviz.store.pieces import fill_of, part_checksums, strip_span
+from nnviz.store.pieces import fill_of, part_checksums
+from nnviz.store.strips import strip_span
 
 __all__ = ["Strips", "map_values"]
 

@@ -30,6 +30,15 @@ from zarr.storage import MemoryStore
 
 from nnviz.runs.arrays import ArraySpec
 from nnviz.store.documents import DOCUMENT
+from nnviz.store.strips import (
+    Columns,
+    checked_content,
+    decode_strips,
+    encode_strips,
+    places_of,
+    strip_span,
+    with_checksum,
+)
 
 __all__ = [
     "as_rows",
@@ -38,7 +47,6 @@ __all__ = [
     "decode_columns",
     "decode_for",
     "decode_piece",
-    "decode_strips",
     "dense_files",
     "encode_for",
     "encode_piece",
@@ -47,7 +55,6 @@ __all__ = [
     "has_strips",
     "most_bytes",
     "part_checksums",
-    "strip_span",
 ]
 
 
@@ -74,41 +81,14 @@ def encode_piece(
     """
     if shard is None:
         (data,) = _parts(values, chunk, chunk, fill)
-        return _with_checksum(data)
+        return with_checksum(data)
     if len(chunk) == 2 and chunk[0] == shard[0]:
-        return _strips(values, chunk, shard[1] // chunk[1], fill)
-    parts = [_with_checksum(p) for p in _parts(values, chunk, shard, fill)]
-    return b"".join([*parts, _places(len(parts), len(parts[0]))])
-
-
-def _strips(
-    values: NDArray[Any], chunk: tuple[int, ...], n_strips: int, fill: Any
-) -> bytearray:
-    """Return the bytes of a shard of chunks side by side, which are moved at once."""
-    n_bytes = math.prod(chunk) * values.dtype.itemsize
-    little = values.dtype.newbyteorder("<")
-    places = _places(n_strips, n_bytes + 4)
-    # Filled where it lies: for some megabytes, one more copy is a tenth of a task.
-    data = bytearray(n_strips * (n_bytes + 4) + len(places))
-    data[-len(places) :] = places
-    parts = np.frombuffer(data, np.uint8)[: -len(places)].reshape(n_strips, -1)
-    strips = parts[:, :n_bytes].view(little).reshape(n_strips, *chunk)
-    shape = (chunk[0], n_strips * chunk[1])
-    if values.shape != shape:
-        whole = np.full(shape, fill, values.dtype)
-        whole[tuple(slice(n) for n in values.shape)] = values
-        values = whole
-    strips[...] = values.reshape(chunk[0], n_strips, chunk[1]).swapaxes(0, 1)
-    checksums = [google_crc32c.value(strip) for strip in parts[:, :n_bytes]]
-    parts[:, n_bytes:] = np.array(checksums, "<u4")[:, None].view(np.uint8)
-    return data
-
-
-@functools.lru_cache(maxsize=64)
-def _places(n_parts: int, part_bytes: int) -> bytes:
-    """Return the index of a shard with parts of one size, one after another."""
-    places = [(i * part_bytes, part_bytes) for i in range(n_parts)]
-    return _with_checksum(np.array(places, dtype="<u8").tobytes())
+        n_strips, dtype = shard[1] // chunk[1], values.dtype
+        return encode_strips(
+            [(0, values)], chunk=chunk, n_strips=n_strips, dtype=dtype, fill=fill
+        )
+    parts = [with_checksum(p) for p in _parts(values, chunk, shard, fill)]
+    return b"".join([*parts, places_of(len(parts), len(parts[0]))])
 
 
 def part_checksums(
@@ -172,95 +152,30 @@ def decode_piece(
     part_bytes = math.prod(chunk) * dtype.itemsize + 4
     counts = [s // c for s, c in zip(shard or chunk, chunk, strict=True)]
     n_parts = math.prod(counts)
-    places = _places(n_parts, part_bytes) if shard else b""
+    places = places_of(n_parts, part_bytes) if shard else b""
     expected = n_parts * part_bytes + len(places)
     if len(data) != expected:
         msg = f"it has {len(data):,} bytes, not {expected:,}"
         raise ValueError(msg)
     if shard is None:
-        whole: NDArray[Any] = np.frombuffer(_checked(data), little).reshape(chunk)
+        whole: NDArray[Any] = np.frombuffer(checked_content(data), little).reshape(
+            chunk
+        )
         return whole
     if data[n_parts * part_bytes :] != places:
-        _checked(data[n_parts * part_bytes :])
+        checked_content(data[n_parts * part_bytes :])
         msg = "the places of its parts are not as they were written"
         raise ValueError(msg)
     if len(chunk) == 2 and chunk[0] == shard[0]:
         return decode_strips(data[: n_parts * part_bytes], chunk=chunk, dtype=dtype)
     values = np.empty(shard, little)
     for number, place in enumerate(itertools.product(*map(range, counts))):
-        part = _checked(data[number * part_bytes : (number + 1) * part_bytes])
+        part = checked_content(data[number * part_bytes : (number + 1) * part_bytes])
         inner = tuple(
             slice(p * c, (p + 1) * c) for p, c in zip(place, chunk, strict=True)
         )
         values[inner] = np.frombuffer(part, little).reshape(chunk)
     return values
-
-
-def strip_span(
-    columns: slice, *, chunk: tuple[int, ...], shard: tuple[int, ...], n_bytes: int
-) -> tuple[int, int, int]:
-    """Return which bytes of a shard of chunks side by side have some columns.
-
-    Parameters
-    ----------
-    columns
-        First and past-last column.
-    chunk, shard
-        As for :func:`encode_piece`; a shard is one chunk high.
-    n_bytes
-        Bytes of a value.
-
-    Returns
-    -------
-    tuple of int
-        The first byte, how many there are, and how many the whole piece has.
-    """
-    part = math.prod(chunk) * n_bytes + 4
-    first, last = columns.start // chunk[1], -(-columns.stop // chunk[1])
-    n_parts = shard[1] // chunk[1]
-    whole = n_parts * part + len(_places(n_parts, part))
-    return first * part, (last - first) * part, whole
-
-
-def decode_strips(
-    data: bytes, *, chunk: tuple[int, ...], dtype: np.dtype[Any]
-) -> NDArray[Any]:
-    """Return the values of neighbouring chunks of a shard, side by side.
-
-    Parameters
-    ----------
-    data
-        Their bytes.
-    chunk
-        Shape (R, W) of a chunk.
-    dtype
-        dtype of the values.
-
-    Returns
-    -------
-    ndarray
-        Shape (R, number of chunks x W).
-
-    Raises
-    ------
-    ValueError
-        If any byte is not as it was written.
-    """
-    n_bytes = math.prod(chunk) * dtype.itemsize
-    if len(data) % (n_bytes + 4):
-        msg = f"it has {len(data):,} bytes, which are not chunks of {n_bytes + 4:,}"
-        raise ValueError(msg)
-    parts = np.frombuffer(data, np.uint8).reshape(-1, n_bytes + 4)
-    stated = np.ascontiguousarray(parts[:, n_bytes:]).view("<u4").ravel()
-    found = [google_crc32c.value(part) for part in parts[:, :n_bytes]]
-    if found != stated.tolist():
-        msg = "its bytes do not fit their checksum"
-        raise ValueError(msg)
-    little = dtype.newbyteorder("<")
-    strips = parts[:, :n_bytes].view(little).reshape(-1, *chunk)
-    values = np.empty((chunk[0], len(parts), chunk[1]), little)
-    values[...] = strips.swapaxes(0, 1)
-    return values.reshape(chunk[0], len(parts) * chunk[1])
 
 
 def encode_texts(values: NDArray[Any], *, n: int) -> bytes:
@@ -288,35 +203,27 @@ def encode_texts(values: NDArray[Any], *, n: int) -> bytes:
     return b"".join(parts)
 
 
-def _checked(data: bytes) -> bytes:
-    """Return the bytes before a checksum, if it fits them."""
-    content = data[:-4]
-    if google_crc32c.value(content) != int.from_bytes(data[-4:], "little"):
-        msg = "its bytes do not fit their checksum"
-        raise ValueError(msg)
-    return content
-
-
-def _with_checksum(data: bytes) -> bytes:
-    checksum: int = google_crc32c.value(data)
-    return data + checksum.to_bytes(4, "little")
-
-
 def has_strips(array: zarr.Array[Any]) -> bool:
     """Whether a piece of an array is chunks side by side, of which some can be read."""
     return array.ndim == 2 and array.shards is not None
 
 
-def encode_for(array: zarr.Array[Any], values: NDArray[Any]) -> bytes | bytearray:
-    """Return the bytes of a piece of an array; see :func:`encode_piece`."""
+def encode_for(array: zarr.Array[Any], parts: Columns) -> bytes | bytearray:
+    """Return the bytes of a piece of an array, whole or of its columns."""
+    chunk, shard, fill = array.chunks, array.shards, array.fill_value
+    if shard is not None and has_strips(array):
+        n_strips, dtype = shard[1] // chunk[1], array.dtype
+        return encode_strips(
+            parts, chunk=chunk, n_strips=n_strips, dtype=dtype, fill=fill
+        )
+    ((_, values),) = parts
     if array.dtype.kind in "TUO":
         texts = encode_texts(values, n=array.chunks[0])
         is_packed = any(isinstance(c, ZstdCodec) for c in array.compressors)
         if is_packed:  # as format 1 had it
             return bytes(zstd.compress(texts, DENSE_LEVEL, checksum=True))
-        return _with_checksum(texts)
-    chunk, shard = array.chunks, array.shards
-    return encode_piece(values, chunk=chunk, shard=shard, fill=array.fill_value)
+        return with_checksum(texts)
+    return encode_piece(values, chunk=chunk, shard=shard, fill=fill)
 
 
 def decode_for(array: zarr.Array[Any], data: bytes) -> NDArray[Any]:
