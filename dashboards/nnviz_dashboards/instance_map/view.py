@@ -176,7 +176,7 @@ class InstanceMapView(Viewer):
             "n_missing": shown.n_missing,
             "cell_color": CELLS[colors.kind],
             "classes": shown.placed.classes.tolist(),
-            "anchors": np.round(shown.placed.class_places, 3).tolist(),
+            "anchors": np.round(shown.middles, 3).tolist(),
         }
 
     @staticmethod
