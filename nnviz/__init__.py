@@ -49,7 +49,13 @@ if TYPE_CHECKING:
         plan_run,
         run,
     )
-    from nnviz.interface.upkeep import ablate, extend, recompute, verify
+    from nnviz.interface.upkeep import (
+        ablate,
+        explain,
+        extend,
+        recompute,
+        verify,
+    )
     from nnviz.network.tracing import trace
     from nnviz.planning.store_creation import prepare_store
     from nnviz.runs.architecture import Architecture, Layer
@@ -89,6 +95,7 @@ __all__ = [
     "attribution_graph",
     "compare",
     "derive",
+    "explain",
     "extend",
     "extract",
     "index",
@@ -130,6 +137,7 @@ _HOMES = {
     "attribution_graph": "nnviz.interface.questions",
     "compare": "nnviz.interface.questions",
     "derive": "nnviz.interface.stages",
+    "explain": "nnviz.interface.upkeep",
     "extend": "nnviz.interface.upkeep",
     "extract": "nnviz.interface.stages",
     "index": "nnviz.interface.stages",

@@ -48,6 +48,7 @@ def test_help__lists_commands_in_pipeline_order(run):
         "column",
         "suggest",
         "ablate",
+        "explain",
         "verify",
         "inspect",
         "serve",

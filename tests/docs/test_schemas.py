@@ -31,6 +31,7 @@ COMMANDS = [
     "extend other.zarr",
     "verify other.zarr --recompute 1% --quiet",
     "ablate other.zarr three --instances 8 --draws 1 --quiet",
+    "explain digits/digits.zarr 0",
 ]
 
 
