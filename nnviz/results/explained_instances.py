@@ -7,6 +7,7 @@ graph beside those of the classes, and otherwise says which command asks for it.
 from __future__ import annotations
 
 import functools
+import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,6 +37,9 @@ SMALL_SIDE = 48
 
 CACHED_HEATS = 4096
 
+MADE_GRAPHS = 20
+"""Of other classes, where none are stored: each takes some milliseconds."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GraphPlaces:
@@ -56,7 +60,7 @@ class BesideClass:
     of all instances where there are no classes."""
     others: tuple[tuple[str, int], ...]
     """Every other class by name, with how many of the instance's channels are in its
-    graph, the most first; empty where these graphs are not stored."""
+    graph, the most first; empty where they are many, and not stored."""
 
     def n_common(self, number: int) -> int:
         """Return how many of the instance's channels are in the graph of a class."""
@@ -155,6 +159,43 @@ class ExplainedInstances:
             others = self._others(own, {place.graph.subset for place in places[1:]})
         return BesideClass(places[0], tuple(places[1:]), others)
 
+    def token_values(
+        self, explanation: InstanceExplanation, layer: str, channel: int
+    ) -> list[float]:
+        """Return how strong a channel is at every token of a text, in [0, 1].
+
+        Parameters
+        ----------
+        explanation
+            Of an instance with tokens.
+        layer, channel
+            The channel. At a token that several positions see it is the largest of
+            them, at one that none sees 0, as at negative values.
+
+        Raises
+        ------
+        UnknownNameError
+            If its map was not kept.
+        """
+        values = explanation.layer(layer).map_of(channel)
+        of = self._store.layer(layer)
+        n = len(explanation.tokens)
+        if of.token_axis is None or of.token_axis >= values.ndim:
+            return [0.0] * n
+        by_place = np.moveaxis(values, of.token_axis, 0).reshape(
+            values.shape[of.token_axis], -1
+        )
+        strength = np.nan_to_num(by_place.astype(np.float64)).max(axis=1)
+        found = np.zeros(n)
+        for place, value in enumerate(strength.tolist()):
+            first, stop = place, place + 1
+            if of.token_field is not None:
+                ((low, high),) = of.token_field.box((place,))
+                first, stop = max(0, math.floor(low)), max(0, math.ceil(high))
+            found[first:stop] = np.maximum(found[first:stop], value)
+        top = float(found.max(initial=0.0))
+        return [round(value / top, 3) if top > 0 else 0.0 for value in found.tolist()]
+
     def _names(self, labels: Sequence[int]) -> list[str]:
         aggregates = self._graphs.collection(self._kind)
         if aggregates.kind not in ("label", "prediction"):
@@ -168,15 +209,18 @@ class ExplainedInstances:
     def _others(
         self, own: AttributionGraph, shown: set[str]
     ) -> tuple[tuple[str, int], ...]:
-        stored = self._places().stored(GraphOptions())
-        if stored is None:
+        graphs, mine = self._places(), set(own.keys())
+        aggregates = self._graphs.collection(self._kind)
+        names = [n for n in graphs.names if aggregates.size(n) and n not in shown]
+        is_stored = graphs.stored(GraphOptions()) is not None
+        if aggregates.kind not in ("label", "prediction") or not (
+            is_stored or len(names) <= MADE_GRAPHS
+        ):
             return ()
-        mine = set(own.keys())
-        counts = []
-        for name in stored.names:
-            graph = None if name in shown else stored.graph(name)
-            if graph is not None:
-                counts.append((name, len(mine.intersection(graph.keys()))))
+        counts = [
+            (graph.subset, len(mine.intersection(graph.keys())))
+            for graph in graphs.graphs(names)
+        ]
         return tuple(sorted(counts, key=lambda pair: -pair[1]))
 
     def _heat(

@@ -30,7 +30,7 @@ def url(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def with_workers(url):
-    with served(url, "--check-on", "local") as (_, address):
+    with served(url, "--network-on", "local") as (_, address):
         yield address
 
 
@@ -81,7 +81,7 @@ def test_check__without_workers__is_a_command(without_workers, visit):
 
 def test_server__of_no_such_cluster__does_not_start(url):
     ended = CliRunner().invoke(
-        main, ["serve", url, "--port", "0", "--check-on", "nowhere"]
+        main, ["serve", url, "--port", "0", "--network-on", "nowhere"]
     )
 
     assert ended.exit_code == 1
