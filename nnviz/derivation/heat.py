@@ -66,14 +66,14 @@ def heat_values(
 def heat_picture(strength: NDArray[np.floating]) -> bytes:
     """Return strengths as a PNG file that is white, and opaque where they are large.
 
-    The opacity is their square root: half as strong is still seen.
+    The opacity is their power of 0.7: what is half as strong is still seen.
 
     Parameters
     ----------
     strength
         Shape (height, width), in [0, 1].
     """
-    opacity = np.round(np.sqrt(np.clip(strength, 0, 1)) * 255).astype(np.uint8)
+    opacity = np.round(np.clip(strength, 0, 1) ** 0.7 * 255).astype(np.uint8)
     pixels = np.stack([np.full_like(opacity, 255), opacity], axis=-1)
     file = io.BytesIO()
     Image.fromarray(pixels, mode="LA").save(file, "PNG", optimize=True)

@@ -16,6 +16,7 @@ import nnviz
 from nnviz.derivation.examples import read_examples
 from nnviz.errors import ConfigError, ModelError, NnvizError
 from nnviz.results.instance_pictures import InstancePictures
+from nnviz.results.run_results import RunResults
 
 WORDS = [
     "<pad>", "<unk>", "how", "many", "who", "what", "is", "are", "the", "of", "in", "a",
@@ -162,6 +163,9 @@ def test_explain__has_an_activation_for_every_token(tmp_path: Path) -> None:
         counted = values[: len(ids)]
         np.testing.assert_allclose(counted, full[channel, : len(ids)], atol=1e-5)
         assert np.isnan(values[len(ids) :]).all()
+        shades = RunResults(store).explained.token_values(found, "convolution", channel)
+        top = max(float(counted.max()), 1e-9)
+        np.testing.assert_allclose(shades, np.maximum(counted, 0) / top, atol=1e-3)
 
 
 def test_derive__keeps_the_token_of_each_maximum(tmp_path: Path) -> None:
