@@ -29,6 +29,12 @@ __all__ = ["LARGE_SIDE", "InstancePictures"]
 LARGE_SIDE = 320
 """Longer side of the picture of one opened instance, in pixels."""
 
+TRIED = 5
+"""Instances, until one can be read that tells whether they are pictures."""
+
+STRIP = 4
+"""How many times as wide as high a series is drawn."""
+
 CACHED_PICTURES = 2048
 """About 6 MB of small ones."""
 
@@ -89,23 +95,36 @@ class InstancePictures:
             heat_values,
         )
 
-        shape = self._store.plan.architecture.input_shape
-        if values.ndim not in (1, 2) or len(shape) < 2:
+        if not self.has_places(values.ndim):
             return b""
-        is_flat = values.ndim == 1
-        extents = (1, shape[-1]) if is_flat else (shape[-2], shape[-1])
-        seen = None if is_flat else self._seen(n, (extents[1], extents[0]))
-        width, height = (extents[1], extents[0]) if seen is None else seen[0]
+        shape = self._store.plan.architecture.input_shape
+        if values.ndim == 1:
+            strip = side, max(1, side // STRIP)
+            whole = (0.0, 0.0, float(strip[0]), float(strip[1]))
+            found = heat_values(values[None], None, (1, shape[-1]), strip, whole)
+            return heat_picture(found)
+        extents = shape[-2], shape[-1]
+        height, width = extents
+        box: Box = (0.0, 0.0, float(width), float(height))
+        if (seen := self._seen(n, (width, height))) is not None:
+            (width, height), box = seen
         scale = side / max(width, height)
         size = max(1, round(width * scale)), max(1, round(height * scale))
-        box = (0.0, 0.0, float(width), float(height)) if seen is None else seen[1]
-        scaled = tuple(
-            edge * size[i % 2] / (width, height)[i % 2] for i, edge in enumerate(box)
-        )
-        assert len(scaled) == 4
-        field = None if is_flat else layer.receptive_field
-        plane = values[None] if is_flat else values
-        return heat_picture(heat_values(plane, field, extents, size, scaled))
+        x, y = size[0] / width, size[1] / height
+        scaled = box[0] * x, box[1] * y, box[2] * x, box[3] * y
+        field = layer.receptive_field
+        return heat_picture(heat_values(values, field, extents, size, scaled))
+
+    def has_places(self, n_axes: int) -> bool:
+        """Whether the positions of a layer are places in the instances.
+
+        Parameters
+        ----------
+        n_axes
+            Of its positions. Two are places in a picture, one in a series.
+        """
+        of_input = len(self._store.plan.architecture.input_shape)
+        return (n_axes, of_input) in ((1, 1), (1, 2), (2, 2), (2, 3))
 
     def crop(self, n: int) -> tuple[float, float, float, float] | None:
         """Return which part of its picture the network saw: left, top, right, bottom.
@@ -205,6 +224,8 @@ class InstancePictures:
             return None, str(error)
         if source.dataset is None:
             return None, "the data set of the run is not at hand"
+        if not _are_pictures(source):
+            return None, "the instances are not pictures"
         return source, ""
 
     def _picture(self, n: int, *, is_large: bool = False) -> bytes:
@@ -229,6 +250,21 @@ class InstancePictures:
         if drawing is None:
             return b""
         return whole_picture(drawing, LARGE_SIDE if is_large else PICTURE_SIDE)
+
+
+def _are_pictures(source: GallerySource) -> bool:
+    """Return whether the first instance that can be read is one; true if none can."""
+    from nnviz.derivation.pictures import draw  # noqa: PLC0415  as above
+    from nnviz.inputs.datasets.files import patiently  # noqa: PLC0415
+
+    dataset = source.dataset
+    for n in range(min(TRIED, 0 if dataset is None else len(dataset))):
+        assert dataset is not None
+        try:
+            return draw(patiently(dataset.read, n), source.preprocessing) is not None
+        except (UnreadableInstanceError, OSError):
+            continue
+    return True
 
 
 def _shown(value: object) -> str:

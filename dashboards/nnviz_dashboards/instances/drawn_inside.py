@@ -43,17 +43,23 @@ def drawn_inside(model: InsideModel, layers: Mapping[str, str]) -> dict[str, obj
         "found": None,
     }
     if model.inside is not None:
-        value["found"] = _found(model.inside, layers, called.get(model.output, ""))
+        value["found"] = _found(model, model.inside, layers)
     return value
 
 
-def _found(inside: Inside, layers: Mapping[str, str], of: str) -> dict[str, object]:
+def _found(
+    model: InsideModel, inside: Inside, layers: Mapping[str, str]
+) -> dict[str, object]:
     explanation = inside.explanation
+    has_places = model.results.instance_pictures.has_places
     return {
-        "of": of,
+        "of": explanation.output_name or f"output {explanation.output}",
         "value": format_value(explanation.value),
         "layers": [
-            _layer(name, label, number, explanation.layer(name))
+            _layer(
+                name, label, number, explanation.layer(name),
+                has_places=has_places(explanation.layer(name).maps.ndim - 1),
+            )
             for number, (name, label) in reversed(list(enumerate(layers.items())))
             if name in explanation.layers
         ],
@@ -68,7 +74,7 @@ def _found(inside: Inside, layers: Mapping[str, str], of: str) -> dict[str, obje
 
 
 def _layer(
-    name: str, label: str, number: int, layer: ExplainedLayer
+    name: str, label: str, number: int, layer: ExplainedLayer, *, has_places: bool
 ) -> dict[str, object]:
     relevant, active = (
         layer.strongest(N_CHANNELS, by).tolist() for by in ("relevance", "activation")
@@ -77,7 +83,7 @@ def _layer(
         "layer": name,
         "label": label,
         "number": number,
-        "n_axes": layer.maps.ndim - 1,
+        "has_places": has_places,
         "mapped": layer.mapped.tolist(),
         "relevant": [[c, f"+{layer.product[c]:.2g}"] for c in relevant],
         "active": [[c, format_value(float(layer.activation[c]))] for c in active],

@@ -5,7 +5,7 @@ const ORDERS = {
   unusual: ["Stand out", "Strongest compared with all instances: standard deviations above their mean"],
 }
 
-function insideOf(send, pictures) {
+function insideOf(send, pictures, has_pictures) {
   const rows = element("div", "inside-rows"), ask = element("div", "inside-ask")
   const caption = element("p", "inside-caption muted", null, {"aria-live": "polite"})
   const graph = ownGraph(send)
@@ -17,7 +17,6 @@ function insideOf(send, pictures) {
     target.style.setProperty("--map", `url("${target.dataset.map}")`)
   }))
   const layers = () => inside?.found?.layers || []
-  const has_places = (layer) => layer.n_axes === 1 || layer.n_axes === 2
   const channels_of = (layer) => order === "unusual"
     ? (one.channels.find((each) => each.layer === layer.layer)?.channels || []).map((each) => [each.channel, each.short])
     : layer[order]
@@ -27,14 +26,14 @@ function insideOf(send, pictures) {
     if (!stage) return
     const map = stage.querySelector(".heat"), tokens = inside?.found?.tokens || []
     const is_kept = Boolean(layer?.mapped.includes(channel))
-    const is_lit = is_kept && !tokens.length && has_places(layer)
+    const is_lit = is_kept && !tokens.length && layer.has_places
     stage.classList.toggle("lit", is_lit)
     if (is_lit) map.style.setProperty("--map", `url("${heat(layer, channel, "/large")}")`)
     if (tokens.length && is_kept) send({type: "tokens", layer: layer.layer, channel})
     else shade([])
     caption.textContent = !layer ? "Point at a channel: the place where it fires lights up"
       : `${layer.label}, channel ${channel}${text ? ` (${text})` : ""}: ` + (!is_kept ? "of this channel no map is kept"
-        : tokens.length ? "the darker a token, the stronger there" : has_places(layer) ? "the brighter, the stronger there" : "it has no places")
+        : tokens.length ? "the darker a token, the stronger there" : layer.has_places ? "the brighter, the stronger there" : "it has no places")
   }
   const shade = (values) => stage?.querySelectorAll(".token").forEach((token, i) => token.style.setProperty("--strength", values[i] || 0))
   const rest = () => {
@@ -46,9 +45,9 @@ function insideOf(send, pictures) {
   function channelButton(layer, channel, text) {
     const title = `${layer.label}, channel ${channel}: ${text}`
     const button = element("button", "opened-channel", null, {type: "button", title, "data-key": `${layer.layer} ${channel}`, "aria-pressed": "false"})
-    if (has_places(layer) && !inside.found.tokens.length && layer.mapped.includes(channel)) {
+    if (layer.has_places && !inside.found.tokens.length && layer.mapped.includes(channel)) {
       const face = element("span", "heat-face")
-      face.style.setProperty("--picture", `url("${pictures()}/instances/${one.n}")`)
+      if (has_pictures()) face.style.setProperty("--picture", `url("${pictures()}/instances/${one.n}")`)
       const map = element("i", "heat", null, {"data-map": heat(layer, channel)})
       seen.observe(map)
       face.append(map)

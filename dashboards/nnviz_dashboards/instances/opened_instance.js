@@ -28,7 +28,7 @@ function openedInstance(send, pictures) {
     return line
   })
   let without = null, one_shown = null, stage = null
-  const inside = insideOf(send, pictures)
+  const inside = insideOf(send, pictures, () => without === "")
   const no_picture = () => element("p", "muted note opened-none", without === null ? "" : `No picture: ${without || "it cannot be read"}`)
   const photograph = (one) => {
     const picture = element("img", `opened-picture${one.is_wrong ? " wrong" : ""}`, null, {alt: one.said || one.title, src: `${pictures()}/instances/${one.n}/large`})
