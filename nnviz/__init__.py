@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from nnviz.inputs.models.loading import load_model
     from nnviz.interface.packed_runs import pack
     from nnviz.interface.page import serve
-    from nnviz.interface.questions import attribution_graph, compare
+    from nnviz.interface.questions import attribution_graph, compare, motifs
     from nnviz.interface.run_store import Store, open_store
     from nnviz.interface.stages import (
         aggregate,
@@ -101,6 +101,7 @@ __all__ = [
     "index",
     "load_config",
     "load_model",
+    "motifs",
     "named_subsets",
     "open_dataset",
     "open_store",
@@ -143,6 +144,7 @@ _HOMES = {
     "index": "nnviz.interface.stages",
     "load_config": "nnviz.runs.config",
     "load_model": "nnviz.inputs.models.loading",
+    "motifs": "nnviz.interface.questions",
     "named_subsets": "nnviz.subsets.naming",
     "open_dataset": "nnviz.inputs.datasets.opening",
     "open_store": "nnviz.interface.run_store",

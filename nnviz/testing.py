@@ -151,7 +151,8 @@ def write_store(
             if layer.shown and run.has_relevance:
                 parts = planted_relevance(run, layer, activations[layer.name])
                 arrays |= {
-                    f"relevance/{layer.name}/{k}": v[rows] for k, v in parts.items()
+                    f"relevance/{layer.name}/{k}": parts[k][rows]
+                    for k in plan.relevance_parts
                 }
         for kept, previous in zip(
             plan.influences, architecture.layers[:-1], strict=bool(plan.influences)
@@ -219,6 +220,7 @@ def _plan(run: PlantedRun) -> Plan:
             signal="max",
             relevance="label" if run.has_relevance else "none",
         ),
+        keeps_gradient_norms=run.has_relevance and run.has_gradient_norms,
         architecture=architecture,
         class_names=run.names,
         n_instances=run.n_instances,
@@ -295,6 +297,8 @@ class PlantedRun:
     """Sources of each top channel that are kept; 0: no influences are recorded."""
     has_relevance: bool = False
     """Whether the shown layers have relevance for the true class."""
+    has_gradient_norms: bool = True
+    """Whether it has the norm of gradients, as runs from before had not."""
     is_labelled: bool = True
     """Whether the store is told the true classes; the planted channels follow them."""
     is_sorted: bool = False
@@ -437,8 +441,10 @@ def planted_relevance(
         gradient[rows[:, None], planted_channels(run, layer.name, class_index)] += 1
     mean = values.astype(np.float64) / 2
     product = gradient * mean + rng.normal(0, 0.01, values.shape)
-    product[run.is_unreadable] = gradient[run.is_unreadable] = np.nan
-    parts = {"product": product, "gradient": gradient, "mean": mean}
+    norm = np.abs(gradient) + rng.uniform(0, 0.1, values.shape)
+    for part in (product, gradient, norm):
+        part[run.is_unreadable] = np.nan
+    parts = {"product": product, "gradient": gradient, "mean": mean, "norm": norm}
     return {name: part.astype(np.float32) for name, part in parts.items()}
 
 

@@ -51,8 +51,8 @@ REDUCTIONS = {
     "moments": (ActivationMoments(S, C), lambda a, i: a),
     "influences": (InfluenceTotals(S, TARGETS, SOURCES), lambda a, i: i),
     "relevance": (
-        RelevanceMoments(S, C),
-        lambda a, i: np.stack([a, a[:, ::-1], a + 1]).astype(np.float32),
+        RelevanceMoments(S, C, has_norms=True),
+        lambda a, i: np.stack([a, a[:, ::-1], a + 1, a * 2]).astype(np.float32),
     ),
 }
 

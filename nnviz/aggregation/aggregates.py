@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from nnviz.aggregation.channel_use import ChannelUse, Ranking
-from nnviz.aggregation.relevance import RelevanceSums
+from nnviz.aggregation.relevance import RelevanceSums, check_relevance
 from nnviz.argument_types import checked
 from nnviz.errors import MissingDataError, UnknownNameError, did_you_mean
 from nnviz.formatting import html_table, text_table
-from nnviz.runs.declarations import RELEVANCE_SUMS
+from nnviz.runs.declarations import GRADIENT_NORM_SUMS, RELEVANCE_SUMS
 from nnviz.store.groups import covered_by
 from nnviz.store.store import Store, opened
 
@@ -229,7 +229,8 @@ class Aggregates:
                 "for shown layers"
             )
             raise MissingDataError(msg)
-        sums = {what: self._read(what, name) for what in RELEVANCE_SUMS}
+        norms = GRADIENT_NORM_SUMS if self._store.plan.keeps_gradient_norms else ()
+        sums = {what: self._read(what, name) for what in (*RELEVANCE_SUMS, *norms)}
         return RelevanceSums(self.n_instances, sums)
 
     def relevance(
@@ -267,6 +268,19 @@ class Aggregates:
             If the run has recorded no relevance of the layer.
         """
         return self.relevance_sums(layer).gradient
+
+    def gradient_norm(self, layer: str) -> NDArray[np.float64]:
+        """Return mean norms of the gradients, (S, C), NaN for an empty subset.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such layer.
+        MissingDataError
+            If the run has recorded no relevance of the layer, or no norms.
+        """
+        check_relevance(self._store, "gradient_norm")
+        return self.relevance_sums(layer).gradient_norm
 
     def share(self, layer: str) -> NDArray[np.float64]:
         """Return counts as fractions of the instances, (S, C), NaN for an empty subset.

@@ -8,7 +8,6 @@ from scipy import sparse
 
 from nnviz.aggregation.reductions import InfluenceRows
 from nnviz.network.top_channels import planned_top_channels
-from nnviz.runs.declarations import RELEVANCE_PARTS
 from nnviz.store.store import Store
 
 __all__ = ["activation_facts", "influence_facts", "relevance_facts"]
@@ -62,10 +61,11 @@ def relevance_facts(
     Returns
     -------
     ndarray
-        `RELEVANCE_PARTS` by instance and channel, shape (3, n, C); 0 for what does not
-        count.
+        The plan's `relevance_parts` by instance and channel, shape (4, n, C), or
+        (3, n, C) of runs without norms; 0 for what does not count.
     """
-    parts = [store.read(f"relevance/{layer}/{part}", *span) for part in RELEVANCE_PARTS]
+    names = store.plan.relevance_parts
+    parts = [store.read(f"relevance/{layer}/{part}", *span) for part in names]
     values = np.stack(parts)
     values[:, ~counted] = 0
     return values

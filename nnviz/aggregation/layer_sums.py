@@ -30,7 +30,6 @@ from nnviz.aggregation.reductions import (
     RelevanceMoments,
 )
 from nnviz.aggregation.states import read_state
-from nnviz.runs.declarations import RELEVANCE_PARTS
 from nnviz.store.store import Store
 
 __all__ = [
@@ -146,8 +145,13 @@ def layer_facts(
             parts = (*parts, ActivationMoments(n_subsets, layer.n_channels))
         found.append(LayerFacts("activations", layer.name, layer.n_channels, parts))
     for layer in store.shown_layers if moments and store.plan.has_relevance else ():
-        parts = (RelevanceMoments(n_subsets, layer.n_channels),)
-        n_values = len(RELEVANCE_PARTS) * layer.n_channels
+        plan = store.plan
+        parts = (
+            RelevanceMoments(
+                n_subsets, layer.n_channels, has_norms=plan.keeps_gradient_norms
+            ),
+        )
+        n_values = len(plan.relevance_parts) * layer.n_channels
         found.append(LayerFacts("relevance", layer.name, n_values, parts))
     for kept in store.plan.influences:
         totals = InfluenceTotals(n_subsets, kept.n_targets, kept.n_sources)

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from nnviz.errors import ShapeError
-from nnviz.runs.declarations import RELEVANCE_SUMS
+from nnviz.runs.declarations import GRADIENT_NORM_SUMS, RELEVANCE_SUMS
 
 __all__ = [
     "ActivationCounts",
@@ -238,20 +238,27 @@ class ActivationMoments:
 class RelevanceMoments:
     """What are mean and variance of a channel's relevance, against any reference?
 
-    The partial is `RELEVANCE_SUMS`, float64, shape (6, S, C).
+    The partial is `names`, float64, shape (8, S, C), or (6, S, C) without norms.
     """
 
     n_subsets: int
     n_channels: int
+    has_norms: bool
+    """Whether the gradients' norms are a part of what is summed."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """`RELEVANCE_SUMS`, and `GRADIENT_NORM_SUMS` where there are norms."""
+        return (*RELEVANCE_SUMS, *(GRADIENT_NORM_SUMS if self.has_norms else ()))
 
     def identity(self) -> NDArray[np.float64]:
         """Return zeros."""
-        return np.zeros((len(RELEVANCE_SUMS), self.n_subsets, self.n_channels))
+        return np.zeros((len(self.names), self.n_subsets, self.n_channels))
 
     def chunk(
         self, membership: sparse.csr_array, values: NDArray[np.floating]
     ) -> NDArray[np.float64]:
-        """Multiply by product, gradient and mean, shape (3, n, C), and by products.
+        """Multiply by product, gradient, mean and norm, (4, n, C), and by products.
 
         Raises
         ------
@@ -263,7 +270,7 @@ class RelevanceMoments:
         sums = self.identity()
         for start in range(0, self.n_channels, CHANNELS_AT_A_TIME):
             columns = slice(start, start + CHANNELS_AT_A_TIME)
-            product, gradient, mean = values[:, :, columns].astype(np.float64)
+            product, gradient, mean, *norms = values[:, :, columns].astype(np.float64)
             for number, block in enumerate(
                 (
                     product,
@@ -272,6 +279,8 @@ class RelevanceMoments:
                     product * product,
                     product * gradient,
                     gradient * gradient,
+                    *norms,
+                    *(norm * norm for norm in norms),
                 )
             ):
                 sums[number, :, columns] = members @ block
@@ -284,16 +293,16 @@ class RelevanceMoments:
         return np.asarray(first + second, dtype=np.float64)
 
     def finalize(self, partial: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        """Return `RELEVANCE_SUMS` by their names."""
-        return dict(zip(RELEVANCE_SUMS, partial, strict=True))
+        """Return the sums by their names."""
+        return dict(zip(self.names, partial, strict=True))
 
     def stored(self) -> dict[str, Literal["dense", "csr"]]:
         """Return that all are dense."""
-        return dict.fromkeys(RELEVANCE_SUMS, "dense")
+        return dict.fromkeys(self.names, "dense")
 
     def restore(self, aggregates: Mapping[str, Any]) -> NDArray[np.float64]:
         """Return the sums."""
-        return np.stack([aggregates[name] for name in RELEVANCE_SUMS])
+        return np.stack([aggregates[name] for name in self.names])
 
 
 @dataclass(frozen=True, slots=True)

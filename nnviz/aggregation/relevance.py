@@ -3,7 +3,9 @@
 The relevance of a channel in an instance is ``product - r * gradient``: what the
 explained output would lose, to first order, if the channel had the value ``r``
 everywhere. Sums of the parts and of their products answer for any reference ``r``
-(:mod:`nnviz.aggregation.references`).
+(:mod:`nnviz.aggregation.references`). Beside it, what can be told of a channel are its
+gradient, summed over positions, and the gradient's Euclidean norm over positions, which
+positions of opposite signs do not cancel in.
 
 Symbols: S subsets, C channels of a layer.
 """
@@ -12,14 +14,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnviz.errors import MissingDataError
+from nnviz.errors import ConfigError, MissingDataError, did_you_mean
 from nnviz.store.store import Store
 
-__all__ = ["RelevanceSums", "check_relevance"]
+__all__ = ["SIGNALS", "RelevanceSums", "Signal", "check_relevance", "signal_named"]
+
+Signal = Literal["relevance", "gradient", "gradient_norm"]
+"""What is told of a channel for the explained output."""
+
+SIGNALS: tuple[Signal, ...] = get_args(Signal)
 
 Values = NDArray[np.float64]
 
@@ -31,7 +39,31 @@ class RelevanceSums:
     n_instances: NDArray[np.int64]
     """Usable instances, shape (S,)."""
     sums: Mapping[str, Values]
-    """`RELEVANCE_SUMS` by their names, shape (S, C)."""
+    """By their names as `RelevanceMoments` makes them, shape (S, C)."""
+
+    def mean_of(self, signal: Signal, reference: Values) -> Values:
+        """Return the mean of a signal, (S, C), NaN for no instance.
+
+        Parameters
+        ----------
+        signal
+            A run may have no norms (:func:`check_relevance`).
+        reference
+            Value of each channel, shape (C,); for relevance alone.
+        """
+        if signal == "relevance":
+            return self.mean(reference)
+        return self.gradient if signal == "gradient" else self.gradient_norm
+
+    def variance_of(self, signal: Signal, reference: Values) -> Values:
+        """Return the population variance of a signal, (S, C); as :meth:`mean_of`."""
+        if signal == "relevance":
+            return self.variance(reference)
+        if signal == "gradient":
+            squares = self._each("gradient_sum_of_squares")
+        else:
+            squares = self._each("gradient_norm_sum_of_squares")
+        return np.maximum(squares - self.mean_of(signal, reference) ** 2, 0.0)
 
     def mean(self, reference: Values) -> Values:
         """Return mean relevances, (S, C), NaN for no instance.
@@ -58,10 +90,14 @@ class RelevanceSums:
         return self._each("gradient_sum")
 
     @property
-    def gradient_variance(self) -> Values:
-        """Population variance of these, (S, C)."""
-        squares = self._each("gradient_sum_of_squares")
-        return np.maximum(squares - self.gradient**2, 0.0)
+    def has_norms(self) -> bool:
+        """Whether the run has recorded the gradients' norms."""
+        return "gradient_norm_sum" in self.sums
+
+    @property
+    def gradient_norm(self) -> Values:
+        """Mean of the gradients' norms over positions, (S, C)."""
+        return self._each("gradient_norm_sum")
 
     @property
     def position_mean(self) -> Values:
@@ -84,18 +120,50 @@ class RelevanceSums:
         return np.asarray(self.sums[name] / np.where(n > 0, n, np.nan))
 
 
-def check_relevance(store: Store) -> None:
-    """Refuse a run without relevance.
+def signal_named(name: str) -> Signal:
+    """Return a signal by its name.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such signal.
+    """
+    for signal in SIGNALS:
+        if signal == name:
+            return signal
+    msg = (
+        f"the signal is {name!r}{did_you_mean(name, SIGNALS)}; it is one of "
+        f"{', '.join(map(repr, SIGNALS))}"
+    )
+    raise ConfigError(msg)
+
+
+def check_relevance(store: Store, signal: Signal = "relevance") -> None:
+    """Refuse a run that has not recorded a signal.
+
+    Parameters
+    ----------
+    store
+        The run's.
+    signal
+        Runs from before norms were kept have the others alone.
 
     Raises
     ------
     MissingDataError
-        If the run has recorded none.
+        If the run has recorded no relevance, or no norms where they are asked for.
     """
     if not store.plan.has_relevance:
         msg = (
             f"the run in {store.url!r} has no relevance: it was extracted with "
             "[extraction] relevance = 'none'; plan and extract a new store with "
             "relevance = 'label' or 'prediction'"
+        )
+        raise MissingDataError(msg)
+    if signal == "gradient_norm" and not store.plan.keeps_gradient_norms:
+        msg = (
+            f"the run in {store.url!r} has no gradient norms: it was planned before "
+            "they were kept, with the relevance and the gradient alone; plan and "
+            "extract a new store for them"
         )
         raise MissingDataError(msg)

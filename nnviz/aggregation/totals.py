@@ -423,7 +423,7 @@ def relevance_totals(
     Returns
     -------
     dict
-        By layer, and by the names `RELEVANCE_SUMS`: float64, shape (S, C).
+        By layer, and by the names that `RelevanceMoments` has: float64, shape (S, C).
 
     Raises
     ------

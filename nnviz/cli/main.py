@@ -20,6 +20,7 @@ from nnviz.cli.extract import extend, extract
 from nnviz.cli.graph import compare, graph
 from nnviz.cli.index import index
 from nnviz.cli.inspect import export, inspect
+from nnviz.cli.motifs import motifs
 from nnviz.cli.pack import pack
 from nnviz.cli.plan import plan
 from nnviz.cli.serve import demo, serve
@@ -52,6 +53,7 @@ for command in (
     export,
     graph,
     compare,
+    motifs,
     subset,
     column,
     suggest,

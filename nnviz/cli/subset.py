@@ -46,6 +46,12 @@ ESTIMATED_AFTER_S = 0.5
     help="Tell the channels by relevance, against 'mean' (of all instances), 'zero', "
     "'against' (what is compared with) or a QUERY.",
 )
+@click.option(
+    "--signal",
+    type=click.Choice(["relevance", "gradient", "gradient_norm"]),
+    help="Tell the channels by relevance, or by the gradient of the explained output "
+    "or its norm; without --relevance, against 'mean'.",
+)
 @click.option("--list", "listing", is_flag=True, help="List the saved subsets.")
 @json_option
 def subset(
@@ -58,6 +64,7 @@ def subset(
     remove: str | None,
     file: Path | None,
     reference: str | None,
+    signal: str | None,
     listing: bool,
     as_json: bool,
 ) -> None:
@@ -77,7 +84,9 @@ def subset(
     if query is None:
         msg = "give a QUERY, --list or --remove NAME"
         raise click.UsageError(msg)
-    value, lines = _looked_at(opened, query, against, file, reference)
+    if signal is not None:
+        reference = reference or "mean"
+    value, lines = _looked_at(opened, query, against, file, reference, signal)
     if save is not None:
         lines.append(_save(opened, save, query, note))
     print_result({**value, "saved": save} if as_json else "\n".join(lines))
@@ -89,6 +98,7 @@ def _looked_at(
     against: str | None,
     file: Path | None,
     reference: str | None,
+    signal: str | None,
 ) -> tuple[dict[str, Any], list[str]]:
     from nnviz.results.subset_results import SubsetResults
 
@@ -97,7 +107,7 @@ def _looked_at(
     with _estimated_meanwhile(results):
         value, lines = results.to_json(), results.lines()
     if reference is not None:
-        relevance = results.relevance(reference)
+        relevance = results.relevance(reference, signal=signal or "relevance")
         value["relevance"] = relevance.to_json()
         lines += relevance.lines()
     if file is not None:

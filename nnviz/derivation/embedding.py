@@ -17,6 +17,9 @@ References
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import importlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,6 +54,14 @@ UMAP_PARAMETERS = {
     "random_state": 6510,
 }
 """Those of SUMMIT, its seed included."""
+
+COMPILED_BY_UMAP = (
+    ("umap.utils", "fast_knn_indices"),
+    ("umap.umap_", "smooth_knn_dist"),
+    ("umap.umap_", "compute_membership_strengths"),
+    ("umap.layouts", "_nb_optimize_layout_euclidean_single_epoch"),
+)
+"""Module and name of the functions that UMAP compiles anew in every process."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,12 +125,27 @@ def _umap(
     with warnings.catch_warnings():
         # It tells about graphs that fall apart and about its own dependencies.
         warnings.simplefilter("ignore")
-        # Importing umap takes seconds, and only many subsets need it.
-        from umap import UMAP  # noqa: PLC0415
+        umap = _umap_class()(**parameters)
+        return np.asarray(umap.fit_transform(vectors.astype(np.float32)), np.float64)
 
-        return np.asarray(
-            UMAP(**parameters).fit_transform(vectors.astype(np.float32)), np.float64
-        )
+
+@functools.cache
+def _umap_class() -> type[Any]:
+    """Import UMAP, and let numba keep what it compiles, as our own kernels.
+
+    Compilation takes eight seconds, for twenty subsets as for a thousand; what is kept
+    is read in a tenth of one. A release of UMAP in which a function is missing, or a
+    place where nothing can be written, costs these seconds and nothing else.
+    """
+    # It takes seconds, and only many subsets need it.
+    from umap import UMAP  # noqa: PLC0415
+
+    for module, name in COMPILED_BY_UMAP:
+        function = getattr(importlib.import_module(module), name, None)
+        # Numba's "no locator available": no folder can be written.
+        with contextlib.suppress(AttributeError, RuntimeError):
+            function.enable_caching()  # type: ignore[union-attr]
+    return UMAP  # type: ignore[no-any-return]
 
 
 def read_similarity(store: Store, name: str, layer: str) -> NDArray[np.float32]:

@@ -238,10 +238,13 @@ def _relevance(aggregates: Aggregates, layer: str) -> dict[str, Any]:
         relevance = aggregates.relevance(layer)
     except MissingDataError:
         return {}
-    return {
+    found = {
         "relevance": relevance.ravel(),
         "gradient": aggregates.gradient(layer).ravel(),
     }
+    if aggregates.relevance_sums(layer).has_norms:
+        found["gradient_norm"] = aggregates.gradient_norm(layer).ravel()
+    return found
 
 
 def _example_table(store: Store, layer: str, ids: Any) -> pd.DataFrame:

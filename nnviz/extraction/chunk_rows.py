@@ -15,7 +15,7 @@ from nnviz.inputs.preparation.batches import Batch
 from nnviz.network.class_scores import as_logits, outcomes, softmax
 from nnviz.network.influence.inputs import Strongest
 from nnviz.network.recording.runtime import BatchResult
-from nnviz.runs.declarations import FLOAT16_MAX, RELEVANCE_PARTS
+from nnviz.runs.declarations import FLOAT16_MAX
 from nnviz.runs.plan import Plan
 
 __all__ = ["ChunkRows"]
@@ -76,12 +76,13 @@ class ChunkRows:
             self.arrays[f"{path}/influence"] = np.zeros(shape, np.float32)
             if kept.has_remainder:
                 self.arrays[f"{path}/remainder"] = np.zeros(shape[:2], np.float32)
+        self._relevance_parts = plan.relevance_parts
         self._relevance = [x.name for x in plan.architecture.shown]
         if not plan.has_relevance:
             self._relevance = []
         for name in self._relevance:
             shape2 = n, plan.architecture.layer(name).n_channels
-            for part in RELEVANCE_PARTS:
+            for part in self._relevance_parts:
                 path = f"relevance/{name}/{part}"
                 self.arrays[path] = np.full(shape2, np.nan, dtypes[path])
         self._windows = {
@@ -150,8 +151,8 @@ class ChunkRows:
         result: BatchResult,
         rows: NDArray[Any],
     ) -> None:
-        for part, values in result.relevance[layer].items():
-            kept = values[rows]
+        for part in self._relevance_parts:
+            kept = result.relevance[layer][part][rows]
             for instance in instances[~np.isfinite(kept).all(axis=1)]:
                 reason = f"gradients in layer {layer!r} are not finite numbers"
                 self.not_finite.setdefault(int(instance), reason)

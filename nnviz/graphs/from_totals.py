@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from nnviz.aggregation.aggregates import Aggregates, aggregates_of
-from nnviz.aggregation.relevance import check_relevance
+from nnviz.aggregation.relevance import Signal, check_relevance
 from nnviz.aggregation.totals import AggregateTotals, InfluenceTotal, SubsetTotals
 from nnviz.errors import MissingDataError
 from nnviz.graphs.full_graph import (
@@ -176,6 +176,8 @@ class FullGraphs:
         full: FullGraph,
         start: Start,
         against: SubsetTotals | None = None,
+        *,
+        signal: Signal = "relevance",
     ) -> NDArray[np.float64]:
         """Return the mean relevance of each node where it is positive, shape (V,).
 
@@ -193,13 +195,15 @@ class FullGraphs:
         against
             Totals of the instances whose mean activations are the reference; None:
             all.
+        signal
+            What is taken in place of the relevance.
 
         Raises
         ------
         MissingDataError
-            If the run has recorded no relevance of a layer.
+            If the run has recorded no relevance of a layer, or not this signal.
         """
-        check_relevance(self._store)
+        check_relevance(self._store, signal)
         everything = self.everything_aggregates
         found = []
         for name in full.layers:
@@ -212,7 +216,7 @@ class FullGraphs:
                 else (against.relevance(name))
             )
             reference = others.position_mean[0]
-            values = totals.relevance(name).mean(reference)[0]
+            values = totals.relevance(name).mean_of(signal, reference)[0]
             chosen = self._channels.get(name)
             values = values if chosen is None else values[chosen]
             found.append(np.maximum(np.nan_to_num(values), 0.0))

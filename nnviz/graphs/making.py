@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.aggregation.index_channels import IndexedChannels
+from nnviz.aggregation.relevance import SIGNALS, signal_named
 from nnviz.aggregation.totals import BlockTotals, SubsetTotals, count_blocks
 from nnviz.errors import (
     ConfigError,
@@ -454,8 +455,10 @@ class SubsetGraphs:
         full = self._full.full(totals, layers=layers)
         start, problems = self._full.start(totals, full)
         ranking = None
-        if options.scoring == "relevance":
-            ranking = self._full.relevance(totals, full, start, against)
+        if options.scoring in SIGNALS:
+            ranking = self._full.relevance(
+                totals, full, start, against, signal=signal_named(options.scoring)
+            )
         elif options.scoring in RANKINGS:
             everything = self._full.everything(layers)
             ranking = RANKINGS[options.scoring](full, everything)

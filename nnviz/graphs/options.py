@@ -97,8 +97,17 @@ SCORINGS: Mapping[str, OptionValue] = {
         "the mean of all instances, or of the other subset where two are compared; for "
         "runs that have recorded it, of shown layers",
     ),
+    "gradient": OptionValue(
+        "Gradient",
+        "the mean gradient of the explained output, summed over positions, where it is "
+        "positive; as relevance",
+    ),
+    "gradient_norm": OptionValue(
+        "Gradient norm",
+        "the mean norm of that gradient over positions; as relevance",
+    ),
 }
-"""All but the first and the last are functions of this name in
+"""All but the first and the last three are functions of this name in
 ``nnviz.graphs.scores``."""
 
 

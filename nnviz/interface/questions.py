@@ -16,6 +16,9 @@ from nnviz.graphs.comparison import GraphComparison
 from nnviz.graphs.from_totals import output_names
 from nnviz.graphs.making import SubsetGraphs
 from nnviz.graphs.making_comparisons import compare_networks, compare_subsets
+from nnviz.graphs.making_motifs import subset_motifs
+from nnviz.graphs.motif_search import AT_LEAST, MOST, SHUFFLES
+from nnviz.graphs.motifs import Motifs
 from nnviz.graphs.options import GraphChoices
 from nnviz.store.store import Store, opened
 from nnviz.subsets.subsets import Subset
@@ -23,7 +26,7 @@ from nnviz.subsets.subsets import Subset
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["attribution_graph", "compare", "instance_graph"]
+__all__ = ["attribution_graph", "compare", "instance_graph", "motifs"]
 
 
 @checked
@@ -233,4 +236,54 @@ def _both_to_be_drawn(
         compared,
         first=_to_be_drawn(store, compared.first, pictures=pictures),
         second=_to_be_drawn(other, compared.second, pictures=pictures),
+    )
+
+
+@checked
+def motifs(
+    store: Store | str | os.PathLike[str],
+    *,
+    subsets: str | None = None,
+    at_least: int = AT_LEAST,
+    most: int = MOST,
+    shuffles: int = SHUFFLES,
+    **options: Unpack[GraphChoices],
+) -> Motifs:
+    """Return the parts that the graphs of many subsets share, such as dog breeds'.
+
+    Parameters
+    ----------
+    store
+        The store, or its path.
+    subsets
+        Name of the collection whose graphs are searched; None as in
+        :func:`nnviz.attribution_graph`.
+    at_least
+        Graphs that share a part, 2 or more.
+    most
+        Parts, at most.
+    shuffles
+        In how many shuffled tables of the same graphs is looked for what chance would
+        find: of n of them, something is listed in one of n + 1 collections that share
+        nothing. 0: everything is listed.
+    **options
+        ``preset``, ``share``, ``inner``, ``weight`` and ``scoring``, as in
+        :func:`nnviz.attribution_graph`.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such collection.
+    MissingDataError
+        If nothing has been aggregated, or no influences were extracted.
+    ConfigError
+        If an option has no such value.
+    """
+    return subset_motifs(
+        opened(store),
+        subsets,
+        at_least=at_least,
+        most=most,
+        shuffles=shuffles,
+        **options,
     )

@@ -20,8 +20,14 @@ from nnviz.errors import ShapeError
 from nnviz.explanation.instance_explanation import InstanceExplanation
 from nnviz.graphs.attribution_graph import AttributionGraph
 from nnviz.graphs.comparison import GraphComparison
+from nnviz.graphs.motifs import Motifs
 from nnviz.graphs.options import GraphChoices
-from nnviz.interface.questions import attribution_graph, compare, instance_graph
+from nnviz.interface.questions import (
+    attribution_graph,
+    compare,
+    instance_graph,
+    motifs,
+)
 from nnviz.results.subset_results import SubsetResults
 from nnviz.store.added_columns import AddedColumn, ColumnSource
 from nnviz.store.store import Store as StoredRun
@@ -173,6 +179,19 @@ class Store(StoredRun):
         """
         one, two = self._named_or_found(first), self._named_or_found(second)
         return compare(self, one, two, subsets=subsets, **options)
+
+    @checked
+    def motifs(
+        self, *, subsets: str | None = None, **options: Unpack[GraphChoices]
+    ) -> Motifs:
+        """Return the parts that the graphs of many subsets share.
+
+        Parameters
+        ----------
+        subsets, **options
+            As in :func:`nnviz.motifs`.
+        """
+        return motifs(self, subsets=subsets, **options)
 
     @checked
     def table(self, subset: object, columns: list[str] | None = None) -> pd.DataFrame:

@@ -32,7 +32,7 @@ class ChannelContrast:
 
 @dataclass(frozen=True, slots=True)
 class RelevanceContrast:
-    """The relevance of one channel in two subsets."""
+    """The relevance of one channel in two subsets, and its gradient."""
 
     layer: str
     channel: int
@@ -43,9 +43,12 @@ class RelevanceContrast:
     gradient: float
     """Mean gradient in A, summed over positions."""
     other_gradient: float
+    gradient_norm: float
+    """Mean norm of the gradient over positions in A; NaN where a run has none."""
+    other_gradient_norm: float
     effect: float
-    """Cohen's d of the two relevances; positive if A has more. NaN where it is not
-    defined."""
+    """Cohen's d of the signal in question, of the two relevances unless another was
+    asked for; positive if A has more. NaN where it is not defined."""
     p_value: float
     """Of Welch's test, adjusted over all channels of all shown layers."""
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from nnviz.aggregation.standing_out import StandingOut, standing_out
 from nnviz.errors import ShapeError
 from nnviz.graphs.from_totals import output_layer
 from nnviz.network.class_scores import as_logits, softmax
+from nnviz.results.chart_tables import ChartTable
 from nnviz.store.store import Store
 from nnviz.subsets.columns import InstanceColumns
 
@@ -185,6 +187,36 @@ class Instances:
             self._value(self._store.plan.target_column, number),
             self._value("output", number),
         )
+
+    def table(
+        self, instances: NDArray[np.int64], **added: Sequence[Any] | NDArray[Any]
+    ) -> ChartTable:
+        """Return what the instance table has of some instances.
+
+        Parameters
+        ----------
+        instances
+            Their numbers, in the order of the rows.
+        **added
+            Further columns by name, a value for each of the rows; they come first.
+        """
+        names = [name for name in self._columns.names if name != "instance"]
+        columns = [(name, self._of(name, instances)) for name in names]
+        return ChartTable((("instance", instances), *added.items(), *columns))
+
+    def _of(self, name: str, instances: NDArray[np.int64]) -> list[Any]:
+        """Return the values of a column; None where there is none."""
+        column = self._columns.column(name)
+        values: list[Any] = column.values[instances].tolist()
+        if column.kind in ("text", "classes"):
+            values = [column.texts[code] if code >= 0 else None for code in values]
+        elif column.kind == "class":
+            names = self._store.class_names
+            values = [names[index] if index >= 0 else None for index in values]
+        elif column.kind == "date":
+            values = [str(value) for value in column.values[instances]]
+        null = column.null[instances].tolist()
+        return [None if no else v for v, no in zip(values, null, strict=True)]
 
     def _value(self, name: str | None, number: int) -> float:
         plan = self._store.plan

@@ -5,8 +5,8 @@ come from the aggregates, those of subsets from what is counted in them, and tho
 instances from the stored activations. What is shown of a row is its *mean* activation,
 its *share* (in how many of its instances the channel is on top), its *maximum*, or,
 where a run has recorded them, its mean *relevance* for the explained output against the
-mean of all instances, or its mean *gradient*; an instance is its own mean and maximum,
-and its share is 1 or 0.
+mean of all instances, its mean *gradient*, or the mean *norm* of that; an instance is
+its own mean and maximum, and its share is 1 or 0.
 
 Symbols: R rows, C channels of a layer, S classes that have instances.
 """
@@ -14,9 +14,9 @@ Symbols: R rows, C channels of a layer, S classes that have instances.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, TypeGuard, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,12 @@ from nnviz.aggregation.references import (
     reference_values,
     relevance_sums,
 )
-from nnviz.aggregation.relevance import RelevanceSums, check_relevance
+from nnviz.aggregation.relevance import (
+    SIGNALS,
+    RelevanceSums,
+    Signal,
+    check_relevance,
+)
 from nnviz.aggregation.totals import activation_totals
 from nnviz.errors import MissingDataError, ShapeError
 from nnviz.network.top_channels import planned_top_channels
@@ -40,6 +45,7 @@ from nnviz.subsets.subsets import Subset
 
 __all__ = [
     "MEASURES",
+    "PAIRED",
     "ChannelOrder",
     "ColumnContrast",
     "Measure",
@@ -48,10 +54,17 @@ __all__ = [
     "shading",
 ]
 
-Measure = Literal["mean", "share", "maximum", "relevance", "gradient"]
-MEASURES: tuple[Measure, ...] = get_args(Measure)
-RELEVANCE_MEASURES = ("relevance", "gradient")
-"""Those that only a run with relevance has."""
+ActivationMeasure = Literal["mean", "share", "maximum"]
+Measure: TypeAlias = ActivationMeasure | Signal
+MEASURES: tuple[Measure, ...] = (*get_args(ActivationMeasure), *SIGNALS)
+
+PAIRED: Mapping[Measure, str] = {
+    "share": "shares",
+    "relevance": "relevance().means",
+    "gradient": "relevance().gradients",
+    "gradient_norm": "relevance().gradient_norms",
+}
+"""What tells two subsets in Python, where it is not ``means``."""
 
 ChannelOrder: TypeAlias = NDArray[np.int64]
 
@@ -105,11 +118,10 @@ class NeuronMatrix:
         self._maxima = functools.lru_cache(CACHED_SUBSETS)(self._read_maxima)
         self._sums = functools.lru_cache(CACHED_SUBSETS)(self._read_sums)
         self._pairs = functools.lru_cache(CACHED_SUBSETS)(self._read_pair)
-        self.measures = tuple(
-            measure
-            for measure in MEASURES
-            if measure not in RELEVANCE_MEASURES or store.plan.has_relevance
-        )
+        n_signals = len(SIGNALS) if store.plan.has_relevance else 0
+        if n_signals and not store.plan.keeps_gradient_norms:
+            n_signals -= 1
+        self.measures = (*get_args(ActivationMeasure), *SIGNALS[:n_signals])
         """Those that the run has recorded."""
 
     @property
@@ -133,6 +145,7 @@ class NeuronMatrix:
             "maximum": aggregates.maximum,
             "relevance": aggregates.relevance,
             "gradient": aggregates.gradient,
+            "gradient_norm": aggregates.gradient_norm,
         }
         values = read[measure](layer)
         return np.asarray(values[aggregates.n_instances > 0], dtype=np.float32)
@@ -151,12 +164,13 @@ class NeuronMatrix:
                 f"{self._store.n_instances:,}, from 0 on"
             )
             raise ShapeError(msg)
-        if measure in RELEVANCE_MEASURES:
-            check_relevance(self._store)
+        if _is_signal(measure):
+            check_relevance(self._store, measure)
             name = self._store.layer(layer).name
             path = f"relevance/{name}"
-            gradient = self._store.read(f"{path}/gradient", n, n + 1)[0]
-            if measure == "gradient":
+            part = "norm" if measure == "gradient_norm" else "gradient"
+            gradient = self._store.read(f"{path}/{part}", n, n + 1)[0]
+            if measure != "relevance":
                 return np.asarray(gradient, dtype=np.float32)
             product = self._store.read(f"{path}/product", n, n + 1)[0]
             reference = self._references[name]
@@ -177,10 +191,8 @@ class NeuronMatrix:
         if measure == "maximum":
             both = (found.subset, found.against)
             return np.stack([self.subset(one, layer, measure) for one in both])
-        if measure == "relevance":
-            rows = self._relevance(found).means(layer)
-        elif measure == "gradient":
-            rows = self._relevance(found).gradients(layer)
+        if _is_signal(measure):
+            rows = self._relevance(found).moments_of(measure, layer)[0]
         else:
             rows = found.means(layer) if measure == "mean" else found.shares(layer)
         return rows.astype(np.float32)
@@ -190,11 +202,10 @@ class NeuronMatrix:
     ) -> NDArray[np.float32]:
         """Return the row of any subset, shape (C,); NaN for an empty one."""
         name = self._store.layer(layer).name
-        if measure in RELEVANCE_MEASURES:
+        if _is_signal(measure):
+            check_relevance(self._store, measure)
             sums = self._sums(SubsetKey(subset))[name]
-            values = sums.gradient
-            if measure == "relevance":
-                values = sums.mean(self._references[name])
+            values = sums.mean_of(measure, self._references[name])
             return np.asarray(values[0], dtype=np.float32)
         totals = self._maxima(SubsetKey(subset))[name]
         if measure == "maximum":
@@ -234,19 +245,12 @@ class NeuronMatrix:
         if measure == "maximum":
             rows = self.pair(found, layer, measure).astype(np.float64)
             return ColumnContrast(rows[0] - rows[1], unknown)
-        if measure in RELEVANCE_MEASURES:
-            both = self._relevance(found)
-            if measure == "relevance":
-                means, variances = both.means(layer), both.variances(layer)
-            else:
-                means = both.gradients(layer)
-                variances = both.gradient_variances(layer)
-            p_values = mean_difference_p_values(means, variances, sizes)
-            return ColumnContrast(
-                mean_effect_sizes(means, variances, sizes), adjusted_p_values(p_values)
+        if measure == "mean" or _is_signal(measure):
+            means, variances = (
+                self._relevance(found).moments_of(measure, layer)
+                if _is_signal(measure)
+                else (found.means(layer), found.variances(layer))
             )
-        if measure == "mean":
-            means, variances = found.means(layer), found.variances(layer)
             p_values = mean_difference_p_values(means, variances, sizes)
             return ColumnContrast(
                 mean_effect_sizes(means, variances, sizes), adjusted_p_values(p_values)
@@ -289,6 +293,11 @@ class NeuronMatrix:
     ) -> tuple[NDArray[np.int64], ChannelOrder]:
         values = self.classes(layer, measure)
         return clustered(values), clustered(values.T)
+
+
+def _is_signal(measure: Measure) -> TypeGuard[Signal]:
+    """Return whether only a run with relevance has a measure."""
+    return measure in SIGNALS
 
 
 def clustered(values: NDArray[np.floating]) -> NDArray[np.int64]:

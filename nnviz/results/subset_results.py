@@ -258,7 +258,9 @@ class SubsetResults:
         squares = self._per_instance(layer, "activation_sum_of_squares")
         return np.maximum(squares - self.means(layer) ** 2, 0.0)
 
-    def relevance(self, reference: object = "mean") -> SubsetRelevance:
+    def relevance(
+        self, reference: object = "mean", *, signal: str = "relevance"
+    ) -> SubsetRelevance:
         """Return which channels matter for the explained output, in A and in B.
 
         Parameters
@@ -266,16 +268,23 @@ class SubsetResults:
         reference
             What a channel is compared with: ``mean`` of all instances, ``zero``,
             ``against`` (B), or any subset as :class:`SubsetFinder` takes it.
+        signal
+            By what A and B are compared: ``relevance``, ``gradient`` (summed over
+            positions) or ``gradient_norm`` (over positions).
 
         Raises
         ------
+        ConfigError
+            If there is no such signal.
         MissingDataError
-            If the run has recorded no relevance.
+            If the run has recorded no relevance, or not this signal.
         QueryError
             If a text is no query of this store.
         """
         chosen = named_reference(reference, self._finder)
-        return SubsetRelevance(self._store, self.subset, self.against, chosen)
+        return SubsetRelevance(
+            self._store, self.subset, self.against, chosen, signal=signal
+        )
 
     def shares(self, layer: str) -> NDArray[np.float64]:
         """Return in which share of A and of B each channel is on top, shape (2, C).

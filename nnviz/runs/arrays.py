@@ -15,7 +15,6 @@ from nnviz.runs.declarations import (
     CONTENTS,
     MARK_FIELDS,
     POSITION,
-    RELEVANCE_PARTS,
     ArrayDeclaration,
     declaration_of,
 )
@@ -102,7 +101,7 @@ def run_arrays(
     outcome_columns: Sequence[str] = (),
     is_extended: bool = False,
     has_contents: bool = False,
-    has_relevance: bool = False,
+    relevance_parts: Sequence[str] = (),
 ) -> tuple[ArraySpec, ...]:
     """Return every array that creation and extraction of a run fill.
 
@@ -128,8 +127,8 @@ def run_arrays(
         Whether rows are no longer in the order of the data set.
     has_contents
         Whether the contents of every instance were hashed.
-    has_relevance
-        Whether the relevance of the shown layers' channels is kept.
+    relevance_parts
+        Which of `RELEVANCE_PARTS` are kept of the shown layers' channels.
 
     Returns
     -------
@@ -192,8 +191,8 @@ def run_arrays(
             extent = shape3[:2] if part in ("target", "remainder") else shape3
             add(f"{path}/{part}", f"{pattern}/{part}", extent, dtype=dtype)
     channels = {name: n_channels for name, n_channels, _ in layers}
-    for name in shown if has_relevance else ():
-        for part in RELEVANCE_PARTS:
+    for name in shown:
+        for part in relevance_parts:
             inner = (rows_per_chunk, min(CHANNELS_PER_INNER_CHUNK, channels[name]))
             add(
                 f"relevance/{name}/{part}",

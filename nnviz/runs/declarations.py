@@ -12,6 +12,7 @@ __all__ = [
     "CONTENTS",
     "ERROR",
     "FLOAT16_MAX",
+    "GRADIENT_NORM_SUMS",
     "LABEL_SETS",
     "MARK_FIELDS",
     "OUTCOME_COLUMNS",
@@ -46,8 +47,8 @@ POSITION = "dataset/position"
 """Array that says which instance of the data set a row is."""
 
 
-RELEVANCE_PARTS = ("product", "gradient", "mean")
-"""What is kept of a channel's relevance."""
+RELEVANCE_PARTS = ("product", "gradient", "mean", "norm")
+"""What is kept of a channel's relevance; runs from before have all but the last."""
 
 
 RELEVANCE_SUMS = (
@@ -59,6 +60,10 @@ RELEVANCE_SUMS = (
     "gradient_sum_of_squares",
 )
 """What is summed of it over a subset: means and variances against any reference."""
+
+
+GRADIENT_NORM_SUMS = ("gradient_norm_sum", "gradient_norm_sum_of_squares")
+"""What is summed of the gradients' norms, where a run has them."""
 
 
 MARK_FIELDS = ("done", "n_instances", "n_unreadable", "n_saturated")
@@ -193,6 +198,12 @@ _DECLARATIONS = (
         math.nan,
     ),
     ArrayDeclaration(
+        "relevance/<layer>/norm", ("instance", "channel"), "float32",
+        "output per layer output",
+        "Euclidean norm of that gradient over positions: how much the output can "
+        "change with the channel, in either direction.", math.nan,
+    ),
+    ArrayDeclaration(
         "peaks/<layer>/instance", ("chunk", "channel", "rank"), "int64",
         "instance index",
         "The chunk's instances that excite the channel most, strongest first; -1 for "
@@ -274,6 +285,14 @@ _DECLARATIONS = (
             (
                 "gradient_sum_of_squares", "squared output per layer output",
                 "Sum of squared gradients.",
+            ),
+            (
+                "gradient_norm_sum", "output per layer output",
+                "Sum of relevance/<layer>/norm.",
+            ),
+            (
+                "gradient_norm_sum_of_squares", "squared output per layer output",
+                "Sum of squared norms.",
             ),
         )
     ),

@@ -107,6 +107,7 @@ def identity_of(value: dict[str, Any]) -> dict[str, Any]:
                 layer.pop(name, None)
     for name in (
         "keeps_remainders",
+        "keeps_gradient_norms",
         "outcome_columns",
         "two_outputs_of",
         "two_outputs_are_direct",

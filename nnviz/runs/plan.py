@@ -22,7 +22,7 @@ from nnviz.runs.config import (
     PreprocessingConfig,
 )
 from nnviz.runs.contents import Contents
-from nnviz.runs.declarations import LABEL_SETS
+from nnviz.runs.declarations import LABEL_SETS, RELEVANCE_PARTS
 from nnviz.runs.identity import fingerprint_of, identity_of
 from nnviz.runs.json_values import from_json, to_json
 from nnviz.runs.preparation_text import column_lines, describe_preparation
@@ -95,6 +95,9 @@ class Plan:
     keeps_remainders: bool = False
     """Whether influences at peaks are signed and their remainders kept; False in plans
     from before they were."""
+    keeps_gradient_norms: bool = False
+    """Whether the norm of the gradients is a part of the relevance; False in plans
+    from before it was."""
     two_outputs_of: str | None = None
     """Module that made the only output, the logit of two classes, which now gives an
     output for each; modules that are added are joined by plus signs. None where the
@@ -119,6 +122,13 @@ class Plan:
         return self.extraction.relevance != "none"
 
     @property
+    def relevance_parts(self) -> tuple[str, ...]:
+        """What is kept of a channel's relevance, of `RELEVANCE_PARTS`; () for none."""
+        if not self.has_relevance:
+            return ()
+        return RELEVANCE_PARTS if self.keeps_gradient_norms else RELEVANCE_PARTS[:-1]
+
+    @property
     def n_chunks(self) -> int:
         """Number of tasks of the extraction."""
         return math.ceil(self.n_instances / self.extraction.instances_per_chunk)
@@ -140,7 +150,7 @@ class Plan:
             outcome_columns=self.outcome_columns,
             is_extended=bool(self.extensions),
             has_contents=self.contents.mode == "full",
-            has_relevance=self.has_relevance,
+            relevance_parts=self.relevance_parts,
         )
 
     @property

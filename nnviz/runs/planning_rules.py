@@ -143,6 +143,7 @@ def make_plan(config: RunConfig, findings: Findings) -> Plan:
         notes=findings.notes,
         contents=findings.contents,
         keeps_remainders=extraction.signal == "peak" and extraction.targets != "none",
+        keeps_gradient_norms=extraction.relevance != "none",
         two_outputs_of=findings.two_outputs_of,
         two_outputs_are_direct=findings.two_outputs_are_direct,
         gives_probabilities=findings.gives_probabilities,

@@ -10,6 +10,7 @@ import pytest
 from nnviz.aggregation.aggregates import Aggregates
 from nnviz.aggregation.aggregation import aggregate
 from nnviz.aggregation.references import reference_values, relevance_sums
+from nnviz.aggregation.relevance import check_relevance
 from nnviz.errors import ConfigError, MissingDataError
 from nnviz.store.store import Store
 from nnviz.subsets.naming import named_subsets
@@ -38,13 +39,13 @@ def store(tmp_path_factory):
 def parts(store, layer):
     return [
         store.read(f"relevance/{layer}/{part}").astype(np.float64)
-        for part in ("product", "gradient", "mean")
+        for part in ("product", "gradient", "mean", "norm")
     ]
 
 
 def by_hand(store, layer, members, reference):
     """Return mean and variance of the relevances of some instances, shape (C,) each."""
-    product, gradient, mean = parts(store, layer)
+    product, gradient, mean, _ = parts(store, layer)
     if isinstance(reference, str):
         value = mean[USABLE].mean(0) if reference == "mean" else 0.0
     else:
@@ -70,9 +71,13 @@ def test_relevance__of_subsets__is_the_mean_over_their_instances(
     mean, variance = by_hand(store, layer, usable, against)
     np.testing.assert_allclose(sums.mean(value)[0], mean, atol=1e-12)
     np.testing.assert_allclose(sums.variance(value)[0], variance, atol=1e-12)
-    gradient = parts(store, layer)[1][usable]
-    np.testing.assert_allclose(sums.gradient[0], gradient.mean(0), atol=1e-12)
-    np.testing.assert_allclose(sums.gradient_variance[0], gradient.var(0), atol=1e-12)
+    for signal, part in (("gradient", 1), ("gradient_norm", 3)):
+        values = parts(store, layer)[part][usable]
+        mean, variance = (
+            of(signal, value)[0] for of in (sums.mean_of, sums.variance_of)
+        )
+        np.testing.assert_allclose(mean, values.mean(0), atol=1e-12)
+        np.testing.assert_allclose(variance, values.var(0), atol=1e-12)
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -87,6 +92,8 @@ def test_aggregates__relevance_of_classes_is_against_the_mean_of_all(store, laye
         np.testing.assert_allclose(found[row], mean, atol=1e-12)
         gradient = parts(store, layer)[1][members].mean(0)
         np.testing.assert_allclose(aggregates.gradient(layer)[row], gradient)
+        norm = parts(store, layer)[3][members].mean(0)
+        np.testing.assert_allclose(aggregates.gradient_norm(layer)[row], norm)
     zero = aggregates.relevance(layer, np.zeros(found.shape[1]))
     members = np.flatnonzero((RUN.labels == 0) & USABLE)
     np.testing.assert_allclose(
@@ -128,6 +135,22 @@ def test_relevance__of_a_run_without_it__is_missing(tmp_path):
     ):
         with pytest.raises(MissingDataError, match="relevance = "):
             ask()
+
+
+def test_gradient_norm__of_a_run_from_before_it_was_kept__is_missing(store, tmp_path):
+    run = dataclasses.replace(RUN, has_gradient_norms=False)
+    before = write_store(tmp_path / "run.zarr", run)
+    aggregate(before, [named_subsets(before, "label")])
+
+    for ask in (
+        lambda: Aggregates(before, "label").gradient_norm("early"),
+        lambda: check_relevance(before, "gradient_norm"),
+    ):
+        with pytest.raises(MissingDataError, match="planned before they were kept"):
+            ask()
+    old, new = Aggregates(before, "label"), Aggregates(store, "label")
+    np.testing.assert_array_equal(old.relevance("late"), new.relevance("late"))
+    np.testing.assert_array_equal(old.gradient("late"), new.gradient("late"))
 
 
 def test_relevance__aggregated_before_it_was_recorded__is_summed_anew(tmp_path):

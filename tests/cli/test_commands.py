@@ -44,6 +44,7 @@ def test_help__lists_commands_in_pipeline_order(run):
         "export",
         "graph",
         "compare",
+        "motifs",
         "subset",
         "column",
         "suggest",

@@ -1,10 +1,16 @@
 """Coordinates of subsets: by neighbourhoods, never by numbers."""
 
+import importlib
+
 import numpy as np
 import pytest
 from scipy import sparse
 
-from nnviz.derivation.embedding import MIN_SUBSETS_FOR_UMAP, embed_layers
+from nnviz.derivation.embedding import (
+    COMPILED_BY_UMAP,
+    MIN_SUBSETS_FOR_UMAP,
+    embed_layers,
+)
 
 
 def planted_counts(n_groups, n_each, *, seed=0):
@@ -38,6 +44,16 @@ def test_embed_layers__keeps_groups_together(n_groups, method):
     assert embedding.method == method
     assert embedding.coordinates.dtype == np.float32
     assert share_of_near_neighbours(embedding.coordinates, 6) > 0.9
+
+
+@pytest.mark.slow
+def test_embed_layers__keeps_what_umap_compiles_for_the_next_process():
+    embed_layers([planted_counts(8, 6)])
+
+    for module, name in COMPILED_BY_UMAP:
+        stats = getattr(importlib.import_module(module), name).stats
+        assert stats.cache_path, name
+        assert stats.cache_hits or stats.cache_misses, f"{name} was not called"
 
 
 def test_embed_layers__of_few_keeps_distances_that_fit_into_a_plane():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ import nnviz
 from nnviz.errors import PlanError, StoreError
 from nnviz.extraction.planned import load_planned_network
 from nnviz.runs.config import load_config
+from nnviz.runs.declarations import RELEVANCE_PARTS
 from nnviz.runs.plan import Plan
 from nnviz.store.store import Store
 from nnviz.upkeep.extension import extend
@@ -76,10 +79,31 @@ def test_relevance__stored_sums_are_those_of_autograd(
         "product": (gradient * values).sum((2, 3)),
         "gradient": gradient.sum((2, 3)),
         "mean": values.mean((2, 3)),
+        "norm": (gradient**2).sum((2, 3)) ** 0.5,
     }.items():
         stored = store.read(f"relevance/{layer}/{part}")
         np.testing.assert_allclose(stored[usable], wanted[usable], atol=1e-5)
         assert np.isnan(stored[list(LOST)]).all()
+
+
+def test_relevance__run_planned_before_norms_were_kept_has_the_rest(tmp_path):
+    new = extracted(tmp_path, 'relevance = "label"')
+    plan, probe = nnviz.plan_run(load_config(tmp_path / "run.toml"))
+    plan = dataclasses.replace(plan, keeps_gradient_norms=False)
+    value = plan.to_json()
+    del value["keeps_gradient_norms"]
+    before = Plan.from_json(value)
+
+    store = nnviz.prepare_store(before, str(tmp_path / "before.zarr"), probe=probe)
+    nnviz.extract(store, workers=0, progress=False)
+
+    assert before.fingerprint == plan.fingerprint != new.plan.fingerprint
+    assert not any("norm" in spec.path for spec in before.arrays)
+    assert nnviz.verify(store).is_sound
+    for layer in store.shown_layers:
+        for part in RELEVANCE_PARTS[:-1]:
+            path = f"relevance/{layer.name}/{part}"
+            np.testing.assert_array_equal(store.read(path), new.read(path))
 
 
 def test_relevance__of_a_network_without_biases_is_the_output(tmp_path):
@@ -130,7 +154,7 @@ def test_relevance__plan_tells_what_it_costs(tmp_path):
     n_channels = sum(x.n_channels for x in plan.architecture.shown)
     text = "\n".join(line for line in str(plan).splitlines() if "relevance" in line)
     assert "of the shown layers for south less east: " in text
-    assert f"{12 * n_channels:,} bytes an instance" in text
+    assert f"{16 * n_channels:,} bytes an instance" in text
     # Maps of 36 and 44 channels at 36 places, and four outputs.
     assert plan.measurements.gradient_bytes >= 4 * (36 + 44) * 36
     without = Plan.from_json({**plan.to_json(), "measurements": {}})
@@ -158,6 +182,6 @@ def test_relevance__of_a_store_that_has_grown_is_that_of_one_run(tmp_path):
 
     grown = Store.open(store.url)
     for layer in grown.shown_layers:
-        for part in ("product", "gradient", "mean"):
+        for part in RELEVANCE_PARTS:
             path = f"relevance/{layer.name}/{part}"
             np.testing.assert_array_equal(grown.read(path), whole.read(path))

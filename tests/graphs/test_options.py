@@ -7,6 +7,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
+from nnviz.aggregation.relevance import SIGNALS
 from nnviz.cli.main import main
 from nnviz.errors import ConfigError
 from nnviz.graphs import options as declared
@@ -24,7 +25,7 @@ from nnviz_dashboards.shared.selection import Selection
 
 
 def test_scorings__are_those_that_have_a_function():
-    assert set(declared.SCORINGS) == {"evidence", "relevance", *RANKINGS}
+    assert set(declared.SCORINGS) == {"evidence", *SIGNALS, *RANKINGS}
     for function in RANKINGS.values():
         assert list(inspect.signature(function).parameters) == ["graph", "everything"]
 

@@ -58,6 +58,23 @@ def test_graph__scores_are_mean_relevances_of_channels_with_evidence(store, subs
     assert graph.n_arcs
 
 
+@pytest.mark.parametrize("subset", ["class 002", "label = 'class 002'"])
+@pytest.mark.parametrize(
+    ("scoring", "part"), [("gradient", "gradient"), ("gradient_norm", "norm")]
+)
+def test_graph__scores_are_other_signals_where_they_are_asked_for(
+    store, subset, scoring, part
+):
+    graph = attribution_graph(store, subset, scoring=scoring, share=1.0)
+
+    members = (RUN.labels == 2) & ~RUN.is_unreadable
+    for layer, _, _ in RUN.layers:
+        nodes = graph.nodes_of(layer)
+        values = store.read(f"relevance/{layer}/{part}")[members].astype(np.float64)
+        wanted = np.maximum(values.mean(0), 0)[graph.channel[nodes]]
+        np.testing.assert_allclose(graph.score[nodes], wanted, atol=1e-9)
+
+
 def test_graph__has_errors_by_blocks(store):
     graph = attribution_graph(store, "class 001", scoring="relevance", jackknife=5)
 

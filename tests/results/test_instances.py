@@ -48,6 +48,23 @@ def test_facts__are_those_of_the_instance_table(results, finished):
     assert "id" not in dict(facts.others)
 
 
+def test_table__has_names_of_classes_and_no_value_where_there_is_none(
+    results, finished
+):
+    rows = WOLVES[:5][::-1]
+
+    table = dict(results.instances.table(rows, side=["A"] * 5).columns)
+
+    assert list(table)[:2] == ["instance", "side"]
+    assert table["label"] == ["wolf"] * 5
+    taken = finished.column("prediction")[rows]
+    assert table["prediction"] == [NAMES[i] if i >= 0 else None for i in taken]
+    assert table["id"] == finished.column("id")[rows].tolist()
+    assert table["confidence"] == pytest.approx(finished.column("confidence")[rows])
+    broken = np.flatnonzero(RUN.is_unreadable)[:1]
+    assert dict(results.instances.table(broken).columns)["prediction"] == [None]
+
+
 def test_facts__of_no_instance__say_how_many_there_are(results):
     with pytest.raises(ShapeError, match="no instance 300; the run has 300"):
         results.instances.facts(300)

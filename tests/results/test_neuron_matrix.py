@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from nnviz.aggregation.relevance import SIGNALS
 from nnviz.errors import ShapeError
 from nnviz.results.neuron_matrix import (
     MEASURES,
-    RELEVANCE_MEASURES,
     clustered,
     shading,
 )
@@ -19,7 +19,7 @@ from tests.planted_stores import NAMES, RUN
 USABLE = ~RUN.is_unreadable
 A, B = (USABLE & (RUN.labels == i) for i in (6, 7))
 LAYER = "late"
-ACTIVE = [name for name in MEASURES if name not in RELEVANCE_MEASURES]
+ACTIVE = [name for name in MEASURES if name not in SIGNALS]
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -12,7 +13,7 @@ from scipy import stats
 import nnviz
 from nnviz.aggregation.aggregates import Aggregates
 from nnviz.cli.main import main
-from nnviz.errors import MissingDataError, QueryError
+from nnviz.errors import ConfigError, MissingDataError, QueryError
 from nnviz.results.neuron_matrix import MEASURES, NeuronMatrix
 from nnviz.testing import PlantedRun, planted_channels, write_complete_store
 
@@ -21,6 +22,9 @@ LAYER = "late"
 USABLE = ~RUN.is_unreadable
 A, B = ((RUN.labels == i) & USABLE for i in (1, 2))
 CLASS_A, CLASS_B = "label = 'class 001'", "label = 'class 002'"
+
+
+PARTS = {"gradient": "gradient", "gradient_norm": "norm"}
 
 
 @pytest.fixture(scope="module")
@@ -97,14 +101,14 @@ def values_of(store, layer):
     return product - mean[USABLE].mean(0) * gradient
 
 
-@pytest.mark.parametrize("measure", ["relevance", "gradient"])
+@pytest.mark.parametrize("measure", ["relevance", "gradient", "gradient_norm"])
 def test_matrix__rows_of_classes_subsets_pairs_and_instances(store, measure):
     matrix = NeuronMatrix(store, lambda: Aggregates(store, "label"))
     found = store.look(CLASS_A, CLASS_B)
     values = (
         relevances(store, USABLE)
         if measure == "relevance"
-        else store.read(f"relevance/{LAYER}/gradient")
+        else store.read(f"relevance/{LAYER}/{PARTS[measure]}")
     )
 
     pair = matrix.pair(found, LAYER, measure)
@@ -124,6 +128,39 @@ def test_matrix__rows_of_classes_subsets_pairs_and_instances(store, measure):
     assert matrix.bounds(LAYER, measure)[0] <= 0
 
 
+def test_channels__by_gradient_norm_are_tested_by_it(store):
+    found = store.look(CLASS_A, CLASS_B).relevance(signal="gradient_norm")
+
+    best = found.channels[0]
+    norms = store.read(f"relevance/{best.layer}/norm").astype(np.float64)
+    a, b = (norms[one, best.channel] for one in (A, B))
+    np.testing.assert_allclose(best.gradient_norm, a.mean())
+    np.testing.assert_allclose(best.other_gradient_norm, b.mean())
+    spread = np.sqrt((a.size - 1) * a.var(ddof=1) + (b.size - 1) * b.var(ddof=1))
+    pooled = spread / np.sqrt(a.size + b.size - 2)
+    np.testing.assert_allclose(best.effect, (a.mean() - b.mean()) / pooled, rtol=0.02)
+    assert best.p_value == min(one.p_value for one in found.channels)
+    with pytest.raises(ConfigError, match="did you mean 'gradient_norm'"):
+        store.look(CLASS_A).relevance(signal="gradient_nrm")
+
+
+def test_matrix__run_from_before_norms_offers_the_rest(tmp_path):
+    run = dataclasses.replace(RUN, has_gradient_norms=False)
+    write_complete_store(tmp_path / "run.zarr", run)
+    before = nnviz.open_store(tmp_path / "run.zarr")
+    matrix = NeuronMatrix(before, lambda: Aggregates(before, "label"))
+
+    assert matrix.measures == MEASURES[:-1]
+    for ask in (
+        lambda: matrix.instance(LAYER, 0, "gradient_norm"),
+        lambda: before.look(CLASS_A).relevance(signal="gradient_norm"),
+    ):
+        with pytest.raises(MissingDataError, match="has no gradient norms"):
+            ask()
+    contrast = before.look(CLASS_A, CLASS_B).relevance().channels[0]
+    assert np.isnan(contrast.gradient_norm)
+
+
 def test_matrix__run_without_relevance_offers_activations_alone(finished):
     matrix = NeuronMatrix(finished, lambda: Aggregates(finished, "label"))
 
@@ -138,8 +175,10 @@ def test_command__tells_channels_by_relevance(store):
     text = CliRunner().invoke(main, [*arguments, "--relevance", "zero"])
     value = CliRunner().invoke(main, [*arguments, "--relevance", "against", "--json"])
 
+    norms = CliRunner().invoke(main, [*arguments, "--signal", "gradient_norm"])
     assert "relevance      of " in text.output
     assert "against zero" in text.output
+    assert "gradient norm  of " in norms.output
     found = json.loads(value.output)["relevance"]
     assert found["reference"] == f"the mean of {CLASS_B}"
     assert found["channels"][0]["p_value"] < 1e-6

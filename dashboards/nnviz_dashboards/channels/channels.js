@@ -64,9 +64,8 @@ export function render({model}) {
   segments.append(...rankings)
   const title = element("h2", "title")
   const note = element("span", "muted note")
-  const save = element("button", "button", "CSV", {type: "button", title: "Save all channels of the layer as a table"})
-  save.addEventListener("click", () => model.send_msg({type: "csv"}))
-  head.append(title, note, segments, save)
+  const {menu} = chartMenu(model, {picture: panelSaver(model, panel, () => model.title)})
+  head.append(title, note, segments, menu)
   const column = (text, explanation, cls = "") => element("span", cls, text, {title: explanation})
   const show_columns = () => columns.replaceChildren(
     column("Channel", "Number of the channel in the layer"),
@@ -137,7 +136,6 @@ export function render({model}) {
     }
   }
   model.on(["title", "of", "note", "ranking", "missing"], show_head)
-  model.on("msg:custom", ({file}) => { if (file) saveBytes(file.name, file.content) })
   model.on(["rows", "missing", "pictures"], show_rows)
   model.on(["chosen", "uses"], show_chosen)
   show_head()

@@ -7,8 +7,6 @@ instances, its *lift* A's share divided by the base rate.
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +15,12 @@ from numpy.typing import NDArray
 
 from nnviz.aggregation.channel_use import ChannelUse
 from nnviz.errors import NnvizError
+from nnviz.results.chart_tables import ChartTable
 from nnviz.results.missing import Missing
 from nnviz.results.run_results import RunResults
-from nnviz.spreadsheets import LINE_END
 from nnviz_dashboards.shared.examples import Example, channel_examples
 from nnviz_dashboards.shared.publishing import follow, publish, published
+from nnviz_dashboards.shared.python_lines import python_lines
 from nnviz_dashboards.shared.selection import NONE, Selection
 from nnviz_dashboards.subsets.model import SubsetPairModel
 
@@ -114,20 +113,27 @@ class ChannelsModel(param.Parameterized):
         """Look at this class."""
         self.selection.choose(subset=subset)
 
-    def csv(self) -> bytes:
-        """Return all channels of the layer as a table."""
+    def table(self) -> ChartTable | None:
+        """Return all channels of the layer."""
         used = self._used
         if used is None or not self.rows:
-            return b""
-        file = io.StringIO()
-        writer = csv.writer(file, lineterminator=LINE_END)
-        writer.writerow(["channel", "count", "share", "base_rate", "lift", "mean"])
-        columns = (used.share, used.base_rate, used.lift, used.mean)
-        for channel, count, *numbers in zip(
-            used.channel.tolist(), used.count.tolist(), *columns, strict=True
-        ):
-            writer.writerow([channel, count, *(f"{v:.6g}" for v in numbers)])
-        return file.getvalue().encode()
+            return None
+        names = ("channel", "count", "share", "base_rate", "lift", "mean")
+        return ChartTable(tuple((name, getattr(used, name)) for name in names))
+
+    @property
+    def code(self) -> str:
+        """Lines of Python that give the same numbers."""
+        layer = self.selection.layer
+        if not self.is_of_class:
+            return self._pairs.code(f"shares, others = found.shares({layer!r})")
+        results, kind = self._results, self._results.kind
+        name = results.class_table().names[self.selection.subset]
+        return python_lines(
+            results.store.url,
+            f"classes = nnviz.aggregates_of(store, {kind!r})",
+            f"classes.channels({layer!r}, {name!r}).to_frame()",
+        )
 
     def rank(self, ranking: str) -> None:
         """Order the channels by count or by lift."""

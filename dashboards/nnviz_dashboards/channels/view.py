@@ -8,7 +8,13 @@ import param
 from panel.viewable import Viewable, Viewer
 
 from nnviz_dashboards.channels.model import ChannelRow, ChannelsModel
-from nnviz_dashboards.shared.component import Component, missing_value, script
+from nnviz_dashboards.shared.component import (
+    CHART,
+    Component,
+    about_chart,
+    missing_value,
+    script,
+)
 from nnviz_dashboards.shared.theme import (
     format_count,
     format_lift,
@@ -17,6 +23,13 @@ from nnviz_dashboards.shared.theme import (
 )
 
 __all__ = ["ChannelsView"]
+
+EXPLANATION = (
+    "Count: instances of {of} in which the channel is among the top channels of its "
+    "layer. Bar: the count as a share of {of}; its mark: the share of all instances "
+    "(base rate). Lift: the first share divided by the second. Examples: the instances "
+    "of the whole run that excite the channel most, strongest first."
+)
 
 
 class ChannelList(Component):
@@ -33,7 +46,7 @@ class ChannelList(Component):
     missing = param.Dict(None, allow_None=True)
     missing_examples = param.Dict(None, allow_None=True)
 
-    _esm = script(__file__, "channels.js")
+    _esm = script(__file__, *CHART, "channels.js")
 
 
 class ChannelsView(Viewer):
@@ -65,7 +78,7 @@ class ChannelsView(Viewer):
                 "choose": model.choose,
                 "choose_subset": model.choose_subset,
                 "rank": lambda key: model.rank(key),
-                "csv": self._send_csv,
+                "data": self._send_data,
                 "open": lambda instance: model.selection.open_instance(instance),
             },
             ranking=model.selection.param.ranking,
@@ -101,6 +114,7 @@ class ChannelsView(Viewer):
             "pictures": f"{self._pictures}/{number}",
             "missing": missing_value(model.missing),
             "missing_examples": missing_value(model.missing_examples),
+            "about": self._about(),
         }
 
     def _uses(self) -> dict[str, object]:
@@ -110,9 +124,14 @@ class ChannelsView(Viewer):
         ]
         return {"uses": uses}
 
-    def _send_csv(self) -> None:
+    def _about(self) -> dict[str, object]:
+        model = self._model
+        of = "the class" if model.is_of_class else "A"
+        return about_chart(EXPLANATION.format(of=of), model.code)
+
+    def _send_data(self, kind: str) -> None:
         layer = self._model.selection.layer
-        self._list.send_file(f"channels-{layer}.csv", self._model.csv())
+        self._list.send_table(f"channels-{layer}", self._model.table, kind)
 
     def __panel__(self) -> Viewable:
         return self._list

@@ -33,8 +33,8 @@ export function render({model}) {
     point: (subset) => pointAtClass(subset, panel),
     said: (text) => { told.textContent = text },
   })
-  const save = element("button", "button pairs-save", "CSV", {type: "button", title: "Save the similarities of all pairs as a table"})
-  save.addEventListener("click", () => model.send_msg({type: "csv"}))
+  const {menu} = chartMenu(model, {label: "⋯", picture: panelSaver(model, panel, () => model.title)})
+  layouts.after(menu)
   // For whoever looks a class up, as the tests do: where it is on the canvas.
   canvas.placeOf = map.place_of
 
@@ -90,7 +90,7 @@ export function render({model}) {
     if (model.explanation) note.title = `${model.note}. ${model.explanation}`
     layouts.hidden = Boolean(model.missing) || !model.can_pair
     for (const button of layouts.children) button.setAttribute("aria-pressed", String(button.dataset.layout === model.layout))
-    const shown = model.pairs ? [pairs.canvas, save, told] : [canvas, zooms, told]
+    const shown = model.pairs ? [pairs.canvas, told] : [canvas, zooms, told]
     const parts = model.missing ? [notice(model.missing)] : shown
     if (parts.some((part, i) => body.children[i] !== part)) body.replaceChildren(...parts)
   }

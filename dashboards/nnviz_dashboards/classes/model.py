@@ -8,8 +8,6 @@ Symbols: S classes.
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +15,12 @@ import param
 from numpy.typing import NDArray
 
 from nnviz.errors import MissingDataError
+from nnviz.results.chart_tables import ChartTable
 from nnviz.results.class_similarity import Alike
 from nnviz.results.missing import Missing
 from nnviz.results.run_results import ListedClasses, RunResults
-from nnviz.spreadsheets import LINE_END, defused
 from nnviz_dashboards.shared.publishing import follow, publish, published
+from nnviz_dashboards.shared.python_lines import python_lines
 from nnviz_dashboards.shared.selection import LAYOUTS, NONE, SORTS, Selection
 
 __all__ = ["MOST_PAIRED", "ClassPairs", "Confusion", "SubsetFacts", "SubsetsModel"]
@@ -152,17 +151,46 @@ class SubsetsModel(param.Parameterized):
         """Show the classes in the plane, or the similarities of all pairs."""
         self.selection.choose(layout=layout)
 
-    def pairs_csv(self) -> bytes:
-        """Return the similarities of all pairs as a table, a row for each class."""
-        if self.pairs is None:
-            return b""
-        names = [defused(self.classes.names[i]) for i in self.pairs.classes]
-        file = io.StringIO()
-        writer = csv.writer(file, lineterminator=LINE_END)
-        writer.writerow(["class", *names])
-        for name, row in zip(names, self.pairs.similarity.tolist(), strict=True):
-            writer.writerow([name, *(f"{value:.6g}" for value in row)])
-        return file.getvalue().encode()
+    @property
+    def code(self) -> str:
+        """Lines of Python that write the same numbers, and those of all layers."""
+        return python_lines(
+            self._results.store.url,
+            "# classes, similarity/ and embedding/, a table for each layer",
+            'nnviz.write_bundle(store, "tables")',
+        )
+
+    def layout_table(self) -> ChartTable | None:
+        """Return the similarities of all pairs, or the places of the classes."""
+        names, present = self.classes.names, self.classes.present
+        if self.pairs is not None:
+            shown = [names[i] for i in self.pairs.classes]
+            columns = zip(shown, self.pairs.similarity.T, strict=True)
+            return ChartTable((("class", shown), *columns))
+        if self.places is None:
+            return None
+        x, y = self.places[present].T
+        return ChartTable((("class", [names[i] for i in present]), ("x", x), ("y", y)))
+
+    def list_table(self) -> ChartTable:
+        """Return the classes in the order of the list, and what is known of each."""
+        classes, order = self.classes, self.order
+        n_bins = classes.confidence.shape[1]
+        known: list[tuple[str, NDArray[np.generic]]] = [
+            ("instances", classes.n_instances[order]),
+            ("accuracy", classes.accuracy[order]),
+        ]
+        if self.similarity is not None:
+            known.append(("similarity", self.similarity[order]))
+        bins = [
+            (
+                f"confidence_{i / n_bins:.2f}_to_{(i + 1) / n_bins:.2f}",
+                classes.confidence[order, i],
+            )
+            for i in range(n_bins)
+        ]
+        names = [classes.names[i] for i in order]
+        return ChartTable((("class", names), ("index", order), *known, *bins))
 
     def _update(self, changed: set[str]) -> None:
         updates: dict[str, object] = {}

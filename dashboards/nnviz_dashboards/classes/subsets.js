@@ -25,7 +25,8 @@ export function render({model}) {
   const alike = element("select", "select alike", null, {"aria-label": "By what classes are alike"})
   alike.append(...Object.entries(model.alike_labels).map(([value, text]) => element("option", "", text, {value})))
   alike.addEventListener("change", () => model.send_msg({type: "alike", value: alike.value}))
-  head.append(element("h2", "title", "Classes"), found, alike, search)
+  const {menu} = chartMenu(model, {label: "⋯"}) // of a thousand rows only some are drawn: no picture
+  head.append(element("h2", "title", "Classes"), found, alike, search, menu)
 
   const columns = element("div", "columns class-grid")
   const sorters = [

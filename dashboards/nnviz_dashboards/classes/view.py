@@ -11,7 +11,13 @@ import param
 from panel.viewable import Viewable, Viewer
 
 from nnviz_dashboards.classes.model import MOST_PAIRED, SubsetsModel
-from nnviz_dashboards.shared.component import Component, missing_value, script
+from nnviz_dashboards.shared.component import (
+    CHART,
+    Component,
+    about_chart,
+    missing_value,
+    script,
+)
 from nnviz_dashboards.shared.theme import format_count, format_percent
 
 __all__ = ["EmbeddingView", "SubsetListView"]
@@ -47,6 +53,11 @@ PAIRS_EXPLANATION = (
     "two classes as A and B; one on the diagonal chooses a class."
 )
 
+LIST_EXPLANATION = (
+    "Accuracy: share of the class's instances that are predicted right. Histogram: the "
+    "confidence of its predictions, from 0 on the left to 1."
+)
+
 NO_SIMILARITY = -128
 """In hundredths, of a class that is like none."""
 
@@ -68,8 +79,9 @@ class EmbeddingPanel(Component):
     missing = param.Dict(None, allow_None=True)
 
     _esm = script(
-        __file__, "class_map.js", "map_drawing.js", "class_pairs.js", "embedding.js"
-    )
+        __file__, *CHART, "class_map.js", "map_drawing.js", "class_pairs.js",
+        "embedding.js",
+    )  # fmt: skip
 
 
 class EmbeddingView(Viewer):
@@ -101,7 +113,7 @@ class EmbeddingView(Viewer):
                 "choose": model.choose,
                 "compare": compare,
                 "lay_out": lambda layout: model.lay_out(layout),
-                "csv": self._send_csv,
+                "data": self._send_data,
             },
             layout=model.selection.param.layout,
             can_pair=1 < len(present) <= MOST_PAIRED,
@@ -146,8 +158,9 @@ class EmbeddingView(Viewer):
             "is_signed": pairs.alike == "mean",
         }
 
-    def _send_csv(self) -> None:
-        self._panel.send_file("similarity.csv", self._model.pairs_csv())
+    def _send_data(self, kind: str) -> None:
+        name = "similarity" if self._model.pairs is not None else "classes"
+        self._panel.send_table(name, self._model.layout_table, kind)
 
     def _places(self) -> list[float | None] | None:
         places = self._model.places
@@ -199,6 +212,7 @@ class EmbeddingView(Viewer):
             "title": f"Classes in {self._layers.get(selection.layer, selection.layer)}",
             "note": note,
             "explanation": explanation,
+            "about": about_chart(explanation or EXPLANATION, self._model.code),
             "missing": missing_value(self._model.missing),
         }
 
@@ -219,7 +233,7 @@ class SubsetList(Component):
     alike_labels = param.Dict(ALIKE_LABELS)
     explanation = param.String(doc="Of the similarity that is shown.")
 
-    _esm = script(__file__, "subsets.js")
+    _esm = script(__file__, *CHART, "subsets.js")
 
 
 class SubsetListView(Viewer):
@@ -240,6 +254,9 @@ class SubsetListView(Viewer):
                 "search": model.search,
                 "sort": model.sort,
                 "alike": lambda value: model.compare_by(value),
+                "data": lambda kind: self._list.send_table(
+                    "classes", model.list_table, kind
+                ),
             },
             table=self._table(),
             chosen=model.selection.param.subset,
@@ -271,6 +288,10 @@ class SubsetListView(Viewer):
             "order": self._model.order.tolist(),
             "similarity": values,
             "explanation": ALIKE_TITLES[self._model.alike],
+            "about": about_chart(
+                f"{LIST_EXPLANATION} Similarity: {ALIKE_TITLES[self._model.alike]}.",
+                self._model.code,
+            ),
         }
 
     def _update(self, *_: param.parameterized.Event) -> None:

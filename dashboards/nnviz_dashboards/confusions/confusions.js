@@ -12,9 +12,8 @@ export function render({model}) {
   segments.append(...picks)
   const field = element("div", "field")
   field.append(element("span", "field-name", "A click chooses"), segments)
-  const save = element("button", "button", "CSV", {type: "button", title: "Save how many instances of each class are predicted as each"})
-  save.addEventListener("click", () => model.send_msg({type: "csv"}))
-  head.append(element("h2", "title", "Confusions"), note, field, save)
+  const {menu} = chartMenu(model, {picture: panelSaver(model, panel, () => "confusions")})
+  head.append(element("h2", "title", "Confusions"), note, field, menu)
   const body = element("div", "confusions-body")
   panel.append(head, body)
   const send = (message) => model.send_msg({...message, what})
@@ -84,7 +83,7 @@ export function render({model}) {
   }
   const show_table = () => {
     const {table} = model
-    field.hidden = note.hidden = save.hidden = !table
+    field.hidden = note.hidden = menu.hidden = !table
     if (model.missing) return body.replaceChildren(notice(model.missing))
     if (!table) return body.replaceChildren()
     note.textContent = table.note
@@ -102,7 +101,6 @@ export function render({model}) {
   }
   model.on(["table", "missing"], show_table)
   model.on("chosen", show_chosen)
-  model.on("msg:custom", ({file}) => { if (file) saveBytes(file.name, file.content) })
   show_picks()
   show_table()
   return panel

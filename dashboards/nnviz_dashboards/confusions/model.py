@@ -6,8 +6,6 @@ frequent confusions of all classes are listed beside them.
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,9 +14,9 @@ import param
 from numpy.typing import NDArray
 
 from nnviz.errors import NnvizError
+from nnviz.results.chart_tables import ChartTable
 from nnviz.results.missing import Missing
 from nnviz.results.run_results import RunResults
-from nnviz.spreadsheets import LINE_END, defused
 from nnviz_dashboards.shared.publishing import follow, publish, published
 from nnviz_dashboards.shared.selection import Selection
 from nnviz_dashboards.subsets.model import SubsetPairModel
@@ -111,22 +109,20 @@ class ConfusionsModel(param.Parameterized):
         else:
             self.selection.choose(subset=index)
 
-    def csv(self) -> bytes:
-        """Return instances by true and predicted class as a table, none empty."""
+    def data(self) -> ChartTable | None:
+        """Return instances by true and predicted class, none empty."""
         store, columns = self.results.store, self.results.pairs.finder.columns
         label, prediction = (columns.column(name) for name in ("label", "prediction"))
         if self.table is None or label.kind != "class":
-            return b""
+            return None
         names = store.class_names
         is_known = columns.usable & ~(label.null | prediction.null)
         both = np.stack([label.values[is_known], prediction.values[is_known]])
         pairs, counts = np.unique(both, axis=1, return_counts=True)
-        file = io.StringIO()
-        writer = csv.writer(file, lineterminator=LINE_END)
-        writer.writerow(["label", "prediction", "instances"])
-        for true, taken, n in zip(*pairs.tolist(), counts.tolist(), strict=True):
-            writer.writerow([defused(names[true]), defused(names[taken]), n])
-        return file.getvalue().encode()
+        true, taken = ([names[i] for i in indices] for indices in pairs.tolist())
+        return ChartTable(
+            (("label", true), ("prediction", taken), ("instances", counts))
+        )
 
     def _update(self, _changed: set[str]) -> None:
         if self.selection.view != "confusions" or self.table is not None:

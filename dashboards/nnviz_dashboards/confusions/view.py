@@ -6,10 +6,25 @@ import param
 from panel.viewable import Viewable, Viewer
 
 from nnviz_dashboards.confusions.model import ConfusionsModel, ConfusionTable
-from nnviz_dashboards.shared.component import Component, missing_value, script, style
+from nnviz_dashboards.shared.component import (
+    CHART,
+    Component,
+    about_chart,
+    missing_value,
+    script,
+    style,
+)
+from nnviz_dashboards.shared.python_lines import python_lines
 from nnviz_dashboards.shared.theme import format_count, format_percent
 
 __all__ = ["ConfusionsView"]
+
+EXPLANATION = (
+    "Rows are true classes, columns predicted ones; numbers are instances. The darker "
+    "a cell, the more instances of its row are taken for its column; those on the "
+    "diagonal are predicted right and have a frame instead. Of very many classes those "
+    "are drawn that are most often confused; the data have all."
+)
 
 
 class ConfusionGrid(Component):
@@ -19,7 +34,7 @@ class ConfusionGrid(Component):
     chosen = param.List([], doc="Queries of A and B.")
     missing = param.Dict(None, allow_None=True)
 
-    _esm = script(__file__, "confusions.js")
+    _esm = script(__file__, *CHART, "confusions.js")
     _style = style(__file__, "confusions.css")
 
 
@@ -40,13 +55,16 @@ class ConfusionsView(Viewer):
                 "pick": lambda label, prediction, what: model.pick(
                     int(label), int(prediction), what=what
                 ),
-                "csv": self._send_csv,
+                "data": lambda kind: self._grid.send_table(
+                    "confusions", model.data, kind
+                ),
                 "pick_class": lambda index, predicted, what: model.pick_class(
                     int(index), predicted=bool(predicted), what=what
                 ),
             },
             **self._values(),
             chosen=self._chosen(),
+            about=about_chart(EXPLANATION, self._code()),
         )
         model.param.watch(self._update, ["table", "missing"])
         model.selection.param.watch(self._update_chosen, ["a", "b", "subset"])
@@ -67,6 +85,13 @@ class ConfusionsView(Viewer):
             "table": None if table is None else self._drawn(table),
             "missing": missing_value(self._model.missing),
         }
+
+    def _code(self) -> str:
+        return python_lines(
+            self._model.results.store.url,
+            "table = store.instances()",
+            'table.groupby(["label", "prediction"]).size()',
+        )
 
     def _drawn(self, table: ConfusionTable) -> dict[str, object]:
         names, pairs = self._model.results.store.class_names, self._model.results.pairs
@@ -100,9 +125,6 @@ class ConfusionsView(Viewer):
                 for i in table.classes.tolist()
             ],
         }
-
-    def _send_csv(self) -> None:
-        self._grid.send_file("confusions.csv", self._model.csv())
 
     def _share(self, label: int, n: int) -> float:
         return n / max(1, int(self._model.results.class_table().n_instances[label]))

@@ -12,11 +12,10 @@ export function render({model}) {
     }))
     return box
   }
-  const measures = segments("What is compared", [["mean", "Mean"], ["share", "Share"], ["maximum", "Maximum"], ["relevance", "Relevance"], ["gradient", "Gradient"]], (name) => send({type: "measure", name}))
+  const measures = segments("What is compared", [["mean", "Mean"], ["share", "Share"], ["maximum", "Maximum"], ["relevance", "Relevance"], ["gradient", "Gradient"], ["gradient_norm", "Gradient norm"]], (name) => send({type: "measure", name}))
   const among = segments("Of which layers", [["all", "All layers"], ["layer", "This layer"]], (among) => send({type: "limit", among}))
-  const save = element("button", "button", "CSV", {type: "button", title: "Save all channels as a table"})
-  save.addEventListener("click", () => send({type: "csv"}))
-  head.append(element("h2", "title", "What tells A from B"), note, measures, among, save)
+  const {menu} = chartMenu(model, {picture: panelSaver(model, panel, () => "differences")})
+  head.append(element("h2", "title", "What tells A from B"), note, measures, among, menu)
   const columns = element("div", "columns difference-grid")
   const list = element("div", "difference-list", null, {role: "list"})
   panel.append(head, columns, list)
@@ -57,7 +56,7 @@ export function render({model}) {
     const {table} = model
     columns.hidden = !table
     note.textContent = table?.note ?? ""
-    save.hidden = !table
+    menu.hidden = !table
     if (model.missing) return list.replaceChildren(notice(model.missing))
     if (!table) return list.replaceChildren(...(model.is_loading ? [notice({title: "Counting the channels of A and B …", text: "The first time takes longest."})] : []))
     const column = (text, title, cls = "") => element("span", cls, text, {title})
@@ -94,7 +93,6 @@ export function render({model}) {
   model.on(["table", "missing"], show_table)
   model.on("chosen", show_chosen)
   model.on("is_loading", show_loading)
-  model.on("msg:custom", ({file}) => { if (file) saveBytes(file.name, file.content) })
   show_table()
   show_chosen()
   show_loading()

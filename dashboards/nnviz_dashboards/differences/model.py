@@ -6,8 +6,6 @@ come first, and of these the ones that differ most.
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from typing import cast
 
@@ -15,11 +13,11 @@ import numpy as np
 import param
 
 from nnviz.errors import NnvizError
+from nnviz.results.chart_tables import ChartTable
 from nnviz.results.missing import Missing
-from nnviz.results.neuron_matrix import Measure
+from nnviz.results.neuron_matrix import PAIRED, Measure
 from nnviz.results.run_results import RunResults
 from nnviz.results.subset_results import SubsetResults
-from nnviz.spreadsheets import LINE_END, defused
 from nnviz_dashboards.shared.publishing import follow, publish, published
 from nnviz_dashboards.shared.selection import Selection
 from nnviz_dashboards.subsets.model import SubsetPairModel
@@ -96,18 +94,30 @@ class DifferencesModel(param.Parameterized):
             layer=layer, channel=channel, view="instances", order="channel"
         )
 
-    def csv(self) -> bytes:
-        """Return all channels that are compared as a table."""
-        file = io.StringIO()
-        writer = csv.writer(file, lineterminator=LINE_END)
-        found = self.found
-        if found is not None:
-            writer.writerow(["layer", "channel", "a", "b", "effect", "adjusted_p"])
-            for one in found.channels:
-                numbers = (one.a, one.b, one.effect, one.p_value)
-                row = [defused(one.layer), one.channel, *(f"{v:.6g}" for v in numbers)]
-                writer.writerow(row)
-        return file.getvalue().encode()
+    def table(self) -> ChartTable | None:
+        """Return all channels that are compared."""
+        if self.found is None:
+            return None
+        channels = self.found.channels
+        names = ("layer", "channel", "a", "b", "effect", "p_value")
+        return ChartTable(
+            tuple(
+                (
+                    name.replace("p_value", "adjusted_p"),
+                    [getattr(c, name) for c in channels],
+                )
+                for name in names
+            )
+        )
+
+    @property
+    def code(self) -> str:
+        """Lines of Python that give the same numbers."""
+        measure, layer = self.selection.measure, self.selection.layer
+        if measure == "share":
+            return self.pairs.code("found.channels  # of all layers, the surest first")
+        read = PAIRED.get(cast("Measure", measure), "means")
+        return self.pairs.code(f"a, b = found.{read}({layer!r})")
 
     def _update(self, *_: object) -> None:
         pairs = self.pairs

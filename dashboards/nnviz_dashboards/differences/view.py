@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import param
 from panel.viewable import Viewable, Viewer
 
-from nnviz.results.neuron_matrix import RELEVANCE_MEASURES, Measure
+from nnviz.results.neuron_matrix import Measure
 from nnviz_dashboards.differences.model import (
     LEVEL,
     N_ROWS,
@@ -15,7 +15,14 @@ from nnviz_dashboards.differences.model import (
     DifferencesModel,
     DifferingChannel,
 )
-from nnviz_dashboards.shared.component import Component, missing_value, script, style
+from nnviz_dashboards.shared.component import (
+    CHART,
+    Component,
+    about_chart,
+    missing_value,
+    script,
+    style,
+)
 from nnviz_dashboards.shared.examples import channel_examples
 from nnviz_dashboards.shared.theme import (
     format_count,
@@ -34,6 +41,7 @@ WORDS: Mapping[Measure, str] = {
     "maximum": "largest activation",
     "relevance": "mean relevance for the explained output, against the mean of all",
     "gradient": "mean gradient of the explained output, summed over positions",
+    "gradient_norm": "mean norm of the gradient of the explained output over positions",
 }
 COHENS_D = ("d", "Cohen's d: difference of the means in standard deviations")
 WELCH = "Welch's test of the means, adjusted for the channels of the layer"
@@ -41,6 +49,7 @@ EFFECTS: Mapping[Measure, tuple[str, str]] = {
     "mean": COHENS_D,
     "relevance": COHENS_D,
     "gradient": COHENS_D,
+    "gradient_norm": COHENS_D,
     "share": ("h", "Cohen's h of the two shares"),
     "maximum": ("A − B", "difference of the two maxima; no test is made of it"),
 }
@@ -48,6 +57,7 @@ TESTS: Mapping[Measure, str] = {
     "mean": WELCH,
     "relevance": WELCH,
     "gradient": WELCH,
+    "gradient_norm": WELCH,
     "share": "Fisher's exact test of the counts, adjusted for all shown channels",
     "maximum": "no test is made of maxima",
 }
@@ -62,7 +72,7 @@ class DifferenceTable(Component):
     missing = param.Dict(None, allow_None=True)
     is_loading = param.Boolean(default=False)
 
-    _esm = script(__file__, "differences.js")
+    _esm = script(__file__, *CHART, "differences.js")
     _style = style(__file__, "differences.css")
 
 
@@ -92,7 +102,9 @@ class DifferencesView(Viewer):
                 "look_at": model.look_at,
                 "show_instances": model.show_instances,
                 "open": lambda instance: model.selection.open_instance(instance),
-                "csv": self._send_csv,
+                "data": lambda kind: self._table.send_table(
+                    "differences", model.table, kind
+                ),
             },
             pictures=pictures,
             is_loading=model.pairs.param.is_loading,
@@ -125,7 +137,19 @@ class DifferencesView(Viewer):
         return {
             "table": None if found is None else self._drawn(found),
             "missing": missing_value(self._model.missing),
+            "about": self._about(found),
         }
+
+    def _about(self, found: Differences | None) -> dict[str, object]:
+        if found is None:
+            return {}
+        _, effect = EFFECTS[found.measure]
+        explanation = (
+            f"A, B: {WORDS[found.measure]}. The bar in the middle: {effect}; to the "
+            f"left more in A, to the right more in B. p: {TESTS[found.measure]}; pale "
+            f"where it is {LEVEL:g} or more. The surest channels are first."
+        )
+        return about_chart(explanation, self._model.code)
 
     def _drawn(self, found: Differences) -> dict[str, object]:
         shown = found.channels[:N_ROWS]
@@ -150,7 +174,7 @@ class DifferencesView(Viewer):
 
     def _row(self, one: DifferingChannel, measure: Measure) -> dict[str, object]:
         write = format_percent if measure == "share" else format_value
-        is_signed = measure in RELEVANCE_MEASURES
+        is_signed = measure in ("relevance", "gradient")
         largest = max(abs(one.a), abs(one.b)) or 1.0
         if measure == "share":
             largest = 1.0
@@ -179,9 +203,6 @@ class DifferencesView(Viewer):
             "faces": faces,
             "seen": ", ".join(labels),
         }
-
-    def _send_csv(self) -> None:
-        self._table.send_file("differences.csv", self._model.csv())
 
     def __panel__(self) -> Viewable:
         return self._table

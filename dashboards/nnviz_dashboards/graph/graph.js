@@ -59,7 +59,7 @@ export function render({model}) {
       const keys = model.graph.versus ? sides() : []
       const lines = [`${model.graph.note}; ${model.graph.made}`, "Sizes and widths: share of the instances"]
       const picture = await makePicture(svg, world, {parts: [arcs_group, nodes_group], rows, title: model.graph.title, keys, lines})
-      await savePicture(kind, model.graph.subset.replace(/[^\p{L}\p{N}_-]+/gu, "-"), picture)
+      await savePicture(kind, model.graph.subset, picture)
     },
   })
   panel.append(tools.bar, problems, canvas, effect, footer)

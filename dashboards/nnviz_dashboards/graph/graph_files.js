@@ -1,30 +1,10 @@
 // The picture and the data as files of the visitor.
-function save(name, blob) {
-  const link = element("a", "", null, {href: URL.createObjectURL(blob), download: name})
-  document.body.append(link)
-  link.click()
-  link.remove()
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000)
-}
-
 function saveFiles(files) {
   for (const {name, content} of files) {
     const bytes = Uint8Array.from(atob(content), (c) => c.charCodeAt(0))
     save(name, new Blob([bytes], {type: "application/octet-stream"}))
   }
 }
-
-async function asData(address) {
-  const blob = await (await fetch(address)).blob()
-  return new Promise((resolve, reject) => {
-    const reader = new FileReader()
-    reader.onload = () => resolve(reader.result)
-    reader.onerror = () => reject(reader.error)
-    reader.readAsDataURL(blob)
-  })
-}
-
-const DRAWN = ["fill", "stroke", "stroke-width", "opacity", "font-family", "font-size", "font-weight", "text-anchor"]
 
 // The box of some shapes together; what only marks a row would make it endless.
 function boxOf(shapes) {
@@ -82,17 +62,4 @@ async function makePicture(svg, world, {parts, rows: labels, title, keys, lines}
   copy.setAttribute("width", width)
   copy.setAttribute("height", height)
   return {text: new XMLSerializer().serializeToString(copy), width, height}
-}
-
-async function savePicture(kind, name, picture) {
-  const blob = new Blob([picture.text], {type: "image/svg+xml"})
-  if (kind === "svg") return save(`${name}.svg`, blob)
-  const image = new Image()
-  image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(picture.text)}`
-  await image.decode()
-  const canvas = element("canvas"), scale = Math.min(2, 8000 / Math.max(picture.width, picture.height))
-  canvas.width = picture.width * scale
-  canvas.height = picture.height * scale
-  canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height)
-  canvas.toBlob((png) => save(`${name}.png`, png), "image/png")
 }

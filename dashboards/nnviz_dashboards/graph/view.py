@@ -113,8 +113,8 @@ class GraphPanel(Component):
     is_loading = param.Boolean(default=False)
 
     _esm = constants(**SIZES) + script(
-        __file__, "space.js", "graph_scene.js", "graph_card.js", "graph_tools.js",
-        "graph_files.js", "graph.js",
+        __file__, "space.js", "picture.js", "graph_scene.js", "graph_card.js",
+        "graph_tools.js", "graph_files.js", "graph.js",
     )  # fmt: skip
 
 

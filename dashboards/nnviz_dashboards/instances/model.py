@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 
 from nnviz.aggregation.standing_out import StandingOut
 from nnviz.errors import MissingDataError, NnvizError
+from nnviz.results.chart_tables import ChartTable
 from nnviz.results.instances import InstanceFacts
 from nnviz.results.missing import Missing
 from nnviz.results.run_results import RunResults
 from nnviz.subsets.subsets import Subset
 from nnviz_dashboards.shared.publishing import follow, publish, published
+from nnviz_dashboards.shared.python_lines import python_lines
 from nnviz_dashboards.shared.selection import NONE, Selection
 from nnviz_dashboards.subsets.model import SIDES, RunLater, Side, SubsetPairModel
 
@@ -30,6 +32,9 @@ PAGE = 40
 """Instances of a subset that are shown at once."""
 
 MAX_MARKED = 2_000
+
+MAX_ROWS = 50_000
+"""Instances of a subset that one table has, at most: some ten megabytes."""
 
 BY_CHANNEL = "channel"
 """The order by the activation of the channel that is looked at."""
@@ -104,7 +109,7 @@ class InstancesModel(param.Parameterized):
         self.results = results
         self.point_at = point_at
         self._pairs = pairs
-        self._run_later = run_later or (lambda work, done: done(work()))
+        self.run_later = run_later or (lambda work, done: done(work()))
         self._sorted: dict[Side, NDArray[np.int64]] = {}
         self._names: dict[Side, str] = {}
         self._key: tuple[object, ...] = ()
@@ -168,6 +173,29 @@ class InstancesModel(param.Parameterized):
         """Look at a channel of a shown layer."""
         self.selection.choose(layer=layer, channel=channel)
 
+    def table(self) -> ChartTable | None:
+        """Return the instances of A and of B in order, with all that is known of them.
+
+        Of each side the first `MAX_ROWS`.
+        """
+        if not self._sorted:
+            return None
+        shown = {side: order[:MAX_ROWS] for side, order in self._sorted.items()}
+        sides = [side.upper() for side, order in shown.items() for _ in order]
+        rows = np.concatenate(list(shown.values()))
+        return self.results.instances.table(rows, side=sides)
+
+    @property
+    def code(self) -> str:
+        """Lines of Python that give the instances of A in the same order."""
+        order, a = self.selection.order, self._pairs.queries[0]
+        by, is_down = order.removeprefix("-"), not order.startswith("-")
+        sort = f".sort_values({by!r}, ascending={not is_down})"
+        if by == BY_CHANNEL or by not in self.results.store.columns:
+            sort = ""
+        line = f"store.table({a!r}){sort}"
+        return python_lines(self.results.store.url, line) if a else ""
+
     # How it is made.
 
     def orders(self) -> tuple[str, ...]:
@@ -188,7 +216,7 @@ class InstancesModel(param.Parameterized):
             text = why if isinstance(why, str) else "it takes too long to open the data"
             publish(self, {"without_pictures": text})
 
-        self._run_later(lambda: self.results.instance_pictures.missing, show)
+        self.run_later(lambda: self.results.instance_pictures.missing, show)
 
     def _renew(self, *_: object) -> None:
         pair, selection = self._pairs.pair, self.selection
@@ -229,7 +257,7 @@ class InstancesModel(param.Parameterized):
 
         if is_by_channel:
             publish(self, {"is_loading": True})
-            self._run_later(work, show)
+            self.run_later(work, show)
         else:
             show(work())
 

@@ -17,7 +17,14 @@ from nnviz_dashboards.instances.model import (
     Opened,
     Page,
 )
-from nnviz_dashboards.shared.component import Component, missing_value, script, style
+from nnviz_dashboards.shared.component import (
+    CHART,
+    Component,
+    about_chart,
+    missing_value,
+    script,
+    style,
+)
 from nnviz_dashboards.shared.examples import channel_examples
 from nnviz_dashboards.shared.theme import format_count, format_percent, format_value
 
@@ -31,6 +38,13 @@ WORDS = {
     "probability": "probability of the label",
     "instance": "place in the data",
 }
+
+
+EXPLANATION = (
+    "Each square is an instance: its picture, what the network takes it for, and how "
+    "sure it is of that; a frame marks those that are predicted wrong. The data are "
+    "those of A and of B in this order, 50,000 of each at most, with all columns."
+)
 
 
 class InstanceGrid(Component):
@@ -49,8 +63,9 @@ class InstanceGrid(Component):
     is_loading = param.Boolean(default=False)
 
     _esm = script(
-        __file__, "own_graph.js", "inside.js", "opened_instance.js", "instances.js"
-    )
+        __file__, *CHART, "own_graph.js", "inside.js", "opened_instance.js",
+        "instances.js",
+    )  # fmt: skip
     _style = style(__file__, "instances.css")
 
 
@@ -85,6 +100,7 @@ class InstancesView(Viewer):
         self._model = model
         self._layers = layers
         self._inside = inside
+        self._run_later = model.run_later
         self._grid = InstanceGrid(
             {
                 "sort": lambda order: model.sort(order),
@@ -96,6 +112,7 @@ class InstancesView(Viewer):
                 "use_marked": model.use_marked,
                 "look_at": model.look_at,
                 "point": lambda number: model.point_at(int(number)),
+                "data": self._send_data,
                 "keep": lambda number: keep(f"#{int(number)}"),
                 "explain": inside.begin,
                 "explain_output": lambda output: inside.choose(output),
@@ -157,7 +174,12 @@ class InstancesView(Viewer):
             "pages": [self._page(page) for page in model.pages],
             "orders": self._orders(),
             "missing": missing_value(model.missing),
+            "about": about_chart(EXPLANATION, model.code),
         }
+
+    def _send_data(self, kind: str) -> None:
+        table = self._model.table
+        self._grid.send_table("instances", table, kind, run_later=self._run_later)
 
     def _orders(self) -> list[list[str]]:
         model, selection = self._model, self._model.selection

@@ -9,8 +9,6 @@ export function render({model}) {
   const title = element("h2", "title"), note = element("span", "muted note")
   toggle.append(element("span", "twist", "▾"), title)
   toggle.addEventListener("click", () => send({type: "toggle"}))
-  const tools = matrixTools(send, (step) => layers.forEach((layer) => layer?.zoom(step)), savePicture)
-  head.append(toggle, note, tools.box)
   const stack = element("div", "matrix-stack", null, {id: "matrix-stack"})
   const grip = element("div", "matrix-grip", null, {
     role: "separator", tabindex: "0", "aria-orientation": "horizontal", "aria-label": "Height of the neuron matrix",
@@ -36,6 +34,11 @@ export function render({model}) {
     return layer
   }
   const opened = () => layers.filter(Boolean)
+  const tools = matrixTools(model, send, {
+    zoom: (step) => layers.forEach((layer) => layer?.zoom(step)), picture: () => saveView(),
+    tables: () => opened().map((layer, place) => [opened().length > 1 ? layer.name : "", place]),
+  })
+  head.append(toggle, note, tools.box)
   let height = 0
 
   // The page gives the panel the height that its rows need, or what is dragged.
@@ -74,7 +77,7 @@ export function render({model}) {
   })
   grip.addEventListener("dblclick", () => { height = 0; set_height() })
 
-  function savePicture() {
+  function saveView() {
     const scale = 2, drawn = opened()
     const whole = element("canvas")
     whole.width = Math.max(...drawn.map((layer) => layer.picture_width)) * scale
@@ -112,7 +115,7 @@ export function render({model}) {
     show_chosen()
   }
   const show_chosen = () => {
-    tools.show(model.chosen, layers[0].state, model.code, model.can_open, opened())
+    tools.show(model.chosen, model.can_open)
     layers.forEach((layer, place) => layer?.choose(model.channels[place] ?? -1))
   }
   const show_passing = () => layers.forEach((layer, place) => layer?.pass(model.passing[place] ?? null))
@@ -131,13 +134,12 @@ export function render({model}) {
     show_layer(place)
     if (is_new) requestAnimationFrame(() => layers[place]?.box.scrollIntoView({block: "nearest"}))
   }))
-  model.on(["chosen", "code", "channels", "can_open"], show_chosen)
+  model.on(["chosen", "channels", "can_open"], show_chosen)
   model.on("passing", show_passing)
   model.on("room", show_open)
   model.on("is_loading", show_loading)
   model.on("msg:custom", (message) => {
     if (message.place !== undefined) layers[message.place]?.take(message)
-    if (message.file) saveBytes(message.file.name, message.file.content)
   })
   // Colours follow the page's theme.
   const draw = () => opened().forEach((layer) => layer.draw())

@@ -1,14 +1,15 @@
-const MEASURE_WORDS = {mean: "Mean", share: "Share", maximum: "Maximum", relevance: "Relevance", gradient: "Gradient"}
+const MEASURE_WORDS = {mean: "Mean", share: "Share", maximum: "Maximum", relevance: "Relevance", gradient: "Gradient", gradient_norm: "Gradient norm"}
 const MEASURE_TITLES = {
   mean: "Mean activation of the row's instances",
   share: "In which share of the row's instances the channel is among the top channels",
   maximum: "Largest activation among the row's instances",
   relevance: "What the channel does for the explained output, against its mean over all instances",
   gradient: "How the explained output changes with the channel, summed over positions",
+  gradient_norm: "How much the explained output can change with the channel: the norm of its gradient over positions",
 }
 
 // What stands in the head: measure, order, shading, zoom, and what can be saved.
-function matrixTools(send, zoom, picture) {
+function matrixTools(model, send, {zoom, picture, tables}) {
   const box = element("div", "matrix-tools")
   const measures = element("div", "segments", null, {role: "group", "aria-label": "What is shown"})
   const buttons = Object.keys(MEASURE_WORDS).map((name) => {
@@ -35,31 +36,9 @@ function matrixTools(send, zoom, picture) {
     button.addEventListener("click", () => zoom(step))
     zooms.append(button)
   }
-  const menu = element("details", "menu")
-  const summary = element("summary", "button", "More", {title: "Explanation, files, Python"})
-  const panel = element("div", "menu-panel matrix-menu")
-  const explanation = element("p", "matrix-explanation")
-  const item = (text, act) => {
-    const button = element("button", "menu-item", text, {type: "button"})
-    button.addEventListener("click", () => { act(); menu.open = false })
-    return button
-  }
-  const code = element("pre", "code")
-  const tables = element("div", "matrix-tables")
+  const {menu, show: show_menu} = chartMenu(model, {picture, pictures: ["png"], tables})
   const more = element("select", "select matrix-more", null, {"aria-label": "Open another layer", title: "Open the neurons of another layer below"})
   more.addEventListener("change", () => { if (more.value) send({type: "toggle_layer", name: more.value}) })
-  panel.append(element("b", "", "How to read it"), explanation,
-    tables, item("Save what is in view (PNG)", picture),
-    element("b", "", "In Python"), code)
-  menu.append(summary, panel)
-  document.addEventListener("pointerdown", (event) => {
-    if (menu.open && !event.composedPath().includes(menu)) menu.open = false
-  })
-  document.addEventListener("keydown", (event) => {
-    if (event.key !== "Escape" || !menu.open) return
-    menu.open = false
-    summary.focus()
-  })
   const large = element("button", "button matrix-large", "", {type: "button"})
   large.addEventListener("click", () => send({type: "enlarge"}))
   box.append(measures, order.field, shade.field, zooms, more, large, menu)
@@ -70,7 +49,7 @@ function matrixTools(send, zoom, picture) {
       large.title = is_large ? "Smaller: show the view below again" : "Larger: take the room of the view below"
       large.setAttribute("aria-label", large.title)
     },
-    show(chosen, state, text, can_open, opened) {
+    show(chosen, can_open) {
       for (const button of buttons) {
         button.hidden = !chosen.measures.includes(button.dataset.measure)
         button.setAttribute("aria-pressed", String(button.dataset.measure === chosen.measure))
@@ -79,12 +58,9 @@ function matrixTools(send, zoom, picture) {
       const of_row = is_row ? [[chosen.sorted_by, `row ${chosen.sorted_by}`]] : []
       options(order.select, [...chosen.orders, ...of_row], chosen.sorted_by)
       options(shade.select, [["layer", "of the layer"], ["channel", "of each channel"]], chosen.shade)
-      explanation.textContent = state?.explanation ?? ""
-      code.textContent = text
       more.hidden = can_open.length === 0
       options(more, [["", "+ layer"], ...can_open], "")
-      tables.replaceChildren(...opened.map((layer, place) => item(
-        place ? `Save the table of ${layer.name} (CSV)` : "Save the table (CSV)", () => send({type: "csv", place}))))
+      show_menu()
     },
   }
 }

@@ -8,8 +8,6 @@ Symbols: R rows, C channels of the layer.
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,12 +18,12 @@ import param
 from numpy.typing import NDArray
 
 from nnviz.errors import MissingDataError, NnvizError
+from nnviz.results.chart_tables import ChartTable
 from nnviz.results.missing import Missing
 from nnviz.results.neuron_matrix import ColumnContrast, Measure, shading
 from nnviz.results.run_results import ListedClasses, RunResults
 from nnviz.results.subset_pairs import SubsetPair
 from nnviz.results.subset_results import SubsetResults
-from nnviz.spreadsheets import LINE_END, defused
 from nnviz_dashboards.classes.model import SubsetsModel
 from nnviz_dashboards.matrix.rows import (
     MAX_KEPT,
@@ -295,25 +293,27 @@ class MatrixModel(param.Parameterized):
             bool(state.dead[channel]),
         )
 
-    def csv(self) -> bytes:
-        """Return the whole matrix as a table: rows and channels as they are shown."""
+    def table(self) -> ChartTable | None:
+        """Return the whole matrix: rows and channels as they are shown."""
         state = self.state
-        file = io.StringIO()
-        writer = csv.writer(file, lineterminator=LINE_END)
-        if state is not None:
-            writer.writerow(["row", "n_instances", *state.columns.tolist()])
-            for place in range(state.n_rows):
-                _, name, n = self._said_of(place)
-                values = self._values(place)[state.columns]
-                writer.writerow(
-                    [defused(name), n, *(f"{v:.6g}" for v in values.tolist())]
-                )
-            if state.contrast is not None:
-                for name in ("effect", "p_value"):
-                    values = getattr(state.contrast, name)[state.columns].tolist()
-                    title = {"effect": "A - B: effect", "p_value": "A - B: adjusted p"}
-                    writer.writerow([title[name], "", *(f"{v:.6g}" for v in values)])
-        return file.getvalue().encode()
+        if state is None:
+            return None
+        places = range(state.n_rows)
+        said = [self._said_of(place) for place in places]
+        names: list[str] = [name for _, name, _ in said]
+        sizes: list[int | None] = [n for _, _, n in said]
+        rows: list[NDArray[np.floating]] = [
+            self._values(place)[state.columns] for place in places
+        ]
+        if state.contrast is not None:
+            names += ["A - B: effect", "A - B: adjusted p"]
+            sizes += [None, None]
+            contrast = (state.contrast.effect, state.contrast.p_value)
+            rows += [values[state.columns] for values in contrast]
+        channels = [str(channel) for channel in state.columns.tolist()]
+        values = np.stack(rows, axis=1) if rows else np.zeros((len(channels), 0))
+        columns = zip(channels, values, strict=True)
+        return ChartTable((("row", names), ("n_instances", sizes), *columns))
 
     def _values(self, place: int) -> NDArray[np.float32]:
         state = self.state

@@ -11,12 +11,20 @@ import param
 from numpy.typing import NDArray
 from panel.viewable import Viewable, Viewer
 
-from nnviz.results.neuron_matrix import Measure
+from nnviz.results.neuron_matrix import PAIRED, Measure
 from nnviz_dashboards.matrix.model import TILE_COLUMNS, TILE_ROWS, MatrixModel
 from nnviz_dashboards.matrix.rows import MatrixRow
 from nnviz_dashboards.matrix.shown_layer import Cell, MatrixState
 from nnviz_dashboards.matrix.stack import MatrixStack
-from nnviz_dashboards.shared.component import Component, missing_value, script, style
+from nnviz_dashboards.shared.component import (
+    CHART,
+    Component,
+    about_chart,
+    missing_value,
+    script,
+    style,
+)
+from nnviz_dashboards.shared.python_lines import look_lines
 from nnviz_dashboards.shared.selection import (
     BY_CLUSTER,
     BY_DIFFERENCE,
@@ -33,6 +41,7 @@ WORDS: Mapping[Measure, str] = {
     "maximum": "maximum",
     "relevance": "mean relevance for the explained output",
     "gradient": "mean gradient of the explained output",
+    "gradient_norm": "mean norm of the gradient over positions",
 }
 SORTED = {
     BY_DIFFERENCE: "A − B",
@@ -45,23 +54,17 @@ EFFECTS: Mapping[Measure, str] = {
     "maximum": "difference",
     "relevance": "d",
     "gradient": "d",
+    "gradient_norm": "d",
 }
 WELCH = "Welch's test of the means, adjusted for the channels of the layer"
 TESTS: Mapping[Measure, str] = {
     "mean": WELCH,
     "relevance": WELCH,
     "gradient": WELCH,
+    "gradient_norm": WELCH,
     "share": "Fisher's exact test of the counts, adjusted for all shown channels",
     "maximum": "no test is made of maxima",
 }
-
-
-PAIRS: Mapping[Measure, str] = {
-    "share": "shares",
-    "relevance": "relevance().means",
-    "gradient": "relevance().gradients",
-}
-"""What tells A and B in Python, where it is not their means."""
 
 
 class NeuronMatrixPanel(Component):
@@ -79,10 +82,11 @@ class NeuronMatrixPanel(Component):
     can_open = param.List([], doc="Name and short name of layers that are closed.")
     room = param.String(doc="One of `PANELS`.")
     is_loading = param.Boolean(default=False)
-    code = param.String()
 
-    _esm = script(__file__, "matrix_cells.js", "matrix_heads.js", "matrix_tools.js",
-                  "matrix_layer.js", "matrix.js")  # fmt: skip
+    _esm = script(
+        __file__, *CHART, "matrix_cells.js", "matrix_heads.js", "matrix_tools.js",
+        "matrix_layer.js", "matrix.js",
+    )  # fmt: skip
     _style = style(__file__, "matrix.css")
 
 
@@ -128,7 +132,7 @@ class MatrixView(Viewer):
                 "look_at": lambda place, channel: self._at(place).look_at(channel),
                 "tile": self._send_tile,
                 "point": self._send_cell,
-                "csv": self._send_csv,
+                "data": self._send_data,
             },
             table=self._table(),
         )
@@ -226,7 +230,6 @@ class MatrixView(Viewer):
             "low": format_value(low),
             "high": own if is_own else f"{format_value(high)} or more",
             "what": WORDS[state.measure],
-            "explanation": self._explanation(state),
         }
 
     def _note(self, state: MatrixState) -> str:
@@ -270,7 +273,7 @@ class MatrixView(Viewer):
                 [name, self._layers.get(name, name)] for name in self._stack.can_open
             ],
             "room": selection.matrix,
-            "code": self._code(state),
+            "about": self._about(state),
         }
 
     def _passing(self) -> dict[str, object]:
@@ -309,35 +312,26 @@ class MatrixView(Viewer):
             text += f", adjusted {said_p(cell.p_value)}"
         return text + (" · dead" if cell.is_dead else "")
 
-    def _send_csv(self, place: int) -> None:
+    def _send_data(self, kind: str, place: int = 0) -> None:
         matrix = self._at(place)
         state = matrix.state
         if state is None:
             return
-        name = f"neurons-{state.layer}-{state.measure}.csv"
+        name = f"neurons-{state.layer}-{state.measure}"
+        self._panel.send_table(name, matrix.table, kind, run_later=self._run_later)
 
-        def send(content: object) -> None:
-            if isinstance(content, bytes):
-                self._panel.send_file(name, content)
-
-        self._run_later(matrix.csv, send)
-
-    def _code(self, state: MatrixState | None) -> str:
+    def _about(self, state: MatrixState | None) -> dict[str, object]:
         if state is None:
-            return ""
+            return {}
         results = self._stack.chosen.results
-        a, b = self._stack.chosen.queries
-        arguments = repr(a) if not b else f"{a!r}, {b!r}"
         of = f"store, {results.kind!r}"
-        pair = PAIRS.get(state.measure, "means")
-        return "\n".join(
-            [
-                "import nnviz",
-                f"store = nnviz.open_store({results.store.url!r})",
-                f"classes = nnviz.aggregates_of({of}).{state.measure}({state.layer!r})",
-                f"a, b = store.look({arguments}).{pair}({state.layer!r})",
-            ]
+        code = look_lines(
+            results.store.url,
+            *self._stack.chosen.queries,
+            f"a, b = found.{PAIRED.get(state.measure, 'means')}({state.layer!r})",
+            f"classes = nnviz.aggregates_of({of}).{state.measure}({state.layer!r})",
         )
+        return about_chart(self._explanation(state), code)
 
     def __panel__(self) -> Viewable:
         return self._panel

@@ -1,4 +1,4 @@
-"""What do the views' components have in common? Script, style and messages.
+"""What do the views' components have in common? Script, style, messages and files.
 
 A component is a script beside its view. It gets plain values, puts every text that
 comes from data into the page as text, and sends the visitor's intentions as small
@@ -13,13 +13,27 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
+import param
 from panel.custom import JSComponent
 
+from nnviz.results.chart_tables import ChartTable, table_formats
 from nnviz.results.missing import Missing
 
-__all__ = ["STYLE", "Component", "constants", "missing_value", "script", "style"]
+__all__ = [
+    "CHART",
+    "STYLE",
+    "Component",
+    "about_chart",
+    "constants",
+    "missing_value",
+    "script",
+    "style",
+]
 
 _FOLDER = Path(__file__).parent
+
+CHART = ("picture.js", "chart_menu.js")
+"""Scripts of a chart whose data and picture can be saved."""
 
 STYLE = (_FOLDER / "style.css").read_text(encoding="utf-8")
 
@@ -71,6 +85,20 @@ def missing_value(missing: Missing | None) -> dict[str, str] | None:
     return None if missing is None else asdict(missing)
 
 
+def about_chart(explanation: str, code: str) -> dict[str, object]:
+    """Return what the menu of a chart offers beside its picture.
+
+    Parameters
+    ----------
+    explanation
+        How the chart is read.
+    code
+        Lines of Python that give the same numbers.
+    """
+    formats = list(table_formats())
+    return {"explanation": explanation, "code": code, "formats": formats}
+
+
 class Component(JSComponent):
     """A component whose messages are the visitor's intentions.
 
@@ -84,6 +112,8 @@ class Component(JSComponent):
 
     __abstract = True
 
+    about = param.Dict({}, doc="Of a chart: how to read it, and its lines of Python.")
+
     _style: ClassVar[str] = ""
     """What is added to the style of all components."""
 
@@ -93,6 +123,46 @@ class Component(JSComponent):
         self._intentions = dict(intentions)
         styles = [STYLE, self._style] if self._style else [STYLE]
         super().__init__(sizing_mode="stretch_both", stylesheets=styles, **params)
+
+    def send_table(
+        self,
+        name: str,
+        make: Callable[[], ChartTable | None],
+        format_: str,
+        *,
+        run_later: Callable[[Callable[[], Any], Callable[[Any], None]], None]
+        | None = None,
+    ) -> None:
+        """Give the visitor the numbers of a chart.
+
+        Parameters
+        ----------
+        name
+            Of the file, without its ending.
+        make
+            Returns the table; None where there is nothing to give.
+        format_
+            One of :func:`nnviz.results.chart_tables.table_formats`; any other gives
+            nothing.
+        run_later
+            Makes what takes long; None makes it at once.
+        """
+        known = [one for one in table_formats() if one == format_]
+        if not known:
+            return
+
+        def work() -> bytes:
+            table = make()
+            return b"" if table is None else table.written(known[0])
+
+        def send(content: object) -> None:
+            if isinstance(content, bytes):
+                self.send_file(f"{name}.{format_}", content)
+
+        if run_later is None:
+            send(work())
+        else:
+            run_later(work, send)
 
     def send_file(self, name: str, content: bytes) -> None:
         """Give the visitor a file, if there is anything in it."""

@@ -24,6 +24,7 @@ from nnviz.results.subset_results import SubsetResults
 from nnviz.subsets.completion import Completion, complete_query
 from nnviz.subsets.expressions import MAX_CHARACTERS
 from nnviz_dashboards.shared.publishing import follow, publish, published
+from nnviz_dashboards.shared.python_lines import look_lines
 from nnviz_dashboards.shared.selection import PANELS, Choice, Selection
 
 __all__ = [
@@ -121,6 +122,11 @@ class SubsetPairModel(param.Parameterized):
     def queries(self) -> tuple[str, str]:
         """The queries of A and B; an empty one is of all other instances."""
         return self.selection.a or self._usual(), self.selection.b
+
+    def code(self, *lines: str) -> str:
+        """Return lines of Python that look at A against B, as ``found``."""
+        a, b = self.queries
+        return look_lines(self.results.store.url, a, b, *lines) if a else ""
 
     def _usual(self) -> str:
         return self.results.pairs.usual_query(self.selection.subset)

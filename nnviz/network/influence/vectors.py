@@ -65,8 +65,8 @@ def compiled(function: Function) -> Function:
 
     The machine code is kept beside the file or in the user's cache folder, where one of
     them can be written; in a sealed container every process compiles it again. Numba
-    compares the date of the function's own file only: whoever changes a function that
-    is called from another file has to touch that one too. Installing renews them all.
+    looks for changes in the function's own file only: whoever changes a function that
+    is called from another file removes what is kept of that one.
     """
     try:
         return _typed(numba.njit(nogil=True, cache=True, error_model="numpy"), function)

@@ -1,11 +1,15 @@
 """What does a channel's activation do for an output? Gradients, summed over positions.
 
 One backward pass, from what is explained of each instance's outputs, meets the gradient
-of every watched layer. What is kept of a channel are three numbers, not its map:
+of every watched layer. What is kept of a channel are four numbers, not its map:
 
 - the *product*, the sum over positions of gradient times activation;
 - the *gradient*, its sum over positions;
-- the *mean* of its activation over positions.
+- the *mean* of its activation over positions;
+- the *norm* of the gradient, Euclidean over positions. In the sum, positions of
+  opposite signs cancel; the norm says how much the output can change at all: to first
+  order by at most the norm times that of the change of the channel's map. It is the
+  size of the derivative, the saliency of [1]_, of a channel in place of a pixel.
 
 With them the relevance against any reference ``r`` is ``product - r * gradient``: what
 the output would change, to first order, if the channel were ``r`` everywhere.
@@ -13,6 +17,11 @@ the output would change, to first order, if the channel were ``r`` everywhere.
 Nothing below the first watched layer is differentiated: the graph begins there.
 
 Symbols: N instances, P positions, C channels of a layer, K outputs.
+
+References
+----------
+.. [1] Simonyan, Vedaldi and Zisserman, "Deep inside convolutional networks", ICLR
+   workshop 2014, section 3.
 """
 
 from __future__ import annotations
@@ -78,6 +87,8 @@ class LayerGradients(NamedTuple):
     """Sum over positions of the gradient."""
     mean: Tensor
     """Mean over positions of the activation."""
+    norm: Tensor
+    """Euclidean norm over positions of the gradient."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,12 +230,17 @@ class GradientPass:
                 self._meet(one, torch.zeros_like(one.values), arrived=False)
         self._watched.clear()
 
-    def _meet(self, one: _Watched, gradient: Tensor, *, arrived: bool = True) -> None:
+    def _meet(self, one: _Watched, gradient: Tensor, *, arrived: bool = True) -> Tensor:
+        if gradient.stride() != one.values.stride():
+            # Means and slices give gradients in another order of memory, which would
+            # slow down every operation on the way down.
+            gradient = torch.empty_like(one.values).copy_(gradient)
         axis, n = one.layer.channel_axis, self._n
         a, g = (_rows(part, n, axis) for part in (one.values, gradient))
         self.found[one.layer.name] = _summed(a, g, one.counted, self._signal)
         if arrived:
             self.reached.add(one.layer.name)
+        return gradient
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -305,17 +321,19 @@ def _summed(
     sums = _sums_of_rows(a, g)
     if sums is None:
         a, g = a.float(), g.float()
-        sums = (a * g).sum(1), g.sum(1), a.sum(1)
-    product, total, mass = sums
+        # Squares of small gradients are below the range of float32.
+        norm = torch.linalg.vector_norm(g, dim=1, dtype=torch.float64).float()
+        sums = (a * g).sum(1), g.sum(1), a.sum(1), norm
+    product, total, mass, norm = sums
     if signal is not None:
         product = signal(activation, gradient, counted).float()
-    return LayerGradients(product, total, mass / n_counted)
+    return LayerGradients(product, total, mass / n_counted, norm)
 
 
 def _sums_of_rows(
     activation: Tensor, gradient: Tensor
-) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Return the three sums in one pass; None for another device, type or layout."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
+    """Return sums and norm in one pass; None for another device, type or layout."""
     both = activation, gradient
     is_simple = all(
         x.device.type == "cpu" and x.dtype == torch.float32 and x.is_contiguous()
@@ -323,11 +341,11 @@ def _sums_of_rows(
     )
     if not is_simple:
         return None
-    shape = (3, activation.shape[0], activation.shape[2])
+    shape = (4, activation.shape[0], activation.shape[2])
     sums = np.empty(shape, np.float32)
     _sum_rows(activation.numpy(), gradient.numpy(), sums)
-    product, total, mass = torch.from_numpy(sums)
-    return product, total, mass
+    product, total, mass, norm = torch.from_numpy(sums)
+    return product, total, mass, norm
 
 
 @numba.njit(nogil=True, cache=True)
@@ -335,11 +353,12 @@ def _sum_rows(activation: Any, gradient: Any, sums: Any) -> None:
     # Float64 while it is summed: maps have up to ten thousand positions.
     n_rows, n_channels = activation.shape[1], activation.shape[2]
     product, total = np.empty(n_channels), np.empty(n_channels)
-    mass = np.empty(n_channels)
+    mass, squares = np.empty(n_channels), np.empty(n_channels)
     for n in range(activation.shape[0]):
         product[:] = 0.0
         total[:] = 0.0
         mass[:] = 0.0
+        squares[:] = 0.0
         for p in range(n_rows):
             a, g = activation[n, p], gradient[n, p]
             for c in range(n_channels):
@@ -347,6 +366,7 @@ def _sum_rows(activation: Any, gradient: Any, sums: Any) -> None:
                 product[c] += x * y
                 total[c] += y
                 mass[c] += x
+                squares[c] += y * y
         for c in range(n_channels):
             sums[0, n, c], sums[1, n, c] = product[c], total[c]
-            sums[2, n, c] = mass[c]
+            sums[2, n, c], sums[3, n, c] = mass[c], np.sqrt(squares[c])

@@ -64,7 +64,8 @@ def test_table__is_saved(visit, finished_address):
     panel = page.get_by_role("region", name="Top channels")
 
     with page.expect_download() as download:
-        panel.get_by_role("button", name="CSV").click()
+        panel.locator(".chart-menu summary").click()
+        panel.get_by_text("Data (CSV)").click()
 
     assert download.value.suggested_filename == "channels-late.csv"
     lines = download.value.path().read_text().splitlines()

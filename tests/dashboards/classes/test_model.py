@@ -185,10 +185,9 @@ def test_pairs__are_there_when_they_are_looked_at(finished, subsets, selection):
 
 
 def test_pairs__as_a_table__have_all_names(subsets, selection):
-    assert subsets.pairs_csv() == b""
     selection.choose(layout="pairs")
 
-    head, *rows = csv.reader(subsets.pairs_csv().decode().splitlines())
+    head, *rows = csv.reader(subsets.layout_table().csv().decode().splitlines())
 
     assert head[0] == "class"
     assert [row[0] for row in rows] == head[1:]
@@ -209,3 +208,17 @@ def test_versus__is_the_class_of_b(subsets, selection):
     assert subsets.versus == 6
     selection.choose(b="label = cat and correct")
     assert subsets.versus == -1
+
+
+def test_list__as_a_table__has_the_classes_in_order(subsets, selection):
+    selection.choose(sort="name")
+
+    rows = list(csv.DictReader(subsets.list_table().csv().decode().splitlines()))
+
+    assert [int(row["index"]) for row in rows] == subsets.order.tolist()
+    for row in rows:
+        at = int(row["index"])
+        assert row["class"] == subsets.classes.names[at]
+        assert int(row["instances"]) == subsets.classes.n_instances[at]
+        bins = [int(n) for key, n in row.items() if key.startswith("confidence_")]
+        assert bins == subsets.classes.confidence[at].tolist()

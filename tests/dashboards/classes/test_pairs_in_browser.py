@@ -67,7 +67,8 @@ def test_keys__walk_and_say_how_alike_two_are(page):
 
 def test_table__is_saved(page):
     with page.expect_download() as download:
-        page.locator(".pairs-save").click()
+        page.locator(".map-panel .chart-menu summary").click()
+        page.locator(".map-panel [data-save=csv]").click()
 
     with download.value.path().open() as file:
         head, *rows = csv.reader(file)

@@ -15,7 +15,8 @@ def test_confusions__are_picked_by_mouse_and_keys(visit, finished_address):
     cell = page.locator("[data-query='label = wolf and prediction = 2']").first
 
     with page.expect_download() as download:
-        page.get_by_role("region", name="Confusions").get_by_text("CSV").click()
+        page.locator(".confusions .chart-menu summary").click()
+        page.locator(".confusions [data-save=csv]").click()
     assert download.value.path().read_text().startswith("label,prediction,instances")
     cell.click()
 

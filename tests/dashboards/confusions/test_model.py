@@ -94,7 +94,7 @@ def test_table__has_all_pairs_of_classes_that_occur(confusions, finished):
         for a, b in zip(RUN.labels[USABLE], prediction, strict=True)
     )
 
-    rows = list(csv.DictReader(confusions.csv().decode().splitlines()))
+    rows = list(csv.DictReader(confusions.data().csv().decode().splitlines()))
 
     found = Counter()
     for row in rows:

@@ -1,6 +1,7 @@
 """What tells A from B, as a visitor uses it."""
 
 import csv
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -30,9 +31,19 @@ def test_differences__choose_a_channel_and_lead_to_its_instances(
     page.get_by_role("button", name=layer, exact=True).click()
     expect_address(page, among="layer")
     with page.expect_download() as download:
-        page.get_by_role("button", name="CSV").click()
+        page.locator(".differences .chart-menu summary").click()
+        page.locator(".differences [data-save=csv]").click()
     with download.value.path().open() as file:
         assert next(csv.DictReader(file))["channel"] == channel
+    page.locator(".differences .chart-menu summary").click()
+    with page.expect_download() as download:
+        page.locator(".differences [data-save=svg]").click()
+    drawing = ET.parse(download.value.path())
+    texts = [one.text for one in drawing.iter("{http://www.w3.org/2000/svg}text")]
+    assert "What tells A from B" in texts
+    assert texts.count(layer) >= 1
+    pictures = drawing.iter("{http://www.w3.org/2000/svg}image")
+    assert all(one.get("href").startswith("data:") for one in pictures)
 
     rows.first.get_by_text("Instances").click()
     expect_address(page, view="instances", order="channel")

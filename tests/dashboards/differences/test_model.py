@@ -77,7 +77,7 @@ def test_instances__are_shown_by_a_channel(differences, selection):
 
 
 def test_csv__has_all_channels(differences):
-    rows = list(csv.DictReader(io.StringIO(differences.csv().decode())))
+    rows = list(csv.DictReader(io.StringIO(differences.table().csv().decode())))
 
     first = differences.found.channels[0]
     assert len(rows) == len(differences.found.channels)

@@ -148,16 +148,16 @@ def test_kept_rows__are_renamed_and_dragged(page):
 
 def test_files__table_and_picture_are_saved(page):
     page.locator(".matrix-tools .menu summary").click()
-    expect(page.locator(".matrix-explanation")).to_contain_text("darker")
+    expect(page.locator(".matrix-tools .chart-explanation")).to_contain_text("darker")
     with page.expect_download() as saved:
-        page.get_by_text("Save the table (CSV)").click()
+        page.locator(".matrix-tools [data-save=csv]").click()
     table = list(csv.reader(saved.value.path().read_text().splitlines()))
     assert len(table) == 1 + 2 + 1 + 10 + 2
     assert len(table[0]) == 2 + 96
 
     page.locator(".matrix-tools .menu summary").click()
     with page.expect_download() as saved:
-        page.get_by_text("Save what is in view (PNG)").click()
+        page.locator(".matrix-tools [data-save=png]").click()
     assert saved.value.path().read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 

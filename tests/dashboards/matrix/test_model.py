@@ -199,7 +199,7 @@ def test_point_at__shows_an_instance_for_the_moment(matrix, values):
 
 
 def test_csv__has_every_row_and_channel_in_order(matrix, values):
-    table = list(csv.reader(io.StringIO(matrix.csv().decode())))
+    table = list(csv.reader(io.StringIO(matrix.table().csv().decode())))
 
     assert table[0][2:] == [str(c) for c in matrix.state.columns]
     assert len(table) == 1 + matrix.state.n_rows + 2
@@ -358,14 +358,14 @@ def test_view__sends_what_the_scripts_need(stack):
     view._send_tile(0, 0, 0, version)
     view._send_tile(0, 0, 0, version - 1)
     view._send_cell(0, 0, 3, 9)
-    view._send_csv(0)
+    view._send_data("csv", 0)
 
     tile, cell, file = sent
     assert tile["tile"]["n_columns"] == 96
     assert cell["turn"] == 9
     assert "adjusted p" in cell["cell"]
     assert file["file"]["name"] == "neurons-late-mean.csv"
-    code = compile(view._panel.code, "shown", "exec")
+    code = compile(view._panel.about["code"], "shown", "exec")
     found = {}
     exec(code, found)
     np.testing.assert_allclose(found["a"], matrix.state.rows[0].values, rtol=1e-5)

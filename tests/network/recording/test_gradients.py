@@ -19,6 +19,7 @@ from nnviz.network.recording.folding import optimize
 from nnviz.network.recording.gradients import (
     Explained,
     GradientPass,
+    LayerGradients,
     output_weights,
 )
 from nnviz.network.recording.recorder import Recorder
@@ -154,6 +155,60 @@ def test_gradients__of_a_network_without_biases_add_up_to_the_output(memory_form
         torch.testing.assert_close(total, wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("memory_format", ["channels_last", "contiguous"])
+def test_gradients__norm_over_positions_is_that_of_autograd(memory_format):
+    """A mean and a slice behind the layers give gradients in another memory order."""
+
+    class Sliced(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Conv2d(2, 6, 3), nn.Conv2d(6, 6, 3)
+            self.head = nn.Linear(6, 3)
+
+        def forward(self, x):
+            first = torch.relu(self.first(x))
+            second = torch.relu(self.second(first) + first[:, :, 1:-1, 1:-1])
+            return self.head(second.mean((2, 3)))
+
+    torch.manual_seed(4)
+    network, x = Sliced().eval(), torch.randn(5, 2, 9, 9)
+    architecture = showing_all(trace(network, x))
+    run = optimize(network, architecture=architecture, memory_format=memory_format)
+
+    with Recorder(run, architecture) as recorder:
+        recorder.prepare_gradients(x)
+        found = recorder.run(x, explained=Explained("output", (1,))).gradients
+        alone = recorder.run(x[3:4], explained=Explained("output", (1,))).gradients
+
+    exact = network.double()
+    first = torch.relu(exact.first(x.double()))
+    second = torch.relu(exact.second(first) + first[:, :, 1:-1, 1:-1])
+    output = exact.head(second.mean((2, 3)))[:, 1].sum()
+    for name, values in {"first": first, "@add": second}.items():
+        gradient = torch.autograd.grad(output, values, retain_graph=True)[0]
+        wanted = gradient.square().sum((2, 3)).sqrt().float()
+        torch.testing.assert_close(found[name].norm, wanted)
+        torch.testing.assert_close(found[name].gradient, gradient.sum((2, 3)).float())
+        torch.testing.assert_close(alone[name].norm, wanted[3:4])
+
+
+def test_gradients__of_a_linear_map_have_the_norm_of_its_weights():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv1d(3, 4, 1), nn.Flatten(), nn.Linear(28, 2)).eval()
+    x = 1e-3 * torch.randn(6, 3, 7)
+    with torch.no_grad():
+        # Their squares are below the smallest numbers of float32.
+        network[2].weight.mul_(1e-25)
+
+    with Recorder(network, trace(network, x)) as recorder:
+        recorder.prepare_gradients(x)
+        found = recorder.run(x, explained=Explained("output", (1,))).gradients["0"]
+
+    weights = network[2].weight[1].detach().reshape(4, 7).double()
+    wanted = weights.square().sum(1).sqrt().float().expand(6, 4)
+    torch.testing.assert_close(found.norm, wanted, rtol=1e-6, atol=0)
+
+
 def test_gradients__reference_is_what_the_output_loses():
     torch.manual_seed(2)
     network = nn.Sequential(nn.Conv2d(2, 4, 1), nn.Flatten(), nn.Linear(36, 2)).eval()
@@ -230,10 +285,12 @@ def test_gradients__positions_that_do_not_count_change_nothing():
         one.run(logits, torch.ones(2, 1))
         found.append(one.found["tokens"])
 
-    for part in ("product", "gradient", "mean"):
+    for part in LayerGradients._fields:
         first, *others = (getattr(one, part) for one in found)
         assert all(torch.equal(first, other) for other in others)
     torch.testing.assert_close(found[0].gradient[0], torch.full((3,), 4.0))
+    norms = torch.tensor([2 * 2**0.5, 3 * 5**0.5])
+    torch.testing.assert_close(found[0].norm, norms[:, None].expand(2, 3))
     torch.testing.assert_close(found[0].mean[0], values[0, :2].mean(0).detach())
 
 
