@@ -49,7 +49,13 @@ if TYPE_CHECKING:
         plan_run,
         run,
     )
-    from nnviz.interface.upkeep import ablate, extend, recompute, verify
+    from nnviz.interface.upkeep import (
+        ablate,
+        ablate_difference,
+        extend,
+        recompute,
+        verify,
+    )
     from nnviz.network.tracing import trace
     from nnviz.planning.store_creation import prepare_store
     from nnviz.runs.architecture import Architecture, Layer
@@ -84,6 +90,7 @@ __all__ = [
     "Subset",
     "SubsetCollection",
     "ablate",
+    "ablate_difference",
     "aggregate",
     "aggregates_of",
     "attribution_graph",
@@ -126,6 +133,7 @@ _HOMES = {
     "Subset": "nnviz.subsets.subsets",
     "SubsetCollection": "nnviz.subsets.subsets",
     "ablate": "nnviz.interface.upkeep",
+    "ablate_difference": "nnviz.interface.upkeep",
     "aggregate": "nnviz.interface.stages",
     "aggregates_of": "nnviz.aggregation.aggregates",
     "attribution_graph": "nnviz.interface.questions",

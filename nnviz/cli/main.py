@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from nnviz import __version__
-from nnviz.cli.ablate import ablate
+from nnviz.cli.ablate import ablate, ablate_difference
 from nnviz.cli.aggregate import aggregate
 from nnviz.cli.cluster import cluster_certificates, cluster_config
 from nnviz.cli.column import column
@@ -57,6 +57,7 @@ for command in (
     column,
     suggest,
     ablate,
+    ablate_difference,
     verify,
     inspect,
     serve,
