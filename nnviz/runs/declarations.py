@@ -390,6 +390,14 @@ _DECLARATIONS = (
         "bytes", "Where each picture begins; an empty one has no picture.",
     ),
     ArrayDeclaration(
+        "artifacts/instance_places/place/<layer>", ("instance", "axis"), "float32", "",
+        "Where each instance lies in the plane; NaN for unusable ones.", math.nan,
+    ),
+    ArrayDeclaration(
+        "artifacts/instance_places/class_place/<layer>", ("class", "axis"), "float32",
+        "", "Where the classes that have instances lie in it.",
+    ),
+    ArrayDeclaration(
         "artifacts/columns/<column>/value", ("instance",), "any", "",
         "Values of a column that was added; its name is an attribute of the group.",
     ),

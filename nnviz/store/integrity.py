@@ -386,6 +386,8 @@ def _is_made_from(group: str, source: str) -> bool:
     if group in ("artifacts/examples", "artifacts/classes"):
         return False
     if place[0] == "aggregates":
+        if group == "artifacts/instance_places":  # they lie between the classes
+            return True
         # Base rates, of all instances, are part of what follows from any others.
         return parts[0] == "artifacts" and (place[1] == "all" or place[1] in parts)
     is_graph = place[:2] == ["artifacts", "attribution_graphs"]
