@@ -25,6 +25,7 @@ from nnviz.cli.plan import plan
 from nnviz.cli.serve import demo, serve
 from nnviz.cli.subset import subset, suggest
 from nnviz.cli.verify import verify
+from nnviz.garbage import look_at_old_objects_seldom
 
 __all__ = ["main"]
 
@@ -39,6 +40,7 @@ def main() -> None:
     nnviz runs a network once over a data set, stores what every channel did for every
     instance, and answers questions about any set of instances from there.
     """
+    look_at_old_objects_seldom()
 
 
 for command in (
