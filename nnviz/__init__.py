@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     )
     from nnviz.interface.upkeep import (
         ablate,
+        ablate_difference,
         explain,
         extend,
         recompute,
@@ -90,6 +91,7 @@ __all__ = [
     "Subset",
     "SubsetCollection",
     "ablate",
+    "ablate_difference",
     "aggregate",
     "aggregates_of",
     "attribution_graph",
@@ -133,6 +135,7 @@ _HOMES = {
     "Subset": "nnviz.subsets.subsets",
     "SubsetCollection": "nnviz.subsets.subsets",
     "ablate": "nnviz.interface.upkeep",
+    "ablate_difference": "nnviz.interface.upkeep",
     "aggregate": "nnviz.interface.stages",
     "aggregates_of": "nnviz.aggregation.aggregates",
     "attribution_graph": "nnviz.interface.questions",

@@ -1,4 +1,4 @@
-"""What is done with a store that is there? It grows, is verified, is put to a test.
+"""What is done with a store that is there? It grows, is verified, and is put to a test.
 
 Network and data set that were in memory are handed over again, as in
 :mod:`nnviz.interface.stages`.
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Unpack
 from nnviz.ablation.ablation import ablate as ablate_store
 from nnviz.ablation.asked_subsets import asked_subsets
 from nnviz.ablation.causal_check import CausalCheck
+from nnviz.ablation.difference import ablate_difference as ablate_classes
+from nnviz.ablation.difference_check import DifferenceCheck
 from nnviz.ablation.graph_channels import GraphChoice
 from nnviz.argument_types import checked
 from nnviz.engine.handing_over import holding
@@ -35,7 +37,7 @@ from nnviz.upkeep.verification import verify as verify_store
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["ablate", "explain", "extend", "recompute", "verify"]
+__all__ = ["ablate", "ablate_difference", "explain", "extend", "recompute", "verify"]
 
 
 @checked
@@ -232,6 +234,80 @@ def ablate(
             n_instances=n_instances,
             draws=draws,
             by_layer=by_layer,
+            seed=seed,
+            client=connected,
+            trust=trust,
+            listeners=listeners,
+        )
+
+
+@checked
+def ablate_difference(
+    store: Store | str | os.PathLike[str],
+    first: str,
+    second: str,
+    *,
+    subsets: str | None = None,
+    n_instances: int = 100,
+    draws: int = 10,
+    seed: int = 0,
+    model: object = None,
+    dataset: object = None,
+    tokenizer: object = None,
+    client: Client | None = None,
+    workers: int | None = 0,
+    progress: bool = True,
+    trust: bool = False,
+    **options: Unpack[GraphChoices],
+) -> DifferenceCheck:
+    """Take from the network what only one of two classes' graphs has: what are they?
+
+    Parameters
+    ----------
+    store
+        The store, or its path; it is aggregated.
+    first, second
+        Names of two classes.
+    subsets
+        Collection that they are in; None: the labels, or without labels the next that
+        was aggregated.
+    n_instances
+        Sample of each class.
+    draws
+        Random sets of as many channels, beside each.
+    seed
+        Seed of samples and draws.
+    model, dataset, tokenizer, client, workers, progress, trust
+        As in :func:`nnviz.extract`.
+    **options
+        Of the graph: ``preset``, ``share``, ``inner``, ``weight``, ``scoring``.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such class.
+    ConfigError
+        If the subsets are no two classes.
+    PlanMismatchError
+        If network or data set are not those of the plan.
+    """
+    with session(
+        store,
+        model=model,
+        dataset=dataset,
+        tokenizer=tokenizer,
+        client=client,
+        workers=workers,
+        progress=progress,
+    ) as (made, connected, listeners):
+        return ablate_classes(
+            made,
+            first,
+            second,
+            subsets=subsets,
+            options=GraphOptions(**options),
+            n_instances=n_instances,
+            draws=draws,
             seed=seed,
             client=connected,
             trust=trust,

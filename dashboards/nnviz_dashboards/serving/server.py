@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ipaddress
 import json
 import logging
@@ -358,6 +359,9 @@ def serve(
     wake = loop.asyncio_loop.call_soon_threadsafe
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: wake(loop.stop))
+    # Panel has the garbage collected whenever a visitor leaves, and all others wait;
+    # what was imported stays anyway.
+    gc.freeze()
     server.start()
     warm_up.start()
     path = "/" if gate.token is None else f"/?token={gate.token}"
