@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from nnviz.interface.upkeep import (
         ablate,
         ablate_difference,
+        explain,
         extend,
         recompute,
         verify,
@@ -96,6 +97,7 @@ __all__ = [
     "attribution_graph",
     "compare",
     "derive",
+    "explain",
     "extend",
     "extract",
     "index",
@@ -139,6 +141,7 @@ _HOMES = {
     "attribution_graph": "nnviz.interface.questions",
     "compare": "nnviz.interface.questions",
     "derive": "nnviz.interface.stages",
+    "explain": "nnviz.interface.upkeep",
     "extend": "nnviz.interface.upkeep",
     "extract": "nnviz.interface.stages",
     "index": "nnviz.interface.stages",

@@ -15,6 +15,7 @@ from nnviz.cli.cluster import cluster_certificates, cluster_config
 from nnviz.cli.column import column
 from nnviz.cli.derive import derive
 from nnviz.cli.ending import OrderedCommands
+from nnviz.cli.explain import explain
 from nnviz.cli.extract import extend, extract
 from nnviz.cli.graph import compare, graph
 from nnviz.cli.index import index
@@ -60,6 +61,7 @@ for command in (
     suggest,
     ablate,
     ablate_difference,
+    explain,
     verify,
     inspect,
     serve,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Unpack
 from nnviz.argument_types import checked
 from nnviz.derivation.examples import read_examples
 from nnviz.errors import ConfigError, MissingDataError, UnknownNameError
+from nnviz.explanation.instance_explanation import InstanceExplanation
+from nnviz.explanation.own_graph import own_graph
 from nnviz.graphs.attribution_graph import AttributionGraph
 from nnviz.graphs.comparison import GraphComparison
 from nnviz.graphs.from_totals import output_names
@@ -24,7 +26,7 @@ from nnviz.subsets.subsets import Subset
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["attribution_graph", "compare", "motifs"]
+__all__ = ["attribution_graph", "compare", "instance_graph", "motifs"]
 
 
 @checked
@@ -77,6 +79,28 @@ def attribution_graph(
         **options,
     )
     return _to_be_drawn(made, graph, pictures=pictures)
+
+
+def instance_graph(
+    store: Store,
+    explanation: InstanceExplanation,
+    *,
+    pictures: bool = True,
+    **options: Unpack[GraphChoices],
+) -> AttributionGraph:
+    """Return the graph of one explained instance, to be drawn.
+
+    Parameters
+    ----------
+    store
+        Of the instance; influences were aggregated.
+    explanation
+        What the network did with it.
+    pictures, **options
+        As in :func:`attribution_graph`; ``share`` and ``inner`` alone.
+    """
+    graph = own_graph(store, explanation, **options)
+    return _to_be_drawn(store, graph, pictures=pictures)
 
 
 def _to_be_drawn(

@@ -18,6 +18,8 @@ from nnviz.ablation.difference_check import DifferenceCheck
 from nnviz.ablation.graph_channels import GraphChoice
 from nnviz.argument_types import checked
 from nnviz.engine.handing_over import holding
+from nnviz.explanation.explanation import explain as explain_instance
+from nnviz.explanation.instance_explanation import InstanceExplanation
 from nnviz.graphs.options import GraphChoices, GraphOptions
 from nnviz.interface.given import given_dataset, objects_for
 from nnviz.interface.notebook_bar import bars
@@ -35,7 +37,7 @@ from nnviz.upkeep.verification import verify as verify_store
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["ablate", "ablate_difference", "extend", "recompute", "verify"]
+__all__ = ["ablate", "ablate_difference", "explain", "extend", "recompute", "verify"]
 
 
 @checked
@@ -310,4 +312,57 @@ def ablate_difference(
             client=connected,
             trust=trust,
             listeners=listeners,
+        )
+
+
+@checked
+def explain(
+    store: Store | str | os.PathLike[str],
+    instance: str | int,
+    *,
+    of: str | int | None = None,
+    again: bool = False,
+    model: object = None,
+    dataset: object = None,
+    tokenizer: object = None,
+    client: Client | None = None,
+    trust: bool = False,
+) -> InstanceExplanation:
+    """Run the network on one instance: which channels matter, and where they fired.
+
+    What it did is stored, and read where it is there already. ``store.graph`` makes the
+    instance's own attribution graph of it.
+
+    Parameters
+    ----------
+    store
+        The store, or its path; its extraction is complete.
+    instance
+        Id or number of the instance.
+    of
+        What is explained: a class by its name or number; None: the one that the network
+        predicts, or the value that it gives.
+    again
+        Whether the network runs even where the explanation is stored.
+    client
+        Client of a running cluster; None computes in this process.
+    model, dataset, tokenizer, trust
+        As in :func:`nnviz.extract`.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such instance or output.
+    DatasetError
+        If the instance cannot be used.
+    ModelError
+        If the network has no gradients.
+    PlanMismatchError
+        If network or data set are not those of the plan.
+    """
+    made = opened(store)
+    objects = objects_for(made, model=model, dataset=dataset, tokenizer=tokenizer)
+    with reaching(objects, client):
+        return explain_instance(
+            made, instance, of=of, again=again, client=client, trust=trust
         )

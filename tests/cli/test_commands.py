@@ -50,6 +50,7 @@ def test_help__lists_commands_in_pipeline_order(run):
         "suggest",
         "ablate",
         "ablate-difference",
+        "explain",
         "verify",
         "inspect",
         "serve",
