@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 # Before anything imports a numerical library: tests share few cores with each other.
@@ -9,6 +10,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Nothing is fetched from a hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# As commands have it (nnviz/garbage.py).
+gc.set_threshold(700, 10, 100)
 
 import contextlib
 import json
@@ -84,6 +87,11 @@ def pytest_xdist_auto_num_workers() -> int:
     its tests read.
     """
     return min(len(os.sched_getaffinity(0)) + 1, 4)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported and thousands of tests out of the search for garbage."""
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
