@@ -148,6 +148,12 @@ def graph(
     help="Store of another network over the same instances; then no SECOND is named.",
 )
 @click.option(
+    "--match/--no-match",
+    default=True,
+    help="Whether channels of two networks are matched by their activations, as those "
+    "of two seeds must be; else channels of one number belong together.",
+)
+@click.option(
     "--format",
     "format_",
     type=click.Choice(["json", "graphml", "csv"]),
@@ -162,6 +168,7 @@ def compare(
     subsets: str | None,
     other_subsets: str | None,
     other_store: str | None,
+    match: bool,
     jackknife: int,
     format_: ComparisonFormat,
     out: Path | None,
@@ -184,7 +191,13 @@ def compare(
     if other_store is not None:
         other = Store.open(other_store)
         found = compare_networks(
-            opened, other, first, subsets=subsets, jackknife=jackknife, **options
+            opened,
+            other,
+            first,
+            subsets=subsets,
+            match=match,
+            jackknife=jackknife,
+            **options,
         )
     else:
         found = compare_subsets(
@@ -214,6 +227,7 @@ def compare(
             None if half is None else known_number(half.node_jaccard)
             for half in found.halves
         ],
+        "matched": None if found.matched is None else dict(found.matched),
         "remarks": found.remarks(),
         "files": paths,
     }

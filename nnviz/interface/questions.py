@@ -165,6 +165,7 @@ def compare(
     other_store: Store | str | os.PathLike[str] | None = None,
     subsets: str | None = None,
     other_subsets: str | None = None,
+    match: bool = True,
     jackknife: int = 0,
     pictures: bool = True,
     **options: Unpack[GraphChoices],
@@ -184,6 +185,10 @@ def compare(
     subsets, other_subsets
         Collections of the first and, if it is another one, of the second subset; None
         as in :func:`nnviz.attribution_graph`.
+    match
+        Whether channels of two networks are matched by their activations, as those of
+        two seeds must be; else channels of one number belong together, as in two
+        checkpoints of one training.
     jackknife
         In how many blocks of instances errors of the scores are estimated, by which
         nodes are tested on what they are kept by, 20 for instance; 0: they are not.
@@ -224,7 +229,13 @@ def compare(
         raise ConfigError(msg)
     other = opened(other_store)
     compared = compare_networks(
-        one, other, first, subsets=subsets, jackknife=jackknife, **options
+        one,
+        other,
+        first,
+        subsets=subsets,
+        match=match,
+        jackknife=jackknife,
+        **options,
     )
     return _both_to_be_drawn(one, other, compared, pictures=pictures)
 
