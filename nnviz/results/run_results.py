@@ -42,6 +42,7 @@ from nnviz.results.class_similarity import (
     mean_similarity,
     telling_measure,
 )
+from nnviz.results.explained_instances import ExplainedInstances
 from nnviz.results.graph_results import GraphResults
 from nnviz.results.instance_pictures import InstancePictures
 from nnviz.results.instances import Instances
@@ -155,6 +156,9 @@ class RunResults:
             IndexedChannels(store),
         )
         self.instance_pictures = InstancePictures(store)
+        self.explained = ExplainedInstances(
+            store, self.kind, self.graphs, self.instance_pictures
+        )
         self._bytes = lru_cache(N_PIECES_OF_PICTURES)(self._read_bytes)
 
     def close(self) -> None:
