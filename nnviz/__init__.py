@@ -49,7 +49,14 @@ if TYPE_CHECKING:
         plan_run,
         run,
     )
-    from nnviz.interface.upkeep import ablate, extend, recompute, verify
+    from nnviz.interface.upkeep import (
+        ablate,
+        ablate_difference,
+        explain,
+        extend,
+        recompute,
+        verify,
+    )
     from nnviz.network.tracing import trace
     from nnviz.planning.store_creation import prepare_store
     from nnviz.runs.architecture import Architecture, Layer
@@ -84,11 +91,13 @@ __all__ = [
     "Subset",
     "SubsetCollection",
     "ablate",
+    "ablate_difference",
     "aggregate",
     "aggregates_of",
     "attribution_graph",
     "compare",
     "derive",
+    "explain",
     "extend",
     "extract",
     "index",
@@ -126,11 +135,13 @@ _HOMES = {
     "Subset": "nnviz.subsets.subsets",
     "SubsetCollection": "nnviz.subsets.subsets",
     "ablate": "nnviz.interface.upkeep",
+    "ablate_difference": "nnviz.interface.upkeep",
     "aggregate": "nnviz.interface.stages",
     "aggregates_of": "nnviz.aggregation.aggregates",
     "attribution_graph": "nnviz.interface.questions",
     "compare": "nnviz.interface.questions",
     "derive": "nnviz.interface.stages",
+    "explain": "nnviz.interface.upkeep",
     "extend": "nnviz.interface.upkeep",
     "extract": "nnviz.interface.stages",
     "index": "nnviz.interface.stages",

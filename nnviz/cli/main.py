@@ -9,12 +9,13 @@ from __future__ import annotations
 import click
 
 from nnviz import __version__
-from nnviz.cli.ablate import ablate
+from nnviz.cli.ablate import ablate, ablate_difference
 from nnviz.cli.aggregate import aggregate
 from nnviz.cli.cluster import cluster_certificates, cluster_config
 from nnviz.cli.column import column
 from nnviz.cli.derive import derive
 from nnviz.cli.ending import OrderedCommands
+from nnviz.cli.explain import explain
 from nnviz.cli.extract import extend, extract
 from nnviz.cli.graph import compare, graph
 from nnviz.cli.index import index
@@ -59,6 +60,8 @@ for command in (
     column,
     suggest,
     ablate,
+    ablate_difference,
+    explain,
     verify,
     inspect,
     serve,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Unpack
 from nnviz.argument_types import checked
 from nnviz.derivation.examples import read_examples
 from nnviz.errors import ConfigError, MissingDataError, UnknownNameError
+from nnviz.explanation.instance_explanation import InstanceExplanation
+from nnviz.explanation.own_graph import own_graph
 from nnviz.graphs.attribution_graph import AttributionGraph
 from nnviz.graphs.comparison import GraphComparison
 from nnviz.graphs.from_totals import output_names
@@ -24,7 +26,7 @@ from nnviz.subsets.subsets import Subset
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["attribution_graph", "compare", "motifs"]
+__all__ = ["attribution_graph", "compare", "instance_graph", "motifs"]
 
 
 @checked
@@ -77,6 +79,28 @@ def attribution_graph(
         **options,
     )
     return _to_be_drawn(made, graph, pictures=pictures)
+
+
+def instance_graph(
+    store: Store,
+    explanation: InstanceExplanation,
+    *,
+    pictures: bool = True,
+    **options: Unpack[GraphChoices],
+) -> AttributionGraph:
+    """Return the graph of one explained instance, to be drawn.
+
+    Parameters
+    ----------
+    store
+        Of the instance; influences were aggregated.
+    explanation
+        What the network did with it.
+    pictures, **options
+        As in :func:`attribution_graph`; ``share`` and ``inner`` alone.
+    """
+    graph = own_graph(store, explanation, **options)
+    return _to_be_drawn(store, graph, pictures=pictures)
 
 
 def _to_be_drawn(
@@ -141,6 +165,7 @@ def compare(
     other_store: Store | str | os.PathLike[str] | None = None,
     subsets: str | None = None,
     other_subsets: str | None = None,
+    match: bool = True,
     jackknife: int = 0,
     pictures: bool = True,
     **options: Unpack[GraphChoices],
@@ -160,6 +185,10 @@ def compare(
     subsets, other_subsets
         Collections of the first and, if it is another one, of the second subset; None
         as in :func:`nnviz.attribution_graph`.
+    match
+        Whether channels of two networks are matched by their activations, as those of
+        two seeds must be; else channels of one number belong together, as in two
+        checkpoints of one training.
     jackknife
         In how many blocks of instances errors of the scores are estimated, by which
         nodes are tested on what they are kept by, 20 for instance; 0: they are not.
@@ -200,7 +229,13 @@ def compare(
         raise ConfigError(msg)
     other = opened(other_store)
     compared = compare_networks(
-        one, other, first, subsets=subsets, jackknife=jackknife, **options
+        one,
+        other,
+        first,
+        subsets=subsets,
+        match=match,
+        jackknife=jackknife,
+        **options,
     )
     return _both_to_be_drawn(one, other, compared, pictures=pictures)
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from nnviz.runs.array_declaration import ArrayDeclaration
 from nnviz.runs.declarations import (
     CONTENTS,
     MARK_FIELDS,
     POSITION,
-    ArrayDeclaration,
     declaration_of,
 )
 

@@ -27,7 +27,13 @@ from nnviz.store.documents import (
     sealed_group,
     unsealed_attributes,
 )
-from nnviz.store.groups import PACKED, SAVED_SUBSETS, LaterGroups, stage_of
+from nnviz.store.groups import (
+    EXPLANATIONS,
+    PACKED,
+    SAVED_SUBSETS,
+    LaterGroups,
+    stage_of,
+)
 from nnviz.store.hierarchy import DAMAGED, Hierarchy
 from nnviz.store.pieces import declared_document
 from nnviz.store.recovery import Damage, problem_of
@@ -149,6 +155,9 @@ class Integrity:
         """Check all files of a group of aggregates or artifacts."""
         later = self._groups
         remedy = f"'nnviz {stage_of(path)} {self._hierarchy.url}'"
+        if path.startswith(EXPLANATIONS):
+            instance = path.rpartition("/")[2].partition("-")[0]
+            remedy = f"{remedy[:-1]} {instance} --again'"
         if path.startswith(SAVED_SUBSETS):
             remedy = f"{remedy[:-1]} QUERY --save NAME' saves it again, by who knows it"
         document = self._hierarchy.files.look_at([document_of(path)])[0]
@@ -371,7 +380,7 @@ class Integrity:
 def _is_made_from(group: str, source: str) -> bool:
     """Whether a group of a later stage was made from an array or another group."""
     parts, place = group.split("/"), source.split("/")
-    if group.startswith(SAVED_SUBSETS):
+    if group.startswith((EXPLANATIONS, SAVED_SUBSETS)):
         return False
     if parts[:2] == ["artifacts", "columns"]:
         return place[0] in TABLE and parts[-1].startswith("rows-")

@@ -49,6 +49,8 @@ def test_help__lists_commands_in_pipeline_order(run):
         "column",
         "suggest",
         "ablate",
+        "ablate-difference",
+        "explain",
         "verify",
         "inspect",
         "serve",

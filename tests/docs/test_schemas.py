@@ -32,6 +32,8 @@ COMMANDS = [
     "extend other.zarr",
     "verify other.zarr --recompute 1% --quiet",
     "ablate other.zarr three --instances 8 --draws 1 --quiet",
+    "ablate-difference other.zarr three eight --instances 4 --draws 1 --quiet",
+    "explain digits/digits.zarr 0",
 ]
 
 

@@ -64,6 +64,9 @@ LIGHT: Mapping[str, str] = {
     "hover": "#f2f3f7",
     "glyph": "#b3bac6",
     "point": "#878f9e",
+    "heat": "#ffc41f",
+    "on-heat": "#26241f",
+    "dim": "#3a3f48",
     "source": "#08796b",
     "target": "#b4500a",
     "warning": "#8a5a00",
@@ -71,7 +74,9 @@ LIGHT: Mapping[str, str] = {
     "shadow": "rgb(16 24 40 / 18%)",
 }
 """Colours by role. `edge` is around what can be changed, `line` only separates; `top`
-is the bar with the run's name; what is written on `accent` has the colour `on-accent`.
+is the bar with the run's name; what is written on `accent` has the colour `on-accent`;
+`heat` is where a channel fires, over a picture that is
+darkened as far as `dim`; what is written on it has the colour `on-heat`.
 """
 
 DARK: Mapping[str, str] = {
@@ -92,6 +97,9 @@ DARK: Mapping[str, str] = {
     "glyph": "#535c6c",
     "point": "#7d8799",
     "arc": "#8a94a6",
+    "heat": "#ffc41f",
+    "on-heat": "#26241f",
+    "dim": "#3a3f48",
     "source": "#35c4b1",
     "target": "#f2934f",
     "first": "#74adff",
