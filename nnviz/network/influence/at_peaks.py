@@ -8,7 +8,9 @@ are ranked by the size of what they contribute, and keep its sign.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -101,19 +103,64 @@ def _keep(
     part: slice,
 ) -> None:
     total = values.double().sum(1)
+    n_ranks = min(result.source.shape[1], values.shape[1])
+    if values.device.type == "cpu":
+        shape = len(values), n_ranks
+        largest, numbers = np.zeros(shape, np.float32), np.full(shape, -1, np.int64)
+        _rank_rows(values.numpy(), sources.numpy(), largest, numbers)
+        ranked, sources = torch.from_numpy(largest), torch.from_numpy(numbers)
+    else:
+        ranked, sources = _sorted_rows(values, sources, n_ranks)
+    result.influence[part, :n_ranks] = ranked.cpu().numpy()
+    result.source[part, :n_ranks] = sources.cpu().numpy()
+    assert result.remainder is not None  # whoever ranks peaks makes room for it
+    rest = total - ranked.double().sum(1)
+    result.remainder[part] = rest.cpu().numpy() + bias
+
+
+def _sorted_rows(
+    values: torch.Tensor, sources: torch.Tensor, n_ranks: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the largest of each row by size, and their sources; -1 for a 0."""
     ranked = torch.where(sources >= 0, values, 0.0)
     # Two stable sorts: by number, then by size, so that ties keep the lower number.
     sources, order = sources.sort(dim=1, stable=True)
     ranked = ranked.gather(1, order)
-    order = ranked.abs().argsort(dim=1, stable=True, descending=True)
-    order = order[:, : result.source.shape[1]]
+    order = ranked.abs().argsort(dim=1, stable=True, descending=True)[:, :n_ranks]
     ranked, sources = ranked.gather(1, order), sources.gather(1, order)
+    return ranked, torch.where(ranked != 0, sources, -1)
+
+
+@numba.njit(nogil=True, cache=True)
+def _rank_rows(values: Any, sources: Any, ranked: Any, numbers: Any) -> None:
+    # Few are kept of many: a row is read once, and only what is larger than the last
+    # of those kept is put in its place. `ranked` comes as 0 and `numbers` as -1.
     n_ranks = ranked.shape[1]
-    result.influence[part, :n_ranks] = ranked.cpu().numpy()
-    result.source[part, :n_ranks] = torch.where(ranked != 0, sources, -1).cpu().numpy()
-    assert result.remainder is not None  # whoever ranks peaks makes room for it
-    rest = total - ranked.double().sum(1)
-    result.remainder[part] = rest.cpu().numpy() + bias
+    sizes = np.empty(n_ranks, np.float32)
+    for m in range(len(values)):
+        sizes[:] = 0.0
+        last = np.float32(0.0)
+        for i in range(values.shape[1]):
+            value = values[m, i]
+            size = np.float32(np.inf) if value != value else abs(value)
+            if size < last or size == 0.0 or sources[m, i] < 0:
+                continue
+            rank = n_ranks
+            while rank and (
+                sizes[rank - 1] < size
+                or (sizes[rank - 1] == size and numbers[m, rank - 1] > sources[m, i])
+            ):
+                rank -= 1
+            if rank == n_ranks:
+                continue
+            for other in range(n_ranks - 1, rank, -1):
+                sizes[other] = sizes[other - 1]
+                ranked[m, other] = ranked[m, other - 1]
+                numbers[m, other] = numbers[m, other - 1]
+            sizes[rank] = size
+            ranked[m, rank] = value
+            numbers[m, rank] = sources[m, i]
+            last = sizes[n_ranks - 1]
 
 
 def peak_contributions(
