@@ -113,6 +113,10 @@ bench: $(VENV)/installed-dev
 	@$(VENV)/bin/python -m benchmarks.scaling
 	@$(VENV)/bin/python -m benchmarks.decoding
 	@$(VENV)/bin/python -m benchmarks.causal
+	@$(VENV)/bin/python -m benchmarks.relevance
+	@$(VENV)/bin/python -m benchmarks.text
+	@$(VENV)/bin/python -m benchmarks.subsets
+	@$(VENV)/bin/python -m benchmarks.peers
 	@$(VENV)/bin/python -m benchmarks.report
 
 $(VENV)/audit/installed: $(VENV)/created

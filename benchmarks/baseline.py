@@ -12,16 +12,27 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks import networks
+
+__all__ = [
+    "Pictures",
+    "loaded_network",
+    "loader_of",
+    "maxima_of",
+    "pictures_of",
+    "save_layers",
+]
 
 MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
 STD = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
@@ -45,15 +56,40 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         return (values - MEAN) / STD, index
 
 
+def loaded_network(case: dict[str, Any]) -> nn.Module:
+    """Return the case's network with its weights, in evaluation mode."""
+    model: nn.Module = getattr(networks, case["network"])()
+    model.load_state_dict(load_file(case["weights"]))
+    return model.eval()
+
+
+def pictures_of(case: dict[str, Any]) -> Pictures:
+    """Return the case's pictures."""
+    return Pictures([Path(case["root"]) / name for name in case["paths"]], case["size"])
+
+
+def loader_of(case: dict[str, Any]) -> DataLoader[tuple[Tensor, int]]:
+    """Return batches of the case's pictures, read by two processes."""
+    return DataLoader(pictures_of(case), batch_size=case["batch_size"], num_workers=2)
+
+
+def maxima_of(output: Tensor) -> Tensor:
+    """Return the maxima over positions, (instance, channel)."""
+    return output.amax((2, 3)) if output.ndim == 4 else output
+
+
+def save_layers(case: dict[str, Any], layers: Mapping[str, Sequence[Tensor]]) -> None:
+    """Write what each layer's batches gave, one file a layer, as float16."""
+    for name, values in layers.items():
+        path = Path(case["folder"]) / f"{name}.npy"
+        np.save(path, torch.cat(list(values)).numpy().astype(np.float16))
+
+
 def main(case_file: str) -> None:
     """Record the maxima of the named modules and save them."""
     case = json.loads(Path(case_file).read_text(encoding="utf-8"))
-    root = Path(case["root"])
-    paths = [root / name for name in case["paths"]]
     started = time.perf_counter()
-    model = getattr(networks, case["network"])()
-    model.load_state_dict(load_file(case["weights"]))
-    model.eval()
+    model = loaded_network(case)
     recorded: dict[str, list[Tensor]] = {name: [] for name in case["modules"]}
     for name, module in model.named_modules():
         if name in recorded:
@@ -61,23 +97,17 @@ def main(case_file: str) -> None:
             def hook(
                 _module: object, _inputs: object, output: Tensor, name: str = name
             ) -> None:
-                values = output.amax((2, 3)) if output.ndim == 4 else output
-                recorded[name].append(values.cpu())
+                recorded[name].append(maxima_of(output).cpu())
 
             module.register_forward_hook(hook)
-    loader = DataLoader(
-        Pictures(paths, case["size"]), batch_size=case["batch_size"], num_workers=2
-    )
     predictions = []
     with torch.no_grad():
-        for batch, _ in loader:
+        for batch, _ in loader_of(case):
             predictions.append(model(batch).argmax(1))
-    folder = Path(case["folder"])
-    for name, values in recorded.items():
-        np.save(folder / f"{name}.npy", torch.cat(values).numpy().astype(np.float16))
-    np.save(folder / "predictions.npy", torch.cat(predictions).numpy())
+    save_layers(case, recorded)
+    np.save(Path(case["folder"]) / "predictions.npy", torch.cat(predictions).numpy())
     seconds = time.perf_counter() - started
-    print(json.dumps({"seconds": seconds, "instances": len(paths)}))
+    print(json.dumps({"seconds": seconds, "instances": len(case["paths"])}))
 
 
 if __name__ == "__main__":

@@ -36,6 +36,8 @@ from nnviz_cluster.local import worker_environment
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).resolve().parent / "results"
 
+BLOCK = (".bn1", "")
+
 CASES: dict[str, dict[str, Any]] = {
     "resnet20": {
         "weights": "models/resnet20-cifar10.safetensors",
@@ -44,12 +46,7 @@ CASES: dict[str, dict[str, Any]] = {
         "batch_size": 128,
         "modules": [
             "bn1",
-            *(
-                f"layer{s}.{b}{m}"
-                for s in (1, 2, 3)
-                for b in (0, 1, 2)
-                for m in (".bn1", "")
-            ),
+            *(f"layer{s}.{b}{m}" for s in (1, 2, 3) for b in (0, 1, 2) for m in BLOCK),
             "linear",
         ],
     },
@@ -66,6 +63,18 @@ CASES: dict[str, dict[str, Any]] = {
                 for m in (".squeeze_activation", "")
             ),
             "classifier.2",
+        ],
+    },
+    # Without weights of its own: random ones take as long.
+    "resnet18": {
+        "weights": None,
+        "root": "data/imagenet-sample",
+        "size": 224,
+        "batch_size": 32,
+        "modules": [
+            "bn1",
+            *(f"layer{s}.{b}{m}" for s in (1, 2, 3, 4) for b in (0, 1) for m in BLOCK),
+            "fc",
         ],
     },
 }
@@ -90,7 +99,7 @@ std = [0.229, 0.224, 0.225]
 {classes}
 
 [extraction]
-instances_per_chunk = {chunk}
+{chunk}
 batch_size = {batch_size}
 """
 
@@ -132,15 +141,23 @@ def prepare(
     folder: Path,
     network: str,
     n_instances: int,
-    chunk: int,
+    chunk: int | None = None,
     shared: Path | None = None,
 ) -> None:
-    """Write table, run file and the baseline's case."""
+    """Write table, run file and the baseline's case.
+
+    Where there are fewer files than instances, a folder of links has each of them
+    several times.
+    """
     shared = shared or Path(os.environ.get("NNVIZ_SHARED", ROOT.parent / "shared"))
     case = CASES[network]
     root = shared / case["root"]
     folders = sorted(path for path in root.iterdir() if path.is_dir())
     listed = [sorted(sub.iterdir()) for sub in folders]
+    if sum(map(len, listed)) < n_instances:
+        root = folder / "links"
+        n_copies = -(-n_instances // sum(map(len, listed)))
+        listed = [linked(files, root, n_copies) for files in listed]
     each = -(-n_instances // len(listed))
     paths = [p.relative_to(root).as_posix() for sub in listed for p in sub[:each]]
     paths = paths[:n_instances]
@@ -149,19 +166,24 @@ def prepare(
         writer.writerow(["path", "label"])
         writer.writerows((path, Path(path).parent.name) for path in paths)
     classes = ""
-    if network == "squeezenet1_0":
+    if network != "resnet20":
         classes = f'[classes]\nmap = "{shared / "data" / "imagenet-classes.csv"}"'
     names = [] if classes else [sub.name for sub in folders]
     size = case["size"]
+    weights = folder / f"{network}.safetensors"
+    if case["weights"] is None:
+        save_random_weights(network, weights)
+    else:
+        weights = shared / case["weights"]
     text = RUN_FILE.format(
         networks=ROOT / "benchmarks" / "networks.py",
         network=network,
-        weights=shared / case["weights"],
+        weights=weights,
         class_names=json.dumps(names),
         root=root,
         geometry="" if size is None else f"resize = [{size}, {size}]",
         classes=classes,
-        chunk=chunk,
+        chunk="" if chunk is None else f"instances_per_chunk = {chunk}",
         batch_size=case["batch_size"],
     )
     (folder / "run.toml").write_text(text, encoding="utf-8")
@@ -172,11 +194,32 @@ def prepare(
         **case,
         "network": network,
         "root": str(root),
-        "weights": str(shared / case["weights"]),
+        "weights": str(weights),
         "paths": paths,
         "folder": str(folder),
     }
     (folder / "case.json").write_text(json.dumps(baseline), encoding="utf-8")
+
+
+def linked(files: Sequence[Path], root: Path, n_copies: int) -> list[Path]:
+    """Make links to the files of a class; return them, each file's first one first."""
+    place = root / files[0].parent.name
+    place.mkdir(parents=True)
+    links = [place / f"{n}-{file.name}" for n in range(n_copies) for file in files]
+    for link, file in zip(links, list(files) * n_copies, strict=True):
+        link.symlink_to(file)
+    return links
+
+
+def save_random_weights(network: str, path: Path) -> None:
+    """Write the weights with which the network is made."""
+    import torch
+    from safetensors.torch import save_file
+
+    from benchmarks import networks
+
+    torch.manual_seed(0)
+    save_file(getattr(networks, network)().state_dict(), path)
 
 
 def recording_against_forward(folder: Path, repeat: int) -> dict[str, Any]:

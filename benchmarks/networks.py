@@ -1,17 +1,19 @@
 """Which networks do the benchmarks run? Standard definitions, without torchvision.
 
-The names of the tensors are those under which the published weights are found:
-``torchvision.models.squeezenet1_0`` for SqueezeNet, and
-``conv1, bn1, layer{1,2,3}.{block}.{conv1,bn1,conv2,bn2}, linear`` for the ResNets.
+The names of the tensors are those under which the published weights are found: those
+of torchvision for SqueezeNet and ResNet-18, and for the ResNets of CIFAR-10
+``conv1, bn1, layer{1,2,3}.{block}.{conv1,bn1,conv2,bn2}, linear``.
 
 References
 ----------
 .. [1] He et al., "Deep Residual Learning for Image Recognition", CVPR 2016,
-       section 4.2.
+       sections 3.3 and 4.2.
 .. [2] Iandola et al., "SqueezeNet", arXiv:1602.07360, 2016, table 1.
 """
 
 from __future__ import annotations
+
+import itertools
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +21,9 @@ from torch.nn import functional
 
 __all__ = [
     "CifarResNet",
+    "ResNet18",
     "SqueezeNet",
+    "resnet18",
     "resnet20",
     "resnet32",
     "squeezenet1_0",
@@ -82,6 +86,64 @@ def _stage(n_inputs: int, n_outputs: int, n_blocks: int, *, stride: int) -> nn.M
     blocks = [_Block(n_inputs, n_outputs, stride)]
     blocks += [_Block(n_outputs, n_outputs, 1) for _ in range(n_blocks - 1)]
     return nn.Sequential(*blocks)
+
+
+class _ProjectedBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut that is projected (option B of [1])."""
+
+    def __init__(self, n_inputs: int, n_outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(
+            n_inputs, n_outputs, 3, stride=stride, padding=1, bias=False
+        )
+        self.bn1 = nn.BatchNorm2d(n_outputs)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(n_outputs, n_outputs, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(n_outputs)
+        self.downsample: nn.Sequential | None = None
+        if stride != 1 or n_inputs != n_outputs:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(n_inputs, n_outputs, 1, stride=stride, bias=False),
+                nn.BatchNorm2d(n_outputs),
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        shortcut = x if self.downsample is None else self.downsample(x)
+        result: Tensor = self.relu(out + shortcut)
+        return result
+
+
+class ResNet18(nn.Module):
+    """A residual network for photographs, table 1 of [1].
+
+    Parameters
+    ----------
+    n_classes
+        Number of outputs.
+    """
+
+    def __init__(self, n_classes: int = 1000) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        widths = [64, 64, 128, 256, 512]
+        for stage, (n_inputs, n_outputs) in enumerate(itertools.pairwise(widths), 1):
+            blocks = nn.Sequential(
+                _ProjectedBlock(n_inputs, n_outputs, 1 if stage == 1 else 2),
+                _ProjectedBlock(n_outputs, n_outputs, 1),
+            )
+            self.add_module(f"layer{stage}", blocks)
+        self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
+        self.fc = nn.Linear(512, n_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        out = self.layer4(self.layer3(self.layer2(self.layer1(out))))
+        logits: Tensor = self.fc(torch.flatten(self.avgpool(out), 1))
+        return logits
 
 
 class _Fire(nn.Module):
@@ -148,6 +210,11 @@ def resnet20(n_classes: int = 10) -> CifarResNet:
 def resnet32(n_classes: int = 10) -> CifarResNet:
     """Return an untrained ResNet-32 for 32 x 32 pixels."""
     return CifarResNet(5, n_classes)
+
+
+def resnet18(n_classes: int = 1000) -> ResNet18:
+    """Return an untrained ResNet-18 for photographs."""
+    return ResNet18(n_classes)
 
 
 def squeezenet1_0(n_classes: int = 1000) -> SqueezeNet:

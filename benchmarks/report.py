@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import decoding_report, scaling_report, subsets_report
+from benchmarks import decoding_report, peers, scaling_report, subsets_report
 
 __all__ = ["documents", "with_sections"]
 
@@ -32,6 +32,7 @@ def documents() -> dict[Path, dict[str, str]]:
     return {
         ROOT / "docs" / "performance.md": {
             "speed": speed_section(),
+            "peers": section_of("peers", peers.table),
             "scaling": section_of("scaling", scaling_report.summary),
         },
         ROOT / "docs" / "causal-check.md": {"causal": causal_section()},

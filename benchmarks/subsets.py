@@ -6,11 +6,13 @@ Prints a table, and writes ``benchmarks/results/subsets.json``, or without ``--f
     python -m benchmarks.subsets            two minutes
     python -m benchmarks.subsets --full     1,281,167 instances, an hour, 40 GB
 
-The store is generated (:mod:`benchmarks.subsets_store`), about 29 kB an instance with
-its index. Every question is timed on the same instances in the same process; what is
-cold, in a process of its own (:mod:`benchmarks.subsets_cold`). Beside the time on the
-clock stands that of the processor, all threads together: other work on the machine
-makes the first one longer, and hardly the second one. What it is compared with:
+``--folder FOLDER --keep`` leaves the store there; the same again asks that store, and
+takes the times of making it from the run that made it. It is generated
+(:mod:`benchmarks.subsets_store`), about 29 kB an instance with its index. Every
+question is timed on the same instances in the same process; what is cold, in one of
+its own (:mod:`benchmarks.subsets_cold`). Beside the time on the clock stands that of
+the processor, all threads together: other work on the machine makes the first one
+longer, and hardly the second one. What it is compared with:
 
 - zarr: the rows of the store's own arrays by ``oindex``, a NumPy mean of each layer;
 - scipy: top channels as a CSR matrix in memory, times a mask;
@@ -268,26 +270,45 @@ def of_questions(store, times):
     )
 
 
+def made_store(folder, n, some):
+    """Return the store with its index, and what was measured while it had none."""
+    place, kept = folder / "run.zarr", folder / "making.json"
+    if kept.exists():
+        return Store.open(place), json.loads(kept.read_text(encoding="utf-8"))
+    start = time.perf_counter()
+    store = make_store(place, n)
+    print(f"written in {time.perf_counter() - start:.0f} s", flush=True)
+    without, times = Times(), Times()
+    counts = without_index(store, some, without)
+    aggregate(store, [])
+    times.take("index", lambda: make_index(store), repeat=1)
+    print(f"indexed in {times.wall['index']:.0f} s", flush=True)
+    found = SubsetIndex(Store.open(place)).activation_counts(some)
+    assert all((found[layer] == counts[layer]).all() for layer in counts)
+    making = {
+        "making_s_per_instance": times.wall["index"] / n,
+        "making_core_s_per_instance": times.processor["index"] / n,
+        "seconds": without.wall,
+        "processor_seconds": without.processor,
+    }
+    kept.write_text(json.dumps(making), encoding="utf-8")
+    return store, making
+
+
 def measure(folder, n, *, is_cold=True):
     """Return all numbers of a generated store; those in the cold take minutes."""
     started, times = os.getloadavg(), Times()
     start = time.perf_counter()
-    store = make_store(folder / "run.zarr", n)
-    print(f"written in {time.perf_counter() - start:.0f} s", flush=True)
     some = drawn(n, 0.01, 1)
-    counts = without_index(store, some, times)
-    aggregate(store, [])
-    making = Times()
-    making.take("index", lambda: make_index(store), repeat=1)
-    print(f"indexed in {making.wall['index']:.0f} s", flush=True)
+    store, making = made_store(folder, n, some)
+    times.wall |= making.pop("seconds")
+    times.processor |= making.pop("processor_seconds")
     files = [p for p in (folder / "run.zarr" / INDEX).rglob("*") if p.is_file()]
     cold = cold_answers(folder, n) if is_cold else {}
     print(f"asked in the cold: {time.perf_counter() - start:.0f} s", flush=True)
     store = Store.open(store.url)
     before = private_bytes()
     index = subset_index(store)
-    found = index.activation_counts(some)
-    assert all((found[layer] == counts[layer]).all() for layer in counts)
     times.take(
         "first touch: means of all", lambda: index.moments(np.arange(n)), repeat=1
     )
@@ -302,8 +323,7 @@ def measure(folder, n, *, is_cold=True):
         "channels": sum(LAYERS.values()),
         "pieces": len(index.pieces.state.keys),
         "index_bytes": sum(path.stat().st_size for path in files),
-        "making_s_per_instance": making.wall["index"] / n,
-        "making_core_s_per_instance": making.processor["index"] / n,
+        **making,
         "memory_bytes": memory,
         "found": times.found,
         "seconds": times.wall,
@@ -325,12 +345,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help=f"{FULL:,} instances")
     parser.add_argument("--instances", type=int, default=QUICK)
-    parser.add_argument("--folder", type=Path, help="must not exist; else a new one")
+    parser.add_argument("--folder", type=Path, help="of the store; else a new one")
     parser.add_argument("--keep", action="store_true", help="leave the store there")
     chosen = parser.parse_args()
     n = FULL if chosen.full else chosen.instances
     folder = chosen.folder or Path(tempfile.mkdtemp(prefix="nnviz-subsets-")) / "made"
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         found = measure(folder, n)
     finally:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from nnviz.inputs.models.loading import load_model
     from nnviz.interface.packed_runs import pack
     from nnviz.interface.page import serve
-    from nnviz.interface.questions import attribution_graph, compare
+    from nnviz.interface.questions import attribution_graph, compare, motifs
     from nnviz.interface.run_store import Store, open_store
     from nnviz.interface.stages import (
         aggregate,
@@ -49,7 +49,14 @@ if TYPE_CHECKING:
         plan_run,
         run,
     )
-    from nnviz.interface.upkeep import ablate, extend, recompute, verify
+    from nnviz.interface.upkeep import (
+        ablate,
+        ablate_difference,
+        explain,
+        extend,
+        recompute,
+        verify,
+    )
     from nnviz.network.tracing import trace
     from nnviz.planning.store_creation import prepare_store
     from nnviz.runs.architecture import Architecture, Layer
@@ -84,16 +91,19 @@ __all__ = [
     "Subset",
     "SubsetCollection",
     "ablate",
+    "ablate_difference",
     "aggregate",
     "aggregates_of",
     "attribution_graph",
     "compare",
     "derive",
+    "explain",
     "extend",
     "extract",
     "index",
     "load_config",
     "load_model",
+    "motifs",
     "named_subsets",
     "open_dataset",
     "open_store",
@@ -125,16 +135,19 @@ _HOMES = {
     "Subset": "nnviz.subsets.subsets",
     "SubsetCollection": "nnviz.subsets.subsets",
     "ablate": "nnviz.interface.upkeep",
+    "ablate_difference": "nnviz.interface.upkeep",
     "aggregate": "nnviz.interface.stages",
     "aggregates_of": "nnviz.aggregation.aggregates",
     "attribution_graph": "nnviz.interface.questions",
     "compare": "nnviz.interface.questions",
     "derive": "nnviz.interface.stages",
+    "explain": "nnviz.interface.upkeep",
     "extend": "nnviz.interface.upkeep",
     "extract": "nnviz.interface.stages",
     "index": "nnviz.interface.stages",
     "load_config": "nnviz.runs.config",
     "load_model": "nnviz.inputs.models.loading",
+    "motifs": "nnviz.interface.questions",
     "named_subsets": "nnviz.subsets.naming",
     "open_dataset": "nnviz.inputs.datasets.opening",
     "open_store": "nnviz.interface.run_store",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 # Before anything imports a numerical library: tests share few cores with each other.
@@ -9,6 +10,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Nothing is fetched from a hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# As commands have it (nnviz/garbage.py).
+gc.set_threshold(700, 10, 100)
 
 import contextlib
 import json
@@ -66,15 +69,7 @@ define_missing_operators()
 # (tests/forked.py). These, as those that are started as users start them, start their
 # own as users have them.
 dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
-distributed.utils.get_mp_context().set_forkserver_preload(
-    [
-        "nnviz.extraction.worker_tasks",
-        "nnviz.extraction.chunks",
-        "nnviz.cli.extract",
-        "nnviz_cluster.local",
-        "nnviz_dashboards.__main__",
-    ]
-)
+distributed.utils.get_mp_context().set_forkserver_preload(["tests.imported_ahead"])
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -84,6 +79,11 @@ def pytest_xdist_auto_num_workers() -> int:
     its tests read.
     """
     return min(len(os.sched_getaffinity(0)) + 1, 4)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported and thousands of tests out of the search for garbage."""
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups

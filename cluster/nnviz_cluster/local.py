@@ -18,7 +18,7 @@ from nnviz_cluster.site import ClusterConfig
 from nnviz_cluster.tls import check_listening, security_of
 from nnviz_cluster.workers import kept_environment, settings_of, worker_environment
 
-__all__ = ["client", "open_client", "worker_environment"]
+__all__ = ["client", "open_client", "usual_workers", "worker_environment"]
 
 
 @contextlib.contextmanager
@@ -42,6 +42,18 @@ def client(
         yield connected
 
 
+def usual_workers(threads: int = 1) -> int:
+    """Return how many workers there are where nobody says a number.
+
+    Parameters
+    ----------
+    threads
+        Threads inside one operation of the network.
+    """
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    return max(1, n_cores // threads)
+
+
 @contextlib.contextmanager
 def open_client(config: ClusterConfig, threads: int = 1) -> Iterator[Client]:
     """Start the workers of a configuration, fixed or adaptive, and stop them.
@@ -57,10 +69,9 @@ def open_client(config: ClusterConfig, threads: int = 1) -> Iterator[Client]:
     check_main_guard()
     host = config.host or "127.0.0.1"
     check_listening(config, host)
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     n_workers = config.workers or config.minimum
     if n_workers is None:
-        n_workers = max(1, n_cores // threads)
+        n_workers = usual_workers(threads)
     with (
         kept_environment(),
         dask.config.set(settings_of(config, threads)),

@@ -11,10 +11,16 @@ import signal
 
 from distributed import Worker
 
+from nnviz.garbage import look_at_old_objects_seldom
+
 __all__ = ["dask_setup"]
 
 
 def dask_setup(worker: Worker) -> None:
-    """Leave interrupts to the driver, and warnings about cancelled tasks unsaid."""
+    """Leave interrupts to the driver, and warnings about cancelled tasks unsaid.
+
+    Like the driver, it also begins sooner where old objects are seldom looked through.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.getLogger("distributed").setLevel(logging.ERROR)
+    look_at_old_objects_seldom()

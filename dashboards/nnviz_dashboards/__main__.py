@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument("--oauth-user", action="append", default=[])
     parser.add_argument("--no-token", action="store_false", dest="with_token")
     parser.add_argument("--token-file")
-    parser.add_argument("--check-on")
+    parser.add_argument("--network-on")
     parser.add_argument("--open", action="store_true", dest="open_browser")
     options = parser.parse_args()
     try:
@@ -35,7 +35,7 @@ def main() -> int:
             oauth_users=options.oauth_user,
             with_token=options.with_token,
             token_file=options.token_file,
-            check_on=options.check_on,
+            network_on=options.network_on,
             open_browser=options.open_browser,
         )
     except NnvizError as error:

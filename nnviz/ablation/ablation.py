@@ -18,7 +18,7 @@ channels, and not whether a graph of other data would be the same.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +27,15 @@ from numpy.typing import NDArray
 
 from nnviz.ablation.causal_check import CausalCheck
 from nnviz.ablation.graph_channels import GraphChannels, GraphChoice, graph_channels
+from nnviz.ablation.passes import (
+    Passes,
+    check_numbers,
+    check_outputs,
+    drawn,
+    pieces_of,
+)
 from nnviz.ablation.results import write_causal_check
-from nnviz.ablation.tasks import Outputs, Piece, mean_sums, treated_outputs
+from nnviz.ablation.tasks import Outputs, Piece, treated_outputs
 from nnviz.ablation.treatments import (
     ablated_channels,
     channel_sets,
@@ -36,13 +43,8 @@ from nnviz.ablation.treatments import (
 )
 from nnviz.aggregation.aggregates import aggregates_of
 from nnviz.engine.progress import Listener, StageDone, StageStarted, TaskDone, emit
-from nnviz.engine.tasks import TaskOutcome, run_tasks
 from nnviz.errors import (
-    ConfigError,
     DatasetError,
-    ModelError,
-    NnvizError,
-    TaskError,
 )
 from nnviz.extraction.worker_tasks import Opening, check_inputs
 from nnviz.graphs.making import SubsetGraphs
@@ -133,11 +135,11 @@ def ablate(
         If a task failed otherwise, or the cluster is lost.
     """
     started, listeners = time.monotonic(), tuple(listeners)
-    _check_numbers(1, n_instances=n_instances, n_reference=n_reference)
-    _check_numbers(0, draws=draws)
+    check_numbers(1, n_instances=n_instances, n_reference=n_reference)
+    check_numbers(0, draws=draws)
     graph = GraphChoice() if graph is None else graph
     store = Store.open(store.url, writable=True)
-    _check_outputs(store)
+    check_outputs(store)
     graphs = SubsetGraphs(store, collection.name)
     aggregates = aggregates_of(store, collection.name)
     _check_names(collection, aggregates.all_names)
@@ -163,21 +165,24 @@ def ablate(
         for name, item in zip(samples.names, found, strict=True)
     ]
     batch = store.plan.extraction.batch_size
-    reference = _draw(np.flatnonzero(usable), n_reference, (seed, _REFERENCE))
-    of_means = _pieces(0, reference, np.zeros_like(reference), (), batch)
+    reference = drawn(np.flatnonzero(usable), n_reference, (seed, _REFERENCE))
+    of_means = pieces_of(0, reference, np.zeros_like(reference), (), batch)
     of_outputs = [
         piece
         for row, (instances, classes) in enumerate(samples.rows)
         for ablated in [[ablated_channels(x, sets[row], layers) for x in treatments]]
-        for piece in _pieces(row, instances, classes, tuple(ablated), batch)
+        for piece in pieces_of(row, instances, classes, tuple(ablated), batch)
     ]
     opening = Opening(store.url, store.fingerprint, trust, layers=tuple(layers))
-    run = _Run(client, opening)
+    run = Passes(client, opening)
     n_tasks = len(of_means) + len(of_outputs)
     n_passes = len(reference) + len(treatments) * samples.size
     emit(listeners, StageStarted(STAGE, n_tasks, 0, n_passes))
     check_inputs(opening, client)
-    means = _means(run, of_means, len(reference), listeners)
+    means = run.means(
+        of_means,
+        lambda x: emit(listeners, TaskDone(STAGE, "means", len(x.instances))),
+    )
     check = CausalCheck(
         subsets=collection.name,
         names=samples.names,
@@ -227,7 +232,7 @@ def _samples(
     for name in chosen:
         members = collection.subset(name).instances
         row = collection.names.index(name)
-        instances = _draw(members, n_instances, (seed, _SAMPLE, row))
+        instances = drawn(members, n_instances, (seed, _SAMPLE, row))
         is_class = collection.kind in ("label", "prediction")
         classes = np.full(len(instances), row) if is_class else predictions[instances]
         rows.append((instances, classes.astype(np.int64)))
@@ -235,76 +240,8 @@ def _samples(
     return _Samples(chosen, tuple(rows), wanted)
 
 
-def _draw(members: NDArray[np.int64], n: int, seed: Sequence[int]) -> NDArray[np.int64]:
-    """Return n members without replacement, or all, ascending."""
-    if len(members) <= n:
-        return members
-    return np.sort(np.random.default_rng(seed).choice(members, n, replace=False))
-
-
-def _pieces(
-    row: int,
-    instances: NDArray[np.int64],
-    classes: NDArray[np.int64],
-    ablated: tuple[Mapping[str, NDArray[np.int64]], ...],
-    batch: int,
-) -> list[Piece]:
-    """Cut a sample into batches of nearly the same size, none above the plan's."""
-    parts = np.array_split(np.arange(len(instances)), -(-len(instances) // batch) or 1)
-    return [
-        Piece(row, int(part[0]), instances[part], classes[part], ablated)
-        for part in parts
-        if len(part)
-    ]
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """Where tasks are run."""
-
-    client: Client | None
-    opening: Opening
-
-    def outcomes(
-        self, function: Callable[..., Any], pieces: Sequence[Piece], *arguments: Any
-    ) -> Iterator[tuple[Piece, Any]]:
-        """Yield what a function returns for each piece, as it comes."""
-        arguments = (self.opening, *arguments)
-        if self.client is None:
-            yield from ((piece, function(piece, *arguments)) for piece in pieces)
-            return
-        for outcome in run_tasks(self.client, function, pieces, arguments=arguments):
-            yield outcome.item, _value_of(outcome)
-
-
-def _value_of(outcome: TaskOutcome[Piece]) -> Any:
-    error = outcome.error
-    if error is None or isinstance(error, NnvizError):
-        if error is not None:
-            raise error
-        return outcome.value
-    msg = f"a task of the causal check failed on a worker: {error!r}"
-    raise TaskError(msg) from error
-
-
-def _means(
-    run: _Run, pieces: Sequence[Piece], n: int, listeners: Sequence[Listener]
-) -> dict[str, NDArray[np.float64]]:
-    """Return each channel's mean over the reference, by layer, shape (C,)."""
-    sums: dict[int, dict[str, NDArray[np.float64]]] = {}
-    for piece, value in run.outcomes(mean_sums, pieces):
-        sums[piece.start] = value
-        emit(listeners, TaskDone(STAGE, "means", len(piece.instances)))
-    # In the order of the sample, whatever came first: the same bits every time.
-    ordered = [sums[start] for start in sorted(sums)]
-    return {
-        name: np.sum([part[name] for part in ordered], axis=0) / n
-        for name in run.opening.layers or ()
-    }
-
-
 def _outputs(
-    run: _Run,
+    run: Passes,
     pieces: Sequence[Piece],
     means: Mapping[str, NDArray[np.float64]],
     samples: _Samples,
@@ -344,15 +281,6 @@ def _problems(samples: _Samples, found: Sequence[GraphChannels]) -> tuple[str, .
     return (*empty, *(sentence for item in found for sentence in item.problems))
 
 
-def _check_outputs(store: Store) -> None:
-    if not (store.column("prediction") >= 0).any():
-        msg = (
-            f"the network of {store.url!r} predicts no classes, so that there is no "
-            "logit that could drop; the causal check needs a classifier"
-        )
-        raise ModelError(msg)
-
-
 def _check_names(collection: SubsetCollection, aggregated: Sequence[str]) -> None:
     if tuple(aggregated) != collection.names:
         msg = (
@@ -361,10 +289,3 @@ def _check_names(collection: SubsetCollection, aggregated: Sequence[str]) -> Non
             "again with these"
         )
         raise DatasetError(msg)
-
-
-def _check_numbers(least: int, **numbers: int) -> None:
-    for name, number in numbers.items():
-        if number < least:
-            msg = f"{name} is {number}; it is {least} or more"
-            raise ConfigError(msg)

@@ -30,6 +30,7 @@ from nnviz.store.store import Store, opened
 __all__ = [
     "Aggregates",
     "aggregates_of",
+    "class_collection",
     "usual_collection",
 ]
 
@@ -409,6 +410,19 @@ class Aggregates:
 
     def _repr_html_(self) -> str:
         return html_table(self._title(), self._columns()) + html.escape(self.note)
+
+
+def class_collection(store: Store) -> str | None:
+    """Return the collection of the classes of a run, or None where it has none.
+
+    ``label`` where instances have labels, else ``prediction``; so it is, too, while
+    nothing is extracted and that is not known.
+    """
+    if bool((store.column("label") >= 0).any()) or store.plan.has_label_sets:
+        return "label"
+    is_known = bool(store.chunks.done().any())
+    has_classes = not is_known or bool((store.column("prediction") >= 0).any())
+    return "prediction" if has_classes else None
 
 
 def usual_collection(store: Store) -> str:

@@ -1,4 +1,4 @@
-"""``nnviz ablate``: does a graph matter to the network? On the terminal, in the store.
+"""``nnviz ablate``: does a graph matter to the network? And what tells two apart?
 
 Like every command it imports what it needs when it runs.
 """
@@ -21,7 +21,7 @@ from nnviz.cli.running import print_result, stage_of
 if TYPE_CHECKING:
     from nnviz.graphs.options import GraphChoices
 
-__all__ = ["ablate"]
+__all__ = ["ablate", "ablate_difference"]
 
 
 @click.command()
@@ -115,3 +115,79 @@ def ablate(
         )
     value = check.to_json() | {"name": choice.name}
     print_result(value if as_json else repr(check))
+
+
+@click.command()
+@click.argument("store")
+@click.argument("first")
+@click.argument("second")
+@graph_options
+@click.option(
+    "--instances",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="Sample of each class.",
+)
+@click.option(
+    "--draws",
+    type=click.IntRange(min=0),
+    default=10,
+    show_default=True,
+    help="Random sets of as many channels.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of samples and draws.")
+@cluster_options
+@trust_option
+@json_option
+def ablate_difference(
+    *,
+    store: str,
+    first: str,
+    second: str,
+    subsets: str | None,
+    instances: int,
+    draws: int,
+    seed: int,
+    cluster: str | None,
+    workers: int | None,
+    log: Path | None,
+    quiet: bool,
+    trust: bool,
+    as_json: bool,
+    **options: Unpack[GraphChoices],
+) -> None:
+    """Take from STORE's network what only one of two classes' graphs has.
+
+    Counted is what instances of the FIRST and the SECOND class are then taken for,
+    without these channels and without as many others. Nothing is stored.
+    """
+    from nnviz.ablation.difference import ablate_difference
+    from nnviz.graphs.options import GraphOptions
+    from nnviz.store.store import Store
+
+    opened = Store.open(store)
+    threads = opened.plan.extraction.threads_per_worker
+    with stage_of(
+        opened,
+        "ablate",
+        cluster=cluster,
+        workers=workers,
+        threads=threads,
+        log=log,
+        quiet=quiet,
+    ) as (client, all_):
+        check = ablate_difference(
+            opened,
+            first,
+            second,
+            subsets=subsets,
+            options=GraphOptions(**options),
+            n_instances=instances,
+            draws=draws,
+            seed=seed,
+            client=client,
+            trust=trust,
+            listeners=all_,
+        )
+    print_result(check.to_json() if as_json else repr(check))

@@ -18,8 +18,10 @@ from nnviz.errors import ConfigError
 from nnviz.text_files import read_text
 
 if TYPE_CHECKING:
+    from nnviz.graphs.attribution_graph import AttributionGraph
     from nnviz.graphs.files import ComparisonFormat, GraphFormat
     from nnviz.graphs.options import GraphChoices
+    from nnviz.store.store import Store
 
 __all__ = ["compare", "graph"]
 
@@ -34,6 +36,17 @@ __all__ = ["compare", "graph"]
     help="File to write; csv writes two, for nodes and for arcs.",
 )
 @json_option
+@click.option(
+    "--instance",
+    metavar="ID",
+    help="In place of a SUBSET: the own graph of one instance, which 'nnviz explain' "
+    "has explained. Channels are kept by relevance; --share and --inner count.",
+)
+@click.option(
+    "--of",
+    metavar="CLASS",
+    help="What was explained of it; by default the class that the network predicts.",
+)
 @click.option(
     "--jackknife",
     type=click.IntRange(min=0),
@@ -53,6 +66,8 @@ def graph(
     store: str,
     subset: str | None,
     subsets: str | None,
+    instance: str | None,
+    of: str | None,
     jackknife: int,
     format_: GraphFormat,
     out: Path | None,
@@ -70,7 +85,14 @@ def graph(
     from nnviz.store.store import Store
 
     layout, tokens = None, []
-    if subset is None:
+    if instance is not None:
+        if subset is not None or jackknife:
+            msg = "an --instance has no SUBSET, and no errors by --jackknife"
+            raise click.UsageError(msg)
+        opened = Store.open(store)
+        found = _of_instance(opened, instance, of, options)
+        layout = None if out is None else SubsetGraphs(opened, subsets).layout(found)
+    elif subset is None:
         if not store.endswith(".json"):
             msg = "name a SUBSET of the store, or a .json file that SUMMIT published"
             raise click.UsageError(msg)
@@ -126,6 +148,12 @@ def graph(
     help="Store of another network over the same instances; then no SECOND is named.",
 )
 @click.option(
+    "--match/--no-match",
+    default=True,
+    help="Whether channels of two networks are matched by their activations, as those "
+    "of two seeds must be; else channels of one number belong together.",
+)
+@click.option(
     "--format",
     "format_",
     type=click.Choice(["json", "graphml", "csv"]),
@@ -140,6 +168,7 @@ def compare(
     subsets: str | None,
     other_subsets: str | None,
     other_store: str | None,
+    match: bool,
     jackknife: int,
     format_: ComparisonFormat,
     out: Path | None,
@@ -162,7 +191,13 @@ def compare(
     if other_store is not None:
         other = Store.open(other_store)
         found = compare_networks(
-            opened, other, first, subsets=subsets, jackknife=jackknife, **options
+            opened,
+            other,
+            first,
+            subsets=subsets,
+            match=match,
+            jackknife=jackknife,
+            **options,
         )
     else:
         found = compare_subsets(
@@ -192,11 +227,24 @@ def compare(
             None if half is None else known_number(half.node_jaccard)
             for half in found.halves
         ],
+        "matched": None if found.matched is None else dict(found.matched),
         "remarks": found.remarks(),
         "files": paths,
     }
     lines = [repr(found), *paths]
     click.echo(json.dumps(value, ensure_ascii=False) if as_json else "\n".join(lines))
+
+
+def _of_instance(
+    store: Store, instance: str, of: str | None, options: GraphChoices
+) -> AttributionGraph:
+    from nnviz.explanation.explanation import explained_output, instance_number
+    from nnviz.explanation.own_graph import own_graph
+    from nnviz.explanation.stored import explanation_of
+
+    number = instance_number(store, instance)
+    explanation = explanation_of(store, number, explained_output(store, number, of))
+    return own_graph(store, explanation, **options)
 
 
 def _text(path: str) -> str:

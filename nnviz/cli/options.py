@@ -46,8 +46,8 @@ def cluster_options(command: Command) -> Command:
         click.option(
             "--workers",
             type=click.IntRange(min=1),
-            help="Worker processes; by default one for each core or GPU, or the "
-            "file's number.",
+            help="Worker processes; by default one for each core or GPU, no more than "
+            "chunks, or the file's number.",
         ),
         click.option(
             "--log",

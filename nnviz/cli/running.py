@@ -74,14 +74,18 @@ def stage_of(
     with (
         writing(store.url, stage),
         listeners_of(log, quiet=quiet) as listeners,
-        client_of(cluster, workers, threads) as client,
+        client_of(cluster, workers, threads, most=store.plan.n_chunks) as client,
     ):
         yield client, listeners
 
 
 @contextlib.contextmanager
 def client_of(
-    cluster: str | None, workers: int | None = None, threads: int = 1
+    cluster: str | None,
+    workers: int | None = None,
+    threads: int = 1,
+    *,
+    most: int | None = None,
 ) -> Iterator[Client]:
     """Start workers, or connect to a running scheduler.
 
@@ -95,6 +99,10 @@ def client_of(
         Processes to start; None for what the file says, or as the cores allow.
     threads
         Threads inside one operation of the network.
+    most
+        More workers on this machine would have nothing to do, and each one takes
+        seconds of a core to start; what `cluster` or `workers` says is done all the
+        same.
 
     Raises
     ------
@@ -106,6 +114,10 @@ def client_of(
     from nnviz_cluster.opening import open_client
     from nnviz_cluster.site import load_site
 
+    if cluster is None and workers is None and most is not None:
+        from nnviz_cluster.local import usual_workers
+
+        workers = max(1, min(usual_workers(threads), most))
     site = load_site(cluster or "local", workers=workers)
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]

@@ -58,10 +58,11 @@ __all__ = ["demo", "serve"]
     help="Keep the token in this file, so that links outlive the server.",
 )
 @click.option(
-    "--check-on",
+    "--network-on",
     metavar="KIND|FILE|ADDRESS",
-    help="Let visitors check graphs on these workers, as 'nnviz ablate' has --cluster: "
-    "local, or a cluster. The results are stored.",
+    help="Let visitors run the network there, to check graphs and to explain single "
+    "instances: local, or a cluster, as 'nnviz ablate' has --cluster. The results are "
+    "stored.",
 )
 @click.option("--open", "open_browser", is_flag=True, help="Open a browser.")
 @json_option
@@ -76,7 +77,7 @@ def serve(
     oauth_user: Sequence[str],
     token: bool,
     token_file: Path | None,
-    check_on: str | None,
+    network_on: str | None,
     open_browser: bool,
     as_json: bool,
 ) -> None:
@@ -96,7 +97,7 @@ def serve(
         oauth_users=oauth_user,
         with_token=token,
         token_file=token_file,
-        check_on=check_on,
+        network_on=network_on,
         open_browser=open_browser,
         announce=announce,
     )

@@ -4,7 +4,9 @@
    layer.
 2. Of every collection with influences: the attribution graphs of its subsets.
 3. The class table: instances, accuracy and confidences of each class.
-4. Of every shown layer: the instances that excite each channel most, with pictures of
+4. Of every shown layer: where each instance lies in the plane
+   (``nnviz.derivation.instance_map``).
+5. Of every shown layer: the instances that excite each channel most, with pictures of
    what the channel looked at (``nnviz.derivation.gallery``). Only pictures need the
    data set.
 """
@@ -30,6 +32,7 @@ from nnviz.derivation.gallery import (
     open_source,
     write_examples,
 )
+from nnviz.derivation.instance_map import write_places
 from nnviz.derivation.similarity import cosine_similarity
 from nnviz.engine.progress import (
     Listener,
@@ -72,6 +75,8 @@ class DerivationSummary:
     """By collection, which methods its layers have."""
     n_graphs: int = 0
     """Attribution graphs, of both presets."""
+    n_layers_with_places: int = 0
+    """Layers in which every instance has a place in the plane."""
     n_layers_with_examples: int = 0
     n_examples: int = 0
     n_pictures: int = 0
@@ -161,7 +166,7 @@ def derive(
     if notice:
         _note(summary, listeners, notice)
     with_graphs = [name for name in names if has_influences(store, name)]
-    n_parts = len(names) + len(with_graphs) + 1 + len(layers_with_peaks(store))
+    n_parts = len(names) + len(with_graphs) + 2 + len(layers_with_peaks(store))
     emit(listeners, StageStarted(STAGE, n_parts))
     for name in names:
         for line in _compare_subsets(store, name, summary):
@@ -173,6 +178,8 @@ def derive(
         emit(listeners, TaskDone(STAGE, f"attribution graphs of {name}"))
     _write_class_table(store, usable)
     emit(listeners, TaskDone(STAGE, "class table"))
+    summary.n_layers_with_places = len(list(write_places(store)))
+    emit(listeners, TaskDone(STAGE, "places of the instances"))
     n_unreadable = 0
     for report in write_examples(store, client, source):
         summary.n_layers_with_examples += 1

@@ -8,7 +8,7 @@ hashes of the data set's contents, they are compared, too.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +28,7 @@ from nnviz.inputs.preparation.tokenizing import (
 )
 from nnviz.network.arguments import bind_inputs
 from nnviz.network.recording.explaining import explained_outputs
+from nnviz.network.recording.gradients import Explained
 from nnviz.network.recording.runtime import NetworkRuntime
 from nnviz.network.two_outputs import TwoOutputs, with_two_outputs
 from nnviz.runs.declarations import CONTENTS
@@ -51,6 +52,7 @@ __all__ = [
     "open_stored_dataset",
     "planned_reader",
     "planned_runtime",
+    "whole_runtime",
 ]
 
 
@@ -259,6 +261,27 @@ def planned_runtime(plan: Plan, *, trust: bool) -> NetworkRuntime:
         extraction=plan.extraction,
         layer_dtypes=plan.layer_dtypes,
         explained=explained_outputs(plan.extraction, plan.class_names),
+    )
+
+
+def whole_runtime(plan: Plan, *, trust: bool) -> NetworkRuntime:
+    """Load the plan's network, ready to record everything of single instances.
+
+    Raises
+    ------
+    ModelError
+        If the network has no gradients.
+    """
+    layers = tuple(replace(layer, shown=True) for layer in plan.architecture.layers)
+    return NetworkRuntime(
+        load_planned_network(plan, trust=trust),
+        replace(plan.architecture, layers=layers),
+        preprocessing=plan.preprocessing,
+        extraction=replace(
+            plan.extraction, targets="all", signal="peak", examples_per_channel=0
+        ),
+        layer_dtypes=plan.layer_dtypes,
+        explained=Explained("prediction"),
     )
 
 

@@ -22,6 +22,7 @@ from nnviz.extraction.planned import (
     open_stored_dataset,
     planned_reader,
     planned_runtime,
+    whole_runtime,
 )
 from nnviz.extraction.worker_tasks import Opening
 from nnviz.inputs.preparation.batches import BatchReader
@@ -99,6 +100,8 @@ def worker_of(opening: Opening) -> Iterator[PlannedWorker]:
 
 
 def _runtime(plan: Plan, opening: Opening) -> NetworkRuntime:
+    if opening.is_whole:
+        return whole_runtime(plan, trust=opening.trust)
     if opening.layers is None:
         return planned_runtime(plan, trust=opening.trust)
     layers = tuple(x for x in plan.architecture.layers if x.name in opening.layers)

@@ -87,6 +87,9 @@ class Opening:
     layers: tuple[str, ...] | None = None
     """Layers whose outputs alone are wanted; None: the network records what the plan
     says, with influences."""
+    is_whole: bool = False
+    """Whether everything is wanted of single instances, whatever the plan says: in all
+    layers gradients, and contributions at peaks."""
 
 
 def extract_chunk(task: ChunkTask | int, opening: Opening) -> ChunkReport:

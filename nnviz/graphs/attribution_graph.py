@@ -252,7 +252,8 @@ class AttributionGraph:
     def _title(self) -> str:
         n = "an unknown number of" if self.n_instances < 0 else f"{self.n_instances:,}"
         return (
-            f"<nnviz.AttributionGraph {self.subset!r}> {self.preset}, {n} instances: "
+            f"<nnviz.AttributionGraph {self.subset!r}> {self.preset}, {n} "
+            f"{'instance' if self.n_instances == 1 else 'instances'}: "
             f"{self.n_nodes:,} nodes, {self.n_arcs:,} arcs"
             + ("; the subset is empty" if self.n_instances == 0 else "")
         )
@@ -287,7 +288,7 @@ class AttributionGraph:
         lines = []
         for node in np.flatnonzero(self.count == 0).tolist():
             counts = self.arc_count[self.source == node]
-            if len(counts) and self.n_instances > 0:
+            if len(counts) and self.n_instances > 1:
                 layer = self.layers[self.layer[node]]
                 lines.append(
                     f"{layer} {self.channel[node]}: on top in 0 of "

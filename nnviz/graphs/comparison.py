@@ -15,7 +15,7 @@ Symbols: V nodes and E arcs of the union.
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -124,6 +124,9 @@ class GraphComparison:
     """Tests of the nodes' scores; None where their errors were not asked for."""
     notes: tuple[str, ...] = ()
     """What a reader should know of the tests, a sentence each."""
+    matched: Mapping[str, float] | None = None
+    """Of two networks, the median correlation of the channels that belong together, by
+    layer; None where channels of one number do."""
 
     @property
     def is_equal(self) -> bool:

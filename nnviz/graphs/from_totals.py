@@ -24,6 +24,7 @@ from nnviz.graphs.full_graph import (
     influence_matrices,
 )
 from nnviz.graphs.matching import permuted_graph
+from nnviz.graphs.options import GraphOptions
 from nnviz.store.store import Store
 from nnviz.subsets.naming import named_subsets
 from nnviz.subsets.subsets import STANDARD_KINDS, Subset
@@ -103,6 +104,16 @@ class FullGraphs:
     def shown_layers(self) -> tuple[str, ...]:
         """Names of the layers that are shown, in order of computation."""
         return tuple(layer.name for layer in self._store.shown_layers)
+
+    def layers_of(self, options: GraphOptions) -> tuple[str, ...]:
+        """Return the names of the layers whose channels are nodes, in order."""
+        if options.inner == "nodes":
+            return self.recorded_layers
+        output = output_layer(self._store)
+        shown = self.shown_layers
+        if options.preset == "summit" or output is None or output in shown:
+            return shown
+        return (*shown, output)
 
     def totals(self, subset: str) -> SubsetTotals:
         """Return what is counted in one subset of the collection.

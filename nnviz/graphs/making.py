@@ -26,7 +26,7 @@ from nnviz.errors import (
     did_you_mean,
 )
 from nnviz.graphs.attribution_graph import AttributionGraph
-from nnviz.graphs.from_totals import FullGraphs, output_layer
+from nnviz.graphs.from_totals import FullGraphs
 from nnviz.graphs.full_graph import FullGraph
 from nnviz.graphs.jackknife import (
     NodeScores,
@@ -448,7 +448,7 @@ class SubsetGraphs:
         options: GraphOptions,
         against: SubsetTotals | None = None,
     ) -> _Selected:
-        layers = self._layers(options)
+        layers = self._full.layers_of(options)
         if options.preset == "summit":
             full = self._full.full(totals, layers=layers, truncated=True)
             return _Selected(full, summit_selection(full, share=options.kept_share))
@@ -471,15 +471,6 @@ class SubsetGraphs:
             share=options.kept_share,
         )
         return _Selected(full, selection, problems)
-
-    def _layers(self, options: GraphOptions) -> tuple[str, ...]:
-        if options.inner == "nodes":
-            return self._full.recorded_layers
-        output = output_layer(self.store)
-        shown = self._full.shown_layers
-        if options.preset == "summit" or output is None or output in shown:
-            return shown
-        return (*shown, output)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

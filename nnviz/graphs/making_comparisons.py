@@ -6,6 +6,7 @@ is only in one against what is only in the other, or the part against the rest.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Unpack
 
@@ -16,7 +17,7 @@ from nnviz.errors import NnvizError
 from nnviz.graphs.comparison import GraphComparison, compare_graphs
 from nnviz.graphs.full_graph import FullGraph
 from nnviz.graphs.making import SubsetGraphs
-from nnviz.graphs.network_matching import matched_channels
+from nnviz.graphs.network_matching import check_layers_agree, matched_channels
 from nnviz.graphs.options import GraphChoices
 from nnviz.store.store import Store
 from nnviz.subsets.subsets import Subset
@@ -226,6 +227,7 @@ def compare_networks(
     subset: str,
     *,
     subsets: str | None = None,
+    match: bool = True,
     jackknife: int = 0,
     **options: Unpack[GraphChoices],
 ) -> GraphComparison:
@@ -240,6 +242,10 @@ def compare_networks(
         Name of a subset that both have.
     subsets
         Name of its collection; None: the usual one of the first network.
+    match
+        Whether channels are matched by their activations, as those of two seeds must
+        be. Else channels of one number belong together, as in two checkpoints of one
+        training.
     jackknife
         As in :func:`compare_subsets`.
     **options
@@ -249,7 +255,8 @@ def compare_networks(
     -------
     GraphComparison
         The second network's channels have the numbers of the first one's that they
-        match (:func:`nnviz.graphs.network_matching.matched_channels`).
+        match (:func:`nnviz.graphs.network_matching.matched_channels`); how well they
+        do is in it.
 
     Raises
     ------
@@ -262,7 +269,16 @@ def compare_networks(
     MissingDataError
         If nothing has been aggregated, or no influences were extracted.
     """
-    matches = matched_channels(first, second)
+    check_layers_agree(first, second)
+    matches = matched_channels(first, second) if match else None
     one = SubsetGraphs(first, subsets)
-    two = SubsetGraphs(second, one.collection, channels=matches)
-    return compare_made((one, subset), (two, subset), jackknife=jackknife, **options)
+    channels = None if matches is None else matches.channels
+    two = SubsetGraphs(second, one.collection, channels=channels)
+    compared = compare_made(
+        (one, subset), (two, subset), jackknife=jackknife, **options
+    )
+    if matches is None:
+        return compared
+    return dataclasses.replace(
+        compared, matched=matches.median(), notes=(str(matches), *compared.notes)
+    )

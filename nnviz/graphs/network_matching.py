@@ -5,6 +5,8 @@ Both have looked at the same instances: channels that answer alike are matched.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,10 +15,34 @@ from nnviz.graphs.from_totals import output_layer
 from nnviz.graphs.matching import match_channels
 from nnviz.store.store import Store
 
-__all__ = ["Matches", "matched_channels"]
+__all__ = ["Matches", "check_layers_agree", "matched_channels"]
 
-Matches = dict[str, NDArray[np.int64]]
-"""By layer, one network's channel at each of the other's, shape (C,)."""
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Matches:
+    """Channels of two networks that belong together, and how well."""
+
+    channels: dict[str, NDArray[np.int64]]
+    """By layer, the second network's channel at each of the first one's, shape (C,).
+    The network's outputs keep their numbers, and are not in it."""
+    correlation: dict[str, NDArray[np.float64]]
+    """Of the activations of both over the shared instances, by layer, shape (C,); 0 for
+    channels that are constant."""
+    n_instances: int
+    """Shared instances, over which they were matched."""
+
+    def median(self) -> dict[str, float]:
+        """Return the median correlation of each layer."""
+        return {name: float(np.median(r)) for name, r in self.correlation.items()}
+
+    def __str__(self) -> str:
+        found = self.median()
+        low, high = min(found, key=found.__getitem__), max(found, key=found.__getitem__)
+        return (
+            f"channels are matched by their activations over {self.n_instances:,} "
+            f"instances; the median correlation of a pair is from {found[low]:.2f} in "
+            f"{low} to {found[high]:.2f} in {high}"
+        )
 
 
 def matched_channels(first: Store, second: Store) -> Matches:
@@ -30,9 +56,8 @@ def matched_channels(first: Store, second: Store) -> Matches:
 
     Returns
     -------
-    dict
-        By layer, the second network's channel at each of the first one's, shape (C,).
-        The network's outputs keep their numbers, and are not in it.
+    Matches
+        In every layer the pairs whose correlations add up to the most.
 
     Raises
     ------
@@ -40,6 +65,29 @@ def matched_channels(first: Store, second: Store) -> Matches:
         If the networks have other layers.
     ConfigError
         If the stores share no instance.
+    """
+    check_layers_agree(first, second)
+    rows = _shared_rows(first, second)
+    channels, correlation = {}, {}
+    for layer in first.layers:
+        name = layer.name
+        if name == output_layer(first):
+            continue
+        values = [
+            store.activations(name)[index]
+            for store, index in zip((first, second), rows, strict=True)
+        ]
+        channels[name], correlation[name] = match_channels(*values)
+    return Matches(channels, correlation, len(rows[0]))
+
+
+def check_layers_agree(first: Store, second: Store) -> None:
+    """Refuse two networks that have other layers.
+
+    Raises
+    ------
+    ShapeError
+        With some of those that only one has.
     """
     sizes = [
         {layer.name: layer.n_channels for layer in store.layers}
@@ -53,17 +101,6 @@ def matched_channels(first: Store, second: Store) -> Matches:
             "architecture, recorded with the same layers"
         )
         raise ShapeError(msg)
-    rows = _shared_rows(first, second)
-    matches = {}
-    for name in sizes[0]:
-        if name == output_layer(first):
-            continue
-        values = [
-            store.activations(name)[index]
-            for store, index in zip((first, second), rows, strict=True)
-        ]
-        matches[name] = match_channels(*values)[0]
-    return matches
 
 
 def _shared_rows(

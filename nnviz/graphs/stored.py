@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from nnviz.aggregation.aggregates import Aggregates
 from nnviz.errors import StoreFormatError
 from nnviz.graphs.attribution_graph import AttributionGraph
+from nnviz.graphs.motifs import Motifs
 from nnviz.graphs.options import GraphOptions
 from nnviz.store.store import Store
 
@@ -64,6 +65,9 @@ class StoredGraphs:
         """Name of each subset."""
         self._row = {name: row for row, name in enumerate(self.names)}
         others = ("n_instances", "node_offset", "arc_offset", "reach")
+        found = self._attributes.get("motifs")
+        self.motifs = None if found is None else Motifs.from_json(found)
+        """What the graphs share; None where that was not looked for."""
         self._arrays: dict[str, Any] = {
             name: store.groups.read(f"{path}/{name}")
             for name in (*NODE_FIELDS, *ARC_FIELDS, *others)
@@ -138,6 +142,7 @@ def write_graphs(
     everything: Aggregates,
     options: GraphOptions,
     graphs: Sequence[AttributionGraph],
+    motifs: Motifs | None = None,
 ) -> None:
     """Write graphs of a collection, in the order of its subsets.
 
@@ -151,6 +156,8 @@ def write_graphs(
         How they were made; those of one preset replace each other.
     graphs
         One for each subset.
+    motifs
+        What they share; None where that was not looked for.
     """
     arrays = _packed(graphs)
     attributes = {
@@ -161,6 +168,7 @@ def write_graphs(
             graph.subset: list(graph.problems) for graph in graphs if graph.problems
         },
         "made": _made(aggregates, everything, options),
+        "motifs": None if motifs is None else motifs.to_json(),
     }
     path = _path(aggregates.name, options)
     store.groups.write(path, arrays, attributes, _dimensions(arrays))

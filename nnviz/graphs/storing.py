@@ -1,4 +1,7 @@
-"""How are the graphs of all subsets made once? A block of them in each task."""
+"""How are the graphs of all subsets made once? A block of them in each task.
+
+What they share is found when all of them are there.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from nnviz.engine.tasks import run_tasks
 from nnviz.errors import NnvizError, TaskError
 from nnviz.graphs.attribution_graph import AttributionGraph
 from nnviz.graphs.making import SubsetGraphs
+from nnviz.graphs.motif_search import find_motifs
 from nnviz.graphs.options import GraphOptions, keywords
 from nnviz.graphs.stored import write_graphs
 from nnviz.store.store import Store
@@ -24,7 +28,7 @@ SUBSETS_PER_TASK = 32
 def store_graphs(
     store: Store, subsets: str, options: GraphOptions, client: Client | None = None
 ) -> int:
-    """Make and write the graphs of a collection; return their number.
+    """Make and write the graphs of a collection, and what they share; return how many.
 
     Parameters
     ----------
@@ -65,7 +69,10 @@ def store_graphs(
                 raise TaskError(msg) from outcome.error
             made[outcome.item] = outcome.value
     ordered = [graph for block in blocks for graph in made[block]]
-    write_graphs(store, aggregates, everything, options, ordered)
+    # What graphs of the default preset share is looked for once; of others when asked.
+    is_default = options == GraphOptions()
+    motifs = find_motifs(ordered, subsets) if is_default else None
+    write_graphs(store, aggregates, everything, options, ordered, motifs)
     return len(ordered)
 
 

@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING, Unpack
 from nnviz.argument_types import checked
 from nnviz.derivation.examples import read_examples
 from nnviz.errors import ConfigError, MissingDataError, UnknownNameError
+from nnviz.explanation.instance_explanation import InstanceExplanation
+from nnviz.explanation.own_graph import own_graph
 from nnviz.graphs.attribution_graph import AttributionGraph
 from nnviz.graphs.comparison import GraphComparison
 from nnviz.graphs.from_totals import output_names
 from nnviz.graphs.making import SubsetGraphs
 from nnviz.graphs.making_comparisons import compare_networks, compare_subsets
+from nnviz.graphs.making_motifs import subset_motifs
+from nnviz.graphs.motif_search import AT_LEAST, MOST, SHUFFLES
+from nnviz.graphs.motifs import Motifs
 from nnviz.graphs.options import GraphChoices
 from nnviz.store.store import Store, opened
 from nnviz.subsets.subsets import Subset
@@ -21,7 +26,7 @@ from nnviz.subsets.subsets import Subset
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["attribution_graph", "compare"]
+__all__ = ["attribution_graph", "compare", "instance_graph", "motifs"]
 
 
 @checked
@@ -74,6 +79,28 @@ def attribution_graph(
         **options,
     )
     return _to_be_drawn(made, graph, pictures=pictures)
+
+
+def instance_graph(
+    store: Store,
+    explanation: InstanceExplanation,
+    *,
+    pictures: bool = True,
+    **options: Unpack[GraphChoices],
+) -> AttributionGraph:
+    """Return the graph of one explained instance, to be drawn.
+
+    Parameters
+    ----------
+    store
+        Of the instance; influences were aggregated.
+    explanation
+        What the network did with it.
+    pictures, **options
+        As in :func:`attribution_graph`; ``share`` and ``inner`` alone.
+    """
+    graph = own_graph(store, explanation, **options)
+    return _to_be_drawn(store, graph, pictures=pictures)
 
 
 def _to_be_drawn(
@@ -138,6 +165,7 @@ def compare(
     other_store: Store | str | os.PathLike[str] | None = None,
     subsets: str | None = None,
     other_subsets: str | None = None,
+    match: bool = True,
     jackknife: int = 0,
     pictures: bool = True,
     **options: Unpack[GraphChoices],
@@ -157,6 +185,10 @@ def compare(
     subsets, other_subsets
         Collections of the first and, if it is another one, of the second subset; None
         as in :func:`nnviz.attribution_graph`.
+    match
+        Whether channels of two networks are matched by their activations, as those of
+        two seeds must be; else channels of one number belong together, as in two
+        checkpoints of one training.
     jackknife
         In how many blocks of instances errors of the scores are estimated, by which
         nodes are tested on what they are kept by, 20 for instance; 0: they are not.
@@ -197,7 +229,13 @@ def compare(
         raise ConfigError(msg)
     other = opened(other_store)
     compared = compare_networks(
-        one, other, first, subsets=subsets, jackknife=jackknife, **options
+        one,
+        other,
+        first,
+        subsets=subsets,
+        match=match,
+        jackknife=jackknife,
+        **options,
     )
     return _both_to_be_drawn(one, other, compared, pictures=pictures)
 
@@ -209,4 +247,54 @@ def _both_to_be_drawn(
         compared,
         first=_to_be_drawn(store, compared.first, pictures=pictures),
         second=_to_be_drawn(other, compared.second, pictures=pictures),
+    )
+
+
+@checked
+def motifs(
+    store: Store | str | os.PathLike[str],
+    *,
+    subsets: str | None = None,
+    at_least: int = AT_LEAST,
+    most: int = MOST,
+    shuffles: int = SHUFFLES,
+    **options: Unpack[GraphChoices],
+) -> Motifs:
+    """Return the parts that the graphs of many subsets share, such as dog breeds'.
+
+    Parameters
+    ----------
+    store
+        The store, or its path.
+    subsets
+        Name of the collection whose graphs are searched; None as in
+        :func:`nnviz.attribution_graph`.
+    at_least
+        Graphs that share a part, 2 or more.
+    most
+        Parts, at most.
+    shuffles
+        In how many shuffled tables of the same graphs is looked for what chance would
+        find: of n of them, something is listed in one of n + 1 collections that share
+        nothing. 0: everything is listed.
+    **options
+        ``preset``, ``share``, ``inner``, ``weight`` and ``scoring``, as in
+        :func:`nnviz.attribution_graph`.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such collection.
+    MissingDataError
+        If nothing has been aggregated, or no influences were extracted.
+    ConfigError
+        If an option has no such value.
+    """
+    return subset_motifs(
+        opened(store),
+        subsets,
+        at_least=at_least,
+        most=most,
+        shuffles=shuffles,
+        **options,
     )

@@ -17,10 +17,17 @@ from nnviz.aggregation.index_channels import IndexedChannels
 from nnviz.aggregation.index_warming import warm_later
 from nnviz.argument_types import checked
 from nnviz.errors import ShapeError
+from nnviz.explanation.instance_explanation import InstanceExplanation
 from nnviz.graphs.attribution_graph import AttributionGraph
 from nnviz.graphs.comparison import GraphComparison
+from nnviz.graphs.motifs import Motifs
 from nnviz.graphs.options import GraphChoices
-from nnviz.interface.questions import attribution_graph, compare
+from nnviz.interface.questions import (
+    attribution_graph,
+    compare,
+    instance_graph,
+    motifs,
+)
 from nnviz.results.subset_results import SubsetResults
 from nnviz.store.added_columns import AddedColumn, ColumnSource
 from nnviz.store.store import Store as StoredRun
@@ -96,15 +103,19 @@ class Store(StoredRun):
         pictures: bool = True,
         **options: Unpack[GraphChoices],
     ) -> AttributionGraph:
-        """Return the attribution graph of a subset.
+        """Return the attribution graph of a subset, or of one explained instance.
 
         Parameters
         ----------
         subset
-            Whatever :meth:`subset` takes; a number is that of an instance here.
+            Whatever :meth:`subset` takes; a number is that of an instance here. Or what
+            :meth:`explain` returns: then the instance's own graph, of the options
+            ``share`` and ``inner``.
         subsets, jackknife, pictures, **options
             As in :func:`nnviz.attribution_graph`.
         """
+        if isinstance(subset, InstanceExplanation):
+            return instance_graph(self, subset, pictures=pictures, **options)
         return attribution_graph(
             self,
             self._named_or_found(subset),
@@ -112,6 +123,40 @@ class Store(StoredRun):
             jackknife=jackknife,
             pictures=pictures,
             **options,
+        )
+
+    @checked
+    def explain(
+        self,
+        instance: str | int,
+        *,
+        of: str | int | None = None,
+        again: bool = False,
+        model: object = None,
+        dataset: object = None,
+        tokenizer: object = None,
+        client: Client | None = None,
+        trust: bool = False,
+    ) -> InstanceExplanation:
+        """Return what the network did with one instance; see :func:`nnviz.explain`.
+
+        Parameters
+        ----------
+        instance, of, again, model, dataset, tokenizer, client, trust
+            As in :func:`nnviz.explain`.
+        """
+        from nnviz.interface.upkeep import explain  # noqa: PLC0415  as below
+
+        return explain(
+            self,
+            instance,
+            of=of,
+            again=again,
+            model=model,
+            dataset=dataset,
+            tokenizer=tokenizer,
+            client=client,
+            trust=trust,
         )
 
     @checked
@@ -134,6 +179,19 @@ class Store(StoredRun):
         """
         one, two = self._named_or_found(first), self._named_or_found(second)
         return compare(self, one, two, subsets=subsets, **options)
+
+    @checked
+    def motifs(
+        self, *, subsets: str | None = None, **options: Unpack[GraphChoices]
+    ) -> Motifs:
+        """Return the parts that the graphs of many subsets share.
+
+        Parameters
+        ----------
+        subsets, **options
+            As in :func:`nnviz.motifs`.
+        """
+        return motifs(self, subsets=subsets, **options)
 
     @checked
     def table(self, subset: object, columns: list[str] | None = None) -> pd.DataFrame:

@@ -13,9 +13,13 @@ from typing import TYPE_CHECKING, Unpack
 from nnviz.ablation.ablation import ablate as ablate_store
 from nnviz.ablation.asked_subsets import asked_subsets
 from nnviz.ablation.causal_check import CausalCheck
+from nnviz.ablation.difference import ablate_difference as ablate_classes
+from nnviz.ablation.difference_check import DifferenceCheck
 from nnviz.ablation.graph_channels import GraphChoice
 from nnviz.argument_types import checked
 from nnviz.engine.handing_over import holding
+from nnviz.explanation.explanation import explain as explain_instance
+from nnviz.explanation.instance_explanation import InstanceExplanation
 from nnviz.graphs.options import GraphChoices, GraphOptions
 from nnviz.interface.given import given_dataset, objects_for
 from nnviz.interface.notebook_bar import bars
@@ -33,7 +37,7 @@ from nnviz.upkeep.verification import verify as verify_store
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["ablate", "extend", "recompute", "verify"]
+__all__ = ["ablate", "ablate_difference", "explain", "extend", "recompute", "verify"]
 
 
 @checked
@@ -234,4 +238,131 @@ def ablate(
             client=connected,
             trust=trust,
             listeners=listeners,
+        )
+
+
+@checked
+def ablate_difference(
+    store: Store | str | os.PathLike[str],
+    first: str,
+    second: str,
+    *,
+    subsets: str | None = None,
+    n_instances: int = 100,
+    draws: int = 10,
+    seed: int = 0,
+    model: object = None,
+    dataset: object = None,
+    tokenizer: object = None,
+    client: Client | None = None,
+    workers: int | None = 0,
+    progress: bool = True,
+    trust: bool = False,
+    **options: Unpack[GraphChoices],
+) -> DifferenceCheck:
+    """Take from the network what only one of two classes' graphs has: what are they?
+
+    Parameters
+    ----------
+    store
+        The store, or its path; it is aggregated.
+    first, second
+        Names of two classes.
+    subsets
+        Collection that they are in; None: the labels, or without labels the next that
+        was aggregated.
+    n_instances
+        Sample of each class.
+    draws
+        Random sets of as many channels, beside each.
+    seed
+        Seed of samples and draws.
+    model, dataset, tokenizer, client, workers, progress, trust
+        As in :func:`nnviz.extract`.
+    **options
+        Of the graph: ``preset``, ``share``, ``inner``, ``weight``, ``scoring``.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such class.
+    ConfigError
+        If the subsets are no two classes.
+    PlanMismatchError
+        If network or data set are not those of the plan.
+    """
+    with session(
+        store,
+        model=model,
+        dataset=dataset,
+        tokenizer=tokenizer,
+        client=client,
+        workers=workers,
+        progress=progress,
+    ) as (made, connected, listeners):
+        return ablate_classes(
+            made,
+            first,
+            second,
+            subsets=subsets,
+            options=GraphOptions(**options),
+            n_instances=n_instances,
+            draws=draws,
+            seed=seed,
+            client=connected,
+            trust=trust,
+            listeners=listeners,
+        )
+
+
+@checked
+def explain(
+    store: Store | str | os.PathLike[str],
+    instance: str | int,
+    *,
+    of: str | int | None = None,
+    again: bool = False,
+    model: object = None,
+    dataset: object = None,
+    tokenizer: object = None,
+    client: Client | None = None,
+    trust: bool = False,
+) -> InstanceExplanation:
+    """Run the network on one instance: which channels matter, and where they fired.
+
+    What it did is stored, and read where it is there already. ``store.graph`` makes the
+    instance's own attribution graph of it.
+
+    Parameters
+    ----------
+    store
+        The store, or its path; its extraction is complete.
+    instance
+        Id or number of the instance.
+    of
+        What is explained: a class by its name or number; None: the one that the network
+        predicts, or the value that it gives.
+    again
+        Whether the network runs even where the explanation is stored.
+    client
+        Client of a running cluster; None computes in this process.
+    model, dataset, tokenizer, trust
+        As in :func:`nnviz.extract`.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such instance or output.
+    DatasetError
+        If the instance cannot be used.
+    ModelError
+        If the network has no gradients.
+    PlanMismatchError
+        If network or data set are not those of the plan.
+    """
+    made = opened(store)
+    objects = objects_for(made, model=model, dataset=dataset, tokenizer=tokenizer)
+    with reaching(objects, client):
+        return explain_instance(
+            made, instance, of=of, again=again, client=client, trust=trust
         )

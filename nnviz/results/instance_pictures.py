@@ -19,12 +19,21 @@ from nnviz.store.store import Store
 
 if TYPE_CHECKING:
     from nnviz.derivation.gallery import GallerySource
+    from nnviz.derivation.pictures import Drawing
     from nnviz.inputs.datasets.opening import Dataset
+    from nnviz.inputs.preparation.preprocessing import Box
+    from nnviz.runs.architecture import Layer
 
 __all__ = ["LARGE_SIDE", "InstancePictures"]
 
 LARGE_SIDE = 320
 """Longer side of the picture of one opened instance, in pixels."""
+
+TRIED = 5
+"""Instances, until one can be read that tells whether they are pictures."""
+
+STRIP = 4
+"""How many times as wide as high a series is drawn."""
 
 CACHED_PICTURES = 2048
 """About 6 MB of small ones."""
@@ -49,6 +58,7 @@ class InstancePictures:
         self._dataset = dataset
         self._lock = threading.Lock()
         self._opened: tuple[GallerySource | None, str] | None = None
+        self._seen = functools.lru_cache(CACHED_PICTURES)(self._find_seen)
         self.picture = functools.lru_cache(CACHED_PICTURES)(self._picture)
         """Return an instance's picture by its number, and by whether it is to be large:
         a PNG or JPEG file; empty where there is none."""
@@ -57,6 +67,99 @@ class InstancePictures:
     def missing(self) -> str:
         """Why there are no pictures; empty where there are. Opens the data set."""
         return self._open()[1]
+
+    def heat(
+        self, n: int, values: NDArray[np.floating], layer: Layer, side: int
+    ) -> bytes:
+        """Return where in its picture a channel fired, to be laid over it.
+
+        Parameters
+        ----------
+        n
+            Number of the instance.
+        values
+            The channel's map, with one or two axes.
+        layer
+            Its layer.
+        side
+            Longer side of the picture in pixels.
+
+        Returns
+        -------
+        bytes
+            A PNG file that is as opaque as the channel is strong; empty where positions
+            are no places. Without a picture, of what the network saw.
+        """
+        from nnviz.derivation.heat import (  # noqa: PLC0415  as for pictures
+            heat_picture,
+            heat_values,
+        )
+
+        if not self.has_places(values.ndim):
+            return b""
+        shape = self._store.plan.architecture.input_shape
+        if values.ndim == 1:
+            strip = side, max(1, side // STRIP)
+            whole = (0.0, 0.0, float(strip[0]), float(strip[1]))
+            found = heat_values(values[None], None, (1, shape[-1]), strip, whole)
+            return heat_picture(found)
+        extents = shape[-2], shape[-1]
+        height, width = extents
+        box: Box = (0.0, 0.0, float(width), float(height))
+        if (seen := self._seen(n, (width, height))) is not None:
+            (width, height), box = seen
+        scale = side / max(width, height)
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        x, y = size[0] / width, size[1] / height
+        scaled = box[0] * x, box[1] * y, box[2] * x, box[3] * y
+        field = layer.receptive_field
+        return heat_picture(heat_values(values, field, extents, size, scaled))
+
+    def has_places(self, n_axes: int) -> bool:
+        """Whether the positions of a layer are places in the instances.
+
+        Parameters
+        ----------
+        n_axes
+            Of its positions. Two are places in a picture, one in a series.
+        """
+        of_input = len(self._store.plan.architecture.input_shape)
+        return (n_axes, of_input) in ((1, 1), (1, 2), (2, 2), (2, 3))
+
+    def crop(self, n: int) -> tuple[float, float, float, float] | None:
+        """Return which part of its picture the network saw: left, top, right, bottom.
+
+        As fractions of width and height; None where there is no picture.
+        """
+        shape = self._store.plan.architecture.input_shape
+        seen = self._seen(n, (shape[-1], shape[-2])) if len(shape) >= 2 else None
+        if seen is None:
+            return None
+        (width, height), (left, top, right, bottom) = seen
+        return left / width, top / height, right / width, bottom / height
+
+    def _find_seen(
+        self, n: int, input_size: tuple[int, int]
+    ) -> tuple[tuple[int, int], Box] | None:
+        """Return a picture's width and height, and what of it the network saw."""
+        drawing = self._drawing(n)
+        source = self._open()[0]
+        if drawing is None or source is None:
+            return None
+        whole = (0.0, 0.0, float(input_size[0]), float(input_size[1]))
+        return drawing.size, drawing.box_of(whole, source.preprocessing)
+
+    def _drawing(self, n: int) -> Drawing | None:
+        from nnviz.derivation.pictures import draw  # noqa: PLC0415  as above
+        from nnviz.inputs.datasets.files import patiently  # noqa: PLC0415
+
+        source, _ = self._open()
+        if source is None or source.dataset is None:
+            return None
+        try:
+            return draw(patiently(source.dataset.read, n), source.preprocessing)
+        except (UnreadableInstanceError, OSError):
+            return None
 
     def _open(self) -> tuple[GallerySource | None, str]:
         with self._lock:
@@ -121,21 +224,21 @@ class InstancePictures:
             return None, str(error)
         if source.dataset is None:
             return None, "the data set of the run is not at hand"
+        if not _are_pictures(source):
+            return None, "the instances are not pictures"
         return source, ""
 
     def _picture(self, n: int, *, is_large: bool = False) -> bytes:
         from nnviz.derivation.pictures import (  # noqa: PLC0415  as above
             PICTURE_SIDE,
-            draw,
             whole_picture,
         )
         from nnviz.derivation.text_pictures import (  # noqa: PLC0415
             draw_row,
             draw_text,
         )
-        from nnviz.inputs.datasets.files import patiently  # noqa: PLC0415
 
-        source, missing = self._open()
+        _, missing = self._open()
         if missing or not 0 <= n < self._store.n_instances:
             return b""
         if self._texts is not None:
@@ -143,15 +246,25 @@ class InstancePictures:
         if self._rows:
             values = {name: _shown(each[n]) for name, each in self._rows.items()}
             return draw_row(values, LARGE_SIDE if is_large else 0)
-        if source is None or source.dataset is None:
-            return b""
-        try:
-            drawing = draw(patiently(source.dataset.read, n), source.preprocessing)
-        except (UnreadableInstanceError, OSError):
-            return b""
+        drawing = self._drawing(n)
         if drawing is None:
             return b""
         return whole_picture(drawing, LARGE_SIDE if is_large else PICTURE_SIDE)
+
+
+def _are_pictures(source: GallerySource) -> bool:
+    """Return whether the first instance that can be read is one; true if none can."""
+    from nnviz.derivation.pictures import draw  # noqa: PLC0415  as above
+    from nnviz.inputs.datasets.files import patiently  # noqa: PLC0415
+
+    dataset = source.dataset
+    for n in range(min(TRIED, 0 if dataset is None else len(dataset))):
+        assert dataset is not None
+        try:
+            return draw(patiently(dataset.read, n), source.preprocessing) is not None
+        except (UnreadableInstanceError, OSError):
+            continue
+    return True
 
 
 def _shown(value: object) -> str:

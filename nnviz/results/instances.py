@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnviz.aggregation.aggregates import aggregates_of
+from nnviz.aggregation.standing_out import StandingOut, standing_out
 from nnviz.errors import ShapeError
 from nnviz.graphs.from_totals import output_layer
 from nnviz.network.class_scores import as_logits, softmax
@@ -25,7 +25,7 @@ from nnviz.results.chart_tables import ChartTable
 from nnviz.store.store import Store
 from nnviz.subsets.columns import InstanceColumns
 
-__all__ = ["InstanceFacts", "Instances", "StandingOut"]
+__all__ = ["InstanceFacts", "Instances"]
 
 FIRST_ORDERS = (
     "confidence",
@@ -80,16 +80,6 @@ class InstanceFacts:
         """Whether it has a label and another prediction."""
         has_both = self.label >= 0 and self.prediction >= 0
         return has_both and self.label != self.prediction
-
-
-@dataclass(frozen=True, slots=True)
-class StandingOut:
-    """A channel of an instance that is stronger than usual."""
-
-    channel: int
-    value: float
-    deviations: float
-    """Standard deviations above the mean of all instances."""
 
 
 class Instances:
@@ -281,21 +271,7 @@ class Instances:
             If nothing has been aggregated.
         """
         self._check(number)
-        usual = aggregates_of(self._store, "all")
-        found = {}
-        for layer in layers:
-            values = self._store.activations(layer, number, number + 1)[0]
-            mean, variance = usual.mean(layer)[0], usual.variance(layer)[0]
-            with np.errstate(divide="ignore", invalid="ignore"):
-                z = (values.astype(np.float64) - mean) / np.sqrt(variance)
-            z = np.where(np.isfinite(z), z, 0.0)
-            best = np.argsort(-z, kind="stable")[:n]
-            found[layer] = [
-                StandingOut(int(c), float(values[c]), float(z[c]))
-                for c in best
-                if z[c] > 0
-            ]
-        return found
+        return standing_out(self._store, number, layers, n)
 
     def _text(self, name: str, number: int) -> str:
         column = self._columns.column(name)

@@ -23,11 +23,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from nnviz.aggregation.aggregates import aggregates_of, usual_collection
+from nnviz.aggregation.aggregates import (
+    aggregates_of,
+    class_collection,
+    usual_collection,
+)
 from nnviz.aggregation.channel_use import ChannelUse
 from nnviz.aggregation.index_channels import IndexedChannels
 from nnviz.derivation.class_table import make_class_table, read_class_table
 from nnviz.derivation.embedding import read_embedding, read_similarity
+from nnviz.derivation.instance_map import InstanceMaps
 from nnviz.derivation.text_pictures import TextExample, picture_of, text_of
 from nnviz.errors import MissingDataError, StoreNotFoundError
 from nnviz.results.class_similarity import (
@@ -37,12 +42,13 @@ from nnviz.results.class_similarity import (
     mean_similarity,
     telling_measure,
 )
+from nnviz.results.explained_instances import ExplainedInstances
 from nnviz.results.graph_results import GraphResults
-from nnviz.results.instance_map import InstanceMaps
 from nnviz.results.instance_pictures import InstancePictures
 from nnviz.results.instances import Instances
 from nnviz.results.missing import Missing
 from nnviz.results.neuron_matrix import NeuronMatrix
+from nnviz.results.query_pool import QueryPool
 from nnviz.results.subset_pairs import SubsetPairs
 from nnviz.results.subset_results import SubsetResults
 from nnviz.runs.architecture import Layer
@@ -114,10 +120,11 @@ class RunResults:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.has_classes = _has_classes(store)
+        classes = class_collection(store)
+        self.has_classes = classes is not None
         """Whether instances have labels, or are predicted as something; true as well
         while that is not known."""
-        self.kind = _kind_of(store) if self.has_classes else usual_collection(store)
+        self.kind = usual_collection(store) if classes is None else classes
         """Collection of subsets that is shown: ``label`` or ``prediction``; where a
         network has no classes, the one that is meant where none is named."""
         self.layers: tuple[Layer, ...] = store.shown_layers
@@ -137,6 +144,9 @@ class RunResults:
         self.embedding = lru_cache(64)(self._read_embedding)
         self.examples = lru_cache(64)(self._read_examples)
         self.graphs = GraphResults(store)
+        self.reads = QueryPool(n_threads=1)
+        """Answers what only has to be read, so that it does not wait for what visitors,
+        some of whom have left, let be counted."""
         self.pairs = SubsetPairs(store, self.kind)
         self.neurons = NeuronMatrix(store, self.aggregates)
         self.instances = Instances(store, self.pairs.finder.columns)
@@ -146,7 +156,15 @@ class RunResults:
             IndexedChannels(store),
         )
         self.instance_pictures = InstancePictures(store)
+        self.explained = ExplainedInstances(
+            store, self.kind, self.graphs, self.instance_pictures
+        )
         self._bytes = lru_cache(N_PIECES_OF_PICTURES)(self._read_bytes)
+
+    def close(self) -> None:
+        """Drop what visitors still wait for."""
+        self.graphs.queries.close()
+        self.reads.close()
 
     def missing_classes(self) -> Missing | None:
         """Return what is said in place of the classes, or None if there are some."""
@@ -424,18 +442,3 @@ def stage_state(store: Store) -> tuple[object, ...]:
         if store.groups.is_complete(f"{part}/{name}")
     ]
     return (store.fingerprint, int(store.chunks.done().sum()), *written)
-
-
-def _kind_of(store: Store) -> str:
-    """Return the true classes where there are labels, else the predicted ones."""
-    return "label" if _has_labels(store) else "prediction"
-
-
-def _has_labels(store: Store) -> bool:
-    return bool((store.column("label") >= 0).any()) or store.plan.has_label_sets
-
-
-def _has_classes(store: Store) -> bool:
-    if _has_labels(store) or not store.chunks.done().any():
-        return True
-    return bool((store.column("prediction") >= 0).any())

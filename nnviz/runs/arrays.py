@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from nnviz.runs.array_declaration import ArrayDeclaration
 from nnviz.runs.declarations import (
     CONTENTS,
     MARK_FIELDS,
     POSITION,
-    ArrayDeclaration,
     declaration_of,
 )
 

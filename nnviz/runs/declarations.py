@@ -6,7 +6,9 @@ The registry makes the attributes that every array carries, and the table of the
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+
+from nnviz.runs.array_declaration import ArrayDeclaration
+from nnviz.runs.asked_of_network import ASKED_OF_NETWORK
 
 __all__ = [
     "CONTENTS",
@@ -22,7 +24,6 @@ __all__ = [
     "RESERVED_COLUMNS",
     "TARGET",
     "VALUE_COLUMNS",
-    "ArrayDeclaration",
     "declaration_of",
     "markdown_table",
 ]
@@ -68,24 +69,6 @@ GRADIENT_NORM_SUMS = ("gradient_norm_sum", "gradient_norm_sum_of_squares")
 
 MARK_FIELDS = ("done", "n_instances", "n_unreadable", "n_saturated")
 """First fields of a completion mark; one CRC-32 for each array of the chunk follows."""
-
-
-@dataclass(frozen=True, slots=True)
-class ArrayDeclaration:
-    """What the arrays of one name pattern mean."""
-
-    pattern: str
-    """Path in the hierarchy; ``<...>`` stands for a name."""
-    dimensions: tuple[str, ...]
-    dtype: str
-    unit: str
-    meaning: str
-    fill: float | str = 0
-
-    @property
-    def is_by_chunk(self) -> bool:
-        """Whether the array has one row for each chunk, and not for each instance."""
-        return self.dimensions[0] == "chunk"
 
 
 _DECLARATIONS = (
@@ -390,6 +373,14 @@ _DECLARATIONS = (
         "bytes", "Where each picture begins; an empty one has no picture.",
     ),
     ArrayDeclaration(
+        "artifacts/instance_places/place/<layer>", ("instance", "axis"), "float32", "",
+        "Where each instance lies in the plane; NaN for unusable ones.", math.nan,
+    ),
+    ArrayDeclaration(
+        "artifacts/instance_places/class_place/<layer>", ("class", "axis"), "float32",
+        "", "Where the classes that have instances lie in it.",
+    ),
+    ArrayDeclaration(
         "artifacts/columns/<column>/value", ("instance",), "any", "",
         "Values of a column that was added; its name is an attribute of the group.",
     ),
@@ -397,41 +388,7 @@ _DECLARATIONS = (
         "artifacts/columns/<column>/has_value", ("instance",), "bool", "",
         "Where there is a value; is_asked: where the function has been asked for one.",
     ),
-    ArrayDeclaration(
-        "artifacts/ablation/<subsets>/<graph>/instance", ("subset", "sample"), "int64",
-        "instance index",
-        "Sample of each subset, ascending; -1 behind a smaller one.", -1,
-    ),
-    ArrayDeclaration(
-        "artifacts/ablation/<subsets>/<graph>/wanted", ("subset", "sample"), "int32",
-        "class index", "Class that counts as right: the label, else the prediction.",
-        -1,
-    ),
-    ArrayDeclaration(
-        "artifacts/ablation/<subsets>/<graph>/logit",
-        ("subset", "treatment", "sample"), "float32", "network output",
-        "Output for the subset's class, or the predicted one, under each of the "
-        "attribute 'treatments'; NaN behind a smaller sample.", math.nan,
-    ),
-    ArrayDeclaration(
-        "artifacts/ablation/<subsets>/<graph>/probability",
-        ("subset", "treatment", "sample"), "float32", "probability",
-        "Its softmax probability.", math.nan,
-    ),
-    ArrayDeclaration(
-        "artifacts/ablation/<subsets>/<graph>/prediction",
-        ("subset", "treatment", "sample"), "int32", "class index",
-        "Class with the largest output.", -1,
-    ),
-    ArrayDeclaration(
-        "artifacts/ablation/<subsets>/<graph>/n_kept", ("subset", "layer"), "int64",
-        "channels", "How many channels of each ablated layer the graph has.",
-    ),
-    ArrayDeclaration(
-        "artifacts/ablation/<subsets>/<graph>/sets/<layer>",
-        ("subset", "set", "channel"), "bool", "",
-        "Channels of each of the attribute 'sets': the graph's, as many others.",
-    ),
+    *ASKED_OF_NETWORK,
 )  # fmt: skip
 
 

@@ -22,7 +22,17 @@ from nnviz.store.files import announce
 from nnviz.store.hierarchy import Hierarchy
 from nnviz.store.mapped import map_values
 
-__all__ = ["PACKED", "SAVED_SUBSETS", "LaterGroups", "covered_by", "stage_of"]
+__all__ = [
+    "EXPLANATIONS",
+    "PACKED",
+    "SAVED_SUBSETS",
+    "LaterGroups",
+    "covered_by",
+    "stage_of",
+]
+
+EXPLANATIONS = "artifacts/explanations"
+"""What the network did with single instances: made from network and data alone."""
 
 SAVED_SUBSETS = "artifacts/saved_subsets"
 """What people have put into the store: no command makes it again."""
@@ -40,7 +50,12 @@ def stage_of(path: str) -> str:
     >>> stage_of("aggregates/label"), stage_of("artifacts/examples")
     ('aggregate', 'derive')
     """
-    made_by = {"ablation": "ablate", "columns": "column", "saved_subsets": "subset"}
+    made_by = {
+        "ablation": "ablate",
+        "columns": "column",
+        "explanations": "explain",
+        "saved_subsets": "subset",
+    }
     parts = path.split("/")
     if parts[0] == "artifacts" and len(parts) > 1 and parts[1] in made_by:
         return made_by[parts[1]]

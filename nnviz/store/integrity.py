@@ -28,7 +28,13 @@ from nnviz.store.documents import (
     sealed_group,
     unsealed_attributes,
 )
-from nnviz.store.groups import PACKED, SAVED_SUBSETS, LaterGroups, stage_of
+from nnviz.store.groups import (
+    EXPLANATIONS,
+    PACKED,
+    SAVED_SUBSETS,
+    LaterGroups,
+    stage_of,
+)
 from nnviz.store.hierarchy import DAMAGED, Hierarchy
 from nnviz.store.pieces import declared_document
 from nnviz.store.recovery import Damage, problem_of
@@ -147,6 +153,9 @@ class Integrity:
         """Check all files of a group of aggregates or artifacts."""
         later = self._groups
         remedy = f"'nnviz {stage_of(path)} {self._hierarchy.url}'"
+        if path.startswith(EXPLANATIONS):
+            instance = path.rpartition("/")[2].partition("-")[0]
+            remedy = f"{remedy[:-1]} {instance} --again'"
         if path.startswith(SAVED_SUBSETS):
             remedy = f"{remedy[:-1]} QUERY --save NAME' saves it again, by who knows it"
         document = self._hierarchy.files.look_at([document_of(path)])[0]
@@ -369,7 +378,7 @@ class Integrity:
 def _is_made_from(group: str, source: str) -> bool:
     """Whether a group of a later stage was made from an array or another group."""
     parts, place = group.split("/"), source.split("/")
-    if group.startswith(SAVED_SUBSETS):
+    if group.startswith((EXPLANATIONS, SAVED_SUBSETS)):
         return False
     if parts[:2] == ["artifacts", "columns"]:
         return place[0] == "instances" and parts[-1].startswith("rows-")
@@ -386,6 +395,8 @@ def _is_made_from(group: str, source: str) -> bool:
     if group in ("artifacts/examples", "artifacts/classes"):
         return False
     if place[0] == "aggregates":
+        if group == "artifacts/instance_places":  # they lie between the classes
+            return True
         # Base rates, of all instances, are part of what follows from any others.
         return parts[0] == "artifacts" and (place[1] == "all" or place[1] in parts)
     is_graph = place[:2] == ["artifacts", "attribution_graphs"]

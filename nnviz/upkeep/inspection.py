@@ -9,7 +9,13 @@ from typing import Any
 from nnviz.formatting import printable, size_text
 from nnviz.runs.plan import Plan, plan_lines
 from nnviz.store.added_columns import COLUMNS
-from nnviz.store.groups import PACKED, SAVED_SUBSETS, covered_by, stage_of
+from nnviz.store.groups import (
+    EXPLANATIONS,
+    PACKED,
+    SAVED_SUBSETS,
+    covered_by,
+    stage_of,
+)
 from nnviz.store.lock import writer_of
 from nnviz.store.store import Store
 from nnviz.upkeep.provenance import provenance_lines, provenance_of
@@ -212,8 +218,9 @@ def _groups(store: Store, plan: Plan) -> dict[str, dict[str, Any]]:
                 attributes = store.groups.attributes(path)
                 if path.startswith(COLUMNS):
                     facts["covered"] = attributes["n_asked"]
-                # A saved query is asked of all instances, whenever it was saved.
-                elif not path.startswith(SAVED_SUBSETS):
+                # A saved query is asked of all instances, whenever it was saved; what
+                # is explained is one of them.
+                elif not path.startswith((EXPLANATIONS, SAVED_SUBSETS)):
                     facts["covered"] = covered_by(
                         attributes, plan.extensions, plan.n_instances
                     )

@@ -85,6 +85,7 @@ def test_derive__summarises_what_it_wrote(derived):
 
     assert summary.collections == {"label": 4, "prediction": 4}
     assert summary.embedding_methods["label"] == ["classical scaling"]
+    assert summary.n_layers_with_places == 2
     assert summary.n_layers_with_examples == 2
     assert summary.n_examples == summary.n_pictures == (12 + 16) * 5
     assert "too few subsets for UMAP" in str(summary)
@@ -92,6 +93,7 @@ def test_derive__summarises_what_it_wrote(derived):
     assert store.groups.names("artifacts") == [
         "classes",
         "examples",
+        "instance_places",
         "label",
         "prediction",
     ]

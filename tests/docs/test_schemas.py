@@ -22,6 +22,7 @@ COMMANDS = [
     "export digits/digits.zarr tables",
     "graph digits/digits.zarr three --out three.json",
     "compare digits/digits.zarr three eight --out compared.csv",
+    "motifs digits/digits.zarr --shuffles 0 --out parts.csv",
     "subset digits/digits.zarr 'label = three and confidence < 0.9' --save doubtful",
     "suggest digits/digits.zarr --no-channels",
     "column digits/digits.zarr width builtins:len",
@@ -31,6 +32,8 @@ COMMANDS = [
     "extend other.zarr",
     "verify other.zarr --recompute 1% --quiet",
     "ablate other.zarr three --instances 8 --draws 1 --quiet",
+    "ablate-difference other.zarr three eight --instances 4 --draws 1 --quiet",
+    "explain digits/digits.zarr 0",
 ]
 
 

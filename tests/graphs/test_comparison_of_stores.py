@@ -98,11 +98,25 @@ def test_networks__a_permuted_copy__is_found_and_does_not_differ(tmp_path, clien
         permutation = torch.randperm(size, generator=order).numpy()
         values = first.activations(name)
         alive = values.std(axis=0) > 0
-        assert_array_equal(permutation[matches[name]][alive], np.arange(size)[alive])
-    assert names[-1] not in matches
+        assert_array_equal(
+            permutation[matches.channels[name]][alive], np.arange(size)[alive]
+        )
+        np.testing.assert_allclose(matches.correlation[name][alive], 1, atol=1e-4)
+    assert names[-1] not in matches.channels
+    assert matches.n_instances == 96
     assert found.nodes
     assert found.similarity.node_jaccard > 0.95
     assert not (found.node_parts.adjusted_p_value < 0.5).any()
+    # What the graph keeps by default is what it keeps in the copy, under other numbers.
+    for class_name in first.class_names:
+        same = compare_networks(first, second, class_name)
+        other = compare_networks(first, second, class_name, match=False)
+        assert same.similarity.node_jaccard == 1
+        assert same.similarity.arc_jaccard == 1
+        assert min(same.matched.values()) > 0.999
+        assert other.matched is None
+        assert other.similarity.node_jaccard < 0.9
+        assert "channels are matched by their activations" in repr(same)
 
 
 def test_networks__compared_with_itself__do_not_differ(planted):

@@ -1,11 +1,13 @@
 """Graphs that derivation keeps in the store, and one layout for all of them."""
 
+import json
 import shutil
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import nnviz
 from nnviz.aggregation.aggregation import aggregate
 from nnviz.cli.main import main
 from nnviz.derivation.derivation import derive
@@ -13,6 +15,8 @@ from nnviz.errors import StoreFormatError
 from nnviz.graphs.files import graph_files
 from nnviz.graphs.making import SubsetGraphs, attribution_graph
 from nnviz.graphs.making_comparisons import compare_subsets
+from nnviz.graphs.motif_search import find_motifs
+from nnviz.graphs.motifs import Motifs
 from nnviz.graphs.options import GraphOptions
 from nnviz.results.graph_results import GraphRequest, GraphResults
 from nnviz.store.store import Store
@@ -24,6 +28,7 @@ pytestmark = pytest.mark.slow
 
 RUN = PlantedRun(n_classes=6, n_instances=120, influence_ranks=3, share=0.7)
 PRESETS = ("directed", "summit")
+PATH = "artifacts/attribution_graphs/label/"
 
 
 def derived(url, client=None):
@@ -44,6 +49,40 @@ def copy(store, tmp_path):
     url = tmp_path / "copy.zarr"
     shutil.copytree(store.url, url)
     return url
+
+
+def test_motifs__of_default_graphs__are_stored_and_read(store, copy):
+    wanted = find_motifs(list(SubsetGraphs(store).graphs()), "label")
+
+    read = nnviz.motifs(without_counts(copy))
+
+    assert read == wanted
+    assert store.groups.attributes(PATH + "summit")["motifs"] is None
+
+
+def test_motifs__that_are_not_stored__are_searched_for(store, tmp_path):
+    out = tmp_path / "parts.csv"
+    arguments = [
+        store.url,
+        *["--shuffles", "0", "--share", "0.4", "--at-least", "2", "--out"],
+        str(out),
+    ]
+
+    result = CliRunner().invoke(main, ["motifs", *arguments, "--json"])
+
+    graphs = list(SubsetGraphs(store).graphs(share=0.4))
+    wanted = find_motifs(graphs, "label", shuffles=0, at_least=2)
+    assert len(wanted)
+    assert result.exit_code == 0, result.output
+    value = json.loads(result.stdout)
+    assert value.pop("files") == [str(out)]
+    assert Motifs.from_json(value) == wanted
+    assert out.read_text(encoding="utf-8") == wanted.to_csv()
+    # Each of them is in the graphs that are said to have it.
+    for motif in wanted:
+        for graph in graphs:
+            has_all = set(motif.arcs) <= set(graph.arc_keys())
+            assert has_all == (graph.subset in motif.subsets)
 
 
 def without_counts(url):

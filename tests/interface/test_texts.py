@@ -16,6 +16,7 @@ import nnviz
 from nnviz.derivation.examples import read_examples
 from nnviz.errors import ConfigError, ModelError, NnvizError
 from nnviz.results.instance_pictures import InstancePictures
+from nnviz.results.run_results import RunResults
 
 WORDS = [
     "<pad>", "<unk>", "how", "many", "who", "what", "is", "are", "the", "of", "in", "a",
@@ -135,6 +136,36 @@ def test_run__texts(tmp_path: Path) -> None:
     assert store.column("text").tolist() == TEXTS
     many = store.subset('text starts with "How many"')
     assert len(store.table(many)) == 5
+
+
+def test_explain__has_an_activation_for_every_token(tmp_path: Path) -> None:
+    network = _network()
+    store = nnviz.run(
+        network, (TEXTS, LABELS), tmp_path / "run.zarr",
+        tokenizer=ids_of, classes=CLASSES, workers=0, progress=False,
+    )  # fmt: skip
+    number = 0
+    ids = ids_of(TEXTS[number])
+    longest = max(len(ids_of(text)) for text in TEXTS)
+
+    found = store.explain(
+        number, model=network, dataset=(TEXTS, LABELS), tokenizer=ids_of
+    )
+
+    padded = torch.tensor([ids + [0] * (longest - len(ids))])
+    with torch.no_grad():
+        x = network.words(padded).movedim(2, 1)
+        full = torch.relu(network.convolution(x))[0].numpy()
+    assert [token.text for token in found.tokens] == ["How", "many"]
+    layer = found.layer("convolution")
+    for channel in layer.mapped.tolist():
+        values = layer.map_of(channel)
+        counted = values[: len(ids)]
+        np.testing.assert_allclose(counted, full[channel, : len(ids)], atol=1e-5)
+        assert np.isnan(values[len(ids) :]).all()
+        shades = RunResults(store).explained.token_values(found, "convolution", channel)
+        top = max(float(counted.max()), 1e-9)
+        np.testing.assert_allclose(shades, np.maximum(counted, 0) / top, atol=1e-3)
 
 
 def test_derive__keeps_the_token_of_each_maximum(tmp_path: Path) -> None:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import param
 
 from nnviz_dashboards.graph.model import GraphModel
+from nnviz_dashboards.shared.network_run import RunNetwork
 from nnviz_dashboards.shared.publishing import publish
 
-__all__ = ["CheckModel", "RunCheck"]
-
-RunCheck = Callable[[tuple[str, ...], Callable[[str], None]], None]
-"""Runs a command, some time, and tells the second function what went wrong, if anything
-did."""
+__all__ = ["CheckModel"]
 
 
 class CheckModel(param.Parameterized):
@@ -32,7 +27,7 @@ class CheckModel(param.Parameterized):
     )
     problem = param.String(constant=True, doc="Why it could not be.")
 
-    def __init__(self, graph: GraphModel, run: RunCheck | None = None) -> None:
+    def __init__(self, graph: GraphModel, run: RunNetwork | None = None) -> None:
         super().__init__()
         self._graph = graph
         self._run = run
@@ -61,4 +56,4 @@ class CheckModel(param.Parameterized):
         self._asked.discard(words)
         if words == self._graph.check_words:
             publish(self, {"is_running": False, "problem": problem})
-            self._graph.read_effect()
+            self._graph.read_effects()

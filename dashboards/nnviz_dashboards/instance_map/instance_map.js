@@ -1,26 +1,19 @@
 const MANY_CLASSES = 30
-const COLORS = [["sides", "A and B"], ["outcome", "Right or wrong"], ["class", "Class"], ["target", "Target"]]
-const N_SHADES = 24
-
-const NO_TARGET = 255
-
-// From the colour of the smallest target to that of the largest.
-function targetColors(of) {
-  return Array.from({length: N_SHADES}, (_, i) => `color-mix(in oklab, ${of("accent")} ${Math.round((100 * i) / (N_SHADES - 1))}%, ${of("glyph")})`)
-}
+const LOOK_MS = 120
+const CELL_PX = 3
+const MOST_CORNERS = 200
 
 export function render({model}) {
   const send = (message) => model.send_msg(message)
   const panel = element("section", "panel instance-map", null, {"aria-label": "Map of the instances"})
   const head = element("header", "head instance-map-head")
   const title = element("h2", "title"), note = element("span", "muted note")
-  const colors = element("div", "segments", null, {role: "group", "aria-label": "Colour by"})
-  colors.append(...COLORS.map(([key, label]) => {
-    const button = element("button", "segment", label, {type: "button", "data-key": key})
-    button.addEventListener("click", () => send({type: "color", by: key}))
-    return button
-  }))
-  head.append(title, note, colors)
+  const by = element("select", "select", null, {"aria-label": "Colour by"})
+  by.addEventListener("change", () => send({type: "color", by: by.value}))
+  const colors = element("label", "field")
+  colors.append(element("span", "field-name", "Colour by"), by)
+  const {menu} = chartMenu(model, {picture: panelSaver(model, panel, () => title.textContent)})
+  head.append(title, note, colors, menu)
   const body = element("div", "body instance-map-body")
   const canvas = element("canvas", "instance-points", null, {
     tabindex: "0", role: "application", "aria-roledescription": "map", "aria-describedby": "instance-map-said",
@@ -36,11 +29,13 @@ export function render({model}) {
   const message = element("div", "body")
   panel.append(head, body, foot, message)
 
-  let shades = null
-  let points = null, numbers = [], labels = new Int16Array(), marks = new Uint8Array()
-  let hovered = -1, loop = null, chosen = [], grip = null, frame = 0, timer = null
-  const space = instanceSpace(canvas, () => draw())
+  let shown = null, cells = null // cells where there are too many points
+  let numbers = [], labels = new Int16Array(), codes = new Uint8Array(), marks = new Uint8Array()
+  let hovered = -1, loop = null, drawn_loop = null, chosen = [], grip = null, frame = 0, timer = null
+  let turn = 0, asked = 0, is_all = false, turn_of_cell = 0, at_cell = [0, 0]
+  const space = instanceSpace(canvas, () => { draw(); look() })
   canvas.placeOf = (number) => space.at(numbers.indexOf(number)) // for whoever looks one up, as the tests do
+  const of = (name) => getComputedStyle(panel).getPropertyValue(`--${name}`).trim()
   for (const [text, name, action] of [["+", "Zoom in", () => space.zoom(1.5)], ["−", "Zoom out", () => space.zoom(1 / 1.5)], ["Fit", "Show all", space.fit]]) {
     const button = element("button", "button", text, {type: "button", "aria-label": `${name}: map of the instances`, title: name})
     button.addEventListener("click", action)
@@ -50,39 +45,61 @@ export function render({model}) {
   const draw = () => {
     if (!frame) frame = requestAnimationFrame(() => { frame = 0; paint() })
   }
-  const hue = (label, n) => `hsl(${Math.round((label * 360) / Math.max(1, n))} 62% ${is_dark() ? 64 : 44}%)`
-  const can_color = (key) => (key === "target" ? Boolean(shades) && !model.has_classes : key === "sides" || model.has_classes)
-  const color_by = () => (can_color(model.color) ? model.color : "sides")
-  const is_dark = () => getComputedStyle(panel).colorScheme === "dark" || document.documentElement.dataset.theme === "dark"
+  // What is seen is asked for once it stays; till then what there is moves and grows.
+  const look = (wait = LOOK_MS) => {
+    clearTimeout(asked)
+    if (!shown || is_all || !body.clientWidth) return
+    asked = setTimeout(() => {
+      turn += 1
+      send({type: "look", version: shown.version, turn, window: space.window(),
+            shape: [Math.ceil(body.clientHeight / CELL_PX), Math.ceil(body.clientWidth / CELL_PX)]})
+    }, wait)
+  }
+  const take = async (part) => {
+    if (part.version !== shown?.version || part.turn !== turn) return
+    if (part.points === undefined) {
+      const made = await readCells(part, () => codeColors(shown, of))
+      cells = {...part, made, picture: made()}
+      ;[numbers, hovered] = [[], -1]
+      space.go([], [], [])
+    } else {
+      const before = numbers, read = await readPoints(part)
+      ;({numbers, labels, codes, marks} = read)
+      cells = null
+      is_all = part.is_all
+      hovered = -1
+      space.go(numbers, before, read.places)
+    }
+    hint.hidden = true
+    canvas.dataset.seen = part.n
+    canvas.dataset.drawn = cells ? "cells" : "points"
+    note.textContent = `${shown.note}${part.n < shown.n ? `, ${part.n.toLocaleString("en")} in view` : ""}; ${shown.kept}`
+    if (drawn_loop) chosen = space.inside(drawn_loop.map(([x, y]) => [space.sx(x), space.sy(y)]))
+    show_chosen()
+  }
   function paint() {
     const {clientWidth: wide, clientHeight: tall} = body
-    if (!points || !wide || !tall) return
-    const context = fitCanvas(canvas, wide, tall), css = getComputedStyle(panel)
-    const of = (name) => css.getPropertyValue(`--${name}`).trim()
-    const by = color_by(), n_classes = Math.max(1, points.classes.length)
-    const place_of = new Map(points.classes.map((c, i) => [c, i]))
-    const ramp = by === "target" ? targetColors(of) : []
-    const color_of = (i) => {
-      if (by === "target") return shades[i] === NO_TARGET ? of("panel") : ramp[Math.floor((shades[i] / NO_TARGET) * N_SHADES)]
-      if (by === "class") return labels[i] < 0 ? of("point") : hue(place_of.get(labels[i]) ?? 0, n_classes)
-      if (by === "outcome") return marks[i] & 4 ? of("target") : of("accent-light")
-      const side = marks[i] & 3
-      return side & 1 ? of("first") : side & 2 && points.has_b ? of("second") : of("point")
+    if (!shown || !wide || !tall) return
+    const context = fitCanvas(canvas, wide, tall)
+    const ramp = codeColors(shown, of), none = ramp.length - 1
+    if (cells) {
+      const [left, right, bottom, top] = cells.window
+      context.imageSmoothingEnabled = false
+      context.drawImage(cells.picture, space.sx(left), space.sy(top), space.sx(right) - space.sx(left), space.sy(bottom) - space.sy(top))
     }
     const radius = Math.max(2, Math.min(5, 1.9 * Math.sqrt(space.k)))
-    const rank = (i) => (by === "sides" ? [0, 2, 1, 2][marks[i] & 3] : by === "outcome" ? marks[i] & 4 : 0)
+    const is_sides = shown.kind === "sides", is_outcome = shown.kind === "outcome"
+    const rank = (i) => (is_sides ? [2, 1, 2, 0][codes[i]] : is_outcome ? codes[i] : codes[i] === NO_COLOR ? 0 : 1)
     const order = numbers.map((_, i) => i).sort((a, b) => rank(a) - rank(b))
     for (const i of order) {
       const [x, y] = space.at(i)
       if (x < -9 || y < -9 || x > wide + 9 || y > tall + 9) continue
-      const is_front = rank(i) > 0 || by === "class" || by === "target"
-      context.globalAlpha = is_front ? 0.9 : 0.6
-      context.fillStyle = color_of(i)
+      context.globalAlpha = rank(i) > 0 ? 0.9 : 0.6
+      context.fillStyle = ramp[Math.min(codes[i], none)]
       context.beginPath()
-      context.arc(x, y, by === "sides" && marks[i] & 1 ? radius + 1 : radius, 0, 7)
+      context.arc(x, y, is_sides && rank(i) === 2 ? radius + 1 : radius, 0, 7)
       context.fill()
     }
-    context.globalAlpha = 1
     context.strokeStyle = of("text")
     context.lineWidth = 0.8
     context.globalAlpha = 0.6
@@ -93,31 +110,11 @@ export function render({model}) {
       context.stroke()
     }
     context.globalAlpha = 1
-    const is_many = points.anchors.length > MANY_CLASSES
-    context.font = `${is_many ? 400 : 600} 11px ${of("font")}`
-    context.textAlign = "center"
-    context.lineWidth = 3.5
-    context.lineJoin = "round"
-    const taken = []
-    // Of many classes more are named the nearer one looks; the chosen one always.
-    const most = is_many ? MANY_CLASSES * space.k : Infinity
-    const first = points.classes.indexOf(model.chosen)
-    const named = [...(first >= 0 ? [first] : []), ...points.anchors.keys()]
-    named.forEach((i) => {
-      if (taken.length >= most) return
-      const [ax, ay] = points.anchors[i]
-      const name = model.names[points.classes[i]], [x, y] = [space.sx(ax), space.sy(ay) - radius - 5]
-      const half = context.measureText(name).width / 2 + 3
-      if (taken.some(([l, t, r, b]) => x - half < r && x + half > l && y - 11 < b && y + 3 > t)) return
-      taken.push([x - half, y - 11, x + half, y + 3])
-      context.strokeStyle = of("panel")
-      context.strokeText(name, x, y)
-      context.fillStyle = points.classes[i] === model.chosen ? of("accent") : of("text")
-      context.fillText(name, x, y)
-    })
-    if (loop) {
+    name_classes(context, radius)
+    const around = loop ?? drawn_loop?.map(([x, y]) => [space.sx(x), space.sy(y)])
+    if (around) {
       context.beginPath()
-      loop.forEach(([x, y], i) => (i ? context.lineTo(x, y) : context.moveTo(x, y)))
+      around.forEach(([x, y], i) => (i ? context.lineTo(x, y) : context.moveTo(x, y)))
       context.closePath()
       context.fillStyle = of("accent")
       context.globalAlpha = 0.08
@@ -138,7 +135,36 @@ export function render({model}) {
       context.stroke()
     }
   }
+  // Of many classes more are named the nearer one looks; the chosen one always.
+  function name_classes(context, radius) {
+    const is_many = shown.anchors.length > MANY_CLASSES
+    context.font = `${is_many ? 400 : 600} 11px ${of("font")}`
+    context.textAlign = "center"
+    context.lineWidth = 3.5
+    context.lineJoin = "round"
+    const taken = []
+    const most = is_many ? MANY_CLASSES * space.k : Infinity
+    const first = shown.classes.indexOf(model.chosen)
+    for (const i of [...(first >= 0 ? [first] : []), ...shown.anchors.keys()]) {
+      if (taken.length >= most) return
+      const [ax, ay] = shown.anchors[i]
+      const name = model.names[shown.classes[i]], [x, y] = [space.sx(ax), space.sy(ay) - radius - 5]
+      const half = context.measureText(name).width / 2 + 3
+      if (taken.some(([l, t, r, b]) => x - half < r && x + half > l && y - 11 < b && y + 3 > t)) continue
+      taken.push([x - half, y - 11, x + half, y + 3])
+      context.strokeStyle = of("panel")
+      context.strokeText(name, x, y)
+      context.fillStyle = shown.classes[i] === model.chosen ? of("accent") : of("text")
+      context.fillText(name, x, y)
+    }
+  }
 
+  const place_hint = (x, y) => {
+    const is_right = x > body.clientWidth - 220
+    hint.style.left = is_right ? "" : `${x + 12}px`
+    hint.style.right = is_right ? `${body.clientWidth - x + 12}px` : ""
+    hint.style.top = `${Math.max(4, Math.min(y - 20, body.clientHeight - 84))}px`
+  }
   function point(i) {
     if (i === hovered) return
     hovered = i
@@ -153,55 +179,76 @@ export function render({model}) {
       const text = element("div", "")
       text.append(element("b", "", name), element("div", "muted", [name === number ? "" : number, sides].filter(Boolean).join(", ")))
       hint.replaceChildren(text)
-      if (points.has_pictures) {
+      if (shown.has_pictures) {
         const image = element("img", "", null, {alt: "", src: `${model.pictures}/instances/${numbers[i]}`})
         image.addEventListener("error", () => image.remove())
         hint.prepend(image)
       }
-      const [x, y] = space.at(i)
-      const is_right = x > body.clientWidth - 220
-      hint.style.left = is_right ? "" : `${x + 12}px`
-      hint.style.right = is_right ? `${body.clientWidth - x + 12}px` : ""
-      hint.style.top = `${Math.max(4, Math.min(y - 20, body.clientHeight - 84))}px`
+      place_hint(...space.at(i))
     }
     draw()
   }
-  const choose = (found) => {
-    chosen = found
-    if (!chosen.length) {
-      said.replaceChildren(element("span", "muted note", "Drag around points to choose them; click one to open it"))
-      return draw()
+  // Of cells the server says what is in the one that is pointed at.
+  const ask_cell = (x, y) => {
+    clearTimeout(timer)
+    hint.hidden = true
+    timer = setTimeout(() => {
+      const [left, top] = space.place(x - CELL_PX, y - CELL_PX), [right, bottom] = space.place(x + CELL_PX, y + CELL_PX)
+      turn_of_cell += 1
+      at_cell = [x, y]
+      send({type: "cell", version: shown.version, turn: turn_of_cell, window: [left, right, bottom, top]})
+    }, LOOK_MS)
+  }
+  const show_cell = (cell) => {
+    if (cell.turn !== turn_of_cell || !cells || cell.instance < 0) return
+    const text = element("div", "")
+    text.append(element("b", "", cell.title), ...cell.lines.map((line) => element("div", "muted", line)))
+    hint.replaceChildren(text)
+    hint.hidden = false
+    place_hint(...at_cell)
+  }
+  const surround = (corners) => {
+    const step = Math.max(1, Math.ceil(corners.length / MOST_CORNERS))
+    drawn_loop = corners.length > 2 ? corners.filter((_, i) => i % step === 0).map(([x, y]) => space.place(x, y)) : null
+    chosen = drawn_loop ? space.inside(corners) : []
+    send({type: "surround", loop: drawn_loop ?? []})
+    draw()
+  }
+  const give_up = () => { if (drawn_loop || model.n_chosen) surround([]) }
+  const show_chosen = () => {
+    draw()
+    if (!model.n_chosen) {
+      const hint_of = cells ? "click to zoom in, where single ones are seen" : "click one to open it"
+      said.replaceChildren(element("span", "muted note", `Drag around points to choose them; ${hint_of}`))
+      return
     }
     const use = ["a", "b"].map((side) => {
       const button = element("button", `side-button side-${side}`, side.toUpperCase(), {type: "button", "aria-label": `Chosen instances as ${side.toUpperCase()}`})
-      button.addEventListener("click", () => {
-        send({type: "use", side, numbers: chosen.map((i) => numbers[i])})
-        choose([])
-      })
+      button.addEventListener("click", () => send({type: "use", side}))
       return button
     })
     const none = element("button", "quiet", "Give up", {type: "button"})
-    none.addEventListener("click", () => choose([]))
-    said.replaceChildren(element("span", "", `${chosen.length.toLocaleString("en")} chosen: look at them as`), ...use, none)
-    draw()
+    none.addEventListener("click", give_up)
+    said.replaceChildren(element("span", "", `${model.n_chosen.toLocaleString("en")} chosen: look at them as`), ...use, none)
   }
   canvas.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0 || !points) return
+    if (event.button !== 0 || !shown) return
     canvas.setPointerCapture(event.pointerId)
     grip = {x: event.offsetX, y: event.offsetY, is_move: event.shiftKey}
     loop = null
   })
   canvas.addEventListener("pointermove", (event) => {
-    if (!grip) return point(space.nearest(event.offsetX, event.offsetY))
+    const {offsetX: x, offsetY: y} = event
+    if (!grip) return cells ? ask_cell(x, y) : point(space.nearest(x, y))
     if (grip.is_move) {
-      space.move(event.offsetX - grip.x, event.offsetY - grip.y)
-      Object.assign(grip, {x: event.offsetX, y: event.offsetY, was_move: true})
+      space.move(x - grip.x, y - grip.y)
+      Object.assign(grip, {x, y, was_move: true})
       return
     }
-    if (!loop && Math.hypot(event.offsetX - grip.x, event.offsetY - grip.y) < 5) return
+    if (!loop && Math.hypot(x - grip.x, y - grip.y) < 5) return
     point(-1)
     loop ??= [[grip.x, grip.y]]
-    loop.push([event.offsetX, event.offsetY])
+    loop.push([x, y])
     draw()
   })
   canvas.addEventListener("pointerup", (event) => {
@@ -209,17 +256,24 @@ export function render({model}) {
     const was = grip
     grip = null
     if (loop) {
-      const found = loop.length > 2 ? space.inside(loop) : []
+      const corners = loop
       loop = null
-      choose(found)
+      surround(corners)
     } else if (!was.is_move) {
       const i = space.nearest(event.offsetX, event.offsetY)
-      if (i >= 0) send({type: "open", number: numbers[i]})
-      else choose([])
+      if (cells) space.zoom(2, event.offsetX, event.offsetY)
+      else if (i >= 0) send({type: "open", number: numbers[i]})
+      else give_up()
     }
   })
   canvas.addEventListener("pointercancel", () => { grip = loop = null; draw() })
-  canvas.addEventListener("pointerleave", () => { if (!grip) point(-1) })
+  canvas.addEventListener("pointerleave", () => {
+    if (grip) return
+    clearTimeout(timer)
+    turn_of_cell += 1
+    if (cells) hint.hidden = true
+    else point(-1)
+  })
   canvas.addEventListener("wheel", (event) => {
     event.preventDefault()
     space.zoom(Math.exp(-event.deltaY * (event.deltaMode === 1 ? 20 : 1) * (event.ctrlKey ? 0.01 : 0.0015)), event.offsetX, event.offsetY)
@@ -230,71 +284,58 @@ export function render({model}) {
     else if (event.key === "+" || event.key === "=") space.zoom(1.5)
     else if (event.key === "-") space.zoom(1 / 1.5)
     else if (event.key === "0") space.fit()
-    else if (event.key === "Escape") choose([])
+    else if (event.key === "Escape") give_up()
     else return
     event.preventDefault()
   })
 
-  const show_points = () => {
+  const show_map = () => {
     message.replaceChildren(...(model.missing ? [notice(model.missing)] : []))
-    body.hidden = foot.hidden = Boolean(model.missing)
-    colors.hidden = Boolean(model.missing) || !(model.has_classes || model.points?.shades)
+    body.hidden = Boolean(model.missing)
+    foot.hidden = colors.hidden = menu.hidden = Boolean(model.missing) || !model.shown
     message.hidden = !model.missing
-    const before = numbers
-    points = model.points
-    title.textContent = points ? `Instances in ${points.layer}` : "Map of the instances"
-    note.textContent = points ? `${points.note}; ${points.kept}` : model.is_loading ? "Laying out …" : ""
-    note.title = points ? points.explanation : ""
-    if (!points) return
-    points.has_b = points.sides[1] !== "all others"
-    numbers = Array.from(new Uint32Array(bytes(points.numbers).buffer))
-    labels = new Int16Array(bytes(points.labels).buffer)
-    marks = bytes(points.marks)
-    shades = points.shades ? bytes(points.shades) : null
-    const wanted = Float32Array.from(new Int16Array(bytes(points.places).buffer), (v) => (v / 32767) * REACH)
-    choose([])
+    if (model.shown?.layer !== shown?.layer) cells = null // those of another layer lie elsewhere
+    shown = model.shown
+    title.textContent = shown ? `Instances in ${shown.layer}` : "Map of the instances"
+    note.textContent = shown ? `${shown.note}; ${shown.kept}` : model.is_loading ? "Laying out …" : ""
+    note.title = model.about.explanation ?? ""
+    if (!shown) return
+    is_all = false
     point(-1)
-    space.go(numbers, before, wanted)
     show_legend()
+    look(0)
   }
   const show_legend = () => {
-    for (const button of colors.children) {
-      button.hidden = !can_color(button.dataset.key)
-      button.setAttribute("aria-pressed", String(button.dataset.key === color_by()))
-    }
-    if (!points) return
-    const keys = {
-      sides: points.sides[0] === "" ? [] : [["first", points.sides[0]], ...(points.has_b ? [["second", points.sides[1]], ["point", "others"]] : [["point", points.sides[1]]])],
-      outcome: [["accent-light", "predicted right"], ["target", "predicted wrong"]],
-      class: [],
-    }[color_by()] ?? []
-    if (color_by() === "target") return show_ramp()
-    legend.replaceChildren(...keys.map(([name, text]) => {
-      const key = element("span", "legend-key")
-      const swatch = element("span", "swatch")
-      swatch.style.background = `var(--${name})`
-      key.append(swatch, element("span", "name", text, {title: text}))
-      return key
-    }))
-    draw()
-  }
-  const show_ramp = () => {
-    const ramp = element("span", "target-ramp", null, {"aria-hidden": "true"})
-    legend.replaceChildren(element("span", "", `target ${points.bounds[0]} or less`), ramp, element("span", "", `${points.bounds[1]} or more`))
+    if (!shown) return
+    by.replaceChildren(...model.colors.map(([key, words]) => new Option(words, key)))
+    by.value = model.colors.some(([key]) => key === model.color) ? model.color : "sides"
+    mapLegend(legend, shown, of)
     draw()
   }
   const show_loading = () => {
     panel.classList.toggle("loading", model.is_loading)
-    if (!points) note.textContent = model.is_loading ? "Laying out …" : note.textContent
+    if (!shown) note.textContent = model.is_loading ? "Laying out …" : note.textContent
   }
-  model.on(["points", "missing"], show_points)
-  model.on("color", show_legend)
+  model.on(["shown", "missing"], show_map)
+  model.on(["color", "colors"], show_legend)
+  model.on("n_chosen", () => {
+    if (!model.n_chosen) [drawn_loop, chosen] = [null, []]
+    show_chosen()
+  })
   model.on("chosen", draw)
   model.on("is_loading", show_loading)
-  onTheme(draw)
-  new ResizeObserver(draw).observe(body)
-  show_points()
-  show_legend()
+  model.on("msg:custom", ({part, cell}) => {
+    if (part) take(part)
+    if (cell) show_cell(cell)
+  })
+  onTheme(() => {
+    if (cells) cells.picture = cells.made()
+    show_legend()
+  })
+  // Colours are known once the panel is in the page.
+  new ResizeObserver(() => { show_legend(); look() }).observe(body)
+  show_map()
+  show_chosen()
   show_loading()
   return panel
 }

@@ -1,6 +1,6 @@
 // Places of many points, the part of the plane that is seen, and which lie in a loop.
 const REACH = 1.6
-const LEAST_ZOOM = 0.7, MOST_ZOOM = 40
+const LEAST_ZOOM = 0.7, MOST_ZOOM = 200
 
 function instanceSpace(canvas, changed) {
   let [k, cx, cy] = [1, 0, 0]
@@ -65,6 +65,12 @@ function instanceSpace(canvas, changed) {
     fit: () => look(1, 0, 0),
     move: (dx, dy) => look(k, cx - dx / scale(), cy + dy / scale()),
     at: (i) => [sx(x[i]), sy(y[i])],
+    // The place that is drawn somewhere, and the part of the plane that is seen.
+    place: (px, py) => [cx + (px - canvas.clientWidth / 2) / scale(), cy + (canvas.clientHeight / 2 - py) / scale()],
+    window: () => {
+      const [w, h] = [canvas.clientWidth / 2 / scale(), canvas.clientHeight / 2 / scale()]
+      return [cx - w, cx + w, cy - h, cy + h]
+    },
     get k() { return k },
   }
 }

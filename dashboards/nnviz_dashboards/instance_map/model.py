@@ -1,4 +1,8 @@
-"""Where are A and B among all instances, and what is chosen by drawing around them?"""
+"""Where are A and B among all instances, and what is chosen by drawing around them?
+
+Of a part of the plane the points are drawn, where they are few enough to be sent, and
+else how many there are in each cell. What is drawn around is found among all of them.
+"""
 
 from __future__ import annotations
 
@@ -10,48 +14,116 @@ import numpy as np
 import param
 from numpy.typing import NDArray
 
-from nnviz.errors import MissingDataError, NnvizError
-from nnviz.results.instance_map import InstanceMap
+from nnviz.derivation.instance_map import PlacedInstances
+from nnviz.errors import MissingDataError, NnvizError, ShapeError
+from nnviz.results.chart_tables import ChartTable
+from nnviz.results.map_colors import (
+    BY_CHANNEL,
+    BY_CLASS,
+    BY_OUTCOME,
+    BY_SIDES,
+    MapColors,
+    color_by_numbers,
+    color_by_sides,
+    color_columns,
+    color_of,
+)
+from nnviz.results.map_windows import (
+    MapRaster,
+    MapWindow,
+    counted_cells,
+    inside_loop,
+    points_in,
+)
 from nnviz.results.missing import Missing
-from nnviz.results.neuron_matrix import shading
 from nnviz.results.run_results import RunResults
 from nnviz.results.subset_pairs import SubsetPair
 from nnviz_dashboards.shared.publishing import follow, publish, published
+from nnviz_dashboards.shared.python_lines import python_lines
 from nnviz_dashboards.shared.selection import Selection
 from nnviz_dashboards.subsets.model import SIDES, RunLater, Side, SubsetPairModel
 
-__all__ = ["InstanceMapModel", "ShownMap"]
+__all__ = ["MAX_POINTS", "CellFacts", "InstanceMapModel", "ShownMap"]
 
-SATURATED = 98
-"""Percentile of the targets from which on a point is as dark as can be."""
+MAX_POINTS = 5_000
+"""Points that are drawn one by one: some 50 kB."""
 
-N_ADDED = 500
-"""Instances of A, and of B, that are shown besides the sample."""
+MAX_CORNERS = 400
+"""Corners of a loop; a longer one is drawn with fewer."""
+
+N_TOLD = 3
+"""Categories that are told of a cell."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShownMap:
-    """All points, and where the classes are."""
+    """Where instances are, and which colour they have."""
 
-    map: InstanceMap
+    placed: PlacedInstances
     names: tuple[str, str]
     """Of A and B; empty where none are chosen."""
-    instances: NDArray[np.int64]
-    """Numbers, ascending, shape (n,)."""
-    places: NDArray[np.float64]
-    """Shape (n, 2)."""
     labels: NDArray[np.int64]
-    """Class of each, -1 for none, shape (n,)."""
-    is_wrong: NDArray[np.bool_]
-    side: NDArray[np.uint8]
-    """1 in A, 2 in B, 3 in both, 0 in neither, shape (n,)."""
+    """Class of each placed instance, -1 for none, shape (n,)."""
+    marks: NDArray[np.uint8]
+    """1 for those in A, 2 for those in B, 4 for those that are predicted wrong, added
+    up; shape (n,)."""
+    codes: NDArray[np.uint8]
+    """Of each placed instance, as `colors` has it."""
+    colors: MapColors
+    n_missing: int
+    """Placed instances without a value."""
     n_usable: int
     has_pictures: bool
-    shades: NDArray[np.uint8] | None
-    """Target of each, from 0 for the smallest to 254, 255 for none, shape (n,); None
-    where no target was measured."""
-    bounds: tuple[float, float]
-    """Targets that are drawn lightest and darkest."""
+
+    @property
+    def n_instances(self) -> int:
+        """Number of placed instances."""
+        return len(self.placed.instances)
+
+    @property
+    def middles(self) -> NDArray[np.float64]:
+        """Where the instances of each placed class are, on average, shape (S, 2).
+
+        The class's own place where none of its instances is shown.
+        """
+        placed = self.placed
+        if not len(placed.classes):
+            return placed.class_places
+        is_known = self.labels >= 0
+        labels = self.labels[is_known]
+        n_classes = max(int(labels.max(initial=0)), int(placed.classes.max())) + 1
+        counts = np.bincount(labels, minlength=n_classes)[placed.classes]
+        sums = [
+            np.bincount(labels, weights=axis, minlength=n_classes)[placed.classes]
+            for axis in placed.places[is_known].T
+        ]
+        found = np.stack(sums, axis=1) / np.maximum(counts, 1)[:, None]
+        return np.where(counts[:, None] > 0, found, placed.class_places)
+
+    def points(self, window: MapWindow) -> NDArray[np.int64] | None:
+        """Return which instances are seen, by their place here; None for too many."""
+        if self.n_instances <= MAX_POINTS:
+            return np.arange(self.n_instances)
+        found = points_in(self.placed.places, window)
+        return found if len(found) <= MAX_POINTS else None
+
+    def raster(self, window: MapWindow, shape: tuple[int, int]) -> MapRaster:
+        """Return a part of the plane in cells."""
+        return counted_cells(self.placed.places, self.codes, self.colors, window, shape)
+
+
+@dataclass(frozen=True, slots=True)
+class CellFacts:
+    """What is in a small part of the plane."""
+
+    n_instances: int
+    instance: int
+    """Number of the one that is nearest to its middle; -1 for none."""
+    told: tuple[tuple[str, int], ...]
+    """The most frequent categories, with their instances; empty where colours are
+    numbers."""
+    mean: float
+    """Mean of the values, between the ends of the scale; NaN for categories."""
 
 
 class InstanceMapModel(param.Parameterized):
@@ -72,6 +144,9 @@ class InstanceMapModel(param.Parameterized):
     is_loading = param.Boolean(
         default=False, constant=True, doc="Whether a layer is laid out."
     )
+    n_chosen = param.Integer(
+        default=0, constant=True, doc="Instances that were drawn around."
+    )
 
     def __init__(
         self,
@@ -84,46 +159,151 @@ class InstanceMapModel(param.Parameterized):
         self.selection: Selection = pairs.selection
         self.results = results
         self._pairs = pairs
-        self._run_later = run_later or (lambda work, done: done(work()))
-        self._wanted: tuple[str, str, tuple[str, str]] | None = None
-        follow(self.selection, ["view", "layer"], self._renew)
+        self.run_later = run_later or (lambda work, done: done(work()))
+        self._wanted: tuple[object, ...] | None = None
+        self._chosen = np.zeros(0, dtype=np.int64)
+        follow(self.selection, ["view", "layer", "color"], self._renew)
+        self.selection.param.watch(self._renew_colors, ["channel", "subset"])
         pairs.param.watch(self._renew, "pair")
 
+    @property
+    def can_color(self) -> tuple[str, ...]:
+        """What points can be coloured by."""
+        results, selection = self.results, self.selection
+        names = [BY_SIDES]
+        columns = results.pairs.finder.columns
+        if results.has_classes:
+            names += [BY_OUTCOME] if results.kind == "label" else []
+            names += [BY_CLASS] if results.kind == "label" else []
+            names.append("prediction")
+        names += [BY_CHANNEL] if selection.channel >= 0 else []
+        return (*names, *color_columns(columns))
+
     def color(self, by: str) -> None:
-        """Colour by A and B, by right and wrong, by class, or by target."""
+        """Colour by A and B, right and wrong, class, a channel, or a column."""
         self.selection.choose(color=by)
 
-    def use(self, side: Side, numbers: Sequence[int]) -> None:
+    def surround(self, loop: Sequence[Sequence[float]]) -> None:
+        """Choose the instances in a loop of places; none for an empty one."""
+        shown = self.shown
+        if shown is None:
+            return
+        try:
+            corners = np.array(loop[:MAX_CORNERS], dtype=np.float64).reshape(-1, 2)
+            found = inside_loop(shown.placed.places, corners)
+        except (ShapeError, ValueError):
+            found = np.zeros(0, dtype=np.int64)
+        self._chosen = shown.placed.instances[found]
+        publish(self, {"n_chosen": len(found)})
+
+    def use(self, side: Side) -> None:
         """Make what was drawn around to A or B."""
-        n = self.results.store.n_instances
-        chosen = np.asarray(numbers, dtype=np.int64)
-        chosen = chosen[(chosen >= 0) & (chosen < n)]
-        if side in SIDES and len(chosen):
-            self._pairs.write(side, self.results.pairs.finder.text_for(chosen))
+        if side in SIDES and len(self._chosen):
+            query = self.results.pairs.finder.text_for(self._chosen)
+            self.surround([])
+            self._pairs.write(side, query)
 
     def open(self, number: int) -> None:
         """Look at an instance."""
         self.selection.choose(view="instances", instance=int(number))
 
+    def cell(self, window: MapWindow) -> CellFacts | None:
+        """Return what is in a small part of the plane; None where nothing is shown."""
+        shown = self.shown
+        if shown is None:
+            return None
+        at = points_in(shown.placed.places, window)
+        middle = [(window.left + window.right) / 2, (window.bottom + window.top) / 2]
+        far = np.linalg.norm(shown.placed.places[at] - middle, axis=1)
+        nearest = int(shown.placed.instances[at[far.argmin()]]) if len(at) else -1
+        told: tuple[tuple[str, int], ...] = ()
+        mean, colors = np.nan, shown.colors
+        codes = shown.codes[at]
+        codes = codes[codes != 255]
+        if colors.names:
+            counts = np.bincount(codes, minlength=len(colors.names))
+            order = np.argsort(-counts, kind="stable")[:N_TOLD]
+            told = tuple((colors.names[i], int(counts[i])) for i in order if counts[i])
+        elif len(codes):
+            low, high = colors.bounds
+            mean = low + float(codes.mean()) / 254 * (high - low)
+        return CellFacts(len(at), nearest, told, mean)
+
+    def table(self) -> ChartTable | None:
+        """Return the places and colours of all instances that are placed."""
+        shown = self.shown
+        if shown is None:
+            return None
+        x, y = shown.placed.places.T
+        columns = [("instance", shown.placed.instances), ("x", x), ("y", y)]
+        numbers = self._numbers(shown)
+        names = (*shown.colors.names, *[None] * 256)
+        told = [names[code] for code in shown.codes.tolist()]
+        title = shown.colors.title
+        return ChartTable((*columns, (title, told if numbers is None else numbers)))
+
+    def _numbers(self, shown: ShownMap) -> NDArray[np.float64] | None:
+        """Return the values that colours stand for, where these are numbers."""
+        if shown.colors.names:
+            return None
+        if self.selection.color == BY_CHANNEL:
+            layer, channel = shown.placed.layer, self.selection.channel
+            source = self.results.pairs.finder.columns.channels
+            values = np.asarray(source.activation(layer, channel), dtype=np.float64)
+        else:
+            column = self.results.pairs.finder.columns.column(self.selection.color)
+            numbers = column.values
+            if column.kind == "date":
+                numbers = numbers.astype("datetime64[ms]").astype(np.int64)
+            values = np.where(column.null, np.nan, numbers.astype(np.float64))
+        return values[shown.placed.instances]
+
+    @property
+    def code(self) -> str:
+        """Lines of Python that give the same places, where derivation has kept them."""
+        layer = self.selection.layer
+        path = f"artifacts/instance_places/place/{layer}"
+        return python_lines(
+            self.results.store.url,
+            f"places = store.groups.read({path!r})  # x and y of every instance",
+            "store.instances()  # what they can be coloured by",
+        )
+
+    def _renew_colors(self, *events: param.parameterized.Event) -> None:
+        changed = {event.name for event in events}
+        depends = {BY_CHANNEL: "channel", BY_CLASS: "subset", "prediction": "subset"}
+        if depends.get(self.selection.color) in changed:
+            self._renew()
+
     def _renew(self, *_: object) -> None:
-        pair, layer = self._pairs.pair, self.selection.layer
-        if self.selection.view != "map":
+        pair, selection = self._pairs.pair, self.selection
+        if selection.view != "map":
+            self._wanted = None
+            # A million places are not kept of a view that nobody looks at.
+            if self.shown is not None:
+                publish(self, {"shown": None, "n_chosen": 0})
             return
         missing = self._pairs.missing
         if missing is not None:
             self._wanted = None
             publish(self, {"shown": None, "missing": missing, "is_loading": False})
             return
-        wanted = (layer, "", ("", ""))
+        layer, by = selection.layer, selection.color
+        by = by if by in self.can_color else BY_SIDES
+        wanted: tuple[object, ...] = (layer, by)
         if pair is not None:
-            wanted = (layer, pair.key, pair.names)
+            wanted += (pair.key, pair.names)
+        if by == BY_CHANNEL:
+            wanted += (selection.channel,)
+        elif by in (BY_CLASS, "prediction"):
+            wanted += (selection.subset,)
         if wanted == self._wanted:
             return
         self._wanted = wanted
 
         def work() -> ShownMap | Missing:
             try:
-                return self._made(layer, pair)
+                return self._made(layer, by, pair)
             except MissingDataError as error:
                 return self.results.missing_stage() or Missing(
                     "There is no map of the instances", str(error)
@@ -135,69 +315,51 @@ class InstanceMapModel(param.Parameterized):
             if self._wanted != wanted:
                 return
             is_missing = isinstance(found, Missing)
+            self._chosen = np.zeros(0, dtype=np.int64)
             publish(
                 self,
                 {
                     "shown": None if is_missing else found,
                     "missing": found if is_missing else None,
                     "is_loading": False,
+                    "n_chosen": 0,
                 },
             )
 
         publish(self, {"is_loading": True})
-        self._run_later(work, show)
+        self.run_later(work, show)
 
-    def _made(self, layer: str, pair: SubsetPair | None) -> ShownMap:
-        maps, columns = self.results.maps, self.results.pairs.finder.columns
-        laid = maps.of(layer)
+    def _made(self, layer: str, by: str, pair: SubsetPair | None) -> ShownMap:
+        columns = self.results.pairs.finder.columns
+        placed = self.results.maps.placed(layer)
+        instances = placed.instances
         a = b = np.zeros(0, np.int64)
         if pair is not None:
             a, b = pair.found.subset.instances, pair.found.against.instances
-        added = [self._some(one) for one in (a, b)]
-        instances = np.unique(np.concatenate([laid.instances, *added]))
-        places = np.empty((len(instances), 2))
-        is_laid = np.isin(instances, laid.instances, assume_unique=True)
-        places[is_laid] = laid.places
-        others = instances[~is_laid]
-        if len(others):
-            places[~is_laid] = laid.place(maps.rows(layer, others))
-        side = np.isin(instances, a).astype(np.uint8)
-        side += 2 * np.isin(instances, b).astype(np.uint8)
-        label = columns.store.column("label")[instances]
-        prediction = columns.store.column("prediction")[instances]
-        is_wrong = (label >= 0) & (prediction >= 0) & (label != prediction)
+        marks = np.zeros(columns.n_instances, dtype=np.uint8)
+        marks[a] += 1
+        marks[b] += 2
+        label = columns.store.column("label")
+        prediction = columns.store.column("prediction")
+        marks[(label >= 0) & (prediction >= 0) & (label != prediction)] += 4
+        names = ("", "") if pair is None else pair.names
+        if by == BY_SIDES:
+            colors = color_by_sides(columns.n_instances, a, b, names)
+        elif by == BY_CHANNEL:
+            channel = self.selection.channel
+            values = columns.channels.activation(layer, channel)
+            colors = color_by_numbers(values, f"channel {channel}")
+        else:
+            colors = color_of(columns, by, first=self.selection.subset)
         shown = label if self.results.kind == "label" else prediction
-        shades, bounds = self._shades(instances)
         return ShownMap(
-            laid,
-            ("", "") if pair is None else pair.names,
-            instances,
-            places,
-            shown.astype(np.int64),
-            is_wrong,
-            side,
+            placed,
+            names,
+            shown[instances].astype(np.int64),
+            marks[instances],
+            colors.codes[instances],
+            colors,
+            colors.n_missing(instances),
             int(columns.usable.sum()),
             not self.results.instance_pictures.missing,
-            shades,
-            bounds,
         )
-
-    def _shades(
-        self, instances: NDArray[np.int64]
-    ) -> tuple[NDArray[np.uint8] | None, tuple[float, float]]:
-        """Return how dark instances are by their target, and what is drawn how."""
-        targets = self.results.pairs.targets
-        if targets is None or not np.isfinite(targets).any():
-            return None, (0.0, 0.0)
-        # A few that are far off do not make all others alike.
-        low, high = np.nanpercentile(targets, [100 - SATURATED, SATURATED])
-        high = max(float(high), float(low) + 1e-12 * max(1.0, abs(float(low))))
-        return shading(targets[instances], float(low), high), (float(low), high)
-
-    @staticmethod
-    def _some(instances: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return all of few instances, or as many as are added, evenly spaced."""
-        if len(instances) <= N_ADDED:
-            return instances
-        at = np.linspace(0, len(instances) - 1, N_ADDED).round().astype(np.int64)
-        return instances[at]

@@ -1,38 +1,82 @@
-"""How is the map of the instances drawn? Points as bytes, and what is said of them."""
+"""How is the map of the instances drawn? Points or cells as bytes, and what is said.
+
+What is the same wherever one looks is a value of the component; the points, or cells,
+of the part that is looked at are the answer to a message.
+"""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+import math
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import param
 from numpy.typing import NDArray
 from panel.viewable import Viewable, Viewer
 
-from nnviz_dashboards.instance_map.model import InstanceMapModel, ShownMap
-from nnviz_dashboards.shared.component import Component, missing_value, script, style
+from nnviz.errors import ShapeError
+from nnviz.results.map_colors import BY_CHANNEL, BY_CLASS, BY_OUTCOME, BY_SIDES
+from nnviz.results.map_windows import MapWindow
+from nnviz_dashboards.instance_map.model import (
+    MAX_POINTS,
+    InstanceMapModel,
+    ShownMap,
+)
+from nnviz_dashboards.shared.component import (
+    CHART,
+    Component,
+    about_chart,
+    missing_value,
+    script,
+    style,
+)
 from nnviz_dashboards.shared.theme import format_count, format_percent, format_value
 
 __all__ = ["InstanceMapView"]
 
-REACH = 1.6
-"""Largest coordinate that is sent; the classes are within -1 and 1."""
+MAX_CELLS = 40_000
+"""Cells that are drawn: some three pixels of a screen each."""
+
+WORDS = {
+    BY_SIDES: "A and B",
+    BY_OUTCOME: "right or wrong",
+    BY_CLASS: "class",
+    "prediction": "predicted class",
+}
+"""What can be coloured by, where it is no column's own name."""
+
+CELLS: Mapping[str, str] = {
+    "sides": "what it has more of than the whole map",
+    "outcome": "what it has more of than the whole map",
+    "category": "its most frequent category",
+    "number": "the mean of those that have a value",
+    "date": "the mean of those that have a value",
+}
+"""What colour a cell has."""
 
 
 class InstanceMapPanel(Component):
-    """Points that can be drawn around."""
+    """Points, or cells, that can be drawn around."""
 
-    points = param.Dict(None, allow_None=True)
+    shown = param.Dict(
+        None, allow_None=True, doc="What is the same wherever one looks."
+    )
     names = param.List([], doc="Name of every class.")
     has_classes = param.Boolean(default=True)
     color = param.String()
+    colors = param.List([], doc="What can be coloured by, and what it is called.")
     chosen = param.Integer(-1, doc="The class that is looked at.")
+    n_chosen = param.Integer(0, doc="Instances that were drawn around.")
     pictures = param.String(doc="Address of the pictures.")
     missing = param.Dict(None, allow_None=True)
     is_loading = param.Boolean(default=False)
 
-    _esm = script(__file__, "instance_space.js", "instance_map.js")
+    _esm = script(
+        __file__, *CHART, "instance_space.js", "map_bytes.js", "map_legend.js",
+        "instance_map.js",
+    )  # fmt: skip
     _style = style(__file__, "instance_map.css")
 
 
@@ -62,12 +106,17 @@ class InstanceMapView(Viewer):
         super().__init__()
         self._model = model
         self._layers = layers
+        self._version = 0  # of what is shown
         self._panel = InstanceMapPanel(
             {
                 "color": lambda by: model.color(by),
-                "use": model.use,
+                "look": self._send_part,
+                "cell": self._send_cell,
+                "surround": lambda loop: model.surround(loop),
+                "use": lambda side: model.use(side),
                 "open": lambda number: model.open(number),
                 "point": lambda number: point_at(int(number)),
+                "data": self._send_data,
             },
             names=list(model.results.store.class_names),
             has_classes=model.results.has_classes,
@@ -75,70 +124,200 @@ class InstanceMapView(Viewer):
             color=model.selection.param.color,
             chosen=model.selection.param.subset,
             is_loading=model.param.is_loading,
+            n_chosen=model.param.n_chosen,
             **self._values(),
         )
         model.param.watch(self._update, ["shown", "missing"])
 
     def _update(self, *_: param.parameterized.Event) -> None:
+        self._version += 1
         self._panel.param.update(**self._values())
 
     def _values(self) -> dict[str, object]:
         shown = self._model.shown
         return {
-            "points": None if shown is None else self._drawn(shown),
+            "shown": None if shown is None else self._drawn(shown),
             "missing": missing_value(self._model.missing),
+            "colors": [] if shown is None else self._colors(),
+            "about": {}
+            if shown is None
+            else about_chart(self._explained(shown), self._model.code),
         }
+
+    def _colors(self) -> list[list[str]]:
+        channel = f"channel {self._model.selection.channel}"
+        words = {**WORDS, BY_CHANNEL: channel}
+        return [[name, words.get(name, name)] for name in self._model.can_color]
+
+    def _label(self, shown: ShownMap) -> str:
+        return self._layers.get(shown.placed.layer, shown.placed.layer)
 
     def _drawn(self, shown: ShownMap) -> dict[str, object]:
-        layer = self._layers.get(shown.map.layer, shown.map.layer)
-        kept = format_percent(shown.map.kept)
-        n = len(shown.instances)
-        note = f"{format_count(n)} of {format_count(shown.n_usable)} instances"
-        marks = shown.side + 4 * shown.is_wrong.astype(np.uint8)
+        n, colors = shown.n_instances, shown.colors
+        note = f"{format_count(n)} instances"
+        if shown.placed.is_sample:
+            note = f"{format_count(n)} of {format_count(shown.n_usable)} instances"
+        low, high = (self._end(bound, colors.kind) for bound in colors.bounds)
         return {
-            "layer": layer,
+            "version": self._version,
+            "layer": self._label(shown),
             "sides": list(shown.names),
             "note": note,
+            "n": n,
             "has_pictures": shown.has_pictures,
-            "explanation": (
-                f"{self._explained(layer)} No plane shows all distances: of the ten "
-                f"nearest neighbours of an instance, {kept} are among its ten nearest "
-                "here."
-            ),
-            "kept": f"{kept} of the nearest neighbours kept",
-            "numbers": _encoded(shown.instances.astype("<u4")),
-            "places": _encoded(_rounded(shown.places)),
-            "labels": _encoded(shown.labels.astype("<i2")),
-            "marks": _encoded(marks.astype(np.uint8)),
-            "shades": None if shown.shades is None else _encoded(shown.shades),
-            "bounds": [format_value(bound) for bound in shown.bounds],
-            "classes": shown.map.classes.tolist(),
-            "anchors": np.round(shown.map.class_places, 3).tolist(),
+            "kept": f"{format_percent(shown.placed.kept)} of the nearest neighbours "
+            "kept",
+            "title": colors.title,
+            "kind": colors.kind,
+            "categories": list(colors.names),
+            "n_other": colors.n_other,
+            "low": low,
+            "high": high,
+            "n_missing": shown.n_missing,
+            "cell_color": CELLS[colors.kind],
+            "classes": shown.placed.classes.tolist(),
+            "anchors": np.round(shown.middles, 3).tolist(),
         }
 
-    def _explained(self, layer: str) -> str:
-        added = "those of A and B (500 of each, at most) with them."
+    @staticmethod
+    def _end(bound: float, kind: str) -> str:
+        if bound != bound or kind != "date":
+            return format_value(bound)
+        return str(np.datetime64(int(bound), "ms").astype("datetime64[D]"))
+
+    def _send_part(
+        self, version: int, turn: int, window: list[float], shape: list[int]
+    ) -> None:
+        """Send what is seen of the plane: its points, or cells where they are many."""
+        shown = self._model.shown
+        if shown is None or version != self._version:
+            return
+        try:
+            part = MapWindow(*(float(edge) for edge in window))
+            n_rows, n_columns = _fewer(shape)
+        except (ShapeError, TypeError, ValueError):
+            return
+        found = shown.points(part)
+        sent: dict[str, object] = {"version": version, "turn": turn}
+        if found is not None:
+            is_all = len(found) == shown.n_instances
+            sent |= {"is_all": is_all, "points": self.packed_points(shown, found)}
+            sent["n"] = len(found)
+        else:
+            raster = shown.raster(part, (n_rows, n_columns))
+            most = int(raster.counts.max())
+            levels = np.log1p(raster.counts) / np.log1p(max(1, most))
+            # None that has a point looks like none.
+            levels = np.where(raster.counts > 0, 1 + 254 * levels, 0)
+            both = np.stack([levels.astype(np.uint8), raster.codes])
+            sent |= {
+                "shape": [n_rows, n_columns],
+                "window": [part.left, part.right, part.bottom, part.top],
+                "cells": _packed(both.tobytes()),
+                "most": format_count(most),
+                "n": int(raster.counts.sum()),
+            }
+        self._panel._send_msg({"part": sent})
+
+    @staticmethod
+    def packed_points(shown: ShownMap, at: NDArray[np.int64]) -> str:
+        """Return points as compressed bytes, in base64.
+
+        Parameters
+        ----------
+        shown
+            The map.
+        at
+            Places of the points in it, ascending.
+
+        Returns
+        -------
+        str
+            Little endian, one after the other: the step from each number of an
+            instance to the next (uint32), x and y in turn (float32), class (int16),
+            colour and marks (uint8).
+        """
+        placed = shown.placed
+        numbers = np.diff(placed.instances[at], prepend=0).astype("<u4")
+        places = placed.places[at].astype("<f4")
+        # Sixteen bits tell a pixel at the deepest zoom; zeros are packed.
+        places = (places.view("<u4") & 0xFFFFFF00).view("<f4")
+        parts = (
+            numbers,
+            places,
+            shown.labels[at].astype("<i2"),
+            shown.codes[at],
+            shown.marks[at],
+        )
+        return _packed(b"".join(np.ascontiguousarray(part).tobytes() for part in parts))
+
+    def _send_cell(self, version: int, turn: int, window: list[float]) -> None:
+        """Send what is in the cell that is pointed at."""
+        if version != self._version:
+            return
+        try:
+            facts = self._model.cell(MapWindow(*(float(edge) for edge in window)))
+        except (ShapeError, TypeError, ValueError):
+            return
+        shown = self._model.shown
+        if facts is None or shown is None:
+            return
+        n = facts.n_instances
+        lines = [f"{format_count(count)} {name}" for name, count in facts.told]
+        if facts.mean == facts.mean:
+            end = self._end(facts.mean, shown.colors.kind)
+            lines = [f"{shown.colors.title}: {end} on average"]
+        said = {
+            "turn": turn,
+            "title": f"{format_count(n)} {'instance' if n == 1 else 'instances'}",
+            "lines": lines,
+            "instance": facts.instance,
+        }
+        self._panel._send_msg({"cell": said})
+
+    def _send_data(self, kind: str) -> None:
+        self._panel.send_table(
+            "map", self._model.table, kind, run_later=self._model.run_later
+        )
+
+    def _explained(self, shown: ShownMap) -> str:
+        layer, kept = self._label(shown), format_percent(shown.placed.kept)
+        text = (
+            f"Instances lie along the two directions in which those of {layer} vary "
+            "most, in standard deviations of each channel (principal components). "
+        )
         if self._model.results.has_classes:
-            return (
+            text = (
                 f"An instance stands between the classes that it resembles in {layer}, "
-                "by their mean activations. As many of every class are drawn, and "
-                f"{added}"
+                "by their mean activations. "
+            )
+        if shown.placed.is_sample:
+            text += (
+                "Drawn is a sample, as many of every class; 'nnviz derive' places all "
+                "of them. "
+            )
+        if shown.n_instances > MAX_POINTS:
+            text += (
+                f"Where more than {format_count(MAX_POINTS)} are in view, they are "
+                "counted in cells: the stronger a cell, the more instances (on a scale "
+                f"of logarithms); its colour is {CELLS[shown.colors.kind]}. Zoom in to "
+                "see the instances themselves. "
             )
         return (
-            f"Instances lie along the two directions in which those of {layer} vary "
-            "most, in standard deviations of each channel (principal components). Some "
-            f"are drawn at random, and {added}"
+            f"{text}No plane shows all distances: of the ten nearest neighbours of an "
+            f"instance, {kept} are among its ten nearest here (in a sample)."
         )
 
     def __panel__(self) -> Viewable:
         return self._panel
 
 
-def _rounded(places: NDArray[np.float64]) -> NDArray[np.int16]:
-    """Return places as whole numbers, 32,767 for the largest that is sent."""
-    share = np.clip(places / REACH, -1.0, 1.0)
-    return np.asarray(np.round(share * 32_767).astype("<i2"))
+def _fewer(shape: Sequence[float]) -> tuple[int, int]:
+    """Return rows and columns of cells as wished, or as many fewer as are drawn."""
+    rows, columns = (min(4_000.0, max(1.0, float(cells))) for cells in shape)
+    share = min(1.0, math.sqrt(MAX_CELLS / (rows * columns)))
+    return max(1, int(rows * share)), max(1, int(columns * share))
 
 
-def _encoded(values: NDArray[np.generic]) -> str:
-    return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()
+def _packed(content: bytes) -> str:
+    return base64.b64encode(zlib.compress(content, 6)).decode()

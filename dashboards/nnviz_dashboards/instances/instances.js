@@ -111,8 +111,9 @@ export function render({model}) {
     none.addEventListener("click", () => send({type: "unmark"}))
     chosen.replaceChildren(element("span", "", `${marked.size.toLocaleString("en")} marked: look at them as`), ...use, none)
   }
+  const pinned = () => (model.lit.length ? model.lit : null)
   const show_opened = () => {
-    opened.show(model.opened)
+    opened.show(model.opened, model.inside, pinned())
     panel.classList.toggle("has-opened", Boolean(model.opened))
     for (const cell of lists.querySelectorAll(".square")) {
       const is_open = Number(cell.dataset.instance) === model.opened?.n
@@ -151,6 +152,9 @@ export function render({model}) {
   model.on(["order", "orders"], show_order)
   model.on("marked", show_marked)
   model.on("opened", show_opened)
+  model.on("inside", () => opened.showInside(model.inside, pinned()))
+  model.on("lit", () => opened.pin(pinned()))
+  model.on("msg:custom", ({shaded}) => shaded && opened.shade(shaded))
   model.on("without_pictures", () => { show_pictures(); show_opened(); show_marked() })
   model.on("is_loading", show_loading)
   show_pages()

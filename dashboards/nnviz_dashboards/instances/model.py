@@ -14,9 +14,10 @@ import numpy as np
 import param
 from numpy.typing import NDArray
 
+from nnviz.aggregation.standing_out import StandingOut
 from nnviz.errors import MissingDataError, NnvizError
 from nnviz.results.chart_tables import ChartTable
-from nnviz.results.instances import InstanceFacts, StandingOut
+from nnviz.results.instances import InstanceFacts
 from nnviz.results.missing import Missing
 from nnviz.results.run_results import RunResults
 from nnviz.subsets.subsets import Subset

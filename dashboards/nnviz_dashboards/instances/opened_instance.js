@@ -27,7 +27,8 @@ function openedInstance(send, pictures) {
     line.append(element("span", "opened-label muted name", layer.label, {title: layer.layer}), row)
     return line
   })
-  let without = null
+  let without = null, one_shown = null, stage = null
+  const inside = insideOf(send, pictures, () => without === "")
   const no_picture = () => element("p", "muted note opened-none", without === null ? "" : `No picture: ${without || "it cannot be read"}`)
   const photograph = (one) => {
     const picture = element("img", `opened-picture${one.is_wrong ? " wrong" : ""}`, null, {alt: one.said || one.title, src: `${pictures()}/instances/${one.n}/large`})
@@ -41,8 +42,15 @@ function openedInstance(send, pictures) {
     const at = document.activeElement
     if (at === document.body || !at.getClientRects().length) title.focus({preventScroll: true})
   }
-  const show = (one) => {
+  // The picture with what lies over it: where a channel fires, and what the network saw.
+  const staged = (picture) => {
+    const place = element("div", "opened-stage")
+    place.append(picture, element("i", "heat"), element("i", "crop", null, {hidden: "", title: "What the network saw"}))
+    return place
+  }
+  const show = (one, value, lit) => {
     box.hidden = !one
+    one_shown = one
     if (!one) return box.replaceChildren()
     const head = element("div", "opened-head")
     const close = element("button", "button", "×", {type: "button", "aria-label": "Close", title: "Close (Esc)"})
@@ -54,14 +62,25 @@ function openedInstance(send, pictures) {
     one.rows.forEach(([name, value]) => rows.append(element("dt", "", name), element("dd", "name", value, {title: value})))
     const keep = element("button", "button", "Keep its row among the neurons", {type: "button"})
     keep.addEventListener("click", () => send({type: "keep", number: one.n}))
+    stage = staged(picture)
+    const sight = element("div", "opened-sight")
+    sight.append(stage, inside.caption)
+    const unusual = element("div", "opened-unusual")
+    if (one.channels.length) {
+      unusual.append(element("h4", "opened-title", "Channels that stand out", {title: "Strongest compared with all instances: standard deviations above their mean"}), ...channels(one))
+    }
     box.replaceChildren(
-      head, picture, element("p", "opened-said", one.said), keep,
+      head, sight, element("p", "opened-said", one.said), keep,
       element("h4", "opened-title", one.what), outputs(one))
     if (one.rows.length) box.append(rows)
-    if (one.channels.length) {
-      box.append(element("h4", "opened-title", "Channels that stand out", {title: "Strongest compared with all instances: standard deviations above their mean"}), ...channels(one))
-    }
+    box.append(inside.ask, unusual, inside.rows, inside.graph)
+    showInside(value, lit)
     if (document.documentElement.dataset.ready === "yes") follow(title, performance.now() + 2000)
   }
-  return {box, show, setPictures: (why) => { without = why }}
+  const showInside = (value, lit) => {
+    if (!one_shown) return
+    inside.show(one_shown, value, lit, stage)
+    box.classList.toggle("has-inside", Boolean(value?.found))
+  }
+  return {box, show, showInside, pin: inside.pin, shade: inside.shade, setPictures: (why) => { without = why }}
 }

@@ -8,6 +8,8 @@ import param
 from panel.viewable import Viewable, Viewer
 
 from nnviz.results.instances import InstanceFacts
+from nnviz_dashboards.instances.drawn_inside import drawn_inside
+from nnviz_dashboards.instances.inside import InsideModel
 from nnviz_dashboards.instances.model import (
     BY_CHANNEL,
     PAGE,
@@ -27,6 +29,9 @@ from nnviz_dashboards.shared.examples import channel_examples
 from nnviz_dashboards.shared.theme import format_count, format_percent, format_value
 
 __all__ = ["InstancesView"]
+
+INSIDE = ("inside", "output", "words", "is_running", "problem")
+"""What of the model of the opened instance's inside is drawn."""
 
 WORDS = {
     "confidence": "confidence of the prediction",
@@ -50,12 +55,17 @@ class InstanceGrid(Component):
     orders = param.List([], doc="What can be sorted by, and what it is called.")
     marked = param.List([])
     opened = param.Dict(None, allow_None=True)
+    inside = param.Dict(None, allow_None=True, doc="What the network did with it.")
+    lit = param.List([], doc="Layer and channel that are looked at, or nothing.")
     pictures = param.String(doc="Address of the pictures.")
     missing = param.Dict(None, allow_None=True)
     without_pictures = param.String(None, allow_None=True)
     is_loading = param.Boolean(default=False)
 
-    _esm = script(__file__, *CHART, "opened_instance.js", "instances.js")
+    _esm = script(
+        __file__, *CHART, "own_graph.js", "inside.js", "opened_instance.js",
+        "instances.js",
+    )  # fmt: skip
     _style = style(__file__, "instances.css")
 
 
@@ -73,6 +83,8 @@ class InstancesView(Viewer):
         Short name of each shown layer by its name, in order.
     keep
         Called with the key of a row that the neuron matrix shall keep.
+    inside
+        What the network did with the opened instance.
     """
 
     def __init__(
@@ -82,10 +94,12 @@ class InstancesView(Viewer):
         pictures: str,
         layers: Mapping[str, str],
         keep: Callable[[str], None],
+        inside: InsideModel,
     ) -> None:
         super().__init__()
         self._model = model
         self._layers = layers
+        self._inside = inside
         self._run_later = model.run_later
         self._grid = InstanceGrid(
             {
@@ -100,6 +114,9 @@ class InstancesView(Viewer):
                 "point": lambda number: model.point_at(int(number)),
                 "data": self._send_data,
                 "keep": lambda number: keep(f"#{int(number)}"),
+                "explain": inside.begin,
+                "explain_output": lambda output: inside.choose(output),
+                "tokens": self._send_tokens,
             },
             pictures=pictures,
             is_loading=model.param.is_loading,
@@ -108,11 +125,15 @@ class InstancesView(Viewer):
             **self._values(),
             **self._opened(),
             marked=list(model.marked),
+            inside=self._drawn_inside(),
+            lit=self._lit(),
         )
         model.param.watch(self._update, ["pages", "missing"])
         model.param.watch(self._update_opened, "opened")
         model.param.watch(self._update_marked, "marked")
         model.selection.param.watch(self._update_orders, ["channel", "layer"])
+        model.selection.param.watch(self._update_lit, ["channel", "layer"])
+        inside.param.watch(self._update_inside, list(INSIDE))
 
     def _update(self, *_: param.parameterized.Event) -> None:
         self._grid.param.update(**self._values())
@@ -122,6 +143,27 @@ class InstancesView(Viewer):
 
     def _update_marked(self, *_: param.parameterized.Event) -> None:
         self._grid.marked = list(self._model.marked)
+
+    def _update_inside(self, *_: param.parameterized.Event) -> None:
+        self._grid.inside = self._drawn_inside()
+
+    def _update_lit(self, *_: param.parameterized.Event) -> None:
+        self._grid.lit = self._lit()
+
+    def _drawn_inside(self) -> dict[str, object] | None:
+        if self._model.opened is None:
+            return None
+        return drawn_inside(self._inside, self._layers)
+
+    def _lit(self) -> list[str | int]:
+        selection = self._model.selection
+        known = selection.channel >= 0
+        return [selection.layer, selection.channel] if known else []
+
+    def _send_tokens(self, *, layer: str, channel: int) -> None:
+        """Send how strong a channel is at every token, once it is looked at."""
+        values = self._inside.token_values(str(layer), int(channel))
+        self._grid._send_msg({"shaded": values})
 
     def _update_orders(self, *_: param.parameterized.Event) -> None:
         self._grid.orders = self._orders()

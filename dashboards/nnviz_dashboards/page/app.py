@@ -25,11 +25,12 @@ from nnviz_dashboards.confusions.model import ConfusionsModel
 from nnviz_dashboards.confusions.view import ConfusionsView
 from nnviz_dashboards.differences.model import DifferencesModel
 from nnviz_dashboards.differences.view import DifferencesView
-from nnviz_dashboards.graph.check import CheckModel, RunCheck
+from nnviz_dashboards.graph.check import CheckModel
 from nnviz_dashboards.graph.model import GraphModel
 from nnviz_dashboards.graph.view import GraphView
 from nnviz_dashboards.instance_map.model import InstanceMapModel
 from nnviz_dashboards.instance_map.view import InstanceMapView
+from nnviz_dashboards.instances.inside import InsideModel
 from nnviz_dashboards.instances.model import InstancesModel
 from nnviz_dashboards.instances.view import InstancesView
 from nnviz_dashboards.layers.model import LayersModel
@@ -45,6 +46,7 @@ from nnviz_dashboards.page.run_facts import run_facts
 from nnviz_dashboards.page.unfinished import running_view
 from nnviz_dashboards.shared.delivery import delivered
 from nnviz_dashboards.shared.message import MessageView
+from nnviz_dashboards.shared.network_run import RunNetwork
 from nnviz_dashboards.shared.selection import NONE, Selection
 from nnviz_dashboards.shared.theme import css_variables
 from nnviz_dashboards.subsets.model import SubsetPairModel
@@ -62,7 +64,7 @@ _FOLDER = Path(__file__).parent
 
 
 def create_app(
-    open_results: Callable[[], RunResults], *, run_check: RunCheck | None = None
+    open_results: Callable[[], RunResults], *, run_network: RunNetwork | None = None
 ) -> pn.Template:
     """Build the page for one visitor.
 
@@ -71,14 +73,15 @@ def create_app(
     open_results
         Returns the run, shared by all visitors. Where it, or a first read, raises an
         error of nnviz, the page shows the error's text.
-    run_check
-        Checks a graph when a visitor asks; None where no worker is at hand.
+    run_network
+        Runs a command that needs the network when a visitor asks; None where no worker
+        is at hand.
     """
     try:
         results = open_results()
         header, title = _header(results)
         stale = stale_html(stale_results(results.store))
-        roots = _roots(results, run_check)
+        roots = _roots(results, run_network)
     except NnvizError as error:
         header, title, stale = "", "nnviz", ""
         missing = Missing("The store cannot be shown", str(error))
@@ -109,7 +112,7 @@ def _header(results: RunResults) -> tuple[str, str]:
 
 
 def _roots(
-    results: RunResults, run_check: RunCheck | None
+    results: RunResults, run_network: RunNetwork | None
 ) -> dict[str, pn.viewable.Viewer]:
     """Return the views by the name that the template has for their places."""
     selection = _selection(results)
@@ -118,6 +121,9 @@ def _roots(
 
     def run_later(work: Callable[[], T], done: Callable[[T | Missing], None]) -> None:
         results.graphs.queries.run(work, delivered(done))
+
+    def read_later(work: Callable[[], T], done: Callable[[T | Missing], None]) -> None:
+        results.reads.run(work, delivered(done))
 
     # A page with nothing to work with loads itself again when there is something.
     has_nothing = results.missing_stage() is not None
@@ -133,7 +139,8 @@ def _roots(
     graph = GraphModel(
         results, results.graphs, selection, run_later=run_later, stages=stages
     )
-    checks = CheckModel(graph, _of_this_visitor(run_check))
+    run = _of_this_visitor(run_network)
+    checks = CheckModel(graph, run)
     pairs = SubsetPairModel(results, selection, run_later=run_later)
     missing = results.missing_classes()
     classes: dict[str, pn.viewable.Viewer] = {
@@ -146,7 +153,7 @@ def _roots(
         classes = {"subsets": PartsView(pairs, missing)}
     matrices = MatrixStack(results, subsets, pairs, run_later=run_later)
     instances = InstancesModel(
-        results, pairs, point_at=matrices.point_at, run_later=run_later
+        results, pairs, point_at=matrices.point_at, run_later=read_later
     )
     return {
         **running,
@@ -166,12 +173,13 @@ def _roots(
             pictures=pictures,
             layers=layers.labels,
             keep=matrices.chosen.keep,
+            inside=InsideModel(instances, run=run, run_later=run_later),
         ),
         "differences": DifferencesView(
             DifferencesModel(results, pairs), pictures=pictures, layers=layers.labels
         ),
         "map": InstanceMapView(
-            InstanceMapModel(results, pairs, run_later=run_later),
+            InstanceMapModel(results, pairs, run_later=read_later),
             pictures=pictures,
             layers=layers.labels,
             point_at=matrices.point_at,
@@ -181,11 +189,11 @@ def _roots(
     }
 
 
-def _of_this_visitor(run_check: RunCheck | None) -> RunCheck | None:
-    """Return what checks graphs and tells it on this visitor's page."""
-    if run_check is None:
+def _of_this_visitor(run_network: RunNetwork | None) -> RunNetwork | None:
+    """Return what runs the network and tells it on this visitor's page."""
+    if run_network is None:
         return None
-    return lambda words, done: run_check(words, delivered(done))
+    return lambda words, done: run_network(words, delivered(done))
 
 
 def _selection(results: RunResults) -> Selection:

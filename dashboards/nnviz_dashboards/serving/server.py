@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ipaddress
 import json
 import logging
@@ -33,9 +34,9 @@ from nnviz.results.run_results import RunResults, stage_state
 from nnviz.store.store import Store
 from nnviz_cluster.site import load_site
 from nnviz_dashboards.page.app import PICTURES, create_app
-from nnviz_dashboards.serving.checks import GraphChecks
 from nnviz_dashboards.serving.connections import IDLE_SECONDS
 from nnviz_dashboards.serving.guarding import Gate, guard
+from nnviz_dashboards.serving.network_runs import NetworkRuns
 from nnviz_dashboards.serving.tokens import cookie_of, kept_token, new_token
 
 __all__ = ["Access", "make_server", "serve"]
@@ -138,6 +139,22 @@ class InstancePictureHandler(PictureHandler):
         self._send(picture)
 
 
+class HeatHandler(PictureHandler):
+    """Answers with where in its picture a channel of an instance fired."""
+
+    @authenticated
+    async def get(
+        self, number: str, output: str, layer: str, channel: str, large: str | None
+    ) -> None:
+        """Send what is laid over the picture, small or large."""
+        heat = self._shared.latest.explained.heat
+        asked = int(number), int(output), int(layer), int(channel)
+        picture = await asyncio.get_running_loop().run_in_executor(
+            None, lambda: heat(*asked, is_large=bool(large))
+        )
+        self._send(picture)
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
     """Who may see the store; by default this machine, with the token."""
@@ -188,7 +205,7 @@ def make_server(
 
 def _listen(
     shared: SharedResults,
-    checks: GraphChecks | None,
+    runs: NetworkRuns | None,
     host: str,
     port: int,
     rights: Access,
@@ -196,18 +213,21 @@ def _listen(
     folder = rf"/{PICTURES}/[0-9a-f]+"
     of_channel = rf"{folder}/(\d{{1,6}})/(\d{{1,9}})/(\d{{1,6}})"
     of_instance = rf"{folder}/instances/(\d{{1,12}})(/large)?"
+    numbers = r"(\d{1,12})/(\d{1,9})/(\d{1,6})/(\d{1,9})"
+    of_heat = rf"{folder}/heat/{numbers}(/large)?"
     given = {"results": shared}
     kept = rights.token_file
     token = new_token() if kept is None else kept_token(kept)
     try:
         server: Server = pn.io.server.get_server(
-            lambda: _page(shared, checks),
+            lambda: _page(shared, runs),
             port=port,
             address=host,
             websocket_origin=list(rights.allow_origin),
             extra_patterns=[
                 (of_channel, PictureHandler, given),
                 (of_instance, InstancePictureHandler, given),
+                (of_heat, HeatHandler, given),
             ],
             # Only a page that was handed out may open a line, and only its own.
             sign_sessions=True,
@@ -244,11 +264,11 @@ def _listen(
     return server, gate
 
 
-def _page(shared: SharedResults, checks: GraphChecks | None) -> pn.Template:
+def _page(shared: SharedResults, runs: NetworkRuns | None) -> pn.Template:
     """Build a page; of a store that cannot be read, one that says so."""
     try:
-        run_check = None if checks is None else checks.run
-        return create_app(shared.current, run_check=run_check)
+        run_network = None if runs is None else runs.run
+        return create_app(shared.current, run_network=run_network)
     except Exception:  # noqa: BLE001 - logged, and the visitor gets a page
         # Zarr and the file system raise anything when a store is taken away.
         _log.exception("the page could not be built")
@@ -297,7 +317,7 @@ def serve(
     port: int = 0,
     open_browser: bool = False,
     announce: Callable[[str], None] | None = None,
-    check_on: str | None = None,
+    network_on: str | None = None,
     **access: Any,
 ) -> None:
     """Serve a store until the process is told to stop.
@@ -310,10 +330,11 @@ def serve(
         Whether to open the page here.
     announce
         Called with the address once the server answers; None prints it.
-    check_on
-        Where graphs are checked when a visitor asks: a kind of cluster, a cluster file
-        or an address. The store is then written to, and network and data of the run are
-        opened there. None: visitors get the command.
+    network_on
+        Where the network runs when a visitor asks, to check a graph or to explain an
+        instance: a kind of cluster, a cluster file or an address. The store is then
+        written to, and network and data of the run are opened there. None: visitors get
+        the command.
     **access
         See :class:`Access`.
 
@@ -326,11 +347,11 @@ def serve(
     """
     rights = Access(**access)
     _check_exposure(host, rights)
-    if check_on is not None:
-        load_site(check_on)
+    if network_on is not None:
+        load_site(network_on)
     shared = SharedResults(store_url)
-    checks = None if check_on is None else GraphChecks(check_on)
-    server, gate = _listen(shared, checks, host, port, rights)
+    runs = None if network_on is None else NetworkRuns(network_on)
+    server, gate = _listen(shared, runs, host, port, rights)
     warm_up = threading.Thread(target=_warm_up, args=(shared.latest,), daemon=True)
     loop = server.io_loop
     assert isinstance(loop, BaseAsyncIOLoop)
@@ -338,6 +359,9 @@ def serve(
     wake = loop.asyncio_loop.call_soon_threadsafe
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: wake(loop.stop))
+    # Panel has the garbage collected whenever a visitor leaves, and all others wait;
+    # what was imported stays anyway.
+    gc.freeze()
     server.start()
     warm_up.start()
     path = "/" if gate.token is None else f"/?token={gate.token}"
@@ -348,9 +372,9 @@ def serve(
         loop.start()
     finally:
         server.stop()
-        if checks is not None:
-            checks.close()
-        shared.latest.graphs.queries.close()
+        if runs is not None:
+            runs.close()
+        shared.latest.close()
         # A read that outlives the interpreter's pools of threads would raise.
         warm_up.join(timeout=SECONDS_TO_END)
 

@@ -80,10 +80,6 @@ ORDERS = (BY_DIFFERENCE, BY_NUMBER, BY_CLUSTER)
 PANELS = ("closed", "open", "large")
 """How much room the neuron matrix has; large is also that of the view below."""
 
-COLORS = ("sides", "outcome", "class", "target")
-"""What points of the map of the instances are coloured by: A and B, right and wrong,
-their class, or where there are no classes their measured target."""
-
 OVERLAYS = ("none", "dead", "a-b", "reach")
 """What the tensors of the network are shaded by."""
 
@@ -171,7 +167,9 @@ class Selection(param.Parameterized):
     matrix = param.String(PANELS[0], doc="One of `PANELS`.")
     beside = param.String(doc="Further layers whose neurons are open, with commas.")
     node = param.String(doc="Pinned channel of another layer than the chosen one.")
-    color = param.String(COLORS[0], doc="One of `COLORS`.")
+    color = param.String(
+        "sides", doc="What points of the map of the instances are coloured by."
+    )
     among = param.String(AMONG[0], doc="One of `AMONG`.")
     blocks = param.String(doc="Open blocks of the network; empty: as at first.")
     stages = param.String(doc="Open stages; empty: as at first.")
@@ -347,7 +345,6 @@ _NAMES: Mapping[str, Sequence[str]] = {
     "among": AMONG,
     "errors": ERRORS,
     "overlay": OVERLAYS,
-    "color": COLORS,
     **OPTIONS,
 }
 """Values of the choices that have few."""

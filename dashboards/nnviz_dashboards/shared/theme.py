@@ -27,8 +27,31 @@ __all__ = [
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif"
 
+_CATEGORIES = {
+    "light": (
+        "#1f6fb4", "#cf5f00", "#2a8a3a", "#c2293a", "#7d4fb3",
+        "#8a5a44", "#c93d94", "#7f7d00", "#0a8794", "#33407f",
+    ),
+    "dark": (
+        "#5aa9f0", "#ff9c4a", "#5fc96f", "#ff6b74", "#b48cf0",
+        "#c99a80", "#f285c8", "#c9c650", "#45cbd8", "#e6dcc4",
+    ),
+}  # fmt: skip
+
+
+def _data_colors(scheme: str, scale: tuple[str, str, str]) -> dict[str, str]:
+    """Return the colours of categories, and three of a scale of numbers.
+
+    The scale becomes evenly darker, in the dark lighter, between its colours, and the
+    page mixes them in a space (OKLab) in which equal steps look equal.
+    """
+    categories = {f"category-{i}": c for i, c in enumerate(_CATEGORIES[scheme])}
+    return categories | {f"scale-{i}": c for i, c in enumerate(scale)}
+
+
 LIGHT: Mapping[str, str] = {
     **COLORS,
+    **_data_colors("light", ("#c78500", "#b0398a", "#1a237e")),
     "top": "#1a237e",
     "on-top": "#ffffff",
     "accent": "#1a237e",
@@ -41,6 +64,9 @@ LIGHT: Mapping[str, str] = {
     "hover": "#f2f3f7",
     "glyph": "#b3bac6",
     "point": "#878f9e",
+    "heat": "#ffc41f",
+    "on-heat": "#26241f",
+    "dim": "#3a3f48",
     "source": "#08796b",
     "target": "#b4500a",
     "warning": "#8a5a00",
@@ -48,10 +74,13 @@ LIGHT: Mapping[str, str] = {
     "shadow": "rgb(16 24 40 / 18%)",
 }
 """Colours by role. `edge` is around what can be changed, `line` only separates; `top`
-is the bar with the run's name; what is written on `accent` has the colour `on-accent`.
+is the bar with the run's name; what is written on `accent` has the colour `on-accent`;
+`heat` is where a channel fires, over a picture that is
+darkened as far as `dim`; what is written on it has the colour `on-heat`.
 """
 
 DARK: Mapping[str, str] = {
+    **_data_colors("dark", ("#6a76cc", "#dd7cbc", "#ffe08a")),
     "top": "#1b2150",
     "on-top": "#eef0fa",
     "accent": "#aab4ff",
@@ -68,6 +97,9 @@ DARK: Mapping[str, str] = {
     "glyph": "#535c6c",
     "point": "#7d8799",
     "arc": "#8a94a6",
+    "heat": "#ffc41f",
+    "on-heat": "#26241f",
+    "dim": "#3a3f48",
     "source": "#35c4b1",
     "target": "#f2934f",
     "first": "#74adff",

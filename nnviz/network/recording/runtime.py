@@ -228,6 +228,7 @@ class NetworkRuntime:
         on_layer: OnLayer | None = None,
         on_target: OnTarget | None = None,
         labels: NDArray[np.integer] | None = None,
+        explained: Explained | None = None,
     ) -> BatchResult:
         """Run one batch of prepared instances.
 
@@ -242,6 +243,9 @@ class NetworkRuntime:
         labels
             True classes, shape (instance,), -1 where there is none; gradients may be
             those of their outputs.
+        explained
+            Of which outputs gradients are recorded, if this runtime records any; None:
+            of its own.
         """
         with self._lock:
             batch = self.input_of(values)
@@ -250,7 +254,7 @@ class NetworkRuntime:
                 counted_of(batch, self.architecture.inputs),
                 on_layer=on_layer,
                 on_target=on_target,
-                explained=self.explained,
+                explained=explained or self.explained,
                 labels=labels,
             )
             return _on_host(recorded)
@@ -429,8 +433,8 @@ class _BatchInProgress:
             dtype = self._runtime.layer_dtypes.get(layer.name, "float16")
             limit = np.finfo(dtype).max
             stored = np.clip(values[rows], -limit, limit).astype(dtype)
-            kept = planned_targets(stored, layer.name, options).tocoo()
-            instance, target = rows[kept.row], kept.col.astype(np.int64)
+            row, target = planned_targets(stored, layer.name, options)
+            instance = rows[row]
         places = None
         if self._output is not None:
             pairs = instance, target

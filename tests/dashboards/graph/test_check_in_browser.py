@@ -1,15 +1,21 @@
-"""A visitor has a graph checked: a real network, on workers of this machine."""
+"""A visitor has the network run, on workers of this machine: graphs and instances."""
+
+import re
 
 import pytest
 from click.testing import CliRunner
 
 import nnviz
 from nnviz.cli.main import main
+from nnviz.explanation.own_graph import own_graph
+from nnviz.explanation.stored import explanation_of
+from nnviz.graphs.making import SubsetGraphs
 from nnviz.graphs.options import GraphOptions
 from nnviz.results.causal_effects import causal_effect
 from nnviz.store.lock import writing
 from nnviz.store.store import Store
-from tests.dashboards.served_pages import served
+from tests import planted_network as planted
+from tests.dashboards.served_pages import expect_address, served
 from tests.planted_network_run import aggregated_store
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -30,7 +36,7 @@ def url(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def with_workers(url):
-    with served(url, "--check-on", "local") as (_, address):
+    with served(url, "--network-on", "local") as (_, address):
         yield address
 
 
@@ -79,9 +85,58 @@ def test_check__without_workers__is_a_command(without_workers, visit):
     expect(page.get_by_role("button", name="Check now")).to_have_count(0)
 
 
+def test_opened_instance__is_explained_and_shown_where_it_fires(
+    url, with_workers, visit
+):
+    page = visit(with_workers, "?view=instances&instance=2&layer=second")
+    opened = page.get_by_label("Opened instance")
+    expect(opened.locator(".inside-rows")).to_be_empty()
+
+    opened.get_by_role("button", name="Run the network").click()
+    expect(opened.locator(".inside-running")).to_be_visible()
+
+    rows = opened.locator(".inside-rows .opened-layer")
+    expect(rows).to_have_count(3, timeout=SECONDS)
+    found = explanation_of(Store.open(url), 2, 2)
+    second = rows.filter(has_text="second").locator(".opened-channel")
+    expect(second.first).to_contain_text(str(planted.SECOND[2]))
+    expect(second).to_have_count(len(found.layer("second").strongest(8)))
+    second.first.hover()
+    expect(opened.locator(".opened-stage")).to_have_class(re.compile("lit"))
+    expect(opened.locator(".inside-caption")).to_contain_text("the brighter")
+    with page.expect_response(re.compile("/heat/2/2/")) as answer:
+        opened.get_by_role("button", name="Most active").click()
+    assert answer.value.body().startswith(b"\x89PNG")
+
+    graphs = SubsetGraphs(Store.open(url))
+    own, theirs = own_graph(graphs.store, found), graphs.graph("south")
+    n_common = len(set(own.keys()) & set(theirs.keys()))
+    part = opened.get_by_label("Its own graph")
+    expect(part).to_contain_text(
+        f"Of its {own.n_nodes} channels {n_common} are in the graph of south"
+    )
+    drawn = part.get_by_label("Graph of this instance")
+    expect(drawn.locator(".own-node")).to_have_count(own.n_nodes)
+    expect(drawn.locator(".own-node.common")).to_have_count(n_common)
+    expect(part.get_by_label("Graph of south").locator("path")).to_have_count(
+        theirs.n_arcs
+    )
+    drawn.get_by_label(f"first, channel {planted.FIRST[2]}:").click()
+    expect_address(page, layer="first", channel=str(planted.FIRST[2]))
+    expect(opened.locator(".inside-caption")).to_contain_text("first, channel")
+
+
+def test_opened_instance__without_workers__says_the_command(without_workers, visit):
+    page = visit(without_workers, "?view=instances&instance=5")
+    opened = page.get_by_label("Opened instance")
+
+    expect(opened.locator("code")).to_contain_text("nnviz explain")
+    expect(opened.get_by_role("button", name="Run the network")).to_have_count(0)
+
+
 def test_server__of_no_such_cluster__does_not_start(url):
     ended = CliRunner().invoke(
-        main, ["serve", url, "--port", "0", "--check-on", "nowhere"]
+        main, ["serve", url, "--port", "0", "--network-on", "nowhere"]
     )
 
     assert ended.exit_code == 1

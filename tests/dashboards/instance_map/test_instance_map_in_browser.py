@@ -2,19 +2,28 @@
 
 import pytest
 
-from tests.dashboards.served_pages import expect_address
+from tests.dashboards.served_pages import expect_address, served
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 expect = sync_api.expect
+
+FEW = "from nnviz_dashboards.instance_map import model; model.MAX_POINTS = 40"
+
+
+@pytest.fixture(scope="module")
+def counted_address(finished_url):
+    """Return where a page is served that takes 41 instances for many."""
+    with served(finished_url, before=FEW) as (_, address):
+        yield address
 
 
 def test_map__chooses_what_is_drawn_around_and_opens_a_point(visit, finished_address):
     page = visit(finished_address, "?layer=late&class=6&view=map")
     canvas = page.locator(".instance-points")
     panel = page.get_by_role("region", name="Map of the instances")
-    expect(panel).to_contain_text("of 296 instances", timeout=200_000)
-    page.wait_for_timeout(600)  # until the points are where they belong
+    expect(panel).to_contain_text("296 instances", timeout=200_000)
+    expect(canvas).to_have_attribute("data-seen", "296")
     box = canvas.bounding_box()
 
     page.mouse.move(box["x"] + 4, box["y"] + 4)
@@ -26,8 +35,12 @@ def test_map__chooses_what_is_drawn_around_and_opens_a_point(visit, finished_add
     page.get_by_label("Chosen instances as B").click()
     expect(page.locator(".chip.side-b")).to_contain_text("296 chosen instances")
 
-    panel.get_by_role("button", name="Class", exact=True).click()
+    panel.get_by_label("Colour by").select_option("confidence")
+    expect_address(page, color="confidence")
+    expect(panel.locator(".instance-legend")).to_contain_text("confidence: ")
+    panel.get_by_label("Colour by").select_option("class")
     expect_address(page, color="class")
+    expect(panel.locator(".legend-key")).to_have_count(10)
     box = canvas.bounding_box()  # what was chosen may have moved it
     x, y = canvas.evaluate("(canvas) => canvas.placeOf(4)")
     page.mouse.move(box["x"] + x, box["y"] + y)
@@ -38,3 +51,30 @@ def test_map__chooses_what_is_drawn_around_and_opens_a_point(visit, finished_add
         lambda url: "instance=" in url and "view=instances" in url, timeout=90_000
     )
     expect(page.get_by_label("Opened instance")).to_be_visible()
+
+
+def test_map__of_many__counts_in_cells_until_few_are_in_view(visit, counted_address):
+    page = visit(counted_address, "?layer=late&class=6&view=map&color=class")
+    canvas = page.locator(".instance-points")
+    panel = page.get_by_role("region", name="Map of the instances")
+    expect(canvas).to_have_attribute("data-drawn", "cells", timeout=200_000)
+    expect(canvas).to_have_attribute("data-seen", "296")
+    box = canvas.bounding_box()
+
+    page.mouse.move(box["x"] + 4, box["y"] + 4)
+    page.mouse.down()
+    for x, y in ((0.99, 0.01), (0.99, 0.99), (0.01, 0.99)):
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
+    page.mouse.up()
+    expect(panel).to_contain_text("296 chosen")
+    page.keyboard.press("Escape")
+    expect(panel).not_to_contain_text("chosen")
+
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    canvas.focus()
+    for _ in range(9):
+        page.keyboard.press("+")
+    expect(canvas).to_have_attribute("data-drawn", "points")
+    expect(panel).to_contain_text("in view")
+    page.keyboard.press("0")
+    expect(canvas).to_have_attribute("data-drawn", "cells")

@@ -1,16 +1,20 @@
 """The map of the instances as a plain object."""
 
 import base64
+import csv
+import zlib
 
 import numpy as np
 import pytest
 
+from nnviz.results.map_windows import MapWindow
 from nnviz_dashboards.instance_map.model import InstanceMapModel
-from nnviz_dashboards.instance_map.view import REACH, InstanceMapView
+from nnviz_dashboards.instance_map.view import InstanceMapView
 from nnviz_dashboards.subsets.model import SubsetPairModel
-from tests.planted_stores import RUN
+from tests.planted_stores import NAMES, RUN
 
 USABLE = ~RUN.is_unreadable
+EVERYWHERE = [-9.0, 9.0, -9.0, 9.0]
 
 
 @pytest.fixture
@@ -19,14 +23,40 @@ def model(results, selection):
     return InstanceMapModel(results, SubsetPairModel(results, selection))
 
 
-def test_points__have_class_outcome_and_side(model):
+@pytest.fixture
+def sent(model, monkeypatch):
+    """Return a function that asks the view for a part, and gives its answer."""
+    view = InstanceMapView(model, pictures="p", layers={}, point_at=lambda _: None)
+    panel, messages = view.__panel__(), []
+    monkeypatch.setattr(panel, "_send_msg", messages.append)
+
+    def ask(window, shape=(8, 9)):
+        version = panel.shown["version"]
+        message = {"type": "look", "version": version, "turn": 3, "window": window}
+        panel._handle_msg({**message, "shape": list(shape)})
+        return messages.pop()["part"]
+
+    return ask
+
+
+def test_points__are_all_usable_instances_with_class_outcome_and_side(model):
     shown = model.shown
 
-    labels = RUN.labels[shown.instances]
+    instances = shown.placed.instances
+    labels = RUN.labels[instances]
+    np.testing.assert_array_equal(instances, np.flatnonzero(USABLE))
     np.testing.assert_array_equal(shown.labels, labels)
-    np.testing.assert_array_equal(shown.side, (labels == 6) + 2 * (labels == 7))
-    wrong = RUN.predictions[shown.instances] != labels
-    np.testing.assert_array_equal(shown.is_wrong, wrong)
+    wrong = RUN.predictions[instances] != labels
+    sides = (labels == 6) + 2 * (labels == 7)
+    np.testing.assert_array_equal(shown.marks, sides + 4 * wrong)
+
+
+def test_middles__are_the_means_of_the_classes(model):
+    shown = model.shown
+
+    for index, middle in zip(shown.placed.classes, shown.middles, strict=True):
+        places = shown.placed.places[shown.labels == index]
+        np.testing.assert_allclose(middle, places.mean(axis=0), atol=1e-5)
 
 
 def test_points__of_another_layer__have_other_places(model, selection):
@@ -34,15 +64,39 @@ def test_points__of_another_layer__have_other_places(model, selection):
 
     selection.choose(layer="middle")
 
-    assert model.shown.map.layer == "middle"
-    assert not np.allclose(model.shown.places, before.places)
+    assert model.shown.placed.layer == "middle"
+    assert not np.allclose(model.shown.placed.places, before.placed.places)
 
 
-def test_lasso__becomes_a_subset(model, selection):
-    model.use("a", [4, 2, 9, 10**6, -1])
+def test_loop__becomes_a_subset(model, selection):
+    place = model.shown.placed.places[4]
+    near = np.abs(model.shown.placed.places - place).max(axis=1) < 0.05
 
-    assert selection.a == "instance in (2, 4, 9)"
+    model.surround(
+        [place + d for d in np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) / 20]
+    )
+    assert model.n_chosen == near.sum()
+    model.use("a")
+
+    chosen = model.results.pairs.finder.find(selection.a).instances
+    assert chosen.tolist() == model.shown.placed.instances[near].tolist()
     assert selection.b == "label = dog"
+    assert model.n_chosen == 0
+
+
+@pytest.mark.parametrize(
+    "loop",
+    [
+        pytest.param([], id="empty"),
+        pytest.param([[0, float("nan")]] * 4, id="no place"),
+        pytest.param(["ab", "cd", "ef"], id="no numbers"),
+    ],
+)
+def test_loop__that_is_none__chooses_nothing(model, selection, loop):
+    model.surround(loop)
+    model.use("a")
+
+    assert (model.n_chosen, selection.a) == (0, "label = cat")
 
 
 def test_open__shows_the_instance(model, selection):
@@ -51,33 +105,98 @@ def test_open__shows_the_instance(model, selection):
     assert (selection.view, selection.instance) == ("instances", 12)
 
 
-def test_view__sends_places_in_few_bytes(model, results):
-    view = InstanceMapView(model, pictures="p", layers={}, point_at=lambda _: None)
+def test_view__that_nobody_looks_at__keeps_no_places(model, selection):
+    selection.choose(view="graph")
 
-    points = view.__panel__().points
-
-    shown = model.shown
-    sent = np.frombuffer(base64.b64decode(points["places"]), "<i2").reshape(-1, 2)
-    np.testing.assert_allclose(sent / 32_767 * REACH, shown.places, atol=1e-4)
-    numbers = np.frombuffer(base64.b64decode(points["numbers"]), "<u4")
-    np.testing.assert_array_equal(numbers, shown.instances)
-    assert points["has_pictures"] is False
+    assert model.shown is None
 
 
-def test_points__are_the_darker_the_larger_their_target(results, selection):
-    targets = np.random.default_rng(0).normal(size=len(RUN.labels))
-    targets[RUN.is_unreadable] = np.nan
-    targets[5] = 1e6
-    vars(results.pairs)["targets"] = targets  # as if they were measured
+def test_colors__are_of_a_column_and_of_a_channel(model, selection, finished):
+    model.color("confidence")
+    assert model.shown.colors.title == "confidence"
+    assert model.shown.colors.kind == "number"
 
-    selection.choose(view="map", a="label = cat", b="label = dog")
-    shown = InstanceMapModel(results, SubsetPairModel(results, selection)).shown
+    selection.choose(channel=3)
+    model.color("channel")
+    first = model.shown.codes
+    values = finished.activations(selection.layer)[model.shown.placed.instances]
+    order = np.argsort(values[:, 3], kind="stable")
+    assert np.all(np.diff(first[order].astype(int)) >= 0)
+    selection.choose(channel=5)
+    assert not np.array_equal(model.shown.codes, first)
 
-    low, high = shown.bounds
-    assert -4 < low < -1 < 1 < high < 4
-    values = np.clip((targets[shown.instances] - low) / (high - low), 0, 1)
-    np.testing.assert_allclose(shown.shades / 254, values, atol=0.003)
+
+def test_colors__that_there_are_none_of__are_a_and_b(model):
+    model.color("nothing like this")
+
+    assert model.shown.colors.kind == "sides"
 
 
-def test_points__of_a_run_without_targets__have_no_shades(model):
-    assert model.shown.shades is None
+def test_table__has_the_place_and_the_value_of_every_instance(model, finished):
+    model.color("confidence")
+
+    rows = list(csv.DictReader(model.table().csv().decode().splitlines()))
+
+    confidence = finished.column("confidence")
+    for row, place in zip(rows, model.shown.placed.places, strict=True):
+        assert float(row["x"]) == pytest.approx(float(place[0]), rel=1e-5)
+        wanted = pytest.approx(float(confidence[int(row["instance"])]), rel=1e-5)
+        assert float(row["confidence"]) == wanted
+
+
+def test_cell__tells_how_many_of_which(model):
+    model.color("class")
+
+    facts = model.cell(MapWindow(*EVERYWHERE))
+
+    assert facts.n_instances == USABLE.sum()
+    counts = np.bincount(RUN.labels[USABLE])
+    assert [n for _, n in facts.told] == sorted(counts.tolist())[::-1][:3]
+    assert all(counts[NAMES.index(name)] == n for name, n in facts.told if name)
+    assert model.cell(MapWindow(50, 51, 50, 51)).instance == -1
+
+
+def test_view__sends_few_points_as_they_are(model, sent):
+    part = sent(EVERYWHERE)
+
+    shown, n = model.shown, part["n"]
+    content = zlib.decompress(base64.b64decode(part["points"]))
+    numbers = np.cumsum(np.frombuffer(content, "<u4", n))
+    places = np.frombuffer(content, "<f4", 2 * n, 4 * n).reshape(-1, 2)
+    assert part["is_all"] is True
+    np.testing.assert_array_equal(numbers, shown.placed.instances)
+    np.testing.assert_allclose(places, shown.placed.places, rtol=4e-5, atol=1e-7)
+    labels = np.frombuffer(content, "<i2", n, 12 * n)
+    np.testing.assert_array_equal(labels, shown.labels)
+    np.testing.assert_array_equal(np.frombuffer(content, "u1", n, 15 * n), shown.marks)
+
+
+def test_view__counts_many_points_in_cells_until_few_are_seen(model, sent, monkeypatch):
+    monkeypatch.setattr("nnviz_dashboards.instance_map.model.MAX_POINTS", 40)
+
+    part = sent([-2.0, 2.0, -2.0, 2.0])
+
+    levels, codes = np.frombuffer(
+        zlib.decompress(base64.b64decode(part["cells"])), "u1"
+    ).reshape(2, 8, 9)
+    assert part["shape"] == [8, 9]
+    places = model.shown.placed.places.astype(np.float64)
+    row, column = ((places[:, ::-1] + 2) / (4 / np.array([8, 9]))).astype(int).T
+    counts = np.zeros((8, 9), int)
+    np.add.at(counts, (row, column), 1)
+    np.testing.assert_array_equal(levels > 0, counts > 0)
+    assert levels.max() == 255
+    assert part["n"] == USABLE.sum()
+    np.testing.assert_array_equal(codes == 255, counts == 0)
+
+    x, y = (float(v) for v in places[7])
+    near = np.abs(places - places[7]).max(axis=1) <= 0.02
+    part = sent([x - 0.02, x + 0.02, y - 0.02, y + 0.02])
+    assert part["n"] == near.sum()
+    assert part["is_all"] is False
+
+
+@pytest.mark.parametrize("window", [[1, 0, 0, 1], ["a", 1, 0, 1], [0, 1], None])
+def test_view__asked_for_no_part__does_not_answer(sent, window):
+    with pytest.raises(IndexError):
+        sent(window)

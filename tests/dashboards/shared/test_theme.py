@@ -17,7 +17,8 @@ TEXT = [
 
 SHAPES = [
     *((shape, "panel") for shape in
-      ("edge", "point", "arc", "accent-light", "accent")),
+      ("edge", "point", "arc", "accent-light", "accent", "scale-0", "scale-1",
+       "scale-2", *(f"category-{i}" for i in range(10)))),
     ("edge", "page"), ("accent-light", "accent-wash"), ("accent-light", "page"),
 ]  # fmt: skip
 """What is drawn, or surrounds what can be changed: 3 to 1 at least (1.4.11)."""

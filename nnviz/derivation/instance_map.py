@@ -11,7 +11,11 @@ Any instance can be placed by itself, so that a sample is laid out once, and tho
 subset are added. Where there are no classes, instances lie along their two main
 directions: what varies most, in standard deviations of each channel. How many of the
 ten nearest neighbours of an instance stay among the
-ten nearest in the plane is measured, and shown: no plane shows all distances.
+ten nearest in the plane is measured, on the sample, and shown: no plane shows all
+distances.
+
+`nnviz derive` places every instance in every shown layer and keeps the places; of a run
+without them all of few instances are placed when somebody looks, of many the sample.
 
 Symbols: n instances, C channels of a layer, S classes that have instances.
 
@@ -23,21 +27,40 @@ References
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnviz.aggregation.aggregates import Aggregates, aggregates_of
+from nnviz.aggregation.aggregates import (
+    Aggregates,
+    aggregates_of,
+    class_collection,
+)
 from nnviz.aggregation.index_channels import IndexedChannels
 from nnviz.derivation.plane import classical_scaling, turned
 from nnviz.store.store import Store
 
-__all__ = ["N_SAMPLED", "InstanceMap", "InstanceMaps"]
+__all__ = [
+    "N_SAMPLED",
+    "PLACES",
+    "InstanceMap",
+    "InstanceMaps",
+    "PlacedInstances",
+    "write_places",
+]
+
+PLACES = "artifacts/instance_places"
+"""Group of the places that are kept."""
 
 N_SAMPLED = 2_000
 """Instances that are laid out, at most: drawn from every class alike."""
+
+FEW = 50_000
+"""So many instances are placed when somebody looks, where derivation has not."""
+
+ROWS_AT_A_TIME = 4_096
 
 CACHED_LAYERS = 12
 N_NEIGHBOURS = 10
@@ -72,6 +95,23 @@ class InstanceMap:
     """Places of other instances, (m, 2), from their activations, (m, C)."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PlacedInstances:
+    """Where instances lie in one layer."""
+
+    layer: str
+    instances: NDArray[np.int64]
+    """Numbers, ascending, shape (n,)."""
+    places: NDArray[np.float32]
+    """Shape (n, 2)."""
+    classes: NDArray[np.int64]
+    """As of :class:`InstanceMap`."""
+    class_places: NDArray[np.float64]
+    kept: float
+    is_sample: bool
+    """Whether there are more instances than these."""
+
+
 class InstanceMaps:
     """The maps of one run; shared by visitors and threads.
 
@@ -98,6 +138,8 @@ class InstanceMaps:
         made = self._along_main_directions if aggregates is None else self._made
         self.of = functools.lru_cache(CACHED_LAYERS)(made)
         """Return the map of a layer by its name; leave it as it is."""
+        self.placed = functools.lru_cache(CACHED_LAYERS)(self._placed)
+        """Return where the instances of a layer lie, all where that can be known."""
 
     @functools.cached_property
     def sample(self) -> NDArray[np.int64]:
@@ -119,6 +161,48 @@ class InstanceMaps:
     def rows(self, layer: str, instances: NDArray[np.int64]) -> NDArray[np.floating]:
         """Return activations of some instances, ascending, shape (m, C)."""
         return self._channels.rows(layer, instances)
+
+    def everywhere(self, layer: str) -> NDArray[np.float32]:
+        """Return the place of every instance, shape (N, 2); NaN for unusable ones."""
+        place = self.of(layer).place
+        n = self._store.n_instances
+        places = np.full((n, 2), np.nan, dtype=np.float32)
+        usable = self._store.usable()
+        for start, stop in self._store.chunks.spans:
+            for first in range(start, stop, ROWS_AT_A_TIME):
+                last = min(first + ROWS_AT_A_TIME, stop)
+                rows = self._store.activations(layer, first, last)
+                is_usable = usable[first:last]
+                places[first:last][is_usable] = place(rows[is_usable])
+        return places
+
+    def _placed(self, layer: str) -> PlacedInstances:
+        groups, usable = self._store.groups, np.flatnonzero(self._store.usable())
+        if groups.is_complete(PLACES):
+            known = groups.attributes(PLACES)["kept"]
+            if layer in known:
+                places, class_places = (
+                    groups.read(f"{PLACES}/{part}/{layer}")
+                    for part in ("place", "class_place")
+                )
+                classes = np.array(groups.attributes(PLACES)["classes"], dtype=np.int64)
+                # A store that was extended has more than were there to be placed.
+                is_placed = usable < len(places)
+                instances = usable[is_placed]
+                return PlacedInstances(
+                    layer, instances, places[instances], classes,
+                    class_places.astype(np.float64), float(known[layer]),
+                    is_sample=not is_placed.all(),
+                )  # fmt: skip
+        found = self.of(layer)
+        is_sample = len(usable) > FEW
+        instances, places = found.instances, found.places.astype(np.float32)
+        if not is_sample:
+            instances, places = usable, self.everywhere(layer)[usable]
+        return PlacedInstances(
+            layer, instances, places, found.classes, found.class_places, found.kept,
+            is_sample=is_sample,
+        )  # fmt: skip
 
     @functools.cached_property
     def _reference(self) -> NDArray[np.float64]:
@@ -197,7 +281,8 @@ class InstanceMaps:
         def place(values: NDArray[np.floating]) -> NDArray[np.float64]:
             rows = standard(values)
             share = weights(rows)
-            moved: NDArray[np.float64] = share @ anchors + (rows - share @ means) @ axes
+            # What is left of the rows, along the axes, without as large a product.
+            moved: NDArray[np.float64] = rows @ axes + share @ (anchors - means @ axes)
             return moved
 
         places = place(self.rows(layer, self.sample))
@@ -210,6 +295,49 @@ class InstanceMaps:
             _kept(rows, places),
             place,
         )
+
+
+def write_places(store: Store) -> Iterator[str]:
+    """Place every instance in every shown layer, and keep the places.
+
+    Parameters
+    ----------
+    store
+        Opened for writing, with the aggregates of its classes, if it has any.
+
+    Yields
+    ------
+    str
+        Each layer that is done; none where the classes have not been aggregated, or no
+        instance can be used.
+    """
+    kind = class_collection(store)
+    known = store.groups.names("aggregates")
+    if (kind or "all") not in known or not store.usable().any():
+        return
+    aggregates = None if kind is None else aggregates_of(store, kind)
+    maps = InstanceMaps(
+        store,
+        None if aggregates is None else lambda: aggregates,
+        IndexedChannels(store),
+    )
+    layers = [layer.name for layer in store.shown_layers]
+    store.groups.start(PLACES)
+    kept: dict[str, float] = {}
+    classes: list[int] = []
+    for layer in layers:
+        found = maps.of(layer)
+        kept[layer], classes = found.kept, found.classes.tolist()
+        for part, axis, values in (
+            ("place", "instance", maps.everywhere(layer)),
+            ("class_place", "class", found.class_places.astype(np.float32)),
+        ):
+            path = f"{PLACES}/{part}/{layer}"
+            store.groups.write_member(path, values, dimensions=(axis, "axis"))
+        yield layer
+    store.groups.finish(
+        PLACES, {"kept": kept, "classes": classes, "n_sampled": len(maps.sample)}
+    )
 
 
 def _distances(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:

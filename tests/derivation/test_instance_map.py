@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nnviz.results.instance_map import _laid_out
+from nnviz.derivation.instance_map import _laid_out
 from tests.planted_stores import NAMES, RUN
 
 USABLE = ~RUN.is_unreadable
@@ -14,7 +14,7 @@ def test_sample__of_few_instances__is_all_that_can_be_used(results):
 
 
 def test_sample__of_many__takes_as_many_of_every_class(results, monkeypatch):
-    monkeypatch.setattr("nnviz.results.instance_map.N_SAMPLED", 60)
+    monkeypatch.setattr("nnviz.derivation.instance_map.N_SAMPLED", 60)
 
     sample = results.maps.sample
 
@@ -68,3 +68,37 @@ def test_classes__whose_means_lie_in_a_plane__keep_their_distances(n):
     ratio = found[0, 1] / distance[0, 1]
     np.testing.assert_allclose(found, distance * ratio, atol=1e-6)
     assert np.abs(places).max() == pytest.approx(1)
+
+
+def test_placed__are_the_places_that_derivation_keeps(results, finished):
+    kept = finished.groups.read("artifacts/instance_places/place/middle")
+
+    found = results.maps.placed("middle")
+
+    np.testing.assert_array_equal(np.isfinite(kept).all(axis=1), USABLE)
+    np.testing.assert_array_equal(found.instances, np.flatnonzero(USABLE))
+    np.testing.assert_array_equal(found.places, kept[USABLE])
+    laid = results.maps.of("middle")
+    np.testing.assert_allclose(kept[laid.instances], laid.places, atol=1e-5)
+    assert found.kept == pytest.approx(laid.kept)
+    np.testing.assert_allclose(found.class_places, laid.class_places, atol=1e-6)
+    assert not found.is_sample
+
+
+def test_placed__of_a_large_run_that_was_not_derived__are_a_sample(
+    results, monkeypatch
+):
+    monkeypatch.setattr("nnviz.derivation.instance_map.PLACES", "artifacts/nowhere")
+    monkeypatch.setattr("nnviz.derivation.instance_map.N_SAMPLED", 60)
+
+    everyone = results.maps.placed("late")
+    monkeypatch.setattr("nnviz.derivation.instance_map.FEW", 100)
+    results.maps.placed.cache_clear()
+    few = results.maps.placed("late")
+
+    assert len(everyone.instances) == USABLE.sum()
+    assert not everyone.is_sample
+    assert len(few.instances) == 60
+    assert few.is_sample
+    at = np.isin(everyone.instances, few.instances)
+    np.testing.assert_allclose(everyone.places[at], few.places, atol=1e-5)

@@ -1,7 +1,7 @@
-"""How does a visitor have a graph checked? By the command, in a process of its own.
+"""How does a visitor have the network run? By a command, in a process of its own.
 
-The server itself imports nothing that a store names, and stays small. One check runs at
-a time; visitors who ask for the same one wait for the same process.
+The server itself imports nothing that a store names, and stays small. One command runs
+at a time; visitors who ask for the same one wait for the same process.
 """
 
 from __future__ import annotations
@@ -14,24 +14,27 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-__all__ = ["GraphChecks"]
+__all__ = ["NetworkRuns"]
 
 SECONDS = 3600.0
-"""After so long a check is ended."""
+"""After so long a command is ended."""
 
 N_WAITING = 8
-"""Checks that run or wait; further ones are sent away."""
+"""Commands that run or wait; further ones are sent away."""
 
 SECONDS_TO_END = 20
 
-BUSY = "Other graphs are being checked. Ask again in a while."
+BUSY = "The network runs for other visitors. Ask again in a while."
 
 Done = Callable[[str], None]
-"""Takes what went wrong; nothing if the check was made."""
+"""Takes what went wrong; nothing if nothing did."""
+
+QUIET = {"ablate": ("--quiet",)}
+"""What keeps a command from drawing its progress."""
 
 
-class GraphChecks:
-    """Runs ``nnviz ablate`` for visitors.
+class NetworkRuns:
+    """Runs ``nnviz ablate`` and ``nnviz explain`` for visitors.
 
     Parameters
     ----------
@@ -48,16 +51,16 @@ class GraphChecks:
         self._asked: dict[tuple[str, ...], list[Done]] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._is_closed = False
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="check")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="network")
 
     def run(self, words: Sequence[str], done: Done) -> None:
-        """Make a check, later and on another thread.
+        """Run a command, later and on another thread.
 
         Parameters
         ----------
         words
-            Of the command, as :func:`nnviz.results.causal_effects.ablate_words`
-            returns them.
+            Of the command, as :func:`nnviz.results.causal_effects.ablate_words` or
+            :func:`nnviz.results.explained_instances.explain_words` returns them.
         done
             Called once, from any thread.
         """
@@ -87,7 +90,7 @@ class GraphChecks:
         try:
             problem = self._made(key)
         except (OSError, ValueError) as error:  # too long for a command line, say
-            problem = f"The check cannot be started: {error}"
+            problem = f"It cannot be started: {error}"
         with self._lock:
             asked = self._asked.pop(key)
         for done in asked:
@@ -97,7 +100,7 @@ class GraphChecks:
         """Run the command; return what it says went wrong."""
         _, stage, *rest = key
         command = [sys.executable, "-m", "nnviz", stage]
-        command += ["--cluster", self._cluster, "--quiet", *rest]
+        command += ["--cluster", self._cluster, *QUIET.get(stage, ()), *rest]
         folders = os.pathsep.join(filter(None, sys.path))
         with tempfile.TemporaryFile() as said:
             with self._lock:
@@ -114,7 +117,7 @@ class GraphChecks:
                 code = process.wait(timeout=self._seconds)
             except subprocess.TimeoutExpired:
                 self._end(process)
-                return f"It was not made in {self._seconds:g} seconds, and was ended."
+                return f"It took more than {self._seconds:g} seconds, and was ended."
             finally:
                 with self._lock:
                     self._process = None

@@ -1,0 +1,1 @@
+"""What the network did with one instance, asked of the network itself."""

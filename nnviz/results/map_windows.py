@@ -1,0 +1,170 @@
+"""What is drawn of a part of the plane: the points themselves, or how many there are?
+
+Few points are drawn one by one. Of many the part is divided into cells, and of each is
+known how many points it has and which colour: of numbers the mean of those that have a
+value; of categories the most frequent one. Of A and B, and of right and wrong, it is
+what the cell has more of than the whole plane: else a few hundred instances of A would
+be seen nowhere among a million.
+
+Symbols: n points, K categories, R x Q cells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnviz.errors import ShapeError
+from nnviz.results.map_colors import NO_VALUE, MapColors
+
+__all__ = ["MapRaster", "MapWindow", "counted_cells", "inside_loop", "points_in"]
+
+MAX_CELLS = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class MapWindow:
+    """A part of the plane, its edges included.
+
+    Raises
+    ------
+    ShapeError
+        If an edge is not finite, or it is not as wide and high as it should be.
+    """
+
+    left: float
+    right: float
+    bottom: float
+    top: float
+
+    def __post_init__(self) -> None:
+        edges = (self.left, self.right, self.bottom, self.top)
+        is_right = np.isfinite(edges).all() and self.left < self.right
+        if not (is_right and self.bottom < self.top):
+            msg = f"a part of the plane has left < right and bottom < top, not {edges}"
+            raise ShapeError(msg)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MapRaster:
+    """A part of the plane in cells; the first row is the lowest."""
+
+    counts: NDArray[np.int64]
+    """Points in each cell, shape (R, Q)."""
+    codes: NDArray[np.uint8]
+    """As of :class:`nnviz.results.map_colors.MapColors`, shape (R, Q); 255 where no
+    point has a value."""
+
+
+def points_in(places: NDArray[np.floating], window: MapWindow) -> NDArray[np.int64]:
+    """Return which points are in a part of the plane, ascending.
+
+    Parameters
+    ----------
+    places
+        Shape (n, 2).
+    window
+        The part.
+    """
+    x, y = places[:, 0], places[:, 1]
+    is_in = (x >= window.left) & (x <= window.right)
+    is_between = (y >= window.bottom) & (y <= window.top)
+    return np.flatnonzero(is_in & is_between)
+
+
+def counted_cells(
+    places: NDArray[np.floating],
+    codes: NDArray[np.uint8],
+    colors: MapColors,
+    window: MapWindow,
+    shape: tuple[int, int],
+) -> MapRaster:
+    """Count points by cells.
+
+    Parameters
+    ----------
+    places
+        Of all points, shape (n, 2).
+    codes
+        Colour of each, shape (n,).
+    colors
+        What the codes mean.
+    window
+        The part of the plane.
+    shape
+        (R, Q): rows and columns of cells.
+
+    Raises
+    ------
+    ShapeError
+        If there are no cells, or more than are ever drawn.
+    """
+    n_rows, n_columns = shape
+    if min(shape) < 1 or n_rows * n_columns > MAX_CELLS:
+        msg = f"there must be 1 to {MAX_CELLS:,} cells, not {n_rows} x {n_columns}"
+        raise ShapeError(msg)
+    at = points_in(places, window)
+    width, height = window.right - window.left, window.top - window.bottom
+    column = (places[at, 0] - window.left) * (n_columns / width)
+    row = (places[at, 1] - window.bottom) * (n_rows / height)
+    cell = np.minimum(row.astype(np.int64), n_rows - 1) * n_columns
+    cell += np.minimum(column.astype(np.int64), n_columns - 1)
+    n_cells, code = n_rows * n_columns, codes[at]
+    counts = np.bincount(cell, minlength=n_cells)
+    has_value = code != NO_VALUE
+    found = np.full(n_cells, NO_VALUE, dtype=np.uint8)
+    if colors.kind in ("number", "date"):
+        known = np.bincount(cell[has_value], minlength=n_cells)
+        total = np.bincount(cell[has_value], weights=code[has_value], minlength=n_cells)
+        is_known = known > 0
+        found[is_known] = np.round(total[is_known] / known[is_known])
+    else:
+        k = max(1, len(colors.names))
+        pairs = cell[has_value] * k + code[has_value]
+        table = np.bincount(pairs, minlength=n_cells * k).reshape(n_cells, k)
+        is_known = table.sum(axis=1) > 0
+        weights = np.ones(k)
+        if colors.kind != "category":
+            everywhere = np.bincount(codes[codes != NO_VALUE], minlength=k)
+            weights = 1.0 / np.maximum(everywhere, 1)
+        found[is_known] = (table[is_known] * weights).argmax(axis=1)
+    return MapRaster(counts.reshape(shape), found.reshape(shape))
+
+
+def inside_loop(
+    places: NDArray[np.floating], loop: NDArray[np.floating]
+) -> NDArray[np.int64]:
+    """Return which points lie in a closed loop, ascending.
+
+    Parameters
+    ----------
+    places
+        Shape (n, 2).
+    loop
+        Its corners in turn, shape (m, 2); the last is joined to the first. Where it
+        crosses itself, a point is inside that it goes round an odd number of times.
+
+    Raises
+    ------
+    ShapeError
+        If a corner is not a finite place.
+    """
+    loop = np.asarray(loop, dtype=np.float64)
+    if loop.ndim != 2 or loop.shape[1] != 2 or not np.isfinite(loop).all():
+        msg = f"a loop has corners of two finite coordinates, not {loop.shape}"
+        raise ShapeError(msg)
+    if len(loop) < 3:
+        return np.zeros(0, dtype=np.int64)
+    low, high = loop.min(axis=0), loop.max(axis=0)
+    near = np.flatnonzero(((places >= low) & (places <= high)).all(axis=1))
+    x, y = places[near, 0], places[near, 1]
+    is_in = np.zeros(len(near), dtype=np.bool_)
+    ends = np.roll(loop, -1, axis=0)
+    for (ax, ay), (bx, by) in zip(loop.tolist(), ends.tolist(), strict=True):
+        if ay == by:
+            continue
+        crosses = np.greater(ay, y) != np.greater(by, y)
+        is_in[crosses] ^= x[crosses] < (bx - ax) * (y[crosses] - ay) / (by - ay) + ax
+    return near[is_in]
