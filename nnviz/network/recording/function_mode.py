@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -47,10 +48,15 @@ class _Pause:
         if not self._gradients:
             torch._C._set_grad_enabled(False)  # noqa: FBT003
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         if not self._gradients:
             torch._C._set_grad_enabled(True)  # noqa: FBT003
-        self._disabled.__exit__(*error)
+        self._disabled.__exit__(kind, error, traceback)
         self._switch.on = True
 
 
