@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from nnviz.aggregation.standing_out import standing_out
 from nnviz.engine.tasks import run_tasks
 from nnviz.errors import (
@@ -195,6 +197,12 @@ def _explained(
     value, layers = _outcome(task, opening, client)
     names, shown = store.class_names, tuple(x.name for x in store.shown_layers)
     tokens, problems = _tokens(store, number, trust=trust)
+    apart = [name for name, layer in layers.items() if np.isnan(layer.product).all()]
+    if apart:
+        text = (
+            f"no gradient arrives at {', '.join(apart)}: relevance is not known there"
+        )
+        problems = (*problems, text)
     explanation = InstanceExplanation(
         instance=number,
         id=str(store.read("instances/id", number, number + 1)[0]),
