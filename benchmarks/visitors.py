@@ -63,7 +63,7 @@ async def visit(browser, address: str, number: int) -> list[dict[str, float]]:
     took: list[dict[str, float]] = []
     page = await browser.new_page(viewport={"width": 1440, "height": 900})
     await page.add_init_script(LISTEN)
-    await page.goto(f"http://{address}")
+    await page.goto(f"http://{address}", timeout=180_000)
     await page.wait_for_function(READY, timeout=120_000)
     for place, view in enumerate(VIEWS):
         await click(page, f".segment[data-view='{view}']", 0, took)

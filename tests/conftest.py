@@ -69,15 +69,7 @@ define_missing_operators()
 # (tests/forked.py). These, as those that are started as users start them, start their
 # own as users have them.
 dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
-distributed.utils.get_mp_context().set_forkserver_preload(
-    [
-        "nnviz.extraction.worker_tasks",
-        "nnviz.extraction.chunks",
-        "nnviz.cli.extract",
-        "nnviz_cluster.local",
-        "nnviz_dashboards.__main__",
-    ]
-)
+distributed.utils.get_mp_context().set_forkserver_preload(["tests.imported_ahead"])
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -76,7 +76,7 @@ def heat_picture(strength: NDArray[np.floating]) -> bytes:
     opacity = np.round(np.clip(strength, 0, 1) ** 0.7 * 255).astype(np.uint8)
     pixels = np.stack([np.full_like(opacity, 255), opacity], axis=-1)
     file = io.BytesIO()
-    Image.fromarray(pixels, mode="LA").save(file, "PNG", optimize=True)
+    Image.fromarray(pixels, mode="LA").save(file, "PNG")
     return file.getvalue()
 
 

@@ -44,6 +44,7 @@ from nnviz.store.store import Store
 
 __all__ = [
     "N_SAMPLED",
+    "PLACES",
     "InstanceMap",
     "InstanceMaps",
     "PlacedInstances",

@@ -124,7 +124,7 @@ def draw_text(text: str, side: int) -> bytes:
         _line(7, top + 1.25 * size * i, size, each, "", "start")
         for i, each in enumerate(lines)
     ]
-    return _file(text, parts)
+    return _file(text, parts, side)
 
 
 def draw_row(values: Mapping[str, str], side: int) -> bytes:
@@ -150,7 +150,7 @@ def draw_row(values: Mapping[str, str], side: int) -> bytes:
         name = _end_cut(name, n - len(value) - bool(value))
         parts.append(_line(6, y, size, name, "context", "start"))
         parts.append(_line(SIDE - 6, y, size, value, "", "end"))
-    return _file(", ".join(f"{n} {v}" for n, v in values.items()), parts)
+    return _file(", ".join(f"{n} {v}" for n, v in values.items()), parts, side)
 
 
 def _drawn_example(example: TextExample) -> bytes:
@@ -181,10 +181,11 @@ def _drawn_example(example: TextExample) -> bytes:
     return _file(example.text, parts)
 
 
-def _file(title: str, parts: Sequence[str]) -> bytes:
+def _file(title: str, parts: Sequence[str], side: int = SIDE) -> bytes:
+    side = max(side, SIDE)
     text = (
         f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {SIDE} {SIDE}' "
-        f"width='{SIDE}' height='{SIDE}'><title>{_escaped(title)}</title>"
+        f"width='{side}' height='{side}'><title>{_escaped(title)}</title>"
         f"<style>{_STYLE}</style><rect class='ground' width='100%' height='100%'/>"
         f"{''.join(parts)}</svg>"
     )

@@ -9,6 +9,7 @@
     ├── aggregates/<subsets>/<layer>.csv   one row for each subset and channel
     ├── similarity/<subsets>/<layer>.csv   one row and one column for each subset
     ├── embedding/<subsets>/<layer>.csv    x and y of each subset
+    ├── instance_places/<layer>.csv       x and y of each instance
     └── examples/<layer>.csv               the strongest instances of each channel
 
 What a stage has not written yet is left out, and the manifest says so.
@@ -32,6 +33,7 @@ from nnviz.argument_types import checked
 from nnviz.derivation.class_table import read_class_table
 from nnviz.derivation.embedding import read_embedding, read_similarity
 from nnviz.derivation.examples import read_examples
+from nnviz.derivation.instance_map import PLACES
 from nnviz.errors import (
     MissingDataError,
     MissingDependencyError,
@@ -181,6 +183,11 @@ def _tables(store: Store) -> Iterator[tuple[str, pd.DataFrame]]:
             x, y = read_embedding(store, name, layer_name).T
             table = pd.DataFrame({"subset": names, "x": x, "y": y})
             yield f"embedding/{name}/{layer_name}", table
+    if store.groups.is_complete(PLACES):
+        for layer_name in store.groups.attributes(PLACES)["kept"]:
+            x, y = store.groups.read(f"{PLACES}/place/{layer_name}").T
+            table = pd.DataFrame({"instance": np.arange(len(x)), "x": x, "y": y})
+            yield f"instance_places/{layer_name}", table
     if store.groups.is_complete("artifacts/examples"):
         ids = store.column("id")
         for layer_name in store.groups.attributes("artifacts/examples")["layers"]:

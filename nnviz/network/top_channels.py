@@ -72,6 +72,19 @@ def top_channels(
     >>> top_channels(np.array([[1.0, 6.0, 3.0]]), share=0.7).toarray()
     array([[0, 1, 1]], dtype=uint8)
     """
+    indptr, indices = _selected(activations, share, count, at_least, excluded)
+    ones = np.ones(len(indices), dtype=np.uint8)
+    return sparse.csr_array((ones, indices, indptr), shape=activations.shape)
+
+
+def _selected(
+    activations: NDArray[np.floating],
+    share: float | None,
+    count: int | None,
+    at_least: int,
+    excluded: Sequence[int],
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Return what :func:`top_channels` selects, as the arrays of its matrix."""
     if activations.ndim != 2:
         msg = (
             f"activations have shape {activations.shape}; expected two axes, "
@@ -94,9 +107,7 @@ def top_channels(
     indices = np.empty(values.size, dtype=np.int32)
     n_least = max(count or 0, at_least)
     n = _select(values, left_out, share or 0.0, n_least, _CANDIDATES, indptr, indices)
-    return sparse.csr_array(
-        (np.ones(n, dtype=np.uint8), indices[:n].copy(), indptr), shape=values.shape
-    )
+    return indptr, indices[:n].copy()
 
 
 def planned_top_channels(
@@ -123,19 +134,26 @@ def planned_top_channels(
 
 def planned_targets(
     activations: NDArray[np.floating], layer: str, options: ExtractionConfig
-) -> sparse.csr_array:
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Select the channels of which influences are kept; as `planned_top_channels`.
 
     They are the top channels, and at least ``targets_minimum`` of those with a positive
     activation: the first in the same order.
+
+    Returns
+    -------
+    tuple
+        Instance and channel of each pair, sorted by both, shape (pairs,) each.
     """
-    return top_channels(
+    indptr, channels = _selected(
         activations,
-        share=options.share if options.top_count is None else None,
-        count=options.top_count,
-        at_least=options.targets_minimum,
-        excluded=options.excluded_channels.get(layer, ()),
+        options.share if options.top_count is None else None,
+        options.top_count,
+        options.targets_minimum,
+        options.excluded_channels.get(layer, ()),
     )
+    instance = np.repeat(np.arange(len(activations)), np.diff(indptr))
+    return instance, channels.astype(np.int64)
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"nnan", "nsz"})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,16 +91,16 @@ def causal_effect(
 
 
 def ablate_words(
-    url: str, subset: str, options: GraphOptions, collection: str = ""
+    url: str, subsets: Sequence[str], options: GraphOptions, collection: str = ""
 ) -> tuple[str, ...]:
-    """Return the words of the command that checks a graph.
+    """Return the words of the command that checks a graph, or two that are compared.
 
     Parameters
     ----------
     url
         URL of the store.
-    subset
-        Name of the subset, or its query.
+    subsets
+        Names of the subsets, or their queries.
     options
         How the graph is made.
     collection
@@ -113,9 +114,9 @@ def ablate_words(
         if value not in (None, option.default):
             text = f"{value:g}" if isinstance(value, float) else str(value)
             words += [f"--{option.name}", text]
-    if subset.startswith("-"):  # a label of -1, say, is no option
-        return ("nnviz", "ablate", *words, "--", url, subset)
-    return ("nnviz", "ablate", url, subset, *words)
+    if any(name.startswith("-") for name in subsets):  # a label of -1 is no option
+        return ("nnviz", "ablate", *words, "--", url, *subsets)
+    return ("nnviz", "ablate", url, *subsets, *words)
 
 
 def _graph_names(options: GraphOptions) -> set[str]:

@@ -24,7 +24,7 @@ from nnviz.graphs.from_totals import FullGraphs
 from nnviz.graphs.making import SubsetGraphs
 from nnviz.graphs.options import GraphOptions
 from nnviz.results.graph_results import GraphRequest, GraphResults
-from nnviz.results.instance_pictures import LARGE_SIDE, InstancePictures
+from nnviz.results.instance_pictures import InstancePictures
 from nnviz.store.store import Store
 
 __all__ = ["BesideClass", "ExplainedInstances", "GraphPlaces", "explain_words"]
@@ -32,8 +32,9 @@ __all__ = ["BesideClass", "ExplainedInstances", "GraphPlaces", "explain_words"]
 CACHED_EXPLANATIONS = 16
 """Each is some hundred kilobytes, of large networks a few megabytes."""
 
-SMALL_SIDE = 48
-"""Longer side of a small picture of where a channel fired, in pixels."""
+SMALL_SIDE, LARGE_SIDE = 48, 160
+"""Longer sides of pictures of where a channel fired, in pixels. They are smooth, and
+may be enlarged."""
 
 CACHED_HEATS = 4096
 

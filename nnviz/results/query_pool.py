@@ -47,12 +47,20 @@ class QueryPool:
         How long an answer may take, the time in which it waits for others included.
     n_waiting
         How many may be made or wait.
+    n_threads
+        How many are made at a time.
     """
 
-    def __init__(self, *, seconds: float = SECONDS, n_waiting: int = N_WAITING) -> None:
+    def __init__(
+        self,
+        *,
+        seconds: float = SECONDS,
+        n_waiting: int = N_WAITING,
+        n_threads: int = N_THREADS,
+    ) -> None:
         self._seconds = seconds
         self._free = threading.Semaphore(n_waiting)
-        self._pool = ThreadPoolExecutor(N_THREADS, thread_name_prefix="query")
+        self._pool = ThreadPoolExecutor(n_threads, thread_name_prefix="query")
         self._is_closed = False
 
     def close(self) -> None:

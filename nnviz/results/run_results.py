@@ -48,6 +48,7 @@ from nnviz.results.instance_pictures import InstancePictures
 from nnviz.results.instances import Instances
 from nnviz.results.missing import Missing
 from nnviz.results.neuron_matrix import NeuronMatrix
+from nnviz.results.query_pool import QueryPool
 from nnviz.results.subset_pairs import SubsetPairs
 from nnviz.results.subset_results import SubsetResults
 from nnviz.runs.architecture import Layer
@@ -143,6 +144,9 @@ class RunResults:
         self.embedding = lru_cache(64)(self._read_embedding)
         self.examples = lru_cache(64)(self._read_examples)
         self.graphs = GraphResults(store)
+        self.reads = QueryPool(n_threads=1)
+        """Answers what only has to be read, so that it does not wait for what visitors,
+        some of whom have left, let be counted."""
         self.pairs = SubsetPairs(store, self.kind)
         self.neurons = NeuronMatrix(store, self.aggregates)
         self.instances = Instances(store, self.pairs.finder.columns)
@@ -156,6 +160,11 @@ class RunResults:
             store, self.kind, self.graphs, self.instance_pictures
         )
         self._bytes = lru_cache(N_PIECES_OF_PICTURES)(self._read_bytes)
+
+    def close(self) -> None:
+        """Drop what visitors still wait for."""
+        self.graphs.queries.close()
+        self.reads.close()
 
     def missing_classes(self) -> Missing | None:
         """Return what is said in place of the classes, or None if there are some."""

@@ -77,7 +77,13 @@ def test_write_bundle__lists_every_file_in_its_manifest(bundle):
     listed = [folder / entry["path"] for entry in manifest["files"]]
     assert sorted([*listed, folder / "manifest.json"]) == on_disk
     assert manifest["class_names"] == list(HOSTILE)
-    assert manifest["derived"] == ["classes", "examples", "label", "prediction"]
+    assert manifest["derived"] == [
+        "classes",
+        "examples",
+        "instance_places",
+        "label",
+        "prediction",
+    ]
 
 
 def test_write_bundle__writes_the_numbers_of_the_store(bundle, store):

@@ -98,7 +98,7 @@ def test_effect__share_that_is_the_usual_one__is_the_same_graph(checked):
 
 def test_command__makes_the_check_that_is_looked_for(checked):
     options = GraphOptions(weight="sum", share=0.3, inner="nodes")
-    command = list(ablate_words("run.zarr", "a b", options, "outcome"))
+    command = list(ablate_words("run.zarr", ["a b"], options, "outcome"))
 
     assert command[:4] == ["nnviz", "ablate", "run.zarr", "a b"]
     seen = CliRunner().invoke(main, [*command[1:], "--help"])
@@ -110,7 +110,7 @@ def test_command__makes_the_check_that_is_looked_for(checked):
 
 
 def test_command__of_a_label_like_an_option__takes_it_for_a_subset(tmp_path):
-    words = ablate_words(str(tmp_path / "x.zarr"), "-1", GraphOptions(weight="sum"))
+    words = ablate_words(str(tmp_path / "x.zarr"), ["-1"], GraphOptions(weight="sum"))
 
     seen = CliRunner().invoke(main, words[1:])
 
@@ -125,11 +125,21 @@ def test_page__says_it_beside_the_graph(checked):
     model = GraphModel(results, results.graphs, selection)
     panel = GraphView(model, pictures="p", layers={"second": "second"})._panel
 
-    effect = model.effect
-    assert panel.check["text"].startswith(
+    ((name, effect),) = model.effects
+    assert name == check.names[2]
+    ((unnamed, text),) = panel.check["texts"]
+    assert unnamed == ""
+    assert text.startswith(
         f"Without these {effect.n_channels} channels {effect.n_right_without} of "
         f"{effect.n_instances} instances are predicted right"
     )
-    selection.choose(weight="sum")
-    assert panel.check["text"] == ""
+    assert panel.check["is_whole"]
+    selection.choose(versus=check.names[0])
+    of_both = [(check.names[2], text), (check.names[0], panel.check["texts"][1][1])]
+    assert [tuple(one) for one in panel.check["texts"]] == of_both
+    assert panel.check["is_whole"]
+    assert panel.check["command"].endswith(f"{check.names[2]} {check.names[0]}")
+    selection.choose(weight="sum", versus="")
+    assert panel.check["texts"] == []
+    assert not panel.check["is_whole"]
     assert panel.check["command"].endswith(f"{check.names[2]} --weight sum")

@@ -1,12 +1,14 @@
 """What a run has to show, and what it lacks and how to get it."""
 
 import shutil
+import threading
 
 import numpy as np
 import pytest
 
 from nnviz.derivation.examples import read_examples
 from nnviz.results import run_results
+from nnviz.results.query_pool import N_THREADS
 from nnviz.results.run_results import RunResults, first_layer, stage_state
 from nnviz.store.store import Store
 from nnviz.testing import PlantedRun, write_store
@@ -78,3 +80,15 @@ def test_results__of_a_store_that_was_taken_away_say_so(extracted_url, tmp_path)
     missing = found.missing_stage()
     assert missing.title == "The store is gone"
     assert missing.command == ""
+
+
+def test_reads__do_not_wait_for_what_is_counted(results):
+    held, answered = threading.Event(), threading.Event()
+    for _ in range(N_THREADS):
+        results.graphs.queries.run(lambda: held.wait(60), lambda _: None)
+
+    results.reads.run(lambda: 1, lambda _: answered.set())
+
+    assert answered.wait(30)
+    held.set()
+    results.close()

@@ -56,4 +56,4 @@ class CheckModel(param.Parameterized):
         self._asked.discard(words)
         if words == self._graph.check_words:
             publish(self, {"is_running": False, "problem": problem})
-            self._graph.read_effect()
+            self._graph.read_effects()

@@ -314,11 +314,18 @@ export function render({model}) {
   }
   // What the network does without the graph's channels, or how to find out.
   const show_check = () => {
-    const {text, command, can_run, is_running, problem} = model.check
-    const said = is_running ? "The network runs without these channels, and without as many others …" : problem || text
-    effect.replaceChildren(...(said ? [element("b", "", problem && !is_running ? "The check failed" : "Causal check"), element("span", "", said)] : []))
+    const {texts = [], is_whole, command, can_run, is_running, problem} = model.check
+    const now = is_running ? "The network runs without these channels, and without as many others …" : problem
+    const said = now ? [["", now]] : texts
+    const lines_of = said.map(([name, text]) => {
+      const line = element("div", "effect-line")
+      if (name) line.append(element("b", "name", name), " ")
+      line.append(text)
+      return line
+    })
+    effect.replaceChildren(...(said.length ? [element("b", "", problem && !is_running ? "The check failed" : "Causal check"), ...lines_of] : []))
     effect.classList.toggle("loading", Boolean(is_running))
-    effect.hidden = !said || !model.graph
+    effect.hidden = !said.length || !model.graph
     const lines = element("div", "menu-panel code-panel"), is_open = check.open
     lines.append(notice({title: "Does the network need these channels?", command,
       text: "This takes them from the network, and as many others, and counts what it still predicts right. The result is stored, and shown here."}))
@@ -332,7 +339,7 @@ export function render({model}) {
       lines.append(begin)
     }
     check.open = is_open
-    check.replaceChildren(element("summary", "quiet", text ? "Check again" : "Does it matter?"), lines)
+    check.replaceChildren(element("summary", "quiet", is_whole ? "Check again" : "Does it matter?"), lines)
     check.hidden = !command || !model.graph
   }
   // Parts that other graphs have, too: a click lights one up, in a class that has it.

@@ -57,11 +57,13 @@ class Made:
     drawing: GraphDrawing
     examples: Mapping[Key, tuple[Example, ...]]
     """Of every node of a shown layer, strongest first."""
-    effect: CausalEffect | None
-    """What a stored causal check says of it."""
+    effects: Effects
+    """What stored causal checks say of it; of two that are compared, of each."""
 
 
 Found = Made | Missing
+Effects = tuple[tuple[str, CausalEffect], ...]
+"""Names of subsets, each with what a check says of its graph."""
 RunLater = Callable[[Callable[[], Found], Callable[[Found], None]], None]
 """Runs the first function, some time, and gives what it returns to the second."""
 
@@ -109,7 +111,10 @@ class GraphModel(param.Parameterized):
 
     drawing = published(GraphDrawing, "What is drawn.")
     examples = param.Dict({}, constant=True, doc="Examples of its nodes, by node.")
-    effect = published(CausalEffect, "What a stored causal check says of the graph.")
+    effects = param.ClassSelector(
+        class_=tuple, default=(), constant=True,
+        doc="What stored causal checks say of the graph, or of each of two, by name.",
+    )  # fmt: skip
     check_words = param.ClassSelector(
         class_=tuple, default=(), constant=True, doc="Command that makes such a check."
     )
@@ -244,7 +249,7 @@ class GraphModel(param.Parameterized):
             "code": graph_code(url, request),
             "check_words": ablate_words(
                 url,
-                request.queries[0] if request.queries else request.subset,
+                [names[0] for names in _checked(request)],
                 request.options,
                 "" if request.collection == self._results.kind else request.collection,
             ),
@@ -272,7 +277,7 @@ class GraphModel(param.Parameterized):
         else:
             self._whole = found.drawing
             updates["drawing"] = self._placed(found.drawing)
-            updates |= {"examples": found.examples, "effect": found.effect}
+            updates |= {"examples": found.examples, "effects": found.effects}
         publish(self, updates)
 
     @property
@@ -433,7 +438,7 @@ class GraphModel(param.Parameterized):
                 names = output_names(self._results.store, graph.layers[-1])
                 drawing = draw_graph(graph, names)
             if drawing.nodes:
-                return Made(drawing, self._examples(drawing), self._effect(request))
+                return Made(drawing, self._examples(drawing), self._effects(request))
         except NnvizError as error:
             return Missing("This graph cannot be made", str(error))
         reasons = [text[:1].upper() + text[1:] + "." for text in drawing.problems]
@@ -442,18 +447,18 @@ class GraphModel(param.Parameterized):
             " ".join(reasons) or "No channel is kept.",
         )
 
-    def _effect(self, request: GraphRequest) -> CausalEffect | None:
-        return causal_effect(
-            self._results.store,
-            request.collection,
-            (*request.queries[:1], request.subset),
-            request.options,
-        )
+    def _effects(self, request: GraphRequest) -> Effects:
+        store, options = self._results.store, request.options
+        found = [
+            (names[-1], causal_effect(store, request.collection, names, options))
+            for names in _checked(request)
+        ]
+        return tuple((name, effect) for name, effect in found if effect is not None)
 
-    def read_effect(self) -> None:
-        """Look again for a causal check of the graph."""
+    def read_effects(self) -> None:
+        """Look again for causal checks of the graph."""
         if self._wanted is not None and not self.is_loading:
-            publish(self, {"effect": self._effect(self._wanted)})
+            publish(self, {"effects": self._effects(self._wanted)})
 
     def _examples(self, drawing: GraphDrawing) -> dict[Key, tuple[Example, ...]]:
         results, subset = self._results, self.selection.subset
@@ -473,3 +478,14 @@ class GraphModel(param.Parameterized):
         ).reshape(-1, 2)
         places = self._places.place(drawing.keys, rows, arcs.T)
         return dataclasses.replace(drawing, places=tuple(places.tolist()))
+
+
+def _checked(request: GraphRequest) -> list[tuple[str, ...]]:
+    """Return what the subsets of a graph may be called by a check, a query first."""
+    names = [request.subset, request.versus] if request.versus else [request.subset]
+    if not request.queries:
+        return [(name,) for name in names]
+    first = request.queries[0]
+    # An empty query is of all other instances.
+    queries = [first, *(query or f"not ({first})" for query in request.queries[1:])]
+    return list(zip(queries, names, strict=True))

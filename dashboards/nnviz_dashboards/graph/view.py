@@ -186,7 +186,7 @@ class GraphView(Viewer):
         )
         if parts is not None:
             parts.param.watch(self._update_parts, ["motifs", "here"])
-        model.param.watch(self._update_check, ["effect", "check_words"])
+        model.param.watch(self._update_check, ["effects", "check_words"])
         self._checks.param.watch(self._update_check, ["is_running", "problem"])
         model.param.watch(self._update, list(PUBLISHED))
         selection.param.watch(self._update_pinned, ["layer", "channel", "node"])
@@ -251,10 +251,16 @@ class GraphView(Viewer):
         return dict(makers[name]() for name in published)
 
     def _check(self) -> dict[str, object]:
-        """Return what a causal check says, or the command that makes one."""
-        effect, check = self._model.effect, self._checks
+        """Return what causal checks say, or the command that makes one."""
+        effects, check = self._model.effects, self._checks
+        drawing = self._model.drawing
+        is_pair = drawing is not None and bool(drawing.versus)
         return {
-            "text": "" if effect is None else effect_text(effect),
+            "texts": [
+                [name if is_pair else "", effect_text(effect)]
+                for name, effect in effects
+            ],
+            "is_whole": len(effects) == 1 + is_pair,
             "command": shlex.join(self._model.check_words),
             "can_run": check.can_run,
             "is_running": check.is_running,

@@ -291,7 +291,8 @@ export function render({model}) {
 
   const show_map = () => {
     message.replaceChildren(...(model.missing ? [notice(model.missing)] : []))
-    body.hidden = foot.hidden = colors.hidden = menu.hidden = Boolean(model.missing)
+    body.hidden = Boolean(model.missing)
+    foot.hidden = colors.hidden = menu.hidden = Boolean(model.missing) || !model.shown
     message.hidden = !model.missing
     if (model.shown?.layer !== shown?.layer) cells = null // those of another layer lie elsewhere
     shown = model.shown

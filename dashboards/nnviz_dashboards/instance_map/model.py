@@ -80,6 +80,26 @@ class ShownMap:
         """Number of placed instances."""
         return len(self.placed.instances)
 
+    @property
+    def middles(self) -> NDArray[np.float64]:
+        """Where the instances of each placed class are, on average, shape (S, 2).
+
+        The class's own place where none of its instances is shown.
+        """
+        placed = self.placed
+        if not len(placed.classes):
+            return placed.class_places
+        is_known = self.labels >= 0
+        labels = self.labels[is_known]
+        n_classes = max(int(labels.max(initial=0)), int(placed.classes.max())) + 1
+        counts = np.bincount(labels, minlength=n_classes)[placed.classes]
+        sums = [
+            np.bincount(labels, weights=axis, minlength=n_classes)[placed.classes]
+            for axis in placed.places[is_known].T
+        ]
+        found = np.stack(sums, axis=1) / np.maximum(counts, 1)[:, None]
+        return np.where(counts[:, None] > 0, found, placed.class_places)
+
     def points(self, window: MapWindow) -> NDArray[np.int64] | None:
         """Return which instances are seen, by their place here; None for too many."""
         if self.n_instances <= MAX_POINTS:

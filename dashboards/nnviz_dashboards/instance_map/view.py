@@ -7,8 +7,9 @@ of the part that is looked at are the answer to a message.
 from __future__ import annotations
 
 import base64
+import math
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import param
@@ -175,7 +176,7 @@ class InstanceMapView(Viewer):
             "n_missing": shown.n_missing,
             "cell_color": CELLS[colors.kind],
             "classes": shown.placed.classes.tolist(),
-            "anchors": np.round(shown.placed.class_places, 3).tolist(),
+            "anchors": np.round(shown.middles, 3).tolist(),
         }
 
     @staticmethod
@@ -193,6 +194,7 @@ class InstanceMapView(Viewer):
             return
         try:
             part = MapWindow(*(float(edge) for edge in window))
+            n_rows, n_columns = _fewer(shape)
         except (ShapeError, TypeError, ValueError):
             return
         found = shown.points(part)
@@ -202,8 +204,6 @@ class InstanceMapView(Viewer):
             sent |= {"is_all": is_all, "points": self.packed_points(shown, found)}
             sent["n"] = len(found)
         else:
-            n_rows, n_columns = (max(1, min(400, int(cells))) for cells in shape)
-            n_rows = min(n_rows, MAX_CELLS // n_columns)
             raster = shown.raster(part, (n_rows, n_columns))
             most = int(raster.counts.max())
             levels = np.log1p(raster.counts) / np.log1p(max(1, most))
@@ -310,6 +310,13 @@ class InstanceMapView(Viewer):
 
     def __panel__(self) -> Viewable:
         return self._panel
+
+
+def _fewer(shape: Sequence[float]) -> tuple[int, int]:
+    """Return rows and columns of cells as wished, or as many fewer as are drawn."""
+    rows, columns = (min(4_000.0, max(1.0, float(cells))) for cells in shape)
+    share = min(1.0, math.sqrt(MAX_CELLS / (rows * columns)))
+    return max(1, int(rows * share)), max(1, int(columns * share))
 
 
 def _packed(content: bytes) -> str:

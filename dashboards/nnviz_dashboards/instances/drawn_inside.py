@@ -146,6 +146,6 @@ def _said(beside: BesideClass) -> str:
     if beside.others:
         counts = [count for _, count in beside.others]
         mean = format_percent(float(np.mean(counts)) / n)
-        most = ", ".join(f"{name} {count}" for name, count in beside.others[:N_OTHERS])
+        most = ", ".join(f"{n} ({name})" for name, n in beside.others[:N_OTHERS])
         text += f"; of the other classes on average {mean}, at most {most}"
     return f"{text}."

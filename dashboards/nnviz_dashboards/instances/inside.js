@@ -33,9 +33,12 @@ function insideOf(send, pictures, has_pictures) {
     else shade([])
     caption.textContent = !layer ? "Point at a channel: the place where it fires lights up"
       : `${layer.label}, channel ${channel}${text ? ` (${text})` : ""}: ` + (!is_kept ? "of this channel no map is kept"
-        : tokens.length ? "the darker a token, the stronger there" : layer.has_places ? "the brighter, the stronger there" : "it has no places")
+        : tokens.length ? "the brighter a token, the stronger there" : layer.has_places ? "the brighter, the stronger there" : "it has no places")
   }
-  const shade = (values) => stage?.querySelectorAll(".token").forEach((token, i) => token.style.setProperty("--strength", values[i] || 0))
+  const shade = (values) => stage?.querySelectorAll(".token").forEach((token, i) => {
+    token.style.setProperty("--strength", values[i] || 0)
+    token.classList.toggle("strong", values[i] > 0.45)
+  })
   const rest = () => {
     const layer = pinned && layers().find((each) => each.layer === pinned[0])
     layer ? light(layer, pinned[1]) : light(null)
@@ -124,7 +127,7 @@ function insideOf(send, pictures, has_pictures) {
       inside = value
       stage = place
       pinned = lit
-      caption.hidden = !value?.found
+      caption.hidden = !value?.found || !(value.found.tokens.length || value.found.layers.some((layer) => layer.has_places))
       show_ask()
       show_rows()
       graph.show(value?.found?.graph, value?.found?.of)

@@ -123,6 +123,9 @@ def _roots(
     def run_later(work: Callable[[], T], done: Callable[[T | Missing], None]) -> None:
         results.graphs.queries.run(work, delivered(done))
 
+    def read_later(work: Callable[[], T], done: Callable[[T | Missing], None]) -> None:
+        results.reads.run(work, delivered(done))
+
     # A page with nothing to work with loads itself again when there is something.
     has_nothing = results.missing_stage() is not None
     bar = running_view(results, reloads=has_nothing, run_later=run_later)
@@ -151,7 +154,7 @@ def _roots(
         classes = {"subsets": PartsView(pairs, missing)}
     matrices = MatrixStack(results, subsets, pairs, run_later=run_later)
     instances = InstancesModel(
-        results, pairs, point_at=matrices.point_at, run_later=run_later
+        results, pairs, point_at=matrices.point_at, run_later=read_later
     )
     return {
         **running,
@@ -181,7 +184,7 @@ def _roots(
             DifferencesModel(results, pairs), pictures=pictures, layers=layers.labels
         ),
         "map": InstanceMapView(
-            InstanceMapModel(results, pairs, run_later=run_later),
+            InstanceMapModel(results, pairs, run_later=read_later),
             pictures=pictures,
             layers=layers.labels,
             point_at=matrices.point_at,

@@ -374,7 +374,7 @@ def serve(
         server.stop()
         if runs is not None:
             runs.close()
-        shared.latest.graphs.queries.close()
+        shared.latest.close()
         # A read that outlives the interpreter's pools of threads would raise.
         warm_up.join(timeout=SECONDS_TO_END)
 

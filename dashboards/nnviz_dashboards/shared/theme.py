@@ -65,6 +65,7 @@ LIGHT: Mapping[str, str] = {
     "glyph": "#b3bac6",
     "point": "#878f9e",
     "heat": "#ffc41f",
+    "on-heat": "#26241f",
     "dim": "#3a3f48",
     "source": "#08796b",
     "target": "#b4500a",
@@ -74,7 +75,8 @@ LIGHT: Mapping[str, str] = {
 }
 """Colours by role. `edge` is around what can be changed, `line` only separates; `top`
 is the bar with the run's name; what is written on `accent` has the colour `on-accent`;
-`heat` is where a channel fires, over a picture that is darkened as far as `dim`.
+`heat` is where a channel fires, over a picture that is
+darkened as far as `dim`; what is written on it has the colour `on-heat`.
 """
 
 DARK: Mapping[str, str] = {
@@ -96,6 +98,7 @@ DARK: Mapping[str, str] = {
     "point": "#7d8799",
     "arc": "#8a94a6",
     "heat": "#ffc41f",
+    "on-heat": "#26241f",
     "dim": "#3a3f48",
     "source": "#35c4b1",
     "target": "#f2934f",

@@ -3,25 +3,34 @@
 The contributions at one position, over all sources and edges, plus the bias add up to
 the target's pre-activation there: nothing is lost and nothing counted twice. Sources
 are ranked by the size of what they contribute, and keep its sign.
+
+On a CPU one compiled pass reads what a position reads, where the network left it, and
+keeps the strongest: a few hundred products for each pair, and nothing of their size in
+memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nnviz.network.influence.channel_operations import Identity, convolution_of
+from nnviz.network.influence.channel_operations import Axis, Identity, convolution_of
 from nnviz.network.influence.inputs import EdgeInput, Strongest
-from nnviz.network.influence.layout import flat, gather_patches, position_tables
+from nnviz.network.influence.layout import Strides, flat
 from nnviz.network.influence.on_device import contributions_at
+from nnviz.network.influence.vectors import compiled
 
-__all__ = ["peak_contributions", "rank_peaks"]
+__all__ = ["rank_peaks", "rank_peaks_on_device"]
 
 Indices = NDArray[np.int64]
 Floats = NDArray[np.float32]
+Totals = NDArray[np.float64]
+Sources = NDArray[np.int32]
+Tables = tuple[Indices, Indices, Indices]
 
 
 def rank_peaks(
@@ -43,11 +52,29 @@ def rank_peaks(
     workspace
         Bytes that may be used beside inputs and result.
     """
+    assert result.remainder is not None  # whoever ranks peaks makes room for it
+    if inputs[0].x.device.type == "cpu":
+        totals = np.zeros(len(result.target))
+        for edge in inputs:
+            _rank_edge(edge, result, positions, totals)
+            totals += _bias(edge, result.target)
+        result.remainder[:] = totals - result.influence.sum(1, dtype=np.float64)
+    else:
+        rank_peaks_on_device(inputs, result, positions, workspace)
+
+
+def rank_peaks_on_device(
+    inputs: Sequence[EdgeInput],
+    result: Strongest,
+    positions: Indices,
+    workspace: int,
+) -> None:
+    """Do what :func:`rank_peaks` does by operations of torch, on any device."""
     bytes_each = sum(24 * _n_read(edge) for edge in inputs)
     at_once = max(1, workspace // bytes_each)
     for first in range(0, len(result.instance), at_once):
         part = slice(first, first + at_once)
-        columns = [_column(edge, result, part, positions) for edge in inputs]
+        columns = [contributions_at(edge, result, part, positions) for edge in inputs]
         _keep(
             torch.cat([values for values, _ in columns], 1),
             torch.cat([numbers for _, numbers in columns], 1),
@@ -65,30 +92,11 @@ def _n_read(edge: EdgeInput) -> int:
     return int(np.prod(convolution.kernel)) * edge.x.shape[1]
 
 
-def _column(
-    edge: EdgeInput, result: Strongest, part: slice, positions: Indices
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Contributions of one edge, (pairs, sources), and the sources' numbers.
-
-    Where the edge does not enter a target, contributions are 0 and numbers -1.
-    """
-    if edge.x.device.type != "cpu":
-        return contributions_at(edge, result, part, positions)
-    output = edge.outputs_of(result.target[part])
-    entered = output >= 0
-    values, channels = peak_contributions(
-        edge, result.instance[part], output.clip(min=0), positions[part]
-    )
-    numbers = np.where(entered[:, None], edge.source_numbers[channels], -1)
-    values[~entered] = 0.0
-    return torch.from_numpy(values), torch.from_numpy(numbers)
-
-
-def _bias(edge: EdgeInput, target: Indices) -> NDArray[np.float64]:
+def _bias(edge: EdgeInput, target: Indices) -> Totals:
     """Return what an edge adds to each target beside its contributions."""
-    output = edge.outputs_of(target)
     if edge.operation.bias is None:
         return np.zeros(len(target))
+    output = edge.outputs_of(target)
     bias = edge.operation.bias.detach().double().cpu().numpy()
     return np.where(output >= 0, bias[output.clip(min=0)], 0.0)
 
@@ -96,10 +104,11 @@ def _bias(edge: EdgeInput, target: Indices) -> NDArray[np.float64]:
 def _keep(
     values: torch.Tensor,
     sources: torch.Tensor,
-    bias: NDArray[np.float64] | int,
+    bias: Totals | int,
     result: Strongest,
     part: slice,
 ) -> None:
+    """Keep the strongest of contributions that are tensors."""
     total = values.double().sum(1)
     ranked = torch.where(sources >= 0, values, 0.0)
     # Two stable sorts: by number, then by size, so that ties keep the lower number.
@@ -111,44 +120,152 @@ def _keep(
     n_ranks = ranked.shape[1]
     result.influence[part, :n_ranks] = ranked.cpu().numpy()
     result.source[part, :n_ranks] = torch.where(ranked != 0, sources, -1).cpu().numpy()
-    assert result.remainder is not None  # whoever ranks peaks makes room for it
+    assert result.remainder is not None
     rest = total - ranked.double().sum(1)
     result.remainder[part] = rest.cpu().numpy() + bias
 
 
-def peak_contributions(
-    edge: EdgeInput, instance: Indices, output: Indices, position: Indices
-) -> tuple[Floats, Indices]:
-    """Contribution of every source at one position of each pair.
-
-    Parameters
-    ----------
-    edge
-        The operation and its input.
-    instance, output, position
-        For each pair: index into the batch, output channel of the operation, flat
-        index of the position in its output; shape (pairs,).
-
-    Returns
-    -------
-    contributions
-        Shape (pairs, sources of a group).
-    channels
-        The channels of `edge.x` that they belong to, the same shape.
-    """
+def _rank_edge(
+    edge: EdgeInput, result: Strongest, positions: Indices, totals: Totals
+) -> None:
+    """Insert one edge's contributions into the ranks, and add them to the totals."""
+    pairs = result.instance, edge.outputs_of(result.target), positions
+    kept = edge.source_numbers, result.influence, result.source, totals
+    x, strides = flat(edge.x)
     if isinstance(edge.operation, Identity):
-        values = edge.x.flatten(2) if edge.x.ndim > 2 else edge.x[..., None]
-        found = values[instance, output, position].float().numpy()
-        found = found * edge.operation.factors(edge.x.shape[1])[output]
-        return found[:, None], output[:, None]
+        shape = (1, 1, 1, *edge.x.shape[2:])[-3:]
+        factors = edge.operation.factors(edge.x.shape[1])
+        rank_single(x, strides, pairs, shape[1:], factors, *kept)
+        return
     convolution, axes = convolution_of(edge.operation, edge.x.shape[2:])
     weight = convolution.arrays.by_tap
-    n_taps, n_group = weight.shape[1:]
-    group = output // (convolution.n_targets // convolution.groups)
-    channels = group[:, None] * n_group + np.arange(n_group)
-    x, strides = flat(edge.x)
-    patches = np.empty((len(instance), n_taps, n_group), np.float32)
-    first = np.ascontiguousarray(channels[:, 0])
-    tables = position_tables(axes, position)
-    gather_patches(x, strides, instance, first, tables, patches)
-    return np.einsum("mti,mti->mi", patches, weight[output]), channels
+    products = np.empty(weight.shape[2], np.float32)
+    outputs_of_group = convolution.n_targets // convolution.groups
+    tables = _read_by_outputs(axes)
+    rank_read(x, strides, pairs, tables, weight, outputs_of_group, products, *kept)
+
+
+@lru_cache(maxsize=512)
+def _read_by_outputs(axes: tuple[Axis, ...]) -> Tables:
+    """Return which elements the outputs along each of three axes read, -1 for a zero.
+
+    Each table has shape (outputs, taps along the axis).
+    """
+    nothing = np.zeros((1, 1), np.int64)
+    tables = [np.ascontiguousarray(axis.evaluated, np.int64) for axis in axes]
+    z, y, x = [nothing] * (3 - len(axes)) + tables
+    return z, y, x
+
+
+@compiled
+def insert_by_size(
+    values: Floats, ranked: Sources, value: np.float32, source: np.int32
+) -> None:
+    """Put a value that is not 0 into its place in one row; ties: the lower source."""
+    size = abs(value)
+    rank = len(values) - 1
+    last = abs(values[rank])
+    if size < last or (size == last and source >= ranked[rank]):
+        return
+    while rank > 0 and (
+        size > abs(values[rank - 1])
+        or (size == abs(values[rank - 1]) and source < ranked[rank - 1])
+    ):
+        values[rank] = values[rank - 1]
+        ranked[rank] = ranked[rank - 1]
+        rank -= 1
+    values[rank] = value
+    ranked[rank] = source
+
+
+@compiled
+def rank_single(
+    x: Floats,
+    strides: Strides,
+    pairs: tuple[Indices, Indices, Indices],
+    shape: tuple[int, int],
+    factors: Floats,
+    sources: Sources,
+    influence: Floats,
+    source: Sources,
+    totals: Totals,
+) -> None:
+    """Insert what each pair's one channel contributes, times its factor.
+
+    `pairs` are instances, output channels (-1: the edge does not enter the target) and
+    flat positions, shape (pairs,) each; `shape` has the extents of the last two axes of
+    positions. `sources` has the number of each channel, -1 for no source. `influence`
+    and `source` have shape (pairs, ranks), `totals` (pairs,).
+    """
+    instance, output, position = pairs
+    n_y, n_x = shape
+    for m in range(len(instance)):
+        c = output[m]
+        if c < 0:
+            continue
+        z = position[m] // (n_y * n_x)
+        y = position[m] // n_x % n_y
+        start = instance[m] * strides[0] + c * strides[1]
+        start += z * strides[2] + y * strides[3] + position[m] % n_x * strides[4]
+        value = x[start] * factors[c]
+        totals[m] += value
+        if sources[c] >= 0 and value != 0.0:
+            insert_by_size(influence[m], source[m], value, sources[c])
+
+
+@compiled
+def rank_read(
+    x: Floats,
+    strides: Strides,
+    pairs: tuple[Indices, Indices, Indices],
+    tables: Tables,
+    weight: Floats,
+    outputs_of_group: int,
+    products: Floats,
+    sources: Sources,
+    influence: Floats,
+    source: Sources,
+    totals: Totals,
+) -> None:
+    """Insert what every source contributes at one position of each pair.
+
+    `weight` has shape (outputs, taps, sources of a group), `tables` say what the
+    outputs along an axis read, and `products` has room for a group. The others are as
+    in `rank_single`.
+    """
+    instance, output, position = pairs
+    n_group = weight.shape[2]
+    n_y, n_x = len(tables[1]), len(tables[2])
+    for m in range(len(instance)):
+        j = output[m]
+        if j < 0:
+            continue
+        first = j // outputs_of_group * n_group
+        origin = instance[m] * strides[0] + first * strides[1]
+        at_z = tables[0][position[m] // (n_y * n_x)]
+        at_y = tables[1][position[m] // n_x % n_y]
+        at_x = tables[2][position[m] % n_x]
+        products[:] = 0.0
+        tap = -1
+        for z in at_z:
+            for y in at_y:
+                for p in at_x:
+                    tap += 1
+                    if z < 0 or y < 0 or p < 0:
+                        continue
+                    start = origin + z * strides[2] + y * strides[3] + p * strides[4]
+                    factors = weight[j, tap]
+                    if strides[1] == 1:
+                        read = x[start : start + n_group]
+                        for i in range(n_group):
+                            products[i] += read[i] * factors[i]
+                    else:
+                        for i in range(n_group):
+                            products[i] += x[start + i * strides[1]] * factors[i]
+        total = 0.0
+        for i in range(n_group):
+            total += products[i]
+            number = sources[first + i]
+            if number >= 0 and products[i] != 0.0:
+                insert_by_size(influence[m], source[m], products[i], number)
+        totals[m] += total

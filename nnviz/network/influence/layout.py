@@ -25,6 +25,7 @@ from nnviz.network.influence.vectors import LANES, compiled
 
 __all__ = [
     "MapLayout",
+    "Strides",
     "buffers",
     "channel_extremes",
     "counted_extremes",

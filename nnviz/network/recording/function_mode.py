@@ -64,13 +64,14 @@ class FunctionMode(TorchFunctionMode):
         options: dict[str, Any] | None = None,
     ) -> Any:
         options = options or {}
-        if self._switch.on:
-            steps = taken_apart(function, tuple(arguments), options)
-            if steps is not None:
-                with self:
-                    return steps(*arguments, **options)
+        if not self._switch.on:
+            return function(*arguments, **options)
+        steps = taken_apart(function, tuple(arguments), options)
+        if steps is not None:
+            with self:
+                return steps(*arguments, **options)
         name = function_name(function)
-        if name not in self._wanted or not self._switch.on:
+        if name not in self._wanted:
             return function(*arguments, **options)
         place = self._calls.current.next_function(name)
         self._take(place, arguments, options, None)

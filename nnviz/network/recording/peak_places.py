@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nnviz.network.influence.inputs import EdgeInput
+from nnviz.network.influence.layout import flat
 from nnviz.network.influence.on_device import peak_positions, preactivations
+from nnviz.network.influence.vectors import compiled
 from nnviz.network.recording.recorder import Recorder
 from nnviz.runs.architecture import Layer
 
@@ -45,7 +47,7 @@ def places_of_peaks(
     output
         Its output with an axis for all instances, as ``on_layer`` has it.
     pairs
-        Instance and channel of each pair.
+        Instance and channel of each pair, sorted by instance.
     counted
         Which positions count, bool, shape (N, ...); None: all.
 
@@ -55,10 +57,31 @@ def places_of_peaks(
         Flat index into the positions, shape (pairs,).
     """
     rows = _rows(layer, output)
+    kept = None if counted is None else counted.reshape(len(rows), -1)
+    if rows.device.type != "cpu":
+        return _places_on_device(rows, pairs, kept)
+    places = np.zeros(len(pairs[0]), np.int64)
+    values, strides = flat(rows.movedim(-1, 1))
+    # Without rows: all positions count.
+    masked = np.ones((0, 0), np.bool_) if kept is None else kept.numpy()
+    find_places(
+        values,
+        (strides[0], strides[1], strides[4]),
+        rows.shape[1],
+        pairs,
+        np.ascontiguousarray(masked),
+        np.full(len(places), -np.inf, np.float32),
+        places,
+    )
+    return places
+
+
+def _places_on_device(
+    rows: Tensor, pairs: tuple[Indices, Indices], kept: Tensor | None
+) -> Indices:
     instance, target = pairs
     places = np.empty(len(instance), np.int64)
     at_once = max(1, VALUES_AT_ONCE // rows.shape[1])
-    kept = None if counted is None else counted.reshape(len(rows), -1)
     for first in range(0, len(instance), at_once):
         part = slice(first, first + at_once)
         n = torch.from_numpy(instance[part]).to(rows.device)
@@ -67,6 +90,44 @@ def places_of_peaks(
             maps = maps.masked_fill(~kept[n], -torch.inf)
         places[part] = maps.float().cpu().numpy().argmax(1)
     return places
+
+
+@compiled
+def find_places(
+    values: NDArray[np.float32],
+    strides: tuple[int, int, int],
+    n_positions: int,
+    pairs: tuple[Indices, Indices],
+    counted: NDArray[np.bool_],
+    largest: NDArray[np.float32],
+    places: Indices,
+) -> None:
+    """Find where each pair's channel is largest; pairs are sorted by instance.
+
+    `strides` are those of instance, channel and position. Where channels are
+    neighbours, all targets of an instance are looked at in one pass: the cache line of
+    a position then serves them all. `largest` is full of minus infinity, `places` of 0.
+    """
+    instance, target = pairs
+    begin = 0
+    while begin < len(instance):
+        n = instance[begin]
+        end = begin
+        while end < len(instance) and instance[end] == n:
+            end += 1
+        # Where a channel's positions are neighbours, a pass for each target.
+        step = end - begin if strides[1] == 1 else 1
+        for first in range(begin, end, step):
+            for q in range(n_positions):
+                if len(counted) and not counted[n, q]:
+                    continue
+                start = n * strides[0] + q * strides[2]
+                for m in range(first, first + step):
+                    value = values[start + target[m] * strides[1]]
+                    if value > largest[m]:
+                        largest[m] = value
+                        places[m] = q
+        begin = end
 
 
 def peaks_of_pairs(

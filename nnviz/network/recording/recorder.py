@@ -369,9 +369,12 @@ class Recorder:
         """Keep what the operations of edges read, before or after a call."""
         if not self._switch.on or self._taps is None or self._on_target is None:
             return
-        with self._switch.paused():
-            for tap in self._taps.taps.get(place, ()):
-                if (tap.argument is None) == (result is not None):
+        of_result = result is not None
+        taps = self._taps.taps.get(place, ())
+        taps = [tap for tap in taps if (tap.argument is None) == of_result]
+        if taps:
+            with self._switch.paused():
+                for tap in taps:
                     self._taken[tap] = tap.take(arguments, options, result)
 
     def _run_function(

@@ -433,8 +433,8 @@ class _BatchInProgress:
             dtype = self._runtime.layer_dtypes.get(layer.name, "float16")
             limit = np.finfo(dtype).max
             stored = np.clip(values[rows], -limit, limit).astype(dtype)
-            kept = planned_targets(stored, layer.name, options).tocoo()
-            instance, target = rows[kept.row], kept.col.astype(np.int64)
+            row, target = planned_targets(stored, layer.name, options)
+            instance = rows[row]
         places = None
         if self._output is not None:
             pairs = instance, target

@@ -87,7 +87,7 @@ def test_unlabelled__asks_for_a_query_and_takes_one(visit, unlabelled_address):
     expect(page.get_by_text("No subset is chosen").first).to_be_visible()
     expect(page.locator(".part-row")).to_have_count(0)
     show(page, "Map")
-    expect(page.get_by_text("120 of 120 instances")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("120 instances;")).to_be_visible(timeout=30_000)
 
     page.get_by_label("Query", exact=True).fill("activation(0, 1) > 0.5")
     page.keyboard.press("Enter")

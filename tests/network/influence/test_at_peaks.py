@@ -1,5 +1,7 @@
 """Contributions at the target's peak: they are signed, and nothing is lost."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,9 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from nnviz.network.influence import on_device as influence_torch
-from nnviz.network.influence.at_peaks import peak_contributions
+from nnviz.network.influence.at_peaks import rank_peaks_on_device
 from nnviz.network.influence.channel_operations import Convolution, Identity, Linear
-from nnviz.network.influence.inputs import EdgeInput, Strongest, all_pairs
+from nnviz.network.influence.inputs import EdgeInput, Strongest
 from nnviz.network.influence.strongest_sources import strongest_sources
 from tests.network.influence.test_strongest_sources import (
     convolutions,
@@ -50,21 +52,25 @@ def test_peak_influence__of_any_convolution_is_the_definition(drawn, ranks, extr
 
 
 @settings(max_examples=30, deadline=None)
-@given(convolutions())
-def test_peak_influence__on_other_devices_is_the_same(drawn):
+@given(convolutions(), st.integers(1, 7))
+def test_peak_influence__by_operations_of_a_device_is_the_same(drawn, ranks):
     _, operation, x = drawn
     edge = EdgeInput(x, operation)
-    instance, target = all_pairs([edge])
-    positions = influence_torch.peak_positions([edge], instance, target)
-    nothing = np.zeros((len(target), 0), np.float32)
-    pairs = Strongest(instance, target, nothing.astype(np.int32), nothing)
-    row = slice(0, len(target))
+    found = strongest_sources([edge], ranks=ranks, signal="peak")
+    positions = influence_torch.peak_positions([edge], found.instance, found.target)
+    again = Strongest(
+        found.instance,
+        found.target,
+        np.full_like(found.source, -1),
+        np.zeros_like(found.influence),
+        np.zeros_like(found.remainder),
+    )
 
-    values, sources = influence_torch.contributions_at(edge, pairs, row, positions)
+    rank_peaks_on_device([edge], again, positions, workspace=1000)
 
-    expected, channels = peak_contributions(edge, instance, target, positions)
-    assert np.array_equal(values.numpy(), expected)
-    assert np.array_equal(sources.numpy(), channels)
+    assert np.array_equal(again.source, found.source)
+    assert np.array_equal(again.influence, found.influence)
+    np.testing.assert_allclose(again.remainder, found.remainder, rtol=1e-6, atol=1e-6)
 
 
 @pytest.fixture
@@ -88,18 +94,24 @@ def block():
     return edges, bias.numpy(), total
 
 
-def test_peak_contributions__and_the_bias_add_up_to_the_preactivation(block):
-    """Over all edges of the target, normalisation folded, at its maximum."""
-    edges, bias, total = block
-    instance, target = np.repeat(np.arange(3), 6), np.tile(np.arange(6), 3)
+def test_peak_influence__by_operations_of_a_device__over_edges_of_two_kinds(block):
+    edges, _, total = block
+    edges = [edges[0], replace(edges[1], targets=np.array([3, -1, 0, 5, 1, -1]))]
     position = total.argmax(2).ravel()
-
-    sums = sum(
-        peak_contributions(edge, instance, target, position)[0].sum(1) for edge in edges
+    pairs = np.repeat(np.arange(3), 6), np.tile(np.arange(6), 3)
+    found = strongest_sources(edges, pairs, ranks=4, signal="peak", positions=position)
+    again = Strongest(
+        *pairs,
+        np.full((18, 4), -1, np.int32),
+        np.zeros((18, 4), np.float32),
+        np.zeros(18, np.float32),
     )
 
-    expected = total.max(2).ravel()
-    np.testing.assert_allclose(sums + bias[target], expected, rtol=1e-5, atol=1e-5)
+    rank_peaks_on_device(edges, again, position, workspace=1000)
+
+    assert np.array_equal(again.source, found.source)
+    np.testing.assert_allclose(again.influence, found.influence, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(again.remainder, found.remainder, rtol=1e-5, atol=1e-5)
 
 
 def test_peak_influence__finds_the_peak_of_the_sum_of_all_edges(block):
