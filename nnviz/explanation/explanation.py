@@ -51,6 +51,10 @@ TEXT = "text"
 """Column of the instance table with the texts."""
 
 
+IDS_COMPARED = 20_000
+"""With a name that is none of them, to say which was meant: it takes long."""
+
+
 def instance_number(store: Store, instance: str | int) -> int:
     """Return the number of an instance that is meant.
 
@@ -74,8 +78,9 @@ def instance_number(store: Store, instance: str | int) -> int:
         if instance in ids:
             return ids.index(instance)
         if not instance.isascii() or not instance.isdigit():
+            near = did_you_mean(instance, ids[:IDS_COMPARED])
             msg = (
-                f"no instance has the id {instance!r}{did_you_mean(instance, ids)}; "
+                f"no instance has the id {instance!r}{near}; "
                 f"name one of the run's ids, or a number from 0 to {n - 1:,}"
             )
             raise UnknownNameError(msg)
