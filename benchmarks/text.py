@@ -11,7 +11,8 @@ or where ``NNVIZ_SHARED`` points, else of as many with lengths like theirs.
 Masking: in each repetition, in a process with a worker's environment, a network is run
 on the same padded batch, one after the other: bare, in inference mode; recorded, with
 maxima over all positions; and recorded, with maxima over the tokens that count.
-Weights are random: they do not change the time.
+Weights are random: they do not change the time, which is the processor's, of one
+thread, so that others on the machine count less.
 """
 
 from __future__ import annotations
@@ -164,13 +165,13 @@ def masking(name: str, repetitions: int) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {"bare": [], "all": [], "counted": []}
     for _ in range(repetitions + 1):
         for kind, times in seconds.items():
-            began = time.perf_counter()
+            began = time.process_time()
             if kind == "bare":
                 with torch.inference_mode():
                     bare(torch.from_numpy(values))
             else:
                 runtimes[kind].run(values)
-            times.append(time.perf_counter() - began)
+            times.append(time.process_time() - began)
     medians = {kind: statistics.median(times[1:]) for kind, times in seconds.items()}
     return {
         "instances": N_INSTANCES,

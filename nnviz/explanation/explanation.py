@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from nnviz.aggregation.standing_out import standing_out
 from nnviz.engine.tasks import run_tasks
 from nnviz.errors import (
@@ -49,6 +51,10 @@ TEXT = "text"
 """Column of the instance table with the texts."""
 
 
+IDS_COMPARED = 20_000
+"""With a name that is none of them, to say which was meant: it takes long."""
+
+
 def instance_number(store: Store, instance: str | int) -> int:
     """Return the number of an instance that is meant.
 
@@ -72,8 +78,9 @@ def instance_number(store: Store, instance: str | int) -> int:
         if instance in ids:
             return ids.index(instance)
         if not instance.isascii() or not instance.isdigit():
+            near = did_you_mean(instance, ids[:IDS_COMPARED])
             msg = (
-                f"no instance has the id {instance!r}{did_you_mean(instance, ids)}; "
+                f"no instance has the id {instance!r}{near}; "
                 f"name one of the run's ids, or a number from 0 to {n - 1:,}"
             )
             raise UnknownNameError(msg)
@@ -195,6 +202,12 @@ def _explained(
     value, layers = _outcome(task, opening, client)
     names, shown = store.class_names, tuple(x.name for x in store.shown_layers)
     tokens, problems = _tokens(store, number, trust=trust)
+    apart = [name for name, layer in layers.items() if np.isnan(layer.product).all()]
+    if apart:
+        text = (
+            f"no gradient arrives at {', '.join(apart)}: relevance is not known there"
+        )
+        problems = (*problems, text)
     explanation = InstanceExplanation(
         instance=number,
         id=str(store.read("instances/id", number, number + 1)[0]),

@@ -44,7 +44,7 @@ class ExplainedLayer:
     """Of every channel, shape (C,)."""
     product: NDArray[np.float32]
     """Sum over positions of gradient times activation, shape (C,): the relevance
-    against zero."""
+    against zero. NaN where no gradient arrives, and nobody knows."""
     gradient: NDArray[np.float32]
     """Sum over positions of the gradient, shape (C,)."""
     mapped: NDArray[np.int64]

@@ -140,11 +140,19 @@ def _margin_model(has: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return p = x y / (1 + x y) whose sums over rows and columns are those of a table.
 
     Rows with one sum have one y, columns with one sum one x, so that few are fitted.
+    The odds of full rows and columns have no end: they would grow as long as one looks,
+    and the others with them. They are set apart, and so are empty ones.
     """
+    tiny = np.finfo(float).tiny
+    rows, columns = (has.any(axis) & ~has.all(axis) for axis in (1, 0))
+    if not (rows.all() and columns.all()):
+        p = np.where(has.all(axis=1, keepdims=True) | has.all(axis=0), 1.0, tiny)
+        if rows.any() and columns.any():
+            p[np.ix_(rows, columns)] = _margin_model(has[np.ix_(rows, columns)])
+        return np.asarray(p)
     row_sum, of_row = np.unique(has.sum(axis=1), return_inverse=True)
     column_sum, of_column = np.unique(has.sum(axis=0), return_inverse=True)
     n_rows, n_columns = np.bincount(of_row), np.bincount(of_column)
-    tiny = np.finfo(float).tiny
     if len(row_sum) == 1:
         p = np.maximum(column_sum / len(has), tiny)[None]
         return np.asarray(p[of_row][:, of_column])
@@ -155,7 +163,6 @@ def _margin_model(has: NDArray[np.bool_]) -> NDArray[np.float64]:
         y = row_sum / np.maximum((n_columns * x / (1 + np.outer(y, x))).sum(1), tiny)
         weight = n_rows[:, None] * y[:, None] / (1 + np.outer(y, x))
         x = column_sum / np.maximum(weight.sum(axis=0), tiny)
-        # What is in all graphs has no end: its odds grow as long as one looks.
         if np.allclose(x, before, rtol=1e-6):
             break
     odds = np.outer(y, x)

@@ -97,6 +97,8 @@ class StoreReport:
         for path, facts in self.groups.items():
             state = "complete" if facts["complete"] else "not complete"
             subsets = f", {facts['subsets']:,} subsets" if "subsets" in facts else ""
+            if "explained" in facts:
+                subsets = f", answers about single instances: {facts['explained']:,}"
             covered = facts.get("covered", self.plan.n_instances)
             stale = (
                 f", covers {covered:,} of {self.plan.n_instances:,} instances: run "
@@ -213,14 +215,15 @@ def _groups(store: Store, plan: Plan) -> dict[str, dict[str, Any]]:
     groups: dict[str, dict[str, Any]] = {}
     for parent in ("aggregates", "artifacts"):
         for path in _written(store, parent):
+            if path.startswith(EXPLANATIONS):
+                continue
             facts: dict[str, Any] = {"complete": store.groups.is_complete(path)}
             if facts["complete"]:
                 attributes = store.groups.attributes(path)
                 if path.startswith(COLUMNS):
                     facts["covered"] = attributes["n_asked"]
-                # A saved query is asked of all instances, whenever it was saved; what
-                # is explained is one of them.
-                elif not path.startswith((EXPLANATIONS, SAVED_SUBSETS)):
+                # A saved query is asked of all instances, whenever it was saved.
+                elif not path.startswith(SAVED_SUBSETS):
                     facts["covered"] = covered_by(
                         attributes, plan.extensions, plan.n_instances
                     )
@@ -230,6 +233,12 @@ def _groups(store: Store, plan: Plan) -> dict[str, dict[str, Any]]:
                 if names is not None:
                     facts["subsets"] = len(names)
             groups[path] = facts
+    # Of single instances there may be many.
+    if explained := store.groups.names(EXPLANATIONS):
+        are_whole = all(
+            store.groups.is_complete(f"{EXPLANATIONS}/{name}") for name in explained
+        )
+        groups[EXPLANATIONS] = {"complete": are_whole, "explained": len(explained)}
     names = store.groups.names("index")
     if pieces := [path for path in map("index/{}".format, names) if path != PACKED]:
         whole = [path for path in pieces if store.groups.is_complete(path)]

@@ -1,5 +1,6 @@
 """Parts that many graphs share."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -106,6 +107,20 @@ def test_chance__keeps_margins_in_the_mean():
 
     np.testing.assert_allclose(p.sum(axis=0), parts.has_node.sum(axis=0), rtol=1e-3)
     np.testing.assert_allclose(p.sum(axis=1), parts.has_node.sum(axis=1), rtol=1e-3)
+
+
+def test_chance__keeps_margins_beside_nodes_of_all_graphs_and_graphs_of_all_nodes():
+    parts = kept_parts(random_graphs(2, 30, crowded=3))
+    has = parts.has_node.copy()
+    has[:, ::7], has[3], has[4], has[4, ::7] = True, True, False, True
+    parts = dataclasses.replace(parts, has_node=has)
+
+    p = np.exp(chance_of(parts).log_node)
+
+    assert (p[:, ::7] == 1).all()
+    assert (p[3] == 1).all()
+    np.testing.assert_allclose(p.sum(axis=0), has.sum(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(p.sum(axis=1), has.sum(axis=1), rtol=1e-4)
 
 
 @pytest.mark.parametrize(("k", "mean", "n"), [(5, 0.5, 10), (14, 0.2, 1000), (9, 3, 9)])

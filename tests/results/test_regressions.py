@@ -15,6 +15,7 @@ from nnviz.aggregation.aggregation import default_subsets
 from nnviz.results.graph_results import OF_A
 from nnviz.results.run_results import RunResults
 from nnviz_dashboards.graph.model import GraphModel
+from nnviz_dashboards.instances.inside import InsideModel
 from nnviz_dashboards.instances.model import InstancesModel
 from nnviz_dashboards.instances.view import InstancesView
 from nnviz_dashboards.shared.selection import Selection
@@ -82,6 +83,7 @@ def page(results):
 
 
 @pytest.mark.parametrize("is_flat", [False, True], ids=["(N, 1)", "(N,)"])
+@pytest.mark.slow
 def test_error__is_output_less_target(is_flat, tmp_path):
     store, frame = made(tmp_path, is_flat=is_flat)
     error = frame["output"] - frame["price"]
@@ -144,7 +146,13 @@ def test_page__opens_an_instance(page, results, regression):
     selection, pairs = page
     frame = regression[1]
     model = InstancesModel(results, pairs, point_at=lambda number: None)
-    view = InstancesView(model, pictures="", layers={"2": "2"}, keep=lambda key: None)
+    view = InstancesView(
+        model,
+        pictures="",
+        layers={"2": "2"},
+        keep=lambda key: None,
+        inside=InsideModel(model),
+    )
 
     selection.choose(view="instances", a="absolute_error >= 0", order="absolute_error")
     model.open(7)

@@ -218,7 +218,7 @@ export function render({model}) {
   const show_chosen = () => {
     draw()
     if (!model.n_chosen) {
-      const hint_of = cells ? "click to zoom in, where single ones are seen" : "click one to open it"
+      const hint_of = cells ? "a click zooms in, to single ones" : "click one to open it"
       said.replaceChildren(element("span", "muted note", `Drag around points to choose them; ${hint_of}`))
       return
     }

@@ -6,6 +6,7 @@ else how many there are in each cell. What is drawn around is found among all of
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,6 +52,9 @@ MAX_POINTS = 5_000
 MAX_CORNERS = 400
 """Corners of a loop; a longer one is drawn with fewer."""
 
+CACHED_LAYERS = 8
+"""Layers of which it is kept where the classes are."""
+
 N_TOLD = 3
 """Categories that are told of a cell."""
 
@@ -72,6 +76,8 @@ class ShownMap:
     colors: MapColors
     n_missing: int
     """Placed instances without a value."""
+    middles: NDArray[np.float64]
+    """Where the instances of each placed class are, the median, shape (S, 2)."""
     n_usable: int
     has_pictures: bool
 
@@ -79,26 +85,6 @@ class ShownMap:
     def n_instances(self) -> int:
         """Number of placed instances."""
         return len(self.placed.instances)
-
-    @property
-    def middles(self) -> NDArray[np.float64]:
-        """Where the instances of each placed class are, on average, shape (S, 2).
-
-        The class's own place where none of its instances is shown.
-        """
-        placed = self.placed
-        if not len(placed.classes):
-            return placed.class_places
-        is_known = self.labels >= 0
-        labels = self.labels[is_known]
-        n_classes = max(int(labels.max(initial=0)), int(placed.classes.max())) + 1
-        counts = np.bincount(labels, minlength=n_classes)[placed.classes]
-        sums = [
-            np.bincount(labels, weights=axis, minlength=n_classes)[placed.classes]
-            for axis in placed.places[is_known].T
-        ]
-        found = np.stack(sums, axis=1) / np.maximum(counts, 1)[:, None]
-        return np.where(counts[:, None] > 0, found, placed.class_places)
 
     def points(self, window: MapWindow) -> NDArray[np.int64] | None:
         """Return which instances are seen, by their place here; None for too many."""
@@ -162,6 +148,7 @@ class InstanceMapModel(param.Parameterized):
         self.run_later = run_later or (lambda work, done: done(work()))
         self._wanted: tuple[object, ...] | None = None
         self._chosen = np.zeros(0, dtype=np.int64)
+        self._middles = functools.lru_cache(CACHED_LAYERS)(self._find_middles)
         follow(self.selection, ["view", "layer", "color"], self._renew)
         self.selection.param.watch(self._renew_colors, ["channel", "subset"])
         pairs.param.watch(self._renew, "pair")
@@ -339,8 +326,9 @@ class InstanceMapModel(param.Parameterized):
         marks = np.zeros(columns.n_instances, dtype=np.uint8)
         marks[a] += 1
         marks[b] += 2
-        label = columns.store.column("label")
-        prediction = columns.store.column("prediction")
+        label, prediction = (
+            columns.store.column(name) for name in ("label", "prediction")
+        )
         marks[(label >= 0) & (prediction >= 0) & (label != prediction)] += 4
         names = ("", "") if pair is None else pair.names
         if by == BY_SIDES:
@@ -360,6 +348,23 @@ class InstanceMapModel(param.Parameterized):
             colors.codes[instances],
             colors,
             colors.n_missing(instances),
+            self._middles(layer),
             int(columns.usable.sum()),
             not self.results.instance_pictures.missing,
         )
+
+    def _find_middles(self, layer: str) -> NDArray[np.float64]:
+        """Return where classes are; their own places where none of them is placed."""
+        placed = self.results.maps.placed(layer)
+        if not len(placed.classes):
+            return placed.class_places
+        kind = "label" if self.results.kind == "label" else "prediction"
+        of = self.results.store.column(kind)[placed.instances]
+        order = np.argsort(of, kind="stable")
+        first = np.searchsorted(of[order], placed.classes)
+        last = np.searchsorted(of[order], placed.classes, side="right")
+        found = placed.class_places.copy()
+        for row, (start, stop) in enumerate(zip(first, last, strict=True)):
+            if start < stop:
+                found[row] = np.median(placed.places[order[start:stop]], axis=0)
+        return found

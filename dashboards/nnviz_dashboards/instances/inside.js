@@ -82,6 +82,12 @@ function insideOf(send, pictures, has_pictures) {
     }))
   }
   const show_ask = () => {
+    const had_focus = ask.contains(ask.getRootNode().activeElement)
+    fill_ask()
+    // What was clicked is gone: the focus goes to what stands there now.
+    if (had_focus) (ask.querySelector("button, [tabindex]") || rows.querySelector("button"))?.focus({preventScroll: true})
+  }
+  const fill_ask = () => {
     ask.replaceChildren()
     if (!inside || !inside.outputs.length) return
     if (inside.outputs.length > 1) {
@@ -94,8 +100,8 @@ function insideOf(send, pictures, has_pictures) {
       ask.append(choice)
     }
     const {found, can_run, is_running, problem, command} = inside
-    if (found) return found.problems.forEach((text) => ask.append(element("p", "muted note", text)))
-    if (is_running) return ask.append(element("p", "opened-said inside-running", "The network runs on this instance …", {role: "status"}))
+    if (found) return [...found.problems, ...(found.why ? [`There is no graph: ${found.why}`] : [])].forEach((text) => ask.append(element("p", "muted note", text)))
+    if (is_running) return ask.append(element("p", "opened-said inside-running", "The network runs on this instance …", {role: "status", tabindex: "-1"}))
     if (problem) ask.append(element("p", "opened-said", `The network could not be asked: ${problem}`, {role: "alert"}))
     ask.append(notice({title: "Where does each channel fire?", command: can_run ? "" : command,
       text: `The network is run once on this instance: ${can_run ? "it takes some seconds" : "this command does it"}. The answer is stored, and shown here, with the instance's own graph.`}))
@@ -128,8 +134,8 @@ function insideOf(send, pictures, has_pictures) {
       stage = place
       pinned = lit
       caption.hidden = !value?.found || !(value.found.tokens.length || value.found.layers.some((layer) => layer.has_places))
-      show_ask()
       show_rows()
+      show_ask()
       graph.show(value?.found?.graph, value?.found?.of)
       if (value?.found) {
         const {crop, tokens} = value.found

@@ -174,12 +174,11 @@ class ValuePath:
         Returns
         -------
         Tensor
-            Shape (instance, H * D, position): the channels of the first head first.
+            Shape (instance, H * D, position): the channels of the first head first,
+            and channels next to each other in memory.
         """
         heads = self._heads(x, leaves, n_instances, some or (0, n_instances))
-        return heads.permute(0, 2, 4, 1, 3).reshape(
-            len(heads), self.n_heads * x.shape[-1], -1
-        )
+        return heads.flatten(3).flatten(1, 2).transpose(1, 2)
 
     def extremes(
         self,
@@ -206,11 +205,11 @@ class ValuePath:
         """
         heads = self._heads(x, leaves, n_instances, some)
         if counted is None:
-            return heads.amax((1, 3)).flatten(1), heads.amin((1, 3)).flatten(1)
-        n, n_windows, _, n_tokens, _ = heads.shape
-        hidden = ~counted.view(n, n_windows, 1, n_tokens, 1)
-        high = heads.masked_fill(hidden, -torch.inf).amax((1, 3))
-        low = heads.masked_fill(hidden, torch.inf).amin((1, 3))
+            return heads.amax((1, 2)).flatten(1), heads.amin((1, 2)).flatten(1)
+        n, n_windows, n_tokens, _, _ = heads.shape
+        hidden = ~counted.view(n, n_windows, n_tokens, 1, 1)
+        high = heads.masked_fill(hidden, -torch.inf).amax((1, 2))
+        low = heads.masked_fill(hidden, torch.inf).amin((1, 2))
         return high.flatten(1), low.flatten(1)
 
     def _heads(
@@ -220,7 +219,7 @@ class ValuePath:
         n_instances: int,
         some: tuple[int, int],
     ) -> Tensor:
-        """Return what each head reads, shape (instance, window, H, T, D)."""
+        """Return what each head reads, shape (instance, window, T, H, D)."""
         first, last = some
         weighing = self.weighing
         read = x.reshape(n_instances, -1, weighing.n_read(leaves), x.shape[-1])
@@ -228,9 +227,11 @@ class ValuePath:
         own = _part(leaves, weighing.place, n_instances, first, last)
         pattern = weighing.pattern(own)
         n_tokens, n_read = pattern.shape[-2:]
-        flat = pattern.reshape(len(rows), -1, n_read).to(rows.dtype)
-        size = (last - first, -1, self.n_heads, n_tokens, x.shape[-1])
-        return torch.bmm(flat, rows).reshape(size)
+        by_head = pattern.reshape(len(rows), self.n_heads, n_tokens, n_read)
+        # Patterns are put in order, not the products: these are many times as large.
+        flat = by_head.transpose(1, 2).flatten(1, 2).to(rows.dtype)
+        size = (last - first, -1, n_tokens, self.n_heads, x.shape[-1])
+        return torch.bmm(flat, rows).view(size)
 
     def shape_of_mixed(
         self, x: Tensor, leaves: Sequence[Tensor], n_instances: int

@@ -239,38 +239,54 @@ def _keep_strongest(
     result.source[part, :n_ranks] = sources[:, :n_ranks].cpu().numpy()
 
 
-def preactivations(inputs: Sequence[EdgeInput], n: int) -> torch.Tensor:
-    """Sum of all edges and biases for instance `n`, (targets, positions)."""
-    n_targets = 1 + max(int(edge.target_channels.max()) for edge in inputs)
+def preactivations(
+    inputs: Sequence[EdgeInput], n: int, targets: Indices | None = None
+) -> torch.Tensor:
+    """Sum of all edges and biases for instance `n`, (targets, positions).
+
+    Parameters
+    ----------
+    inputs
+        The operations that enter the target layer.
+    n
+        The instance.
+    targets
+        Target channels, any number of times; None: all, in their order.
+    """
+    if targets is None:
+        targets = np.arange(1 + max(int(e.target_channels.max()) for e in inputs))
     total: torch.Tensor | None = None
     for edge in inputs:
-        x = edge.of(n, n + 1).x.float()
-        entered = torch.from_numpy(np.flatnonzero(edge.target_channels >= 0))
-        target = torch.from_numpy(edge.target_channels)[entered].long()
-        entered, target = entered.to(x.device), target.to(x.device)
-        values = _forward(edge, x)
+        output = edge.outputs_of(targets)
+        entered = np.flatnonzero(output >= 0)
+        values = _forward(edge, edge.of(n, n + 1).x.float(), output[entered])
         if total is None:
-            total = values.new_zeros((n_targets, values.shape[1]))
-        total.index_add_(0, target, values[entered])
+            total = values.new_zeros((len(targets), values.shape[1]))
+        total.index_add_(0, torch.from_numpy(entered).to(values.device), values)
     assert total is not None
     return total
 
 
-def _forward(edge: EdgeInput, x: torch.Tensor) -> torch.Tensor:
+def _forward(edge: EdgeInput, x: torch.Tensor, output: Indices) -> torch.Tensor:
+    """Return some output channels of an edge's operation, (outputs, positions)."""
     operation = edge.operation
+    chosen = torch.from_numpy(output).to(x.device)
     if isinstance(operation, Identity):
         scale = torch.from_numpy(operation.factors(x.shape[1])).to(x.device)
-        values = x.reshape(x.shape[1], -1) * scale[:, None]
+        values = x.reshape(x.shape[1], -1)[chosen] * scale[chosen, None]
     else:
         convolution, axes = convolution_of(operation, x.shape[2:])
         patches = _patches(x, axes)[0]
         grouped = patches.unflatten(0, (convolution.groups, -1)).flatten(1, 2)
         weight = convolution.direct_weight.to(x.device)
         weight = weight.unflatten(0, (convolution.groups, -1)).flatten(2)
-        values = (weight @ grouped).flatten(0, 1)
+        if convolution.groups == 1:
+            values = weight[0, chosen] @ grouped[0]
+        else:
+            values = (weight @ grouped).flatten(0, 1)[chosen]
     if operation.bias is None:
         return values
-    return values + operation.bias.detach().float().to(x.device)[:, None]
+    return values + operation.bias.detach().float().to(x.device)[chosen, None]
 
 
 def peak_positions(
@@ -289,8 +305,8 @@ def peak_positions(
     counted = next((e.counted for e in inputs if e.counted is not None), None)
     for n in np.unique(instance):
         rows = np.flatnonzero(instance == n)
-        total = preactivations(inputs, int(n))
+        total = preactivations(inputs, int(n), target[rows])
         if counted is not None:
             total = total.masked_fill(~counted[int(n)], -torch.inf)
-        positions[rows] = total.cpu().numpy().argmax(1)[target[rows]]
+        positions[rows] = total.cpu().numpy().argmax(1)
     return positions

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -22,20 +23,41 @@ class Switch:
 
     on: bool = False
 
-    @contextlib.contextmanager
-    def off(self) -> Iterator[None]:
+    def off(self) -> contextlib.AbstractContextManager[None]:
         """Run a block that must not be taken for a part of the network."""
-        self.on = False
-        try:
-            yield
-        finally:
-            self.on = True
+        return _Pause(self, gradients=True)
 
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
+    def paused(self) -> contextlib.AbstractContextManager[None]:
         """Run such a block, of which gradients know nothing either."""
-        with self.off(), torch.no_grad():
-            yield
+        return _Pause(self, gradients=False)
+
+
+class _Pause:
+    """A block of the recording; entered for every layer, so that it has to be fast."""
+
+    __slots__ = ("_disabled", "_gradients", "_switch")
+
+    def __init__(self, switch: Switch, *, gradients: bool) -> None:
+        self._switch = switch
+        self._gradients = gradients or not torch.is_grad_enabled()
+        self._disabled = torch._C.DisableTorchFunction()
+
+    def __enter__(self) -> None:
+        self._switch.on = False
+        self._disabled.__enter__()
+        if not self._gradients:
+            torch._C._set_grad_enabled(False)  # noqa: FBT003
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if not self._gradients:
+            torch._C._set_grad_enabled(True)  # noqa: FBT003
+        self._disabled.__exit__(kind, error, traceback)
+        self._switch.on = True
 
 
 class FunctionMode(TorchFunctionMode):

@@ -182,7 +182,7 @@ class GradientPass:
             # Here the graph begins. The tensor itself enters it: the network may hold
             # it under several names.
             anchor = self._anchor.to(values.device)
-            _Beginning.apply(anchor, values)  # type: ignore[no-untyped-call] # torch's
+            _Beginning.apply(values, anchor)  # type: ignore[no-untyped-call] # torch's
         kept = values.detach()
         if layer.name in self._copied:
             kept = kept.clone()
@@ -284,10 +284,14 @@ class GraphBytes(torch.autograd.graph.saved_tensors_hooks):
 
 
 class _Beginning(torch.autograd.Function):
-    """Make a tensor, in place and with its values, one that gradients arrive at."""
+    """Make a tensor, in place and with its values, one that gradients arrive at.
+
+    It is the first argument: where it is a view of another tensor, autograd takes the
+    first one for what is written, and goes on to the others alone.
+    """
 
     @staticmethod
-    def forward(ctx: Any, anchor: Tensor, values: Tensor) -> Tensor:
+    def forward(ctx: Any, values: Tensor, anchor: Tensor) -> Tensor:
         ctx.mark_dirty(values)
         return values
 

@@ -109,13 +109,19 @@ def relu_activations(
         return None
     rows = values.movedim(channel_axis, -1).flatten(1, -2)
     is_view = rows.data_ptr() == values.data_ptr()
-    if not (is_view and rows.is_contiguous() and rows.numel()):
+    if not (is_view and rows.numel()):
         return None
     largest = values.new_empty(rows.shape[0], rows.shape[2])
-    if counted is None:
-        _relu_maxima(rows.numpy(), largest.numpy())
-    else:
-        _relu_counted_maxima(rows.numpy(), _flat(counted), largest.numpy())
+    if rows.is_contiguous():
+        if counted is None:
+            _relu_maxima(rows.numpy(), largest.numpy())
+        else:
+            _relu_counted_maxima(rows.numpy(), _flat(counted), largest.numpy())
+        return largest
+    maps = rows.movedim(2, 1)
+    if counted is None or not maps.is_contiguous():
+        return None
+    _relu_counted_maxima_of_maps(maps.numpy(), _flat(counted), largest.numpy())
     return largest
 
 
@@ -205,10 +211,19 @@ def _counted_maxima_of_maps(maps: Any, counted: Any, largest: Any) -> None:
     for n in range(maps.shape[0]):
         n_found = _list_counted(counted[n], found)
         for c in range(maps.shape[1]):
-            best = np.float32(-np.inf) if n_found else np.float32(np.nan)
-            for p in found[:n_found]:
-                best = _larger(best, maps[n, c, p])
-            largest[n, c] = best
+            largest[n, c] = _largest_chosen(maps[n, c], found[:n_found])
+
+
+@numba.njit(nogil=True, cache=True)
+def _relu_counted_maxima_of_maps(maps: Any, counted: Any, largest: Any) -> None:
+    found = np.empty(maps.shape[2], np.int64)
+    for n in range(maps.shape[0]):
+        n_found = _list_counted(counted[n], found)
+        for c in range(maps.shape[1]):
+            row = maps[n, c]
+            for p in range(row.size):
+                row[p] = _rectified(row[p])
+            largest[n, c] = _largest_chosen(row, found[:n_found])
 
 
 @numba.njit(nogil=True, cache=True)
@@ -237,6 +252,24 @@ def _list_counted(counted: Any, found: Any) -> Any:
         found[n_found] = p
         n_found += counted[p]
     return n_found
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def _largest_chosen(row: Any, chosen: Any) -> Any:
+    """Return the largest of some of a row's values, NaN of none."""
+    n_chosen = len(chosen)
+    if n_chosen == 0:
+        return np.float32(np.nan)
+    first = second = third = fourth = row[chosen[0]]
+    # Four at once: otherwise every step waits for the one before.
+    for p in range(0, n_chosen - 3, 4):
+        first = _larger(first, row[chosen[p]])
+        second = _larger(second, row[chosen[p + 1]])
+        third = _larger(third, row[chosen[p + 2]])
+        fourth = _larger(fourth, row[chosen[p + 3]])
+    for p in range(n_chosen - n_chosen % 4, n_chosen):
+        first = _larger(first, row[chosen[p]])
+    return _larger(_larger(first, second), _larger(third, fourth))
 
 
 @numba.njit(nogil=True, cache=True, inline="always")

@@ -34,6 +34,7 @@ class CountedTokens:
     def __init__(self, tokens: Tensor) -> None:
         self._tokens = tokens
         self._along: dict[tuple[int, ReceptiveField | None], Tensor] = {}
+        self._known: dict[tuple[str, tuple[int, ...]], Tensor] = {}
 
     def of_layer(self, layer: Layer, extents: tuple[int, ...]) -> Tensor | None:
         """Return which positions of a layer count.
@@ -58,9 +59,12 @@ class CountedTokens:
         axis = layer.token_axis
         if axis is None:
             return None
-        along = self._of_positions(layer, extents[axis])
-        shape = [n if i == axis else 1 for i, n in enumerate(extents)]
-        return along.view(len(along), *shape).expand(-1, *extents)
+        key = layer.name, extents
+        if key not in self._known:
+            along = self._of_positions(layer, extents[axis])
+            shape = [n if i == axis else 1 for i, n in enumerate(extents)]
+            self._known[key] = along.view(len(along), *shape).expand(-1, *extents)
+        return self._known[key]
 
     def _of_positions(self, layer: Layer, n_positions: int) -> Tensor:
         """Return which positions along the token axis count, (N, P)."""
@@ -82,8 +86,13 @@ class CountedTokens:
                 raise ModelError(msg)
             return self._tokens
         first, stop = _bounds(seen, n_positions, n_tokens)
-        before = torch.nn.functional.pad(self._tokens.long().cumsum(1), (1, 0))
+        before = self._before
         return before[:, stop.to(before.device)] > before[:, first.to(before.device)]
+
+    @functools.cached_property
+    def _before(self) -> Tensor:
+        """How many tokens before each one count, and of all, shape (N, T + 1)."""
+        return torch.nn.functional.pad(self._tokens.long().cumsum(1), (1, 0))
 
 
 @functools.lru_cache(maxsize=512)

@@ -37,9 +37,10 @@ class RecordedLayer:
     activation: NDArray[np.float32]
     """Its maximum over the positions that count, shape (C,)."""
     product: NDArray[np.float32]
-    """Sum over positions of gradient times activation, shape (C,)."""
+    """Sum over positions of gradient times activation, shape (C,); NaN where no
+    gradient arrives at the layer, so that nobody knows."""
     gradient: NDArray[np.float32]
-    """Sum over positions of the gradient, shape (C,)."""
+    """Sum over positions of the gradient, shape (C,); NaN likewise."""
     sources: Strongest | None
     """Sources of all channels that are not excluded, by their contributions where the
     channel is largest; None where no influence enters the layer."""
@@ -89,16 +90,16 @@ def record_instance(
             "a network that puts out classes or a value can be explained"
         )
         raise ModelError(msg)
-    layers = {
-        name: RecordedLayer(
-            maps,
-            result.activations[name][0],
-            result.relevance[name]["product"][0],
-            result.relevance[name]["gradient"][0],
-            seen.sources.get(name),
+    layers = {}
+    for name, maps in seen.maps.items():
+        product, gradient = (
+            result.relevance[name][part][0] for part in ("product", "gradient")
         )
-        for name, maps in seen.maps.items()
-    }
+        if name not in result.reached:
+            product, gradient = np.full((2, len(maps)), np.nan, np.float32)
+        layers[name] = RecordedLayer(
+            maps, result.activations[name][0], product, gradient, seen.sources.get(name)
+        )
     return RecordedInstance(logits[0], layers)
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from nnviz_dashboards.instances.inside import InsideModel
 from nnviz_dashboards.instances.model import PAGE, InstancesModel
 from nnviz_dashboards.subsets.model import SubsetPairModel
 from tests.planted_stores import RUN
@@ -93,3 +94,44 @@ def test_nothing_is_read__while_another_view_is_shown(results, selection):
     assert instances.pages == ()
     selection.choose(view="instances")
     assert len(instances.pages) == 2
+
+
+def test_inside__asks_the_network_for_what_was_predicted_or_is_right(
+    instances, finished
+):
+    predicted, labels = finished.column("prediction"), finished.column("label")
+    wrong, right = (
+        int(np.flatnonzero(USABLE & (labels >= 0) & (same == (predicted == labels)))[0])
+        for same in (False, True)
+    )
+    asked, answers = [], []
+
+    def run(words, done):
+        asked.append(words)
+        answers.append(done)
+
+    inside = InsideModel(instances, run=run)
+    assert (inside.outputs, inside.words) == ((), ())
+    instances.open(wrong)
+    ids, names = finished.column("id"), finished.class_names
+    command = ("nnviz", "explain", finished.url, ids[wrong], "--of")
+    assert inside.words == (*command, names[predicted[wrong]])
+    inside.choose(int(labels[wrong]))
+    inside.choose(-7)
+    assert inside.words == (*command, names[labels[wrong]])
+    assert inside.inside is None
+
+    inside.begin()
+    inside.begin()
+    assert asked == [inside.words]
+    assert inside.is_running
+    instances.open(wrong)
+    instances.open(right)
+    assert not inside.is_running
+    assert inside.outputs == (labels[right],)
+    answers[0]("no network")
+    assert inside.problem == ""
+    inside.begin()
+    answers[1]("no network")
+    assert (inside.problem, inside.is_running) == ("no network", False)
+    assert not InsideModel(instances).can_run

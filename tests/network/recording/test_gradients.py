@@ -84,6 +84,52 @@ def test_gradients__are_the_central_differences_of_every_layer(name):
                     torch.testing.assert_close(values, wanted, rtol=1e-4, atol=1e-6)
 
 
+class Encoded(nn.Module):
+    """Attention is torch's own, and its output a view of what it computes."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Linear(6, 8)
+        self.layer = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.head(self.layer(self.words(x)).mean(1))
+
+
+class Recurrent(nn.Module):
+    """Two layers in one module, of which the first is seen from within."""
+
+    def __init__(self):
+        super().__init__()
+        self.both = nn.LSTM(6, 5, 2, batch_first=True)
+        self.head = nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.head(self.both(x)[0][:, -1])
+
+
+@pytest.mark.parametrize("kind", [Encoded, Recurrent])
+def test_gradients__arrive_at_layers_whose_outputs_are_views(kind):
+    torch.manual_seed(1)
+    network, outputs = kind().eval().double(), []
+    x = torch.randn(3, 4, 6, dtype=torch.float64)
+    architecture = showing_all(trace(network, x))
+    network.register_forward_hook(lambda *call: outputs.append(call[2]))
+
+    with Recorder(network, architecture) as recorder:
+        recorder.prepare_gradients(x)
+        labels = np.full(len(x), LABEL)
+        found = recorder.run(x, explained=Explained("label"), labels=labels)
+
+        assert set(found.reached) == {layer.name for layer in architecture.layers}
+        for layer in architecture.layers:
+            for part, scales in PARTS:
+                wanted = differences(recorder, outputs, x, layer.name, 0, scales=scales)
+                values = getattr(found.gradients[layer.name], part)[:, 0].double()
+                torch.testing.assert_close(values, wanted, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_gradients__everything_else_is_as_without_them(name):
     network, x = make(name)
@@ -103,7 +149,13 @@ def test_gradients__everything_else_is_as_without_them(name):
         plain = recorder.run(x, on_target=keep(False))
         recorder.prepare_gradients(x)
         found = recorder.run(x, on_target=keep(True), explained=Explained("prediction"))
+    # Without cheap maxima, every function is called as the network calls it.
+    with Recorder(fast, architecture) as recorder:
+        recorder.prepare_gradients(x)
+        wanted = recorder.run(x, explained=Explained("prediction")).gradients
 
+    for layer, parts in found.gradients.items():
+        torch.testing.assert_close(parts, wanted[layer], equal_nan=True)
     torch.testing.assert_close(found.logits, plain.logits)
     assert not found.logits.requires_grad
     for layer, maxima in plain.activations.items():

@@ -92,14 +92,17 @@ def test_channel_activations__look_at_what_counts_only(case, last, dtype):
 
 
 @settings(max_examples=50, deadline=None)
-@given(case=COUNTED)
-def test_relu_activations__look_at_what_counts_only_and_rectify_all(case):
+@given(case=COUNTED, last=st.booleans())
+def test_relu_activations__look_at_what_counts_only_and_rectify_all(case, last):
     values, counted = counted_case(case)
-    rows = values.movedim(1, -1).contiguous()
+    given_values = values.movedim(1, -1).contiguous() if last else values.clone()
 
-    found = relu_activations(rows, channel_axis=2, counted=counted)
+    found = relu_activations(
+        given_values, channel_axis=2 if last else 1, counted=counted
+    )
 
-    assert same(rows.movedim(-1, 1), torch.relu(values))
+    rectified = given_values.movedim(-1, 1) if last else given_values
+    assert same(rectified, torch.relu(values))
     assert same(found, maxima_of_what_counts(torch.relu(values), counted))
 
 

@@ -1,0 +1,73 @@
+"""Rules for the backward pass that others register: one of LRP, calculated by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from nnviz.network.recording.gradient_checks import check_gradients
+from nnviz.network.recording.gradients import Explained
+from nnviz.network.recording.runtime import NetworkRuntime
+from nnviz.network.tracing import trace
+from nnviz.runs.config import ExtractionConfig, PreprocessingConfig
+
+
+class ZPlus:
+    """The z-plus rule: relevance goes to inputs as their positive contributions do.
+
+    Montavon et al., "Explaining nonlinear classification decisions with deep Taylor
+    decomposition", Pattern Recognition 65, 2017, for inputs that are not negative.
+    """
+
+    def register(self, network):
+        for module in network.modules():
+            if isinstance(module, nn.Linear):
+                module.register_forward_hook(self.keep)
+                module.register_full_backward_hook(self.share_out)
+        return network
+
+    def keep(self, module, arguments, output):
+        module.x, module.y = arguments[0].detach(), output.detach()
+
+    def share_out(self, module, gradient_in, gradient_out):
+        weights = module.weight.clamp(min=0)
+        relevance = gradient_out[0] * module.y
+        return (relevance / (module.x @ weights.T) @ weights,)
+
+
+def by_hand(*weights):
+    modules = []
+    for rows in weights:
+        linear = nn.Linear(2, 2, bias=False)
+        linear.weight = nn.Parameter(torch.tensor(rows, dtype=torch.float32))
+        modules += [linear, nn.ReLU()]
+    return nn.Sequential(*modules[:-1]).eval()
+
+
+def test_rule__of_anothers_own_is_what_relevance_is_made_of():
+    """Of the input (1, 2) the hidden layers are (3, 1) and (5, 4), the outputs 1, 13.
+
+    By z-plus, 13 comes as 1 * 5 and 2 * 4 from the second. Of the 5, all comes from the
+    3, as the weight of the 1 is negative; of the 8, three parts and one. By gradients
+    it would be 4 * 3 and 1 * 1.
+    """
+    network = ZPlus().register(
+        by_hand([[1, 1], [3, -1]], [[2, -1], [1, 1]], [[1, -1], [1, 2]])
+    )
+    architecture = trace(network, torch.ones(1, 2))
+    runtime = NetworkRuntime(
+        network,
+        architecture,
+        preprocessing=PreprocessingConfig(kind="array"),
+        extraction=ExtractionConfig(targets="none", device="cpu"),
+        explained=Explained("label"),
+    )
+    x = np.array([[1, 2], [1, 2]], np.float32)
+
+    notes = check_gradients(runtime, x)
+    found = runtime.run(x, labels=np.array([1, 1])).relevance
+
+    assert notes == ()
+    np.testing.assert_allclose(found["2"]["product"], [[5, 8]] * 2, rtol=1e-6)
+    np.testing.assert_allclose(found["0"]["product"], [[11, 2]] * 2, rtol=1e-6)
