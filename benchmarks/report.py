@@ -37,7 +37,8 @@ def documents() -> dict[Path, dict[str, str]]:
         },
         ROOT / "docs" / "causal-check.md": {"causal": causal_section()},
         ROOT / "docs" / "graphs.md": {
-            "calibration": section_of("calibration", calibration_table)
+            "calibration": section_of("calibration", calibration_table),
+            "composition": section_of("composition", composition_table),
         },
         ROOT / "docs" / "subsets.md": {
             "subsets": section_of("subsets", subsets_report.tables)
@@ -106,6 +107,32 @@ def calibration_table(result: dict[str, Any]) -> str:
         for name in rows[0][part]:
             values = [f"{row[part].get(name, float('nan')):.3f}" for row in rows]
             lines.append(f"| {name.replace('_', ' ')} | {' | '.join(values)} |")
+    note = f"`{result['command']}`, {_machine(result['machine'])}"
+    return "\n".join([*lines, "", note])
+
+
+def composition_table(result: dict[str, Any]) -> str:
+    """Return the table of what composing layers away loses."""
+    lines = [
+        (
+            "| walks by | shared channels | order of all channels | order of a node's "
+            "sources | strongest source agrees | logit lost, composed | as nodes | "
+            "difference |"
+        ),
+        "|---" * 8 + "|",
+    ]
+    for row in result["rows"]:
+        cells = [
+            "sums, the default" if row["weight"] == "sum" else "counts",
+            f"{row['shared_nodes']:.0%}",
+            f"{row['rank_correlation']:.2f}",
+            f"{row['arc_rank_correlation']:.2f}",
+            f"{row['strongest_arc_agrees']:.0%}",
+            f"{row['composed_drop']:.2f}",
+            f"{row['nodes_drop']:.2f}",
+            f"{row['difference']:.2f} ± {row['difference_interval']:.2f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     note = f"`{result['command']}`, {_machine(result['machine'])}"
     return "\n".join([*lines, "", note])
 

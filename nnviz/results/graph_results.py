@@ -18,6 +18,7 @@ from nnviz.graphs.attribution_graph import AttributionGraph
 from nnviz.graphs.comparison import GraphComparison
 from nnviz.graphs.making import SubsetGraphs
 from nnviz.graphs.making_comparisons import compare_made
+from nnviz.graphs.motifs import Motifs
 from nnviz.graphs.options import GraphOptions, InnerLayers, Preset, keywords
 from nnviz.results.missing import Missing
 from nnviz.results.query_pool import QueryPool
@@ -140,6 +141,18 @@ class GraphResults:
             )
         self._warm.add(self._key(request))
         return graph
+
+    def stored_motifs(self, request: GraphRequest) -> Motifs | None:
+        """Return what derivation has found that the request's graphs share, if it has.
+
+        Raises
+        ------
+        NnvizError
+            If it cannot be read.
+        """
+        with self._lock_of(request.collection):
+            stored = self._graphs(request.collection).stored(request.options)
+        return None if stored is None else stored.motifs
 
     def comparison(self, request: GraphRequest) -> GraphComparison:
         """Return what differs between the request's two subsets.

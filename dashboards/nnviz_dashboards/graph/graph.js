@@ -16,14 +16,16 @@ export function render({model}) {
   const footer = element("footer", "graph-footer")
   const note = element("span", "note", "", {role: "status"})
   const code = element("details", "menu code-menu"), check = element("details", "menu code-menu")
+  const shared = element("details", "menu code-menu parts-menu")
   const effect = element("div", "graph-effect", "", {role: "status"})
-  footer.append(note, check, code)
+  footer.append(note, shared, check, code)
   canvas.append(svg, labels, empty)
 
   const local = {strength: null, specificity: null, gap: null, row_gap: null} // while a slider is dragged
   const chosen = (name) => local[name] ?? model.chosen[name]
   let pitch = {x: SLOT + GAP, y: SLOT + ROW_GAP}
   let hovered = null, hovered_arc = null
+  let part = null // that is shared with other graphs, and lit up
 
   const scene = makeScene(arcs_group, nodes_group, () => model.pictures)
   const card = makeCard(canvas, {
@@ -79,7 +81,7 @@ export function render({model}) {
   const show_focus = () => {
     const pinned = scene.nodes.has(pinned_key()) ? pinned_key() : null
     const key = hovered ?? (hovered_arc ? null : pinned)
-    svg.classList.toggle("focused", scene.focus(key, hovered_arc))
+    svg.classList.toggle("focused", scene.focus(key, hovered_arc, model.parts[part?.number]?.is_here ? part : null))
     for (const item of scene.nodes.values()) {
       item.group.classList.toggle("pinned", item.key === pinned)
       item.group.setAttribute("aria-pressed", String(item.key === pinned))
@@ -112,7 +114,10 @@ export function render({model}) {
     if (space.was_drag) return
     const [key, arc_key] = under(event)
     if (key) pin(key)
-    else if (!arc_key && model.pinned.length) model.send_msg({type: "unpin"})
+    else if (!arc_key) {
+      show_part(null)
+      if (model.pinned.length) model.send_msg({type: "unpin"})
+    }
   })
   const pin = (key) => {
     const {layer, channel} = scene.nodes.get(key).value
@@ -138,6 +143,7 @@ export function render({model}) {
     else if (event.key === "Escape") {
       svg.focus()
       point(null, null)
+      show_part(null)
       if (model.pinned.length) model.send_msg({type: "unpin"})
     } else if (event.key === "+" || event.key === "=") space.zoom(1.4, undefined, undefined, true)
     else if (event.key === "-") space.zoom(1 / 1.4, undefined, undefined, true)
@@ -336,12 +342,35 @@ export function render({model}) {
     check.replaceChildren(element("summary", "quiet", is_whole ? "Check again" : "Does it matter?"), lines)
     check.hidden = !command || !model.graph
   }
+  // Parts that other graphs have, too: a click lights one up, in a class that has it.
+  const show_part = (value) => {
+    part = value
+    show_parts()
+    show_focus()
+  }
+  const show_parts = () => {
+    const lines = element("div", "menu-panel code-panel parts-panel"), is_open = shared.open
+    lines.append(element("div", "muted", "Channels and arcs that the graphs of several classes have, every one of them; the most surprising first, then what is new beside those above. A click shows one, in a class that has it."))
+    for (const [number, {text, size, title, is_here}] of model.parts.entries()) {
+      const is_lit = part?.number === number && is_here
+      const button = element("button", "card-link part", null, {type: "button", title, "aria-pressed": String(is_lit), "data-here": is_here ? "yes" : "no"})
+      button.append(element("span", "", text), element("span", "number", size))
+      button.addEventListener("click", () => (is_lit ? show_part(null) : model.send_msg({type: "part", number})))
+      lines.append(button)
+    }
+    walkable(lines)
+    const n_here = model.parts.filter(({is_here}) => is_here).length
+    shared.replaceChildren(element("summary", "quiet", `Shared parts${n_here ? `: ${n_here} here` : ""}`), lines)
+    shared.open = is_open
+    shared.hidden = !model.parts.length || !model.graph
+  }
   const show_loading = () => canvas.classList.toggle("loading", model.is_loading)
   model.on(["graph", "missing"], show_graph)
   model.on("pinned", show_focus)
   model.on("layer", show_layer)
   model.on("code", show_code)
   model.on(["check", "graph"], show_check)
+  model.on(["parts", "graph"], () => { show_parts(); show_focus() })
   model.on("choices", tools.show)
   model.on("is_loading", show_loading)
   model.on("chosen", () => {
@@ -352,7 +381,8 @@ export function render({model}) {
     if (model.graph) make_room()
     if (pitch !== before) show_graph()
   })
-  model.on("msg:custom", ({files, numbers}) => {
+  model.on("msg:custom", ({files, numbers, part: chosen_part}) => {
+    if (chosen_part) show_part(chosen_part)
     if (files) saveFiles(files)
     if (numbers?.version === model.graph?.version) { card.learn(numbers); show_focus() }
   })
@@ -363,6 +393,7 @@ export function render({model}) {
   tools.show()
   show_code()
   show_check()
+  show_parts()
   show_loading()
   show_graph()
   return panel

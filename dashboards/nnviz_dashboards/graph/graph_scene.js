@@ -171,8 +171,8 @@ function makeScene(arcs_group, nodes_group, pictures) {
     }
     return n_hidden
   }
-  // Light up a node with what feeds it and what it feeds, or an arc with its ends.
-  const focus = (key, arc_key) => {
+  // Light up a node with what feeds it and what it feeds, an arc with its ends, or a part.
+  const focus = (key, arc_key, part) => {
     const roles = new Map(), lit = new Map()
     if (nodes.has(key)) {
       roles.set(key, "self")
@@ -184,6 +184,9 @@ function makeScene(arcs_group, nodes_group, pictures) {
       const arc = arcs.get(arc_key)
       roles.set(arc.source, "source").set(arc.target, "target")
       lit.set(arc_key, "lit")
+    } else if (part) {
+      for (const name of part.nodes) if (nodes.has(name)) roles.set(name, "self")
+      for (const name of part.arcs) if (arcs.has(name)) lit.set(name, "lit")
     }
     for (const item of nodes.values()) item.group.dataset.role = roles.get(item.key) ?? ""
     for (const arc of arcs.values()) {

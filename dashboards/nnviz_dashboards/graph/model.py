@@ -162,6 +162,11 @@ class GraphModel(param.Parameterized):
             self._update,
         )
 
+    @property
+    def request(self) -> GraphRequest | None:
+        """What is looked at, or is being made; None where there is no graph."""
+        return self._wanted
+
     def pin(self, layer: str, channel: int) -> None:
         """Look at this channel, or no longer if it is looked at already."""
         if self.selection.pinned == (layer, channel):

@@ -30,6 +30,7 @@ from nnviz_dashboards.graph.numbers import (
     node_numbers,
     terms,
 )
+from nnviz_dashboards.graph.parts import PartsModel
 from nnviz_dashboards.layers.model import short_names
 from nnviz_dashboards.shared.component import (
     Component,
@@ -71,6 +72,9 @@ COLLECTIONS = {
     OF_A: "Subset A",
     OF_PAIR: "A against B",
 }
+FEW, MANY = 4, 40
+"""Names of the classes that share a part: at once, and when it is pointed at."""
+
 MEMBERS = {"correct": "predicted right", "wrong": "predicted wrong"}
 
 OPTIONS = [
@@ -108,6 +112,9 @@ class GraphPanel(Component):
     layer = param.String(doc="The chosen layer.")
     code = param.String()
     check = param.Dict({}, doc="What ablation says of the graph, or what would tell.")
+    parts = param.List(
+        [], doc="What other graphs share: texts, and whether it is here."
+    )
     pictures = param.String(doc="Address of the pictures.")
     missing = param.Dict(None, allow_None=True)
     is_loading = param.Boolean(default=False)
@@ -131,6 +138,8 @@ class GraphView(Viewer):
         Short name of each shown layer by its name, in order.
     checks
         Makes causal checks; None for one that makes none.
+    parts
+        What the graphs of several classes share; None for nothing.
     """
 
     def __init__(
@@ -140,10 +149,12 @@ class GraphView(Viewer):
         pictures: str,
         layers: Mapping[str, str],
         checks: CheckModel | None = None,
+        parts: PartsModel | None = None,
     ) -> None:
         super().__init__()
         self._model = model
         self._checks = CheckModel(model) if checks is None else checks
+        self._parts = parts
         self._layers = layers
         self._version = 0  # of what is drawn
         selection = model.selection
@@ -163,14 +174,18 @@ class GraphView(Viewer):
                 "open": lambda instance: selection.open_instance(instance),
                 "arc_numbers": self._send_arc_numbers,
                 "check": self._checks.begin,
+                "part": self._show_part,
             },
             pictures=pictures,
             layer=selection.param.layer,
             pinned=self._pinned(),
             chosen=self._chosen(),
             check=self._check(),
+            parts=self._shared_parts(),
             **self._values(),
         )
+        if parts is not None:
+            parts.param.watch(self._update_parts, ["motifs", "here"])
         model.param.watch(self._update_check, ["effects", "check_words"])
         self._checks.param.watch(self._update_check, ["is_running", "problem"])
         model.param.watch(self._update, list(PUBLISHED))
@@ -183,6 +198,33 @@ class GraphView(Viewer):
 
     def _update_check(self, *_: param.parameterized.Event) -> None:
         self._panel.check = self._check()
+
+    def _update_parts(self, *_: param.parameterized.Event) -> None:
+        self._panel.parts = self._shared_parts()
+
+    def _shared_parts(self) -> list[dict[str, object]]:
+        """Return the parts that graphs share, without their nodes and arcs."""
+        parts = self._parts
+        if parts is None:
+            return []
+        return [
+            {
+                "text": f"{len(one.subsets)} graphs: {_some(one.subsets, FEW)}",
+                "size": f"{len(one.nodes)} channels, {one.new_bits:.0f} bits",
+                "title": _some(one.subsets, MANY),
+                "is_here": number in parts.here,
+            }
+            for number, one in enumerate(parts.motifs)
+        ]
+
+    def _show_part(self, *, number: int) -> None:
+        """Send the nodes and arcs of a chosen part: of all it would be much."""
+        motif = None if self._parts is None else self._parts.choose(number)
+        if motif is not None:
+            arcs = [f"{a}-{i}>{b}-{j}" for (a, i), (b, j) in motif.arcs]
+            nodes = [f"{layer}-{channel}" for layer, channel in motif.nodes]
+            part = {"number": number, "nodes": nodes, "arcs": arcs}
+            self._panel._send_msg({"part": part})
 
     def _update_pinned(self, *_: param.parameterized.Event) -> None:
         self._panel.pinned = self._pinned()
@@ -335,6 +377,12 @@ def _stage(
     if stage is None or len(layers) < 2 or drawn[-1:] != [name]:
         return {}
     return {"stage": stage, "n_folded": len(layers) - len(drawn)}
+
+
+def _some(names: Sequence[str], most: int) -> str:
+    rest = len(names) - most
+    more = f" and {format_count(rest)} more" if rest > 0 else ""
+    return ", ".join(names[:most]) + more
 
 
 def _title(drawing: GraphDrawing) -> str:

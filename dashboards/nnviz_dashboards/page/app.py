@@ -27,6 +27,7 @@ from nnviz_dashboards.differences.model import DifferencesModel
 from nnviz_dashboards.differences.view import DifferencesView
 from nnviz_dashboards.graph.check import CheckModel
 from nnviz_dashboards.graph.model import GraphModel
+from nnviz_dashboards.graph.parts import PartsModel
 from nnviz_dashboards.graph.view import GraphView
 from nnviz_dashboards.instance_map.model import InstanceMapModel
 from nnviz_dashboards.instance_map.view import InstanceMapView
@@ -163,7 +164,11 @@ def _roots(
         "matrix": MatrixView(matrices, layers.labels, run_later=run_later),
         "facts": FactsView(subsets, graph, pairs),
         "graph": GraphView(
-            graph, pictures=pictures, layers=layers.labels, checks=checks
+            graph,
+            pictures=pictures,
+            layers=layers.labels,
+            checks=checks,
+            parts=PartsModel(graph, results.graphs),
         ),
         "channels": ChannelsView(
             ChannelsModel(results, pairs), pictures=pictures, layers=layers.labels

@@ -6,11 +6,14 @@ import pytest
 from click.testing import CliRunner
 
 import nnviz
+from nnviz.aggregation.aggregates import aggregates_of
 from nnviz.cli.main import main
 from nnviz.explanation.own_graph import own_graph
 from nnviz.explanation.stored import explanation_of
 from nnviz.graphs.making import SubsetGraphs
+from nnviz.graphs.motifs import Motif, Motifs
 from nnviz.graphs.options import GraphOptions
+from nnviz.graphs.stored import write_graphs
 from nnviz.results.causal_effects import causal_effect
 from nnviz.store.lock import writing
 from nnviz.store.store import Store
@@ -31,7 +34,21 @@ def url(tmp_path_factory):
     folder = tmp_path_factory.mktemp("to-check")
     store = aggregated_store(folder)
     nnviz.derive(store, pictures=False)
+    share_a_part(store)
     return store.url
+
+
+EAST = (("first", planted.FIRST[1]), ("second", planted.SECOND[1]))
+
+
+def share_a_part(store):
+    """Store a part with the graphs, which share none, as if 'east' had it."""
+    store, options = Store.open(store.url, writable=True), GraphOptions()
+    graphs = list(SubsetGraphs(store).graphs())
+    motif = Motif(("east", "west"), EAST, (EAST,), 40.0, 30.0)
+    found = Motifs("label", "directed", 4, 3, 19, 9.0, (motif,))
+    aggregates = [aggregates_of(store, name) for name in ("label", "all")]
+    write_graphs(store, *aggregates, options, graphs, found)
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +100,31 @@ def test_check__without_workers__is_a_command(without_workers, visit):
 
     expect(page.locator(".code-menu[open] code")).to_contain_text("nnviz ablate")
     expect(page.get_by_role("button", name="Check now")).to_have_count(0)
+
+
+def test_shared_part__is_lit_up_in_a_class_that_has_it(without_workers, visit):
+    page = visit(without_workers, "?class=2")
+    page.wait_for_selector(".graph-panel[data-subset='south']")
+    page.get_by_text("Shared parts").click()
+    part = page.locator(".parts-panel .part")
+    expect(part).to_contain_text("2 graphs: east, west")
+    expect(part).to_have_attribute("data-here", "no")
+
+    part.click()
+
+    page.wait_for_selector(".graph-panel[data-subset='east']")
+    expect(part).to_have_attribute("aria-pressed", "true")
+    lit = page.locator(".graph.focused .node[data-role='self']")
+    expect(lit).to_have_count(2)
+    assert {one.get_attribute("data-key") for one in lit.all()} == {
+        f"{layer}-{channel}" for layer, channel in EAST
+    }
+    expect(page.locator(".arc[data-role='lit']")).to_have_count(1)
+
+    part.click()
+
+    expect(part).to_have_attribute("aria-pressed", "false")
+    expect(page.locator(".graph.focused")).to_have_count(0)
 
 
 def test_opened_instance__is_explained_and_shown_where_it_fires(
