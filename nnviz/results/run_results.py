@@ -43,6 +43,7 @@ from nnviz.results.class_similarity import (
     telling_measure,
 )
 from nnviz.results.explained_instances import ExplainedInstances
+from nnviz.results.feature_pictures import FeaturePictures
 from nnviz.results.graph_results import GraphResults
 from nnviz.results.instance_pictures import InstancePictures
 from nnviz.results.instances import Instances
@@ -156,6 +157,7 @@ class RunResults:
             IndexedChannels(store),
         )
         self.instance_pictures = InstancePictures(store)
+        self.features = FeaturePictures(store)
         self.explained = ExplainedInstances(
             store, self.kind, self.graphs, self.instance_pictures
         )

@@ -129,6 +129,7 @@ def test_store_of_format_1__is_read(old):
     assert nnviz.attribution_graph(store, "a") is not None
 
 
+@pytest.mark.slow
 def test_store_of_format_1__is_written_on(old):
     """Row 29: aggregates again, and damage is found as far as that format tells."""
     url = old / "format-1.zarr"

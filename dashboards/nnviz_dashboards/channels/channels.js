@@ -110,6 +110,14 @@ export function render({model}) {
       caption.append(element("span", "", row.share_text), element("span", "muted", row.base_text))
       share.append(caption, bar(row.share, row.base_rate))
       const examples = element("div", "examples")
+      if (row.has_feature) {
+        const feature = element("img", "feature", null, {
+          loading: "lazy", decoding: "async", draggable: "false", src: `${model.features}/${row.channel}`,
+          alt: `Feature of channel ${row.channel}`, title: `What channel ${row.channel} was made to see: from the folder beside the store`,
+        })
+        feature.addEventListener("error", () => feature.remove())
+        examples.append(feature)
+      }
       examples.append(...row.examples.map((item) => example(item, row, model.pictures, preview, open)))
       walkable(examples)
       line.append(choose, count, share, element("span", "number lift", row.lift), examples)

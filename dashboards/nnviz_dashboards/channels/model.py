@@ -62,6 +62,8 @@ class ChannelRow:
     lift: float
     """`share` divided by `base_rate`."""
     examples: tuple[Example, ...]
+    has_feature: bool
+    """Whether there is a picture of what it was made to see."""
 
 
 class ChannelsModel(param.Parameterized):
@@ -192,6 +194,7 @@ class ChannelsModel(param.Parameterized):
         self, used: ChannelUse, members: NDArray[np.int64] | None
     ) -> list[ChannelRow]:
         best = used.best(N_ROWS, by=self.selection.ranking)
+        features = self._results.features.of_layer(used.layer)
         chosen = self.selection.channel
         if chosen >= 0 and chosen not in best:
             # What is chosen stays in view, so that it can be given up again.
@@ -206,6 +209,7 @@ class ChannelsModel(param.Parameterized):
                 channel_examples(
                     self._results, used.layer, int(c), self.selection.subset, members
                 ),
+                int(c) in features,
             )
             for c in best
         ]

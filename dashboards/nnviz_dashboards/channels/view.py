@@ -43,6 +43,7 @@ class ChannelList(Component):
     uses = param.List([])
     chosen = param.Integer(-1)
     pictures = param.String(doc="Address of the layer's pictures.")
+    features = param.String(doc="Address of pictures of its channels' features.")
     missing = param.Dict(None, allow_None=True)
     missing_examples = param.Dict(None, allow_None=True)
 
@@ -112,6 +113,7 @@ class ChannelsView(Viewer):
             "note": note,
             "rows": [_row(row) for row in model.rows],
             "pictures": f"{self._pictures}/{number}",
+            "features": f"{self._pictures}/features/{number}",
             "missing": missing_value(model.missing),
             "missing_examples": missing_value(model.missing_examples),
             "about": self._about(),
@@ -146,6 +148,7 @@ def _row(row: ChannelRow) -> dict[str, object]:
         "base_rate": row.base_rate,
         "base_text": f"base {format_percent(row.base_rate)}",
         "lift": format_lift(row.lift),
+        "has_feature": row.has_feature,
         "examples": [
             {
                 "rank": e.rank,

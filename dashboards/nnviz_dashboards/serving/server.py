@@ -125,6 +125,19 @@ class PictureHandler(AuthRequestHandler):
         self.finish(picture)
 
 
+class FeatureHandler(PictureHandler):
+    """Answers with what a channel was made to see, from the folder beside the store."""
+
+    @authenticated
+    def get(self, layer: str, channel: str) -> None:
+        """Send the picture of one channel of one shown layer."""
+        results = self._shared.latest
+        if int(layer) >= len(results.layers):
+            raise HTTPError(404)
+        name = results.layers[int(layer)].name
+        self._send(results.features.picture(name, int(channel)))
+
+
 class InstancePictureHandler(PictureHandler):
     """Answers with the picture of an instance, read from the data set of the run."""
 
@@ -212,6 +225,7 @@ def _listen(
 ) -> tuple[Server, Gate]:
     folder = rf"/{PICTURES}/[0-9a-f]+"
     of_channel = rf"{folder}/(\d{{1,6}})/(\d{{1,9}})/(\d{{1,6}})"
+    of_feature = rf"{folder}/features/(\d{{1,6}})/(\d{{1,9}})"
     of_instance = rf"{folder}/instances/(\d{{1,12}})(/large)?"
     numbers = r"(\d{1,12})/(\d{1,9})/(\d{1,6})/(\d{1,9})"
     of_heat = rf"{folder}/heat/{numbers}(/large)?"
@@ -226,6 +240,7 @@ def _listen(
             websocket_origin=list(rights.allow_origin),
             extra_patterns=[
                 (of_channel, PictureHandler, given),
+                (of_feature, FeatureHandler, given),
                 (of_instance, InstancePictureHandler, given),
                 (of_heat, HeatHandler, given),
             ],

@@ -129,6 +129,9 @@ def test_pictures__are_images_that_may_be_kept(address):
         "pictures/abc/0/9999/0",
         "pictures/abc/0/0/99",
         "pictures/abc/0/0/-1",
+        "pictures/abc/features/0/0",  # there is no such folder beside the store
+        "pictures/abc/features/99/0",
+        "pictures/abc/features/0/../0",
         "pictures/abc/instances/5",  # there are no data beside the store
         "pictures/abc/instances/-1",
         "pictures/abc/instances/5/larger",
