@@ -46,8 +46,8 @@ from nnviz_dashboards.subsets.model import SIDES, RunLater, Side, SubsetPairMode
 
 __all__ = ["MAX_POINTS", "CellFacts", "InstanceMapModel", "ShownMap"]
 
-MAX_POINTS = 5_000
-"""Points that are drawn one by one: some 50 kB."""
+MAX_POINTS = 4_000
+"""Points that are drawn one by one: less than 60 kB."""
 
 MAX_CORNERS = 400
 """Corners of a loop; a longer one is drawn with fewer."""
