@@ -81,6 +81,7 @@ def test_write_store__refuses_a_place_where_something_is(tmp_path):
         write_store(tmp_path / "s.zarr", RUN)
 
 
+@pytest.mark.slow
 def test_write_complete_store__has_aggregates_and_artifacts(tmp_path):
     store = write_complete_store(tmp_path / "s.zarr", RUN)
 

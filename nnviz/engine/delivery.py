@@ -186,10 +186,16 @@ def _is_loose(module: object) -> bool:
         return False
     if name.partition(".")[0] in {"nnviz", "nnviz_cluster", "nnviz_dashboards"}:
         return False
+    return not _is_installed(str(file))
+
+
+@functools.cache
+def _is_installed(file: str) -> bool:
+    """Whether a file is one of a library, or is not Python; there are thousands."""
     path = Path(file)
     if path.suffix != ".py" or {"site-packages", "dist-packages"} & set(path.parts):
-        return False
-    return not any(path.is_relative_to(place) for place in _INSTALLED)
+        return True
+    return any(path.is_relative_to(place) for place in _INSTALLED)
 
 
 _INSTALLED = tuple(

@@ -162,6 +162,7 @@ def test_derive__pictures_are_cut_around_what_a_position_sees(derived):
     assert max(picture.size) == 96
 
 
+@pytest.mark.slow
 def test_derive__on_a_cluster_writes_the_same_bytes(derived, tmp_path, client):
     store = write(tmp_path / "run.zarr")
 
@@ -196,6 +197,7 @@ def test_derive__without_the_data_set_keeps_the_pictures_that_are_there(tmp_path
     assert tree_bytes(folder) == before
 
 
+@pytest.mark.slow
 def test_derive__without_the_data_set_keeps_pictures_of_instances_that_are_still_there(
     tmp_path,
 ):
@@ -277,6 +279,7 @@ def test_derive__needs_a_complete_extraction(tmp_path):
         derive(store)
 
 
+@pytest.mark.slow
 def test_derive__compares_collections_that_were_asked_for(tmp_path):
     store = write(tmp_path / "run.zarr")
 
@@ -299,6 +302,7 @@ def test_derive__takes_a_run_without_peaks_and_with_nothing_usable(tmp_path):
         read_examples(Store.open(store.url), "late")
 
 
+@pytest.mark.slow
 def test_derive__may_be_repeated(tmp_path):
     store = write(tmp_path / "run.zarr", names=["label"])
     derive(store, dataset=PlantedDataset(RUN))

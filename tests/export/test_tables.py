@@ -211,6 +211,7 @@ def test_write_bundle__needs_a_complete_extraction_and_leaves_no_folder(tmp_path
     assert not (tmp_path / "b").exists()
 
 
+@pytest.mark.slow
 def test_write_bundle__takes_a_subset_that_is_called_like_a_column(tmp_path):
     run = PlantedRun(
         n_classes=2,

@@ -91,6 +91,7 @@ def test_extract_chunk__any_order__writes_the_same_bytes(run, undisturbed, tmp_p
     assert checksums(store) == undisturbed
 
 
+@pytest.mark.slow
 def test_read__fails_for_a_moment__is_tried_again(run, undisturbed, tmp_path):
     """Row 26: a file server that is away for three tries costs nothing but time."""
     store = run.store(tmp_path / "run.zarr")
@@ -103,6 +104,7 @@ def test_read__fails_for_a_moment__is_tried_again(run, undisturbed, tmp_path):
     assert checksums(store) == undisturbed
 
 
+@pytest.mark.slow
 def test_read__fails_five_times__is_listed_once(run, tmp_path):
     """Row 26: after five tries the instance is unreadable, and counted once."""
     store = run.store(tmp_path / "run.zarr")
@@ -118,6 +120,7 @@ def test_read__fails_five_times__is_listed_once(run, tmp_path):
     assert (status != "").sum() == 1
 
 
+@pytest.mark.slow
 def test_power_is_lost__what_was_not_synced_is_noticed_and_made_again(
     run, undisturbed, tmp_path, monkeypatch
 ):

@@ -151,6 +151,7 @@ def extracted(folder, name, url, client, *, fraction=0.5):
     return store
 
 
+@pytest.mark.slow
 def test_lies__are_listed_and_change_no_other_result(folders, tmp_path, client):
     """Row 21: the reported list is the injected one; the others are equal by bytes."""
     folder, injected = folders
@@ -172,6 +173,7 @@ def test_lies__are_listed_and_change_no_other_result(folders, tmp_path, client):
         assert np.isfinite(ours[~bad].astype(np.float32)).all()
 
 
+@pytest.mark.slow
 def test_lies__more_than_allowed_end_the_run(folders, tmp_path, client):
     """Row 21: above the allowed fraction the run stops, and says why."""
     folder, _ = folders
@@ -202,6 +204,7 @@ print(json.dumps([reasons, slowest, grown]))
 """
 
 
+@pytest.mark.slow
 def test_odd_files__are_rejected_at_once_and_in_little_memory(tmp_path):
     """Row 22: bombs, empty files, pipes, loops, folders and devices; not one pixel."""
     root = tmp_path / "data" / "c"

@@ -117,6 +117,7 @@ def test_extract__disk_full__says_so_and_goes_on_when_there_is_space(
     assert pieces(small_disk / "run.zarr") == pieces(folder / "run.zarr")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["aggregate", "index", "derive"])
 def test_later_stage__disk_full_at_any_point__says_so_and_is_repeated(
     small_disk, stage

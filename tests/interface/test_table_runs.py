@@ -128,6 +128,7 @@ def check_against_torch(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["csv", "parquet", "arrow", "jsonl", "datasets"])
 def test_run__of_a_file(kind: str, tmp_path: Path) -> None:
     frame, module = made_frame(), network()
@@ -146,6 +147,7 @@ def test_run__of_a_file(kind: str, tmp_path: Path) -> None:
     assert old.instances.tolist() == wanted.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["frame", "frame and labels", "arrays", "items"])
 def test_run__of_what_is_in_memory(way: str, tmp_path: Path) -> None:
     frame, module = made_frame(), network()
@@ -169,6 +171,7 @@ def test_run__of_what_is_in_memory(way: str, tmp_path: Path) -> None:
     assert store.column("age").tolist() == frame["age"].tolist()
 
 
+@pytest.mark.slow
 def test_new_rows__have_the_numbers_of_the_plan(tmp_path: Path) -> None:
     frame, module = made_frame(), network()
     first = nnviz.run(
@@ -192,6 +195,7 @@ def test_new_rows__have_the_numbers_of_the_plan(tmp_path: Path) -> None:
     check_against_torch(second, module, later, frame)
 
 
+@pytest.mark.slow
 def test_measured_on__the_table_of_the_training(tmp_path: Path) -> None:
     trained_on, frame, module = made_frame(), made_frame(30, seed=6), network()
     trained_on.drop(columns="label").to_parquet(tmp_path / "train.parquet")
@@ -211,6 +215,7 @@ def test_measured_on__the_table_of_the_training(tmp_path: Path) -> None:
     assert "train.parquet" in str(store.plan)
 
 
+@pytest.mark.slow
 def test_extend__takes_rows_with_the_same_numbers(tmp_path: Path) -> None:
     frame, later, module = made_frame(), made_frame(20, seed=6), network()
     later["bmi"] = 30.5
@@ -265,6 +270,7 @@ def test_run_file__from_the_command_line(tmp_path: Path) -> None:
     assert "sex  one-hot: f, m\n" in done.output
 
 
+@pytest.mark.slow
 def test_page__shows_the_row(tmp_path: Path) -> None:
     frame = made_frame()
     store = nnviz.run(

@@ -124,6 +124,7 @@ def test_plan_run__reads_texts_from(way: str, tmp_path: Path) -> None:
     assert "ids (int64 x tokens), up to 10 tokens, padding" in str(plan)
 
 
+@pytest.mark.slow
 def test_run__texts(tmp_path: Path) -> None:
     network = _network()
     store = nnviz.run(
@@ -168,6 +169,7 @@ def test_explain__has_an_activation_for_every_token(tmp_path: Path) -> None:
         np.testing.assert_allclose(shades, np.maximum(counted, 0) / top, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_derive__keeps_the_token_of_each_maximum(tmp_path: Path) -> None:
     network = _network()
     store = nnviz.run(

@@ -83,6 +83,7 @@ def page(results):
 
 
 @pytest.mark.parametrize("is_flat", [False, True], ids=["(N, 1)", "(N,)"])
+@pytest.mark.slow
 def test_error__is_output_less_target(is_flat, tmp_path):
     store, frame = made(tmp_path, is_flat=is_flat)
     error = frame["output"] - frame["price"]

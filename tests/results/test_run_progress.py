@@ -2,12 +2,15 @@
 
 import shutil
 
+import pytest
+
 import nnviz
 from nnviz.results.run_progress import progress_of
 from nnviz.store.store import Store
 from tests.faults.small_run import create, later_stages, one_worker, write_inputs
 
 
+@pytest.mark.slow
 def test_progress__of_a_run__counts_chunks_and_names_the_next_stage(tmp_path):
     create(write_inputs(tmp_path))  # 40 instances in chunks of 16
     url = str(tmp_path / "run.zarr")

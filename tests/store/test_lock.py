@@ -324,6 +324,7 @@ def elsewhere(request):
         one.communicate()
 
 
+@pytest.mark.slow
 def test_writing__drivers_in_two_namespaces_of_one_host_name__one_at_a_time(
     store, elsewhere
 ):

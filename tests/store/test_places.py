@@ -64,6 +64,7 @@ def test_store__nobody_answers__says_what_to_check(here):
     assert "check the address" in message
 
 
+@pytest.mark.slow
 def test_store__without_credentials__says_where_they_are_looked_for(here):
     """In a process of its own: connections that are open would be used again."""
     pytest.importorskip("s3fs")

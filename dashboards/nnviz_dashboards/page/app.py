@@ -88,7 +88,7 @@ def create_app(
         missing = Missing("The store cannot be shown", str(error))
         roots = {"message": MessageView(missing)}
     template = (_FOLDER / "page.html").read_text(encoding="utf-8")
-    page = pn.Template(template, location=True)
+    page = _Page(template, location=True)
     page.add_variable("css_variables", css_variables())
     page.add_variable("page_style", (_FOLDER / "page.css").read_text(encoding="utf-8"))
     page.add_variable("page_script", _script())
@@ -99,6 +99,16 @@ def create_app(
     for name, root in roots.items():
         page.add_panel(name, root)
     return page
+
+
+class _Page(pn.Template):
+    """A template with a short text: Panel asks for it at every view that is added.
+
+    Its own has all that all views show, which was a sixth of opening a page.
+    """
+
+    def __repr__(self) -> str:
+        return type(self).__name__
 
 
 def _script() -> str:

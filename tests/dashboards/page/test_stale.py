@@ -61,7 +61,7 @@ def test_stale__text_says_how_many_and_is_escaped(grown):
 
     assert "has 70 instances" in stale.text
     assert "the first 40" in stale.text
-    assert "label" in stale.text
+    assert "classes" in stale.text
     assert "--subsets" not in stale.text
     assert "&amp;&amp; nnviz aggregate" in stale_html(stale)
     assert stale_html(None) == ""

@@ -170,6 +170,7 @@ def test_pairs__what_takes_long__is_made_later(results, selection):
     assert not pairs.is_loading
 
 
+@pytest.mark.slow
 def test_pairs__of_a_large_store_without_an_index__are_estimated_first(tmp_path):
     results = RunResults(Store.open(write_large(str(tmp_path / "large")).url))
     selection, waiting = choose(results), []

@@ -111,6 +111,7 @@ def test_verify__one_changed_file_of_many(run, tmp_path, outside, mode, finds):
     assert (report.damages, report.is_sound) == ([], not finds)
 
 
+@pytest.mark.slow
 def test_resumed_run__with_all_contents_known__reads_only_what_was_planned(
     run, tmp_path, outside
 ):
@@ -125,6 +126,7 @@ def test_resumed_run__with_all_contents_known__reads_only_what_was_planned(
     assert f"contents of '{name}' have changed" in summary.failed[outside // 16]
 
 
+@pytest.mark.slow
 def test_recompute__reads_only_what_was_planned(run, tmp_path, outside):
     """Row 24: with all contents known, each is compared as it is read."""
     store = created(run(600, "full"), tmp_path / "run.zarr")
@@ -252,6 +254,7 @@ def test_plan__of_all_contents__is_not_taken_for_one_of_a_sample(run, tmp_path):
         created(run(40, "full"), tmp_path / "run.zarr")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["sampled", "full"])
 def test_extension__is_as_planned_at_once_but_for_the_order(run, tmp_path, mode):
     store = created(run(40, mode), tmp_path / "run.zarr")

@@ -4,6 +4,8 @@ import os
 import threading
 import time
 
+import pytest
+
 from nnviz.inputs.datasets import files
 from nnviz.inputs.datasets.files import Root
 
@@ -18,6 +20,7 @@ def test_sizes__files_gone_and_absolute__are_told_in_order(tmp_path):
     assert sizes == [3, -1, 3, 0, -1]
 
 
+@pytest.mark.slow
 def test_sizes__slow_file_system__is_asked_by_many_threads_in_order(
     tmp_path, monkeypatch
 ):

@@ -68,6 +68,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 @pytest.mark.parametrize("decomposed", [False, True], ids=["plain", "decomposed"])
+@pytest.mark.slow
 def test_exported_program__has_the_layers_and_maxima_of_its_module(
     network, tmp_path, decomposed
 ):

@@ -52,6 +52,7 @@ def on_another_device(edge, ranks, extremum):
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.slow
 @given(
     convolutions(),
     st.integers(1, 7),
