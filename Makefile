@@ -110,6 +110,7 @@ bench: $(VENV)/installed-dev
 	@$(VENV)/bin/python -m benchmarks.real_runs
 	@$(VENV)/bin/python -m benchmarks.listing
 	@$(VENV)/bin/python -m benchmarks.memory
+	@$(VENV)/bin/python -m benchmarks.chunks
 	@$(VENV)/bin/python -m benchmarks.scaling
 	@$(VENV)/bin/python -m benchmarks.decoding
 	@$(VENV)/bin/python -m benchmarks.causal

@@ -81,6 +81,7 @@ def speed_section() -> str:
         ("graphs.json", _graph_rows),
         ("listing.json", _listing_rows),
         ("memory.json", _memory_rows),
+        ("chunks.json", _chunk_rows),
         ("decoding.json", decoding_report.speed_rows),
     ]
     for pattern, rows_of in rows:
@@ -352,6 +353,26 @@ def _listing_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
                     f"{seconds['open the store']:.3f} s"
                 ),
                 "",
+            ),
+        ]
+    return rows
+
+
+def _chunk_rows(result: Any) -> list[tuple[str, str, str]]:
+    rows = []
+    for name, measured in result["stores"].items():
+        old, new = measured["format_2"], measured["format_3"]
+        what = f"a chunk of {measured['rows']:,} instances, {measured['layers']} layers"
+        rows += [
+            (
+                f"{what}, {name}: files (format 2)",
+                f"{new['files_a_chunk']:.0f} ({old['files_a_chunk']:.0f})",
+                "≤ 12",
+            ),
+            (
+                "the same: processor to write it (format 2)",
+                f"{new['write_ms']:.1f} ms ({old['write_ms']:.1f} ms)",
+                "≤ 3 ms",
             ),
         ]
     return rows

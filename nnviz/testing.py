@@ -20,7 +20,7 @@ from nnviz.aggregation.aggregation import aggregate
 from nnviz.derivation.derivation import derive
 from nnviz.network.top_channels import top_channels
 from nnviz.runs.architecture import Architecture, Edge, Layer, ReceptiveField
-from nnviz.runs.arrays import InfluenceSpec
+from nnviz.runs.arrays import FORMAT_VERSION, InfluenceSpec
 from nnviz.runs.config import (
     ClassesConfig,
     DatasetConfig,
@@ -95,6 +95,7 @@ def write_store(
     run: PlantedRun | None = None,
     *,
     missing_chunks: Sequence[int] = (),
+    version: int = FORMAT_VERSION,
 ) -> Store:
     """Write a store as a complete extraction of a planted run leaves it.
 
@@ -106,6 +107,8 @@ def write_store(
         What to plant; None: ten classes, 500 instances, three shown layers.
     missing_chunks
         Chunks that are left out, as if the run had been killed.
+    version
+        Format of the store, from 2 on.
 
     Returns
     -------
@@ -131,6 +134,7 @@ def write_store(
             "instances/label": run.labels if run.is_labelled else unlabelled,
             **{f"instances/{name}": values for name, values in run.metadata.items()},
         },
+        version=version,
     )
     columns = planted_columns(run)
     activations = {

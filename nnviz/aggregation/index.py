@@ -90,7 +90,7 @@ class IndexState:
 
 def index_state(store: Store) -> IndexState:
     """Return which pieces of the index can be used; chunks need not be complete."""
-    layout = IndexLayout.of(store.plan)
+    layout = IndexLayout.of(store)
     keys = layout.keys(store)
     is_there = bool(store.groups.names(INDEX))
     is_current = np.zeros(len(keys), dtype=np.bool_)
@@ -219,7 +219,7 @@ def write_piece(number: int, url: str) -> int:
         Bytes of its arrays.
     """
     store = Store.open(url, writable=True)
-    layout = IndexLayout.of(store.plan)
+    layout = IndexLayout.of(store)
     path, (start, stop) = piece_path(number), layout.span(number)
     store.groups.start(path)
     n_bytes = 0

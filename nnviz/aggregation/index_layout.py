@@ -27,9 +27,9 @@ from scipy import sparse
 
 from nnviz.aggregation.facts import activation_facts, influence_facts
 from nnviz.aggregation.states import rule_of_top_channels
-from nnviz.runs.arrays import CHANNELS_PER_INNER_CHUNK, ArraySpec
+from nnviz.runs.arrays import ArraySpec
 from nnviz.runs.declarations import declaration_of
-from nnviz.runs.plan import Plan
+from nnviz.store.mapped import Strips
 from nnviz.store.store import Store
 
 __all__ = ["ChannelRange", "IndexLayout", "Lists", "Rows", "array_spec"]
@@ -77,7 +77,7 @@ Rows = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class IndexLayout:
-    """What the index of a run looks like; follows from its plan alone."""
+    """What the index of a run looks like; follows from its plan and its format."""
 
     activations: tuple[ChannelRange, ...]
     """Of the shown layers."""
@@ -90,10 +90,13 @@ class IndexLayout:
     chunks: tuple[tuple[int, int], ...]
     """First and past-last instance of every chunk."""
     chunks_per_piece: int
+    strips: tuple[ChannelRange, ...]
+    """Where the checksums of the strips of a shown layer are, of those of a chunk."""
 
     @classmethod
-    def of(cls, plan: Plan) -> IndexLayout:
-        """Return the layout of a run's index."""
+    def of(cls, store: Store) -> IndexLayout:
+        """Return the layout of a store's index."""
+        plan = store.plan
         used = dict.fromkeys(plan.layer_dtypes.values(), 0)
         activations = []
         for layer in plan.architecture.shown:
@@ -111,6 +114,7 @@ class IndexLayout:
             {i.target: i.n_sources for i in plan.influences},
             tuple((start, min(n, start + rows)) for start in range(0, n, rows)),
             max(1, n_rows // rows),
+            _ranges((a.layer, _strips(store, a.layer).n_strips) for a in activations),
         )
 
     @property
@@ -127,12 +131,6 @@ class IndexLayout:
     def n_pairs(self) -> int:
         """Pairs of target and source, of all target layers."""
         return self.pairs[-1].last if self.pairs else 0
-
-    @property
-    def strips(self) -> tuple[ChannelRange, ...]:
-        """Where the checksums of the strips of a layer are, of those of a chunk."""
-        sizes = ((part.layer, part.last - part.first) for part in self.activations)
-        return _ranges((layer, -(-n // CHANNELS_PER_INNER_CHUNK)) for layer, n in sizes)
 
     @property
     def n_strips(self) -> int:
@@ -190,8 +188,8 @@ class IndexLayout:
         """Return the CRC-32C of each strip of a chunk with these activations."""
         found = []
         for part in self.activations:
-            strips = store.chunks.strips(f"activations/{part.layer}")
-            found += strips.checksums(rows[part.dtype][:, part.span])
+            values = rows[part.dtype][:, part.span]
+            found += _strips(store, part.layer).checksums(values)
         return found
 
     def top_of(self, store: Store, span: tuple[int, int]) -> Lists:
@@ -239,6 +237,10 @@ def array_spec(path: str, pattern: str, values: NDArray[Any]) -> ArraySpec:
         str(values.dtype),
         len(values),
     )
+
+
+def _strips(store: Store, layer: str) -> Strips:
+    return store.chunks.strips(f"activations/{layer}")
 
 
 def _ranges(sizes: Any) -> tuple[ChannelRange, ...]:

@@ -28,7 +28,6 @@ from numpy.typing import NDArray
 from nnviz.aggregation.index import IndexState, index_state, piece_path
 from nnviz.aggregation.index_layout import Lists, Rows
 from nnviz.errors import StoreFormatError
-from nnviz.runs.arrays import CHANNELS_PER_INNER_CHUNK
 from nnviz.store.files import announce
 from nnviz.store.mapped import map_values
 from nnviz.store.store import Store
@@ -166,10 +165,11 @@ class IndexPieces:
         channel
             Its number.
         """
-        layout, number = self.state.layout, channel // CHANNELS_PER_INNER_CHUNK
+        layout = self.state.layout
+        strips = self._store.chunks.strips(f"activations/{layer}")
+        number, within = divmod(channel, strips.width)
         part = next(p for p in layout.activations if p.layer == layer)
         place = next(p for p in layout.strips if p.layer == layer).first + number
-        strips = self._store.chunks.strips(f"activations/{layer}")
         found = np.empty(self._store.n_instances, part.dtype)
 
         def read(piece: int) -> bool:
@@ -182,8 +182,7 @@ class IndexPieces:
             try:
                 parts = strips.read(number, chunks, checksums=crcs)
                 for span, values in zip(spans, parts, strict=True):
-                    column = values[:, channel % CHANNELS_PER_INNER_CHUNK]
-                    found[slice(*span)] = column[: span[1] - span[0]]
+                    found[slice(*span)] = values[: span[1] - span[0], within]
             except StoreFormatError:
                 return False  # it is the store that is damaged: rows answer
             return True

@@ -123,8 +123,8 @@ class _Cut:
 
 def layers_with_peaks(store: Store) -> tuple[Layer, ...]:
     """Return the shown layers of which extraction kept the strongest instances."""
-    kept = set(store.groups.names("peaks"))
-    return tuple(layer for layer in store.shown_layers if layer.name in kept)
+    kept = store.stored.places
+    return tuple(x for x in store.shown_layers if f"peaks/{x.name}/value" in kept)
 
 
 def open_source(

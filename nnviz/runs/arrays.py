@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -28,21 +29,24 @@ __all__ = [
     "run_arrays",
 ]
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Changes whenever an older nnviz could misread a store.
 
 1. The first one. Its metadata have no checksums.
 2. Metadata have checksums; a store may be extended, and then ``dataset/position`` says
    which instance of the data set a row is.
+3. The arrays that tasks fill are columns of a few wide ones:
+   :mod:`nnviz.runs.wide_arrays`.
 """
 
 
-READABLE_VERSIONS = (1, 2)
+READABLE_VERSIONS = (1, 2, 3)
 """Formats that this nnviz opens."""
 
 
 CHANNELS_PER_INNER_CHUNK = 64
-"""Inner chunks are tall and narrow: a channel and a block of rows both read fast."""
+"""Inner chunks are tall and narrow: a channel and a block of rows both read fast. Those
+of wide arrays have a width of their own."""
 
 
 ROWS_PER_STATIC_CHUNK = 65_536
@@ -62,6 +66,32 @@ class ArraySpec:
     """Chunk inside the shard; empty where a shard is one chunk."""
     is_static: bool = False
     """Whether the plan knows the values, and one process writes them."""
+    columns: tuple[tuple[str, int, tuple[int, ...]], ...] = ()
+    """Of an array that holds others: the path, the first column and the extents after
+    the first axis of each."""
+
+    @property
+    def shard(self) -> tuple[int, ...]:
+        """Shape of a piece: whole inner chunks."""
+        whole = tuple(max(1, n) for n in (self.rows_per_shard, *self.shape[1:]))
+        if not self.inner_chunk:
+            return whole
+        chunks = zip(whole, self.inner_chunk, strict=True)
+        return tuple(-(-n // size) * size for n, size in chunks)
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What the array says of itself."""
+        said: dict[str, Any] = {
+            "unit": self.declaration.unit,
+            "meaning": self.declaration.meaning,
+        }
+        if self.columns:
+            said["columns"] = {
+                path: {"first": first, "shape": list(shape)}
+                for path, first, shape in self.columns
+            }
+        return said
 
     @property
     def n_bytes(self) -> int:
@@ -104,6 +134,8 @@ def run_arrays(
     relevance_parts: Sequence[str] = (),
 ) -> tuple[ArraySpec, ...]:
     """Return every array that creation and extraction of a run fill.
+
+    How they are stored is said by :mod:`nnviz.runs.wide_arrays`.
 
     Parameters
     ----------

@@ -219,6 +219,20 @@ _DECLARATIONS = (
         "'chunk_arrays': of its bytes in C order and little-endian, of texts in UTF-8 "
         "with a zero byte between them.",
     ),
+    *(
+        ArrayDeclaration(
+            f"{group}/<dtype>", (axis, "column"), "any", "",
+            f"The columns of {held} that have this dtype, side by side; the attribute "
+            "'columns' says where each begins, and its shape.",
+        )
+        for group, axis, held in (
+            ("outcomes", "instance", "what a task fills of instances/"),
+            ("activations", "instance", "activations/<layer>"),
+            ("influences", "instance", "influences/<target layer>/"),
+            ("relevance", "instance", "relevance/<layer>/"),
+            ("peaks", "chunk", "peaks/<layer>/"),
+        )
+    ),
     ArrayDeclaration(
         "aggregates/<subsets>/n_instances", ("subset",), "int64", "instances",
         "Usable instances of the subset.",
@@ -325,8 +339,8 @@ _DECLARATIONS = (
     ),
     ArrayDeclaration(
         "index/<piece>/strip_crc32c", ("chunk x strip",), "uint32", "",
-        "CRC-32C of each strip of 64 channels of each chunk, of one shown layer after "
-        "the other.",
+        "CRC-32C of each strip of neighbouring channels (an inner chunk of the "
+        "activations) of each chunk, of one shown layer after the other.",
     ),
     ArrayDeclaration(
         "index/columns/values/<column>", ("instance",), "any", "",

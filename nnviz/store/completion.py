@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from nnviz.errors import MissingDataError, ShapeError, StoreFormatError
 from nnviz.runs.declarations import MARK_FIELDS
 from nnviz.runs.plan import Plan
+from nnviz.runs.wide_arrays import StoredArrays
 from nnviz.store.documents import document_of
 from nnviz.store.hierarchy import Hierarchy
 from nnviz.store.mapped import Strips
-from nnviz.store.pieces import encode_piece
+from nnviz.store.pieces import as_rows, encode_piece
 
 __all__ = ["BATCH_SIZES", "MARKS", "Completion"]
 
@@ -45,11 +46,20 @@ class Completion:
         The plan of the run.
     arrays
         Paths of the arrays that tasks fill, in the order of their checksums.
+    stored
+        Where these are.
     """
 
-    def __init__(self, hierarchy: Hierarchy, plan: Plan, arrays: Sequence[str]) -> None:
+    def __init__(
+        self,
+        hierarchy: Hierarchy,
+        plan: Plan,
+        arrays: Sequence[str],
+        stored: StoredArrays,
+    ) -> None:
         self._hierarchy = hierarchy
         self._plan = plan
+        self._stored = stored
         self._field = {path: field for field, path in enumerate(arrays)}
         self._marks: NDArray[np.int64] | None = None
         """All marks, once all chunks are complete."""
@@ -97,9 +107,8 @@ class Completion:
 
     def strips(self, path: str) -> Strips:
         """Return how strips of channels of an array of activations are read."""
-        spec = next(spec for spec in self._plan.arrays if spec.path == path)
-        folder = self._hierarchy.files.folder
-        return Strips(folder and folder / path, spec)
+        place, folder = self._stored.places[path], self._hierarchy.files.folder
+        return Strips(folder and folder / place.spec.path, place)
 
     def has_mark(self, index: int) -> bool:
         """Whether a chunk has a mark, sound or not."""
@@ -135,17 +144,40 @@ class Completion:
             self._batch_size(index)
         except StoreFormatError as error:
             found.append((f"{BATCH_SIZES}/{index}", str(error)))
-        for path, expected in zip(self.arrays, checksums, strict=True):
-            try:
-                values = self._part(index, path)
-            except (ValueError, StoreFormatError) as error:
-                found.append((path, str(error)))
-                continue
-            if values is None:
-                found.append((path, "it is missing"))
-            elif _checksum(values) != expected:
-                found.append((path, "its values do not fit the completion mark"))
+        stated = dict(zip(self.arrays, checksums, strict=True))
+        for whole, paths in self._stored.members(self.arrays).items():
+            found += self._problems_of(index, whole, {p: stated[p] for p in paths})
         return found
+
+    def _problems_of(
+        self, index: int, whole: str, stated: Mapping[str, int]
+    ) -> list[tuple[str, str]]:
+        """Return what is wrong with a chunk's part of a stored array.
+
+        That array is named where what it holds is sound, and what is between it is not,
+        or where nothing is sound.
+        """
+        try:
+            parts = self._parts(index, whole, list(stated))
+        except (ValueError, StoreFormatError) as error:
+            if whole in stated:
+                return [(whole, str(error))]
+            found = [p for path in stated if (p := self._problem_in(index, path))]
+            is_some = 0 < len(found) < len(stated)
+            return found if is_some else [(whole, str(error))]
+        if parts is None:
+            return [(whole, "it is missing")]
+        wrong = [p for p, values in parts.items() if _checksum(values) != stated[p]]
+        named = wrong if len(wrong) < len(stated) else [whole]
+        return [(path, "its values do not fit the completion mark") for path in named]
+
+    def _problem_in(self, index: int, path: str) -> tuple[str, str] | None:
+        """Return why an array cannot be read; its values are not compared."""
+        try:
+            self._pieces(path, range(index, index + 1))
+        except (ValueError, StoreFormatError) as error:
+            return path, str(error)
+        return None
 
     def _is_spoilt(self, index: int) -> bool:
         try:
@@ -154,20 +186,28 @@ class Completion:
             return True
         return False
 
-    def _part(self, index: int, path: str) -> NDArray[Any] | None:
-        """Return a chunk's part of an array, as far as it lies in the array."""
-        if self._hierarchy.dtype(path) == "string":
-            start, stop = self._rows(index, path)
-            self._hierarchy.check_pieces(path, start, stop)
-            return self._hierarchy.read(path, start, stop)
-        piece = self._hierarchy.read_piece(path, index)
-        return None if piece is None else self._inside(path, index, piece)
+    def _parts(
+        self, index: int, whole: str, paths: Sequence[str]
+    ) -> dict[str, NDArray[Any]] | None:
+        """Return a chunk's parts of the arrays that a stored one holds."""
+        if self._hierarchy.dtype(whole) == "string":
+            start, stop = self._rows(index, whole)
+            self._hierarchy.check_pieces(whole, start, stop)
+            return {whole: self._hierarchy.read(whole, start, stop)}
+        piece = self._hierarchy.read_piece(whole, index)
+        if piece is None:
+            return None
+        rows = as_rows(piece)
+        places = ((path, self._stored.places[path]) for path in paths)
+        return {
+            path: self._inside(path, index, rows[:, place.first : place.last])
+            for path, place in places
+        }
 
-    def _inside(self, path: str, index: int, piece: NDArray[Any]) -> NDArray[Any]:
-        """Return what of a chunk's piece lies in the array."""
+    def _inside(self, path: str, index: int, rows: NDArray[Any]) -> NDArray[Any]:
+        """Return what of a chunk's rows lies in an array."""
         start, stop = self._rows(index, path)
-        shape = self._hierarchy.shape(path)[1:]
-        return piece[(slice(stop - start), *(slice(extent) for extent in shape))]
+        return self._stored.places[path].part_of(rows[: stop - start])
 
     def _read(self, indices: range) -> NDArray[np.int64]:
         """Return marks as they are in the files: Zarr needs 0.2 ms for each."""
@@ -218,7 +258,7 @@ class Completion:
         last = -(-stop // rows) if stop > start else first
         marks = self._covered(path, first, last)
         inside = slice(start - first * rows, stop - first * rows)
-        is_text = self._hierarchy.dtype(path) == "string"
+        is_text = self._stored.places[path].spec.dtype == "string"
         read = self._texts if is_text else self._numbers
         return read(path, range(first, last), marks, inside, columns)
 
@@ -254,31 +294,38 @@ class Completion:
         rows = (
             1 if path in self._by_chunk else self._plan.extraction.instances_per_chunk
         )
-        extents = self._hierarchy.shape(path)[1:]
+        place = self._stored.places[path]
         wanted = [
             range(n)[columns[axis]] if axis < len(columns) else range(n)
-            for axis, n in enumerate(extents)
+            for axis, n in enumerate(place.shape)
         ]
         shape = (inside.stop - inside.start, *map(len, wanted))
-        values = np.empty(shape, self._hierarchy.dtype(path))
+        values = np.empty(shape, place.spec.dtype)
         for number in range(0, len(chunks), PIECES_AT_ONCE):
             some = chunks[number : number + PIECES_AT_ONCE]
             for offset, piece in enumerate(self._pieces(path, some)):
                 index = number + offset
                 part = self._checked_part(path, chunks[index], piece, marks[index])
                 # Where the chunk's rows lie, from the first that is asked for.
-                place = index * rows - inside.start
-                low, high = max(0, -place), min(len(part), shape[0] - place)
-                values[place + low : place + high] = part[(slice(low, high), *columns)]
+                at = index * rows - inside.start
+                low, high = max(0, -at), min(len(part), shape[0] - at)
+                values[at + low : at + high] = part[(slice(low, high), *columns)]
         return values
 
     def _pieces(self, path: str, chunks: range) -> list[NDArray[Any] | None]:
+        """Return rows of an array's columns, of some chunks, as they are stored."""
+        place = self._stored.places[path]
+        columns = slice(place.first, place.last)
+
+        def read(some: range) -> list[NDArray[Any] | None]:
+            return self._hierarchy.read_columns(place.spec.path, some, columns)
+
         try:
-            return self._hierarchy.read_pieces(path, chunks)
+            return read(chunks)
         except ValueError:
             for chunk in chunks:
                 try:
-                    self._hierarchy.read_pieces(path, [chunk])
+                    read(range(chunk, chunk + 1))
                 except ValueError as error:
                     raise self._damaged(path, chunk, str(error)) from error
             raise
@@ -373,11 +420,7 @@ class Completion:
             path: self._checked(index, path, np.asarray(arrays[path]))
             for path in self.arrays
         }
-        texts = {path for path, v in values.items() if v.dtype.kind in "TUO"}
-        for path in texts:
-            self._write_texts(index, path, values[path])
-        numbers = {path: v for path, v in values.items() if path not in texts}
-        self._hierarchy.write_pieces(index, numbers)
+        self._hierarchy.write_pieces(index, self._stored.parts(values))
         self._note_batch_size(index, counts.get("batch_size"))
         checksums = [_checksum(v) for v in values.values()]
         mark = [1, *(counts[name] for name in MARK_FIELDS[1:]), *checksums]
@@ -411,28 +454,18 @@ class Completion:
 
     def _checked(self, index: int, path: str, values: NDArray[Any]) -> NDArray[Any]:
         start, stop = self._rows(index, path)
-        expected = (stop - start, *self._hierarchy.shape(path)[1:])
-        dtype = self._hierarchy.dtype(path)
+        place = self._stored.places[path]
+        expected, dtype = (stop - start, *place.shape), place.spec.dtype
         if values.shape != expected:
             msg = (
                 f"array {path!r} of chunk {index} has the shape {values.shape}, "
                 f"not {expected}"
             )
             raise ShapeError(msg)
-        if dtype != "string" and str(values.dtype) != dtype:
+        if dtype != "string" and values.dtype != dtype:
             msg = f"array {path!r} of chunk {index} is {values.dtype}, not {dtype}"
             raise ShapeError(msg)
         return values
-
-    def _write_texts(self, index: int, path: str, values: NDArray[Any]) -> None:
-        start, stop = self._rows(index, path)
-        self._hierarchy.write(path, start, values)
-        if _checksum(self._hierarchy.read(path, start, stop)) != _checksum(values):
-            msg = (
-                f"array {path!r} of chunk {index} reads back differently from what was "
-                f"written to {self._hierarchy.url!r}; check the disk"
-            )
-            raise StoreFormatError(msg)
 
 
 def _checksum(values: NDArray[Any]) -> int:

@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.errors import StoreFormatError
-from nnviz.runs.arrays import FORMAT_VERSION, ArraySpec, groups_of
+from nnviz.runs.arrays import ArraySpec, groups_of
 from nnviz.runs.declarations import POSITION
+from nnviz.runs.wide_arrays import StoredArrays
 from nnviz.store.completion import MARKS
 from nnviz.store.documents import LATER
 from nnviz.store.hierarchy import Hierarchy
@@ -33,6 +34,9 @@ __all__ = [
     "root_attributes",
     "stage_extension",
 ]
+
+FIRST_SEALED_VERSION = 2
+"""The first format in which metadata have checksums, and a store may be extended."""
 
 GROUP = "extension"
 PENDING = "extension_is_pending"
@@ -93,6 +97,9 @@ def finish_extension(url: str, arrays: Sequence[ArraySpec], n_before: int) -> No
     hierarchy = Hierarchy.open(url, writable=True)
     hierarchy.documents.ignores_checksums = True
     attributes = _pending_attributes(hierarchy)
+    # Format 1 becomes 2; a store of either keeps its arrays as they are.
+    version = max(FIRST_SEALED_VERSION, int(attributes["format_version"]))
+    arrays = StoredArrays.of(arrays, version).specs
     for spec in arrays:
         if hierarchy.has(spec.path):
             hierarchy.resize(spec.path, spec.shape)
@@ -107,7 +114,7 @@ def finish_extension(url: str, arrays: Sequence[ArraySpec], n_before: int) -> No
     # Those that format 1 wrote have no seal.
     for group in {*groups_of(arrays), *filter(hierarchy.has, LATER)}:
         hierarchy.create_group(group, {})
-    record = {**attributes, "format_version": FORMAT_VERSION}
+    record = {**attributes, "format_version": version}
     skip = [spec.path for spec in arrays if not spec.is_static]
     hierarchy.documents.state("", skip=skip)
     hierarchy.create_group(RECOVERY, record)

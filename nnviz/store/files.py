@@ -13,7 +13,7 @@ import os
 import stat
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ __all__ = [
     "MAX_DOCUMENT_BYTES",
     "Files",
     "announce",
+    "read_part",
     "read_plain",
 ]
 
@@ -105,6 +106,32 @@ class Files:
             return [read_plain(path, limit=limit) for path in paths]
         return list(sync(self._get_all(keys)))
 
+    def get_parts(
+        self, keys: Sequence[str], start: int, n: int, *, size: int
+    ) -> list[bytes | None]:
+        """Return neighbouring bytes of several files; None for each that is not there.
+
+        Parameters
+        ----------
+        keys
+            Keys of the files.
+        start, n
+            First byte, and number of bytes.
+        size
+            Bytes that each file has as a whole.
+
+        Raises
+        ------
+        ValueError
+            If one has another size, where that is known without reading it.
+        StoreFormatError
+            If one is no plain file.
+        """
+        if self._folder is not None:
+            paths = (f"{self._folder}{os.sep}{key}" for key in keys)
+            return [read_part(path, start, n, size=size) for path in paths]
+        return list(sync(self._get_all(keys, RangeByteRequest(start, start + n))))
+
     def look_at(self, keys: Sequence[str]) -> list[bytes | str | None]:
         """Return the content of files; for what is no plain file, a text that says so.
 
@@ -137,7 +164,9 @@ class Files:
             return [_size(self._folder / key) > 0 for key in keys]
         return list(sync(self._exist(keys)))
 
-    def put(self, key: str, data: bytes, *, is_durable: bool = False) -> None:
+    def put(
+        self, key: str, data: bytes | bytearray, *, is_durable: bool = False
+    ) -> None:
         """Write, or replace, a file at once: a reader sees the old one or the new one.
 
         Parameters
@@ -163,7 +192,9 @@ class Files:
                 return
             self._put_file(f"{self._folder}{os.sep}{key}", data, is_durable=is_durable)
 
-    def _put_file(self, path: str, data: bytes, *, is_durable: bool = False) -> None:
+    def _put_file(
+        self, path: str, data: bytes | bytearray, *, is_durable: bool = False
+    ) -> None:
         # Texts, not paths: of a small file, making these takes half of the time.
         partial = f"{path}.{uuid.uuid4().hex}.partial"
         try:
@@ -183,7 +214,7 @@ class Files:
                 os.unlink(partial)  # noqa: PTH108
             raise
 
-    def put_all(self, contents: Mapping[str, bytes]) -> None:
+    def put_all(self, contents: Mapping[str, bytes | bytearray]) -> None:
         """Write, or replace, several files, each as by :meth:`put`."""
         if self._folder is not None:
             self._put_all_files(contents)
@@ -195,7 +226,7 @@ class Files:
         with storing(self._url):
             sync(put_all())
 
-    def _put_all_files(self, contents: Mapping[str, bytes]) -> None:
+    def _put_all_files(self, contents: Mapping[str, bytes | bytearray]) -> None:
         """Write one after the other, or several at once where each takes long.
 
         A file server answers several questions at once; on a disk, threads cost more
@@ -206,8 +237,9 @@ class Files:
             self.put(key, data)
             if n >= N_TRIED and time.perf_counter() - began > n * SLOW_S:
                 break
-        with ThreadPoolExecutor(N_THREADS) as pool:
-            list(pool.map(lambda item: self.put(*item), left))
+        if rest := list(left):
+            with ThreadPoolExecutor(N_THREADS) as pool:
+                list(pool.map(lambda item: self.put(*item), rest))
 
     def delete(self, key: str) -> None:
         """Remove a file, if it is there."""
@@ -235,11 +267,14 @@ class Files:
     def _full(self, key: str) -> str:
         return f"{self._prefix}/{key}".rstrip("/") if self._prefix else key
 
-    async def _get_all(self, keys: Iterable[str]) -> list[bytes | None]:
+    async def _get_all(
+        self, keys: Iterable[str], part: RangeByteRequest | None = None
+    ) -> list[bytes | None]:
         prototype = default_buffer_prototype()
+        asked = part or self.whole
 
         async def get(key: str) -> bytes | None:
-            data = await self._store.get(self._full(key), prototype, self.whole)
+            data = await self._store.get(self._full(key), prototype, asked)
             return None if data is None else bytes(data.to_bytes())
 
         return list(await asyncio.gather(*(get(key) for key in keys)))
@@ -256,7 +291,7 @@ class Files:
 
         return list(await asyncio.gather(*(exists(key) for key in keys)))
 
-    async def _put(self, key: str, data: bytes) -> None:
+    async def _put(self, key: str, data: bytes | bytearray) -> None:
         buffer = default_buffer_prototype().buffer.from_bytes(data)
         await self._store.set(self._full(key), buffer)
 
@@ -314,33 +349,75 @@ def read_plain(path: Path, *, limit: int | None = None) -> bytes | None:
     StoreFormatError
         If what is there is a pipe, a device or a socket, or is too large.
     """
+    with _opened(path) as (file, size):
+        if file is None:
+            return None
+        if limit is not None and size > limit:
+            msg = (
+                f"{str(path)!r} has {size:,} bytes, and what is declared has "
+                f"at most {limit:,}; it is damaged, or not of nnviz's making"
+            )
+            raise StoreFormatError(msg)
+        with os.fdopen(file, "rb", closefd=False) as stream:
+            return stream.read()
+
+
+def read_part(path: Path | str, start: int, n: int, *, size: int) -> bytes | None:
+    """Return neighbouring bytes of a plain file; None if there is none.
+
+    Parameters
+    ----------
+    path
+        Path of the file.
+    start, n
+        First byte, and number of bytes.
+    size
+        Bytes that the whole file has to have.
+
+    Raises
+    ------
+    ValueError
+        If it has another size.
+    StoreFormatError
+        If what is there is a pipe, a device or a socket.
+    """
+    with _opened(path) as (file, found):
+        if file is None:
+            return None
+        if found != size:
+            msg = f"it has {found:,} bytes, not {size:,}"
+            raise ValueError(msg)
+        return os.pread(file, n, start)
+
+
+@contextlib.contextmanager
+def _opened(path: Path | str) -> Iterator[tuple[int | None, int]]:
+    """Open a plain file: its number and its size; None and 0 if there is none."""
     try:
         file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | O_BINARY)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return None
+        yield None, 0
+        return
     except OSError as error:
         if error.errno in (errno.ENXIO, errno.ELOOP):  # a socket; a link to itself
             raise _not_plain(path) from error
         raise
-    with os.fdopen(file, "rb") as stream:
+    try:
         facts = os.fstat(file)
         if stat.S_ISDIR(facts.st_mode):
-            return None
+            yield None, 0
+            return
         if not stat.S_ISREG(facts.st_mode):
             raise _not_plain(path)
-        if limit is not None and facts.st_size > limit:
-            msg = (
-                f"{str(path)!r} has {facts.st_size:,} bytes, and what is declared has "
-                f"at most {limit:,}; it is damaged, or not of nnviz's making"
-            )
-            raise StoreFormatError(msg)
-        return stream.read()
+        yield file, facts.st_size
+    finally:
+        os.close(file)
 
 
 O_BINARY = getattr(os, "O_BINARY", 0)
 
 
-def _not_plain(path: Path) -> StoreFormatError:
+def _not_plain(path: Path | str) -> StoreFormatError:
     msg = (
         f"{str(path)!r} is a pipe, a device, a socket or a loop of links, and nnviz "
         "reads plain files only; 'nnviz verify' on the store says what replaces it"

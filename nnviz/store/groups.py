@@ -178,7 +178,7 @@ class LaterGroups:
             In the dtype of the declaration.
         """
         self._hierarchy.create_array(spec)
-        self._hierarchy.write_pieces(0, {spec.path: values})
+        self._hierarchy.write_pieces(0, [(spec.path, [(0, values)])])
 
     def plain_file(self, path: str, n_axes: int) -> Path | None:
         """Return the file with the raw values of such an array, to be mapped.

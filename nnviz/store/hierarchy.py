@@ -12,7 +12,6 @@ Facts about zarr-python 3.1 that this module is built on, each measured:
 from __future__ import annotations
 
 import itertools
-import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -39,10 +38,15 @@ from nnviz.store.files import (
     read_plain,
 )
 from nnviz.store.pieces import (
+    as_rows,
+    columns_span,
     declared_document,
-    decode_piece,
+    decode_columns,
+    decode_for,
     dense_files,
-    encode_piece,
+    encode_for,
+    has_strips,
+    most_bytes,
 )
 from nnviz.store.places import (
     absolute_url,
@@ -52,6 +56,7 @@ from nnviz.store.places import (
     shortened,
     storing,
 )
+from nnviz.store.strips import Columns
 from nnviz.store.texts import unpacked_texts
 
 __all__ = ["DAMAGED", "Hierarchy"]
@@ -218,7 +223,7 @@ class Hierarchy:
         with storing(self.url):
             self._array(path)[start : start + len(values)] = values
 
-    def write_pieces(self, index: int, arrays: Mapping[str, NDArray[Any]]) -> None:
+    def write_pieces(self, index: int, arrays: Iterable[tuple[str, Columns]]) -> None:
         """Write one whole piece (shard, or chunk) of several arrays, and read it back.
 
         Parameters
@@ -226,30 +231,30 @@ class Hierarchy:
         index
             Number of the piece along the first axis.
         arrays
-            The piece's rows, in the array's dtype, by path; not for texts.
+            Path, and the columns of the piece, in the array's dtype.
 
         Raises
         ------
         StoreFormatError
             If what was read back differs from what was written.
         """
-        encoded: dict[str, tuple[str, bytes]] = {}
-        for path, values in arrays.items():
-            array = self._array(path)
-            key = f"{array.path}/{_piece(array, index)}"
-            data = encode_piece(
-                values, chunk=array.chunks, shard=array.shards, fill=array.fill_value
-            )
-            encoded[path] = (key, data)
-        self.files.put_all(dict(encoded.values()))
-        back = self.files.get_all([key for key, _ in encoded.values()])
-        for (path, (_, data)), found in zip(encoded.items(), back, strict=True):
-            if found != data:
-                msg = (
-                    f"piece {index} of array {path!r} reads back differently from what "
-                    f"was written to {self.url!r}; check the disk"
-                )
-                raise StoreFormatError(msg)
+        pieces = (
+            (f"{array.path}/{_piece(array, index)}", array, parts)
+            for array, parts in ((self._array(path), parts) for path, parts in arrays)
+        )
+        encoded = ((key, encode_for(array, parts)) for key, array, parts in pieces)
+        # Elsewhere they go together; on a disk, one after the other needs less memory.
+        groups = ([one] for one in encoded) if self.files.folder else [list(encoded)]
+        for contents in map(dict, groups):
+            self.files.put_all(contents)
+            back = self.files.get_all(list(contents))
+            for (key, data), found in zip(contents.items(), back, strict=True):
+                if found != data:
+                    msg = (
+                        f"{key!r} reads back differently from what was written to "
+                        f"{self.url!r}; check the disk"
+                    )
+                    raise StoreFormatError(msg)
 
     def read(
         self, path: str, start: int = 0, stop: int | None = None, *columns: slice
@@ -306,12 +311,36 @@ class Hierarchy:
         array = self._array(path)
         keys = [f"{path}/{_piece(array, index)}" for index in indices]
         return [
-            None
-            if data is None
-            else decode_piece(
-                data, chunk=array.chunks, shard=array.shards, dtype=array.dtype
-            )
-            for data in self.files.get_all(keys, limit=_piece_limit(array))
+            None if data is None else decode_for(array, data)
+            for data in self.files.get_all(keys, limit=most_bytes(array))
+        ]
+
+    def read_columns(
+        self, path: str, indices: Iterable[int], columns: slice
+    ) -> list[NDArray[Any] | None]:
+        """Return some columns of whole pieces of numbers, and read little else.
+
+        Parameters
+        ----------
+        path, indices
+            As for :meth:`read_pieces`.
+        columns
+            First and past-last of the places in a row, in C order.
+
+        Returns
+        -------
+        list of ndarray or None
+            Shape (rows of a piece, columns) each; errors are those of a piece.
+        """
+        array = self._array(path)
+        if not has_strips(array) or columns == slice(0, array.shape[1]):
+            whole = self.read_pieces(path, indices)
+            return [p if p is None else as_rows(p)[:, columns] for p in whole]
+        keys = [f"{path}/{_piece(array, index)}" for index in indices]
+        first, n, size = columns_span(array, columns)
+        return [
+            None if data is None else decode_columns(array, data, columns)
+            for data in self.files.get_parts(keys, first, n, size=size)
         ]
 
     def piece_keys(self, path: str) -> list[str]:
@@ -446,7 +475,7 @@ class Hierarchy:
         # Opening costs 1.5 to 15 ms, so that every handle is kept.
         if path not in self._arrays:
             document, stated = self.documents.of_array(path)
-            if _is_group(document):
+            if b'"node_type": "group"' in document:
                 msg = f"{path!r} in the store {self.url!r} is a group, not an array"
                 raise StoreFormatError(msg)
             try:
@@ -463,16 +492,6 @@ class Hierarchy:
             # Not kept in the store: without it a piece of empty texts is not written.
             self._arrays[path] = node.with_config({"write_empty_chunks": True})
         return self._arrays[path]
-
-
-def _is_group(document: bytes) -> bool:
-    return b'"node_type": "group"' in document
-
-
-def _piece_limit(array: zarr.Array[Any]) -> int:
-    """Return how many bytes a piece's file can have: values, checksums, an index."""
-    n_values = math.prod(array.shards or array.chunks)
-    return 2 * n_values * array.dtype.itemsize + (1 << 16)
 
 
 def _piece(array: zarr.Array[Any], index: int) -> str:

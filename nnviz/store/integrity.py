@@ -15,7 +15,6 @@ from pathlib import Path
 from nnviz.errors import StoreFormatError
 from nnviz.runs.arrays import ArraySpec, groups_of
 from nnviz.runs.declarations import CONTENTS
-from nnviz.runs.plan import Plan
 from nnviz.store.completion import BATCH_SIZES, Completion
 from nnviz.store.documents import (
     CHECKSUMS,
@@ -41,6 +40,9 @@ from nnviz.store.recovery import Damage, problem_of
 
 __all__ = ["Integrity"]
 
+TABLE = ("instances", "outcomes")
+"""Groups of arrays in which columns of the instance table are."""
+
 PARTIAL_SECONDS = 600
 """A piece that is being written is younger; an older one was left by a killed task."""
 
@@ -56,8 +58,8 @@ class Integrity:
         Its chunks and their completion marks.
     groups
         What later stages wrote.
-    plan
-        The plan of the run; its arrays are checked.
+    arrays
+        The arrays of the run that are stored; later ones are not among them.
     format_version
         Format 1 has no checksums of metadata and of what the plan knows: there it is
         only seen whether they can be read.
@@ -68,13 +70,13 @@ class Integrity:
         hierarchy: Hierarchy,
         completion: Completion,
         groups: LaterGroups,
-        plan: Plan,
+        arrays: Sequence[ArraySpec],
         format_version: int,
     ) -> None:
         self._hierarchy = hierarchy
         self._completion = completion
         self._groups = groups
-        self._arrays = plan.arrays
+        self._arrays = arrays
         self._has_checksums = format_version > 1
 
     def chunk(self, index: int) -> list[Damage]:
@@ -381,11 +383,11 @@ def _is_made_from(group: str, source: str) -> bool:
     if group.startswith((EXPLANATIONS, SAVED_SUBSETS)):
         return False
     if parts[:2] == ["artifacts", "columns"]:
-        return place[0] == "instances" and parts[-1].startswith("rows-")
+        return place[0] in TABLE and parts[-1].startswith("rows-")
     if place[0] == "peaks":
         return group == "artifacts/examples"
     if group == PACKED:
-        return place[0] == "instances"
+        return place[0] in TABLE
     if parts[0] == "index":
         return source.startswith(("activations/", "influences/"))
     if not is_later(source):

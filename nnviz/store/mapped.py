@@ -5,8 +5,6 @@ Pages of what is mapped are in memory once, for all processes of the machine.
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.errors import StoreFormatError
-from nnviz.runs.arrays import ArraySpec
+from nnviz.runs.wide_arrays import Place
+from nnviz.store.files import read_part
 from nnviz.store.pieces import fill_of, part_checksums
+from nnviz.store.strips import strip_span
 
 __all__ = ["Strips", "map_values"]
 
@@ -48,29 +48,28 @@ def map_values(
 
 @dataclass(frozen=True, slots=True)
 class Strips:
-    """The strips of neighbouring channels in the shards of an array of two axes."""
+    """The strips of neighbouring channels of a layer, in the shards of activations."""
 
     folder: Path | None
-    """Where its pieces are; None where the store is not on a file system."""
-    spec: ArraySpec
-    """Its declaration."""
+    """Where the pieces are; None where the store is not on a file system."""
+    place: Place
+    """Where the layer is in them: from the beginning of a strip on."""
+
+    @property
+    def width(self) -> int:
+        """Channels of a strip."""
+        return self.place.spec.inner_chunk[1]
 
     @property
     def n_strips(self) -> int:
-        """Strips of a shard."""
-        return -(-self.spec.shape[1] // self.spec.inner_chunk[1])
-
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of the values of a strip; four more follow."""
-        rows, width = self.spec.inner_chunk
-        return rows * width * np.dtype(self.spec.dtype).itemsize
+        """Strips of the layer in a shard."""
+        return -(-self.place.shape[0] // self.width)
 
     def checksums(self, values: NDArray[Any]) -> list[int]:
         """Return the CRC-32C of each strip of a chunk with these values."""
-        chunk = self.spec.inner_chunk
+        chunk = self.place.spec.inner_chunk
         shard = (chunk[0], self.n_strips * chunk[1])
-        fill = fill_of(self.spec)
+        fill = fill_of(self.place.spec)
         return part_checksums(values, chunk=chunk, shard=shard, fill=fill)
 
     def read(
@@ -98,29 +97,23 @@ class Strips:
         StoreFormatError
             If one is not what was written, or is not there.
         """
-        little = np.dtype(self.spec.dtype).newbyteorder("<")
-        n, part = self.n_bytes, self.n_bytes + 4
-        expected = self.n_strips * (part + 16) + 4
-        for chunk, checksum in zip(chunks, checksums, strict=True):
-            path = f"{self.folder}/c/{chunk}/0"
-            data = _read_part(path, strip * part, n, expected=expected)
-            if len(data) != n or google_crc32c.value(data) != checksum:
+        spec, width = self.place.spec, self.width
+        dtype = np.dtype(spec.dtype)
+        chunk, shard = spec.inner_chunk, spec.shard
+        start = self.place.first + strip * width
+        columns = slice(start, start + width)
+        first, n, size = strip_span(
+            columns, chunk=chunk, shard=shard, n_bytes=dtype.itemsize
+        )
+        for number, checksum in zip(chunks, checksums, strict=True):
+            path = f"{self.folder}/c/{number}/0"
+            try:
+                # Four bytes of a checksum follow, which is known already.
+                data = read_part(path, first, n - 4, size=size) or b""
+            except (OSError, ValueError) as error:
+                msg = f"{path!r} cannot be read ({error})"
+                raise StoreFormatError(msg) from error
+            if len(data) != n - 4 or google_crc32c.value(data) != checksum:
                 msg = f"strip {strip} of {path!r} does not fit its checksum"
                 raise StoreFormatError(msg)
-            yield np.frombuffer(data, little).reshape(self.spec.inner_chunk)
-
-
-def _read_part(path: str, offset: int, n: int, *, expected: int) -> bytes:
-    """Return bytes of a plain file of an expected size; none of another one."""
-    try:
-        # A pipe would be waited for.
-        file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    except OSError as error:
-        msg = f"{path!r} cannot be read ({error})"
-        raise StoreFormatError(msg) from error
-    try:
-        facts = os.fstat(file)
-        is_whole = stat.S_ISREG(facts.st_mode) and facts.st_size == expected
-        return os.pread(file, n, offset) if is_whole else b""
-    finally:
-        os.close(file)
+            yield np.frombuffer(data, dtype.newbyteorder("<")).reshape(chunk)

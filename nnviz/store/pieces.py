@@ -30,13 +30,30 @@ from zarr.storage import MemoryStore
 
 from nnviz.runs.arrays import ArraySpec
 from nnviz.store.documents import DOCUMENT
+from nnviz.store.strips import (
+    Columns,
+    checked_content,
+    decode_strips,
+    encode_strips,
+    places_of,
+    strip_span,
+    with_checksum,
+)
 
 __all__ = [
+    "as_rows",
+    "columns_span",
     "declared_document",
+    "decode_columns",
+    "decode_for",
     "decode_piece",
     "dense_files",
+    "encode_for",
     "encode_piece",
+    "encode_texts",
     "fill_of",
+    "has_strips",
+    "most_bytes",
     "part_checksums",
 ]
 
@@ -47,7 +64,7 @@ def encode_piece(
     chunk: tuple[int, ...],
     shard: tuple[int, ...] | None,
     fill: Any,
-) -> bytes:
+) -> bytes | bytearray:
     """Return the bytes of one chunk or shard.
 
     Parameters
@@ -62,12 +79,16 @@ def encode_piece(
     fill
         Where `values` end.
     """
-    parts = [_with_checksum(p) for p in _parts(values, chunk, shard or chunk, fill)]
     if shard is None:
-        return parts[0]
-    offsets = itertools.accumulate(map(len, parts), initial=0)
-    places = np.array(list(zip(offsets, map(len, parts), strict=False)), dtype="<u8")
-    return b"".join([*parts, _with_checksum(places.tobytes())])
+        (data,) = _parts(values, chunk, chunk, fill)
+        return with_checksum(data)
+    if len(chunk) == 2 and chunk[0] == shard[0]:
+        n_strips, dtype = shard[1] // chunk[1], values.dtype
+        return encode_strips(
+            [(0, values)], chunk=chunk, n_strips=n_strips, dtype=dtype, fill=fill
+        )
+    parts = [with_checksum(p) for p in _parts(values, chunk, shard, fill)]
+    return b"".join([*parts, places_of(len(parts), len(parts[0]))])
 
 
 def part_checksums(
@@ -131,21 +152,25 @@ def decode_piece(
     part_bytes = math.prod(chunk) * dtype.itemsize + 4
     counts = [s // c for s, c in zip(shard or chunk, chunk, strict=True)]
     n_parts = math.prod(counts)
-    expected = n_parts * part_bytes + (n_parts * 16 + 4 if shard else 0)
+    places = places_of(n_parts, part_bytes) if shard else b""
+    expected = n_parts * part_bytes + len(places)
     if len(data) != expected:
         msg = f"it has {len(data):,} bytes, not {expected:,}"
         raise ValueError(msg)
     if shard is None:
-        whole: NDArray[Any] = np.frombuffer(_checked(data), little).reshape(chunk)
+        whole: NDArray[Any] = np.frombuffer(checked_content(data), little).reshape(
+            chunk
+        )
         return whole
-    index = _checked(data[n_parts * part_bytes :])
-    places = [(i * part_bytes, part_bytes) for i in range(n_parts)]
-    if index != np.array(places, dtype="<u8").tobytes():
+    if data[n_parts * part_bytes :] != places:
+        checked_content(data[n_parts * part_bytes :])
         msg = "the places of its parts are not as they were written"
         raise ValueError(msg)
+    if len(chunk) == 2 and chunk[0] == shard[0]:
+        return decode_strips(data[: n_parts * part_bytes], chunk=chunk, dtype=dtype)
     values = np.empty(shard, little)
     for number, place in enumerate(itertools.product(*map(range, counts))):
-        part = _checked(data[number * part_bytes : (number + 1) * part_bytes])
+        part = checked_content(data[number * part_bytes : (number + 1) * part_bytes])
         inner = tuple(
             slice(p * c, (p + 1) * c) for p, c in zip(place, chunk, strict=True)
         )
@@ -153,18 +178,81 @@ def decode_piece(
     return values
 
 
-def _checked(data: bytes) -> bytes:
-    """Return the bytes before a checksum, if it fits them."""
-    content = data[:-4]
-    if google_crc32c.value(content) != int.from_bytes(data[-4:], "little"):
-        msg = "its bytes do not fit their checksum"
-        raise ValueError(msg)
-    return content
+def encode_texts(values: NDArray[Any], *, n: int) -> bytes:
+    """Return the bytes of one chunk of texts, without those of a checksum.
+
+    Parameters
+    ----------
+    values
+        Texts, shape (rows,).
+    n
+        Rows of a chunk; those that `values` lack are empty.
+
+    References
+    ----------
+    .. [1] numcodecs, codec ``vlen-utf8``: the number of texts, and each with the number
+       of its bytes before it.
+    """
+    texts = [str(text).encode() for text in values.tolist()]
+    texts += [b""] * (n - len(texts))
+    if not any(texts):
+        return n.to_bytes(4, "little") + bytes(4 * n)
+    parts = [n.to_bytes(4, "little")]
+    for text in texts:
+        parts += len(text).to_bytes(4, "little"), text
+    return b"".join(parts)
 
 
-def _with_checksum(data: bytes) -> bytes:
-    checksum: int = google_crc32c.value(data)
-    return data + checksum.to_bytes(4, "little")
+def has_strips(array: zarr.Array[Any]) -> bool:
+    """Whether a piece of an array is chunks side by side, of which some can be read."""
+    return array.ndim == 2 and array.shards is not None
+
+
+def encode_for(array: zarr.Array[Any], parts: Columns) -> bytes | bytearray:
+    """Return the bytes of a piece of an array, whole or of its columns."""
+    chunk, shard, fill = array.chunks, array.shards, array.fill_value
+    if shard is not None and has_strips(array):
+        n_strips, dtype = shard[1] // chunk[1], array.dtype
+        return encode_strips(
+            parts, chunk=chunk, n_strips=n_strips, dtype=dtype, fill=fill
+        )
+    ((_, values),) = parts
+    if array.dtype.kind in "TUO":
+        texts = encode_texts(values, n=array.chunks[0])
+        is_packed = any(isinstance(c, ZstdCodec) for c in array.compressors)
+        if is_packed:  # as format 1 had it
+            return bytes(zstd.compress(texts, DENSE_LEVEL, checksum=True))
+        return with_checksum(texts)
+    return encode_piece(values, chunk=chunk, shard=shard, fill=fill)
+
+
+def decode_for(array: zarr.Array[Any], data: bytes) -> NDArray[Any]:
+    """Return the values of a piece of an array; see :func:`decode_piece`."""
+    return decode_piece(data, chunk=array.chunks, shard=array.shards, dtype=array.dtype)
+
+
+def columns_span(array: zarr.Array[Any], columns: slice) -> tuple[int, int, int]:
+    """Return which bytes of a piece have some columns; see :func:`strip_span`."""
+    shard, n_bytes = array.shards or array.chunks, array.dtype.itemsize
+    return strip_span(columns, chunk=array.chunks, shard=shard, n_bytes=n_bytes)
+
+
+def decode_columns(array: zarr.Array[Any], data: bytes, columns: slice) -> NDArray[Any]:
+    """Return some columns of a piece from the bytes of `columns_span`."""
+    values = decode_strips(data, chunk=array.chunks, dtype=array.dtype)
+    start = columns.start % array.chunks[1]
+    return values[:, start : start + columns.stop - columns.start]
+
+
+def as_rows(values: NDArray[Any]) -> NDArray[Any]:
+    """Return the values of a piece with all further axes as one, in C order."""
+    return values.reshape(len(values), math.prod(values.shape[1:]))
+
+
+def most_bytes(array: zarr.Array[Any]) -> int:
+    """Return how many bytes a piece's file can have: values, checksums, an index."""
+    n_values = math.prod(array.shards or array.chunks)
+    return 2 * n_values * array.dtype.itemsize + (1 << 16)
 
 
 DENSE_CHUNK_BYTES = 4_000_000
@@ -174,10 +262,8 @@ DENSE_LEVEL = 1
 def declared_document(spec: ArraySpec) -> bytes:
     """Return the metadata of an array, from its declaration."""
     n_axes = len(spec.shape)
-    shard = (max(1, spec.rows_per_shard), *spec.shape[1:])
+    shard = spec.shard
     chunk = spec.inner_chunk or shard
-    if spec.inner_chunk:
-        shard = tuple(-(-s // c) * c for s, c in zip(shard, chunk, strict=True))
     compressors = (
         [ZstdCodec(level=1, checksum=True)]
         if spec.dtype == "string" and spec.is_static
@@ -189,12 +275,12 @@ def declared_document(spec: ArraySpec) -> bytes:
         MemoryStore(files),
         shape=spec.shape,
         chunks=tuple(max(1, c) for c in chunk),
-        shards=tuple(max(1, s) for s in shard) if spec.inner_chunk else None,
+        shards=shard if spec.inner_chunk else None,
         dtype=spec.dtype,
         compressors=compressors,
         fill_value=fill_of(spec),
         dimension_names=declaration.dimensions[:n_axes],
-        attributes={"unit": declaration.unit, "meaning": declaration.meaning},
+        attributes=spec.attributes,
         config={"write_empty_chunks": True},
         zarr_format=3,
     )

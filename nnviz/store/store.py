@@ -24,6 +24,7 @@ from nnviz.runs.architecture import Layer
 from nnviz.runs.arrays import FORMAT_VERSION, READABLE_VERSIONS
 from nnviz.runs.declarations import MARK_FIELDS, POSITION
 from nnviz.runs.plan import Plan
+from nnviz.runs.wide_arrays import StoredArrays
 from nnviz.store.added_columns import AddedColumns
 from nnviz.store.beginning import creating, says_begun
 from nnviz.store.completion import Completion
@@ -94,8 +95,11 @@ class Store:
         self._attributes = attributes
         self.plan = plan_in(attributes, hierarchy.url)
         """What was planned."""
-        hierarchy.expect(self.plan.arrays)
-        self.chunks = Completion(hierarchy, self.plan, list(attributes[_PER_CHUNK]))
+        self.stored = StoredArrays.of(self.plan.arrays, version)
+        """Which arrays there are for those of the plan."""
+        hierarchy.expect(self.stored.specs)
+        per_chunk = list(attributes[_PER_CHUNK])
+        self.chunks = Completion(hierarchy, self.plan, per_chunk, self.stored)
         """Which chunks are complete; where tasks write them."""
         self.groups = LaterGroups(hierarchy, self.fingerprint, self.n_instances)
         """What later stages wrote: aggregates, artifacts and the index."""
@@ -125,6 +129,7 @@ class Store:
         *,
         static: Mapping[str, NDArray[Any]],
         records: Mapping[str, Any] | None = None,
+        version: int = FORMAT_VERSION,
     ) -> Store:
         """Create a store with all its arrays, and write what the plan knows.
 
@@ -139,6 +144,8 @@ class Store:
         records
             JSON values that say how the store came to be, as :attr:`records` returns
             them.
+        version
+            Its format; an older one, from 2 on, where it is to be compared with.
 
         Raises
         ------
@@ -158,14 +165,16 @@ class Store:
             _STATIC: sorted(static),
             _PER_CHUNK: per_chunk,
             "mark_fields": list(MARK_FIELDS),
-            "format_version": FORMAT_VERSION,
+            "format_version": version,
         }
         with creating(url) as hierarchy:
-            for spec in plan.arrays:
+            stored = StoredArrays.of(plan.arrays, version)
+            for spec in stored.specs:
                 hierarchy.create_array(spec)
             for path, values in static.items():
                 hierarchy.write(path, 0, values)
-            hierarchy.documents.state("", skip=[*per_chunk, "extraction_done"])
+            skip = [spec.path for spec in stored.specs if spec.path not in static]
+            hierarchy.documents.state("", skip=skip)
             hierarchy.create_group(RECOVERY, record)
             hierarchy.set_attributes(record)
         return cls(hierarchy)
@@ -173,7 +182,8 @@ class Store:
     def integrity(self) -> Integrity:
         """Return the checks of this store, part by part."""
         version = int(self._attributes["format_version"])
-        return Integrity(self._hierarchy, self.chunks, self.groups, self.plan, version)
+        arrays = self.stored.specs
+        return Integrity(self._hierarchy, self.chunks, self.groups, arrays, version)
 
     def write_static(self, path: str, start: int, values: NDArray[Any]) -> None:
         """Write rows of an array that the plan knows again, after damage."""
@@ -233,7 +243,9 @@ class Store:
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns of the instance table, added ones last."""
-        return (*self._hierarchy.children("instances"), *self.added.listed())
+        paths = (spec.path.partition("/") for spec in self.plan.arrays)
+        names = sorted(name for group, _, name in paths if group == "instances")
+        return (*names, *self.added.listed())
 
     @checked
     def column(self, name: str) -> NDArray[Any]:
@@ -347,8 +359,7 @@ class Store:
         UnknownNameError
             If there is no such layer.
         """
-        path = f"activations/{self.layer(layer).name}"
-        n_channels = self._hierarchy.shape(path)[1]
+        n_channels = self.layer(layer).n_channels
         return activations_as_dask(
             self.url, layer, self.chunks.spans, n_channels, _read_rows
         )

@@ -23,6 +23,7 @@ from nnviz.subsets.subsets import (
 from nnviz.testing import PlantedRun, planted_channels, write_store
 from tests.oracles import aggregates as oracle
 from tests.oracles.files import tree_bytes
+from tests.oracles.stored_arrays import place_of
 
 RUN = PlantedRun(
     n_classes=4,
@@ -289,9 +290,11 @@ def test_aggregate__refuses_damaged_activations_and_leaves_nothing_complete(
     tmp_path, client
 ):
     store = write_store(tmp_path / "s.zarr", RUN)
-    piece = max((tmp_path / "s.zarr" / "activations" / "late" / "c").rglob("0"))
+    piece = max((tmp_path / "s.zarr" / "activations" / "float16" / "c").rglob("0"))
     data = bytearray(piece.read_bytes())
-    data[100] ^= 1
+    rows = RUN.instances_per_chunk
+    first = place_of(store.url, "activations/late")[1]
+    data[first // 16 * (rows * 16 * 2 + 4) + 100] ^= 1
     piece.write_bytes(data)
 
     with pytest.raises(StoreFormatError, match=r"'activations/late'.*is damaged"):
@@ -450,10 +453,8 @@ def test_aggregate__of_an_extended_store__reads_only_what_is_new(tmp_path, monke
     aggregate_standard(url)
     longer_store(whole, url, 100)
     # Seven chunks were whole, and are summed already: they cannot be read any more.
-    for layer in ("early", "late", "output"):
-        for index in range(7):
-            piece = url / f"activations/{layer}/c/{index}/0"
-            piece.write_bytes(b"no shard")
+    for index in range(7):
+        (url / f"activations/float16/c/{index}/0").write_bytes(b"no shard")
 
     aggregate_standard(url)
 

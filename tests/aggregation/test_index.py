@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,6 +29,7 @@ from nnviz.upkeep.inspection import describe_store
 from nnviz.upkeep.verification import verify
 from tests.oracles import aggregates as oracle
 from tests.oracles.files import tree_bytes
+from tests.oracles.stored_arrays import stored_array
 
 pytestmark = pytest.mark.slow
 
@@ -255,29 +255,34 @@ def one_channel(url, channel):
     return IndexedChannels(Store.open(url)).activation("wide", channel)
 
 
+@pytest.mark.parametrize("version", [2, 3])
 @pytest.mark.parametrize("channel", [0, 63, 64, 149])
-def test_channel__by_its_strips__is_what_zarr_reads(tmp_path, channel):
-    store = write_store(tmp_path / "s.zarr", WIDE)
+def test_channel__by_its_strips__is_what_zarr_reads(tmp_path, channel, version):
+    store = write_store(tmp_path / "s.zarr", WIDE, version=version)
     make_index(store)
     shutil.rmtree(tmp_path / "s.zarr" / piece_path(0) / "activations_float16" / "c")
 
     found = one_channel(store.url, channel)
 
-    values = zarr.open_array(f"{store.url}/activations/wide", mode="r")[:, channel]
+    values = stored_array(store.url, "activations/wide")[:, channel]
     np.testing.assert_array_equal(found, values)
+
+
+PIECES = "activations/float16/c"
 
 
 def swapped(folder):
     """Put a chunk of another one's place, sound in itself, into the store."""
-    shutil.copy(folder / "activations/wide/c/4/0", folder / "activations/wide/c/1/0")
+    pieces = folder / PIECES
+    shutil.copy(pieces / "4/0", pieces / "1/0")
 
 
 def flipped(folder):
-    spoil(folder / "activations/wide/c/1/0", "flipped")
+    spoil(folder / PIECES / "1/0", "flipped")
 
 
 def gone(folder):
-    spoil(folder / "activations/wide/c/1/0", "gone")
+    spoil(folder / PIECES / "1/0", "gone")
 
 
 @pytest.mark.parametrize("damage", [swapped, flipped, gone])
@@ -560,7 +565,7 @@ def spoil(path, damage):
 def test_verify__of_a_damaged_chunk__takes_the_index_back(tmp_path):
     store = write_store(tmp_path / "s.zarr", RUN)
     make_index(store)
-    spoil(tmp_path / "s.zarr" / "activations" / "late" / "c" / "3" / "0", "flipped")
+    spoil(tmp_path / "s.zarr" / PIECES / "3/0", "flipped")
 
     report = verify(store.url)
 

@@ -1,13 +1,16 @@
 """Rows 24, 25 and 29: another model, data set or option, and stores of old formats."""
 
+import contextlib
 import shutil
 import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 
 import nnviz
+from nnviz.aggregation.index import index_state
 from nnviz.errors import PlanMismatchError, StoreFormatError
 from nnviz.store.hierarchy import Hierarchy
 from nnviz.store.store import Store, open_store
@@ -108,9 +111,13 @@ def test_extract__of_something_else__is_refused(run, change, message):
 @pytest.fixture
 def old(tmp_path):
     """Return the folder with the store that the first format's last nnviz wrote."""
-    with tarfile.open(FIXTURES / "format-1.tar.xz") as archive:
-        archive.extractall(tmp_path, filter="data")
-    return tmp_path
+    return unpacked("format-1", tmp_path)
+
+
+def unpacked(name, folder):
+    with tarfile.open(FIXTURES / f"{name}.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder
 
 
 def test_fixture__is_small():
@@ -145,6 +152,44 @@ def test_store_of_format_1__is_written_on(old):
     piece.write_bytes(piece.read_bytes()[:-1] + b"\0")
     (damage,) = verify(url, repair=False).damages
     assert (damage.array, damage.chunk) == ("activations/first", 1)
+
+
+def test_store_of_format_2__is_read_with_the_numbers_that_are_in_it(tmp_path):
+    """Row 29: every array, and all that was made of them; no stage is asked for."""
+    url = unpacked("format-2", tmp_path) / "format-2.zarr"
+    root = zarr.open_group(url, mode="r")
+
+    store = open_store(url)
+
+    assert store.records["format_version"] == 2
+    assert len(store.chunks.arrays) == 28
+    for path in store.chunks.arrays:
+        found, expected = store.read(path), root[path][:]
+        assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
+        if expected.dtype.kind in "biuf":
+            assert found.tobytes() == expected.tobytes(), path
+    assert list(np.flatnonzero(~store.usable())) == [7]
+    assert index_state(store).is_current.all()
+    assert nnviz.aggregates_of(store, "label").n_instances.tolist() == [14, 12, 13]
+    assert verify(url, contents=False).damages == []
+
+
+def test_store_of_format_2__is_written_on_in_its_format(tmp_path):
+    """Row 29: a chunk that is damaged is extracted again, and no file is another."""
+    url = unpacked("format-2", tmp_path) / "format-2.zarr"
+    before = {path.relative_to(url) for path in url.rglob("*")}
+    flipped = url / "relevance/first/product/c/1/0"
+    flipped.write_bytes(flipped.read_bytes()[:-1] + b"\0")
+
+    report = verify(url)
+    with one_worker() as client, contextlib.chdir(tmp_path):
+        nnviz.extract(Store.open(url, writable=True), client=client)
+        later_stages(Store.open(url, writable=True))
+
+    (damage,) = report.damages
+    assert (damage.array, damage.chunk) == ("relevance/first/product", 1)
+    assert verify(url).damages == []
+    assert {path.relative_to(url) for path in url.rglob("*")} == before
 
 
 def test_store_of_a_later_format__is_refused_with_what_to_do(old):

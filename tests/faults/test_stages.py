@@ -92,7 +92,7 @@ def test_verify__dies_at_its_changes__what_it_takes_back_is_made_again(
     """Everything that was made from what is damaged is gone, or nothing is."""
     store, before = folder / "run.zarr", bytes_of(whole / "run.zarr")
     for name in (
-        "activations/second/c/1/0",
+        "activations/float16/c/1/0",
         "instances/label/c/0",
         "aggregates/label/n_instances/zarr.json",
         "artifacts/classes/zarr.json",

@@ -72,7 +72,7 @@ def test_saved__stay_where_what_they_were_made_from_is_damaged(store):
     """What stages make is taken back with it; this no stage would make again."""
     save_subset(store, SavedSubset("mine", instances=np.array([3, 5])))
     place = Path(store.url)
-    for name in ("activations/late", "instances/prediction"):
+    for name in ("activations/float16", "outcomes/int32"):
         piece = max(path for path in (place / name / "c").rglob("*") if path.is_file())
         piece.write_bytes(b"damaged" + piece.read_bytes()[7:])
 

@@ -152,25 +152,37 @@ def test_extend__then_plan_again__opens_the_store(run):
     assert create(run).n_instances == 70
 
 
-def test_extend__of_format_1_goes_on_in_format_2(tmp_path):
-    """Row 29: an old store grows too."""
-    with tarfile.open(FIXTURES / "format-1.tar.xz") as archive:
+@pytest.mark.parametrize("name", ["format-1", "format-2"])
+def test_extend__of_an_old_format_goes_on_in_format_2(tmp_path, name):
+    """Row 29: an old store grows too, with the numbers that a new one has."""
+    with tarfile.open(FIXTURES / f"{name}.tar.xz") as archive:
         archive.extractall(tmp_path, filter="data")
     with np.load(tmp_path / "rows.npz") as known:
         columns = {name: np.concatenate([v, v[:9]]) for name, v in known.items()}
     np.savez(tmp_path / "rows.npz", **columns)
-    url = tmp_path / "format-1.zarr"
+    url = tmp_path / f"{name}.zarr"
     before = open_store(url).activations("first")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         extend(url)
-        extract(tmp_path, "format-1.zarr")
+        extract(tmp_path, f"{name}.zarr")
+        new = create(tmp_path, tmp_path / "new.zarr")
+        extract(tmp_path, "new.zarr")
 
     store = open_store(url)
+    assert store.records["format_version"] == 2
+    assert (url / "activations/first/c/3/0").exists()
     np.testing.assert_array_equal(store.activations("first", 0, 32), before[:32])
     assert store.chunks.missing() == []
     assert verify(url).damages == []
+    assert new.records["format_version"] == 3
+    # From the chunk on that was not full, both were computed here.
+    last = slice(32, None)
+    for path in store.chunks.arrays:
+        if name == "format-2" and not path.startswith("peaks/"):
+            one, other = store.read(path)[last], open_store(new.url).read(path)[last]
+            assert one.tolist() == other.tolist() or one.tobytes() == other.tobytes()
 
 
 @pytest.mark.parametrize(

@@ -321,7 +321,7 @@ def test_verify__finds_a_damaged_column_and_spares_what_rests_on_no_damage(small
     small.save_subset("mine", [1, 2])
     small.add_column("x", first_five, progress=False)
     small.add_column("sum", total, over="instances", workers=0, progress=False)
-    activations = Store.open(small.url)._hierarchy.files.folder / "activations/first"
+    activations = Store.open(small.url)._hierarchy.files.folder / "activations/float16"
     piece = next(activations.glob("c/1/*"))
     piece.write_bytes(b"\0" + piece.read_bytes()[1:])
 
