@@ -63,6 +63,10 @@ FEW = 50_000
 ROWS_AT_A_TIME = 4_096
 
 CACHED_LAYERS = 12
+
+PLACED_LAYERS = 4
+"""Layers of which all places are kept: 10 MB each for a million instances."""
+
 N_NEIGHBOURS = 10
 
 SHARPNESS = 3.0
@@ -138,13 +142,13 @@ class InstanceMaps:
         made = self._along_main_directions if aggregates is None else self._made
         self.of = functools.lru_cache(CACHED_LAYERS)(made)
         """Return the map of a layer by its name; leave it as it is."""
-        self.placed = functools.lru_cache(CACHED_LAYERS)(self._placed)
+        self.placed = functools.lru_cache(PLACED_LAYERS)(self._placed)
         """Return where the instances of a layer lie, all where that can be known."""
 
     @functools.cached_property
     def sample(self) -> NDArray[np.int64]:
         """The instances that are laid out: all, or as many of each class, if any."""
-        usable = np.flatnonzero(self._store.usable())
+        usable = self._usable
         if len(usable) <= N_SAMPLED:
             return usable
         known = None if self._aggregates is None else self._aggregates().kind
@@ -162,6 +166,11 @@ class InstanceMaps:
         """Return activations of some instances, ascending, shape (m, C)."""
         return self._channels.rows(layer, instances)
 
+    @functools.cached_property
+    def _usable(self) -> NDArray[np.int64]:
+        """Instances that count, ascending."""
+        return np.flatnonzero(self._store.usable())
+
     def everywhere(self, layer: str) -> NDArray[np.float32]:
         """Return the place of every instance, shape (N, 2); NaN for unusable ones."""
         place = self.of(layer).place
@@ -177,7 +186,7 @@ class InstanceMaps:
         return places
 
     def _placed(self, layer: str) -> PlacedInstances:
-        groups, usable = self._store.groups, np.flatnonzero(self._store.usable())
+        groups, usable = self._store.groups, self._usable
         if groups.is_complete(PLACES):
             known = groups.attributes(PLACES)["kept"]
             if layer in known:
@@ -188,7 +197,7 @@ class InstanceMaps:
                 classes = np.array(groups.attributes(PLACES)["classes"], dtype=np.int64)
                 # A store that was extended has more than were there to be placed.
                 is_placed = usable < len(places)
-                instances = usable[is_placed]
+                instances = usable if is_placed.all() else usable[is_placed]
                 return PlacedInstances(
                     layer, instances, places[instances], classes,
                     class_places.astype(np.float64), float(known[layer]),

@@ -46,8 +46,8 @@ from nnviz_dashboards.subsets.model import SIDES, RunLater, Side, SubsetPairMode
 
 __all__ = ["MAX_POINTS", "CellFacts", "InstanceMapModel", "ShownMap"]
 
-MAX_POINTS = 5_000
-"""Points that are drawn one by one: some 50 kB."""
+MAX_POINTS = 4_000
+"""Points that are drawn one by one: less than 60 kB."""
 
 MAX_CORNERS = 400
 """Corners of a loop; a longer one is drawn with fewer."""
@@ -66,7 +66,7 @@ class ShownMap:
     placed: PlacedInstances
     names: tuple[str, str]
     """Of A and B; empty where none are chosen."""
-    labels: NDArray[np.int64]
+    labels: NDArray[np.int32]
     """Class of each placed instance, -1 for none, shape (n,)."""
     marks: NDArray[np.uint8]
     """1 for those in A, 2 for those in B, 4 for those that are predicted wrong, added
@@ -343,7 +343,7 @@ class InstanceMapModel(param.Parameterized):
         return ShownMap(
             placed,
             names,
-            shown[instances].astype(np.int64),
+            shown[instances].astype(np.int32),
             marks[instances],
             colors.codes[instances],
             colors,
