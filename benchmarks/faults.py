@@ -323,15 +323,17 @@ def _read_all(url: Path, files: list[str]) -> Iterator[tuple[str, Any]]:
     except Exception as error:  # noqa: BLE001  whatever a reader meets is counted
         yield "", error
         return
-    documents = [name for name in files if name.endswith("/zarr.json")]
-    for document in documents:
-        path = document.removesuffix("/zarr.json")
-        parent = path.split("/")[0]
-        if path.endswith("checksums") or parent in ("recovery", "checksums"):
-            continue
-        read = _reader(
-            store, path, is_later=parent in ("aggregates", "artifacts", "index")
-        )
+    # Marks of chunks that are missing say so.
+    run = [path for path in store.stored.places if path != "extraction_done"]
+    later = [
+        name.removesuffix("/zarr.json")
+        for name in files
+        if name.startswith(("aggregates/", "artifacts/", "index/"))
+        and name.endswith("/zarr.json")
+        and not name.endswith("checksums/zarr.json")
+    ]
+    for path in (*run, *later):
+        read = _reader(store, path, is_later=path not in store.stored.places)
         try:
             yield path, _digest(read())
         except Exception as error:  # noqa: BLE001  the same
@@ -340,13 +342,10 @@ def _read_all(url: Path, files: list[str]) -> Iterator[tuple[str, Any]]:
 
 def _reader(store: Store, path: str, *, is_later: bool) -> Callable[[], Any]:
     """Return how a reader asks for what lies at a path."""
+    if not is_later:
+        return lambda: store.read(path)
     clean_path = Path(store.url).with_name("clean.zarr") / path / "zarr.json"
     document = json.loads(clean_path.read_bytes())
-    if not is_later:
-        is_array = document["node_type"] == "array" and path != "extraction_done"
-        if is_array:
-            return lambda: store.read(path)
-        return lambda: None  # marks of chunks that are missing say so
 
     def read() -> Any:
         # A reader asks the group first: it may not be there.

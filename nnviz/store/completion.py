@@ -14,7 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnviz.errors import MissingDataError, ShapeError, StoreFormatError
+from nnviz.errors import (
+    MissingDataError,
+    ShapeError,
+    StoreFormatError,
+    did_you_mean,
+)
 from nnviz.runs.declarations import MARK_FIELDS
 from nnviz.runs.plan import Plan
 from nnviz.runs.wide_arrays import StoredArrays
@@ -247,8 +252,14 @@ class Completion:
         MissingDataError
             If a chunk that the rows touch is not complete.
         StoreFormatError
-            If a piece is missing, damaged, or another one than was written there.
+            If a piece is missing, damaged, or another one than was written there, or
+            there is no such array.
         """
+        if path not in self._field:
+            url = self._hierarchy.url
+            known = did_you_mean(path, list(self._field))
+            msg = f"there is no array {path!r} in the store {url!r}{known}"
+            raise StoreFormatError(msg)
         is_by_chunk = path in self._by_chunk
         rows = 1 if is_by_chunk else self._plan.extraction.instances_per_chunk
         n_rows = len(self) if is_by_chunk else self._plan.n_instances

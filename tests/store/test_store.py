@@ -331,6 +331,11 @@ def test_piece_that_is_gone__is_found_in_what_later_stages_wrote(tmp_path):
         Store.open(store.url).groups.read_csr("artifacts/mine/m")
 
 
+def test_read__of_an_array_that_is_not_there__names_the_nearest(store):
+    with pytest.raises(StoreFormatError, match=r"no array 'activations/erly'.*early'"):
+        store.read("activations/erly")
+
+
 def test_truncated_piece__is_found(store, tmp_path):
     other = write_store(tmp_path / "run.zarr", RUN)
     piece = max((_path(other) / "activations" / "float16" / "c").rglob("0"))
