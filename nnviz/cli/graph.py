@@ -15,7 +15,6 @@ import click
 from nnviz.cli.options import graph_options, json_option
 from nnviz.cli.running import draw_chunks, tell_advice
 from nnviz.errors import ConfigError
-from nnviz.text_files import read_text
 
 if TYPE_CHECKING:
     from nnviz.graphs.attribution_graph import AttributionGraph
@@ -81,7 +80,7 @@ def graph(
     from nnviz.derivation.example_tokens import token_lines
     from nnviz.graphs.files import graph_files
     from nnviz.graphs.making import SubsetGraphs
-    from nnviz.graphs.summit_files import from_summit_json
+    from nnviz.graphs.summit_files import read_summit_file
     from nnviz.store.store import Store
 
     layout, tokens = None, []
@@ -96,7 +95,7 @@ def graph(
         if not store.endswith(".json"):
             msg = "name a SUBSET of the store, or a .json file that SUMMIT published"
             raise click.UsageError(msg)
-        found = from_summit_json(_text(store), subset=Path(store).stem)
+        found = read_summit_file(store)
     else:
         opened = Store.open(store)
         draw_chunks(opened)
@@ -148,6 +147,12 @@ def graph(
     help="Store of another network over the same instances; then no SECOND is named.",
 )
 @click.option(
+    "--published",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Graph of the same class that SUMMIT published (ag-N.json), in place of a "
+    "SECOND: compared in the layers of the same names.",
+)
+@click.option(
     "--match/--no-match",
     default=True,
     help="Whether channels of two networks are matched by their activations, as those "
@@ -169,6 +174,7 @@ def compare(
     other_subsets: str | None,
     other_store: str | None,
     match: bool,
+    published: Path | None,
     jackknife: int,
     format_: ComparisonFormat,
     out: Path | None,
@@ -177,18 +183,26 @@ def compare(
 ) -> None:
     """Tell what differs between the graphs of two subsets, FIRST and SECOND, of STORE.
 
-    Or between those of one subset in two networks.
+    Or between those of one subset in two networks, or of one that SUMMIT published.
     """
     from nnviz.graphs.files import comparison_files, known_number
     from nnviz.graphs.making_comparisons import compare_networks, compare_subsets
+    from nnviz.graphs.published import compare_published
+    from nnviz.graphs.summit_files import read_summit_file
     from nnviz.store.store import Store
 
-    if (second is None) == (other_store is None):
-        msg = "name a SECOND subset, or another network's store with --other-store"
+    if [second, other_store, published].count(None) != 2:
+        msg = (
+            "name a SECOND subset, another network's store with --other-store, or a "
+            "file with --published; one of them"
+        )
         raise click.UsageError(msg)
     opened = Store.open(store)
     draw_chunks(opened)
-    if other_store is not None:
+    if published is not None:
+        theirs = read_summit_file(published)
+        found = compare_published(opened, first, theirs, subsets=subsets, **options)
+    elif other_store is not None:
         other = Store.open(other_store)
         found = compare_networks(
             opened,
@@ -245,14 +259,6 @@ def _of_instance(
     number = instance_number(store, instance)
     explanation = explanation_of(store, number, explained_output(store, number, of))
     return own_graph(store, explanation, **options)
-
-
-def _text(path: str) -> str:
-    try:
-        return read_text(path)
-    except (OSError, ValueError) as error:
-        msg = f"cannot read {path!r}: {error}; name a graph that SUMMIT published"
-        raise ConfigError(msg) from error
 
 
 def _write(files: Mapping[str, bytes], out: Path) -> list[str]:

@@ -12,11 +12,9 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import networkx as nx
 import numpy as np
-from networkx.readwrite.graphml import GraphMLWriter
 
 from nnviz.errors import DatasetError
 from nnviz.graphs.attribution_graph import AttributionGraph
@@ -29,6 +27,9 @@ from nnviz.graphs.layout import (
 )
 from nnviz.graphs.summit_files import to_summit_json
 from nnviz.spreadsheets import LINE_END, defused
+
+if TYPE_CHECKING:  # what shows graphs and saves none does not wait for it
+    import networkx as nx
 
 __all__ = [
     "ComparisonFormat",
@@ -77,6 +78,8 @@ def to_networkx(
     >>> to_networkx(from_summit_json('{"late": [], "early": []}')).number_of_nodes()
     0
     """
+    import networkx as nx  # noqa: PLC0415
+
     result: nx.DiGraph[str] = nx.DiGraph(
         subset=graph.subset,
         preset=graph.preset,
@@ -148,11 +151,15 @@ def network_file(
     """
     if format == "graphml":
         _check_xml(network)
+        from networkx.readwrite.graphml import GraphMLWriter  # noqa: PLC0415
+
         writer = GraphMLWriter(named_key_ids=True)
         writer.add_graph_element(network)
         # As it is, readers of XML would take it for the end of a line.
         text = str(writer).replace("\r", "&#13;")
         return {f"{stem}.graphml": text.encode()}
+    import networkx as nx  # noqa: PLC0415
+
     value = nx.node_link_data(network, edges="links")
     return {f"{stem}.json": json.dumps(value, allow_nan=False, indent=1).encode()}
 
@@ -376,6 +383,8 @@ def comparison_files(
             f"{stem}-nodes.csv": table_file(("node", *columns), node_rows),
             f"{stem}-arcs.csv": table_file(("source", "target", *COLUMNS), arc_rows),
         }
+    import networkx as nx  # noqa: PLC0415
+
     union: nx.DiGraph[str] = nx.DiGraph(
         first=found.first.subset,
         second=found.second.subset,

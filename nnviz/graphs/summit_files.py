@@ -12,16 +12,39 @@ here they always are of the layer below.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nnviz.errors import StoreFormatError
+from nnviz.errors import ConfigError, StoreFormatError
 from nnviz.graphs.attribution_graph import N_STRONGEST, UNKNOWN, AttributionGraph
-from nnviz.text_files import parse_json
+from nnviz.text_files import parse_json, read_text
 
-__all__ = ["from_summit_json", "to_summit_json"]
+__all__ = ["from_summit_json", "read_summit_file", "to_summit_json"]
+
+
+def read_summit_file(path: str | os.PathLike[str]) -> AttributionGraph:
+    """Read one of SUMMIT's files; the graph is called as the file is.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read.
+    StoreFormatError
+        If it does not follow the schema.
+    """
+    try:
+        text = read_text(path)
+    except (OSError, ValueError) as error:
+        msg = (
+            f"cannot read {os.fspath(path)!r}: {error}; name a graph that SUMMIT "
+            "published"
+        )
+        raise ConfigError(msg) from error
+    return from_summit_json(text, subset=Path(path).stem)
 
 
 def from_summit_json(

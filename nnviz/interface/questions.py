@@ -20,6 +20,8 @@ from nnviz.graphs.making_motifs import subset_motifs
 from nnviz.graphs.motif_search import AT_LEAST, MOST, SHUFFLES
 from nnviz.graphs.motifs import Motifs
 from nnviz.graphs.options import GraphChoices
+from nnviz.graphs.published import compare_published
+from nnviz.graphs.summit_files import read_summit_file
 from nnviz.store.store import Store, opened
 from nnviz.subsets.subsets import Subset
 
@@ -140,6 +142,15 @@ def _numbered(
     return subset
 
 
+def _class_name(store: Store, subset: str | int | Subset, subsets: str | None) -> str:
+    """Return the name of what two networks have."""
+    found = _numbered(store, subset, subsets)
+    if not isinstance(found, str):
+        msg = f"the subset of two networks is named; it is a {type(found).__name__}"
+        raise ConfigError(msg)
+    return found
+
+
 def _pictures(store: Store, graph: AttributionGraph) -> dict[tuple[str, int], bytes]:
     """Return the picture of each node's strongest example, where there is one."""
     found: dict[tuple[str, int], bytes] = {}
@@ -163,6 +174,7 @@ def compare(
     second: str | int | Subset | None = None,
     *,
     other_store: Store | str | os.PathLike[str] | None = None,
+    published: str | os.PathLike[str] | None = None,
     subsets: str | None = None,
     other_subsets: str | None = None,
     match: bool = True,
@@ -170,7 +182,7 @@ def compare(
     pictures: bool = True,
     **options: Unpack[GraphChoices],
 ) -> GraphComparison:
-    """Say what tells two attribution graphs apart: of two subsets, or of two networks.
+    """Say what tells two graphs apart: of two subsets, or networks, or a published one.
 
     Parameters
     ----------
@@ -178,10 +190,13 @@ def compare(
         The store, or its path.
     first, second
         Names of subsets, their numbers in the collections, or sets of instances;
-        without `second` there is another network's store.
+        without `second` there is another network's store, or a published graph.
     other_store
         Of another network with the same layers over the same instances, of which the
         same subset is compared.
+    published
+        File of the same class's graph that SUMMIT published (``ag-N.json``), which is
+        compared in the layers of the same names.
     subsets, other_subsets
         Collections of the first and, if it is another one, of the second subset; None
         as in :func:`nnviz.attribution_graph`.
@@ -201,16 +216,25 @@ def compare(
     Raises
     ------
     ConfigError
-        If there is neither a second subset nor another store, or both.
+        If there is none of a second subset, another store and a file, or several.
     UnknownNameError
         If there is no such subset or collection.
     MissingDataError
         If nothing has been aggregated.
     """
-    if (second is None) == (other_store is None):
-        msg = "give a second subset, or another network's store as other_store"
+    if [second, other_store, published].count(None) != 2:
+        msg = (
+            "give a second subset, another network's store as other_store, or a file "
+            "as published; one of them"
+        )
         raise ConfigError(msg)
     one = opened(store)
+    if published is not None:
+        theirs = read_summit_file(published)
+        compared = compare_published(
+            one, _class_name(one, first, subsets), theirs, subsets=subsets, **options
+        )
+        return _both_to_be_drawn(one, one, compared, pictures=pictures)
     if other_store is None:
         assert second is not None  # above
         compared = compare_subsets(
@@ -223,15 +247,12 @@ def compare(
             **options,
         )
         return _both_to_be_drawn(one, one, compared, pictures=pictures)
-    first = _numbered(one, first, subsets)
-    if not isinstance(first, str):
-        msg = f"the subset of two networks is named; it is a {type(first).__name__}"
-        raise ConfigError(msg)
+    assert other_store is not None  # above
     other = opened(other_store)
     compared = compare_networks(
         one,
         other,
-        first,
+        _class_name(one, first, subsets),
         subsets=subsets,
         match=match,
         jackknife=jackknife,

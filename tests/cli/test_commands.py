@@ -192,8 +192,8 @@ def test_extract__chunk_that_fails_always__is_reported_and_the_rest_done(
     store = tmp_path / "run.zarr"
     run("plan", digits / "run.toml", "--create", store)
     # A file where a folder is needed: writing this one shard fails, also for root.
-    (store / "activations" / "mixed" / "c").mkdir(parents=True, exist_ok=True)
-    (store / "activations" / "mixed" / "c" / "3").write_text("in the way")
+    (store / "activations" / "float16" / "c").mkdir(parents=True, exist_ok=True)
+    (store / "activations" / "float16" / "c" / "3").write_text("in the way")
 
     there = ("--scheduler", scheduler_address)
     result = run("extract", store, *there, "--quiet", "--json")
@@ -202,7 +202,7 @@ def test_extract__chunk_that_fails_always__is_reported_and_the_rest_done(
     assert "1 of 8 chunks failed" in result.output
     assert nnviz.open_store(store).chunks.missing() == [3]
 
-    (store / "activations" / "mixed" / "c" / "3").unlink()
+    (store / "activations" / "float16" / "c" / "3").unlink()
     again = run("extract", store, *there, "--quiet", "--json")
 
     assert again.exit_code == 0

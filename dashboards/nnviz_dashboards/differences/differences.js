@@ -12,7 +12,7 @@ export function render({model}) {
     }))
     return box
   }
-  const measures = segments("What is compared", [["mean", "Mean"], ["share", "Share"], ["maximum", "Maximum"], ["relevance", "Relevance"], ["gradient", "Gradient"], ["gradient_norm", "Gradient norm"]], (name) => send({type: "measure", name}))
+  const measures = segments("What is compared", [["mean", "Mean"], ["share", "Share"], ["maximum", "Maximum"], ["relevance", "Relevance"], ["gradient", "Gradient"], ["gradient_norm", "Norm"]], (name) => send({type: "measure", name}))
   const among = segments("Of which layers", [["all", "All layers"], ["layer", "This layer"]], (among) => send({type: "limit", among}))
   const {menu} = chartMenu(model, {picture: panelSaver(model, panel, () => "differences")})
   head.append(element("h2", "title", "What tells A from B"), note, measures, among, menu)
@@ -28,7 +28,9 @@ export function render({model}) {
   const row = (one, table) => {
     const line = element("div", "difference-row difference-grid", null, {role: "listitem", "data-layer": one.layer, "data-channel": one.channel})
     const main = element("button", "difference-name", null, {type: "button", title: `Look at channel ${one.channel} of ${one.label} in all views`})
-    main.append(element("b", "", String(one.channel)), element("span", "muted name", one.label))
+    const layer = element("span", "muted name end-first")
+    layer.append(element("bdi", "", one.label))
+    main.append(element("b", "", String(one.channel)), layer)
     main.addEventListener("click", () => send({type: "look_at", layer: one.layer, channel: one.channel}))
     const faces = element("div", "faces", null, {title: one.seen ? `Strongest examples: ${one.seen}` : "No examples"})
     for (const [rank, instance, text] of one.faces) {

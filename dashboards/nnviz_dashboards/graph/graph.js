@@ -276,7 +276,8 @@ export function render({model}) {
   }
   const show_labels = () => {
     labels.replaceChildren(...reached().map((layer) => {
-      const label = element(layer.is_shown ? "button" : "span", "layer-label", layer.label, {title: layer.name, "data-row-layer": layer.name})
+      const label = element(layer.is_shown ? "button" : "span", "layer-label end-first", null, {title: layer.name, "data-row-layer": layer.name})
+      label.append(element("bdi", "", layer.label))
       if (layer.is_shown) {
         label.type = "button"
         label.addEventListener("click", () => model.send_msg({type: "layer", layer: layer.name}))

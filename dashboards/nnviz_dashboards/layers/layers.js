@@ -11,7 +11,9 @@ export function render({model}) {
     })
     const glyph = element("span", "glyph")
     glyph.style.height = `${Math.round(8 + 14 * item.n_channels / most)}px`
-    button.append(glyph, element("span", "layer-name", item.label),
+    const name = element("span", "layer-name end-first")
+    name.append(element("bdi", "", item.label))
+    button.append(glyph, name,
                   element("span", "layer-size", item.size))
     button.dataset.size = item.size
     const is_beside = (event) => event.shiftKey || event.ctrlKey || event.metaKey

@@ -1,4 +1,4 @@
-const MEASURE_WORDS = {mean: "Mean", share: "Share", maximum: "Maximum", relevance: "Relevance", gradient: "Gradient", gradient_norm: "Gradient norm"}
+const MEASURE_WORDS = {mean: "Mean", share: "Share", maximum: "Maximum", relevance: "Relevance", gradient: "Gradient", gradient_norm: "Norm"}
 const MEASURE_TITLES = {
   mean: "Mean activation of the row's instances",
   share: "In which share of the row's instances the channel is among the top channels",
@@ -50,6 +50,7 @@ function matrixTools(model, send, {zoom, picture, tables}) {
       large.setAttribute("aria-label", large.title)
     },
     show(chosen, can_open) {
+      box.classList.toggle("has-signals", chosen.measures.includes("relevance"))
       for (const button of buttons) {
         button.hidden = !chosen.measures.includes(button.dataset.measure)
         button.setAttribute("aria-pressed", String(button.dataset.measure === chosen.measure))

@@ -343,7 +343,7 @@ def test_zoom_and_pan__work_over_nodes_and_a_drag_pins_nothing(page):
 def test_save__gives_a_file(page, tmp_path, form, name):
     page.get_by_text("Save", exact=True).click()
     with page.expect_download() as download:
-        page.locator(f".fields.menus [data-save='{form}']").click()
+        page.locator(f".graph-panel [data-save='{form}']").click()
 
     file = download.value
     file.save_as(tmp_path / name)
