@@ -1,4 +1,4 @@
-"""``nnviz derive``: similarity, embeddings, graphs and examples."""
+"""``nnviz derive``: similarity, embeddings, places, graphs and examples."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def derive(
     trust: bool,
     as_json: bool,
 ) -> None:
-    """Derive similarity, embeddings and examples."""
+    """Derive similarity, embeddings, places of instances and examples."""
     from nnviz.derivation.derivation import derive
     from nnviz.store.store import Store
 

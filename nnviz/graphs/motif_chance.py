@@ -77,7 +77,7 @@ def surprise(n_shared: int, expected: float, n: int) -> float:
     Examples
     --------
     >>> round(surprise(14, 0.2, 1000), 1)
-    65.9
+    66.0
     >>> surprise(3, 3.0, 10)
     0.0
     """

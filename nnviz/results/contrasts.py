@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["ChannelContrast", "RelevanceContrast", "ValueContrast"]
+__all__ = ["ChannelContrast", "RelevanceContrast", "ValueContrast", "channel_lines"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +68,27 @@ class ValueContrast:
     """95 % interval of `share` less `other_share`."""
     p_value: float
     """Adjusted over all values of all columns."""
+
+
+def channel_lines(channels: Sequence[ChannelContrast], other: str, n: int) -> list[str]:
+    """Return in which channels two subsets differ, as lines for a terminal.
+
+    Parameters
+    ----------
+    channels
+        Of A against B.
+    other
+        Name of B.
+    n
+        How many channels have a line.
+    """
+    significant = [c for c in channels if c.p_value < 0.05]
+    of = f"{len(significant):,} of {len(channels):,}"
+    lines = [f"channels       {of} differ from {other} (p < 0.05)"]
+    width = max((len(c.layer) for c in significant[:n]), default=0)
+    lines += [
+        f"  {c.layer:<{width}} {c.channel:>5}  on top in {c.share:>6.1%}, "
+        f"{c.other_share:>6.1%} there  effect {c.effect:+.2f}  p = {c.p_value:.2g}"
+        for c in significant[:n]
+    ]
+    return lines

@@ -18,6 +18,9 @@ __all__ = ["stale_results"]
 BY_THEMSELVES = ("all", "label", "outcome", "prediction")
 """Collections that ``nnviz aggregate`` makes without being told, of classes."""
 
+WORDS = {"instance_places": "places of instances"}
+"""What artifacts are called that have another name in the store."""
+
 
 def stale_results(store: Store) -> Missing | None:
     """Return what does not cover all instances, and the commands that complete it.
@@ -47,7 +50,8 @@ def stale_results(store: Store) -> Missing | None:
     order = ("extract", "aggregate", "derive", "ablate")
     url = shlex.quote(store.url)
     names = sorted({path.partition("/")[2] for path in covered})
-    shown = ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
+    said = sorted(WORDS.get(name, name) for name in names)
+    shown = ", ".join(said[:4]) + (", …" if len(said) > 4 else "")
     own = [name for name in names if f"aggregates/{name}" in covered]
     of_values = (store.plan.target_column, TARGET, ERROR)
     own = [name for name in own if name not in (*BY_THEMSELVES, *of_values)]

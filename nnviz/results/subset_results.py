@@ -26,7 +26,7 @@ from nnviz.aggregation.subset_index import subset_index
 from nnviz.aggregation.totals import activation_totals
 from nnviz.errors import NnvizError
 from nnviz.results.company import most_similar, saved_means
-from nnviz.results.contrasts import ChannelContrast, ValueContrast
+from nnviz.results.contrasts import ChannelContrast, ValueContrast, channel_lines
 from nnviz.results.relevance_results import SubsetRelevance, named_reference
 from nnviz.significance import difference_tests
 from nnviz.statistics import difference_interval, effect_sizes, exact_interval
@@ -449,7 +449,7 @@ class SubsetResults:
         if self.confusion:
             shown = [f"{a} for {b} ({k:,})" for a, b, k in self.confusion[:5]]
             lines.append(f"taken          {', '.join(shown)}")
-        lines += self._channel_lines(n)
+        lines += channel_lines(self.channels, self.against.name, n)
         significant = [v for v in self.metadata if v.p_value < 0.05][:n]
         lines += [
             f"metadata       {v.column} = {v.value}: {v.share:.1%}, "
@@ -459,18 +459,6 @@ class SubsetResults:
         lines += self._similar_lines()
         advice = f"; {self.advice}" if self.advice else ""
         return [*lines, f"answered by    the {self.answered_by}, exact{advice}"]
-
-    def _channel_lines(self, n: int) -> list[str]:
-        significant = [c for c in self.channels if c.p_value < 0.05]
-        of = f"{len(significant):,} of {len(self.channels):,}"
-        lines = [f"channels       {of} differ from {self.against.name} (p < 0.05)"]
-        width = max((len(c.layer) for c in significant[:n]), default=0)
-        lines += [
-            f"  {c.layer:<{width}} {c.channel:>5}  on top in {c.share:>6.1%}, "
-            f"{c.other_share:>6.1%} there  effect {c.effect:+.2f}  p = {c.p_value:.2g}"
-            for c in significant[:n]
-        ]
-        return lines
 
     def _similar_lines(self) -> list[str]:
         hidden = [layer for layer in self._store.shown_layers if layer.positions]

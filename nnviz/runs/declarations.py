@@ -327,7 +327,9 @@ _DECLARATIONS = (
     ),
     ArrayDeclaration(
         "artifacts/attribution_graphs/<subsets>/<preset>/node_offset", ("subset + 1",),
-        "int64", "nodes", "Where each subset's nodes begin; arc_offset: its arcs.",
+        "int64", "nodes",
+        "Where each subset's nodes begin; arc_offset: its arcs. In the attributes: "
+        "what several graphs share (motifs).",
     ),
     ArrayDeclaration(
         "index/<piece>/activations_<dtype>", ("instance", "channel"), "any",

@@ -26,6 +26,11 @@ DATASET = '[dataset]\nkind = "folder"\npath = "pictures"\n'
             f'[model]\nsource = "timm:resnet18"\n{DATASET}', "pictures", id="no folder"
         ),
         pytest.param(
+            f'[model]\nsource = "timm:resnet18"\nweights = "gone.pth"\n{DATASET}',
+            "there is no weights file",
+            id="no weights",
+        ),
+        pytest.param(
             f'[model]\nsorce = "timm:resnet18"\n{DATASET}',
             "did you mean 'source'",
             id="unknown option",

@@ -1,4 +1,4 @@
-"""Has the source of a network a form that can be read? Asked without torch."""
+"""Can the source of a network be read, and is its weights file there? Without torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from nnviz.errors import ConfigError, ModelError
 from nnviz.importing import is_callable_source
 
-__all__ = ["PICKLED", "ZOO_NAMES", "check_source"]
+__all__ = ["PICKLED", "ZOO_NAMES", "check_source", "check_weights"]
 
 ZOO_NAMES = ("torchvision", "timm", "transformers")
 """Collections of networks that are named as ``COLLECTION:NAME``."""
@@ -50,3 +50,30 @@ def check_source(source: str) -> None:
     if not path.is_file():
         msg = f"there is no model file {source!r}; model.source names it"
         raise ModelError(msg)
+
+
+def check_weights(path: str | Path) -> None:
+    """Refuse a weights file that is not there.
+
+    Parameters
+    ----------
+    path
+        ``model.weights`` of a run file.
+
+    Raises
+    ------
+    ModelError
+        If there is no such file.
+    """
+    path = Path(path)
+    if path.is_file():
+        return
+    own = ""
+    if path.suffix == "":
+        own = (
+            "; weights that a library brings are an argument of its networks: "
+            f'model.arguments = {{ weights = "{path.name}" }} for torchvision, '
+            "{ pretrained = true } for timm"
+        )
+    msg = f"there is no weights file {str(path)!r}; model.weights names it{own}"
+    raise ModelError(msg)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from nnviz.errors import ModelError, UntrustedCodeError
+from nnviz.inputs.models.sources import check_weights
 
 __all__ = [
     "fingerprint_of_module",
@@ -57,16 +58,7 @@ def read_weights(path: str | Path, *, key: str | None = None) -> dict[str, Tenso
         If reading it would run code.
     """
     path = Path(path)
-    if not path.is_file():
-        own = ""
-        if path.suffix == "":
-            own = (
-                "; weights that a library brings are an argument of its networks: "
-                f'model.arguments = {{ weights = "{path.name}" }} for torchvision, '
-                "{ pretrained = true } for timm"
-            )
-        msg = f"there is no weights file {str(path)!r}; model.weights names it{own}"
-        raise ModelError(msg)
+    check_weights(path)
     value = _read_safetensors(path) if _is_safetensors(path) else _read_pickle(path)
     found = _innermost(value) if key is None else _at_key(value, key, path)
     if found is None:

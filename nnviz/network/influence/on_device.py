@@ -119,6 +119,14 @@ def _patch_table(axes: tuple[Axis, ...], sizes: tuple[int, ...]) -> torch.Tensor
     return torch.from_numpy(table)
 
 
+@lru_cache(maxsize=64)
+def _reads_each_once(axes: tuple[Axis, ...], sizes: tuple[int, ...]) -> bool:
+    """Return whether every position reads its own element, as linear maps do."""
+    table = _patch_table(axes, sizes)
+    n = math.prod(sizes)
+    return table.shape == (1, n) and torch.equal(table[0], torch.arange(n))
+
+
 def rank(
     inputs: Sequence[EdgeInput],
     result: Strongest,
@@ -239,30 +247,27 @@ def _keep_strongest(
     result.source[part, :n_ranks] = sources[:, :n_ranks].cpu().numpy()
 
 
-def preactivations(
-    inputs: Sequence[EdgeInput], n: int, targets: Indices | None = None
-) -> torch.Tensor:
-    """Sum of all edges and biases for instance `n`, (targets, positions).
+def preactivations(inputs: Sequence[EdgeInput], n: int) -> torch.Tensor:
+    """Sum of all edges and biases for instance `n`, (targets, positions)."""
+    targets = np.arange(1 + max(int(e.target_channels.max()) for e in inputs))
+    return _sum_of_edges(inputs, n, [edge.outputs_of(targets) for edge in inputs])
 
-    Parameters
-    ----------
-    inputs
-        The operations that enter the target layer.
-    n
-        The instance.
-    targets
-        Target channels, any number of times; None: all, in their order.
-    """
-    if targets is None:
-        targets = np.arange(1 + max(int(e.target_channels.max()) for e in inputs))
+
+def _sum_of_edges(
+    inputs: Sequence[EdgeInput], n: int, outputs: Sequence[Indices]
+) -> torch.Tensor:
+    """Add up edges by what enters the targets of each; -1 where nothing does."""
     total: torch.Tensor | None = None
-    for edge in inputs:
-        output = edge.outputs_of(targets)
+    for edge, output in zip(inputs, outputs, strict=True):
         entered = np.flatnonzero(output >= 0)
-        values = _forward(edge, edge.of(n, n + 1).x.float(), output[entered])
+        x = edge.x[n : n + 1] if edge.make is None else edge.of(n, n + 1).x
+        values = _forward(edge, x.float(), output[entered])
         if total is None:
-            total = values.new_zeros((len(targets), values.shape[1]))
-        total.index_add_(0, torch.from_numpy(entered).to(values.device), values)
+            total = values.new_zeros((len(output), values.shape[1]))
+        if len(entered) == len(output):
+            total += values
+        else:
+            total.index_add_(0, torch.from_numpy(entered).to(values.device), values)
     assert total is not None
     return total
 
@@ -276,7 +281,10 @@ def _forward(edge: EdgeInput, x: torch.Tensor, output: Indices) -> torch.Tensor:
         values = x.reshape(x.shape[1], -1)[chosen] * scale[chosen, None]
     else:
         convolution, axes = convolution_of(operation, x.shape[2:])
-        patches = _patches(x, axes)[0]
+        if _reads_each_once(axes, tuple(x.shape[2:])):
+            patches = x.reshape(x.shape[1], 1, -1)
+        else:
+            patches = _patches(x, axes)[0]
         grouped = patches.unflatten(0, (convolution.groups, -1)).flatten(1, 2)
         weight = convolution.direct_weight.to(x.device)
         weight = weight.unflatten(0, (convolution.groups, -1)).flatten(2)
@@ -303,9 +311,12 @@ def peak_positions(
     """
     positions = np.empty(len(instance), np.int64)
     counted = next((e.counted for e in inputs if e.counted is not None), None)
+    if not len(target):
+        return positions
+    outputs = [edge.outputs_of(target) for edge in inputs]
     for n in np.unique(instance):
         rows = np.flatnonzero(instance == n)
-        total = preactivations(inputs, int(n), target[rows])
+        total = _sum_of_edges(inputs, int(n), [output[rows] for output in outputs])
         if counted is not None:
             total = total.masked_fill(~counted[int(n)], -torch.inf)
         positions[rows] = total.cpu().numpy().argmax(1)
