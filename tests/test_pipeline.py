@@ -97,7 +97,7 @@ def test_extract__some_chunks_lost__repeats_only_those(
     shutil.copytree(reference, url)
     for index in (1, 4):
         (url / "extraction_done" / "c" / str(index) / "0").unlink()
-        shutil.rmtree(url / "activations" / "stem" / "c" / str(index))
+        shutil.rmtree(url / "activations" / "float16" / "c" / str(index))
     store = nnviz.Store.open(url, writable=True)
 
     with pytest.raises(MissingDataError, match="missing for 2 of 8 chunks"):

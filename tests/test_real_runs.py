@@ -226,7 +226,7 @@ def test_influences__of_resnet20__equal_the_plain_loop(resnet_store, shared):
     for instance in (0, 77, 119):
         picture = oracle.open_picture(root / ids[instance])
         contributions = oracle.resnet20_contributions(weights, picture)
-        assert set(store.groups.names("influences")) == set(contributions)
+        assert {kept.target for kept in store.plan.influences} == set(contributions)
         for layer, edges in contributions.items():
             stored = store.activations(layer, instance, instance + 1)[0]
             kept = store.read(f"influences/{layer}/target", instance, instance + 1)[0]

@@ -234,7 +234,7 @@ def test_measure__small__has_what_the_report_needs(tmp_path, monkeypatch):
     assert [row["recorded"] for row in found["real"]] == ["maxima", "influences"]
     costs = found["chunk"]["squeezenet1_0"]
     assert costs["data_questions_of_an_instance"] == 1
-    assert costs["files_written"] > 50
+    assert 5 < costs["files_written"] < 20
     assert all(row["scheduler_s"] > 0 for row in found["scheduling"])
     assert {row["gpus"] for row in result["simulated"]} >= {8, 64, 512}
     assert "| as it is | 512 |" in details(result)
