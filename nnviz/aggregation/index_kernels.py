@@ -22,7 +22,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from nnviz.network.influence.vectors import compiled
+from nnviz.compiling import compiled
 
 __all__ = [
     "add_counts",

@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from nnviz.compiling import ensure_place
 from nnviz.derivation.plane import classical_scaling, turned
 from nnviz.errors import UnknownNameError
 from nnviz.store.store import Store
@@ -134,16 +135,16 @@ def _umap_class() -> type[Any]:
     """Import UMAP, and let numba keep what it compiles, as our own kernels.
 
     Compilation takes eight seconds, for twenty subsets as for a thousand; what is kept
-    is read in a tenth of one. A release of UMAP in which a function is missing, or a
-    place where nothing can be written, costs these seconds and nothing else.
+    is read in a tenth of one. A release of UMAP in which a function is missing costs
+    these seconds and nothing else.
     """
+    ensure_place()
     # It takes seconds, and only many subsets need it.
     from umap import UMAP  # noqa: PLC0415
 
     for module, name in COMPILED_BY_UMAP:
         function = getattr(importlib.import_module(module), name, None)
-        # Numba's "no locator available": no folder can be written.
-        with contextlib.suppress(AttributeError, RuntimeError):
+        with contextlib.suppress(AttributeError):
             function.enable_caching()  # type: ignore[union-attr]
     return UMAP  # type: ignore[no-any-return]
 

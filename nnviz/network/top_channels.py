@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from nnviz.compiling import compiled, compiled_with
 from nnviz.errors import ShapeError
 from nnviz.runs.config import ExtractionConfig
 
@@ -156,7 +156,7 @@ def planned_targets(
     return instance, channels.astype(np.int64)
 
 
-@numba.njit(nogil=True, cache=True, fastmath={"nnan", "nsz"})
+@compiled_with(fastmath={"nnan", "nsz"})
 def _largest_of(rest: Any) -> Any:
     """Return the largest of a few values, none of them NaN, by vector instructions."""
     largest = rest[0]
@@ -165,7 +165,7 @@ def _largest_of(rest: Any) -> Any:
     return largest
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _select(
     values: Any,
     left_out: Any,

@@ -20,9 +20,10 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from nnviz.compiling import compiled
 
 __all__ = ["SUPPORTS", "resized_inside"]
 
@@ -69,7 +70,7 @@ def resized_inside(
     return part
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _weight(x: float, support: float) -> float:
     x = abs(x)
     if x >= support:
@@ -81,7 +82,7 @@ def _weight(x: float, support: float) -> float:
     return (((x - 5.0) * x + 8.0) * x - 4.0) * -0.5
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _weights(
     n: int, n_resized: int, start: int, stop: int, support: float
 ) -> tuple[Whole, Whole, Whole]:
@@ -112,7 +113,7 @@ def _weights(
     return first, count, weights
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _resample(
     pixels: Pixels,
     left: Whole,

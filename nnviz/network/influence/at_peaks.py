@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nnviz.compiling import compiled
 from nnviz.network.influence.channel_operations import Axis, Identity, convolution_of
 from nnviz.network.influence.inputs import EdgeInput, Strongest
 from nnviz.network.influence.layout import Strides, flat
 from nnviz.network.influence.on_device import contributions_at
-from nnviz.network.influence.vectors import compiled
 
 __all__ = ["rank_peaks", "rank_peaks_on_device"]
 

@@ -14,13 +14,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from nnviz.compiling import compiled
 from nnviz.network.influence.ranking import insert
 from nnviz.network.influence.vectors import (
     LANES,
     LOWEST,
     address,
     advance,
-    compiled,
     first_maximum,
     span_maximum,
     span_minimum,

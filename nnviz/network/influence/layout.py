@@ -20,8 +20,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nnviz.compiling import compiled
 from nnviz.network.influence.channel_operations import Axis
-from nnviz.network.influence.vectors import LANES, compiled
+from nnviz.network.influence.vectors import LANES
 
 __all__ = [
     "MapLayout",

@@ -10,11 +10,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from nnviz.compiling import compiled
 from nnviz.network.influence.vectors import (
     LANES,
     address,
     advance,
-    compiled,
     first_maximum,
 )
 

@@ -9,9 +9,8 @@ them to what the processor has. They are called from compiled functions only.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import binding, ir
 from numba.core import cgutils, types
@@ -19,12 +18,13 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from nnviz.compiling import compiled
+
 __all__ = [
     "LANES",
     "LOWEST",
     "address",
     "advance",
-    "compiled",
     "first_maximum",
     "span_maximum",
     "span_minimum",
@@ -33,7 +33,6 @@ __all__ = [
     "tile_maximum_wide",
 ]
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 Llvm = Any
 """A type, value, context or builder of llvmlite and numba, which have no stubs."""
 
@@ -58,24 +57,6 @@ _BITS = ir.IntType(LANES)
 _VECTOR = ir.VectorType(_FLOAT, LANES)
 # Inputs are finite: the callers refuse NaN and infinity.
 _FINITE = ("nnan", "nsz")
-
-
-def compiled(function: Function) -> Function:
-    """Compile a function at its first call, without the interpreter's lock.
-
-    The machine code is kept beside the file or in the user's cache folder, where one of
-    them can be written; in a sealed container every process compiles it again. Numba
-    looks for changes in the function's own file only: whoever changes a function that
-    is called from another file removes what is kept of that one.
-    """
-    try:
-        return _typed(numba.njit(nogil=True, cache=True, error_model="numpy"), function)
-    except RuntimeError:  # numba's "no locator available": no folder can be written
-        return _typed(numba.njit(nogil=True, error_model="numpy"), function)
-
-
-def _typed(decorator: Callable[[Any], Any], function: Function) -> Function:
-    return decorator(function)  # type: ignore[no-any-return]
 
 
 def _instruction(function: Callable[..., Llvm]) -> Callable[..., Any]:

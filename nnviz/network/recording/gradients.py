@@ -30,12 +30,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nnviz.compiling import compiled
 from nnviz.errors import ModelError
 from nnviz.runs.architecture import Layer
 
@@ -352,7 +352,7 @@ def _sums_of_rows(
     return product, total, mass, norm
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _sum_rows(activation: Any, gradient: Any, sums: Any) -> None:
     # Float64 while it is summed: maps have up to ten thousand positions.
     n_rows, n_channels = activation.shape[1], activation.shape[2]

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numba
 import numpy as np
 import torch
 
+from nnviz.compiling import compiled, compiled_with
 from nnviz.errors import ShapeError
 
 if TYPE_CHECKING:
@@ -140,13 +140,13 @@ def _flat(counted: Tensor) -> NDArray[np.bool_]:
     return np.ascontiguousarray(counted.flatten(1).numpy())
 
 
-@numba.njit(nogil=True, cache=True, inline="always")
+@compiled_with(inline="always")
 def _larger(a: Any, b: Any) -> Any:
     """Return the larger one, or NaN if either is NaN."""
     return a if (b <= a or a != a) else b
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _maxima(values: Any, largest: Any) -> None:
     for n in range(values.shape[0]):
         best = largest[n]
@@ -155,13 +155,13 @@ def _maxima(values: Any, largest: Any) -> None:
         _update_maxima(values[n], best)
 
 
-@numba.njit(nogil=True, cache=True, inline="always")
+@compiled_with(inline="always")
 def _rectified(value: Any) -> Any:
     """Return the value if it is positive or NaN, else 0."""
     return np.float32(0.0) if value <= 0 else value
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _relu_maxima(values: Any, largest: Any) -> None:
     # A few rows are rectified, then read again while they are in the first-level
     # cache: each of the two loops is simple enough to be compiled to vectors.
@@ -180,7 +180,7 @@ def _relu_maxima(values: Any, largest: Any) -> None:
             _update_maxima(values[n, start:stop], best)
 
 
-@numba.njit(nogil=True, cache=True, inline="always")
+@compiled_with(inline="always")
 def _update_maxima(rows: Any, best: Any) -> None:
     # Four rows at once: otherwise every step waits for the row of maxima just stored.
     n_rows, n_channels = rows.shape
@@ -196,7 +196,7 @@ def _update_maxima(rows: Any, best: Any) -> None:
             best[c] = _larger(best[c], row[c])
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _counted_maxima(values: Any, counted: Any, largest: Any) -> None:
     found = np.empty(values.shape[1], np.int64)
     for n in range(values.shape[0]):
@@ -205,7 +205,7 @@ def _counted_maxima(values: Any, counted: Any, largest: Any) -> None:
         _update_chosen(values[n], found[:n_found], largest[n])
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _counted_maxima_of_maps(maps: Any, counted: Any, largest: Any) -> None:
     found = np.empty(maps.shape[2], np.int64)
     for n in range(maps.shape[0]):
@@ -214,7 +214,7 @@ def _counted_maxima_of_maps(maps: Any, counted: Any, largest: Any) -> None:
             largest[n, c] = _largest_chosen(maps[n, c], found[:n_found])
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _relu_counted_maxima_of_maps(maps: Any, counted: Any, largest: Any) -> None:
     found = np.empty(maps.shape[2], np.int64)
     for n in range(maps.shape[0]):
@@ -226,7 +226,7 @@ def _relu_counted_maxima_of_maps(maps: Any, counted: Any, largest: Any) -> None:
             largest[n, c] = _largest_chosen(row, found[:n_found])
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _relu_counted_maxima(values: Any, counted: Any, largest: Any) -> None:
     # What does not count is rectified, too: the network goes on with it.
     n_rows, n_channels = values.shape[1], values.shape[2]
@@ -244,7 +244,7 @@ def _relu_counted_maxima(values: Any, counted: Any, largest: Any) -> None:
             _update_chosen(values[n, start:stop], found[:n_found], largest[n])
 
 
-@numba.njit(nogil=True, cache=True, inline="always")
+@compiled_with(inline="always")
 def _list_counted(counted: Any, found: Any) -> Any:
     """List the numbers of what counts; return how many there are."""
     n_found = 0
@@ -254,7 +254,7 @@ def _list_counted(counted: Any, found: Any) -> Any:
     return n_found
 
 
-@numba.njit(nogil=True, cache=True, inline="always")
+@compiled_with(inline="always")
 def _largest_chosen(row: Any, chosen: Any) -> Any:
     """Return the largest of some of a row's values, NaN of none."""
     n_chosen = len(chosen)
@@ -272,7 +272,7 @@ def _largest_chosen(row: Any, chosen: Any) -> Any:
     return _larger(_larger(first, second), _larger(third, fourth))
 
 
-@numba.njit(nogil=True, cache=True, inline="always")
+@compiled_with(inline="always")
 def _update_chosen(rows: Any, chosen: Any, best: Any) -> None:
     # As in `_update_maxima`.
     n_chosen, n_channels = len(chosen), rows.shape[1]

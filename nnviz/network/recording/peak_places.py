@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nnviz.compiling import compiled
 from nnviz.network.influence.inputs import EdgeInput
 from nnviz.network.influence.layout import flat
 from nnviz.network.influence.on_device import peak_positions, preactivations
-from nnviz.network.influence.vectors import compiled
 from nnviz.network.recording.recorder import Recorder
 from nnviz.runs.architecture import Layer
 

@@ -13,12 +13,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nnviz.compiling import compiled
 from nnviz.network.recording.padding_masks import tokens_first
 
 __all__ = ["ChunkPeaks", "PeakTracker"]
@@ -135,7 +135,7 @@ class _State:
         )
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _update(
     maps: Any,
     activations: Any,

@@ -1,19 +1,20 @@
-"""The vector instructions, and compiling where nothing can be kept."""
+"""The vector instructions."""
 
 import numba
 import numpy as np
 import pytest
 
+from nnviz.compiling import compiled
 from nnviz.network.influence import vectors
 from nnviz.network.influence.vectors import LANES
 
 
-@vectors.compiled
+@compiled
 def largest(values, n_vectors):
     return vectors.first_maximum(vectors.address(values), n_vectors)
 
 
-@vectors.compiled
+@compiled
 def sums(maps, offsets, weights, mask, width):
     pointers = vectors.address(maps), vectors.address(offsets)
     rest = vectors.address(weights), len(offsets), vectors.address(mask)
@@ -50,19 +51,3 @@ def test_tile_maximum__is_the_largest_sum_over_taps_of_open_positions(width):
 def test_address__refuses_an_array_that_is_not_contiguous():
     with pytest.raises(numba.TypingError, match="only a contiguous array"):
         largest(np.zeros(8 * LANES, np.float32)[::2], 4)
-
-
-def test_compiled__works_where_no_folder_can_be_written(monkeypatch):
-    """As numba does in a sealed container: keeping the code fails at once."""
-    compile_with_numba = numba.njit
-
-    def sealed(**options):
-        if options.get("cache"):
-            raise RuntimeError("cannot cache function: no locator available")
-        return compile_with_numba(**options)
-
-    monkeypatch.setattr(numba, "njit", sealed)
-
-    twice = vectors.compiled(lambda value: 2 * value)
-
-    assert twice(3) == 6
