@@ -165,13 +165,14 @@ def test_one_damaged_chunk__takes_back_what_was_made_from_it(copy):
 
 
 def test_damaged_aggregates__take_back_the_artifacts_of_their_subsets_alone(copy):
-    """Row 36: what was made from other sums stays."""
+    """Row 36: what was made from other sums stays; instances lie between classes."""
     flip(copy / "aggregates/label/n_instances/c/0", random.Random(1))
 
     report = verify(copy)
 
     assert report.taken_back == [
         "artifacts/label",
+        "artifacts/instance_places",
         "artifacts/attribution_graphs/label/summit",
         "artifacts/attribution_graphs/label/directed",
     ]

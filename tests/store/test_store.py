@@ -310,8 +310,10 @@ def test_piece_that_is_gone__is_found_in_every_array(tmp_path, version):
         data = path.read_bytes()
         path.unlink()
         for name in held_by(store, path)[1]:
+            # Without its mark a chunk is not complete, whatever is read of it.
+            read = "activations/early" if name == "extraction_done" else name
             with pytest.raises((StoreFormatError, MissingDataError), match="missing"):
-                Store.open(store.url).read(name)
+                Store.open(store.url).read(read)
             found.append(name)
         path.write_bytes(data)
 
