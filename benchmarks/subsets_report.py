@@ -93,7 +93,7 @@ def tables(result: dict[str, Any]) -> str:
     sets = [v["s"] for k, v in result["cold"].items() if k.startswith("counts, set")]
     note = (
         f"`{result['command']}` on {machine['cores']} cores of an "
-        f"{machine['processor']}, {machine['date']}, which other work shared: a load "
+        f"{machine['processor']}, {machine['date']}, at a load "
         f"of {before} before, and of {machine['load'][0]} after it. Making the index "
         f"took {1000 * result['making_core_s_per_instance']:.2f} ms of one core for "
         f"each instance, and the index has {result['index_bytes'] / 1e9:.1f} GB; "
