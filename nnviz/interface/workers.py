@@ -24,10 +24,15 @@ from nnviz.errors import ConfigError, TaskError
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["local_workers", "n_workers_for", "reaching"]
+__all__ = ["WITHOUT_PROFILE", "local_workers", "n_workers_for", "reaching"]
 
 WORTH_PROCESSES_S = 30.0
 """Two processes save at most half of a run, and take some seconds to start."""
+
+WITHOUT_PROFILE = {"distributed.worker.profile.enabled": False}
+"""Dask asks for the frames of all threads a hundred times a second. If Python looks for
+garbage just then, and finds something of a thread, it waits for a lock that it holds
+itself, and with it the whole process for ever."""
 
 
 @contextlib.contextmanager
@@ -105,6 +110,7 @@ def local_workers(n_workers: int, *, threads: int = 1) -> Iterator[Client]:
         ):
             yield c
         return
+    import dask.config  # noqa: PLC0415  as Dask
     from distributed import Client, Scheduler, SpecCluster, Worker  # noqa: PLC0415
 
     # Inside of this process: whoever reached a port could run code as this user. What
@@ -118,6 +124,7 @@ def local_workers(n_workers: int, *, threads: int = 1) -> Iterator[Client]:
     before = torch.get_num_threads()
     try:
         with (
+            dask.config.set(WITHOUT_PROFILE),
             SpecCluster(
                 workers={0: worker},
                 scheduler={"cls": Scheduler, "options": options},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import dask
 import psutil
 import pytest
 
@@ -45,3 +46,16 @@ def test_local_workers__are_reached_by_nobody_else(n_workers):
 def test_n_workers__that_is_no_number_of_processes__is_refused(workers):
     with pytest.raises(ConfigError, match="number of processes"):
         n_workers_for(1.0, {}, workers, [])
+
+
+@pytest.mark.parametrize("n_workers", [0, 1])
+def test_local_workers__are_not_profiled_whatever_dask_is_told(n_workers):
+    """A profile of threads may stop the process for ever."""
+    with (
+        dask.config.set({"distributed.worker.profile.enabled": True}),
+        local_workers(n_workers) as client,
+    ):
+        found = client.run(lambda dask_worker: list(dask_worker.periodic_callbacks))
+
+    assert len(found) == 1
+    assert not [name for names in found.values() for name in names if "profile" in name]
