@@ -10,8 +10,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Nothing is fetched from a hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
-# As commands have it (nnviz/garbage.py).
-gc.set_threshold(700, 10, 100)
+# Before all that is imported, as commands have it.
+from nnviz.garbage import look_at_old_objects_seldom
+
+look_at_old_objects_seldom()
 
 import contextlib
 import json

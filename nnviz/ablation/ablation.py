@@ -28,6 +28,10 @@ from numpy.typing import NDArray
 from nnviz.ablation.causal_check import CausalCheck
 from nnviz.ablation.graph_channels import GraphChannels, GraphChoice, graph_channels
 from nnviz.ablation.passes import (
+    DRAW,
+    REFERENCE,
+    SAMPLE,
+    STAGE,
     Passes,
     check_numbers,
     check_outputs,
@@ -43,9 +47,7 @@ from nnviz.ablation.treatments import (
 )
 from nnviz.aggregation.aggregates import aggregates_of
 from nnviz.engine.progress import Listener, StageDone, StageStarted, TaskDone, emit
-from nnviz.errors import (
-    DatasetError,
-)
+from nnviz.errors import DatasetError
 from nnviz.extraction.worker_tasks import Opening, check_inputs
 from nnviz.graphs.making import SubsetGraphs
 from nnviz.store.lock import exclusive
@@ -56,10 +58,6 @@ if TYPE_CHECKING:
     from distributed import Client
 
 __all__ = ["ablate"]
-
-STAGE = "ablate"
-_SAMPLE, _REFERENCE, _DRAW = range(3)
-"""What a generator of random numbers is for; part of its seed."""
 
 
 @exclusive("ablate")
@@ -160,12 +158,12 @@ def ablate(
             item.scores,
             item.counts,
             draws=draws,
-            seed=(seed, _DRAW, int(aggregates.index[aggregates.row(name)])),
+            seed=(seed, DRAW, int(aggregates.index[aggregates.row(name)])),
         )
         for name, item in zip(samples.names, found, strict=True)
     ]
     batch = store.plan.extraction.batch_size
-    reference = drawn(np.flatnonzero(usable), n_reference, (seed, _REFERENCE))
+    reference = drawn(np.flatnonzero(usable), n_reference, (seed, REFERENCE))
     of_means = pieces_of(0, reference, np.zeros_like(reference), (), batch)
     of_outputs = [
         piece
@@ -232,7 +230,7 @@ def _samples(
     for name in chosen:
         members = collection.subset(name).instances
         row = collection.names.index(name)
-        instances = drawn(members, n_instances, (seed, _SAMPLE, row))
+        instances = drawn(members, n_instances, (seed, SAMPLE, row))
         is_class = collection.kind in ("label", "prediction")
         classes = np.full(len(instances), row) if is_class else predictions[instances]
         rows.append((instances, classes.astype(np.int64)))

@@ -24,6 +24,10 @@ from numpy.typing import NDArray
 
 from nnviz.ablation.difference_check import DifferenceCheck, PartName, Removal
 from nnviz.ablation.passes import (
+    DRAW,
+    REFERENCE,
+    SAMPLE,
+    STAGE,
     Passes,
     check_numbers,
     check_outputs,
@@ -45,10 +49,6 @@ if TYPE_CHECKING:
     from distributed import Client
 
 __all__ = ["ablate_difference"]
-
-STAGE = "ablate"
-_SAMPLE, _REFERENCE, _DRAW = range(3)
-"""What a generator of random numbers is for; part of its seed."""
 
 
 def ablate_difference(
@@ -123,7 +123,7 @@ def ablate_difference(
         drawn(
             np.intersect1d(graphs.instances(name).instances, usable),
             n_instances,
-            (seed, _SAMPLE, index),
+            (seed, SAMPLE, index),
         )
         for name, index in zip(names, classes, strict=True)
     ]
@@ -132,7 +132,7 @@ def ablate_difference(
     sizes = {layer: store.layer(layer).n_channels for layer in channels[0]}
     sets = _sets(channels[0], channels[1], sizes, draws, seed)
     batch = store.plan.extraction.batch_size
-    reference = drawn(usable, n_reference, (seed, _REFERENCE))
+    reference = drawn(usable, n_reference, (seed, REFERENCE))
     of_means = pieces_of(0, reference, np.zeros_like(reference), (), batch)
     pieces = [
         piece
@@ -220,7 +220,7 @@ def _sets(
     for number, (part, channels) in enumerate(parts.items()):
         sets[Removal(part)] = channels
         for draw in range(1, draws + 1):
-            random = np.random.default_rng((seed, _DRAW, number, draw))
+            random = np.random.default_rng((seed, DRAW, number, draw))
             sets[Removal(part, draw)] = {
                 layer: _some(random, n, len(channels[layer]))
                 for layer, n in sizes.items()

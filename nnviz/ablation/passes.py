@@ -18,7 +18,22 @@ from nnviz.store.store import Store
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["Passes", "check_numbers", "check_outputs", "drawn", "pieces_of"]
+__all__ = [
+    "DRAW",
+    "REFERENCE",
+    "SAMPLE",
+    "STAGE",
+    "Passes",
+    "check_numbers",
+    "check_outputs",
+    "drawn",
+    "pieces_of",
+]
+
+STAGE = "ablate"
+
+SAMPLE, REFERENCE, DRAW = range(3)
+"""What a generator of random numbers is for; part of its seed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,10 @@ Like every command it imports what it needs when it runs.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import click
 
@@ -16,12 +18,36 @@ from nnviz.cli.options import (
     json_option,
     trust_option,
 )
-from nnviz.cli.running import print_result, stage_of
+from nnviz.cli.running import client_of, listeners_of, print_result, stage_of
 
 if TYPE_CHECKING:
     from nnviz.graphs.options import GraphChoices
 
 __all__ = ["ablate", "ablate_difference"]
+
+
+def sample_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what is drawn: instances, channels, and by which seed."""
+    options = (
+        click.option(
+            "--instances",
+            type=click.IntRange(min=1),
+            default=100,
+            show_default=True,
+            help="Sample of each subset or class.",
+        ),
+        click.option(
+            "--draws",
+            type=click.IntRange(min=0),
+            default=10,
+            show_default=True,
+            help="Random sets of as many channels.",
+        ),
+        click.option(
+            "--seed", default=0, show_default=True, help="Of samples and draws."
+        ),
+    )
+    return functools.reduce(lambda inner, option: option(inner), options[::-1], command)
 
 
 @click.command()
@@ -33,26 +59,12 @@ __all__ = ["ablate", "ablate_difference"]
     type=click.FloatRange(0, 1, min_open=True),
     help="Not the graph's channels: this fraction of each layer, by the same scores.",
 )
-@click.option(
-    "--instances",
-    type=click.IntRange(min=1),
-    default=100,
-    show_default=True,
-    help="Sample of each subset.",
-)
-@click.option(
-    "--draws",
-    type=click.IntRange(min=0),
-    default=10,
-    show_default=True,
-    help="Random sets of as many channels.",
-)
+@sample_options
 @click.option(
     "--by-layer/--no-by-layer",
     default=True,
     help="Whether each layer is ablated alone, too.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of samples and draws.")
 @cluster_options
 @trust_option
 @json_option
@@ -122,21 +134,7 @@ def ablate(
 @click.argument("first")
 @click.argument("second")
 @graph_options
-@click.option(
-    "--instances",
-    type=click.IntRange(min=1),
-    default=100,
-    show_default=True,
-    help="Sample of each class.",
-)
-@click.option(
-    "--draws",
-    type=click.IntRange(min=0),
-    default=10,
-    show_default=True,
-    help="Random sets of as many channels.",
-)
-@click.option("--seed", default=0, show_default=True, help="Of samples and draws.")
+@sample_options
 @cluster_options
 @trust_option
 @json_option
@@ -168,15 +166,11 @@ def ablate_difference(
 
     opened = Store.open(store)
     threads = opened.plan.extraction.threads_per_worker
-    with stage_of(
-        opened,
-        "ablate",
-        cluster=cluster,
-        workers=workers,
-        threads=threads,
-        log=log,
-        quiet=quiet,
-    ) as (client, all_):
+    # Nothing is written, so that others may write meanwhile.
+    with (
+        listeners_of(log, quiet=quiet) as all_,
+        client_of(cluster, workers, threads, most=opened.plan.n_chunks) as client,
+    ):
         check = ablate_difference(
             opened,
             first,

@@ -29,7 +29,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from nnviz.compiling import ensure_place
 from nnviz.derivation.plane import classical_scaling, turned
 from nnviz.errors import UnknownNameError
 from nnviz.store.store import Store
@@ -138,8 +137,10 @@ def _umap_class() -> type[Any]:
     is read in a tenth of one. A release of UMAP in which a function is missing costs
     these seconds and nothing else.
     """
+    # These take seconds, and only many subsets need them.
+    from nnviz.compiling import ensure_place  # noqa: PLC0415
+
     ensure_place()
-    # It takes seconds, and only many subsets need it.
     from umap import UMAP  # noqa: PLC0415
 
     for module, name in COMPILED_BY_UMAP:

@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 
 __all__ = ["explain", "explained_output", "instance_number"]
 
+MOST_NAMED = 12
+"""Outputs that an error names."""
+
 TEXT = "text"
 """Column of the instance table with the texts."""
 
@@ -120,7 +123,10 @@ def explained_output(store: Store, number: int, of: str | int | None = None) -> 
             index = int(of)
     if index is None or not 0 <= index < n:
         near = did_you_mean(str(of), store.class_names)
-        msg = f"the network has no output {of!r}{near}; it has {n}, from 0 on"
+        names = ", ".join(store.class_names[:MOST_NAMED])
+        more = ", …" if len(store.class_names) > MOST_NAMED else ""
+        known = f": {names}{more}" if names else ", from 0 on"
+        msg = f"the network has no output {of!r}{near}; it has {n}{known}"
         raise UnknownNameError(msg)
     return index
 

@@ -44,7 +44,11 @@ def read_summit_file(path: str | os.PathLike[str]) -> AttributionGraph:
             "published"
         )
         raise ConfigError(msg) from error
-    return from_summit_json(text, subset=Path(path).stem)
+    try:
+        return from_summit_json(text, subset=Path(path).stem)
+    except StoreFormatError as error:
+        msg = f"cannot read {os.fspath(path)!r}: {error}"
+        raise StoreFormatError(msg) from error
 
 
 def from_summit_json(

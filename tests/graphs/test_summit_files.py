@@ -7,7 +7,7 @@ import pytest
 
 from nnviz.errors import StoreFormatError
 from nnviz.graphs.presets import summit_graph
-from nnviz.graphs.summit_files import from_summit_json, to_summit_json
+from nnviz.graphs.summit_files import from_summit_json, read_summit_file, to_summit_json
 from tests.oracles import attribution_graph as oracle
 
 
@@ -79,3 +79,13 @@ def test_own_graph__writes_and_reads_back():
 def test_another_file__is_refused(text):
     with pytest.raises(StoreFormatError, match="not a graph file of SUMMIT"):
         from_summit_json(text)
+
+
+def test_another_file__is_named(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text("[model]")
+
+    with pytest.raises(
+        StoreFormatError, match=r"run\.toml.*not a graph file of SUMMIT"
+    ):
+        read_summit_file(path)
