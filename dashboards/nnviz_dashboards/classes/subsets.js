@@ -18,7 +18,7 @@ export function render({model}) {
   const head = element("header", "head class-head")
   const found = element("span", "muted note", "", {role: "status"})
   const search = element("input", "search", null, {
-    type: "search", placeholder: "Search classes", "aria-label": "Search classes",
+    type: "search", placeholder: "Find", "aria-label": "Search classes",
     spellcheck: "false", autocomplete: "off",
   })
   search.value = model.search
