@@ -145,7 +145,11 @@ def test_extract__worker_hangs__another_one_does_its_chunk(
 def test_extract__worker_is_stopped__another_one_does_its_chunk(
     run, undisturbed, tmp_path, two
 ):
-    """Rows 16 and 27: SIGSTOP to a worker in the middle of a chunk."""
+    """Rows 16 and 27: SIGSTOP to a worker that has chunks to do.
+
+    Whether it could still say that it has begun the next one is chance: then
+    another worker gets it too, and otherwise another one may take it.
+    """
     store = run.store(tmp_path / "run.zarr")
     run.fault("all", "sleep 0.01")
     stopped = []
@@ -165,7 +169,7 @@ def test_extract__worker_is_stopped__another_one_does_its_chunk(
     end(stopped[0])
 
     assert summary.failed == {}
-    assert "another worker gets it too" in events.reasons()
+    assert "another worker" in events.reasons()
     assert checksums(store) == undisturbed
 
 
@@ -181,7 +185,7 @@ def test_extract__worker_is_stopped_and_goes_on__its_late_result_changes_nothing
         if not stopped and type(event).__name__ == "TaskDone":
             stopped.append(worker_of(event))
             os.kill(stopped[0], signal.SIGSTOP)
-        elif stopped and "another worker gets it too" in events.reasons():
+        elif stopped and "another worker" in events.reasons():
             with contextlib.suppress(ProcessLookupError):  # ended: it was slower
                 os.kill(stopped[0], signal.SIGCONT)
 
@@ -197,7 +201,7 @@ def test_extract__worker_is_stopped_and_goes_on__its_late_result_changes_nothing
     wait_for(lambda: not any(two.processing().values()))
 
     assert summary.failed == {}
-    assert "another worker gets it too" in events.reasons()
+    assert "another worker" in events.reasons()
     assert at_the_end == checksums(store) == undisturbed
 
 
