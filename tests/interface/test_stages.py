@@ -167,7 +167,7 @@ def test_store__keeps_its_chunks_where_none_are_stated(tmp_path):
 
     assert prepared().fingerprint == begun.fingerprint
     assert prepared().plan.rows_per_chunk == 8
-    with pytest.raises(PlanMismatchError, match="instances_per_chunk: 8 and 9"):
+    with pytest.raises(PlanMismatchError, match="instances_per_chunk: 8, not 9"):
         prepared(instances_per_chunk=9)
 
 
