@@ -176,6 +176,16 @@ class Aggregates:
         """
         return self._counts(self._store.layer(layer).name)
 
+    def sums(self, layer: str) -> NDArray[np.float64]:
+        """Return sums of activations, shape (S, C); leave them as they are.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such layer.
+        """
+        return self._read("activation_sum", self._store.layer(layer).name)
+
     def mean(self, layer: str) -> NDArray[np.float64]:
         """Return mean activations, shape (S, C), NaN for an empty subset.
 

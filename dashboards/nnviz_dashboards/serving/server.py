@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import ipaddress
 import json
@@ -12,6 +13,7 @@ import secrets
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +35,7 @@ from nnviz.errors import (
 from nnviz.results.run_results import RunResults, stage_state
 from nnviz.store.store import Store
 from nnviz_cluster.site import load_site
-from nnviz_dashboards.page.app import PICTURES, create_app
+from nnviz_dashboards.page.app import PICTURES, create_app, read_ahead
 from nnviz_dashboards.serving.connections import IDLE_SECONDS
 from nnviz_dashboards.serving.guarding import Gate, guard
 from nnviz_dashboards.serving.network_runs import NetworkRuns
@@ -50,6 +52,11 @@ OAUTH_VARIABLES = ("PANEL_OAUTH_KEY", "PANEL_OAUTH_SECRET", "PANEL_COOKIE_SECRET
 YEAR_SECONDS = 31_536_000
 SECONDS_TO_END = 10
 SECONDS_OF_UNUSED_PAGES = 15
+
+SECONDS_TO_OPEN = 3
+"""So long after it was asked for, a page has the processor to itself."""
+SECONDS_TO_ARRIVE = 7
+"""So long after the start, the first visitor is expected."""
 
 MAX_MESSAGE_BYTES = 1 << 21
 """Of what a page sends: a click, a selection of up to 200,000 points."""
@@ -73,18 +80,31 @@ class SharedResults:
         self._url = url
         self._lock = threading.Lock()
         self._state: object = None
-        self._results = self.current()
+        self._asked = time.monotonic() + SECONDS_TO_ARRIVE
+        self._results = self._current()
 
     def current(self) -> RunResults:
-        """Return the results of the store as it is now."""
+        """Return the results of the store as it is now, for a page."""
+        self._asked = time.monotonic()
+        return self._current()
+
+    def _current(self) -> RunResults:
         with self._lock:
             store = Store.open(self._url)
             state = stage_state(store)
             if state != self._state:
-                results = RunResults(store)
-                self._results, self._state = results, state
-                warm_later(store, lambda: results.pairs.finder.columns.read_texts())
+                self._results, self._state = RunResults(store), state
+                warming = threading.Thread(
+                    target=self._warm, args=(self._results,), daemon=True
+                )
+                warming.start()
             return self._results
+
+    def _warm(self, results: RunResults) -> None:
+        """Read the index once no page is being opened, which would wait for it."""
+        while (left := self._asked + SECONDS_TO_OPEN - time.monotonic()) > 0:
+            time.sleep(left)
+        warm_later(results.store, results.pairs.finder.columns.read_texts)
 
     @property
     def latest(self) -> RunResults:
@@ -407,12 +427,8 @@ def _print_address(address: str) -> None:
 
 def _warm_up(results: RunResults) -> None:
     """Read what the first visitor needs while the browser starts."""
-    try:
-        results.class_table()
-        results.confusions()
-        results.graphs.warm_up(results.kind)
-    except NnvizError:
-        return  # the page says it
+    with contextlib.suppress(NnvizError):  # the page says it
+        read_ahead(results)
 
 
 def _check_exposure(host: str, rights: Access) -> None:
