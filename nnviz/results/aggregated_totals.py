@@ -20,6 +20,7 @@ from nnviz.subsets.columns import InstanceColumns
 __all__ = ["aggregated_totals"]
 
 COLLECTIONS = ("label", "prediction")
+SUMS = (("activation_sum", False), ("activation_sum_of_squares", True))
 
 
 def aggregated_totals(
@@ -42,10 +43,10 @@ def aggregated_totals(
     Returns
     -------
     dict or None
-        By shown layer ``activation_counts`` (csr_array, int64, shape (2, C)) and
-        ``activation_sum`` (float64, shape (2, C)), of the set first; None where the set
-        is no class, the other one not all the rest, or the aggregates are missing, or
-        do not cover every instance.
+        By shown layer ``activation_counts`` (csr_array, int64), ``activation_sum`` and
+        ``activation_sum_of_squares`` (float64), shape (2, C), of the set first; None
+        where the set is no class, the other one not all the rest, or the aggregates are
+        missing, or do not cover every instance.
     """
     n_usable = np.count_nonzero(columns.usable)
     if not len(subset) or len(subset) + len(against) != n_usable:
@@ -86,15 +87,12 @@ def _difference(
     found: dict[str, dict[str, Any]] = {}
     for layer in (layer.name for layer in store.shown_layers):
         count = classes.counts(layer)[[row], :]
-        sums = classes.sums(layer)[row]
-        rest = everything.sums(layer)[0] - sums
-        if not np.isfinite(rest).all():
-            return None  # an overflow has no difference
-        found[layer] = {
-            "activation_counts": sparse.csr_array(
-                sparse.vstack([count, everything.counts(layer) - count]),
-                dtype=np.int64,
-            ),
-            "activation_sum": np.stack([sums, rest]),
-        }
+        counts = sparse.vstack([count, everything.counts(layer) - count])
+        found[layer] = {"activation_counts": sparse.csr_array(counts, dtype=np.int64)}
+        for what, squares in SUMS:
+            mine = classes.sums(layer, squares=squares)[row]
+            rest = everything.sums(layer, squares=squares)[0] - mine
+            if not np.isfinite(rest).all():
+                return None  # an overflow has no difference
+            found[layer][what] = np.stack([mine, rest])
     return found

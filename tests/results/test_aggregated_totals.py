@@ -32,8 +32,12 @@ def test_totals__of_a_class__are_those_of_its_instances(store, query, column):
     )
     for layer in store.shown_layers:
         values = store.activations(layer.name).astype(np.float64)
-        expected = [values[rows].mean(axis=0) for rows in (mine, usable & ~mine)]
-        np.testing.assert_allclose(found.means(layer.name), expected, rtol=1e-6)
+        both = [values[rows] for rows in (mine, usable & ~mine)]
+        means, variances = ([f(one, axis=0) for one in both] for f in (np.mean, np.var))
+        np.testing.assert_allclose(found.means(layer.name), means, rtol=1e-6)
+        np.testing.assert_allclose(
+            found.variances(layer.name), variances, rtol=1e-6, atol=1e-9
+        )
 
 
 def test_totals__of_a_class__are_those_of_the_chunks(store):
