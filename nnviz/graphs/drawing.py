@@ -2,7 +2,9 @@
 
 Nodes and arcs with all their numbers, and the sizes that these have, as values: the
 page and notebooks draw the same. Places are added where they are drawn. In a comparison
-the first subset's numbers are a node's own, and the second's stand beside them.
+the first subset's numbers are a node's own, and the second's stand beside them. Where a
+graph does not say of how many instances it is, sizes go by the largest count, as
+SUMMIT's do.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -26,6 +28,7 @@ from nnviz.graphs.comparison import (
     GraphComparison,
 )
 from nnviz.graphs.likeness import GraphSimilarity
+from nnviz.graphs.network_matching import Matches
 
 __all__ = [
     "COLORS",
@@ -80,6 +83,8 @@ class Contrast:
     """Cohen's h."""
     adjusted_p: float
     """Of Fisher's exact test, adjusted for all nodes and arcs."""
+    second_relative: float = math.nan
+    """Second count by the largest one, where its share is not known; else NaN."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +127,16 @@ class DrawnNode:
     """In a comparison: first score minus second; NaN likewise."""
     score_p: float = math.nan
     """Adjusted, of that difference; NaN likewise."""
+    partner: tuple[int, float] | None = None
+    """Of two networks: the channel of the second that it is matched with, and the
+    correlation of the two."""
+    relative: float = math.nan
+    """Count by the largest one, where its share is not known; else NaN."""
 
     @property
     def shown_share(self) -> float:
         """What its size goes by: the share, in a comparison the larger of the two."""
-        return _larger(self.share, self.contrast)
+        return _larger(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +159,16 @@ class DrawnArc:
     replication: float = math.nan
     """In which fraction of graphs of resampled instances it is kept; NaN where that was
     not estimated."""
+    relative: float = math.nan
+    """As of a node."""
 
     @property
     def shown_share(self) -> float:
         """What its width goes by: the share, in a comparison the larger of the two."""
-        return _larger(self.share, self.contrast)
+        return _larger(self)
+
+
+Part = TypeVar("Part", DrawnNode, DrawnArc)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,9 +185,13 @@ class GraphDrawing:
     problems: tuple[str, ...]
     files: AttributionGraph
     """The graph of the first subset, to be written as files."""
+    compared: GraphComparison | None = None
+    """What the two have in common, to be written as files where there are two."""
     versus: str = ""
     n_versus: int = 0
     similarity: GraphSimilarity | None = None
+    halves: tuple[GraphSimilarity | None, ...] = ()
+    """How alike random halves of each subset are, where that was asked for."""
     is_equal: bool = False
     """Whether nothing differs between the two."""
     places: tuple[float, ...] = field(default=())
@@ -229,8 +248,10 @@ def draw_graph(graph: AttributionGraph, names: tuple[str, ...] = ()) -> GraphDra
         n_instances=graph.n_instances,
         n_total=graph.n_total,
         layers=graph.layers,
-        nodes=_sure_nodes(_nodes(graph, None, names), graph.errors),
-        arcs=_sure_arcs(_arcs(graph, None), graph.errors),
+        nodes=_relative(
+            _sure_nodes(_nodes(graph, None, names), graph.errors), graph.n_instances
+        ),
+        arcs=_relative(_sure_arcs(_arcs(graph, None), graph.errors), graph.n_instances),
         problems=(*graph.problems, *graph.remarks()),
         files=graph,
     )
@@ -260,17 +281,55 @@ def draw_comparison(
         n_instances=first.n_instances,
         n_total=first.n_total,
         layers=first.layers,
-        nodes=_tested(
-            _nodes(union, _contrasts(comparison.node_parts, second.n_instances), names),
-            comparison.scores,
+        nodes=_relative(
+            _tested(
+                _matched(
+                    _nodes(
+                        union,
+                        _contrasts(comparison.node_parts, second.n_instances),
+                        names,
+                    ),
+                    comparison.matches,
+                ),
+                comparison.scores,
+            ),
+            first.n_instances,
         ),
-        arcs=_arcs(union, _contrasts(comparison.arc_parts, second.n_instances)),
+        arcs=_relative(
+            _arcs(union, _contrasts(comparison.arc_parts, second.n_instances)),
+            first.n_instances,
+        ),
         problems=tuple(dict.fromkeys((*problems, *comparison.notes))),
         files=first,
+        compared=comparison,
         versus=second.subset,
         n_versus=second.n_instances,
         similarity=comparison.similarity,
+        halves=comparison.halves,
         is_equal=comparison.is_equal,
+    )
+
+
+def _relative(parts: tuple[Part, ...], n_instances: int) -> tuple[Part, ...]:
+    """Give counts by the largest one, where it is not known of how many they are."""
+    if n_instances >= 0:
+        return parts
+    largest = max((part.count for part in parts), default=0)
+    if not largest:
+        return parts
+    return tuple(
+        dataclasses.replace(part, relative=part.count / largest) for part in parts
+    )
+
+
+def _matched(
+    nodes: tuple[DrawnNode, ...], matches: Matches | None
+) -> tuple[DrawnNode, ...]:
+    if matches is None:
+        return nodes
+    return tuple(
+        dataclasses.replace(node, partner=matches.partner(node.layer, node.channel))
+        for node in nodes
     )
 
 
@@ -364,13 +423,16 @@ def _union(comparison: GraphComparison) -> AttributionGraph:
     )
 
 
-def _larger(share: float, contrast: Contrast | None) -> float:
-    shares = [share] if contrast is None else [share, contrast.second_share]
+def _larger(part: DrawnNode | DrawnArc) -> float:
+    shares, contrast = [part.share, part.relative], part.contrast
+    if contrast is not None:
+        shares += [contrast.second_share, contrast.second_relative]
     return max((s for s in shares if not math.isnan(s)), default=0.0)
 
 
 def _contrasts(parts: ComparedParts, n_second: int) -> list[Contrast]:
     n = n_second if n_second > 0 else np.nan
+    largest = parts.second_count.max(initial=0) if n_second < 0 else 0
     rows = zip(
         parts.in_first.tolist(),
         parts.in_second.tolist(),
@@ -379,6 +441,7 @@ def _contrasts(parts: ComparedParts, n_second: int) -> list[Contrast]:
         parts.difference.tolist(),
         parts.effect.tolist(),
         parts.adjusted_p_value.tolist(),
+        (parts.second_count / (largest or np.nan)).tolist(),
         strict=True,
     )
     return [
