@@ -74,8 +74,9 @@ def summit_files(path: str | os.PathLike[str]) -> dict[str | int, Path]:
         numbered = _NUMBERED.fullmatch(file.stem)
         named[int(numbered[1]) if numbered else file.stem] = file
     numbers = sorted(key for key in named if isinstance(key, int))
-    texts = [key for key in named if not isinstance(key, int)]
-    return {key: named[key] for key in (*numbers, *texts)}
+    texts = [key for key in named if isinstance(key, str)]
+    ordered: list[str | int] = [*numbers, *texts]
+    return {key: named[key] for key in ordered}
 
 
 def read_summit_file(path: str | os.PathLike[str]) -> AttributionGraph:
