@@ -21,7 +21,7 @@ from nnviz.graphs.making import SubsetGraphs
 from nnviz.graphs.options import GraphChoices
 from nnviz.store.store import Store
 
-__all__ = ["compare_published", "order_agreement"]
+__all__ = ["compare_published", "compare_with_published", "order_agreement"]
 
 LEAST_RANKED = 3
 """Channels of a layer, for their order to agree or not."""
@@ -68,6 +68,29 @@ def compare_published(
         If nothing has been aggregated, or no influences were extracted.
     """
     graphs = SubsetGraphs(store, subsets)
+    return compare_with_published(graphs, subset, published, **options)
+
+
+def compare_with_published(
+    graphs: SubsetGraphs,
+    subset: str,
+    published: AttributionGraph,
+    **options: Unpack[GraphChoices],
+) -> GraphComparison:
+    """Compare with a published graph one of a collection that is open already.
+
+    Parameters
+    ----------
+    graphs
+        The graphs of a collection.
+    subset, published, **options
+        As in :func:`compare_published`.
+
+    Raises
+    ------
+    ConfigError, ShapeError, UnknownNameError, MissingDataError
+        As in :func:`compare_published`.
+    """
     made = graphs.graph(subset, **options)
     every: GraphChoices = {**options, "share": 1.0}
     scored = graphs.graph(subset, **every)
@@ -80,7 +103,7 @@ def compare_published(
         )
         raise ConfigError(msg)
     ours, theirs = _in_layers(made, layers), _in_layers(published, layers)
-    _check_channels(store, theirs)
+    _check_channels(graphs.store, theirs)
     scores = dict(zip(scored.keys(), scored.score.tolist(), strict=True))
     new = np.array([scores.get(node, 0.0) for node in theirs])
     full = graphs.full(graphs.totals(subset), made.layers)
