@@ -22,6 +22,8 @@ def main() -> int:
     parser.add_argument("--no-token", action="store_false", dest="with_token")
     parser.add_argument("--token-file")
     parser.add_argument("--network-on")
+    parser.add_argument("--other-store")
+    parser.add_argument("--published")
     parser.add_argument("--open", action="store_true", dest="open_browser")
     options = parser.parse_args()
     try:
@@ -36,6 +38,8 @@ def main() -> int:
             with_token=options.with_token,
             token_file=options.token_file,
             network_on=options.network_on,
+            other_store=options.other_store,
+            published=options.published,
             open_browser=options.open_browser,
         )
     except NnvizError as error:

@@ -241,7 +241,7 @@ def compare(
             None if half is None else known_number(half.node_jaccard)
             for half in found.halves
         ],
-        "matched": None if found.matched is None else dict(found.matched),
+        "matched": found.matched,
         "remarks": found.remarks(),
         "files": paths,
     }

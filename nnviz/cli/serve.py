@@ -64,6 +64,17 @@ __all__ = ["demo", "serve"]
     "instances: local, or a cluster, as 'nnviz ablate' has --cluster. The results are "
     "stored.",
 )
+@click.option(
+    "--other-store",
+    help="Store of another network with the same layers over the same instances: its "
+    "graph of a class can be drawn beside the run's.",
+)
+@click.option(
+    "--published",
+    type=click.Path(),
+    help="Graph that SUMMIT published (ag-N.json, of class N), or a folder of them, to "
+    "be drawn beside the run's.",
+)
 @click.option("--open", "open_browser", is_flag=True, help="Open a browser.")
 @json_option
 def serve(
@@ -78,6 +89,8 @@ def serve(
     token: bool,
     token_file: Path | None,
     network_on: str | None,
+    other_store: str | None,
+    published: str | None,
     open_browser: bool,
     as_json: bool,
 ) -> None:
@@ -98,6 +111,8 @@ def serve(
         with_token=token,
         token_file=token_file,
         network_on=network_on,
+        other_store=other_store,
+        published=published,
         open_browser=open_browser,
         announce=announce,
     )

@@ -15,9 +15,9 @@ Symbols: V nodes and E arcs of the union.
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,9 @@ from nnviz.significance import (
     score_difference_p_values,
 )
 from nnviz.statistics import effect_sizes
+
+if TYPE_CHECKING:
+    from nnviz.graphs.network_matching import Matches
 
 __all__ = [
     "ComparedParts",
@@ -124,9 +127,14 @@ class GraphComparison:
     """Tests of the nodes' scores; None where their errors were not asked for."""
     notes: tuple[str, ...] = ()
     """What a reader should know of the tests, a sentence each."""
-    matched: Mapping[str, float] | None = None
-    """Of two networks, the median correlation of the channels that belong together, by
-    layer; None where channels of one number do."""
+    matches: Matches | None = None
+    """Of two networks, which channels belong together; None where those of one number
+    do."""
+
+    @property
+    def matched(self) -> dict[str, float] | None:
+        """The median correlation of the channels that belong together, by layer."""
+        return None if self.matches is None else self.matches.median()
 
     @property
     def is_equal(self) -> bool:

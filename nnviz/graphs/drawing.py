@@ -2,7 +2,9 @@
 
 Nodes and arcs with all their numbers, and the sizes that these have, as values: the
 page and notebooks draw the same. Places are added where they are drawn. In a comparison
-the first subset's numbers are a node's own, and the second's stand beside them.
+the first subset's numbers are a node's own, and the second's stand beside them. Where a
+graph does not say of how many instances it is, sizes go by the largest count, as
+SUMMIT's do.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -25,28 +27,19 @@ from nnviz.graphs.comparison import (
     ComparedScores,
     GraphComparison,
 )
+from nnviz.graphs.drawn_parts import Contrast, DrawnArc, DrawnNode, Key, Linked
 from nnviz.graphs.likeness import GraphSimilarity
+from nnviz.graphs.network_matching import Matches
 
 __all__ = [
     "COLORS",
     "SIZES",
-    "Contrast",
-    "DrawnArc",
-    "DrawnNode",
     "GraphDrawing",
-    "Key",
-    "Linked",
-    "Side",
     "arc_width",
     "draw_comparison",
     "draw_graph",
     "node_side",
 ]
-
-Key = tuple[str, int]
-"""Layer and channel."""
-
-Side = Literal["both", "first", "second"]
 
 SIZES = {"SLOT": 64, "LEAST": 20, "GAP": 26, "ROW_GAP": 30, "WIDEST": 11}
 """In pixels: side of the largest node and of one that is on top nowhere, least gap
@@ -66,94 +59,7 @@ COLORS = {
 compared graphs keeps, `shared` what both do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Contrast:
-    """A node or arc in two subsets."""
-
-    side: Side
-    """Which graphs keep it."""
-    second_count: int
-    second_share: float
-    difference: float
-    """First share minus second, in [-1, 1]."""
-    effect: float
-    """Cohen's h."""
-    adjusted_p: float
-    """Of Fisher's exact test, adjusted for all nodes and arcs."""
-
-
-@dataclass(frozen=True, slots=True)
-class Linked:
-    """A strong source or target of a node, kept or not."""
-
-    layer: str
-    channel: int
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class DrawnNode:
-    """One channel of the graph."""
-
-    layer: str
-    channel: int
-    row: int
-    """0 is the last layer, at the top."""
-    count: int
-    share: float
-    base_rate: float
-    lift: float
-    lift_low: float
-    lift_high: float
-    """Ends of the 95 % interval of the lift."""
-    score: float
-    """What it was kept by; NaN if the first graph does not keep it."""
-    sources: tuple[Linked, ...]
-    targets: tuple[Linked, ...]
-    contrast: Contrast | None = None
-    name: str = ""
-    """Of the class, if the channel is an output of the network."""
-    score_error: float = math.nan
-    """Standard error of the score by blocks of instances, or in a comparison of the
-    difference; NaN where that was not estimated."""
-    replication: float = math.nan
-    """In which fraction of graphs of resampled instances it is kept; NaN likewise."""
-    score_difference: float = math.nan
-    """In a comparison: first score minus second; NaN likewise."""
-    score_p: float = math.nan
-    """Adjusted, of that difference; NaN likewise."""
-
-    @property
-    def shown_share(self) -> float:
-        """What its size goes by: the share, in a comparison the larger of the two."""
-        return _larger(self.share, self.contrast)
-
-
-@dataclass(frozen=True, slots=True)
-class DrawnArc:
-    """One arc, from a source to a target nearer to the output."""
-
-    source: int
-    target: int
-    """Indices of nodes."""
-    count: int
-    share: float
-    base_rate: float
-    lift: float
-    lift_low: float
-    lift_high: float
-    contrast: Contrast | None = None
-    n_folded: int = 0
-    """Layers that it leads through and that are not drawn; where there are any, its
-    count is that of the weakest arc of the strongest path."""
-    replication: float = math.nan
-    """In which fraction of graphs of resampled instances it is kept; NaN where that was
-    not estimated."""
-
-    @property
-    def shown_share(self) -> float:
-        """What its width goes by: the share, in a comparison the larger of the two."""
-        return _larger(self.share, self.contrast)
+Part = TypeVar("Part", DrawnNode, DrawnArc)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,9 +76,13 @@ class GraphDrawing:
     problems: tuple[str, ...]
     files: AttributionGraph
     """The graph of the first subset, to be written as files."""
+    compared: GraphComparison | None = None
+    """What the two have in common, to be written as files where there are two."""
     versus: str = ""
     n_versus: int = 0
     similarity: GraphSimilarity | None = None
+    halves: tuple[GraphSimilarity | None, ...] = ()
+    """How alike random halves of each subset are, where that was asked for."""
     is_equal: bool = False
     """Whether nothing differs between the two."""
     places: tuple[float, ...] = field(default=())
@@ -229,8 +139,10 @@ def draw_graph(graph: AttributionGraph, names: tuple[str, ...] = ()) -> GraphDra
         n_instances=graph.n_instances,
         n_total=graph.n_total,
         layers=graph.layers,
-        nodes=_sure_nodes(_nodes(graph, None, names), graph.errors),
-        arcs=_sure_arcs(_arcs(graph, None), graph.errors),
+        nodes=_relative(
+            _sure_nodes(_nodes(graph, None, names), graph.errors), graph.n_instances
+        ),
+        arcs=_relative(_sure_arcs(_arcs(graph, None), graph.errors), graph.n_instances),
         problems=(*graph.problems, *graph.remarks()),
         files=graph,
     )
@@ -260,17 +172,55 @@ def draw_comparison(
         n_instances=first.n_instances,
         n_total=first.n_total,
         layers=first.layers,
-        nodes=_tested(
-            _nodes(union, _contrasts(comparison.node_parts, second.n_instances), names),
-            comparison.scores,
+        nodes=_relative(
+            _tested(
+                _matched(
+                    _nodes(
+                        union,
+                        _contrasts(comparison.node_parts, second.n_instances),
+                        names,
+                    ),
+                    comparison.matches,
+                ),
+                comparison.scores,
+            ),
+            first.n_instances,
         ),
-        arcs=_arcs(union, _contrasts(comparison.arc_parts, second.n_instances)),
+        arcs=_relative(
+            _arcs(union, _contrasts(comparison.arc_parts, second.n_instances)),
+            first.n_instances,
+        ),
         problems=tuple(dict.fromkeys((*problems, *comparison.notes))),
         files=first,
+        compared=comparison,
         versus=second.subset,
         n_versus=second.n_instances,
         similarity=comparison.similarity,
+        halves=comparison.halves,
         is_equal=comparison.is_equal,
+    )
+
+
+def _relative(parts: tuple[Part, ...], n_instances: int) -> tuple[Part, ...]:
+    """Give counts by the largest one, where it is not known of how many they are."""
+    if n_instances >= 0:
+        return parts
+    largest = max((part.count for part in parts), default=0)
+    if not largest:
+        return parts
+    return tuple(
+        dataclasses.replace(part, relative=part.count / largest) for part in parts
+    )
+
+
+def _matched(
+    nodes: tuple[DrawnNode, ...], matches: Matches | None
+) -> tuple[DrawnNode, ...]:
+    if matches is None:
+        return nodes
+    return tuple(
+        dataclasses.replace(node, partner=matches.partner(node.layer, node.channel))
+        for node in nodes
     )
 
 
@@ -364,13 +314,9 @@ def _union(comparison: GraphComparison) -> AttributionGraph:
     )
 
 
-def _larger(share: float, contrast: Contrast | None) -> float:
-    shares = [share] if contrast is None else [share, contrast.second_share]
-    return max((s for s in shares if not math.isnan(s)), default=0.0)
-
-
 def _contrasts(parts: ComparedParts, n_second: int) -> list[Contrast]:
     n = n_second if n_second > 0 else np.nan
+    largest = parts.second_count.max(initial=0) if n_second < 0 else 0
     rows = zip(
         parts.in_first.tolist(),
         parts.in_second.tolist(),
@@ -379,6 +325,7 @@ def _contrasts(parts: ComparedParts, n_second: int) -> list[Contrast]:
         parts.difference.tolist(),
         parts.effect.tolist(),
         parts.adjusted_p_value.tolist(),
+        (parts.second_count / (largest or np.nan)).tolist(),
         strict=True,
     )
     return [

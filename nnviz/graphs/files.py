@@ -316,6 +316,9 @@ SCORE_COLUMNS = (
 )
 """Of nodes, where errors of the scores were asked for."""
 
+MATCH_COLUMNS = ("other_channel", "correlation")
+"""Of nodes of two networks: the second one's channel that each is matched with."""
+
 _SCORE_FIELDS = ("difference", "error", "p_value", "adjusted_p_value")
 
 
@@ -369,6 +372,12 @@ def comparison_files(
         scores = [getattr(found.scores, name).tolist() for name in _SCORE_FIELDS]
         for row, *numbers in zip(nodes, *scores, strict=True):
             row |= dict(zip(SCORE_COLUMNS, numbers, strict=True))
+    if found.matches is not None:
+        columns = (*columns, *MATCH_COLUMNS)
+        for row, node in zip(nodes, found.nodes, strict=True):
+            partner = found.matches.partner(*node)
+            if partner is not None:
+                row |= dict(zip(MATCH_COLUMNS, partner, strict=True))
     names = [f"{layer}-{channel}" for layer, channel in found.nodes]
     ends = [tuple(f"{a}-{b}" for a, b in pair) for pair in found.arcs]
     if format == "csv":

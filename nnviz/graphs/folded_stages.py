@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.graphs.attribution_graph import N_STRONGEST
-from nnviz.graphs.drawing import Contrast, DrawnArc, GraphDrawing, Side
+from nnviz.graphs.drawing import GraphDrawing
+from nnviz.graphs.drawn_parts import Contrast, DrawnArc, Side
 
 __all__ = ["fold"]
 

@@ -17,7 +17,11 @@ from nnviz.errors import NnvizError
 from nnviz.graphs.comparison import GraphComparison, compare_graphs
 from nnviz.graphs.full_graph import FullGraph
 from nnviz.graphs.making import SubsetGraphs
-from nnviz.graphs.network_matching import check_layers_agree, matched_channels
+from nnviz.graphs.network_matching import (
+    Matches,
+    check_layers_agree,
+    matched_channels,
+)
 from nnviz.graphs.options import GraphChoices
 from nnviz.store.store import Store
 from nnviz.subsets.subsets import Subset
@@ -25,7 +29,12 @@ from nnviz.subsets.subsets import Subset
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["compare_made", "compare_networks", "compare_subsets"]
+__all__ = [
+    "compare_in_networks",
+    "compare_made",
+    "compare_networks",
+    "compare_subsets",
+]
 
 Side = tuple[SubsetGraphs, str | Subset]
 
@@ -274,11 +283,46 @@ def compare_networks(
     one = SubsetGraphs(first, subsets)
     channels = None if matches is None else matches.channels
     two = SubsetGraphs(second, one.collection, channels=channels)
+    return compare_in_networks(
+        one, two, subset, matches=matches, jackknife=jackknife, **options
+    )
+
+
+def compare_in_networks(
+    first: SubsetGraphs,
+    second: SubsetGraphs,
+    subset: str,
+    *,
+    matches: Matches | None,
+    jackknife: int = 0,
+    halves: bool = True,
+    **options: Unpack[GraphChoices],
+) -> GraphComparison:
+    """Compare one subset's graphs in two networks whose collections are open already.
+
+    Parameters
+    ----------
+    first, second
+        The graphs of both networks; the second's with the channels of `matches`.
+    subset
+        Name of a subset that both have.
+    matches
+        Which channels belong together; None: those of one number.
+    jackknife, halves, **options
+        As in :func:`compare_subsets`.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such subset.
+    MissingDataError
+        If it has no instances in one of them.
+    """
     compared = compare_made(
-        (one, subset), (two, subset), jackknife=jackknife, **options
+        (first, subset), (second, subset), jackknife=jackknife, halves=halves, **options
     )
     if matches is None:
         return compared
     return dataclasses.replace(
-        compared, matched=matches.median(), notes=(str(matches), *compared.notes)
+        compared, matches=matches, notes=(str(matches), *compared.notes)
     )

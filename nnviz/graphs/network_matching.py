@@ -18,6 +18,15 @@ from nnviz.store.store import Store
 __all__ = ["Matches", "check_layers_agree", "matched_channels"]
 
 
+RUN = 64
+"""Instances that follow each other where some are taken of many."""
+
+FAR = 256
+"""Rows between two instances, from which on those between are not read."""
+
+ROWS_AT_ONCE = 8_192
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Matches:
     """Channels of two networks that belong together, and how well."""
@@ -35,6 +44,20 @@ class Matches:
         """Return the median correlation of each layer."""
         return {name: float(np.median(r)) for name, r in self.correlation.items()}
 
+    def partner(self, layer: str, channel: int) -> tuple[int, float] | None:
+        """Return what a channel of the first network is matched with in the second.
+
+        Returns
+        -------
+        tuple or None
+            The second network's channel, and the correlation of the two; None for an
+            output, which keeps its number.
+        """
+        if layer not in self.channels:
+            return None
+        other = int(self.channels[layer][channel])
+        return other, float(self.correlation[layer][channel])
+
     def __str__(self) -> str:
         found = self.median()
         low, high = min(found, key=found.__getitem__), max(found, key=found.__getitem__)
@@ -45,7 +68,9 @@ class Matches:
         )
 
 
-def matched_channels(first: Store, second: Store) -> Matches:
+def matched_channels(
+    first: Store, second: Store, *, most: int | None = None
+) -> Matches:
     """Match the channels of two networks in every recorded layer.
 
     Parameters
@@ -53,6 +78,9 @@ def matched_channels(first: Store, second: Store) -> Matches:
     first, second
         Stores of two networks with the same layers. Instances are joined by their ids;
         those that only one store has, or that one could not use, are left out.
+    most
+        How many instances are read at most, in runs that are spread evenly over all;
+        None: all that both have.
 
     Returns
     -------
@@ -68,13 +96,16 @@ def matched_channels(first: Store, second: Store) -> Matches:
     """
     check_layers_agree(first, second)
     rows = _shared_rows(first, second)
+    if most is not None and most < len(rows[0]):
+        taken = _spread(len(rows[0]), most)
+        rows = rows[0][taken], rows[1][taken]
     channels, correlation = {}, {}
     for layer in first.layers:
         name = layer.name
         if name == output_layer(first):
             continue
         values = [
-            store.activations(name)[index]
+            _activations(store, name, index)
             for store, index in zip((first, second), rows, strict=True)
         ]
         channels[name], correlation[name] = match_channels(*values)
@@ -106,7 +137,7 @@ def check_layers_agree(first: Store, second: Store) -> None:
 def _shared_rows(
     first: Store, second: Store
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows of the instances that both stores have and can use."""
+    """Return rows of the instances that both have and can use, as the first's go up."""
     ids: list[NDArray[np.object_]] = [first.column("id"), second.column("id")]
     shared, one, two = np.intersect1d(ids[0], ids[1], return_indices=True)
     if not len(shared):
@@ -117,4 +148,30 @@ def _shared_rows(
         )
         raise ConfigError(msg)
     usable = first.usable()[one] & second.usable()[two]
-    return one[usable].astype(np.int64), two[usable].astype(np.int64)
+    one, two = one[usable].astype(np.int64), two[usable].astype(np.int64)
+    order = np.argsort(one)
+    return one[order], two[order]
+
+
+def _spread(n: int, most: int) -> NDArray[np.int64]:
+    """Return so many of n places, in runs: single ones would touch every piece."""
+    length = min(RUN, most)
+    starts = np.linspace(0, n - length, max(1, most // length)).astype(np.int64)
+    return np.unique(np.add.outer(starts, np.arange(length)))
+
+
+def _activations(
+    store: Store, layer: str, rows: NDArray[np.int64]
+) -> NDArray[np.floating]:
+    """Return some instances' activations; only what is near them is read."""
+    order = np.argsort(rows)
+    wanted = rows[order]
+    gaps = np.flatnonzero(np.diff(wanted) > FAR) + 1
+    found = np.empty((len(rows), store.layer(layer).n_channels), np.float32)
+    for part in np.split(np.arange(len(rows)), gaps):
+        for at in np.array_split(part, 1 + len(part) // ROWS_AT_ONCE):
+            if len(at):
+                start, stop = int(wanted[at[0]]), int(wanted[at[-1]]) + 1
+                read = store.activations(layer, start, stop)
+                found[order[at]] = read[wanted[at] - start]
+    return found

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,59 @@ from nnviz.errors import ConfigError, StoreFormatError
 from nnviz.graphs.attribution_graph import N_STRONGEST, UNKNOWN, AttributionGraph
 from nnviz.text_files import parse_json, read_text
 
-__all__ = ["from_summit_json", "read_summit_file", "to_summit_json"]
+__all__ = [
+    "SUFFIX",
+    "from_summit_json",
+    "read_summit_file",
+    "summit_files",
+    "to_summit_json",
+]
+
+SUFFIX = ".json"
+
+_NUMBERED = re.compile(r"ag-(\d{1,9})")
+"""What SUMMIT calls the file of a class of this number, but for the suffix."""
+
+
+def summit_files(path: str | os.PathLike[str]) -> dict[str | int, Path]:
+    """Return SUMMIT's files in a folder, or the one that is named.
+
+    Parameters
+    ----------
+    path
+        A folder, or a file.
+
+    Returns
+    -------
+    dict
+        Each file by the number of its class, from ``ag-N.json``, in order; others
+        follow, by their names without suffix. None of them is read.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such file or folder, or it holds none.
+    """
+    folder = Path(path)
+    try:
+        found = sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else [folder]
+        found = [file for file in found if file.is_file() and file.suffix == SUFFIX]
+    except OSError:
+        found = []
+    if not found:
+        msg = (
+            f"there is no graph of SUMMIT at {os.fspath(path)!r}; name one of its "
+            "files, or a folder of them, ag-0.json for class 0 and so on"
+        )
+        raise ConfigError(msg)
+    named: dict[str | int, Path] = {}
+    for file in found:
+        numbered = _NUMBERED.fullmatch(file.stem)
+        named[int(numbered[1]) if numbered else file.stem] = file
+    numbers = sorted(key for key in named if isinstance(key, int))
+    texts = [key for key in named if isinstance(key, str)]
+    ordered: list[str | int] = [*numbers, *texts]
+    return {key: named[key] for key in ordered}
 
 
 def read_summit_file(path: str | os.PathLike[str]) -> AttributionGraph:

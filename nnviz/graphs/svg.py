@@ -18,16 +18,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from nnviz.graphs.drawing import (
-    COLORS,
-    SIZES,
-    Contrast,
-    DrawnNode,
-    GraphDrawing,
-    Key,
-    arc_width,
-    node_side,
-)
+from nnviz.graphs.drawing import COLORS, SIZES, GraphDrawing, arc_width, node_side
+from nnviz.graphs.drawn_parts import Contrast, DrawnNode, Key
 from nnviz.graphs.layout import arrange_rows
 
 __all__ = ["drawing_svg"]

@@ -65,7 +65,13 @@ class ServedPage:
 
 
 @checked
-def serve(store: Store | str | os.PathLike[str], *, port: int = 0) -> ServedPage:
+def serve(
+    store: Store | str | os.PathLike[str],
+    *,
+    port: int = 0,
+    other_store: Store | str | os.PathLike[str] | None = None,
+    published: str | os.PathLike[str] | None = None,
+) -> ServedPage:
     """Serve the page of a store on loopback, until this process ends.
 
     Parameters
@@ -74,6 +80,11 @@ def serve(store: Store | str | os.PathLike[str], *, port: int = 0) -> ServedPage
         The store, or its path.
     port
         0 takes a free one.
+    other_store
+        Of another network with the same layers over the same instances, whose graphs
+        can be looked at beside.
+    published
+        File of a graph that SUMMIT published, or a folder of them, likewise.
 
     Returns
     -------
@@ -88,8 +99,10 @@ def serve(store: Store | str | os.PathLike[str], *, port: int = 0) -> ServedPage
         If the server does not start.
     """
     url = opened(store).url
+    other = "" if other_store is None else opened(other_store).url
+    beside = "" if published is None else os.fspath(published)
     process = subprocess.Popen(
-        [sys.executable, "-m", "nnviz.interface.page", url, str(port)],
+        [sys.executable, "-m", "nnviz.interface.page", url, str(port), other, beside],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path))),
@@ -117,10 +130,12 @@ def _main() -> None:
     )
 
     threading.Thread(target=_end_with_caller, daemon=True).start()
-    url, port = sys.argv[1:]
+    url, port, other_store, published = sys.argv[1:]
     serve_page(
         url,
         port=int(port),
+        other_store=other_store or None,
+        published=published or None,
         announce=lambda address: print(f"{MARK}{address}", flush=True),  # noqa: T201
     )
 

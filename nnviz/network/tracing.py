@@ -21,7 +21,8 @@ from nnviz.errors import ModelError
 from nnviz.network.analysis.analysis import Analysis, analyse, validate
 from nnviz.network.analysis.functions import category_of
 from nnviz.network.analysis.held_parts import measure_held
-from nnviz.network.analysis.operations import OperationGraph, record_operations
+from nnviz.network.analysis.instance_axes import record_by_instance
+from nnviz.network.analysis.operations import OperationGraph
 from nnviz.network.analysis.outputs import logits_of, main_output
 from nnviz.network.analysis.token_axes import record_other_length
 from nnviz.network.analysis.value_paths import held_operations
@@ -116,8 +117,8 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
             *_not_taken_apart(analysis),
             *(problem for target in analysis.targets for problem in target.problems),
             *(
-                f"layer {name!r} is left out: the first axis of its output is not the "
-                "instance"
+                f"layer {name!r} is left out: the instance is neither the first axis "
+                "of its output nor, behind time, the second"
                 for name in mixed
             ),
             *(
@@ -137,7 +138,7 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
 
 def _record(model: nn.Module, batch: Tensor) -> OperationGraph:
     with telling_faults():
-        return record_operations(model, batch)
+        return record_by_instance(model, batch)
 
 
 def _record_padded(model: nn.Module, batch: Tensor) -> tuple[Tensor, OperationGraph]:
@@ -206,7 +207,7 @@ def _not_taken_apart(analysis: Analysis) -> list[str]:
 def _without_instances(
     model: nn.Module, analysis: Analysis, batch: Tensor
 ) -> list[str]:
-    """Return the layers whose first axis cannot be the instance."""
+    """Return the layers of which neither of the first axes can be the instance."""
     graphs = [analysis.flow.graph]
     if len(batch) == 1:  # every number of rows is a multiple of 1
         graphs.append(_record(model, torch.cat([batch, batch])))
@@ -216,8 +217,7 @@ def _without_instances(
         item.layer.name
         for item in analysis.layers
         if any(
-            graph.values[item.site.read_value].shape[0]
-            % graph.values[graph.input_value].shape[0]
+            graph.instance_shape(item.site.read_value)[0] % graph.n_instances
             for graph in graphs
         )
     ]

@@ -20,6 +20,7 @@ from nnviz.graphs.making import SubsetGraphs
 from nnviz.graphs.making_comparisons import compare_made
 from nnviz.graphs.motifs import Motifs
 from nnviz.graphs.options import GraphOptions, InnerLayers, Preset, keywords
+from nnviz.results.graphs_beside import Beside, GraphsBeside
 from nnviz.results.missing import Missing
 from nnviz.results.query_pool import QueryPool
 from nnviz.results.subset_key import SubsetKey
@@ -52,6 +53,14 @@ class GraphRequest:
     """What they were asked for by; an empty one is of all other instances."""
     jackknife: int = 0
     """In how many blocks of instances errors are estimated; 0 for none."""
+    beside: Beside | None = None
+    """What the subset is compared with that is not of the run, in place of another
+    one."""
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether two graphs are compared."""
+        return bool(self.versus) or self.beside is not None
 
 
 class GraphResults:
@@ -61,10 +70,14 @@ class GraphResults:
     ----------
     store
         Opened read-only.
+    beside
+        What stands beside its graphs; None for nothing.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, beside: GraphsBeside | None = None) -> None:
         self._store = store
+        self.beside = GraphsBeside(store) if beside is None else beside
+        """What stands beside the graphs of the run."""
         self.collection = cache(lambda name: aggregates_of(store, name))
         """Return the aggregates of a collection of subsets by its name."""
         self._graphs = lru_cache(CACHED_COLLECTIONS)(
@@ -166,7 +179,9 @@ class GraphResults:
             made = self._of_sets(request)
             assert isinstance(made, GraphComparison)
             return made
-        with self._lock_of(request.collection):
+        # What stands beside is read for a while, and classes need not wait.
+        name = request.collection + (" beside" if request.beside else "")
+        with self._lock_of(name):
             comparison = self._comparison(request)
         self._warm.add(self._key(request))
         return comparison
@@ -216,7 +231,7 @@ class GraphResults:
 
     @staticmethod
     def _key(request: GraphRequest) -> tuple[str, Preset, InnerLayers] | GraphRequest:
-        if request.jackknife:
+        if request.jackknife or request.beside is not None:
             return request  # each takes as long as the first
         # Base rates are made once for each set of layers.
         options = request.options
@@ -230,6 +245,15 @@ class GraphResults:
 
     def _make_comparison(self, request: GraphRequest) -> GraphComparison:
         graphs = self._graphs(request.collection)
+        if request.beside is not None:
+            return self.beside.comparison(
+                graphs,
+                self.collection(request.collection),
+                request.subset,
+                request.beside,
+                options=request.options,
+                jackknife=request.jackknife,
+            )
         return compare_made(
             (graphs, request.subset),
             (graphs, request.versus),

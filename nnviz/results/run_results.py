@@ -45,6 +45,7 @@ from nnviz.results.class_similarity import (
 from nnviz.results.explained_instances import ExplainedInstances
 from nnviz.results.feature_pictures import FeaturePictures
 from nnviz.results.graph_results import GraphResults
+from nnviz.results.graphs_beside import GraphsBeside
 from nnviz.results.instance_pictures import InstancePictures
 from nnviz.results.instances import Instances
 from nnviz.results.missing import Missing
@@ -117,9 +118,12 @@ class RunResults:
     ----------
     store
         Opened read-only.
+    beside
+        What stands beside its graphs: another network's, or published ones; None for
+        nothing.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, beside: GraphsBeside | None = None) -> None:
         self.store = store
         classes = class_collection(store)
         self.has_classes = classes is not None
@@ -144,7 +148,7 @@ class RunResults:
         self.alike_order = lru_cache(64)(self._alike_order)
         self.embedding = lru_cache(64)(self._read_embedding)
         self.examples = lru_cache(64)(self._read_examples)
-        self.graphs = GraphResults(store)
+        self.graphs = GraphResults(store, beside)
         self.reads = QueryPool(n_threads=1)
         """Answers what only has to be read, so that it does not wait for what visitors,
         some of whom have left, let be counted."""

@@ -89,7 +89,9 @@ class Layer:
     positions: tuple[int, ...] = ()
     """Extent of each position axis for the traced input: (H, W), (T,) or ()."""
     channel_axis: int = 1
-    """Axis of the channels in the tensor at `node`; axis 0 is the instance."""
+    """Axis of the channels in the tensor at `node`."""
+    instance_axis: int = 0
+    """Axis of the instances there: 1 where time comes first, behind which they lie."""
     shown: bool = True
     """Whether the dashboard and the default graphs show it."""
     receptive_field: ReceptiveField | None = None

@@ -183,8 +183,9 @@ class PreprocessingConfig:
     """A JPEG is decoded at the smallest of an eighth, a quarter and a half of its size
     that is at least this many times the resized one: faster, and other pixels. None: in
     full."""
-    layout: Literal["CHW", "HWC", "HW", "as-is"] = "as-is"
-    """Axes of a stored array; the network receives channels first."""
+    layout: Literal["CHW", "HWC", "HW", "as-is", "packed"] = "as-is"
+    """Axes of a stored array; the network receives channels first. ``packed``: several
+    inputs one after the other, as nnviz pack writes them."""
     dtype: Literal["float32", "int64"] | None = None
     """What an array becomes; None: float32, but whole numbers other than uint8 stay so
     with layout ``as-is`` (indices of words)."""

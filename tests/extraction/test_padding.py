@@ -12,6 +12,7 @@ import nnviz
 from nnviz.store.store import Store
 from tests.network.recording.test_padding_masks import bert, llama, maxima_alone
 from tests.network.token_networks import (
+    Blocks,
     Encoder,
     MeanOfEmbeddings,
     WordCNN,
@@ -86,7 +87,7 @@ def close(one, other):
 
 @pytest.mark.parametrize(
     ("make", "signal"),
-    [(MeanOfEmbeddings, "max"), (Encoder, "peak"), (WordCNN, "max")],
+    [(MeanOfEmbeddings, "max"), (Encoder, "peak"), (Blocks, "max"), (WordCNN, "max")],
 )
 def test_run__other_batches_other_padding_and_workers_store_the_same(
     tmp_path, processes, make, signal

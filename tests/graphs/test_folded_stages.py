@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from nnviz.graphs.drawing import Contrast, DrawnArc, DrawnNode, GraphDrawing
+from nnviz.graphs.drawing import GraphDrawing
+from nnviz.graphs.drawn_parts import Contrast, DrawnArc, DrawnNode
 from nnviz.graphs.folded_stages import fold
 
 N, M = 40, 20

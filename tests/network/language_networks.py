@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from tests.network.token_networks import Blocks
+
 __all__ = ["LIBRARY", "OWN", "make"]
 
 Made = tuple[nn.Module, Tensor]
@@ -450,15 +452,18 @@ class TorchEncoder(nn.Module):
 class TorchTransformer(nn.Module):
     """An encoder and a decoder of torch, with attention across."""
 
-    def __init__(self):
+    def __init__(self, *, batch_first=True):
         super().__init__()
         self.embedding = nn.Embedding(N_WORDS, 16)
-        self.transformer = nn.Transformer(16, 2, 2, 2, 32, batch_first=True)
-        self.head = nn.Linear(16, 5)
+        self.transformer = nn.Transformer(16, 2, 2, 2, 32, batch_first=batch_first)
+        self.head, self.batch_first = nn.Linear(16, 5), batch_first
 
     def forward(self, x):
         x = self.embedding(x)
-        return self.head(self.transformer(x, x[:, :5]).mean(1))
+        if self.batch_first:
+            return self.head(self.transformer(x, x[:, :5]).mean(1))
+        x = x.transpose(0, 1)
+        return self.head(self.transformer(x, x[:5]).mean(0))
 
 
 class Temporal(nn.Module):
@@ -539,6 +544,9 @@ OWN: dict[str, Callable[[], Made]] = {
     "torch encoder, norm first": own(TorchEncoder, norm_first=True, activation="gelu"),
     "torch encoder, time first": own(TorchEncoder, batch_first=False),
     "torch transformer": own(TorchTransformer),
+    "torch transformer, time first": own(TorchTransformer, batch_first=False),
+    "torch attention": own(Blocks, batch_first=True, n_words=N_WORDS),
+    "torch attention, time first": own(Blocks, n_words=N_WORDS),
     "temporal CNN": own(Temporal),
     "einsum attention": own(EinsumAttention),
 }

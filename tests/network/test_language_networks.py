@@ -15,7 +15,6 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 NAMED = {
     **{name: "'rnn.*' is not available: .* acts on all times after it"
        for name in OWN if name.startswith(("LSTM", "GRU", "RNN"))},
-    "torch encoder, time first": "is left out: the first axis of its output is not",
     "XLNet": "transformer.layer.0.rel_attn@einsum is no layer",
     "DeepSeek V3": "the result of topk at model.layers.1.mlp.gate@topk.3",
     "Mixtral": "the result of topk at model.layers.0.mlp.gate@topk",
@@ -54,7 +53,7 @@ def test_toy_network__has_a_layer_of_heads_for_each_attention(toy):
 
     if name in LIBRARY and name not in WITHOUT_HEADS:
         assert len(heads) == {"T5": 6, "BART": 6, "MarianMT": 6}.get(name, 2)
-    for layer in heads if name != "torch encoder, time first" else ():
+    for layer in heads:
         entering = {e.operation for e in architecture.edges if e.target == layer.name}
         assert entering == {"linear", "gate"}
         assert {e.operation for e in architecture.edges if e.source == layer.name} == {

@@ -202,7 +202,7 @@ NAMED = {
     "t5": (t5, "classification_head.dense"),
     "mamba": (mamba, "mixer@matmul.2 is no layer"),
     "mixtral": (mixtral, "the result of topk at model.layers.0.mlp.gate@topk"),
-    "switch": (switch, "'encoder.*experts.* is left out: the first axis"),
+    "switch": (switch, "'encoder.*experts.* is left out: the instance is neither"),
 }
 
 

@@ -198,7 +198,7 @@ def test_trace__unknown_operation_is_named_and_layers_still_work():
 
 
 class TokensFirst(nn.Module):
-    """The instance is the second axis within the network."""
+    """The instance is the third axis within the network."""
 
     def __init__(self):
         super().__init__()
@@ -206,11 +206,11 @@ class TokensFirst(nn.Module):
         self.head = nn.Linear(5, 2)
 
     def forward(self, x):
-        return self.head(F.relu(self.inner(x.transpose(0, 1))).mean(0))
+        return self.head(F.relu(self.inner(x.transpose(0, 1)[:, None])).mean((0, 1)))
 
 
 @pytest.mark.parametrize("n_tokens", [6, 7])
-def test_trace__layer_without_instances_on_its_first_axis_is_left_out(n_tokens):
+def test_trace__layer_without_instances_on_its_first_axes_is_left_out(n_tokens):
     network, x = TokensFirst().eval(), torch.randn(2, n_tokens, 4)
 
     architecture = trace(network, x)

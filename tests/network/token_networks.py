@@ -131,6 +131,43 @@ class Encoder(nn.Module):
         return self.head(x[:, 0])
 
 
+class Blocks(nn.Module):
+    """Two transformer blocks around torch's attention, time or the instance first."""
+
+    def __init__(self, *, batch_first=False, n_words=N_WORDS):
+        super().__init__()
+        self.batch_first = batch_first
+        self.words = nn.Embedding(n_words, 8)
+        self.blocks = nn.ModuleList(Block(batch_first=batch_first) for _ in range(2))
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, input_ids, attention_mask=None):
+        x = self.words(input_ids)
+        padding = None if attention_mask is None else attention_mask == 0
+        x = x if self.batch_first else x.permute(1, 0, 2)
+        for block in self.blocks:
+            x = block(x, padding)
+        return self.head(x[:, 0] if self.batch_first else x[0])
+
+
+class Block(nn.Module):
+    def __init__(self, *, batch_first):
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(8) for _ in range(2))
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=batch_first)
+        self.up, self.down = nn.Linear(8, 16), nn.Linear(16, 8)
+
+    def forward(self, x, padding):
+        read = self.norms[0](x)
+        x = (
+            x
+            + self.attention(
+                read, read, read, key_padding_mask=padding, need_weights=False
+            )[0]
+        )
+        return x + self.down(functional.gelu(self.up(self.norms[1](x))))
+
+
 class OneLength(nn.Module):
     """Reads words at fixed places: it takes one number of tokens."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import param
 
-from nnviz_dashboards.graph.model import GraphModel
+from nnviz_dashboards.graph.shown import ShownGraph
 from nnviz_dashboards.shared.network_run import RunNetwork
 from nnviz_dashboards.shared.publishing import publish
 
@@ -27,7 +27,7 @@ class CheckModel(param.Parameterized):
     )
     problem = param.String(constant=True, doc="Why it could not be.")
 
-    def __init__(self, graph: GraphModel, run: RunNetwork | None = None) -> None:
+    def __init__(self, graph: ShownGraph, run: RunNetwork | None = None) -> None:
         super().__init__()
         self._graph = graph
         self._run = run

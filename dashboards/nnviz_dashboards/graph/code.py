@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nnviz.graphs.options import SUMMIT_SHARE, graph_options
 from nnviz.results.graph_results import GraphRequest
+from nnviz.results.graphs_beside import AS_PUBLISHED, BY_NUMBER, Beside
 
 __all__ = ["graph_code"]
 
@@ -29,6 +30,8 @@ def graph_code(store_url: str, request: GraphRequest) -> str:
             keywords[option.name] = value
     if request.jackknife:
         keywords["jackknife"] = request.jackknife
+    if request.beside is not None:
+        keywords = {**_beside(request.beside), **keywords}
     subsets = [request.subset, *([request.versus] if request.versus else [])]
     written = [repr(subset) for subset in subsets]
     if request.queries:
@@ -43,7 +46,7 @@ def graph_code(store_url: str, request: GraphRequest) -> str:
         ]
     )
     function, result = (
-        ("compare", "comparison") if request.versus else ("attribution_graph", "graph")
+        ("compare", "comparison") if request.is_pair else ("attribution_graph", "graph")
     )
     return "\n".join(
         [
@@ -52,3 +55,11 @@ def graph_code(store_url: str, request: GraphRequest) -> str:
             f"{result} = nnviz.{function}({arguments})",
         ]
     )
+
+
+def _beside(beside: Beside) -> dict[str, object]:
+    """Return what names another network, or a published graph."""
+    if beside.key == AS_PUBLISHED:
+        return {"published": beside.location}
+    by_number = {"match": False} if beside.key == BY_NUMBER else {}
+    return {"other_store": beside.location, **by_number}

@@ -193,7 +193,7 @@ export function render({model}) {
       sizes.append(name)
       x += side + 48
     }
-    legend.append(sizes, element("span", "note", "of the instances"))
+    legend.append(sizes, element("span", "note", graph.is_relative ? "of the largest count" : "of the instances"))
   }
   const extent = () => {
     const xs = model.graph.nodes.map((n) => n.x)

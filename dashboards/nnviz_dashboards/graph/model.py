@@ -8,24 +8,19 @@ has been read before is there at once; else it is made by ``run_later``, and unt
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Mapping
 from typing import cast
 
 import numpy as np
-import param
 from numpy.typing import NDArray
 
 from nnviz.aggregation.aggregates import Aggregates
 from nnviz.errors import MissingDataError, NnvizError
-from nnviz.graphs.drawing import GraphDrawing, Key, draw_comparison, draw_graph
-from nnviz.graphs.files import GraphFormat, graph_files
-from nnviz.graphs.folded_stages import fold
+from nnviz.graphs.drawing import GraphDrawing, draw_comparison, draw_graph
+from nnviz.graphs.drawn_parts import Key
 from nnviz.graphs.from_totals import output_names
-from nnviz.graphs.layout import GraphLayout
-from nnviz.graphs.options import GraphChoices, GraphOptions, graph_options
+from nnviz.graphs.options import GraphChoices, GraphOptions
 from nnviz.results.causal_effects import (
-    CausalEffect,
     ablate_words,
     causal_effect,
 )
@@ -41,13 +36,19 @@ from nnviz.results.run_results import RunResults
 from nnviz.results.subset_key import SubsetKey
 from nnviz.subsets.subsets import Subset
 from nnviz_dashboards.graph.code import graph_code
-from nnviz_dashboards.graph.places import Places
+from nnviz_dashboards.graph.shown import (
+    N_BLOCKS,
+    OPTIONS,
+    Effects,
+    ShownGraph,
+    SubsetChoices,
+)
 from nnviz_dashboards.layers.network_stages import StagesModel
 from nnviz_dashboards.shared.examples import Example, channel_examples
-from nnviz_dashboards.shared.publishing import follow, publish, published
-from nnviz_dashboards.shared.selection import NONE, Choice, Selection
+from nnviz_dashboards.shared.publishing import follow, publish
+from nnviz_dashboards.shared.selection import Selection
 
-__all__ = ["N_BLOCKS", "OUTCOMES", "GraphFormat", "GraphModel", "SubsetChoices"]
+__all__ = ["OUTCOMES", "GraphModel"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -62,37 +63,13 @@ class Made:
 
 
 Found = Made | Missing
-Effects = tuple[tuple[str, CausalEffect], ...]
-"""Names of subsets, each with what a check says of its graph."""
 RunLater = Callable[[Callable[[], Found], Callable[[Found], None]], None]
 """Runs the first function, some time, and gives what it returns to the second."""
 
-N_BLOCKS = 20
-"""Of instances, from which errors are estimated."""
-
 OUTCOMES = ("correct", "wrong")
 
-OPTIONS = tuple(option.name for option in graph_options())
-FILTERS = ("strength", "specificity", "gap", "row_gap")
-"""What a visitor may set by name."""
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class SubsetChoices:
-    """Which subsets can be looked at, and compared."""
-
-    collections: tuple[str, ...]
-    members: tuple[str, ...]
-    """Subsets of the collection; empty where the class decides."""
-    member: str
-    """The chosen one of these."""
-    others: tuple[str, ...]
-    """What the subset can be compared with."""
-    is_of_class: bool
-    """Whether another class means another subset."""
-
-
-class GraphModel(param.Parameterized):
+class GraphModel(ShownGraph):
     """The attribution graph of the chosen subset.
 
     Parameters
@@ -109,22 +86,6 @@ class GraphModel(param.Parameterized):
         Which stages are folded; None for none.
     """
 
-    drawing = published(GraphDrawing, "What is drawn.")
-    examples = param.Dict({}, constant=True, doc="Examples of its nodes, by node.")
-    effects = param.ClassSelector(
-        class_=tuple, default=(), constant=True,
-        doc="What stored causal checks say of the graph, or of each of two, by name.",
-    )  # fmt: skip
-    check_words = param.ClassSelector(
-        class_=tuple, default=(), constant=True, doc="Command that makes such a check."
-    )
-    choices = published(SubsetChoices, "What to choose from.")
-    code = param.String(constant=True, doc="Three lines that make the same graph.")
-    is_loading = param.Boolean(
-        default=False, constant=True, doc="Whether a graph is made."
-    )
-    missing = published(Missing, "Why there is no graph.")
-
     def __init__(
         self,
         results: RunResults,
@@ -134,17 +95,13 @@ class GraphModel(param.Parameterized):
         run_later: RunLater | None = None,
         stages: StagesModel | None = None,
     ) -> None:
-        super().__init__()
-        self.selection = selection
+        super().__init__(
+            selection, [layer.name for layer in results.layers], stages=stages
+        )
         self._results = results
         self._graphs = graphs
         self._run_later = run_later or (lambda work, done: done(work()))
-        self._places = Places()
         self._wanted: GraphRequest | None = None
-        self._whole: GraphDrawing | None = None  # with all of its layers
-        self.stages = stages
-        if stages is not None:
-            stages.param.watch(self._refold, "folded")
         follow(
             selection,
             [
@@ -166,61 +123,6 @@ class GraphModel(param.Parameterized):
     def request(self) -> GraphRequest | None:
         """What is looked at, or is being made; None where there is no graph."""
         return self._wanted
-
-    def pin(self, layer: str, channel: int) -> None:
-        """Look at this channel, or no longer if it is looked at already."""
-        if self.selection.pinned == (layer, channel):
-            self.unpin()
-        else:
-            self.selection.choose_node(layer, channel)
-
-    def unpin(self) -> None:
-        """Look at no channel."""
-        self.selection.choose(channel=NONE)
-
-    def choose_layer(self, layer: str) -> None:
-        """Look at this layer, if it is shown."""
-        if any(layer == shown.name for shown in self._results.layers):
-            self.selection.choose(layer=layer)
-
-    def choose_collection(self, name: str) -> None:
-        """Look at the subsets of this collection."""
-        self.selection.choose(collection=name)
-
-    def choose_member(self, name: str) -> None:
-        """Look at this subset of the collection."""
-        self.selection.choose(member=name)
-
-    def compare_with(self, name: str) -> None:
-        """Compare with this subset; with an empty name with none."""
-        self.selection.choose(versus=name)
-
-    def set_option(self, name: str, value: Choice) -> None:
-        """Set how the graph is made, or what of it is shown."""
-        if name in (*OPTIONS, *FILTERS, "errors"):
-            self.selection.choose(**{name: value})
-
-    def tidy(self) -> None:
-        """Lay out the graph anew, with few crossings."""
-        self._places.forget()
-        self._refold()
-
-    def _refold(self, *_: param.parameterized.Event) -> None:
-        if self._whole is not None:
-            publish(self, {"drawing": self._placed(self._whole)})
-
-    def files(self, format_: GraphFormat) -> dict[str, bytes]:
-        """Return the files of the shown graph by their names."""
-        drawing = self.drawing
-        if drawing is None:
-            return {}
-        stem = re.sub(r"[^\w-]+", "-", drawing.subset).strip("-") or "graph"
-        graph = drawing.files
-        if drawing.versus or drawing.folded:  # files have all layers
-            return graph_files(graph, stem, format_)
-        rows = np.array([node.row for node in drawing.nodes], dtype=np.int64)
-        layout = GraphLayout(np.array(drawing.places, dtype=np.float64), rows)
-        return graph_files(graph, stem, format_, layout=layout)
 
     def _update(self, changed: set[str]) -> None:
         selection = self.selection
@@ -338,9 +240,13 @@ class GraphModel(param.Parameterized):
         known = OUTCOMES if aggregates.kind == "outcome" else aggregates.all_names
         if choices.member and (is_of_class or choices.member not in known):
             choices.choose(member="")
-        if choices.versus and choices.versus not in (*known, *aggregates.all_names):
+        offered = self._graphs.beside
+        is_beside = offered.offers(choices.versus)
+        names = (*known, *aggregates.all_names)
+        if choices.versus and not is_beside and choices.versus not in names:
             choices.choose(versus="")
-        versus = choices.versus
+        versus = "" if is_beside else choices.versus
+        there = offered.choices(aggregates, subset) if subset is not None else ()
         member = subset or ""
         if aggregates.kind == "outcome":
             members = OUTCOMES
@@ -359,6 +265,7 @@ class GraphModel(param.Parameterized):
                     member,
                     others,
                     aggregates.kind in ("label", "prediction", "outcome"),
+                    tuple((one.key, one.label) for one in there),
                 )
             },
         )
@@ -370,12 +277,21 @@ class GraphModel(param.Parameterized):
                     f"No instance is in {name!r}",
                     "A graph needs at least one. Choose another class or subset.",
                 )
+        beside = next((one for one in there if one.key == choices.versus), None)
+        if is_beside and beside is None:
+            return Missing(
+                f"SUMMIT's graph of {subset!r} is not here",
+                "None of the files that are served is of this class: its file is "
+                "called ag-N.json by the number of the class, or by its name. Choose "
+                "another class, or compare with nothing.",
+            )
         return GraphRequest(
             choices.collection,
             subset,
             versus,
             self._options(),
             jackknife=self._n_blocks,
+            beside=beside,
         )
 
     def _others(self, aggregates: Aggregates, member: str) -> tuple[str, ...]:
@@ -429,7 +345,7 @@ class GraphModel(param.Parameterized):
 
     def _made(self, request: GraphRequest) -> Found:
         try:
-            if request.versus:
+            if request.is_pair:
                 compared = self._graphs.comparison(request)
                 names = output_names(self._results.store, compared.first.layers[-1])
                 drawing = draw_comparison(compared, names)
@@ -468,16 +384,6 @@ class GraphModel(param.Parameterized):
             for layer, channel in drawing.keys
             if layer in shown
         }
-
-    def _placed(self, drawing: GraphDrawing) -> GraphDrawing:
-        if self.stages is not None:
-            drawing = fold(drawing, self.stages.folded)
-        rows = np.array([node.row for node in drawing.nodes], dtype=np.int64)
-        arcs = np.array(
-            [(arc.target, arc.source) for arc in drawing.arcs], dtype=np.int64
-        ).reshape(-1, 2)
-        places = self._places.place(drawing.keys, rows, arcs.T)
-        return dataclasses.replace(drawing, places=tuple(places.tolist()))
 
 
 def _checked(request: GraphRequest) -> list[tuple[str, ...]]:

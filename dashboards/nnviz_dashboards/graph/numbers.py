@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import isfinite, isnan
 
-from nnviz.graphs.drawing import Contrast, DrawnArc, DrawnNode, GraphDrawing, Linked
+from nnviz.graphs.drawing import GraphDrawing
+from nnviz.graphs.drawn_parts import Contrast, DrawnArc, DrawnNode, Linked
 from nnviz.results.causal_effects import CausalEffect
 from nnviz_dashboards.shared.examples import Example
 from nnviz_dashboards.shared.theme import (
@@ -36,6 +37,13 @@ NODE_TERMS = {
         (
             "Share in the subset divided by the base rate: 2 × is twice as often as in "
             "all instances; in brackets the 95 % interval"
+        ),
+    ),
+    "partner": (
+        "Matched with",
+        (
+            "Channel of the other network that the same instances excite most alike, "
+            "and the correlation of the two over these instances: 1 is equal"
         ),
     ),
     "second": ("On top in {}", "The same for the subset that is compared"),
@@ -157,7 +165,7 @@ def node_numbers(
         Of its channel, strongest first.
     """
     indices = {name: index for index, name in enumerate(drawing.layers)}
-    facts = {**_facts(node), **_contrast(node.contrast, drawing)}
+    facts = {**_facts(node), **_partner(node), **_contrast(node.contrast, drawing)}
     if not isnan(node.score):
         facts["score"] = format_value(node.score)
         if not isnan(node.score_error) and isnan(node.score_difference):
@@ -221,12 +229,21 @@ def _path_facts(arc: DrawnArc) -> dict[str, str]:
     }
 
 
+def _partner(node: DrawnNode) -> dict[str, str]:
+    if node.partner is None:
+        return {}
+    channel, correlation = node.partner
+    return {"partner": f"its channel {channel} ({correlation:.2f})"}
+
+
 def _facts(part: DrawnNode | DrawnArc) -> dict[str, str]:
     interval = (
         ""
         if isnan(part.lift_low)
         else f" ({part.lift_low:.1f} to {_end(part.lift_high)})"
     )
+    if isnan(part.share):  # a published graph does not say of how many
+        return {"count": format_count(part.count)}
     return {
         "count": f"{format_count(part.count)} ({format_percent(part.share)})",
         "base": format_percent(part.base_rate),
@@ -244,9 +261,12 @@ def _contrast(contrast: Contrast | None, drawing: GraphDrawing) -> dict[str, str
     sides = {"both": "both", "first": drawing.subset, "second": drawing.versus}
     second = format_count(contrast.second_count)
     only = "" if contrast.side == "both" else "only "
+    kept = only + sides[contrast.side]
+    if isnan(contrast.difference):
+        return {"second": second, "kept": kept}
     return {
         "second": f"{second} ({format_percent(contrast.second_share)})",
-        "kept": only + sides[contrast.side],
+        "kept": kept,
         "difference": _signed(100 * contrast.difference, " points"),
         "effect": _signed(contrast.effect, ""),
         "p": format_p(contrast.adjusted_p),

@@ -12,18 +12,12 @@ import param
 from panel.viewable import Viewable, Viewer
 
 from nnviz.graphs.attribution_graph import reach_text
-from nnviz.graphs.drawing import (
-    SIZES,
-    Contrast,
-    DrawnArc,
-    DrawnNode,
-    GraphDrawing,
-    Key,
-)
+from nnviz.graphs.drawing import SIZES, GraphDrawing
+from nnviz.graphs.drawn_parts import Contrast, DrawnArc, DrawnNode, Key
+from nnviz.graphs.files import GraphFormat
 from nnviz.graphs.options import graph_options
 from nnviz.results.graph_results import OF_A, OF_PAIR
 from nnviz_dashboards.graph.check import CheckModel
-from nnviz_dashboards.graph.model import FILTERS, N_BLOCKS, GraphFormat, GraphModel
 from nnviz_dashboards.graph.numbers import (
     arc_numbers,
     effect_text,
@@ -31,6 +25,7 @@ from nnviz_dashboards.graph.numbers import (
     terms,
 )
 from nnviz_dashboards.graph.parts import PartsModel
+from nnviz_dashboards.graph.shown import FILTERS, N_BLOCKS, ShownGraph
 from nnviz_dashboards.layers.model import short_names
 from nnviz_dashboards.shared.component import (
     Component,
@@ -144,7 +139,7 @@ class GraphView(Viewer):
 
     def __init__(
         self,
-        model: GraphModel,
+        model: ShownGraph,
         *,
         pictures: str,
         layers: Mapping[str, str],
@@ -253,8 +248,8 @@ class GraphView(Viewer):
     def _check(self) -> dict[str, object]:
         """Return what causal checks say, or the command that makes one."""
         effects, check = self._model.effects, self._checks
-        drawing = self._model.drawing
-        is_pair = drawing is not None and bool(drawing.versus)
+        request = self._model.request
+        is_pair = request is not None and bool(request.versus)
         return {
             "texts": [
                 [name if is_pair else "", effect_text(effect)]
@@ -275,7 +270,10 @@ class GraphView(Viewer):
             "collections": [[c, COLLECTIONS.get(c, c)] for c in choices.collections],
             "members": [[m, MEMBERS.get(m, m)] for m in choices.members],
             "member": choices.member,
-            "others": [[name, MEMBERS.get(name, name)] for name in choices.others],
+            "others": [
+                *([key, label] for key, label in choices.beside),
+                *([name, MEMBERS.get(name, name)] for name in choices.others),
+            ],
         }
 
     def _pinned(self) -> list[str | int]:
@@ -363,6 +361,7 @@ def _graph(
         "title": _title(drawing),
         "note": _note(drawing) + _reach(labels, drawn, n_rows),
         "made": f"preset {drawing.files.preset}",
+        "is_relative": drawing.n_instances < 0,
         "problems": [p[:1].upper() + p[1:] + "." for p in drawing.problems],
     }
 
@@ -386,10 +385,14 @@ def _some(names: Sequence[str], most: int) -> str:
 
 
 def _title(drawing: GraphDrawing) -> str:
-    first = f"{drawing.subset} ({_instances(drawing.n_instances)})"
+    first = _named(drawing.subset, drawing.n_instances)
     if not drawing.versus:
         return first
-    return f"{first} and {drawing.versus} ({_instances(drawing.n_versus)})"
+    return f"{first} and {_named(drawing.versus, drawing.n_versus)}"
+
+
+def _named(name: str, n: int) -> str:
+    return name if n < 0 else f"{name} ({_instances(n)})"
 
 
 def _note(drawing: GraphDrawing) -> str:
@@ -405,10 +408,22 @@ def _note(drawing: GraphDrawing) -> str:
     if drawing.is_equal:
         return "nothing differs: the same channels and arcs, as often"
     return (
-        f"shared: {format_percent(likeness.node_jaccard)} of the channels, "
+        f"shared: {format_percent(likeness.node_jaccard)} of the channels"
+        f"{_halves(drawing)}, "
         f"{format_percent(likeness.arc_jaccard)} of the arcs; "
-        f"counts overlap by {format_percent(likeness.count_overlap)}{start}"
+        f"counts overlap by {format_percent(likeness.count_overlap)}"
+        f"{start}"
     )
+
+
+def _halves(drawing: GraphDrawing) -> str:
+    """Say how alike random halves of each subset are: what chance would give."""
+    said = [
+        format_percent(half.node_jaccard)
+        for half in drawing.halves
+        if half is not None and isfinite(half.node_jaccard)
+    ]
+    return f" (random halves of each: {' and '.join(said)})" if said else ""
 
 
 def _arriving(drawing: GraphDrawing) -> str:

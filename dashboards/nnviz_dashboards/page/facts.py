@@ -82,7 +82,9 @@ class FactsView(Viewer):
             facts = facts if choices.member else {}
         if drawing is not None and drawing.versus and facts:
             other = MEMBERS.get(selection.versus, drawing.versus)
-            facts["against"] = f"; against {other}: {_instances(drawing.n_versus)}"
+            facts["against"] = f"; against {other}"
+            if drawing.n_versus >= 0:
+                facts["against"] = f"; against {other}: {_instances(drawing.n_versus)}"
         return facts or None
 
     def _of_pair(self) -> dict[str, object] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import ipaddress
 import json
@@ -19,24 +20,22 @@ from typing import Any
 
 import panel as pn
 from bokeh.server.server import Server
-from bokeh.server.views.auth_request_handler import AuthRequestHandler
 from tornado.platform.asyncio import BaseAsyncIOLoop
-from tornado.web import HTTPError, authenticated
 from tornado.websocket import WebSocketClosedError
 
-from nnviz.aggregation.index_warming import warm_later
 from nnviz.errors import (
     ConfigError,
     NnvizError,
     StoreFormatError,
 )
-from nnviz.results.run_results import RunResults, stage_state
-from nnviz.store.store import Store
+from nnviz.results.run_results import RunResults
 from nnviz_cluster.site import load_site
-from nnviz_dashboards.page.app import PICTURES, create_app
+from nnviz_dashboards.page.app import create_app, read_ahead
 from nnviz_dashboards.serving.connections import IDLE_SECONDS
 from nnviz_dashboards.serving.guarding import Gate, guard
 from nnviz_dashboards.serving.network_runs import NetworkRuns
+from nnviz_dashboards.serving.pictures import picture_patterns
+from nnviz_dashboards.serving.shared_results import SharedResults
 from nnviz_dashboards.serving.tokens import cookie_of, kept_token, new_token
 
 __all__ = ["Access", "make_server", "serve"]
@@ -47,7 +46,6 @@ LOGIN_PAGE = Path(__file__).parent / "login.html"
 OAUTH_VARIABLES = ("PANEL_OAUTH_KEY", "PANEL_OAUTH_SECRET", "PANEL_COOKIE_SECRET")
 """Where Panel itself looks for what is secret."""
 
-YEAR_SECONDS = 31_536_000
 SECONDS_TO_END = 10
 SECONDS_OF_UNUSED_PAGES = 15
 
@@ -58,114 +56,6 @@ MAX_HEADER_BYTES = 1 << 14
 """Of a request with its address; also what is read of a form."""
 
 _log = logging.getLogger(__name__)
-
-
-class SharedResults:
-    """The results that all visitors share; opened again once a stage has run.
-
-    Parameters
-    ----------
-    url
-        URL of the store.
-    """
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._lock = threading.Lock()
-        self._state: object = None
-        self._results = self.current()
-
-    def current(self) -> RunResults:
-        """Return the results of the store as it is now."""
-        with self._lock:
-            store = Store.open(self._url)
-            state = stage_state(store)
-            if state != self._state:
-                results = RunResults(store)
-                self._results, self._state = results, state
-                warm_later(store, lambda: results.pairs.finder.columns.read_texts())
-            return self._results
-
-    @property
-    def latest(self) -> RunResults:
-        """The results that the last visitor got."""
-        return self._results
-
-
-class PictureHandler(AuthRequestHandler):
-    """Answers with a stored picture: three numbers, never a path."""
-
-    def initialize(self, results: SharedResults) -> None:
-        """Take what `make_server` gives."""
-        self._shared = results
-
-    @authenticated
-    def get(self, layer: str, channel: str, rank: str) -> None:
-        """Send the picture of one rank of one channel of one shown layer."""
-        results = self._shared.latest
-        if int(layer) >= len(results.layers):
-            raise HTTPError(404)
-        try:
-            name = results.layers[int(layer)].name
-            picture = results.picture(name, int(channel), int(rank))
-        except NnvizError:
-            picture = b""  # not derived, or damaged since
-        self._send(picture)
-
-    def _send(self, picture: bytes) -> None:
-        if not picture:
-            raise HTTPError(404)
-        self.set_header("Content-Type", _content_type(picture))
-        self.set_header("X-Content-Type-Options", "nosniff")
-        # A text is drawn as SVG, which runs nothing, also where it is opened by itself.
-        self.set_header(
-            "Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"
-        )
-        self.set_header("Cache-Control", f"private, max-age={YEAR_SECONDS}, immutable")
-        self.finish(picture)
-
-
-class FeatureHandler(PictureHandler):
-    """Answers with what a channel was made to see, from the folder beside the store."""
-
-    @authenticated
-    def get(self, layer: str, channel: str) -> None:
-        """Send the picture of one channel of one shown layer."""
-        results = self._shared.latest
-        if int(layer) >= len(results.layers):
-            raise HTTPError(404)
-        name = results.layers[int(layer)].name
-        self._send(results.features.picture(name, int(channel)))
-
-
-class InstancePictureHandler(PictureHandler):
-    """Answers with the picture of an instance, read from the data set of the run."""
-
-    @authenticated
-    async def get(self, number: str, large: str | None) -> None:
-        """Send the picture of one instance, small or large."""
-        pictures = self._shared.latest.instance_pictures
-        # The first one opens the data set, which may take a while.
-        picture = await asyncio.get_running_loop().run_in_executor(
-            None, lambda: pictures.picture(int(number), is_large=bool(large))
-        )
-        self._send(picture)
-
-
-class HeatHandler(PictureHandler):
-    """Answers with where in its picture a channel of an instance fired."""
-
-    @authenticated
-    async def get(
-        self, number: str, output: str, layer: str, channel: str, large: str | None
-    ) -> None:
-        """Send what is laid over the picture, small or large."""
-        heat = self._shared.latest.explained.heat
-        asked = int(number), int(output), int(layer), int(channel)
-        picture = await asyncio.get_running_loop().run_in_executor(
-            None, lambda: heat(*asked, is_large=bool(large))
-        )
-        self._send(picture)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,38 +102,38 @@ def make_server(
     """
     rights = Access(**access)
     _check_exposure(host, rights)
-    server, _ = _listen(SharedResults(store_url), None, host, port, rights)
+    shared = SharedResults(store_url)
+    server, _ = _listen_for_run(shared, None, host, port, rights)
     return server
 
 
-def _listen(
+def _listen_for_run(
     shared: SharedResults,
     runs: NetworkRuns | None,
     host: str,
     port: int,
     rights: Access,
 ) -> tuple[Server, Gate]:
-    folder = rf"/{PICTURES}/[0-9a-f]+"
-    of_channel = rf"{folder}/(\d{{1,6}})/(\d{{1,9}})/(\d{{1,6}})"
-    of_feature = rf"{folder}/features/(\d{{1,6}})/(\d{{1,9}})"
-    of_instance = rf"{folder}/instances/(\d{{1,12}})(/large)?"
-    numbers = r"(\d{1,12})/(\d{1,9})/(\d{1,6})/(\d{1,9})"
-    of_heat = rf"{folder}/heat/{numbers}(/large)?"
-    given = {"results": shared}
+    patterns = picture_patterns(shared)
+    return _listen(lambda: _page(shared, runs), patterns, host, port, rights)
+
+
+def _listen(
+    make_page: Callable[[], pn.Template],
+    patterns: Sequence[tuple[str, type, dict[str, Any]]],
+    host: str,
+    port: int,
+    rights: Access,
+) -> tuple[Server, Gate]:
     kept = rights.token_file
     token = new_token() if kept is None else kept_token(kept)
     try:
         server: Server = pn.io.server.get_server(
-            lambda: _page(shared, runs),
+            make_page,
             port=port,
             address=host,
             websocket_origin=list(rights.allow_origin),
-            extra_patterns=[
-                (of_channel, PictureHandler, given),
-                (of_feature, FeatureHandler, given),
-                (of_instance, InstancePictureHandler, given),
-                (of_heat, HeatHandler, given),
-            ],
+            extra_patterns=patterns,
             # Only a page that was handed out may open a line, and only its own.
             sign_sessions=True,
             secret_key=secrets.token_hex(32),
@@ -333,6 +223,8 @@ def serve(
     open_browser: bool = False,
     announce: Callable[[str], None] | None = None,
     network_on: str | None = None,
+    other_store: str | None = None,
+    published: str | None = None,
     **access: Any,
 ) -> None:
     """Serve a store until the process is told to stop.
@@ -350,23 +242,31 @@ def serve(
         instance: a kind of cluster, a cluster file or an address. The store is then
         written to, and network and data of the run are opened there. None: visitors get
         the command.
+    other_store
+        URL of another network's store over the same instances, whose graphs can be
+        looked at beside those of the run.
+    published
+        SUMMIT's file of a class, or a folder of them, likewise.
     **access
         See :class:`Access`.
 
     Raises
     ------
     ConfigError
-        See :func:`make_server`; if there is no such cluster.
+        See :func:`make_server`; if there is no such cluster, or there are no published
+        files of the run's classes.
     StoreNotFoundError
         If there is no store.
+    ShapeError
+        If the other network has other layers.
     """
     rights = Access(**access)
     _check_exposure(host, rights)
     if network_on is not None:
         load_site(network_on)
-    shared = SharedResults(store_url)
+    shared = SharedResults(store_url, other_store=other_store, published=published)
     runs = None if network_on is None else NetworkRuns(network_on)
-    server, gate = _listen(shared, runs, host, port, rights)
+    server, gate = _listen_for_run(shared, runs, host, port, rights)
     warm_up = threading.Thread(target=_warm_up, args=(shared.latest,), daemon=True)
     loop = server.io_loop
     assert isinstance(loop, BaseAsyncIOLoop)
@@ -407,12 +307,8 @@ def _print_address(address: str) -> None:
 
 def _warm_up(results: RunResults) -> None:
     """Read what the first visitor needs while the browser starts."""
-    try:
-        results.class_table()
-        results.confusions()
-        results.graphs.warm_up(results.kind)
-    except NnvizError:
-        return  # the page says it
+    with contextlib.suppress(NnvizError):  # the page says it
+        read_ahead(results)
 
 
 def _check_exposure(host: str, rights: Access) -> None:
@@ -461,11 +357,3 @@ def _passwords(path: str | Path) -> str | dict[str, str]:
     return (
         {str(k): str(v) for k, v in users.items()} if isinstance(users, dict) else text
     )
-
-
-def _content_type(picture: bytes) -> str:
-    if picture[:4] == b"RIFF" and picture[8:12] == b"WEBP":
-        return "image/webp"
-    if picture[:8] == b"\x89PNG\r\n\x1a\n":
-        return "image/png"
-    return "image/svg+xml" if picture[:4] == b"<svg" else "image/jpeg"

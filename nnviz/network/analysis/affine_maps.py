@@ -237,11 +237,16 @@ def _probe(
             # A constant that differs between positions has widened the result.
             return None if zeros.shape != shape else (zeros, ones, numbers)
         moved = _moved(flow, chain, first, numbers.expand(shape).clone())
-        moved_positions = _moved(flow, chain, first, _position_numbers(shape, axis))
+        numbers = _position_numbers(flow.graph.instance_shape(first), axis)
+        numbers = flow.graph.turned(first, numbers).contiguous()
+        moved_positions = _moved(flow, chain, first, numbers)
     except (RuntimeError, TypeError, ValueError, NotImplementedError):
         return None
     # Where positions change their order, maps cannot be added element by element.
-    columns = moved_positions.movedim(axes[1], -1).flatten(0, -2)
+    # Where it is only that the instance comes before or behind time, they can.
+    last = chain[-1].outputs[-1] if chain else first
+    columns = flow.graph.turned(last, moved_positions)
+    columns = columns.movedim(axes[1], -1).flatten(0, -2)
     reached = (moved > 0).movedim(axes[1], -1).flatten(0, -2).all(0)
     order = torch.arange(1, len(columns) + 1, dtype=torch.float64)[:, None]
     is_kept = bool(reached.any()) and bool((columns[:, reached] == order).all())

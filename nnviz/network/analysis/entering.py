@@ -13,7 +13,7 @@ Symbols: N instances, C channels.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -56,6 +56,8 @@ class EnteringOperation:
     """Neighbouring input channels that belong to one source channel."""
     positions: tuple[int, ...] = ()
     """For a summand with fewer positions than the sum: those of the sum."""
+    is_time_first: bool = False
+    """Whether what the network's function reads has the instance on axis 1."""
     attributes: dict[str, Any] = field(default_factory=dict)
     """What people may want to know of the operation from the plan; JSON values."""
 
@@ -84,7 +86,7 @@ class EnteringOperation:
         """
         if self.summand.path is not None:
             return self.summand.path.mixed(values, leaves, n_instances)
-        x = values
+        x = values.transpose(0, 1) if self.is_time_first else values
         axis = self.summand.axis
         if len(x) != n_instances:
             x = x.unflatten(0, (n_instances, -1))
@@ -125,14 +127,16 @@ def iter_entering_operations(
         left[summand.map.channels[known]] = False
         targets = torch.where(known, pre_activation.channels[index], -1)
         positions = _positions(flow, pre_activation)
-        yield from _entering_operations(flow, summand, bias, targets, positions)
+        is_time_first = summand.value in flow.graph.time_first
+        for found in _entering_operations(flow, summand, bias, targets, positions):
+            yield replace(found, is_time_first=is_time_first)
 
 
 def _positions(flow: ChannelFlow, pre_activation: PreActivation) -> tuple[int, ...]:
     if pre_activation.value is None:
         return ()
-    shape = flow.graph.values[pre_activation.value].shape
-    n_instances = _n_instances(flow)
+    shape = flow.graph.instance_shape(pre_activation.value)
+    n_instances = flow.graph.n_instances
     rows = () if shape[0] == n_instances else (shape[0] // n_instances,)
     return (
         *rows,
@@ -197,10 +201,6 @@ def _of_heads(
     )
 
 
-def _n_instances(flow: ChannelFlow) -> int:
-    return flow.graph.values[flow.graph.input_value].shape[0]
-
-
 def _weight(flow: ChannelFlow, summand: Summand) -> Tensor:
     operation = summand.operation
     name = operation.name
@@ -237,7 +237,7 @@ def _convolution(
     padding = argument(operation, 4, "padding", 0)
     if bool((scale != 1).any()):
         weight = _times(weight.double(), scale, groups if transposed else 0)
-    n_rows = flow.graph.values[flow.graph.activation_inputs(operation)[0]].shape[0]
+    n_rows = flow.graph.instance_shape(flow.graph.activation_inputs(operation)[0])[0]
     convolution = Convolution(
         weight=weight.float(),
         bias=bias.float(),
@@ -250,7 +250,7 @@ def _convolution(
             _each(argument(operation, 5, "output_padding", 0), n) if transposed else 0
         ),
     )
-    if n_rows == _n_instances(flow):
+    if n_rows == flow.graph.n_instances:
         return convolution
     return _with_axis(convolution, 1)
 
@@ -323,7 +323,7 @@ def _grouped(
         )
         raise UnknownSummandError(msg)
     shape = flow.graph.values[summand.value].shape
-    n_positions = len(shape) - 2 + (shape[0] != _n_instances(flow))
+    n_positions = len(shape) - 2 + (shape[0] != flow.graph.n_instances)
     by_count: dict[int, list[tuple[float, list[int]]]] = {}
     for number, indices in indices_of.items():
         by_count.setdefault(len(indices), []).append((number, indices))

@@ -286,9 +286,9 @@ def name_layers(flow: ChannelFlow, sites: list[Site]) -> list[FoundLayer]:
         marker = flow.markers.get(site.read_value)
         origin = flow.origins[site.origin]
         axis = origin.axis if marker is None or marker.axis is None else marker.axis
-        shape = flow.graph.values[site.read_value].shape
+        shape = flow.graph.instance_shape(site.read_value)
         positions = tuple(n for i, n in enumerate(shape) if i not in (0, axis))
-        n_instances = flow.graph.values[flow.graph.input_value].shape[0]
+        n_instances = flow.graph.n_instances
         if shape[0] != n_instances:
             # Windows of an instance follow each other on the first axis.
             positions = (shape[0] // n_instances, *positions)
@@ -299,6 +299,7 @@ def name_layers(flow: ChannelFlow, sites: list[Site]) -> list[FoundLayer]:
             n_channels=origin.n_channels,
             positions=positions,
             channel_axis=axis,
+            instance_axis=int(site.read_value in flow.graph.time_first),
             shown=not _is_inner(flow, site, kept, owners),
             receptive_field=fields.get(site.read_value) if len(shape) > 2 else None,
         )

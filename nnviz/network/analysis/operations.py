@@ -104,6 +104,23 @@ class OperationGraph:
     """What the network received, by value; the first is its main input."""
     output: object
     """What the network returned."""
+    time_first: frozenset[int] = frozenset()
+    """Values with the instance on axis 1; of others it is axis 0."""
+
+    @property
+    def n_instances(self) -> int:
+        """Instances of the batch."""
+        return self.values[self.input_value].shape[0]
+
+    def instance_shape(self, value: int) -> tuple[int, ...]:
+        """Return a value's shape with the instance in front."""
+        shape = self.values[value].shape
+        turned = (shape[1], shape[0], *shape[2:]) if value in self.time_first else shape
+        return tuple(turned)
+
+    def turned(self, value: int, tensor: Tensor) -> Tensor:
+        """Bring the instance of a value's tensor to the front, or from there back."""
+        return tensor.transpose(0, 1) if value in self.time_first else tensor
 
     @property
     def input_value(self) -> int:

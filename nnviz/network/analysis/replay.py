@@ -298,8 +298,8 @@ class _Replay:
         assert (
             pre_activation.value is not None
         )  # only such pre_activations are replayed
-        shape = self._graph.values[pre_activation.value].shape
-        n_instances = self._graph.values[self._graph.input_value].shape[0]
+        shape = self._graph.instance_shape(pre_activation.value)
+        n_instances = self._graph.n_instances
         total: Tensor | None = None
         where = {int(c): k for k, c in enumerate(pre_activation.channels.tolist())}
         for entering in operations:
@@ -326,7 +326,8 @@ class _Replay:
         assert total is not None  # every pre_activation has summands
         if shape[0] != n_instances:
             total = total.movedim(2, 1).flatten(0, 1)
-        return total.movedim(1, pre_activation.axis).reshape(shape)
+        total = total.movedim(1, pre_activation.axis).reshape(shape)
+        return self._graph.turned(pre_activation.value, total)
 
 
 def _in_units(pre_activation: PreActivation, own: Tensor) -> Tensor:

@@ -329,6 +329,7 @@ class _Run:
             seen = seen * place.units.scale
         if check.summand.share is not None:
             seen = seen * check.summand.share[place.channels]
+        seen = self._flow.graph.turned(place.value, seen)
         return self._by_layer_channel(seen, place.channels)
 
     def _made_from_one(
@@ -354,7 +355,7 @@ class _Run:
 
     def _by_layer_channel(self, seen: Tensor, channels: Tensor) -> Tensor:
         """Return (N, channel of `channels` in order, positions in a row)."""
-        n = self._flow.graph.values[self._flow.graph.input_value].shape[0]
+        n = self._flow.graph.n_instances
         rows = seen.reshape(n, -1, seen.shape[-1])
         order = torch.argsort(channels)
         if not torch.equal(order, torch.arange(len(order))):
@@ -365,7 +366,7 @@ class _Run:
         self, check: _Check, number: float, like: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return what the edges say of one channel, and which channels they reach."""
-        n = self._flow.graph.values[self._flow.graph.input_value].shape[0]
+        n = self._flow.graph.n_instances
         channels = check.place.channels.sort().values
         where = torch.full((int(channels.max()) + 2,), -1)  # the last: of no channel
         where[channels] = torch.arange(len(channels))

@@ -101,8 +101,9 @@ class TokenAxes:
             (axis,) = others
         if axis is None or axis == channel:
             return None
-        values, first = flow.graph.values, flow.graph.input_value
-        has_rows = values[value].shape[0] != values[first].shape[0]
+        has_rows = flow.graph.instance_shape(value)[0] != flow.graph.n_instances
+        if value in flow.graph.time_first and axis < 2:
+            axis = 1 - axis
         if axis == 0:
             return 0 if has_rows else None
         return axis - 1 - (channel < axis) + has_rows
@@ -229,10 +230,12 @@ def _changing_axes(
 
 
 def _axes_of_extent(graph: OperationGraph, n_tokens: int) -> dict[int, list[int]]:
-    n_instances = graph.values[graph.input_value].shape[0]
+    n_instances = graph.n_instances
     axes: dict[int, list[int]] = {}
     for value in graph.values:
-        found = [i for i, n in enumerate(value.shape) if i and n == n_tokens]
+        instance = int(value.index in graph.time_first)
+        others = (i for i in range(len(value.shape)) if i != instance)
+        found = [i for i in others if value.shape[i] == n_tokens]
         if found:
             axes[value.index] = found
         elif value.shape[:1] == (n_instances * n_tokens,):

@@ -69,7 +69,7 @@ def _parts(flow: ChannelFlow, value: int, axis: int) -> tuple[LayerPart, ...] | 
     shape = graph.values[value].shape
     if operation is None or len(operation.outputs) != 1:
         return None
-    if shape[0] != graph.values[graph.input_value].shape[0]:
+    if shape[0] != graph.n_instances or value in graph.time_first:
         return None
     if operation.name == "cat" and flow.kinds.get(value) == "concatenation":
         parts: list[LayerPart] = []

@@ -236,7 +236,8 @@ class GradientPass:
             # slow down every operation on the way down.
             gradient = torch.empty_like(one.values).copy_(gradient)
         axis, n = one.layer.channel_axis, self._n
-        a, g = (_rows(part, n, axis) for part in (one.values, gradient))
+        both = (x.movedim(one.layer.instance_axis, 0) for x in (one.values, gradient))
+        a, g = (_rows(part, n, axis) for part in both)
         self.found[one.layer.name] = _summed(a, g, one.counted, self._signal)
         if arrived:
             self.reached.add(one.layer.name)

@@ -438,6 +438,7 @@ class Recorder:
     def _by_instance(self, layer: Layer, values: Tensor) -> tuple[Tensor, int]:
         """Return an output with an axis for all instances, and its channel axis."""
         axis = layer.channel_axis
+        values = values.movedim(layer.instance_axis, 0)
         if len(values) % self._n_instances or not len(values):
             raise NotByInstanceError(layer.name, len(values), self._n_instances)
         if len(values) != self._n_instances:

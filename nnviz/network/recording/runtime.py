@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from nnviz.errors import DeviceLostError, PlanError, TaskMemoryError
 from nnviz.network.analysis.analysis import analyse
-from nnviz.network.analysis.operations import record_operations
+from nnviz.network.analysis.instance_axes import record_by_instance
 from nnviz.network.analysis.token_axes import record_other_length
 from nnviz.network.arguments import counted_of
 from nnviz.network.influence.inputs import EdgeInput, Strongest
@@ -157,7 +157,7 @@ class NetworkRuntime:
         taps = cheap_maxima = None
         if needs_taps or self.device.type == "cpu":
             analysis = analyse(
-                record_operations(network, example),
+                record_by_instance(network, example),
                 record_other_length(network, example),
             )
             if needs_taps:

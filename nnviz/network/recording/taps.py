@@ -282,8 +282,8 @@ class EdgeTaps:
         if axis is None:
             return None
         graph = self._flow.graph
-        shape = graph.values[value].shape
-        has_rows = shape[0] != graph.values[graph.input_value].shape[0]
+        shape = graph.instance_shape(value)
+        has_rows = shape[0] != graph.n_instances
         return axis - (len(shape) - 2 + has_rows)
 
     def _count_alike(self, source: str, target: str) -> bool:
