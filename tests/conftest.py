@@ -30,7 +30,7 @@ import torch
 from click.testing import CliRunner
 
 from nnviz.cli.main import main as command_line
-from nnviz.interface.workers import WITHOUT_PROFILE
+from nnviz.interface.local_workers import WITHOUT_PROFILE
 from nnviz.results.run_results import RunResults
 from nnviz.store.store import Store
 from nnviz.testing import write_store
@@ -72,7 +72,7 @@ define_missing_operators()
 # (tests/forked.py). These, as those that are started as users start them, start their
 # own as users have them.
 dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
-# Of workers that tests start as threads of this process (nnviz/interface/workers.py).
+# Of workers that are threads of this process (nnviz/interface/local_workers.py).
 dask.config.set(WITHOUT_PROFILE)
 distributed.utils.get_mp_context().set_forkserver_preload(["tests.imported_ahead"])
 
