@@ -15,7 +15,7 @@ FIRST, SECOND = (6, 7, 8, 9), (12, 13, 14, 15)
 
 
 def network():
-    """Return a network in which class c is seen through FIRST[c] and SECOND[c] alone."""
+    """Return a network that sees class c through FIRST[c] and SECOND[c] alone."""
     made = nn.Sequential(
         nn.Conv2d(N_CLASSES, 12, 1),
         nn.ReLU(),
