@@ -1,4 +1,4 @@
-"""All benchmarks in one command: what it runs, what it says, what documents take of it."""
+"""All benchmarks in one command: what it runs and says, what documents take of it."""
 
 import importlib.util
 import sys
