@@ -1,4 +1,4 @@
-"""Rules for the backward pass that others register: LRP by hand, and as zennit has it."""
+"""Rules for the backward pass that others register: LRP by hand, and of zennit."""
 
 from __future__ import annotations
 
