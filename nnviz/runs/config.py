@@ -224,8 +224,9 @@ class ExtractionConfig:
     """Glob patterns of the layers to record; ``!`` removes."""
     shown: tuple[str, ...] | None = None
     """Glob patterns of the layers to show; None: block outputs."""
-    instances_per_chunk: int = 1024
-    """Instances of one task; what is lost when a worker dies."""
+    instances_per_chunk: int | None = None
+    """Instances of one task; what is lost when a worker dies. None: 1,024, and less in
+    runs of fewer than 16,384 instances, so that all cores have something to do."""
     batch_size: int = 64
     """Instances of one forward pass."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
