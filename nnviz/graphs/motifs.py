@@ -125,9 +125,9 @@ class Motifs:
         return [
             said,
             (
-                f"{self.n_graphs} graphs are few: a part of {n_shared} of them is listed "
-                f"if chance would give it to {most:.1g} of them at most; {FEW} or more, "
-                "of finer classes or of subsets, have more to find"
+                f"{self.n_graphs} graphs are few: a part of {n_shared} of them is "
+                f"listed if chance would give it to {most:.1g} of them at most; {FEW} or "
+                "more, of finer classes or of subsets, have more to find"
             ),
         ]
 
