@@ -126,8 +126,8 @@ class Motifs:
             said,
             (
                 f"{self.n_graphs} graphs are few: a part of {n_shared} of them is "
-                f"listed if chance would give it to {most:.1g} of them at most; {FEW} or "
-                "more, of finer classes or of subsets, have more to find"
+                f"listed if chance would give it to {most:.1g} of them at most; {FEW} "
+                "or more, of finer classes or of subsets, have more to find"
             ),
         ]
 
