@@ -135,6 +135,8 @@ class GraphView(Viewer):
         Makes causal checks; None for one that makes none.
     parts
         What the graphs of several classes share; None for nothing.
+    options
+        What can be chosen of how the graph is made.
     """
 
     def __init__(
@@ -145,6 +147,7 @@ class GraphView(Viewer):
         layers: Mapping[str, str],
         checks: CheckModel | None = None,
         parts: PartsModel | None = None,
+        options: Sequence[Mapping[str, object]] = OPTIONS,
     ) -> None:
         super().__init__()
         self._model = model
@@ -172,6 +175,7 @@ class GraphView(Viewer):
                 "part": self._show_part,
             },
             pictures=pictures,
+            options=list(options),
             layer=selection.param.layer,
             pinned=self._pinned(),
             chosen=self._chosen(),
