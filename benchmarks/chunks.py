@@ -88,7 +88,7 @@ def measure(path: Path, scratch: Path) -> dict[str, Any]:
     return {
         "chunks": len(source.chunks),
         "layers": len(source.layers),
-        "rows": source.plan.extraction.instances_per_chunk,
+        "rows": source.plan.rows_per_chunk,
         **{
             f"format_{version}": {
                 "files_a_chunk": len(files[version]) / len(source.chunks),

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -26,8 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "dashboards")]
 
 from benchmarks.environment import describe_machine  # noqa: E402
+from benchmarks.interactions import find_chromium, processor_seconds  # noqa: E402
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 WAIT_MS = 30_000
 QUIET_S = 0.25
 """So long nothing more has to come before bytes are counted."""
@@ -90,18 +89,9 @@ def serve(store: str, relay: Relay) -> tuple[subprocess.Popen[str], dict[str, fl
             break
     started = {
         "seconds": time.perf_counter() - began,
-        "seconds of a core": _processor_seconds(process.pid),
+        "seconds of a core": processor_seconds(process.pid),
     }
     return process, started
-
-
-def _processor_seconds(pid: int) -> float:
-    """Return what a process has used so far; NaN where the system does not say."""
-    file = Path(f"/proc/{pid}/stat")
-    if not file.exists():
-        return float("nan")
-    fields = file.read_text(encoding="utf-8").rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _settle(page: Any, relay: Relay) -> None:
@@ -116,15 +106,14 @@ def measure(store: str) -> dict[str, Any]:
     """Serve a store, and visit it twice."""
     from playwright.sync_api import sync_playwright
 
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        sys.exit("no Chromium on the path; install one")
     relay = Relay()
     process, started = serve(store, relay)
     try:
         with sync_playwright() as playwright:
             arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-            browser = playwright.chromium.launch(executable_path=path, args=arguments)
+            browser = playwright.chromium.launch(
+                executable_path=find_chromium(), args=arguments
+            )
             page = browser.new_page(viewport={"width": 1440, "height": 900})
             visits = {name: _open(page, relay, process.pid) for name in VISITS}
             browser.close()
@@ -140,7 +129,7 @@ def measure(store: str) -> dict[str, Any]:
 
 
 def _open(page: Any, relay: Relay, pid: int) -> dict[str, float]:
-    used, before = _processor_seconds(pid), relay.n_bytes
+    used, before = processor_seconds(pid), relay.n_bytes
     began = time.perf_counter()
     page.goto(f"http://127.0.0.1:{relay.port}/", timeout=WAIT_MS)
     page.wait_for_function("document.documentElement.dataset.ready === 'yes'")
@@ -154,7 +143,7 @@ def _open(page: Any, relay: Relay, pid: int) -> dict[str, float]:
         "ms to the first paint": float(paint or float("nan")),
         "ms until it answers": 1000 * ready,
         "kB": (relay.n_bytes - before) / 1000,
-        "seconds of a core": _processor_seconds(pid) - used,
+        "seconds of a core": processor_seconds(pid) - used,
     }
 
 

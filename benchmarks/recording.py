@@ -55,7 +55,7 @@ def main() -> None:
         dtype="uint8",
     )
     # One chunk, as in a run: its first instances are all among the strongest so far.
-    n = plan.extraction.instances_per_chunk
+    n = plan.rows_per_chunk
     print(json.dumps(compare(bare, runtimes, reader, n, repeat=max(5, repeat))))
 
 

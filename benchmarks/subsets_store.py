@@ -65,7 +65,11 @@ def make_store(folder, n):
         preprocessing=PreprocessingConfig(kind="array", layout="HWC"),
         classes=ClassesConfig(),
         extraction=ExtractionConfig(
-            share=SHARE, targets="top", ranks=RANKS, examples_per_channel=0
+            instances_per_chunk=1024,
+            share=SHARE,
+            targets="top",
+            ranks=RANKS,
+            examples_per_channel=0,
         ),
         architecture=Architecture(
             layers, edges, input_shape=(3, 224, 224), output_shape=(N_CLASSES,)

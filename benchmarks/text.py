@@ -38,6 +38,7 @@ from nnviz.network.arguments import bind_inputs
 from nnviz.network.recording.folding import optimize
 from nnviz.network.recording.runtime import NetworkRuntime
 from nnviz.network.tracing import trace
+from nnviz.runs.chunk_sizes import chunk_rows
 from nnviz.runs.config import ExtractionConfig, PreprocessingConfig
 from nnviz.runs.network_inputs import InputPart, NetworkInputs
 
@@ -215,8 +216,9 @@ def padding() -> dict[str, Any]:
         inputs=inputs,
     )
     computed = 0
-    for start in range(0, len(lengths), options.instances_per_chunk):
-        stop = min(start + options.instances_per_chunk, len(lengths))
+    rows = chunk_rows(len(lengths), is_sorted=True)
+    for start in range(0, len(lengths), rows):
+        stop = min(start + rows, len(lengths))
         for batch in reader.iter_batches(start, stop):
             n_rows, length = batch.values.shape
             computed += n_rows * inputs.tokens_of(length)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import re
 import sys
 import time
@@ -23,7 +22,13 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "dashboards")]
 
 from benchmarks.environment import describe_machine  # noqa: E402
-from benchmarks.interactions import LISTEN, QUIET, find_chromium, serve  # noqa: E402
+from benchmarks.interactions import (  # noqa: E402
+    LISTEN,
+    QUIET,
+    find_chromium,
+    processor_seconds,
+    serve,
+)
 from nnviz.store.store import Store  # noqa: E402
 
 GOAL_MS = 1_000
@@ -46,13 +51,6 @@ def memory_mb(pid: int) -> float:
     found = re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)
     assert found is not None
     return int(found[1]) / 1024
-
-
-def processor_seconds(pid: int) -> float:
-    """Return how long a process has computed, which other processes do not change."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2]
-    user, system = fields.split()[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 async def click(page, selector: str, nth: int, took: list[dict[str, float]]) -> None:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from nnviz.inputs.models.loading import load_model
     from nnviz.interface.packed_runs import pack
     from nnviz.interface.page import serve
-    from nnviz.interface.questions import attribution_graph, compare, motifs
+    from nnviz.interface.questions import attribution_graph, compare, motifs, rescore
     from nnviz.interface.run_store import Store, open_store
     from nnviz.interface.stages import (
         aggregate,
@@ -111,6 +111,7 @@ __all__ = [
     "plan_run",
     "prepare_store",
     "recompute",
+    "rescore",
     "run",
     "serve",
     "trace",
@@ -155,6 +156,7 @@ _HOMES = {
     "plan_run": "nnviz.interface.stages",
     "prepare_store": "nnviz.planning.store_creation",
     "recompute": "nnviz.interface.upkeep",
+    "rescore": "nnviz.interface.questions",
     "run": "nnviz.interface.stages",
     "serve": "nnviz.interface.page",
     "trace": "nnviz.network.tracing",

@@ -176,6 +176,19 @@ class Aggregates:
         """
         return self._counts(self._store.layer(layer).name)
 
+    def sums(self, layer: str, *, squares: bool = False) -> NDArray[np.float64]:
+        """Return sums of activations, or of their squares, shape (S, C).
+
+        They are shared with later calls: leave them as they are.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such layer.
+        """
+        what = "activation_sum_of_squares" if squares else "activation_sum"
+        return self._read(what, self._store.layer(layer).name)
+
     def mean(self, layer: str) -> NDArray[np.float64]:
         """Return mean activations, shape (S, C), NaN for an empty subset.
 

@@ -255,7 +255,7 @@ def _leaves(
 
 def _rows_per_span(store: Store, n_values: int) -> int:
     """Return the rows of whole chunks that are read at a time."""
-    rows = store.plan.extraction.instances_per_chunk
+    rows = store.plan.rows_per_chunk
     return rows * max(1, VALUES_PER_SPAN // max(1, rows * n_values))
 
 

@@ -38,7 +38,7 @@ def activation_facts(
     values = store.activations(layer, *span)
     # Instances that count nowhere are NaN, and have no top channels as zeros.
     values[~counted] = 0
-    rows = store.plan.extraction.instances_per_chunk
+    rows = store.plan.rows_per_chunk
     top = [
         planned_top_channels(values[start : start + rows], layer, store.plan.extraction)
         for start in range(0, max(1, len(values)), rows)

@@ -103,7 +103,7 @@ class IndexLayout:
             dtype = plan.layer_dtypes[layer.name]
             first, used[dtype] = used[dtype], used[dtype] + layer.n_channels
             activations.append(ChannelRange(layer.name, first, used[dtype], dtype))
-        rows = plan.extraction.instances_per_chunk
+        rows = plan.rows_per_chunk
         row_bytes = sum(np.dtype(dtype).itemsize * n for dtype, n in used.items())
         n_rows = min(ROWS_PER_PIECE, BYTES_PER_PIECE // max(1, row_bytes))
         n = plan.n_instances

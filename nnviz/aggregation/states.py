@@ -57,7 +57,7 @@ class StateFingerprints:
 
     def __init__(self, store: Store, collection: SubsetCollection) -> None:
         self._marks = store.chunks.mark_values()
-        self._rows_per_chunk = store.plan.extraction.instances_per_chunk
+        self._rows_per_chunk = store.plan.rows_per_chunk
         self._collection = collection
         self._known: dict[tuple[int, int], str] = {}
 

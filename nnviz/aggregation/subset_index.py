@@ -255,7 +255,7 @@ class SubsetIndex:
         self, members: NDArray[np.int64]
     ) -> Iterator[tuple[Facts, NDArray[np.int64]]]:
         """Yield facts about pairs with the rows of one chunk after the other."""
-        size = self._store.plan.extraction.instances_per_chunk
+        size = self._store.plan.rows_per_chunk
         for facts in self.pieces.facts(members, "pairs"):
             # Pieces begin where a chunk does.
             chunk = facts.rows // size

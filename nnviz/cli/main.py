@@ -23,6 +23,7 @@ from nnviz.cli.inspect import export, inspect
 from nnviz.cli.motifs import motifs
 from nnviz.cli.pack import pack
 from nnviz.cli.plan import plan
+from nnviz.cli.rescore import rescore
 from nnviz.cli.serve import demo, serve
 from nnviz.cli.subset import subset, suggest
 from nnviz.cli.verify import verify
@@ -56,6 +57,7 @@ for command in (
     graph,
     compare,
     motifs,
+    rescore,
     subset,
     column,
     suggest,

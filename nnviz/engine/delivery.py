@@ -136,8 +136,10 @@ def _dumps(value: Any) -> bytes:
     """Pickle a value with the code of all modules that are not installed."""
     added: list[ModuleType] = []
     known = cloudpickle.list_registry_pickle_by_value()
-    for name, module in list(sys.modules.items()):
-        if _is_loose(module) and name not in known:
+    # A process that multiprocessing has spawned has its main module under two names.
+    loose = {x.__name__: x for x in list(sys.modules.values()) if _is_loose(x)}
+    for name, module in loose.items():
+        if name not in known:
             with contextlib.suppress(ValueError):  # no module of the import system
                 cloudpickle.register_pickle_by_value(module)
                 added.append(module)

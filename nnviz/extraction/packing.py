@@ -30,7 +30,7 @@ from nnviz.engine.tasks import RunLimits, run_tasks
 from nnviz.engine.worker_cache import cached
 from nnviz.errors import ConfigError, PlanMismatchError, StoreFormatError
 from nnviz.formatting import size_text
-from nnviz.inputs.datasets.arrays import UNREADABLE
+from nnviz.inputs.datasets.arrays import PARTS, UNREADABLE
 from nnviz.runs.config import DatasetConfig, PreprocessingConfig
 from nnviz.runs.declarations import TARGET
 from nnviz.runs.json_values import to_json
@@ -74,6 +74,8 @@ class PackOpening:
 
     place: str
     """The Zarr group, in which the plan is by which instances are prepared."""
+    fingerprint: str
+    """Of that plan: another data set may once have been packed at the same place."""
     trust: bool = False
     """Whether files that run code when read may be read."""
 
@@ -143,6 +145,8 @@ def packed_preprocessing(config: PreprocessingConfig) -> PreprocessingConfig:
     config
         Of the plan.
     """
+    if config.kind in ("table", "text", "inputs"):
+        return PreprocessingConfig(kind="inputs", layout="packed")
     if config.kind != "image":
         return dataclasses.replace(config, layout="as-is")
     order = "rgb" if config.channel_order == "bgr" else config.channel_order
@@ -177,18 +181,12 @@ def create_pack(
     Raises
     ------
     ConfigError
-        If the instances have several inputs, or tokens.
+        If a column has a name that a packed data set needs.
     PlanMismatchError
         If something else is packed there.
     StoreError
         If it cannot be written.
     """
-    if plan.architecture.inputs is not None:
-        msg = (
-            "instances of several inputs, or of tokens, are not packed: they are small "
-            "and need no decoding; run the data set as it is"
-        )
-        raise ConfigError(msg)
     wanted = _identity(plan)
     if (Path(place) / "zarr.json").exists():
         group = _open(place)
@@ -221,6 +219,8 @@ def create_pack(
             shards=(per_piece, *shape),
             compressors=[Crc32cCodec()],
         )
+        if plan.architecture.inputs is not None:
+            group[INPUTS].attrs[PARTS] = to_json(plan.architecture.inputs)
         group.create_array(UNREADABLE, shape=(n,), dtype="str", chunks=(per_piece,))
         group.create_array(
             MARKS, shape=(math.ceil(n / per_piece),), dtype="int8", chunks=(1,)
@@ -376,7 +376,7 @@ class _Packer:
         plan = Plan.from_json(stored["plan"])
         ids = [str(name) for name in np.asarray(_array(self._group, IDS)[:])]
         dataset = open_stored_dataset(plan, ids, None, trust=opening.trust)
-        self._reader = planned_reader(plan, dataset)
+        self._reader = planned_reader(plan, dataset, by_length=False)
 
     def write(self, piece: int) -> tuple[int, int]:
         """Prepare and write one piece; then mark it."""

@@ -192,7 +192,11 @@ def check_tokenizer(plan: Plan, dataset: Dataset) -> None:
 
 
 def planned_reader(
-    plan: Plan, dataset: Dataset, *, batch_size: int | None = None
+    plan: Plan,
+    dataset: Dataset,
+    *,
+    batch_size: int | None = None,
+    by_length: bool = True,
 ) -> BatchReader:
     """Return a reader that prepares instances as the plan says.
 
@@ -204,6 +208,9 @@ def planned_reader(
         What is read.
     batch_size
         Rows of a batch; None for the plan's.
+    by_length
+        Whether instances with tokens may come in the order of their lengths, each batch
+        no longer than its longest, where the plan has it so.
     """
     is_image = plan.preprocessing.kind == "image"
     return BatchReader(
@@ -213,7 +220,7 @@ def planned_reader(
         n_threads=plan.extraction.reader_threads,
         shape=prepared_shape(plan.architecture.input_shape, is_image=is_image),
         dtype="uint8" if is_image else plan.architecture.input_dtype,
-        inputs=plan.architecture.inputs if has_buckets(plan) else None,
+        inputs=plan.architecture.inputs if by_length and has_buckets(plan) else None,
     )
 
 

@@ -21,7 +21,7 @@ from nnviz.graphs.making import SubsetGraphs
 from nnviz.graphs.options import GraphChoices
 from nnviz.store.store import Store
 
-__all__ = ["compare_published", "compare_with_published"]
+__all__ = ["compare_published", "compare_with_published", "order_agreement"]
 
 LEAST_RANKED = 3
 """Channels of a layer, for their order to agree or not."""
@@ -167,18 +167,41 @@ def _check_channels(store: Store, published: AttributionGraph) -> None:
             raise ShapeError(msg)
 
 
-def _agreement(published: AttributionGraph, new: NDArray[np.float64]) -> list[str]:
-    """Return how the published scores of nodes and ours agree, in words."""
+def order_agreement(
+    published: AttributionGraph, by: NDArray[np.float64 | np.int64], layer: str
+) -> float:
+    """Return the rank correlation of one layer's published scores with other numbers.
+
+    Parameters
+    ----------
+    published
+        Graph with V nodes.
+    by
+        Of all nodes, shape (V,).
+    layer
+        Its nodes alone are looked at.
+
+    Returns
+    -------
+    float
+        NaN where the layer has fewer than three nodes, or all are alike in one of both.
+    """
     # Slow to import, and other graphs do not need it.
     from scipy.stats import spearmanr  # noqa: PLC0415
 
-    found = {}
-    for name in published.layers:
-        rows = published.nodes_of(name)
-        one, two = published.score[rows], new[rows]
-        if len(rows) >= LEAST_RANKED and np.ptp(one) > 0 and np.ptp(two) > 0:
-            found[name] = float(spearmanr(one, two).statistic)
-    if not found:
+    rows = published.nodes_of(layer)
+    one, two = published.score[rows], by[rows]
+    if len(rows) < LEAST_RANKED or np.ptp(one) == 0 or np.ptp(two) == 0:
+        return np.nan
+    return float(spearmanr(one, two).statistic)
+
+
+def _agreement(published: AttributionGraph, new: NDArray[np.float64]) -> list[str]:
+    """Return how the published scores of nodes and ours agree, in words."""
+    found = {x: order_agreement(published, new, x) for x in published.layers}
+    listed = ", ".join(
+        f"{r:.2f} in {name}" for name, r in found.items() if not np.isnan(r)
+    )
+    if not listed:
         return []
-    listed = ", ".join(f"{r:.2f} in {name}" for name, r in found.items())
     return [f"the published channels are in our order by a correlation of {listed}"]

@@ -84,7 +84,7 @@ def pack(
     Raises
     ------
     ConfigError
-        If data are in memory, have several labels or several inputs.
+        If data are in memory, or have several labels.
     DatasetError
         If they cannot be read.
     PlanMismatchError
@@ -162,7 +162,7 @@ def begin_packing(
         text = f"# Packed by 'nnviz pack' from {config.dataset.kind} data.\n"
         text += tomli_w.dumps(tables)
         (where / RUN).write_text(text, encoding="utf-8")
-    return PackOpening(str(place), trust)
+    return PackOpening(str(place), plan.fingerprint, trust)
 
 
 def _labels(

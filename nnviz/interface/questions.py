@@ -21,6 +21,7 @@ from nnviz.graphs.motif_search import AT_LEAST, MOST, SHUFFLES
 from nnviz.graphs.motifs import Motifs
 from nnviz.graphs.options import GraphChoices
 from nnviz.graphs.published import compare_published
+from nnviz.graphs.rescoring import Rescored, rescored_graph
 from nnviz.graphs.summit_files import SUFFIX, read_summit_file
 from nnviz.store.store import Store, opened
 from nnviz.subsets.subsets import Subset
@@ -28,7 +29,7 @@ from nnviz.subsets.subsets import Subset
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["attribution_graph", "compare", "instance_graph", "motifs"]
+__all__ = ["attribution_graph", "compare", "instance_graph", "motifs", "rescore"]
 
 
 @checked
@@ -331,3 +332,30 @@ def motifs(
         shuffles=shuffles,
         **options,
     )
+
+
+@checked
+def rescore(*files: str | os.PathLike[str]) -> Rescored:
+    """Score the nodes of graphs that SUMMIT published anew, by their own arcs.
+
+    Parameters
+    ----------
+    *files
+        Published graphs, ``ag-0.json``.
+
+    Returns
+    -------
+    Rescored
+        Both scores of all nodes, and for each layer how well their orders agree.
+
+    Raises
+    ------
+    ConfigError
+        If no file is named, or one cannot be read.
+    StoreFormatError
+        If one does not follow SUMMIT's schema.
+    """
+    if not files:
+        msg = "no file is named; name graphs that SUMMIT published, such as 'ag-0.json'"
+        raise ConfigError(msg)
+    return Rescored(tuple(rescored_graph(read_summit_file(x)) for x in files))

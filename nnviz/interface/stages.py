@@ -479,4 +479,4 @@ def _seconds(plan: Plan, n_chunks: int) -> float | None:
         return None
     read = (m.read_seconds_per_instance or 0.0) / e.reader_threads
     each = max(m.seconds_per_instance, read)
-    return each * min(plan.n_instances, n_chunks * e.instances_per_chunk)
+    return each * min(plan.n_instances, n_chunks * plan.rows_per_chunk)

@@ -15,7 +15,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from nnviz.errors import DatasetError, UnreadableInstanceError
+from nnviz.errors import ConfigError, DatasetError, UnreadableInstanceError
+from nnviz.inputs.datasets.arrays import ArrayDataset
 from nnviz.inputs.datasets.items import INPUT_KEYS, LABEL_KEYS
 from nnviz.inputs.datasets.listings import input_columns
 from nnviz.inputs.datasets.opening import Dataset
@@ -282,6 +283,8 @@ def planned_inputs(
     """
     if config.kind not in ("inputs", "array", "text", "table"):
         return PlannedInputs(config)
+    if config.layout == "packed":
+        return PlannedInputs(config, _packed_inputs(dataset))
     is_text = config.kind == "text"
     # What is cut off is found here, so that nothing is before.
     whole = Preprocessing(dataclasses.replace(config, max_length=None))
@@ -308,6 +311,17 @@ def planned_inputs(
         return found
     mark = {"tokenizer": tokenizer_fingerprint(tokenizer, sampled_texts(dataset))}
     return dataclasses.replace(found, fingerprints=mark)
+
+
+def _packed_inputs(dataset: Dataset) -> NetworkInputs:
+    found = dataset.packed_inputs if isinstance(dataset, ArrayDataset) else None
+    if found is None:
+        msg = (
+            "preprocessing.layout is 'packed', and the data set is not one that nnviz "
+            "pack has written of several inputs; leave the option out"
+        )
+        raise ConfigError(msg)
+    return found
 
 
 def _measured(

@@ -103,10 +103,13 @@ def prepare_store(plan: Plan, url: str, *, probe: Probe) -> Store:
 def _as_begun(plan: Plan, store: Store) -> Plan:
     """Return the plan with chunks as long as they were when the store was begun.
 
-    A store of few instances has chunks no longer than these were; it may have grown.
+    A store of few instances has chunks no longer than these were; it may have grown,
+    or come from a version that chose others.
     """
-    rows = plan.extraction.instances_per_chunk
+    rows = plan.rows_per_chunk
     first = min([rows, *store.plan.extensions])
+    if plan.chooses_chunks:
+        first = store.plan.rows_per_chunk
     if first == rows:
         return plan
     return replace(plan, extraction=replace(plan.extraction, instances_per_chunk=first))

@@ -25,6 +25,7 @@ from nnviz.aggregation.index_channels import IndexedChannels
 from nnviz.aggregation.subset_index import subset_index
 from nnviz.aggregation.totals import activation_totals
 from nnviz.errors import NnvizError
+from nnviz.results.aggregated_totals import aggregated_totals
 from nnviz.results.company import most_similar, saved_means
 from nnviz.results.contrasts import ChannelContrast, ValueContrast, channel_lines
 from nnviz.results.relevance_results import SubsetRelevance, named_reference
@@ -177,28 +178,33 @@ class SubsetResults:
                 )
 
     @functools.cached_property
+    def _aggregated(self) -> dict[str, dict[str, Any]] | None:
+        sets = (self.subset.instances, self.against.instances)
+        return aggregated_totals(self._store, self._columns, *sets)
+
+    @functools.cached_property
     def _totals(self) -> dict[str, dict[str, Any]]:
-        # Without maxima, of nearly all other instances only the few that are left out
-        # have to be read.
-        subsets = [self.subset, self.against]
-        return activation_totals(self._store, subsets, maxima=False)
+        # Without maxima, of nearly all others only the few left out have to be read.
+        sets = [self.subset, self.against]
+        return self._aggregated or activation_totals(self._store, sets, maxima=False)
 
     @functools.cached_property
     def answered_by(self) -> str:
-        """Where all numbers come from, exact: ``index``, or the stored ``chunks``."""
+        """Where numbers come from: ``aggregates``, ``index``, or stored ``chunks``."""
         self._totals  # noqa: B018  an index that is made later has not answered
-        return "index" if subset_index(self._store).is_complete else "chunks"
+        by = "index" if subset_index(self._store).is_complete else "chunks"
+        return "aggregates" if self._aggregated else by
 
     @property
     def advice(self) -> str:
         """What would make the answer faster, or is damaged; empty where all is well."""
-        return subset_index(self._store).advice
+        return "" if self._aggregated else subset_index(self._store).advice
 
     @property
     def is_large(self) -> bool:
         """Whether an estimate of A or of B is far quicker than the exact numbers."""
         index = subset_index(self._store)
-        both = (self.subset, self.against)
+        both = () if self._aggregated else (self.subset, self.against)
         return any(is_worthwhile(index, one.instances) for one in both)
 
     def estimate(
@@ -471,13 +477,11 @@ class SubsetResults:
         shown = ", ".join(f"{name} ({cosine:.2f})" for name, cosine in near)
         by = f"by mean activations of {hidden[-1].name}"
         lines = [f"nearest        {shown}, {by}"]
-        if self.answered_by == "index" and (saved := self._saved_near(hidden[-1].name)):
-            lines.append(f"nearest saved  {saved}, {by}")
+        if subset_index(self._store).is_complete:  # else each one's facts are read
+            near = self.nearest_saved(hidden[-1].name, 3)
+            saved = ", ".join(f"{name} ({cosine:.2f})" for name, cosine in near)
+            lines += [f"nearest saved  {saved}, {by}"] if saved else []
         return lines
-
-    def _saved_near(self, layer: str) -> str:
-        near = self.nearest_saved(layer, 3)
-        return ", ".join(f"{name} ({cosine:.2f})" for name, cosine in near)
 
     def __repr__(self) -> str:
         return "\n".join(self.lines())

@@ -183,8 +183,9 @@ class PreprocessingConfig:
     """A JPEG is decoded at the smallest of an eighth, a quarter and a half of its size
     that is at least this many times the resized one: faster, and other pixels. None: in
     full."""
-    layout: Literal["CHW", "HWC", "HW", "as-is"] = "as-is"
-    """Axes of a stored array; the network receives channels first."""
+    layout: Literal["CHW", "HWC", "HW", "as-is", "packed"] = "as-is"
+    """Axes of a stored array; the network receives channels first. ``packed``: several
+    inputs one after the other, as nnviz pack writes them."""
     dtype: Literal["float32", "int64"] | None = None
     """What an array becomes; None: float32, but whole numbers other than uint8 stay so
     with layout ``as-is`` (indices of words)."""
@@ -223,8 +224,9 @@ class ExtractionConfig:
     """Glob patterns of the layers to record; ``!`` removes."""
     shown: tuple[str, ...] | None = None
     """Glob patterns of the layers to show; None: block outputs."""
-    instances_per_chunk: int = 1024
-    """Instances of one task; what is lost when a worker dies."""
+    instances_per_chunk: int | None = None
+    """Instances of one task; what is lost when a worker dies. None: 1,024, and less in
+    runs of fewer than 16,384 instances, so that all cores have something to do."""
     batch_size: int = 64
     """Instances of one forward pass."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"

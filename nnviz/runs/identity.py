@@ -22,6 +22,7 @@ _IDENTITY_FREE_PARTS = (
     "class_of_label",
     "extensions",
     "contents",
+    "chooses_chunks",
 )
 _IDENTITY_FREE = {
     "model": ("weights", "weights_key", "weights_prefix"),

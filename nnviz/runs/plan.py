@@ -14,6 +14,7 @@ from typing import Any
 from nnviz.formatting import duration_text, printable, size_text
 from nnviz.runs.architecture import LARGEST_ERROR, Architecture
 from nnviz.runs.arrays import ArraySpec, InfluenceSpec, run_arrays
+from nnviz.runs.chunk_sizes import chunk_rows
 from nnviz.runs.config import (
     ClassesConfig,
     DatasetConfig,
@@ -107,6 +108,9 @@ class Plan:
     gives_probabilities: bool = False
     """Whether the outputs are probabilities of the classes, not logits; False in plans
     from before that was asked."""
+    chooses_chunks: bool = False
+    """Whether the run file left it to the plan how many instances are one task; no part
+    of the plan's identity, which has the number."""
     target_column: str | None = None
     """Column of the measured values that the network was trained to give; None where
     there are none, and in plans from before it was kept."""
@@ -129,16 +133,22 @@ class Plan:
         return RELEVANCE_PARTS if self.keeps_gradient_norms else RELEVANCE_PARTS[:-1]
 
     @property
+    def rows_per_chunk(self) -> int:
+        """Instances of one task."""
+        rows = self.extraction.instances_per_chunk
+        return chunk_rows(self.n_instances) if rows is None else rows
+
+    @property
     def n_chunks(self) -> int:
         """Number of tasks of the extraction."""
-        return math.ceil(self.n_instances / self.extraction.instances_per_chunk)
+        return math.ceil(self.n_instances / self.rows_per_chunk)
 
     @property
     def arrays(self) -> tuple[ArraySpec, ...]:
         """Every array of the run."""
         return run_arrays(
             n_instances=self.n_instances,
-            rows_per_chunk=self.extraction.instances_per_chunk,
+            rows_per_chunk=self.rows_per_chunk,
             layers=[
                 (layer.name, layer.n_channels, self.layer_dtypes[layer.name])
                 for layer in self.architecture.layers
@@ -204,7 +214,7 @@ class Plan:
         """Memory of one worker: the process, network, batches ahead, maps, a chunk."""
         m, e = self.measurements, self.extraction
         batches_ahead = 3
-        chunk = self.n_bytes * e.instances_per_chunk // max(1, self.n_instances)
+        chunk = self.n_bytes * self.rows_per_chunk // max(1, self.n_instances)
         maps = (3 * m.largest_map_bytes + m.gradient_bytes) * e.batch_size
         batch = (batches_ahead + 4) * m.input_bytes * e.batch_size
         return PROCESS_BYTES + 2 * m.model_bytes + batch + maps + 3 * chunk
@@ -319,7 +329,7 @@ def plan_lines(plan: Plan) -> list[str]:
     lines += _influence_lines(plan)
     lines += _relevance_lines(plan)
     lines += [
-        f"tasks          {plan.n_chunks:,} chunks of {e.instances_per_chunk:,}",
+        f"tasks          {plan.n_chunks:,} chunks of {plan.rows_per_chunk:,}",
         (
             f"store          {len(plan.arrays)} arrays, {size_text(plan.n_bytes)}, "
             f"{plan.n_bytes / plan.n_instances:,.0f} bytes an instance"

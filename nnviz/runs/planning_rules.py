@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from nnviz.errors import PlanError, PlanMismatchError
 from nnviz.runs.architecture import Architecture
+from nnviz.runs.chunk_sizes import chunk_rows
 from nnviz.runs.config import (
     ExtractionConfig,
     PreprocessingConfig,
@@ -113,8 +114,16 @@ def make_plan(config: RunConfig, findings: Findings) -> Plan:
                 f"{name!r}, which has the channels 0 to {n_channels - 1}"
             )
             raise PlanError(msg)
+    rows = extraction.instances_per_chunk
+    if rows is None:
+        padding = architecture.padding
+        rows = chunk_rows(
+            findings.n_instances,
+            batch_size=extraction.batch_size,
+            is_sorted=padding is not None and padding.mode == "buckets",
+        )
     # A store of few instances needs no chunk larger than they are.
-    rows = min(extraction.instances_per_chunk, findings.n_instances)
+    rows = min(rows, findings.n_instances)
     largest = findings.measurements.largest
     return Plan(
         model=config.model,
@@ -123,6 +132,7 @@ def make_plan(config: RunConfig, findings: Findings) -> Plan:
         classes=config.classes,
         extraction=replace(extraction, instances_per_chunk=rows),
         architecture=selected,
+        chooses_chunks=extraction.instances_per_chunk is None,
         class_names=findings.class_names,
         n_instances=findings.n_instances,
         n_labelled=findings.n_labelled,
@@ -168,13 +178,14 @@ def check_extraction(extraction: ExtractionConfig) -> None:
         With the option, its value, and what it can be.
     """
     positive = {
-        "instances_per_chunk": extraction.instances_per_chunk,
         "batch_size": extraction.batch_size,
         "threads_per_worker": extraction.threads_per_worker,
         "reader_threads": extraction.reader_threads,
         "ranks": extraction.ranks,
         "targets_minimum": extraction.targets_minimum,
     }
+    if extraction.instances_per_chunk is not None:
+        positive["instances_per_chunk"] = extraction.instances_per_chunk
     for name, number in positive.items():
         if number < 1:
             msg = f"extraction.{name} is {number}; it must be at least 1"

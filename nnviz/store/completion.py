@@ -70,7 +70,7 @@ class Completion:
         """All marks, once all chunks are complete."""
         self.arrays = tuple(arrays)
         """Paths of the arrays that tasks fill, in the order of their checksums."""
-        rows, n = plan.extraction.instances_per_chunk, plan.n_instances
+        rows, n = plan.rows_per_chunk, plan.n_instances
         self.spans = [(start, min(n, start + rows)) for start in range(0, n, rows)]
         """First and past-last instance of every chunk."""
 
@@ -261,7 +261,7 @@ class Completion:
             msg = f"there is no array {path!r} in the store {url!r}{known}"
             raise StoreFormatError(msg)
         is_by_chunk = path in self._by_chunk
-        rows = 1 if is_by_chunk else self._plan.extraction.instances_per_chunk
+        rows = 1 if is_by_chunk else self._plan.rows_per_chunk
         n_rows = len(self) if is_by_chunk else self._plan.n_instances
         start, stop, _ = slice(start, stop).indices(n_rows)
         stop = max(start, stop)
@@ -302,9 +302,7 @@ class Completion:
         columns: Sequence[slice],
     ) -> NDArray[Any]:
         """Read chunks of numbers, some at a time, and keep what was asked for."""
-        rows = (
-            1 if path in self._by_chunk else self._plan.extraction.instances_per_chunk
-        )
+        rows = 1 if path in self._by_chunk else self._plan.rows_per_chunk
         place = self._stored.places[path]
         wanted = [
             range(n)[columns[axis]] if axis < len(columns) else range(n)

@@ -180,7 +180,7 @@ def _batches(store: Store, fraction: float, seed: int) -> list[int]:
     known = np.concatenate(rows)
     n = max(1, round(fraction * len(known)))
     drawn = np.random.default_rng(seed).choice(known, n, replace=False)
-    chunk_rows = store.plan.extraction.instances_per_chunk
+    chunk_rows = store.plan.rows_per_chunk
     starts = drawn // chunk_rows * chunk_rows
     firsts = np.unique(starts + (drawn - starts) // size * size)
     return [int(first) for first in firsts]
@@ -188,10 +188,9 @@ def _batches(store: Store, fraction: float, seed: int) -> list[int]:
 
 def _batch_rows(plan: Plan) -> int:
     """Return how many rows are computed again together: those that were together."""
-    extraction = plan.extraction
     if has_buckets(plan):  # the instances of a chunk, by their lengths
-        return extraction.instances_per_chunk
-    return extraction.batch_size
+        return plan.rows_per_chunk
+    return plan.extraction.batch_size
 
 
 def compare_batch(first: int, opening: Opening) -> _Batch:
@@ -201,8 +200,8 @@ def compare_batch(first: int, opening: Opening) -> _Batch:
 
 
 def _compare(worker: PlannedWorker, first: int) -> _Batch:
-    store, extraction = worker.store, worker.plan.extraction
-    rows = extraction.instances_per_chunk
+    store = worker.store
+    rows = worker.plan.rows_per_chunk
     chunk_stop = min((first // rows + 1) * rows, store.n_instances)
     stop = min(first + _batch_rows(worker.plan), chunk_stop)
     reader = worker.reader(store.chunks.batch_sizes().get(first // rows))

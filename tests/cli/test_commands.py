@@ -45,6 +45,7 @@ def test_help__lists_commands_in_pipeline_order(run):
         "graph",
         "compare",
         "motifs",
+        "rescore",
         "subset",
         "column",
         "suggest",

@@ -232,6 +232,105 @@ def test_pack__measured_values_with_a_name_of_its_own__are_refused(folder):
         nnviz.pack(str(run_file), folder / "packed", progress=False)
 
 
+OF_SEVERAL_INPUTS = """
+import torch
+from torch import nn
+
+
+class Rows(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.city = nn.Embedding(4, 2)
+        self.hidden, self.head = nn.Linear(5, 6), nn.Linear(6, 2)
+
+    def forward(self, numbers, city):
+        both = torch.cat([numbers, self.city(city)], 1)
+        return self.head(torch.relu(self.hidden(both)))
+
+
+class Words(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(30, 4)
+        self.hidden, self.head = nn.Linear(4, 6), nn.Linear(6, 2)
+
+    def forward(self, input_ids, attention_mask):
+        hidden = torch.relu(self.hidden(self.words(input_ids)))
+        mask = attention_mask[..., None].float()
+        return self.head((hidden * mask).sum(1) / mask.sum(1))
+
+
+def seeded(kind):
+    torch.manual_seed(0)
+    return kind()
+
+
+def rows():
+    return seeded(Rows)
+
+
+def words():
+    return seeded(Words)
+
+
+def ids(text):
+    own = [2 + len(word) for word in text.split()]
+    special = [1, *[0] * len(own), 1]
+    both = {"input_ids": [1, *own, 1], "attention_mask": [1] * len(special)}
+    return {**both, "special_tokens_mask": special}
+"""
+
+
+@pytest.mark.parametrize("kind", ["rows", "texts"])
+def test_pack__several_inputs__are_packed_once_and_read_without_their_table(
+    tmp_path, kind
+):
+    (tmp_path / "network.py").write_text(OF_SEVERAL_INPUTS, encoding="utf-8")
+    rng = np.random.default_rng(4)
+    rows = [("age", "bmi", "city", "text", "label")]
+    for number in range(41):
+        bmi = "" if number % 7 == 3 else round(rng.normal(25, 4), 3)
+        words = " ".join("a" * n for n in rng.integers(1, 20, 1 + number % 6))
+        city, label = ("Oslo", "Rome", "Bonn", "Ys")[number % 4], number % 2
+        rows.append((rng.integers(18, 90), bmi, city, words, label))
+    with (tmp_path / "people.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+    dataset, preprocessing, build = {
+        "rows": ("", """columns = [
+            { name = "age", scale = "standard" },
+            { name = "bmi", scale = "standard", missing = "mean" },
+            { name = "bmi", encoding = "indicator" },
+            { name = "city", input = "city", encoding = "codes", alone = true },
+        ]""", "rows"),
+        "texts": ('text_column = "text"', 'tokenizer = "network.py:ids"', "words"),
+    }[kind]  # fmt: skip
+    run_file = write(
+        tmp_path,
+        dataset=f'kind = "table"\npath = "people.csv"\n{dataset}',
+        preprocessing=preprocessing,
+    )
+    text = run_file.read_text().replace("network.py:build", f"network.py:{build}")
+    run_file.write_text(text, encoding="utf-8")
+    plain = store_of(run_file, tmp_path / "plain.zarr")
+
+    nnviz.pack(str(run_file), tmp_path / "packed", progress=False)
+
+    (tmp_path / "people.csv").unlink()
+    packed = store_of(tmp_path / "packed" / "run.toml", tmp_path / "p.zarr")
+    expect_equal(plain, packed)
+    assert packed.plan.architecture == plain.plan.architecture
+    assert (plain.column("status") == "").all()
+
+
+def test_plan__packed_layout_of_what_nnviz_has_not_packed__is_refused(folder):
+    run_file = write_arrays(folder, {}, n_classes=3)
+    text = run_file.read_text().replace('layout = "HWC"', 'layout = "packed"')
+    run_file.write_text(text, encoding="utf-8")
+
+    with pytest.raises(ConfigError, match="is not one that nnviz pack has written"):
+        nnviz.plan_run(str(run_file))
+
+
 def test_pack__in_many_pieces__goes_on_where_it_was_interrupted(folder, monkeypatch):
     monkeypatch.setattr(packing, "BLOCK_BYTES", 3 * 16 * 16 * 3)
     monkeypatch.setattr(packing, "PIECE_BYTES", 6 * 16 * 16 * 3)

@@ -154,6 +154,23 @@ def test_stages__are_handed_the_same_objects_again(tmp_path):
     assert "examples" in store.groups.names("artifacts")
 
 
+def test_store__keeps_its_chunks_where_none_are_stated(tmp_path):
+    """As stores of earlier versions have others than would be chosen now."""
+
+    def prepared(**extraction):
+        plan, probe = nnviz.plan_run(
+            ColourNetwork(), ColourDataset(), extraction=extraction
+        )
+        return nnviz.prepare_store(plan, str(tmp_path / "run.zarr"), probe=probe)
+
+    begun = prepared(instances_per_chunk=8)
+
+    assert prepared().fingerprint == begun.fingerprint
+    assert prepared().plan.rows_per_chunk == 8
+    with pytest.raises(PlanMismatchError, match="instances_per_chunk: 8, not 9"):
+        prepared(instances_per_chunk=9)
+
+
 def test_extract__without_the_objects_says_what_to_do(tmp_path):
     plan, probe = nnviz.plan_run(ColourNetwork(), ColourDataset(), classes=NAMES)
     store = nnviz.prepare_store(plan, str(tmp_path / "run.zarr"), probe=probe)

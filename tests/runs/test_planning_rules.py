@@ -198,6 +198,39 @@ def test_plan__few_instances__makes_one_chunk_of_them():
     assert plan.extraction.instances_per_chunk == 40
 
 
+@pytest.mark.parametrize(
+    ("n_instances", "batch_size", "n_chunks", "rows"),
+    [
+        (300, 64, 5, 64),
+        (300, 200, 2, 200),  # at least a batch
+        (5_000, 64, 20, 256),
+        (16_383, 64, 32, 512),
+        (16_384, 64, 16, 1024),
+        (1_281_167, 64, 1_252, 1024),
+        (1_281_167, 4_096, 1_252, 1024),  # as it was
+    ],
+)
+def test_plan__chunks_not_stated__are_smaller_in_small_runs(
+    n_instances, batch_size, n_chunks, rows
+):
+    plan = plan_of(
+        n_instances=n_instances, extraction=ExtractionConfig(batch_size=batch_size)
+    )
+
+    assert (plan.n_chunks, plan.rows_per_chunk) == (n_chunks, rows)
+    assert plan.to_json()["extraction"]["instances_per_chunk"] == rows
+
+
+def test_plan__chunks_not_stated__is_the_plan_that_states_their_number():
+    chosen = plan_of(n_instances=5_000, extraction=ExtractionConfig())
+    stated = plan_of(
+        n_instances=5_000, extraction=ExtractionConfig(instances_per_chunk=256)
+    )
+
+    assert chosen.fingerprint == stated.fingerprint
+    assert Plan.from_json(chosen.to_json()) == chosen
+
+
 def test_plan__patterns__select_layers():
     extraction = ExtractionConfig(layers=("*", "!*.inner"), shown=("head",))
 

@@ -52,7 +52,7 @@ from nnviz_dashboards.subsets.model import SubsetPairModel
 from nnviz_dashboards.subsets.parts_view import PartsView
 from nnviz_dashboards.subsets.view import SubsetBarView
 
-__all__ = ["PICTURES", "create_app"]
+__all__ = ["PICTURES", "create_app", "read_ahead"]
 
 T = TypeVar("T")
 
@@ -86,6 +86,20 @@ def create_app(
     return made_page(roots, title=title, header=header, stale=stale)
 
 
+def read_ahead(results: RunResults) -> None:
+    """Read, and work out, what a page opens with, so that the first visitor finds it.
+
+    Raises
+    ------
+    NnvizError
+        If something cannot be read; the page says it.
+    """
+    selection = _selection(results)
+    results.graphs.warm_up(results.kind)
+    SubsetsModel(results, selection)
+    SubsetPairModel(results, selection, run_later=lambda work, done: None)
+
+
 def _header(results: RunResults) -> tuple[str, str]:
     facts = run_facts(results)
     return header_html(facts), page_title(facts)
@@ -101,6 +115,11 @@ def _roots(
 
     def run_later(work: Callable[[], T], done: Callable[[T | Missing], None]) -> None:
         results.graphs.queries.run(work, delivered(done))
+
+    def count_later(work: Callable[[], T], done: Callable[[T | Missing], None]) -> None:
+        # Counting loads compiled code, and the page, which can be seen without it,
+        # would wait for that.
+        pn.state.onload(lambda: run_later(work, done))
 
     def read_later(work: Callable[[], T], done: Callable[[T | Missing], None]) -> None:
         results.reads.run(work, delivered(done))
@@ -121,7 +140,7 @@ def _roots(
     )
     run = _of_this_visitor(run_network)
     checks = CheckModel(graph, run)
-    pairs = SubsetPairModel(results, selection, run_later=run_later)
+    pairs = SubsetPairModel(results, selection, run_later=count_later)
     missing = results.missing_classes()
     classes: dict[str, pn.viewable.Viewer] = {
         "embedding": EmbeddingView(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import ipaddress
 import json
@@ -31,7 +32,7 @@ from nnviz.graphs.summit_files import holds_summit_files
 from nnviz.results.published_graphs import PublishedGraphs
 from nnviz.results.run_results import RunResults
 from nnviz_cluster.site import load_site
-from nnviz_dashboards.page.app import create_app
+from nnviz_dashboards.page.app import create_app, read_ahead
 from nnviz_dashboards.published.app import create_published_app
 from nnviz_dashboards.serving.connections import IDLE_SECONDS
 from nnviz_dashboards.serving.guarding import Gate, guard
@@ -343,12 +344,8 @@ def _print_address(address: str) -> None:
 
 def _warm_up(results: RunResults) -> None:
     """Read what the first visitor needs while the browser starts."""
-    try:
-        results.class_table()
-        results.confusions()
-        results.graphs.warm_up(results.kind)
-    except NnvizError:
-        return  # the page says it
+    with contextlib.suppress(NnvizError):  # the page says it
+        read_ahead(results)
 
 
 def _check_exposure(host: str, rights: Access) -> None:

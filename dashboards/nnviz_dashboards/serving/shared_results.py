@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 from nnviz.aggregation.index_warming import warm_later
 from nnviz.results.graphs_beside import GraphsBeside
@@ -10,6 +11,12 @@ from nnviz.results.run_results import RunResults, stage_state
 from nnviz.store.store import Store
 
 __all__ = ["SharedResults"]
+
+SECONDS_TO_OPEN = 3
+"""So long after it was asked for, a page has the processor to itself."""
+
+SECONDS_TO_ARRIVE = 7
+"""So long after the start, the first visitor is expected."""
 
 
 class SharedResults:
@@ -38,10 +45,15 @@ class SharedResults:
         self._published = published
         self._lock = threading.Lock()
         self._state: object = None
-        self._results = self.current()
+        self._asked = time.monotonic() + SECONDS_TO_ARRIVE
+        self._results = self._current()
 
     def current(self) -> RunResults:
-        """Return the results of the store as it is now."""
+        """Return the results of the store as it is now, for a page."""
+        self._asked = time.monotonic()
+        return self._current()
+
+    def _current(self) -> RunResults:
         with self._lock:
             store = Store.open(self._url)
             name = self._other_store
@@ -51,8 +63,17 @@ class SharedResults:
                 beside = GraphsBeside(store, other=other, published=self._published)
                 results = RunResults(store, beside)
                 self._results, self._state = results, state
-                warm_later(store, lambda: results.pairs.finder.columns.read_texts())
+                warming = threading.Thread(
+                    target=self._warm, args=(results,), daemon=True
+                )
+                warming.start()
             return self._results
+
+    def _warm(self, results: RunResults) -> None:
+        """Read the index once no page is being opened, which would wait for it."""
+        while (left := self._asked + SECONDS_TO_OPEN - time.monotonic()) > 0:
+            time.sleep(left)
+        warm_later(results.store, results.pairs.finder.columns.read_texts)
 
     @property
     def latest(self) -> RunResults:

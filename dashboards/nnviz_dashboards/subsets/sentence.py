@@ -146,8 +146,8 @@ def said_of_estimate(
 
 def said_of_answer(answered_by: str) -> Part:
     """Return where exact numbers come from."""
-    if answered_by == "index":
-        return Part(" Exact, from the index.", is_muted=True)
+    if answered_by in ("aggregates", "index"):
+        return Part(f" Exact, from the {answered_by}.", is_muted=True)
     text = " Exact, from the facts of every instance; the command ‘nnviz index’ makes"
     return Part(f"{text} such answers fast.", is_muted=True)
 

@@ -32,14 +32,19 @@ from nnviz.inputs.datasets.listings import (
     select_columns,
 )
 from nnviz.runs.config import DatasetConfig
+from nnviz.runs.json_values import from_json
+from nnviz.runs.network_inputs import NetworkInputs
 
-__all__ = ["UNREADABLE", "ArrayDataset"]
+__all__ = ["PARTS", "UNREADABLE", "ArrayDataset"]
 
 HASHED_WHOLE_BYTES = 1 << 28
 HASHED_SAMPLE_BYTES = 1 << 26
 
 UNREADABLE = "unreadable"
 """Name of the array of reasons; nnviz pack writes one."""
+
+PARTS = "nnviz_inputs"
+"""Attribute of an array, each row of which is several inputs one after the other."""
 
 MAX_UNPACKED_BYTES = 1 << 32
 """Compressed members of an ``.npz`` are unpacked into memory up to 4 GiB in all."""
@@ -92,6 +97,11 @@ class ArrayDataset:
         if not self._data.shape:
             msg = f"{config.data_array!r} of {self._place} is one value; it has no axes"
             raise DatasetError(msg)
+        attributes = getattr(self._data, "attrs", {})
+        self.packed_inputs: NetworkInputs | None = None
+        """What a row holds, where it is several inputs; None: one."""
+        if PARTS in attributes:
+            self.packed_inputs = from_json(NetworkInputs, attributes[PARTS])
         n_all = self._data.shape[0]
         n = n_all if config.limit is None else min(n_all, config.limit)
         columns = {
@@ -189,6 +199,8 @@ class ArrayDataset:
         if self._fingerprint is None:
             facts: list[object] = [self._data.shape, self._data.dtype.str]
             facts.append(self._digest_of_inputs())
+            if self.packed_inputs is not None:
+                facts.append(repr(self.packed_inputs))
             self._fingerprint = fingerprint_of(
                 "arrays", self.ids, self.labels, self.metadata, facts
             )

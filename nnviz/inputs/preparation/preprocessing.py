@@ -108,6 +108,8 @@ class Preprocessing:
             If the instance cannot be decoded or has other axes than stated.
         """
         if self._packing is not None:
+            if self.config.layout == "packed" and isinstance(raw, np.ndarray):
+                return raw
             return self._packing.pack(self.arrays_of(raw))
         if isinstance(raw, (str, Mapping)):
             what = "a text" if isinstance(raw, str) else f"with {', '.join(raw)}"
@@ -192,7 +194,7 @@ class Preprocessing:
         UnreadableInstanceError
             If the instance cannot be decoded.
         """
-        if self.config.kind == "array" or isinstance(raw, (str, Mapping)):
+        if self.config.kind in ("array", "inputs") or isinstance(raw, (str, Mapping)):
             return raw
         if isinstance(raw, bytes):
             return decode_image(raw, exif_rotation=self.config.exif_rotation)

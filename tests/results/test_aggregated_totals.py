@@ -1,0 +1,70 @@
+"""A class against all others by the aggregates, against sums over the stored values."""
+
+import numpy as np
+import pytest
+
+import nnviz
+from nnviz.results.subset_results import SubsetResults
+from nnviz.testing import PlantedRun, write_complete_store
+
+pytestmark = pytest.mark.slow
+
+RUN = PlantedRun(n_classes=5, n_instances=300, n_unreadable=6)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    url = tmp_path_factory.mktemp("totals") / "run.zarr"
+    write_complete_store(url, RUN)
+    return nnviz.open_store(url)
+
+
+@pytest.mark.parametrize(("query", "column"), [("label", "label"), ("prediction",) * 2])
+def test_totals__of_a_class__are_those_of_its_instances(store, query, column):
+    found = SubsetResults(store, f"{query} = 'class 002'")
+
+    usable = store.column("status") == ""
+    mine = usable & (store.column(column) == 2)
+    assert found.answered_by == "aggregates"
+    assert (found.n_instances, len(found.against)) == (
+        mine.sum(),
+        (usable & ~mine).sum(),
+    )
+    for layer in store.shown_layers:
+        values = store.activations(layer.name).astype(np.float64)
+        both = [values[rows] for rows in (mine, usable & ~mine)]
+        means, variances = ([f(one, axis=0) for one in both] for f in (np.mean, np.var))
+        np.testing.assert_allclose(found.means(layer.name), means, rtol=1e-6)
+        np.testing.assert_allclose(
+            found.variances(layer.name), variances, rtol=1e-6, atol=1e-9
+        )
+
+
+def test_totals__of_a_class__are_those_of_the_chunks(store):
+    by_aggregates = SubsetResults(store, "label = 'class 001'")
+    # The same instances; that nothing else is meant is not seen in these words.
+    by_chunks = SubsetResults(
+        store, "label = 'class 001'", "not label = 'class 001' and not id = 'none'"
+    )
+    by_chunks._aggregated = None
+
+    assert by_chunks.answered_by == "chunks"
+    for a, b in zip(by_aggregates.channels, by_chunks.channels, strict=True):
+        assert (a.layer, a.channel, a.count, a.other_count) == (
+            b.layer, b.channel, b.count, b.other_count,
+        )  # fmt: skip
+        assert a.other_mean == pytest.approx(b.other_mean, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("query", "against"),
+    [
+        ("label = 'class 001' and correct", None),
+        ("label = 'class 001' or label = 'class 002'", None),
+        ("label = 'class 001'", "label = 'class 002'"),
+    ],
+)
+def test_totals__of_what_is_no_class_against_all_others__are_read(
+    store, query, against
+):
+    assert SubsetResults(store, query, against).answered_by == "chunks"
