@@ -116,7 +116,7 @@ class GraphPanel(Component):
 
     _esm = constants(**SIZES) + script(
         __file__, "space.js", "picture.js", "graph_scene.js", "graph_card.js",
-        "graph_tools.js", "graph_files.js", "graph.js",
+        "graph_tools.js", "drawing_picture.js", "graph_files.js", "graph.js",
     )  # fmt: skip
 
 
