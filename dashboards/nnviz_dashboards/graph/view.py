@@ -27,13 +27,13 @@ from nnviz_dashboards.graph.numbers import (
 from nnviz_dashboards.graph.parts import PartsModel
 from nnviz_dashboards.graph.shown import FILTERS, N_BLOCKS, ShownGraph
 from nnviz_dashboards.layers.model import short_names
+from nnviz_dashboards.shared.channel_examples import Example
 from nnviz_dashboards.shared.component import (
     Component,
     constants,
     missing_value,
     script,
 )
-from nnviz_dashboards.shared.examples import Example
 from nnviz_dashboards.shared.selection import SHARES
 from nnviz_dashboards.shared.theme import (
     format_count,

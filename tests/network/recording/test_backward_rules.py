@@ -1,8 +1,9 @@
-"""Rules for the backward pass that others register: one of LRP, calculated by hand."""
+"""Rules for the backward pass that others register: LRP by hand, and of zennit."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -71,3 +72,51 @@ def test_rule__of_anothers_own_is_what_relevance_is_made_of():
     assert notes == ()
     np.testing.assert_allclose(found["2"]["product"], [[5, 8]] * 2, rtol=1e-6)
     np.testing.assert_allclose(found["0"]["product"], [[11, 2]] * 2, rtol=1e-6)
+
+
+class TwoBranches(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 6, 3)
+        self.left, self.right = nn.Conv2d(6, 4, 1), nn.Conv2d(6, 5, 3, padding=1)
+        self.relus = nn.ModuleList(nn.ReLU() for _ in range(3))
+        self.pool, self.head = nn.AdaptiveAvgPool2d(1), nn.Linear(9, 4)
+
+    def forward(self, x):
+        x = self.relus[0](self.first(x))
+        x = torch.cat([self.relus[1](self.left(x)), self.relus[2](self.right(x))], 1)
+        return self.head(self.pool(x).flatten(1))
+
+
+def arriving(activation, gradient, counted):
+    return gradient.sum(1)
+
+
+def test_rules__of_zennit_are_stored_as_zennit_has_them():
+    composites = pytest.importorskip("zennit.composites", exc_type=ImportError)
+    torch.manual_seed(0)
+    network, alone = TwoBranches().eval(), TwoBranches().eval()
+    alone.load_state_dict(network.state_dict())
+    x = torch.rand(3, 3, 9, 9)
+    composites.EpsilonPlus().register(network)
+    runtime = NetworkRuntime(
+        network,
+        trace(network, x),
+        preprocessing=PreprocessingConfig(kind="array"),
+        extraction=ExtractionConfig(targets="none", device="cpu"),
+        explained=Explained("output", (1,), signal=arriving),
+    )
+
+    found = runtime.run(x.numpy()).relevance
+
+    read = {}
+    alone.relus[0].register_forward_hook(lambda *call: read.update(first=call[2]))
+    alone.pool.register_forward_hook(lambda *call: read.update({"@cat": call[1][0]}))
+    with composites.EpsilonPlus().context(alone):
+        output = alone(x.requires_grad_())[:, 1].sum()
+        relevance = torch.autograd.grad(output, list(read.values()))
+    assert set(read) < set(found)
+    for name, wanted in zip(read, relevance, strict=True):
+        np.testing.assert_allclose(
+            found[name]["product"], wanted.sum((2, 3)), rtol=1e-3, atol=1e-6
+        )
