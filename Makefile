@@ -5,7 +5,7 @@
 #   make test-fast  the tests that need no cluster, no browser and little time
 #   make check      format, lint, types, imports
 #   make docs       the documents as a site, in docs/_build
-#   make bench      the measurements
+#   make bench      the measurements, in about half an hour, and the documents' figures
 #   make audit      known vulnerabilities of the pinned versions, from PyPI's advisories
 #   make clean      remove the environment and every cache
 #
@@ -31,6 +31,7 @@ PYTEST_ARGS ?=
 # the tests run. For one process, as with --pdb: PYTEST_PARALLEL=
 PYTEST_PARALLEL ?= --numprocesses auto --dist loadgroup --no-loadscope-reorder
 DEMO_ARGS ?=
+BENCH_ARGS ?=
 AUDIT_ARGS ?=
 
 # Half of the time of an installation is the compilation of modules that are never
@@ -100,25 +101,11 @@ docs: $(VENV)/installed-dev
 		--fail-on-warning --keep-going --quiet docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
+# BENCH_ARGS is handed on, for instance BENCH_ARGS="--only peers" or BENCH_ARGS=--full.
 bench: $(VENV)/installed-dev
-	@echo "==> measuring; this takes a while"
-	@$(VENV)/bin/python -m benchmarks.extraction --network resnet20 $(BENCH_ARGS)
-	@$(VENV)/bin/python -m benchmarks.extraction --network squeezenet1_0 $(BENCH_ARGS)
-	@$(VENV)/bin/python -m benchmarks.influence
-	@$(VENV)/bin/python -m benchmarks.dashboard
-	@$(VENV)/bin/python -m benchmarks.graphs
-	@$(VENV)/bin/python -m benchmarks.real_runs
-	@$(VENV)/bin/python -m benchmarks.listing
-	@$(VENV)/bin/python -m benchmarks.memory
-	@$(VENV)/bin/python -m benchmarks.chunks
-	@$(VENV)/bin/python -m benchmarks.scaling
-	@$(VENV)/bin/python -m benchmarks.decoding
-	@$(VENV)/bin/python -m benchmarks.causal
-	@$(VENV)/bin/python -m benchmarks.relevance
-	@$(VENV)/bin/python -m benchmarks.text
-	@$(VENV)/bin/python -m benchmarks.subsets
-	@$(VENV)/bin/python -m benchmarks.peers
-	@$(VENV)/bin/python -m benchmarks.report
+	@echo "==> measuring; on two quiet cores this takes about half an hour"
+	@status=0; $(VENV)/bin/python -m benchmarks.suite $(BENCH_ARGS) || status=$$?; \
+		$(VENV)/bin/python -m benchmarks.report; exit $$status
 
 $(VENV)/audit/installed: $(VENV)/created
 	@echo "==> creating an environment of its own for pip-audit"

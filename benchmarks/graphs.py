@@ -2,7 +2,7 @@
 
 Prints a table and writes ``benchmarks/results/graphs.json``::
 
-    python benchmarks/graphs.py --graphs 1000 --compared 5
+    python -m benchmarks.graphs --graphs 1000 --compared 5
 
 Every graph is made by a seeded generator: the nine layers of InceptionV1 (5,484
 channels), about 200,000 arcs between neighbouring layers, sources drawn by a skewed
@@ -27,11 +27,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import resource
 import statistics
-import subprocess
+import sys
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -41,6 +39,7 @@ import numpy as np
 import scipy
 from scipy import sparse
 
+from benchmarks.environment import describe_machine
 from nnviz.graphs.full_graph import FullGraph
 from nnviz.graphs.presets import directed_graph, summit_graph
 from nnviz.graphs.scores import (
@@ -205,21 +204,10 @@ def main():
     print(f"largest difference from networkx: {difference:.1e}")
     assert difference < 1e-8
     value = {
-        "command": f"python benchmarks/graphs.py --graphs {options.graphs} "
-        f"--compared {options.compared}",
-        "commit": subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-        ).stdout.strip(),
-        "date": time.strftime("%Y-%m-%d"),
-        "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
-        "load": os.getloadavg(),
+        "command": " ".join(["python -m benchmarks.graphs", *sys.argv[1:]]),
+        "machine": describe_machine(),
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "versions": {
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "scipy": scipy.__version__,
-            "networkx": nx.__version__,
-        },
+        "versions": {"scipy": scipy.__version__, "networkx": nx.__version__},
         "medians": {name: statistics.median(values) for name, values in facts.items()},
         "difference_from_networkx": difference,
         "times": rows,

@@ -2,7 +2,7 @@
 
 Prints a table and writes ``benchmarks/results/influence.json``::
 
-    python benchmarks/influence.py --threads 1 2 --repetitions 7
+    python -m benchmarks.influence --threads 1 2 --repetitions 7
 
 For every edge of SqueezeNet and ResNet-20 (trained weights on real images where
 ``NNVIZ_SHARED`` or ``../shared`` has them, else random ones on noise) it times, one
@@ -23,23 +23,22 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
-import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numba
 import numpy as np
 import torch
-from networks import resnet20, squeezenet1_0
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
+from benchmarks.environment import describe_machine
+from benchmarks.networks import resnet20, squeezenet1_0
 from nnviz.network.influence.channel_operations import Convolution, Identity
 from nnviz.network.influence.inputs import EdgeInput
 from nnviz.network.influence.strongest_sources import strongest_sources
@@ -359,9 +358,14 @@ def main() -> None:
                 report(row)
     if arguments.fast:
         return
+    result = {
+        "command": " ".join(["python -m benchmarks.influence", *sys.argv[1:]]),
+        "machine": describe_machine(),
+        "rows": rows,
+    }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "influence.json").write_text(
-        json.dumps(provenance() | {"rows": rows}, indent=1)
+        json.dumps(result, indent=1) + "\n", encoding="utf-8"
     )
 
 
@@ -380,41 +384,6 @@ def report(row: dict) -> None:
         )
     for ways, factor in row["times faster"].items():
         print(f"  {ways}: {factor:.0f} times faster")
-
-
-def provenance() -> dict:
-    """Say what made the numbers."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return {
-        "commit": commit.stdout.strip(),
-        "date": time.strftime("%Y-%m-%d"),
-        "command": "python benchmarks/influence.py",
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "load": os.getloadavg(),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numba": numba.__version__,
-            "numpy": np.__version__,
-        },
-    }
-
-
-def processor() -> str:
-    """Return the name and the widest vector unit of the processor."""
-    info = Path("/proc/cpuinfo")
-    if not info.exists():
-        return platform.processor()
-    text = info.read_text()
-    name = next((line for line in text.splitlines() if "model name" in line), "?: ?")
-    vectors = "AVX-512" if "avx512f" in text else "AVX2" if "avx2" in text else "other"
-    return f"{name.split(':')[1].strip()}, {vectors}"
 
 
 if __name__ == "__main__":

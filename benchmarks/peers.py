@@ -12,7 +12,7 @@ and the same with all that the others lack, exact influences and examples.
 Usage, with the real data in ``../shared`` or where ``NNVIZ_SHARED`` points; what is not
 installed (``pip install captum torchlens zennit-crp torchvision``) is left out::
 
-    python -m benchmarks.peers [--case cifar10] [--sizes 300 5000] [--only captum]
+    python -m benchmarks.peers [--full] [--case cifar10] [--only captum]
 
 Results are kept in ``benchmarks/results/peers.json``.
 """
@@ -26,6 +26,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -47,10 +48,11 @@ __all__ = ["Cost", "crossing", "run_measured", "table"]
 RESULTS = Path(__file__).resolve().parent / "results"
 
 CASES = {
-    "cifar10": ("resnet20", (300, 5000, 20_000)),
-    "photographs": ("resnet18", (300, 1200, 5000)),
+    "cifar10": ("resnet20", (300, 5000), (20_000,)),
+    "photographs": ("resnet18", (300, 1200), (5000,)),
 }
-"""The network, and numbers of instances, by what the instances are."""
+"""The network, numbers of instances, and more of them with ``--full``, by what the
+instances are."""
 
 HOOKS = "script with hooks"
 NNVIZ = ("nnviz plan", "nnviz extract, maxima", "nnviz extract, everything")
@@ -72,6 +74,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--case", choices=CASES, help="one of both")
     parser.add_argument("--sizes", type=int, nargs="+", help="numbers of instances")
+    parser.add_argument("--full", action="store_true", help="the largest sizes as well")
+    parser.add_argument("--limit", type=float, default=180, help="seconds for a tool")
     parser.add_argument("--only", nargs="+", help="parts of names of tools")
     parser.add_argument("--repeat", type=int, default=1, help="the shortest is kept")
     arguments = parser.parse_args()
@@ -81,11 +85,16 @@ def main() -> None:
         "versions": versions(),
         "cases": {},
     }
-    for name, (network, sizes) in CASES.items():
+    for name, (network, sizes, more) in CASES.items():
+        sizes = (*sizes, *more) if arguments.full else sizes
         if arguments.case in (None, name):
             rows = {
                 str(size): measure_size(
-                    network, size, arguments.only, repeat=arguments.repeat
+                    network,
+                    size,
+                    arguments.only,
+                    repeat=arguments.repeat,
+                    limit_s=arguments.limit,
                 )
                 for size in arguments.sizes or sizes
             }
@@ -106,14 +115,19 @@ def versions() -> dict[str, str]:
 
 
 def measure_size(
-    network: str, size: int, only: Sequence[str] | None, *, repeat: int
+    network: str,
+    size: int,
+    only: Sequence[str] | None,
+    *,
+    repeat: int,
+    limit_s: float | None = None,
 ) -> dict[str, Any]:
     """Return what every tool costs for so many instances, by its name."""
     rows: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare(folder, network, size)
-        for tool, program in tools(folder):
+        for tool, program in tools(folder, limit_s):
             if only is None or any(text in tool for text in only):
                 try:
                     costs = [program() for _ in range(repeat)]
@@ -135,31 +149,41 @@ def said(network: str, size: int, tool: str, cost: Cost) -> str:
     )
 
 
-def tools(folder: Path) -> Iterator[tuple[str, Callable[[], Cost]]]:
+def tools(
+    folder: Path, limit_s: float | None = None
+) -> Iterator[tuple[str, Callable[[], Cost]]]:
     """Yield what is measured in a folder that ``prepare`` has made."""
     case, nnviz = str(folder / "case.json"), [sys.executable, "-m", "nnviz"]
-    yield NNVIZ[0], lambda: run_measured([*nnviz, "plan", str(folder / "maxima.toml")])
+    yield (
+        NNVIZ[0],
+        lambda: run_measured(
+            [*nnviz, "plan", str(folder / "maxima.toml")], limit_s=limit_s
+        ),
+    )
     for name, run_file in zip(NNVIZ[1:], ("maxima", "run"), strict=True):
-        yield name, lambda run_file=run_file: extracted(folder, run_file)
+        yield name, lambda run_file=run_file: extracted(folder, run_file, limit_s)
     baseline = [sys.executable, "-m", "benchmarks.baseline", case]
-    yield HOOKS, lambda: written_by(baseline, folder)
+    yield HOOKS, lambda: written_by(baseline, folder, limit_s)
     for name, (module, _) in PROGRAMS.items():
         command = [sys.executable, "-m", "benchmarks.peer_programs", name, case]
         if importlib.util.find_spec(module) is not None:
-            yield name, lambda command=command: written_by(command, folder)
+            yield (
+                name,
+                lambda command=command: written_by(command, folder, limit_s),
+            )
 
 
-def extracted(folder: Path, run_file: str) -> Cost:
-    """Extract a new store."""
+def extracted(folder: Path, run_file: str, limit_s: float | None) -> Cost:
+    """Extract a new store, on the workers that a user gets without asking for any."""
     store = new_store(folder, "measured", run_file)
-    command = [sys.executable, "-m", "nnviz", "extract", str(store), "--workers", "2"]
+    command = [sys.executable, "-m", "nnviz", "extract", str(store)]
     try:
-        return run_measured(command, written=store)
+        return run_measured(command, written=store, limit_s=limit_s)
     finally:
         shutil.rmtree(store)
 
 
-def written_by(command: Sequence[str], folder: Path) -> Cost:
+def written_by(command: Sequence[str], folder: Path, limit_s: float | None) -> Cost:
     """Run a program that writes into a folder of its own, which is taken away."""
     place = folder / "written"
     place.mkdir()
@@ -167,12 +191,15 @@ def written_by(command: Sequence[str], folder: Path) -> Cost:
     own = place / "case.json"
     own.write_text(json.dumps({**case, "folder": str(place)}), encoding="utf-8")
     try:
-        return run_measured([*command[:-1], str(own)], written=place)
+        command = [*command[:-1], str(own)]
+        return run_measured(command, written=place, limit_s=limit_s)
     finally:
         shutil.rmtree(place)
 
 
-def run_measured(command: Sequence[str], written: Path | None = None) -> Cost:
+def run_measured(
+    command: Sequence[str], written: Path | None = None, limit_s: float | None = None
+) -> Cost:
     """Run a command from the project's root.
 
     Parameters
@@ -181,6 +208,8 @@ def run_measured(command: Sequence[str], written: Path | None = None) -> Cost:
         Program and arguments.
     written
         The folder whose bytes are what it leaves.
+    limit_s
+        It is stopped after so many seconds; None for never.
 
     Returns
     -------
@@ -190,7 +219,7 @@ def run_measured(command: Sequence[str], written: Path | None = None) -> Cost:
     Raises
     ------
     RuntimeError
-        With what it said, if it has failed.
+        With what it said, if it has failed; or that it has not ended in time.
     """
     environment = {k: v for k, v in os.environ.items() if "MALLOC" not in k}
     before, started = os.times(), time.perf_counter()
@@ -201,9 +230,16 @@ def run_measured(command: Sequence[str], written: Path | None = None) -> Cost:
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        start_new_session=True,
     )
     with most_memory(process.pid) as most:
-        _, errors = process.communicate()
+        try:
+            _, errors = process.communicate(timeout=limit_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            msg = f"it has not ended in {limit_s:.0f} s"
+            raise RuntimeError(msg) from None
     seconds, after = time.perf_counter() - started, os.times()
     if process.returncode:
         raise RuntimeError(errors)
