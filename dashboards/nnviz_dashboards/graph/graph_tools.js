@@ -154,6 +154,7 @@ function makeTools(model, act) {
     }
     strength.show(chosen.strength)
     lift.show(chosen.specificity)
+    lift.box.hidden = Boolean(model.graph?.is_relative) // a file has no base rates
   }
   const show_gaps = (pitch) => {
     gap.show(Math.round(pitch.x - SLOT))

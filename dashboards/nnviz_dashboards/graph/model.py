@@ -44,7 +44,7 @@ from nnviz_dashboards.graph.shown import (
     SubsetChoices,
 )
 from nnviz_dashboards.layers.network_stages import StagesModel
-from nnviz_dashboards.shared.examples import Example, channel_examples
+from nnviz_dashboards.shared.channel_examples import Example, channel_examples
 from nnviz_dashboards.shared.publishing import follow, publish
 from nnviz_dashboards.shared.selection import Selection
 

@@ -20,7 +20,7 @@ from nnviz.graphs.options import graph_options
 from nnviz.results.causal_effects import CausalEffect
 from nnviz.results.graph_results import GraphRequest
 from nnviz.results.missing import Missing
-from nnviz_dashboards.graph.places import Places
+from nnviz_dashboards.graph.node_places import Places
 from nnviz_dashboards.layers.network_stages import StagesModel
 from nnviz_dashboards.shared.publishing import publish, published
 from nnviz_dashboards.shared.selection import NONE, Choice, Selection

@@ -27,13 +27,13 @@ from nnviz_dashboards.graph.numbers import (
 from nnviz_dashboards.graph.parts import PartsModel
 from nnviz_dashboards.graph.shown import FILTERS, N_BLOCKS, ShownGraph
 from nnviz_dashboards.layers.model import short_names
+from nnviz_dashboards.shared.channel_examples import Example
 from nnviz_dashboards.shared.component import (
     Component,
     constants,
     missing_value,
     script,
 )
-from nnviz_dashboards.shared.examples import Example
 from nnviz_dashboards.shared.selection import SHARES
 from nnviz_dashboards.shared.theme import (
     format_count,
@@ -116,7 +116,7 @@ class GraphPanel(Component):
 
     _esm = constants(**SIZES) + script(
         __file__, "space.js", "picture.js", "graph_scene.js", "graph_card.js",
-        "graph_tools.js", "graph_files.js", "graph.js",
+        "graph_tools.js", "drawing_picture.js", "graph_files.js", "graph.js",
     )  # fmt: skip
 
 
@@ -135,6 +135,8 @@ class GraphView(Viewer):
         Makes causal checks; None for one that makes none.
     parts
         What the graphs of several classes share; None for nothing.
+    options
+        What can be chosen of how the graph is made.
     """
 
     def __init__(
@@ -145,6 +147,7 @@ class GraphView(Viewer):
         layers: Mapping[str, str],
         checks: CheckModel | None = None,
         parts: PartsModel | None = None,
+        options: Sequence[Mapping[str, object]] = OPTIONS,
     ) -> None:
         super().__init__()
         self._model = model
@@ -172,6 +175,7 @@ class GraphView(Viewer):
                 "part": self._show_part,
             },
             pictures=pictures,
+            options=list(options),
             layer=selection.param.layer,
             pinned=self._pinned(),
             chosen=self._chosen(),
