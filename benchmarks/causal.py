@@ -1,19 +1,24 @@
-"""Which graphs matter most to a network? The causal check of all presets and scorings.
+"""Which graph is best? What trained networks lose without the channels that it ranks.
 
-ResNet-20 on the CIFAR-10 test images, and SqueezeNet on photographs, one a class. For
-each way to make graphs, three checks on the same instances:
+For each way to rank channels a tenth of one layer's channels, of every class those that
+it ranks first, is taken away or kept alone, in images that no ranking has seen. In
+their place stand their means over all ranked images; or zero; or what they are in
+another image, drawn at random, the same for all ways; and for pairs of classes the mean
+of the other class. Told is what the class's own logit loses, less what those of the
+others lose on average (of the other class, for pairs), for early, middle and late
+layers, and for all layers at once.
 
-- at equal size, a tenth of each layer's channels by the way's scores, in each layer
-  alone and in all layers at once, beside random sets, the most active and the least
-  scored channels;
-- at a smaller equal size in all layers at once, since a tenth of everything destroys a
-  small network whichever channels it is;
-- at the size that the graph itself has, with the share of the logit that is left when
-  all other channels are ablated.
+Beside them: random channels, those most often on top, and the bound: channels ranked by
+what the logit loses when each is taken away by itself, in other images. The order of
+all channels is compared with that, too (rank correlation in a layer).
+
+Errors are over classes, and over images; differences from the default are paired. What
+is drawn is said in `benchmarks.causal_networks`. All of it takes about 15 minutes of
+two cores, a quarter of that with ``--quick``.
 
 Usage, with the real data in ``../shared`` or where ``NNVIZ_SHARED`` points::
 
-    python -m benchmarks.causal [--only cifar10] [--keep FOLDER]
+    python -m benchmarks.causal [--only resnet20] [--quick]
 
 Results are printed and kept in ``benchmarks/results/causal.json``.
 """
@@ -22,198 +27,275 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from distributed import Client
+import torch
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
 import nnviz
+from benchmarks.causal_ablation import FRACTION, Asked, Kind, Scores
+from benchmarks.causal_networks import (
+    QUICK,
+    STUDIES,
+    Sample,
+    Study,
+    chain_of,
+    sample_of,
+)
+from benchmarks.causal_report import DEFAULT, DEPTHS, EXACT, PAIR, RANDOM
 from benchmarks.environment import describe_machine
-from benchmarks.real_runs import CASES, run_file_text
-from nnviz.ablation.ablation import ablate
-from nnviz.ablation.causal_check import CausalCheck
-from nnviz.ablation.graph_channels import GraphChoice
+from nnviz.ablation.graph_channels import GraphChoice, graph_channels
+from nnviz.aggregation.aggregates import aggregates_of
+from nnviz.graphs.making import SubsetGraphs
 from nnviz.graphs.options import GraphOptions
-from nnviz.runs.config import load_config
-from nnviz.statistics import half_width, mean_of
-from nnviz.store.store import Store, open_store
-from nnviz_cluster import local
+from nnviz.store.store import Store
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
-SIZES = {"equal": 0.1, "small": 0.04, "own": None}
-"""Fraction of each layer that is ablated; None: what the graph has."""
+RUNS: dict[str, dict[str, Any]] = {
+    "before": {"signal": "max", "targets_minimum": 1},
+    "maxima": {"signal": "max", "targets_minimum": 8},
+    "narrow": {"signal": "peak", "targets_minimum": 1},
+    "default": {"signal": "peak", "targets_minimum": 8, "relevance": "label"},
+}
+"""What an extraction keeps of influences, by name."""
 
-
-@dataclass(frozen=True)
-class Study:
-    """What is checked of one network."""
-
-    case: str
-    n_subsets: int
-    """So many classes that have instances, drawn at random."""
-    n_instances: int
-    draws: int
-
-
-STUDIES = (
-    Study("cifar10", n_subsets=10, n_instances=100, draws=10),
-    Study("photographs", n_subsets=20, n_instances=1, draws=5),
-)
-
-WAYS: dict[str, tuple[str, GraphOptions]] = {
-    "directed, evidence by counts": ("max", GraphOptions(weight="count")),
-    "directed, evidence by counts at the peak": ("peak", GraphOptions(weight="count")),
-    "directed, evidence by sums at the peak": ("peak", GraphOptions(weight="sum")),
-    "directed, sums at the peak of 8 targets": ("wide", GraphOptions(weight="sum")),
-    "directed, relevance": ("wide", GraphOptions(scoring="relevance")),
-    "directed, in strength": ("max", GraphOptions(scoring="in_strength")),
-    "directed, out strength": ("max", GraphOptions(scoring="out_strength")),
-    "directed, specificity": ("max", GraphOptions(scoring="specificity")),
-    "summit": ("max", GraphOptions(preset="summit")),
+GRAPHS: dict[str, tuple[str, GraphOptions]] = {
+    "summit": ("before", GraphOptions(preset="summit")),
+    "counts of maxima, top targets": ("before", GraphOptions(weight="count")),
+    "counts of maxima, 8 targets": ("maxima", GraphOptions(weight="count")),
+    "counts at the peak, 8 targets": ("default", GraphOptions(weight="count")),
+    "sums at the peak, top targets": ("narrow", GraphOptions(weight="sum")),
+    DEFAULT: ("default", GraphOptions(weight="sum")),
+    "in strength": ("default", GraphOptions(scoring="in_strength")),
+    "out strength": ("default", GraphOptions(scoring="out_strength")),
+    "specificity": ("default", GraphOptions(scoring="specificity")),
+    "gradient": ("default", GraphOptions(scoring="gradient")),
+    "gradient norm": ("default", GraphOptions(scoring="gradient_norm")),
+    "relevance against the mean": ("default", GraphOptions(scoring="relevance")),
 }
 """By name: the run of `RUNS`, and how graphs are made."""
 
-RUNS = {
-    "max": 'signal = "max"\ntargets_minimum = 1\n',
-    "peak": 'signal = "peak"\ntargets_minimum = 1\n',
-    "wide": 'signal = "peak"\nrelevance = "label"\n',
-}
-"""What the extraction keeps of influences, by name."""
+OTHERS = (
+    "most often on top",
+    "mean maximum",
+    "mean maximum, less that of all",
+    "relevance against zero",
+    PAIR,
+)
+"""Rankings without a graph; all of the default run."""
 
 
 def main() -> None:
-    """Run all checks and write the results."""
+    """Ask all networks, or one, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--only", choices=[study.case for study in STUDIES])
-    parser.add_argument("--keep", type=Path, help="leave the stores in this folder")
+    parser.add_argument("--only", choices=STUDIES)
+    parser.add_argument("--quick", action="store_true", help="fewer images and layers")
     arguments = parser.parse_args()
+    chosen, studies = arguments.only, QUICK if arguments.quick else STUDIES
     path = RESULTS / "causal.json"
     result: dict[str, Any] = {"studies": {}}
-    if arguments.only and path.exists():
+    if chosen and path.exists():
         result = json.loads(path.read_text(encoding="utf-8"))
-    result["command"] = "python -m benchmarks.causal"
+    quick = " --quick" if arguments.quick else ""
+    result["command"] = f"python -m benchmarks.causal{quick}"
     result["machine"] = describe_machine()
-    with tempfile.TemporaryDirectory() as scratch, local.client(n_workers=2) as client:
-        for study in STUDIES:
-            if arguments.only in (None, study.case):
-                folder = (arguments.keep or Path(scratch)) / study.case
-                result["studies"][study.case] = run(folder, study, client)
-    RESULTS.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, mp_context=context) as pool:
+        asked = {
+            pool.submit(run, study): name
+            for name, study in studies.items()
+            if chosen in (None, name)
+        }
+        for done in as_completed(asked):
+            result["studies"][asked[done]] = found = done.result()
+            print(asked[done], found["seconds"], flush=True)
+            RESULTS.mkdir(exist_ok=True)
+            path.write_text(json.dumps(result) + "\n", encoding="utf-8")
     print(path, sys.argv[1:])
 
 
-def run(folder: Path, study: Study, client: Client) -> dict[str, Any]:
-    """Check all ways to make graphs of one network."""
-    folder.mkdir(parents=True, exist_ok=True)
-    stores = {name: make_store(folder, study, name, client) for name in RUNS}
-    rows: dict[str, Any] = {}
-    first: dict[str, CausalCheck] = {}
-    for way, (name, options) in WAYS.items():
-        started = time.perf_counter()
-        checks = {}
-        for size, fraction in SIZES.items():
-            checks[size] = check(
-                stores[name],
-                study,
-                GraphChoice(options, fraction),
-                client,
-                # Sets of one size and seed are the same for all ways.
-                draws=0 if size in first and fraction else study.draws,
-                by_layer=size == "equal",
-            )
-            if fraction:
-                first.setdefault(size, checks[size])
-                checks[size] = with_draws_of(first[size], checks[size])
-        rows[way] = {size: one.to_json() for size, one in checks.items()}
-        rows[way]["against_first"] = difference(checks["equal"], first["equal"])
-        rows[way]["seconds"] = round(time.perf_counter() - started, 1)
-        print(study.case, way)
-        print(*checks.values(), sep="\n", flush=True)
-    network = CASES[study.case].network
-    return {"network": network, "study": vars(study), "ways": rows}
+def run(study: Study) -> dict[str, Any]:
+    """Return what one network loses by all ways, as JSON values."""
+    torch.set_num_threads(1)
+    started = time.process_time()
+    network, sample = sample_of(study)
+    chain = chain_of(network.to(memory_format=torch.channels_last))
+    with torch.no_grad():
+        asked = Asked(chain, sample, study)
+    with tempfile.TemporaryDirectory() as folder:
+        scores = rankings(Path(folder), network, sample, asked)
+    layers = np.array_split(np.arange(len(chain.layers)), len(DEPTHS))
+    depths = {
+        depth: part[:: study.every].tolist()
+        for depth, part in zip(DEPTHS, layers, strict=True)
+    }
+    with torch.no_grad():
+        single = [asked.one_by_one(i, depths, study.n_single) for i in asked.classes]
+        found = [asked.losses(i, scores, single[i], depths) for i in asked.classes]
+    drops = {key: [one[key] for one in found] for key in found[0]}
+    return {
+        "study": {x: getattr(study, x) for x in study.__slots__},
+        "classes": list(sample.names),
+        "layers": {d: [chain.layers[i] for i in part] for d, part in depths.items()},
+        "rows": summaries(drops),
+        "orders": orders(scores, single, chain.layers, depths),
+        "seconds": round(time.process_time() - started),
+    }
 
 
-def make_store(folder: Path, study: Study, name: str, client: Client) -> Store:
-    """Run the stages, or take what an earlier measurement left."""
-    url, case = folder / f"{name}.zarr", CASES[study.case]
-    run_file = folder / f"{name}.toml"
-    text = run_file_text(case) + RUNS[name]
-    run_file.write_text(text, encoding="utf-8")
-    plan, probe = nnviz.plan_run(load_config(run_file))
-    store = nnviz.prepare_store(plan, str(url), probe=probe)
-    nnviz.extract(store, client=client)
-    if not store.groups.is_complete("aggregates/label"):
-        collection = nnviz.named_subsets(store, "label")
-        nnviz.aggregate(store, [collection], client=client)
-    return open_store(url)
-
-
-def check(
-    store: Store,
-    study: Study,
-    choice: GraphChoice,
-    client: Client,
-    *,
-    draws: int,
-    by_layer: bool,
-) -> CausalCheck:
-    """Return the check of one choice of channels, on the study's sample."""
-    collection = nnviz.named_subsets(store, "label")
-    known = [
-        name for name, n in zip(collection.names, collection.sizes(), strict=True) if n
-    ]
-    size = min(study.n_subsets, len(known))
-    chosen = np.random.default_rng(0).choice(len(known), size, replace=False)
-    return ablate(
-        store,
-        collection,
-        names=[known[i] for i in sorted(chosen)],
-        graph=choice,
-        n_instances=study.n_instances,
-        draws=draws,
-        by_layer=by_layer,
-        client=client,
-    )
-
-
-def with_draws_of(first: CausalCheck, this: CausalCheck) -> CausalCheck:
-    """Return a check with the random sets of another one on the same instances."""
-    if any(one.draw for one in this.treatments):
-        return this
-    if not np.array_equal(first.instance, this.instance):
-        msg = "the samples differ"
+def rankings(folder: Path, network: Any, sample: Sample, asked: Asked) -> Scores:
+    """Return how all ways but the bound rank channels, by runs of the ranked images."""
+    scores: Scores = {}
+    images = asked.ranked.flatten(0, 1).contiguous().numpy()
+    labels = np.repeat(sample.classes, asked.ranked.shape[1])
+    stores = {
+        name: nnviz.run(
+            network,
+            (images, labels),
+            folder / name,
+            extraction=options,
+            workers=0,
+            progress=False,
+            pictures=False,
+        )
+        for name, options in RUNS.items()
+    }
+    for way, (name, options) in GRAPHS.items():
+        scores[way] = _graph_scores(stores[name], options, sample.classes)
+    store = stores["default"]
+    if tuple(scores[DEFAULT]) != asked.chain.layers:
+        msg = f"graphs show {tuple(scores[DEFAULT])}, and not {asked.chain.layers}"
         raise RuntimeError(msg)
-    drawn = [i for i, one in enumerate(first.treatments) if one.draw]
-    return replace(
-        this,
-        treatments=(*this.treatments, *(first.treatments[i] for i in drawn)),
-        **{
-            name: np.concatenate(
-                [getattr(this, name), getattr(first, name)[:, drawn]], axis=1
-            )
-            for name in ("logit", "probability", "prediction")
-        },
-    )
+    aggregates = aggregates_of(store, "label")
+    rows = [aggregates.row(int(x)) for x in sample.classes]
+    everything = aggregates_of(store, "all")
+    by_way = [scores.setdefault(way, {}) for way in OTHERS]
+    for layer in asked.chain.layers:
+        sums = aggregates.relevance_sums(layer)
+        means = sums.position_mean[rows]
+        to_zero = sums.mean(np.zeros(means.shape[1]))[rows]
+        against = to_zero - means[asked.other] * sums.gradient[rows]
+        mean = aggregates.mean(layer)[rows]
+        values = (
+            aggregates.counts(layer).toarray()[rows].astype(np.float64),
+            mean,
+            mean - everything.mean(layer),
+            to_zero,
+            against,
+        )
+        for of_way, one in zip(by_way, values, strict=True):
+            of_way[layer] = one
+        shape = (len(RANDOM), *mean.shape)
+        drawn = np.random.default_rng(len(layer) + mean.shape[1]).random(shape)
+        for way, one in zip(RANDOM, drawn, strict=True):
+            scores.setdefault(way, {})[layer] = one
+    return scores
 
 
-def difference(this: CausalCheck, other: CausalCheck) -> dict[str, float]:
-    """Return how much more of the logit one way takes than the other, in each layer.
+def _graph_scores(
+    store: Store, options: GraphOptions, classes: Iterable[int]
+) -> dict[str, NDArray[np.float64]]:
+    graphs, aggregates = SubsetGraphs(store, "label"), aggregates_of(store, "label")
+    choice = GraphChoice(options, FRACTION)
+    found = [
+        graph_channels(store, graphs, aggregates, choice, aggregates.named(int(x)))
+        for x in classes
+    ]
+    return {x: np.array([one.scores[x] for one in found]) for x in found[0].scores}
 
-    Paired over the subsets, as a part of what can be lost; half the 95 % interval.
+
+def summaries(
+    drops: Mapping[tuple[str, str, str, str], list[NDArray[np.float64]]],
+) -> list[dict[str, Any]]:
+    """Return means, errors over classes and images, differences from the default."""
+    rows = []
+    merged = {
+        key: np.array(values) for key, values in drops.items() if key[0] not in RANDOM
+    }
+    for _, *rest in [key for key in drops if key[0] == RANDOM[0]]:
+        draws = [np.array(drops[(way, *rest)]) for way in RANDOM]  # type: ignore[index]
+        merged["random", *rest] = np.mean(draws, axis=0)  # type: ignore[index]
+    for (way, mode, kind, depth), values in merged.items():
+        base = merged[DEFAULT, mode, kind, depth]
+        of_class = values.mean(axis=2)
+        paired = (values - base).mean(axis=2)[:, 1]
+        n_classes, _, n = values.shape
+        within = values[:, 1].var(axis=1, ddof=1).mean() / n
+        rows.append(
+            {
+                "way": way,
+                "mode": mode,
+                "kind": kind,
+                "depth": depth,
+                "own": _rounded(of_class[:, 0].mean()),
+                "own_less_others": _rounded(of_class[:, 1].mean()),
+                "error_over_classes": _rounded(_error(of_class[:, 1])),
+                "error_over_images": _rounded((within / n_classes) ** 0.5),
+                "right": _rounded(of_class[:, 2].mean()),
+                "against_default": _rounded(paired.mean()),
+                "against_default_error": _rounded(_error(paired)),
+            }
+        )
+    return rows
+
+
+def orders(
+    scores: Scores,
+    single: list[dict[tuple[Kind, int], NDArray[np.float64]]],
+    layers: tuple[str, ...],
+    depths: Mapping[str, list[int]],
+) -> list[dict[str, Any]]:
+    """Return rank correlations with what each channel costs by itself.
+
+    Of each layer and class, and their mean; for the bound, those of its two halves.
     """
-    layers = tuple(this.n_channels)
-    effects = [one.effect("graph", layers=layers) for one in (this, other)]
-    most = float(mean_of(mean_of(other.drops("all")[:, 0])))
-    gain = (effects[0].drop - effects[1].drop) / most
-    width = half_width(gain, np.full(len(gain), np.nan), this.n_instances)
-    return {"share": float(mean_of(gain)), "interval": width}
+    rows = []
+    for kind in dict.fromkeys(kind for kind, _ in single[0]):
+        for way in (*scores, EXACT):
+            of_depth = {}
+            for depth, part in depths.items():
+                values = [
+                    [
+                        _correlation(
+                            one[kind, x][0]
+                            if way == EXACT
+                            else scores[way][layers[x]][i],
+                            one[kind, x][1] if way == EXACT else one[kind, x].mean(0),
+                        )
+                        for x in part
+                    ]
+                    for i, one in enumerate(single)
+                ]
+                of_class = np.mean(values, axis=1)
+                of_depth[depth] = _rounded(of_class.mean())
+                of_depth[f"{depth}_error"] = _rounded(_error(of_class))
+            rows.append({"way": way, "kind": kind, **of_depth})
+    return rows
+
+
+def _correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """Return the rank correlation; 0 where a ranking says nothing."""
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return 0.0
+    return float(spearmanr(first, second).statistic)
+
+
+def _error(values: NDArray[np.float64]) -> float:
+    return float(values.std(ddof=1) / len(values) ** 0.5)
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), 4)
 
 
 if __name__ == "__main__":

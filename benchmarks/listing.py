@@ -137,7 +137,7 @@ def measure() -> None:
     import torch  # noqa: F401
 
     import nnviz
-    from nnviz.inputs.datasets.contents import contents_of
+    from nnviz.inputs.datasets.contents_check import contents_of
     from nnviz.inputs.datasets.opening import open_dataset
     from nnviz.runs.config import load_config
 

@@ -158,7 +158,7 @@ def cluster(n_workers: int) -> Iterator[Any]:
     from distributed.deploy.subprocess import SubprocessScheduler, SubprocessWorker
 
     from nnviz_cluster.site import ClusterConfig
-    from nnviz_cluster.workers import kept_environment, settings_of
+    from nnviz_cluster.worker_start import kept_environment, settings_of
 
     settings = {
         **settings_of(ClusterConfig(), 1),

@@ -12,7 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import decoding_report, peers, scaling_report, subsets_report
+from benchmarks import (
+    causal_report,
+    decoding_report,
+    peers,
+    scaling_report,
+    subsets_report,
+)
 
 __all__ = ["documents", "sentences", "with_figures", "with_sections"]
 
@@ -38,7 +44,9 @@ def documents() -> dict[Path, dict[str, str]]:
             "peers": section_of("peers", peers.table),
             "scaling": section_of("scaling", scaling_report.summary),
         },
-        ROOT / "docs" / "causal-check.md": {"causal": causal_section()},
+        ROOT / "docs" / "causal-check.md": {
+            "causal": section_of("causal", lambda x: causal_report.tables(x, _machine))
+        },
         ROOT / "docs" / "graphs.md": {
             "calibration": section_of("calibration", calibration_table),
             "composition": section_of("composition", composition_table),
@@ -185,66 +193,6 @@ def composition_table(result: dict[str, Any]) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     note = f"`{result['command']}`, {_machine(result['machine'])}"
     return "\n".join([*lines, "", note])
-
-
-def causal_section() -> str:
-    """Return the table of what networks lose without the channels of graphs."""
-    path = RESULTS / "causal.json"
-    if not path.exists():
-        return "Not measured yet."
-    result = json.loads(path.read_text(encoding="utf-8"))
-    head = (
-        "| channels | one layer: logit lost | beats random | accuracy "
-        "| all layers, 4 %: logit lost | beats random | accuracy "
-        "| own size: channels | logit lost, one each | kept alone |"
-    )
-    lines = [head, "|---" * 10 + "|"]
-    for study in result["studies"].values():
-        lines.append(f"| **{study['network']}** | | | | | | | | | |")
-        lines += [_causal_row(way, checks) for way, checks in study["ways"].items()]
-        lines += _other_sets(next(iter(study["ways"].values())))
-    note = f"`{result['command']}`, {_machine(result['machine'])}"
-    return "\n".join([*lines, "", note])
-
-
-def _causal_row(way: str, checks: dict[str, Any]) -> str:
-    single, small = checks["equal"]["each_layer"][0], checks["small"]["overall"]
-    joint = next(row for row in small if row["ablated"] == "the graph's channels")
-    own = {row["ablated"]: row for row in checks["own"]["overall"]}
-    graph, alone = own["the graph's channels"], own["all but the graph's"]
-    cells = [
-        way,
-        *(_percent(single[x]) for x in ("share", "beaten", "accuracy")),
-        *(_percent(joint[x]) for x in ("share", "beaten", "accuracy")),
-        f"{graph['channels']:.0f}",
-        _percent(graph["share"] / graph["channels"]),
-        _percent(1 - alone["share"]),
-    ]
-    return "| " + " | ".join(cells) + " |"
-
-
-def _other_sets(checks: dict[str, Any]) -> list[str]:
-    """Return the rows of the sets that need no graph, and of no ablation."""
-    single = {row["ablated"]: row for row in checks["equal"]["each_layer"]}
-    joint = {row["ablated"]: row for row in checks["small"]["overall"]}
-    lines = []
-    for name, row in single.items():
-        if name != "the graph's channels":
-            parts = (row, joint[name])
-            cells = [
-                _percent(part[x])
-                for part in parts
-                for x in ("share", "beaten", "accuracy")
-            ]
-            lines.append(
-                f"| {name.removeprefix('as many, ')} | {' | '.join(cells)} | | | |"
-            )
-    accuracy = _percent(joint["nothing"]["accuracy"])
-    return [*lines, f"| nothing | | | {accuracy} | | | {accuracy} | | | |"]
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.0f} %"
 
 
 def _text_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:

@@ -385,7 +385,7 @@ def _tiny_weights(folder: Path) -> Path:
 @contextlib.contextmanager
 def loops(n: int) -> Iterator[Loops]:
     """Start plain processes, and end them."""
-    from nnviz_cluster.workers import kept_environment
+    from nnviz_cluster.worker_start import kept_environment
 
     with kept_environment():
         started = Loops(n)
@@ -396,6 +396,6 @@ def loops(n: int) -> Iterator[Loops]:
 
 
 def _environment() -> dict[str, str]:
-    from nnviz_cluster.workers import worker_environment
+    from nnviz_cluster.worker_start import worker_environment
 
     return worker_environment(1)

@@ -14,7 +14,7 @@ Every benchmark writes its own file in ``benchmarks/results``; the seconds are k
 ``benchmarks/results/suite.json``. ``python -m benchmarks.report`` then renews the
 documents' figures. What is no question of speed is not here: whether graphs matter
 (``benchmarks.causal``, ``calibration``, ``composition``), faults, and what needs a
-browser or a finished store (``interactions``, ``first_visit``, ``visitors``).
+browser: ``python benchmarks/page.py`` measures every goal of the page.
 """
 
 from __future__ import annotations

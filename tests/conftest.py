@@ -4,10 +4,27 @@ from __future__ import annotations
 
 import gc
 import os
+import tempfile
 
 # Before anything imports a numerical library: tests share few cores with each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+def is_roomy(folder: str, room: int = 4 << 30) -> bool:
+    """Whether a folder has room for what tests write, and programs may be run there."""
+    try:
+        there = os.statvfs(folder)
+    except OSError:
+        return False
+    return there.f_bavail * there.f_frsize > room and not there.f_flag & os.ST_NOEXEC
+
+
+# Tests make, sync and remove some hundred thousand small files: on a disk that takes as
+# long as all that they compute. Who names a place for temporary files has them there.
+if "TMPDIR" not in os.environ and is_roomy("/dev/shm"):
+    os.environ["TMPDIR"] = "/dev/shm"
+    tempfile.tempdir = None  # it has been asked for already
 # Nothing is fetched from a hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Before all that is imported, as commands have it.
@@ -30,7 +47,7 @@ import torch
 from click.testing import CliRunner
 
 from nnviz.cli.main import main as command_line
-from nnviz.interface.workers import WITHOUT_PROFILE
+from nnviz.interface.local_workers import WITHOUT_PROFILE
 from nnviz.results.run_results import RunResults
 from nnviz.store.store import Store
 from nnviz.testing import write_store
@@ -72,7 +89,7 @@ define_missing_operators()
 # (tests/forked.py). These, as those that are started as users start them, start their
 # own as users have them.
 dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
-# Of workers that tests start as threads of this process (nnviz/interface/workers.py).
+# Of workers that are threads of this process (nnviz/interface/local_workers.py).
 dask.config.set(WITHOUT_PROFILE)
 distributed.utils.get_mp_context().set_forkserver_preload(["tests.imported_ahead"])
 

@@ -14,7 +14,7 @@ from nnviz.errors import ConfigError
 from nnviz_cluster.keeping import kept_workers
 from nnviz_cluster.site import ClusterConfig
 from nnviz_cluster.tls import check_listening, security_of
-from nnviz_cluster.workers import kept_environment, missing, settings_of
+from nnviz_cluster.worker_start import kept_environment, missing, settings_of
 
 __all__ = ["check_devices", "cluster_arguments", "open_client"]
 

@@ -13,7 +13,7 @@ from distributed import Client
 from nnviz.errors import ConfigError, TaskError
 from nnviz_cluster.site import ClusterConfig
 from nnviz_cluster.tls import check_listening
-from nnviz_cluster.workers import PRELOAD, missing, settings_of, worker_environment
+from nnviz_cluster.worker_start import PRELOAD, missing, settings_of, worker_environment
 
 __all__ = ["cluster_arguments", "cluster_document", "open_client"]
 

@@ -16,7 +16,7 @@ from nnviz_cluster.keeping import kept_workers, wait_for_workers
 from nnviz_cluster.main_guard import check_main_guard
 from nnviz_cluster.site import ClusterConfig
 from nnviz_cluster.tls import check_listening, security_of
-from nnviz_cluster.workers import kept_environment, settings_of, worker_environment
+from nnviz_cluster.worker_start import kept_environment, settings_of, worker_environment
 
 __all__ = ["client", "open_client", "usual_workers", "worker_environment"]
 

@@ -23,7 +23,7 @@ from nnviz.engine.workers import TROUBLE
 from nnviz.errors import ConfigError, TaskError
 from nnviz_cluster.site import ClusterConfig
 from nnviz_cluster.tls import check_listening, security_of
-from nnviz_cluster.workers import PRELOAD, missing, settings_of, worker_environment
+from nnviz_cluster.worker_start import PRELOAD, missing, settings_of, worker_environment
 
 __all__ = ["cluster_arguments", "open_client"]
 

@@ -18,7 +18,7 @@ from nnviz_cluster.tls import (
     security_of,
     settings_of_tls,
 )
-from nnviz_cluster.workers import missing, settings_of
+from nnviz_cluster.worker_start import missing, settings_of
 
 __all__ = ["cluster_arguments", "open_client"]
 

@@ -102,7 +102,7 @@ def _added(
     places: dict[str, Any],
     options: dict[str, Any],
 ) -> AddedColumn:
-    from nnviz.engine.delivery import delivered
+    from nnviz.engine.callers_objects import delivered
     from nnviz.upkeep.user_columns import add_column, instances_to_ask, key_of
 
     key, replace = key_of(function, over), options["replace"]

@@ -1,7 +1,7 @@
 """Which objects has the caller handed over? By key, for the length of a stage.
 
 A network or a data set in memory has no name under which a worker could open it.
-:mod:`nnviz.engine.delivery` brings them to the workers. Nothing of it is written
+:mod:`nnviz.engine.callers_objects` brings them to the workers. Nothing of it is written
 anywhere.
 """
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.errors import NnvizError, PlanMismatchError
-from nnviz.inputs.datasets.contents import changed_rows, check_sample
+from nnviz.inputs.datasets.contents_check import changed_rows, check_sample
 from nnviz.inputs.datasets.opening import Dataset, open_dataset, open_known
 from nnviz.inputs.datasets.store_order import in_store_order
 from nnviz.inputs.models.loading import load_model

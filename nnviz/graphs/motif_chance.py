@@ -42,10 +42,13 @@ from numpy.typing import NDArray
 
 from nnviz.graphs.kept_parts import KeptParts, n_members, sets_of
 
-__all__ = ["Chance", "chance_of", "shuffled_parts", "surprise"]
+__all__ = ["Chance", "chance_of", "most_expected", "shuffled_parts", "surprise"]
 
 ROUNDS = 1000
 """Of fitting a layer's probabilities, at most."""
+
+HALVINGS = 60
+"""Of an interval of logarithms, until it is nothing."""
 
 TRADES = 10
 """Of each graph with others: by then shuffled graphs have forgotten what they were made
@@ -86,6 +89,38 @@ def surprise(n_shared: int, expected: float, n: int) -> float:
     x, y = n_shared / n, max(expected / n, math.ulp(0.0))
     rest = (1 - x) * math.log((1 - x) / (1 - y)) if x < 1 else 0.0
     return max(0.0, n * (x * math.log(x / y) + rest) / math.log(2))
+
+
+def most_expected(n_shared: int, bits: float, n: int) -> float:
+    """Return from how many graphs, expected by chance, a surprise has so many bits.
+
+    Parameters
+    ----------
+    n_shared
+        Graphs that share a set of arcs.
+    bits
+        Surprise, above 0.
+    n
+        Graphs.
+
+    Returns
+    -------
+    float
+        The most for which :func:`surprise` reaches `bits`; 0 where nothing does.
+
+    Examples
+    --------
+    >>> round(most_expected(14, 66.0, 1000), 2)
+    0.2
+    """
+    low, high = math.log(math.ulp(0.0)), math.log(max(n_shared, 1))
+    if surprise(n_shared, math.exp(low), n) < bits:
+        return 0.0
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        enough = surprise(n_shared, math.exp(middle), n) >= bits
+        low, high = (middle, high) if enough else (low, middle)
+    return math.exp(low)
 
 
 def shuffled_parts(

@@ -26,8 +26,8 @@ from nnviz.extraction.packing import (
     packed_preprocessing,
 )
 from nnviz.interface.given import given_run
+from nnviz.interface.local_workers import local_workers
 from nnviz.interface.notebook_bar import bars
-from nnviz.interface.workers import local_workers
 from nnviz.planning.labels import join_labels
 from nnviz.planning.planning import Probe, plan_run
 from nnviz.planning.two_classes import has_one_output

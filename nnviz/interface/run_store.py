@@ -340,7 +340,7 @@ class Store(StoredRun):
             If `dataset` is not the data set of the run.
         """
         # Where nothing is computed, neither Dask nor torch is waited for.
-        from nnviz.interface.columns import add_column  # noqa: PLC0415
+        from nnviz.interface.adding_columns import add_column  # noqa: PLC0415
 
         return add_column(
             self,

@@ -2,7 +2,7 @@
 
 Each stage takes a store or its path. Where network or data set were in memory when the
 plan was made, they are handed over to each stage that needs them. Without a client, a
-stage finds its own workers (:mod:`nnviz.interface.workers`).
+stage finds its own workers (:mod:`nnviz.interface.local_workers`).
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from nnviz.errors import ConfigError, MissingDataError, TaskError
 from nnviz.extraction.extraction import ExtractionSummary
 from nnviz.extraction.extraction import extract as extract_store
 from nnviz.interface.given import given_run, objects_for
+from nnviz.interface.local_workers import local_workers, n_workers_for, reaching
 from nnviz.interface.notebook_bar import bars
 from nnviz.interface.run_store import Store as RunStore
-from nnviz.interface.workers import local_workers, n_workers_for, reaching
 from nnviz.planning.planning import Probe
 from nnviz.planning.planning import plan_run as plan_given
 from nnviz.planning.store_creation import prepare_store

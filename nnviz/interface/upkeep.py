@@ -22,9 +22,9 @@ from nnviz.explanation.explanation import explain as explain_instance
 from nnviz.explanation.instance_explanation import InstanceExplanation
 from nnviz.graphs.options import GraphChoices, GraphOptions
 from nnviz.interface.given import given_dataset, objects_for
+from nnviz.interface.local_workers import reaching
 from nnviz.interface.notebook_bar import bars
 from nnviz.interface.stages import session
-from nnviz.interface.workers import reaching
 from nnviz.store.store import Store, opened
 from nnviz.subsets.subsets import SubsetCollection
 from nnviz.upkeep.extension import ExtensionSummary

@@ -24,7 +24,7 @@ from nnviz.errors import (
     PlanError,
     UnreadableInstanceError,
 )
-from nnviz.inputs.datasets.contents import contents_of, mode_of
+from nnviz.inputs.datasets.contents_check import contents_of, mode_of
 from nnviz.inputs.datasets.opening import Dataset, open_dataset
 from nnviz.inputs.datasets.torch_datasets import TorchDataset
 from nnviz.inputs.models.loading import load_model

@@ -16,7 +16,7 @@ from nnviz.errors import (
     PlanMismatchError,
 )
 from nnviz.formatting import differences, size_text
-from nnviz.inputs.datasets.contents import check_sample
+from nnviz.inputs.datasets.contents_check import check_sample
 from nnviz.inputs.datasets.store_order import in_store_order
 from nnviz.planning.planning import Probe
 from nnviz.runs.declarations import CONTENTS

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.errors import NnvizError, PlanMismatchError, UnreadableInstanceError
+from nnviz.runs.patch_tokens import PatchGrid, patch_grid
 from nnviz.store.store import Store
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class InstancePictures:
         self._dataset = dataset
         self._lock = threading.Lock()
         self._opened: tuple[GallerySource | None, str] | None = None
+        self._patches = functools.lru_cache(maxsize=None)(self._find_patches)
         self._seen = functools.lru_cache(CACHED_PICTURES)(self._find_seen)
         self.picture = functools.lru_cache(CACHED_PICTURES)(self._picture)
         """Return an instance's picture by its number, and by whether it is to be large:
@@ -78,7 +80,8 @@ class InstancePictures:
         n
             Number of the instance.
         values
-            The channel's map, with one or two axes.
+            The channel's map, with one or two axes. Of tokens that are patches of the
+            picture, those before them are left out.
         layer
             Its layer.
         side
@@ -95,9 +98,12 @@ class InstancePictures:
             heat_values,
         )
 
-        if not self.has_places(values.ndim):
+        shape, field = self._store.plan.architecture.input_shape, layer.receptive_field
+        grid = self.patches(layer)
+        if grid is not None and values.shape == layer.positions:
+            values, field = grid.by_place(values), grid.field
+        if not self._are_places(values.ndim):
             return b""
-        shape = self._store.plan.architecture.input_shape
         if values.ndim == 1:
             strip = side, max(1, side // STRIP)
             whole = (0.0, 0.0, float(strip[0]), float(strip[1]))
@@ -112,17 +118,21 @@ class InstancePictures:
         size = max(1, round(width * scale)), max(1, round(height * scale))
         x, y = size[0] / width, size[1] / height
         scaled = box[0] * x, box[1] * y, box[2] * x, box[3] * y
-        field = layer.receptive_field
         return heat_picture(heat_values(values, field, extents, size, scaled))
 
-    def has_places(self, n_axes: int) -> bool:
+    def has_places(self, layer: Layer) -> bool:
         """Whether the positions of a layer are places in the instances.
 
-        Parameters
-        ----------
-        n_axes
-            Of its positions. Two are places in a picture, one in a series.
+        Two axes are places in a picture, one in a series, or in a picture whose patches
+        are tokens.
         """
+        return self.patches(layer) is not None or self._are_places(len(layer.positions))
+
+    def patches(self, layer: Layer) -> PatchGrid | None:
+        """Return where the tokens of a layer lie in the picture; None where nowhere."""
+        return self._patches(layer.name)
+
+    def _are_places(self, n_axes: int) -> bool:
         of_input = len(self._store.plan.architecture.input_shape)
         return (n_axes, of_input) in ((1, 1), (1, 2), (2, 2), (2, 3))
 
@@ -137,6 +147,10 @@ class InstancePictures:
             return None
         (width, height), (left, top, right, bottom) = seen
         return left / width, top / height, right / width, bottom / height
+
+    def _find_patches(self, name: str) -> PatchGrid | None:
+        architecture = self._store.plan.architecture
+        return patch_grid(architecture, architecture.layer(name))
 
     def _find_seen(
         self, n: int, input_size: tuple[int, int]

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.errors import PlanMismatchError
-from nnviz.inputs.datasets.contents import check_sample, grown_contents
+from nnviz.inputs.datasets.contents_check import check_sample, grown_contents
 from nnviz.inputs.datasets.opening import Dataset, open_dataset
 from nnviz.inputs.datasets.store_order import in_store_order
 from nnviz.planning.labels import JoinedClasses, join_labels

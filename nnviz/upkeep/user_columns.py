@@ -114,8 +114,8 @@ def add_column(
         Whether a column of this name that other code has made is made anew.
     client
         Of a running cluster that has the function (see
-        :func:`nnviz.engine.delivery.delivered`) under :func:`key_of`; None asks in this
-        process.
+        :func:`nnviz.engine.callers_objects.delivered`) under :func:`key_of`; None asks
+        in this process.
     trust
         Whether a data set that is code may be imported.
     listeners

@@ -37,7 +37,7 @@ from nnviz.extraction.planned import (
     may_import,
     open_planned_dataset,
 )
-from nnviz.inputs.datasets.contents import hashes_of
+from nnviz.inputs.datasets.contents_check import hashes_of
 from nnviz.planning.labels import join_labels
 from nnviz.planning.plain_labels import n_classes_of, with_plain_labels
 from nnviz.runs.declarations import CONTENTS

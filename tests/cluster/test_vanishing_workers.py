@@ -104,7 +104,7 @@ def test_adaptive__workers_join_vanish_and_retire__the_same_bytes(
         dask.config.set({"distributed.adaptive": patience}),
         open_client(load_site(str(site))) as client,
     ):
-        client.wait_for_workers(1, timeout=60)
+        client.wait_for_workers(1, timeout=240)
         first = list(client.nthreads())
         with extracting(store, client, folder) as (run, holds):
             wait_for(lambda: len(busy(client)) == 2 or run.done())
@@ -118,7 +118,7 @@ def test_adaptive__workers_join_vanish_and_retire__the_same_bytes(
             wait_for(lambda: len(client.nthreads()) == 1 or run.done())
             assert not run.done()
             holds["last"].unlink()
-            summary = run.result(timeout=60)
+            summary = run.result(timeout=240)
 
     assert len(first) == 1
     assert (summary.failed, summary.n_instances) == ({}, 16 * N_CHUNKS)
@@ -154,6 +154,11 @@ def scheduler(tmp_path):
         yield found
 
 
+def end_gracefully(dask_worker):
+    """Let a worker do what it does when its lifetime is over."""
+    dask_worker.loop.add_callback(dask_worker.close_gracefully)
+
+
 def test_spot_machines__vanish_and_others_come__the_same_bytes(
     folder, expected, checksums, scheduler, machine
 ):
@@ -164,21 +169,22 @@ def test_spot_machines__vanish_and_others_come__the_same_bytes(
         open_client(load_site(scheduler)) as client,
         extracting(store, client, folder) as (run, holds),
     ):
-        client.wait_for_workers(1, timeout=60)
+        client.wait_for_workers(1, timeout=240)
         wait_for(lambda: len(store.chunks.missing()) == N_CHUNKS - 2 or run.done())
         wait_for(lambda: busy(client) or run.done())
         (vanishing,) = client.nthreads()
         os.killpg(spot.pid, signal.SIGKILL)
         wait_for(lambda: vanishing not in client.nthreads())
 
-        machine(scheduler, "--lifetime", "3s")
-        client.wait_for_workers(1, timeout=60)
+        machine(scheduler)
+        client.wait_for_workers(1, timeout=240)
+        client.run(end_gracefully)
         wait_for(lambda: not client.nthreads())
         machine(scheduler)
-        client.wait_for_workers(1, timeout=60)
+        client.wait_for_workers(1, timeout=240)
         for hold in holds.values():
             hold.unlink()
-        summary = run.result(timeout=60)
+        summary = run.result(timeout=240)
 
     assert (summary.failed, summary.n_instances) == ({}, 16 * N_CHUNKS)
     assert checksums(folder / "run.zarr") == expected

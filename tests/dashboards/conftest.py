@@ -33,16 +33,39 @@ def graph_address(graph_url):
         yield address
 
 
+# What a visitor may have left that no address names; shadow roots hide most of it.
+TIDY = """() => {
+  const all = (root) => [...root.querySelectorAll("*")].flatMap(
+    (n) => [n, ...(n.shadowRoot ? all(n.shadowRoot) : [])])
+  for (let n = document.activeElement; n; n = n.shadowRoot?.activeElement) n.blur()
+  for (const n of all(document)) {
+    if (n.matches("details[open]")) n.open = false
+    if (n.scrollTop || n.scrollLeft) n.scrollTo(0, 0)
+  }
+}"""
+
+# The server answers an address that it would not write with the one that it would, and
+# with all that it changes on the page before.
+CHOOSE = """(query) => {
+  history.replaceState({step: 0}, "", location.pathname + query)
+  dispatchEvent(new PopStateEvent("popstate"))
+}"""
+
+
 class Visits:
-    """Opens pages one after the other; most of what a page costs is a new window."""
+    """Opens pages one after the other; most of what a test costs is to load one."""
 
     def __init__(self, context):
         self._context = context
         self._kept = []
         self._host = ""
+        self._stays = False
         self.wrong = []
 
     def open_page(self, address, query=""):
+        """Load a page, in the window of the last test if that has none any more."""
+        if self._stays:
+            self._clear()
         page = next((page for page in self._kept if page.url == "about:blank"), None)
         self._host = re.escape(address)
         if page is None:
@@ -52,6 +75,22 @@ class Visits:
         page.goto(f"http://{address}/{query}")
         page.wait_for_selector(".panel", timeout=30_000)
         page.wait_for_function("document.documentElement.dataset.ready === 'yes'")
+        return page
+
+    def turn_page(self, address, query=""):
+        """Return the page that the last test left here, or a new one, as it opens.
+
+        Only what is chosen is what a new page has. A test that leaves something else
+        behind, as another zoom, opens a page of its own.
+        """
+        if self._stays and self._kept[0].url.startswith(f"http://{address}/"):
+            page = self._kept[0]
+            page.evaluate(TIDY)
+            page.evaluate(CHOOSE, f"{query or '?'}&turned=yes")
+            page.wait_for_url(lambda url: "turned=" not in url)
+        else:
+            page = self.open_page(address, query)
+        self._stays = True
         return page
 
     def _watch(self, page):
@@ -71,18 +110,27 @@ class Visits:
         page.on("console", on_message)
         page.on("request", on_request)
 
-    def leave(self):
-        """Make the window what a new one is, for the next test."""
+    def leave(self, *, has_failed):
+        """Make the window what the next test may have."""
         self._kept = [page for page in self._kept if not page.is_closed()]
         for page in self._kept[1:]:
             page.close()
         del self._kept[1:]
         for page in self._kept:
             page.mouse.move(0, 0)
+            page.set_viewport_size(SIZE)
+        if has_failed or not self._kept:
+            self._stays = False
+        if not self._stays:
+            self._clear()
+
+    def _clear(self):
+        self._stays = False
+        for page in self._kept:
             page.evaluate("localStorage.clear()")
             page.goto("about:blank")
-            page.set_viewport_size(SIZE)
         self._context.clear_cookies()
+        self.wrong.clear()
 
 
 @pytest.fixture(scope="session")
@@ -92,9 +140,22 @@ def _visits(browser):
 
 
 @pytest.fixture
-def visit(_visits):
-    """Return a function that opens a page; what goes wrong on it fails the test."""
+def _visitor(_visits, request):
+    failed = request.session.testsfailed
+    yield _visits
+    wrong = [*_visits.wrong]
+    _visits.leave(has_failed=request.session.testsfailed > failed or wrong != [])
     _visits.wrong.clear()
-    yield _visits.open_page
-    _visits.leave()
-    assert _visits.wrong == []
+    assert wrong == []
+
+
+@pytest.fixture
+def visit(_visitor):
+    """Return a function that loads a page; what goes wrong on it fails the test."""
+    return _visitor.open_page
+
+
+@pytest.fixture
+def turn(_visitor):
+    """Return a function like ``visit`` that goes on with the page of the last test."""
+    return _visitor.turn_page

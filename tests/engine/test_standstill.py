@@ -4,6 +4,7 @@ import contextlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -21,11 +22,20 @@ print(stands.taken(), stands.taken(), flush=True)
 """
 
 
+BEATS = threading.Semaphore(0)
+
+
 @contextlib.contextmanager
 def told_by():
     """Give what a clock says, to be changed, and what looks at it."""
     now = [100.0]
-    stands = Standstill(lambda: now[0])
+
+    def clock():
+        if threading.current_thread().name == "standstill":
+            BEATS.release()
+        return now[0]
+
+    stands = Standstill(clock)
     try:
         yield now, stands
     finally:
@@ -43,7 +53,10 @@ def test_standstill__is_taken_once():
 def test_standstill__seen_by_the_thread__is_kept():
     with told_by() as (now, stands):
         now[0] += 7
-        time.sleep(1.2)  # in which it beats
+        while BEATS.acquire(blocking=False):
+            pass
+        assert BEATS.acquire(timeout=60)  # the first of these may have been on its way
+        assert BEATS.acquire(timeout=60)
         now[0] += 1
 
         assert stands.taken() == 7

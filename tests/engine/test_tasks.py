@@ -67,18 +67,18 @@ def test_run_tasks__passing_fault__is_tried_again(client, tmp_path):
     assert (tmp_path / "7").read_text() == "xxx"
 
 
-def load_for_a_second(item):
-    cached("network", "of this run", lambda: time.sleep(1.0))
+def load_for_seconds(item):
+    cached("network", "of this run", lambda: time.sleep(2.5))
     return item
 
 
 def test_run_tasks__worker_loads_first__its_deadline_counts_from_then(client):
     """A slow start is not a task that hangs: to end its worker starts it again."""
     told = Events()
-    limits = RunLimits(deadline=0.3)
+    limits = RunLimits(deadline=1.0)
 
     outcomes = list(
-        run_tasks(client, load_for_a_second, [7], limits=limits, listeners=[told])
+        run_tasks(client, load_for_seconds, [7], limits=limits, listeners=[told])
     )
 
     assert outcomes[0].value == 7

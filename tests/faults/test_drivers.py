@@ -13,6 +13,7 @@ from nnviz.store.store import Store
 from tests.faults.small_run import one_worker
 from tests.faults.tiny_run import (
     N_CHUNKS,
+    N_INSTANCES,
     address_in,
     checksums,
     children_of,
@@ -201,7 +202,7 @@ def test_extract__second_driver__is_refused_and_the_first_unharmed(
 ):
     """Row 15: refused at once, with process, host and time; also other stages."""
     store = run.store(tmp_path / "run.zarr")
-    run.fault("all", "sleep 0.05")
+    run.fault(N_INSTANCES - 1, "hold")  # the first one ends when it is killed
     first = driver("extract", store, "--workers", "1", "--quiet")
     wait_for((store / "writer" / "zarr.json").exists)
 
@@ -225,7 +226,7 @@ def test_extract__scheduler_killed__says_how_to_go_on_and_does_not_hang(
 ):
     """Rows 4 and 5: SIGKILL to the scheduler; then one that has no workers."""
     store = run.store(tmp_path / "run.zarr")
-    run.fault("all", "sleep 0.05")
+    run.fault(N_INSTANCES - 1, "hold")
     processes = []
 
     def start(name):
@@ -287,6 +288,7 @@ def test_extract__all_children_killed__others_do_the_rest(
 ):
     """Row 41: workers that were never ready have nobody who starts them again."""
     store = run.store(tmp_path / "run.zarr")
+    run.fault(N_INSTANCES - 1, "hold")  # there is something left to do until then
     one = driver("extract", store, "--workers", "1", "--quiet")
 
     def has_come(moment):
@@ -296,6 +298,7 @@ def test_extract__all_children_killed__others_do_the_rest(
     for moment in moments:
         wait_for(lambda moment=moment: has_come(moment))
         kill_children(one.process.pid)
+    run.repair()
     code, out, errors = one.finish()
 
     assert code == 0, errors

@@ -261,17 +261,19 @@ import gc, sys, json, threading
 import psutil
 from nnviz_dashboards.serving import server as serving
 
-serving.SECONDS_OF_UNUSED_PAGES = 1
 made = serving.make_server(sys.argv[1], with_token=False)
-made._tornado._check_unused_sessions_milliseconds = 500
-made._tornado._cleanup_job.callback_time = 500
+made._tornado._cleanup_job.callback_time = 100
 made.start()
 context = made._tornado.applications["/"]
 
 def count():
-    gc.collect()
+    # Only when all have been opened: one that nobody has connected to is unused, too.
+    n_left = len(context.sessions)
+    made._tornado._unused_session_lifetime_milliseconds = 0 if n_left else 60_000
+    if not n_left:
+        gc.collect()
     rss = psutil.Process().memory_info().rss
-    print(json.dumps([len(context.sessions), rss]), flush=True)
+    print(json.dumps([n_left, rss]), flush=True)
 
 def listen():
     for _ in sys.stdin:
@@ -326,22 +328,9 @@ def test_sessions__that_are_dropped_leave_nothing(url):
 @pytest.mark.slow
 def test_server__asks_more_pages_than_it_holds_to_wait(url):
     """Row 32: pages are bounded in number."""
-    script = SERVER.replace(
-        "made.start()",
-        "from nnviz_dashboards.serving import guarding\n"
-        "guarding.MAX_SESSIONS = 3\n"
-        "made.start()",
-    ).replace("UNUSED_PAGES = 1", "UNUSED_PAGES = 60")
-    with subprocess.Popen(
-        [sys.executable, "-c", script, url],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        address = f"127.0.0.1:{process.stdout.readline().strip()}"
+    fewer = "from nnviz_dashboards.serving import guarding\nguarding.MAX_SESSIONS = 3"
+    with served(url, before=fewer) as (_, address):
         statuses = [ask(address)[0] for _ in range(5)]
-        process.stdin.close()
-        process.wait(timeout=30)
 
     assert statuses == [200, 200, 200, 503, 503]
 

@@ -82,6 +82,9 @@ def act(file, index):
     what, _, much = file.read_text().partition(" ")
     if what == "sleep":
         time.sleep(float(much))
+    elif what == "hold":
+        while file.exists():
+            time.sleep(0.02)
     elif what == "sleep-once":
         with (file.parent / f"{index}.pid").open("a") as log:
             log.write(f"{os.getpid()}\\n")

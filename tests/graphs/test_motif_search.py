@@ -74,6 +74,21 @@ def test_motifs__that_are_planted__come_out_on_top_and_once(seed):
     assert new == sorted(new, reverse=True)
 
 
+def test_motifs__of_few_graphs__say_what_it_would_take():
+    few, many = (
+        find_motifs(random_graphs(3, n, channels=40), "label") for n in (10, 60)
+    )
+
+    assert len(many.remarks()) == 1
+    said = few.remarks()[1]
+    assert said.startswith("10 graphs are few: a part of 3 of them is listed")
+    told = float(said.split("give it to ")[1].split(" of them")[0])
+    # The inequality, written out: what is told is where it has the bits of chance.
+    x, y = 0.3, np.geomspace(1e-9, 0.29, 200_000)
+    bits = 10 * (x * np.log2(x / y) + (1 - x) * np.log2((1 - x) / (1 - y)))
+    assert told == pytest.approx(10 * y[bits >= few.by_chance].max(), rel=0.5)
+
+
 @pytest.mark.parametrize("crowded", [1, 2])
 def test_motifs__of_independent_graphs__are_hardly_ever_listed(crowded):
     listed = [

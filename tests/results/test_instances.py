@@ -1,11 +1,18 @@
 """Single instances, against plain NumPy over what is stored."""
 
+import io
+
 import numpy as np
 import pytest
+import torch
+from PIL import Image
+from torch import nn
 
+import nnviz
 from nnviz.errors import ShapeError
 from nnviz.results.instance_pictures import InstancePictures
-from nnviz.testing import PlantedDataset
+from nnviz.results.run_results import RunResults
+from nnviz.testing import PlantedDataset, PlantedRun, write_store
 from tests.planted_stores import NAMES, RUN
 
 USABLE = ~RUN.is_unreadable
@@ -96,6 +103,40 @@ def test_outputs__are_probabilities_where_they_agree_with_the_confidence(results
         assert value == pytest.approx(facts.confidence, abs=0.02)
 
 
+class OfTheLast(nn.Module):
+    """Says the next word behind every word, of which the last one is its output."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.head = nn.Embedding(9, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.head(self.words(x))[:, -1]
+
+
+def test_outputs__are_no_maxima_over_positions(tmp_path):
+    torch.manual_seed(0)
+    network, words = (
+        OfTheLast().eval(),
+        np.random.default_rng(0).integers(0, 9, (20, 7)),
+    )
+    store = nnviz.run(
+        network, (words, [0] * 20), str(tmp_path / "run.zarr"), classes=["a", "b", "c"],
+        workers=0, progress=False,
+    )  # fmt: skip
+    instances = RunResults(store).instances
+    with torch.no_grad():
+        shares = network(torch.from_numpy(words)).softmax(1).numpy()
+
+    for n in range(20):
+        found, is_probability = instances.outputs(n)
+
+        assert is_probability
+        ((best, value),) = found
+        assert best == shares[n].argmax()
+        assert value == pytest.approx(shares[n].max(), abs=1e-3)
+
+
 def test_pictures__are_files_of_the_instance(finished):
     pictures = InstancePictures(finished, PlantedDataset(RUN))
 
@@ -105,6 +146,24 @@ def test_pictures__are_files_of_the_instance(finished):
     assert small[:4] == large[:4] == b"\x89PNG"
     assert len(large) > len(small)
     assert pictures.picture(300) == pictures.picture(-1) == b""
+
+
+def test_heat__of_patch_tokens__lies_at_their_places(tmp_path):
+    layers = (("patches", 8, (4, 4)), ("tokens", 8, (17,)))
+    run = PlantedRun(n_classes=2, n_instances=4, layers=layers)
+    pictures = InstancePictures(write_store(tmp_path / "run.zarr", run))
+    tokens = pictures._store.layer("tokens")
+    values = np.zeros(17, dtype=np.float32)
+    values[[0, 1 + 4 * 2 + 1]] = 9.0, 1.0  # the class token; row 2, column 1
+
+    file = pictures.heat(0, values, tokens, 64)
+
+    opacity = np.asarray(Image.open(io.BytesIO(file)))[..., 1]
+    row, column = np.unravel_index(opacity.argmax(), opacity.shape)
+    assert opacity.shape == (64, 64)
+    assert (row // 16, column // 16) == (2, 1)
+    assert pictures.has_places(tokens)
+    assert pictures.patches(tokens).n_before == 1
 
 
 def test_pictures__without_their_data__say_why(results):

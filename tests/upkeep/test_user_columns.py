@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 import nnviz
 from nnviz.cli.main import main
-from nnviz.engine.delivery import delivered
+from nnviz.engine.callers_objects import delivered
 from nnviz.errors import (
     ConfigError,
     DatasetError,

@@ -18,7 +18,7 @@ from nnviz.errors import NnvizError
 from nnviz.results.chart_tables import ChartTable
 from nnviz.results.missing import Missing
 from nnviz.results.run_results import RunResults
-from nnviz_dashboards.shared.examples import Example, channel_examples
+from nnviz_dashboards.shared.channel_examples import Example, channel_examples
 from nnviz_dashboards.shared.publishing import follow, publish, published
 from nnviz_dashboards.shared.python_lines import python_lines
 from nnviz_dashboards.shared.selection import NONE, Selection

@@ -15,6 +15,7 @@ from nnviz_dashboards.differences.model import (
     DifferencesModel,
     DifferingChannel,
 )
+from nnviz_dashboards.shared.channel_examples import channel_examples
 from nnviz_dashboards.shared.component import (
     CHART,
     Component,
@@ -23,7 +24,6 @@ from nnviz_dashboards.shared.component import (
     script,
     style,
 )
-from nnviz_dashboards.shared.examples import channel_examples
 from nnviz_dashboards.shared.theme import (
     format_count,
     format_p,

@@ -44,7 +44,7 @@ from nnviz_dashboards.graph.shown import (
     SubsetChoices,
 )
 from nnviz_dashboards.layers.network_stages import StagesModel
-from nnviz_dashboards.shared.examples import Example, channel_examples
+from nnviz_dashboards.shared.channel_examples import Example, channel_examples
 from nnviz_dashboards.shared.publishing import follow, publish
 from nnviz_dashboards.shared.selection import Selection
 
@@ -266,6 +266,7 @@ class GraphModel(ShownGraph):
                     others,
                     aggregates.kind in ("label", "prediction", "outcome"),
                     tuple((one.key, one.label) for one in there),
+                    tuple(name for name in aggregates.names if aggregates.size(name)),
                 )
             },
         )

@@ -11,7 +11,7 @@ from math import isfinite, isnan
 from nnviz.graphs.drawing import GraphDrawing
 from nnviz.graphs.drawn_parts import Contrast, DrawnArc, DrawnNode, Linked
 from nnviz.results.causal_effects import CausalEffect
-from nnviz_dashboards.shared.examples import Example
+from nnviz_dashboards.shared.channel_examples import Example
 from nnviz_dashboards.shared.theme import (
     format_count,
     format_lift,

@@ -20,7 +20,7 @@ from nnviz.graphs.options import graph_options
 from nnviz.results.causal_effects import CausalEffect
 from nnviz.results.graph_results import GraphRequest
 from nnviz.results.missing import Missing
-from nnviz_dashboards.graph.places import Places
+from nnviz_dashboards.graph.node_places import Places
 from nnviz_dashboards.layers.network_stages import StagesModel
 from nnviz_dashboards.shared.publishing import publish, published
 from nnviz_dashboards.shared.selection import NONE, Choice, Selection
@@ -52,6 +52,8 @@ class SubsetChoices:
     """Whether another class means another subset."""
     beside: tuple[tuple[str, str], ...] = ()
     """What else it can be, that is not of the run: keys and how they are called."""
+    names: tuple[str, ...] = ()
+    """Subsets of the collection that have instances, in its order."""
 
 
 class ShownGraph(param.Parameterized):

@@ -9,6 +9,7 @@ import numpy as np
 
 from nnviz.explanation.instance_explanation import ExplainedLayer
 from nnviz.results.explained_instances import BesideClass, GraphPlaces
+from nnviz.runs.patch_tokens import PatchGrid
 from nnviz_dashboards.instances.inside import Inside, InsideModel
 from nnviz_dashboards.shared.theme import format_count, format_percent, format_value
 
@@ -51,14 +52,15 @@ def _found(
     model: InsideModel, inside: Inside, layers: Mapping[str, str]
 ) -> dict[str, object]:
     explanation = inside.explanation
-    has_places = model.results.instance_pictures.has_places
+    pictures, shown = model.results.instance_pictures, model.results.store.layer
     return {
         "of": explanation.output_name or f"output {explanation.output}",
         "value": format_value(explanation.value),
         "layers": [
             _layer(
                 name, label, number, explanation.layer(name),
-                has_places=has_places(explanation.layer(name).maps.ndim - 1),
+                has_places=pictures.has_places(shown(name)),
+                patches=pictures.patches(shown(name)),
             )
             for number, (name, label) in reversed(list(enumerate(layers.items())))
             if name in explanation.layers
@@ -74,7 +76,13 @@ def _found(
 
 
 def _layer(
-    name: str, label: str, number: int, layer: ExplainedLayer, *, has_places: bool
+    name: str,
+    label: str,
+    number: int,
+    layer: ExplainedLayer,
+    *,
+    has_places: bool,
+    patches: PatchGrid | None,
 ) -> dict[str, object]:
     relevant, active = (
         layer.strongest(N_CHANNELS, by).tolist() for by in ("relevance", "activation")
@@ -84,9 +92,22 @@ def _layer(
         "label": label,
         "number": number,
         "has_places": has_places,
+        **_left_out(layer, patches),
         "mapped": layer.mapped.tolist(),
         "relevant": [[c, f"+{layer.product[c]:.2g}"] for c in relevant],
         "active": [[c, format_value(float(layer.activation[c]))] for c in active],
+    }
+
+
+def _left_out(layer: ExplainedLayer, patches: PatchGrid | None) -> dict[str, object]:
+    """Return which tokens have no place, and the channels that are strongest there."""
+    n = 0 if patches is None else patches.n_before
+    if patches is None or not n:
+        return {"left_out": "", "aside": []}
+    strongest = zip(layer.mapped.tolist(), layer.maps, strict=True)
+    return {
+        "left_out": "the class token" if n == 1 else f"{n} tokens before the patches",
+        "aside": [c for c, values in strongest if patches.is_before(values)],
     }
 
 

@@ -21,6 +21,10 @@ function insideOf(send, pictures, has_pictures) {
     ? (one.channels.find((each) => each.layer === layer.layer)?.channels || []).map((each) => [each.channel, each.short])
     : layer[order]
 
+  // Of patches of a picture: what stands beside them has no place there.
+  const placeless = ({left_out, aside}, channel) => !left_out ? ""
+    : aside.includes(channel) ? `; it is strongest at ${left_out}, which ${left_out.startsWith("the") ? "has" : "have"} no place` : `; ${left_out} left out`
+
   // The picture, or the text, with a channel lit on it; with none it is as it is.
   const light = (layer, channel, text = "") => {
     if (!stage) return
@@ -33,7 +37,7 @@ function insideOf(send, pictures, has_pictures) {
     else shade([])
     caption.textContent = !layer ? "Point at a channel: the place where it fires lights up"
       : `${layer.label}, channel ${channel}${text ? ` (${text})` : ""}: ` + (!is_kept ? "of this channel no map is kept"
-        : tokens.length ? "the brighter a token, the stronger there" : layer.has_places ? "the brighter, the stronger there" : "it has no places")
+        : tokens.length ? "the brighter a token, the stronger there" : layer.has_places ? `the brighter, the stronger there${placeless(layer, channel)}` : "it has no places")
   }
   const shade = (values) => stage?.querySelectorAll(".token").forEach((token, i) => {
     token.style.setProperty("--strength", values[i] || 0)

@@ -17,6 +17,7 @@ from nnviz_dashboards.instances.model import (
     Opened,
     Page,
 )
+from nnviz_dashboards.shared.channel_examples import channel_examples
 from nnviz_dashboards.shared.component import (
     CHART,
     Component,
@@ -25,7 +26,6 @@ from nnviz_dashboards.shared.component import (
     script,
     style,
 )
-from nnviz_dashboards.shared.examples import channel_examples
 from nnviz_dashboards.shared.theme import format_count, format_percent, format_value
 
 __all__ = ["InstancesView"]

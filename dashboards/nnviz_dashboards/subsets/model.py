@@ -21,8 +21,8 @@ from nnviz.results.missing import Missing
 from nnviz.results.run_results import RunResults
 from nnviz.results.subset_pairs import NamedQuery, SubsetPair
 from nnviz.results.subset_results import SubsetResults
-from nnviz.subsets.completion import Completion, complete_query
 from nnviz.subsets.expressions import MAX_CHARACTERS
+from nnviz.subsets.query_completion import Completion, complete_query
 from nnviz_dashboards.shared.publishing import follow, publish, published
 from nnviz_dashboards.shared.python_lines import look_lines
 from nnviz_dashboards.shared.selection import PANELS, Choice, Selection

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.errors import PlanMismatchError
-from nnviz.inputs.datasets.contents import hash_of
+from nnviz.inputs.datasets.contents_check import hash_of
 from nnviz.inputs.datasets.items import Raw
 from nnviz.inputs.datasets.opening import Dataset
 

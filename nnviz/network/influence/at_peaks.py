@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from nnviz.compiling import compiled
 from nnviz.network.influence.channel_operations import Axis, Identity, convolution_of
 from nnviz.network.influence.inputs import EdgeInput, Strongest
-from nnviz.network.influence.layout import Strides, flat
+from nnviz.network.influence.memory_layout import Strides, flat
 from nnviz.network.influence.on_device import contributions_at
 
 __all__ = ["rank_peaks", "rank_peaks_on_device"]

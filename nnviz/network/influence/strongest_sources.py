@@ -41,7 +41,7 @@ from nnviz.network.influence.inputs import (
     all_pairs,
     check_inputs,
 )
-from nnviz.network.influence.layout import (
+from nnviz.network.influence.memory_layout import (
     buffers,
     channel_extremes,
     counted_extremes,

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nnviz.compiling import compiled
 from nnviz.network.influence.inputs import EdgeInput
-from nnviz.network.influence.layout import flat
+from nnviz.network.influence.memory_layout import flat
 from nnviz.network.influence.on_device import peak_positions, preactivations
 from nnviz.network.recording.recorder import Recorder
 from nnviz.runs.architecture import Layer

@@ -10,9 +10,9 @@ expect = sync_api.expect
 
 
 def test_example__opens_its_instance_and_back_leads_to_the_channels(
-    visit, finished_address
+    turn, finished_address
 ):
-    page = visit(finished_address, "?layer=late&class=1&view=channels")
+    page = turn(finished_address, "?layer=late&class=1&view=channels")
     example = page.locator(".example").nth(1)
     number = example.get_attribute("data-instance")
     expect(
@@ -48,8 +48,8 @@ def test_examples__are_one_tab_stop_and_arrows_walk(visit, finished_address):
     expect_address(page, view="instances", instance=number)
 
 
-def test_examples__are_seen_in_a_narrow_window(visit, finished_address):
-    page = visit(finished_address, "?layer=late&class=1&view=channels")
+def test_examples__are_seen_in_a_narrow_window(turn, finished_address):
+    page = turn(finished_address, "?layer=late&class=1&view=channels")
     page.set_viewport_size({"width": 390, "height": 844})
 
     example = page.locator(".example").first
@@ -59,8 +59,8 @@ def test_examples__are_seen_in_a_narrow_window(visit, finished_address):
     assert 0 <= box["x"] <= 390 - box["width"]
 
 
-def test_table__is_saved(visit, finished_address):
-    page = visit(finished_address, "?layer=late&class=1&view=channels")
+def test_table__is_saved(turn, finished_address):
+    page = turn(finished_address, "?layer=late&class=1&view=channels")
     panel = page.get_by_role("region", name="Top channels")
 
     with page.expect_download() as download:

@@ -19,8 +19,8 @@ LATE_OF_CAT = planted_channels(RUN, "late", 6)[0]
 
 
 @pytest.fixture
-def page(visit, graph_address):
-    page = visit(graph_address, "?class=6")
+def page(turn, graph_address):
+    page = turn(graph_address, "?class=6")
     settled(page, "cat")
     return page
 
@@ -303,8 +303,8 @@ def test_subsets__of_other_collections_are_chosen(page):
     assert members == ["canines", "insects"]
 
 
-def test_subset__without_instances_in_an_address_is_told_of(visit, graph_address):
-    page = visit(graph_address, "?of=groups&subset=nobody")
+def test_subset__without_instances_in_an_address_is_told_of(turn, graph_address):
+    page = turn(graph_address, "?of=groups&subset=nobody")
 
     page.get_by_text("No instance is in 'nobody'").wait_for()
 
@@ -362,8 +362,8 @@ def test_save__gives_a_file(page, tmp_path, form, name):
         assert 0.3 < width / height < 4
 
 
-def test_names__from_data_are_text(visit, graph_address):
-    page = visit(graph_address, "?class=3&versus=cat")
+def test_names__from_data_are_text(turn, graph_address):
+    page = turn(graph_address, "?class=3&versus=cat")
     page.wait_for_selector(".graph-panel[data-subset]")
 
     sync_api.expect(page.locator(".legend")).to_contain_text("only <img")
@@ -376,9 +376,9 @@ def test_names__from_data_are_text(visit, graph_address):
 
 
 def test_run_without_influences__opens_with_channels_and_says_why(
-    visit, finished_address
+    turn, finished_address
 ):
-    page = visit(finished_address)
+    page = turn(finished_address)
     page.wait_for_selector(".channel-row")
 
     page.get_by_role("button", name="Graph", exact=True).click()

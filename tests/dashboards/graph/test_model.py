@@ -15,7 +15,7 @@ from nnviz.results.run_results import RunResults
 from nnviz.store.store import Store
 from nnviz.testing import planted_channels
 from nnviz_dashboards.graph.model import GraphModel
-from nnviz_dashboards.graph.places import Places
+from nnviz_dashboards.graph.node_places import Places
 from nnviz_dashboards.graph.view import GraphPanel, GraphView
 from tests.dashboards.selections import choose
 from tests.planted_stores import NEVER, RUN

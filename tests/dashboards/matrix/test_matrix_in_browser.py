@@ -1,6 +1,7 @@
 """The neuron matrix as a visitor uses it: pixels, clicks, keys and files."""
 
 import csv
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -10,10 +11,15 @@ sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 expect = sync_api.expect
 
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+OPEN = "?layer=late&class=6&matrix=open&kept=%234"
+
 
 @pytest.fixture
-def page(visit, graph_address):
-    page = visit(graph_address, "?layer=late&class=6&matrix=open&kept=%234")
+def page(turn, graph_address):
+    page = turn(graph_address, OPEN)
     expect(page.locator(".matrix-head").first).to_be_visible()
     return page
 
@@ -160,9 +166,17 @@ def test_files__table_and_picture_are_saved(page):
         page.locator(".matrix-tools [data-save=png]").click()
     assert saved.value.path().read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
+    page.locator(".matrix-tools .menu summary").click()
+    with page.expect_download() as saved:
+        page.locator(".matrix-tools [data-save=svg]").click()
+    drawing = ET.fromstring(saved.value.path().read_bytes())
+    texts = {node.text for node in drawing.iter(f"{SVG}text")}
+    assert {name[:34] for name in names(page)} <= texts
+    assert len(list(drawing.iter(f"{SVG}rect"))) > 96
 
-def test_confusion__opens_the_matrix(visit, graph_address):
-    page = visit(graph_address)
+
+def test_confusion__opens_the_matrix(turn, graph_address):
+    page = turn(graph_address)
     expect(cells(page)).to_be_hidden()
 
     page.locator(".facts .confusions .link").first.click()
@@ -171,7 +185,8 @@ def test_confusion__opens_the_matrix(visit, graph_address):
     expect(page.locator(".matrix-head.kind-b")).to_contain_text("right")
 
 
-def test_height__is_dragged_and_moved_by_keys(page):
+def test_height__is_dragged_and_moved_by_keys(visit, graph_address):
+    page = visit(graph_address, OPEN)
     panel = page.locator(".panel.matrix")
     before = panel.bounding_box()["height"]
     page.get_by_label("Height of the neuron matrix").focus()
@@ -183,9 +198,9 @@ def test_height__is_dragged_and_moved_by_keys(page):
 
 
 @pytest.fixture
-def stacked(visit, graph_address):
+def stacked(turn, graph_address):
     query = "?layer=late&class=6&matrix=open&beside=early&kept=%234"
-    page = visit(graph_address, query)
+    page = turn(graph_address, query)
     expect(layer_of(page, "early").locator(".matrix-head").first).to_be_visible()
     return page
 

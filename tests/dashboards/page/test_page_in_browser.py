@@ -12,8 +12,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 @pytest.fixture
-def page(visit, finished_address):
-    page = visit(finished_address)
+def page(turn, finished_address):
+    page = turn(finished_address)
     page.wait_for_selector(".channel-row")
     return page
 
@@ -210,7 +210,7 @@ def test_pictures__are_loaded(page):
     )
 
 
-def test_address__brings_the_same_view_back(page, visit, finished_address):
+def test_address__brings_the_same_view_back(page):
     page.locator("[data-layer='middle']").click()
     expect_address(page, layer="middle")
     page.locator(".row[data-class='5']").click()

@@ -11,8 +11,8 @@ expect = sync_api.expect
 
 
 @pytest.fixture
-def page(visit, finished_address):
-    page = visit(finished_address)
+def page(turn, finished_address):
+    page = turn(finished_address)
     page.locator(".row[data-class='1']").click()
     expect(chip(page, "a")).to_contain_text("wolf")
     return page

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from nnviz.engine.delivery import cannot_travel, delivered
+from nnviz.engine.callers_objects import cannot_travel, delivered
 from nnviz.engine.handing_over import holding
 from nnviz.engine.progress import Listener, Notice, emit
 from nnviz.errors import ConfigError, TaskError

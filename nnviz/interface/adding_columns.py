@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from nnviz.engine.handing_over import holding
 from nnviz.engine.progress import Listener
 from nnviz.interface.given import objects_for
+from nnviz.interface.local_workers import local_workers, n_workers_for, reaching
 from nnviz.interface.notebook_bar import bars
-from nnviz.interface.workers import local_workers, n_workers_for, reaching
 from nnviz.store.added_columns import AddedColumn, ColumnSource
 from nnviz.store.store import Store
 from nnviz.upkeep.user_columns import add_column as add_column_to

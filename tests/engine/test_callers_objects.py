@@ -5,7 +5,7 @@ import sys
 
 import cloudpickle
 
-from nnviz.engine.delivery import cannot_travel, packed
+from nnviz.engine.callers_objects import cannot_travel, packed
 from nnviz.engine.handing_over import hold, release
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from nnviz.subsets.completion import complete_query
 from nnviz.subsets.lookup import SubsetFinder
+from nnviz.subsets.query_completion import complete_query
 from nnviz.subsets.saved import SavedSubset, save_subset
 from nnviz.testing import PlantedRun, write_store
 

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from nnviz.errors import ConfigError
-from nnviz.interface.workers import local_workers, n_workers_for
+from nnviz.interface.local_workers import local_workers, n_workers_for
 
 
 def listening():

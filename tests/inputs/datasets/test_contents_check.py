@@ -12,7 +12,7 @@ from PIL import Image
 import nnviz
 from nnviz.cli.main import main
 from nnviz.errors import PlanMismatchError
-from nnviz.inputs.datasets.contents import SAMPLE, contents_of, hashes_of
+from nnviz.inputs.datasets.contents_check import SAMPLE, contents_of, hashes_of
 from nnviz.planning.planning import plan_run
 from nnviz.planning.store_creation import prepare_store
 from nnviz.runs.config import load_config
