@@ -94,7 +94,11 @@ def serve(
     open_browser: bool,
     as_json: bool,
 ) -> None:
-    """Serve the dashboard of STORE, on loopback."""
+    """Serve the dashboard of STORE, on loopback.
+
+    STORE may also be a folder of graphs that SUMMIT published (ag-N.json), or one of
+    them: they are then shown without a run.
+    """
     from nnviz_dashboards.serving.server import serve as serve_dashboard
 
     def announce(address: str) -> None:

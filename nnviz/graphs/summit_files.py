@@ -27,6 +27,7 @@ from nnviz.text_files import parse_json, read_text
 __all__ = [
     "SUFFIX",
     "from_summit_json",
+    "holds_summit_files",
     "read_summit_file",
     "summit_files",
     "to_summit_json",
@@ -77,6 +78,18 @@ def summit_files(path: str | os.PathLike[str]) -> dict[str | int, Path]:
     texts = [key for key in named if isinstance(key, str)]
     ordered: list[str | int] = [*numbers, *texts]
     return {key: named[key] for key in ordered}
+
+
+def holds_summit_files(path: str | os.PathLike[str]) -> bool:
+    """Whether a place is such a file, or a folder of them and no store."""
+    folder = Path(path)
+    try:
+        if folder.is_file():
+            return folder.suffix == SUFFIX
+        is_store = (folder / "zarr.json").exists()
+        return not is_store and any(folder.glob(f"ag-*{SUFFIX}"))
+    except (OSError, ValueError):  # no path of this machine
+        return False
 
 
 def read_summit_file(path: str | os.PathLike[str]) -> AttributionGraph:

@@ -22,7 +22,7 @@ from nnviz.graphs.motifs import Motifs
 from nnviz.graphs.options import GraphChoices
 from nnviz.graphs.published import compare_published
 from nnviz.graphs.rescoring import Rescored, rescored_graph
-from nnviz.graphs.summit_files import read_summit_file
+from nnviz.graphs.summit_files import SUFFIX, read_summit_file
 from nnviz.store.store import Store, opened
 from nnviz.subsets.subsets import Subset
 
@@ -35,7 +35,7 @@ __all__ = ["attribution_graph", "compare", "instance_graph", "motifs", "rescore"
 @checked
 def attribution_graph(
     store: Store | str | os.PathLike[str],
-    subset: str | int | Subset,
+    subset: str | int | Subset | None = None,
     *,
     subsets: str | None = None,
     jackknife: int = 0,
@@ -48,7 +48,8 @@ def attribution_graph(
     Parameters
     ----------
     store
-        The store, or its path; influences were aggregated.
+        The store, or its path; influences were aggregated. Or the path of a graph that
+        SUMMIT published (``ag-N.json``), which is read as it is, without a subset.
     subset
         Name of a subset, its number in the collection, or any set of instances.
     subsets
@@ -71,8 +72,19 @@ def attribution_graph(
     MissingDataError
         If nothing has been aggregated, or no influences were extracted.
     ConfigError
-        If an option has no such value.
+        If an option has no such value, or neither a subset nor a published file is
+        named.
+    StoreFormatError
+        If a published file does not follow SUMMIT's schema.
     """
+    if subset is None:
+        if isinstance(store, Store) or not os.fspath(store).endswith(SUFFIX):
+            msg = (
+                "no subset is named; name one of the store, or in its place the path "
+                "of a graph that SUMMIT published, ag-N.json"
+            )
+            raise ConfigError(msg)
+        return read_summit_file(store)
     made = opened(store)
     graphs = SubsetGraphs(made, subsets)
     graph = graphs.graph(

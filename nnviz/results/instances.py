@@ -232,11 +232,13 @@ class Instances:
         tuple
             (class, value), the largest first, and whether values are probabilities:
             they are where the softmax of the stored outputs has the stored confidence.
-            Without stored outputs the prediction alone.
+            Without stored outputs the prediction alone, also where the last layer has
+            several positions: what is stored of them are maxima, not what the network
+            makes of them.
         """
         facts = self.facts(number)
         layer = output_layer(self._store)
-        if layer is None:
+        if layer is None or math.prod(self._store.layer(layer).positions) > 1:
             known = facts.prediction >= 0
             return ([(facts.prediction, facts.confidence)] if known else []), True
         row = self._store.activations(layer, number, number + 1)[0].astype(np.float64)

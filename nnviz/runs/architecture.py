@@ -90,8 +90,6 @@ class Layer:
     """Extent of each position axis for the traced input: (H, W), (T,) or ()."""
     channel_axis: int = 1
     """Axis of the channels in the tensor at `node`."""
-    instance_axis: int = 0
-    """Axis of the instances there: 1 where time comes first, behind which they lie."""
     shown: bool = True
     """Whether the dashboard and the default graphs show it."""
     receptive_field: ReceptiveField | None = None
@@ -108,6 +106,9 @@ class Layer:
     aliases: tuple[str, ...] = ()
     """Other names by which it may be asked for: those that TransformerLens has for the
     layers of a transformer (``blocks.0.mlp.hook_post``)."""
+    instance_axis: int = 0
+    """Axis of the instances in the tensor at `node`: 1 where time comes first, behind
+    which they lie."""
 
     @property
     def names(self) -> tuple[str, ...]:

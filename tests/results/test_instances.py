@@ -4,10 +4,14 @@ import io
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import nn
 
+import nnviz
 from nnviz.errors import ShapeError
 from nnviz.results.instance_pictures import InstancePictures
+from nnviz.results.run_results import RunResults
 from nnviz.testing import PlantedDataset, PlantedRun, write_store
 from tests.planted_stores import NAMES, RUN
 
@@ -97,6 +101,40 @@ def test_outputs__are_probabilities_where_they_agree_with_the_confidence(results
     if is_probability:
         assert best == facts.prediction
         assert value == pytest.approx(facts.confidence, abs=0.02)
+
+
+class OfTheLast(nn.Module):
+    """Says the next word behind every word, of which the last one is its output."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.head = nn.Embedding(9, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.head(self.words(x))[:, -1]
+
+
+def test_outputs__are_no_maxima_over_positions(tmp_path):
+    torch.manual_seed(0)
+    network, words = (
+        OfTheLast().eval(),
+        np.random.default_rng(0).integers(0, 9, (20, 7)),
+    )
+    store = nnviz.run(
+        network, (words, [0] * 20), str(tmp_path / "run.zarr"), classes=["a", "b", "c"],
+        workers=0, progress=False,
+    )  # fmt: skip
+    instances = RunResults(store).instances
+    with torch.no_grad():
+        shares = network(torch.from_numpy(words)).softmax(1).numpy()
+
+    for n in range(20):
+        found, is_probability = instances.outputs(n)
+
+        assert is_probability
+        ((best, value),) = found
+        assert best == shares[n].argmax()
+        assert value == pytest.approx(shares[n].max(), abs=1e-3)
 
 
 def test_pictures__are_files_of_the_instance(finished):

@@ -1,4 +1,5 @@
 const ROW = 26
+const MOST_PICTURED = 250 // rows of a picture, as many as SUMMIT lists
 const percent = (x) => (x === null ? "–" : `${(100 * x).toFixed(1)} %`)
 
 function histogram(bins) {
@@ -25,7 +26,7 @@ export function render({model}) {
   const alike = element("select", "select alike", null, {"aria-label": "By what classes are alike"})
   alike.append(...Object.entries(model.alike_labels).map(([value, text]) => element("option", "", text, {value})))
   alike.addEventListener("change", () => model.send_msg({type: "alike", value: alike.value}))
-  const {menu} = chartMenu(model, {label: "⋯"}) // of a thousand rows only some are drawn: no picture
+  const {menu} = chartMenu(model, {label: "⋯", picture: (kind) => savePanel(kind)})
   head.append(element("h2", "title", "Classes"), found, alike, search, menu)
 
   const columns = element("div", "columns class-grid")
@@ -77,10 +78,10 @@ export function render({model}) {
       row.similarity.append(bar(value), element("span", "number", value.toFixed(2).replace("-", "−")))
     }
   }
-  const draw = () => {
+  const draw = (from = null, to = null) => {
     const {order} = model
-    const first = Math.max(0, Math.floor(scroller.scrollTop / ROW) - 5)
-    const last = Math.min(order.length, first + Math.ceil(scroller.clientHeight / ROW) + 10)
+    const first = from ?? Math.max(0, Math.floor(scroller.scrollTop / ROW) - 5)
+    const last = Math.min(order.length, to ?? first + Math.ceil(scroller.clientHeight / ROW) + 10)
     const wanted = new Set(order.slice(first, last))
     for (const [subset, row] of live) {
       if (!wanted.has(subset)) {
@@ -105,6 +106,17 @@ export function render({model}) {
       row.classList.toggle("pointed", subset === pointed)
     }
     if (cursor >= 0) scroller.setAttribute("aria-activedescendant", `class-${order[cursor]}`)
+  }
+  // In the page only what is in view is drawn; in a picture, all rows from the first on.
+  const savePanel = async (kind) => {
+    const n = Math.min(model.order.length, MOST_PICTURED), cut = model.order.length - n
+    draw(0, n)
+    space.style.height = `${n * ROW}px`
+    const more = cut ? `The first ${n} rows; ${cut.toLocaleString("en")} more are in the data.` : ""
+    const picture = panelPicture(panel, [more, model.about.explanation])
+    space.style.height = `${model.order.length * ROW}px`
+    draw()
+    await savePicture(kind, "classes", await picture)
   }
   const show_order = () => {
     const {order} = model
@@ -155,7 +167,7 @@ export function render({model}) {
     }
     if (event.key === "ArrowDown") scroller.focus()
   })
-  scroller.addEventListener("scroll", draw, {passive: true})
+  scroller.addEventListener("scroll", () => draw(), {passive: true})
   scroller.addEventListener("mouseleave", () => hover(-1))
   scroller.addEventListener("keydown", (event) => {
     const page = Math.max(1, Math.floor(scroller.clientHeight / ROW) - 1)
@@ -176,9 +188,9 @@ export function render({model}) {
       model.send_msg({type: "choose", subset: model.order[cursor]})
     }
   })
-  new ResizeObserver(draw).observe(scroller)
+  new ResizeObserver(() => draw()).observe(scroller)
   model.on("order", show_order)
-  model.on(["similarity", "chosen"], draw)
+  model.on(["similarity", "chosen"], () => draw())
   model.on(["sort", "similarity"], show_sort)
   model.on(["alike", "explanation"], show_alike)
   model.on("search", () => {

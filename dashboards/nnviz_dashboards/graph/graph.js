@@ -59,7 +59,7 @@ export function render({model}) {
     picture: async (kind) => {
       const rows = reached().map((l) => ({text: l.label, y: l.row * pitch.y}))
       const keys = model.graph.versus ? sides() : []
-      const lines = [`${model.graph.note}; ${model.graph.made}`, "Sizes and widths: share of the instances"]
+      const lines = [`${model.graph.note}; ${model.graph.made}`, model.graph.is_relative ? "Sizes and widths: count, by the largest" : "Sizes and widths: share of the instances"]
       const picture = await makePicture(svg, world, {parts: [arcs_group, nodes_group], rows, title: model.graph.title, keys, lines})
       await savePicture(kind, model.graph.subset, picture)
     },
@@ -367,6 +367,7 @@ export function render({model}) {
   }
   const show_loading = () => canvas.classList.toggle("loading", model.is_loading)
   model.on(["graph", "missing"], show_graph)
+  model.on("graph", () => tools.show())
   model.on("pinned", show_focus)
   model.on("layer", show_layer)
   model.on("code", show_code)

@@ -100,6 +100,7 @@ class GraphPanel(Component):
     """The graph, and all that changes it."""
 
     graph = param.Dict(None, allow_None=True, doc="Layers, nodes, arcs and texts.")
+    names = param.List([], doc="Subsets of the collection, sent once.")
     choices = param.Dict({}, doc="Subsets that can be chosen.")
     chosen = param.Dict({}, doc="Options and filters.")
     options = param.List(OPTIONS)
@@ -116,7 +117,7 @@ class GraphPanel(Component):
 
     _esm = constants(**SIZES) + script(
         __file__, "space.js", "picture.js", "graph_scene.js", "graph_card.js",
-        "graph_tools.js", "graph_files.js", "graph.js",
+        "graph_tools.js", "drawing_picture.js", "graph_files.js", "graph.js",
     )  # fmt: skip
 
 
@@ -135,6 +136,8 @@ class GraphView(Viewer):
         Makes causal checks; None for one that makes none.
     parts
         What the graphs of several classes share; None for nothing.
+    options
+        What can be chosen of how the graph is made.
     """
 
     def __init__(
@@ -145,6 +148,7 @@ class GraphView(Viewer):
         layers: Mapping[str, str],
         checks: CheckModel | None = None,
         parts: PartsModel | None = None,
+        options: Sequence[Mapping[str, object]] = OPTIONS,
     ) -> None:
         super().__init__()
         self._model = model
@@ -172,6 +176,7 @@ class GraphView(Viewer):
                 "part": self._show_part,
             },
             pictures=pictures,
+            options=list(options),
             layer=selection.param.layer,
             pinned=self._pinned(),
             chosen=self._chosen(),
@@ -243,7 +248,10 @@ class GraphView(Viewer):
             "missing": lambda: ("missing", missing_value(model.missing)),
             "is_loading": lambda: ("is_loading", model.is_loading),
         }
-        return dict(makers[name]() for name in published)
+        values = dict(makers[name]() for name in published)
+        if "choices" in values and model.choices is not None:
+            return {"names": list(model.choices.names), **values}
+        return values
 
     def _check(self) -> dict[str, object]:
         """Return what causal checks say, or the command that makes one."""
@@ -266,14 +274,16 @@ class GraphView(Viewer):
         choices = self._model.choices
         if choices is None:
             return {}
+        places = {name: place for place, name in enumerate(choices.names)}
         return {
             "collections": [[c, COLLECTIONS.get(c, c)] for c in choices.collections],
             "members": [[m, MEMBERS.get(m, m)] for m in choices.members],
             "member": choices.member,
             "others": [
                 *([key, label] for key, label in choices.beside),
-                *([name, MEMBERS.get(name, name)] for name in choices.others),
+                *([n, MEMBERS.get(n, n)] for n in choices.others if n not in places),
             ],
+            "order": [places[name] for name in choices.others if name in places],
         }
 
     def _pinned(self) -> list[str | int]:

@@ -35,7 +35,7 @@ export function render({model}) {
   }
   const opened = () => layers.filter(Boolean)
   const tools = matrixTools(model, send, {
-    zoom: (step) => layers.forEach((layer) => layer?.zoom(step)), picture: () => saveView(),
+    zoom: (step) => layers.forEach((layer) => layer?.zoom(step)), picture: (kind) => saveView(kind),
     tables: () => opened().map((layer, place) => [opened().length > 1 ? layer.name : "", place]),
   })
   head.append(toggle, note, tools.box)
@@ -77,25 +77,20 @@ export function render({model}) {
   })
   grip.addEventListener("dblclick", () => { height = 0; set_height() })
 
-  function saveView() {
-    const scale = 2, drawn = opened()
-    const whole = element("canvas")
-    whole.width = Math.max(...drawn.map((layer) => layer.picture_width)) * scale
-    whole.height = drawn.reduce((sum, layer) => sum + layer.picture_height, 0) * scale
-    const context = whole.getContext("2d")
-    context.scale(scale, scale)
+  // Of every layer what is in view, as shapes.
+  async function saveView(kind) {
+    const drawn = opened()
+    const width = Math.max(...drawn.map((layer) => layer.picture_width))
+    const height = drawn.reduce((sum, layer) => sum + layer.picture_height, 0)
+    const context = shapesOf(width, height)
     context.fillStyle = colors_of().panel
-    context.fillRect(0, 0, whole.width, whole.height)
+    context.fillRect(0, 0, width, height)
     let y = 0
     for (const layer of drawn) {
       layer.drawPicture(context, y)
       y += layer.picture_height
     }
-    whole.toBlob((blob) => {
-      const link = element("a", "", null, {href: URL.createObjectURL(blob), download: "neurons.png"})
-      link.click()
-      setTimeout(() => URL.revokeObjectURL(link.href), 10_000)
-    }, "image/png")
+    await savePicture(kind, "neurons", {text: context.text(), width, height})
   }
 
   const show_layer = (place) => {

@@ -80,7 +80,7 @@ function drawCells(context, colors, {rows, columns, left, top, width, height, sh
       image.data.set([...colors.shades[shade], 255], 4 * (r * m + c))
     }
   }
-  const small = new OffscreenCanvas(m, n)
+  const small = element("canvas", "", null, {width: m, height: n})
   small.getContext("2d").putImageData(image, 0, 0)
   context.imageSmoothingEnabled = false
   context.drawImage(small, columns[0] * width - left, rows[0] * height - top, m * width, n * height)

@@ -73,20 +73,31 @@ function matrixLayer(place, {send, table, colors_of, actions, marked, scrolled})
   }
   function paint() {
     if (!state || !view.clientWidth || !width) return
-    const colors = colors_of()
+    const {top, wide, tall, rows} = seen()
+    paintCells(fitCanvas(canvas, wide, tall), true)
+    paintStrip(fitCanvas(strip, wide, STRIP_HEIGHT), true)
+    heads.show({rowOf: row_of, n_rows: n_rows(), first: rows[0], last: rows[1], top, sorted_by: state.sorted_by, version: state.version})
+    heads.mark(marked_row)
+  }
+  function seen() {
     const [left, top] = [view.scrollLeft, view.scrollTop]
     const [wide, tall] = [view.clientWidth, view.clientHeight]
     const columns = [Math.floor(left / width), Math.min(state.columns.length, Math.ceil((left + wide) / width))]
     const rows = [Math.floor(top / ROW_HEIGHT), Math.min(n_rows(), Math.ceil((top + tall) / ROW_HEIGHT))]
-    const context = fitCanvas(canvas, wide, tall)
-    if (marked_row >= 0) {
+    return {left, top, wide, tall, columns, rows}
+  }
+  // What is pointed at is marked in the page, and in no picture.
+  function paintCells(context, is_marked) {
+    const colors = colors_of(), {left, top, wide, tall, columns, rows} = seen()
+    const row = is_marked ? marked_row : -1
+    if (row >= 0) {
       context.fillStyle = colors.hover
-      context.fillRect(0, marked_row * ROW_HEIGHT - top, wide, ROW_HEIGHT)
+      context.fillRect(0, row * ROW_HEIGHT - top, wide, ROW_HEIGHT)
     }
     drawCells(context, colors, {rows, columns, left, top, width, height: ROW_HEIGHT, shadeOf: cells.shade})
-    if (marked_row >= 0) {
+    if (row >= 0) {
       context.fillStyle = colors.text
-      for (const y of [marked_row, marked_row + 1]) context.fillRect(0, y * ROW_HEIGHT - top - 0.5, Math.min(wide, state.columns.length * width), 1)
+      for (const y of [row, row + 1]) context.fillRect(0, y * ROW_HEIGHT - top - 0.5, Math.min(wide, state.columns.length * width), 1)
     }
     const column = place_of.get(chosen) ?? -1
     if (column >= columns[0] && column < columns[1]) {
@@ -94,21 +105,20 @@ function matrixLayer(place, {send, table, colors_of, actions, marked, scrolled})
       context.lineWidth = 1.5
       context.strokeRect(column * width - left - 0.5, -2, Math.max(3, width), Math.min(tall, n_rows() * ROW_HEIGHT - top) + 4)
     }
-    if (pointed.column >= 0 && pointed.row >= 0) {
+    if (is_marked && pointed.column >= 0 && pointed.row >= 0) {
       context.strokeStyle = colors.text
       context.lineWidth = 1.5
       context.strokeRect(pointed.column * width - left - 0.5, pointed.row * ROW_HEIGHT - top + 0.5, Math.max(3, width), ROW_HEIGHT - 1)
     }
-    const above = fitCanvas(strip, wide, STRIP_HEIGHT)
-    drawStrip(above, colors, {columns, left, width, bars, marks, numbers: state.columns, chosen: column, pointed: pointed.column, bar_height: BAR_HEIGHT})
-    if (passing) {
-      above.save()
-      above.translate(0, STRIP_HEIGHT - ROW_HEIGHT)
-      drawCells(above, colors, {rows: [0, 1], columns, left, top: 0, width, height: ROW_HEIGHT, shadeOf: (_, c) => passing_shades[c] ?? null})
-      above.restore()
-    }
-    heads.show({rowOf: row_of, n_rows: n_rows(), first: rows[0], last: rows[1], top, sorted_by: state.sorted_by, version: state.version})
-    heads.mark(marked_row)
+  }
+  function paintStrip(context, is_marked) {
+    const colors = colors_of(), {left, columns} = seen(), chosen_at = place_of.get(chosen) ?? -1
+    drawStrip(context, colors, {columns, left, width, bars, marks, numbers: state.columns, chosen: chosen_at, pointed: is_marked ? pointed.column : -1, bar_height: BAR_HEIGHT})
+    if (!passing || !is_marked) return
+    context.save()
+    context.translate(0, STRIP_HEIGHT - ROW_HEIGHT)
+    drawCells(context, colors, {rows: [0, 1], columns, left, top: 0, width, height: ROW_HEIGHT, shadeOf: (_, c) => passing_shades[c] ?? null})
+    context.restore()
   }
 
   function point(row, column) {
@@ -227,9 +237,9 @@ function matrixLayer(place, {send, table, colors_of, actions, marked, scrolled})
       context.fillStyle = colors.text
       context.font = "bold 13px sans-serif"
       context.fillText(`${this.title}: ${what.textContent} ${low.textContent} to ${high.textContent}`, 8, y + 20)
-      context.drawImage(strip, room, y + 30, wide, STRIP_HEIGHT)
-      context.drawImage(canvas, room, y + 30 + STRIP_HEIGHT, wide, tall)
-      context.font = "12px sans-serif"
+      context.inside(room, y + 30, wide, STRIP_HEIGHT, () => paintStrip(context, false))
+      context.inside(room, y + 30 + STRIP_HEIGHT, wide, tall, () => paintCells(context, false))
+      Object.assign(context, {font: "12px sans-serif", fillStyle: colors.text, textAlign: "left"})
       const first = Math.floor(view.scrollTop / ROW_HEIGHT)
       for (let i = first; i < Math.min(n_rows(), first + tall / ROW_HEIGHT); i++) {
         context.fillText(row_of(i).name.slice(0, 34), 8, y + 30 + STRIP_HEIGHT + i * ROW_HEIGHT - view.scrollTop + 14)

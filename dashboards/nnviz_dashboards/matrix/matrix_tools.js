@@ -36,7 +36,7 @@ function matrixTools(model, send, {zoom, picture, tables}) {
     button.addEventListener("click", () => zoom(step))
     zooms.append(button)
   }
-  const {menu, show: show_menu} = chartMenu(model, {picture, pictures: ["png"], tables})
+  const {menu, show: show_menu} = chartMenu(model, {picture, tables})
   const more = element("select", "select matrix-more", null, {"aria-label": "Open another layer", title: "Open the neurons of another layer below"})
   more.addEventListener("change", () => { if (more.value) send({type: "toggle_layer", name: more.value}) })
   const large = element("button", "button matrix-large", "", {type: "button"})

@@ -84,8 +84,8 @@ class NeuronMatrixPanel(Component):
     is_loading = param.Boolean(default=False)
 
     _esm = script(
-        __file__, *CHART, "matrix_cells.js", "matrix_heads.js", "matrix_tools.js",
-        "matrix_layer.js", "matrix.js",
+        __file__, *CHART, "matrix_picture.js", "matrix_cells.js", "matrix_heads.js",
+        "matrix_tools.js", "matrix_layer.js", "matrix.js",
     )  # fmt: skip
     _style = style(__file__, "matrix.css")
 

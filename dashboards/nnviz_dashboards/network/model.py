@@ -24,6 +24,7 @@ from nnviz.results.network_layout import NetworkLayout, arrange_network
 from nnviz.results.run_results import RunResults
 from nnviz_dashboards.graph.model import GraphModel
 from nnviz_dashboards.shared.publishing import follow, publish, published
+from nnviz_dashboards.shared.python_lines import look_lines, python_lines
 from nnviz_dashboards.shared.selection import BETWEEN_NAMES, NO_NAME, Selection
 from nnviz_dashboards.shared.theme import format_count, format_percent
 from nnviz_dashboards.subsets.model import SubsetPairModel
@@ -116,6 +117,25 @@ class NetworkModel(param.Parameterized):
             for name in names.split(BETWEEN_NAMES)
             if (key := _PREFIX + name) in known
         )
+
+    @property
+    def code(self) -> str:
+        """Lines of Python that give the network, and what it is shaded by."""
+        url, layer = self.results.store.url, self.selection.layer
+        network = (
+            "layers = store.plan.architecture.layers",
+            "edges = store.plan.architecture.edges",
+        )
+        overlay = self.selection.overlay
+        if overlay == "a-b" and self._pairs.queries[0]:
+            found = f"a, b = found.shares({layer!r})  # of one layer"
+            return look_lines(url, *self._pairs.queries, *network, found)
+        if overlay == "reach" and self._graph.code:
+            drawing = self._graph.drawing
+            is_pair = drawing is not None and drawing.compared is not None
+            graph = "comparison.first" if is_pair else "graph"
+            return "\n".join([self._graph.code, *network, f"{graph}.reach"])
+        return python_lines(url, *network)
 
     def toggle(self, key: str) -> None:
         """Open a block that is closed, or close one that is open."""

@@ -32,7 +32,8 @@ export function render({model}) {
   select.append(...model.shadings.map(([name, text]) => new Option(text, name)))
   select.addEventListener("change", () => model.send_msg({type: "shade", name: select.value}))
   field.append(element("span", "field-name", "Shaded by"), select)
-  head.append(element("h2", "title", "Model"), summary, blocks, field)
+  const {menu} = chartMenu(model, {label: "⋯", picture: (kind) => saveDrawing(kind), tables: () => [["nodes", 0], ["arcs", 1]]})
+  head.append(element("h2", "title", "Model"), summary, blocks, field, menu)
 
   const canvas = element("div", "canvas")
   const svg = shape("svg", "network", {role: "group", "aria-label": "The network, from input to output"})
@@ -131,6 +132,18 @@ export function render({model}) {
     if (kept && svg.dataset.keys === "yes") kept.focus()
     show_shades()
     show_chosen()
+  }
+  // All of the drawing with its names, whatever part of it is in view.
+  const saveDrawing = async (kind) => {
+    const {drawing} = model, was = svg.getAttribute("class")
+    if (!drawing) return
+    svg.classList.remove("far", "focused")
+    const made = makePicture(svg, world, {
+      parts: [], rows: [], keys: [], title: `Model: ${drawing.summary}`, lines: [note.textContent],
+      box: {x: 0, y: 0, width: drawing.width, height: drawing.height},
+    })
+    svg.setAttribute("class", was)
+    await savePicture(kind, "model", await made)
   }
   const buttons = () => [...world.querySelectorAll("[role=button]")]
   function show_shades() {

@@ -5,10 +5,18 @@ from __future__ import annotations
 import param
 from panel.viewable import Viewable, Viewer
 
+from nnviz.results.chart_tables import ChartTable
 from nnviz.results.network_graph import NetworkNode
 from nnviz.results.network_layout import DIAMETER, LONGEST, TITLE, Box, Point
 from nnviz_dashboards.network.model import NetworkDrawing, NetworkModel
-from nnviz_dashboards.shared.component import Component, constants, script, style
+from nnviz_dashboards.shared.component import (
+    CHART,
+    Component,
+    about_chart,
+    constants,
+    script,
+    style,
+)
 from nnviz_dashboards.shared.theme import format_count
 
 __all__ = ["NetworkView"]
@@ -20,6 +28,14 @@ SHADINGS = [
     ["reach", "reach of the graph"],
 ]
 """By what tensors can be shaded, and how it is called."""
+
+
+EXPLANATION = (
+    "Left to right, from the input to the output: circles are tensors, whose channels "
+    "are looked at, and plates the operations that lead from one to the next. A frame "
+    "is a block of the network's modules; one that is closed is a plate of its own and "
+    "stands for all that is in it."
+)
 
 
 class NetworkPanel(Component):
@@ -34,7 +50,7 @@ class NetworkPanel(Component):
     shadings = param.List(SHADINGS)
 
     _esm = constants(DIAMETER=DIAMETER, LONGEST=LONGEST, TITLE=TITLE) + script(
-        __file__, "space.js", "network.js"
+        __file__, *CHART, "drawing_picture.js", "space.js", "network.js"
     )
     _style = style(__file__, "network.css")
 
@@ -60,6 +76,7 @@ class NetworkView(Viewer):
                 "shade": model.shade,
                 "look_at": model.look_at,
                 "toggle_beside": model.toggle_beside,
+                "data": self._send_data,
             },
             **self._values(),
             layer=model.selection.param.layer,
@@ -75,10 +92,47 @@ class NetworkView(Viewer):
     def _update(self, *_: param.parameterized.Event) -> None:
         self._panel.param.update(**self._values())
 
+    def _send_data(self, kind: str, place: int = 0) -> None:
+        """Send the nodes that are seen, or the arcs between them, as a table."""
+        make = self._arc_table if place == 1 else self._node_table
+        self._panel.send_table("model-arcs" if place == 1 else "model", make, kind)
+
+    def _node_table(self) -> ChartTable | None:
+        drawing = self._model.drawing
+        if drawing is None:
+            return None
+        nodes = drawing.graph.nodes
+        shades = [self._shade(node) or (None, None) for node in nodes]
+        return ChartTable(
+            (
+                ("node", [node.key for node in nodes]),
+                ("kind", [node.kind for node in nodes]),
+                ("name", [node.label for node in nodes]),
+                ("detail", [node.detail for node in nodes]),
+                ("block", [node.block for node in nodes]),
+                ("layer", [node.layer for node in nodes]),
+                ("shade", [shade for shade, _ in shades]),
+                ("shaded by", [text for _, text in shades]),
+            )
+        )
+
+    def _arc_table(self) -> ChartTable | None:
+        drawing = self._model.drawing
+        if drawing is None:
+            return None
+        arcs = drawing.graph.arcs
+        return ChartTable(
+            (
+                ("source", [arc.source for arc in arcs]),
+                ("target", [arc.target for arc in arcs]),
+                ("kind", [arc.kind for arc in arcs]),
+            )
+        )
+
     def _values(self) -> dict[str, object]:
         drawing, shading = self._model.drawing, self._model.shading
         if drawing is None:
-            return {"drawing": None, "shades": {}, "note": ""}
+            return {"drawing": None, "shades": {}, "note": "", "about": {}}
         return {
             "drawing": self._drawn(drawing),
             "shades": {
@@ -87,6 +141,9 @@ class NetworkView(Viewer):
                 if (shade := self._shade(node)) is not None
             },
             "note": shading.note,
+            "about": about_chart(
+                f"{EXPLANATION} {shading.note}".strip(), self._model.code
+            ),
         }
 
     def _shade(self, node: NetworkNode) -> list[object] | None:

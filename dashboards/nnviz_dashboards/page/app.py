@@ -6,11 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 import panel as pn
-import param
 
 from nnviz.errors import MissingDataError, NnvizError
 from nnviz.results.coverage import stale_results
@@ -44,12 +42,12 @@ from nnviz_dashboards.network.view import NetworkView
 from nnviz_dashboards.page.facts import FactsView
 from nnviz_dashboards.page.header import header_html, page_title, stale_html
 from nnviz_dashboards.page.run_facts import run_facts
+from nnviz_dashboards.page.template import follow_address, made_page
 from nnviz_dashboards.page.unfinished import running_view
 from nnviz_dashboards.shared.delivery import delivered
 from nnviz_dashboards.shared.message import MessageView
 from nnviz_dashboards.shared.network_run import RunNetwork
 from nnviz_dashboards.shared.selection import NONE, Selection
-from nnviz_dashboards.shared.theme import css_variables
 from nnviz_dashboards.subsets.model import SubsetPairModel
 from nnviz_dashboards.subsets.parts_view import PartsView
 from nnviz_dashboards.subsets.view import SubsetBarView
@@ -60,8 +58,6 @@ T = TypeVar("T")
 
 PICTURES = "pictures"
 """Where the server answers with stored pictures, relative to the page."""
-
-_FOLDER = Path(__file__).parent
 
 
 def create_app(
@@ -87,18 +83,7 @@ def create_app(
         header, title, stale = "", "nnviz", ""
         missing = Missing("The store cannot be shown", str(error))
         roots = {"message": MessageView(missing)}
-    template = (_FOLDER / "page.html").read_text(encoding="utf-8")
-    page = _Page(template, location=True)
-    page.add_variable("css_variables", css_variables())
-    page.add_variable("page_style", (_FOLDER / "page.css").read_text(encoding="utf-8"))
-    page.add_variable("page_script", _script())
-    page.add_variable("page_title", title)
-    page.add_variable("header", header)
-    page.add_variable("stale", stale)
-    page.add_variable("shown", list(roots))
-    for name, root in roots.items():
-        page.add_panel(name, root)
-    return page
+    return made_page(roots, title=title, header=header, stale=stale)
 
 
 def read_ahead(results: RunResults) -> None:
@@ -113,22 +98,6 @@ def read_ahead(results: RunResults) -> None:
     results.graphs.warm_up(results.kind)
     SubsetsModel(results, selection)
     SubsetPairModel(results, selection, run_later=lambda work, done: None)
-
-
-class _Page(pn.Template):
-    """A template with a short text: Panel asks for it at every view that is added.
-
-    Its own has all that all views show, which was a sixth of opening a page.
-    """
-
-    def __repr__(self) -> str:
-        return type(self).__name__
-
-
-def _script() -> str:
-    """Return what the page itself does, beside its views."""
-    names = ("page.js", "appearance.js", "connection.js")
-    return ";\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in names)
 
 
 def _header(results: RunResults) -> tuple[str, str]:
@@ -165,7 +134,7 @@ def _roots(
         message = MessageView(results.missing_stage())
         return {**running, "layers": LayersView(layers, stages), "message": message}
     pictures = f"{PICTURES}/{results.store.fingerprint[:12]}"
-    _follow_address(selection)
+    follow_address(selection)
     graph = GraphModel(
         results, results.graphs, selection, run_later=run_later, stages=stages
     )
@@ -253,24 +222,3 @@ def _selection(results: RunResults) -> Selection:
         # Without influences the channels are all that there is to look at.
         view="graph" if graphs.has_influences(results.kind) else "channels",
     )
-
-
-def _follow_address(selection: Selection) -> None:
-    """Keep the selection and the browser's address equal."""
-    location = pn.state.location
-    if location is None:
-        return
-    if location.search:
-        selection.restore(location.search)
-
-    def leave(*_: param.parameterized.Event) -> None:
-        location.search = selection.address()
-
-    def arrive(*_: param.parameterized.Event) -> None:
-        if location.search != selection.address():
-            selection.restore(location.search)
-            leave()
-
-    leave()
-    selection.param.watch(leave, Selection.choices())
-    location.param.watch(arrive, "search")

@@ -25,7 +25,7 @@ export function render({model}) {
       rest.append(wrong)
     }
     if (f?.against) rest.append(element("span", "against", f.against))
-    bar.append(segments)
+    if (model.has_views) bar.append(segments)
   }
   const show_view = () => {
     // The page's own style shows the part that is chosen.

@@ -21,6 +21,7 @@ class FactsBar(Component):
 
     facts = param.Dict(None, allow_None=True)
     view = param.String()
+    has_views = param.Boolean(default=True, doc="Whether there are several views.")
 
     _esm = script(__file__, "facts.js")
     _style = style(__file__, "facts.css")

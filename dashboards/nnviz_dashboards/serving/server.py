@@ -28,9 +28,12 @@ from nnviz.errors import (
     NnvizError,
     StoreFormatError,
 )
+from nnviz.graphs.summit_files import holds_summit_files
+from nnviz.results.published_graphs import PublishedGraphs
 from nnviz.results.run_results import RunResults
 from nnviz_cluster.site import load_site
 from nnviz_dashboards.page.app import create_app, read_ahead
+from nnviz_dashboards.published.app import create_published_app
 from nnviz_dashboards.serving.connections import IDLE_SECONDS
 from nnviz_dashboards.serving.guarding import Gate, guard
 from nnviz_dashboards.serving.network_runs import NetworkRuns
@@ -231,7 +234,10 @@ def serve(
 
     Parameters
     ----------
-    store_url, host, port
+    store_url
+        URL of the store; or a folder of the files that SUMMIT published, or one of
+        them, which are then shown without a run.
+    host, port
         See :func:`make_server`.
     open_browser
         Whether to open the page here.
@@ -262,12 +268,48 @@ def serve(
     """
     rights = Access(**access)
     _check_exposure(host, rights)
+    if holds_summit_files(store_url):
+        if network_on or other_store or published:
+            msg = (
+                f"{store_url!r} has SUMMIT's graphs, of which no network is at hand; "
+                "serve it alone, or a store with --published and this folder"
+            )
+            raise ConfigError(msg)
+        graphs = PublishedGraphs(store_url)
+        server, gate = _listen(
+            lambda: create_published_app(graphs), (), host, port, rights
+        )
+        _run(server, gate, host, announce, open_browser=open_browser)
+        return
     if network_on is not None:
         load_site(network_on)
     shared = SharedResults(store_url, other_store=other_store, published=published)
     runs = None if network_on is None else NetworkRuns(network_on)
     server, gate = _listen_for_run(shared, runs, host, port, rights)
     warm_up = threading.Thread(target=_warm_up, args=(shared.latest,), daemon=True)
+    try:
+        _run(
+            server, gate, host, announce, open_browser=open_browser, begin=warm_up.start
+        )
+    finally:
+        if runs is not None:
+            runs.close()
+        shared.latest.close()
+        # A read that outlives the interpreter's pools of threads would raise.
+        if warm_up.ident is not None:
+            warm_up.join(timeout=SECONDS_TO_END)
+
+
+def _run(
+    server: Server,
+    gate: Gate,
+    host: str,
+    announce: Callable[[str], None] | None,
+    *,
+    open_browser: bool,
+    begin: Callable[[], None] = lambda: None,
+) -> None:
+    """Answer visitors until the process is told to stop."""
     loop = server.io_loop
     assert isinstance(loop, BaseAsyncIOLoop)
     loop.asyncio_loop.set_exception_handler(_report)
@@ -278,7 +320,7 @@ def serve(
     # what was imported stays anyway.
     gc.freeze()
     server.start()
-    warm_up.start()
+    begin()
     path = "/" if gate.token is None else f"/?token={gate.token}"
     (announce or _print_address)(f"http://{_in_address(host)}:{server.port}{path}")
     if open_browser:
@@ -287,11 +329,6 @@ def serve(
         loop.start()
     finally:
         server.stop()
-        if runs is not None:
-            runs.close()
-        shared.latest.close()
-        # A read that outlives the interpreter's pools of threads would raise.
-        warm_up.join(timeout=SECONDS_TO_END)
 
 
 def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -32,7 +32,7 @@ async function savePicture(kind, name, picture) {
   canvas.toBlob((png) => save(`${file}.png`, png), "image/png")
 }
 
-const DRAWN = ["fill", "stroke", "stroke-width", "opacity", "font-family", "font-size", "font-weight", "text-anchor"]
+const DRAWN = ["fill", "stroke", "stroke-width", "stroke-dasharray", "fill-opacity", "opacity", "font-family", "font-size", "font-weight", "text-anchor"]
 
 // Of a panel all but what only works in the page.
 const CONTROLS = ".menu, .segments, .button, .field, .select, .zooms, .unseen, .card, .preview, .quiet, .side-button, .chosen-line, input, [hidden]"

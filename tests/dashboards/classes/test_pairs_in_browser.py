@@ -1,11 +1,12 @@
 """How alike every two classes are, as a visitor uses it."""
 
 import csv
+from xml.etree import ElementTree as ET
 
 import pytest
 
 from tests.dashboards.served_pages import expect_address
-from tests.planted_stores import NAMES
+from tests.planted_stores import HARMFUL, NAMES
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -63,6 +64,19 @@ def test_keys__walk_and_say_how_alike_two_are(page):
 
     expect(page.locator(".chip.side-a")).to_contain_text(NAMES[1])
     expect(page.locator(".chip.side-b")).not_to_contain_text("all others")
+
+
+def test_list__is_saved_as_a_drawing_with_every_row(page):
+    panel = page.locator("section.panel:has(.class-head)")
+    panel.locator(".chart-menu summary").click()
+    with page.expect_download() as download:
+        panel.locator("[data-save=svg]").click()
+
+    drawing = ET.fromstring(download.value.path().read_bytes())
+    texts = [node.text for node in drawing.iter("{http://www.w3.org/2000/svg}text")]
+    assert set(NAMES) - {HARMFUL} <= set(texts)
+    assert "Accuracy" in texts
+    assert float(drawing.get("height")) > 26 * len(NAMES)
 
 
 def test_table__is_saved(page):

@@ -1,6 +1,7 @@
 """The neuron matrix as a visitor uses it: pixels, clicks, keys and files."""
 
 import csv
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -9,6 +10,8 @@ from tests.dashboards.served_pages import expect_address, wait_until
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 expect = sync_api.expect
+
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 OPEN = "?layer=late&class=6&matrix=open&kept=%234"
@@ -161,6 +164,14 @@ def test_files__table_and_picture_are_saved(page):
     with page.expect_download() as saved:
         page.locator(".matrix-tools [data-save=png]").click()
     assert saved.value.path().read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+    page.locator(".matrix-tools .menu summary").click()
+    with page.expect_download() as saved:
+        page.locator(".matrix-tools [data-save=svg]").click()
+    drawing = ET.fromstring(saved.value.path().read_bytes())
+    texts = {node.text for node in drawing.iter(f"{SVG}text")}
+    assert {name[:34] for name in names(page)} <= texts
+    assert len(list(drawing.iter(f"{SVG}rect"))) > 96
 
 
 def test_confusion__opens_the_matrix(turn, graph_address):

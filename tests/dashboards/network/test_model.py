@@ -90,3 +90,14 @@ def test_look_at__chooses_the_layer_for_all_views(network):
 
     assert network.selection.layer == "middle"
     assert network.selection.matrix == "open"
+
+
+def test_lines__give_the_layers_and_what_they_are_shaded_by(network):
+    network.selection.choose(view="model", overlay="reach")
+
+    made = {}
+    exec(network.code, made)
+
+    layers = network.results.store.plan.architecture.layers
+    assert made["layers"] == layers
+    assert made["graph"].subset == network.shading.note.split("for ")[1].split(" ")[0]

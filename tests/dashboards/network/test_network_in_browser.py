@@ -1,5 +1,8 @@
 """The network as a visitor uses it: blocks, tensors, shades, keys, and the address."""
 
+import csv
+from xml.etree import ElementTree as ET
+
 import numpy as np
 import pytest
 import torch
@@ -90,3 +93,25 @@ def test_keys__walk_and_open(visit, url):
         expect(page.locator("[data-key='block:layer1.0']")).to_be_visible()
         assert page.evaluate(FOCUSED) == "block:layer1"
         page.close()
+
+
+def test_menu__gives_the_drawing_its_numbers_and_lines(visit, graph_address):
+    page = visit(graph_address, "?view=model&shaded=dead")
+    menu = page.locator(".network-panel .chart-menu")
+    menu.locator("summary").click()
+    expect(menu.locator(".chart-explanation")).to_contain_text("circles are tensors")
+    expect(menu.locator("pre")).to_contain_text("architecture.layers")
+    with page.expect_download() as saved:
+        menu.locator("[data-save=csv]").click()
+    with saved.value.path().open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    tensors = {row["layer"] for row in rows if row["kind"] == "tensor"}
+    assert {"early", "middle", "late"} <= tensors
+    assert any("channels are dead" in row["shaded by"] for row in rows)
+
+    menu.locator("summary").click()
+    with page.expect_download() as saved:
+        menu.locator("[data-save=svg]").click()
+    drawing = ET.fromstring(saved.value.path().read_bytes())
+    texts = {node.text for node in drawing.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"early", "middle", "late"} <= texts

@@ -157,6 +157,39 @@ def test_peak_positions__are_the_first_of_equal_ones():
     assert positions.tolist() == [1]
 
 
+@pytest.mark.parametrize("values_together", [1, 2**22])
+def test_peak_positions__of_many_instances_are_those_of_sums_in_float64(
+    monkeypatch, values_together
+):
+    monkeypatch.setattr(influence_torch, "VALUES_TOGETHER", values_together)
+    rng = np.random.default_rng(8)
+    x, side = (rng.normal(size=(5, n, 3, 4)).astype("f4") for n in (7, 4))
+    weight, bias = rng.normal(size=(6, 7)).astype("f4"), rng.normal(size=6)
+    counted = rng.random((5, 12)) < 0.6
+    where = torch.from_numpy(counted)
+    linear = Linear(torch.from_numpy(weight), torch.from_numpy(bias).float())
+    edges = [
+        EdgeInput(torch.from_numpy(x), linear, counted=where),
+        EdgeInput(
+            torch.from_numpy(side).movedim(1, 3).contiguous().movedim(3, 1),
+            Identity(),
+            targets=np.array([5, 0, 3, 1], np.int32),
+            counted=where,
+        ),
+    ]
+    # Not sorted, not of every instance, and not as many of each.
+    instance = np.array([4, 0, 4, 1, 4, 0, 1, 4])
+    target = np.array([2, 5, 0, 1, 3, 4, 3, 1])
+
+    positions = influence_torch.peak_positions(edges, instance, target)
+
+    total = np.einsum("ts,nszy->ntzy", weight.astype(float), x) + bias[:, None, None]
+    total[:, [5, 0, 3, 1]] += side
+    total = total.reshape(5, 6, 12)
+    total = np.where(counted[:, None], total, -np.inf)
+    assert positions.tolist() == total[instance, target].argmax(1).tolist()
+
+
 def test_peak_influence__needs_no_positions_for_a_dense_layer():
     x = torch.tensor([[1.0, -2.0]])
     edge = EdgeInput(x, Linear(torch.tensor([[3.0, 1.0], [1.0, -4.0]])))

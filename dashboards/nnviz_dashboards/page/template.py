@@ -1,0 +1,83 @@
+"""What is every page made of? The template with its places, and the address."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import panel as pn
+import param
+
+from nnviz_dashboards.shared.selection import Selection
+from nnviz_dashboards.shared.theme import css_variables
+
+__all__ = ["follow_address", "made_page"]
+
+_FOLDER = Path(__file__).parent
+
+
+class _Page(pn.Template):
+    """A template with a short text: Panel asks for it at every view that is added.
+
+    Its own has all that all views show, which was a sixth of opening a page.
+    """
+
+    def __repr__(self) -> str:
+        return type(self).__name__
+
+
+def made_page(
+    roots: Mapping[str, pn.viewable.Viewer],
+    *,
+    title: str,
+    header: str,
+    stale: str = "",
+) -> pn.Template:
+    """Return a page.
+
+    Parameters
+    ----------
+    roots
+        The views by the name that the template has for their places.
+    title, header, stale
+        Markup of the tab's title, of what is known of the run, and of what is old.
+    """
+    template = (_FOLDER / "page.html").read_text(encoding="utf-8")
+    page = _Page(template, location=True)
+    page.add_variable("css_variables", css_variables())
+    page.add_variable("page_style", (_FOLDER / "page.css").read_text(encoding="utf-8"))
+    page.add_variable("page_script", _script())
+    page.add_variable("page_title", title)
+    page.add_variable("header", header)
+    page.add_variable("stale", stale)
+    page.add_variable("shown", list(roots))
+    for name, root in roots.items():
+        page.add_panel(name, root)
+    return page
+
+
+def _script() -> str:
+    """Return what the page itself does, beside its views."""
+    names = ("page.js", "appearance.js", "connection.js")
+    return ";\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in names)
+
+
+def follow_address(selection: Selection) -> None:
+    """Keep the selection and the browser's address equal."""
+    location = pn.state.location
+    if location is None:
+        return
+    if location.search:
+        selection.restore(location.search)
+
+    def leave(*_: param.parameterized.Event) -> None:
+        location.search = selection.address()
+
+    def arrive(*_: param.parameterized.Event) -> None:
+        if location.search != selection.address():
+            selection.restore(location.search)
+            leave()
+
+    leave()
+    selection.param.watch(leave, Selection.choices())
+    location.param.watch(arrive, "search")

@@ -1,0 +1,1 @@
+"""Graphs that SUMMIT published, without a run."""
