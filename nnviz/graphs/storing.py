@@ -94,7 +94,7 @@ def _graphs(
     chosen, made = keywords(options), []
     for name in names:
         graph = graphs.graph(name, **chosen)
-        if is_quick and graph.n_instances <= HALVED_INSTANCES:
+        if is_quick and 2 <= graph.n_instances <= HALVED_INSTANCES:
             graph = graphs.with_halves(graph, graphs.counted(name, 2), **chosen)
         made.append(graph)
     return made
