@@ -68,7 +68,7 @@ BENCHMARKS = (
     Benchmark("relevance --repetitions 7", 120, "relevance"),
     Benchmark("text --repetitions 7", 120, "text"),
     Benchmark("chunks", 120),
-    Benchmark("decoding", 120),
+    Benchmark("decoding", 180),
     Benchmark("graphs --graphs 300 --compared 3", 120, "graphs --graphs 1000"),
     Benchmark("dashboard", 240),
     Benchmark("subsets", 240, "subsets --full"),
@@ -79,7 +79,7 @@ BENCHMARKS = (
         "memory --instances 1000000 --chunk 512 --every 2",
     ),
     Benchmark("scaling --repeat 1", 480, "scaling"),
-    Benchmark("real_runs", 240),
+    Benchmark("real_runs", 300),
 )
 
 

@@ -264,6 +264,9 @@ def chromium() -> str:
 def browser(chromium: str) -> Iterator[Any]:
     """Return the one browser of all tests: Playwright has one loop in a process."""
     sync_api = pytest.importorskip("playwright.sync_api")
+    sync_api.expect.set_options(
+        timeout=60_000
+    )  # a guard against hanging, no measurement
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=chromium, args=BROWSER_ARGUMENTS

@@ -7,6 +7,8 @@ import queue
 import re
 import threading
 
+import pytest
+
 from tests.forked import Forked
 
 SECONDS_TO_START = 60
@@ -45,6 +47,15 @@ def _follow(process, lines):
         for line in process.stdout:
             lines.put(line)
     lines.put(None)
+
+
+def wait_until(page, condition):
+    """Wait until something on a page is so, which it is some frames after its cause."""
+    for _ in range(600):
+        if condition():
+            return
+        page.wait_for_timeout(50)
+    pytest.fail("what was waited for has not happened")
 
 
 def expect_address(page, **wanted):

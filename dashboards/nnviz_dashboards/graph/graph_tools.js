@@ -142,12 +142,12 @@ function makeTools(model, act) {
     slider.box.addEventListener("moved", (event) => moved(event.detail))
   }
   const show = () => {
-    const {chosen} = model, {collections = [], members = [], member: of = "", others = []} = model.choices
+    const {chosen, names} = model, {collections = [], members = [], member: of = "", others = [], order = []} = model.choices
     collection.box.hidden = collections.length < 2
     collection.show(collections, chosen.collection)
     member.box.hidden = members.length < 2
     member.show(members, of)
-    versus.show(others, chosen.versus)
+    versus.show([...others, ...order.map((place) => [names[place], names[place]])], chosen.versus)
     for (const [name, field, values] of selects) {
       field.show(values, chosen[name])
       field.select.disabled = chosen.preset === "summit" && (name === "scoring" || name === "weight")

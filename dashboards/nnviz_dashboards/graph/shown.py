@@ -52,6 +52,8 @@ class SubsetChoices:
     """Whether another class means another subset."""
     beside: tuple[tuple[str, str], ...] = ()
     """What else it can be, that is not of the run: keys and how they are called."""
+    names: tuple[str, ...] = ()
+    """Subsets of the collection that have instances, in its order."""
 
 
 class ShownGraph(param.Parameterized):

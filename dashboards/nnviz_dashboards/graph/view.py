@@ -100,6 +100,7 @@ class GraphPanel(Component):
     """The graph, and all that changes it."""
 
     graph = param.Dict(None, allow_None=True, doc="Layers, nodes, arcs and texts.")
+    names = param.List([], doc="Subsets of the collection, sent once.")
     choices = param.Dict({}, doc="Subsets that can be chosen.")
     chosen = param.Dict({}, doc="Options and filters.")
     options = param.List(OPTIONS)
@@ -247,7 +248,10 @@ class GraphView(Viewer):
             "missing": lambda: ("missing", missing_value(model.missing)),
             "is_loading": lambda: ("is_loading", model.is_loading),
         }
-        return dict(makers[name]() for name in published)
+        values = dict(makers[name]() for name in published)
+        if "choices" in values and model.choices is not None:
+            return {"names": list(model.choices.names), **values}
+        return values
 
     def _check(self) -> dict[str, object]:
         """Return what causal checks say, or the command that makes one."""
@@ -270,14 +274,16 @@ class GraphView(Viewer):
         choices = self._model.choices
         if choices is None:
             return {}
+        places = {name: place for place, name in enumerate(choices.names)}
         return {
             "collections": [[c, COLLECTIONS.get(c, c)] for c in choices.collections],
             "members": [[m, MEMBERS.get(m, m)] for m in choices.members],
             "member": choices.member,
             "others": [
                 *([key, label] for key, label in choices.beside),
-                *([name, MEMBERS.get(name, name)] for name in choices.others),
+                *([n, MEMBERS.get(n, n)] for n in choices.others if n not in places),
             ],
+            "order": [places[name] for name in choices.others if name in places],
         }
 
     def _pinned(self) -> list[str | int]:

@@ -32,7 +32,7 @@ export function render({model}) {
   let shown = null, cells = null // cells where there are too many points
   let numbers = [], labels = new Int16Array(), codes = new Uint8Array(), marks = new Uint8Array()
   let hovered = -1, loop = null, drawn_loop = null, chosen = [], grip = null, frame = 0, timer = null
-  let turn = 0, asked = 0, is_all = false, turn_of_cell = 0, at_cell = [0, 0]
+  let turn = 0, asked = 0, asked_for = "", is_all = false, turn_of_cell = 0, at_cell = [0, 0]
   const space = instanceSpace(canvas, () => { draw(); look() })
   canvas.placeOf = (number) => space.at(numbers.indexOf(number)) // for whoever looks one up, as the tests do
   const of = (name) => getComputedStyle(panel).getPropertyValue(`--${name}`).trim()
@@ -50,9 +50,13 @@ export function render({model}) {
     clearTimeout(asked)
     if (!shown || is_all || !body.clientWidth) return
     asked = setTimeout(() => {
+      const window = space.window(), shape = [Math.ceil(body.clientHeight / CELL_PX), Math.ceil(body.clientWidth / CELL_PX)]
+      const what = JSON.stringify([shown.version, window, shape])
+      if (what === asked_for) return // points have moved, and what is seen of the plane has not
+      asked_for = what
       turn += 1
-      send({type: "look", version: shown.version, turn, window: space.window(),
-            shape: [Math.ceil(body.clientHeight / CELL_PX), Math.ceil(body.clientWidth / CELL_PX)]})
+      canvas.dataset.asked = turn
+      send({type: "look", version: shown.version, turn, window, shape})
     }, wait)
   }
   const take = async (part) => {
@@ -137,7 +141,8 @@ export function render({model}) {
   }
   // Of many classes more are named the nearer one looks; the chosen one always.
   function name_classes(context, radius) {
-    const is_many = shown.anchors.length > MANY_CLASSES
+    const anchors = new Float32Array(bytes(shown.anchors).buffer) // x and y of each in turn
+    const is_many = shown.classes.length > MANY_CLASSES
     context.font = `${is_many ? 400 : 600} 11px ${of("font")}`
     context.textAlign = "center"
     context.lineWidth = 3.5
@@ -145,10 +150,10 @@ export function render({model}) {
     const taken = []
     const most = is_many ? MANY_CLASSES * space.k : Infinity
     const first = shown.classes.indexOf(model.chosen)
-    for (const i of [...(first >= 0 ? [first] : []), ...shown.anchors.keys()]) {
+    for (const i of [...(first >= 0 ? [first] : []), ...shown.classes.keys()]) {
       if (taken.length >= most) return
-      const [ax, ay] = shown.anchors[i]
-      const name = model.names[shown.classes[i]], [x, y] = [space.sx(ax), space.sy(ay) - radius - 5]
+      const name = model.names[shown.classes[i]]
+      const [x, y] = [space.sx(anchors[2 * i]), space.sy(anchors[2 * i + 1]) - radius - 5]
       const half = context.measureText(name).width / 2 + 3
       if (taken.some(([l, t, r, b]) => x - half < r && x + half > l && y - 11 < b && y + 3 > t)) continue
       taken.push([x - half, y - 11, x + half, y + 3])
@@ -301,6 +306,7 @@ export function render({model}) {
     note.title = model.about.explanation ?? ""
     if (!shown) return
     is_all = false
+    asked_for = ""
     point(-1)
     show_legend()
     look(0)

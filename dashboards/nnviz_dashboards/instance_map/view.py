@@ -183,7 +183,7 @@ class InstanceMapView(Viewer):
             "n_missing": shown.n_missing,
             "cell_color": CELLS[colors.kind],
             "classes": shown.placed.classes.tolist(),
-            "anchors": np.round(shown.middles, 3).tolist(),
+            "anchors": base64.b64encode(shown.middles.astype("<f4").tobytes()).decode(),
         }
 
     @staticmethod

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nnviz.testing import planted_channels
-from tests.dashboards.served_pages import expect_address
+from tests.dashboards.served_pages import expect_address, wait_until
 from tests.planted_stores import HARMFUL, RUN
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -199,11 +199,7 @@ def test_keys__walk_over_the_nodes_and_pin(page):
 def expect_shown(page, fits):
     """Wait until the number of visible nodes is as it should be: they fade."""
     shown = page.locator(".node:visible")
-    for _ in range(100):
-        if fits(shown.count()):
-            return
-        page.wait_for_timeout(100)
-    pytest.fail(f"{shown.count()} nodes are visible")
+    wait_until(page, lambda: fits(shown.count()))
 
 
 def test_filters__hide_what_is_weak_or_common(page):
@@ -391,11 +387,10 @@ def test_run_without_influences__opens_with_channels_and_says_why(
 @pytest.mark.parametrize("size", [(1000, 700), (1280, 800), (1920, 1080)])
 def test_page__fits_the_window(page, size):
     page.set_viewport_size({"width": size[0], "height": size[1]})
-    page.wait_for_timeout(300)
 
-    assert page.evaluate(
-        "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
-    ) == list(size)
+    root = "document.documentElement"
+    sizes = f"[innerWidth, innerHeight, {root}.scrollWidth, {root}.scrollHeight]"
+    wait_until(page, lambda: page.evaluate(sizes) == [*size, *size])
     view = page.locator("svg.graph").bounding_box()
     assert view["width"] > 450
     assert view["height"] > 250
@@ -408,11 +403,11 @@ def test_names_of_layers__do_not_lie_on_each_other_in_a_low_window(page):
     for _ in range(6):
         page.get_by_label("Zoom out of the graph").click()
 
-    page.wait_for_timeout(400)
-    boxes = page.locator(".layer-label:visible").evaluate_all(
-        """labels => labels.map(l => l.getBoundingClientRect()).map(b => b.top)"""
-    )
+    def are_apart():
+        tops = page.locator(".layer-label:visible").evaluate_all(
+            "labels => labels.map(l => l.getBoundingClientRect().top)"
+        )
+        return bool(tops) and min(np.diff(sorted(tops)), default=20) >= 12
 
-    assert boxes
-    assert min(np.diff(sorted(boxes)), default=20) >= 12
+    wait_until(page, are_apart)
     expect(page.locator(".layer-label.chosen")).to_be_visible()

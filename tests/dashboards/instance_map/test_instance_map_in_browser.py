@@ -25,6 +25,11 @@ def test_map__chooses_what_is_drawn_around_and_opens_a_point(visit, finished_add
     expect(panel).to_contain_text("296 instances", timeout=200_000)
     expect(canvas).to_have_attribute("data-seen", "296")
     box = canvas.bounding_box()
+    # What is seen is asked for once, and where the panel finds its size, not again
+    # whenever it has come, as long as the map is open.
+    asked = int(canvas.get_attribute("data-asked"))
+    page.wait_for_timeout(2500)
+    assert int(canvas.get_attribute("data-asked")) <= asked + 2
 
     page.mouse.move(box["x"] + 4, box["y"] + 4)
     page.mouse.down()
@@ -60,6 +65,11 @@ def test_map__of_many__counts_in_cells_until_few_are_in_view(visit, counted_addr
     expect(canvas).to_have_attribute("data-drawn", "cells", timeout=200_000)
     expect(canvas).to_have_attribute("data-seen", "296")
     box = canvas.bounding_box()
+    # What is seen is asked for once, and where the panel finds its size, not again
+    # whenever it has come, as long as the map is open.
+    asked = int(canvas.get_attribute("data-asked"))
+    page.wait_for_timeout(2500)
+    assert int(canvas.get_attribute("data-asked")) <= asked + 2
 
     page.mouse.move(box["x"] + 4, box["y"] + 4)
     page.mouse.down()

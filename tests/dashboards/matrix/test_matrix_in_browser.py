@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.dashboards.served_pages import expect_address
+from tests.dashboards.served_pages import expect_address, wait_until
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -70,8 +70,7 @@ def test_rows__are_named_and_sort_the_columns(page):
     expect_address(page, sorted="class+6")
     expect(page.locator("[data-key='class 6'].sorted")).to_be_visible()
     row = 3
-    page.wait_for_timeout(100)
-    assert darkness(page, row, 0) > darkness(page, row, 95)
+    wait_until(page, lambda: darkness(page, row, 0) > darkness(page, row, 95))
 
 
 def test_cell__clicked_is_the_channel_of_all_views(page):
@@ -193,8 +192,8 @@ def test_height__is_dragged_and_moved_by_keys(visit, graph_address):
     page.keyboard.press("ArrowUp")
     page.keyboard.press("ArrowUp")
 
-    page.wait_for_timeout(100)
-    assert panel.bounding_box()["height"] == pytest.approx(before - 48, abs=2)
+    wanted = pytest.approx(before - 48, abs=2)
+    wait_until(page, lambda: panel.bounding_box()["height"] == wanted)
 
 
 @pytest.fixture
@@ -246,9 +245,12 @@ def test_layers__mark_and_scroll_the_same_row_and_sort_by_it(stacked):
     views = stacked.locator(".matrix-view")
     late.locator(".matrix-view").hover()
     stacked.mouse.wheel(0, 60)
-    stacked.wait_for_timeout(200)
-    tops = [views.nth(k).evaluate("(view) => view.scrollTop") for k in range(2)]
-    assert tops[0] == tops[1] > 0
+
+    def are_scrolled_alike():
+        tops = [views.nth(k).evaluate("(view) => view.scrollTop") for k in range(2)]
+        return tops[0] == tops[1] > 0
+
+    wait_until(stacked, are_scrolled_alike)
 
 
 def test_layer__below__has_cells_of_its_own(stacked):
