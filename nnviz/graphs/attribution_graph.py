@@ -58,11 +58,6 @@ class GraphErrors:
     shape (V,)."""
     arc_replication: NDArray[np.float64]
     """In which fraction of them each arc is kept, shape (E,)."""
-    half_nodes: float
-    """Jaccard index of the nodes of two random halves: shared ones by all."""
-    half_arcs: float
-    """The same of the arcs. Graphs of two subsets differ by more than chance where
-    they are less alike than the halves of each."""
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, GraphErrors):
@@ -72,11 +67,26 @@ class GraphErrors:
     __hash__ = None  # type: ignore[assignment]  # the arrays are not hashable
 
 
+@dataclass(frozen=True, slots=True)
+class HalfLikeness:
+    """How alike the graphs of two random halves of a subset are.
+
+    Graphs of two subsets differ by more than chance where they are less alike than the
+    halves of each.
+    """
+
+    nodes: float
+    """Jaccard index of the nodes: shared ones by all; NaN where there are none."""
+    arcs: float
+    """The same of the arcs."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class AttributionGraph:
     """The channels that matter most in one subset, and what they rest on.
 
-    Two graphs are equal if all of their fields are.
+    Two graphs are equal if all of their fields are, but for pictures, the names of
+    outputs, and how alike halves are.
     """
 
     subset: str
@@ -116,9 +126,11 @@ class AttributionGraph:
     """What is not as one would expect; one sentence each."""
     errors: GraphErrors | None = None
     """How sure scores and selection are; None where that was not computed."""
+    halves: HalfLikeness | None = None
+    """How alike the graphs of two random halves of the subset are; None where that was
+    not computed."""
     pictures: Mapping[tuple[str, int], bytes] = field(default_factory=dict)
-    """What excites nodes most, as PNG or JPEG files, where it was asked for; no part of
-    what makes two graphs equal."""
+    """What excites nodes most, as PNG or JPEG files, where it was asked for."""
     reach: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     """Which share of the evidence that starts at the output arrives at each layer,
     shape (L,); empty where the preset walks otherwise, or it is not known."""
@@ -310,6 +322,17 @@ class AttributionGraph:
 
     def remarks(self) -> list[str]:
         """Return what a reader should know before believing it, a sentence each."""
+        found = self.cautions()
+        if self.halves is not None and np.isfinite(self.halves.nodes):
+            nodes, arcs = self.halves.nodes, self.halves.arcs
+            found.append(
+                f"graphs of two random halves share {nodes:.0%} of their nodes"
+                + (f" and {arcs:.0%} of their arcs" if np.isfinite(arcs) else "")
+            )
+        return found
+
+    def cautions(self) -> list[str]:
+        """Return what speaks against believing all of it, a sentence each."""
         found = []
         if weak := self.weak_layers():
             shown = ", ".join(weak[::-1][:SHOWN_LAYERS])
@@ -319,16 +342,10 @@ class AttributionGraph:
                 f"less than 1 % of the evidence arrives at {shown}: their nodes say "
                 "little about the output"
             )
-        if self.errors is not None and self.n_instances >= 0:
-            nodes, arcs = self.errors.half_nodes, self.errors.half_arcs
+        if self.errors is not None and 0 <= self.n_instances < ROUGH_BELOW:
             found.append(
-                f"graphs of two random halves share {nodes:.0%} of their nodes and "
-                f"{arcs:.0%} of their arcs"
+                f"errors of {self.n_instances:,} instances are rough themselves"
             )
-            if self.n_instances < ROUGH_BELOW:
-                found.append(
-                    f"errors of {self.n_instances:,} instances are rough themselves"
-                )
         return found
 
     def __repr__(self) -> str:
@@ -380,7 +397,7 @@ def _quotient(
 def _equal(first: object, second: object) -> bool:
     """Return whether all fields of two values of one class are equal."""
     for name in type(first).__slots__:  # type: ignore[attr-defined]  # dataclasses
-        if name in ("pictures", "output_names"):
+        if name in ("pictures", "output_names", "halves"):
             continue
         mine, yours = getattr(first, name), getattr(second, name)
         if isinstance(mine, np.ndarray):

@@ -143,7 +143,7 @@ def draw_graph(graph: AttributionGraph, names: tuple[str, ...] = ()) -> GraphDra
             _sure_nodes(_nodes(graph, None, names), graph.errors), graph.n_instances
         ),
         arcs=_relative(_sure_arcs(_arcs(graph, None), graph.errors), graph.n_instances),
-        problems=(*graph.problems, *graph.remarks()),
+        problems=(*graph.problems, *graph.cautions()),
         files=graph,
     )
 

@@ -89,10 +89,10 @@ def to_networkx(
     )
     if len(graph.reach):
         result.graph["reach"] = ",".join(f"{share:.6g}" for share in graph.reach)
-    if graph.errors is not None:
+    if graph.halves is not None:
         halves = {
-            "half_nodes_jaccard": graph.errors.half_nodes,
-            "half_arcs_jaccard": graph.errors.half_arcs,
+            "half_nodes_jaccard": graph.halves.nodes,
+            "half_arcs_jaccard": graph.halves.arcs,
         }
         result.graph.update(known_numbers(halves))
     names = _names(graph)

@@ -105,14 +105,11 @@ def block_errors(whole: GraphSelection, scores: NodeScores, made: Made) -> Graph
     """
     nodes, arcs, n_blocks = np.flatnonzero(whole.keep), _codes(whole), scores.n_blocks
     again = [made(weights) for weights in resampled_weights(n_blocks)]
-    one, other = (made(half) for half in half_weights(n_blocks))
     return GraphErrors(
         n_blocks,
         scores.errors[nodes],
         np.mean([drawn.keep[nodes] for drawn in again], axis=0),
         np.mean([np.isin(arcs, _codes(drawn)) for drawn in again], axis=0),
-        _jaccard(np.flatnonzero(one.keep), np.flatnonzero(other.keep)),
-        _jaccard(_codes(one), _codes(other)),
     )
 
 
@@ -141,11 +138,6 @@ def resampled_weights(n_blocks: int) -> NDArray[np.int64]:
     """Return how often each block is drawn, (draws, B), the same at each call. [2]_."""
     draws = np.random.default_rng(SEED).integers(n_blocks, size=(N_RESAMPLED, n_blocks))
     return np.stack([np.bincount(draw, minlength=n_blocks) for draw in draws])
-
-
-def _jaccard(first: NDArray[np.int64], second: NDArray[np.int64]) -> float:
-    n_all = len(np.union1d(first, second))
-    return len(np.intersect1d(first, second)) / n_all if n_all else np.nan
 
 
 def _codes(selection: GraphSelection) -> NDArray[np.int64]:

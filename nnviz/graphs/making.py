@@ -19,21 +19,11 @@ from numpy.typing import NDArray
 from nnviz.aggregation.index_channels import IndexedChannels
 from nnviz.aggregation.relevance import SIGNALS, signal_named
 from nnviz.aggregation.totals import BlockTotals, SubsetTotals, count_blocks
-from nnviz.errors import (
-    ConfigError,
-    QueryError,
-    UnknownNameError,
-    did_you_mean,
-)
-from nnviz.graphs.attribution_graph import AttributionGraph
+from nnviz.errors import ConfigError, QueryError, UnknownNameError, did_you_mean
+from nnviz.graphs.attribution_graph import AttributionGraph, HalfLikeness
 from nnviz.graphs.from_totals import FullGraphs
 from nnviz.graphs.full_graph import FullGraph
-from nnviz.graphs.jackknife import (
-    NodeScores,
-    block_errors,
-    half_weights,
-    node_scores,
-)
+from nnviz.graphs.jackknife import NodeScores, block_errors, half_weights, node_scores
 from nnviz.graphs.layout import GraphLayout, arrange_graph, reference_places
 from nnviz.graphs.likeness import GraphSimilarity, graph_similarity
 from nnviz.graphs.options import GraphChoices, GraphOptions
@@ -56,6 +46,9 @@ __all__ = ["SubsetGraphs", "attribution_graph"]
 
 CACHED_PLACES = 4
 """One for each choice of layers."""
+
+HALVED_INSTANCES = 20_000
+"""Up to so many of a subset are counted in two random halves without being asked."""
 
 
 def attribution_graph(
@@ -174,7 +167,11 @@ class SubsetGraphs:
     ) -> AttributionGraph:
         """Return the graph of one subset; parameters as :func:`attribution_graph`."""
         if not jackknife:
-            return self.graph_of(self.totals(subset, client=client), **options)
+            totals = self.totals(subset, client=client)
+            graph = self.graph_of(totals, **options)
+            if isinstance(totals, BlockTotals):
+                graph = self.with_halves(graph, totals, **options)
+            return graph
         blocks = self.counted(subset, jackknife, client)
         if "influence_counts" not in blocks.blocks:  # of aggregates they may be known
             graph = self.graph_of(self.totals(subset, client=client), **options)
@@ -190,7 +187,29 @@ class SubsetGraphs:
             return dataclasses.replace(graph, problems=(*graph.problems, text))
         scores = self.node_scores(blocks, **options)
         errors = block_errors(whole, scores, self._maker(blocks, chosen))
-        return dataclasses.replace(graph, errors=errors)
+        graph = dataclasses.replace(graph, errors=errors)
+        return self.with_halves(graph, blocks, **options)
+
+    def with_halves(
+        self,
+        graph: AttributionGraph,
+        blocks: BlockTotals,
+        **options: Unpack[GraphChoices],
+    ) -> AttributionGraph:
+        """Say of a graph how alike those of two halves of its blocks are.
+
+        Parameters
+        ----------
+        graph, **options
+            Of the same instances, made with these options.
+        blocks
+            Of :meth:`counted`; one block, or one without influences, tells nothing.
+        """
+        if blocks.n_blocks < 2 or "influence_counts" not in blocks.blocks:
+            return graph
+        alike = self.half_similarity(blocks, **options)
+        halves = HalfLikeness(alike.node_jaccard, alike.arc_jaccard)
+        return dataclasses.replace(graph, halves=halves)
 
     @property
     def is_partition(self) -> bool:
@@ -284,7 +303,7 @@ class SubsetGraphs:
         ----------
         subset
             The name of one of the collection, or any set of instances, which is counted
-            now.
+            now, and in two blocks if it is not too large.
         client
             Client of a running cluster, for sets that are counted; None counts here.
 
@@ -301,7 +320,8 @@ class SubsetGraphs:
                 return self._full.totals(name)
             except UnknownNameError as error:
                 subset = self._asked(name, error)
-        return count_blocks(self.store, subset, client=client)
+        n_blocks = 2 if len(subset) <= HALVED_INSTANCES else 1
+        return count_blocks(self.store, subset, n_blocks=n_blocks, client=client)
 
     def _asked(self, text: str, unknown: UnknownNameError) -> Subset:
         """Return the subset of a text that is no name of the collection's."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from nnviz.aggregation.aggregates import Aggregates
 from nnviz.errors import StoreFormatError
-from nnviz.graphs.attribution_graph import AttributionGraph
+from nnviz.graphs.attribution_graph import AttributionGraph, HalfLikeness
 from nnviz.graphs.motifs import Motifs
 from nnviz.graphs.options import GraphOptions
 from nnviz.store.store import Store
@@ -72,6 +72,12 @@ class StoredGraphs:
             name: store.groups.read(f"{path}/{name}")
             for name in (*NODE_FIELDS, *ARC_FIELDS, *others)
         }
+        # Graphs of earlier versions were stored without.
+        self._halves: list[list[float]] = (
+            store.groups.read(f"{path}/halves").tolist()
+            if store.groups.has_array(f"{path}/halves")
+            else []
+        )
 
     def graph(self, subset: str) -> AttributionGraph | None:
         """Return the graph of one subset, or None if there is none."""
@@ -90,8 +96,13 @@ class StoredGraphs:
             layers=tuple(attributes["layers"]),
             problems=tuple(attributes["problems"].get(subset, ())),
             reach=_known(arrays["reach"][row]),
+            halves=self._likeness(row),
             **parts,
         )
+
+    def _likeness(self, row: int) -> HalfLikeness | None:
+        known = self._halves and not np.isnan(self._halves[row][0])
+        return HalfLikeness(*self._halves[row]) if known else None
 
 
 def stored_graphs(
@@ -205,6 +216,12 @@ def _packed(graphs: Sequence[AttributionGraph]) -> Arrays:
             for graph in graphs
         ]
     )
+    arrays["halves"] = np.array(
+        [
+            (np.nan, np.nan) if alike is None else (alike.nodes, alike.arcs)
+            for alike in (graph.halves for graph in graphs)
+        ]
+    ).reshape(-1, 2)
     return arrays
 
 
@@ -218,6 +235,7 @@ def _dimensions(arrays: Arrays) -> dict[str, tuple[str, ...]]:
     axes |= dict.fromkeys(ARC_FIELDS, ("arc",))
     axes |= {name: ("node", "rank") for name in arrays if arrays[name].ndim == 2}
     axes |= {"n_instances": ("subset",), "reach": ("subset", "layer")}
+    axes |= {"halves": ("subset", "node or arc")}
     return axes | dict.fromkeys(("node_offset", "arc_offset"), ("subset + 1",))
 
 

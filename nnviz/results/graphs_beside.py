@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from nnviz.aggregation.aggregates import Aggregates
 from nnviz.errors import ConfigError, MissingDataError, UnknownNameError
 from nnviz.graphs.comparison import GraphComparison
-from nnviz.graphs.making import SubsetGraphs
+from nnviz.graphs.making import HALVED_INSTANCES, SubsetGraphs
 from nnviz.graphs.making_comparisons import compare_in_networks
 from nnviz.graphs.network_matching import (
     Matches,
@@ -39,9 +39,6 @@ channels matched or taken by their numbers, or as SUMMIT published it."""
 MATCHED_INSTANCES = 20_000
 """Read at most to match channels: a correlation is then off by less than a hundredth,
 and a visitor does not wait until a million are read."""
-
-HALVED_INSTANCES = 20_000
-"""Up to so many of a subset are counted again, in two random halves."""
 
 CACHED_FILES = 64
 

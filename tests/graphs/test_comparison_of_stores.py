@@ -311,7 +311,7 @@ def test_comparison__with_errors__tests_scores_by_student_s_t(tmp_path):
             n_checked += 1
     assert n_checked > 5
     halves = [half.node_jaccard for half in found.halves]
-    assert halves == [graph.errors.half_nodes for graph in graphs]
+    assert halves == [graph.halves.nodes for graph in graphs]
     assert "two random halves share" in repr(found)
     columns = comparison_files(found, "c")["c-nodes.csv"].decode().splitlines()[0]
     assert columns.endswith(

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from nnviz.aggregation.aggregation import aggregate
+from nnviz.aggregation.index import make_index
+from nnviz.derivation.derivation import derive
 from nnviz.errors import ConfigError, ShapeError
+from nnviz.graphs.files import to_networkx
 from nnviz.graphs.jackknife import resampled_weights
 from nnviz.graphs.making import SubsetGraphs, attribution_graph
 from nnviz.graphs.making_comparisons import compare_subsets
@@ -122,10 +125,10 @@ def test_jackknife__is_that_of_graphs_without_each_block(store, options):
         wanted = ((N_BLOCKS - 1) / N_BLOCKS * squares) ** 0.5
         assert found.errors.score[node] == pytest.approx(wanted, abs=1e-12)
     halves = [made(sorted(itertools.chain(*part))) for part in (groups[:2], groups[2:])]
-    for name, share in (("keys", "half_nodes"), ("arc_keys", "half_arcs")):
+    for name, share in (("keys", "nodes"), ("arc_keys", "arcs")):
         one, other = (set(getattr(half, name)()) for half in halves)
         wanted = len(one & other) / len(one | other)
-        assert getattr(found.errors, share) == pytest.approx(wanted)
+        assert getattr(found.halves, share) == pytest.approx(wanted)
 
 
 def graph_of_instances(store, label, chosen, options):
@@ -140,6 +143,47 @@ def graph_of_instances(store, label, chosen, options):
     aggregate(store, [collection])
     reopened = Store.open(store.url)
     return attribution_graph(reopened, RUN.names[label], subsets="rest", **options)
+
+
+def test_halves__stand_beside_every_graph_of_an_indexed_store(store, tmp_path):
+    """Of stored graphs and of sets that are asked for; halves are drawn by hand."""
+    indexed = write_store(tmp_path / "run.zarr", RUN)
+    aggregate(indexed, [named_subsets(indexed, "label")])
+    make_index(indexed)
+    derive(indexed, pictures=False)
+    graphs = SubsetGraphs(Store.open(indexed.url))
+    every, some = usable_instances(store, 3), Subset("some", np.arange(0, 90, 2))
+    cases = [(RUN.names[3], every), (some, some.instances)]
+
+    for subset, instances in cases:
+        found = graphs.graph(subset)
+        usable = np.intersect1d(instances, usable_store_rows(store))
+        places = np.random.default_rng(0).permutation(len(usable))
+        is_first = places * 2 // len(usable) == 0
+        halves = [
+            graphs.graph_of(graphs.counted(Subset("half", rows), 1))
+            for rows in (usable[is_first], usable[~is_first])
+        ]
+        if subset != some:  # begins at its class's output, as a set of no name does not
+            halves = [
+                graph_of_instances(store, 3, usable[chosen], {})
+                for chosen in (is_first, ~is_first)
+            ]
+        for name, share in (("keys", "nodes"), ("arc_keys", "arcs")):
+            one, other = (set(getattr(half, name)()) for half in halves)
+            wanted = len(one & other) / len(one | other)
+            assert getattr(found.halves, share) == pytest.approx(wanted)
+        said = f"graphs of two random halves share {found.halves.nodes:.0%}"
+        assert said in found.remarks()[-1]
+        attributes = to_networkx(found).graph
+        assert attributes["half_nodes_jaccard"] == found.halves.nodes
+    # Without an index they are not counted, and the graph is the same.
+    assert graphs.graph(RUN.names[3]) == SubsetGraphs(store).graph(RUN.names[3])
+    assert SubsetGraphs(store).graph(RUN.names[3]).halves is None
+
+
+def usable_store_rows(store):
+    return np.flatnonzero(store.column("status") == "")
 
 
 def test_replication__is_how_often_a_node_is_kept_in_resampled_blocks(store):

@@ -413,7 +413,7 @@ def _note(drawing: GraphDrawing) -> str:
     if likeness is None:
         return (
             f"{format_count(n_nodes)} channels, {format_count(n_arcs)} arcs{start}"
-            f"{_arriving(drawing)}"
+            f"{_arriving(drawing)}{_own_halves(drawing)}"
         )
     if drawing.is_equal:
         return "nothing differs: the same channels and arcs, as often"
@@ -443,6 +443,14 @@ def _arriving(drawing: GraphDrawing) -> str:
         return ""
     share = reach_text(float(graph.reach[0]))
     return f"; {share} of the evidence arrives at {graph.layers[0]}"
+
+
+def _own_halves(drawing: GraphDrawing) -> str:
+    """Say how alike the graphs of two random halves are, where that was counted."""
+    halves = drawing.files.halves
+    if halves is None or not isfinite(halves.nodes):
+        return ""
+    return f"; two random halves share {format_percent(halves.nodes)} of their channels"
 
 
 def _reach(labels: Mapping[str, str], names: Sequence[str], n_rows: int) -> str:
