@@ -189,7 +189,9 @@ def test_store_of_format_2__is_written_on_in_its_format(tmp_path):
     (damage,) = report.damages
     assert (damage.array, damage.chunk) == ("relevance/first/product", 1)
     assert verify(url).damages == []
-    assert {path.relative_to(url) for path in url.rglob("*")} == before
+    after = {path.relative_to(url) for path in url.rglob("*")}
+    # What graphs of halves share is new in graphs that are derived again.
+    assert {path for path in after if "halves" not in path.parts} == before
 
 
 def test_store_of_a_later_format__is_refused_with_what_to_do(old):

@@ -53,7 +53,7 @@ def test_errors__are_those_of_the_jackknife(model, selection, url):
     np.testing.assert_array_equal([n.replication for n in nodes], errors.replication)
     kept = [a.replication for a in arcs]
     np.testing.assert_array_equal(kept, errors.arc_replication)
-    assert any("random halves share" in text for text in panel.graph["problems"])
+    assert "two random halves share" in panel.graph["note"]
     assert "jackknife=20" in model.code
     view._send_numbers(node=1, version=panel.graph["version"])
     facts = sent[-1]["numbers"]["facts"]
