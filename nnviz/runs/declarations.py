@@ -326,6 +326,12 @@ _DECLARATIONS = (
         "arc_base_count.",
     ),
     ArrayDeclaration(
+        "artifacts/attribution_graphs/<subsets>/<preset>/halves",
+        ("subset", "node or arc"), "float64", "fraction",
+        "How many of their nodes and arcs the graphs of two random halves of a subset "
+        "share; NaN where that was not counted. Not in stores of earlier versions.",
+    ),
+    ArrayDeclaration(
         "artifacts/attribution_graphs/<subsets>/<preset>/node_offset", ("subset + 1",),
         "int64", "nodes",
         "Where each subset's nodes begin; arc_offset: its arcs. In the attributes: "

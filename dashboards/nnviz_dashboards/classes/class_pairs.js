@@ -9,7 +9,7 @@ function classPairs(host, {name_of, choose, compare, point, said}) {
     "aria-label": "Similarity of the classes. Arrow keys walk, Enter compares two classes as A and B, on the diagonal it chooses one",
   })
   let classes = [], values = new Int8Array(), is_signed = false, chosen = -1, other = -1
-  let cursor = null, pointed = -1, place = {x: 0, y: 0, cell: 1}
+  let cursor = null, pointed = -1, place = {x: 0, y: 0, cell: 0}
 
   const value = (i, j) => values[i * classes.length + j]
   const text = (v) => (v === NO_VALUE ? "unknown" : (v / 100).toFixed(2).replace("-", "−"))
@@ -104,7 +104,10 @@ function classPairs(host, {name_of, choose, compare, point, said}) {
   }
   canvas.addEventListener("pointermove", (event) => go(at(event.offsetX, event.offsetY)))
   canvas.addEventListener("pointerleave", () => go(null))
-  canvas.addEventListener("click", take)
+  canvas.addEventListener("click", (event) => {
+    go(at(event.offsetX, event.offsetY)) // new numbers may have come since the pointer moved
+    take()
+  })
   canvas.addEventListener("blur", () => go(null))
   canvas.addEventListener("keydown", (event) => {
     const step = {ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0]}[event.key]
@@ -121,6 +124,7 @@ function classPairs(host, {name_of, choose, compare, point, said}) {
   // For whoever looks a pair up, as the tests do: the middle of its cell.
   canvas.placeOfPair = (first, second) => {
     const [i, j] = [classes.indexOf(first), classes.indexOf(second)]
+    if (i < 0 || j < 0 || !place.cell) return null // not there, or not drawn yet
     return [place.x + (j + 0.5) * place.cell, place.y + (i + 0.5) * place.cell]
   }
   return {

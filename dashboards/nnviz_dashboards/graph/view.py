@@ -11,12 +11,12 @@ from typing import get_args
 import param
 from panel.viewable import Viewable, Viewer
 
-from nnviz.graphs.attribution_graph import reach_text
 from nnviz.graphs.drawing import SIZES, GraphDrawing
 from nnviz.graphs.drawn_parts import Contrast, DrawnArc, DrawnNode, Key
 from nnviz.graphs.files import GraphFormat
 from nnviz.graphs.options import graph_options
 from nnviz.results.graph_results import OF_A, OF_PAIR
+from nnviz_dashboards.graph.captions import note, title, unreached
 from nnviz_dashboards.graph.check import CheckModel
 from nnviz_dashboards.graph.numbers import (
     arc_numbers,
@@ -37,7 +37,6 @@ from nnviz_dashboards.shared.component import (
 from nnviz_dashboards.shared.selection import SHARES
 from nnviz_dashboards.shared.theme import (
     format_count,
-    format_percent,
 )
 
 __all__ = ["MEMBERS", "GraphView"]
@@ -368,8 +367,8 @@ def _graph(
         ],
         "arcs": [_arc(arc) for arc in drawing.arcs],
         **terms(drawing.versus),
-        "title": _title(drawing),
-        "note": _note(drawing) + _reach(labels, drawn, n_rows),
+        "title": title(drawing),
+        "note": note(drawing) + unreached(labels, drawn, n_rows),
         "made": f"preset {drawing.files.preset}",
         "is_relative": drawing.n_instances < 0,
         "problems": [p[:1].upper() + p[1:] + "." for p in drawing.problems],
@@ -392,76 +391,6 @@ def _some(names: Sequence[str], most: int) -> str:
     rest = len(names) - most
     more = f" and {format_count(rest)} more" if rest > 0 else ""
     return ", ".join(names[:most]) + more
-
-
-def _title(drawing: GraphDrawing) -> str:
-    first = _named(drawing.subset, drawing.n_instances)
-    if not drawing.versus:
-        return first
-    return f"{first} and {_named(drawing.versus, drawing.n_versus)}"
-
-
-def _named(name: str, n: int) -> str:
-    return name if n < 0 else f"{name} ({_instances(n)})"
-
-
-def _note(drawing: GraphDrawing) -> str:
-    n_nodes, n_arcs = len(drawing.nodes), len(drawing.arcs)
-    likeness = drawing.similarity
-    tops = {node.channel for node in drawing.nodes if node.row == 0 and node.name}
-    start = f"; begins at {len(tops)} outputs" if len(tops) > 1 else ""
-    if likeness is None:
-        return (
-            f"{format_count(n_nodes)} channels, {format_count(n_arcs)} arcs{start}"
-            f"{_arriving(drawing)}{_own_halves(drawing)}"
-        )
-    if drawing.is_equal:
-        return "nothing differs: the same channels and arcs, as often"
-    return (
-        f"shared: {format_percent(likeness.node_jaccard)} of the channels"
-        f"{_halves(drawing)}, "
-        f"{format_percent(likeness.arc_jaccard)} of the arcs; "
-        f"counts overlap by {format_percent(likeness.count_overlap)}"
-        f"{start}"
-    )
-
-
-def _halves(drawing: GraphDrawing) -> str:
-    """Say how alike random halves of each subset are: what chance would give."""
-    said = [
-        format_percent(half.node_jaccard)
-        for half in drawing.halves
-        if half is not None and isfinite(half.node_jaccard)
-    ]
-    return f" (random halves of each: {' and '.join(said)})" if said else ""
-
-
-def _arriving(drawing: GraphDrawing) -> str:
-    """Say how much of the evidence arrives at the lowest layer, where that is known."""
-    graph = drawing.files
-    if not len(graph.reach):
-        return ""
-    share = reach_text(float(graph.reach[0]))
-    return f"; {share} of the evidence arrives at {graph.layers[0]}"
-
-
-def _own_halves(drawing: GraphDrawing) -> str:
-    """Say how alike the graphs of two random halves are, where that was counted."""
-    halves = drawing.files.halves
-    if halves is None or not isfinite(halves.nodes):
-        return ""
-    return f"; two random halves share {format_percent(halves.nodes)} of their channels"
-
-
-def _reach(labels: Mapping[str, str], names: Sequence[str], n_rows: int) -> str:
-    """Return how far back the graph goes, where that is not to the first layer."""
-    if n_rows >= len(names):
-        return ""
-    return f"; reaches back to {labels[names[-n_rows]]}"
-
-
-def _instances(n: int) -> str:
-    return f"{format_count(n)} {'instance' if n == 1 else 'instances'}"
 
 
 def _node(node: DrawnNode, place: float, examples: Sequence[Example]) -> list[object]:

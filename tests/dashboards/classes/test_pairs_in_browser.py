@@ -24,9 +24,12 @@ def page(visit, graph_address):
 
 def middle_of(page, first, second):
     canvas = page.locator(".pairs")
-    x, y = canvas.evaluate(
-        "(canvas, pair) => canvas.placeOfPair(...pair)", [first, second]
+    # The square is there before its numbers are.
+    place = page.wait_for_function(
+        "pair => document.querySelector('.pairs').placeOfPair(...pair)",
+        arg=[first, second],
     )
+    x, y = place.json_value()
     box = canvas.bounding_box()
     return box["x"] + x, box["y"] + y
 
