@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.dashboards.served_pages import expect_address
+from tests.dashboards.served_pages import expect_address, wait_until
 from tests.planted_stores import HARMFUL, NAMES
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -24,12 +24,18 @@ def page(visit, graph_address):
 
 def middle_of(page, first, second):
     canvas = page.locator(".pairs")
-    # The square is there before its numbers are.
-    place = page.wait_for_function(
-        "pair => document.querySelector('.pairs').placeOfPair(...pair)",
-        arg=[first, second],
-    )
-    x, y = place.json_value()
+    places = []
+
+    def is_drawn():
+        """The square is there before its numbers are."""
+        places.append(
+            canvas.evaluate("(drawn, pair) => drawn.placeOfPair(...pair)", pair)
+        )
+        return places[-1] is not None
+
+    pair = [first, second]
+    wait_until(page, is_drawn)
+    x, y = places[-1]
     box = canvas.bounding_box()
     return box["x"] + x, box["y"] + y
 
