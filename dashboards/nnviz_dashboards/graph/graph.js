@@ -59,9 +59,10 @@ export function render({model}) {
     picture: async (kind) => {
       const rows = reached().map((l) => ({text: l.label, y: l.row * pitch.y}))
       const keys = model.graph.versus ? sides() : []
+      const {subset} = model.graph // which may be another one when the picture is made
       const lines = [`${model.graph.note}; ${model.graph.made}`, model.graph.is_relative ? "Sizes and widths: count, by the largest" : "Sizes and widths: share of the instances"]
       const picture = await makePicture(svg, world, {parts: [arcs_group, nodes_group], rows, title: model.graph.title, keys, lines})
-      await savePicture(kind, model.graph.subset, picture)
+      await savePicture(kind, subset, picture)
     },
   })
   panel.append(tools.bar, problems, canvas, effect, footer)

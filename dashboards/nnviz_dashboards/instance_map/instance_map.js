@@ -60,14 +60,18 @@ export function render({model}) {
     }, wait)
   }
   const take = async (part) => {
-    if (part.version !== shown?.version || part.turn !== turn) return
+    // What is shown may be another map by the time that a part is read.
+    const is_old = () => part.version !== shown?.version || part.turn !== turn
+    if (is_old()) return
     if (part.points === undefined) {
       const made = await readCells(part, () => codeColors(shown, of))
+      if (is_old()) return
       cells = {...part, made, picture: made()}
       ;[numbers, hovered] = [[], -1]
       space.go([], [], [])
     } else {
       const before = numbers, read = await readPoints(part)
+      if (is_old()) return
       ;({numbers, labels, codes, marks} = read)
       cells = null
       is_all = part.is_all

@@ -37,6 +37,22 @@ def unlabelled_address(tmp_path_factory):
         yield address
 
 
+HOLD_READING = """() => {
+  const read = Response.prototype.arrayBuffer
+  window.held = []
+  Response.prototype.arrayBuffer = async function () {
+    if (window.held) await new Promise((go) => window.held.push(go))
+    return read.call(this)
+  }
+}"""
+
+READ_ON = """() => {
+  const held = window.held
+  window.held = null
+  for (const go of held) go()
+}"""
+
+
 def show(page, view):
     page.get_by_role("button", name=view, exact=True).click()
     expect_address(page, view=view.lower())
@@ -95,6 +111,22 @@ def test_unlabelled__asks_for_a_query_and_takes_one(visit, unlabelled_address):
     expect(page.locator(".chip.side-a")).to_contain_text("activation(0, 1) > 0.5")
     show(page, "Channels")
     expect(page.locator(".channel-row").first).to_be_visible(timeout=30_000)
+
+
+def test_map__is_left_while_its_points_are_read__can_be_opened_again(
+    visit, regression_address
+):
+    page = visit(regression_address)
+    page.evaluate(HOLD_READING)
+    show(page, "Map")
+    page.wait_for_function("window.held.length > 0")
+
+    show(page, "Channels")
+    expect(page.locator(".channel-row").first).to_be_visible(timeout=30_000)
+    page.evaluate(READ_ON)
+
+    show(page, "Map")
+    expect(page.get_by_text("120 instances;")).to_be_visible(timeout=30_000)
 
 
 def test_regression__fits_a_narrow_window(visit, regression_address):
