@@ -308,7 +308,7 @@ export function render({model}) {
     title.textContent = shown ? `Instances in ${shown.layer}` : "Map of the instances"
     note.textContent = shown ? `${shown.note}; ${shown.kept}` : model.is_loading ? "Laying out …" : ""
     note.title = model.about.explanation ?? ""
-    if (!shown) return
+    if (!shown) return [asked, timer].forEach(clearTimeout) // what was going to be asked of it
     is_all = false
     asked_for = ""
     point(-1)
