@@ -34,9 +34,11 @@ from tornado.web import (
     GZipContentEncoding,
     HTTPError,
     RequestHandler,
+    StaticFileHandler,
 )
 from tornado.websocket import WebSocketHandler
 
+from nnviz_dashboards.serving.compressed_files import CompressedFiles
 from nnviz_dashboards.serving.connections import Connections
 
 __all__ = ["MAX_SESSIONS", "Gate", "guard"]
@@ -145,6 +147,8 @@ def _guarded(handler: Any, gate: Gate) -> Any:
         guards = _SocketGuard
     elif issubclass(handler, BasicLoginHandler):
         guards = _LoginGuard
+    elif getattr(handler, "get", None) is StaticFileHandler.get:
+        guards = _FileGuard  # one with its own checks keeps them
     return type(f"Guarded{handler.__name__}", (guards, handler), {"gate": gate})
 
 
@@ -295,6 +299,10 @@ class _LoginGuard(_Guard, BasicLoginHandler):
             self.redirect(f"/login?{text}")
             return
         super().post()
+
+
+class _FileGuard(_Guard, CompressedFiles):
+    """For files, which are the same for everybody."""
 
 
 class _SocketGuard(_Guard, WebSocketHandler):

@@ -105,8 +105,26 @@ def test_scripts__are_compressed_and_pages_are_not(address):
         assert page.headers["Content-Encoding"] is None
 
 
-def get_compressed(url):
-    headers = {"Accept-Encoding": "gzip"}
+def test_scripts__are_the_same_with_and_without_compression_and_are_kept(address):
+    url = f"http://{address}/static/js/bokeh.min.js?v=1"
+    with get_compressed(url) as first, get_compressed(url) as second:
+        packed, tag = first.read(), first.headers["ETag"]
+        assert packed == second.read()
+        assert int(first.headers["Content-Length"]) == len(packed)
+        assert first.headers["Vary"] == "Accept-Encoding"
+        assert "max-age" in first.headers["Cache-Control"]
+    status, headers, plain = get(url)
+
+    assert (status, headers["Content-Encoding"]) == (200, None)
+    assert gzip.decompress(packed) == plain
+    with pytest.raises(urllib.error.HTTPError, match="304"):
+        get_compressed(url, **{"If-None-Match": tag})
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        get_compressed(f"http://{address}/static/js/none.js")
+
+
+def get_compressed(url, **headers):
+    headers = {"Accept-Encoding": "gzip", **headers}
     return urllib.request.urlopen(
         urllib.request.Request(url, headers=headers), timeout=20
     )
