@@ -1,3 +1,9 @@
+// What Panel asks to import modules; no view has an import map, and the browser can do it.
+function importShim(address) {
+  return import(address)
+}
+importShim.addImportMap = () => {};
+
 // The address names what is chosen: each choice is a step to go back to.
 (() => {
   const push = history.pushState.bind(history), replace = history.replaceState.bind(history)

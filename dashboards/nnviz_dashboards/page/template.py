@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +15,11 @@ from nnviz_dashboards.shared.theme import css_variables
 __all__ = ["follow_address", "made_page"]
 
 _FOLDER = Path(__file__).parent
+
+_UNUSED = re.compile(
+    r"<script\b[^>]*\bsrc=[^>]*/(?:bokeh-gl|es-module-shims)\b[^>]*></script>\s*"
+)
+"""No view draws with WebGL; and what imports modules is the browser's own."""
 
 
 class _Page(pn.Template):
@@ -48,12 +54,22 @@ def made_page(
     page.add_variable("page_style", (_FOLDER / "page.css").read_text(encoding="utf-8"))
     page.add_variable("page_script", _script())
     page.add_variable("page_title", title)
+    page.add_variable("needed", _needed)
     page.add_variable("header", header)
     page.add_variable("stale", stale)
     page.add_variable("shown", list(roots))
     for name, root in roots.items():
         page.add_panel(name, root)
     return page
+
+
+def _needed(scripts: str) -> str:
+    """Return the tags of Bokeh's and Panel's scripts without those that no view needs.
+
+    The shim reads all scripts of all views once more, a twelfth of what a browser has
+    to do until the page is there.
+    """
+    return _UNUSED.sub("", scripts)
 
 
 def _script() -> str:

@@ -8,12 +8,14 @@ messages; it holds no state of its own but the place of scroll bars.
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
 import param
+from bokeh.document import Document
 from panel.custom import JSComponent
 
 from nnviz.results.chart_tables import ChartTable, table_formats
@@ -169,6 +171,12 @@ class Component(JSComponent):
         if content:
             encoded = base64.b64encode(content).decode()
             self._send_msg({"file": {"name": name, "content": encoded}})
+
+    def _get_properties(self, doc: Document | None) -> dict[str, Any]:
+        # What has no bundle, Panel takes for TypeScript, and translates in the browser.
+        properties = super()._get_properties(doc)
+        content = properties["esm"].encode()
+        return {**properties, "bundle": hashlib.sha256(content).hexdigest()}
 
     def _handle_msg(self, data: Any) -> None:
         values = dict(data)

@@ -38,6 +38,28 @@ def test_page__says_what_the_run_is(page):
     expect_address(page, layer="late")
 
 
+# Where a script has no bundle, Panel translates it from TypeScript.
+SCRIPTS = """() => ({
+  loaded: [...document.scripts].map((script) => script.src).filter(Boolean),
+  bundles: Bokeh.documents[0].roots().flatMap((m) => m.esm ? [m.bundle] : []),
+})"""
+
+
+def test_page__loads_and_reads_no_script_that_no_view_needs(page):
+    found = page.evaluate(SCRIPTS)
+
+    loaded = [re.search(r"([\w.-]+)\?", address)[1] for address in found["loaded"]]
+    assert loaded == [
+        "bokeh.min.js",
+        "bokeh-widgets.min.js",
+        "bokeh-tables.min.js",
+        "panel.min.js",
+    ]
+    assert len(found["bundles"]) > 10
+    assert all(found["bundles"])
+    assert len(set(found["bundles"])) == len(found["bundles"])
+
+
 def test_class__clicked_changes_list_channels_and_address(page):
     page.locator(".row[data-class='6']").click()
 
