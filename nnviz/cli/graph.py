@@ -238,8 +238,7 @@ def compare(
         "arc_jaccard": found.similarity.arc_jaccard if found.arcs else None,
         "different_arcs": int(found.arc_parts.differs().sum()),
         "half_node_jaccards": [
-            None if half is None else known_number(half.node_jaccard)
-            for half in found.halves
+            None if half is None else known_number(half.nodes) for half in found.halves
         ],
         "matched": found.matched,
         "remarks": found.remarks(),

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from nnviz.errors import ShapeError
 from nnviz.formatting import html_table, text_table
-from nnviz.graphs.attribution_graph import AttributionGraph
+from nnviz.graphs.attribution_graph import AttributionGraph, HalfLikeness
 from nnviz.graphs.full_graph import FullGraph
 from nnviz.graphs.jackknife import NodeScores
 from nnviz.graphs.likeness import GraphSimilarity, graph_similarity
@@ -120,9 +120,9 @@ class GraphComparison:
     arc_parts: ComparedParts
     """The arcs' numbers, in the same order."""
     similarity: GraphSimilarity
-    halves: tuple[GraphSimilarity | None, GraphSimilarity | None] = (None, None)
+    halves: tuple[HalfLikeness | None, HalfLikeness | None] = (None, None)
     """How alike two random halves of each subset are, for what is beyond chance; None
-    where that was not asked for, or there are fewer than two instances."""
+    where that is not known, or there are fewer than two instances."""
     scores: ComparedScores | None = None
     """Tests of the nodes' scores; None where their errors were not asked for."""
     notes: tuple[str, ...] = ()
@@ -211,9 +211,9 @@ class GraphComparison:
         )
         found = [text]
         halves = [
-            f"{half.node_jaccard:.0%} of {graph.subset!r}"
+            f"{half.nodes:.0%} of {graph.subset!r}"
             for half, graph in zip(self.halves, (self.first, self.second), strict=True)
-            if half is not None
+            if half is not None and np.isfinite(half.nodes)
         ]
         if halves:
             shared = self.similarity.node_jaccard
@@ -256,7 +256,7 @@ def compare_graphs(
     second_full: FullGraph | None = None,
     tested: tuple[FullGraph, FullGraph] | None = None,
     scores: tuple[NodeScores, NodeScores] | None = None,
-    halves: tuple[GraphSimilarity | None, GraphSimilarity | None] = (None, None),
+    halves: tuple[HalfLikeness | None, HalfLikeness | None] = (None, None),
     notes: Sequence[str] = (),
 ) -> GraphComparison:
     """Compare two graphs over the same layers and channels.

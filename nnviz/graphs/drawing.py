@@ -21,6 +21,7 @@ from nnviz.graphs.attribution_graph import (
     N_STRONGEST,
     AttributionGraph,
     GraphErrors,
+    HalfLikeness,
 )
 from nnviz.graphs.comparison import (
     ComparedParts,
@@ -81,8 +82,8 @@ class GraphDrawing:
     versus: str = ""
     n_versus: int = 0
     similarity: GraphSimilarity | None = None
-    halves: tuple[GraphSimilarity | None, ...] = ()
-    """How alike random halves of each subset are, where that was asked for."""
+    halves: tuple[HalfLikeness | None, ...] = ()
+    """How alike random halves of each of two subsets are, where that is known."""
     is_equal: bool = False
     """Whether nothing differs between the two."""
     places: tuple[float, ...] = field(default=())

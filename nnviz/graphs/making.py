@@ -25,7 +25,7 @@ from nnviz.graphs.from_totals import FullGraphs
 from nnviz.graphs.full_graph import FullGraph
 from nnviz.graphs.jackknife import NodeScores, block_errors, half_weights, node_scores
 from nnviz.graphs.layout import GraphLayout, arrange_graph, reference_places
-from nnviz.graphs.likeness import GraphSimilarity, graph_similarity
+from nnviz.graphs.likeness import graph_similarity
 from nnviz.graphs.options import GraphChoices, GraphOptions
 from nnviz.graphs.presets import (
     GraphSelection,
@@ -207,8 +207,7 @@ class SubsetGraphs:
         """
         if blocks.n_blocks < 2 or "influence_counts" not in blocks.blocks:
             return graph
-        alike = self.half_similarity(blocks, **options)
-        halves = HalfLikeness(alike.node_jaccard, alike.arc_jaccard)
+        halves = self.half_likeness(blocks, **options)
         return dataclasses.replace(graph, halves=halves)
 
     @property
@@ -273,13 +272,13 @@ class SubsetGraphs:
             self._selected(blocks.weighted(weights), chosen, against).selection
         )
 
-    def half_similarity(
+    def half_likeness(
         self,
         blocks: BlockTotals,
         *,
         against: SubsetTotals | None = None,
         **options: Unpack[GraphChoices],
-    ) -> GraphSimilarity:
+    ) -> HalfLikeness:
         """Return how alike the graphs of the two halves of the blocks are.
 
         Parameters
@@ -292,7 +291,8 @@ class SubsetGraphs:
             self._made(blocks.weighted(half), chosen, against)[0]
             for half in half_weights(blocks.n_blocks)
         )
-        return graph_similarity(one, two)
+        alike = graph_similarity(one, two)
+        return HalfLikeness(alike.node_jaccard, alike.arc_jaccard)
 
     def totals(
         self, subset: str | Subset, *, client: Client | None = None

@@ -67,7 +67,9 @@ def compare_subsets(
         In how many blocks of instances errors of the scores are estimated, by which
         nodes are tested on what they are kept by; 0: they are not.
     halves
-        Whether graphs of random halves are made, for how alike they are by chance.
+        Whether graphs of random halves are made, for how alike they are by chance; else
+        that is told of stored graphs that know it, and of sets up to
+        :data:`nnviz.graphs.making.HALVED_INSTANCES`, which are counted so anyway.
     client
         Client of a running cluster, for sets that are counted; None counts here.
     **options
@@ -157,10 +159,12 @@ def compare_made(
     elif jackknife:
         notes.append("errors of scores need two instances in each subset at least")
     alike = [
-        None
+        made.halves
         if side.blocks is None
-        else graph.half_similarity(side.blocks, against=other, **options)
-        for graph, side, other in zip((one, two), (a, b), against, strict=True)
+        else graph.half_likeness(side.blocks, against=other, **options)
+        for graph, made, side, other in zip(
+            (one, two), graphs, (a, b), against, strict=True
+        )
     ]
     return compare_graphs(
         *graphs,
@@ -177,20 +181,27 @@ def compare_made(
 class _Counted:
     totals: SubsetTotals
     blocks: BlockTotals | None
-    """None where none were asked for, or there are fewer than two instances."""
+    """None where none were counted, or there are fewer than two instances."""
 
 
 def _counted(side: Side, n_blocks: int, client: Client | None) -> _Counted:
     """Count a subset once, in blocks where they are needed."""
     graphs, subset = side
     if not n_blocks:
-        return _Counted(graphs.totals(subset, client=client), None)
+        found = graphs.totals(subset, client=client)
+        blocks = found if isinstance(found, BlockTotals) else None
+        return _Counted(found, _usable(blocks))
     blocks = graphs.counted(subset, n_blocks, client)
     known = isinstance(subset, str) and graphs.has(subset)
     totals = graphs.totals(subset) if known else blocks
+    return _Counted(totals, _usable(blocks))
+
+
+def _usable(blocks: BlockTotals | None) -> BlockTotals | None:
     # Facts of the instances may be without influences though aggregates have them.
-    is_usable = blocks.n_blocks > 1 and "influence_counts" in blocks.blocks
-    return _Counted(totals, blocks if is_usable else None)
+    if blocks is None or "influence_counts" not in blocks.blocks:
+        return None
+    return blocks if blocks.n_blocks > 1 else None
 
 
 def _disjoint(

@@ -206,7 +206,6 @@ class GraphResults:
         first, *others = (one.subset for one in sets)
         if not others:
             return graphs.graph(first, jackknife=jackknife, **keywords(options))
-        # Halves take longer than the graphs themselves.
         sides = (graphs, first), (graphs, others[0])
         return compare_made(
             *sides, jackknife=jackknife, halves=False, **keywords(options)

@@ -310,7 +310,7 @@ def test_comparison__with_errors__tests_scores_by_student_s_t(tmp_path):
             assert found.scores.p_value[i] == pytest.approx(wanted, rel=1e-6)
             n_checked += 1
     assert n_checked > 5
-    halves = [half.node_jaccard for half in found.halves]
+    halves = [half.nodes for half in found.halves]
     assert halves == [graph.halves.nodes for graph in graphs]
     assert "two random halves share" in repr(found)
     columns = comparison_files(found, "c")["c-nodes.csv"].decode().splitlines()[0]

@@ -49,9 +49,9 @@ def note(drawing: GraphDrawing) -> str:
 def _halves(drawing: GraphDrawing) -> str:
     """Say how alike random halves of each subset are: what chance would give."""
     said = [
-        format_percent(half.node_jaccard)
+        format_percent(half.nodes)
         for half in drawing.halves
-        if half is not None and isfinite(half.node_jaccard)
+        if half is not None and isfinite(half.nodes)
     ]
     return f" (random halves of each: {' and '.join(said)})" if said else ""
 

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 
 from nnviz.aggregation.aggregation import aggregate
+from nnviz.aggregation.index import make_index
 from nnviz.derivation.derivation import derive
 from nnviz.graphs.making import attribution_graph
 from nnviz.results.run_results import RunResults
 from nnviz.store.store import Store
 from nnviz.subsets.naming import named_subsets
 from nnviz.testing import PlantedRun, write_store
+from nnviz_dashboards.graph.captions import note
 from nnviz_dashboards.graph.model import GraphModel
 from nnviz_dashboards.shared.selection import Selection
 
@@ -22,6 +24,7 @@ QUERY = f'label = "{NAME}" and correct'
 def results(tmp_path_factory):
     store = write_store(tmp_path_factory.mktemp("sets") / "run.zarr", RUN)
     aggregate(store, [named_subsets(store, name) for name in ("label", "outcome")])
+    make_index(store)
     derive(store)
     return RunResults(Store.open(store.url))
 
@@ -89,6 +92,32 @@ def test_difference__from_all_others__has_the_rest_of_the_run(model):
     usable = int((~RUN.is_unreadable).sum())
     assert model.drawing.versus == "all others"
     assert model.drawing.n_instances + model.drawing.n_versus == usable
+
+
+def test_difference__tells_how_alike_random_halves_of_each_are(model, results):
+    other = f'label = "{NAME}" and not correct'
+    queries = [QUERY, other]
+    halves = [attribution_graph(results.store, query).halves for query in queries]
+    model.selection.choose(a=QUERY, b=other)
+
+    model.choose_collection("subset:a-b")
+
+    assert model.drawing.halves == tuple(halves)
+    said = " and ".join(f"{100 * half.nodes:.1f} %" for half in halves)
+    assert f"(random halves of each: {said})" in note(model.drawing)
+
+
+def test_comparison_of_classes__tells_what_derivation_has_stored_of_halves(
+    model, results
+):
+    names = RUN.names[1], RUN.names[2]
+    halves = [attribution_graph(results.store, name).halves for name in names]
+
+    model.compare_with(names[1])
+
+    assert None not in halves
+    assert model.drawing.halves == tuple(halves)
+    assert "(random halves of each: " in note(model.drawing)
 
 
 def test_code__of_a_query__makes_the_same_graph(model, results):
