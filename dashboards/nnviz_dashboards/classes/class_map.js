@@ -15,11 +15,26 @@ function classMap(canvas, {names, subsets, changed}) {
   const scale = () => k * Math.max(20, Math.min(canvas.clientWidth, canvas.clientHeight) - 2 * PADDING) / 2
   const x_of = (row) => canvas.clientWidth / 2 + (places[2 * row] - cx) * scale()
   const y_of = (row) => canvas.clientHeight / 2 - (places[2 * row + 1] - cy) * scale()
-  // The middle stays within what there is: nobody is lost in the void.
+  // Nobody is lost in the void: the point that is nearest to the middle stays in view.
+  const keep_one = () => {
+    const half = (length) => Math.max(0, length / 2 - PADDING) / scale()
+    const [wide, high] = [half(canvas.clientWidth), half(canvas.clientHeight)]
+    let [best, least] = [-1, Infinity]
+    for (let row = 0; row < subsets.length; row++) {
+      const [dx, dy] = [Math.abs(places[2 * row] - cx) - wide, Math.abs(places[2 * row + 1] - cy) - high]
+      const outside = Math.hypot(Math.max(0, dx), Math.max(0, dy)) // NaN without a place
+      if (outside < least) [best, least] = [row, outside]
+    }
+    if (best < 0 || least === 0) return
+    const [x, y] = [places[2 * best], places[2 * best + 1]]
+    cx = Math.max(x - wide, Math.min(x + wide, cx))
+    cy = Math.max(y - high, Math.min(y + high, cy))
+  }
   const look = (new_k, x, y) => {
     k = Math.max(LEAST_ZOOM, Math.min(MOST_ZOOM, new_k))
     cx = Math.max(-1, Math.min(1, x))
     cy = Math.max(-1, Math.min(1, y))
+    keep_one()
     changed()
   }
   const zoom = (factor, px = canvas.clientWidth / 2, py = canvas.clientHeight / 2) => {
@@ -59,6 +74,7 @@ function classMap(canvas, {names, subsets, changed}) {
         const is_new = to === null || Number.isNaN(from[i])
         places[i] = to === null ? NaN : is_new || t === 1 ? to : from[i] + eased * (to - from[i])
       })
+      if (t === 1) keep_one()
       changed()
       if (t < 1) frame = requestAnimationFrame(step)
     }

@@ -1,6 +1,7 @@
 // Places of many points, the part of the plane that is seen, and which lie in a loop.
 const REACH = 1.6
 const LEAST_ZOOM = 0.7, MOST_ZOOM = 200
+const PADDING = 12 // pixels from the edge to a point that is kept in view
 
 function instanceSpace(canvas, changed) {
   let [k, cx, cy] = [1, 0, 0]
@@ -8,10 +9,25 @@ function instanceSpace(canvas, changed) {
   const scale = () => k * Math.max(20, Math.min(canvas.clientWidth, canvas.clientHeight)) / 2 / 1.32
   const sx = (value) => canvas.clientWidth / 2 + (value - cx) * scale()
   const sy = (value) => canvas.clientHeight / 2 - (value - cy) * scale()
+  // Nobody is lost in the void: of the points that are here, the nearest stays in view.
+  const keep_one = () => {
+    const half = (length) => Math.max(0, length / 2 - PADDING) / scale()
+    const [wide, high] = [half(canvas.clientWidth), half(canvas.clientHeight)]
+    let [best, least] = [-1, Infinity]
+    for (let i = 0; i < x.length && least > 0; i++) {
+      const [dx, dy] = [Math.max(0, Math.abs(x[i] - cx) - wide), Math.max(0, Math.abs(y[i] - cy) - high)]
+      const outside = dx * dx + dy * dy
+      if (outside < least) [best, least] = [i, outside]
+    }
+    if (best < 0 || least === 0) return
+    cx = Math.max(x[best] - wide, Math.min(x[best] + wide, cx))
+    cy = Math.max(y[best] - high, Math.min(y[best] + high, cy))
+  }
   const look = (to_k, to_x, to_y) => {
     k = Math.max(LEAST_ZOOM, Math.min(MOST_ZOOM, to_k))
     cx = Math.max(-REACH, Math.min(REACH, to_x))
     cy = Math.max(-REACH, Math.min(REACH, to_y))
+    keep_one()
     changed()
   }
   const zoom = (factor, px = canvas.clientWidth / 2, py = canvas.clientHeight / 2) => {
@@ -34,6 +50,7 @@ function instanceSpace(canvas, changed) {
         x[i] = from.x[i] + eased * (wanted[2 * i] - from.x[i])
         y[i] = from.y[i] + eased * (wanted[2 * i + 1] - from.y[i])
       }
+      if (t === 1) keep_one()
       changed()
       if (t < 1) frame = requestAnimationFrame(step)
     }

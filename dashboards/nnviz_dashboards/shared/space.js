@@ -1,6 +1,7 @@
 // The space that a drawing stands in: zoom and pan, wherever the pointer is.
 const CLICK_PX = 4
 const MAX_SCALE = 4
+const KEPT_PX = 60 // of the drawing in view, however far it is moved
 
 // `changed(space)` is called whenever the part that is seen has changed.
 function makeSpace(svg, world, changed) {
@@ -22,7 +23,18 @@ function makeSpace(svg, world, changed) {
       y: inset.top + height / 2 - k * (bounds.top + bounds.bottom) / 2,
     }
   }
-  const go = (goal, is_smooth) => {
+  // A part of the drawing stays in view.
+  const kept = ({x, y, k}) => {
+    const along = (at, from, to, length) => {
+      const least = Math.min(KEPT_PX, k * (to - from), length)
+      return Math.max(least - k * to, Math.min(length - least - k * from, at))
+    }
+    const {clientWidth: width, clientHeight: height} = svg
+    if (!width || !height) return {x, y, k}
+    return {k, x: along(x, bounds.left, bounds.right, width), y: along(y, bounds.top, bounds.bottom, height)}
+  }
+  const go = (wanted, is_smooth) => {
+    const goal = kept(wanted)
     cancelAnimationFrame(frame)
     if (!is_smooth || is_still()) {
       Object.assign(space, goal)
@@ -89,7 +101,7 @@ function makeSpace(svg, world, changed) {
   }
   space.resized = () => {
     if (space.is_fitted) go(fitted(), false)
-    else changed(space)
+    else go({x: space.x, y: space.y, k: space.k}, false)
   }
   space.size = () => ({width: svg.clientWidth, height: svg.clientHeight})
   return space

@@ -328,6 +328,26 @@ def test_zoom_and_pan__work_over_nodes_and_a_drag_pins_nothing(page):
     sync_api.expect(world).to_have_attribute("transform", start)
 
 
+def test_pan__leaves_a_part_of_the_graph_in_view(page):
+    canvas = page.locator(".graph-panel .graph").bounding_box()
+    left, top = canvas["x"], canvas["y"]
+    right, bottom = left + canvas["width"], top + canvas["height"]
+
+    for step in ((150, 0), (-300, 0), (0, 100), (0, -200)):
+        for _ in range(12):
+            page.mouse.move(left + canvas["width"] / 2, top + canvas["height"] / 2)
+            page.mouse.down()
+            page.mouse.move(
+                left + canvas["width"] / 2 + step[0],
+                top + canvas["height"] / 2 + step[1],
+                steps=2,
+            )
+            page.mouse.up()
+        world = page.locator(".graph-panel .world").bounding_box()
+        assert min(right, world["x"] + world["width"]) - max(left, world["x"]) > 30
+        assert min(bottom, world["y"] + world["height"]) - max(top, world["y"]) > 30
+
+
 @pytest.mark.parametrize(
     ("form", "name"),
     [

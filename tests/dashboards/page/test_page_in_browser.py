@@ -139,6 +139,30 @@ def test_map__cannot_be_lost_and_is_fitted_again(page):
     assert place_of(page, 8) == pytest.approx(before, abs=1)
 
 
+IN_VIEW = """canvas => [...Array(10).keys()].map((s) => canvas.placeOf(s))
+  .filter((at) => at && at[0] >= 0 && at[1] >= 0 && at[0] <= canvas.clientWidth
+                  && at[1] <= canvas.clientHeight).length"""
+
+
+def test_map__always_has_a_point_in_view(page):
+    canvas = page.locator(".map")
+    place_of(page, 8)
+    box = canvas.bounding_box()
+    corners = [(x, y) for x in (0.02, 0.98) for y in (0.02, 0.98)]
+    for x, y in corners:
+        page.get_by_role("button", name="Show the whole map").click()
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
+        for _ in range(12):
+            page.mouse.wheel(0, -600)
+        assert canvas.evaluate(IN_VIEW) > 0
+        for _ in range(6):  # and away from there, corner by corner
+            page.mouse.move(box["x"] + 5, box["y"] + 5)
+            page.mouse.down()
+            page.mouse.move(box["x"] + box["width"] - 5, box["y"] + 50, steps=3)
+            page.mouse.up()
+        assert canvas.evaluate(IN_VIEW) > 0
+
+
 def test_map__is_walked_and_chosen_by_keys(page):
     places = {s: place_of(page, s) for s in page.locator(".map").evaluate(SUBSETS)}
     rightmost = max(places, key=lambda subset: places[subset][0])
