@@ -24,6 +24,7 @@ def main() -> int:
     parser.add_argument("--network-on")
     parser.add_argument("--other-store")
     parser.add_argument("--published")
+    parser.add_argument("--classes")
     parser.add_argument("--open", action="store_true", dest="open_browser")
     options = parser.parse_args()
     try:
@@ -40,6 +41,7 @@ def main() -> int:
             network_on=options.network_on,
             other_store=options.other_store,
             published=options.published,
+            classes=options.classes,
             open_browser=options.open_browser,
         )
     except NnvizError as error:

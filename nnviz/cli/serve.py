@@ -75,6 +75,12 @@ __all__ = ["demo", "serve"]
     help="Graph that SUMMIT published (ag-N.json, of class N), or a folder of them, to "
     "be drawn beside the run's.",
 )
+@click.option(
+    "--classes",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="CSV with the columns index and name: what the classes of SUMMIT's files are "
+    "called, which have numbers only.",
+)
 @click.option("--open", "open_browser", is_flag=True, help="Open a browser.")
 @json_option
 def serve(
@@ -91,6 +97,7 @@ def serve(
     network_on: str | None,
     other_store: str | None,
     published: str | None,
+    classes: Path | None,
     open_browser: bool,
     as_json: bool,
 ) -> None:
@@ -117,6 +124,7 @@ def serve(
         network_on=network_on,
         other_store=other_store,
         published=published,
+        classes=classes,
         open_browser=open_browser,
         announce=announce,
     )

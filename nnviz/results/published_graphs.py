@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -33,6 +34,9 @@ class PublishedGraphs:
     ----------
     path
         The folder, or one file.
+    names
+        Name of each class by its number, which is all that a file says of it; None:
+        classes are called by their numbers.
 
     Raises
     ------
@@ -40,9 +44,13 @@ class PublishedGraphs:
         If there is none.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], names: Mapping[int, str] | None = None
+    ) -> None:
         self.path = os.fspath(path)
-        self.files: tuple[PublishedFile, ...] = _named(summit_files(path))
+        self.has_names = names is not None
+        """Whether names of classes were given."""
+        self.files: tuple[PublishedFile, ...] = _named(summit_files(path), names or {})
         """In order of their numbers, then by name."""
         self._read = lru_cache(CACHED_FILES)(read_summit_file)
 
@@ -75,8 +83,15 @@ class PublishedGraphs:
         return compare_graphs(self.graph(first), self.graph(second), notes=[note])
 
 
-def _named(files: Mapping[str | int, Path]) -> tuple[PublishedFile, ...]:
+def _named(
+    files: Mapping[str | int, Path], names: Mapping[int, str]
+) -> tuple[PublishedFile, ...]:
+    called = {
+        key: names.get(key, f"class {key}") if isinstance(key, int) else key
+        for key in files
+    }
+    n_called = Counter(called.values())  # ImageNet has two classes "crane"
     return tuple(
-        PublishedFile(f"class {key}" if isinstance(key, int) else key, path)
-        for key, path in files.items()
+        PublishedFile(f"{name} ({key})" if n_called[name] > 1 else name, files[key])
+        for key, name in called.items()
     )

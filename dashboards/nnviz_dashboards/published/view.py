@@ -14,6 +14,10 @@ from nnviz_dashboards.shared.theme import format_count, shorten_path
 
 __all__ = ["FilesView", "PublishedFactsView", "published_header"]
 
+UNNAMED = (
+    "Files have numbers of classes only: serve them with --classes FILE for names."
+)
+
 
 class FilesList(Component):
     """Names of the files' classes."""
@@ -72,10 +76,11 @@ class PublishedFactsView(Viewer):
         layers = 0 if drawing is None else len(drawing.layers)
         file = self._model.graphs.files[self._model.selection.subset]
         text = f"{file.path.name}, as SUMMIT published it"
+        named = "" if self._model.graphs.has_names else f". {UNNAMED}"
         return {
             "name": file.name,
             "mark": "",
-            "text": text if drawing is None else f"{text}, {layers} layers",
+            "text": text if drawing is None else f"{text}, {layers} layers{named}",
             "confusions": [],
             "against": f"; beside {versus}" if versus else "",
         }
@@ -87,6 +92,7 @@ class PublishedFactsView(Viewer):
 def published_header(model: PublishedModel) -> str:
     """Return what the page's head says, as markup."""
     path, n = model.graphs.path, len(model.graphs.files)
+    said = "files" if model.graphs.has_names else f"files. {UNNAMED}"
     fields = [
         (
             "graphs",
@@ -94,7 +100,7 @@ def published_header(model: PublishedModel) -> str:
             "read as they are, without a network",
         ),
         ("from", shorten_path(path), path),
-        ("classes", format_count(n), "files"),
+        ("classes", format_count(n), said),
     ]
     return "".join(
         f'<div title="{escape(title)}"><dt>{escape(name)}</dt>'

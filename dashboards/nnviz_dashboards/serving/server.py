@@ -25,12 +25,16 @@ from tornado.websocket import WebSocketClosedError
 
 from nnviz.errors import (
     ConfigError,
+    DatasetError,
     NnvizError,
     StoreFormatError,
+    StoreNotFoundError,
 )
 from nnviz.graphs.summit_files import holds_summit_files
+from nnviz.planning.class_maps import read_class_map
 from nnviz.results.published_graphs import PublishedGraphs
 from nnviz.results.run_results import RunResults
+from nnviz.store.documents import DOCUMENT
 from nnviz_cluster.site import load_site
 from nnviz_dashboards.page.app import create_app, read_ahead
 from nnviz_dashboards.published.app import create_published_app
@@ -228,6 +232,7 @@ def serve(
     network_on: str | None = None,
     other_store: str | None = None,
     published: str | None = None,
+    classes: str | Path | None = None,
     **access: Any,
 ) -> None:
     """Serve a store until the process is told to stop.
@@ -253,6 +258,9 @@ def serve(
         looked at beside those of the run.
     published
         SUMMIT's file of a class, or a folder of them, likewise.
+    classes
+        CSV with the columns ``index`` and ``name``: of the classes of SUMMIT's files,
+        which have numbers only.
     **access
         See :class:`Access`.
 
@@ -260,9 +268,11 @@ def serve(
     ------
     ConfigError
         See :func:`make_server`; if there is no such cluster, or there are no published
-        files of the run's classes.
+        files of the run's classes; if classes of a run are to be named.
+    DatasetError
+        If the names of the classes cannot be read.
     StoreNotFoundError
-        If there is no store.
+        If there is no store, and no file of SUMMIT either.
     ShapeError
         If the other network has other layers.
     """
@@ -275,12 +285,17 @@ def serve(
                 "serve it alone, or a store with --published and this folder"
             )
             raise ConfigError(msg)
-        graphs = PublishedGraphs(store_url)
+        names = None if classes is None else _class_names(classes)
+        graphs = PublishedGraphs(store_url, names)
         server, gate = _listen(
             lambda: create_published_app(graphs), (), host, port, rights
         )
         _run(server, gate, host, announce, open_browser=open_browser)
         return
+    if classes is not None:
+        msg = "a run has names of its classes; --classes is for a folder of SUMMIT's"
+        raise ConfigError(msg)
+    _check_is_there(store_url)
     if network_on is not None:
         load_site(network_on)
     shared = SharedResults(store_url, other_store=other_store, published=published)
@@ -298,6 +313,35 @@ def serve(
         # A read that outlives the interpreter's pools of threads would raise.
         if warm_up.ident is not None:
             warm_up.join(timeout=SECONDS_TO_END)
+
+
+def _class_names(path: str | Path) -> dict[int, str]:
+    """Return the name of each class by its number."""
+    class_map = read_class_map(path)
+    if "name" not in class_map.columns:
+        known = ", ".join(class_map.columns) or "no other"
+        msg = f"the class map {str(path)!r} needs a column 'name'; it has {known}"
+        raise DatasetError(msg)
+    return dict(zip(class_map.index, class_map.columns["name"], strict=True))
+
+
+def _check_is_there(url: str) -> None:
+    """Say what can be served where a folder has nothing of it."""
+    try:
+        folder = Path(url)
+        if not folder.is_dir() or (folder / DOCUMENT).exists():
+            return
+        stores = [x.parent for x in sorted(folder.glob(f"*/{DOCUMENT}"))]
+    except (OSError, ValueError):  # no path of this machine
+        return
+    inside = "".join(f"; this one is in it: {str(store)!r}" for store in stores[:1])
+    msg = (
+        f"{url!r} is a folder without anything to show: there is no store (zarr.json) "
+        "and no graph of SUMMIT (ag-N.json) in it; name a store, which 'nnviz plan "
+        "run.toml --create STORE' makes and 'nnviz extract STORE' fills, or a folder "
+        f"of the files that SUMMIT published{inside}"
+    )
+    raise StoreNotFoundError(msg)
 
 
 def _run(

@@ -5,7 +5,7 @@ import json
 import pytest
 
 import nnviz
-from nnviz.errors import ConfigError
+from nnviz.errors import ConfigError, DatasetError, StoreNotFoundError
 from nnviz.graphs.summit_files import holds_summit_files
 from nnviz.results.published_graphs import PublishedGraphs
 from nnviz_dashboards.published.model import PublishedModel, published_selection
@@ -49,6 +49,40 @@ def test_files__are_in_order_of_their_classes(model):
     assert names == ["class 2", "class 10", "class 30", "tench"]
     assert FilesView(model)._list.names == names
     assert model.drawing.subset == "class 2"
+
+
+def test_classes__are_called_as_their_map_says(folder):
+    graphs = PublishedGraphs(folder, {2: "shark", 10: "brambling", 30: "shark"})
+    model = PublishedModel(graphs, published_selection(graphs))
+
+    names = [file.name for file in graphs.files]
+    assert names == ["shark (2)", "brambling", "shark (30)", "tench"]
+    model.choose_file(1)
+    model.compare_with("shark (2)")
+    assert (model.drawing.subset, model.drawing.versus) == ("brambling", "shark (2)")
+    assert "--classes" not in PublishedFactsView(model)._bar.facts["text"]
+
+
+def test_classes__without_a_map__say_how_they_get_names(model):
+    assert "--classes FILE" in PublishedFactsView(model)._bar.facts["text"]
+
+
+def test_classes__of_a_map_without_names__are_refused(folder, graph_url, tmp_path):
+    table = tmp_path / "classes.csv"
+    table.write_text("index,wnid\n2,n01484850\n")
+
+    with pytest.raises(DatasetError, match="needs a column 'name'; it has wnid"):
+        serve(str(folder), classes=table)
+    with pytest.raises(ConfigError, match="a run has names of its classes"):
+        serve(graph_url, classes=table)
+
+
+def test_folder__with_neither_says_what_can_be_served(finished_url, tmp_path):
+    with pytest.raises(StoreNotFoundError, match=r"no store .* and no graph of SUMMIT"):
+        serve(str(tmp_path))
+    (tmp_path / "run.zarr").symlink_to(finished_url)
+    with pytest.raises(StoreNotFoundError, match=r"is in it: '.*run\.zarr'"):
+        serve(str(tmp_path))
 
 
 def test_graph__has_sizes_by_its_largest_count(model):
