@@ -59,7 +59,7 @@ N_SHUFFLES = 1
 STRAIGHT = 8.0
 """How much more a lane wants to be straight than a node wants to be near others."""
 ASPECT = 2.2
-"""Width by height that lines are broken for."""
+"""Width by height that lines are broken for, unless another is asked for."""
 LINE_GAP = 44.0
 MARGIN = 16.0
 """Beside the lines, for ways from the end of one to the beginning of the next."""
@@ -92,13 +92,16 @@ class NetworkLayout:
     height: float
 
 
-def arrange_network(graph: NetworkGraph) -> NetworkLayout:
+def arrange_network(graph: NetworkGraph, *, aspect: float = ASPECT) -> NetworkLayout:
     """Lay out what is seen of a network.
 
     Parameters
     ----------
     graph
         From :meth:`nnviz.results.network_graph.NetworkGraph.shown`.
+    aspect
+        Width by height of the place that it is for: where it would be wider, it goes on
+        in further lines.
 
     Returns
     -------
@@ -106,7 +109,7 @@ def arrange_network(graph: NetworkGraph) -> NetworkLayout:
         The same for the same graph; boxes do not overlap, but for a block's with those
         of what it holds.
     """
-    return _Arrangement(graph).result()
+    return _Arrangement(graph, aspect).result()
 
 
 @dataclass(slots=True)
@@ -128,7 +131,8 @@ class _Part:
 
 
 class _Arrangement:
-    def __init__(self, graph: NetworkGraph) -> None:
+    def __init__(self, graph: NetworkGraph, aspect: float) -> None:
+        self._aspect = aspect
         self._nodes = {node.key: node for node in graph.nodes}
         self._arcs = graph.arcs
         self._contents: defaultdict[str, list[str]] = defaultdict(list)
@@ -177,7 +181,7 @@ class _Arrangement:
             [(source, target) for _, source, target in inner],
             [(source, holder) for (source, _), holder in enters.items()],
             list(leaves.items()),
-            is_broken=not block,
+            aspect=None if block else self._aspect,
         )
         part = self._framed(block, grid)
         dx, dy = (PADDING, TITLE) if block else (0.0, 0.0)
@@ -256,8 +260,8 @@ class _Grid:
         Nodes outside from which arcs enter, or inside from which they leave, with the
         item at the other end. Their ways begin, or end, at ``"<" + node`` or ``">" +
         node``.
-    is_broken
-        Whether columns are broken into lines.
+    aspect
+        Width by height that columns are broken into lines for; None: they are not.
     """
 
     def __init__(
@@ -267,7 +271,7 @@ class _Grid:
         enters: list[tuple[str, str]],
         leaves: list[tuple[str, str]],
         *,
-        is_broken: bool,
+        aspect: float | None,
     ) -> None:
         order = {key: n for n, key in enumerate(parts)}
         self._parts = dict(parts)
@@ -288,8 +292,8 @@ class _Grid:
         self._arrange(order)
         self._line = dict.fromkeys(self.boxes, 0)
         self._bottoms = [self.height]
-        if is_broken:
-            self._break()
+        if aspect is not None:
+            self._break(aspect)
         self.ways: dict[tuple[str, str], list[Point]] = {
             link: self._way(chain) for link, chain in self._chains.items()
         }
@@ -339,15 +343,15 @@ class _Grid:
                 x, float(anchor[n] - above[n]) - top, width, part.height
             )
 
-    def _break(self) -> None:
+    def _break(self, aspect: float) -> None:
         """Go on in the next line where one is full."""
-        if self.width <= ASPECT * self.height:
+        if self.width <= aspect * self.height:
             return
         columns: defaultdict[int, list[str]] = defaultdict(list)
         for key in self.boxes:
             columns[self._column[key]].append(key)
         # Of n lines of equal length the whole has the aspect that is wanted.
-        n_lines = max(1, round((self.width / (self.height + LINE_GAP) / ASPECT) ** 0.5))
+        n_lines = max(1, round((self.width / (self.height + LINE_GAP) / aspect) ** 0.5))
         spans = [
             (
                 min(self.boxes[key].x for key in columns[c]),

@@ -177,7 +177,11 @@ def test_layout__of_any_network_in_any_blocks(data):
 
 
 def check_layout(graph):
-    layout = arrange_network(graph)
+    for aspect in (2.2, 0.5):
+        check_one_layout(graph, arrange_network(graph, aspect=aspect))
+
+
+def check_one_layout(graph, layout):
     nodes = {node.key: node for node in graph.nodes}
     assert layout.boxes.keys() == nodes.keys()
     assert layout.ways.keys() == {(arc.source, arc.target) for arc in graph.arcs}

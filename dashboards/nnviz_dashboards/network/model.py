@@ -68,6 +68,10 @@ class Shading:
     """What they mean, or why there are none."""
 
 
+WIDE, NARROW = 2.2, 0.8
+"""Width by height of the place that the network is laid out for."""
+
+
 class NetworkModel(param.Parameterized):
     """The network of a run.
 
@@ -94,7 +98,8 @@ class NetworkModel(param.Parameterized):
         self.results = results
         self._pairs, self._graph = pairs, graph
         self._whole: NetworkGraph | None = None
-        self._drawn: frozenset[str] | None = None
+        self._drawn: tuple[frozenset[str], float] | None = None
+        self._aspect = WIDE
         self._shaders: Mapping[str, Callable[[], Shading]] = {
             "none": lambda: Shading({}, ""),
             "dead": self._dead,
@@ -153,6 +158,11 @@ class NetworkModel(param.Parameterized):
         """Open the blocks that are open at first."""
         self.selection.choose(blocks="")
 
+    def fit(self, *, is_narrow: bool) -> None:
+        """Lay it out for a window that is wide, or for one that is high."""
+        self._aspect = NARROW if is_narrow else WIDE
+        self._update(set())
+
     def shade(self, name: str) -> None:
         """Shade tensors by this."""
         self.selection.choose(overlay=name)
@@ -185,12 +195,12 @@ class NetworkModel(param.Parameterized):
         if self.selection.view != "model":
             return
         opened = self.opened
-        if opened != self._drawn:
-            self._drawn = opened
+        if (opened, self._aspect) != self._drawn:
+            self._drawn = opened, self._aspect
             graph = self._network().shown(opened)
             drawing = NetworkDrawing(
                 graph,
-                arrange_network(graph),
+                arrange_network(graph, aspect=self._aspect),
                 len(self._network().blocks),
                 any(arc.kind == "order" for arc in graph.arcs),
             )

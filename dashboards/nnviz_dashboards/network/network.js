@@ -223,7 +223,15 @@ export function render({model}) {
   model.on("drawing", show)
   model.on(["shades", "note", "overlay"], show_shades)
   model.on(["layer", "beside"], show_chosen)
-  new ResizeObserver(() => space.resized()).observe(canvas)
+  // Where there is more height than width it goes on in shorter lines.
+  let is_narrow = false
+  new ResizeObserver(() => {
+    space.resized()
+    const {clientWidth: width, clientHeight: height} = canvas
+    if (!width || width < height === is_narrow) return
+    is_narrow = !is_narrow
+    model.send_msg({type: "fit", is_narrow})
+  }).observe(canvas)
   show()
   return panel
 }

@@ -74,6 +74,7 @@ class NetworkView(Viewer):
                 "close_all": model.close_all,
                 "reset": model.reset,
                 "shade": model.shade,
+                "fit": lambda is_narrow: model.fit(is_narrow=bool(is_narrow)),
                 "look_at": model.look_at,
                 "toggle_beside": model.toggle_beside,
                 "data": self._send_data,

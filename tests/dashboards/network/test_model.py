@@ -33,6 +33,20 @@ def test_drawing__is_made_when_it_is_looked_at(network):
     }
 
 
+def test_drawing__for_a_high_window_is_higher(network):
+    network.selection.choose(view="model")
+    network.open_all()
+    wide = network.drawing.layout
+
+    network.fit(is_narrow=True)
+
+    high = network.drawing.layout
+    assert high.boxes.keys() == wide.boxes.keys()
+    assert high.width / high.height < 0.7 * wide.width / wide.height
+    network.fit(is_narrow=False)
+    assert network.drawing.layout == wide
+
+
 def test_dead__is_the_share_of_channels_that_nothing_excites(network):
     network.selection.choose(view="model", overlay="dead")
 
