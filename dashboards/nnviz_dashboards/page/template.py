@@ -74,7 +74,7 @@ def _needed(scripts: str) -> str:
 
 def _script() -> str:
     """Return what the page itself does, beside its views."""
-    names = ("page.js", "appearance.js", "connection.js")
+    names = ("page.js", "appearance.js", "connection.js", "cut_texts.js")
     return ";\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in names)
 
 
