@@ -17,6 +17,7 @@ function classMap(canvas, {names, subsets, changed}) {
   const y_of = (row) => canvas.clientHeight / 2 - (places[2 * row + 1] - cy) * scale()
   // Nobody is lost in the void: the point that is nearest to the middle stays in view.
   const keep_one = () => {
+    if (!canvas.clientWidth) return // it is not in the page yet
     const half = (length) => Math.max(0, length / 2 - PADDING) / scale()
     const [wide, high] = [half(canvas.clientWidth), half(canvas.clientHeight)]
     let [best, least] = [-1, Infinity]

@@ -11,6 +11,7 @@ function instanceSpace(canvas, changed) {
   const sy = (value) => canvas.clientHeight / 2 - (value - cy) * scale()
   // Nobody is lost in the void: of the points that are here, the nearest stays in view.
   const keep_one = () => {
+    if (!canvas.clientWidth) return // it is not in the page yet
     const half = (length) => Math.max(0, length / 2 - PADDING) / scale()
     const [wide, high] = [half(canvas.clientWidth), half(canvas.clientHeight)]
     let [best, least] = [-1, Infinity]

@@ -139,6 +139,18 @@ def test_map__cannot_be_lost_and_is_fitted_again(page):
     assert place_of(page, 8) == pytest.approx(before, abs=1)
 
 
+def test_map__is_whole_at_first_also_where_nothing_moves(page):
+    page.emulate_media(reduced_motion="reduce")
+    page.reload()
+    page.wait_for_function("document.documentElement.dataset.ready === 'yes'")
+    before = place_of(page, 8)
+
+    page.get_by_role("button", name="Show the whole map").click()
+
+    assert place_of(page, 8) == pytest.approx(before, abs=1)
+    page.emulate_media(reduced_motion="no-preference")
+
+
 IN_VIEW = """canvas => [...Array(10).keys()].map((s) => canvas.placeOf(s))
   .filter((at) => at && at[0] >= 0 && at[1] >= 0 && at[0] <= canvas.clientWidth
                   && at[1] <= canvas.clientHeight).length"""
