@@ -67,7 +67,7 @@ __all__ = ["demo", "serve"]
 @click.option(
     "--other-store",
     help="Store of another network with the same layers over the same instances: its "
-    "graph of a class can be drawn beside the run's.",
+    "graph of a class, or of a query, can be drawn beside the run's.",
 )
 @click.option(
     "--published",

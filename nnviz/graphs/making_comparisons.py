@@ -23,6 +23,7 @@ from nnviz.graphs.network_matching import (
     matched_channels,
 )
 from nnviz.graphs.options import GraphChoices
+from nnviz.graphs.same_subset import same_subset
 from nnviz.store.store import Store
 from nnviz.subsets.subsets import Subset
 
@@ -244,7 +245,7 @@ def _disjoint(
 def compare_networks(
     first: Store,
     second: Store,
-    subset: str,
+    subset: str | Subset,
     *,
     subsets: str | None = None,
     match: bool = True,
@@ -259,7 +260,9 @@ def compare_networks(
         Stores of two networks with the same layers over the same instances: before and
         after further training, for instance.
     subset
-        Name of a subset that both have.
+        Name of a subset that both have; a query, which is asked of both, unless it
+        names instances or channels by their numbers; or a set of instances of the
+        first: then the same instances are taken.
     subsets
         Name of its collection; None: the usual one of the first network.
     match
@@ -302,9 +305,10 @@ def compare_networks(
 def compare_in_networks(
     first: SubsetGraphs,
     second: SubsetGraphs,
-    subset: str,
+    subset: str | Subset,
     *,
     matches: Matches | None,
+    query: str = "",
     jackknife: int = 0,
     halves: bool = True,
     **options: Unpack[GraphChoices],
@@ -316,9 +320,11 @@ def compare_in_networks(
     first, second
         The graphs of both networks; the second's with the channels of `matches`.
     subset
-        Name of a subset that both have.
+        Name of a subset that both have, a query, or a set of instances of the first.
     matches
         Which channels belong together; None: those of one number.
+    query
+        What the set was found by: see :func:`nnviz.graphs.same_subset.same_subset`.
     jackknife, halves, **options
         As in :func:`compare_subsets`.
 
@@ -326,14 +332,22 @@ def compare_in_networks(
     ------
     UnknownNameError
         If there is no such subset.
+    QueryError
+        If a query cannot be asked of one of them.
     MissingDataError
         If it has no instances in one of them.
     """
+    other, notes = subset, list[str]()
+    if isinstance(subset, Subset) or not first.has(subset):
+        query = subset if isinstance(subset, str) else query
+        subset = first.instances(subset)
+        other, how = same_subset(first.store, second.store, subset, query=query)
+        notes.append(how)
     compared = compare_made(
-        (first, subset), (second, subset), jackknife=jackknife, halves=halves, **options
+        (first, subset), (second, other), jackknife=jackknife, halves=halves, **options
     )
-    if matches is None:
-        return compared
+    if matches is not None:
+        notes.insert(0, str(matches))
     return dataclasses.replace(
-        compared, matches=matches, notes=(str(matches), *compared.notes)
+        compared, matches=matches, notes=(*notes, *compared.notes)
     )

@@ -15,7 +15,7 @@ from nnviz.graphs.from_totals import output_layer
 from nnviz.graphs.matching import match_channels
 from nnviz.store.store import Store
 
-__all__ = ["Matches", "check_layers_agree", "matched_channels"]
+__all__ = ["Matches", "check_layers_agree", "matched_channels", "shared_rows"]
 
 
 RUN = 64
@@ -95,7 +95,7 @@ def matched_channels(
         If the stores share no instance.
     """
     check_layers_agree(first, second)
-    rows = _shared_rows(first, second)
+    rows = shared_rows(first, second)
     if most is not None and most < len(rows[0]):
         taken = _spread(len(rows[0]), most)
         rows = rows[0][taken], rows[1][taken]
@@ -134,10 +134,26 @@ def check_layers_agree(first: Store, second: Store) -> None:
         raise ShapeError(msg)
 
 
-def _shared_rows(
+def shared_rows(
     first: Store, second: Store
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return rows of the instances that both have and can use, as the first's go up."""
+    """Return rows of the instances that both have and can use, as the first's go up.
+
+    Parameters
+    ----------
+    first, second
+        Stores of two networks.
+
+    Returns
+    -------
+    tuple
+        The same instances' rows in each, both of shape (n,).
+
+    Raises
+    ------
+    ConfigError
+        If they share none.
+    """
     ids: list[NDArray[np.object_]] = [first.column("id"), second.column("id")]
     shared, one, two = np.intersect1d(ids[0], ids[1], return_indices=True)
     if not len(shared):

@@ -206,7 +206,7 @@ def compare(
         without `second` there is another network's store, or a published graph.
     other_store
         Of another network with the same layers over the same instances, of which the
-        same subset is compared.
+        same subset is compared: a query is asked of its own columns.
     published
         File of the same class's graph that SUMMIT published (``ag-N.json``), which is
         compared in the layers of the same names.
@@ -265,7 +265,7 @@ def compare(
     compared = compare_networks(
         one,
         other,
-        _class_name(one, first, subsets),
+        _numbered(one, first, subsets),
         subsets=subsets,
         match=match,
         jackknife=jackknife,

@@ -132,7 +132,7 @@ class GraphResults:
 
     def is_warm(self, request: GraphRequest) -> bool:
         """Whether a graph would be there at once."""
-        if request.sets:
+        if request.sets and request.beside is None:
             return _sets_key(request) in self._of_queries
         return self._key(request) in self._warm
 
@@ -175,7 +175,7 @@ class GraphResults:
         NnvizError
             If one cannot be read or made.
         """
-        if request.sets:
+        if request.sets and request.beside is None:
             made = self._of_sets(request)
             assert isinstance(made, GraphComparison)
             return made
@@ -248,9 +248,10 @@ class GraphResults:
             return self.beside.comparison(
                 graphs,
                 self.collection(request.collection),
-                request.subset,
+                request.sets[0].subset if request.sets else request.subset,
                 request.beside,
                 options=request.options,
+                query=request.queries[0] if request.queries else "",
                 jackknife=request.jackknife,
             )
         return compare_made(

@@ -28,6 +28,7 @@ from nnviz.graphs.options import GraphOptions, keywords
 from nnviz.graphs.published import compare_with_published
 from nnviz.graphs.summit_files import read_summit_file, summit_files
 from nnviz.store.store import Store
+from nnviz.subsets.subsets import Subset
 
 __all__ = ["AS_PUBLISHED", "BY_NUMBER", "MATCHED", "Beside", "GraphsBeside"]
 
@@ -105,17 +106,25 @@ class GraphsBeside:
         subset
             Name of one of its subsets.
         """
-        found = []
-        if self._other is not None:
-            name = _short_name(self._other.url, self._store.url)
-            for key, how in ((MATCHED, "matched"), (BY_NUMBER, "by number")):
-                label = f"in {name}, {how}"
-                found.append(Beside(key, f"in {name}", label, self._other.url))
+        found = [*self._networks()]
         file = self._file(aggregates, subset)
         if file is not None:
             label = f"SUMMIT's {file.name}"
             found.append(Beside(AS_PUBLISHED, "as published", label, str(file)))
         return tuple(found)
+
+    def choices_of_set(self) -> tuple[Beside, ...]:
+        """Return what any set of instances can be compared with."""
+        return self._networks()
+
+    def _networks(self) -> tuple[Beside, ...]:
+        if self._other is None:
+            return ()
+        name = _short_name(self._other.url, self._store.url)
+        return tuple(
+            Beside(key, f"in {name}", f"in {name}, {how}", self._other.url)
+            for key, how in ((MATCHED, "matched"), (BY_NUMBER, "by number"))
+        )
 
     def offers(self, key: str) -> bool:
         """Whether some subset can be compared with this."""
@@ -127,10 +136,11 @@ class GraphsBeside:
         self,
         graphs: SubsetGraphs,
         aggregates: Aggregates,
-        subset: str,
+        subset: str | Subset,
         beside: Beside,
         *,
         options: GraphOptions,
+        query: str = "",
         jackknife: int = 0,
     ) -> GraphComparison:
         """Return what differs between a subset's graph and the one beside it.
@@ -140,11 +150,13 @@ class GraphsBeside:
         graphs, aggregates
             Of the collection in the run.
         subset
-            Name of one of its subsets.
+            Name of one of its subsets, or any set of instances.
         beside
-            One of :meth:`choices`.
+            One of :meth:`choices`, or of :meth:`choices_of_set`.
         options
             How the graphs are made.
+        query
+            What a set was found by, which is asked of the other network's store.
         jackknife
             In how many blocks of instances errors of the scores are estimated, of two
             networks; 0 for none.
@@ -155,7 +167,7 @@ class GraphsBeside:
             If one cannot be read or made, or they do not fit together.
         """
         with self._lock:
-            if beside.key == AS_PUBLISHED:
+            if beside.key == AS_PUBLISHED and isinstance(subset, str):
                 published = self._read(beside.location)
                 found = compare_with_published(
                     graphs, subset, published, **keywords(options)
@@ -163,17 +175,23 @@ class GraphsBeside:
             else:
                 matches = self._matches() if beside.key == MATCHED else None
                 other = self._graphs(graphs.collection, beside.key)
-                is_small = aggregates.size(subset) <= HALVED_INSTANCES
+                # A small set is counted in halves anyway.
+                is_small = (
+                    isinstance(subset, str)
+                    and aggregates.size(subset) <= HALVED_INSTANCES
+                )
                 found = compare_in_networks(
                     graphs,
                     other,
                     subset,
                     matches=matches,
+                    query=query,
                     jackknife=jackknife,
                     halves=is_small,
                     **keywords(options),
                 )
-        second = dataclasses.replace(found.second, subset=f"{subset} {beside.name}")
+        name = subset if isinstance(subset, str) else subset.name
+        second = dataclasses.replace(found.second, subset=f"{name} {beside.name}")
         return dataclasses.replace(found, second=second)
 
     def _match(self) -> Matches:

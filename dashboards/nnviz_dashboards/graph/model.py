@@ -202,7 +202,19 @@ class GraphModel(ShownGraph):
         else:
             pair = pairs.pair(a, selection.b)
             member = pair.names[0]
-        chosen = SubsetChoices(collections, (), member, (), is_of_class=False)
+        is_pair = selection.collection == OF_PAIR
+        there = () if is_pair else self._graphs.beside.choices_of_set()
+        beside = next((one for one in there if one.key == selection.versus), None)
+        if selection.versus and beside is None:
+            selection.choose(versus="")
+        chosen = SubsetChoices(
+            collections,
+            (),
+            member,
+            (),
+            is_of_class=False,
+            beside=tuple((one.key, one.label) for one in there),
+        )
         publish(self, {"choices": chosen})
         if not a:
             return Missing("No subset is chosen", "Write a query above, as A.")
@@ -210,7 +222,7 @@ class GraphModel(ShownGraph):
             (pair.names[0], pair.found.subset),
             (pair.names[1], pair.found.against),
         ]
-        sides = sides if selection.collection == OF_PAIR else sides[:1]
+        sides = sides if is_pair else sides[:1]
         for name, found in sides:
             if not len(found):
                 return Missing(
@@ -227,6 +239,7 @@ class GraphModel(ShownGraph):
             sets,
             (a, selection.b)[: len(names)],
             self._n_blocks,
+            beside,
         )
 
     def _request(self) -> GraphRequest | Missing:

@@ -7,6 +7,8 @@ from nnviz.aggregation.aggregation import aggregate
 from nnviz.aggregation.index import make_index
 from nnviz.derivation.derivation import derive
 from nnviz.graphs.making import attribution_graph
+from nnviz.results.graph_results import OF_A, OF_PAIR
+from nnviz.results.graphs_beside import BY_NUMBER, MATCHED, GraphsBeside
 from nnviz.results.run_results import RunResults
 from nnviz.store.store import Store
 from nnviz.subsets.naming import named_subsets
@@ -31,6 +33,10 @@ def results(tmp_path_factory):
 
 @pytest.fixture
 def model(results):
+    return made(results)
+
+
+def made(results):
     layers = {layer.name: layer.n_channels for layer in results.layers}
     collections = results.graphs.collections("label")
     selection = Selection(
@@ -118,6 +124,27 @@ def test_comparison_of_classes__tells_what_derivation_has_stored_of_halves(
     assert None not in halves
     assert model.drawing.halves == tuple(halves)
     assert "(random halves of each: " in note(model.drawing)
+
+
+def test_network__of_a_query__is_offered_and_its_lines_give_the_same(results):
+    beside = GraphsBeside(results.store, other=results.store)
+    model = made(RunResults(results.store, beside))
+    selection = model.selection
+
+    selection.choose(a=QUERY, collection=OF_A, versus=MATCHED)
+
+    assert [key for key, _ in model.choices.beside] == [MATCHED, BY_NUMBER]
+    drawing = model.drawing
+    assert drawing.subset == f"{NAME}, predicted right"
+    assert drawing.versus.startswith(f"{drawing.subset} in ")
+    assert drawing.is_equal
+    assert any("as its own columns say" in text for text in drawing.problems)
+    lines = {}
+    exec(model.code, lines)
+    assert lines["comparison"].nodes == tuple(drawing.keys)
+    selection.choose(collection=OF_PAIR)
+    assert selection.versus == ""
+    assert model.choices.beside == ()
 
 
 def test_code__of_a_query__makes_the_same_graph(model, results):
