@@ -8,7 +8,7 @@ Symbols: N instances, C channels, P positions.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,13 +17,58 @@ from nnviz.compiling import compiled, compiled_with
 from nnviz.errors import ShapeError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
     from torch import Tensor
 
-__all__ = ["channel_activations", "relu_activations"]
+__all__ = [
+    "FoundMaxima",
+    "channel_activations",
+    "found_maxima",
+    "joined",
+    "relu_activations",
+]
 
-_TILE = 4096
-"""Values that are rectified and read again at once: 16 KiB."""
+_TILE = 2048
+"""Values that are rectified and read again at once: 8 KiB."""
+
+_WIDE = 64
+"""Of few channels, the values of neighbouring positions are taken as one row: so many
+in all, because a row of one vector costs more than its reading."""
+
+
+class FoundMaxima(NamedTuple):
+    """The maxima of a layer, and what is known of where they are."""
+
+    activations: Tensor
+    """Shape (N, C), float32."""
+    since: Tensor | None = None
+    """A position, counting all axes of positions in order, from which on each maximum
+    is found for the first time soon, int32 (N, C); None: it is not known."""
+
+
+def found_maxima(
+    values: Tensor, channel_axis: int, counted: Tensor | None
+) -> FoundMaxima:
+    """Return what :func:`channel_activations` does; where they are is not known."""
+    return FoundMaxima(
+        channel_activations(values, channel_axis=channel_axis, counted=counted)
+    )
+
+
+def joined(parts: Sequence[FoundMaxima | None]) -> FoundMaxima | None:
+    """Return the maxima of maps whose channels follow each other; None without all."""
+    known = [part for part in parts if part is not None]
+    if not known or len(known) < len(parts):
+        return None
+    if len(known) == 1:
+        return known[0]
+    since = [part.since for part in known if part.since is not None]
+    return FoundMaxima(
+        torch.cat([part.activations for part in known], 1),
+        torch.cat(since, 1) if len(since) == len(known) else None,
+    )
 
 
 def channel_activations(
@@ -84,7 +129,7 @@ def channel_activations(
 
 def relu_activations(
     values: Tensor, *, channel_axis: int = 1, counted: Tensor | None = None
-) -> Tensor | None:
+) -> FoundMaxima | None:
     """Apply a ReLU in place and return the maxima of its result, in one pass.
 
     Reading a map again for its maxima costs as much as the ReLU itself.
@@ -100,10 +145,9 @@ def relu_activations(
 
     Returns
     -------
-    Tensor or None
-        Shape (N, C), float32, equal to what a ReLU and :func:`channel_activations`
-        give; None, with nothing done, where there is no faster way: another device,
-        type or layout.
+    FoundMaxima or None
+        Activations equal to what a ReLU and :func:`channel_activations` give; None,
+        with nothing done, where there is no faster way: another device, type or layout.
     """
     if values.device.type != "cpu" or values.element_size() != 4 or values.ndim < 3:
         return None
@@ -114,15 +158,16 @@ def relu_activations(
     largest = values.new_empty(rows.shape[0], rows.shape[2])
     if rows.is_contiguous():
         if counted is None:
-            _relu_maxima(rows.numpy(), largest.numpy())
-        else:
-            _relu_counted_maxima(rows.numpy(), _flat(counted), largest.numpy())
-        return largest
+            since = torch.empty(largest.shape, dtype=torch.int32)
+            _relu_maxima(rows.numpy(), largest.numpy(), since.numpy())
+            return FoundMaxima(largest, since)
+        _relu_counted_maxima(rows.numpy(), _flat(counted), largest.numpy())
+        return FoundMaxima(largest)
     maps = rows.movedim(2, 1)
     if counted is None or not maps.is_contiguous():
         return None
     _relu_counted_maxima_of_maps(maps.numpy(), _flat(counted), largest.numpy())
-    return largest
+    return FoundMaxima(largest)
 
 
 def _largest_of_rows(values: Tensor, counted: Tensor | None) -> Tensor:
@@ -162,22 +207,38 @@ def _rectified(value: Any) -> Any:
 
 
 @compiled
-def _relu_maxima(values: Any, largest: Any) -> None:
+def _relu_maxima(values: Any, largest: Any, since: Any) -> None:
     # A few rows are rectified, then read again while they are in the first-level
     # cache: each of the two loops is simple enough to be compiled to vectors.
     n_rows, n_channels = values.shape[1], values.shape[2]
-    n_together = max(4, _TILE // n_channels)
+    n_beside = max(1, _WIDE // n_channels)
+    width = n_beside * n_channels
+    n_together = max(4, _TILE // width) * n_beside
+    wide = np.empty(width, np.float32)
     for n in range(values.shape[0]):
-        best = largest[n]
+        best, first = largest[n], since[n]
         flat = values[n].reshape(n_rows * n_channels)
         for c in range(n_channels):
             best[c] = np.float32(0.0)
+            first[c] = 0
         for start in range(0, n_rows, n_together):
             stop = min(n_rows, start + n_together)
             part = flat[start * n_channels : stop * n_channels]
             for i in range(part.size):
                 part[i] = _rectified(part[i])
-            _update_maxima(values[n, start:stop], best)
+            for i in range(width):
+                wide[i] = np.float32(0.0)
+            n_wide = (stop - start) // n_beside
+            _update_maxima(part[: n_wide * width].reshape(n_wide, width), wide)
+            for beside in range(n_channels, width, n_channels):
+                for c in range(n_channels):
+                    wide[c] = _larger(wide[c], wide[beside + c])
+            if n_wide * n_beside < stop - start:
+                rest = values[n, start + n_wide * n_beside : stop]
+                _update_maxima(rest, wide[:n_channels])
+            for c in range(n_channels):
+                first[c] = start if wide[c] > best[c] else first[c]
+                best[c] = _larger(best[c], wide[c])
 
 
 @compiled_with(inline="always")

@@ -37,6 +37,9 @@ def places_of_peaks(
     output: Tensor,
     pairs: tuple[Indices, Indices],
     counted: Tensor | None = None,
+    *,
+    activations: NDArray[np.float32],
+    since: Tensor | None = None,
 ) -> Indices:
     """Return where in a layer's output each target is largest; the first of equals.
 
@@ -50,6 +53,10 @@ def places_of_peaks(
         Instance and channel of each pair, sorted by instance.
     counted
         Which positions count, bool, shape (N, ...); None: all.
+    activations
+        The output's maxima over what counts, shape (N, C).
+    since
+        A position from which on each maximum is found, int32 (N, C); None: the first.
 
     Returns
     -------
@@ -70,7 +77,8 @@ def places_of_peaks(
         rows.shape[1],
         pairs,
         np.ascontiguousarray(masked),
-        np.full(len(places), -np.inf, np.float32),
+        activations,
+        np.zeros(activations.shape, np.int32) if since is None else since.numpy(),
         places,
     )
     return places
@@ -100,34 +108,24 @@ def find_places(
     pairs: tuple[Indices, Indices],
     counted: NDArray[np.bool_],
     largest: NDArray[np.float32],
+    since: NDArray[np.int32],
     places: Indices,
 ) -> None:
-    """Find where each pair's channel is largest; pairs are sorted by instance.
+    """Find where each pair's channel is as large as its maximum, for the first time.
 
-    `strides` are those of instance, channel and position. Where channels are
-    neighbours, all targets of an instance are looked at in one pass: the cache line of
-    a position then serves them all. `largest` is full of minus infinity, `places` of 0.
+    `strides` are those of instance, channel and position; `largest` and `since` have
+    shape (N, C), and `places` is full of 0.
     """
     instance, target = pairs
-    begin = 0
-    while begin < len(instance):
-        n = instance[begin]
-        end = begin
-        while end < len(instance) and instance[end] == n:
-            end += 1
-        # Where a channel's positions are neighbours, a pass for each target.
-        step = end - begin if strides[1] == 1 else 1
-        for first in range(begin, end, step):
-            for q in range(n_positions):
-                if len(counted) and not counted[n, q]:
-                    continue
-                start = n * strides[0] + q * strides[2]
-                for m in range(first, first + step):
-                    value = values[start + target[m] * strides[1]]
-                    if value > largest[m]:
-                        largest[m] = value
-                        places[m] = q
-        begin = end
+    for m in range(len(instance)):
+        n, c = instance[m], target[m]
+        start = n * strides[0] + c * strides[1]
+        for q in range(since[n, c], n_positions):
+            if len(counted) and not counted[n, q]:
+                continue
+            if values[start + q * strides[2]] == largest[n, c]:
+                places[m] = q
+                break
 
 
 def peaks_of_pairs(
@@ -137,6 +135,7 @@ def peaks_of_pairs(
     inputs: list[EdgeInput],
     activations: NDArray[np.float32],
     pairs: tuple[Indices, Indices],
+    since: Tensor | None = None,
 ) -> Indices:
     """Return where each target is strongest; of those that are not active, computed.
 
@@ -144,14 +143,16 @@ def peaks_of_pairs(
 
     Parameters
     ----------
-    layer, output, counted, pairs
+    layer, output, counted, pairs, since
         As in :func:`places_of_peaks`, of a layer of one grid.
     inputs
         What enters the layer.
     activations
         Its maxima, shape (N, C).
     """
-    places = places_of_peaks(layer, output, pairs, counted)
+    places = places_of_peaks(
+        layer, output, pairs, counted, activations=activations, since=since
+    )
     (other,) = np.nonzero(~(activations[pairs] > 0))
     if len(other):
         places[other] = peak_positions(inputs, pairs[0][other], pairs[1][other])
@@ -193,8 +194,10 @@ def _peaks_agree(
     n_channels, n_positions = wanted.shape
     if n_positions != _rows(layer, output).shape[1] or n_channels != len(maxima):
         return False
-    active = np.flatnonzero(maxima.float().cpu().numpy() > 0)
-    places = places_of_peaks(layer, output, (np.zeros_like(active), active))
+    activations = maxima[None].float().cpu().numpy()
+    active = np.flatnonzero(activations[0] > 0)
+    pairs = np.zeros_like(active), active
+    places = places_of_peaks(layer, output, pairs, activations=activations)
     largest = wanted[active].max(axis=1, initial=-np.inf)
     margin = TOLERANCE * np.abs(wanted).max(initial=0.0)
     return bool((wanted[active, places] >= largest - margin).all())

@@ -66,6 +66,7 @@ class PeakTracker:
         channel_axis: int = 1,
         token_axis: int | None = None,
         counted: Tensor | None = None,
+        since: Tensor | None = None,
     ) -> None:
         """Take in one batch of one layer.
 
@@ -85,6 +86,9 @@ class PeakTracker:
             Which of the position axes runs over tokens; None: none.
         counted
             Which positions count, bool (N, *positions); None: all.
+        since
+            From which position on each maximum is found, int32 (N, C), its axes in the
+            order of `values`; None: from the first on.
         """
         maps = values.detach().movedim(channel_axis, 1)
         maps = tokens_first(maps, token_axis, start=2)
@@ -95,8 +99,10 @@ class PeakTracker:
             if state is None:
                 state = _State.empty(activations.shape[1], self._ranks)
                 self._on_cpu[layer] = state
+            if since is None or token_axis:  # in another order
+                since = torch.zeros(activations.shape, dtype=torch.int32)
             _update(
-                maps.numpy(), activations.numpy(), instances,
+                maps.numpy(), activations.numpy(), since.numpy(), instances,
                 None if counted is None else np.ascontiguousarray(counted.numpy()),
                 state.value, state.instance, state.position,
             )  # fmt: skip
@@ -139,6 +145,7 @@ class _State:
 def _update(
     maps: Any,
     activations: Any,
+    since: Any,
     instances: Any,
     counted: Any,
     value: Any,
@@ -177,7 +184,7 @@ def _update(
             if position[c, rank] < -1:
                 n = -2 - position[c, rank]
                 position[c, rank] = 0
-                for p in range(n_positions):
+                for p in range(since[n, c], n_positions):
                     if counted is not None and not counted[n, p]:
                         continue
                     if maps[n, c, p] == value[c, rank]:

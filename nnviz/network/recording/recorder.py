@@ -31,7 +31,12 @@ from nnviz.network.recording.gradients import (
     LayerGradients,
     output_weights,
 )
-from nnviz.network.recording.maxima import channel_activations, relu_activations
+from nnviz.network.recording.maxima import (
+    FoundMaxima,
+    found_maxima,
+    joined,
+    relu_activations,
+)
 from nnviz.network.recording.padding_masks import CountedTokens
 from nnviz.network.recording.taps import EdgeTaps, Tap
 from nnviz.runs.architecture import Architecture, Layer
@@ -139,7 +144,9 @@ class Recorder:
             for name, parts in self._cheap_maxima.items()
             for part in parts
         }
-        self._maxima: dict[str, Tensor] = {}
+        self._maxima: dict[str, FoundMaxima] = {}
+        self.since: Tensor | None = None
+        """As in `FoundMaxima`, of the layer that is being handed over."""
         self._on_layer: OnLayer | None = None
         self._on_target: OnTarget | None = None
         self._n_instances = 0
@@ -399,11 +406,9 @@ class Recorder:
             result = function(*arguments, **options)
             if part is not None:
                 with self._switch.paused():
-                    self._maxima[place] = channel_activations(
-                        result.detach(),
-                        channel_axis=part.channel_axis,
-                        counted=self._counted_in(layer, result, part.channel_axis),
-                    )
+                    axis = part.channel_axis
+                    counted = self._counted_in(layer, result, axis)
+                    self._maxima[place] = found_maxima(result.detach(), axis, counted)
         # Functions that only write in place return nothing.
         output = arguments[0] if result is None else result
         self._take(place, arguments, options, output)
@@ -449,17 +454,10 @@ class Recorder:
 
     def _reach_layer(self, layer: Layer, values: Tensor) -> None:
         values, axis = self._by_instance(layer, values)
-        parts = [
-            self._maxima.get(p.place) for p in self._cheap_maxima.get(layer.name, ())
-        ]
-        known = [maxima for maxima in parts if maxima is not None]
         counted = self._counted_in(layer, values, axis)
-        if known and len(known) == len(parts):
-            activations = torch.cat(known, 1) if len(known) > 1 else known[0]
-        else:
-            activations = channel_activations(
-                values, channel_axis=axis, counted=counted
-            )
+        parts = self._cheap_maxima.get(layer.name, ())
+        found = joined([self._maxima.get(part.place) for part in parts])
+        activations, self.since = found or found_maxima(values, axis, counted)
         if values.ndim == 2:  # its own maximum, and may be written in place later on
             activations = activations.clone()
         if self._on_layer is not None:

@@ -259,6 +259,11 @@ class NetworkRuntime:
             )
             return _on_host(recorded)
 
+    @property
+    def since(self) -> Tensor | None:
+        """From where on the maxima of the layer that is being handed over are found."""
+        return self._recorder.since
+
     def graph_bytes(self, values: NDArray[Any]) -> int:
         """Return what a batch's forward pass keeps for its backward pass, in bytes.
 
@@ -413,6 +418,7 @@ class _BatchInProgress:
             channel_axis=layer.channel_axis,
             token_axis=layer.token_axis,
             counted=counted,
+            since=self._runtime.since,
         )
 
     def on_target(
@@ -438,7 +444,8 @@ class _BatchInProgress:
         places = None
         if self._output is not None:
             pairs = instance, target
-            places = peaks_of_pairs(layer, *self._output, inputs, values, pairs)
+            since = self._runtime.since
+            places = peaks_of_pairs(layer, *self._output, inputs, values, pairs, since)
         self.influences[layer.name] = strongest_sources(
             inputs,
             (instance, target),

@@ -97,7 +97,7 @@ def test_relu_activations__look_at_what_counts_only_and_rectify_all(case, last):
     values, counted = counted_case(case)
     given_values = values.movedim(1, -1).contiguous() if last else values.clone()
 
-    found = relu_activations(
+    found, _ = relu_activations(
         given_values, channel_axis=2 if last else 1, counted=counted
     )
 
@@ -166,11 +166,33 @@ def test_relu_activations__are_a_relu_and_its_maxima(shape):
     values[-1, 0, 0, 1] = -float("nan")
     expected = torch.relu(values)
 
-    found = relu_activations(values)
+    found, since = relu_activations(values)
 
     assert torch.equal(values.nan_to_num(7), expected.nan_to_num(7))
     assert found.isnan().nonzero().tolist() == [[shape[0] - 1, 0]]
     assert torch.equal(found.nan_to_num(7), plain_maximum(expected, 1).nan_to_num(7))
+    where = expected.nan_to_num(-1).flatten(2).argmax(2)
+    is_known = ~found.isnan()
+    assert (since >= 0).all()
+    assert (since <= where)[is_known].all()
+    assert (where - since)[is_known].max() < max(4, 2048 // shape[1])
+
+
+@pytest.mark.parametrize("n_channels", [1, 3, 16, 24, 64, 96, 300])
+@pytest.mark.parametrize("n_positions", [1, 5, 49, 1023, 1024])
+def test_relu_activations__of_maps_of_any_size(n_channels, n_positions):
+    torch.manual_seed(n_channels)
+    # Few different values, so that maxima are at several positions.
+    values = torch.randint(-3, 4, (3, n_positions, n_channels)).float()
+    expected = torch.relu(values)
+
+    found, since = relu_activations(values, channel_axis=2)
+
+    assert torch.equal(values, expected)
+    assert torch.equal(found, expected.amax(1))
+    is_largest = expected == found[:, None]
+    first = is_largest.int().argmax(1)
+    assert (since <= first).all()
 
 
 @pytest.mark.parametrize(

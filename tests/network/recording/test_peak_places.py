@@ -36,7 +36,9 @@ def test_places__of_layers_of_one_grid_are_those_of_the_preactivation(name):
             if layer.name not in shared:
                 return
             pairs = np.nonzero(activations.numpy() > 0)
-            found = places_of_peaks(layer, outputs[layer.name], pairs)
+            found = places_of_peaks(
+                layer, outputs[layer.name], pairs, activations=activations.numpy()
+            )
             wanted = peak_positions(inputs, *pairs)
             for n, target, a, b in zip(*pairs, found, wanted, strict=True):
                 values = preactivations(inputs, int(n))[target]
@@ -57,8 +59,16 @@ def test_places__do_not_lie_where_nothing_counts():
     counted = torch.tensor([[True, False, True]])
     one, two = np.array([0, 0]), np.array([0, 1])
 
-    everywhere = places_of_peaks(layer, output, (one, two))
-    where_it_counts = places_of_peaks(layer, output, (one, two), counted)
+    everywhere = places_of_peaks(
+        layer, output, (one, two), activations=np.array([[5.0, 9.0]], np.float32)
+    )
+    where_it_counts = places_of_peaks(
+        layer,
+        output,
+        (one, two),
+        counted,
+        activations=np.array([[3.0, 9.0]], np.float32),
+    )
 
     assert everywhere.tolist() == [1, 2]
     assert where_it_counts.tolist() == [2, 2]
