@@ -23,6 +23,7 @@ from nnviz.network.influence.channel_operations import Axis, Identity, convoluti
 from nnviz.network.influence.inputs import EdgeInput, Strongest
 from nnviz.network.influence.memory_layout import Strides, flat
 from nnviz.network.influence.on_device import contributions_at
+from nnviz.network.influence.vectors import address, advance
 
 __all__ = ["rank_peaks", "rank_peaks_on_device"]
 
@@ -159,11 +160,14 @@ def _read_by_outputs(axes: tuple[Axis, ...]) -> Tables:
 
 @compiled
 def insert_by_size(
-    values: Floats, ranked: Sources, value: np.float32, source: np.int32
+    values: Floats, ranked: Sources, n_ranks: int, value: np.float32, source: np.int32
 ) -> None:
-    """Put a value that is not 0 into its place in one row; ties: the lower source."""
+    """Put a value that is not 0 into its place in one row; ties: the lower source.
+
+    `values` and `ranked` are pointers to the row.
+    """
     size = abs(value)
-    rank = len(values) - 1
+    rank = n_ranks - 1
     last = abs(values[rank])
     if size < last or (size == last and source >= ranked[rank]):
         return
@@ -199,6 +203,7 @@ def rank_single(
     """
     instance, output, position = pairs
     n_y, n_x = shape
+    n_ranks = influence.shape[1]
     for m in range(len(instance)):
         c = output[m]
         if c < 0:
@@ -210,7 +215,13 @@ def rank_single(
         value = x[start] * factors[c]
         totals[m] += value
         if sources[c] >= 0 and value != 0.0:
-            insert_by_size(influence[m], source[m], value, sources[c])
+            insert_by_size(
+                advance(address(influence), m * n_ranks),
+                advance(address(source), m * n_ranks),
+                n_ranks,
+                value,
+                sources[c],
+            )
 
 
 @compiled
@@ -234,38 +245,44 @@ def rank_read(
     in `rank_single`.
     """
     instance, output, position = pairs
-    n_group = weight.shape[2]
+    n_taps, n_group = weight.shape[1:]
     n_y, n_x = len(tables[1]), len(tables[2])
+    extents = tables[0].shape[1], tables[1].shape[1], tables[2].shape[1]
+    n_ranks = influence.shape[1]
+    found = address(products)
     for m in range(len(instance)):
         j = output[m]
         if j < 0:
             continue
         first = j // outputs_of_group * n_group
-        origin = instance[m] * strides[0] + first * strides[1]
-        at_z = tables[0][position[m] // (n_y * n_x)]
-        at_y = tables[1][position[m] // n_x % n_y]
-        at_x = tables[2][position[m] % n_x]
-        products[:] = 0.0
-        tap = -1
-        for z in at_z:
-            for y in at_y:
-                for p in at_x:
-                    tap += 1
+        own = advance(address(x), instance[m] * strides[0] + first * strides[1])
+        at_z, at_y = position[m] // (n_y * n_x), position[m] // n_x % n_y
+        at_x = position[m] % n_x
+        for i in range(n_group):
+            found[i] = np.float32(0.0)
+        factors = advance(address(weight), (j * n_taps - 1) * n_group)
+        for tap_z in range(extents[0]):
+            for tap_y in range(extents[1]):
+                for tap_x in range(extents[2]):
+                    factors = advance(factors, n_group)
+                    z, y = tables[0][at_z, tap_z], tables[1][at_y, tap_y]
+                    p = tables[2][at_x, tap_x]
                     if z < 0 or y < 0 or p < 0:
                         continue
-                    start = origin + z * strides[2] + y * strides[3] + p * strides[4]
-                    factors = weight[j, tap]
+                    start = z * strides[2] + y * strides[3] + p * strides[4]
+                    read = advance(own, start)
                     if strides[1] == 1:
-                        read = x[start : start + n_group]
                         for i in range(n_group):
-                            products[i] += read[i] * factors[i]
+                            found[i] += read[i] * factors[i]
                     else:
                         for i in range(n_group):
-                            products[i] += x[start + i * strides[1]] * factors[i]
+                            found[i] += read[i * strides[1]] * factors[i]
         total = 0.0
+        values = advance(address(influence), m * n_ranks)
+        numbers = advance(address(source), m * n_ranks)
         for i in range(n_group):
-            total += products[i]
+            total += found[i]
             number = sources[first + i]
-            if number >= 0 and products[i] != 0.0:
-                insert_by_size(influence[m], source[m], products[i], number)
+            if number >= 0 and found[i] != 0.0:
+                insert_by_size(values, numbers, n_ranks, found[i], number)
         totals[m] += total

@@ -10,6 +10,7 @@ What single positions or single elements need is gathered from the maps as they 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,6 +28,7 @@ from nnviz.network.influence.vectors import LANES
 __all__ = [
     "MapLayout",
     "Strides",
+    "aligned_zeros",
     "buffers",
     "channel_extremes",
     "counted_extremes",
@@ -180,6 +182,14 @@ def buffers(
 def vector(n_sources: int) -> Floats:
     """Allocate whole vectors for a value of each source; the rest is never largest."""
     return np.full(-(-n_sources // LANES) * LANES, -np.inf, np.float32)
+
+
+def aligned_zeros(shape: tuple[int, ...]) -> Floats:
+    """Allocate zeros that begin at a whole vector: others take two reads for one."""
+    n, n_bytes = math.prod(shape), 4 * LANES
+    room = np.zeros(n + LANES, np.float32)
+    first = -room.ctypes.data % n_bytes // 4
+    return room[first : first + n].reshape(shape)
 
 
 def flat(x: torch.Tensor) -> tuple[Floats, Strides]:

@@ -18,7 +18,14 @@ from nnviz.network.influence.vectors import (
     first_maximum,
 )
 
-__all__ = ["insert", "rank_exact", "rank_identity", "rank_patches", "rank_rows"]
+__all__ = [
+    "insert",
+    "rank_exact",
+    "rank_identity",
+    "rank_patches",
+    "rank_products",
+    "rank_rows",
+]
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]

@@ -8,6 +8,7 @@ them to what the processor has. They are called from compiled functions only.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,9 +24,12 @@ from nnviz.compiling import compiled
 __all__ = [
     "LANES",
     "LOWEST",
+    "POSITIONS_AT_ONCE",
     "address",
     "advance",
     "first_maximum",
+    "largest_sums",
+    "largest_sums_of_two",
     "span_maximum",
     "span_minimum",
     "tile_maximum_narrow",
@@ -46,6 +50,9 @@ def _lanes() -> int:
 
 LANES: int = _lanes()
 """Float32 values in one vector register of this processor."""
+
+POSITIONS_AT_ONCE: int = 8 if LANES == 16 else 4
+"""Positions whose sums over taps, for two targets, fit in the registers."""
 
 LOWEST: Any = np.float32(-np.inf)
 """Less than every value, in the type that keeps numba from computing in float64."""
@@ -169,6 +176,94 @@ tile_maximum_wide = _tile_maximum(4)
 of ``mask[p] + sum over taps t of maps[offsets[t] + p] * weights[t]``. The mask is 0 for
 positions that the network evaluates and minus infinity for all others.
 """
+
+
+def _largest_sums(n_targets: int) -> Callable[..., Any]:
+    """Make `largest_sums` for one or two targets, which share what is read."""
+
+    def generate(context: Llvm, builder: Llvm, signature: Llvm, values: Llvm) -> Llvm:
+        del signature
+        source, places, n_blocks, taps, count, step = values[:6]
+        weights, results = values[6 : 6 + n_targets], values[6 + n_targets :]
+        zero, lowest = (
+            ir.Constant(_VECTOR, [number] * LANES) for number in (0.0, -np.inf)
+        )
+        best = [cgutils.alloca_once_value(builder, lowest) for _ in results]
+        sums = [
+            [cgutils.alloca_once(builder, _VECTOR) for _ in range(POSITIONS_AT_ONCE)]
+            for _ in results
+        ]
+        with cgutils.for_range(builder, n_blocks, intp=_INDEX) as block:
+            first = builder.mul(block.index, _INDEX(POSITIONS_AT_ONCE))
+            read = []
+            for number in range(POSITIONS_AT_ONCE):
+                place = builder.gep(places, [builder.add(first, _INDEX(number))])
+                read.append(builder.gep(source, [builder.load(place)]))
+            for total in itertools.chain(*sums):
+                builder.store(zero, total)
+            with cgutils.for_range(builder, count, intp=_INDEX) as tap:
+                offset = builder.load(builder.gep(taps, [tap.index]))
+                at = builder.mul(tap.index, step)
+                factors = [_load(builder, weight, at) for weight in weights]
+                for number, pointer in enumerate(read):
+                    loaded = _load(builder, pointer, offset)
+                    for factor, totals in zip(factors, sums, strict=True):
+                        operands = [loaded, factor, builder.load(totals[number])]
+                        total = _call(builder, "llvm.fmuladd", operands)
+                        builder.store(total, totals[number])
+            for largest, totals in zip(best, sums, strict=True):
+                for total in totals:
+                    pair = [builder.load(largest), builder.load(total)]
+                    pair = [_call(builder, "llvm.maxnum", pair, *_FINITE)]
+                    builder.store(pair[0], largest)
+        for largest, result in zip(best, results, strict=True):
+            place = builder.bitcast(result, _VECTOR.as_pointer())
+            builder.store(builder.load(largest), place, align=4)
+        return context.get_dummy_value()
+
+    if n_targets == 1:
+
+        @_instruction
+        def largest(
+            _: Llvm, maps: Llvm, places: Llvm, n_blocks: Llvm, offsets: Llvm,
+            n_taps: Llvm, step: Llvm, weights: Llvm, sums: Llvm,
+        ) -> Llvm:  # fmt: skip
+            whole = types.int64
+            signature = types.void(
+                maps, places, whole, offsets, whole, whole, weights, sums
+            )
+            return signature, generate
+
+        return largest
+
+    @_instruction
+    def largest_two(
+        _: Llvm, maps: Llvm, places: Llvm, n_blocks: Llvm, offsets: Llvm,
+        n_taps: Llvm, step: Llvm, weights: Llvm, others: Llvm, sums: Llvm,
+        other_sums: Llvm,
+    ) -> Llvm:  # fmt: skip
+        whole = types.int64
+        signature = types.void(
+            maps, places, whole, offsets, whole, whole, weights, others, sums,
+            other_sums,
+        )  # fmt: skip
+        return signature, generate
+
+    return largest_two
+
+
+largest_sums = _largest_sums(1)
+"""Largest sums over taps of ``LANES`` neighbouring sources, over any positions.
+
+``largest_sums(maps, places, n_blocks, offsets, n_taps, step, weights, sums)`` writes to
+``sums[i]`` the maximum over p of the ``sum over taps t of
+maps[places[p] + offsets[t] + i] * weights[t * step + i]``; there are `n_blocks` times
+``POSITIONS_AT_ONCE`` places. Sums over taps are added in the order of
+`tile_maximum_wide`, so that they are the same bit by bit.
+"""
+
+largest_sums_of_two = _largest_sums(2)
+"""As `largest_sums`, for two targets: with two `weights`, and two `sums` at the end."""
 
 
 def _span(name: str) -> Callable[..., float]:

@@ -348,6 +348,53 @@ def test_influence__of_inputs_without_any_activation_has_no_source():
     assert (found.influence == 0).all()
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    n_sources=st.integers(1, 70),
+    n_targets=st.integers(1, 5),
+    size=st.integers(4, 12),
+    stride=st.integers(1, 2),
+    n_pairs=st.integers(1, 10),
+    counts=st.booleans(),
+    workspace=st.sampled_from([1, 2**14, 48 * 2**20]),
+    seed=st.integers(0, 2**31),
+)
+def test_influence__does_not_depend_on_the_memory_format(
+    n_sources, n_targets, size, stride, n_pairs, counts, workspace, seed
+):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(3, n_sources, size, size, generator=generator)
+    weight = torch.randn(n_targets, n_sources, 3, 3, generator=generator)
+    operation = Convolution(weight, stride=stride, padding=1)
+    n_positions = (-(-size // stride)) ** 2
+    counted = torch.rand(3, n_positions, generator=generator) < 0.6 if counts else None
+    rng = np.random.default_rng(seed)
+    pairs = np.sort(rng.integers(0, 3, n_pairs)), rng.integers(0, n_targets, n_pairs)
+
+    one, other = (
+        strongest_sources(
+            [EdgeInput(x.to(memory_format=way), operation, counted=counted)],
+            pairs,
+            workspace=workspace,
+        )
+        for way in (torch.contiguous_format, torch.channels_last)
+    )
+
+    full = nn.functional.conv2d(
+        x.double().flatten(0, 1)[:, None],
+        weight.double().transpose(0, 1).reshape(-1, 1, 3, 3),
+        stride=stride,
+        padding=1,
+    )
+    full = full.view(3, n_sources, n_sources, n_targets, -1)
+    full = full.diagonal(dim1=1, dim2=2)  # instance, target, position, source
+    if counted is not None:
+        full = full.masked_fill(~counted[:, None, :, None], -torch.inf)
+    best = full.amax(2)[pairs].amax(1).clamp_min(0).float()
+    assert same(one, other)
+    assert torch.allclose(torch.from_numpy(other.influence[:, 0]), best, atol=1e-5)
+
+
 def test_influence__of_no_pairs_is_empty():
     edge = EdgeInput(torch.ones(2, 4, 5, 5), Convolution(torch.ones(3, 4, 3, 3)))
     none = np.array([], np.int64)
