@@ -26,6 +26,7 @@ __all__ = [
     "resnet18",
     "resnet20",
     "resnet32",
+    "resnet56",
     "squeezenet1_0",
     "tiny",
 ]
@@ -210,6 +211,11 @@ def resnet20(n_classes: int = 10) -> CifarResNet:
 def resnet32(n_classes: int = 10) -> CifarResNet:
     """Return an untrained ResNet-32 for 32 x 32 pixels."""
     return CifarResNet(5, n_classes)
+
+
+def resnet56(n_classes: int = 10) -> CifarResNet:
+    """Return an untrained ResNet-56 for 32 x 32 pixels."""
+    return CifarResNet(9, n_classes)
 
 
 def resnet18(n_classes: int = 1000) -> ResNet18:

@@ -16,6 +16,7 @@ from benchmarks import (
     causal_report,
     decoding_report,
     peers,
+    processor,
     scaling_report,
     subsets_report,
 )
@@ -143,6 +144,7 @@ def speed_section() -> str:
         ("listing.json", _listing_rows),
         ("memory.json", _memory_rows),
         ("chunks.json", _chunk_rows),
+        ("processor.json", processor.rows),
         ("decoding.json", decoding_report.speed_rows),
     ]
     for pattern, rows_of in rows:
