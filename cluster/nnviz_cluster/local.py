@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import signal
 import sys
 from collections.abc import Iterator
 
 import dask
+import distributed.utils
 from distributed import Client, LocalCluster
 
+from nnviz_cluster import fork_server
 from nnviz_cluster.keeping import kept_workers, wait_for_workers
 from nnviz_cluster.main_guard import check_main_guard
 from nnviz_cluster.site import ClusterConfig
 from nnviz_cluster.tls import check_listening, security_of
-from nnviz_cluster.worker_start import kept_environment, settings_of, worker_environment
+from nnviz_cluster.variables import usual_workers, worker_environment
+from nnviz_cluster.worker_start import kept_environment, settings_of
 
 __all__ = ["client", "open_client", "usual_workers", "worker_environment"]
 
@@ -42,18 +44,6 @@ def client(
         yield connected
 
 
-def usual_workers(threads: int = 1) -> int:
-    """Return how many workers there are where nobody says a number.
-
-    Parameters
-    ----------
-    threads
-        Threads inside one operation of the network.
-    """
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    return max(1, n_cores // threads)
-
-
 @contextlib.contextmanager
 def open_client(config: ClusterConfig, threads: int = 1) -> Iterator[Client]:
     """Start the workers of a configuration, fixed or adaptive, and stop them.
@@ -74,7 +64,7 @@ def open_client(config: ClusterConfig, threads: int = 1) -> Iterator[Client]:
         n_workers = usual_workers(threads)
     with (
         kept_environment(),
-        dask.config.set(settings_of(config, threads)),
+        dask.config.set(settings_of(config, threads) | _method()),
         security_of(config) as security,
         LocalCluster(
             n_workers=0,
@@ -102,6 +92,15 @@ def open_client(config: ClusterConfig, threads: int = 1) -> Iterator[Client]:
             cluster.scale(n_workers)
             wait_for_workers(connected, n_workers, keeper)
         yield connected
+
+
+def _method() -> dict[str, str]:
+    """Return Dask's setting of how processes start, where the fork server is ready."""
+    if not fork_server.is_running():
+        return {}
+    # Dask would import what it forks with here, too; the server has its own list.
+    distributed.utils._forkserver_preload_set = True
+    return {"distributed.worker.multiprocessing-method": fork_server.METHOD}
 
 
 async def _leave_interrupts() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from nnviz.engine.workers import PATIENCE
 from nnviz.errors import MissingDependencyError
 from nnviz_cluster.site import QUEUED, ClusterConfig
+from nnviz_cluster.variables import LATE, worker_environment
 
 __all__ = [
     "PRELOAD",
@@ -22,33 +23,6 @@ __all__ = [
 
 PRELOAD = "nnviz_cluster.quiet"
 """Module that every worker process loads."""
-
-LATE = ("NUMBA_NUM_THREADS",)
-"""Variables that a worker reads when it imports a library, not when it starts."""
-
-
-def worker_environment(threads: int = 1) -> dict[str, str]:
-    """Return the environment in which a worker process has to start.
-
-    Dask's default ``MALLOC_TRIM_THRESHOLD_`` gives memory back after every large
-    temporary; the page faults that follow halve the speed of inference on a CPU. A
-    ``dask worker`` that is started by hand needs the same variables.
-
-    Parameters
-    ----------
-    threads
-        Threads inside one operation of the network.
-    """
-    return {
-        "MALLOC_TRIM_THRESHOLD_": str(8 * 2**30),
-        "MALLOC_MMAP_THRESHOLD_": str(2**30),
-        "OMP_NUM_THREADS": str(threads),
-        "MKL_NUM_THREADS": str(threads),
-        "OPENBLAS_NUM_THREADS": str(threads),
-        "NUMBA_NUM_THREADS": str(threads),
-        # Workers on other machines do not have this process's settings of Dask.
-        "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
-    }
 
 
 def settings_of(config: ClusterConfig, threads: int) -> dict[str, Any]:

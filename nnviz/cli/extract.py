@@ -65,8 +65,6 @@ def extract(
     stop_in = None if time_limit is None else seconds_of(time_limit)
     overdue = None if deadline is None else seconds_of(deadline)
     patience = None if wait_for_workers is None else seconds_of(wait_for_workers)
-    from nnviz.engine.tasks import RunLimits
-    from nnviz.extraction.extraction import extract
     from nnviz.store.store import Store
 
     opened = Store.open(store, writable=True)
@@ -78,7 +76,11 @@ def extract(
         threads=opened.plan.extraction.threads_per_worker,
         log=log,
         quiet=quiet,
+        ahead="nnviz_cluster.extraction_ahead",
     ) as (client, listeners):
+        from nnviz.engine.tasks import RunLimits
+        from nnviz.extraction.extraction import extract
+
         summary = extract(
             opened,
             client=client,

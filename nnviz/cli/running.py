@@ -48,6 +48,7 @@ def stage_of(
     log: Path | None,
     quiet: bool,
     threads: int = 1,
+    ahead: str | None = None,
 ) -> Iterator[tuple[Client, list[Listener]]]:
     """Be the only driver that writes to a store, with workers and listeners.
 
@@ -59,7 +60,7 @@ def stage_of(
         Opened for writing.
     stage
         What is done, for the message that another driver gets.
-    cluster, workers, threads
+    cluster, workers, threads, ahead
         See :func:`client_of`.
     log, quiet
         See :func:`listeners_of`.
@@ -74,7 +75,9 @@ def stage_of(
     with (
         writing(store.url, stage),
         listeners_of(log, quiet=quiet) as listeners,
-        client_of(cluster, workers, threads, most=store.plan.n_chunks) as client,
+        client_of(
+            cluster, workers, threads, most=store.plan.n_chunks, ahead=ahead
+        ) as client,
     ):
         yield client, listeners
 
@@ -86,6 +89,7 @@ def client_of(
     threads: int = 1,
     *,
     most: int | None = None,
+    ahead: str | None = None,
 ) -> Iterator[Client]:
     """Start workers, or connect to a running scheduler.
 
@@ -103,6 +107,9 @@ def client_of(
         More workers on this machine would have nothing to do, and each one takes
         seconds of a core to start; what `cluster` or `workers` says is done all the
         same.
+    ahead
+        Module that imports what workers on this machine need: it is imported once, and
+        they are forked from there; None lets each of them import.
 
     Raises
     ------
@@ -111,24 +118,29 @@ def client_of(
     TaskError
         If no scheduler answers.
     """
-    from nnviz_cluster.opening import open_client
+    from nnviz_cluster import fork_server
     from nnviz_cluster.site import load_site
+    from nnviz_cluster.variables import usual_workers, worker_environment
 
     if cluster is None and workers is None and most is not None:
-        from nnviz_cluster.local import usual_workers
-
         workers = max(1, min(usual_workers(threads), most))
     site = load_site(cluster or "local", workers=workers)
+    environment = worker_environment(threads) | dict(site.environment)
+    imported = ahead if site.kind == "local" else None
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
-    try:
-        with open_client(site, threads) as client:
-            for logger in loggers:
-                logger.setLevel(logging.CRITICAL)
-            yield client
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    with fork_server.running(imported, environment):
+        # It imports Dask, while the other process imports as well.
+        from nnviz_cluster.opening import open_client
+
+        try:
+            with open_client(site, threads) as client:
+                for logger in loggers:
+                    logger.setLevel(logging.CRITICAL)
+                yield client
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from tests.faults.tiny_run import (
     n_done,
     start_dask,
     wait_for,
+    workers_of,
 )
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -50,7 +51,7 @@ def end_driver(one, rng):
 
 
 def kill_worker_and_go_on(one, rng):
-    alive = children_of(one.process.pid, "spawn_main")
+    alive = workers_of(one.process.pid)
     if alive:
         os.kill(rng.choice(alive), signal.SIGSEGV)
 
@@ -292,7 +293,7 @@ def test_extract__all_children_killed__others_do_the_rest(
     one = driver("extract", store, "--workers", "1", "--quiet")
 
     def has_come(moment):
-        is_started = bool(children_of(one.process.pid, "spawn_main"))
+        is_started = bool(workers_of(one.process.pid))
         return is_started and (moment == "starting" or n_done(store) >= 1)
 
     for moment in moments:
@@ -313,7 +314,7 @@ def test_extract__children_killed_whenever_they_start__says_so_and_ends(
     store = run.store(tmp_path / "run.zarr")
     one = driver("extract", store, "--workers", "2", "--quiet")
     while one.process.poll() is None:
-        for child in children_of(one.process.pid, "spawn_main"):
+        for child in workers_of(one.process.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
         time.sleep(0.1)

@@ -268,6 +268,13 @@ def children_of(pid: int, what: str) -> list[int]:
     return found
 
 
+def workers_of(pid: int) -> list[int]:
+    """Return the worker processes of a command, and what they are forked from."""
+    return children_of(pid, "spawn_main") + children_of(
+        pid, "multiprocessing.forkserver"
+    )
+
+
 def start_dask(folder: Path, *command: str) -> Forked:
     """Start a scheduler or a worker as a process of its own."""
     env = dict(os.environ, PYTHONWARNINGS="ignore")
