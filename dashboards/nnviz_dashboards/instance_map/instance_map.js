@@ -95,7 +95,9 @@ export function render({model}) {
       context.imageSmoothingEnabled = false
       context.drawImage(cells.picture, space.sx(left), space.sy(top), space.sx(right) - space.sx(left), space.sy(bottom) - space.sy(top))
     }
-    const radius = Math.max(2, Math.min(5, 1.9 * Math.sqrt(space.k)))
+    // Few points in a large window are larger than many.
+    const room = Math.max(1.9, Math.min(4, Math.sqrt(wide * tall / Math.max(1, shown.n)) / 16))
+    const radius = Math.max(2, Math.min(5, room * Math.sqrt(space.k)))
     const is_sides = shown.kind === "sides", is_outcome = shown.kind === "outcome"
     const rank = (i) => (is_sides ? [2, 1, 2, 0][codes[i]] : is_outcome ? codes[i] : codes[i] === NO_COLOR ? 0 : 1)
     const order = numbers.map((_, i) => i).sort((a, b) => rank(a) - rank(b))
