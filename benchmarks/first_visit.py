@@ -2,7 +2,9 @@
 
 Serves a store, opens its page as a first visitor does, and opens it again with what the
 browser has kept. All bytes pass a relay that counts them, so that what is compressed
-counts as what it weighs. What clicks cost is measured by ``interactions.py``.
+counts as what it weighs. The same browser opens a page of Panel with one word on it,
+which loads the same libraries: what that takes, no page of theirs is without. What
+clicks cost is measured by ``interactions.py``.
 
     python benchmarks/first_visit.py RUN.zarr
     python benchmarks/first_visit.py RUN.zarr --json seen.json
@@ -11,6 +13,7 @@ counts as what it weighs. What clicks cost is measured by ``interactions.py``.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import socket
@@ -18,6 +21,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +36,34 @@ QUIET_S = 0.25
 """So long nothing more has to come before bytes are counted."""
 
 VISITS = ("first visit", "second visit")
+EMPTY = "first visit of an empty page"
+
+READY = "document.documentElement.dataset.ready === 'yes'"
+DRAWN = ".graph-panel[data-subset]"
+
+ONE_WORD = """
+import sys
+import panel as pn
+from panel.custom import JSComponent
+
+class Word(JSComponent):
+    _esm = "export function render() { return document.createTextNode('nothing') }"
+
+def page():
+    template = pn.Template(
+        "{% extends base %}{% block contents %}{{ embed(roots.word) }}{% endblock %}"
+    )
+    template.add_panel("word", Word())
+    return template
+
+server = pn.io.server.get_server(
+    page, address="127.0.0.1", port=0, websocket_origin=[sys.argv[1]]
+)
+server.start()
+print(f"at http://127.0.0.1:{server.port}/", flush=True)
+server.io_loop.start()
+"""
+ONE_WORD_READY = "window.Bokeh?.documents?.[0]?.is_idle"
 
 
 class Relay:
@@ -68,10 +100,16 @@ class Relay:
 
 def serve(store: str, relay: Relay) -> tuple[subprocess.Popen[str], dict[str, float]]:
     """Start the server; returns it with what that took until it answered."""
-    began = time.perf_counter()
     options = ("--no-token", "--allow-origin", f"127.0.0.1:{relay.port}")
+    return _start(relay, "-m", "nnviz_dashboards", store, *options)
+
+
+def _start(
+    relay: Relay, *arguments: str
+) -> tuple[subprocess.Popen[str], dict[str, float]]:
+    began = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "nnviz_dashboards", store, *options],
+        [sys.executable, *arguments],
         stdout=subprocess.PIPE,
         text=True,
         env={
@@ -103,20 +141,16 @@ def _settle(page: Any, relay: Relay) -> None:
 
 
 def measure(store: str) -> dict[str, Any]:
-    """Serve a store, and visit it twice."""
-    from playwright.sync_api import sync_playwright
-
+    """Serve a store, and visit it twice; then an empty page."""
     relay = Relay()
     process, started = serve(store, relay)
     try:
-        with sync_playwright() as playwright:
-            arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-            browser = playwright.chromium.launch(
-                executable_path=find_chromium(), args=arguments
-            )
+        with _chromium() as browser:
             page = browser.new_page(viewport={"width": 1440, "height": 900})
-            visits = {name: _open(page, relay, process.pid) for name in VISITS}
-            browser.close()
+            visits = {
+                name: _open(browser, page, relay, process.pid, READY, DRAWN)
+                for name in VISITS
+            }
     finally:
         process.terminate()
         process.wait(timeout=30)
@@ -124,17 +158,56 @@ def measure(store: str) -> dict[str, Any]:
         "store": Path(store).name,
         "start": started,
         **visits,
+        EMPTY: measure_empty(),
         "machine": describe_machine(),
     }
 
 
-def _open(page: Any, relay: Relay, pid: int) -> dict[str, float]:
+def measure_empty() -> dict[str, float]:
+    """Visit a page of the same libraries with one word on it."""
+    relay = Relay()
+    process, _ = _start(relay, "-c", ONE_WORD, f"127.0.0.1:{relay.port}")
+    try:
+        with _chromium() as browser:
+            page = browser.new_page(viewport={"width": 1440, "height": 900})
+            return _open(browser, page, relay, process.pid, ONE_WORD_READY)
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+@contextlib.contextmanager
+def _chromium() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = playwright.chromium.launch(
+            executable_path=find_chromium(), args=arguments
+        )
+        yield browser
+        browser.close()
+
+
+def _browser_seconds(browser: Any) -> float:
+    """Return what all of a browser's processes that are running have used so far."""
+    session = browser.new_browser_cdp_session()
+    processes = session.send("SystemInfo.getProcessInfo")["processInfo"]
+    session.detach()
+    return sum(one["cpuTime"] for one in processes)
+
+
+def _open(
+    browser: Any, page: Any, relay: Relay, pid: int, is_ready: str, drawn: str = ""
+) -> dict[str, float]:
     used, before = processor_seconds(pid), relay.n_bytes
+    browser_used = _browser_seconds(browser)
     began = time.perf_counter()
     page.goto(f"http://127.0.0.1:{relay.port}/", timeout=WAIT_MS)
-    page.wait_for_function("document.documentElement.dataset.ready === 'yes'")
+    page.wait_for_function(is_ready)
     ready = time.perf_counter() - began
-    page.wait_for_selector(".graph-panel[data-subset]", timeout=WAIT_MS)
+    if drawn:
+        page.wait_for_selector(drawn, timeout=WAIT_MS)
     _settle(page, relay)
     paint = page.evaluate(
         "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
@@ -144,6 +217,7 @@ def _open(page: Any, relay: Relay, pid: int) -> dict[str, float]:
         "ms until it answers": 1000 * ready,
         "kB": (relay.n_bytes - before) / 1000,
         "seconds of a core": processor_seconds(pid) - used,
+        "seconds of a core, browser": _browser_seconds(browser) - browser_used,
     }
 
 
@@ -154,9 +228,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     found = measure(options.store)
-    for title in ("start", *VISITS):
+    for title in ("start", *VISITS, EMPTY):
         told = ", ".join(f"{value:,.2f} {name}" for name, value in found[title].items())
         print(f"{title}: {told}")
+    first, empty = (found[title] for title in (VISITS[0], EMPTY))
+    for name in ("ms until it answers", "seconds of a core, browser"):
+        print(f"{name}, of an empty page's: {first[name] / empty[name]:.2f}")
     print(f"load: {os.getloadavg()[0]:.1f}")
     if options.json:
         options.json.write_text(json.dumps(found, indent=2), encoding="utf-8")

@@ -66,11 +66,19 @@ def measure(name: str, url: str, n_clicks: int) -> list[Row]:
     clicks = took[interactions.ANY]
     start, first = visit["start"], visit["first visit"]
     seen_ms, server_ms = interactions.GOAL_SEEN_MS, interactions.GOAL_MS
+    empty = visit[first_visit.EMPTY]
     most_kb = max(row["max_bytes"] for row in took.values()) / 1e3
     n = int(clicks["n"])
     return [
         Row(name, "start of the server", start["seconds of a core"], 3, "s of a core"),
         Row(name, "first view", first["ms until it answers"] / 1e3, 2, "s"),
+        Row(
+            name,
+            "an empty page of the same libraries",
+            empty["ms until it answers"] / 1e3,
+            2,
+            "s",
+        ),
         Row(
             name,
             f"any of {n} clicks, p95, at the server",
