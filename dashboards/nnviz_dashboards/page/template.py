@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import panel as pn
 import param
@@ -48,8 +50,7 @@ def made_page(
     title, header, stale
         Markup of the tab's title, of what is known of the run, and of what is old.
     """
-    template = (_FOLDER / "page.html").read_text(encoding="utf-8")
-    page = _Page(template, location=True)
+    page = _Page(_compiled(), location=True)
     page.add_variable("css_variables", css_variables())
     page.add_variable("page_style", (_FOLDER / "page.css").read_text(encoding="utf-8"))
     page.add_variable("page_script", _script())
@@ -61,6 +62,12 @@ def made_page(
     for name, root in roots.items():
         page.add_panel(name, root)
     return page
+
+
+@functools.cache
+def _compiled() -> Any:
+    """Compile the markup once, as Panel does it for each visitor."""
+    return pn.Template((_FOLDER / "page.html").read_text(encoding="utf-8")).template
 
 
 def _needed(scripts: str) -> str:
