@@ -156,6 +156,17 @@ class Convolution:
         ShapeError
             If the input has another number of axes, or is too small.
         """
+        # Asked for several times in each batch, whose extents are mostly the same.
+        known, extents = self._known_axes, tuple(positions)
+        if extents not in known:
+            known[extents] = self._axes_of(extents)
+        return known[extents]
+
+    @cached_property
+    def _known_axes(self) -> dict[tuple[int, ...], tuple[Axis, ...]]:
+        return {}
+
+    def _axes_of(self, positions: tuple[int, ...]) -> tuple[Axis, ...]:
         if len(positions) != self.n_axes:
             msg = (
                 f"the convolution has {self.n_axes} position axes but its input has "
