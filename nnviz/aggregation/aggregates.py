@@ -353,6 +353,7 @@ class Aggregates:
         share = count / max(1, n_instances)
         base_rate = self.base_rate(name)
         total = self._read("activation_sum", name)[row]
+        names = self._store.layer(layer).channel_names
         return ChannelUse(
             subset,
             name,
@@ -363,7 +364,8 @@ class Aggregates:
             base_rate,
             _divided(share, base_rate),
             total / max(1, n_instances),
-            note=self.note,
+            np.array(names, object) if names else None,
+            self.note,
         )
 
     def top(

@@ -45,6 +45,8 @@ class ChannelUse:
     """`share` divided by `base_rate`."""
     mean: NDArray[np.float64]
     """Mean activation over the subset's instances."""
+    name: NDArray[np.object_] | None = None
+    """Of each channel, where channels have names: a table's columns."""
     note: str = ""
     """That the store has grown since these were counted; else empty."""
 
@@ -73,17 +75,20 @@ class ChannelUse:
 
     def take(self, order: NDArray[np.integer]) -> ChannelUse:
         """Return some of the channels, in another order, by their places here."""
-        columns = {name: values[order] for name, values in self._columns()}
+        columns = {name: values[order] for name, values in self.columns()}
         return dataclasses.replace(self, **columns)
 
     def to_frame(self) -> pd.DataFrame:
         """Return the columns as a table."""
         import pandas as pd  # noqa: PLC0415  slow to import, and needed here only
 
-        return pd.DataFrame(dict(self._columns()))
+        return pd.DataFrame(dict(self.columns()))
 
-    def _columns(self) -> list[tuple[str, NDArray[np.generic]]]:
-        names = ("channel", "count", "share", "base_rate", "lift", "mean")
+    def columns(self) -> list[tuple[str, NDArray[np.generic]]]:
+        """Return name and values of every column, in their order."""
+        names = ["channel", "count", "share", "base_rate", "lift", "mean"]
+        if self.name is not None:
+            names.insert(1, "name")
         return [(name, getattr(self, name)) for name in names]
 
     def _title(self) -> str:
@@ -93,8 +98,8 @@ class ChannelUse:
         )
 
     def __repr__(self) -> str:
-        table = text_table(self._title(), self._columns())
+        table = text_table(self._title(), self.columns())
         return f"{table}\n{self.note}" if self.note else table
 
     def _repr_html_(self) -> str:
-        return html_table(self._title(), self._columns()) + html.escape(self.note)
+        return html_table(self._title(), self.columns()) + html.escape(self.note)

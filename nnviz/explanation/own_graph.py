@@ -21,7 +21,7 @@ from nnviz.aggregation.totals import InfluenceTotal
 from nnviz.errors import ConfigError, MissingDataError
 from nnviz.explanation.instance_explanation import InstanceExplanation
 from nnviz.graphs.attribution_graph import AttributionGraph
-from nnviz.graphs.from_totals import FullGraphs
+from nnviz.graphs.from_totals import FullGraphs, with_names
 from nnviz.graphs.options import GraphChoices, GraphOptions
 from nnviz.graphs.presets import directed_selection, kept_graph
 from nnviz.network.top_channels import planned_top_channels
@@ -91,7 +91,7 @@ def own_graph(
         ranking=np.concatenate(scores),
         share=chosen.kept_share,
     )
-    return kept_graph(
+    graph = kept_graph(
         full,
         selection,
         subset=totals.name,
@@ -99,6 +99,7 @@ def own_graph(
         everything=graphs.everything(layers),
         problems=(*explanation.problems, *problems),
     )
+    return with_names(store, graph)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

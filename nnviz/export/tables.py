@@ -21,7 +21,7 @@ import importlib.util
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -166,7 +166,7 @@ def _tables(store: Store) -> Iterator[tuple[str, pd.DataFrame]]:
             continue
         aggregates = aggregates_of(store, name)
         for layer in store.layers:
-            table = _aggregate_table(aggregates, layer.name)
+            table = _aggregate_table(aggregates, layer.name, layer.channel_names)
             yield f"aggregates/{name}/{layer.name}", table
         if not store.groups.is_complete(f"artifacts/{name}"):
             continue
@@ -220,7 +220,9 @@ def _class_table(store: Store) -> pd.DataFrame:
     return frame
 
 
-def _aggregate_table(aggregates: Aggregates, layer: str) -> pd.DataFrame:
+def _aggregate_table(
+    aggregates: Aggregates, layer: str, names: Sequence[str]
+) -> pd.DataFrame:
     counts = aggregates.counts(layer).toarray()
     n_subsets, n_channels = counts.shape
     return pd.DataFrame(
@@ -228,6 +230,7 @@ def _aggregate_table(aggregates: Aggregates, layer: str) -> pd.DataFrame:
             "subset": np.repeat(np.array(aggregates.names, dtype=object), n_channels),
             "n_instances": np.repeat(aggregates.n_instances, n_channels),
             "channel": np.tile(np.arange(n_channels), n_subsets),
+            **({"name": list(names) * n_subsets} if names else {}),
             "count": counts.ravel(),
             "base_rate": np.tile(aggregates.base_rate(layer), n_subsets),
             "lift": aggregates.lift(layer).ravel(),
@@ -256,11 +259,13 @@ def _relevance(aggregates: Aggregates, layer: str) -> dict[str, Any]:
 
 def _example_table(store: Store, layer: str, ids: Any) -> pd.DataFrame:
     examples = read_examples(store, layer)
+    names = store.layer(layer).channel_names
     channel, rank = np.nonzero(examples.instance >= 0)
     instance = examples.instance[channel, rank]
     table = pd.DataFrame(
         {
             "channel": channel,
+            **({"name": [names[c] for c in channel]} if names else {}),
             "rank": rank,
             "instance": instance,
             "id": ids[instance],

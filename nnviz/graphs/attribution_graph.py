@@ -86,7 +86,7 @@ class AttributionGraph:
     """The channels that matter most in one subset, and what they rest on.
 
     Two graphs are equal if all of their fields are, but for pictures, the names of
-    outputs, and how alike halves are.
+    channels, and how alike halves are.
     """
 
     subset: str
@@ -136,6 +136,8 @@ class AttributionGraph:
     shape (L,); empty where the preset walks otherwise, or it is not known."""
     output_names: tuple[str, ...] = ()
     """Of the channels of the last layer, if they are classes; for drawings, too."""
+    channel_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By layer, of those whose channels have names: a table's columns."""
 
     def __post_init__(self) -> None:
         n, e = len(self.layer), len(self.source)
@@ -227,6 +229,11 @@ class AttributionGraph:
         pairs = zip(self.source.tolist(), self.target.tolist(), strict=True)
         return [(keys[source], keys[target]) for source, target in pairs]
 
+    def called(self, layer: str, channel: int) -> str:
+        """Return what people read of a channel: its name, or else its number."""
+        names = self.channel_names.get(layer, ())
+        return names[channel] if names else str(channel)
+
     def node(self, layer: str, channel: int) -> int:
         """Return the index of a kept node.
 
@@ -275,7 +282,10 @@ class AttributionGraph:
         for index, name in reversed(list(enumerate(self.layers))):
             nodes = np.flatnonzero(self.layer == index)
             best = nodes[np.argsort(-self.score[nodes], kind="stable")][:3]
-            text = ", ".join(f"{self.channel[i]} ({self.count[i]:,})" for i in best)
+            text = ", ".join(
+                f"{self.called(name, self.channel[i])} ({self.count[i]:,})"
+                for i in best
+            )
             n_arcs = int((self.layer[self.target] == index).sum())
             row: tuple[object, ...] = (name, len(nodes), n_arcs, text)
             if len(self.reach):
@@ -303,7 +313,7 @@ class AttributionGraph:
             if len(counts) and self.n_instances > 1:
                 layer = self.layers[self.layer[node]]
                 lines.append(
-                    f"{layer} {self.channel[node]}: on top in 0 of "
+                    f"{layer} {self.called(layer, self.channel[node])}: on top in 0 of "
                     f"{self.n_instances:,}, source in {counts.max():,}"
                 )
         rest = len(lines) - SHOWN_SOURCES
@@ -397,7 +407,7 @@ def _quotient(
 def _equal(first: object, second: object) -> bool:
     """Return whether all fields of two values of one class are equal."""
     for name in type(first).__slots__:  # type: ignore[attr-defined]  # dataclasses
-        if name in ("pictures", "output_names", "halves"):
+        if name in ("pictures", "output_names", "channel_names", "halves"):
             continue
         mine, yours = getattr(first, name), getattr(second, name)
         if isinstance(mine, np.ndarray):

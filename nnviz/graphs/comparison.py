@@ -170,7 +170,7 @@ class GraphComparison:
         order = np.lexsort((-np.abs(np.nan_to_num(parts.effect)), parts.p_value))
         rows = [
             (
-                f"{self.nodes[i][0]}-{self.nodes[i][1]}",
+                f"{self.nodes[i][0]}-{self.first.called(*self.nodes[i])}",
                 ("", "first", "second", "both")[
                     int(parts.in_first[i]) + 2 * int(parts.in_second[i])
                 ],

@@ -311,6 +311,7 @@ def _union(comparison: GraphComparison) -> AttributionGraph:
         ),
         strongest_layer=of_nodes("strongest_layer", (N_STRONGEST,)),
         strongest_channel=of_nodes("strongest_channel", (N_STRONGEST,)),
+        channel_names=comparison.first.channel_names,
         strongest_count=of_nodes("strongest_count", (N_STRONGEST,)),
     )
 
@@ -358,10 +359,10 @@ def _nodes(
     lists.append([_sources(graph, node) for node in range(graph.n_nodes)])
     lists.append(_targets(graph))
     lists.append([None] * graph.n_nodes if contrasts is None else contrasts)
-    last = graph.layers[-1]
+    known = {**graph.channel_names, **({graph.layers[-1]: names} if names else {})}
     lists.append(
         [
-            names[channel] if layer == last and channel < len(names) else ""
+            known[layer][channel] if channel < len(known.get(layer, ())) else ""
             for layer, channel in graph
         ]
     )

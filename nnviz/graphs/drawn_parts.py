@@ -66,7 +66,8 @@ class DrawnNode:
     targets: tuple[Linked, ...]
     contrast: Contrast | None = None
     name: str = ""
-    """Of the class, if the channel is an output of the network."""
+    """Of the class, if the channel is an output of the network, or of the column that
+    it is."""
     score_error: float = math.nan
     """Standard error of the score by blocks of instances, or in a comparison of the
     difference; NaN where that was not estimated."""

@@ -131,7 +131,10 @@ def graph_files(
         return {f"{stem}.json": to_summit_json(graph).encode()}
     if format == "csv":
         return {
-            f"{stem}-nodes.csv": table_file(_NODE_COLUMNS, _node_rows(graph, layout)),
+            f"{stem}-nodes.csv": table_file(
+                (*_NODE_COLUMNS, *(["name"] if graph.channel_names else [])),
+                _node_rows(graph, layout),
+            ),
             f"{stem}-arcs.csv": table_file(_ARC_COLUMNS, _arc_rows(graph)),
         }
     return network_file(to_networkx(graph, layout), stem, format)
@@ -267,7 +270,12 @@ def _node_rows(
         layout.y.tolist(),
     )
     rows = zip(*columns, strict=True)
-    return [dict(zip(_NODE_COLUMNS, row, strict=True)) for row in rows]
+    found = [dict(zip(_NODE_COLUMNS, row, strict=True)) for row in rows]
+    if graph.channel_names:
+        for numbers, (layer, channel) in zip(found, graph, strict=True):
+            has_name = layer in graph.channel_names
+            numbers["name"] = graph.called(layer, channel) if has_name else ""
+    return found
 
 
 def _arc_rows(graph: AttributionGraph) -> list[dict[str, Number]]:

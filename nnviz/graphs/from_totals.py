@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from nnviz.aggregation.aggregates import Aggregates, aggregates_of
 from nnviz.aggregation.relevance import Signal, check_relevance
 from nnviz.aggregation.totals import AggregateTotals, InfluenceTotal, SubsetTotals
 from nnviz.errors import MissingDataError
+from nnviz.graphs.attribution_graph import AttributionGraph
 from nnviz.graphs.full_graph import (
     EnteringEdge,
     FullGraph,
@@ -29,7 +31,7 @@ from nnviz.store.store import Store
 from nnviz.subsets.naming import named_subsets
 from nnviz.subsets.subsets import STANDARD_KINDS, Subset
 
-__all__ = ["FullGraphs", "Start", "output_layer", "output_names"]
+__all__ = ["FullGraphs", "Start", "output_layer", "output_names", "with_names"]
 
 Start = tuple[str, NDArray[np.float64]]
 """The layer where walks start, and how many at each of its channels."""
@@ -310,6 +312,12 @@ class FullGraphs:
         counts = tuple(totals.counts(name) for name in layers)
         graph = FullGraph(layers, counts, arcs, totals.n_instances)
         return permuted_graph(graph, self._channels) if self._channels else graph
+
+
+def with_names(store: Store, graph: AttributionGraph) -> AttributionGraph:
+    """Return a graph of a store with the names that its channels have."""
+    names = store.plan.architecture.channel_names
+    return replace(graph, channel_names=names) if names else graph
 
 
 def output_layer(store: Store) -> str | None:

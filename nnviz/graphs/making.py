@@ -21,7 +21,7 @@ from nnviz.aggregation.relevance import SIGNALS, signal_named
 from nnviz.aggregation.totals import BlockTotals, SubsetTotals, count_blocks
 from nnviz.errors import ConfigError, QueryError, UnknownNameError, did_you_mean
 from nnviz.graphs.attribution_graph import AttributionGraph, HalfLikeness
-from nnviz.graphs.from_totals import FullGraphs
+from nnviz.graphs.from_totals import FullGraphs, with_names
 from nnviz.graphs.full_graph import FullGraph
 from nnviz.graphs.jackknife import NodeScores, block_errors, half_weights, node_scores
 from nnviz.graphs.layout import GraphLayout, arrange_graph, reference_places
@@ -460,7 +460,7 @@ class SubsetGraphs:
             everything=self._full.everything(found.full.layers),
             problems=found.problems,
         )
-        return graph, found.selection
+        return with_names(self.store, graph), found.selection
 
     def _selected(
         self,

@@ -149,6 +149,7 @@ def _in_layers(graph: AttributionGraph, layers: Sequence[str]) -> AttributionGra
         strongest_count=graph.strongest_count[nodes],
         problems=graph.problems,
         output_names=graph.output_names if layers[-1] == graph.layers[-1] else (),
+        channel_names=graph.channel_names,
     )
 
 

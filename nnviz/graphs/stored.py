@@ -61,6 +61,7 @@ class StoredGraphs:
 
     def __init__(self, store: Store, path: str) -> None:
         self._attributes = store.groups.attributes(path)
+        self._channel_names = store.plan.architecture.channel_names
         self.names: tuple[str, ...] = tuple(self._attributes["names"])
         """Name of each subset."""
         self._row = {name: row for row, name in enumerate(self.names)}
@@ -97,6 +98,7 @@ class StoredGraphs:
             problems=tuple(attributes["problems"].get(subset, ())),
             reach=_known(arrays["reach"][row]),
             halves=self._likeness(row),
+            channel_names=self._channel_names,
             **parts,
         )
 

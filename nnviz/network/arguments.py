@@ -26,6 +26,7 @@ __all__ = [
     "counted_of",
     "inputs_of",
     "parameters_of",
+    "received_names",
 ]
 
 
@@ -116,6 +117,29 @@ def calling_with(
         yield found
     finally:
         hook.is_paused = False
+
+
+def received_names(module: nn.Module, batch: Tensor) -> tuple[str, ...]:
+    """Return what each tensor is called that a network is given.
+
+    Parameters
+    ----------
+    module
+        The network.
+    batch
+        Packed where the network takes packed batches, else its one input.
+
+    Returns
+    -------
+    tuple of str
+        Parameters of ``forward``, those without a name first; else numbers from 0 on.
+    """
+    known = parameters_of(module).names
+    with calling_with(module, batch) as (arguments, options):
+        positional = [
+            known[i] if i < len(known) else str(i) for i in range(len(arguments))
+        ]
+        return (*positional, *options)
 
 
 def counted_of(packed: Tensor, inputs: NetworkInputs | None) -> Tensor | None:

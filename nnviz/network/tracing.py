@@ -9,6 +9,7 @@ See, in :mod:`nnviz.network.analysis`, ``operations`` for how operations are rec
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,11 +23,12 @@ from nnviz.network.analysis.analysis import Analysis, analyse, validate
 from nnviz.network.analysis.functions import category_of
 from nnviz.network.analysis.held_parts import measure_held
 from nnviz.network.analysis.instance_axes import record_by_instance
+from nnviz.network.analysis.layers import RECEIVED
 from nnviz.network.analysis.operations import OperationGraph
 from nnviz.network.analysis.outputs import logits_of, main_output
 from nnviz.network.analysis.token_axes import record_other_length
 from nnviz.network.analysis.value_paths import held_operations
-from nnviz.network.arguments import inputs_of
+from nnviz.network.arguments import inputs_of, received_names
 from nnviz.network.independence import check_independence
 from nnviz.network.padding_check import check_padding
 from nnviz.network.recording.normalizing import normalize
@@ -35,13 +37,18 @@ from nnviz.network.recording.runtime import telling_faults
 from nnviz.runs.architecture import Architecture, Layer
 from nnviz.runs.config import PreprocessingConfig
 from nnviz.runs.network_inputs import NetworkInputs
+from nnviz.runs.table_columns import columns_of_inputs
 from nnviz.user_code import telling_user_errors
 
 __all__ = ["trace", "trace_network"]
 
 
 @checked
-def trace(model: nn.Module, batch: Tensor) -> Architecture:
+def trace(
+    model: nn.Module,
+    batch: Tensor,
+    columns: Mapping[str, Sequence[str]] | None = None,
+) -> Architecture:
     """Find the layers and edges of a network, and check them.
 
     Parameters
@@ -51,6 +58,9 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
     batch
         Normalised network input (instance, ...), real or random, of 1 or 2 instances;
         packed for a network to which inputs are bound.
+    columns
+        Names of the channels of inputs that are layers, too: of an input by its
+        parameter of ``forward``, of the first also by "0". None: no input is a layer.
 
     Returns
     -------
@@ -84,7 +94,9 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
         raise ModelError(msg)
     with telling_faults():
         other = record_other_length(model, batch)
-    analysis = analyse(graph, other)
+    of_inputs = _columns_of_inputs(received_names(model, batch), graph, columns or {})
+    names = {value: name for value, (name, _) in of_inputs.items()}
+    analysis = analyse(graph, other, names)
     unclear = _unclear_layers(model, analysis)
     layers = [x.layer for x in analysis.layers if x.layer.name not in unclear]
     mixed = _without_instances(model, analysis, batch)
@@ -99,14 +111,17 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
         )
         raise ModelError(msg)
     logits = logits_of(graph.output)
-    names = {layer.name for layer in layers}
+    known = {layer.name for layer in layers}
     return Architecture(
-        layers=tuple(_of_length(layer, shape, inputs_of(model)) for layer in layers),
+        layers=tuple(
+            _named(_of_length(layer, shape, inputs_of(model)), of_inputs)
+            for layer in layers
+        ),
         edges=tuple(
             edge
             for target in analysis.targets
             for edge in target.edges
-            if edge.source in names and edge.target in names
+            if edge.source in known and edge.target in known
         ),
         input_shape=shape,
         input_dtype=str(batch.dtype).removeprefix("torch."),
@@ -131,9 +146,35 @@ def trace(model: nn.Module, batch: Tensor) -> Architecture:
         held=tuple(
             held
             for held in measure_held(analysis.flow, analysis.layers, analysis.targets)
-            if held.layer in names
+            if held.layer in known
         ),
     )
+
+
+def _columns_of_inputs(
+    names: Sequence[str], graph: OperationGraph, columns: Mapping[str, Sequence[str]]
+) -> dict[int, tuple[str, tuple[str, ...]]]:
+    """Return name and columns of each input that is a layer, by its value.
+
+    Indices have no channels; they are those of what is looked up by them.
+    """
+    found = {}
+    for value, name in zip(graph.received, names, strict=True):
+        known = columns.get(name) or (columns.get("0") if value == 0 else None)
+        its = graph.values[value]
+        if known and its.dtype.is_floating_point and its.shape[1:] == (len(known),):
+            found[value] = name, tuple(known)
+    if len(found) == 1:
+        ((value, (_, known)),) = found.items()
+        return {value: ("input", known)}
+    return found
+
+
+def _named(layer: Layer, of_inputs: Mapping[int, tuple[str, tuple[str, ...]]]) -> Layer:
+    if layer.kind != "input":
+        return layer
+    _, columns = of_inputs[int(layer.node.removeprefix(RECEIVED))]
+    return replace(layer, channel_names=columns)
 
 
 def _record(model: nn.Module, batch: Tensor) -> OperationGraph:
@@ -263,4 +304,4 @@ def trace_network(
         advice="name a network of ordinary torch modules as model.source",
         error_type=ModelError,
     ):
-        return trace(module, batch)
+        return trace(module, batch, columns_of_inputs(preprocessing.columns))

@@ -29,6 +29,13 @@ class ChannelContrast:
     mean: float
     """Mean activation in A."""
     other_mean: float
+    name: str = ""
+    """Of the channel, where it has one: the column of a table."""
+
+    @property
+    def called(self) -> str:
+        """What people read: the name, or else the number."""
+        return self.name or str(self.channel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,13 @@ class RelevanceContrast:
     asked for; positive if A has more. NaN where it is not defined."""
     p_value: float
     """Of Welch's test, adjusted over all channels of all shown layers."""
+    name: str = ""
+    """Of the channel, where it has one: the column of a table."""
+
+    @property
+    def called(self) -> str:
+        """What people read: the name, or else the number."""
+        return self.name or str(self.channel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +101,7 @@ def channel_lines(channels: Sequence[ChannelContrast], other: str, n: int) -> li
     lines = [f"channels       {of} differ from {other} (p < 0.05)"]
     width = max((len(c.layer) for c in significant[:n]), default=0)
     lines += [
-        f"  {c.layer:<{width}} {c.channel:>5}  on top in {c.share:>6.1%}, "
+        f"  {c.layer:<{width}} {c.called:>5}  on top in {c.share:>6.1%}, "
         f"{c.other_share:>6.1%} there  effect {c.effect:+.2f}  p = {c.p_value:.2g}"
         for c in significant[:n]
     ]

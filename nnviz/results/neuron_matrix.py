@@ -124,6 +124,10 @@ class NeuronMatrix:
         self.measures = (*get_args(ActivationMeasure), *SIGNALS[:n_signals])
         """Those that the run has recorded."""
 
+    def channel_names(self, layer: str) -> tuple[str, ...]:
+        """Return the names of a layer's channels; empty where they have none."""
+        return self._store.layer(layer).channel_names
+
     @property
     def class_rows(self) -> NDArray[np.int64]:
         """Index of the class of each row of `classes`, shape (S,)."""

@@ -205,14 +205,15 @@ class SubsetRelevance:
         effects = mean_effect_sizes(means, variances, sizes)
         p_values = adjusted_p_values(mean_difference_p_values(means, variances, sizes))
         places = [
-            (layer.name, channel)
+            (layer, channel)
             for layer in self._store.shown_layers
             for channel in range(layer.n_channels)
         ]
         found = [
             RelevanceContrast(
-                layer=layer,
+                layer=layer.name,
                 channel=channel,
+                name=layer.name_of(channel),
                 relevance=float(relevances[0, i]),
                 other_relevance=float(relevances[1, i]),
                 gradient=float(gradients[0, i]),
@@ -256,7 +257,7 @@ class SubsetRelevance:
         lines = [f"{_WORDS[self.signal]:<14} {what}"]
         width = max((len(c.layer) for c in significant[:n]), default=0)
         lines += [
-            f"  {c.layer:<{width}} {c.channel:>5}  {getattr(c, self.signal):>+8.3g}, "
+            f"  {c.layer:<{width}} {c.called:>5}  {getattr(c, self.signal):>+8.3g}, "
             f"{getattr(c, f'other_{self.signal}'):>+8.3g} there  "
             f"effect {c.effect:+.2f}  "
             f"p = {c.p_value:.2g}"

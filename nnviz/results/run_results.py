@@ -247,6 +247,7 @@ class RunResults:
         is_used = base_rate > 0
         lift = np.where(is_used, share / np.where(is_used, base_rate, 1.0), np.nan)
         count = np.round(np.nan_to_num(share) * n).astype(np.int64)
+        names = self.store.layer(layer).channel_names
         return ChannelUse(
             found.subset.name,
             layer,
@@ -257,6 +258,7 @@ class RunResults:
             base_rate,
             lift,
             found.mean(layer),
+            np.array(names, object) if names else None,
         )
 
     def share_by_subset(self, layer: str, channel: int) -> NDArray[np.float64]:

@@ -157,7 +157,6 @@ class SubsetResults:
         for layer in self._store.shown_layers:
             totals = self._totals[layer.name]
             counts = totals["activation_counts"].toarray()
-            sums = totals["activation_sum"]
             some = np.flatnonzero(counts.any(axis=0))
             a, b = counts[0, some], counts[1, some]
             effects = effect_sizes(a, n_a, b, n_b)
@@ -173,8 +172,9 @@ class SubsetResults:
                     effect=float(effects[i]),
                     interval=(float(low[i]), float(high[i])),
                     p_value=math.nan,
-                    mean=_share(sums[0, channel], n_a),
-                    other_mean=_share(sums[1, channel], n_b),
+                    mean=_share(totals["activation_sum"][0, channel], n_a),
+                    other_mean=_share(totals["activation_sum"][1, channel], n_b),
+                    name=layer.name_of(int(channel)),
                 )
 
     @functools.cached_property

@@ -44,6 +44,7 @@ LayerKind = Literal[
     "product",
     "attention",
     "pooling",
+    "input",
     "other",
 ]
 EdgeOperation = Literal["convolution", "linear", "identity", "gate"]
@@ -109,11 +110,22 @@ class Layer:
     instance_axis: int = 0
     """Axis of the instances in the tensor at `node`: 1 where time comes first, behind
     which they lie."""
+    channel_names: tuple[str, ...] = ()
+    """What each channel is, where the data say it: of a table's input the columns.
+    Empty: channels have numbers alone."""
 
     @property
     def names(self) -> tuple[str, ...]:
         """The name, and the other names."""
         return (self.name, *self.aliases)
+
+    def name_of(self, channel: int) -> str:
+        """Return the name of a channel; empty where channels have none."""
+        return self.channel_names[channel] if self.channel_names else ""
+
+    def called(self, channel: int) -> str:
+        """Return what people read of a channel: its name, or else its number."""
+        return self.name_of(channel) or str(channel)
 
     def tokens_of(self, position: int) -> tuple[int, int] | None:
         """Return the tokens that a stored position sees, half open; None without any.
@@ -236,6 +248,11 @@ class Architecture:
         every = [one for layer in self.layers for one in layer.names]
         msg = f"unknown layer {name!r}{did_you_mean(name, every)}; {_listing(names)}"
         raise UnknownNameError(msg)
+
+    @property
+    def channel_names(self) -> dict[str, tuple[str, ...]]:
+        """By layer, of those whose channels have names."""
+        return {x.name: x.channel_names for x in self.layers if x.channel_names}
 
     @property
     def shown(self) -> tuple[Layer, ...]:

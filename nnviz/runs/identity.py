@@ -103,6 +103,7 @@ def identity_of(value: dict[str, Any]) -> dict[str, Any]:
     for layer in value["architecture"]["layers"]:
         layer.pop("aliases", None)
         layer.pop("token_window", None)
+        layer.pop("channel_names", None)
         for name in ("token_axis", "token_field"):
             if layer.get(name) is None:
                 layer.pop(name, None)

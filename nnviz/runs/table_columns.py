@@ -8,6 +8,7 @@ that come later are prepared with the same numbers.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ import numpy as np
 from nnviz.errors import ConfigError
 from nnviz.runs.json_values import check_fields
 
-__all__ = ["MISSING", "ColumnConfig", "category_of"]
+__all__ = ["MISSING", "ColumnConfig", "category_of", "columns_of_inputs"]
 
 MISSING = ""
 """How a missing value is written among categories."""
@@ -103,6 +104,14 @@ class ColumnConfig:
     def n_numbers(self) -> int:
         """How many numbers an instance has of it, once its categories are known."""
         return len(self.categories) if self.encoding == "one-hot" else 1
+
+    @property
+    def names_of_numbers(self) -> tuple[str, ...]:
+        """What each of its numbers is."""
+        if self.encoding == "one-hot":
+            names = [category_of(each) or "missing" for each in self.categories]
+            return tuple(f"{self.name} = {name}" for name in names)
+        return (f"{self.name} missing" if self.encoding == "indicator" else self.name,)
 
     @property
     def shift_and_divisor(self) -> tuple[float, float]:
@@ -234,6 +243,33 @@ class ColumnConfig:
         if self.has_categories and self.missing == "value" and not known:
             return f"has value = {self.value!r}, which is not among its categories"
         return ""
+
+
+def columns_of_inputs(columns: Sequence[ColumnConfig]) -> dict[str, tuple[str, ...]]:
+    """Return what each number is that an input of the network receives.
+
+    Parameters
+    ----------
+    columns
+        Of the plan: each with its own name, its input, and all that is measured.
+
+    Returns
+    -------
+    dict
+        By the parameter of ``forward``, "0" where none is stated; a category has its
+        column's name before it.
+
+    Examples
+    --------
+    >>> kind = ColumnConfig("kind", encoding="one-hot", categories=("a", "b"))
+    >>> columns_of_inputs([ColumnConfig("age"), kind])
+    {'0': ('age', 'kind = a', 'kind = b')}
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for column in columns:
+        name = column.input or "0"
+        found[name] = (*found.get(name, ()), *column.names_of_numbers)
+    return found
 
 
 def category_of(value: Any) -> str:

@@ -100,7 +100,7 @@ export function render({model}) {
     if (model.missing_examples) list.append(notice(model.missing_examples))
     for (const row of model.rows) {
       const line = element("div", "channel-row channel-grid", null, {"data-channel": row.channel})
-      const choose = element("button", "channel", String(row.channel), {
+      const choose = element("button", "channel", row.called, {
         type: "button", title: "Show which classes use this channel",
       })
       choose.addEventListener("click", () => model.send_msg({type: "choose", channel: row.channel}))

@@ -64,6 +64,8 @@ class ChannelRow:
     examples: tuple[Example, ...]
     has_feature: bool
     """Whether there is a picture of what it was made to see."""
+    called: str
+    """Its name, where it has one; else its number."""
 
 
 class ChannelsModel(param.Parameterized):
@@ -120,8 +122,7 @@ class ChannelsModel(param.Parameterized):
         used = self._used
         if used is None or not self.rows:
             return None
-        names = ("channel", "count", "share", "base_rate", "lift", "mean")
-        return ChartTable(tuple((name, getattr(used, name)) for name in names))
+        return ChartTable(tuple(used.columns()))
 
     @property
     def code(self) -> str:
@@ -210,6 +211,7 @@ class ChannelsModel(param.Parameterized):
                     self._results, used.layer, int(c), self.selection.subset, members
                 ),
                 int(c) in features,
+                self._results.store.layer(used.layer).called(int(c)),
             )
             for c in best
         ]

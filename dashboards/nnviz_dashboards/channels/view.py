@@ -142,6 +142,7 @@ class ChannelsView(Viewer):
 def _row(row: ChannelRow) -> dict[str, object]:
     return {
         "channel": row.channel,
+        "called": row.called,
         "count": format_count(row.count),
         "share": row.share,
         "share_text": format_percent(row.share),

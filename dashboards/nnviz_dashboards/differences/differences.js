@@ -27,10 +27,10 @@ export function render({model}) {
   }
   const row = (one, table) => {
     const line = element("div", "difference-row difference-grid", null, {role: "listitem", "data-layer": one.layer, "data-channel": one.channel})
-    const main = element("button", "difference-name", null, {type: "button", title: `Look at channel ${one.channel} of ${one.label} in all views`})
+    const main = element("button", "difference-name", null, {type: "button", title: `Look at channel ${one.called} of ${one.label} in all views`})
     const layer = element("span", "muted name end-first")
     layer.append(element("bdi", "", one.label))
-    main.append(element("b", "", String(one.channel)), layer)
+    main.append(element("b", "", one.called), layer)
     main.addEventListener("click", () => send({type: "look_at", layer: one.layer, channel: one.channel}))
     const faces = element("div", "faces", null, {title: one.seen ? `Strongest examples: ${one.seen}` : "No examples"})
     for (const [rank, instance, text] of one.faces) {
@@ -49,7 +49,7 @@ export function render({model}) {
     track.append(fill)
     effect.append(track, element("span", "number", one.effect_text))
     const p = element("span", `number${one.is_sure ? "" : " muted"}`, one.p)
-    const show = element("button", "quiet", "Instances", {type: "button", title: "Instances of A and B, sorted by this channel", "aria-label": `Instances by channel ${one.channel} of ${one.label}`})
+    const show = element("button", "quiet", "Instances", {type: "button", title: "Instances of A and B, sorted by this channel", "aria-label": `Instances by channel ${one.called} of ${one.label}`})
     show.addEventListener("click", () => send({type: "show_instances", layer: one.layer, channel: one.channel}))
     line.append(main, faces, value(one.a, one.bars[0], "a"), value(one.b, one.bars[1], "b"), effect, p, show)
     return line

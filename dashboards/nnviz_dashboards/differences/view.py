@@ -190,6 +190,7 @@ class DifferencesView(Viewer):
             "label": self._layers.get(one.layer, one.layer),
             "number": list(self._layers).index(one.layer),
             "channel": one.channel,
+            "called": self._model.results.store.layer(one.layer).called(one.channel),
             "a": _signed(write(one.a)),
             "b": _signed(write(one.b)),
             "bars": [

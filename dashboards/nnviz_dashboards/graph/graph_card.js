@@ -69,9 +69,9 @@ function makeCard(canvas, act) {
     const part = element("div", "card-links")
     part.append(heading(name, swatch, explanation))
     for (const [index, channel, count] of items) {
-      const {name: layer, label} = act.graph().layers[index]
+      const {name: layer, label, channels} = act.graph().layers[index]
       const button = element("button", "card-link", null, {type: "button"})
-      button.append(element("span", "", `${label} ${channel}`), element("span", "number", count.toLocaleString("en")))
+      button.append(element("span", "", `${label} ${channels?.[channel] ?? channel}`), element("span", "number", count.toLocaleString("en")))
       button.addEventListener("click", () => act.pin({layer, channel}))
       part.append(button)
     }

@@ -344,6 +344,7 @@ def _graph(
     labels = dict(zip(names, short_names(names), strict=True)) | dict(shown)
     numbers = {name: number for number, name in enumerate(shown)}
     drawn = drawing.shown_layers
+    known = drawing.files.channel_names
     rows = {name: len(drawn) - 1 - index for index, name in enumerate(drawn)}
     n_rows = max((node.row + 1 for node in drawing.nodes), default=len(drawn))
     return {
@@ -357,6 +358,7 @@ def _graph(
                 "row": rows.get(name, -1),
                 "is_shown": name in shown,
                 "number": numbers.get(name, -1),
+                **({"channels": known[name]} if name in known else {}),
                 **_stage(name, drawing, stage_of),
             }
             for name in names

@@ -15,11 +15,11 @@ function openedInstance(send, pictures) {
     const line = element("div", "opened-layer")
     const row = element("div", "opened-channels")
     layer.channels.forEach((channel) => {
-      const button = element("button", "opened-channel", null, {type: "button", title: `${layer.label}, channel ${channel.channel}: ${channel.text}`})
+      const button = element("button", "opened-channel", null, {type: "button", title: `${layer.label}, channel ${channel.called}: ${channel.text}`})
       if (channel.face >= 0) {
         button.append(element("img", "", null, {loading: "lazy", decoding: "async", alt: "", src: `${pictures()}/${layer.number}/${channel.channel}/${channel.face}`}))
       }
-      button.append(element("b", "", String(channel.channel)), element("span", "muted", channel.short))
+      button.append(element("b", "", channel.called), element("span", "muted", channel.short))
       button.addEventListener("click", () => send({type: "look_at", layer: layer.layer, channel: channel.channel}))
       row.append(button)
     })

@@ -255,6 +255,7 @@ class InstancesView(Viewer):
         if facts.probability != facts.probability:
             rows = []
         numbers = {name: i for i, name in enumerate(self._layers)}
+        store = self._model.results.store
         return {
             "n": facts.number,
             "title": f"#{format_count(facts.number)}",
@@ -280,6 +281,7 @@ class InstancesView(Viewer):
                     "channels": [
                         {
                             "channel": one.channel,
+                            "called": store.layer(layer).called(one.channel),
                             "face": self._face(layer, one.channel),
                             "text": f"activation {format_value(one.value)}, "
                             f"{one.deviations:.1f} standard deviations above the mean",

@@ -285,6 +285,7 @@ class MatrixModel(param.Parameterized):
             name,
             n,
             channel,
+            self.results.store.layer(state.layer).called(channel),
             float(self._values(row)[channel]),
             pair.get("A", np.nan),
             pair.get("B", np.nan),

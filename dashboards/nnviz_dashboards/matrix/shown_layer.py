@@ -61,6 +61,8 @@ class Cell:
     row: str
     n_instances: int
     channel: int
+    called: str
+    """The channel's name, or else its number."""
     value: float
     a: float
     b: float

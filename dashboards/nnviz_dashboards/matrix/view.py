@@ -302,7 +302,7 @@ class MatrixView(Viewer):
         measure = cast("Measure", self._stack.selection.measure)
         size = f" ({format_count(cell.n_instances)})" if cell.n_instances != 1 else ""
         text = (
-            f"{cell.row}{size}, channel {cell.channel}: {WORDS[measure]} "
+            f"{cell.row}{size}, channel {cell.called}: {WORDS[measure]} "
             f"{format_value(cell.value)}"
         )
         if cell.a == cell.a and cell.b == cell.b:

@@ -160,12 +160,15 @@ class _Difference:
     contrast: ColumnContrast
     means: NDArray[np.float64]
     n_different: int
+    names: tuple[str, ...]
+    """Of the channels, where they have any."""
 
     @classmethod
     def of(cls, neurons: NeuronMatrix, found: SubsetResults, layer: str) -> _Difference:
         contrast = neurons.contrast(found, layer, "mean")
         n_different = int((contrast.p_value < LEVEL).sum())
-        return cls(layer, contrast, found.means(layer), n_different)
+        names = neurons.channel_names(layer)
+        return cls(layer, contrast, found.means(layer), n_different, names)
 
     @property
     def count(self) -> str:
@@ -186,4 +189,5 @@ class _Difference:
         p = said_p(float(self.contrast.p_value[channel]))
         d = format_value(float(self.contrast.effect[channel]))
         rest = f", on average {a} in A and {b} in B (d = {d}, adjusted {p})."
-        return Part(f"channel {channel}", self.layer, channel), Part(rest)
+        called = self.names[channel] if self.names else f"channel {channel}"
+        return Part(called, self.layer, channel), Part(rest)

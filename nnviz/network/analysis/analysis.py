@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from nnviz.network.analysis.channel_flow import ChannelFlow
@@ -32,7 +33,11 @@ class Analysis:
     """Where the tokens of an instance lie."""
 
 
-def analyse(graph: OperationGraph, other: OtherLength | None = None) -> Analysis:
+def analyse(
+    graph: OperationGraph,
+    other: OtherLength | None = None,
+    inputs: Mapping[int, str] | None = None,
+) -> Analysis:
     """Find layers and edges in the operations of one forward pass.
 
     Parameters
@@ -42,13 +47,15 @@ def analyse(graph: OperationGraph, other: OtherLength | None = None) -> Analysis
     other
         From :func:`nnviz.network.analysis.token_axes.record_other_length`; None where
         instances have no tokens.
+    inputs
+        Which of the values that the network receives are layers, and their names.
     """
     flow = follow_channels(graph)
-    sites = find_sites(flow)
+    sites = find_sites(flow, inputs or ())
     tokens = find_token_axes(flow, other)
     layers = [
         replace(item, layer=tokens.of_layer(flow, item.layer, item.site.read_value))
-        for item in name_layers(flow, sites)
+        for item in name_layers(flow, sites, inputs)
     ]
     targets = find_edges(flow, layers, sites)
     return Analysis(flow, with_roles(flow, layers, targets), targets, tokens)

@@ -11,10 +11,13 @@ that computes it: what the next block does to it first belongs to that block.
 A layer has the name of the module that returns it, where the module stands for it: the
 block of a sum or a concatenation, or the last module that changes nothing else.
 Elsewhere it has the name of the function call that makes it.
+
+What the network receives is a layer where it is asked for: the columns of a table.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from torch import nn
@@ -29,7 +32,17 @@ from nnviz.network.analysis.recurrence import RECURRENT, is_packed
 from nnviz.network.analysis.value_paths import held_operations
 from nnviz.runs.architecture import Layer, LayerKind
 
-__all__ = ["FoundLayer", "Site", "find_sites", "name_layers", "settled"]
+__all__ = [
+    "RECEIVED",
+    "FoundLayer",
+    "Site",
+    "find_sites",
+    "name_layers",
+    "settled",
+]
+
+RECEIVED = "@received."
+"""Node of a layer that the network receives, before its number among the inputs."""
 
 _MADE_IN_PLACE = frozenset({"sum", "concatenation", "product"})
 _BLOCK_KINDS = frozenset({"sum", "concatenation"})
@@ -60,12 +73,22 @@ class FoundLayer:
     layer: Layer
 
 
-def find_sites(flow: ChannelFlow) -> list[Site]:
-    """Return every origin of channels that is read, in order of computation."""
+def find_sites(flow: ChannelFlow, inputs: Collection[int] = ()) -> list[Site]:
+    """Return every origin of channels that is read, in order of computation.
+
+    Parameters
+    ----------
+    flow
+        Channels of one forward pass.
+    inputs
+        Which of the values that the network receives are layers.
+    """
     sites = []
     held = held_operations(flow)
     for origin, kind in flow.kinds.items():
         if origin in flow.graph.received:
+            if origin in inputs and _consumers(flow, origin):
+                sites.append(Site(origin, "input", origin))
             continue
         read_value = _read_value(flow, origin, kind)
         if read_value is None:
@@ -210,7 +233,7 @@ def _has_channels_of(flow: ChannelFlow, value: int, origin: int) -> bool:
 
 def _absorb(flow: ChannelFlow, site: Site) -> None:
     """Find the one sum or concatenation that takes all of a site's channels."""
-    if site.kind in ("product", "other", "attention"):
+    if site.kind in ("product", "other", "attention", "input"):
         return
     heads = _heads_of(flow, site)
     if heads is not None:
@@ -264,20 +287,25 @@ def _heads_of(flow: ChannelFlow, site: Site) -> int | None:
     return found.pop() if len(found) == 1 else None
 
 
-def name_layers(flow: ChannelFlow, sites: list[Site]) -> list[FoundLayer]:
+def name_layers(
+    flow: ChannelFlow, sites: list[Site], inputs: Mapping[int, str] | None = None
+) -> list[FoundLayer]:
     """Make the layers of all sites that are not absorbed into another one.
 
     Parameters
     ----------
     flow, sites
         From the same operation graph.
+    inputs
+        Names of the layers that the network receives, by their values.
 
     Returns
     -------
     list of FoundLayer
         In order of computation, with unique names.
     """
-    kept = [site for site in sites if site.absorbed_by is None]
+    received = [site for site in sites if site.kind == "input"]
+    kept = [site for site in sites if site.absorbed_by is None and site not in received]
     owners = {site.origin: _owner(flow, site, kept) for site in kept}
     fields = find_receptive_fields(flow)
     taken: set[str] = set()
@@ -302,6 +330,26 @@ def name_layers(flow: ChannelFlow, sites: list[Site]) -> list[FoundLayer]:
             instance_axis=int(site.read_value in flow.graph.time_first),
             shown=not _is_inner(flow, site, kept, owners),
             receptive_field=fields.get(site.read_value) if len(shape) > 2 else None,
+        )
+        found.append(FoundLayer(site, layer))
+    return [*_received_layers(flow, received, inputs or {}, taken), *found]
+
+
+def _received_layers(
+    flow: ChannelFlow, sites: list[Site], names: Mapping[int, str], taken: set[str]
+) -> list[FoundLayer]:
+    """Make the layers that the network receives; others keep their names."""
+    found = []
+    for site in sites:
+        shape = flow.graph.values[site.origin].shape
+        axis = flow.origins[site.origin].axis
+        layer = Layer(
+            name=_unique(names[site.origin], taken),
+            node=f"{RECEIVED}{site.origin}",
+            kind="input",
+            n_channels=shape[axis],
+            positions=tuple(n for i, n in enumerate(shape) if i not in (0, axis)),
+            channel_axis=axis,
         )
         found.append(FoundLayer(site, layer))
     return found

@@ -125,7 +125,8 @@ def find_targets(flow: ChannelFlow, sites: list[Site]) -> list[Target]:
         One for each site that is a layer, in order of computation.
     """
     builder = _Builder(flow, sites)
-    return [builder.target(site) for site in sites if site.absorbed_by is None]
+    own = [site for site in sites if site.absorbed_by is None]
+    return [Target(s) if s.kind == "input" else builder.target(s) for s in own]
 
 
 class _Builder:

@@ -12,9 +12,17 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from nnviz.network.analysis.composites import taken_apart
+from nnviz.network.analysis.layers import RECEIVED
 from nnviz.network.analysis.module_calls import ModuleCalls, function_name
 
-__all__ = ["FunctionMode", "Switch"]
+__all__ = ["FunctionMode", "Switch", "is_function"]
+
+
+def is_function(node: str) -> bool:
+    """Return whether a node is a function's output: no module's, and no input."""
+    last = node.split("@")[-1]
+    is_number = last.isdigit() or node.startswith(RECEIVED)
+    return "@" in node and not is_number
 
 
 @dataclass(slots=True)

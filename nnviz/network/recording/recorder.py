@@ -17,14 +17,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from nnviz.errors import ModelError
 from nnviz.network.analysis.module_calls import ModuleCall, ModuleCalls
 from nnviz.network.analysis.outputs import iter_tensors, logits_of
 from nnviz.network.influence.inputs import EdgeInput
 from nnviz.network.recording.cheap_maxima import LayerPart
-from nnviz.network.recording.function_mode import FunctionMode, Switch
+from nnviz.network.recording.function_mode import FunctionMode, Switch, is_function
 from nnviz.network.recording.gradients import (
     Explained,
     GradientPass,
@@ -38,6 +37,7 @@ from nnviz.network.recording.maxima import (
     relu_activations,
 )
 from nnviz.network.recording.padding_masks import CountedTokens
+from nnviz.network.recording.received import hook_received
 from nnviz.network.recording.taps import EdgeTaps, Tap
 from nnviz.runs.architecture import Architecture, Layer
 from nnviz.user_code import telling_user_errors
@@ -155,13 +155,13 @@ class Recorder:
         self._copied: frozenset[str] = frozenset()
         self._switch = Switch()
         self._counts: Counter[str] = Counter()
-        self._handles: list[RemovableHandle] = []
+        self._handles = hook_received(model, self._layers, self._record)
         self._calls: ModuleCalls | None = None
         self._mode: FunctionMode | None = None
         if (
             self._parts
             or taps is not None
-            or any(_is_function(node) for node in self._layers)
+            or any(is_function(node) for node in self._layers)
         ):
             functions = self._wanted_functions()
             self._calls = ModuleCalls(
@@ -319,7 +319,7 @@ class Recorder:
         return output, {name: found[name] for name in self._names}
 
     def _wanted_functions(self) -> set[str]:
-        places = [node for node in self._layers if _is_function(node)]
+        places = [node for node in self._layers if is_function(node)]
         places += [] if self._taps is None else list(self._taps.taps)
         places += self._parts
         functions = [place.split("@")[-1] for place in places]
@@ -489,9 +489,3 @@ def _extents(values: Tensor, axis: int) -> tuple[int, ...]:
 def _recorded(output: Any, found: Mapping[str, Tensor]) -> RecordedBatch:
     logits = logits_of(output)
     return RecordedBatch(None if logits is None else logits.float(), found)
-
-
-def _is_function(node: str) -> bool:
-    """Return whether a node is a function's output, not a module's."""
-    last = node.split("@")[-1]
-    return "@" in node and not last.isdigit()

@@ -32,6 +32,7 @@ from nnviz.network.recording.made_up_batches import example_of, varied_from
 from nnviz.network.recording.normalizing import normalize
 from nnviz.network.recording.peak_places import layers_of_one_grid, peaks_of_pairs
 from nnviz.network.recording.peaks import PeakTracker
+from nnviz.network.recording.received import received_layers
 from nnviz.network.recording.recorder import OnLayer, OnTarget, RecordedBatch, Recorder
 from nnviz.network.recording.taps import EdgeTaps
 from nnviz.network.top_channels import planned_targets
@@ -159,6 +160,7 @@ class NetworkRuntime:
             analysis = analyse(
                 record_by_instance(network, example),
                 record_other_length(network, example),
+                received_layers(architecture),
             )
             if needs_taps:
                 taps = EdgeTaps(
