@@ -149,6 +149,28 @@ def test_page__sentence_encoder(
     assert "blocks.0.attn.hook_z" in str(store.plan)
 
 
+def test_page__induction_head(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(DOCS / "gallery" / "induction_network.py", tmp_path)
+    (tmp_path / "gpt.toml").write_text(blocks("toml")[2], encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    printed = run_commands(blocks("console")[2], capsys)
+    ends = re.search(r"([\d.]+)% of \d+ sentences end rightly", printed)
+    without = [float(x) for x in re.findall(r"without head \d .*: ([\d.]+)%", printed)]
+    assert ends is not None
+    assert float(ends[1]) > 85
+    assert min(without) == without[2] < 40
+    store = nnviz.open_store("gpt.zarr")
+    for word in "01234567":
+        graph = nnviz.attribution_graph(store, word)
+        heads = [c for layer, c in graph if layer == "blocks.1.attn@heads"]
+        assert heads
+        assert {channel // 8 for channel in heads} == {2}
+    assert store.layer("blocks.1.attn.hook_z").name == "blocks.1.attn@heads"
+    assert store.read("relevance/blocks.1.attn@heads/product").shape[1] == 32
+
+
 def test_page__texts_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
