@@ -120,6 +120,8 @@ of tracing, validation included.
 
 {versions}.
 
+{texts}
+
 | library | network | input | layers | shown | edges | operations | error | seconds \
 | problems |
 |---|---|---|--:|--:|--:|---|--:|--:|---|
@@ -129,7 +131,25 @@ of tracing, validation included.
 def page(rows: list[str]) -> str:
     versions = [f"torch {torch.__version__}"]
     versions += [f"{name} {version(name)}" for name in LIBRARIES]
-    return HEAD.format(versions=", ".join(versions)) + "\n".join([*rows, ""])
+    head = HEAD.format(versions=", ".join(versions), texts=said_of_texts(rows))
+    return head + "\n".join([*rows, ""])
+
+
+N_TOKENS = 8
+"""Of every text in the table."""
+
+
+def said_of_texts(rows: list[str]) -> str:
+    """Say how many networks of the table read texts, in lines of a document."""
+    cells = [[cell.strip() for cell in row.split("|")] for row in rows]
+    texts = [row for row in cells if row[3] == str(N_TOKENS)]
+    whole = sum(row[-2] == "none" for row in texts)
+    return (
+        f"{len(texts)} of the networks read {N_TOKENS} tokens; {whole} of these are "
+        "taken apart without a\nproblem: encoders, decoders and convolutions over "
+        "words. In the others influence ends at\nrecurrent layers, experts, state "
+        "spaces and the attention of XLNet."
+    )
 
 
 LIBRARIES = ("torchvision", "timm", "transformers")

@@ -54,6 +54,30 @@ def test_pages__links_lead_to_files_and_headings():
     assert broken == []
 
 
+def test_networks__of_texts_are_thirty_at_least_and_counted():
+    text = (ROOT / "docs" / "networks.md").read_text(encoding="utf-8")
+    cells = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    of_texts = [row for row in cells if row[2] == "8"]
+    whole = [row for row in of_texts if row[-1] == "none |"]
+
+    assert len(whole) >= 30
+    assert f"{len(of_texts)} of the networks read 8 tokens; {len(whole)} of" in text
+    assert {row[0] for row in whole} == {"| torch", "| transformers"}
+
+
+def test_readme__every_kind_in_its_first_table_has_tests():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text.split("| | networks | data | tests |")[1].split("\n\n")[0]
+    rows = [row for row in table.splitlines() if row.startswith("| **")]
+
+    assert len(rows) == 4
+    for row in rows:
+        places = re.findall(r"\[\d\]\((tests/\S+?\.py)\)", row)
+        assert len(places) == 3
+        for place in places:
+            assert "def test_" in (ROOT / place).read_text(encoding="utf-8")
+
+
 def test_data__everything_that_works_has_a_test():
     text = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
     text = text.split("## What works")[1].split("\n## ")[0]
