@@ -1,6 +1,9 @@
-"""Rules for the backward pass that others register: LRP by hand, and of zennit."""
+"""Rules for the backward pass of others: LRP by hand, of zennit, and of lxt."""
 
 from __future__ import annotations
+
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -120,3 +123,69 @@ def test_rules__of_zennit_are_stored_as_zennit_has_them():
         np.testing.assert_allclose(
             found[name]["product"], wanted.sum((2, 3)), rtol=1e-3, atol=1e-6
         )
+
+
+class Decoder(nn.Module):
+    def __init__(self, of):
+        super().__init__()
+        config = of.LlamaConfig(
+            vocab_size=40,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            attn_implementation="eager",
+        )
+        self.model, self.head = of.LlamaModel(config), nn.Linear(32, 6, bias=False)
+
+    def forward(self, input_ids):
+        found = self.model(input_ids=input_ids, use_cache=False)
+        return self.head(found.last_hidden_state[:, -1])
+
+
+def test_rules__of_lxt_are_stored_as_lxt_has_them(monkeypatch):
+    """AttnLRP: normalisations, gated products and attention pass relevance their way.
+
+    It is gradient times activation. Made for transformers 4, the library's BERT does
+    not import, and its patch of attention has to be made by hand.
+    """
+    pytest.importorskip("lxt")
+    llama = pytest.importorskip("transformers.models.llama.modeling_llama")
+    bert = types.ModuleType("lxt.efficient.models.bert")
+    bert.modeling_bert, bert.attnLRP = bert, {}
+    monkeypatch.setitem(sys.modules, "lxt.efficient.models.bert", bert)
+    patches = pytest.importorskip("lxt.efficient.patches", exc_type=ImportError)
+    monkeypatch.setattr(llama.LlamaMLP, "forward", patches.gated_mlp_forward)
+    monkeypatch.setattr(llama.LlamaRMSNorm, "forward", patches.rms_norm_forward)
+    attention = patches.wrap_attention_forward(llama.eager_attention_forward)
+    monkeypatch.setattr(llama, "eager_attention_forward", attention)
+    torch.manual_seed(0)
+    network, alone = Decoder(llama).eval(), Decoder(llama).eval()
+    alone.load_state_dict(network.state_dict())
+    x = torch.randint(0, 40, (3, 9))
+    architecture = trace(network, x)
+    runtime = NetworkRuntime(
+        network,
+        architecture,
+        preprocessing=PreprocessingConfig(kind="array", dtype="int64"),
+        extraction=ExtractionConfig(targets="none", device="cpu"),
+        explained=Explained("output", (1,)),
+    )
+
+    found = runtime.run(x.numpy()).relevance
+
+    assert architecture.is_validated
+    assert len(architecture.edges) == 27
+    read = {}
+    for name in ("model.embed_tokens", "model.layers.0", "model.layers.1", "head"):
+        alone.get_submodule(name).register_forward_hook(
+            lambda *call, name=name: read.update({name: call[2]})
+        )
+    output = alone(x)[:, 1]
+    relevance = torch.autograd.grad(output.sum(), list(read.values()))
+    for (name, values), gradient in zip(read.items(), relevance, strict=True):
+        wanted = (values * gradient).detach().reshape(3, -1, values.shape[-1]).sum(1)
+        np.testing.assert_allclose(found[name]["product"], wanted, atol=1e-6)
+    plain = {name: one["product"].sum(1) for name, one in found.items()}
+    np.testing.assert_allclose(plain["model.layers.1"], output.detach(), atol=1e-5)
