@@ -346,6 +346,7 @@ def test_pan__leaves_a_part_of_the_graph_in_view(page):
         world = page.locator(".graph-panel .world").bounding_box()
         assert min(right, world["x"] + world["width"]) - max(left, world["x"]) > 30
         assert min(bottom, world["y"] + world["height"]) - max(top, world["y"]) > 30
+    page.get_by_label("Show the whole graph").click()  # as the next test expects it
 
 
 @pytest.mark.parametrize(
