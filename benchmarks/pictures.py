@@ -30,20 +30,20 @@ def shared_folder() -> Path | None:
 
 
 def make_like_shared(folder: Path, n_files: int) -> Path:
-    """Make so many files of each data set, and weights of each network."""
+    """Make so many files of each data set, one a class at least, and weights."""
     import torch
     from safetensors.torch import save_file
 
     from benchmarks import networks
 
-    classes = [f"n{index:08d}" for index in range(8)]
+    classes = [f"n{index:08d}" for index in range(10)]
     for name, size, quality in (
         ("cifar10-test", (32, 32), 90),
         ("tiny-imagenet-val", (64, 64), 75),
         ("imagenet-sample", (500, 375), 93),
     ):
         made = [jpeg(size, quality, seed) for seed in range(N_DISTINCT)]
-        for index in range(n_files):
+        for index in range(max(n_files, len(classes))):
             place = folder / "data" / name / classes[index % len(classes)]
             place.mkdir(parents=True, exist_ok=True)
             (place / f"{index:06d}.jpg").write_bytes(made[index % len(made)])

@@ -146,7 +146,10 @@ def packed_preprocessing(config: PreprocessingConfig) -> PreprocessingConfig:
         Of the plan.
     """
     if config.kind in ("table", "text", "inputs"):
-        return PreprocessingConfig(kind="inputs", layout="packed")
+        # Columns, as they were measured, say what the packed numbers are.
+        return PreprocessingConfig(
+            kind="inputs", layout="packed", columns=config.columns
+        )
     if config.kind != "image":
         return dataclasses.replace(config, layout="as-is")
     order = "rgb" if config.channel_order == "bgr" else config.channel_order

@@ -212,13 +212,20 @@ def _without_defaults(config: RunConfig) -> dict[str, Any]:
             continue
         defaults = {f.name: _default(f) for f in dataclasses.fields(value)}
         given = {
-            name: found
+            name: _stated(found)
             for name, found in to_json(value).items()
             if found is not None and getattr(value, name) != defaults[name]
         }
         if given:
             tables[table.name] = given
     return tables
+
+
+def _stated(value: Any) -> Any:
+    """Return a value of a run file without what is None inside of it, as TOML wants."""
+    if isinstance(value, Mapping):
+        return {key: _stated(x) for key, x in value.items() if x is not None}
+    return [_stated(x) for x in value] if isinstance(value, list | tuple) else value
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

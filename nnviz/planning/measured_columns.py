@@ -75,7 +75,7 @@ def rows_asked_for(config: RunConfig) -> DatasetConfig:
             '"standard" }, { name = "sex", encoding = "one-hot" }]'
         )
         raise ConfigError(msg)
-    if not prepared.columns or data.input_columns:
+    if not prepared.columns or data.input_columns or prepared.layout == "packed":
         return data
     if prepared.kind not in ("auto", "table"):
         msg = (

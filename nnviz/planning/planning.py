@@ -119,7 +119,7 @@ def plan_run(
         config.preprocessing, loaded.preprocessing, dataset
     )
     column_notes: tuple[str, ...] = ()
-    if preprocessing_config.columns:
+    if preprocessing_config.columns and preprocessing_config.layout != "packed":
         measured = measured_columns(
             dataset, preprocessing_config, dataset_config, parameters
         )

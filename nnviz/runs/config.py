@@ -200,7 +200,8 @@ class PreprocessingConfig:
     padding_id: int | None = None
     """Index with which shorter instances are filled up; None: the tokenizer's, or 0."""
     columns: tuple[ColumnConfig, ...] = ()
-    """Columns of a table that the network receives, in its order."""
+    """Columns of a table that the network receives, in its order; with layout
+    ``packed`` those that were, for their names."""
     measured_on: str | None = None
     """Table on which means, standard deviations and categories are measured that
     `columns` do not state: the one of the training. None: on the run's own rows."""
