@@ -1,10 +1,12 @@
 """What do single things cost of the processor, whatever else the machine is doing?
 
-Four questions with a goal each, answered in seconds of the processor, which a loaded
+Five questions, answered in seconds of the processor, which a loaded
 machine lengthens less than the clock's:
 
 - ``start``: commands until they have begun: a run file that is wrong, what a driver of
   workers imports, the page's server until its address;
+- ``forks``: an extraction of 1,797 digits whose two workers are forks of one process,
+  against workers that import their libraries themselves;
 - ``channels``: the top-channel rule, for a row of a layer, by its number of channels;
 - ``absent``: ``derive`` with 1,000 classes of which 10 have instances, against the same
   instances with 10 classes;
@@ -39,6 +41,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+import nnviz
 from benchmarks.environment import describe_machine
 
 __all__ = ["QUESTIONS", "rows"]
@@ -138,6 +141,40 @@ def _serve(command: list[str]) -> float:
         process.send_signal(signal.SIGTERM)
         process.communicate()
     raise RuntimeError("".join(said))
+
+
+OWN_FORK_SERVER = """
+import sys
+from multiprocessing import forkserver
+from nnviz.cli.main import main
+forkserver.ensure_running()
+main(sys.argv[1:])
+"""
+"""A program that has a fork server already: workers import for themselves there."""
+
+
+def forks(folder: Path) -> dict[str, float]:
+    """Return seconds of an extraction by two workers, by how these get their libraries.
+
+    Medians; ``wall`` are the clock's, all others the processor's.
+    """
+    run_file = nnviz.write_demo(folder / "digits", epochs=1)
+    programs = {
+        "forked": [sys.executable, "-m", "nnviz"],
+        "importing": [sys.executable, "-c", OWN_FORK_SERVER],
+    }
+    times: dict[str, list[float]] = {}
+    for number in range(4):  # the first one compiles
+        for name, program in programs.items():
+            store = str(folder / f"{name} {number}.zarr")
+            _run([*program, "plan", str(run_file), "--create", store])
+            command = [*program, "extract", store, "--workers", "2", "--quiet"]
+            began = time.perf_counter()
+            times.setdefault(f"{name}_s", []).append(_run(command))
+            wall = time.perf_counter() - began
+            times.setdefault(f"{name}_wall_s", []).append(wall)
+    found = {name: statistics.median(seconds[1:]) for name, seconds in times.items()}
+    return {**found, "ratio": found["forked_s"] / found["importing_s"]}
 
 
 def channels(folder: Path) -> dict[str, dict[str, float]]:
@@ -303,6 +340,7 @@ def _settle(network: Any, pixels: Any) -> None:
 
 QUESTIONS: dict[str, Callable[[Path], dict[str, Any] | None]] = {
     "start": start,
+    "forks": forks,
     "channels": channels,
     "absent": absent,
     "deep": deep,
@@ -325,6 +363,10 @@ def rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
     ):
         if seconds := result.get("start", {}).get(name):
             found.append((f"{what}: processor", f"{seconds:.2f} s", f"< {goal} s"))
+    if times := result.get("forks"):
+        what = "`nnviz extract` of 1,797 digits, two forked workers, of two that import"
+        wall = times["forked_wall_s"] / times["importing_wall_s"]
+        found.append((what, f"{times['ratio']:.2f} ({wall:.2f} of the time)", "< 1"))
     for n, row in result.get("channels", {}).items():
         what = f"top-channel rule, a row of {int(n):,} channels: processor"
         found.append((what, f"{row['gamma 1']:.2f} µs", "≤ 2 µs"))

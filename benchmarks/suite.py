@@ -68,7 +68,7 @@ BENCHMARKS = (
     Benchmark("relevance --repetitions 7", 120, "relevance"),
     Benchmark("text --repetitions 7", 120, "text"),
     Benchmark("chunks", 120),
-    Benchmark("processor", 240),
+    Benchmark("processor", 360),
     Benchmark("decoding", 180),
     Benchmark("graphs --graphs 300 --compared 3", 120, "graphs --graphs 1000"),
     Benchmark("dashboard", 240),

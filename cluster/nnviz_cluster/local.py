@@ -17,7 +17,7 @@ from nnviz_cluster.keeping import kept_workers, wait_for_workers
 from nnviz_cluster.main_guard import check_main_guard
 from nnviz_cluster.site import ClusterConfig
 from nnviz_cluster.tls import check_listening, security_of
-from nnviz_cluster.variables import usual_workers, worker_environment
+from nnviz_cluster.worker_defaults import usual_workers, worker_environment
 from nnviz_cluster.worker_start import kept_environment, settings_of
 
 __all__ = ["client", "open_client", "usual_workers", "worker_environment"]

@@ -11,7 +11,7 @@ from typing import Any
 from nnviz.engine.workers import PATIENCE
 from nnviz.errors import MissingDependencyError
 from nnviz_cluster.site import QUEUED, ClusterConfig
-from nnviz_cluster.variables import LATE, worker_environment
+from nnviz_cluster.worker_defaults import LATE, worker_environment
 
 __all__ = [
     "PRELOAD",

@@ -120,7 +120,7 @@ def client_of(
     """
     from nnviz_cluster import fork_server
     from nnviz_cluster.site import load_site
-    from nnviz_cluster.variables import usual_workers, worker_environment
+    from nnviz_cluster.worker_defaults import usual_workers, worker_environment
 
     if cluster is None and workers is None and most is not None:
         workers = max(1, min(usual_workers(threads), most))

@@ -7,13 +7,23 @@ from nnviz.testing import PlantedRun
 def test_rows__of_questions_that_were_answered():
     result = {
         "start": {"wrong_run_file_s": 0.21, "driver_s": 1.1, "serve_s": 1.9},
+        "forks": {
+            "forked_s": 3.0,
+            "importing_s": 4.0,
+            "forked_wall_s": 1.8,
+            "importing_wall_s": 2.0,
+            "ratio": 0.75,
+        },
         "absent": {"all_present_s": 2.0, "absent_s": 2.2, "ratio": 1.1},
     }
 
     found = rows(result)
 
-    assert [row[1] for row in found] == ["0.21 s", "1.10 s", "1.90 s", "1.10 (2.2 s)"]
-    assert [row[2] for row in found] == ["< 0.3 s", "< 1.5 s", "< 2.0 s", "≤ 1.2"]
+    starts = ["0.21 s", "1.10 s", "1.90 s"]
+    measured = [*starts, "0.75 (0.90 of the time)", "1.10 (2.2 s)"]
+    assert [row[1] for row in found] == measured
+    goals = ["< 0.3 s", "< 1.5 s", "< 2.0 s", "< 1", "≤ 1.2"]
+    assert [row[2] for row in found] == goals
     assert rows({}) == []
 
 

@@ -1,4 +1,4 @@
-"""How many processes does a machine get, and what environment? Known before Dask is.
+"""How many workers has a machine, and which environment, where nobody says it?
 
 Nothing here imports a library: the fork server has to start before the first of them.
 """
