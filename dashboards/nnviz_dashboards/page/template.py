@@ -98,8 +98,9 @@ def follow_address(selection: Selection) -> None:
 
     def arrive(*_: param.parameterized.Event) -> None:
         if location.search != selection.address():
-            selection.restore(location.search)
-            leave()
+            with pn.io.hold():  # as one message
+                selection.restore(location.search)
+                leave()
 
     leave()
     selection.param.watch(leave, Selection.choices())

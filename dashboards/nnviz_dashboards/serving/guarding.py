@@ -331,6 +331,10 @@ class _SocketGuard(_Guard, WebSocketHandler):
         return n_sessions > MAX_SESSIONS
 
     async def _async_open(self, token: str) -> None:
+        # A message is several frames, and the system keeps a small one back until what
+        # was sent before has arrived: on this machine 40 ms, and elsewhere a way there
+        # and back.
+        self.set_nodelay(True)
         await super()._async_open(token)  # type: ignore[misc] # of Bokeh's handler
         if self.handler is not None:
             self.handler._handlers.pop("PUSH-DOC", None)

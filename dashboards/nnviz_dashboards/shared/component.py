@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
+import panel as pn
 import param
 from bokeh.document import Document
 from panel.custom import JSComponent
@@ -182,4 +183,6 @@ class Component(JSComponent):
         values = dict(data)
         intention = self._intentions.get(values.pop("type", ""))
         if intention is not None:
-            intention(**values)
+            # One answer: each message is drawn by itself, and costs both sides.
+            with pn.io.hold():
+                intention(**values)

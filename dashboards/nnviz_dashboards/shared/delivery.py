@@ -44,7 +44,12 @@ def delivered(done: Callable[[Result], None]) -> Callable[[Result], None]:
 
 def _add(document: Document, callback: Callable[[], None]) -> None:
     context = document.session_context
+
+    def answer() -> None:
+        with pn.io.hold(document):  # as one message
+            callback()
+
     if context is not None and not context.destroyed:
         # Panel drops what changes before the browser says that it is ready, since it
         # will get the document as it is then; it may have got it a moment before.
-        document.add_next_tick_callback(lambda: pn.state.onload(callback))
+        document.add_next_tick_callback(lambda: pn.state.onload(answer))

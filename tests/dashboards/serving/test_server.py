@@ -1,8 +1,10 @@
 """Who may see the store, and how does the server end?"""
 
+import asyncio
 import contextlib
 import gzip
 import http.client
+import re
 import resource
 import signal
 import socket
@@ -13,6 +15,8 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from tornado.httpclient import HTTPRequest
+from tornado.websocket import websocket_connect
 
 from nnviz.errors import ConfigError, StoreNotFoundError
 from nnviz_dashboards.serving.server import make_server
@@ -178,6 +182,34 @@ def test_websocket__refuses_other_pages(address, origin):
         line.request("GET", "/ws", headers=headers)
         with line.getresponse() as answer:
             assert answer.status == 403
+
+
+async def open_line(address):
+    """Open the page's line to the server, as a browser does, and hear from it."""
+    page = await asyncio.to_thread(get, f"http://{address}/")
+    token = re.search(rb'"token":"([^"]+)"', page[2])[1].decode()
+    request = HTTPRequest(f"ws://{address}/ws", headers={"Origin": f"http://{address}"})
+    line = await websocket_connect(request, subprotocols=["bokeh", token])
+    assert "ACK" in await line.read_message()
+    return line
+
+
+def test_websocket__keeps_no_part_of_a_message_back(finished_url):
+    """A small frame waits for receipts of others where the system is not told."""
+
+    async def delays():
+        server = make_server(finished_url, with_token=False)
+        server.start()
+        try:
+            client = await open_line(f"127.0.0.1:{server.port}")
+            (line,) = server._tornado._clients
+            stream = line._socket.ws_connection.stream
+            client.close()
+            return stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        finally:
+            server.stop()
+
+    assert asyncio.run(delays())
 
 
 @pytest.mark.parametrize("path", ["", "pictures/abc/2/0/0", "pictures/abc/instances/5"])
