@@ -41,24 +41,33 @@ function makeScene(arcs_group, nodes_group, pictures) {
     item.group.classList.toggle("no-picture", !has_picture)
     item.group.classList.toggle("named", Boolean(value.name) && !has_picture)
     item.label.textContent = has_picture ? "" : value.name || value.channel
+    item.n_letters = [...item.label.textContent].length
     if (has_picture) {
       const address = `${pictures()}/${value.number}/${value.channel}/${value.face}`
       if (item.image.getAttribute("href") !== address) item.image.setAttribute("href", address)
     } else item.image.removeAttribute("href")
   }
+  // While some move, most of a graph stays as it is; each value that is set costs a
+  // frame some time.
+  const has_changed = (item, ...now) => {
+    const is_same = item.placed && now.every((value, i) => value === item.placed[i])
+    item.placed = now
+    return !is_same
+  }
   const place_node = (item) => {
-    const {half} = item
-    item.group.setAttribute("transform", `translate(${item.x} ${item.y})`)
+    const {x, y, half, opacity, n_letters, placed = []} = item
+    if (!has_changed(item, x, y, half, opacity, n_letters)) return
+    if (x !== placed[0] || y !== placed[1]) item.group.setAttribute("transform", `translate(${x} ${y})`)
+    if (opacity !== placed[3]) item.group.style.setProperty("--shown", opacity)
+    if (half === placed[2] && n_letters === placed[4]) return
     item.group.style.setProperty("--half", `${half}px`)
-    item.group.style.setProperty("--shown", item.opacity)
     for (const box of [item.back, item.rim, item.image]) {
       box.setAttribute("x", -half)
       box.setAttribute("y", -half)
       box.setAttribute("width", 2 * half)
       box.setAttribute("height", 2 * half)
     }
-    const letters = [...item.label.textContent].length
-    item.label.style.fontSize = `${Math.min(0.9 * half, 3.1 * half / Math.max(2, letters))}px`
+    item.label.style.fontSize = `${Math.min(0.9 * half, 3.1 * half / Math.max(2, n_letters))}px`
   }
   const make_arc = (key) => {
     const line = shape("path", "arc"), hit = shape("path", "hit", {"data-arc": key})
@@ -66,12 +75,19 @@ function makeScene(arcs_group, nodes_group, pictures) {
     return {key, line, hit, opacity: 0, width: 0}
   }
   const place_arc = (arc) => {
-    const path = curve(arc.to, arc.from)
-    arc.line.setAttribute("d", path)
+    const {to, from, width, opacity, placed = []} = arc
+    if (!has_changed(arc, width, opacity, to.x, to.y, to.half, from.x, from.y, from.half)) return
+    if (arc.placed.some((value, i) => i > 1 && value !== placed[i])) arc.line.setAttribute("d", curve(to, from))
+    if (width !== placed[0]) arc.line.style.strokeWidth = width
+    if (opacity !== placed[1]) arc.line.style.setProperty("--shown", opacity)
+  }
+  // What is pointed at follows once an arc stands still.
+  const place_hit = (arc) => {
+    const path = arc.line.getAttribute("d"), width = Math.max(9, arc.width)
+    if (path === arc.hit_path && width === arc.hit_width) return
+    Object.assign(arc, {hit_path: path, hit_width: width})
     arc.hit.setAttribute("d", path)
-    arc.line.style.strokeWidth = arc.width
-    arc.hit.style.strokeWidth = Math.max(9, arc.width)
-    arc.line.style.setProperty("--shown", arc.opacity)
+    arc.hit.style.strokeWidth = width
   }
   const animate = (moves, is_smooth, done) => {
     cancelAnimationFrame(frame)
@@ -83,6 +99,7 @@ function makeScene(arcs_group, nodes_group, pictures) {
       for (const arc of arcs.values()) place_arc(arc)
       if (t < 1) return
       done()
+      for (const arc of arcs.values()) place_hit(arc)
       nodes_group.dataset.still = "yes"
     }
     nodes_group.dataset.still = "no"
@@ -133,6 +150,7 @@ function makeScene(arcs_group, nodes_group, pictures) {
       moves.push({item: arc, from: {...arc}, to: {opacity: 1, width: width_of(value.share)}})
     }
     for (const [key, arc] of arcs) {
+      if (arc.line.dataset.role) arc.line.dataset.role = "" // so that it is put above those that are new
       if (wanted_arcs.has(key)) continue
       arc.hit.classList.add("gone")
       moves.push({item: arc, from: {...arc}, to: {opacity: 0}})
@@ -171,6 +189,11 @@ function makeScene(arcs_group, nodes_group, pictures) {
     }
     return n_hidden
   }
+  const has_role = (node, role) => {
+    if (node.dataset.role === role) return false
+    node.dataset.role = role
+    return true
+  }
   // Light up a node with what feeds it and what it feeds, an arc with its ends, or a part.
   const focus = (key, arc_key, part) => {
     const roles = new Map(), lit = new Map()
@@ -188,10 +211,10 @@ function makeScene(arcs_group, nodes_group, pictures) {
       for (const name of part.nodes) if (nodes.has(name)) roles.set(name, "self")
       for (const name of part.arcs) if (arcs.has(name)) lit.set(name, "lit")
     }
-    for (const item of nodes.values()) item.group.dataset.role = roles.get(item.key) ?? ""
+    for (const item of nodes.values()) has_role(item.group, roles.get(item.key) ?? "")
     for (const arc of arcs.values()) {
-      arc.line.dataset.role = lit.get(arc.key) ?? ""
-      if (lit.has(arc.key)) arcs_group.append(arc.line, arc.hit)
+      // What is lit lies above the others.
+      if (has_role(arc.line, lit.get(arc.key) ?? "") && lit.has(arc.key)) arcs_group.append(arc.line, arc.hit)
     }
     return roles.size > 0
   }
