@@ -25,11 +25,13 @@ export function render({model}) {
   const chosen = (name) => local[name] ?? model.chosen[name]
   let pitch = {x: SLOT + GAP, y: SLOT + ROW_GAP}
   let hovered = null, hovered_arc = null
+  let canvas_size = {width: 0, height: 0} // to ask for it lays out all that has changed
   let part = null // that is shared with other graphs, and lit up
 
   const scene = makeScene(arcs_group, nodes_group, () => model.pictures)
   const card = makeCard(canvas, {
     graph: () => model.graph,
+    said: () => model.said,
     pictures: () => model.pictures,
     ask: (what, index) => model.send_msg({type: what === "node" ? "numbers" : "arc_numbers", [what]: index, version: model.graph.version}),
     pin: ({layer, channel}) => model.send_msg({type: "pin", layer, channel}),
@@ -37,7 +39,8 @@ export function render({model}) {
     open: (instance) => model.send_msg({type: "open", instance}),
   })
   const space = makeSpace(svg, world, ({y, k}) => {
-    svg.style.setProperty("--k", k)
+    // All that is drawn inherits it, and is styled anew.
+    if (svg.style.getPropertyValue("--k") !== String(k)) svg.style.setProperty("--k", k)
     svg.classList.toggle("far", Math.min(pitch.x, pitch.y) * k < 34)
     scene.fit_names(pitch.x * k)
     const tall = pitch.y * k, every = Math.max(1, Math.ceil(LABEL_PX / tall))
@@ -49,7 +52,7 @@ export function render({model}) {
       const has_room = label.dataset.stage ? tall >= 2 * LABEL_PX : label.row % every === 0 && from_chosen * tall >= LABEL_PX
       label.classList.toggle("crowded", !has_room && !is_chosen)
     }
-    show_focus()
+    if (!has_place()) show_focus() // its card is beside what is looked at
   })
   const tools = makeTools(model, {
     strength: (v) => { local.strength = v; show_filter() },
@@ -80,6 +83,7 @@ export function render({model}) {
 
   const pinned_key = () => (model.pinned.length ? `${model.pinned[0]}-${model.pinned[1]}` : null)
   const show_focus = () => {
+    if (!canvas_size.width) return // another view is looked at
     const pinned = scene.nodes.has(pinned_key()) ? pinned_key() : null
     const key = hovered ?? (hovered_arc ? null : pinned)
     svg.classList.toggle("focused", scene.focus(key, hovered_arc, model.parts[part?.number]?.is_here ? part : null))
@@ -94,7 +98,7 @@ export function render({model}) {
     } else if (hovered_arc && scene.arcs.has(hovered_arc)) {
       const arc = scene.arcs.get(hovered_arc)
       card.arc(arc.value, arc.from.value, arc.to.value, (on_screen(arc.from) + on_screen(arc.to)) / 2)
-    } else if (model.graph && has_place() && canvas.clientHeight >= LEAST_HINTED) card.hint()
+    } else if (model.graph && has_place() && canvas_size.height >= LEAST_HINTED) card.hint()
     else card.hide()
   }
   const point = (key, arc_key) => {
@@ -201,7 +205,7 @@ export function render({model}) {
     return {low: Math.min(...xs), high: Math.max(...xs), n_rows: model.graph.n_rows}
   }
   // Where there is room, the card has a place of its own beside the graph.
-  const has_place = () => canvas.clientWidth >= 800
+  const has_place = () => canvas_size.width >= 800
   const inset = () => ({left: labels.offsetWidth + 12, right: has_place() ? 276 : 16, top: 26, bottom: 44})
   // Room is kept from class to class, so that nodes of both stay where they are; it is
   // measured anew where a graph needs more, or much less.
@@ -390,6 +394,7 @@ export function render({model}) {
     if (numbers?.version === model.graph?.version) { card.learn(numbers); show_focus() }
   })
   new ResizeObserver(() => {
+    canvas_size = {width: canvas.clientWidth, height: canvas.clientHeight}
     is_smooth = false
     if (model.graph && svg.clientWidth) show_graph()
   }).observe(canvas)

@@ -19,10 +19,12 @@ function makeCard(canvas, act) {
   const card = element("aside", "card", null, {"aria-live": "polite"})
   card.hidden = true
   canvas.append(card)
-  // Numbers and texts are many and come when a node or arc is looked at.
+  // Numbers and texts are many and come when a node or arc is looked at; those of the
+  // pinned node with the graph.
   const known = new Map(), asked = new Set()
   const knows = (what, index) => {
-    const key = `${what} ${index}`
+    const key = `${what} ${index}`, said = act.said()
+    if (what === "node" && said.node === index && said.version === act.graph().version) return said
     if (!known.has(key) && !asked.has(key)) {
       asked.add(key)
       act.ask(what, index)

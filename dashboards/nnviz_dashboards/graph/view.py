@@ -98,6 +98,8 @@ OPTIONS = [
 class GraphPanel(Component):
     """The graph, and all that changes it."""
 
+    # Before the graph and what is pinned, which would ask for them.
+    said = param.Dict({}, doc="Numbers of the pinned node, while they are looked at.")
     graph = param.Dict(None, allow_None=True, doc="Layers, nodes, arcs and texts.")
     names = param.List([], doc="Subsets of the collection, sent once.")
     choices = param.Dict({}, doc="Subsets that can be chosen.")
@@ -155,7 +157,7 @@ class GraphView(Viewer):
         self._parts = parts
         self._layers = layers
         self._version = 0  # of what is drawn
-        selection = model.selection
+        selection, values = model.selection, self._values()
         self._panel = GraphPanel(
             {
                 "pin": model.pin,
@@ -181,19 +183,21 @@ class GraphView(Viewer):
             chosen=self._chosen(),
             check=self._check(),
             parts=self._shared_parts(),
-            **self._values(),
+            **self._said(),
+            **values,
         )
         if parts is not None:
             parts.param.watch(self._update_parts, ["motifs", "here"])
         model.param.watch(self._update_check, ["effects", "check_words"])
         self._checks.param.watch(self._update_check, ["is_running", "problem"])
         model.param.watch(self._update, list(PUBLISHED))
-        selection.param.watch(self._update_pinned, ["layer", "channel", "node"])
+        selection.param.watch(self._update_pinned, ["layer", "channel", "node", "view"])
         selection.param.watch(self._update_chosen, list(CHOSEN))
 
     def _update(self, *events: param.parameterized.Event) -> None:
         # A drawing is large, and comparing two of them takes longer than making one.
-        self._panel.param.update(**self._values({event.name for event in events}))
+        values = self._values({event.name for event in events})
+        self._panel.param.update(**self._said(), **values)
 
     def _update_check(self, *_: param.parameterized.Event) -> None:
         self._panel.check = self._check()
@@ -226,7 +230,7 @@ class GraphView(Viewer):
             self._panel._send_msg({"part": part})
 
     def _update_pinned(self, *_: param.parameterized.Event) -> None:
-        self._panel.pinned = self._pinned()
+        self._panel.param.update(**self._said(), pinned=self._pinned())
 
     def _update_chosen(self, *_: param.parameterized.Event) -> None:
         self._panel.chosen = self._chosen()
@@ -311,13 +315,24 @@ class GraphView(Viewer):
         """
         drawing = self._model.drawing
         is_known = drawing is not None and 0 <= node < len(drawing.nodes)
-        if drawing is not None and is_known and version == self._version:
-            one = drawing.nodes[node]
-            examples = self._model.examples.get((one.layer, one.channel), ())
-            said = node_numbers(one, drawing, examples)
-            self._panel._send_msg(
-                {"numbers": {**said, "version": version, "node": node}}
-            )
+        if is_known and version == self._version:
+            self._panel._send_msg({"numbers": self._numbers(node)})
+
+    def _numbers(self, node: int) -> dict[str, object]:
+        drawing = self._model.drawing
+        assert drawing is not None
+        one = drawing.nodes[node]
+        examples = self._model.examples.get((one.layer, one.channel), ())
+        said = node_numbers(one, drawing, examples)
+        return {**said, "version": self._version, "node": node}
+
+    def _said(self) -> dict[str, dict[str, object]]:
+        """Return the numbers of the pinned node, which else the page asks for."""
+        drawing, selection = self._model.drawing, self._model.selection
+        pinned = selection.pinned
+        if drawing is None or selection.view != "graph" or pinned not in drawing.keys:
+            return {"said": {}}
+        return {"said": self._numbers(drawing.keys.index(pinned))}
 
     def _send_arc_numbers(self, *, arc: int, version: int) -> None:
         """Send the numbers of an arc, once it is looked at."""

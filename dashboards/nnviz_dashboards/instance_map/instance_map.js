@@ -32,7 +32,7 @@ export function render({model}) {
   let shown = null, cells = null // cells where there are too many points
   let numbers = [], labels = new Int16Array(), codes = new Uint8Array(), marks = new Uint8Array()
   let hovered = -1, loop = null, drawn_loop = null, chosen = [], grip = null, frame = 0, timer = null
-  let turn = 0, asked = 0, asked_for = "", is_all = false, turn_of_cell = 0, at_cell = [0, 0]
+  let turn = 0, asked = 0, asked_for = "", seen = [], is_new = false, is_all = false, turn_of_cell = 0, at_cell = [0, 0]
   const space = instanceSpace(canvas, () => { draw(); look() })
   canvas.placeOf = (number) => space.at(numbers.indexOf(number)) // for whoever looks one up, as the tests do
   const of = (name) => getComputedStyle(panel).getPropertyValue(`--${name}`).trim()
@@ -52,17 +52,21 @@ export function render({model}) {
     asked = setTimeout(() => {
       const window = space.window(), shape = [Math.ceil(body.clientHeight / CELL_PX), Math.ceil(body.clientWidth / CELL_PX)]
       const what = JSON.stringify([shown.version, window, shape])
+      is_new = false
       if (what === asked_for) return // points have moved, and what is seen of the plane has not
       asked_for = what
+      seen = [window, shape]
       turn += 1
       canvas.dataset.asked = turn
       send({type: "look", version: shown.version, turn, window, shape})
-    }, wait)
+    }, is_new ? 0 : wait) // a new map at once, however its panel has become another size
   }
   const take = async (part) => {
     // What is shown may be another map by the time that a part is read.
     const is_old = () => part.version !== shown?.version || part.turn !== turn
     if (is_old()) return
+    // Of a new map what was seen of the last one comes by itself.
+    asked_for = JSON.stringify([part.version, ...seen])
     if (part.points === undefined) {
       const made = await readCells(part, () => codeColors(shown, of))
       if (is_old()) return
@@ -312,6 +316,7 @@ export function render({model}) {
     note.title = model.about.explanation ?? ""
     if (!shown) return [asked, timer].forEach(clearTimeout) // what was going to be asked of it
     is_all = false
+    is_new = true
     asked_for = ""
     point(-1)
     show_legend()

@@ -10,6 +10,7 @@ import base64
 import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import param
@@ -64,6 +65,16 @@ CELLS: Mapping[str, str] = {
 """What colour a cell has."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What the page has asked for last."""
+
+    turn: int
+    part: MapWindow
+    n_rows: int
+    n_columns: int
+
+
 class InstanceMapPanel(Component):
     """Points, or cells, that can be drawn around."""
 
@@ -114,6 +125,7 @@ class InstanceMapView(Viewer):
         self._model = model
         self._layers = layers
         self._version = 0  # of what is shown
+        self._looked: _Look | None = None
         self._panel = InstanceMapPanel(
             {
                 "color": lambda by: model.color(by),
@@ -139,6 +151,8 @@ class InstanceMapView(Viewer):
     def _update(self, *_: param.parameterized.Event) -> None:
         self._version += 1
         self._panel.param.update(**self._values())
+        if self._looked is not None:  # else the page would ask at once
+            self._answer(self._looked)
 
     def _values(self) -> dict[str, object]:
         shown = self._model.shown
@@ -196,16 +210,22 @@ class InstanceMapView(Viewer):
         self, version: int, turn: int, window: list[float], shape: list[int]
     ) -> None:
         """Send what is seen of the plane: its points, or cells where they are many."""
-        shown = self._model.shown
-        if shown is None or version != self._version:
+        if self._model.shown is None or version != self._version:
             return
         try:
             part = MapWindow(*(float(edge) for edge in window))
-            n_rows, n_columns = _fewer(shape)
+            self._looked = _Look(turn, part, *_fewer(shape))
         except (ShapeError, TypeError, ValueError):
             return
+        self._answer(self._looked)
+
+    def _answer(self, look: _Look) -> None:
+        shown = self._model.shown
+        if shown is None:
+            return
+        part, n_rows, n_columns = look.part, look.n_rows, look.n_columns
         found = shown.points(part)
-        sent: dict[str, object] = {"version": version, "turn": turn}
+        sent: dict[str, object] = {"version": self._version, "turn": look.turn}
         if found is not None:
             is_all = len(found) == shown.n_instances
             sent |= {"is_all": is_all, "points": self.packed_points(shown, found)}

@@ -1,6 +1,7 @@
 """What the server answers to a click: how many messages, with what in them."""
 
 import json
+import re
 
 import pytest
 
@@ -14,9 +15,14 @@ class Line:
     def __init__(self):
         self._frames = []
         self.came = []
+        self.asked = []
 
     def follow(self, socket):
         socket.on("framereceived", self._receive)
+        socket.on("framesent", self._send)
+
+    def _send(self, frame):
+        self.asked += re.findall(r'\["type","(\w+)"\]', frame)
 
     def _receive(self, frame):
         # A message is a header, a frame that is always empty here, and its content.
@@ -35,20 +41,33 @@ class Line:
             if kind == "PATCH-DOC"
         ]
 
+    def rest(self):
+        """Wait for what was begun, and forget it."""
+        self.page.wait_for_timeout(700)
+        self.came.clear()
+        self.asked.clear()
+
 
 @pytest.fixture
-def line(visit, finished_address):
+def listen(visit):
+    """Return a function that loads a page and gives its line."""
     line = Line()
-    page = visit(finished_address)
-    page.on("websocket", line.follow)
-    page.reload()
-    page.wait_for_function("document.documentElement.dataset.ready === 'yes'")
-    page.wait_for_selector(".channel-row")
-    page.wait_for_timeout(500)  # in which what was begun arrives
-    line.page = page
-    line.came.clear()
-    yield line
-    page.remove_listener("websocket", line.follow)
+
+    def load(address, query=""):
+        line.page = visit(address)
+        line.page.on("websocket", line.follow)
+        line.page.goto(f"http://{address}/{query}")
+        line.page.wait_for_function("document.documentElement.dataset.ready === 'yes'")
+        line.rest()
+        return line
+
+    yield load
+    line.page.remove_listener("websocket", line.follow)
+
+
+@pytest.fixture
+def line(listen, finished_address):
+    return listen(finished_address)
 
 
 def wait_for(line, name, *, nth=0):
@@ -69,8 +88,7 @@ def test_class__chosen_changes_list_facts_and_address_with_one_message(line):
 def test_confusion__counted_later_comes_with_one_message(line):
     line.page.locator(".segment[data-view='confusions']").click()
     line.page.wait_for_selector(".confusion-cell:not(:disabled)")
-    line.page.wait_for_timeout(500)
-    line.came.clear()
+    line.rest()
 
     line.page.locator(".confusion-cell:not(:disabled)").first.click()
 
@@ -84,9 +102,33 @@ def test_step_back__changes_list_and_facts_with_one_message(line):
     line.page.locator(".row[data-class='6']").click()
     wait_for(line, "order")
     line.page.wait_for_url("**class=6**")
-    line.page.wait_for_timeout(500)
-    line.came.clear()
+    line.rest()
 
     line.page.go_back()
 
     assert {"chosen", "order", "focus", "facts"} <= {*wait_for(line, "order")}
+
+
+def test_map__of_another_class_comes_without_being_asked_for(listen, finished_address):
+    line = listen(finished_address, "?view=map")
+
+    line.page.locator(".row[data-class='6']").click()
+
+    wait_for(line, "shown")
+    line.page.wait_for_timeout(700)
+    assert "look" not in line.asked
+    assert line.page.locator("canvas.instance-points").get_attribute("data-seen")
+
+
+def test_graph__comes_with_the_numbers_of_the_pinned_channel(listen, graph_address):
+    line = listen(graph_address, "?view=graph&class=6")
+    line.page.locator(".node:not(.output)").first.click()
+    wait_for(line, "pinned")
+    line.page.mouse.move(5, 5)
+    line.rest()
+
+    line.page.locator(".row[data-class='5']").click()
+
+    assert "graph" in wait_for(line, "graph")
+    line.page.wait_for_timeout(700)
+    assert "numbers" not in line.asked
