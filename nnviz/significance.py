@@ -22,6 +22,9 @@ __all__ = [
 
 Values = NDArray[np.float64]
 
+FEW = 1_000
+"""Instances of which SciPy's probabilities are quick."""
+
 RATE = 0.05
 """Tests that cannot have a smaller p-value are left out of many."""
 
@@ -77,13 +80,47 @@ def difference_p_values(
     """
     from scipy import stats  # noqa: PLC0415  as above
 
-    a, n = _floats(first), _floats(n_first)
-    b, m = _floats(second), _floats(n_second)
-    half = stats.hypergeom.pmf(a, n + m, a + b, n) / 2
-    upper = stats.hypergeom.sf(a, n + m, a + b, n) + half
-    lower = stats.hypergeom.cdf(a - 1, n + m, a + b, n) + half
-    p = np.clip(2 * np.minimum(upper, lower), 0.0, 1.0)
+    a, n, b, m = np.broadcast_arrays(
+        _floats(first), _floats(n_first), _floats(second), _floats(n_second)
+    )
+    # Both tails together are 1. The one beyond what is seen is nearly always the
+    # smaller one; where it is not, both are about a half, and as exact.
+    tail = np.empty_like(a)
+    is_more = a * m > b * n
+    for some, beyond, counts in (
+        (is_more, stats.hypergeom.sf, a),
+        (~is_more, stats.hypergeom.cdf, a - 1),
+    ):
+        tail[some] = beyond(counts[some], (n + m)[some], (a + b)[some], n[some])
+    tail += _probabilities(a, n + m, a + b, n) / 2
+    p = np.clip(2 * np.minimum(tail, 1 - tail), 0.0, 1.0)
     return np.where((n > 0) & (m > 0), p, 1.0)
+
+
+def _probabilities(
+    count: Values, n_total: Values, base_count: Values, n_instances: Values
+) -> Values:
+    """Return the hypergeometric probability of counts that are possible.
+
+    SciPy's takes apart the factorials into primes, a few hundred times as slow; of few
+    instances it is quick, and exact where a probability meets a bound, as 1 of 20.
+    """
+    from scipy import stats  # noqa: PLC0415  as above
+
+    k, total, base, n = np.broadcast_arrays(count, n_total, base_count, n_instances)
+    found = np.empty_like(k)
+    few = total <= FEW
+    found[few] = stats.hypergeom.pmf(k[few], total[few], base[few], n[few])
+    k, total, base, n = (values[~few] for values in (k, total, base, n))
+    ways = _chosen(base, k) + _chosen(total - base, n - k) - _chosen(total, n)
+    found[~few] = np.exp(ways)
+    return found
+
+
+def _chosen(n: Values, k: Values) -> Values:
+    """Return the logarithm of in how many ways k of n can be chosen."""
+    log = special.gammaln
+    return np.asarray(log(n + 1) - log(k + 1) - log(n - k + 1))
 
 
 def difference_tests(
@@ -146,15 +183,12 @@ def least_p_values(both: ArrayLike, n_first: int, n_second: int) -> Values:
     ndarray
         Shape (m,), of :func:`difference_p_values` where one subset has all it can have.
     """
-    from scipy import stats  # noqa: PLC0415  as above
-
     k = _floats(both)
     if not n_first or not n_second:
         return np.ones_like(k)
     ends = np.maximum(0, k - n_second), np.minimum(n_first, k)
-    low, high = (
-        stats.hypergeom.pmf(end, n_first + n_second, k, n_first) for end in ends
-    )
+    n, total = _floats(n_first), _floats(n_first + n_second)
+    low, high = (_probabilities(end, total, k, n) for end in ends)
     return np.asarray(np.clip(np.minimum(low, high), 0.0, 1.0))
 
 

@@ -1,5 +1,8 @@
 """Tests of differences agree with scipy's and with tables written out; many, too."""
 
+import math
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -34,6 +37,27 @@ def test_difference__is_symmetric_and_the_oracle_s(table):
 
     assert p == pytest.approx(oracle.mid_p(a, n, b, m))
     assert p == pytest.approx(float(difference_p_values(b, m, a, n)))
+
+
+@pytest.mark.parametrize(
+    ("a", "n", "b", "m"),
+    [(140, 1_000, 900, 9_000), (60, 1_000, 900, 9_000), (0, 40, 5_000, 6_000)],
+)
+def test_difference__of_many_instances__is_that_of_whole_numbers(a, n, b, m):
+    both = a + b
+    ways = {
+        k: math.comb(n, k) * math.comb(m, both - k)
+        for k in range(max(0, both - m), min(n, both) + 1)
+    }
+    upper, lower = (
+        sum(w for k, w in ways.items() if (k > a if is_upper else k < a))
+        for is_upper in (True, False)
+    )
+    mid_p = Fraction(2 * min(upper, lower) + ways[a], math.comb(n + m, both))
+
+    assert float(difference_p_values(a, n, b, m)) == pytest.approx(
+        float(min(mid_p, 1)), rel=1e-9
+    )
 
 
 def test_difference__of_equal_shares_or_of_nothing__is_not_significant():
