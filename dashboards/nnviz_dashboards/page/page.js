@@ -38,11 +38,14 @@ importShim.addImportMap = () => {};
     before = {keys: "", at: -Infinity}
     last = Math.max(last, step())
     tell()
-    for (const model of Bokeh.documents.flatMap((d) => d.roots())) {
-      if (model.type === "panel.models.location.Location") model.search = location.search
-    }
+    for (const model of locations()) model.search = location.search
   })
-  addEventListener("nnviz-ready", tell)
+  const locations = () => Bokeh.documents.flatMap((d) => d.roots()).filter(({type}) => type === "panel.models.location.Location")
+  addEventListener("nnviz-ready", () => {
+    // The server, which has made the address, need not be told it after each click.
+    for (const model of locations()) model.properties.href.internal = true
+    tell()
+  })
   const wait = setInterval(() => {
     if (window.Bokeh?.documents?.[0]?.is_idle) {
       clearInterval(wait)
