@@ -131,7 +131,7 @@ class MatrixModel(param.Parameterized):
             for followed, names in (
                 (self.selection, list(FOLLOWED)),
                 (subsets, ["order"]),
-                (pairs, ["pair", "counted"]),
+                (pairs, ["pair", "counted", "missing"]),
             )
         ]
         self._renew()
@@ -348,6 +348,8 @@ class MatrixModel(param.Parameterized):
         if is_other and selection.sorted_by != BY_CLUSTER:
             return  # of another layer only this order of the classes follows
         pairs = self._pairs
+        if not pairs.is_current:
+            return  # the classes have another order, and A and B will follow
         if pairs.is_loading and self.state is not None:
             return  # until A and B are counted, what is there stays
         self._turn += 1

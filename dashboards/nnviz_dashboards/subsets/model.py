@@ -116,7 +116,17 @@ class SubsetPairModel(param.Parameterized):
         self.selection = selection
         self.results = results
         self._run_later = run_later or (lambda work, done: done(work()))
+        self._looked_at: tuple[int, str, str] | None = None
         follow(selection, ["subset", "a", "b"], self._update)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether `pair` is of what is chosen: of others that follow some are first."""
+        return self._looked_at == self._chosen
+
+    @property
+    def _chosen(self) -> tuple[int, str, str]:
+        return self.selection.subset, self.selection.a, self.selection.b
 
     @property
     def queries(self) -> tuple[str, str]:
@@ -240,6 +250,7 @@ class SubsetPairModel(param.Parameterized):
 
     def _update(self, changed: set[str]) -> None:
         pairs = self.results.pairs
+        self._looked_at = self._chosen
         if "subset" in changed:
             index = self.selection.subset
             of_class = pairs.of_class(index) if index >= 0 else pairs.parts

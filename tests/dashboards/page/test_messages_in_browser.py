@@ -132,3 +132,14 @@ def test_graph__comes_with_the_numbers_of_the_pinned_channel(listen, graph_addre
     assert "graph" in wait_for(line, "graph")
     line.page.wait_for_timeout(700)
     assert "numbers" not in line.asked
+
+
+def test_neurons__of_another_class_are_sent_once(listen, finished_address):
+    line = listen(finished_address, "?view=channels&matrix=open")
+
+    line.page.locator(".row[data-class='6']").click()
+
+    wait_for(line, "layer_0")
+    line.page.wait_for_timeout(700)
+    names = [name for names in line.changed for name in names]
+    assert names.count("layer_0") == 1
