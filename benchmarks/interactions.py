@@ -36,8 +36,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "dashboards")]
 
 from benchmarks.environment import describe_machine  # noqa: E402
 from nnviz.aggregation.aggregation import aggregate  # noqa: E402
+from nnviz.aggregation.index import make_index  # noqa: E402
 from nnviz.derivation.derivation import derive  # noqa: E402
 from nnviz.results.run_results import RunResults  # noqa: E402
+from nnviz.runs.chunk_sizes import chunk_rows  # noqa: E402
 from nnviz.store.store import Store  # noqa: E402
 from nnviz.subsets.naming import named_subsets  # noqa: E402
 from nnviz.testing import PlantedDataset, PlantedRun, write_store  # noqa: E402
@@ -99,18 +101,23 @@ async (quiet) => {
 
 
 def write_run(url: str, *, n_classes: int = 10, n_instances: int = 3_000) -> None:
-    """Write a planted run of three layers, with all that a page shows."""
+    """Write a planted run of three layers, as the command line leaves one.
+
+    Its chunks are as large as a plan makes them, and it has an index, as ``aggregate``
+    makes one: both decide how fast a page answers.
+    """
     run = PlantedRun(
         n_classes=n_classes,
         n_instances=n_instances,
         influence_ranks=3,
         accuracy=0.8,
         examples_per_channel=10,
-        instances_per_chunk=max(500, n_instances // 16),
+        instances_per_chunk=chunk_rows(n_instances),
     )
     store = write_store(url, run)
     names = ("label", "prediction", "outcome")
     aggregate(store, [named_subsets(store, name) for name in names])
+    make_index(store)
     derive(store, dataset=PlantedDataset(run))
 
 

@@ -46,9 +46,13 @@ READY = "document.documentElement.dataset.ready === 'yes'"
 
 
 def memory_mb(pid: int) -> float:
-    """Return what a process has in memory, less what it shares with others."""
+    """Return what a process has in memory of its own.
+
+    Less what it shares with others, and less the pages of mapped files, as those of an
+    index: the system takes these back whenever it needs them.
+    """
     text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
-    found = re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)
+    found = re.search(r"^Pss_Anon:\s+(\d+) kB", text, re.MULTILINE)
     assert found is not None
     return int(found[1]) / 1024
 
