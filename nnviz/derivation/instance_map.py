@@ -39,6 +39,7 @@ from nnviz.aggregation.aggregates import (
     class_collection,
 )
 from nnviz.aggregation.index_channels import IndexedChannels
+from nnviz.aggregation.subset_index import subset_index
 from nnviz.derivation.plane import classical_scaling, turned
 from nnviz.store.store import Store
 
@@ -169,14 +170,14 @@ class InstanceMaps:
     @functools.cached_property
     def _usable(self) -> NDArray[np.int64]:
         """Instances that count, ascending."""
-        return np.flatnonzero(self._store.usable())
+        return np.flatnonzero(subset_index(self._store).usable)
 
     def everywhere(self, layer: str) -> NDArray[np.float32]:
         """Return the place of every instance, shape (N, 2); NaN for unusable ones."""
         place = self.of(layer).place
         n = self._store.n_instances
         places = np.full((n, 2), np.nan, dtype=np.float32)
-        usable = self._store.usable()
+        usable = subset_index(self._store).usable
         for start, stop in self._store.chunks.spans:
             for first in range(start, stop, ROWS_AT_A_TIME):
                 last = min(first + ROWS_AT_A_TIME, stop)

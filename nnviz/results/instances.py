@@ -22,6 +22,7 @@ from nnviz.errors import ShapeError
 from nnviz.graphs.from_totals import output_layer
 from nnviz.network.class_scores import as_logits, softmax
 from nnviz.results.chart_tables import ChartTable
+from nnviz.results.stable_order import stable_order
 from nnviz.store.store import Store
 from nnviz.subsets.columns import InstanceColumns
 
@@ -130,10 +131,9 @@ class Instances:
         if by not in self.orders():
             return instances
         column = self._columns.column(by)
-        values = np.asarray(column.values[instances], dtype=np.float64)
-        return _sorted(
-            instances, values, column.null[instances], largest_first=largest_first
-        )
+        values, null = column.values[instances], column.null[instances]
+        order = stable_order(values, null, largest_first=largest_first)
+        return instances[order]
 
     def ordered_by_channel(
         self,
@@ -144,9 +144,9 @@ class Instances:
         largest_first: bool = True,
     ) -> NDArray[np.int64]:
         """Return instances in the order of the activation of a channel."""
-        column = self._columns.channels.activation(layer, channel)
-        values = np.asarray(column[instances], dtype=np.float64)
-        return _sorted(instances, values, np.isnan(values), largest_first=largest_first)
+        values = self._columns.channels.activation(layer, channel)[instances]
+        order = stable_order(values, np.isnan(values), largest_first=largest_first)
+        return instances[order]
 
     def facts(self, number: int, *, is_whole: bool = False) -> InstanceFacts:
         """Return what the instance table has of an instance.
@@ -291,14 +291,3 @@ class Instances:
         if not 0 <= number < n:
             msg = f"there is no instance {number:,}; the run has {n:,}, from 0 on"
             raise ShapeError(msg)
-
-
-def _sorted(
-    instances: NDArray[np.int64],
-    values: NDArray[np.float64],
-    null: NDArray[np.bool_],
-    *,
-    largest_first: bool,
-) -> NDArray[np.int64]:
-    keys = np.where(null, np.inf, -values if largest_first else values)
-    return instances[np.argsort(keys, kind="stable")]

@@ -106,28 +106,32 @@ def counted_cells(
         msg = f"there must be 1 to {MAX_CELLS:,} cells, not {n_rows} x {n_columns}"
         raise ShapeError(msg)
     at = points_in(places, window)
+    is_all = len(at) == len(places)
+    inside, code = (places, codes) if is_all else (places[at], codes[at])
     width, height = window.right - window.left, window.top - window.bottom
-    column = (places[at, 0] - window.left) * (n_columns / width)
-    row = (places[at, 1] - window.bottom) * (n_rows / height)
-    cell = np.minimum(row.astype(np.int64), n_rows - 1) * n_columns
-    cell += np.minimum(column.astype(np.int64), n_columns - 1)
-    n_cells, code = n_rows * n_columns, codes[at]
-    counts = np.bincount(cell, minlength=n_cells)
+    column = (inside[:, 0] - window.left) * (n_columns / width)
+    row = (inside[:, 1] - window.bottom) * (n_rows / height)
+    cell = np.minimum(row.astype(np.int32), n_rows - 1) * np.int32(n_columns)
+    cell += np.minimum(column.astype(np.int32), n_columns - 1)
+    n_cells = n_rows * n_columns
     has_value = code != NO_VALUE
+    is_known_everywhere = bool(has_value.all())
+    known_cell = cell if is_known_everywhere else cell[has_value]
+    code = code if is_known_everywhere else code[has_value]
+    known = np.bincount(known_cell, minlength=n_cells)
+    counts = known if is_known_everywhere else np.bincount(cell, minlength=n_cells)
     found = np.full(n_cells, NO_VALUE, dtype=np.uint8)
+    is_known = known > 0
     if colors.kind in ("number", "date"):
-        known = np.bincount(cell[has_value], minlength=n_cells)
-        total = np.bincount(cell[has_value], weights=code[has_value], minlength=n_cells)
-        is_known = known > 0
+        total = np.bincount(known_cell, weights=code, minlength=n_cells)
         found[is_known] = np.round(total[is_known] / known[is_known])
     else:
         k = max(1, len(colors.names))
-        pairs = cell[has_value] * k + code[has_value]
+        pairs = known_cell * np.int32(k) + code
         table = np.bincount(pairs, minlength=n_cells * k).reshape(n_cells, k)
-        is_known = table.sum(axis=1) > 0
         weights = np.ones(k)
         if colors.kind != "category":
-            everywhere = np.bincount(codes[codes != NO_VALUE], minlength=k)
+            everywhere = np.bincount(codes, minlength=NO_VALUE + 1)[:k]
             weights = 1.0 / np.maximum(everywhere, 1)
         found[is_known] = (table[is_known] * weights).argmax(axis=1)
     return MapRaster(counts.reshape(shape), found.reshape(shape))

@@ -29,7 +29,6 @@ from nnviz.aggregation.aggregates import (
     usual_collection,
 )
 from nnviz.aggregation.channel_use import ChannelUse
-from nnviz.aggregation.index_channels import IndexedChannels
 from nnviz.derivation.class_table import make_class_table, read_class_table
 from nnviz.derivation.embedding import read_embedding, read_similarity
 from nnviz.derivation.instance_map import InstanceMaps
@@ -133,13 +132,14 @@ class RunResults:
         """Collection of subsets that is shown: ``label`` or ``prediction``; where a
         network has no classes, the one that is meant where none is named."""
         self.layers: tuple[Layer, ...] = store.shown_layers
+        self.pairs = SubsetPairs(store, self.kind)
         self.class_table = self._once(self._read_class_table)
         """Return the table of classes; MissingDataError before extraction is done."""
         self.aggregates = self._once(lambda: aggregates_of(store, self.kind))
         """Return the classes' aggregates; MissingDataError if there are none."""
         self.confusions = self._once(self._read_confusions)
         """Return wrong predictions by (true, predicted) class, CSR of shape (S, S)."""
-        self.labels = self._once(lambda: store.column("label"))
+        self.labels = self._once(lambda: self.pairs.finder.columns.classes("label"))
         """Return the true class of every instance, shape (N,)."""
         self.similarity = lru_cache(16)(self._read_similarity)
         self.mean_similarity = lru_cache(16)(self._read_mean_similarity)
@@ -152,13 +152,12 @@ class RunResults:
         self.reads = QueryPool(n_threads=1)
         """Answers what only has to be read, so that it does not wait for what visitors,
         some of whom have left, let be counted."""
-        self.pairs = SubsetPairs(store, self.kind)
         self.neurons = NeuronMatrix(store, self.aggregates)
         self.instances = Instances(store, self.pairs.finder.columns)
         self.maps = InstanceMaps(
             store,
             self.aggregates if self.has_classes else None,
-            IndexedChannels(store),
+            self.pairs.channels,
         )
         self.instance_pictures = InstancePictures(store)
         self.features = FeaturePictures(store)
@@ -208,10 +207,9 @@ class RunResults:
         elif self.kind == "label" and store.groups.is_complete("artifacts/classes"):
             table = read_class_table(store)
         else:
-            label, prediction, confidence = (
-                store.column(name) for name in ("label", "prediction", "confidence")
-            )
-            usable = store.usable()
+            columns = self.pairs.finder.columns
+            label, prediction = (columns.classes(x) for x in ("label", "prediction"))
+            confidence, usable = columns.column("confidence").values, columns.usable
             of = label if self.kind == "label" else prediction
             table = make_class_table(
                 of[usable], prediction[usable], confidence[usable], display_names(names)
@@ -228,7 +226,8 @@ class RunResults:
         )
 
     def _read_confusions(self) -> sparse.csr_array:
-        label, prediction = self.store.column("label"), self.store.column("prediction")
+        classes = self.pairs.finder.columns.classes
+        label, prediction = classes("label"), classes("prediction")
         is_wrong = (label != prediction) & (label >= 0) & (prediction >= 0)
         pairs = (label[is_wrong], prediction[is_wrong])
         ones = np.ones(len(pairs[0]), np.int64)

@@ -22,6 +22,7 @@ from nnviz.runs.declarations import ERROR, TARGET
 from nnviz.store.store import Store
 from nnviz.subsets.by_value import part_queries
 from nnviz.subsets.lookup import SubsetFinder
+from nnviz.subsets.subsets import Subset
 from nnviz.subsets.writing import Confusion, class_word, confusion_of, words_of
 
 if TYPE_CHECKING:
@@ -76,7 +77,9 @@ class SubsetPairs:
     def __init__(self, store: Store, kind: str) -> None:
         self._store = store
         self._kind = kind
-        self.finder = SubsetFinder(store, IndexedChannels(store))
+        self.channels = IndexedChannels(store)
+        """Single channels of every instance; those asked for last are kept."""
+        self.finder = SubsetFinder(store, self.channels)
         self._counted: OrderedDict[str, SubsetResults] = OrderedDict()
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
@@ -220,11 +223,7 @@ class SubsetPairs:
             If the extraction is not complete.
         """
         found = SubsetResults(self._store, a, b or None, finder=self.finder)
-        digest = hashlib.blake2b(digest_size=16)
-        for subset in (found.subset, found.against):
-            digest.update(len(subset).to_bytes(8))
-            digest.update(subset.instances.tobytes())
-        key = digest.hexdigest()
+        key = _key_of(found.subset, found.against, self._store.n_instances)
         with self._lock:
             kept = self._counted.get(key)
         if kept is not None:
@@ -266,3 +265,16 @@ class SubsetPairs:
             with self._lock:
                 self._locks.pop(pair.key, None)
         return kept
+
+
+def _key_of(a: Subset, b: Subset, n_instances: int) -> str:
+    """Return a text that is equal for equal instances.
+
+    A bit for each instance is a hundredth of what a million numbers take.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for subset in (a, b):
+        mask = np.zeros(n_instances, dtype=np.bool_)
+        mask[subset.instances] = True
+        digest.update(np.packbits(mask).tobytes())
+    return digest.hexdigest()

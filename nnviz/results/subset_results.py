@@ -82,7 +82,7 @@ class SubsetResults:
         rest = usable.copy()
         rest[self.subset.instances] = False
         self.against = (
-            Subset("all others", np.flatnonzero(rest))
+            Subset("all others", rest)  # type: ignore[arg-type]  # a mask
             if against is None
             else _among(finder.find(against), usable)
         )
@@ -488,8 +488,10 @@ class SubsetResults:
 
 
 def _among(subset: Subset, usable: NDArray[np.bool_]) -> Subset:
-    kept = subset.instances[usable[subset.instances]]
-    return Subset(subset.name, kept, subset.n_masked)
+    is_usable = usable[subset.instances]
+    if is_usable.all():
+        return subset  # a million numbers are not copied
+    return Subset(subset.name, subset.instances[is_usable], subset.n_masked)
 
 
 def _share(count: Any, n: int) -> float:

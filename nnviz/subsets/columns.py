@@ -178,6 +178,23 @@ class InstanceColumns:
                 self._kept[key] = self._read(name, is_added=added is not None)
             return self._kept[key]
 
+    def classes(self, name: str) -> NDArray[np.signedinteger]:
+        """Return the class index of every instance, -1 for none, shape (N,).
+
+        Parameters
+        ----------
+        name
+            ``label`` or ``prediction``.
+
+        Raises
+        ------
+        MissingDataError
+            If extraction fills it and is not complete.
+        """
+        column = self.column(name)
+        # Of instances with any number of labels, the codes of their sets are kept.
+        return column.values if column.kind == "class" else self.store.column(name)
+
     def read_texts(self) -> None:
         """Read the columns of texts, which take longest, before they are asked for."""
         for name, dtype in self.store.plan.metadata_dtypes.items():

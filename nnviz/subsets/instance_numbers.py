@@ -53,7 +53,7 @@ def instances_of(
         )
         raise ShapeError(msg)
     if values.dtype.kind == "b":
-        return np.flatnonzero(values).astype(np.int64), len(values)
+        return np.flatnonzero(values).astype(np.int64, copy=False), len(values)
     indices = values.astype(np.int64)
     # Most are as they should be, and a million numbers take NumPy a while to sort.
     if (indices[1:] <= indices[:-1]).any():

@@ -1,6 +1,7 @@
 """Single instances, against plain NumPy over what is stored."""
 
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -9,9 +10,11 @@ from PIL import Image
 from torch import nn
 
 import nnviz
+from nnviz.aggregation.index import make_index
 from nnviz.errors import ShapeError
 from nnviz.results.instance_pictures import InstancePictures
 from nnviz.results.run_results import RunResults
+from nnviz.store.store import Store
 from nnviz.testing import PlantedDataset, PlantedRun, write_store
 from tests.planted_stores import NAMES, RUN
 
@@ -88,6 +91,21 @@ def test_standing_out__are_the_largest_deviations_from_all_instances(results, fi
     assert [one.channel for one in found] == expected.tolist()
     np.testing.assert_allclose([o.deviations for o in found], z[expected], rtol=1e-4)
     assert found[0].value == values[n, expected[0]]
+
+
+def test_standing_out__with_an_index__are_the_same_and_need_no_chunk(
+    tmp_path, finished_url, results
+):
+    url = tmp_path / "run.zarr"
+    shutil.copytree(finished_url, url)
+    make_index(Store.open(str(url), writable=True))
+    indexed = RunResults(Store.open(str(url))).instances
+    n, layers = int(WOLVES[0]), [layer.name for layer in results.layers]
+    shutil.rmtree(url / "activations" / "float16" / "c")
+
+    found = indexed.standing_out(n, layers)
+
+    assert found == results.instances.standing_out(n, layers)
 
 
 def test_outputs__are_probabilities_where_they_agree_with_the_confidence(results):

@@ -38,6 +38,7 @@ from nnviz.results.map_windows import (
 )
 from nnviz.results.missing import Missing
 from nnviz.results.run_results import RunResults
+from nnviz.results.stable_order import stable_order
 from nnviz.results.subset_pairs import SubsetPair
 from nnviz_dashboards.shared.publishing import follow, publish, published
 from nnviz_dashboards.shared.python_lines import python_lines
@@ -326,9 +327,7 @@ class InstanceMapModel(param.Parameterized):
         marks = np.zeros(columns.n_instances, dtype=np.uint8)
         marks[a] += 1
         marks[b] += 2
-        label, prediction = (
-            columns.store.column(name) for name in ("label", "prediction")
-        )
+        label, prediction = (columns.classes(x) for x in ("label", "prediction"))
         marks[(label >= 0) & (prediction >= 0) & (label != prediction)] += 4
         names = ("", "") if pair is None else pair.names
         if by == BY_SIDES:
@@ -343,9 +342,9 @@ class InstanceMapModel(param.Parameterized):
         return ShownMap(
             placed,
             names,
-            shown[instances].astype(np.int32),
-            marks[instances],
-            colors.codes[instances],
+            _of(instances, shown).astype(np.int32, copy=False),
+            _of(instances, marks),
+            _of(instances, colors.codes),
             colors,
             colors.n_missing(instances),
             self._middles(layer),
@@ -359,8 +358,8 @@ class InstanceMapModel(param.Parameterized):
         if not len(placed.classes):
             return placed.class_places
         kind = "label" if self.results.kind == "label" else "prediction"
-        of = self.results.store.column(kind)[placed.instances]
-        order = np.argsort(of, kind="stable")
+        of = self.results.pairs.finder.columns.classes(kind)[placed.instances]
+        order = stable_order(of, np.zeros(len(of), np.bool_), largest_first=False)
         first = np.searchsorted(of[order], placed.classes)
         last = np.searchsorted(of[order], placed.classes, side="right")
         found = placed.class_places.copy()
@@ -368,3 +367,8 @@ class InstanceMapModel(param.Parameterized):
             if start < stop:
                 found[row] = np.median(placed.places[order[start:stop]], axis=0)
         return found
+
+
+def _of(instances: NDArray[np.int64], values: NDArray[Any]) -> NDArray[Any]:
+    """Return the values of some instances; of all, without a copy."""
+    return values if len(instances) == len(values) else values[instances]

@@ -1,0 +1,37 @@
+"""What tells one pair of subsets from another."""
+
+import pytest
+
+WOLVES = "label = wolf"
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [("wolf", ""), (f"not (not ({WOLVES}))", ""), (WOLVES, f"not ({WOLVES})")],
+)
+def test_key__is_that_of_the_same_instances(results, a, b):
+    assert results.pairs.pair(a, b).key == results.pairs.pair(WOLVES).key
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("label = cat", ""),
+        (f"{WOLVES} and correct", ""),
+        (WOLVES, "label = cat"),
+        (f"not ({WOLVES})", WOLVES),
+    ],
+)
+def test_key__is_another_one_of_other_instances(results, a, b):
+    assert results.pairs.pair(a, b).key != results.pairs.pair(WOLVES).key
+
+
+def test_pair__shares_what_every_instance_of_is_usable(results):
+    found = results.pairs.finder.find(WOLVES)
+    kept = found.instances[results.pairs.finder.columns.usable[found.instances]]
+
+    pair = results.pairs.pair(WOLVES)
+
+    assert pair.found.subset.instances.tolist() == kept.tolist()
+    both = {*pair.found.subset.instances, *pair.found.against.instances}
+    assert len(both) == int(results.pairs.finder.columns.usable.sum())
