@@ -1,11 +1,14 @@
 """What of a class against all others is in the aggregates? All of it, without a read.
 
 The aggregates have the sums of every class and of all instances; the difference is what
-all others have. So the commonest question of the page reads no instance.
+all others have. So the commonest question of the page reads no instance. The sums of
+small collections are kept, so that the next class reads nothing at all.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,13 +17,20 @@ from scipy import sparse
 
 from nnviz.aggregation.aggregates import Aggregates
 from nnviz.errors import NnvizError
+from nnviz.runs.architecture import Layer
 from nnviz.store.store import Store
 from nnviz.subsets.columns import InstanceColumns
 
 __all__ = ["aggregated_totals"]
 
 COLLECTIONS = ("label", "prediction")
-SUMS = (("activation_sum", False), ("activation_sum_of_squares", True))
+SUMS = {"activation_sum": False, "activation_sum_of_squares": True}
+
+KEPT_BYTES = 1 << 26
+"""Of the sums of one collection that are kept for the next class."""
+
+BYTES_PER_VALUE = 32
+"""Of a channel of a class: two sums, and a count with its place."""
 
 
 def aggregated_totals(
@@ -79,20 +89,66 @@ def _class_of(
 def _difference(
     store: Store, name: str, place: int, sizes: tuple[int, int]
 ) -> dict[str, dict[str, Any]] | None:
-    classes, everything = Aggregates(store, name), Aggregates(store, "all")
-    row = classes.row(classes.all_names[place])
-    counted = (int(classes.n_instances[row]), int(everything.n_instances[0]))
-    if classes.note or everything.note or counted != (sizes[0], sum(sizes)):
+    classes, everything = _summed(store, name), _summed(store, "all")
+    row = classes.aggregates.row(classes.aggregates.all_names[place])
+    counted = (
+        int(classes.aggregates.n_instances[row]),
+        int(everything.aggregates.n_instances[0]),
+    )
+    notes = classes.aggregates.note or everything.aggregates.note
+    if notes or counted != (sizes[0], sum(sizes)):
         return None
     found: dict[str, dict[str, Any]] = {}
     for layer in (layer.name for layer in store.shown_layers):
-        count = classes.counts(layer)[[row], :]
-        counts = sparse.vstack([count, everything.counts(layer) - count])
+        mine, whole = classes.of(layer), everything.of(layer)
+        count = mine["activation_counts"][[row], :]
+        counts = sparse.vstack([count, whole["activation_counts"] - count])
         found[layer] = {"activation_counts": sparse.csr_array(counts, dtype=np.int64)}
-        for what, squares in SUMS:
-            mine = classes.sums(layer, squares=squares)[row]
-            rest = everything.sums(layer, squares=squares)[0] - mine
+        for what in SUMS:
+            rest = whole[what][0] - mine[what][row]
             if not np.isfinite(rest).all():
                 return None  # an overflow has no difference
-            found[layer][what] = np.stack([mine, rest])
+            found[layer][what] = np.stack([mine[what][row], rest])
     return found
+
+
+class _Summed:
+    """What was summed of one collection; small ones are read once."""
+
+    def __init__(self, aggregates: Aggregates, layers: Sequence[Layer]) -> None:
+        self.aggregates = aggregates
+        n_values = len(aggregates) * sum(layer.n_channels for layer in layers)
+        self.is_small = n_values * BYTES_PER_VALUE <= KEPT_BYTES
+        """Whether it may be kept."""
+        self.of = functools.cache(self._read) if self.is_small else self._read
+        """Return the sums of a layer by their names; leave them as they are."""
+
+    def _read(self, layer: str) -> dict[str, Any]:
+        found = self.aggregates
+        return {
+            "activation_counts": found.counts(layer),
+            **{what: found.sums(layer, squares=on) for what, on in SUMS.items()},
+        }
+
+
+class _Known:
+    """The collections of an opened store whose sums were read last."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[dict[str, Any], _Summed]] = {}
+
+    def of(self, store: Store, name: str) -> _Summed:
+        written = store.groups.attributes(f"aggregates/{name}")
+        before, summed = self._found.get(name, ({}, None))
+        # It may have been aggregated again since.
+        if summed is None or before != written or not written.get("fingerprint"):
+            summed = _Summed(Aggregates(store, name), store.shown_layers)
+            if summed.is_small:
+                self._found[name] = written, summed
+        return summed
+
+
+def _summed(store: Store, name: str) -> _Summed:
+    known = store.kept.setdefault(_Known, _Known())
+    assert isinstance(known, _Known)
+    return known.of(store, name)

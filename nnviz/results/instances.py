@@ -40,6 +40,9 @@ FIRST_ORDERS = (
 )
 """Columns of numbers that are offered first, where a store has them."""
 
+BYTES_AT_ONCE = 1 << 24
+"""Of a chunk of outputs: as float32, some 20 ms."""
+
 TOLD = (
     "id",
     "instance",
@@ -223,6 +226,13 @@ class Instances:
         if name is None or name not in (plan.target_column, *plan.outcome_columns):
             return math.nan
         return float(self._columns.column(name).values[number])
+
+    @property
+    def opens_at_once(self) -> bool:
+        """Whether outputs are read in no time: of a chunk all are read for one."""
+        plan, name = self._store.plan, output_layer(self._store)
+        n = 0 if name is None else self._store.layer(name).n_channels
+        return 4 * n * plan.rows_per_chunk <= BYTES_AT_ONCE
 
     def outputs(self, number: int, n: int = 5) -> tuple[list[tuple[int, float]], bool]:
         """Return the classes that the network finds most likely.

@@ -1,10 +1,15 @@
 """A class against all others by the aggregates, against sums over the stored values."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import nnviz
+from nnviz.results import aggregated_totals
 from nnviz.results.subset_results import SubsetResults
+from nnviz.store.store import Store
 from nnviz.testing import PlantedRun, write_complete_store
 
 pytestmark = pytest.mark.slow
@@ -38,6 +43,46 @@ def test_totals__of_a_class__are_those_of_its_instances(store, query, column):
         np.testing.assert_allclose(
             found.variances(layer.name), variances, rtol=1e-6, atol=1e-9
         )
+
+
+def test_totals__of_the_next_class__are_there_without_a_read(store, tmp_path):
+    url = tmp_path / "run.zarr"
+    shutil.copytree(Path(store.url), url)
+    copied = nnviz.open_store(url)
+    SubsetResults(copied, "label = 'class 001'").channels  # noqa: B018  read
+    for name in ("activation_counts", "activation_sum", "activation_sum_of_squares"):
+        shutil.rmtree(url / "aggregates" / "label" / name)
+
+    found = SubsetResults(copied, "label = 'class 002'")
+
+    assert found.channels == SubsetResults(store, "label = 'class 002'").channels
+    assert found.answered_by == "aggregates"
+
+
+def test_totals__of_what_is_aggregated_again__are_not_kept(store, tmp_path):
+    url = tmp_path / "run.zarr"
+    shutil.copytree(Path(store.url), url)
+    copied = nnviz.open_store(url)
+    SubsetResults(copied, "label = 'class 001'").channels  # noqa: B018  read
+    Store.open(str(url), writable=True).groups.invalidate("aggregates/label")
+
+    found = SubsetResults(copied, "label = 'class 002'")
+
+    assert found.answered_by != "aggregates"
+
+
+def test_totals__of_a_large_collection__are_not_kept(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(aggregated_totals, "KEPT_BYTES", 0)
+    url = tmp_path / "run.zarr"
+    shutil.copytree(Path(store.url), url)
+    copied = nnviz.open_store(url)
+    first = SubsetResults(copied, "label = 'class 001'").channels
+    shutil.rmtree(url / "aggregates" / "label" / "activation_sum")
+
+    second = SubsetResults(copied, "label = 'class 002'")
+
+    assert second.answered_by == "chunks"
+    assert first == SubsetResults(store, "label = 'class 001'").channels
 
 
 def test_totals__of_a_class__are_those_of_the_chunks(store):

@@ -288,10 +288,22 @@ class InstancesModel(param.Parameterized):
             return
         if self.opened is not None and self.opened.facts.number == number:
             return
-        try:
-            publish(self, {"opened": self._opened(number)})
-        except NnvizError:
-            publish(self, {"opened": None})
+
+        def work() -> Opened | None:
+            try:
+                return self._opened(number)
+            except NnvizError:
+                return None
+
+        def show(found: object) -> None:
+            if number == self.selection.instance:
+                opened = found if isinstance(found, Opened) else None
+                publish(self, {"opened": opened})
+
+        if self.results.instances.opens_at_once:
+            show(work())
+        else:
+            self.run_later(work, show)
 
     def _opened(self, number: int) -> Opened:
         instances = self.results.instances

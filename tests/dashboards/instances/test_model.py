@@ -61,6 +61,31 @@ def test_sort__by_the_channel_that_is_looked_at(instances, selection, finished):
     assert np.all(np.diff(values[numbers(instances.pages[1])]) >= 0)
 
 
+def test_open__of_large_chunks__is_read_later_and_only_what_is_wanted_is_shown(
+    results, selection, monkeypatch
+):
+    monkeypatch.setattr("nnviz.results.instances.BYTES_AT_ONCE", 0)
+    selection.choose(view="instances")
+    waiting = []
+    instances = InstancesModel(
+        results,
+        SubsetPairModel(results, selection),
+        point_at=lambda _: None,
+        run_later=lambda work, done: waiting.append((work, done)),
+    )
+    first, second = numbers(instances.pages[0])[:2]
+    waiting.clear()  # what asks for pictures
+
+    instances.open(first)
+    instances.open(second)
+    assert instances.opened is None
+    (late, show_late), (work, show) = waiting
+    show(work())
+    show_late(late())
+
+    assert instances.opened.facts.number == second
+
+
 def test_marked__become_a_subset(instances, selection):
     first = numbers(instances.pages[0])[:2]
     for number in first:
