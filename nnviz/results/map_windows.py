@@ -19,7 +19,15 @@ from numpy.typing import NDArray
 from nnviz.errors import ShapeError
 from nnviz.results.map_colors import NO_VALUE, MapColors
 
-__all__ = ["MapRaster", "MapWindow", "counted_cells", "inside_loop", "points_in"]
+__all__ = [
+    "MapCells",
+    "MapRaster",
+    "MapWindow",
+    "cells_of",
+    "counted_cells",
+    "inside_loop",
+    "points_in",
+]
 
 MAX_CELLS = 65_536
 
@@ -74,23 +82,27 @@ def points_in(places: NDArray[np.floating], window: MapWindow) -> NDArray[np.int
     return np.flatnonzero(is_in & is_between)
 
 
-def counted_cells(
-    places: NDArray[np.floating],
-    codes: NDArray[np.uint8],
-    colors: MapColors,
-    window: MapWindow,
-    shape: tuple[int, int],
-) -> MapRaster:
-    """Count points by cells.
+@dataclass(frozen=True, slots=True, eq=False)
+class MapCells:
+    """Which cell each point of a part of the plane is in."""
+
+    at: NDArray[np.int32] | None
+    """Which points are in it, ascending; None for all."""
+    cell: NDArray[np.int32]
+    """Of each of these, row by row, the lowest first."""
+    shape: tuple[int, int]
+    """(R, Q): rows and columns of cells."""
+
+
+def cells_of(
+    places: NDArray[np.floating], window: MapWindow, shape: tuple[int, int]
+) -> MapCells:
+    """Return in which cells points are; it is the same for all colours.
 
     Parameters
     ----------
     places
         Of all points, shape (n, 2).
-    codes
-        Colour of each, shape (n,).
-    colors
-        What the codes mean.
     window
         The part of the plane.
     shape
@@ -107,34 +119,51 @@ def counted_cells(
         raise ShapeError(msg)
     at = points_in(places, window)
     is_all = len(at) == len(places)
-    inside, code = (places, codes) if is_all else (places[at], codes[at])
+    inside = places if is_all else places[at]
     width, height = window.right - window.left, window.top - window.bottom
     column = (inside[:, 0] - window.left) * (n_columns / width)
     row = (inside[:, 1] - window.bottom) * (n_rows / height)
     cell = np.minimum(row.astype(np.int32), n_rows - 1) * np.int32(n_columns)
     cell += np.minimum(column.astype(np.int32), n_columns - 1)
-    n_cells = n_rows * n_columns
+    return MapCells(None if is_all else at.astype(np.int32), cell, shape)
+
+
+def counted_cells(
+    cells: MapCells, codes: NDArray[np.uint8], colors: MapColors
+) -> MapRaster:
+    """Count points by cells.
+
+    Parameters
+    ----------
+    cells
+        In which cells they are.
+    codes
+        Colour of every point of the plane, shape (n,).
+    colors
+        What the codes mean.
+    """
+    cell, n_cells = cells.cell, cells.shape[0] * cells.shape[1]
+    code = codes if cells.at is None else codes[cells.at]
+    counts = known = np.bincount(cell, minlength=n_cells)
     has_value = code != NO_VALUE
-    is_known_everywhere = bool(has_value.all())
-    known_cell = cell if is_known_everywhere else cell[has_value]
-    code = code if is_known_everywhere else code[has_value]
-    known = np.bincount(known_cell, minlength=n_cells)
-    counts = known if is_known_everywhere else np.bincount(cell, minlength=n_cells)
+    if not has_value.all():
+        cell, code = cell[has_value], code[has_value]
+        known = np.bincount(cell, minlength=n_cells)
     found = np.full(n_cells, NO_VALUE, dtype=np.uint8)
     is_known = known > 0
     if colors.kind in ("number", "date"):
-        total = np.bincount(known_cell, weights=code, minlength=n_cells)
+        total = np.bincount(cell, weights=code, minlength=n_cells)
         found[is_known] = np.round(total[is_known] / known[is_known])
     else:
         k = max(1, len(colors.names))
-        pairs = known_cell * np.int32(k) + code
+        pairs = cell * np.int32(k) + code
         table = np.bincount(pairs, minlength=n_cells * k).reshape(n_cells, k)
         weights = np.ones(k)
         if colors.kind != "category":
             everywhere = np.bincount(codes, minlength=NO_VALUE + 1)[:k]
             weights = 1.0 / np.maximum(everywhere, 1)
         found[is_known] = (table[is_known] * weights).argmax(axis=1)
-    return MapRaster(counts.reshape(shape), found.reshape(shape))
+    return MapRaster(counts.reshape(cells.shape), found.reshape(cells.shape))
 
 
 def inside_loop(

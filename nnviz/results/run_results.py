@@ -31,7 +31,7 @@ from nnviz.aggregation.aggregates import (
 from nnviz.aggregation.channel_use import ChannelUse
 from nnviz.derivation.class_table import make_class_table, read_class_table
 from nnviz.derivation.embedding import read_embedding, read_similarity
-from nnviz.derivation.instance_map import InstanceMaps
+from nnviz.derivation.instance_map import InstanceMaps, PlacedInstances
 from nnviz.derivation.text_pictures import TextExample, picture_of, text_of
 from nnviz.errors import MissingDataError, StoreNotFoundError
 from nnviz.results.class_similarity import (
@@ -47,6 +47,7 @@ from nnviz.results.graph_results import GraphResults
 from nnviz.results.graphs_beside import GraphsBeside
 from nnviz.results.instance_pictures import InstancePictures
 from nnviz.results.instances import Instances
+from nnviz.results.map_windows import MapCells, MapWindow, cells_of
 from nnviz.results.missing import Missing
 from nnviz.results.neuron_matrix import NeuronMatrix
 from nnviz.results.query_pool import QueryPool
@@ -69,6 +70,9 @@ T = TypeVar("T")
 
 PIECE_BYTES = DENSE_CHUNK_BYTES
 """So much of a layer's pictures is read at once: what is compressed together."""
+
+N_CELLS = 4
+"""Windows of maps of which is kept where points are: 5 MB for a million of them."""
 
 N_PIECES_OF_PICTURES = 32
 """Pieces that are kept, of all layers."""
@@ -159,6 +163,9 @@ class RunResults:
             self.aggregates if self.has_classes else None,
             self.pairs.channels,
         )
+        self.map_cells = lru_cache(N_CELLS)(_cells_of)
+        """Return in which cells of a window instances are, from where they are placed;
+        whatever their colours are."""
         self.instance_pictures = InstancePictures(store)
         self.features = FeaturePictures(store)
         self.explained = ExplainedInstances(
@@ -449,3 +456,9 @@ def stage_state(store: Store) -> tuple[object, ...]:
         if store.groups.is_complete(f"{part}/{name}")
     ]
     return (store.fingerprint, int(store.chunks.done().sum()), *written)
+
+
+def _cells_of(
+    placed: PlacedInstances, window: MapWindow, shape: tuple[int, int]
+) -> MapCells:
+    return cells_of(placed.places, window, shape)

@@ -9,6 +9,7 @@ from nnviz.errors import ShapeError
 from nnviz.results.map_colors import NO_VALUE, MapColors
 from nnviz.results.map_windows import (
     MapWindow,
+    cells_of,
     counted_cells,
     inside_loop,
     points_in,
@@ -43,7 +44,7 @@ def test_cells__have_counts_and_the_colour_of_their_kind(places, kind):
     names = () if kind == "number" else ("a", "b", "c")
     colors = MapColors("x", kind, codes, names)
 
-    raster = counted_cells(places, codes, colors, WINDOW, (5, 6))
+    raster = counted_cells(cells_of(places, WINDOW, (5, 6)), codes, colors)
 
     everywhere = Counter(code for code in codes.tolist() if code != NO_VALUE)
     for row in range(5):
@@ -70,17 +71,16 @@ def test_cells__of_the_whole_plane__have_every_point(places):
     codes = np.zeros(400, dtype=np.uint8)
     colors = MapColors("x", "category", codes, ("a",))
 
-    raster = counted_cells(places, codes, colors, MapWindow(-2, 2, -2, 2), (7, 3))
+    cells = cells_of(places, MapWindow(-2, 2, -2, 2), (7, 3))
+
+    raster = counted_cells(cells, codes, colors)
 
     assert raster.counts.sum() == 400
 
 
 def test_cells__are_not_more_than_are_drawn(places):
-    codes = np.zeros(400, dtype=np.uint8)
-    colors = MapColors("x", "category", codes, ("a",))
-
     with pytest.raises(ShapeError, match="1 to 65,536 cells, not 300 x 300"):
-        counted_cells(places, codes, colors, WINDOW, (300, 300))
+        cells_of(places, WINDOW, (300, 300))
 
 
 @pytest.mark.parametrize("edges", [(1, 0, 0, 1), (0, 1, 1, 1), (0, float("nan"), 0, 1)])

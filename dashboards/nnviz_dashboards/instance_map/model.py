@@ -7,7 +7,7 @@ else how many there are in each cell. What is drawn around is found among all of
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ from nnviz.results.map_colors import (
     color_of,
 )
 from nnviz.results.map_windows import (
+    MapCells,
     MapRaster,
     MapWindow,
     counted_cells,
@@ -81,6 +82,8 @@ class ShownMap:
     """Where the instances of each placed class are, the median, shape (S, 2)."""
     n_usable: int
     has_pictures: bool
+    cells_of: Callable[[PlacedInstances, MapWindow, tuple[int, int]], MapCells]
+    """Returns in which cells the placed instances are."""
 
     @property
     def n_instances(self) -> int:
@@ -96,7 +99,8 @@ class ShownMap:
 
     def raster(self, window: MapWindow, shape: tuple[int, int]) -> MapRaster:
         """Return a part of the plane in cells."""
-        return counted_cells(self.placed.places, self.codes, self.colors, window, shape)
+        cells = self.cells_of(self.placed, window, shape)
+        return counted_cells(cells, self.codes, self.colors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,6 +354,7 @@ class InstanceMapModel(param.Parameterized):
             self._middles(layer),
             int(columns.usable.sum()),
             not self.results.instance_pictures.missing,
+            self.results.map_cells,
         )
 
     def _find_middles(self, layer: str) -> NDArray[np.float64]:

@@ -196,6 +196,28 @@ def test_view__counts_many_points_in_cells_until_few_are_seen(model, sent, monke
     assert part["is_all"] is False
 
 
+def test_cells__of_another_subset__are_found_once_and_counted_again(
+    model, selection, results
+):
+    window, shape = MapWindow(*EVERYWHERE), (2, 3)
+    cats = model.shown.raster(window, shape)
+    selection.choose(a="label = wolf")
+
+    wolves = model.shown.raster(window, shape)
+
+    assert results.map_cells.cache_info().misses == 1
+    places, codes = model.shown.placed.places, model.shown.codes
+    x, y = (places[:, 0] + 9) // 6, (places[:, 1] + 9) // 9
+    for row, column in np.ndindex(shape):
+        is_in = (x == column) & (y == row)
+        assert cats.counts[row, column] == wolves.counts[row, column] == is_in.sum()
+        if is_in.any():
+            whole = np.array([(codes == side).sum() for side in range(4)])
+            inside = np.array([(codes[is_in] == side).sum() for side in range(4)])
+            share = inside / np.maximum(whole, 1)
+            assert share[wolves.codes[row, column]] == share.max()
+
+
 @pytest.mark.parametrize("window", [[1, 0, 0, 1], ["a", 1, 0, 1], [0, 1], None])
 def test_view__asked_for_no_part__does_not_answer(sent, window):
     with pytest.raises(IndexError):
