@@ -19,6 +19,7 @@ from distributed import Client, Future, KilledWorker
 from nnviz.engine.connection import LOST, NotThereError, Results, connected
 from nnviz.engine.progress import Listener, TaskRetried, emit
 from nnviz.engine.sharing import Shared
+from nnviz.engine.wanted import check_wanted
 from nnviz.engine.whereabouts import run_telling, whereabouts
 from nnviz.engine.workers import Workers
 from nnviz.errors import NnvizError, TaskError
@@ -199,5 +200,6 @@ def _reduce_here(job: ReductionJob, shared: Any) -> Any:
     first, *rest = job.leaves
     whole = job.compute(first, shared)
     for leaf in rest:
+        check_wanted()
         whole = job.combine([whole, job.compute(leaf, shared)])
     return whole

@@ -3,19 +3,22 @@
 What a visitor asks for and is not there at once is made beside the thread that answers
 all visitors. Few are made at a time, few wait, and none waits for ever. A thread cannot
 be stopped: what takes too long goes on to its end and is kept, but nobody waits for it.
+Only work that asks whether it is wanted (``nnviz.engine.wanted``) ends before.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
+from nnviz.engine.wanted import NotWantedError
 from nnviz.results.missing import Missing
 
-__all__ = ["N_WAITING", "SECONDS", "QueryPool"]
+__all__ = ["N_WAITING", "SECONDS", "QueryPool", "until_other"]
 
 T = TypeVar("T")
 
@@ -33,6 +36,10 @@ BUSY = Missing(
 FAILED = Missing(
     "This cannot be made",
     "The server's output has the error. Was the store moved, or is it being written?",
+)
+NOT_WANTED = Missing(
+    "This was not made",
+    "Something else was asked for before it was there. Choose it again.",
 )
 
 _log = logging.getLogger(__name__)
@@ -99,6 +106,8 @@ class QueryPool:
             try:
                 if not answer.is_given:  # else nobody waits for it any more
                     answer.give(work())
+            except NotWantedError:
+                answer.give(NOT_WANTED)
             except Exception:  # noqa: BLE001 - logged, and the visitor is told
                 if not self._is_closed:
                     _log.exception("a query failed")
@@ -108,6 +117,21 @@ class QueryPool:
                 self._free.release()
 
         self._pool.submit(task)
+
+
+def until_other(is_asked: Callable[[], bool]) -> Callable[[], bool]:
+    """Return whether work is wanted: until its visitor has asked for something else.
+
+    What took as long as anybody waits is wanted by whoever asks again, and made to its
+    end.
+
+    Parameters
+    ----------
+    is_asked
+        Whether it is what the visitor asked for last.
+    """
+    late = time.monotonic() + SECONDS
+    return lambda: is_asked() or time.monotonic() > late
 
 
 class _Once(Generic[T]):

@@ -488,10 +488,8 @@ class SubsetResults:
 
 
 def _among(subset: Subset, usable: NDArray[np.bool_]) -> Subset:
-    is_usable = usable[subset.instances]
-    if is_usable.all():
-        return subset  # a million numbers are not copied
-    return Subset(subset.name, subset.instances[is_usable], subset.n_masked)
+    kept = subset.instances[usable[subset.instances]]
+    return Subset(subset.name, kept, subset.n_masked)
 
 
 def _share(count: Any, n: int) -> float:

@@ -5,8 +5,10 @@ import threading
 
 import pytest
 
+from nnviz.engine.wanted import check_wanted, while_wanted
+from nnviz.results import query_pool
 from nnviz.results.missing import Missing
-from nnviz.results.query_pool import N_THREADS, QueryPool
+from nnviz.results.query_pool import N_THREADS, QueryPool, until_other
 
 
 class Answers:
@@ -113,3 +115,39 @@ def test_query__that_fails_after_the_end__is_not_reported(answers, caplog, is_cl
     answers.wait(1)
 
     assert ("a query failed" in caplog.text) is not is_closed
+
+
+def test_query__that_is_no_longer_wanted__ends_between_two_parts(answers, caplog):
+    pool, began, goes_on = QueryPool(), threading.Event(), threading.Event()
+    wanted, parts = [True], []
+
+    def work():
+        with while_wanted(lambda: bool(wanted)):
+            for part in range(3):
+                check_wanted()
+                parts.append(part)
+                began.set()
+                goes_on.wait(20)
+
+    pool.run(work, answers)
+    assert began.wait(20)
+    wanted.clear()
+    goes_on.set()
+
+    assert answers.wait(1) == ["This was not made"]
+    assert parts == [0]
+    assert not caplog.text
+    pool.run(lambda: check_wanted() or "others are wanted", answers)
+    assert answers.wait(2)[1] == "others are wanted"
+
+
+@pytest.mark.parametrize(
+    ("is_asked", "seconds", "is_wanted"),
+    [(True, 60, True), (False, 60, False), (False, -1, True)],
+)
+def test_work__is_wanted_until_something_else_is_asked_for_or_nobody_waits(
+    monkeypatch, is_asked, seconds, is_wanted
+):
+    monkeypatch.setattr(query_pool, "SECONDS", seconds)
+
+    assert until_other(lambda: is_asked)() is is_wanted

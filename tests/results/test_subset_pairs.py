@@ -26,7 +26,7 @@ def test_key__is_another_one_of_other_instances(results, a, b):
     assert results.pairs.pair(a, b).key != results.pairs.pair(WOLVES).key
 
 
-def test_pair__shares_what_every_instance_of_is_usable(results):
+def test_pair__has_every_usable_instance_once(results):
     found = results.pairs.finder.find(WOLVES)
     kept = found.instances[results.pairs.finder.columns.usable[found.instances]]
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.aggregation.aggregates import Aggregates
+from nnviz.engine.wanted import while_wanted
 from nnviz.errors import MissingDataError, NnvizError
 from nnviz.graphs.drawing import GraphDrawing, draw_comparison, draw_graph
 from nnviz.graphs.drawn_parts import Key
@@ -32,6 +33,7 @@ from nnviz.results.graph_results import (
     subset_of,
 )
 from nnviz.results.missing import Missing
+from nnviz.results.query_pool import until_other
 from nnviz.results.run_results import RunResults
 from nnviz.results.subset_key import SubsetKey
 from nnviz.subsets.subsets import Subset
@@ -102,6 +104,8 @@ class GraphModel(ShownGraph):
         self._graphs = graphs
         self._run_later = run_later or (lambda work, done: done(work()))
         self._wanted: GraphRequest | None = None
+        self._asked: GraphRequest | None = None
+        """What was asked for last, even if there is no answer."""
         follow(
             selection,
             [
@@ -145,7 +149,7 @@ class GraphModel(ShownGraph):
             self._ask(request)
 
     def _ask(self, request: GraphRequest) -> None:
-        self._wanted = request
+        self._wanted = self._asked = request
         url = self._results.store.url
         said = {
             "code": graph_code(url, request),
@@ -161,9 +165,13 @@ class GraphModel(ShownGraph):
             self._show(request, self._made(request))
             return
         publish(self, {**said, "is_loading": True})
-        self._run_later(
-            lambda: self._made(request), lambda found: self._show(request, found)
-        )
+        is_wanted = until_other(lambda: self._asked is request)
+
+        def work() -> Found:
+            with while_wanted(is_wanted):
+                return self._made(request)
+
+        self._run_later(work, lambda found: self._show(request, found))
 
     def _show(self, request: GraphRequest | None, found: Found) -> None:
         """Publish what was found, unless something else has been asked for since."""

@@ -15,9 +15,11 @@ from typing import Any, Literal
 import param
 
 from nnviz.aggregation.estimates import Estimates
+from nnviz.engine.wanted import while_wanted
 from nnviz.errors import NnvizError, QueryError
 from nnviz.results.graph_results import OF_A, OF_PAIR
 from nnviz.results.missing import Missing
+from nnviz.results.query_pool import until_other
 from nnviz.results.run_results import RunResults
 from nnviz.results.subset_pairs import NamedQuery, SubsetPair
 from nnviz.results.subset_results import SubsetResults
@@ -301,11 +303,13 @@ class SubsetPairModel(param.Parameterized):
         return {"counted": None, "estimated": None, "is_loading": True}
 
     def _count(self, pair: SubsetPair) -> None:
-        pairs = self.results.pairs
+        pairs, key = self.results.pairs, pair.key
+        is_wanted = until_other(lambda: self.pair is not None and self.pair.key == key)
 
         def count() -> SubsetResults | Missing:
             try:
-                return pairs.count(pair)
+                with while_wanted(is_wanted):
+                    return pairs.count(pair)
             except NnvizError as error:
                 return Missing("These subsets cannot be counted", str(error))
 

@@ -9,8 +9,10 @@ import numpy as np
 import param
 import pytest
 
+from nnviz.engine.wanted import NotWantedError
 from nnviz.graphs.drawing import SIZES
 from nnviz.graphs.making import attribution_graph
+from nnviz.results.query_pool import NOT_WANTED
 from nnviz.results.run_results import RunResults
 from nnviz.store.store import Store
 from nnviz.testing import planted_channels
@@ -337,8 +339,10 @@ def test_graph__that_takes_long_is_shown_unless_another_was_asked_for(graph_url)
     selection.choose(subset=6)
     (first, first_done), (second, second_done) = waiting
 
-    first_done(first())
-    assert (model.is_loading, model.drawing) == (True, None)
+    with pytest.raises(NotWantedError):
+        first()
+    first_done(NOT_WANTED)
+    assert (model.is_loading, model.missing, model.drawing) == (True, None, None)
     second_done(second())
 
     assert (model.is_loading, model.drawing.subset) == (False, "cat")

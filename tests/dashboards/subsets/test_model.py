@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from nnviz.engine.wanted import NotWantedError
+from nnviz.results.query_pool import NOT_WANTED
 from nnviz.results.run_results import RunResults
 from nnviz.results.subset_pairs import SubsetPairs
 from nnviz.store.store import Store
@@ -162,8 +164,10 @@ def test_pairs__what_takes_long__is_made_later(results, selection):
 
     selection.choose(subset=6)
     (work, done), (later_work, later_done) = waiting
-    done(work())
-    assert pairs.counted is None  # it is of a class that is no longer chosen
+    with pytest.raises(NotWantedError):
+        work()
+    done(NOT_WANTED)
+    assert (pairs.counted, pairs.missing) == (None, None)  # another class is chosen
 
     later_done(later_work())
     assert pairs.counted.n_instances == (USABLE & (RUN.labels == 6)).sum()
