@@ -70,7 +70,9 @@ class MapColors:
 
     def n_missing(self, instances: NDArray[np.int64]) -> int:
         """Return how many of some instances have no value."""
-        return int((self.codes[instances] == NO_VALUE).sum())
+        is_all = len(instances) == len(self.codes)
+        codes = self.codes if is_all else self.codes[instances]
+        return int(np.count_nonzero(codes == NO_VALUE))
 
 
 def color_columns(columns: InstanceColumns) -> tuple[str, ...]:

@@ -332,7 +332,8 @@ class InstanceMapModel(param.Parameterized):
         marks[a] += 1
         marks[b] += 2
         label, prediction = (columns.classes(x) for x in ("label", "prediction"))
-        marks[(label >= 0) & (prediction >= 0) & (label != prediction)] += 4
+        is_wrong = (label >= 0) & (prediction >= 0) & (label != prediction)
+        marks += 4 * is_wrong.view(np.uint8)
         names = ("", "") if pair is None else pair.names
         if by == BY_SIDES:
             colors = color_by_sides(columns.n_instances, a, b, names)
