@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import gc
 import ipaddress
@@ -21,7 +20,6 @@ from typing import Any
 import panel as pn
 from bokeh.server.server import Server
 from tornado.platform.asyncio import BaseAsyncIOLoop
-from tornado.websocket import WebSocketClosedError
 
 from nnviz.errors import (
     ConfigError,
@@ -39,6 +37,7 @@ from nnviz_cluster.site import load_site
 from nnviz_dashboards.page.app import create_app, read_ahead
 from nnviz_dashboards.published.app import create_published_app
 from nnviz_dashboards.serving.connections import IDLE_SECONDS
+from nnviz_dashboards.serving.gone_visitors import report, say_nothing_of_gone_visitors
 from nnviz_dashboards.serving.guarding import Gate, guard
 from nnviz_dashboards.serving.network_runs import NetworkRuns
 from nnviz_dashboards.serving.pictures import picture_patterns
@@ -356,7 +355,8 @@ def _run(
     """Answer visitors until the process is told to stop."""
     loop = server.io_loop
     assert isinstance(loop, BaseAsyncIOLoop)
-    loop.asyncio_loop.set_exception_handler(_report)
+    loop.asyncio_loop.set_exception_handler(report)
+    say_nothing_of_gone_visitors()
     wake = loop.asyncio_loop.call_soon_threadsafe
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: wake(loop.stop))
@@ -373,12 +373,6 @@ def _run(
         loop.start()
     finally:
         server.stop()
-
-
-def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Report what went wrong, unless it is that a visitor has closed the page."""
-    if not isinstance(context.get("exception"), WebSocketClosedError):
-        loop.default_exception_handler(context)
 
 
 def _print_address(address: str) -> None:

@@ -1,0 +1,57 @@
+"""A visitor who closes the page is no error, and everything else still is one."""
+
+import asyncio
+import logging
+
+import pytest
+from bokeh.application import Application
+from bokeh.document import Document
+from bokeh.protocol import Protocol
+from bokeh.server.connection import ServerConnection
+from bokeh.server.contexts import ApplicationContext
+from bokeh.server.protocol_handler import ProtocolHandler
+from bokeh.server.session import ServerSession
+
+from nnviz_dashboards.serving.gone_visitors import say_nothing_of_gone_visitors
+
+HANDLER = "bokeh.server.protocol_handler"
+
+
+@pytest.fixture
+def connection():
+    """Return Bokeh's own connection of a visitor."""
+    say_nothing_of_gone_visitors()
+    session = ServerSession("one", Document())
+    context = ApplicationContext(Application())
+    return ServerConnection(Protocol(), None, context, session)
+
+
+def asked(connection):
+    message = connection.protocol.create("PULL-DOC-REQ")
+    return asyncio.run(ProtocolHandler().handle(message, connection))
+
+
+def test_message__of_a_closed_page_is_no_error(connection, caplog):
+    connection.detach_session()
+
+    reply = asked(connection)
+
+    assert reply.msgtype == "ERROR"  # which nobody receives
+    assert not caplog.records
+
+
+def test_message__that_goes_wrong_is_told(connection, caplog, monkeypatch):
+    def fails(*_):
+        raise AssertionError("of something else")
+
+    monkeypatch.setattr(ServerSession, "_handle_pull", fails)
+
+    asked(connection)
+
+    assert [record.name for record in caplog.records] == [HANDLER]
+    assert caplog.records[0].levelno == logging.ERROR
+
+
+def test_message__of_an_open_page_is_answered(connection, caplog):
+    assert asked(connection).msgtype == "PULL-DOC-REPLY"
+    assert not caplog.records
