@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -58,7 +58,7 @@ def _found(
         "value": format_value(explanation.value),
         "layers": [
             _layer(
-                name, label, number, explanation.layer(name),
+                name, label, number, explanation.layer(name), shown(name).channel_names,
                 has_places=pictures.has_places(shown(name)),
                 patches=pictures.patches(shown(name)),
             )
@@ -70,7 +70,9 @@ def _found(
                    for token in explanation.tokens],
         "problems": list(explanation.problems),
         "crop": None if inside.crop is None else [round(x, 4) for x in inside.crop],
-        "graph": None if inside.beside is None else _graphs(inside.beside, layers),
+        "graph": None if inside.beside is None else _graphs(
+            inside.beside, layers, lambda name: shown(name).channel_names
+        ),
         "why": inside.why,
     }  # fmt: skip
 
@@ -80,6 +82,7 @@ def _layer(
     label: str,
     number: int,
     layer: ExplainedLayer,
+    called: Sequence[str],
     *,
     has_places: bool,
     patches: PatchGrid | None,
@@ -93,6 +96,7 @@ def _layer(
         "number": number,
         "has_places": has_places,
         **_left_out(layer, patches),
+        "channels": list(called),
         "mapped": layer.mapped.tolist(),
         "relevant": [[c, f"+{layer.product[c]:.2g}"] for c in relevant],
         "active": [[c, format_value(float(layer.activation[c]))] for c in active],
@@ -111,7 +115,11 @@ def _left_out(layer: ExplainedLayer, patches: PatchGrid | None) -> dict[str, obj
     }
 
 
-def _graphs(beside: BesideClass, layers: Mapping[str, str]) -> dict[str, object]:
+def _graphs(
+    beside: BesideClass,
+    layers: Mapping[str, str],
+    called: Callable[[str], Sequence[str]],
+) -> dict[str, object]:
     own = beside.own.graph
     drawn = list(own.layers)
     theirs = [set(one.graph.keys()) for one in beside.classes]
@@ -119,6 +127,7 @@ def _graphs(beside: BesideClass, layers: Mapping[str, str]) -> dict[str, object]
     return {
         "layers": [layers.get(name, name) for name in drawn],
         "names": drawn,
+        "channels": [list(called(name)) for name in drawn],
         "own": _graph(beside.own, drawn, theirs),
         "n": own.n_nodes,
         "classes": [

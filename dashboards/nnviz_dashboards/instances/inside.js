@@ -21,6 +21,7 @@ function insideOf(send, pictures, has_pictures) {
     ? (one.channels.find((each) => each.layer === layer.layer)?.channels || []).map((each) => [each.channel, each.short])
     : layer[order]
 
+  const called = (layer, channel) => layer.channels[channel] || String(channel)
   // Of patches of a picture: what stands beside them has no place there.
   const placeless = ({left_out, aside}, channel) => !left_out ? ""
     : aside.includes(channel) ? `; it is strongest at ${left_out}, which ${left_out.startsWith("the") ? "has" : "have"} no place` : `; ${left_out} left out`
@@ -36,7 +37,7 @@ function insideOf(send, pictures, has_pictures) {
     if (tokens.length && is_kept) send({type: "tokens", layer: layer.layer, channel})
     else shade([])
     caption.textContent = !layer ? "Point at a channel: the place where it fires lights up"
-      : `${layer.label}, channel ${channel}${text ? ` (${text})` : ""}: ` + (!is_kept ? "of this channel no map is kept"
+      : `${layer.label}, channel ${called(layer, channel)}${text ? ` (${text})` : ""}: ` + (!is_kept ? "of this channel no map is kept"
         : tokens.length ? "the brighter a token, the stronger there" : layer.has_places ? `the brighter, the stronger there${placeless(layer, channel)}` : "it has no places")
   }
   const shade = (values) => stage?.querySelectorAll(".token").forEach((token, i) => {
@@ -50,7 +51,7 @@ function insideOf(send, pictures, has_pictures) {
   }
 
   function channelButton(layer, channel, text) {
-    const title = `${layer.label}, channel ${channel}: ${text}`
+    const title = `${layer.label}, channel ${called(layer, channel)}: ${text}`
     const button = element("button", "opened-channel", null, {type: "button", title, "data-key": `${layer.layer} ${channel}`, "aria-pressed": "false"})
     if (layer.has_places && !inside.found.tokens.length && layer.mapped.includes(channel)) {
       const face = element("span", "heat-face")
@@ -60,7 +61,7 @@ function insideOf(send, pictures, has_pictures) {
       face.append(map)
       button.append(face)
     }
-    button.append(element("b", "", String(channel)), element("span", "muted", text))
+    button.append(element("b", "", called(layer, channel)), element("span", "muted", text))
     button.addEventListener("pointerenter", () => light(layer, channel, text))
     button.addEventListener("focus", () => light(layer, channel, text))
     button.addEventListener("pointerleave", rest)

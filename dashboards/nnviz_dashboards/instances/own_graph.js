@@ -27,7 +27,8 @@ function ownGraph(send) {
     graph.nodes.forEach(([row, x, channel, common, score], number) => {
       const layer = data.layers[data.layers.length - 1 - row]
       const name = data.names[data.layers.length - 1 - row]
-      const text = `${layer}, channel ${channel}: score ${score}${common[which] ? "; in both graphs" : ""}`
+      const called = data.channels[data.layers.length - 1 - row][channel] || channel
+      const text = `${layer}, channel ${called}: score ${score}${common[which] ? "; in both graphs" : ""}`
       const node = element("button", `own-node${common[which] ? " common" : ""}`, null, {type: "button", title: text, "aria-label": text, "data-key": `${name} ${channel}`})
       node.style.left = `${across(x)}%`
       node.style.top = `${down(row)}px`

@@ -53,7 +53,8 @@ export function render({model}) {
     return [stage, {button, layers}]
   }))
   const fold_before = (name) => [...folds.values()].find(({layers}) => layers[0] === name)?.button
-  strip.append(element("span", "end", "input"),
+  // What a network receives may be a layer of its own, which says so itself.
+  strip.append(...(items[0]?.is_input ? [] : [element("span", "end", "input")]),
     ...buttons.flatMap((button, index) => [fold_before(items[index].name), button].filter(Boolean)),
     element("span", "end", "output"))
   const show_stages = () => {

@@ -71,6 +71,7 @@ def _item(item: LayerItem) -> dict[str, object]:
         "name": item.name,
         "label": item.label,
         "n_channels": item.n_channels,
+        "is_input": item.kind == "input",
         "size": format_count(item.n_channels),
         "title": f"{item.name}: {item.kind}, {format_count(item.n_channels)} channels, "
         f"{grid} positions. Shift-click: open its neurons below those that are open",

@@ -1,5 +1,6 @@
 const ROW_HEIGHT = 20
-const WIDTHS = [1, 2, 3, 4, 6, 8, 10, 13, 16, 20, 24]
+const WIDTHS = [1, 2, 3, 4, 6, 8, 10, 13, 16, 20, 24, 32, 44, 60]
+const WIDEST = WIDTHS.at(-1)
 
 // Shaded cells by their tile; what is not there yet is asked for once.
 function tileCache(ask) {
@@ -87,7 +88,7 @@ function drawCells(context, colors, {rows, columns, left, top, width, height, sh
 }
 
 // Above the columns: how A and B differ, what is dead, which channel is looked at.
-function drawStrip(context, colors, {columns, left, width, bars, marks, numbers, chosen, pointed, bar_height}) {
+function drawStrip(context, colors, {columns, left, width, bars, marks, called, chosen, pointed, bar_height}) {
   const middle = bar_height / 2
   context.font = "10px sans-serif"
   context.textAlign = "center"
@@ -111,10 +112,17 @@ function drawStrip(context, colors, {columns, left, width, bars, marks, numbers,
       context.stroke()
     }
   }
+  // A name that has no room is cut, unless it is the one that is looked at.
+  const cut = (text) => {
+    let n = text.length
+    const made = () => n < text.length ? `${text.slice(0, n)}…` : text
+    while (n > 1 && context.measureText(made()).width > width - 3) n--
+    return made()
+  }
   const label = (c, color, is_bold) => {
     if (c < columns[0] || c >= columns[1]) return
-    const text = String(numbers[c])
     context.font = `${is_bold ? "bold " : ""}10px sans-serif`
+    const text = is_bold ? called(c) : cut(called(c))
     const half = context.measureText(text).width / 2 + 2
     const x = Math.max(half, c * width - left + width / 2)
     context.fillStyle = colors.panel

@@ -11,9 +11,9 @@ function matrixLayer(place, {send, table, colors_of, actions, marked, scrolled})
   const close = element("button", "row-button matrix-layer-close", "×", {type: "button"})
   line.append(name, note, close)
   const body = element("div", "matrix-body")
-  const corner = element("div", "matrix-corner")
+  const corner = element("div", "matrix-corner"), bars_name = element("div", "muted note matrix-bars-name")
   const passing_name = element("div", "matrix-passing name")
-  corner.append(element("div", "muted note matrix-bars-name", "A − B"), passing_name)
+  corner.append(bars_name, passing_name)
   const strip = element("canvas", "matrix-strip", null, {"aria-hidden": "true"})
   const heads = rowHeads({...actions, point: (row) => { pointed.row = row; marked(row) }})
   const view = element("div", "matrix-view")
@@ -42,6 +42,7 @@ function matrixLayer(place, {send, table, colors_of, actions, marked, scrolled})
   name.addEventListener("click", () => send({type: "look_at_layer", name: layer.name}))
   close.addEventListener("click", () => send({type: "toggle_layer", name: layer.name}))
 
+  const called_of = (column) => state.names[state.columns[column]] ?? String(state.columns[column])
   const n_rows = () => state ? state.rows.length + state.classes.length : 0
   const row_of = (i) => {
     if (i < state.rows.length) return state.rows[i]
@@ -50,11 +51,11 @@ function matrixLayer(place, {send, table, colors_of, actions, marked, scrolled})
   }
   function fit() {
     const n = Math.max(1, state.columns.length), room = view.clientWidth
-    width = Math.max(6, Math.min(WIDTHS.at(-1), Math.floor(2 * room / n) / 2))
+    width = Math.max(6, Math.min(WIDEST, Math.floor(2 * room / n) / 2))
   }
   function zoom(step) {
     if (!state) return
-    const at = Math.max(0, WIDTHS.findIndex((w) => w >= width))
+    const found = WIDTHS.findIndex((w) => w >= width), at = found < 0 ? WIDTHS.length - 1 : found
     is_fitted = step === 0
     const middle = (view.scrollLeft + view.clientWidth / 2) / width
     if (step) width = WIDTHS[Math.max(0, Math.min(WIDTHS.length - 1, at + (step > 0 && WIDTHS[at] > width ? 0 : step)))]
@@ -113,7 +114,7 @@ function matrixLayer(place, {send, table, colors_of, actions, marked, scrolled})
   }
   function paintStrip(context, is_marked) {
     const colors = colors_of(), {left, columns} = seen(), chosen_at = place_of.get(chosen) ?? -1
-    drawStrip(context, colors, {columns, left, width, bars, marks, numbers: state.columns, chosen: chosen_at, pointed: is_marked ? pointed.column : -1, bar_height: BAR_HEIGHT})
+    drawStrip(context, colors, {columns, left, width, bars, marks, called: called_of, chosen: chosen_at, pointed: is_marked ? pointed.column : -1, bar_height: BAR_HEIGHT})
     if (!passing || !is_marked) return
     context.save()
     context.translate(0, STRIP_HEIGHT - ROW_HEIGHT)
@@ -205,6 +206,7 @@ function matrixLayer(place, {send, table, colors_of, actions, marked, scrolled})
       if (!state) return
       note.textContent = state.note
       what.textContent = state.what
+      bars_name.textContent = state.is_compared ? "A − B" : ""
       low.textContent = state.low
       high.textContent = state.high
       cells.reset(state.version, table().tile)

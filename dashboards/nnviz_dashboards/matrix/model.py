@@ -144,6 +144,12 @@ class MatrixModel(param.Parameterized):
         self._watchers = []
 
     @property
+    def channel_names(self) -> tuple[str, ...]:
+        """What the channels of the layer are called; empty where they have numbers."""
+        layer = self.layer if self.state is None else self.state.layer
+        return self.results.neurons.channel_names(layer)
+
+    @property
     def layer(self) -> str:
         """Name of the layer whose neurons these are."""
         return self._layer or self.selection.layer

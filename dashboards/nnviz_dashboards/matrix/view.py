@@ -222,6 +222,8 @@ class MatrixView(Viewer):
             "rows": [_row(row) for row in state.rows],
             "classes": state.classes.tolist(),
             "columns": state.columns.tolist(),
+            "names": list(matrix.channel_names),
+            "is_compared": contrast is not None,
             "bars": _encoded(bars.view(np.uint8)),
             "marks": _encoded(marks[state.columns]),
             "first": _tile(matrix.tile(0, 0), 0, 0),

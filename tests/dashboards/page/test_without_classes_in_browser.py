@@ -99,9 +99,10 @@ def test_regression__all_views_show_a_part_of_the_target(visit, regression_addre
 
 
 def test_unlabelled__asks_for_a_query_and_takes_one(visit, unlabelled_address):
-    page = visit(unlabelled_address)
+    page = visit(unlabelled_address, "?matrix=open")
     expect(page.get_by_text("No subset is chosen").first).to_be_visible()
     expect(page.locator(".part-row")).to_have_count(0)
+    expect(page.locator(".matrix-bars-name").first).not_to_have_text("A − B")
     show(page, "Map")
     expect(page.get_by_text("120 instances;")).to_be_visible(timeout=30_000)
 
@@ -109,6 +110,7 @@ def test_unlabelled__asks_for_a_query_and_takes_one(visit, unlabelled_address):
     page.keyboard.press("Enter")
 
     expect(page.locator(".chip.side-a")).to_contain_text("activation(0, 1) > 0.5")
+    expect(page.locator(".matrix-bars-name").first).to_have_text("A − B")
     show(page, "Channels")
     expect(page.locator(".channel-row").first).to_be_visible(timeout=30_000)
 
