@@ -407,8 +407,9 @@ class RunResults:
         if n_missing:
             return Missing(
                 "Extraction is not complete",
-                f"{n_chunks - n_missing:,} of {n_chunks:,} chunks are done. This runs "
-                "the others; what is done stays.",
+                f"{n_chunks - n_missing:,} of {n_chunks:,} chunks are done. Where "
+                "nothing works on the others any more, this command does; what is done "
+                "stays.",
                 self._command("extract"),
             )
         if not self.store.groups.is_complete(f"aggregates/{self.kind}"):

@@ -1,4 +1,6 @@
 const MIN_TEXT = 0.45
+// On a phone names are read, and the rest of a wide network is moved into view.
+const NARROW_PX = 600, MIN_NARROW = 0.75
 
 // From flat numbers to a path: level across columns, bent between them.
 function path(way) {
@@ -45,10 +47,11 @@ export function render({model}) {
   svg.append(world)
   world.append(arcs, parts)
   const space = makeSpace(svg, world, ({k}) => svg.classList.toggle("far", k < MIN_TEXT))
+  space.least = () => svg.clientWidth < NARROW_PX ? MIN_NARROW : 0
   for (const [text, title, act] of [
     ["−", "Smaller", () => space.zoom(1 / 1.3, undefined, undefined, true)],
     ["+", "Larger", () => space.zoom(1.3, undefined, undefined, true)],
-    ["Fit", "All of it", () => space.fit(true)],
+    ["Fit", "All of it", () => space.fit(true, true)],
   ]) {
     const button = element("button", "button", text, {type: "button", title, "aria-label": title})
     button.addEventListener("click", act)

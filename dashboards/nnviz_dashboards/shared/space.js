@@ -1,11 +1,13 @@
 // The space that a drawing stands in: zoom and pan, wherever the pointer is.
 const CLICK_PX = 4
 const MAX_SCALE = 4
+const MAX_FITTED = 1.6
 const KEPT_PX = 60 // of the drawing in view, however far it is moved
 
 // `changed(space)` is called whenever the part that is seen has changed.
 function makeSpace(svg, world, changed) {
-  const space = {x: 0, y: 0, k: 1, is_fitted: true}
+  // A drawing that would be too small to read begins at its left, unless all is wanted.
+  const space = {x: 0, y: 0, k: 1, is_fitted: true, is_whole: false, least: () => 0}
   let bounds = {left: 0, top: 0, right: 1, bottom: 1}
   let inset = {left: 0, top: 0, right: 0, bottom: 0}
   let frame = 0
@@ -16,12 +18,10 @@ function makeSpace(svg, world, changed) {
   const fitted = () => {
     const width = Math.max(40, svg.clientWidth - inset.left - inset.right)
     const height = Math.max(40, svg.clientHeight - inset.top - inset.bottom)
-    const k = Math.min(width / (bounds.right - bounds.left), height / (bounds.bottom - bounds.top), 1.6)
-    return {
-      k,
-      x: inset.left + width / 2 - k * (bounds.left + bounds.right) / 2,
-      y: inset.top + height / 2 - k * (bounds.top + bounds.bottom) / 2,
-    }
+    const whole = Math.min(width / (bounds.right - bounds.left), height / (bounds.bottom - bounds.top), MAX_FITTED)
+    const k = space.is_whole ? whole : Math.max(whole, space.least())
+    const along = (margin, room, from, to) => margin + Math.max(0, room - k * (to - from)) / 2 - k * from
+    return {k, x: along(inset.left, width, bounds.left, bounds.right), y: along(inset.top, height, bounds.top, bounds.bottom)}
   }
   // A part of the drawing stays in view.
   const kept = ({x, y, k}) => {
@@ -88,8 +88,8 @@ function makeSpace(svg, world, changed) {
   svg.addEventListener("pointerup", release)
   svg.addEventListener("pointercancel", release)
   space.zoom = zoom
-  space.fit = (is_smooth) => {
-    space.is_fitted = true
+  space.fit = (is_smooth, is_whole = space.is_whole) => {
+    Object.assign(space, {is_fitted: true, is_whole})
     go(fitted(), is_smooth)
   }
   // A change of the drawing leaves the view as it is, unless the drawing no longer fits.

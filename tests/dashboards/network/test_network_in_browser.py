@@ -9,7 +9,7 @@ import torch
 
 import nnviz
 from benchmarks.networks import resnet20
-from tests.dashboards.served_pages import expect_address, served
+from tests.dashboards.served_pages import expect_address, served, wait_until
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -56,6 +56,26 @@ def test_blocks__are_opened_and_closed_and_stay_so_in_the_address(visit, url):
         expect(page.locator(".network-panel .part.tensor")).to_have_count(20)
         page.get_by_role("button", name="As at first").click()
         expect(page.locator(".network-panel .part.block")).to_have_count(9)
+        page.close()
+
+
+def test_phone__has_names_that_can_be_read_and_all_of_it_on_demand(visit, url):
+    with served(url) as (_, address):
+        page = visit(address, "?view=model")
+        page.set_viewport_size({"width": 390, "height": 844})
+        block = page.locator("[data-key='block:layer1.0'] .plate")
+        last = page.locator("[data-key='tensor:linear'] .circle")
+        wait_until(page, lambda: block.bounding_box()["width"] > 60)
+        wide = block.bounding_box()["width"]
+
+        page.locator(".network-panel").get_by_label("All of it").click()
+
+        wait_until(page, lambda: block.bounding_box()["width"] < wide)
+        canvas = page.locator(".network-panel .canvas").bounding_box()
+        wait_until(
+            page,
+            lambda: last.bounding_box()["x"] < canvas["x"] + canvas["width"],
+        )
         page.close()
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from nnviz_dashboards.shared.theme import DARK, LIGHT
-from tests.dashboards.served_pages import expect_address, served
+from tests.dashboards.served_pages import expect_address, served, wait_until
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -167,4 +167,14 @@ def test_low_window__scrolls_to_the_view(visit, graph_address):
 
     page.locator(".graph-place").scroll_into_view_if_needed()
 
-    assert page.locator(".graph-place").bounding_box()["height"] >= 230
+    assert page.locator(".graph-place").bounding_box()["height"] >= 390
+
+
+@pytest.mark.parametrize("size", [(390, 844), (1024, 768), (1440, 900)])
+def test_graph__below_open_neurons_is_large_enough_to_read(visit, graph_address, size):
+    page = visit(graph_address, "?matrix=open")
+    page.set_viewport_size(dict(zip(("width", "height"), size, strict=True)))
+
+    drawing = page.locator(".graph-place svg.graph")
+
+    wait_until(page, lambda: drawing.bounding_box()["height"] >= 180)
