@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from bokeh.application import Application
@@ -28,7 +29,9 @@ def connection():
 
 def asked(connection):
     message = connection.protocol.create("PULL-DOC-REQ")
-    return asyncio.run(ProtocolHandler().handle(message, connection))
+    handled = ProtocolHandler().handle(message, connection)
+    with ThreadPoolExecutor(1) as thread:  # a browser's loop may run in this one
+        return thread.submit(asyncio.run, handled).result()
 
 
 def test_message__of_a_closed_page_is_no_error(connection, caplog):
