@@ -206,7 +206,7 @@ export function render({model}) {
   }
   // Where there is room, the card has a place of its own beside the graph.
   const has_place = () => canvas_size.width >= 800
-  const inset = () => ({left: labels.offsetWidth + 12, right: has_place() ? 276 : 16, top: 26, bottom: 44})
+  const inset = () => ({left: labels.offsetWidth + 12, right: has_place() ? 276 : 16, top: 26, bottom: Math.max(44, legend.offsetHeight + 18)})
   // Room is kept from class to class, so that nodes of both stay where they are; it is
   // measured anew where a graph needs more, or much less.
   let room = null
@@ -268,6 +268,7 @@ export function render({model}) {
       return
     }
     show_labels()
+    show_legend() // whose height the graph leaves free
     const bounds = make_room()
     scene.show(graph, pitch, is_smooth)
     space.frame(bounds, inset(), is_smooth)
@@ -275,7 +276,6 @@ export function render({model}) {
     panel.dataset.subset = graph.subset
     show_layer()
     show_filter()
-    show_legend()
     space.resized()
     show_focus()
   }

@@ -123,7 +123,8 @@ function makeTools(model, act) {
   }
   files.append(list)
   const fields = element("div", "fields"), menus_box = element("div", "fields menus")
-  fields.append(collection.box, member.box, ...versus.boxes, strength.box, lift.box)
+  const hint = element("span", "muted note graph-hint")
+  fields.append(collection.box, member.box, ...versus.boxes, hint, strength.box, lift.box)
   menus_box.append(options, files)
   bar.append(fields, menus_box)
   // A menu is closed by a click elsewhere, by Escape, and by the other one.
@@ -142,7 +143,9 @@ function makeTools(model, act) {
     slider.box.addEventListener("moved", (event) => moved(event.detail))
   }
   const show = () => {
-    const {chosen, names} = model, {collections = [], members = [], member: of = "", others = [], order = []} = model.choices
+    const {chosen, names} = model, {collections = [], members = [], member: of = "", others = [], order = [], hint: said = ""} = model.choices
+    hint.textContent = said
+    hint.hidden = !said
     collection.box.hidden = collections.length < 2
     collection.show(collections, chosen.collection)
     member.box.hidden = members.length < 2

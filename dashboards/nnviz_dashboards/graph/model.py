@@ -69,6 +69,8 @@ RunLater = Callable[[Callable[[], Found], Callable[[Found], None]], None]
 """Runs the first function, some time, and gives what it returns to the second."""
 
 OUTCOMES = ("correct", "wrong")
+A_HINT = "For B in the other network: ⇄ above"
+PAIR_HINT = "For another network: Of Subset A; ⇄ above makes B that"
 
 
 class GraphModel(ShownGraph):
@@ -211,7 +213,8 @@ class GraphModel(ShownGraph):
             pair = pairs.pair(a, selection.b)
             member = pair.names[0]
         is_pair = selection.collection == OF_PAIR
-        there = () if is_pair else self._graphs.beside.choices_of_set()
+        networks = self._graphs.beside.choices_of_set()
+        there = () if is_pair else networks
         beside = next((one for one in there if one.key == selection.versus), None)
         if selection.versus and beside is None:
             selection.choose(versus="")
@@ -222,6 +225,7 @@ class GraphModel(ShownGraph):
             (),
             is_of_class=False,
             beside=tuple((one.key, one.label) for one in there),
+            hint=(PAIR_HINT if is_pair else A_HINT) if networks else "",
         )
         publish(self, {"choices": chosen})
         if not a:

@@ -54,6 +54,8 @@ class SubsetChoices:
     """What else it can be, that is not of the run: keys and how they are called."""
     names: tuple[str, ...] = ()
     """Subsets of the collection that have instances, in its order."""
+    hint: str = ""
+    """How to have beside it what cannot be chosen here."""
 
 
 class ShownGraph(param.Parameterized):

@@ -286,6 +286,7 @@ class GraphView(Viewer):
                 *([key, label] for key, label in choices.beside),
                 *([n, MEMBERS.get(n, n)] for n in choices.others if n not in places),
             ],
+            "hint": choices.hint,
             "order": [places[name] for name in choices.others if name in places],
         }
 

@@ -134,6 +134,7 @@ def test_network__of_a_query__is_offered_and_its_lines_give_the_same(results):
     selection.choose(a=QUERY, collection=OF_A, versus=MATCHED)
 
     assert [key for key, _ in model.choices.beside] == [MATCHED, BY_NUMBER]
+    assert model.choices.hint.startswith("For B in the other network")
     drawing = model.drawing
     assert drawing.subset == f"{NAME}, predicted right"
     assert drawing.versus.startswith(f"{drawing.subset} in ")
@@ -145,6 +146,7 @@ def test_network__of_a_query__is_offered_and_its_lines_give_the_same(results):
     selection.choose(collection=OF_PAIR)
     assert selection.versus == ""
     assert model.choices.beside == ()
+    assert "Of Subset A" in model.choices.hint
 
 
 def test_code__of_a_query__makes_the_same_graph(model, results):

@@ -178,3 +178,17 @@ def test_graph__below_open_neurons_is_large_enough_to_read(visit, graph_address,
     drawing = page.locator(".graph-place svg.graph")
 
     wait_until(page, lambda: drawing.bounding_box()["height"] >= 180)
+
+
+def test_legend__of_two_lines_leaves_the_lowest_row_in_sight(visit, graph_address):
+    page = visit(graph_address, "?class=6&versus=wolf")
+    page.set_viewport_size({"width": 1024, "height": 768})
+    legend = page.locator(".graph-panel .legend")
+
+    def is_free():
+        nodes = page.locator(".graph-panel .node").all()
+        lowest = max(b["y"] + b["height"] for b in (n.bounding_box() for n in nodes))
+        return lowest <= legend.bounding_box()["y"] + 1
+
+    wait_until(page, lambda: legend.bounding_box()["height"] > 30)
+    wait_until(page, is_free)
