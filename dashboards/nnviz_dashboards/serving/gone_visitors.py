@@ -39,8 +39,8 @@ def is_without_session(error: BaseException | None) -> bool:
     last = error.__traceback__
     while last.tb_next is not None:
         last = last.tb_next
-    asked = ServerConnection.session.fget
-    return asked is not None and last.tb_frame.f_code is asked.__code__
+    asked = vars(ServerConnection)["session"].fget
+    return last.tb_frame.f_code is asked.__code__
 
 
 def _is_told(record: logging.LogRecord) -> bool:
