@@ -63,15 +63,19 @@ def test_phone__has_names_that_can_be_read_and_all_of_it_on_demand(visit, url):
     with served(url) as (_, address):
         page = visit(address, "?view=model")
         page.set_viewport_size({"width": 390, "height": 844})
-        block = page.locator("[data-key='block:layer1.0'] .plate")
-        last = page.locator("[data-key='tensor:linear'] .circle")
-        wait_until(page, lambda: block.bounding_box()["width"] > 60)
-        wide = block.bounding_box()["width"]
+        page.get_by_role("button", name="Open all").click()
+        expect(page.locator(".network-panel .part.tensor")).to_have_count(20)
+        world = page.locator("svg.network > g")
 
+        def scale():
+            return float(world.get_attribute("transform").split("scale(")[1][:-1])
+
+        wait_until(page, lambda: scale() == 0.75)
         page.locator(".network-panel").get_by_label("All of it").click()
 
-        wait_until(page, lambda: block.bounding_box()["width"] < wide)
+        wait_until(page, lambda: scale() < 0.6)
         canvas = page.locator(".network-panel .canvas").bounding_box()
+        last = page.locator("[data-key='tensor:linear'] .circle")
         wait_until(
             page,
             lambda: last.bounding_box()["x"] < canvas["x"] + canvas["width"],
