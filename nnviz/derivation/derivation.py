@@ -173,8 +173,7 @@ def derive(
             _note(summary, listeners, line)
         emit(listeners, TaskDone(STAGE, f"similarity and embedding of {name}"))
     for name in with_graphs:
-        for options in STORED:
-            summary.n_graphs += store_graphs(store, name, options, client)
+        summary.n_graphs += store_graphs(store, name, STORED, client)
         emit(listeners, TaskDone(STAGE, f"attribution graphs of {name}"))
     _write_class_table(store, usable)
     emit(listeners, TaskDone(STAGE, "class table"))
