@@ -56,6 +56,26 @@ def _probability(network: nn.Module, x: NDArray[np.float32]) -> NDArray[np.float
     return 1 / (1 + np.exp(-logit))
 
 
+def _extracted(
+    network: nn.Module | dict[str, str], data: Any, folder: Path, **options: Any
+) -> nnviz.Store:
+    """Return a run of which all instances are extracted, and nothing aggregated."""
+    plan, probe = nnviz.plan_run(network, data, timed=False, trust=True, **options)
+    nnviz.prepare_store(plan, str(folder), probe=probe)
+    in_memory: dict[str, Any] = {"model": network, "dataset": data}
+    given = {n: one for n, one in in_memory.items() if not isinstance(one, dict)}
+    nnviz.extract(folder, workers=0, progress=False, trust=True, **given)
+    return nnviz.open_store(folder)
+
+
+def _aggregated(
+    network: nn.Module | dict[str, str], data: Any, folder: Path, **options: Any
+) -> nnviz.Store:
+    """Return a run of which nothing is derived: graphs are made when asked for."""
+    nnviz.aggregate(_extracted(network, data, folder, **options), progress=False)
+    return nnviz.open_store(folder)
+
+
 @pytest.mark.parametrize("ending", ["", "squeeze", "flat", "first"])
 @pytest.mark.parametrize("sigmoid", [False, True])
 def test_one_output__says_what_the_sigmoid_says(
@@ -64,13 +84,11 @@ def test_one_output__says_what_the_sigmoid_says(
     network, x = OneLogit(ending, sigmoid=sigmoid).eval(), _inputs()
     p = _probability(network, x)
     labels = np.arange(len(x)) % 2
-    store = nnviz.run(
+    store = _extracted(
         network,
         (x, labels),
         tmp_path / "one",
         classes=["no", "yes"],
-        workers=0,
-        progress=False,
     )
     table = store.instances()
     of_label = np.where(labels == 1, p, 1 - p)
@@ -105,14 +123,11 @@ def test_one_output__of_an_exported_program_has_predictions_and_graphs(
     p = _probability(network, x)
     labels = np.arange(len(x)) % 2
     np.savez(tmp_path / "data.npz", data=x, label=labels)
-    store = nnviz.run(
+    store = _aggregated(
         {"source": _exported(network, tmp_path, x)},
         {"kind": "arrays", "path": str(tmp_path / "data.npz")},
         tmp_path / "one",
         classes=["no", "yes"],
-        trust=True,
-        workers=0,
-        progress=False,
     )
     table = store.instances()
     assert table["prediction"].tolist() == (p > 0.5).astype(int).tolist()
@@ -128,13 +143,11 @@ def test_one_output__of_an_exported_program_has_predictions_and_graphs(
 def test_one_output__each_class_rests_on_what_speaks_for_it(tmp_path: Path) -> None:
     network, x = OneLogit().eval(), _inputs()
     labels = (_probability(network, x) > 0.5).astype(int)
-    store = nnviz.run(
+    store = _aggregated(
         network,
         (x, labels),
         tmp_path / "one",
         classes=["no", "yes"],
-        workers=0,
-        progress=False,
     )
     weights = network.head.weight.detach().numpy()[0]
     for name, sign in (("no", -1), ("yes", 1)):
@@ -232,12 +245,10 @@ def test_labels__of_two_classes(
     tmp_path: Path, labels: list[Any], names: list[str]
 ) -> None:
     x = _inputs(20)
-    store = nnviz.run(
+    store = _extracted(
         OneLogit().eval(),
         (x, np.array(labels * 10)),
         tmp_path / "s",
-        workers=0,
-        progress=False,
     )
     assert list(store.class_names) == names
     assert (store.instances()["prediction"] >= 0).all()
@@ -247,9 +258,7 @@ def test_labels__of_two_classes(
 def test_labels__of_a_regression(tmp_path: Path, labels: list[float]) -> None:
     x = _inputs(20)
     data = (x, np.array(labels * 10))
-    store = nnviz.run(
-        OneLogit().eval(), data, tmp_path / "s", workers=0, progress=False
-    )
+    store = _extracted(OneLogit().eval(), data, tmp_path / "s")
     assert (store.instances()["prediction"] == -1).all()
     assert store.plan.two_outputs_of is None
 
@@ -263,13 +272,11 @@ def test_labels__minus_one_and_one_are_the_sign_of_the_output(
     network, x = OneLogit("first").eval(), _inputs(30)
     p = _probability(network, x)
     labels = np.where(np.arange(30) % 3, 1.0, -1.0)
-    store = nnviz.run(
+    store = _extracted(
         network,
         (x[:20], labels[:20]),
         tmp_path / "s",
         classes=classes,
-        workers=0,
-        progress=False,
     )
     assert list(store.class_names) == names
     assert "are the sign of the network's one output" in str(store.plan)
@@ -325,13 +332,10 @@ def test_one_output__may_be_a_sum_of_layers(
     with torch.no_grad():
         p = network(torch.from_numpy(x)).numpy()
     np.savez(tmp_path / "data.npz", data=x, label=np.arange(40) % 2)
-    store = nnviz.run(
+    store = _aggregated(
         {"source": _exported(network, tmp_path, x)} if exported else network,
         {"kind": "arrays", "path": str(tmp_path / "data.npz")},
         tmp_path / "s",
-        trust=True,
-        workers=0,
-        progress=False,
     )
     table = store.instances()
     assert store.plan.two_outputs_of == "wide + deep.2"
@@ -372,14 +376,12 @@ def test_one_output__that_no_linear_layer_gives_is_said(tmp_path: Path) -> None:
     x = _inputs(20)
     data = (x, np.arange(20) % 2)
     network = TwoOfDistance().eval()
-    store = nnviz.run(
-        network.network, data, tmp_path / "one", workers=0, progress=False
-    )
+    store = _extracted(network.network, data, tmp_path / "one")
     notes = [note for note in store.plan.notes if "no predictions" in note]
     assert "torch.stack([-z / 2, z / 2], 1)" in notes[0]
     assert (store.instances()["prediction"] == -1).all()
 
-    store = nnviz.run(network, data, tmp_path / "two", workers=0, progress=False)
+    store = _extracted(network, data, tmp_path / "two")
 
     with torch.no_grad():
         z = network.network(torch.from_numpy(x)).numpy()
@@ -415,7 +417,7 @@ def test_softmax__at_the_end_is_taken_for_probabilities(tmp_path: Path) -> None:
     labels = np.arange(40) % 3
     with torch.no_grad():
         p = torch.softmax(logits(torch.from_numpy(x)).double(), 1).numpy()
-    store = nnviz.run(network, (x, labels), tmp_path / "s", workers=0, progress=False)
+    store = _extracted(network, (x, labels), tmp_path / "s")
     table = store.instances()
     assert store.plan.gives_probabilities
     assert table["prediction"].tolist() == p.argmax(1).tolist()
@@ -436,13 +438,10 @@ def test_softmax__of_an_exported_program_is_taken_for_probabilities(
     np.savez(tmp_path / "data.npz", data=x, label=np.arange(40) % 3)
     with torch.no_grad():
         p = network(torch.from_numpy(x)).numpy()
-    store = nnviz.run(
+    store = _extracted(
         {"source": _exported(network, tmp_path, x)},
         {"kind": "arrays", "path": str(tmp_path / "data.npz")},
         tmp_path / "s",
-        trust=True,
-        workers=0,
-        progress=False,
     )
     table = store.instances()
     assert store.plan.gives_probabilities
@@ -453,13 +452,11 @@ def test_softmax__of_an_exported_program_is_taken_for_probabilities(
 def test_one_output__is_found_though_the_first_rows_miss_values(tmp_path: Path) -> None:
     network, x = OneLogit().eval(), _inputs()
     x[[0, 3], 2] = np.nan
-    store = nnviz.run(
+    store = _extracted(
         network,
         (x, np.arange(len(x)) % 2),
         tmp_path / "one",
         extraction={"max_unreadable_fraction": 0.1},
-        workers=0,
-        progress=False,
     )
 
     expected = (_probability(network, x) > 0.5).astype(int)
