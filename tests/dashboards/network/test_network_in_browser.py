@@ -28,95 +28,94 @@ def url(tmp_path_factory):
     """Return a run of a residual network with three stages of three blocks."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (24, 32, 32, 3), dtype=np.uint8)
+    data = rng.integers(0, 256, (8, 32, 32, 3), dtype=np.uint8), np.arange(8) % 2
     url = str(tmp_path_factory.mktemp("network") / "run.zarr")
-    nnviz.run(resnet20(), (images, np.arange(24) % 10), url, progress=False, workers=0)
+    nnviz.run(resnet20(), data, url, pictures=False, workers=0, progress=False)
     return url
 
 
-def test_blocks__are_opened_and_closed_and_stay_so_in_the_address(visit, url):
+@pytest.fixture(scope="module")
+def address(url):
     with served(url) as (_, address):
-        page = visit(address, "?view=model")
-        part = page.locator(".network-panel .part")
-        expect(page.locator("[data-key='block:layer2.1']")).to_have_class("part block")
-        expect(page.locator("[data-key='tensor:layer2.1']")).to_have_count(0)
-
-        page.locator("[data-key='block:layer2.1']").click()
-        expect(page.locator("[data-key='tensor:layer2.1']")).to_be_visible()
-        expect(page.locator("[data-key='join:layer2.1']")).to_have_count(1)
-        page.reload()
-        page.wait_for_function("document.documentElement.dataset.ready === 'yes'")
-        expect(page.locator("[data-key='tensor:layer2.1']")).to_be_visible()
-
-        page.locator("[data-key='block:layer2'] .frame-title").click()
-        expect(page.locator("[data-key='tensor:layer2.1']")).to_have_count(0)
-        page.get_by_role("button", name="Close all").click()
-        expect(part).to_have_count(7)  # input, conv1, three blocks, linear twice
-        page.get_by_role("button", name="Open all").click()
-        expect(page.locator(".network-panel .part.tensor")).to_have_count(20)
-        page.get_by_role("button", name="As at first").click()
-        expect(page.locator(".network-panel .part.block")).to_have_count(9)
-        page.close()
+        yield address
 
 
-def test_phone__has_names_that_can_be_read_and_all_of_it_on_demand(visit, url):
-    with served(url) as (_, address):
-        page = visit(address, "?view=model")
-        page.set_viewport_size({"width": 390, "height": 844})
-        page.get_by_role("button", name="Open all").click()
-        expect(page.locator(".network-panel .part.tensor")).to_have_count(20)
-        world = page.locator("svg.network > g")
+def test_blocks__are_opened_and_closed_and_stay_so_in_the_address(visit, address):
+    page = visit(address, "?view=model")
+    part = page.locator(".network-panel .part")
+    expect(page.locator("[data-key='block:layer2.1']")).to_have_class("part block")
+    expect(page.locator("[data-key='tensor:layer2.1']")).to_have_count(0)
 
-        def scale():
-            return float(world.get_attribute("transform").split("scale(")[1][:-1])
+    page.locator("[data-key='block:layer2.1']").click()
+    expect(page.locator("[data-key='tensor:layer2.1']")).to_be_visible()
+    expect(page.locator("[data-key='join:layer2.1']")).to_have_count(1)
+    page.reload()
+    page.wait_for_function("document.documentElement.dataset.ready === 'yes'")
+    expect(page.locator("[data-key='tensor:layer2.1']")).to_be_visible()
 
-        wait_until(page, lambda: scale() == 0.75)
-        page.locator(".network-panel").get_by_label("All of it").click()
-
-        wait_until(page, lambda: scale() < 0.6)
-        canvas = page.locator(".network-panel .canvas").bounding_box()
-        last = page.locator("[data-key='tensor:linear'] .circle")
-        wait_until(
-            page,
-            lambda: last.bounding_box()["x"] < canvas["x"] + canvas["width"],
-        )
-        page.close()
-
-
-def test_tensors__open_their_layer_and_show_shades(visit, url):
-    with served(url) as (_, address):
-        page = visit(address, "?view=model&blocks=layer3,layer3.0,layer3.1")
-        page.locator("[data-key='tensor:layer3.0']").click()
-
-        expect_address(page, layer="layer3.0", matrix="open")
-        expect(page.locator("[data-key='tensor:layer3.0']")).to_have_class(
-            "part tensor chosen"
-        )
-
-        page.locator("[data-key='tensor:layer3.1']").click(modifiers=["Shift"])
-        expect_address(page, layer="layer3.0", beside="layer3.1")
-        expect(page.locator("[data-key='tensor:layer3.1']")).to_have_class(
-            "part tensor beside"
-        )
-        expect(page.locator(".matrix-layer")).to_have_count(2)
-        page.get_by_label("Shaded by").select_option("dead")
-        expect(page.locator(".network-note")).to_contain_text("no instance excites")
-        page.locator("[data-key='tensor:conv1']").hover()
-        expect(page.locator(".network-tip")).to_contain_text("16 channels are dead")
-        page.close()
+    page.locator("[data-key='block:layer2'] .frame-title").click()
+    expect(page.locator("[data-key='tensor:layer2.1']")).to_have_count(0)
+    page.get_by_role("button", name="Close all").click()
+    expect(part).to_have_count(7)  # input, conv1, three blocks, linear twice
+    page.get_by_role("button", name="Open all").click()
+    expect(page.locator(".network-panel .part.tensor")).to_have_count(20)
+    page.get_by_role("button", name="As at first").click()
+    expect(page.locator(".network-panel .part.block")).to_have_count(9)
 
 
-def test_keys__walk_and_open(visit, url):
-    with served(url) as (_, address):
-        page = visit(address, "?view=model&blocks=-")
-        page.locator(".network-panel [role=button][tabindex='0']").focus()
-        page.keyboard.press("ArrowRight")
-        assert page.evaluate(FOCUSED) == "block:layer1"
+def test_phone__has_names_that_can_be_read_and_all_of_it_on_demand(visit, address):
+    page = visit(address, "?view=model")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.get_by_role("button", name="Open all").click()
+    expect(page.locator(".network-panel .part.tensor")).to_have_count(20)
+    world = page.locator("svg.network > g")
 
-        page.keyboard.press("Enter")
-        expect(page.locator("[data-key='block:layer1.0']")).to_be_visible()
-        assert page.evaluate(FOCUSED) == "block:layer1"
-        page.close()
+    def scale():
+        return float(world.get_attribute("transform").split("scale(")[1][:-1])
+
+    wait_until(page, lambda: scale() == 0.75)
+    page.locator(".network-panel").get_by_label("All of it").click()
+
+    wait_until(page, lambda: scale() < 0.6)
+    canvas = page.locator(".network-panel .canvas").bounding_box()
+    last = page.locator("[data-key='tensor:linear'] .circle")
+    wait_until(
+        page,
+        lambda: last.bounding_box()["x"] < canvas["x"] + canvas["width"],
+    )
+    page.close()
+
+
+def test_tensors__open_their_layer_and_show_shades(visit, address):
+    page = visit(address, "?view=model&blocks=layer3,layer3.0,layer3.1")
+    page.locator("[data-key='tensor:layer3.0']").click()
+
+    expect_address(page, layer="layer3.0", matrix="open")
+    expect(page.locator("[data-key='tensor:layer3.0']")).to_have_class(
+        "part tensor chosen"
+    )
+
+    page.locator("[data-key='tensor:layer3.1']").click(modifiers=["Shift"])
+    expect_address(page, layer="layer3.0", beside="layer3.1")
+    expect(page.locator("[data-key='tensor:layer3.1']")).to_have_class(
+        "part tensor beside"
+    )
+    expect(page.locator(".matrix-layer")).to_have_count(2)
+    page.get_by_label("Shaded by").select_option("dead")
+    expect(page.locator(".network-note")).to_contain_text("no instance excites")
+    page.locator("[data-key='tensor:conv1']").hover()
+    expect(page.locator(".network-tip")).to_contain_text("16 channels are dead")
+
+
+def test_keys__walk_and_open(visit, address):
+    page = visit(address, "?view=model&blocks=-")
+    page.locator(".network-panel [role=button][tabindex='0']").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(FOCUSED) == "block:layer1"
+
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-key='block:layer1.0']")).to_be_visible()
+    assert page.evaluate(FOCUSED) == "block:layer1"
 
 
 def test_menu__gives_the_drawing_its_numbers_and_lines(visit, graph_address):
