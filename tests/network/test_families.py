@@ -24,10 +24,42 @@ def _torchvision(name, size=64, **options):
     return build
 
 
-def _timm(name, size=64):
+def _narrow(name, size, width=128, **options):
+    """Return what builds a network whose dense layers are not 4,096 wide."""
+
+    def build():
+        with torch.device("meta"):
+            network, shape = _torchvision(name, size, **options)()
+        last = network.classifier
+        dense = [i for i, layer in enumerate(last) if isinstance(layer, nn.Linear)]
+        widths = [last[dense[0]].in_features, *[width] * (len(dense) - 1), 1000]
+        for place, i in enumerate(dense):
+            last[i] = nn.Linear(*widths[place : place + 2], device="meta")
+        network.to_empty(device="cpu")
+        for module in network.modules():
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+        return network, shape
+
+    return build
+
+
+def _swin(size=64):
+    def build():
+        models = pytest.importorskip("torchvision.models", exc_type=ImportError)
+        network = models.SwinTransformer(
+            patch_size=[4, 4], embed_dim=24, depths=[2, 2, 2, 2],
+            num_heads=[1, 2, 4, 8], window_size=[7, 7],
+        )  # fmt: skip
+        return network, (3, size, size)
+
+    return build
+
+
+def _timm(name, size=64, **options):
     def build():
         timm = pytest.importorskip("timm", exc_type=ImportError)
-        return timm.create_model(name, pretrained=False), (3, size, size)
+        return timm.create_model(name, pretrained=False, **options), (3, size, size)
 
     return build
 
@@ -47,7 +79,7 @@ FAMILIES = {
     "googlenet": _torchvision("googlenet", init_weights=False),
     "resnet18": _torchvision("resnet18"),
     "squeezenet": _torchvision("squeezenet1_0"),
-    "alexnet": _torchvision("alexnet"),
+    "alexnet": _narrow("alexnet", 64),
     "resnext50": _torchvision("resnext50_32x4d", 32),
     "mobilenet_v2": _torchvision("mobilenet_v2", 32),
     "mobilenet_v3": _torchvision("mobilenet_v3_small", 32),
@@ -55,13 +87,13 @@ FAMILIES = {
     "inception_v3": _torchvision("inception_v3", 107, init_weights=False),
     "regnet": _torchvision("regnet_y_400mf", 32),
     "timm resnet": _timm("resnet10t"),
-    "vgg11_bn": _torchvision("vgg11_bn", 32, init_weights=False),
+    "vgg11_bn": _narrow("vgg11_bn", 32, init_weights=False),
     "densenet121": _torchvision("densenet121", 32),
     "shufflenet": _torchvision("shufflenet_v2_x0_5", 32),
     "convnext": _timm("convnext_atto", 32),
-    "swin": _torchvision("swin_t"),
+    "swin": _swin(),
     "timm efficientnet": _timm("tf_efficientnet_lite0", 32),
-    "timm vit": _timm("vit_tiny_patch16_224", 224),
+    "timm vit": _timm("vit_tiny_patch16_224", 96, img_size=96),
     "transformers resnet": _transformers(
         "ResNetConfig", embedding_size=8, hidden_sizes=[8, 16, 16, 24], depths=[1] * 4
     ),
