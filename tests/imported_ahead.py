@@ -14,6 +14,7 @@ for name in (
     "lark",
     "panel.io.rest",
     "scipy.stats",
+    "sklearn.manifold",
     "nnviz.cli.extract",
     "nnviz.extraction.chunks",
     "nnviz.extraction.worker_tasks",

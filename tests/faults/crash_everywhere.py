@@ -3,7 +3,7 @@
 Prints how many writes a chunk has. Processes are forked from one that has imported,
 opened and computed everything once, and has written nothing.
 
-    python crash_everywhere.py STORE
+    python -m tests.faults.crash_everywhere STORE
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
 """Run stages in processes that die at their n-th change of a file, for growing n.
 
-Reads lines of JSON, a store and its stages. Writes for each stage how often it died,
-and how many changes it makes at last. Each run goes on with what the one before has
-left; the last of a stage is not disturbed. Processes are forked from this one, which
-has imported everything and has started no thread.
+    python -m tests.faults.crash_in_stages STORE STAGE ...
+
+Writes as JSON for each stage how often it died, and how many changes it makes at last.
+Each run goes on with what the one before has left; the last of a stage is not
+disturbed. Processes are forked from this one, which has started no thread, and should
+have imported everything (tests/imported_ahead.py): each would do it again.
 """
 
 from __future__ import annotations
@@ -138,8 +140,5 @@ def deaths_and_changes(url: str, stage: str) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    for line in sys.stdin:
-        url, *stages = json.loads(line)
-        found = [deaths_and_changes(url, stage) for stage in stages]
-        sys.stdout.write(f"{json.dumps(found)}\n")
-        sys.stdout.flush()
+    url, *stages = sys.argv[1:]
+    sys.stdout.write(json.dumps([deaths_and_changes(url, stage) for stage in stages]))

@@ -3,9 +3,6 @@
 import os
 import random
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -15,8 +12,7 @@ from nnviz.extraction.worker_tasks import Opening, extract_chunk
 from nnviz.store.store import Store
 from nnviz.upkeep.verification import verify
 from tests.faults.tiny_run import N_CHUNKS, checksums, wait_for
-
-CRASHES = Path(__file__).with_name("crash_everywhere.py")
+from tests.forked import FORKSERVER, Forked
 
 
 def extract_all(store, order=range(N_CHUNKS)):
@@ -32,23 +28,17 @@ def test_extract_chunk__dies_at_each_of_its_writes__ends_in_the_same_bytes(
     """Row 14: a crash before every write of a chunk, the completion mark included."""
     store = run.store(tmp_path / "run.zarr")
 
-    done = subprocess.run(
-        [sys.executable, str(CRASHES), str(store)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=500,
-        env=dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path))),
-    )
+    crashes = Forked("tests.faults.crash_everywhere", str(store))
+    out, errors = crashes.communicate(timeout=240)
 
-    assert done.returncode == 0, done.stderr
+    assert crashes.returncode == 0, errors
     # Every array that a chunk writes, the mark among them.
     stored = Store.open(store).stored.specs
     n_arrays = sum(not spec.is_static for spec in stored)
-    assert int(done.stdout) >= n_arrays
+    assert int(out) >= n_arrays
     # What was written when a process died is beside the file that it was to be.
     left = list(store.rglob("*.partial"))
-    assert len(left) >= int(done.stdout)
+    assert len(left) >= int(out)
     for path in left:
         path.unlink()
     assert checksums(store) == undisturbed
@@ -62,22 +52,17 @@ def test_extract_chunk__a_zombie_writes_later__ends_in_the_same_bytes(
     store = run.store(tmp_path / "run.zarr")
     run.fault(50, "sleep-once 1")
     opening = Opening(str(store), Store.open(store).fingerprint, writable=True)
-    script = (
-        "from nnviz.extraction.worker_tasks import Opening, extract_chunk\n"
-        f"extract_chunk(3, {opening!r})"
-    )
-    zombie = subprocess.Popen(
-        [sys.executable, "-c", script],
-        env=dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path))),
-    )
+    zombie = FORKSERVER.Process(target=extract_chunk, args=(3, opening))
+    zombie.start()
     wait_for((run.faults / "50.pid").exists)
-    zombie.send_signal(signal.SIGSTOP)
+    os.kill(zombie.pid, signal.SIGSTOP)
 
     extract_all(store)
     before = checksums(store)
-    zombie.send_signal(signal.SIGCONT)
+    os.kill(zombie.pid, signal.SIGCONT)
+    zombie.join(timeout=240)
 
-    assert zombie.wait(timeout=240) == 0
+    assert zombie.exitcode == 0
     assert before == checksums(store) == undisturbed
 
 

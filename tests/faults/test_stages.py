@@ -1,10 +1,7 @@
 """Row 42: a stage that dies at any of its changes, and is repeated until it ends."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,11 +11,10 @@ from nnviz.aggregation.index import make_index
 from nnviz.store.store import Store
 from tests.faults.crash_in_stages import ablate_labels, export, extend_rows, plan
 from tests.faults.small_run import create, later_stages, one_worker, write_inputs
+from tests.forked import Forked
 from tests.oracles.files import tree_bytes
 
 pytestmark = pytest.mark.slow
-
-CRASHES = Path(__file__).with_name("crash_in_stages.py")
 
 
 @pytest.fixture(scope="module")
@@ -41,26 +37,12 @@ def folder(whole, tmp_path):
     return Path(shutil.copytree(whole, tmp_path / "run"))
 
 
-@pytest.fixture(scope="module")
-def die_again_and_again():
-    """Return a function that tells how often stages died, and how much they change.
-
-    They are forked from one process, which has imported what they need.
-    """
-    with subprocess.Popen(
-        [sys.executable, str(CRASHES)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path))),
-    ) as process:
-
-        def die(url, *stages):
-            process.stdin.write(json.dumps([str(url), *stages]) + "\n")
-            process.stdin.flush()
-            return [tuple(pair) for pair in json.loads(process.stdout.readline())]
-
-        yield die
+def die_again_and_again(url, *stages):
+    """Return how often stages died, and how much they change."""
+    program = Forked("tests.faults.crash_in_stages", str(url), *stages)
+    out, errors = program.communicate(timeout=240)
+    assert program.returncode == 0, errors
+    return [tuple(pair) for pair in json.loads(out)]
 
 
 def bytes_of(store):
@@ -69,9 +51,7 @@ def bytes_of(store):
     return {k: v for k, v in files.items() if not k.endswith(".partial")}
 
 
-def test_stages__die_at_their_changes__end_in_the_same_bytes(
-    die_again_and_again, whole, folder
-):
+def test_stages__die_at_their_changes__end_in_the_same_bytes(whole, folder):
     """From nothing, and over what is there already."""
     store, before = folder / "run.zarr", bytes_of(whole / "run.zarr")
     for name in ("aggregates", "artifacts", "index"):
@@ -86,9 +66,7 @@ def test_stages__die_at_their_changes__end_in_the_same_bytes(
     assert all(n_deaths >= min(3, n_changes) for n_deaths, n_changes in died + again)
 
 
-def test_verify__dies_at_its_changes__what_it_takes_back_is_made_again(
-    die_again_and_again, whole, folder
-):
+def test_verify__dies_at_its_changes__what_it_takes_back_is_made_again(whole, folder):
     """Everything that was made from what is damaged is gone, or nothing is."""
     store, before = folder / "run.zarr", bytes_of(whole / "run.zarr")
     for name in (
@@ -115,9 +93,7 @@ def test_verify__dies_at_its_changes__what_it_takes_back_is_made_again(
     assert bytes_of(store) == before
 
 
-def test_extend__dies_at_its_changes__is_finished_by_the_next(
-    die_again_and_again, whole, folder, tmp_path
-):
+def test_extend__dies_at_its_changes__is_finished_by_the_next(whole, folder, tmp_path):
     """The store is the old one, the new one, or says that it is to be repeated."""
     for place in (folder, Path(shutil.copytree(whole, tmp_path / "undisturbed"))):
         write_inputs(place, n=60)
@@ -129,9 +105,7 @@ def test_extend__dies_at_its_changes__is_finished_by_the_next(
     assert bytes_of(folder / "run.zarr") == bytes_of(tmp_path / "undisturbed/run.zarr")
 
 
-def test_export__dies_at_its_changes__leaves_all_of_it_or_nothing(
-    die_again_and_again, whole, folder
-):
+def test_export__dies_at_its_changes__leaves_all_of_it_or_nothing(whole, folder):
     export(str(whole / "run.zarr"))
 
     ((n_deaths, _),) = die_again_and_again(folder / "run.zarr", "export")
@@ -143,9 +117,7 @@ def test_export__dies_at_its_changes__leaves_all_of_it_or_nothing(
     assert not list(folder.glob("*partial"))
 
 
-def test_plan_create__dies_at_its_changes__another_one_makes_the_store(
-    die_again_and_again, whole, folder
-):
+def test_plan_create__dies_at_its_changes__another_one_makes_the_store(whole, folder):
     """What has been left is no store yet, and in nobody's way."""
     url = folder / "another.zarr"
 
