@@ -204,10 +204,11 @@ class Events:
 class Driver:
     """A command of nnviz in a process group of its own."""
 
-    def __init__(self, *arguments: object) -> None:
+    def __init__(self, *arguments: object, has_fork_server: bool = True) -> None:
         self.process = Forked(
             *("nnviz", *map(str, arguments)),
             env=dict(os.environ, PYTHONWARNINGS="ignore"),
+            has_fork_server=has_fork_server,
         )
 
     def signal(self, number: int) -> None:
