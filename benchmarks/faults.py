@@ -128,7 +128,6 @@ class _Campaign:
         self.values = dict(_read_all(self.clean, self.files))
         self.tally = Tally()
         self.processes: ForkServerContext = multiprocessing.get_context("forkserver")
-        self.processes.set_forkserver_preload(["nnviz.upkeep.verification"])
 
     def round(self, number: int) -> None:
         """Do one thing, and see what comes of it."""
@@ -376,6 +375,15 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(repr(value).encode()).hexdigest()
 
 
+def import_ahead() -> None:
+    """Let what is killed be forked from a process that has imported.
+
+    For the whole program, which may have another list of its own.
+    """
+    forking = multiprocessing.get_context("forkserver")
+    forking.set_forkserver_preload(["benchmarks.faults_store", "sklearn.manifold"])
+
+
 def run_campaign(rounds: int, *, seed: int = 0, processes: int = 1) -> Tally:
     """Return what came of so many rounds.
 
@@ -396,7 +404,9 @@ def run_campaign(rounds: int, *, seed: int = 0, processes: int = 1) -> Tally:
         return _rounds(rounds, seed)
     spawn = multiprocessing.get_context("spawn")
     total = Tally()
-    with ProcessPoolExecutor(processes, mp_context=spawn) as pool:
+    with ProcessPoolExecutor(
+        processes, mp_context=spawn, initializer=import_ahead
+    ) as pool:
         for tally in pool.map(_rounds, shares, range(seed, seed + processes)):
             total.add(tally)
     return total
@@ -424,6 +434,7 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--json", type=Path, help="file for the result")
     options = parser.parse_args()
+    import_ahead()
     started = time.monotonic()
     tally = run_campaign(
         options.rounds,

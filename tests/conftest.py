@@ -33,6 +33,7 @@ from nnviz.garbage import look_at_old_objects_seldom
 look_at_old_objects_seldom()
 
 import contextlib
+import importlib
 import json
 import shutil
 import signal
@@ -42,6 +43,7 @@ from typing import Any
 
 import dask
 import distributed
+import psutil
 import pytest
 import torch
 from click.testing import CliRunner
@@ -77,6 +79,8 @@ LONGEST = ("browser", "cluster", "faults", "demonstration")
 # Worker processes run it as they start; here it would define operators again.
 collect_ignore = ["worker_path/sitecustomize.py"]
 
+IMPORTED_AHEAD = ["tests.imported_ahead"]
+
 DEMONSTRATION = "demo --no-serve --out digits"
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,21 +95,44 @@ define_missing_operators()
 dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
 # Of workers that are threads of this process (nnviz/interface/local_workers.py).
 dask.config.set(WITHOUT_PROFILE)
-distributed.utils.get_mp_context().set_forkserver_preload(["tests.imported_ahead"])
+distributed.utils.get_mp_context().set_forkserver_preload(IMPORTED_AHEAD)
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Return one process more than there are cores: a third of the time is waiting.
+    """Return more processes than there are cores: a third of the time is waiting.
 
-    Not many: clusters and browsers take turns, and each process makes the stores that
-    its tests read.
+    Not many: clusters and browsers take turns, and each process takes a gigabyte, and
+    ten seconds to collect the tests.
     """
-    return min(len(os.sched_getaffinity(0)) + 1, 4)
+    n_for_memory = psutil.virtual_memory().available // (3 << 29)
+    return max(1, min(2 * len(os.sched_getaffinity(0)) + 1, 5, n_for_memory))
 
 
 def pytest_collection_finish() -> None:
     """Leave what was imported and thousands of tests out of the search for garbage."""
     gc.freeze()
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """Let processes that collect the same tests begin at different ones.
+
+    In a clean checkout, pytest compiles every module of tests first, which takes ten
+    seconds. Each process compiles its share, and finds what the others have compiled.
+    """
+    of_worker = getattr(session.config, "workerinput", None)
+    if (
+        of_worker is None
+        or session.config.args_source is not pytest.Config.ArgsSource.TESTPATHS
+    ):
+        return
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    names = [".".join(f.relative_to(ROOT).with_suffix("").parts) for f in files]
+    share = len(names) // of_worker["workercount"]
+    begin = share * int(of_worker["workerid"].removeprefix("gw"))
+    for name in names[begin : begin + share]:
+        # Whatever is wrong with it, collection meets it again, and says so.
+        with contextlib.suppress(Exception, pytest.skip.Exception):
+            importlib.import_module(name)
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
@@ -137,6 +164,12 @@ def _turn(item: pytest.Item) -> int:
         return LONGEST.index(group)
     is_light = all(item.get_closest_marker(name) is None for name in HEAVY)
     return len(LONGEST) + is_light
+
+
+@pytest.fixture(autouse=True)
+def _import_ahead() -> None:
+    """Let a fork server that is not there yet import for tests, whoever had another."""
+    distributed.utils.get_mp_context().set_forkserver_preload(IMPORTED_AHEAD)
 
 
 @pytest.fixture(autouse=True)
