@@ -8,6 +8,8 @@ import importlib
 
 import numpy as np
 
+from tests.torchvision_operators import define_missing_operators
+
 gc.disable()  # there is none, and to look for it takes a quarter of the time
 
 for name in (
@@ -22,6 +24,8 @@ for name in (
     "nnviz_dashboards.__main__",
 ):
     importlib.import_module(name)
+
+define_missing_operators()
 
 # The first function that numba reads costs a fifth of a second, whichever it is.
 importlib.import_module("nnviz.network.top_channels").top_channels(

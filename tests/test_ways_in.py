@@ -96,7 +96,7 @@ def one_core():
 
 @pytest.mark.cluster
 def test_timm_network_on_a_folder__runs_as_the_page_says(
-    spawned, one_core, of_timm, monkeypatch
+    one_core, of_timm, monkeypatch
 ):
     monkeypatch.chdir(of_timm)
 

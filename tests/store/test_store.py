@@ -2,7 +2,6 @@
 
 import contextlib
 import zlib
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from nnviz.runs.identity import fingerprint_of
 from nnviz.store.hierarchy import Hierarchy
 from nnviz.store.store import Store, open_store
 from nnviz.testing import PlantedRun, write_store
+from tests.forked import FORKSERVER
 from tests.oracles.files import tree_bytes
 
 RUN = PlantedRun(
@@ -194,9 +194,8 @@ def _write_one(url, source, index):
 @pytest.mark.slow
 def test_write_chunk__by_several_processes_at_once_loses_nothing(store, tmp_path):
     other = write_store(tmp_path / "run.zarr", RUN, missing_chunks=[0, 1, 2])
-    context = get_context("spawn")
     tasks = [
-        context.Process(target=_write_one, args=(other.url, store.url, index))
+        FORKSERVER.Process(target=_write_one, args=(other.url, store.url, index))
         for index in range(3)
     ]
 
