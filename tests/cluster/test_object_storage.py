@@ -47,12 +47,12 @@ def bucket():
 
 @pytest.fixture(scope="module")
 def few_digits(digits, tmp_path_factory):
-    """Return a run file of 4 chunks and 3 layers: every piece is some requests."""
+    """Return a run file of 4 chunks and 2 layers: every piece is some requests."""
     folder = tmp_path_factory.mktemp("few") / "digits"
     shutil.copytree(digits.parent, folder)
     run_file = folder / "run.toml"
     text = digits.read_text().replace("limit = 640", "limit = 120")
-    run_file.write_text(text + 'layers = ["residual", "mixed", "classifier"]\n')
+    run_file.write_text(text + 'layers = ["mixed", "classifier"]\n')
     return run_file
 
 
