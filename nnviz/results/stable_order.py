@@ -51,8 +51,9 @@ def stable_order(
     if values.dtype.kind in "iu" and len(values):
         low, high = int(values.min()), int(values.max())
         if high - low < _MOST:
-            keys = high - values if largest_first else values - low
-            small = keys.astype(np.uint16)
+            # In 8 bits the difference of both ends would not be told from another.
+            wide = values.astype(np.int16) if values.dtype.itemsize == 1 else values
+            small = (high - wide if largest_first else wide - low).astype(np.uint16)
             small[null] = _MOST
             return np.argsort(small, kind="stable")
     if values.dtype.kind != "f" or values.dtype.itemsize not in _BITS:

@@ -49,6 +49,19 @@ def test_order__of_whole_numbers_that_are_far_apart__is_theirs(span, largest_fir
     assert found.tolist() == ([1, 3, 0, 4, 2] if largest_first else [0, 4, 3, 1, 2])
 
 
+@pytest.mark.parametrize("largest_first", [True, False])
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32"])
+def test_order__of_both_ends_of_a_type__is_theirs(dtype, largest_first):
+    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+    values = np.array([low, high, 0, 1, high - 1], dtype=dtype)
+
+    found = stable_order(values, np.zeros(5, np.bool_), largest_first=largest_first)
+
+    # Without a sign the smallest is 0, which is there twice.
+    order = sorted(range(5), key=lambda i: (-1) ** largest_first * int(values[i]))
+    assert found.tolist() == order
+
+
 def test_order__of_nothing__is_empty():
     assert stable_order(np.zeros(0, np.int32), np.zeros(0, np.bool_)).tolist() == []
 
