@@ -99,13 +99,13 @@ distributed.utils.get_mp_context().set_forkserver_preload(IMPORTED_AHEAD)
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Return more processes than there are cores: a third of the time is waiting.
+    """Return one process more than there are cores: a third of the time is waiting.
 
-    Not many: clusters and browsers take turns, and each process takes a gigabyte, and
-    ten seconds to collect the tests.
+    Not more: each takes a gigabyte, ten seconds to collect the tests, and caches from
+    the others; on two cores five of them need a fifth longer than three.
     """
     n_for_memory = psutil.virtual_memory().available // (3 << 29)
-    return max(1, min(2 * len(os.sched_getaffinity(0)) + 1, 5, n_for_memory))
+    return max(1, min(len(os.sched_getaffinity(0)) + 1, 4, n_for_memory))
 
 
 def pytest_collection_finish() -> None:
