@@ -82,14 +82,20 @@ export function render({model}) {
     const {order} = model
     const first = from ?? Math.max(0, Math.floor(scroller.scrollTop / ROW) - 5)
     const last = Math.min(order.length, to ?? first + Math.ceil(scroller.clientHeight / ROW) + 10)
-    const wanted = new Set(order.slice(first, last))
+    const places = Array.from({length: Math.max(0, last - first)}, (_, i) => first + i)
+    // The chosen class stays in view, at the edge behind which it is.
+    const at = from === null ? order.indexOf(model.chosen) : -1
+    const lowest = scroller.scrollTop + scroller.clientHeight - ROW
+    const edge = at < 0 ? 0 : Math.max(scroller.scrollTop, Math.min(at * ROW, lowest))
+    if (at >= 0 && (at < first || at >= last)) places.push(at)
+    const wanted = new Set(places.map((i) => order[i]))
     for (const [subset, row] of live) {
       if (!wanted.has(subset)) {
         row.remove()
         live.delete(subset)
       }
     }
-    for (let i = first; i < last; i++) {
+    for (const i of places) {
       const subset = order[i]
       let row = live.get(subset)
       if (!row) {
@@ -98,7 +104,9 @@ export function render({model}) {
         space.append(row)
       }
       fill(row, subset)
-      row.style.transform = `translateY(${i * ROW}px)`
+      const top = i === at ? edge : i * ROW
+      row.style.transform = `translateY(${top}px)`
+      row.classList.toggle("at-edge", top !== i * ROW)
       row.setAttribute("aria-selected", String(subset === model.chosen))
       row.setAttribute("aria-posinset", i + 1)
       row.setAttribute("aria-setsize", order.length)
@@ -177,9 +185,10 @@ export function render({model}) {
       event.preventDefault()
       if (cursor < 0) cursor = Math.max(0, model.order.indexOf(model.chosen))
       cursor = Math.max(0, Math.min(last, cursor + step))
-      const top = cursor * ROW
+      const at = model.order.indexOf(model.chosen), is_past = at >= 0 && at < cursor
+      const top = (is_past ? cursor - 1 : cursor) * ROW // beside the chosen class's row
       if (top < scroller.scrollTop) scroller.scrollTop = top
-      const bottom = top + ROW - scroller.clientHeight
+      const bottom = (cursor + (at > cursor ? 2 : 1)) * ROW - scroller.clientHeight
       if (bottom > scroller.scrollTop) scroller.scrollTop = bottom
       draw()
       hover(model.order[cursor])

@@ -236,6 +236,24 @@ def test_class__of_the_list_is_chosen_by_keys(page):
     expect_address(page, **{"class": "4"})
 
 
+def test_chosen_class__stays_in_view_at_the_edge_behind_which_it_is(
+    visit, finished_address
+):
+    page = visit(finished_address, "?class=3&sort=name")
+    page.set_viewport_size({"width": 1440, "height": 500})
+    listed, chosen = page.locator(".scroller"), is_chosen(page, 3)
+    sync_api.expect(chosen).to_have_attribute("aria-posinset", "1")
+
+    listed.evaluate("(list) => { list.scrollTop = list.scrollHeight }")
+
+    sync_api.expect(chosen).to_have_class(re.compile("at-edge"))
+    assert listed.evaluate("(list) => list.scrollTop") > 26
+    assert chosen.bounding_box()["y"] == listed.bounding_box()["y"]
+    listed.evaluate("(list) => { list.scrollTop = 0 }")
+    sync_api.expect(chosen).not_to_have_class(re.compile("at-edge"))
+    page.close()
+
+
 def test_channel__clicked_names_the_classes_that_use_it(page):
     page.locator(".row[data-class='6']").click()
     page.locator(".channel-row[data-channel='18'] .channel").click()
