@@ -120,7 +120,7 @@ def test_writing__process_id_of_a_container_of_the_same_name__says_nothing(
     store, monkeypatch
 ):
     """Its record is renewed, and its process id is another process here, or none."""
-    monkeypatch.setattr(lock, "DEAD_AFTER_S", 5.0)
+    monkeypatch.setattr(lock, "DEAD_AFTER_S", 60.0)
     record = record_of_another_machine(
         host=os.uname().nodename, pid=2**30, machine="another boot"
     )
@@ -152,7 +152,7 @@ def test_writing__record_that_is_renewed_elsewhere__is_refused(store, monkeypatc
 
 
 def test_writing__place_without_locks__the_last_claim_holds(monkeypatch):
-    monkeypatch.setattr(lock, "DEAD_AFTER_S", 5.0)
+    monkeypatch.setattr(lock, "DEAD_AFTER_S", 60.0)
     monkeypatch.setattr(lock, "RENEWED_EVERY_S", 0.1)
     url = "memory://locks/run.zarr"
     Hierarchy.create(url)
