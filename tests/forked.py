@@ -8,22 +8,19 @@ own streams, signals, group of processes and children, and its own end.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
 import multiprocessing
 import os
 import runpy
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
-from multiprocessing import resource_tracker, util
+from collections.abc import Mapping
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, TextIO
 
 FORKSERVER = multiprocessing.get_context("forkserver")
 
@@ -49,9 +46,6 @@ class Forked:
         have read theirs already.
     before
         Statements of Python that are run first.
-    has_fork_server
-        Whether a fork server that it starts is a fork as well, which waits from the
-        beginning on; otherwise that one imports anew.
     """
 
     def __init__(
@@ -62,7 +56,6 @@ class Forked:
         folder: Path | None = None,
         env: Mapping[str, str] | None = None,
         before: str = "",
-        has_fork_server: bool = False,
     ) -> None:
         env = dict(os.environ if env is None else env)
         readers, writers = zip(
@@ -71,14 +64,7 @@ class Forked:
         )
         self._process = FORKSERVER.Process(
             target=_run,
-            args=(
-                [module, *arguments],
-                writers,
-                folder or Path.cwd(),
-                env,
-                before,
-                has_fork_server,
-            ),
+            args=([module, *arguments], writers, folder or Path.cwd(), env, before),
             daemon=False,
         )
         self._process.start()
@@ -159,7 +145,6 @@ def _run(
     folder: Path,
     env: dict[str, str],
     before: str,
-    has_fork_server: bool,
 ) -> None:
     """Become the program, in the process that was forked for it."""
     os.setsid()
@@ -173,8 +158,6 @@ def _run(
     # What is started has a tracker of resources of its own, once it needs one.
     os.close(resource_tracker._resource_tracker._fd)
     resource_tracker._resource_tracker.__init__()
-    if has_fork_server:
-        _fork_a_server_ahead()
     started, *streams = writers
     with Path(os.devnull).open("w") as nobody:
         ends = [stream.fileno() for stream in streams] or [nobody.fileno()]
@@ -192,53 +175,3 @@ def _run(
     if before:
         exec(before, {})
     runpy.run_module(command[0], run_name="__main__", alter_sys=True)
-
-
-def _fork_a_server_ahead() -> None:
-    """Fork a process that waits to be this one's fork server: threads forbid it later.
-
-    Python starts such servers by a line of statements, and files by their numbers.
-    """
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    child = os.fork()
-    if child == 0:
-        ours.close()
-        _become_a_server(theirs)
-    theirs.close()
-    spawn = util.spawnv_passfds  # type: ignore[attr-defined]
-
-    def start(path: bytes, command: Sequence[str], files: Sequence[int]) -> int:
-        if "forkserver" not in command[-1]:
-            return int(spawn(path, command, files))
-        util.spawnv_passfds = spawn  # type: ignore[attr-defined]
-        message = json.dumps([command[-1], list(files), dict(os.environ)]).encode()
-        try:
-            socket.send_fds(ours, [message], files)
-        except OSError:  # it has been killed
-            return int(spawn(path, command, files))
-        finally:
-            ours.close()
-        return child
-
-    util.spawnv_passfds = start  # type: ignore[attr-defined]
-
-
-def _become_a_server(line: socket.socket) -> NoReturn:
-    # As nnviz starts it: Ctrl-C is for the program alone.
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    message, received, _, _ = socket.recv_fds(line, 1 << 20, 2)
-    if not message:
-        os._exit(0)  # the program has ended without one
-    statements, files, environment = json.loads(message)
-    # Of all that is open, what it is handed is left, by the numbers that it had.
-    free = 1 + max(*received, *files, line.fileno())
-    kept = [fcntl.fcntl(file, fcntl.F_DUPFD, free) for file in received]
-    os.closerange(3, free)
-    for file, number in zip(kept, files, strict=True):
-        os.dup2(file, number)
-        os.close(file)
-    os.environ.clear()
-    os.environ.update(environment)
-    with contextlib.suppress(SystemExit):
-        exec(statements, {})
-    os._exit(0)

@@ -42,8 +42,8 @@ def driver() -> Iterator[Callable[..., Driver]]:
     """Return a function that starts commands; what is left of them is killed."""
     started: list[Driver] = []
 
-    def start(*arguments: object, **options: bool) -> Driver:
-        started.append(Driver(*arguments, **options))
+    def start(*arguments: object) -> Driver:
+        started.append(Driver(*arguments))
         return started[-1]
 
     yield start

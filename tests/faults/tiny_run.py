@@ -204,11 +204,10 @@ class Events:
 class Driver:
     """A command of nnviz in a process group of its own."""
 
-    def __init__(self, *arguments: object, has_fork_server: bool = True) -> None:
+    def __init__(self, *arguments: object) -> None:
         self.process = Forked(
             *("nnviz", *map(str, arguments)),
             env=dict(os.environ, PYTHONWARNINGS="ignore"),
-            has_fork_server=has_fork_server,
         )
 
     def signal(self, number: int) -> None:
