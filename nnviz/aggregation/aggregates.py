@@ -149,6 +149,12 @@ class Aggregates:
         )
         raise UnknownNameError(msg)
 
+    @functools.cached_property
+    def filled_names(self) -> tuple[str, ...]:
+        """Names of the subsets that have usable instances, in the order of the rows."""
+        there = zip(self.names, self.n_instances.tolist(), strict=True)
+        return tuple(name for name, n in there if n)
+
     def size(self, subset: str) -> int:
         """Return the usable instances of a subset, 0 for one without a row.
 

@@ -7,7 +7,6 @@ small collections are kept, so that the next class reads nothing at all.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,6 +37,8 @@ def aggregated_totals(
     columns: InstanceColumns,
     subset: NDArray[np.int64],
     against: NDArray[np.int64],
+    *,
+    reads: bool = True,
 ) -> dict[str, dict[str, Any]] | None:
     """Return the totals of a class and of all other instances, if they are known.
 
@@ -49,11 +50,13 @@ def aggregated_totals(
         Of its instance table.
     subset, against
         Usable instances of two sets without a common one, ascending.
+    reads
+        Whether sums may be read; else only those that are kept answer, at once.
 
     Returns
     -------
     dict or None
-        By shown layer ``activation_counts`` (csr_array, int64), ``activation_sum`` and
+        By shown layer ``activation_counts`` (int64), ``activation_sum`` and
         ``activation_sum_of_squares`` (float64), shape (2, C), of the set first; None
         where the set is no class, the other one not all the rest, or the aggregates are
         missing, or do not cover every instance.
@@ -66,9 +69,11 @@ def aggregated_totals(
         if place is None:
             continue
         try:
-            return _difference(store, name, place, (len(subset), len(against)))
+            if reads or _known(store).has_read(name, "all"):
+                return _difference(store, name, place, (len(subset), len(against)))
         except NnvizError:  # not aggregated, or not to its end
-            return None
+            pass
+        return None
     return None
 
 
@@ -101,14 +106,22 @@ def _difference(
     found: dict[str, dict[str, Any]] = {}
     for layer in (layer.name for layer in store.shown_layers):
         mine, whole = classes.of(layer), everything.of(layer)
-        count = mine["activation_counts"][[row], :]
-        counts = sparse.vstack([count, whole["activation_counts"] - count])
-        found[layer] = {"activation_counts": sparse.csr_array(counts, dtype=np.int64)}
+        count = _row(mine["activation_counts"], row)
+        rest = _row(whole["activation_counts"], 0) - count
+        found[layer] = {"activation_counts": np.stack([count, rest])}
         for what in SUMS:
             rest = whole[what][0] - mine[what][row]
             if not np.isfinite(rest).all():
                 return None  # an overflow has no difference
             found[layer][what] = np.stack([mine[what][row], rest])
+    return found
+
+
+def _row(counts: sparse.csr_array, row: int) -> NDArray[np.int64]:
+    """Return a row of counts; to have SciPy cut it out takes ten times as long."""
+    first, end = counts.indptr[row : row + 2]
+    found = np.zeros(counts.shape[1], dtype=np.int64)
+    np.add.at(found, counts.indices[first:end], counts.data[first:end])
     return found
 
 
@@ -120,8 +133,20 @@ class _Summed:
         n_values = len(aggregates) * sum(layer.n_channels for layer in layers)
         self.is_small = n_values * BYTES_PER_VALUE <= KEPT_BYTES
         """Whether it may be kept."""
-        self.of = functools.cache(self._read) if self.is_small else self._read
+        self._layers = layers
+        self._kept: dict[str, dict[str, Any]] = {}
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the sums of all layers are kept."""
+        return len(self._kept) == len(self._layers)
+
+    def of(self, layer: str) -> dict[str, Any]:
         """Return the sums of a layer by their names; leave them as they are."""
+        found = self._kept.get(layer) or self._read(layer)
+        if self.is_small:
+            self._kept[layer] = found
+        return found
 
     def _read(self, layer: str) -> dict[str, Any]:
         found = self.aggregates
@@ -147,8 +172,16 @@ class _Known:
                 self._found[name] = written, summed
         return summed
 
+    def has_read(self, *names: str) -> bool:
+        """Whether all layers of these collections are kept."""
+        return all(x in self._found and self._found[x][1].is_read for x in names)
+
 
 def _summed(store: Store, name: str) -> _Summed:
+    return _known(store).of(store, name)
+
+
+def _known(store: Store) -> _Known:
     known = store.kept.setdefault(_Known, _Known())
     assert isinstance(known, _Known)
-    return known.of(store, name)
+    return known

@@ -259,11 +259,7 @@ class NeuronMatrix:
             return ColumnContrast(
                 mean_effect_sizes(means, variances, sizes), adjusted_p_values(p_values)
             )
-        effect, p_value = np.zeros(n_channels), np.ones(n_channels)
-        for one in found.channels:
-            if one.layer == layer:
-                effect[one.channel], p_value[one.channel] = one.effect, one.p_value
-        return ColumnContrast(effect, p_value)
+        return ColumnContrast(*found.share_tests.of_layer(layer))
 
     def bounds(self, layer: str, measure: Measure) -> tuple[float, float]:
         """Return the values that are drawn lightest and darkest.

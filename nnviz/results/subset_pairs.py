@@ -236,7 +236,9 @@ class SubsetPairs:
     def is_counted(self, pair: SubsetPair) -> bool:
         """Whether the channels of a pair are there at once."""
         with self._lock:
-            return pair.key in self._counted
+            if pair.key in self._counted:
+                return True
+        return pair.found.is_at_hand
 
     def count(self, pair: SubsetPair) -> SubsetResults:
         """Count the channels of a pair, unless that has been done.
@@ -254,8 +256,7 @@ class SubsetPairs:
                     kept = self._counted.get(pair.key)
                 if kept is None:
                     kept = pair.found
-                    kept.channels  # noqa: B018  cached there
-                    kept.answered_by  # noqa: B018  and what has answered
+                    kept.answered_by  # noqa: B018  counted, and kept there
                 with self._lock:
                     self._counted[pair.key] = kept
                     self._counted.move_to_end(pair.key)

@@ -9,7 +9,6 @@ Symbols: A, B the two subsets, C channels of a layer, B bins of the confidence.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 from collections.abc import Iterator
@@ -17,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from nnviz.aggregation.aggregates import aggregates_of
 from nnviz.aggregation.estimates import Estimates, estimate, is_worthwhile
@@ -29,8 +27,9 @@ from nnviz.results.aggregated_totals import aggregated_totals
 from nnviz.results.company import most_similar, saved_means
 from nnviz.results.contrasts import ChannelContrast, ValueContrast, channel_lines
 from nnviz.results.relevance_results import SubsetRelevance, named_reference
+from nnviz.results.share_tests import ShareTests, dense
 from nnviz.significance import difference_tests
-from nnviz.statistics import difference_interval, effect_sizes, exact_interval
+from nnviz.statistics import difference_interval, exact_interval
 from nnviz.store.store import Store
 from nnviz.subsets.lookup import SubsetFinder
 from nnviz.subsets.subsets import Subset
@@ -138,49 +137,32 @@ class SubsetResults:
 
         Sorted by p-value, then by the strength of the effect.
         """
-        found = list(self._contrasts())
-        _, p_values = difference_tests(
-            [one.count for one in found],
-            len(self.subset),
-            [one.other_count for one in found],
-            len(self.against),
-        )
-        made = [
-            dataclasses.replace(one, p_value=float(p))
-            for one, p in zip(found, p_values, strict=True)
-        ]
-        return sorted(made, key=lambda c: (c.p_value, -abs(c.effect)))
+        return self.share_tests.contrasts(self._totals)
 
-    def _contrasts(self) -> Iterator[ChannelContrast]:
-        """Yield the channels, not tested yet."""
-        n_a, n_b = len(self.subset), len(self.against)
-        for layer in self._store.shown_layers:
-            totals = self._totals[layer.name]
-            counts = totals["activation_counts"].toarray()
-            some = np.flatnonzero(counts.any(axis=0))
-            a, b = counts[0, some], counts[1, some]
-            effects = effect_sizes(a, n_a, b, n_b)
-            low, high = difference_interval(a, n_a, b, n_b)
-            for i, channel in enumerate(some):
-                yield ChannelContrast(
-                    layer=layer.name,
-                    channel=int(channel),
-                    count=int(a[i]),
-                    other_count=int(b[i]),
-                    share=_share(a[i], n_a),
-                    other_share=_share(b[i], n_b),
-                    effect=float(effects[i]),
-                    interval=(float(low[i]), float(high[i])),
-                    p_value=math.nan,
-                    mean=_share(totals["activation_sum"][0, channel], n_a),
-                    other_mean=_share(totals["activation_sum"][1, channel], n_b),
-                    name=layer.name_of(int(channel)),
-                )
+    @functools.cached_property
+    def share_tests(self) -> ShareTests:
+        """The same channels as arrays, layer by layer."""
+        sizes = (len(self.subset), len(self.against))
+        return ShareTests.made(self._store.shown_layers, self._totals, sizes)
+
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether numbers are there at once: nothing has to be read or summed."""
+        if "_aggregated" not in self.__dict__:
+            kept = aggregated_totals(
+                self._store, self._columns, *self._sets, reads=False
+            )
+            if kept is not None:
+                self._aggregated = kept
+        return "_totals" in self.__dict__ or bool(self.__dict__.get("_aggregated"))
+
+    @property
+    def _sets(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        return self.subset.instances, self.against.instances
 
     @functools.cached_property
     def _aggregated(self) -> dict[str, dict[str, Any]] | None:
-        sets = (self.subset.instances, self.against.instances)
-        return aggregated_totals(self._store, self._columns, *sets)
+        return aggregated_totals(self._store, self._columns, *self._sets)
 
     @functools.cached_property
     def _totals(self) -> dict[str, dict[str, Any]]:
@@ -303,8 +285,7 @@ class SubsetResults:
         return self._per_instance(layer, "activation_counts")
 
     def _per_instance(self, layer: str, what: str) -> NDArray[np.float64]:
-        total = self._totals[self._store.layer(layer).name][what]
-        values = total.toarray() if isinstance(total, sparse.csr_array) else total
+        values = dense(self._totals[self._store.layer(layer).name][what])
         sizes = np.array([[len(self.subset)], [len(self.against)]], dtype=np.float64)
         return np.asarray(values / np.where(sizes > 0, sizes, np.nan))
 

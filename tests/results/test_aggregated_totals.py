@@ -113,3 +113,18 @@ def test_totals__of_what_is_no_class_against_all_others__are_read(
     store, query, against
 ):
     assert SubsetResults(store, query, against).answered_by == "chunks"
+
+
+def test_next_class__is_at_hand_once_the_first_was_counted(store):
+    opened = nnviz.open_store(store.url)
+    first = SubsetResults(opened, "label = 'class 001'")
+    assert not first.is_at_hand
+    first.shares("late")
+
+    assert first.is_at_hand
+    assert SubsetResults(opened, "label = 'class 002'").is_at_hand
+    for query in ("label = 'class 001' and correct", "label = 'class 001' or correct"):
+        asked = SubsetResults(opened, query)
+        assert not asked.is_at_hand
+        assert asked.answered_by == "chunks"
+        assert asked.is_at_hand

@@ -291,7 +291,7 @@ class GraphModel(ShownGraph):
                     others,
                     aggregates.kind in ("label", "prediction", "outcome"),
                     tuple((one.key, one.label) for one in there),
-                    tuple(name for name in aggregates.names if aggregates.size(name)),
+                    aggregates.filled_names,
                 )
             },
         )

@@ -108,6 +108,26 @@ def test_pairs__counted__is_the_contrast_of_the_two(results, pairs):
     assert (best.count, best.other_count) == (top[a].sum(), top[b].sum())
 
 
+def test_next_class__is_counted_without_waiting(results, selection):
+    waiting = []
+    pairs = SubsetPairModel(
+        results, selection, run_later=lambda *query: waiting.append(query)
+    )
+    for work, done in waiting:
+        done(work())
+    waiting.clear()
+
+    selection.choose(subset=6)
+
+    assert not waiting
+    assert not pairs.is_loading
+    means = pairs.counted.means("late")
+    values = results.store.activations("late").astype(np.float64)
+    is_cat = USABLE & (RUN.labels == 6)
+    for mean, rows in zip(means, (is_cat, USABLE & ~is_cat), strict=True):
+        np.testing.assert_allclose(mean, values[rows].mean(axis=0), rtol=1e-6)
+
+
 def test_write__what_is_no_query__says_so_and_changes_nothing(pairs):
     before = pairs.queries
 
