@@ -149,6 +149,11 @@ class StoreError(NnvizError):
 class StoreNotFoundError(StoreError, FileNotFoundError):
     """There is no store at this place."""
 
+    given = ""
+    """How the place was named; empty where nothing better is known."""
+    meant = ""
+    """The store that was probably meant; empty where none or several may have been."""
+
 
 class StoreExistsError(StoreError, FileExistsError):
     """There is something at this place already."""

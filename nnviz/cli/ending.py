@@ -13,18 +13,19 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import shlex
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
 import click
 
-from nnviz.errors import NnvizError
-from nnviz.store.places import is_of_connection, trouble_text
+from nnviz.errors import NnvizError, StoreNotFoundError
+from nnviz.store.places import absolute_url, is_of_connection, trouble_text
 from nnviz.undoing import undo_all
 from nnviz.user_code import raised_text
 
@@ -187,6 +188,22 @@ OUT_OF_TIME = 75
 """Exit code where the time limit was reached: try again later, says sysexits.h."""
 
 
+WORDS = f"{__name__}.words"
+"""Under which a context keeps the words of the command."""
+
+
+def _corrected(error: NnvizError, words: Sequence[str]) -> str:
+    """Return the command with the store that was probably meant; else nothing."""
+    if not isinstance(error, StoreNotFoundError) or not error.meant:
+        return ""
+    wrong = absolute_url(error.given)
+    right = [
+        error.meant if word.strip("\0 ") and absolute_url(word) == wrong else word
+        for word in words
+    ]
+    return "" if right == list(words) else f" Try: {shlex.join(['nnviz', *right])}"
+
+
 class OrderedCommands(click.Group):
     """Commands in pipeline order; an nnviz error is a message and exit code 1.
 
@@ -197,13 +214,19 @@ class OrderedCommands(click.Group):
         """Return the names in the order in which commands were added."""
         return list(self.commands)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep the words of the command, which are repeated where one was wrong."""
+        ctx.meta[WORDS] = list(args)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command, and tell how it ended."""
         try:
             with heeding_signals():
                 return super().invoke(ctx)
         except NnvizError as error:
-            raise click.ClickException(str(error)) from error
+            text = f"{error}{_corrected(error, ctx.meta[WORDS])}"
+            raise click.ClickException(text) from error
         except (click.ClickException, click.Abort, click.exceptions.Exit):
             raise
         except BrokenPipeError:

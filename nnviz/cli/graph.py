@@ -93,6 +93,7 @@ def graph(
         layout = None if out is None else SubsetGraphs(opened, subsets).layout(found)
     elif subset is None:
         if not store.endswith(".json"):
+            Store.open(store)  # what is no store has no subset either
             msg = "name a SUBSET of the store, or a .json file that SUMMIT published"
             raise click.UsageError(msg)
         found = read_summit_file(store)

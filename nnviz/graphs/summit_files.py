@@ -22,6 +22,7 @@ import numpy as np
 
 from nnviz.errors import ConfigError, StoreFormatError
 from nnviz.graphs.attribution_graph import N_STRONGEST, UNKNOWN, AttributionGraph
+from nnviz.store.mistaken_places import is_inside_store
 from nnviz.text_files import parse_json, read_text
 
 __all__ = [
@@ -85,7 +86,8 @@ def holds_summit_files(path: str | os.PathLike[str]) -> bool:
     folder = Path(path)
     try:
         if folder.is_file():
-            return folder.suffix == SUFFIX
+            is_of_store = is_inside_store(str(folder.absolute()))
+            return folder.suffix == SUFFIX and not is_of_store
         is_store = (folder / "zarr.json").exists()
         return not is_store and any(folder.glob(f"ag-*{SUFFIX}"))
     except (OSError, ValueError):  # no path of this machine

@@ -27,7 +27,6 @@ from nnviz.errors import (
     StoreError,
     StoreExistsError,
     StoreFormatError,
-    StoreNotFoundError,
 )
 from nnviz.runs.arrays import ArraySpec
 from nnviz.store.checked_pieces import open_checked
@@ -37,6 +36,7 @@ from nnviz.store.files import (
     Files,
     read_plain,
 )
+from nnviz.store.mistaken_places import is_inside_store, not_found
 from nnviz.store.pieces import (
     as_rows,
     columns_span,
@@ -53,7 +53,6 @@ from nnviz.store.places import (
     check_writable,
     is_empty_folder,
     opening,
-    shortened,
     storing,
 )
 from nnviz.store.strips import Columns
@@ -155,7 +154,7 @@ class Hierarchy:
         StoreError
             If it is to be written, and the place is read-only.
         """
-        url = absolute_url(url)
+        given, url = url, absolute_url(url)
         mode: Literal["r", "r+"] = "r+" if writable else "r"
         try:
             with opening(url):
@@ -169,12 +168,10 @@ class Hierarchy:
             FileNotFoundError,
             zarr.errors.GroupNotFoundError,
         ) as error:
-            msg = (
-                f"there is no store at {shortened(url)!r}; 'nnviz plan run.toml "
-                "--create STORE' makes one"
-            )
-            raise StoreNotFoundError(msg) from error
+            raise not_found(given) from error
         except DAMAGED as error:
+            if is_inside_store(url):
+                raise not_found(given) from error
             msg = (
                 f"{url!r} cannot be opened as a Zarr v3 group: {error}; if it is a "
                 f"store of nnviz, 'nnviz verify {url}' repairs it"

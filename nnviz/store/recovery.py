@@ -8,6 +8,7 @@ from pathlib import Path
 from nnviz.errors import StoreFormatError, StoreNotFoundError
 from nnviz.store.documents import DOCUMENT, document_of, unsealed_attributes
 from nnviz.store.hierarchy import Hierarchy
+from nnviz.store.places import absolute_url
 
 __all__ = ["RECOVERY", "Damage", "problem_of", "restore_root"]
 
@@ -50,8 +51,9 @@ def restore_root(url: str, *, repair: bool) -> list[Damage]:
     StoreFormatError
         If neither can be read: what the store was made of is not known any more.
     """
+    given, url = url, absolute_url(url)
     try:
-        hierarchy = Hierarchy.open(url, writable=repair)
+        hierarchy = Hierarchy.open(given, writable=repair)
     except (StoreFormatError, StoreNotFoundError):
         # Zarr cannot read the root's document: look at the files without it.
         if "://" in url or not (Path(url) / document_of(RECOVERY)).exists():

@@ -33,6 +33,7 @@ from nnviz.store.extending import is_pending
 from nnviz.store.groups import LaterGroups
 from nnviz.store.hierarchy import Hierarchy
 from nnviz.store.integrity import Integrity
+from nnviz.store.mistaken_places import is_inside_store, not_found
 from nnviz.store.recovery import RECOVERY
 from nnviz.store.stored_plan import plan_in
 
@@ -74,6 +75,8 @@ class Store:
             )
             raise StoreFormatError(msg)
         if version is None or "plan" not in attributes:
+            if is_inside_store(hierarchy.url):
+                raise not_found(hierarchy.url)
             msg = (
                 f"{hierarchy.url!r} is a Zarr hierarchy, but not a store of nnviz; "
                 "'nnviz plan run.toml --create STORE' or nnviz.run makes one"

@@ -157,9 +157,9 @@ def verify(
         If it is to be repaired and cannot be written.
     """
     started = time.monotonic()
-    url = absolute_url(url)
+    given, url = url, absolute_url(url)
     report = VerificationReport(url, is_dry=not repair)
-    report.damages = restore_root(url, repair=repair)
+    report.damages = restore_root(given, repair=repair)
     if report.is_sound:
         with writing(url, STAGE) if repair else contextlib.nullcontext():
             store = _verify(

@@ -26,13 +26,11 @@ from nnviz.errors import (
     DatasetError,
     NnvizError,
     StoreFormatError,
-    StoreNotFoundError,
 )
 from nnviz.graphs.summit_files import holds_summit_files
 from nnviz.planning.class_maps import read_class_map
 from nnviz.results.published_graphs import PublishedGraphs
 from nnviz.results.run_results import RunResults
-from nnviz.store.documents import DOCUMENT
 from nnviz_cluster.site import load_site
 from nnviz_dashboards.page.app import create_app, read_ahead
 from nnviz_dashboards.published.app import create_published_app
@@ -294,7 +292,6 @@ def serve(
     if classes is not None:
         msg = "a run has names of its classes; --classes is for a folder of SUMMIT's"
         raise ConfigError(msg)
-    _check_is_there(store_url)
     if network_on is not None:
         load_site(network_on)
     shared = SharedResults(store_url, other_store=other_store, published=published)
@@ -322,25 +319,6 @@ def _class_names(path: str | Path) -> dict[int, str]:
         msg = f"the class map {str(path)!r} needs a column 'name'; it has {known}"
         raise DatasetError(msg)
     return dict(zip(class_map.index, class_map.columns["name"], strict=True))
-
-
-def _check_is_there(url: str) -> None:
-    """Say what can be served where a folder has nothing of it."""
-    try:
-        folder = Path(url)
-        if not folder.is_dir() or (folder / DOCUMENT).exists():
-            return
-        stores = [x.parent for x in sorted(folder.glob(f"*/{DOCUMENT}"))]
-    except (OSError, ValueError):  # no path of this machine
-        return
-    inside = "".join(f"; this one is in it: {str(store)!r}" for store in stores[:1])
-    msg = (
-        f"{url!r} is a folder without anything to show: there is no store (zarr.json) "
-        "and no graph of SUMMIT (ag-N.json) in it; name a store, which 'nnviz plan "
-        "run.toml --create STORE' makes and 'nnviz extract STORE' fills, or a folder "
-        f"of the files that SUMMIT published{inside}"
-    )
-    raise StoreNotFoundError(msg)
 
 
 def _run(
