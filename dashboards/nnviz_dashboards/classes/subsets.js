@@ -1,10 +1,30 @@
 const ROW = 26
 const MOST_PICTURED = 250 // rows of a picture, as many as SUMMIT lists
+const CONFIDENCE = "Histogram of the confidence of the class's predictions, from 0 on the left to 1 on the right, in 20 bins; a row is as high as its fullest bin"
 const percent = (x) => (x === null ? "–" : `${(100 * x).toFixed(1)} %`)
+
+// What a histogram of confidences shows, for whoever does not see it.
+function inWords(bins) {
+  const half = bins.reduce((sum, n) => sum + n, 0) / 2
+  let least = bins.length, sum = 0
+  while (least > 0 && sum < half) sum += bins[--least]
+  return half ? `half of the predictions have a confidence of ${(least / bins.length).toFixed(2)} or more` : "no confidence is known"
+}
+
+// One axis for the histograms of all rows.
+function confidenceHead() {
+  const head = element("span", "confidence-head", null, {title: CONFIDENCE})
+  const axis = element("span", "confidence-axis", null, {"aria-hidden": "true"})
+  axis.append(element("span", "", "0"), element("span", "", "1"))
+  head.append(element("span", "", "Confidence"), element("span", "unseen", ", 0 to 1"), axis)
+  return head
+}
 
 function histogram(bins) {
   const most = Math.max(1, ...bins)
-  const svg = shape("svg", "histogram", {viewBox: `0 0 ${bins.length} 10`, preserveAspectRatio: "none"})
+  const svg = shape("svg", "histogram", {
+    viewBox: `0 0 ${bins.length} 10`, preserveAspectRatio: "none", role: "img", "aria-label": inWords(bins),
+  })
   const bars = bins.map((n, i) => {
     const height = n === 0 ? 0 : Math.max(0.7, 10 * n / most)
     return n === 0 ? "" : `M${i + 0.1} 10v${-height}h0.8v${height}z`
@@ -41,9 +61,7 @@ export function render({model}) {
     button.addEventListener("click", () => model.send_msg({type: "sort", key: next()}))
     return {key, button, arrow}
   })
-  columns.append(...sorters.map((s) => s.button), element("span", "", "Confidence", {
-    title: "Histogram of the confidence of the class's predictions, 0 to 1 in 20 bins",
-  }))
+  columns.append(...sorters.map((s) => s.button), confidenceHead())
 
   const scroller = element("div", "scroller", null, {
     role: "listbox", tabindex: "0", "aria-label": "Classes",

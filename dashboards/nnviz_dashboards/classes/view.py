@@ -55,7 +55,8 @@ PAIRS_EXPLANATION = (
 
 LIST_EXPLANATION = (
     "Accuracy: share of the class's instances that are predicted right. Histogram: the "
-    "confidence of its predictions, from 0 on the left to 1."
+    "confidence of its predictions, from 0 on the left to 1 on the right, each row as "
+    "high as its fullest bin."
 )
 
 NO_SIMILARITY = -128

@@ -98,6 +98,14 @@ export function render({model}) {
     menu.showClass(model.of_what, model.of_class)
     menu.showSuggested(model.suggested, model.is_searching)
   }
+  // Lines that a sentence has needed stay, so that what is below does not move with the
+  // next one; in a window of another width they are counted anew.
+  let width = 0
+  new ResizeObserver(([{contentRect}]) => {
+    if (contentRect.width !== width || model.missing) said.style.minHeight = ""
+    width = contentRect.width
+    if (!model.missing) said.style.minHeight = `${said.offsetHeight}px`
+  }).observe(said)
   field.input.addEventListener("input", () => { problem.hidden = true })
   model.on("sides", show_sides)
   model.on("code", show_sides)

@@ -190,6 +190,23 @@ def test_map__is_walked_and_chosen_by_keys(page):
     assert places[chosen][0] < places[rightmost][0]
 
 
+def test_histograms__have_one_axis_above_them_and_say_what_they_show(page):
+    axis = page.locator(".confidence-axis").bounding_box()
+    drawn = page.locator(".row .histogram")
+    boxes = [one.bounding_box() for one in drawn.all()[:3]]
+
+    assert page.locator(".confidence-axis").inner_text().split() == ["0", "1"]
+    for box in boxes:
+        assert box["x"] == pytest.approx(axis["x"], abs=1)
+        assert box["width"] == pytest.approx(axis["width"], abs=1)
+        assert box["y"] >= axis["y"] + axis["height"] - 1
+    bars = drawn.first.locator("path").get_attribute("d")
+    lefts = [float(part.split()[0]) for part in bars.split("M")[1:]]
+    said = drawn.first.get_attribute("aria-label")
+    assert said.startswith("half of the predictions have a confidence of ")
+    assert min(lefts) / 20 - 0.01 <= float(said.split()[-3]) <= max(lefts) / 20
+
+
 def test_search__lists_what_it_finds_and_takes_the_first_at_enter(page):
     page.get_by_label("Search classes").fill("WOL")
 

@@ -180,6 +180,66 @@ def test_graph__below_open_neurons_is_large_enough_to_read(visit, graph_address,
     wait_until(page, lambda: drawing.bounding_box()["height"] >= 180)
 
 
+def test_neurons__in_a_narrow_window_have_their_menu_beside_the_title(
+    visit, graph_address
+):
+    page = visit(graph_address, "?layer=late&class=6&matrix=open")
+    page.set_viewport_size({"width": 1024, "height": 768})
+    title = page.locator(".matrix-toggle").bounding_box()
+    menu = page.locator(".matrix-tools > .menu")
+
+    def middle(locator):
+        box = locator.bounding_box()
+        return box["y"] + box["height"] / 2
+
+    assert abs(middle(menu) - title["y"] - title["height"] / 2) < 6
+    tools = page.locator(".matrix-tools > :is(.segments, .field, .matrix-more)")
+    rows = {round(middle(one) / 6) for one in tools.all() if one.is_visible()}
+    assert len(rows) == 1
+    menu.get_by_text("More", exact=True).click()
+    sync_api.expect(menu.get_by_role("button", name="Picture (PNG)")).to_be_visible()
+
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Neurons in late").click()
+    sync_api.expect(page.locator(".matrix-tools > .menu")).to_be_hidden()
+    wait_until(
+        page, lambda: page.locator(".matrix-title").bounding_box()["height"] <= 40
+    )
+
+
+def test_sentence__has_the_lines_that_it_needs_and_keeps_them(visit, graph_address):
+    page = visit(graph_address, "?layer=late&class=6")
+    page.set_viewport_size({"width": 1024, "height": 768})
+    sentence = page.locator(".sentence")
+    sync_api.expect(sentence).to_contain_text("Exact")
+
+    def needs():
+        """Return the height of its text alone."""
+        return sentence.evaluate(
+            """(said) => {
+              const range = document.createRange()
+              range.selectNodeContents(said)
+              return range.getBoundingClientRect().height
+            }"""
+        )
+
+    def height():
+        return sentence.bounding_box()["height"]
+
+    wait_until(page, lambda: 36 <= height() < max(36, needs()) + 18)
+
+    page.set_viewport_size({"width": 390, "height": 768})
+    wait_until(page, lambda: needs() > 54 and height() < needs() + 18)
+    kept = height()
+    page.locator(".query").fill("id = 4")
+    page.locator(".query").press("Enter")
+    wait_until(page, lambda: needs() < kept - 17)
+    assert height() == pytest.approx(kept, abs=1)
+
+    page.set_viewport_size({"width": 1024, "height": 768})
+    wait_until(page, lambda: height() < kept)
+
+
 def test_legend__of_two_lines_leaves_the_lowest_row_in_sight(visit, graph_address):
     page = visit(graph_address, "?class=6&versus=wolf")
     page.set_viewport_size({"width": 1024, "height": 768})
