@@ -159,7 +159,7 @@ def verify(
     started = time.monotonic()
     given, url = url, absolute_url(url)
     report = VerificationReport(url, is_dry=not repair)
-    report.damages = restore_root(given, repair=repair)
+    report.damages = restore_root(os.fspath(given), repair=repair)
     if report.is_sound:
         with writing(url, STAGE) if repair else contextlib.nullcontext():
             store = _verify(
