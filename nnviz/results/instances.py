@@ -9,6 +9,7 @@ Symbols: N instances, C channels of a layer, S classes.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,11 +23,11 @@ from nnviz.errors import ShapeError
 from nnviz.graphs.from_totals import output_layer
 from nnviz.network.class_scores import as_logits, softmax
 from nnviz.results.chart_tables import ChartTable
-from nnviz.results.stable_order import stable_order
+from nnviz.results.stable_order import StableOrder
 from nnviz.store.store import Store
-from nnviz.subsets.columns import InstanceColumns
+from nnviz.subsets.columns import Column, InstanceColumns
 
-__all__ = ["InstanceFacts", "Instances"]
+__all__ = ["InstanceFacts", "Instances", "OrderedInstances"]
 
 FIRST_ORDERS = (
     "confidence",
@@ -54,6 +55,12 @@ TOLD = (
     "status",
 )
 """Columns that the facts of an instance have by themselves, or that follow."""
+
+SHOWN = ("id", "label", "prediction", "confidence", "probability")
+"""Columns that every page of instances shows."""
+
+NO_ORDERS = ("id", "label", "prediction", "status")
+"""Columns that nothing is sorted by, though some have numbers."""
 
 TOLERANCE = 0.02
 """How far the softmax of stored outputs may be from the stored confidence."""
@@ -86,6 +93,25 @@ class InstanceFacts:
         return has_both and self.label != self.prediction
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class OrderedInstances:
+    """Instances in an order that is found where it is looked at."""
+
+    instances: NDArray[np.int64]
+    """Their numbers, ascending."""
+    order: StableOrder | None = None
+    """Of these; None leaves them as they are."""
+
+    def __len__(self) -> int:
+        return len(self.instances)
+
+    def part(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Return the numbers of a part, as those of a slice of all in order."""
+        if self.order is None:
+            return self.instances[start:stop]
+        return self.instances[self.order.part(start, stop)]
+
+
 class Instances:
     """The instances of one run; may be shared by threads.
 
@@ -108,18 +134,29 @@ class Instances:
         predicted.
         """
         columns = self._columns
-        names = [n for n in columns.names if not columns.column(n).null.all()]
+        # Texts are never sorted by, and take long to be read.
+        names = [
+            name
+            for name in columns.names
+            if name not in NO_ORDERS and not columns.has_texts(name)
+        ]
+        names = [name for name in names if not columns.column(name).null.all()]
         numbers = [
             name
             for name in names
-            if name not in ("label", "prediction", "status", *FIRST_ORDERS)
+            if name not in FIRST_ORDERS
             and columns.column(name).kind in ("number", "date")
         ]
         return (*(name for name in FIRST_ORDERS if name in names), *sorted(numbers))
 
+    def is_read(self, by: str) -> bool:
+        """Whether all is in memory that a page in the order of a column takes."""
+        names = (by, *SHOWN) if by in self._columns.names else SHOWN
+        return all(map(self._columns.is_read, names))
+
     def ordered(
         self, instances: NDArray[np.int64], by: str, *, largest_first: bool = True
-    ) -> NDArray[np.int64]:
+    ) -> OrderedInstances:
         """Return instances in the order of a column; those without a value come last.
 
         Parameters
@@ -132,11 +169,11 @@ class Instances:
             Whether the largest value is first.
         """
         if by not in self.orders():
-            return instances
+            return OrderedInstances(instances)
         column = self._columns.column(by)
         values, null = column.values[instances], column.null[instances]
-        order = stable_order(values, null, largest_first=largest_first)
-        return instances[order]
+        order = StableOrder(values, null, largest_first=largest_first)
+        return OrderedInstances(instances, order)
 
     def ordered_by_channel(
         self,
@@ -145,11 +182,11 @@ class Instances:
         channel: int,
         *,
         largest_first: bool = True,
-    ) -> NDArray[np.int64]:
+    ) -> OrderedInstances:
         """Return instances in the order of the activation of a channel."""
         values = self._columns.channels.activation(layer, channel)[instances]
-        order = stable_order(values, np.isnan(values), largest_first=largest_first)
-        return instances[order]
+        order = StableOrder(values, np.isnan(values), largest_first=largest_first)
+        return OrderedInstances(instances, order)
 
     def facts(self, number: int, *, is_whole: bool = False) -> InstanceFacts:
         """Return what the instance table has of an instance.
@@ -166,29 +203,46 @@ class Instances:
         ShapeError
             If the run has no such instance.
         """
-        self._check(number)
-        columns = self._columns
-        label = columns.column("label")
+        found = self.facts_of([number])[0]
+        if not is_whole:
+            return found
+        names = [name for name in self._columns.names if name not in TOLD]
+        texts = [(name, _text(self._columns.column(name), number)) for name in names]
+        others = (*found.others, *((name, text) for name, text in texts if text))
+        return dataclasses.replace(found, others=others)
+
+    def facts_of(self, numbers: Sequence[int]) -> tuple[InstanceFacts, ...]:
+        """Return what the instance table has of some instances, in their order.
+
+        Raises
+        ------
+        ShapeError
+            If the run has no such instance.
+        """
+        for number in numbers:
+            self._check(number)
+        column = self._columns.column
+        label, prediction = column("label"), column("prediction").values
         has_sets = label.kind == "classes"
-        prediction = int(columns.column("prediction").values[number])
         confidence, probability = (
-            float(columns.column(name).values[number])
-            for name in ("confidence", "probability")
+            column(name).values for name in ("confidence", "probability")
         )
-        others = [("labels", self._text("label", number))] if has_sets else []
-        if is_whole:
-            names = [name for name in columns.names if name not in TOLD]
-            others += [(name, self._text(name, number)) for name in names]
-        return InstanceFacts(
-            number,
-            self._text("id", number),
-            -1 if has_sets else int(label.values[number]),
-            prediction,
-            confidence,
-            probability,
-            tuple((name, text) for name, text in others if text),
-            self._value(self._store.plan.target_column, number),
-            self._value("output", number),
+        ids = column("id")
+        target = self._measured(self._store.plan.target_column)
+        output = self._measured("output")
+        return tuple(
+            InstanceFacts(
+                number,
+                _text(ids, number),
+                -1 if has_sets else int(label.values[number]),
+                int(prediction[number]),
+                float(confidence[number]),
+                float(probability[number]),
+                _labels(label, number) if has_sets else (),
+                math.nan if target is None else float(target[number]),
+                math.nan if output is None else float(output[number]),
+            )
+            for number in numbers
         )
 
     def table(
@@ -221,11 +275,12 @@ class Instances:
         null = column.null[instances].tolist()
         return [None if no else v for v, no in zip(values, null, strict=True)]
 
-    def _value(self, name: str | None, number: int) -> float:
+    def _measured(self, name: str | None) -> NDArray[Any] | None:
+        """Return the values of a column of measured values, if the run has it."""
         plan = self._store.plan
         if name is None or name not in (plan.target_column, *plan.outcome_columns):
-            return math.nan
-        return float(self._columns.column(name).values[number])
+            return None
+        return self._columns.column(name).values
 
     @property
     def opens_at_once(self) -> bool:
@@ -285,19 +340,26 @@ class Instances:
         self._check(number)
         return standing_out(self._store, number, layers, n)
 
-    def _text(self, name: str, number: int) -> str:
-        column = self._columns.column(name)
-        if column.null[number]:
-            return ""
-        value = column.values[number]
-        if column.kind in ("text", "classes"):
-            return column.texts[int(value)]
-        if column.kind == "number":
-            return f"{float(value):.4g}"
-        return str(value)
-
     def _check(self, number: int) -> None:
         n = self._store.n_instances
         if not 0 <= number < n:
             msg = f"there is no instance {number:,}; the run has {n:,}, from 0 on"
             raise ShapeError(msg)
+
+
+def _text(column: Column, number: int) -> str:
+    """Return a value of a column as a text; empty where there is none."""
+    if column.null[number]:
+        return ""
+    value = column.values[number]
+    if column.kind in ("text", "classes"):
+        return column.texts[int(value)]
+    if column.kind == "number":
+        return f"{float(value):.4g}"
+    return str(value)
+
+
+def _labels(column: Column, number: int) -> tuple[tuple[str, str], ...]:
+    """Return the set of labels of an instance, by its name; nothing for none."""
+    text = _text(column, number)
+    return (("labels", text),) if text else ()

@@ -170,13 +170,35 @@ class InstanceColumns:
         MissingDataError
             If extraction fills it and is not complete.
         """
-        added = self.store.added.listed().get(name)
-        # One that was added may be filled up, or made anew, while this is kept.
-        key = name if added is None else f"{name}\0{added.written}"
+        key = self._key(name)
         with self._lock:
             if key not in self._kept:
-                self._kept[key] = self._read(name, is_added=added is not None)
+                self._kept[key] = self._read(name, is_added=key != name)
             return self._kept[key]
+
+    def is_read(self, name: str) -> bool:
+        """Whether a column is in memory; another one is read when it is asked for."""
+        return self._key(name) in self._kept
+
+    def has_texts(self, name: str) -> bool:
+        """Whether a column of the data set has texts, which take long to be read."""
+        return self.store.plan.metadata_dtypes.get(name) == "string"
+
+    def _key(self, name: str) -> str:
+        """Return under which name a column is kept."""
+        if name in self._planned:
+            return name
+        # One that was added may be filled up, or made anew, while it is kept.
+        added = self.store.added.listed().get(name)
+        return name if added is None else f"{name}\0{added.written}"
+
+    @functools.cached_property
+    def _planned(self) -> frozenset[str]:
+        """Columns that nobody can add: for these no list of files is looked at."""
+        paths = (spec.path.partition("/") for spec in self.store.plan.arrays)
+        return frozenset([name for at, _, name in paths if at == "instances"]) | {
+            *DERIVED
+        }
 
     def classes(self, name: str) -> NDArray[np.signedinteger]:
         """Return the class index of every instance, -1 for none, shape (N,).
@@ -197,8 +219,8 @@ class InstanceColumns:
 
     def read_texts(self) -> None:
         """Read the columns of texts, which take longest, before they are asked for."""
-        for name, dtype in self.store.plan.metadata_dtypes.items():
-            if dtype == "string":
+        for name in ("id", *self.store.plan.metadata_dtypes):
+            if name == "id" or self.has_texts(name):
                 self.column(name)
 
     def _read(self, name: str, *, is_added: bool) -> Column:

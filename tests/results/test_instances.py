@@ -22,11 +22,17 @@ USABLE = ~RUN.is_unreadable
 WOLVES = np.flatnonzero(USABLE & (RUN.labels == 1))
 
 
+def everything(ordered):
+    return ordered.part(0, len(ordered))
+
+
 def test_ordered__by_a_column__is_its_argsort(results, finished):
     confidence = finished.column("confidence")
 
-    down = results.instances.ordered(WOLVES, "confidence")
-    up = results.instances.ordered(WOLVES, "confidence", largest_first=False)
+    down = everything(results.instances.ordered(WOLVES, "confidence"))
+    up = everything(
+        results.instances.ordered(WOLVES, "confidence", largest_first=False)
+    )
 
     assert np.all(np.diff(confidence[down]) <= 0)
     assert np.all(np.diff(confidence[up]) >= 0)
@@ -36,13 +42,44 @@ def test_ordered__by_a_column__is_its_argsort(results, finished):
 def test_ordered__by_a_channel__is_by_its_stored_activation(results, finished):
     values = finished.activations("late")[:, 18].astype(np.float64)
 
-    found = results.instances.ordered_by_channel(WOLVES, "late", 18)
+    found = everything(results.instances.ordered_by_channel(WOLVES, "late", 18))
 
     assert np.all(np.diff(values[found]) <= 0)
 
 
 def test_ordered__by_what_there_is_not__stays(results):
-    assert results.instances.ordered(WOLVES, "colour") is WOLVES
+    found = results.instances.ordered(WOLVES, "colour")
+
+    assert found.part(1, 3).tolist() == WOLVES[1:3].tolist()
+
+
+def test_ordered__of_a_part__is_that_of_all(results, finished):
+    confidence = finished.column("confidence")
+    expected = sorted(WOLVES.tolist(), key=lambda n: -float(confidence[n]))
+
+    found = results.instances.ordered(WOLVES, "confidence")
+
+    assert len(found) == len(WOLVES)
+    for start in range(0, len(WOLVES), 7):
+        assert found.part(start, start + 7).tolist() == expected[start : start + 7]
+
+
+def test_page__is_read_once_its_columns_are(results):
+    instances = results.instances
+    assert not instances.is_read("confidence")
+
+    instances.facts_of([0, 1])
+
+    assert instances.is_read("confidence")
+    assert not instances.is_read("loss")
+    instances.ordered(WOLVES, "loss")
+    assert instances.is_read("loss")
+
+
+def test_orders__are_known_without_reading_texts(results):
+    assert "confidence" in results.instances.orders()
+
+    assert not results.pairs.finder.columns.is_read("id")
 
 
 def test_facts__are_those_of_the_instance_table(results, finished):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nnviz.results.stable_order import stable_order
+from nnviz.results.stable_order import StableOrder, stable_order
 
 N = 3_000
 
@@ -36,6 +36,28 @@ def test_order__is_that_of_a_stable_sort_with_what_has_no_value_last(
     unknown = [i for i in range(N) if null[i]]
     expected = sorted(known, key=lambda i: sign * float(values[i])) + unknown
     assert found.tolist() == expected
+    parts = StableOrder(values, null, largest_first=largest_first)
+    for start, stop in ((0, 1), (0, 40), (40, 80), (1_400, 1_440), (2_990, 3_020)):
+        assert parts.part(start, stop).tolist() == expected[start:stop]
+    assert len(parts.part(N, N + 40)) == 0
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_part__where_many_are_alike_in_their_first_bits__is_that_of_a_sort(dtype):
+    rng = np.random.default_rng(9)
+    # Close together, and two large groups of equal values in between.
+    values = (1 + rng.integers(0, 90, N) * np.finfo(dtype).eps).astype(dtype)
+    values[rng.random(N) < 0.4] = 1.5
+    null = rng.random(N) < 0.3
+
+    order = StableOrder(values, null)
+
+    known = [i for i in range(N) if not null[i]]
+    expected = sorted(known, key=lambda i: -float(values[i]))
+    expected += [i for i in range(N) if null[i]]
+    for start in range(0, N, 250):
+        part = order.part(start, start + 300)
+        assert part.tolist() == expected[start : start + 300]
 
 
 @pytest.mark.parametrize("largest_first", [True, False])

@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 import param
-from numpy.typing import NDArray
 
 from nnviz.aggregation.standing_out import StandingOut
 from nnviz.errors import MissingDataError, NnvizError
 from nnviz.results.chart_tables import ChartTable
-from nnviz.results.instances import InstanceFacts
+from nnviz.results.instances import InstanceFacts, OrderedInstances
 from nnviz.results.missing import Missing
 from nnviz.results.run_results import RunResults
 from nnviz.subsets.subsets import Subset
@@ -65,6 +64,14 @@ class Opened:
     """Of each shown layer, from the output on."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Ordered:
+    """A and B in order, and the first page of each."""
+
+    by_side: dict[Side, OrderedInstances]
+    pages: tuple[Page, ...]
+
+
 class InstancesModel(param.Parameterized):
     """The instances of A and B.
 
@@ -110,8 +117,7 @@ class InstancesModel(param.Parameterized):
         self.point_at = point_at
         self._pairs = pairs
         self.run_later = run_later or (lambda work, done: done(work()))
-        self._sorted: dict[Side, NDArray[np.int64]] = {}
-        self._names: dict[Side, str] = {}
+        self._sorted: dict[Side, OrderedInstances] = {}
         self._key: tuple[object, ...] = ()
         self._is_asked = False
         follow(self.selection, ["view", "order", "channel", "layer"], self._renew)
@@ -131,10 +137,13 @@ class InstancesModel(param.Parameterized):
 
     def turn(self, side: Side, first: int) -> None:
         """Show the page of A or B that begins at a place."""
-        n = len(self._sorted.get(side, ()))
+        order = self._sorted.get(side)
+        n = 0 if order is None else len(order)
         first = max(0, min(int(first), n - 1) // PAGE * PAGE) if n else 0
         pages = tuple(
-            self._page(page.side, first) if page.side == side else page
+            self._page(side, page.name, order, first)
+            if page.side == side and order is not None
+            else page
             for page in self.pages
         )
         publish(self, {"pages": pages})
@@ -180,7 +189,7 @@ class InstancesModel(param.Parameterized):
         """
         if not self._sorted:
             return None
-        shown = {side: order[:MAX_ROWS] for side, order in self._sorted.items()}
+        shown = {side: o.part(0, MAX_ROWS) for side, o in self._sorted.items()}
         sides = [side.upper() for side, order in shown.items() for _ in order]
         rows = np.concatenate(list(shown.values()))
         return self.results.instances.table(rows, side=sides)
@@ -230,16 +239,20 @@ class InstancesModel(param.Parameterized):
             return
         order = selection.order
         channel = (selection.layer, selection.channel)
-        is_by_channel = order.removeprefix("-") == BY_CHANNEL
+        by = order.removeprefix("-")
+        is_by_channel = by == BY_CHANNEL
         key = (pair.key, pair.names, order, channel if is_by_channel else None)
         if key == self._key:
             return
         self._key = key
         sides: dict[Side, Subset] = {"a": pair.found.subset, "b": pair.found.against}
+        names: dict[Side, str] = {"a": pair.names[0], "b": pair.names[1]}
 
-        def work() -> dict[Side, NDArray[np.int64]] | Missing:
+        def work() -> _Ordered | Missing:
             try:
-                return {side: self._ordered(s, channel) for side, s in sides.items()}
+                found = {side: self._ordered(s, channel) for side, s in sides.items()}
+                pages = [self._page(s, names[s], of, 0) for s, of in found.items()]
+                return _Ordered(found, tuple(pages))
             except NnvizError as error:
                 return Missing("The instances cannot be shown", str(error))
 
@@ -250,34 +263,34 @@ class InstancesModel(param.Parameterized):
             if isinstance(found, Missing):
                 updates |= {"pages": (), "missing": found}
             else:
-                self._sorted = found
-                self._names = {"a": pair.names[0], "b": pair.names[1]}
-                updates["pages"] = tuple(self._page(side, 0) for side in sides)
+                self._sorted = found.by_side
+                updates["pages"] = found.pages
             publish(self, updates)
 
-        if is_by_channel:
+        if is_by_channel or not self.results.instances.is_read(by):
             publish(self, {"is_loading": True})
             self.run_later(work, show)
         else:
             show(work())
 
-    def _ordered(self, subset: Subset, channel: tuple[str, int]) -> NDArray[np.int64]:
+    def _ordered(self, subset: Subset, channel: tuple[str, int]) -> OrderedInstances:
         order = self.selection.order
         by, is_down = order.removeprefix("-"), not order.startswith("-")
         instances = self.results.instances
         if by != BY_CHANNEL:
             return instances.ordered(subset.instances, by, largest_first=is_down)
         if channel[1] < 0:
-            return subset.instances
+            return OrderedInstances(subset.instances)
         return instances.ordered_by_channel(
             subset.instances, *channel, largest_first=is_down
         )
 
-    def _page(self, side: Side, first: int) -> Page:
-        order = self._sorted[side]
-        shown = order[first : first + PAGE].tolist()
-        facts = tuple(self.results.instances.facts(n) for n in shown)
-        return Page(side, self._names[side], len(order), first, facts)
+    def _page(
+        self, side: Side, name: str, order: OrderedInstances, first: int
+    ) -> Page:
+        shown = order.part(first, first + PAGE).tolist()
+        facts = self.results.instances.facts_of(shown)
+        return Page(side, name, len(order), first, facts)
 
     def _open(self, _changed: set[str]) -> None:
         number = self.selection.instance

@@ -73,6 +73,9 @@ def test_open__of_large_chunks__is_read_later_and_only_what_is_wanted_is_shown(
         point_at=lambda _: None,
         run_later=lambda work, done: waiting.append((work, done)),
     )
+    assert instances.is_loading  # no column has been read yet
+    read, show = waiting.pop()
+    show(read())
     first, second = numbers(instances.pages[0])[:2]
     waiting.clear()  # what asks for pictures
 
