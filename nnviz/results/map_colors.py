@@ -189,9 +189,7 @@ def color_by_numbers(
     n_known = int(np.count_nonzero(is_known))
     if n_known:
         order = StableOrder(values, ~is_known, largest_first=False)
-        low, high = (
-            _percentile(values, order, n_known, of) for of in (100 - END, END)
-        )
+        low, high = (_percentile(values, order, n_known, of) for of in (100 - END, END))
         high = max(high, low + 1e-12 * max(1.0, abs(low)))
         codes = _shades(values, low, high)
         codes[~is_known] = NO_VALUE

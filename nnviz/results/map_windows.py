@@ -6,7 +6,7 @@ value; of categories the most frequent one. Of A and B, and of right and wrong, 
 what the cell has more of than the whole plane: else a few hundred instances of A would
 be seen nowhere among a million.
 
-Symbols: n points, K categories, R x Q cells.
+Symbols: n points, K categories, R x Q cells, S placed classes.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nnviz.derivation.instance_map import PlacedInstances
 from nnviz.errors import ShapeError
 from nnviz.results.map_colors import NO_VALUE, MapColors
+from nnviz.results.stable_order import stable_order
 
 __all__ = [
     "MapCells",
@@ -26,6 +28,7 @@ __all__ = [
     "cells_of",
     "counted_cells",
     "inside_loop",
+    "middles_of",
     "points_in",
 ]
 
@@ -90,8 +93,15 @@ class MapCells:
     """Which points are in it, ascending; None for all."""
     cell: NDArray[np.int32]
     """Of each of these, row by row, the lowest first."""
+    counts: NDArray[np.int64]
+    """Points in each cell, shape (R * Q,)."""
     shape: tuple[int, int]
     """(R, Q): rows and columns of cells."""
+
+    @property
+    def points(self) -> NDArray[np.int64]:
+        """Which points are in it, ascending."""
+        return np.arange(len(self.cell)) if self.at is None else self.at.astype(int)
 
 
 def cells_of(
@@ -125,7 +135,8 @@ def cells_of(
     row = (inside[:, 1] - window.bottom) * (n_rows / height)
     cell = np.minimum(row.astype(np.int32), n_rows - 1) * np.int32(n_columns)
     cell += np.minimum(column.astype(np.int32), n_columns - 1)
-    return MapCells(None if is_all else at.astype(np.int32), cell, shape)
+    counts = np.bincount(cell, minlength=n_rows * n_columns)
+    return MapCells(None if is_all else at.astype(np.int32), cell, counts, shape)
 
 
 def counted_cells(
@@ -142,10 +153,9 @@ def counted_cells(
     colors
         What the codes mean.
     """
-    cell, n_cells = cells.cell, cells.shape[0] * cells.shape[1]
+    cell, n_cells = cells.cell, len(cells.counts)
     code = codes if cells.at is None else codes[cells.at]
-    counts = known = np.bincount(cell, minlength=n_cells)
-    has_value = code != NO_VALUE
+    known, has_value = cells.counts, code != NO_VALUE
     if not has_value.all():
         cell, code = cell[has_value], code[has_value]
         known = np.bincount(cell, minlength=n_cells)
@@ -156,14 +166,14 @@ def counted_cells(
         found[is_known] = np.round(total[is_known] / known[is_known])
     else:
         k = max(1, len(colors.names))
-        pairs = cell * np.int32(k) + code
-        table = np.bincount(pairs, minlength=n_cells * k).reshape(n_cells, k)
-        weights = np.ones(k)
+        pairs = cell * np.int32(k)
+        pairs += code
+        table = np.bincount(pairs, minlength=n_cells * k).reshape(n_cells, k)[is_known]
         if colors.kind != "category":
-            everywhere = np.bincount(codes, minlength=NO_VALUE + 1)[:k]
-            weights = 1.0 / np.maximum(everywhere, 1)
-        found[is_known] = (table[is_known] * weights).argmax(axis=1)
-    return MapRaster(counts.reshape(cells.shape), found.reshape(cells.shape))
+            everywhere = [np.count_nonzero(codes == of) for of in range(k)]
+            table = table * (1.0 / np.maximum(everywhere, 1))
+        found[is_known] = table.argmax(axis=1)
+    return MapRaster(cells.counts.reshape(cells.shape), found.reshape(cells.shape))
 
 
 def inside_loop(
@@ -201,3 +211,33 @@ def inside_loop(
         crosses = np.greater(ay, y) != np.greater(by, y)
         is_in[crosses] ^= x[crosses] < (bx - ax) * (y[crosses] - ay) / (by - ay) + ax
     return near[is_in]
+
+
+def middles_of(
+    placed: PlacedInstances, classes: NDArray[np.signedinteger]
+) -> NDArray[np.float64]:
+    """Return where the placed classes are; their own places where they have no points.
+
+    Parameters
+    ----------
+    placed
+        Where instances are.
+    classes
+        Class of every instance of the run, -1 for none.
+
+    Returns
+    -------
+    ndarray
+        Medians along each axis, shape (S, 2).
+    """
+    if not len(placed.classes):
+        return placed.class_places
+    of = classes[placed.instances]
+    order = stable_order(of, np.zeros(len(of), np.bool_), largest_first=False)
+    first = np.searchsorted(of[order], placed.classes)
+    last = np.searchsorted(of[order], placed.classes, side="right")
+    found = placed.class_places.copy()
+    for row, (start, stop) in enumerate(zip(first, last, strict=True)):
+        if start < stop:
+            found[row] = np.median(placed.places[order[start:stop]], axis=0)
+    return found

@@ -47,7 +47,7 @@ from nnviz.results.graph_results import GraphResults
 from nnviz.results.graphs_beside import GraphsBeside
 from nnviz.results.instance_pictures import InstancePictures
 from nnviz.results.instances import Instances
-from nnviz.results.map_windows import MapCells, MapWindow, cells_of
+from nnviz.results.map_windows import MapCells, MapWindow, cells_of, middles_of
 from nnviz.results.missing import Missing
 from nnviz.results.neuron_matrix import NeuronMatrix
 from nnviz.results.query_pool import QueryPool
@@ -166,6 +166,10 @@ class RunResults:
         self.map_cells = lru_cache(N_CELLS)(_cells_of)
         """Return in which cells of a window instances are, from where they are placed;
         whatever their colours are."""
+        self.map_middles = lru_cache(8)(self._map_middles)
+        """Return where the classes are on the map of a layer, shape (S, 2)."""
+        self.is_wrong = self._once(self._read_is_wrong)
+        """Return which instances are predicted wrong, shape (N,)."""
         self.instance_pictures = InstancePictures(store)
         self.features = FeaturePictures(store)
         self.explained = ExplainedInstances(
@@ -235,11 +239,22 @@ class RunResults:
     def _read_confusions(self) -> sparse.csr_array:
         classes = self.pairs.finder.columns.classes
         label, prediction = classes("label"), classes("prediction")
-        is_wrong = (label != prediction) & (label >= 0) & (prediction >= 0)
+        is_wrong = self.is_wrong()
         pairs = (label[is_wrong], prediction[is_wrong])
         ones = np.ones(len(pairs[0]), np.int64)
         n = len(self.store.class_names)
         return sparse.csr_array(sparse.coo_array((ones, pairs), shape=(n, n)))
+
+    def _read_is_wrong(self) -> NDArray[np.bool_]:
+        classes = self.pairs.finder.columns.classes
+        label, prediction = classes("label"), classes("prediction")
+        is_known = (label >= 0) & (prediction >= 0)
+        return np.asarray(is_known & (label != prediction), dtype=np.bool_)
+
+    def _map_middles(self, layer: str) -> NDArray[np.float64]:
+        kind = "label" if self.kind == "label" else "prediction"
+        classes = self.pairs.finder.columns.classes(kind)
+        return middles_of(self.maps.placed(layer), classes)
 
     def channels(self, layer: str, subset: int) -> ChannelUse:
         """Return how much a class uses every channel of a layer."""

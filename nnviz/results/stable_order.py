@@ -1,9 +1,9 @@
 """In which order are a million values? Found by their bits, and only where it is shown.
 
 Every value becomes a whole number without a sign, its *key*, so that keys have the
-order of the values. Of a part of the order, say a page of forty, the keys are counted by
-their first 16 bits; what can be in the part are those of a few counts, and only these
-are sorted.
+order of the values. For a part of the order, say a page of forty, the keys are counted
+by their first 16 bits; what can be in the part are those of a few counts, and only
+these are sorted.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class StableOrder:
 
     Notes
     -----
-    The first page of a million values takes a third of the time of sorting them all, and
-    every further one a tenth.
+    The first page of a million values takes a third of the time of sorting them all,
+    and every further one a tenth.
 
     Examples
     --------

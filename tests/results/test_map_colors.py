@@ -11,6 +11,7 @@ from nnviz.results.map_colors import (
     color_by_sides,
     color_columns,
     color_of,
+    sides_of,
 )
 from tests.planted_stores import NAMES, RUN
 
@@ -41,6 +42,24 @@ def test_numbers__are_between_the_percentiles_and_none_is_told():
     assert colors.n_missing(np.arange(10)) == 2
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_numbers__have_the_percentiles_and_shades_of_double_precision(dtype):
+    rng = np.random.default_rng(4)
+    for n in (1, 2, 51, 30_011):
+        values = rng.normal(size=n).astype(dtype)
+        values[1::7], values[2::11] = np.nan, -np.inf
+
+        colors = color_by_numbers(values, "loss")
+
+        wide = np.where(np.isfinite(values), values, np.nan).astype(np.float64)
+        low, high = (float(np.nanpercentile(wide, q)) for q in (2, 98))
+        assert colors.bounds[0] == low
+        assert colors.bounds[1] == max(high, low + 1e-12 * max(1.0, abs(low)))
+        share = np.clip((wide - low) / (colors.bounds[1] - low), 0, 1)
+        expected = np.where(np.isnan(share), NO_VALUE, np.round(254 * share))
+        np.testing.assert_array_equal(colors.codes, expected)
+
+
 def test_numbers__that_are_not_there__have_no_scale():
     colors = color_by_numbers(np.full(4, np.nan), "loss")
 
@@ -49,7 +68,8 @@ def test_numbers__that_are_not_there__have_no_scale():
 
 
 def test_sides__tell_a_from_b_both_and_neither():
-    colors = color_by_sides(5, np.array([0, 1]), np.array([1, 2]), ("x", "y"))
+    side = sides_of(5, np.array([0, 1]), np.array([1, 2]))
+    colors = color_by_sides(side, ("x", "y"))
 
     names = [colors.names[code] for code in colors.codes]
     assert names == ["x", "both", "y", "neither", "neither"]

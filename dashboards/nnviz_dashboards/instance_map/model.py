@@ -6,7 +6,6 @@ else how many there are in each cell. What is drawn around is found among all of
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +27,7 @@ from nnviz.results.map_colors import (
     color_by_sides,
     color_columns,
     color_of,
+    sides_of,
 )
 from nnviz.results.map_windows import (
     MapCells,
@@ -39,14 +39,13 @@ from nnviz.results.map_windows import (
 )
 from nnviz.results.missing import Missing
 from nnviz.results.run_results import RunResults
-from nnviz.results.stable_order import stable_order
 from nnviz.results.subset_pairs import SubsetPair
 from nnviz_dashboards.shared.publishing import follow, publish, published
 from nnviz_dashboards.shared.python_lines import python_lines
 from nnviz_dashboards.shared.selection import Selection
 from nnviz_dashboards.subsets.model import SIDES, RunLater, Side, SubsetPairModel
 
-__all__ = ["MAX_POINTS", "CellFacts", "InstanceMapModel", "ShownMap"]
+__all__ = ["MAX_POINTS", "CellFacts", "InstanceMapModel", "MapPart", "ShownMap"]
 
 MAX_POINTS = 4_000
 """Points that are drawn one by one: less than 60 kB."""
@@ -54,11 +53,21 @@ MAX_POINTS = 4_000
 MAX_CORNERS = 400
 """Corners of a loop; a longer one is drawn with fewer."""
 
-CACHED_LAYERS = 8
-"""Layers of which it is kept where the classes are."""
-
 N_TOLD = 3
 """Categories that are told of a cell."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MapPart:
+    """What is seen of a part of the plane: its points, or cells where they are many."""
+
+    window: MapWindow
+    shape: tuple[int, int]
+    """Rows and columns of cells that were asked for."""
+    points: NDArray[np.int64] | None
+    """Their places among the placed instances, ascending; None for too many."""
+    raster: MapRaster | None
+    """None where there are points."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +77,7 @@ class ShownMap:
     placed: PlacedInstances
     names: tuple[str, str]
     """Of A and B; empty where none are chosen."""
-    labels: NDArray[np.int32]
+    labels: NDArray[np.signedinteger]
     """Class of each placed instance, -1 for none, shape (n,)."""
     marks: NDArray[np.uint8]
     """1 for those in A, 2 for those in B, 4 for those that are predicted wrong, added
@@ -90,12 +99,22 @@ class ShownMap:
         """Number of placed instances."""
         return len(self.placed.instances)
 
-    def points(self, window: MapWindow) -> NDArray[np.int64] | None:
-        """Return which instances are seen, by their place here; None for too many."""
+    def part(self, window: MapWindow, shape: tuple[int, int]) -> MapPart:
+        """Return what is seen of a part of the plane.
+
+        Parameters
+        ----------
+        window
+            The part.
+        shape
+            Rows and columns of cells.
+        """
         if self.n_instances <= MAX_POINTS:
-            return np.arange(self.n_instances)
-        found = points_in(self.placed.places, window)
-        return found if len(found) <= MAX_POINTS else None
+            return MapPart(window, shape, np.arange(self.n_instances), None)
+        cells = self.cells_of(self.placed, window, shape)
+        if len(cells.cell) <= MAX_POINTS:
+            return MapPart(window, shape, cells.points, None)
+        return MapPart(window, shape, None, self.raster(window, shape))
 
     def raster(self, window: MapWindow, shape: tuple[int, int]) -> MapRaster:
         """Return a part of the plane in cells."""
@@ -131,6 +150,7 @@ class InstanceMapModel(param.Parameterized):
     """
 
     shown = published(ShownMap, "What is shown.")
+    part = published(MapPart, "What is seen of it, where that was asked for.")
     missing = published(Missing, "Why nothing is shown.")
     is_loading = param.Boolean(
         default=False, constant=True, doc="Whether a layer is laid out."
@@ -153,7 +173,7 @@ class InstanceMapModel(param.Parameterized):
         self.run_later = run_later or (lambda work, done: done(work()))
         self._wanted: tuple[object, ...] | None = None
         self._chosen = np.zeros(0, dtype=np.int64)
-        self._middles = functools.lru_cache(CACHED_LAYERS)(self._find_middles)
+        self._looked: tuple[MapWindow, tuple[int, int]] | None = None
         follow(self.selection, ["view", "layer", "color"], self._renew)
         self.selection.param.watch(self._renew_colors, ["channel", "subset"])
         pairs.param.watch(self._renew, "pair")
@@ -174,6 +194,35 @@ class InstanceMapModel(param.Parameterized):
     def color(self, by: str) -> None:
         """Colour by A and B, right and wrong, class, a channel, or a column."""
         self.selection.choose(color=by)
+
+    def look(self, window: MapWindow, shape: tuple[int, int]) -> None:
+        """Look at a part of the plane, now and when something else is shown.
+
+        Parameters
+        ----------
+        window
+            The part.
+        shape
+            Rows and columns of cells, where there are too many points.
+        """
+        shown = self.shown
+        self._looked = looked = (window, shape)
+        if shown is None:
+            return
+
+        def is_wanted() -> bool:
+            return self._looked is looked and self.shown is shown
+
+        def work() -> MapPart | None:
+            return shown.part(*looked) if is_wanted() else None
+
+        def show(found: Any) -> None:
+            if is_wanted():
+                # Too many ask for something: whoever has a map goes on to see it.
+                is_made = isinstance(found, MapPart)
+                publish(self, {"part": found if is_made else shown.part(*looked)})
+
+        self.run_later(work, show)
 
     def surround(self, loop: Sequence[Sequence[float]]) -> None:
         """Choose the instances in a loop of places; none for an empty one."""
@@ -273,12 +322,13 @@ class InstanceMapModel(param.Parameterized):
             self._wanted = None
             # A million places are not kept of a view that nobody looks at.
             if self.shown is not None:
-                publish(self, {"shown": None, "n_chosen": 0})
+                publish(self, {"shown": None, "part": None, "n_chosen": 0})
             return
         missing = self._pairs.missing
         if missing is not None:
             self._wanted = None
-            publish(self, {"shown": None, "missing": missing, "is_loading": False})
+            none = {"shown": None, "part": None, "is_loading": False}
+            publish(self, {**none, "missing": missing})
             return
         layer, by = selection.layer, selection.color
         by = by if by in self.can_color else BY_SIDES
@@ -293,9 +343,10 @@ class InstanceMapModel(param.Parameterized):
             return
         self._wanted = wanted
 
-        def work() -> ShownMap | Missing:
+        def work() -> tuple[ShownMap, MapPart | None] | Missing:
             try:
-                return self._made(layer, by, pair)
+                made, looked = self._made(layer, by, pair), self._looked
+                return made, made.part(*looked) if looked else None
             except MissingDataError as error:
                 return self.results.missing_stage() or Missing(
                     "There is no map of the instances", str(error)
@@ -307,11 +358,13 @@ class InstanceMapModel(param.Parameterized):
             if self._wanted != wanted:
                 return
             is_missing = isinstance(found, Missing)
+            shown, part = (None, None) if is_missing else found
             self._chosen = np.zeros(0, dtype=np.int64)
             publish(
                 self,
                 {
-                    "shown": None if is_missing else found,
+                    "shown": shown,
+                    "part": part,
                     "missing": found if is_missing else None,
                     "is_loading": False,
                     "n_chosen": 0,
@@ -328,51 +381,33 @@ class InstanceMapModel(param.Parameterized):
         a = b = np.zeros(0, np.int64)
         if pair is not None:
             a, b = pair.found.subset.instances, pair.found.against.instances
-        marks = np.zeros(columns.n_instances, dtype=np.uint8)
-        marks[a] += 1
-        marks[b] += 2
-        label, prediction = (columns.classes(x) for x in ("label", "prediction"))
-        is_wrong = (label >= 0) & (prediction >= 0) & (label != prediction)
-        marks += 4 * is_wrong.view(np.uint8)
+        side = sides_of(columns.n_instances, a, b)
         names = ("", "") if pair is None else pair.names
         if by == BY_SIDES:
-            colors = color_by_sides(columns.n_instances, a, b, names)
+            colors = color_by_sides(side, names)
         elif by == BY_CHANNEL:
             channel = self.selection.channel
             values = columns.channels.activation(layer, channel)
             colors = color_by_numbers(values, f"channel {channel}")
         else:
             colors = color_of(columns, by, first=self.selection.subset)
-        shown = label if self.results.kind == "label" else prediction
+        label = columns.classes(
+            "label" if self.results.kind == "label" else "prediction"
+        )
+        marks = side | (self.results.is_wrong().view(np.uint8) << np.uint8(2))
         return ShownMap(
             placed,
             names,
-            _of(instances, shown).astype(np.int32, copy=False),
+            _of(instances, label),
             _of(instances, marks),
             _of(instances, colors.codes),
             colors,
             colors.n_missing(instances),
-            self._middles(layer),
-            int(columns.usable.sum()),
+            self.results.map_middles(layer),
+            int(np.count_nonzero(columns.usable)),
             not self.results.instance_pictures.missing,
             self.results.map_cells,
         )
-
-    def _find_middles(self, layer: str) -> NDArray[np.float64]:
-        """Return where classes are; their own places where none of them is placed."""
-        placed = self.results.maps.placed(layer)
-        if not len(placed.classes):
-            return placed.class_places
-        kind = "label" if self.results.kind == "label" else "prediction"
-        of = self.results.pairs.finder.columns.classes(kind)[placed.instances]
-        order = stable_order(of, np.zeros(len(of), np.bool_), largest_first=False)
-        first = np.searchsorted(of[order], placed.classes)
-        last = np.searchsorted(of[order], placed.classes, side="right")
-        found = placed.class_places.copy()
-        for row, (start, stop) in enumerate(zip(first, last, strict=True)):
-            if start < stop:
-                found[row] = np.median(placed.places[order[start:stop]], axis=0)
-        return found
 
 
 def _of(instances: NDArray[np.int64], values: NDArray[Any]) -> NDArray[Any]:

@@ -10,7 +10,6 @@ import base64
 import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import param
@@ -30,6 +29,7 @@ from nnviz.results.map_windows import MapRaster, MapWindow
 from nnviz_dashboards.instance_map.model import (
     MAX_POINTS,
     InstanceMapModel,
+    MapPart,
     ShownMap,
 )
 from nnviz_dashboards.shared.component import (
@@ -63,16 +63,6 @@ CELLS: Mapping[str, str] = {
     "date": "the mean of those that have a value",
 }
 """What colour a cell has."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """What the page has asked for last."""
-
-    turn: int
-    part: MapWindow
-    n_rows: int
-    n_columns: int
 
 
 class InstanceMapPanel(Component):
@@ -125,7 +115,7 @@ class InstanceMapView(Viewer):
         self._model = model
         self._layers = layers
         self._version = 0  # of what is shown
-        self._looked: _Look | None = None
+        self._turn = 0  # of what the page has asked for last
         self._panel = InstanceMapPanel(
             {
                 "color": lambda by: model.color(by),
@@ -146,13 +136,14 @@ class InstanceMapView(Viewer):
             n_chosen=model.param.n_chosen,
             **self._values(),
         )
-        model.param.watch(self._update, ["shown", "missing"])
+        model.param.watch(self._update, ["shown", "missing", "part"])
 
-    def _update(self, *_: param.parameterized.Event) -> None:
-        self._version += 1
-        self._panel.param.update(**self._values())
-        if self._looked is not None:  # else the page would ask at once
-            self._answer(self._looked)
+    def _update(self, *events: param.parameterized.Event) -> None:
+        if {event.name for event in events} != {"part"}:
+            self._version += 1
+            self._panel.param.update(**self._values())
+        if self._model.part is not None:  # else the page asks
+            self._answer(self._model.part)
 
     def _values(self) -> dict[str, object]:
         shown = self._model.shown
@@ -209,33 +200,32 @@ class InstanceMapView(Viewer):
     def _send_part(
         self, version: int, turn: int, window: list[float], shape: list[int]
     ) -> None:
-        """Send what is seen of the plane: its points, or cells where they are many."""
+        """Send what is seen of the plane, once it is known."""
         if self._model.shown is None or version != self._version:
             return
         try:
             part = MapWindow(*(float(edge) for edge in window))
-            self._looked = _Look(turn, part, *_fewer(shape))
+            cells = _fewer(shape)
         except (ShapeError, TypeError, ValueError):
             return
-        self._answer(self._looked)
+        self._turn = turn
+        self._model.look(part, cells)
 
-    def _answer(self, look: _Look) -> None:
+    def _answer(self, part: MapPart) -> None:
         shown = self._model.shown
         if shown is None:
             return
-        part, n_rows, n_columns = look.part, look.n_rows, look.n_columns
-        found = shown.points(part)
-        sent: dict[str, object] = {"version": self._version, "turn": look.turn}
+        sent: dict[str, object] = {"version": self._version, "turn": self._turn}
+        found, raster, window = part.points, part.raster, part.window
         if found is not None:
             is_all = len(found) == shown.n_instances
             sent |= {"is_all": is_all, "points": self.packed_points(shown, found)}
             sent["n"] = len(found)
-        else:
-            raster = shown.raster(part, (n_rows, n_columns))
+        elif raster is not None:
             most = int(raster.counts.max())
             sent |= {
-                "shape": [n_rows, n_columns],
-                "window": [part.left, part.right, part.bottom, part.top],
+                "shape": list(part.shape),
+                "window": [window.left, window.right, window.bottom, window.top],
                 "cells": _packed(_cells(raster, shown.colors).tobytes()),
                 "most": format_count(most),
                 "n": int(raster.counts.sum()),

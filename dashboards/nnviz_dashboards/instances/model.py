@@ -285,9 +285,7 @@ class InstancesModel(param.Parameterized):
             subset.instances, *channel, largest_first=is_down
         )
 
-    def _page(
-        self, side: Side, name: str, order: OrderedInstances, first: int
-    ) -> Page:
+    def _page(self, side: Side, name: str, order: OrderedInstances, first: int) -> Page:
         shown = order.part(first, first + PAGE).tolist()
         facts = self.results.instances.facts_of(shown)
         return Page(side, name, len(order), first, facts)
