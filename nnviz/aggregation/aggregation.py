@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from nnviz.aggregation.layer_sums import (
@@ -102,6 +103,8 @@ def aggregate(
     started, listeners = time.monotonic(), tuple(listeners)
     store = Store.open(store.url, writable=True)
     usable = store.usable()
+    # Read once: nobody else writes to the store until this is done.
+    marks = store.chunks.mark_values()
     whole = [c.restricted_to(usable) for c in _with_base_rate(store, subsets)]
     named = {collection.name: collection for collection in whole}
     collections = [
@@ -119,7 +122,7 @@ def aggregate(
         ):
             emit(listeners, TaskDone(STAGE, str(job), n_bytes=n_bytes))
         for collection in members:
-            _finish(store, collection, named[collection.name].names, jobs)
+            _finish(store, collection, named[collection.name].names, jobs, marks)
     seconds = time.monotonic() - started
     emit(listeners, StageDone(STAGE, n_jobs, 0, int(usable.sum()), seconds))
 
@@ -311,13 +314,14 @@ def _finish(
     collection: SubsetCollection,
     all_names: Sequence[str],
     jobs: Sequence[LayerJob],
+    marks: NDArray[np.int64],
 ) -> None:
     path = f"aggregates/{collection.name}"
     store.groups.write_member(
         f"{path}/n_instances", collection.sizes(), dimensions=("subset",)
     )
     _remove_old_states(store, path, jobs)
-    fingerprints = StateFingerprints(store, collection)
+    fingerprints = StateFingerprints(store, collection, marks)
     if collection.kind not in STANDARD_KINDS:
         store.groups.write_member(f"{path}/membership", collection.membership)
     place = {name: index for index, name in enumerate(all_names)}
@@ -331,7 +335,7 @@ def _finish(
             "kind": collection.kind,
             **rule_of_top_channels(store),
             "n_usable": int(store.usable().sum()),
-            "fingerprint": aggregates_fingerprint(store, collection),
+            "fingerprint": aggregates_fingerprint(store, collection, marks),
             "states": {
                 job.facts.key: {
                     "rows": job.state_rows,

@@ -53,10 +53,17 @@ class StateFingerprints:
         With a complete extraction.
     collection
         Restricted to the usable instances.
+    marks
+        The store's marks, where they have been read: shape (chunk, field).
     """
 
-    def __init__(self, store: Store, collection: SubsetCollection) -> None:
-        self._marks = store.chunks.mark_values()
+    def __init__(
+        self,
+        store: Store,
+        collection: SubsetCollection,
+        marks: NDArray[np.int64] | None = None,
+    ) -> None:
+        self._marks = store.chunks.mark_values() if marks is None else marks
         self._rows_per_chunk = store.plan.rows_per_chunk
         self._collection = collection
         self._known: dict[tuple[int, int], str] = {}
@@ -97,7 +104,9 @@ def _digest(
     return digest.hexdigest()
 
 
-def aggregates_fingerprint(store: Store, collection: SubsetCollection) -> str:
+def aggregates_fingerprint(
+    store: Store, collection: SubsetCollection, marks: NDArray[np.int64] | None = None
+) -> str:
     """Return the SHA-256 of all that the aggregates of a collection depend on.
 
     What is made from aggregates keeps it, and is of no use once it is another one.
@@ -108,9 +117,12 @@ def aggregates_fingerprint(store: Store, collection: SubsetCollection) -> str:
         With a complete extraction.
     collection
         Restricted to the usable instances.
+    marks
+        The store's marks, where they have been read: shape (chunk, field).
     """
-    rule, marks = rule_of_top_channels(store), store.chunks.mark_values()
-    text = json.dumps([store.n_instances, rule], sort_keys=True)
+    if marks is None:
+        marks = store.chunks.mark_values()
+    text = json.dumps([store.n_instances, rule_of_top_channels(store)], sort_keys=True)
     return _digest(text, collection.names, collection.membership, marks)
 
 

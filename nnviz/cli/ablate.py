@@ -108,6 +108,7 @@ def ablate(
         threads=threads,
         log=log,
         quiet=quiet,
+        ahead="nnviz_cluster.extraction_ahead",
     ) as (client, all_):
         collection, chosen = asked_subsets(
             opened, names, subsets, client=client, listeners=all_

@@ -43,7 +43,27 @@ from zarr.storage import StorePath, WrapperStore
 from nnviz.store.documents import crc_text
 from nnviz.store.files import read_plain
 
-__all__ = ["open_checked"]
+__all__ = ["DAMAGED", "MissingPieceError", "open_checked"]
+
+DAMAGED = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    zarr.errors.BaseZarrError,
+)
+"""What Zarr raises when it meets bytes that it did not write."""
+
+
+class MissingPieceError(ValueError):
+    """There is no object of a piece; its only argument is the key.
+
+    Only where a store is no folder: there a look before each reading is a question.
+    """
+
 
 CODECS = frozenset(("bytes", "crc32c", "sharding_indexed", "vlen-utf8", "zstd"))
 DTYPES = frozenset(
@@ -221,13 +241,20 @@ class CheckedPieces(WrapperStore[Any]):
         ------
         ValueError
             If it is not what was written.
+        MissingPieceError
+            If there is none, and the store is no folder.
         StoreFormatError
             If it is no plain file.
         """
         name = key.removeprefix(self._prefix)
         if byte_range is not None and self._folder is None and not self._stated:
-            return await self._store.get(key, prototype, byte_range)
+            part = await self._store.get(key, prototype, byte_range)
+            if not part:
+                raise MissingPieceError(key)
+            return part
         data = await self._whole(key, name)
+        if not data and self._folder is None:
+            raise MissingPieceError(key)
         if data is None:
             return None
         expected = self._stated.get(name)

@@ -66,8 +66,10 @@ class Completion:
         self._plan = plan
         self._stored = stored
         self._field = {path: field for field, path in enumerate(arrays)}
-        self._marks: NDArray[np.int64] | None = None
-        """All marks, once all chunks are complete."""
+        self.whole: NDArray[np.int64] | None = None
+        """All marks as they were read, once all chunks are complete."""
+        self._seen: dict[int, NDArray[np.int64]] = {}
+        """The marks of complete chunks of which a reader has asked."""
         self.arrays = tuple(arrays)
         """Paths of the arrays that tasks fill, in the order of their checksums."""
         rows, n = plan.rows_per_chunk, plan.n_instances
@@ -90,11 +92,11 @@ class Completion:
 
     def done(self) -> NDArray[np.bool_]:
         """Return which chunks are complete, shape (chunk,)."""
-        marks = self._marks
+        marks = self.whole
         if marks is None:
             marks = self._read(range(len(self)))
         done: NDArray[np.bool_] = marks[:, 0] == 1
-        self._marks = marks if done.all() else None
+        self.whole = marks if done.all() else None
         return done
 
     def missing(self) -> list[int]:
@@ -126,7 +128,12 @@ class Completion:
     def remove(self, index: int) -> None:
         """Remove the mark of a chunk, so that it is extracted again."""
         self._hierarchy.files.delete(self._hierarchy.piece_keys(MARKS)[index])
-        self._marks = None
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop the marks that are remembered: chunks may have been made again."""
+        self.whole = None
+        self._seen.clear()
 
     def problems(self, index: int) -> list[tuple[str, str]]:
         """Return what is wrong with a chunk that has a mark: every byte is read.
@@ -276,13 +283,13 @@ class Completion:
     def _covered(self, path: str, first: int, last: int) -> NDArray[np.int64]:
         """Return the marks of chunks, all of which are complete."""
         n_chunks = len(self)
-        if last - first >= n_chunks or self._marks is not None:
+        if last - first >= n_chunks or self.whole is not None:
             self.done()
-        if self._marks is None:
+        if self.whole is None:
             # A task that reads a few chunks of many does not read all the marks.
-            marks = self._read(range(first, last))
+            marks = self._marks_of(range(first, last))
         else:
-            marks = self._marks[first:last]
+            marks = self.whole[first:last]
         covered = marks[:, 0] == 1
         if not covered.all():
             url = self._hierarchy.url
@@ -291,6 +298,14 @@ class Completion:
                 f"chunks; run 'nnviz extract {url}' to complete them"
             )
             raise MissingDataError(msg)
+        return marks
+
+    def _marks_of(self, chunks: range) -> NDArray[np.int64]:
+        """Return marks of chunks, each read until the chunk is complete."""
+        if chunks and self._seen.keys() >= set(chunks):
+            return np.stack([self._seen[chunk] for chunk in chunks])
+        marks = self._read(chunks)
+        self._seen |= {c: m for c, m in zip(chunks, marks, strict=True) if m[0] == 1}
         return marks
 
     def _numbers(
@@ -361,7 +376,7 @@ class Completion:
         if found == mark[field]:
             return
         # The chunk may have been made again since its mark was read.
-        self._marks = None
+        self._forget()
         if found != self._covered(path, chunk, chunk + 1)[0, field]:
             reason = "its values do not fit the completion mark"
             raise self._damaged(path, chunk, reason)
@@ -456,6 +471,7 @@ class Completion:
             self._hierarchy.delete(path)
 
     def _write_mark(self, index: int, mark: NDArray[np.int64]) -> None:
+        self._forget()
         data = encode_piece(mark, chunk=mark.shape, shard=None, fill=0)
         self._hierarchy.files.put(
             self._hierarchy.piece_keys(MARKS)[index], data, is_durable=True

@@ -83,6 +83,8 @@ class Documents:
         self._url = url
         self._groups: set[str] = set()
         self._stated: dict[str, dict[str, str]] = {}
+        self._owners: dict[str, str] = {}
+        """Which group's checksums cover the members of a group, where it is known."""
         self._pieces: dict[str, Mapping[str, dict[str, str]]] = {}
         self.ignores_checksums = False
         """Whether arrays are changed right now, so that their checksums are old."""
@@ -97,8 +99,9 @@ class Documents:
         """
         if owner not in self._stated:
             path = f"{owner}/{CHECKSUMS}" if owner else CHECKSUMS
-            said = self.attributes(path) if self.has(path) else {"files": {}}
-            known, below = said.get("files"), f"{owner}/" if owner else ""
+            said = self.found(path)
+            known = {} if said is None else said.get("files")
+            below = f"{owner}/" if owner else ""
             if known is None or not all(key.startswith(below) for key in known):
                 what, reason = f"of {path!r}", "they are those of another group"
                 raise self.damaged(what, reason)
@@ -109,8 +112,11 @@ class Documents:
     def state(self, owner: str, *, skip: Sequence[str] = ()) -> None:
         """Write down the CRC-32 of all files of a group; `skip` as for `checksums`."""
         path = f"{owner}/{CHECKSUMS}" if owner else CHECKSUMS
-        self.create_group(path, {"files": self.checksums(owner, skip=skip)})
-        self._stated.pop(owner, None)
+        known = self.checksums(owner, skip=skip)
+        self.create_group(path, {"files": known})
+        self._stated[owner] = known
+        self._pieces.pop(owner, None)
+        self._forget_owners(owner)
 
     def checksums(self, path: str = "", *, skip: Sequence[str] = ()) -> dict[str, str]:
         """Return the CRC-32 of the files below a path, but of sealed documents.
@@ -153,11 +159,34 @@ class Documents:
 
     def owner_of(self, path: str) -> str:
         """Return the group whose checksums cover an array; the run's is ``""``."""
-        parts = path.split("/")
         if not is_later(path):
             return ""
-        groups = ("/".join(parts[:n]) for n in range(len(parts) - 1, 0, -1))
-        return next((g for g in groups if self.has(f"{g}/{CHECKSUMS}")), "")
+        parts = path.split("/")
+        above = "/".join(parts[:-1])
+        if above in self._owners:
+            return self._owners[above]
+        # No stage writes one of LATER as a whole.
+        groups = ("/".join(parts[:n]) for n in range(len(parts) - 1, 1, -1))
+        owner = next((g for g in groups if self._stated_of(g)), "")
+        # Where a group is being written, a nearer one may have checksums soon.
+        if owner and document_of(path) in self._stated[owner]:
+            self._owners[above] = owner
+        return owner
+
+    def _stated_of(self, group: str) -> dict[str, str]:
+        """Return the checksums of a group, which may have none yet."""
+        known = self.stated(group)
+        if not known:
+            del self._stated[group]
+        return known
+
+    def _forget_owners(self, path: str) -> None:
+        below = path + "/"
+        self._owners = {
+            above: owner
+            for above, owner in self._owners.items()
+            if not (above + "/").startswith(below)
+        }
 
     def has(self, path: str) -> bool:
         """Whether there is a group or an array at this path."""
@@ -175,6 +204,20 @@ class Documents:
         if data is None:
             msg = f"there is no group {path!r} in the store {self._url!r}"
             raise StoreFormatError(msg)
+        return self._unsealed(path, data)
+
+    def found(self, path: str) -> dict[str, Any] | None:
+        """Return the attributes of a group, or None if there is none: one question.
+
+        Raises
+        ------
+        StoreFormatError
+            If its document is damaged.
+        """
+        data = self._files.get(document_of(path))
+        return self._unsealed(path, data) if data else None
+
+    def _unsealed(self, path: str, data: bytes) -> dict[str, Any]:
         try:
             self._check_member(path, data)
             attributes, is_sealed = unsealed_attributes(data)
@@ -215,6 +258,7 @@ class Documents:
         self._files.put(
             document_of(path), sealed_group(attributes), is_durable=not path
         )
+        self._groups.add(path)
 
     def ensure_parents(self, path: str) -> None:
         """Create the groups above a path that are not there."""
@@ -275,13 +319,16 @@ class Documents:
 
     def renew(self, path: str) -> None:
         """Read the checksums that cover an array again when they are needed."""
-        self._stated.pop(self.owner_of(path), None)
+        owner = self.owner_of(path)
+        self._stated.pop(owner, None)
+        self._forget_owners(owner)
 
     def forget(self, path: str) -> None:
         """Drop what is remembered of a path, and of all below it."""
         below = path + "/"
         for owner in [o for o in self._stated if (o + "/").startswith(below)]:
             del self._stated[owner]
+        self._forget_owners(path)
         self._groups = {g for g in self._groups if not (g + "/").startswith(below)}
 
 

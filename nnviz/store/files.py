@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import json
 import os
 import stat
 import time
@@ -16,12 +17,14 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import zarr
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest
 from zarr.buffer import default_buffer_prototype
+from zarr.core.group import AsyncGroup
 from zarr.core.sync import sync
-from zarr.storage import LocalStore
+from zarr.storage import FsspecStore, LocalStore, StorePath
 
 from nnviz.errors import StoreFormatError
 from nnviz.store.places import storing
@@ -30,6 +33,7 @@ __all__ = [
     "MAX_DOCUMENT_BYTES",
     "Files",
     "announce",
+    "open_root",
     "read_part",
     "read_plain",
 ]
@@ -264,6 +268,10 @@ class Files:
         cut = len(self._prefix) + 1 if self._prefix else 0
         return sorted(key[cut:] for key in sync(self._names(whole)))
 
+    def folders(self, path: str) -> list[str]:
+        """Return the names of what lies at once below a path of a store elsewhere."""
+        return sorted(sync(self._folders(self._full(path))))
+
     def _full(self, key: str) -> str:
         return f"{self._prefix}/{key}".rstrip("/") if self._prefix else key
 
@@ -294,6 +302,9 @@ class Files:
     async def _put(self, key: str, data: bytes | bytearray) -> None:
         buffer = default_buffer_prototype().buffer.from_bytes(data)
         await self._store.set(self._full(key), buffer)
+
+    async def _folders(self, path: str) -> list[str]:
+        return [name async for name in self._store.list_dir(path)]
 
     async def _names(self, prefix: str) -> list[str]:
         return [key async for key in self._store.list_prefix(prefix)]
@@ -360,6 +371,24 @@ def read_plain(path: Path, *, limit: int | None = None) -> bytes | None:
             raise StoreFormatError(msg)
         with os.fdopen(file, "rb", closefd=False) as stream:
             return stream.read()
+
+
+def open_root(url: str, mode: Literal["r", "r+"]) -> zarr.Group:
+    """Open the root of a hierarchy; if it is no folder, one question is asked.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none; Zarr has another error for that.
+    """
+    if "://" not in url:
+        return zarr.open_group(url, mode=mode, zarr_format=3)
+    store = FsspecStore.from_url(url, read_only=mode == "r")
+    data = Files(store, "", url).get("zarr.json")
+    if data is None:
+        msg = f"there is no 'zarr.json' at {url!r}"
+        raise FileNotFoundError(msg)
+    return zarr.Group(AsyncGroup.from_dict(StorePath(store, ""), json.loads(data)))
 
 
 def read_part(path: Path | str, start: int, n: int, *, size: int) -> bytes | None:

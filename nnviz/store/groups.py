@@ -21,6 +21,7 @@ from nnviz.store.documents import CHECKSUMS, crc_text, document_of
 from nnviz.store.files import announce
 from nnviz.store.hierarchy import Hierarchy
 from nnviz.store.mapped import map_values
+from nnviz.store.pieces import encode_piece, fill_of
 
 __all__ = [
     "EXPLANATIONS",
@@ -178,7 +179,10 @@ class LaterGroups:
             In the dtype of the declaration.
         """
         self._hierarchy.create_array(spec)
-        self._hierarchy.write_pieces(0, [(spec.path, [(0, values)])])
+        chunk = tuple(max(1, n) for n in spec.shape)
+        data = encode_piece(values, chunk=chunk, shard=None, fill=fill_of(spec))
+        place = "/".join(["c", *["0"] * len(chunk)])
+        self._hierarchy.put_checked({f"{spec.path}/{place}": data})
 
     def plain_file(self, path: str, n_axes: int) -> Path | None:
         """Return the file with the raw values of such an array, to be mapped.
@@ -262,14 +266,16 @@ class LaterGroups:
         StoreFormatError
             If its metadata are damaged, or those of another group.
         """
-        if not self._hierarchy.has(path):
-            return False
-        attributes = self._hierarchy.attributes(path)
+        return bool(self._found(path).get("complete"))
+
+    def _found(self, path: str) -> dict[str, Any]:
+        """Return the attributes of a group, complete or not; empty without one."""
+        attributes = self._hierarchy.documents.found(path) or {}
         named = attributes.get("path", path)
         if named != path:
             what, reason = f"of {path!r}", f"they are those of {named!r}"
             raise self._hierarchy.documents.damaged(what, reason)
-        return bool(attributes.get("complete"))
+        return attributes
 
     def attributes(self, path: str) -> dict[str, Any]:
         """Return the attributes of a complete group.
@@ -279,14 +285,15 @@ class LaterGroups:
         MissingDataError
             If the stage has not run, or not to its end.
         """
-        if not self.is_complete(path):
+        attributes = self._found(path)
+        if not attributes.get("complete"):
             url = self._hierarchy.url
             msg = (
                 f"the store {url!r} has no complete {path!r}; run "
                 f"'nnviz {stage_of(path)} {url}'"
             )
             raise MissingDataError(msg)
-        return self._hierarchy.attributes(path)
+        return attributes
 
     def announce(self, paths: Sequence[str]) -> None:
         """Tell the system that the documents of groups will be read."""

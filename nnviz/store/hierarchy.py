@@ -29,11 +29,12 @@ from nnviz.errors import (
     StoreFormatError,
 )
 from nnviz.runs.arrays import ArraySpec
-from nnviz.store.checked_pieces import open_checked
+from nnviz.store.checked_pieces import DAMAGED, MissingPieceError, open_checked
 from nnviz.store.documents import DOCUMENT, Documents, document_of
 from nnviz.store.files import (
     MAX_DOCUMENT_BYTES,
     Files,
+    open_root,
     read_plain,
 )
 from nnviz.store.mistaken_places import is_inside_store, not_found
@@ -58,19 +59,7 @@ from nnviz.store.places import (
 from nnviz.store.strips import Columns
 from nnviz.store.texts import unpacked_texts
 
-__all__ = ["DAMAGED", "Hierarchy"]
-
-DAMAGED = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    zarr.errors.BaseZarrError,
-)
-"""What Zarr raises when it meets bytes that it did not write."""
+__all__ = ["Hierarchy"]
 
 
 class Hierarchy:
@@ -162,7 +151,7 @@ class Hierarchy:
                     if writable:
                         check_writable(Path(url))
                     read_plain(Path(url) / DOCUMENT, limit=MAX_DOCUMENT_BYTES)
-                return cls(zarr.open_group(url, mode=mode, zarr_format=3), url)
+                return cls(open_root(url, mode), url)
         except (
             FileExistsError,  # a file, where there should be a folder
             FileNotFoundError,
@@ -242,16 +231,20 @@ class Hierarchy:
         encoded = ((key, encode_for(array, parts)) for key, array, parts in pieces)
         # Elsewhere they go together; on a disk, one after the other needs less memory.
         groups = ([one] for one in encoded) if self.files.folder else [list(encoded)]
-        for contents in map(dict, groups):
-            self.files.put_all(contents)
-            back = self.files.get_all(list(contents))
-            for (key, data), found in zip(contents.items(), back, strict=True):
-                if found != data:
-                    msg = (
-                        f"{key!r} reads back differently from what was written to "
-                        f"{self.url!r}; check the disk"
-                    )
-                    raise StoreFormatError(msg)
+        for contents in groups:
+            self.put_checked(dict(contents))
+
+    def put_checked(self, contents: Mapping[str, bytes | bytearray]) -> None:
+        """Write whole pieces, by their key, and read them back; errors as above."""
+        self.files.put_all(contents)
+        back = self.files.get_all(list(contents))
+        for (key, data), found in zip(contents.items(), back, strict=True):
+            if found != data:
+                msg = (
+                    f"{key!r} reads back differently from what was written to "
+                    f"{self.url!r}; check the disk"
+                )
+                raise StoreFormatError(msg)
 
     def read(
         self, path: str, start: int = 0, stop: int | None = None, *columns: slice
@@ -272,6 +265,8 @@ class Hierarchy:
                 self._forget(path)
                 self.documents.renew(path)
                 return self.read(path, start, stop, *columns)
+            if isinstance(error, MissingPieceError):
+                raise self._missing(path, error.args[0]) from error
             raise self._damaged(path, start, stop, error) from error
 
     def _read(
@@ -385,7 +380,8 @@ class Hierarchy:
             If a file, or an object, is not there.
         """
         array = self._array(path)
-        if array.ndim == 0 or 0 in array.shape:
+        # Elsewhere whoever reads the pieces is told, without a question more.
+        if array.ndim == 0 or 0 in array.shape or self.files.folder is None:
             return
         rows = (array.shards or array.chunks)[0]
         first, last, _ = slice(start, stop).indices(array.shape[0])
@@ -393,13 +389,14 @@ class Hierarchy:
         keys = [f"{path}/{_piece(array, index)}" for index in indices]
         is_there = self.files.exist(keys)
         if not all(is_there):
-            absent = is_there.index(False)
-            msg = (
-                f"a piece of the store {self.url!r} is missing: {keys[absent]!r}, "
-                f"chunk {indices[absent]} of array {path!r}; 'nnviz verify {self.url}' "
-                "says what makes it again"
-            )
-            raise StoreFormatError(msg)
+            raise self._missing(path, keys[is_there.index(False)])
+
+    def _missing(self, path: str, key: str) -> StoreFormatError:
+        return StoreFormatError(
+            f"a piece of the store {self.url!r} is missing: {key!r}, chunk "
+            f"{key.removeprefix(f'{path}/c/').split('/')[0]} of array {path!r}; "
+            f"'nnviz verify {self.url}' says what makes it again"
+        )
 
     def shape(self, path: str) -> tuple[int, ...]:
         """Return the shape of an array."""
@@ -451,8 +448,10 @@ class Hierarchy:
             return sorted(document.parent.name for document in folders)
         if not self.has(path):
             return []
-        group = self._root[path] if path else self._root
-        return sorted(group.keys()) if isinstance(group, zarr.Group) else []
+        names = self.files.folders(path)
+        documents = [f"{path}/{name}/{DOCUMENT}".lstrip("/") for name in names]
+        is_there = self.files.exist(documents)
+        return [name for name, there in zip(names, is_there, strict=True) if there]
 
     def delete(self, path: str) -> None:
         """Remove a group or an array, with all below it."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from nnviz.errors import StoreFormatError
 from nnviz.runs.arrays import ArraySpec, groups_of
 from nnviz.runs.declarations import CONTENTS
+from nnviz.store.checked_pieces import DAMAGED
 from nnviz.store.completion import BATCH_SIZES, Completion
 from nnviz.store.documents import (
     CHECKSUMS,
@@ -34,7 +35,7 @@ from nnviz.store.groups import (
     LaterGroups,
     stage_of,
 )
-from nnviz.store.hierarchy import DAMAGED, Hierarchy
+from nnviz.store.hierarchy import Hierarchy
 from nnviz.store.pieces import declared_document
 from nnviz.store.recovery import Damage, problem_of
 
@@ -209,6 +210,8 @@ class Integrity:
         list of Damage
             The same, with what was done, or is to be done, as remedy.
         """
+        if not damages:
+            return []
         for index in {d.chunk for d in damages if self._is_of_chunk(d)}:
             self._completion.remove(int(index or 0))
         later = self.later_groups()
@@ -237,6 +240,8 @@ class Integrity:
         from the sums. Numbers that were read before their damage was noticed may be in
         there, and nothing tells whether they are.
         """
+        if not damages:
+            return []
         sources = {damage.array for damage in damages if damage.chunk is not None}
         later = self.later_groups()
         sources |= {_owner(damage, later) for damage in damages} - {""}

@@ -108,6 +108,9 @@ class Store:
         """What later stages wrote: aggregates, artifacts and the index."""
         self.added = AddedColumns(self.groups, self.n_instances)
         """Columns of the instance table that functions of the user have made."""
+        self._planned = frozenset(spec.path for spec in self.plan.arrays)
+        self._usable: tuple[object, NDArray[np.bool_]] | None = None
+        """Which instances count, with the marks of the time when that was read."""
         self.kept: dict[type, object] = {}
         """What readers keep of this store while it is open, one of a kind."""
 
@@ -261,16 +264,17 @@ class Store:
         MissingDataError
             If extraction fills it and is not complete.
         """
-        known = self.columns
-        if name not in known:
+        path = f"instances/{name}"
+        # One of the run's: what was added is not asked for, each a file or more.
+        if path not in self._planned:
+            if name in self.added.listed():
+                return self.added.values(name)
+            known = self.columns
             msg = (
                 f"unknown column {name!r}{did_you_mean(name, known)}; the table has "
                 f"{', '.join(known)}"
             )
             raise UnknownNameError(msg)
-        if name in self.added.listed():
-            return self.added.values(name)
-        path = f"instances/{name}"
         if (
             path in self._attributes[_STATIC]
             and self._hierarchy.dtype(path) == "string"
@@ -300,7 +304,11 @@ class Store:
 
     def usable(self) -> NDArray[np.bool_]:
         """Return which instances count, shape (instance,): the others have a status."""
-        return np.asarray(self.column("status") == "", dtype=np.bool_)
+        marks = self.chunks.whole
+        if self._usable is None or marks is None or self._usable[0] is not marks:
+            found = np.asarray(self.column("status") == "", dtype=np.bool_)
+            self._usable = (self.chunks.whole, found)
+        return self._usable[1].copy()
 
     @checked
     def layer(self, name: str) -> Layer:

@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import logging
+import re
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -68,6 +70,12 @@ def create(few_digits):
         return nnviz.prepare_store(plan, str(url), probe=probe)
 
     return create
+
+
+LAST = re.compile(
+    r"zarr/(activations|extraction_done|instances|outcomes|peaks)/.*c/3(/0)?$"
+)
+"""A piece of the last of four chunks, number 3 of the run."""
 
 
 def run(*arguments):
@@ -146,6 +154,74 @@ def test_store_in_a_bucket__is_made_with_one_request_for_each_file(bucket, creat
     written = [line for line in requests.seen if "PUT /runs/" in line]
     assert len(files) <= len(written) <= 1.2 * len(files)
     assert len(requests.seen) < 4 * len(files)
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Keep what stores at memory:// are asked for: which question, and which key."""
+    fsspec = pytest.importorskip("fsspec")
+    memory = fsspec.get_filesystem_class("memory")
+    seen = []
+
+    class Asked(memory):
+        store, pseudo_dirs, cachable = {}, [""], False
+
+        def cat_file(self, path, *args, **kwargs):
+            seen.append(("get", path))
+            return super().cat_file(path, *args, **kwargs)
+
+        def info(self, path, **kwargs):
+            seen.append(("info", path))
+            return super().info(path, **kwargs)
+
+        def exists(self, path, **kwargs):
+            seen.append(("exists", path))
+            return super().exists(path, **kwargs)
+
+        def ls(self, path, *args, **kwargs):
+            seen.append(("ls", path))
+            return super().ls(path, *args, **kwargs)
+
+    fsspec.register_implementation("memory", Asked, clobber=True)
+    yield seen
+    fsspec.register_implementation("memory", memory, clobber=True)
+
+
+def test_stages__ask_a_store_elsewhere_few_questions_of_a_chunk(
+    asked, few_digits, scheduler_address
+):
+    """What a store elsewhere takes is questions, of which each chunk has its own."""
+    url, there = "memory://asked.zarr", ("--scheduler", scheduler_address, "--quiet")
+    run("plan", few_digits, "--create", url)
+    stages = {
+        "extract": [url, *there],
+        "aggregate": [url, "--subsets", "label", *there],
+        "derive": [url, *there],
+        "inspect": [url],
+        "verify": [url],
+    }
+    of_chunk, of_metadata = {}, {}
+    for stage, arguments in stages.items():
+        asked.clear()
+        run(stage, *arguments)
+        questions = [(what, key.lstrip("/")) for what, key in asked]
+        of_chunk[stage] = sum(bool(LAST.search(key)) for _, key in questions)
+        # A driver renews what it says of itself as long as it runs.
+        of_metadata[stage] = sum(
+            key.endswith("zarr.json") and "writer" not in key for _, key in questions
+        )
+        # What is read is asked for at once, not first whether it is there.
+        assert Counter(what for what, _ in questions)["info"] < 25
+
+    for stage, most in {
+        "extract": (9, 25),
+        "aggregate": (28, 200),
+        "derive": (15, 180),
+        "inspect": (3, 45),
+        "verify": (9, 480),
+    }.items():
+        assert of_chunk[stage] <= most[0], stage
+        assert 0 < of_metadata[stage] <= most[1], stage
 
 
 def test_bucket_that_is_missing__is_named_before_anything_is_computed(bucket, create):
