@@ -21,6 +21,7 @@ References
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -109,23 +110,31 @@ def open_checked(
         If the document is not that of an array that nnviz could have written; the
         message names the field.
     """
-    declared = _declared(document)
+    declared, metadata = _understood(document)
     if stated and declared.n_pieces > len(stated):
         msg = (
             f"its 'shape' {list(declared.shape)} has {declared.n_pieces:,} pieces, and "
             f"there are checksums of {len(stated):,} files"
         )
         raise ValueError(msg)
-    metadata = ArrayV3Metadata.from_dict(declared.document)
     pieces = CheckedPieces(store, path, folder, stated, declared)
     return zarr.Array(zarr.AsyncArray(metadata, StorePath(pieces, path)))
+
+
+@functools.lru_cache(maxsize=1024)
+def _understood(document: bytes) -> tuple[_Declared, ArrayV3Metadata]:
+    """Return what a document says, for nnviz and for Zarr; raises as `open_checked`.
+
+    Kept, as stores are opened again and again, and many arrays are declared alike.
+    """
+    declared, facts = _declared(document)
+    return declared, ArrayV3Metadata.from_dict(facts)
 
 
 @dataclass(frozen=True, slots=True)
 class _Declared:
     """What an array's document says, as far as it matters here."""
 
-    document: dict[str, Any]
     shape: tuple[int, ...]
     n_pieces: int
     piece_bytes: int
@@ -134,8 +143,8 @@ class _Declared:
     """Whether pieces are compressed as a whole."""
 
 
-def _declared(document: bytes) -> _Declared:
-    """Return what a document declares; raises as :func:`open_checked`."""
+def _declared(document: bytes) -> tuple[_Declared, dict[str, Any]]:
+    """Return what a document declares, and all of it; raises as `open_checked`."""
     try:
         facts = json.loads(document)
     except (ValueError, RecursionError) as error:
@@ -169,7 +178,7 @@ def _declared(document: bytes) -> _Declared:
         )
         raise ValueError(msg)
     counts = [-(-n // size) for n, size in zip(shape, piece, strict=True)]
-    return _Declared(facts, shape, math.prod(counts), n_bytes, "zstd" in names)
+    return _Declared(shape, math.prod(counts), n_bytes, "zstd" in names), facts
 
 
 def _extents(value: Any, field: str, *, least: int) -> tuple[int, ...]:

@@ -98,7 +98,8 @@ class Store:
         self._attributes = attributes
         self.plan = plan_in(attributes, hierarchy.url)
         """What was planned."""
-        self.stored = StoredArrays.of(self.plan.arrays, version)
+        arrays = self.plan.arrays
+        self.stored = StoredArrays.of(arrays, version)
         """Which arrays there are for those of the plan."""
         hierarchy.expect(self.stored.specs)
         per_chunk = list(attributes[_PER_CHUNK])
@@ -108,7 +109,7 @@ class Store:
         """What later stages wrote: aggregates, artifacts and the index."""
         self.added = AddedColumns(self.groups, self.n_instances)
         """Columns of the instance table that functions of the user have made."""
-        self._planned = frozenset(spec.path for spec in self.plan.arrays)
+        self._planned = frozenset(spec.path for spec in arrays)
         self._usable: tuple[object, NDArray[np.bool_]] | None = None
         """Which instances count, with the marks of the time when that was read."""
         self.kept: dict[type, object] = {}
@@ -249,7 +250,7 @@ class Store:
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns of the instance table, added ones last."""
-        paths = (spec.path.partition("/") for spec in self.plan.arrays)
+        paths = (path.partition("/") for path in self._planned)
         names = sorted(name for group, _, name in paths if group == "instances")
         return (*names, *self.added.listed())
 
