@@ -95,7 +95,7 @@ def resnet_store(shared, cluster_file, tmp_path_factory):
 def squeezenet_store(shared, cluster_file, tmp_path_factory):
     folder = tmp_path_factory.mktemp("squeezenet")
     root = shared / "data" / "imagenet-sample"
-    write_table(folder, root, pictures(root, 18))
+    write_table(folder, root, pictures(root, 12))
     class_map = shared / "data" / "imagenet-classes.csv"
     text = RUN_FILE.format(
         networks=ROOT / "benchmarks" / "networks.py",
@@ -105,8 +105,8 @@ def squeezenet_store(shared, cluster_file, tmp_path_factory):
         root=root,
         geometry="resize = 256\ncrop = 224",
         classes=f'[classes]\nmap = "{class_map}"',
-        chunk=12,
-        batch=8,
+        chunk=8,
+        batch=5,
     )
     return run_all(folder, text, cluster_file)
 

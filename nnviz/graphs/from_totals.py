@@ -93,6 +93,8 @@ class FullGraphs:
         self._edges = {
             target: _entering_edges(store, target) for target in self._targets
         }
+        # Made of the column of all instances, whichever subset is asked for.
+        self._named = functools.lru_cache(1)(lambda: named_subsets(store, subsets))
         self._base = functools.lru_cache(CACHED_BASES)(self._everything_graph)
         self._whole = functools.lru_cache(CACHED_GRAPHS)(self._make_whole)
         self._reduced = functools.lru_cache(CACHED_GRAPHS)(self._make_reduced)
@@ -141,7 +143,7 @@ class FullGraphs:
         """
         row, name = self.aggregates.row(subset), self.aggregates.name
         if self.aggregates.kind in STANDARD_KINDS:
-            return named_subsets(self._store, name).subset(subset)
+            return self._named().subset(subset)
         path = f"aggregates/{name}/membership"
         membership = self._store.groups.read_csr(path, slice(row, row + 1))
         return Subset(subset, membership.indices.astype(np.int64))

@@ -15,6 +15,7 @@ from torch import nn
 import nnviz
 from nnviz.errors import ConfigError, DatasetError, ModelError, PlanMismatchError
 from nnviz.inputs.models.loading import memory_source
+from nnviz.store.store import Store
 
 pytestmark = pytest.mark.slow
 
@@ -53,11 +54,31 @@ class ColourDataset(torch.utils.data.Dataset):
 
 
 @pytest.fixture(scope="module")
-def run_store(tmp_path_factory):
+def read_by_run():
+    """Return the paths of the arrays that the run below reads, as often as it does."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def run_store(tmp_path_factory, read_by_run):
     url = tmp_path_factory.mktemp("memory") / "run.zarr"
-    return nnviz.run(
-        ColourNetwork(), ColourDataset(), url, classes=NAMES, progress=False
-    )
+    read = Store.read
+
+    def noting(store, path, *arguments):
+        read_by_run.append(path)
+        return read(store, path, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Store, "read", noting)
+        return nnviz.run(
+            ColourNetwork(), ColourDataset(), url, classes=NAMES, progress=False
+        )
+
+
+def test_run__reads_labels_and_status_once_in_each_stage(run_store, read_by_run):
+    """Each class asked for its instances by itself once, and so read all labels."""
+    assert 1 <= read_by_run.count("instances/status") <= 5
+    assert 1 <= read_by_run.count("instances/label") <= 8
 
 
 def test_run__records_what_was_planted(run_store):
