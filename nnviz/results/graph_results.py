@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 
 from nnviz.aggregation.aggregates import Aggregates, aggregates_of
+from nnviz.engine.wanted import SharedWork
 from nnviz.graphs.attribution_graph import AttributionGraph
 from nnviz.graphs.comparison import GraphComparison
 from nnviz.graphs.making import SubsetGraphs
@@ -87,6 +88,7 @@ class GraphResults:
         self._comparison = lru_cache(CACHED_COMPARISONS)(self._make_comparison)
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
+        self._counting = SharedWork()
         self._warm: set[tuple[str, Preset, InnerLayers] | GraphRequest] = set()
         self._of_queries: OrderedDict[_SetsKey, AttributionGraph | GraphComparison]
         self._of_queries = OrderedDict()
@@ -188,17 +190,22 @@ class GraphResults:
 
     def _of_sets(self, request: GraphRequest) -> AttributionGraph | GraphComparison:
         key = _sets_key(request)
-        # A lock of its own: to count a large set takes long, and classes need not wait.
-        with self._lock_of(f"{request.collection} sets"):
-            made = self._of_queries.get(key)
-            if made is None:
-                made = self._make_of_sets(key)
-            with self._lock:
-                self._of_queries[key] = made
-                self._of_queries.move_to_end(key)
-                while len(self._of_queries) > CACHED_QUERIES:
-                    self._of_queries.popitem(last=False)
-        return made
+
+        def make() -> AttributionGraph | GraphComparison:
+            # A lock of its own: to count a large set takes long, and classes need not
+            # wait.
+            with self._lock_of(f"{request.collection} sets"):
+                made = self._of_queries.get(key)
+                if made is None:
+                    made = self._make_of_sets(key)
+                with self._lock:
+                    self._of_queries[key] = made
+                    self._of_queries.move_to_end(key)
+                    while len(self._of_queries) > CACHED_QUERIES:
+                        self._of_queries.popitem(last=False)
+            return made
+
+        return self._counting.run(key, make)
 
     def _make_of_sets(self, key: _SetsKey) -> AttributionGraph | GraphComparison:
         collection, sets, options, jackknife = key

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.aggregation.index_channels import IndexedChannels
+from nnviz.engine.wanted import SharedWork
 from nnviz.results.subset_results import SubsetResults
 from nnviz.runs.declarations import ERROR, TARGET
 from nnviz.store.store import Store
@@ -81,7 +82,7 @@ class SubsetPairs:
         """Single channels of every instance; those asked for last are kept."""
         self.finder = SubsetFinder(store, self.channels)
         self._counted: OrderedDict[str, SubsetResults] = OrderedDict()
-        self._locks: dict[str, threading.Lock] = {}
+        self._counting = SharedWork()
         self._lock = threading.Lock()
 
     def class_query(self, index: int) -> str:
@@ -243,29 +244,30 @@ class SubsetPairs:
     def count(self, pair: SubsetPair) -> SubsetResults:
         """Count the channels of a pair, unless that has been done.
 
+        Whoever asks for it while another counts it waits for that.
+
         Raises
         ------
         NnvizError
             If the store cannot be read.
+        NotWantedError
+            If nobody waits for it any more.
         """
-        with self._lock:
-            lock = self._locks.setdefault(pair.key, threading.Lock())
-        try:
-            with lock:
-                with self._lock:
-                    kept = self._counted.get(pair.key)
-                if kept is None:
-                    kept = pair.found
-                    kept.answered_by  # noqa: B018  counted, and kept there
-                with self._lock:
-                    self._counted[pair.key] = kept
-                    self._counted.move_to_end(pair.key)
-                    while len(self._counted) > CACHED_PAIRS:
-                        self._counted.popitem(last=False)
-        finally:
+
+        def count() -> SubsetResults:
             with self._lock:
-                self._locks.pop(pair.key, None)
-        return kept
+                kept = self._counted.get(pair.key)
+            if kept is None:
+                kept = pair.found
+                kept.answered_by  # noqa: B018  counted, and kept there
+            with self._lock:
+                self._counted[pair.key] = kept
+                self._counted.move_to_end(pair.key)
+                while len(self._counted) > CACHED_PAIRS:
+                    self._counted.popitem(last=False)
+            return kept
+
+        return self._counting.run(pair.key, count)
 
 
 def _key_of(a: Subset, b: Subset, n_instances: int) -> str:

@@ -44,7 +44,7 @@ from nnviz_dashboards.page.header import header_html, page_title, stale_html
 from nnviz_dashboards.page.run_facts import run_facts
 from nnviz_dashboards.page.template import follow_address, made_page
 from nnviz_dashboards.page.unfinished import running_view
-from nnviz_dashboards.shared.delivery import delivered
+from nnviz_dashboards.shared.delivery import delivered, while_here
 from nnviz_dashboards.shared.message import MessageView
 from nnviz_dashboards.shared.network_run import RunNetwork
 from nnviz_dashboards.shared.selection import NONE, Selection
@@ -114,7 +114,7 @@ def _roots(
     stages = StagesModel(results.store.plan.architecture, selection)
 
     def run_later(work: Callable[[], T], done: Callable[[T | Missing], None]) -> None:
-        results.graphs.queries.run(work, delivered(done))
+        results.graphs.queries.run(while_here(work), delivered(done))
 
     def count_later(work: Callable[[], T], done: Callable[[T | Missing], None]) -> None:
         # Counting loads compiled code, and the page, which can be seen without it,
@@ -122,7 +122,7 @@ def _roots(
         pn.state.onload(lambda: run_later(work, done))
 
     def read_later(work: Callable[[], T], done: Callable[[T | Missing], None]) -> None:
-        results.reads.run(work, delivered(done))
+        results.reads.run(while_here(work), delivered(done))
 
     # A page with nothing to work with loads itself again when there is something.
     has_nothing = results.missing_stage() is not None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 
-from nnviz.aggregation.index_warming import warm_later
+from nnviz.aggregation.index_warming import warm_later, warmed_bytes
+from nnviz.errors import NnvizError
 from nnviz.results.graphs_beside import GraphsBeside
 from nnviz.results.run_results import RunResults, stage_state
 from nnviz.store.store import Store
@@ -70,10 +72,14 @@ class SharedResults:
             return self._results
 
     def _warm(self, results: RunResults) -> None:
-        """Read the index once no page is being opened, which would wait for it."""
+        """Read texts and the index once no page is being opened, which would wait."""
         while (left := self._asked + SECONDS_TO_OPEN - time.monotonic()) > 0:
             time.sleep(left)
-        warm_later(results.store, results.pairs.finder.columns.read_texts)
+        if warmed_bytes():
+            # Without an index, too: whoever sees the first instance waits seconds then.
+            with contextlib.suppress(NnvizError, OSError):  # who asks is told
+                results.pairs.finder.columns.read_texts()
+        warm_later(results.store)
 
     @property
     def latest(self) -> RunResults:
