@@ -60,7 +60,14 @@ class Visits:
         self._kept = []
         self._host = ""
         self._stays = False
+        self._motion = {}
         self.wrong = []
+
+    def let_move(self, moves):
+        """Say whether pages move as for most visitors, or as for those who mind it."""
+        self._motion = {"reduced_motion": "no-preference" if moves else "reduce"}
+        for page in self._kept:
+            page.emulate_media(**self._motion)
 
     def open_page(self, address, query=""):
         """Load a page, in the window of the last test if that has none any more."""
@@ -70,6 +77,7 @@ class Visits:
         self._host = re.escape(address)
         if page is None:
             page = self._context.new_page()
+            page.emulate_media(**self._motion)
             self._watch(page)
             self._kept.append(page)
         page.goto(f"http://{address}/{query}")
@@ -142,6 +150,9 @@ def _visits(browser):
 @pytest.fixture
 def _visitor(_visits, request):
     failed = request.session.testsfailed
+    # A quarter of what tests in a browser cost was to draw the frames of movements, so
+    # that only those move which look at more than one choice, or at a movement.
+    _visits.let_move(request.node.get_closest_marker("moving") is not None)
     yield _visits
     wrong = [*_visits.wrong]
     _visits.leave(has_failed=request.session.testsfailed > failed or wrong != [])

@@ -118,7 +118,9 @@ def test_page__of_hostile_names__shows_text_and_runs_nothing(hostile, browser):
     """Row 33: no dialog, no error on the console, no element made of a name."""
     wrong = []
     with served(hostile.url) as (_, address):
-        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page = browser.new_page(
+            viewport={"width": 1440, "height": 900}, reduced_motion="reduce"
+        )
         page.on("dialog", lambda dialog: (wrong.append("dialog"), dialog.dismiss()))
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on(

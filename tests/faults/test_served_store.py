@@ -359,7 +359,9 @@ def test_hostile_names__are_texts_wherever_they_are_shown(tmp_path, browser):
     wrong = []
     for store in stores:
         with served(store) as (_, address):
-            page = browser.new_page(viewport={"width": 1440, "height": 900})
+            page = browser.new_page(
+                viewport={"width": 1440, "height": 900}, reduced_motion="reduce"
+            )
             page.on("dialog", lambda dialog: (wrong.append("dialog"), dialog.dismiss()))
             page.on("pageerror", lambda error: wrong.append(str(error)))
             page.on(
@@ -387,7 +389,7 @@ def test_store__deleted_under_the_page_is_said(tmp_path, browser):
     """Row 31: progress while it is written; a sentence if it is missing or damaged."""
     store = write_store(tmp_path / "run.zarr", missing_chunks=[1])
     with served(store.url, may_fail=True) as (_, address):
-        page = browser.new_page()
+        page = browser.new_page(reduced_motion="reduce")
         errors = []
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(f"http://{address}/")
@@ -413,7 +415,7 @@ def test_store__deleted_between_two_clicks_is_said(tmp_path, browser):
     url = str(tmp_path / "run.zarr")
     write_complete_store(url, PlantedRun(n_instances=200, examples_per_channel=2))
     with served(url, may_fail=True) as (_, address):
-        page = browser.new_page()
+        page = browser.new_page(reduced_motion="reduce")
         page.goto(f"http://{address}/")
         page.wait_for_selector("[data-layer='early']", timeout=60_000)
         page.wait_for_function("document.documentElement.dataset.ready === 'yes'")

@@ -217,6 +217,7 @@ def test_filters__hide_what_is_weak_or_common(page):
     expect_shown(page, lambda n: 0 < n < before)
 
 
+@pytest.mark.moving
 def test_class_change__leaves_shared_nodes_where_they_are(page):
     before = places(page)
 

@@ -18,6 +18,7 @@ def counted_address(finished_url):
         yield address
 
 
+@pytest.mark.moving
 def test_map__chooses_what_is_drawn_around_and_opens_a_point(visit, finished_address):
     page = visit(finished_address, "?layer=late&class=6&view=map")
     canvas = page.locator(".instance-points")

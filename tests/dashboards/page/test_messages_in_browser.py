@@ -43,7 +43,9 @@ class Line:
 
     def rest(self):
         """Wait for what was begun, and forget it."""
-        self.page.wait_for_timeout(700)
+        n_seen = -1
+        while n_seen < (n_seen := len(self.came) + len(self.asked)):
+            self.page.wait_for_timeout(700)
         self.came.clear()
         self.asked.clear()
 
@@ -111,6 +113,8 @@ def test_step_back__changes_list_and_facts_with_one_message(line):
 
 def test_map__of_another_class_comes_without_being_asked_for(listen, finished_address):
     line = listen(finished_address, "?view=map")
+    line.page.wait_for_selector("canvas.instance-points[data-seen]")
+    line.rest()
 
     line.page.locator(".row[data-class='6']").click()
 

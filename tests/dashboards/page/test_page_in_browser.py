@@ -97,18 +97,21 @@ def test_layer__follows_the_arrow_keys(page):
     sync_api.expect(page.locator("[data-layer='middle']")).to_be_focused()
 
 
+MOVES = "!matchMedia('(prefers-reduced-motion: reduce)').matches"
 SUBSETS = "canvas => [...Array(10).keys()].filter((s) => canvas.placeOf(s))"
 
 
 def place_of(page, subset):
     """Return where a class lies on the map, in pixels of the window."""
     canvas = page.locator(".map")
-    page.wait_for_timeout(600)  # the points move to their places
+    if page.evaluate(MOVES):
+        page.wait_for_timeout(600)  # the points move to their places
     box = canvas.bounding_box()
     x, y = canvas.evaluate("(canvas, subset) => canvas.placeOf(subset)", subset)
     return box["x"] + x, box["y"] + y
 
 
+@pytest.mark.moving
 def test_map__a_point_clicked_chooses_its_class(page):
     page.mouse.click(*place_of(page, 8))
 
@@ -124,6 +127,7 @@ def test_map__pointed_at_marks_the_row(page):
     sync_api.expect(page.locator(".row.pointed")).to_have_count(0)
 
 
+@pytest.mark.moving
 def test_map__cannot_be_lost_and_is_fitted_again(page):
     before = place_of(page, 8)
     page.mouse.move(before[0] + 40, before[1] + 20)
@@ -139,8 +143,9 @@ def test_map__cannot_be_lost_and_is_fitted_again(page):
     assert place_of(page, 8) == pytest.approx(before, abs=1)
 
 
-def test_map__is_whole_at_first_also_where_nothing_moves(page):
-    page.emulate_media(reduced_motion="reduce")
+@pytest.mark.parametrize("moves", [False, pytest.param(True, marks=pytest.mark.moving)])
+def test_map__is_whole_at_first_also_where_nothing_moves(page, moves):
+    assert page.evaluate(MOVES) is moves
     page.reload()
     page.wait_for_function("document.documentElement.dataset.ready === 'yes'")
     before = place_of(page, 8)
@@ -148,7 +153,6 @@ def test_map__is_whole_at_first_also_where_nothing_moves(page):
     page.get_by_role("button", name="Show the whole map").click()
 
     assert place_of(page, 8) == pytest.approx(before, abs=1)
-    page.emulate_media(reduced_motion="no-preference")
 
 
 IN_VIEW = """canvas => [...Array(10).keys()].map((s) => canvas.placeOf(s))
@@ -382,7 +386,7 @@ def test_password__opens_the_page_and_its_pictures(
     options = ("--basic-auth", str(tmp_path / "passwords"))
 
     with served(finished_url, *options) as (_, address):
-        page = browser.new_page()
+        page = browser.new_page(reduced_motion="reduce")
         foreign = []
         page.on(
             "request",

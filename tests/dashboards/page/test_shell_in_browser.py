@@ -88,7 +88,7 @@ def test_strip__has_the_chosen_layer_in_view(visit, graph_address):
 
 
 def test_colours__follow_the_system_and_then_the_visitor(browser, graph_address):
-    context = browser.new_context(color_scheme="dark")
+    context = browser.new_context(color_scheme="dark", reduced_motion="reduce")
     page = context.new_page()
     page.goto(f"http://{graph_address}/")
     assert color_of(page, "panel") == DARK["panel"]
@@ -127,7 +127,7 @@ def test_headings_and_choices__have_names(visit, graph_address):
 
 def test_server_that_ends__is_told(browser, finished_url):
     with served(finished_url) as (process, address):
-        page = browser.new_page()
+        page = browser.new_page(reduced_motion="reduce")
         page.goto(f"http://{address}/")
         page.wait_for_selector(".row")
         page.wait_for_function("document.documentElement.dataset.ready === 'yes'")

@@ -32,6 +32,7 @@ def address(tmp_path_factory):
         yield address
 
 
+@pytest.mark.moving
 def test_confusion__is_explained_in_six_clicks(visit, address):
     page = visit(address)
     sentence = page.locator(".sentence")

@@ -27,6 +27,7 @@ def slide(page, value):
     )
 
 
+@pytest.mark.moving
 def test_choices__are_undone_one_by_one_and_not_beyond_the_first(visit, graph_address):
     page = visit(graph_address, "?layer=late&class=6")
     start = page.url
