@@ -15,8 +15,8 @@ export function render({model}) {
   const empty = element("div", "canvas-notice")
   const footer = element("footer", "graph-footer")
   const note = element("span", "note", "", {role: "status"})
-  const code = element("details", "menu code-menu"), check = element("details", "menu code-menu")
-  const shared = element("details", "menu code-menu parts-menu")
+  const [code, check] = ["", ""].map(() => closable(element("details", "menu code-menu")))
+  const shared = closable(element("details", "menu code-menu parts-menu"))
   const effect = element("div", "graph-effect", "", {role: "status"})
   footer.append(note, shared, check, code)
   canvas.append(svg, labels, empty)
@@ -64,7 +64,7 @@ export function render({model}) {
       const keys = model.graph.versus ? sides() : []
       const {subset} = model.graph // which may be another one when the picture is made
       const lines = [`${model.graph.note}; ${model.graph.made}`, model.graph.is_relative ? "Sizes and widths: count, by the largest" : "Sizes and widths: share of the instances"]
-      const picture = await makePicture(svg, world, {parts: [arcs_group, nodes_group], rows, title: model.graph.title, keys, lines})
+      const picture = await makePicture(svg, world, {parts: [arcs_group, nodes_group], rows, title: model.graph.title, keys, lines, scale: legend.querySelector(".legend-sizes")})
       await savePicture(kind, subset, picture)
     },
   })
@@ -187,7 +187,7 @@ export function render({model}) {
     }
     // The colours of what feeds and what is fed stay explained in a comparison too.
     for (const [swatch, text] of [...(graph.versus ? sides() : []), ["source", "feeds it"], ["target", "is fed by it"]]) key(swatch, text)
-    const sizes = shape("svg", "legend-sizes", {width: 196, height: 24, viewBox: "0 0 196 24"})
+    const sizes = shape("svg", "legend-sizes", {height: 24})
     let x = 2
     for (const [share, text] of [[0.05, "5 %"], [0.3, "30 %"], [1, "all"]]) {
       const side = side_of(share) * 0.33
@@ -198,6 +198,7 @@ export function render({model}) {
       sizes.append(name)
       x += side + 48
     }
+    sizes.setAttribute("width", x - 18)
     legend.append(sizes, element("span", "note", graph.is_relative ? "of the largest count" : "of the instances"))
   }
   const extent = () => {
@@ -257,7 +258,7 @@ export function render({model}) {
     canvas.classList.toggle("nothing", !graph)
     empty.replaceChildren()
     if (model.missing) empty.append(notice(model.missing))
-    else if (!graph) empty.append(notice({title: "The graph is being made", text: "The influences of this collection are read for the first time."}))
+    else if (!graph) empty.append(notice({title: "The graph is being made", text: "The influences of these instances are read for the first time."}))
     problems.replaceChildren(...(graph?.problems ?? []).map((text) => element("div", "", text)))
     problems.hidden = !graph?.problems.length
     if (!graph) {

@@ -67,7 +67,7 @@ function makeScene(arcs_group, nodes_group, pictures) {
       box.setAttribute("width", 2 * half)
       box.setAttribute("height", 2 * half)
     }
-    item.label.style.fontSize = `${Math.min(0.9 * half, 3.1 * half / Math.max(2, n_letters))}px`
+    item.label.style.fontSize = `${Math.min(0.9 * half, 2.4 * half / Math.max(2, n_letters))}px`
   }
   const make_arc = (key) => {
     const line = shape("path", "arc"), hit = shape("path", "hit", {"data-arc": key})

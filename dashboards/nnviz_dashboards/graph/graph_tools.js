@@ -93,7 +93,7 @@ function makeTools(model, act) {
     (v) => (v > 0 ? `≥ ${Math.round(100 * v)} %` : "all"), (v) => send("strength", v))
   const lift = makeSlider("Lift", "specificity", "Hide channels with a smaller lift", LIFTS,
     (v) => (v > 0 ? `≥ ${v} ×` : "all"), (v) => send("specificity", v))
-  const options = element("details", "menu")
+  const options = closable(element("details", "menu"))
   options.append(element("summary", "button", "Options"))
   const panel = element("div", "menu-panel")
   options.append(panel)
@@ -108,7 +108,7 @@ function makeTools(model, act) {
   const tidy = element("button", "button", "Arrange anew, with few crossings", {type: "button"})
   tidy.addEventListener("click", () => model.send_msg({type: "tidy"}))
   panel.append(gap.box, row_gap.box, tidy)
-  const files = element("details", "menu")
+  const files = closable(element("details", "menu"))
   files.append(element("summary", "button", "Save"))
   const list = element("div", "menu-panel narrow")
   for (const [format, label] of [["png", "Picture (PNG)"], ["svg", "Drawing (SVG)"], ["json", "Data (JSON)"],
@@ -127,18 +127,6 @@ function makeTools(model, act) {
   fields.append(collection.box, member.box, ...versus.boxes, hint, strength.box, lift.box)
   menus_box.append(options, files)
   bar.append(fields, menus_box)
-  // A menu is closed by a click elsewhere, by Escape, and by the other one.
-  const menus = [options, files]
-  document.addEventListener("pointerdown", (event) => {
-    for (const menu of menus) if (!event.composedPath().includes(menu)) menu.open = false
-  })
-  bar.addEventListener("keydown", (event) => {
-    if (event.key !== "Escape") return
-    for (const menu of menus) {
-      if (menu.open) menu.querySelector("summary").focus()
-      menu.open = false
-    }
-  })
   for (const [slider, moved] of [[strength, act.strength], [lift, act.specificity], [gap, act.gap], [row_gap, act.row_gap]]) {
     slider.box.addEventListener("moved", (event) => moved(event.detail))
   }

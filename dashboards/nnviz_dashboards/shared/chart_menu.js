@@ -6,7 +6,7 @@ const PICTURE_FORMATS = {png: "Picture (PNG)", svg: "Drawing (SVG)"}
 // `picture` saves the chart as png or svg, `pictures` names those that it can be; `tables`
 // names its tables, each with its place, where there are several.
 function chartMenu(model, {label = "More", picture = null, pictures = ["png", "svg"], tables = () => [["", 0]]} = {}) {
-  const menu = element("details", "menu chart-menu")
+  const menu = closable(element("details", "menu chart-menu"))
   const summary = element("summary", "button", label, {title: "How to read it, its data, its picture, lines of Python", "aria-label": "More of this chart"})
   const panel = element("div", "menu-panel")
   menu.append(summary, panel)
@@ -38,16 +38,6 @@ function chartMenu(model, {label = "More", picture = null, pictures = ["png", "s
     }
     panel.replaceChildren(...parts)
   }
-  // It is closed by a click elsewhere, and by Escape.
-  document.addEventListener("pointerdown", (event) => {
-    if (menu.open && !event.composedPath().includes(menu)) menu.open = false
-  })
-  menu.addEventListener("keydown", (event) => {
-    if (event.key !== "Escape" || !menu.open) return
-    event.stopPropagation()
-    menu.open = false
-    summary.focus()
-  })
   // In view and whole, wherever its button stands; what scrolls away below it closes it.
   menu.addEventListener("toggle", () => {
     if (!menu.open) return

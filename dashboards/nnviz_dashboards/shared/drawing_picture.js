@@ -9,9 +9,33 @@ function boxOf(shapes) {
   return {x, y, width: right - x, height: bottom - y}
 }
 
+const write = (style, target) => {
+  for (const name of DRAWN) target.style.setProperty(name, style.getPropertyValue(name))
+}
+
+// What a text is drawn over ends before it: its outline as a shape below it, as not every
+// program knows the order in which one shape is painted.
+function haloed(text) {
+  if (text.style.stroke === "none") return
+  const halo = text.cloneNode(true)
+  halo.style.fill = "none"
+  text.before(halo)
+  text.style.stroke = "none"
+}
+
+// A part of the legend that is drawn, as it stands in the page.
+function drawnKey(live, x, y) {
+  const copy = live.cloneNode(true)
+  const nodes = [...live.querySelectorAll("*")]
+  ;[...copy.querySelectorAll("*")].forEach((target, i) => write(getComputedStyle(nodes[i]), target))
+  for (const [name, value] of Object.entries({x, y})) copy.setAttribute(name, value)
+  return copy
+}
+
 // A file of its own: styles and pictures are written into it. `keys` are the colours of
-// the legend with what they mean, `lines` say below the drawing how it was made.
-async function makePicture(svg, world, {parts, box = boxOf(parts), rows: labels, title, keys, lines}) {
+// the legend with what they mean, `lines` say below the drawing how it was made, and
+// `scale` is the drawn part of the legend that stands below them.
+async function makePicture(svg, world, {parts, box = boxOf(parts), rows: labels, title, keys, lines, scale = null}) {
   const rows = [...labels]
   const left = 40 + Math.max(0, ...rows.map((row) => 8 * row.text.length))
   const copy = svg.cloneNode(false)
@@ -20,7 +44,7 @@ async function makePicture(svg, world, {parts, box = boxOf(parts), rows: labels,
   await Promise.all(live.map(async (node, i) => {
     const style = getComputedStyle(node), target = written[i]
     if (style.display === "none") target.dataset.drop = "yes"
-    for (const name of DRAWN) target.style.setProperty(name, style.getPropertyValue(name))
+    write(style, target)
     target.style.removeProperty("--half")
     if (node.classList.contains("number-text")) {
       target.style.fontSize = "11px"
@@ -31,6 +55,7 @@ async function makePicture(svg, world, {parts, box = boxOf(parts), rows: labels,
     }
   }))
   whole.querySelectorAll("[data-drop], .hit, .gone, .band").forEach((node) => node.remove())
+  whole.querySelectorAll("text").forEach(haloed)
   whole.removeAttribute("transform")
   const theme = getComputedStyle(svg), color = (name) => theme.getPropertyValue(`--${name}`)
   const text = (value, x, y, size) => {
@@ -40,7 +65,7 @@ async function makePicture(svg, world, {parts, box = boxOf(parts), rows: labels,
   }
   const below = [...keys.map(([swatch, means]) => [means, swatch]), ...lines.map((line) => [line, null])]
   const longest = Math.max(title.length * 10, ...below.map(([line]) => line.length * 7 + 24))
-  const width = Math.max(box.width + left + 40, longest + 40), height = box.height + 100 + 20 * below.length
+  const width = Math.max(box.width + left + 40, longest + 40), height = box.height + 100 + 20 * below.length + (scale ? 24 : 0)
   const edge = box.x - left + 20, foot = box.y + box.height + 34
   copy.replaceChildren(
     shape("rect", "", {x: box.x - left, y: box.y - 70, width, height, fill: color("panel")}),
@@ -49,7 +74,8 @@ async function makePicture(svg, world, {parts, box = boxOf(parts), rows: labels,
     ...below.flatMap(([line, swatch], i) => [
       ...(swatch ? [shape("rect", "", {x: edge, y: foot + 20 * i - 10, width: 11, height: 11, rx: 3, fill: color(swatch)})] : []),
       text(line, edge + (swatch ? 18 : 0), foot + 20 * i, 13),
-    ]))
+    ]),
+    ...(scale ? [drawnKey(scale, edge, foot + 20 * below.length - 10)] : []))
   copy.setAttribute("viewBox", `${box.x - left} ${box.y - 70} ${width} ${height}`)
   copy.setAttribute("xmlns", SVG)
   copy.setAttribute("width", width)

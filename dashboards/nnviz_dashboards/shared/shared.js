@@ -19,7 +19,9 @@ function shape(tag, className = "", attributes = {}) {
 // Why something is not there, and the command that makes it.
 function notice({title, text, command}) {
   const box = element("div", "notice")
-  box.append(element("div", "notice-title", title), element("div", "muted", text))
+  // Errors begin and end as parts of a sentence do.
+  const whole = text.charAt(0).toUpperCase() + text.slice(1) + (/[\p{L}\p{N}'"”)]$/u.test(text) ? "." : "")
+  box.append(element("div", "notice-title", title), element("div", "muted", whole))
   if (command) {
     const line = element("div", "command")
     const copy = element("button", "quiet", "Copy", {type: "button"})
@@ -106,9 +108,26 @@ function walkable(box) {
   })
 }
 
+// A menu is closed by a click elsewhere, which also opens another one, and by Escape.
+function closable(menu) {
+  document.addEventListener("pointerdown", (event) => {
+    if (menu.open && !event.composedPath().includes(menu)) menu.open = false
+  })
+  menu.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !menu.open) return
+    event.stopPropagation()
+    menu.open = false
+    menu.querySelector("summary").focus()
+  })
+  return menu
+}
+
 function bytes(text) {
   return Uint8Array.from(atob(text), (c) => c.charCodeAt(0))
 }
+
+// A number and its unit stay in one line.
+const kept = (text) => text.replace(/(\d) (?=[%×])/g, "$1\u00a0")
 
 // A file for the visitor's machine, of bytes in base64.
 function saveBytes(name, content) {

@@ -1,5 +1,5 @@
 // A text field that offers what could be written next.
-function completingField({label, placeholder, ask, accept}) {
+function completingField({label, placeholder, ask, accept, give_up}) {
   const box = element("div", "completing")
   const input = element("input", "query", null, {
     type: "text", spellcheck: "false", autocomplete: "off", autocapitalize: "off",
@@ -66,7 +66,7 @@ function completingField({label, placeholder, ask, accept}) {
     } else if (is_open && event.key === "Tab" && !event.shiftKey && chosen >= 0) take(found[chosen])
     else if (event.key === "Enter" && is_open && chosen >= 0) take(found[chosen])
     else if (event.key === "Enter") { close(); turn++; clearTimeout(timer); accept(input.value) }
-    else if (event.key === "Escape") { close(); input.blur(); return }
+    else if (event.key === "Escape") { close(); give_up(); input.blur(); return }
     else return
     event.preventDefault()
   })

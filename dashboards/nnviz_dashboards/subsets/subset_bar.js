@@ -29,6 +29,11 @@ export function render({model}) {
     label: "Query", placeholder: `a query, for instance: ${model.asked}`,
     ask: (text, cursor, turn) => send({type: "complete", text, cursor, turn}),
     accept: (query) => send({type: "write", side, query}),
+    give_up: () => {
+      problem.hidden = true
+      field.input.value = model.sides[LETTERS.indexOf(side)]?.query ?? ""
+      field.input.setAttribute("aria-invalid", "false")
+    },
   })
   const problem = element("pre", "query-problem", null, {role: "alert"})
   problem.hidden = true
@@ -86,7 +91,7 @@ export function render({model}) {
   }
   const show_said = () => {
     said.replaceChildren(...model.sentence.map((part) => {
-      if (part.channel < 0) return element("span", part.is_muted ? "muted" : "", part.text)
+      if (part.channel < 0) return element("span", part.is_muted ? "muted" : "", kept(part.text))
       const link = element("button", "link inline", part.text, {type: "button", title: "Look at this channel"})
       link.addEventListener("click", () => send({type: "look_at", layer: part.layer, channel: part.channel}))
       return link

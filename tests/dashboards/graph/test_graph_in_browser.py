@@ -257,7 +257,12 @@ def test_options__change_the_graph_and_come_back_from_the_address(page):
     sync_api.expect(scoring).to_have_value("specificity")
     page.get_by_text("Show the code").click()
     graph = page.get_by_role("region", name="Attribution graph")
-    sync_api.expect(graph.locator(".code")).to_contain_text("scoring='specificity'")
+    lines = graph.locator(".code")
+    sync_api.expect(lines).to_contain_text("scoring='specificity'")
+    page.get_by_text("Options", exact=True).click()
+    sync_api.expect(lines).to_be_hidden()
+    page.keyboard.press("Escape")
+    sync_api.expect(scoring).to_be_hidden()
 
 
 def test_compare__shows_sides_and_does_not_offer_itself(page):
@@ -374,6 +379,13 @@ def test_save__gives_a_file(page, tmp_path, form, name):
         assert "data:image" in text
         assert not re.search(r'href="(?!data:)', text)
         assert "preset directed" in text
+        texts = re.findall(r"<text([^>]*)>([^<]*)</text>", text)
+        assert {"5 %", "30 %", "all"} <= {said for _, said in texts}
+        # What a text hides of the arcs is below it: none has an outline on its letters.
+        numbers = [style for style, said in texts if said == str(LATE_OF_CAT)]
+        assert numbers
+        assert ["fill: none" in style for style in numbers[:2]] == [True, False]
+        assert "stroke: none" in numbers[1]
     else:
         assert content.startswith(b"\x89PNG")
         width, height = struct.unpack(">II", content[16:24])

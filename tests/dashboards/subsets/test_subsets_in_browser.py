@@ -67,6 +67,9 @@ def test_query__that_is_none_points_at_the_place(page):
     expect(problem).to_contain_text("did you mean 'wolf'?")
     expect(problem).to_contain_text("^^^^")
     expect(chip(page, "a")).to_contain_text("wolf")
+    page.keyboard.press("Escape")
+    expect(problem).to_be_hidden()
+    expect(page.get_by_label("Query")).to_have_value("label = wolf")
 
 
 def test_menu__chooses_parts_of_the_class_and_suggestions(page):
@@ -147,5 +150,5 @@ def test_large_store_without_an_index__says_about_what_it_will_be_first(
             break
 
     assert "±" in about[0]
-    assert "95 % intervals. The exact numbers follow …" in about[0]
+    assert "95\N{NO-BREAK SPACE}% intervals. The exact numbers follow …" in about[0]
     assert "±" not in said[-1]
