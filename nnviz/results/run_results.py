@@ -409,13 +409,15 @@ class RunResults:
             Whether the output of ``nnviz derive`` is needed as well.
         """
         missing = self._missing_stage(is_derived=derived)
-        if missing is None:
-            return None
+        return missing and (self.gone() or missing)
+
+    def gone(self) -> Missing | None:
+        """Return what to say where the store is not there any more, else None."""
         try:
             Store.open(self.store.url)
         except StoreNotFoundError as error:
             return Missing("The store is gone", f"{error}. Put it back, or reload.")
-        return missing
+        return None
 
     def _missing_stage(self, *, is_derived: bool) -> Missing | None:
         n_missing, n_chunks = len(self.store.chunks.missing()), len(self.store.chunks)

@@ -423,6 +423,10 @@ def test_store__deleted_between_two_clicks_is_said(tmp_path, browser):
         page.locator("[data-layer='early']").click()  # the other one has been read
         page.get_by_role("button", name="Channels", exact=True).click()
         page.get_by_text("The store is gone").wait_for(timeout=60_000)
+        page.get_by_label("Query").fill("not correct")
+        page.keyboard.press("Enter")
+        said = page.locator(".sentence", has_text="The store is gone: there is no")
+        said.wait_for(timeout=60_000)
         page.reload()
         page.get_by_text("The store cannot be shown").wait_for(timeout=60_000)
         assert "Traceback" not in page.content()

@@ -302,6 +302,10 @@ class SubsetPairModel(param.Parameterized):
             return {"counted": pairs.count(pair), "is_loading": False}
         return {"counted": None, "estimated": None, "is_loading": True}
 
+    def _uncounted(self, error: NnvizError) -> Missing:
+        missing = Missing("These subsets cannot be counted", f"{error}.")
+        return self.results.gone() or missing
+
     def _count(self, pair: SubsetPair) -> None:
         pairs, key = self.results.pairs, pair.key
         is_wanted = until_other(lambda: self.pair is not None and self.pair.key == key)
@@ -311,13 +315,13 @@ class SubsetPairModel(param.Parameterized):
                 with while_wanted(is_wanted):
                     return pairs.count(pair)
             except NnvizError as error:
-                return Missing("These subsets cannot be counted", str(error))
+                return self._uncounted(error)
 
         def begin() -> SubsetResults | PairEstimates | Missing:
             try:
                 return pair.found.estimate() if pair.found.is_large else count()
             except NnvizError as error:
-                return Missing("These subsets cannot be counted", str(error))
+                return self._uncounted(error)
 
         def show(found: SubsetResults | PairEstimates | Missing) -> None:
             if self.pair is None or self.pair.key != pair.key:
