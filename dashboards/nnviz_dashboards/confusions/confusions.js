@@ -69,7 +69,10 @@ export function render({model}) {
   }
   function list(table) {
     const box = element("div", "frequent", null, {"aria-label": "Most frequent confusions", role: "group"})
-    box.append(element("h3", "frequent-title", "Most frequent"))
+    const title = element("h3", "frequent-title")
+    title.append(element("b", "", "Most frequent"))
+    if (table.frequent.length) title.append(element("span", "muted", "and share of the class"))
+    box.append(title)
     if (!table.frequent.length) box.append(element("p", "muted", "No instance is predicted wrong."))
     for (const one of table.frequent) {
       const row = element("button", "frequent-row", null, {type: "button", "data-query": one.query})

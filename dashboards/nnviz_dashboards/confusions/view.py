@@ -20,8 +20,8 @@ from nnviz_dashboards.shared.theme import format_count, format_percent
 __all__ = ["ConfusionsView"]
 
 EXPLANATION = (
-    "Rows are true classes, columns predicted ones; numbers are instances. The darker "
-    "a cell, the more instances of its row are taken for its column; those on the "
+    "Rows are true classes, columns predicted ones; numbers are instances. The "
+    "stronger a cell, the more instances of its row are taken for its column; those on the "
     "diagonal are predicted right and have a frame instead. Of very many classes those "
     "are drawn that are most often confused; the data have all."
 )

@@ -155,11 +155,14 @@ class DifferencesView(Viewer):
         shown = found.channels[:N_ROWS]
         pair = self._model.pairs.pair
         n = len(found.channels)
-        note = f"{format_count(found.n_different)} of {format_count(n)} channels differ"
+        differ = "differs" if found.n_different == 1 else "differ"
+        note = (
+            f"{format_count(found.n_different)} of {format_count(n)} channels {differ}"
+        )
         if found.measure == "maximum":
             note = f"{format_count(n)} channels"
         if n > len(shown):
-            note += f"; the first {len(shown)} are shown"
+            note += f"; {len(shown)} are listed"
         sign, explanation = EFFECTS[found.measure]
         return {
             "names": list(pair.names) if pair is not None else ["A", "B"],

@@ -277,6 +277,9 @@ class InstanceMapView(Viewer):
             return
         n = facts.n_instances
         lines = [f"{format_count(count)} {name}" for name, count in facts.told]
+        n_told = sum(count for _, count in facts.told)
+        if facts.told and n_told < n:
+            lines.append(f"{format_count(n - n_told)} of others")
         if facts.mean == facts.mean:
             end = self._end(facts.mean, shown.colors.kind)
             lines = [f"{shown.colors.title}: {end} on average"]

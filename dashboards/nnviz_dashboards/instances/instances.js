@@ -101,7 +101,7 @@ export function render({model}) {
       cell.querySelector(".square-mark").setAttribute("aria-pressed", String(is_marked))
     }
     panel.classList.toggle("marking", marked.size > 0)
-    if (!marked.size) return chosen.replaceChildren(element("span", "muted note", model.without_pictures ? `No pictures: ${model.without_pictures}` : "Click opens, ✓ marks; point at one to see its row among the neurons"))
+    if (!marked.size) return chosen.replaceChildren(element("span", "muted note", model.without_pictures ? `No pictures: ${model.without_pictures}` : "Click opens, ✓ marks"))
     const use = ["a", "b"].map((side) => {
       const button = element("button", `side-button side-${side}`, SIDE_NAMES[side], {type: "button", "aria-label": `Marked instances as ${SIDE_NAMES[side]}`})
       button.addEventListener("click", () => send({type: "use_marked", side}))

@@ -42,8 +42,9 @@ WORDS = {
 
 EXPLANATION = (
     "Each square is an instance: its picture, what the network takes it for, and how "
-    "sure it is of that; a frame marks those that are predicted wrong. The data are "
-    "those of A and of B in this order, 50,000 of each at most, with all columns."
+    "sure it is of that; a frame marks those that are predicted wrong. Point at one to "
+    "see its row among the neurons. The data are those of A and of B in this order, "
+    "50,000 of each at most, with all columns."
 )
 
 
@@ -251,7 +252,7 @@ class InstancesView(Viewer):
     def _drawn(self, opened: Opened) -> dict[str, object]:
         facts = opened.facts
         write = format_percent if opened.is_probability else format_value
-        rows = [["Probability of the label", format_percent(facts.probability)]]
+        rows = [["probability of the label", format_percent(facts.probability)]]
         if facts.probability != facts.probability:
             rows = []
         numbers = {name: i for i, name in enumerate(self._layers)}

@@ -13,7 +13,7 @@ export function render({model}) {
     const title = element("h2", "title")
     if (f) title.append(classLabel(f.name, f.mark))
     else title.textContent = "Nothing is chosen"
-    const rest = element("span", "muted rest", f ? f.text : "")
+    const rest = element("span", "muted rest", f ? kept(f.text) : "")
     bar.append(title, rest)
     if (f && f.confusions.length) {
       const wrong = element("span", "muted confusions", ", taken for ")

@@ -90,5 +90,5 @@ def test_view__draws_the_first_ones(differences):
 
     table = panel.table
     assert len(table["rows"]) == 60
-    assert table["note"].endswith("the first 60 are shown")
+    assert table["note"].endswith("; 60 are listed")
     assert max(abs(row["effect"]) for row in table["rows"]) == table["scale"]
