@@ -201,7 +201,7 @@ class EmbeddingView(Viewer):
                 alike = "most similar class" if n == 1 else f"{n} most similar"
                 note += f"; {format_percent(kept)} of the {alike} lie nearest"
         if selection.channel >= 0:
-            note = f"darker: channel {selection.channel} is more often on top"
+            note = f"stronger: channel {selection.channel} is more often on top"
             if share is not None:
                 note += f", at most {format_percent(float(share.max()))}"
         explanation = "" if selection.channel >= 0 else EXPLANATION

@@ -87,8 +87,8 @@ OPTIONS = [
         "name": "errors",
         "label": "Errors",
         "values": [
-            ["none", "none"],
-            ["blocks", f"from {N_BLOCKS} random blocks of instances"],
+            ["none", "Not estimated"],
+            ["blocks", f"From {N_BLOCKS} random blocks of instances"],
         ],
     }
 ]

@@ -26,12 +26,12 @@ function matrixTools(model, send, {zoom, picture, tables}) {
     return {field, select}
   }
   const order = choice("Sorted by", "sort")
-  const shade = choice("Darkest", "shade")
+  const shade = choice("Strongest", "shade")
   const options = (select, values, chosen) => {
     select.replaceChildren(...values.map(([value, text]) => new Option(text, value, false, value === chosen)))
   }
   const zooms = element("div", "segments", null, {role: "group", "aria-label": "Width of the columns"})
-  for (const [text, step, label] of [["−", -1, "Narrower columns"], ["+", 1, "Wider columns"], ["Fit", 0, "As wide as fits"]]) {
+  for (const [text, step, label] of [["+", 1, "Wider columns"], ["−", -1, "Narrower columns"], ["Fit", 0, "As wide as fits"]]) {
     const button = element("button", "segment", text, {type: "button", "aria-label": label, title: label})
     button.addEventListener("click", () => zoom(step))
     zooms.append(button)

@@ -248,8 +248,8 @@ class MatrixView(Viewer):
     def _explanation(self, state: MatrixState) -> str:
         return (
             "A row is A, B, an instance, a subset or a class; a column is a channel. "
-            f"The darker a cell, the larger the {WORDS[state.measure]}; an instance is "
-            "drawn as it is. Bars above the columns: blue where A has more, purple "
+            f"The stronger a cell, the larger the {WORDS[state.measure]}; an instance "
+            "is drawn as it is. Bars above the columns: blue where A has more, purple "
             "where B has more; pale where that may be chance (adjusted p of 0.05 or "
             f"more: {TESTS[state.measure]}). A cross: no instance excites the channel. "
             "Click a row's name to sort by it, a column to look at its channel; drag "

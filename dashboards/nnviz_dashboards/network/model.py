@@ -53,7 +53,7 @@ class Shade:
     """How a tensor is shaded."""
 
     share: float
-    """0 for the lightest to 1 for the darkest."""
+    """0 for the palest to 1 for the strongest colour."""
     text: str
     """The number behind it."""
 
@@ -236,7 +236,7 @@ class NetworkModel(param.Parameterized):
             text = f"{format_count(n)} of {format_count(len(dead))} channels are dead"
             shades[layer.name] = Shade(share, text)
         return Shading(
-            shades, "Darker: a larger share of channels that no instance excites"
+            shades, "Stronger: a larger share of channels that no instance excites"
         )
 
     def _different(self) -> Shading:
@@ -260,7 +260,7 @@ class NetworkModel(param.Parameterized):
             for name, (n, of) in shares.items()
         }
         return Shading(
-            shades, "Darker: a larger share of channels tells A from B (p below 0.05)"
+            shades, "Stronger: a larger share of channels tells A from B (p below 0.05)"
         )
 
     def _reach(self) -> Shading:
@@ -284,5 +284,5 @@ class NetworkModel(param.Parameterized):
             for name, reach in zip(graph.layers, graph.reach.tolist(), strict=True)
         }
         return Shading(
-            shades, f"Darker: more of the evidence for {drawing.subset} arrives here"
+            shades, f"Stronger: more of the evidence for {drawing.subset} arrives here"
         )

@@ -34,7 +34,7 @@ export function render({model}) {
   select.append(...model.shadings.map(([name, text]) => new Option(text, name)))
   select.addEventListener("change", () => model.send_msg({type: "shade", name: select.value}))
   field.append(element("span", "field-name", "Shaded by"), select)
-  const {menu} = chartMenu(model, {label: "⋯", picture: (kind) => saveDrawing(kind), tables: () => [["nodes", 0], ["arcs", 1]]})
+  const {menu} = chartMenu(model, {picture: (kind) => saveDrawing(kind), tables: () => [["nodes", 0], ["arcs", 1]]})
   head.append(element("h2", "title", "Model"), summary, blocks, field, menu)
 
   const canvas = element("div", "canvas")
@@ -49,8 +49,8 @@ export function render({model}) {
   const space = makeSpace(svg, world, ({k}) => svg.classList.toggle("far", k < MIN_TEXT))
   space.least = () => svg.clientWidth < NARROW_PX ? MIN_NARROW : 0
   for (const [text, title, act] of [
-    ["−", "Smaller", () => space.zoom(1 / 1.3, undefined, undefined, true)],
     ["+", "Larger", () => space.zoom(1.3, undefined, undefined, true)],
+    ["−", "Smaller", () => space.zoom(1 / 1.3, undefined, undefined, true)],
     ["Fit", "All of it", () => space.fit(true, true)],
   ]) {
     const button = element("button", "button", text, {type: "button", title, "aria-label": title})
@@ -161,7 +161,8 @@ export function render({model}) {
   }
   function show_chosen() {
     for (const {node, part} of drawn.values()) {
-      part.classList.toggle("chosen", node.layer !== "" && node.layer === model.layer)
+      const is_inside = node.kind === "block" && !node.is_open && `${model.layer}.`.startsWith(`${node.key.slice(6)}.`)
+      part.classList.toggle("chosen", is_inside || (node.layer !== "" && node.layer === model.layer))
       part.classList.toggle("beside", model.beside.includes(node.layer))
     }
   }

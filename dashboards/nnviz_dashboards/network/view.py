@@ -113,7 +113,7 @@ class NetworkView(Viewer):
                 ("block", [node.block for node in nodes]),
                 ("layer", [node.layer for node in nodes]),
                 ("shade", [shade for shade, _ in shades]),
-                ("shaded by", [text for _, text in shades]),
+                ("shaded_by", [text for _, text in shades]),
             )
         )
 
@@ -143,7 +143,8 @@ class NetworkView(Viewer):
             },
             "note": shading.note,
             "about": about_chart(
-                f"{EXPLANATION} {shading.note}".strip(), self._model.code
+                f"{EXPLANATION} {shading.note}.".removesuffix(" ."),
+                self._model.code,
             ),
         }
 
@@ -174,7 +175,7 @@ class NetworkView(Viewer):
             "has_order": drawing.has_order,
             "summary": f"{format_count(n)} of "
             f"{format_count(len(self._model.results.store.plan.architecture.layers))} "
-            "layers seen",
+            "layers in view",
             "nodes": [
                 {
                     "key": node.key,

@@ -109,7 +109,7 @@ def test_measure_and_shade__are_in_the_address(page):
     page.locator("[data-measure='share']").click()
     expect_address(page, measure="share")
     expect(page.locator(".matrix-legend")).to_contain_text("share on top")
-    page.get_by_label("Darkest").select_option("channel")
+    page.get_by_label("Strongest").select_option("channel")
     expect_address(page, shade="channel")
     page.locator("[data-measure='maximum']").click()
     expect(page.locator(".matrix-legend")).to_contain_text("maximum")
@@ -153,7 +153,7 @@ def test_kept_rows__are_renamed_and_dragged(page):
 
 def test_files__table_and_picture_are_saved(page):
     page.locator(".matrix-tools .menu summary").click()
-    expect(page.locator(".matrix-tools .chart-explanation")).to_contain_text("darker")
+    expect(page.locator(".matrix-tools .chart-explanation")).to_contain_text("stronger")
     with page.expect_download() as saved:
         page.locator(".matrix-tools [data-save=csv]").click()
     table = list(csv.reader(saved.value.path().read_text().splitlines()))

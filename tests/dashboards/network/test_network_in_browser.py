@@ -130,7 +130,7 @@ def test_menu__gives_the_drawing_its_numbers_and_lines(visit, graph_address):
         rows = list(csv.DictReader(file))
     tensors = {row["layer"] for row in rows if row["kind"] == "tensor"}
     assert {"early", "middle", "late"} <= tensors
-    assert any("channels are dead" in row["shaded by"] for row in rows)
+    assert any("channels are dead" in row["shaded_by"] for row in rows)
 
     menu.locator("summary").click()
     with page.expect_download() as saved:
