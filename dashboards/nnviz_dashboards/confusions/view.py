@@ -21,9 +21,9 @@ __all__ = ["ConfusionsView"]
 
 EXPLANATION = (
     "Rows are true classes, columns predicted ones; numbers are instances. The "
-    "stronger a cell, the more instances of its row are taken for its column; those on the "
-    "diagonal are predicted right and have a frame instead. Of very many classes those "
-    "are drawn that are most often confused; the data have all."
+    "stronger a cell, the more instances of its row are taken for its column; those "
+    "on the diagonal are predicted right and have a frame instead. Of very many "
+    "classes those are drawn that are most often confused; the data have all."
 )
 
 
