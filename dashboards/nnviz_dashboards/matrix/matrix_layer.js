@@ -185,6 +185,8 @@ function matrixLayer(place, {send, table, colors_of, actions, marked, scrolled})
   view.addEventListener("scroll", () => { draw(); scrolled(view.scrollTop) }, {passive: true})
   new ResizeObserver(resize).observe(view)
 
+  // Of a row that the edge cuts a picture has nothing.
+  const whole_rows = () => Math.max(1, Math.min(n_rows(), Math.floor(view.clientHeight / ROW_HEIGHT))) * ROW_HEIGHT
   return {
     box, zoom, draw,
     get title() { return layer ? `Neurons in ${layer.label}` : "Neurons" },
@@ -231,17 +233,19 @@ function matrixLayer(place, {send, table, colors_of, actions, marked, scrolled})
     },
     resize,
     // How tall its picture is, and what of it is in view, drawn at y.
-    get picture_height() { return 30 + STRIP_HEIGHT + view.clientHeight },
+    get picture_height() { return 30 + STRIP_HEIGHT + whole_rows() + 12 },
     get picture_width() { return 220 + view.clientWidth },
     drawPicture(context, y) {
       const colors = colors_of(), room = 220
-      const [wide, tall] = [view.clientWidth, view.clientHeight]
+      const [wide, tall] = [view.clientWidth, whole_rows()]
       context.fillStyle = colors.text
       context.font = "bold 13px sans-serif"
       context.fillText(`${this.title}: ${what.textContent} ${low.textContent} to ${high.textContent}`, 8, y + 20)
       context.inside(room, y + 30, wide, STRIP_HEIGHT, () => paintStrip(context, false))
       context.inside(room, y + 30 + STRIP_HEIGHT, wide, tall, () => paintCells(context, false))
       Object.assign(context, {font: "12px sans-serif", fillStyle: colors.text, textAlign: "left"})
+      const bars = bars_name.textContent
+      context.fillText(bars, room - 8 - context.measureText(bars).width, y + 30 + 16)
       const first = Math.floor(view.scrollTop / ROW_HEIGHT)
       for (let i = first; i < Math.min(n_rows(), first + tall / ROW_HEIGHT); i++) {
         context.fillText(row_of(i).name.slice(0, 34), 8, y + 30 + STRIP_HEIGHT + i * ROW_HEIGHT - view.scrollTop + 14)
