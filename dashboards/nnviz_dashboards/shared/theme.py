@@ -7,6 +7,7 @@ thousands separators, shares as percent.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 
 from nnviz.graphs.drawing import COLORS
@@ -212,10 +213,13 @@ def format_value(value: float) -> str:
     --------
     >>> format_value(12.3456), format_value(0.01234), format_value(5321.8)
     ('12.3', '0.0123', '5,322')
+    >>> format_value(-0.657)
+    '−0.657'
     """
     if math.isnan(value):
         return "–"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return text.replace("-", "−", 1) if value < 0 else text  # as wide as a plus
 
 
 def shorten_path(path: str) -> str:
@@ -225,5 +229,11 @@ def shorten_path(path: str) -> str:
     --------
     >>> shorten_path("/data/imagenet/val"), shorten_path("torchvision:squeezenet1_0")
     ('val', 'squeezenet1_0')
+
+    Of what was given in memory, the mark that tells it from others of its name is cut:
+
+    >>> shorten_path("memory:CifarResNet@928b28deab8b")
+    'CifarResNet'
     """
-    return path.rstrip("/").split("/")[-1].split(":")[-1] or path
+    name = path.rstrip("/").split("/")[-1].split(":")[-1]
+    return re.sub(r"(?<=.)@[0-9a-f]{12}$", "", name) or path

@@ -103,7 +103,7 @@ def said_of_channels(
     if not most.n_different:
         return (Part(f"{none}, nor one of any other layer (p < {LEVEL})."),)
     verb = "does" if most.n_different == 1 else "do"
-    begin = f"{none}; in {layers[most.layer]} {most.count} {verb}{most.introduction}"
+    begin = f"{none}; in {layers[most.layer]}, {most.count} {verb}{most.introduction}"
     return (Part(begin), *most.strongest())
 
 
