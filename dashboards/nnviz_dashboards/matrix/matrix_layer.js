@@ -185,8 +185,8 @@ function matrixLayer(place, {send, table, colors_of, actions, marked, scrolled})
   view.addEventListener("scroll", () => { draw(); scrolled(view.scrollTop) }, {passive: true})
   new ResizeObserver(resize).observe(view)
 
-  // Of a row that the edge cuts a picture has nothing.
-  const whole_rows = () => Math.max(1, Math.min(n_rows(), Math.floor(view.clientHeight / ROW_HEIGHT))) * ROW_HEIGHT
+  // A row that the page cuts is whole in a picture.
+  const whole_rows = () => Math.max(1, Math.min(n_rows(), Math.ceil(view.clientHeight / ROW_HEIGHT))) * ROW_HEIGHT
   return {
     box, zoom, draw,
     get title() { return layer ? `Neurons in ${layer.label}` : "Neurons" },

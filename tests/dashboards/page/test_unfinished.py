@@ -6,6 +6,7 @@ import nnviz
 from nnviz.results.run_results import RunResults
 from nnviz.store.store import Store
 from nnviz_dashboards.page.unfinished import RunningModel, RunningView, running_view
+from nnviz_dashboards.shared.theme import DARK, LIGHT
 from tests.dashboards.served_pages import served
 from tests.faults.small_run import create, later_stages, one_worker, write_inputs
 
@@ -15,6 +16,11 @@ def planned(tmp_path):
     """Return the place of a run of which nothing is done."""
     create(write_inputs(tmp_path))
     return str(tmp_path / "run.zarr")
+
+
+def color_of(hexadecimal):
+    """Return a colour as a browser computes it."""
+    return "rgb({}, {}, {})".format(*bytes.fromhex(hexadecimal[1:]))
 
 
 def extract(url):
@@ -75,6 +81,11 @@ def test_page__loads_itself_when_a_stage_is_complete(visit, planned):
         sync_api.expect(page.get_by_role("progressbar")).to_have_attribute(
             "aria-valuenow", "0"
         )
+        page.emulate_media(color_scheme="dark")
+        text = page.locator(".running-text")
+        sync_api.expect(text).to_have_css("color", color_of(DARK["text"]))
+        page.emulate_media(color_scheme="light")
+        sync_api.expect(text).to_have_css("color", color_of(LIGHT["text"]))
 
         extract(planned)
         sync_api.expect(bar).to_contain_text("aggregates come next", timeout=30_000)
