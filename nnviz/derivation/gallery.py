@@ -24,7 +24,7 @@ from nnviz.derivation.examples import (
     pack_pictures,
     read_examples,
 )
-from nnviz.derivation.pictures import cut_picture, draw
+from nnviz.derivation.pictures import Drawing, cut_picture, draw
 from nnviz.derivation.text_pictures import TextExample
 from nnviz.engine.sharing import Shared
 from nnviz.engine.tasks import run_tasks
@@ -57,6 +57,8 @@ __all__ = [
     "GallerySource",
     "layers_with_peaks",
     "open_source",
+    "seen_in_picture",
+    "seen_in_text",
     "write_examples",
 ]
 
@@ -406,17 +408,62 @@ def _text_cuts(
             except UnreadableInstanceError:
                 tokens[instance] = []
         position = int(peaks.position[channel, rank])
-        place = layer.token_of(position)
-        known = tokens[instance]
-        token = Token("")
-        if place is not None and place < len(known):
-            token = known[place]
-        first, stop = layer.tokens_of(position) or (0, 0)
-        seen = [each for each in known[first:stop] if each.start < each.stop]
-        span = (seen[0].start, seen[-1].stop) if seen else (token.start, token.stop)
-        example = TextExample.at(text, span, token.text)
+        example = seen_in_text(layer, text, tokens[instance], position)
         cuts.append(_Cut(channel * n_ranks + rank, nowhere, example.to_bytes()))
     return cuts
+
+
+def seen_in_text(
+    layer: Layer, text: str, tokens: Sequence[Token], position: int
+) -> TextExample:
+    """Return a text with the tokens that a layer sees at one of its positions.
+
+    Parameters
+    ----------
+    layer
+        Of the network.
+    text
+        The instance.
+    tokens
+        Its tokens; none where they are not known.
+    position
+        Row-major, of the layer.
+    """
+    place = layer.token_of(position)
+    token = Token("")
+    if place is not None and place < len(tokens):
+        token = tokens[place]
+    first, stop = layer.tokens_of(position) or (0, 0)
+    seen = [each for each in tokens[first:stop] if each.start < each.stop]
+    span = (seen[0].start, seen[-1].stop) if seen else (token.start, token.stop)
+    return TextExample.at(text, span, token.text)
+
+
+def seen_in_picture(
+    layer: Layer,
+    drawing: Drawing,
+    config: PreprocessingConfig,
+    position: int,
+    *,
+    input_size: tuple[int, int],
+) -> bytes:
+    """Return what a layer sees of a picture at one of its positions, as a file.
+
+    Parameters
+    ----------
+    layer
+        Of the network.
+    drawing
+        The instance.
+    config
+        How it is prepared.
+    position
+        Row-major, of the layer.
+    input_size
+        Height and width of the network's input in pixels.
+    """
+    box = input_boxes(layer, np.array([position], dtype=np.int32), input_size)[0]
+    return cut_picture(drawing, drawing.box_of(_as_box(box), config))
 
 
 def _write_layer(

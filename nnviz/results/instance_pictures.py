@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nnviz.derivation.pictures import Drawing
     from nnviz.inputs.datasets.opening import Dataset
     from nnviz.inputs.preparation.preprocessing import Box
+    from nnviz.inputs.preparation.tokenizing import Token, Tokenizer
     from nnviz.runs.architecture import Layer
 
 __all__ = ["LARGE_SIDE", "InstancePictures"]
@@ -69,6 +70,57 @@ class InstancePictures:
     def missing(self) -> str:
         """Why there are no pictures; empty where there are. Opens the data set."""
         return self._open()[1]
+
+    def seen(self, n: int, layer: Layer, position: int) -> bytes:
+        """Return what a layer sees of an instance at one of its positions, as a file.
+
+        Parameters
+        ----------
+        n
+            Number of the instance.
+        layer
+            A layer of the network.
+        position
+            Row-major; -1 where it is not known: the whole instance is then shown.
+
+        Returns
+        -------
+        bytes
+            A PNG, JPEG or SVG file; empty where there is no picture.
+        """
+        from nnviz.derivation import gallery  # noqa: PLC0415  as for pictures
+        from nnviz.derivation.text_pictures import picture_of  # noqa: PLC0415
+
+        missing, config = self.missing, self._store.plan.preprocessing
+        if missing or position < 0 or not 0 <= n < self._store.n_instances:
+            return self.picture(n)
+        if self._texts is not None:
+            text = str(self._texts[n])
+            seen = gallery.seen_in_text(layer, text, self._tokens(text), position)
+            return picture_of(seen.to_bytes())
+        drawing = None if self._rows else self._drawing(n)
+        if drawing is None:
+            return self.picture(n)
+        shape = self._store.plan.architecture.input_shape
+        size = (shape[-2], shape[-1]) if len(shape) >= 2 else (1, 1)
+        return gallery.seen_in_picture(
+            layer, drawing, config, position, input_size=size
+        )
+
+    def _tokens(self, text: str) -> list[Token]:
+        """Return the tokens of a text; none where they cannot be had."""
+        tokenizer = self._tokenizer
+        limit = self._store.plan.preprocessing.max_length
+        try:
+            return [] if tokenizer is None else tokenizer.tokens_of(text, limit)
+        except UnreadableInstanceError:
+            return []
+
+    @functools.cached_property
+    def _tokenizer(self) -> Tokenizer | None:
+        from nnviz.derivation.gallery import open_source  # noqa: PLC0415  as above
+
+        return open_source(self._store, None, trust=False)[0].tokenizer
 
     def heat(
         self, n: int, values: NDArray[np.floating], layer: Layer, side: int

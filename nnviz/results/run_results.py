@@ -41,6 +41,7 @@ from nnviz.results.class_similarity import (
     mean_similarity,
     telling_measure,
 )
+from nnviz.results.diverse_examples import DiverseExamples
 from nnviz.results.explained_instances import ExplainedInstances
 from nnviz.results.feature_pictures import FeaturePictures
 from nnviz.results.graph_results import GraphResults
@@ -156,6 +157,8 @@ class RunResults:
         self.reads = QueryPool(n_threads=1)
         """Answers what only has to be read, so that it does not wait for what visitors,
         some of whom have left, let be counted."""
+        self.looks = QueryPool(n_threads=1)
+        """Answers what is asked by looking at something, so that no click waits."""
         self.neurons = NeuronMatrix(store, self.aggregates)
         self.instances = Instances(store, self.pairs.finder.columns)
         self.maps = InstanceMaps(
@@ -172,6 +175,9 @@ class RunResults:
         """Return which instances are predicted wrong, shape (N,)."""
         self.instance_pictures = InstancePictures(store)
         self.features = FeaturePictures(store)
+        self.diverse = DiverseExamples(
+            store, self.pairs.channels, self.instance_pictures, self._example_of
+        )
         self.explained = ExplainedInstances(
             store, self.kind, self.graphs, self.instance_pictures
         )
@@ -181,6 +187,7 @@ class RunResults:
         """Drop what visitors still wait for."""
         self.graphs.queries.close()
         self.reads.close()
+        self.looks.close()
 
     def missing_classes(self) -> Missing | None:
         """Return what is said in place of the classes, or None if there are some."""
@@ -371,6 +378,14 @@ class RunResults:
             If there are no examples.
         """
         return picture_of(self._stored_example(layer, channel, rank))
+
+    def _example_of(self, layer: str, channel: int, instance: int) -> bytes:
+        """Return the picture of an instance if it is an example of a channel."""
+        try:
+            ranks = np.flatnonzero(self.examples(layer).instance[channel] == instance)
+            return self.picture(layer, channel, int(ranks[0])) if len(ranks) else b""
+        except MissingDataError:
+            return b""
 
     def example_text(self, layer: str, channel: int, rank: int) -> TextExample | None:
         """Return the text of one example with its token; None if it is no text.

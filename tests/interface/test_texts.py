@@ -199,6 +199,11 @@ def test_derive__keeps_the_token_of_each_maximum(tmp_path: Path) -> None:
         assert example.token in (words[middle], str(padded[0, middle + 1].item()))
         assert example.shown == " ".join(words[max(0, middle - 1) : middle + 2])
         assert examples.picture(channel, 0).startswith(b"<svg")
+        # Diverse examples begin with the strongest, with its token.
+        diverse = RunResults(store).diverse
+        assert diverse.of("convolution", channel)[0].instance == instance
+        shown = diverse.picture("convolution", channel, 0)
+        assert shown == examples.picture(channel, 0)
     assert InstancePictures(store).missing == ""
     assert b"king" in InstancePictures(store).picture(1)
 

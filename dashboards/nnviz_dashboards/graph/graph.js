@@ -33,7 +33,11 @@ export function render({model}) {
     graph: () => model.graph,
     said: () => model.said,
     pictures: () => model.pictures,
-    ask: (what, index) => model.send_msg({type: what === "node" ? "numbers" : "arc_numbers", [what]: index, version: model.graph.version}),
+    rule: () => model.rule,
+    ask: (what, index) => model.send_msg({
+      type: {node: "numbers", arc: "arc_numbers", diverse: "diverse"}[what],
+      [what === "arc" ? "arc" : "node"]: index, version: model.graph.version,
+    }),
     pin: ({layer, channel}) => model.send_msg({type: "pin", layer, channel}),
     unpin: () => model.send_msg({type: "unpin"}),
     open: (instance) => model.send_msg({type: "open", instance}),
@@ -103,6 +107,7 @@ export function render({model}) {
   }
   const point = (key, arc_key) => {
     if (key === hovered && arc_key === hovered_arc) return
+    scene.turn(hovered, null)
     hovered = key
     hovered_arc = arc_key
     show_focus()
@@ -115,6 +120,13 @@ export function render({model}) {
     if (!svg.classList.contains("dragged")) point(...under(event))
   })
   svg.addEventListener("pointerleave", () => point(null, null))
+  // Moved over a node, the pointer turns over the diverse examples of its channel.
+  svg.addEventListener("pointermove", (event) => {
+    const item = scene.nodes.get(under(event)[0])
+    if (!item || item.key !== hovered || svg.classList.contains("dragged")) return
+    const {left, width} = item.back.getBoundingClientRect()
+    scene.turn(item.key, card.face_at(item.value, (event.clientX - left) / width))
+  })
   svg.addEventListener("click", (event) => {
     if (space.was_drag) return
     const [key, arc_key] = under(event)
@@ -389,7 +401,8 @@ export function render({model}) {
     if (model.graph) make_room()
     if (pitch !== before) show_graph()
   })
-  model.on("msg:custom", ({files, numbers, part: chosen_part}) => {
+  model.on("msg:custom", ({files, numbers, diverse, part: chosen_part}) => {
+    if (diverse && diverse.version === model.graph?.version && card.learn_diverse(diverse)) show_focus()
     if (chosen_part) show_part(chosen_part)
     if (files) saveFiles(files)
     if (numbers?.version === model.graph?.version) { card.learn(numbers); show_focus() }

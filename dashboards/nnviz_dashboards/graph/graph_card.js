@@ -1,3 +1,5 @@
+const REST_MS = 400 // that a pointer rests on a node before diverse examples are looked for
+
 // The card: examples and numbers of a node, or numbers of an arc.
 function numbers(facts, terms) {
   const list = element("dl", "card-facts")
@@ -22,6 +24,20 @@ function makeCard(canvas, act) {
   // Numbers and texts are many and come when a node or arc is looked at; those of the
   // pinned node with the graph.
   const known = new Map(), asked = new Set()
+  // Diverse examples take longer, and are looked for once somebody stays.
+  const diverse = new Map(), sought = new Set()
+  let resting = 0, rests_on = null
+  const stay = (node, ms) => {
+    if (rests_on === node.index || sought.has(node.index)) return
+    leave()
+    rests_on = node.index
+    resting = setTimeout(() => {
+      rests_on = null
+      sought.add(node.index)
+      act.ask("diverse", node.index)
+    }, ms)
+  }
+  const leave = () => { clearTimeout(resting); rests_on = null }
   const knows = (what, index) => {
     const key = `${what} ${index}`, said = act.said()
     if (what === "node" && said.node === index && said.version === act.graph().version) return said
@@ -66,6 +82,34 @@ function makeCard(canvas, act) {
     walkable(grid)
     return grid
   }
+  const face = (node, place) => `${act.pictures()}/diverse/${node.number}/${node.channel}/${place}`
+  const diverse_part = (node, is_pinned) => {
+    if (!act.rule() || node.number < 0) return []
+    const rows = diverse.get(node.index)
+    if (!rows) stay(node, is_pinned ? 0 : REST_MS)
+    if (rows && rows.length < 2) return [] // there is nothing that is unlike the strongest
+    const grid = element("div", "card-examples card-diverse")
+    for (const [place, [short, long, instance, has_picture, is_of_class]] of (rows ?? Array(5).fill([])).entries()) {
+      const item = has_picture ? element("img", is_of_class ? "of-class" : "", null, {src: face(node, place), decoding: "async", draggable: "false"})
+        : rows ? element("span", "card-text") : element("span", "card-sought")
+      item.addEventListener("error", () => item.replaceWith(element("span", "card-text", short, {title: long})))
+      if (rows) tell(item, [short, long])
+      grid.append(is_pinned && rows ? opening(item, [short, long, instance]) : item)
+    }
+    if (is_pinned && rows) walkable(grid)
+    const said = element("div", "note card-rule", "strong, and least alike in this layer", {title: act.rule()})
+    const part = element("div", "card-part", null, {role: "group", "aria-label": "Diverse examples"})
+    part.append(heading("Diverse examples", "", act.rule()), grid, said)
+    return [part]
+  }
+  const feature = (node) => {
+    const image = element("img", "card-feature", null, {
+      src: `${act.pictures()}/features/${node.number}/${node.channel}`, decoding: "async", draggable: "false",
+      alt: "What the channel was made to see", title: "What the channel was made to see: from the folder beside the store",
+    })
+    image.addEventListener("error", () => image.remove())
+    return image
+  }
   const waiting = () => element("div", "card-waiting", null, {"aria-hidden": "true"})
   const links = (items, name, swatch, explanation) => {
     const part = element("div", "card-links")
@@ -88,11 +132,27 @@ function makeCard(canvas, act) {
     card.hidden = false
   }
   return {
-    hide: () => (card.hidden = true),
+    hide: () => { leave(); card.hidden = true },
     // Another graph has other numbers.
-    forget: () => { known.clear(); asked.clear() },
+    forget: () => { leave(); for (const one of [known, asked, diverse, sought]) one.clear() },
+    // What was not looked for, since something else was, may be asked again. Returns
+    // whether there is something new to show.
+    learn_diverse: ({node, rows}) => {
+      if (rows) diverse.set(node, rows)
+      else sought.delete(node)
+      return Boolean(rows)
+    },
+    // Which of the diverse examples stands at this part of a node's width; null for none.
+    face_at: (node, part) => {
+      const rows = diverse.get(node.index) ?? []
+      const place = Math.max(0, Math.min(rows.length - 1, Math.floor(part * rows.length)))
+      if (rows.length < 2 || !rows[place][3]) return null
+      for (const [i, item] of card.querySelectorAll(".card-diverse > *").entries()) item.classList.toggle("looked-at", i === place)
+      return face(node, place)
+    },
     learn: (numbers) => known.set(numbers.node === undefined ? `arc ${numbers.arc}` : `node ${numbers.node}`, numbers),
     hint: () => {
+      leave()
       show([element("div", "card-title", "Point at a channel"),
             element("div", "muted", "What feeds it, and what it feeds, lights up; its examples and numbers are shown here. A click keeps it."),
             element("div", "note", "Wheel: zoom. Drag: move. Arrow keys: walk.")], 0, false)
@@ -107,7 +167,10 @@ function makeCard(canvas, act) {
         head.append(close)
       }
       const said = knows("node", node.index)
+      if (rests_on !== null && rests_on !== node.index) leave()
       const parts = [head, examples(node, 10, is_pinned), said ? numbers(said.facts, act.graph().node_terms) : waiting()]
+      if (said?.has_feature) parts.splice(1, 0, feature(node))
+      parts.push(...diverse_part(node, is_pinned))
       const times = "the number of instances in which the one is among the strongest sources of the other"
       if (said?.targets.length) parts.push(links(said.targets, "Feeds most often", "target", `Channels that it feeds, with ${times}`))
       if (said?.sources.length) parts.push(links(said.sources, "Fed most often by", "source", `Channels that feed it, with ${times}`))
@@ -115,6 +178,7 @@ function makeCard(canvas, act) {
       show(parts, x, is_pinned)
     },
     arc: (arc, source, target, x) => {
+      leave()
       const facts = knows("arc", arc.index)?.facts
       const parts = [heading("From", "source"), title(source), examples(source, 5),
                      heading("To", "target"), title(target), examples(target, 5),

@@ -170,6 +170,13 @@ function makeScene(arcs_group, nodes_group, pictures) {
     }
     animate(moves, is_smooth, clear)
   }
+  // Show another picture on a node for a while; without one, its own.
+  const turn = (key, address) => {
+    const item = nodes.get(key)
+    if (!item || item.value.face < 0) return
+    if (address) item.image.setAttribute("href", address)
+    else fill_node(item, item.value)
+  }
   // Names of outputs stand side by side: as long as there is room between two of them.
   const fit_names = (pixels) => {
     letters = Math.max(3, Math.floor(pixels / 6.2))
@@ -218,5 +225,5 @@ function makeScene(arcs_group, nodes_group, pictures) {
     }
     return roles.size > 0
   }
-  return {nodes, arcs, show, filter, focus, fit_names}
+  return {nodes, arcs, show, filter, focus, fit_names, turn}
 }

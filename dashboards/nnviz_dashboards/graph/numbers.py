@@ -11,6 +11,7 @@ from math import isfinite, isnan
 from nnviz.graphs.drawing import GraphDrawing
 from nnviz.graphs.drawn_parts import Contrast, DrawnArc, DrawnNode, Linked
 from nnviz.results.causal_effects import CausalEffect
+from nnviz.results.diverse_examples import DiverseExample
 from nnviz_dashboards.shared.channel_examples import Example
 from nnviz_dashboards.shared.theme import (
     format_count,
@@ -20,7 +21,7 @@ from nnviz_dashboards.shared.theme import (
     format_value,
 )
 
-__all__ = ["arc_numbers", "effect_text", "node_numbers", "terms"]
+__all__ = ["arc_numbers", "diverse_text", "effect_text", "node_numbers", "terms"]
 
 NODE_TERMS = {
     "count": (
@@ -181,6 +182,23 @@ def node_numbers(
         "sources": [_linked(link, indices) for link in node.sources],
         "targets": [_linked(link, indices) for link in node.targets],
     }
+
+
+def diverse_text(one: DiverseExample, name: str) -> list[str | int]:
+    """Return a short and a long text, and the number of the instance.
+
+    Parameters
+    ----------
+    one
+        A diverse example of a channel.
+    name
+        Of its class, empty for none.
+    """
+    number = f"#{format_count(one.instance)}"
+    text = f"{name or 'instance'} {number}: activation {format_value(one.value)}"
+    if not isnan(one.likeness):
+        text += f", likeness to those before it at most {one.likeness:.2f}"
+    return [name or number, text, one.instance]
 
 
 def _example(example: Example) -> list[str | int]:

@@ -15,11 +15,14 @@ from nnviz.graphs.drawing import SIZES, GraphDrawing
 from nnviz.graphs.drawn_parts import Contrast, DrawnArc, DrawnNode, Key
 from nnviz.graphs.files import GraphFormat
 from nnviz.graphs.options import graph_options
+from nnviz.results.diverse_examples import DiverseExample
 from nnviz.results.graph_results import OF_A, OF_PAIR
 from nnviz_dashboards.graph.captions import note, title, unreached
 from nnviz_dashboards.graph.check import CheckModel
+from nnviz_dashboards.graph.faces import RULE, ChannelFaces
 from nnviz_dashboards.graph.numbers import (
     arc_numbers,
+    diverse_text,
     effect_text,
     node_numbers,
     terms,
@@ -113,6 +116,7 @@ class GraphPanel(Component):
         [], doc="What other graphs share: texts, and whether it is here."
     )
     pictures = param.String(doc="Address of the pictures.")
+    rule = param.String(doc="How diverse examples are chosen; empty: there are none.")
     missing = param.Dict(None, allow_None=True)
     is_loading = param.Boolean(default=False)
 
@@ -137,6 +141,8 @@ class GraphView(Viewer):
         Makes causal checks; None for one that makes none.
     parts
         What the graphs of several classes share; None for nothing.
+    faces
+        What else is seen of a channel than its examples; None for nothing.
     options
         What can be chosen of how the graph is made.
     """
@@ -149,12 +155,14 @@ class GraphView(Viewer):
         layers: Mapping[str, str],
         checks: CheckModel | None = None,
         parts: PartsModel | None = None,
+        faces: ChannelFaces | None = None,
         options: Sequence[Mapping[str, object]] = OPTIONS,
     ) -> None:
         super().__init__()
         self._model = model
         self._checks = CheckModel(model) if checks is None else checks
         self._parts = parts
+        self._faces = faces
         self._layers = layers
         self._version = 0  # of what is drawn
         selection, values = model.selection, self._values()
@@ -171,12 +179,14 @@ class GraphView(Viewer):
                 "fold": self._fold,
                 "files": self._send_files,
                 "numbers": self._send_numbers,
+                "diverse": self._find_diverse,
                 "open": lambda instance: selection.open_instance(instance),
                 "arc_numbers": self._send_arc_numbers,
                 "check": self._checks.begin,
                 "part": self._show_part,
             },
             pictures=pictures,
+            rule="" if faces is None else RULE,
             options=list(options),
             layer=selection.param.layer,
             pinned=self._pinned(),
@@ -319,12 +329,37 @@ class GraphView(Viewer):
         if is_known and version == self._version:
             self._panel._send_msg({"numbers": self._numbers(node)})
 
+    def _find_diverse(self, *, node: int, version: int) -> None:
+        """Send diverse examples of a node's channel, once they are found."""
+        drawing, faces = self._model.drawing, self._faces
+        is_known = drawing is not None and 0 <= node < len(drawing.nodes)
+        if drawing is None or faces is None or not is_known or version != self._version:
+            return
+        one = drawing.nodes[node]
+
+        def row(example: DiverseExample) -> list[object]:
+            label = faces.label(example.instance)
+            is_of_class = label >= 0 and label == self._model.selection.subset
+            text = diverse_text(example, faces.name(label))
+            return [*text, example.has_picture, is_of_class]
+
+        def send(found: Sequence[DiverseExample] | None) -> None:
+            rows = None if found is None else [row(example) for example in found]
+            diverse = {"version": version, "node": node, "rows": rows}
+            self._panel._send_msg({"diverse": diverse})
+
+        if one.layer in self._layers:
+            faces.find(one.layer, one.channel, send)
+
     def _numbers(self, node: int) -> dict[str, object]:
         drawing = self._model.drawing
         assert drawing is not None
         one = drawing.nodes[node]
         examples = self._model.examples.get((one.layer, one.channel), ())
         said = node_numbers(one, drawing, examples)
+        faces = self._faces
+        if faces is not None and faces.has_feature(one.layer, one.channel):
+            said["has_feature"] = True
         return {**said, "version": self._version, "node": node}
 
     def _said(self) -> dict[str, dict[str, object]]:

@@ -24,6 +24,7 @@ from nnviz_dashboards.confusions.view import ConfusionsView
 from nnviz_dashboards.differences.model import DifferencesModel
 from nnviz_dashboards.differences.view import DifferencesView
 from nnviz_dashboards.graph.check import CheckModel
+from nnviz_dashboards.graph.faces import ChannelFaces
 from nnviz_dashboards.graph.model import GraphModel
 from nnviz_dashboards.graph.parts import PartsModel
 from nnviz_dashboards.graph.view import GraphView
@@ -124,6 +125,9 @@ def _roots(
     def read_later(work: Callable[[], T], done: Callable[[T | Missing], None]) -> None:
         results.reads.run(while_here(work), delivered(done))
 
+    def look_later(work: Callable[[], T], done: Callable[[T | Missing], None]) -> None:
+        results.looks.run(work, delivered(done))
+
     # A page with nothing to work with loads itself again when there is something.
     has_nothing = results.missing_stage() is not None
     bar = running_view(results, reloads=has_nothing, run_later=run_later)
@@ -167,6 +171,7 @@ def _roots(
             layers=layers.labels,
             checks=checks,
             parts=PartsModel(graph, results.graphs),
+            faces=ChannelFaces(results, run_later=look_later),
         ),
         "channels": ChannelsView(
             ChannelsModel(results, pairs), pictures=pictures, layers=layers.labels

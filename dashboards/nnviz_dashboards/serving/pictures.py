@@ -24,6 +24,11 @@ def picture_patterns(shared: SharedResults) -> list[tuple[str, type, dict[str, A
     given = {"results": shared}
     return [
         (rf"{folder}/(\d{{1,6}})/(\d{{1,9}})/(\d{{1,6}})", PictureHandler, given),
+        (
+            rf"{folder}/diverse/(\d{{1,6}})/(\d{{1,9}})/(\d{{1,6}})",
+            DiverseHandler,
+            given,
+        ),
         (rf"{folder}/features/(\d{{1,6}})/(\d{{1,9}})", FeatureHandler, given),
         (
             rf"{folder}/instances/(\d{{1,12}})(/large)?",
@@ -78,6 +83,26 @@ class FeatureHandler(PictureHandler):
             raise HTTPError(404)
         name = results.layers[int(layer)].name
         self._send(results.features.picture(name, int(channel)))
+
+
+class DiverseHandler(PictureHandler):
+    """Answers with what a channel sees of one of its diverse examples."""
+
+    @authenticated
+    async def get(self, layer: str, channel: str, place: str) -> None:
+        """Send the picture of one place of one channel of one shown layer."""
+        results = self._shared.latest
+        if int(layer) >= len(results.layers):
+            raise HTTPError(404)
+        name, picture = results.layers[int(layer)].name, results.diverse.picture
+        # The examples may have to be found again.
+        try:
+            found = await asyncio.get_running_loop().run_in_executor(
+                None, lambda: picture(name, int(channel), int(place))
+            )
+        except NnvizError:
+            found = b""  # damaged since
+        self._send(found)
 
 
 class InstancePictureHandler(PictureHandler):

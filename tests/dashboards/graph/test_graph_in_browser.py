@@ -132,7 +132,9 @@ def test_hover__lights_up_what_feeds_a_node_and_what_it_feeds(page):
     sync_api.expect(card).to_contain_text(f"late channel {LATE_OF_CAT}")
     sync_api.expect(card).to_contain_text("Base rate")
     sync_api.expect(card).to_contain_text("output 6")
-    sync_api.expect(card.locator("img")).to_have_count(4)
+    sync_api.expect(card.locator(".card-examples").first.locator("img")).to_have_count(
+        4
+    )
     sync_api.expect(card.locator("img").first).to_have_attribute(
         "alt", re.compile("#.*activation")
     )
