@@ -8,6 +8,7 @@ messages; it holds no state of its own but the place of scroll bars.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -17,6 +18,7 @@ from typing import Any, ClassVar
 import panel as pn
 import param
 from bokeh.document import Document
+from bokeh.model import Model
 from panel.custom import JSComponent
 
 from nnviz.results.chart_tables import ChartTable, table_formats
@@ -102,6 +104,12 @@ def about_chart(explanation: str, code: str) -> dict[str, object]:
     return {"explanation": explanation, "code": code, "formats": formats}
 
 
+@functools.cache
+def _values_of(kind: type[Component]) -> frozenset[str]:
+    """Return the names of the plain values that a component's script gets."""
+    return frozenset(kind.param) - frozenset(JSComponent.param)
+
+
 class Component(JSComponent):
     """A component whose messages are the visitor's intentions.
 
@@ -178,6 +186,35 @@ class Component(JSComponent):
         properties = super()._get_properties(doc)
         content = properties["esm"].encode()
         return {**properties, "bundle": hashlib.sha256(content).hexdigest()}
+
+    @property
+    def _linked_properties(self) -> tuple[str, ...]:
+        return ()  # scripts change no value: they send what a visitor wants
+
+    def _update_properties(
+        self, *events: param.parameterized.Event, doc: Document
+    ) -> dict[str, Any]:
+        if all(event.name in _values_of(type(self)) for event in events):
+            return {event.name: event.new for event in events}  # no design changes them
+        return super()._update_properties(*events, doc=doc)
+
+    def _update_model(
+        self,
+        events: dict[str, param.parameterized.Event],
+        msg: dict[str, Any],
+        root: Model,
+        model: Model,
+        doc: Document,
+        comm: Any,
+    ) -> None:
+        # Panel looks for models in all values of a component, old and new, as often as
+        # one of them changes, which was a third of what a click costs. There are none.
+        if not msg.keys() <= _values_of(type(self)):
+            super()._update_model(events, msg, root, model, doc, comm)
+            return
+        data = model.data
+        changed = {name: x for name, x in msg.items() if getattr(data, name) != x}
+        data.update(**changed)
 
     def _handle_msg(self, data: Any) -> None:
         values = dict(data)
