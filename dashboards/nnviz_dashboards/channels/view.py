@@ -11,6 +11,8 @@ from nnviz_dashboards.channels.model import ChannelRow, ChannelsModel
 from nnviz_dashboards.shared.component import (
     CHART,
     Component,
+    SentDict,
+    SentList,
     about_chart,
     missing_value,
     script,
@@ -39,13 +41,13 @@ class ChannelList(Component):
     of = param.String(doc="Whose they are: of the class, or of A.")
     note = param.String()
     ranking = param.String()
-    rows = param.List([])
-    uses = param.List([])
+    rows = SentList([])
+    uses = SentList([])
     chosen = param.Integer(-1)
     pictures = param.String(doc="Address of the layer's pictures.")
     features = param.String(doc="Address of pictures of its channels' features.")
-    missing = param.Dict(None, allow_None=True)
-    missing_examples = param.Dict(None, allow_None=True)
+    missing = SentDict(None, allow_None=True)
+    missing_examples = SentDict(None, allow_None=True)
 
     _esm = script(__file__, *CHART, "channels.js")
 

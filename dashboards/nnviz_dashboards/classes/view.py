@@ -14,6 +14,8 @@ from nnviz_dashboards.classes.model import MOST_PAIRED, SubsetsModel
 from nnviz_dashboards.shared.component import (
     CHART,
     Component,
+    SentDict,
+    SentList,
     about_chart,
     missing_value,
     script,
@@ -67,17 +69,17 @@ class EmbeddingPanel(Component):
     """The classes in the plane, or why they are not."""
 
     layout = param.String(doc="Whether a map is drawn, or all pairs.")
-    pairs = param.Dict(None, allow_None=True, doc="Classes and their similarities.")
+    pairs = SentDict(None, allow_None=True, doc="Classes and their similarities.")
     can_pair = param.Boolean(doc="Whether there are few enough classes for pairs.")
-    names = param.List([], doc="Names of the drawn classes.")
-    subsets = param.List([], doc="Their indices.")
-    places = param.List(None, allow_None=True, doc="x and y of each in turn, or None.")
-    shade = param.List(None, allow_None=True, doc="0 to 1 for each, or all grey.")
-    focus = param.Dict({}, doc="The chosen class, others, and their similarity.")
+    names = SentList([], doc="Names of the drawn classes.")
+    subsets = SentList([], doc="Their indices.")
+    places = SentList(None, allow_None=True, doc="x and y of each in turn, or None.")
+    shade = SentList(None, allow_None=True, doc="0 to 1 for each, or all grey.")
+    focus = SentDict({}, doc="The chosen class, others, and their similarity.")
     title = param.String()
     note = param.String()
     explanation = param.String()
-    missing = param.Dict(None, allow_None=True)
+    missing = SentDict(None, allow_None=True)
 
     _esm = script(
         __file__, *CHART, "class_map.js", "map_drawing.js", "class_pairs.js",
@@ -224,14 +226,14 @@ class EmbeddingView(Viewer):
 class SubsetList(Component):
     """Rows of classes; only those in view are in the page."""
 
-    table = param.Dict({}, doc="What does not change: names, accuracy, confidence.")
-    order = param.List([], doc="Classes, first to last.")
-    similarity = param.List(None, allow_None=True, doc="Of every class.")
+    table = SentDict({}, doc="What does not change: names, accuracy, confidence.")
+    order = SentList([], doc="Classes, first to last.")
+    similarity = SentList(None, allow_None=True, doc="Of every class.")
     chosen = param.Integer(-1)
     sort = param.String()
     search = param.String()
     alike = param.String(doc="What was chosen.")
-    alike_labels = param.Dict(ALIKE_LABELS)
+    alike_labels = SentDict(ALIKE_LABELS)
     explanation = param.String(doc="Of the similarity that is shown.")
 
     _esm = script(__file__, *CHART, "subsets.js")

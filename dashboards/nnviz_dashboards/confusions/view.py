@@ -9,6 +9,8 @@ from nnviz_dashboards.confusions.model import ConfusionsModel, ConfusionTable
 from nnviz_dashboards.shared.component import (
     CHART,
     Component,
+    SentDict,
+    SentList,
     about_chart,
     missing_value,
     script,
@@ -30,9 +32,9 @@ EXPLANATION = (
 class ConfusionGrid(Component):
     """A table of classes by classes, and the most frequent confusions."""
 
-    table = param.Dict(None, allow_None=True)
-    chosen = param.List([], doc="Queries of A and B.")
-    missing = param.Dict(None, allow_None=True)
+    table = SentDict(None, allow_None=True)
+    chosen = SentList([], doc="Queries of A and B.")
+    missing = SentDict(None, allow_None=True)
 
     _esm = script(__file__, *CHART, "confusions.js")
     _style = style(__file__, "confusions.css")

@@ -19,6 +19,7 @@ from nnviz_dashboards.shared.channel_examples import channel_examples
 from nnviz_dashboards.shared.component import (
     CHART,
     Component,
+    SentDict,
     about_chart,
     missing_value,
     script,
@@ -66,10 +67,10 @@ TESTS: Mapping[Measure, str] = {
 class DifferenceTable(Component):
     """Channels with what they are in A and in B."""
 
-    table = param.Dict(None, allow_None=True)
-    chosen = param.Dict({}, doc="Measure, which layers, and the channel looked at.")
+    table = SentDict(None, allow_None=True)
+    chosen = SentDict({}, doc="Measure, which layers, and the channel looked at.")
     pictures = param.String(doc="Address of the pictures.")
-    missing = param.Dict(None, allow_None=True)
+    missing = SentDict(None, allow_None=True)
     is_loading = param.Boolean(default=False)
 
     _esm = script(__file__, *CHART, "differences.js")

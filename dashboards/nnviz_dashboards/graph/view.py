@@ -33,6 +33,8 @@ from nnviz_dashboards.layers.model import short_names
 from nnviz_dashboards.shared.channel_examples import Example
 from nnviz_dashboards.shared.component import (
     Component,
+    SentDict,
+    SentList,
     constants,
     missing_value,
     script,
@@ -102,22 +104,20 @@ class GraphPanel(Component):
     """The graph, and all that changes it."""
 
     # Before the graph and what is pinned, which would ask for them.
-    said = param.Dict({}, doc="Numbers of the pinned node, while they are looked at.")
-    graph = param.Dict(None, allow_None=True, doc="Layers, nodes, arcs and texts.")
-    names = param.List([], doc="Subsets of the collection, sent once.")
-    choices = param.Dict({}, doc="Subsets that can be chosen.")
-    chosen = param.Dict({}, doc="Options and filters.")
-    options = param.List(OPTIONS)
-    pinned = param.List([], doc="Layer and channel that are looked at, or nothing.")
+    said = SentDict({}, doc="Numbers of the pinned node, while they are looked at.")
+    graph = SentDict(None, allow_None=True, doc="Layers, nodes, arcs and texts.")
+    names = SentList([], doc="Subsets of the collection, sent once.")
+    choices = SentDict({}, doc="Subsets that can be chosen.")
+    chosen = SentDict({}, doc="Options and filters.")
+    options = SentList(OPTIONS)
+    pinned = SentList([], doc="Layer and channel that are looked at, or nothing.")
     layer = param.String(doc="The chosen layer.")
     code = param.String()
-    check = param.Dict({}, doc="What ablation says of the graph, or what would tell.")
-    parts = param.List(
-        [], doc="What other graphs share: texts, and whether it is here."
-    )
+    check = SentDict({}, doc="What ablation says of the graph, or what would tell.")
+    parts = SentList([], doc="What other graphs share: texts, and whether it is here.")
     pictures = param.String(doc="Address of the pictures.")
     rule = param.String(doc="How diverse examples are chosen; empty: there are none.")
-    missing = param.Dict(None, allow_None=True)
+    missing = SentDict(None, allow_None=True)
     is_loading = param.Boolean(default=False)
 
     _esm = constants(**SIZES) + script(

@@ -35,6 +35,8 @@ from nnviz_dashboards.instance_map.model import (
 from nnviz_dashboards.shared.component import (
     CHART,
     Component,
+    SentDict,
+    SentList,
     about_chart,
     missing_value,
     script,
@@ -68,17 +70,15 @@ CELLS: Mapping[str, str] = {
 class InstanceMapPanel(Component):
     """Points, or cells, that can be drawn around."""
 
-    shown = param.Dict(
-        None, allow_None=True, doc="What is the same wherever one looks."
-    )
-    names = param.List([], doc="Name of every class.")
+    shown = SentDict(None, allow_None=True, doc="What is the same wherever one looks.")
+    names = SentList([], doc="Name of every class.")
     has_classes = param.Boolean(default=True)
     color = param.String()
-    colors = param.List([], doc="What can be coloured by, and what it is called.")
+    colors = SentList([], doc="What can be coloured by, and what it is called.")
     chosen = param.Integer(-1, doc="The class that is looked at.")
     n_chosen = param.Integer(0, doc="Instances that were drawn around.")
     pictures = param.String(doc="Address of the pictures.")
-    missing = param.Dict(None, allow_None=True)
+    missing = SentDict(None, allow_None=True)
     is_loading = param.Boolean(default=False)
 
     _esm = script(

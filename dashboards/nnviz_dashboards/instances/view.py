@@ -21,6 +21,8 @@ from nnviz_dashboards.shared.channel_examples import channel_examples
 from nnviz_dashboards.shared.component import (
     CHART,
     Component,
+    SentDict,
+    SentList,
     about_chart,
     missing_value,
     script,
@@ -51,15 +53,15 @@ EXPLANATION = (
 class InstanceGrid(Component):
     """Squares of A and of B, and the instance that is opened."""
 
-    pages = param.List([])
+    pages = SentList([])
     order = param.String()
-    orders = param.List([], doc="What can be sorted by, and what it is called.")
-    marked = param.List([])
-    opened = param.Dict(None, allow_None=True)
-    inside = param.Dict(None, allow_None=True, doc="What the network did with it.")
-    lit = param.List([], doc="Layer and channel that are looked at, or nothing.")
+    orders = SentList([], doc="What can be sorted by, and what it is called.")
+    marked = SentList([])
+    opened = SentDict(None, allow_None=True)
+    inside = SentDict(None, allow_None=True, doc="What the network did with it.")
+    lit = SentList([], doc="Layer and channel that are looked at, or nothing.")
     pictures = param.String(doc="Address of the pictures.")
-    missing = param.Dict(None, allow_None=True)
+    missing = SentDict(None, allow_None=True)
     without_pictures = param.String(None, allow_None=True)
     is_loading = param.Boolean(default=False)
 

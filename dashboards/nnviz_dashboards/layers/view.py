@@ -7,7 +7,7 @@ from panel.viewable import Viewable, Viewer
 
 from nnviz_dashboards.layers.model import LayerItem, LayersModel
 from nnviz_dashboards.layers.network_stages import StagesModel
-from nnviz_dashboards.shared.component import Component, script
+from nnviz_dashboards.shared.component import Component, SentDict, SentList, script
 from nnviz_dashboards.shared.theme import format_count
 
 __all__ = ["LayersView"]
@@ -16,10 +16,10 @@ __all__ = ["LayersView"]
 class LayerStrip(Component):
     """Shown layers from input to output; one is chosen."""
 
-    items = param.List([], doc="What the script shows of each layer.")
+    items = SentList([], doc="What the script shows of each layer.")
     chosen = param.String(doc="Name of the chosen layer.")
-    stages = param.Dict({}, doc="Whether it is folded, and its layers, by stage.")
-    beside = param.List([], doc="Names of further layers whose neurons are open.")
+    stages = SentDict({}, doc="Whether it is folded, and its layers, by stage.")
+    beside = SentList([], doc="Names of further layers whose neurons are open.")
 
     _esm = script(__file__, "layers.js")
 

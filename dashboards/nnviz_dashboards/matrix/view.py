@@ -19,6 +19,8 @@ from nnviz_dashboards.matrix.stack import MatrixStack
 from nnviz_dashboards.shared.component import (
     CHART,
     Component,
+    SentDict,
+    SentList,
     about_chart,
     missing_value,
     script,
@@ -70,16 +72,16 @@ TESTS: Mapping[Measure, str] = {
 class NeuronMatrixPanel(Component):
     """The matrices of the open layers, and all that changes them."""
 
-    table = param.Dict({}, doc="What does not change: names and sizes of classes.")
+    table = SentDict({}, doc="What does not change: names and sizes of classes.")
     # One parameter each, so that only what changes is sent.
-    layer_0 = param.Dict(None, allow_None=True, doc="Rows and columns in order.")
-    layer_1 = param.Dict(None, allow_None=True)
-    layer_2 = param.Dict(None, allow_None=True)
-    layer_3 = param.Dict(None, allow_None=True)
-    passing = param.List([], doc="An instance's row in each layer.")
-    chosen = param.Dict({}, doc="Measure, shading and order.")
-    channels = param.List([], doc="That is looked at in each layer; -1 for none.")
-    can_open = param.List([], doc="Name and short name of layers that are closed.")
+    layer_0 = SentDict(None, allow_None=True, doc="Rows and columns in order.")
+    layer_1 = SentDict(None, allow_None=True)
+    layer_2 = SentDict(None, allow_None=True)
+    layer_3 = SentDict(None, allow_None=True)
+    passing = SentList([], doc="An instance's row in each layer.")
+    chosen = SentDict({}, doc="Measure, shading and order.")
+    channels = SentList([], doc="That is looked at in each layer; -1 for none.")
+    can_open = SentList([], doc="Name and short name of layers that are closed.")
     room = param.String(doc="One of `PANELS`.")
     is_loading = param.Boolean(default=False)
 

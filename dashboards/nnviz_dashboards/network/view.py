@@ -12,6 +12,8 @@ from nnviz_dashboards.network.model import NetworkDrawing, NetworkModel
 from nnviz_dashboards.shared.component import (
     CHART,
     Component,
+    SentDict,
+    SentList,
     about_chart,
     constants,
     script,
@@ -41,13 +43,13 @@ EXPLANATION = (
 class NetworkPanel(Component):
     """Tensors and operations, left to right; blocks open and close."""
 
-    drawing = param.Dict(None, allow_None=True)
-    shades = param.Dict({}, doc="Share and text by the node's key.")
+    drawing = SentDict(None, allow_None=True)
+    shades = SentDict({}, doc="Share and text by the node's key.")
     note = param.String(doc="What the shades mean.")
     overlay = param.String()
     layer = param.String(doc="The chosen layer.")
-    beside = param.List([], doc="Further layers whose neurons are open.")
-    shadings = param.List(SHADINGS)
+    beside = SentList([], doc="Further layers whose neurons are open.")
+    shadings = SentList(SHADINGS)
 
     _esm = constants(DIAMETER=DIAMETER, LONGEST=LONGEST, TITLE=TITLE) + script(
         __file__, *CHART, "drawing_picture.js", "space.js", "network.js"

@@ -9,7 +9,7 @@ from nnviz.results.graph_results import OF_A, OF_PAIR
 from nnviz_dashboards.classes.model import SubsetFacts, SubsetsModel
 from nnviz_dashboards.graph.model import OUTCOMES, GraphModel
 from nnviz_dashboards.graph.view import MEMBERS
-from nnviz_dashboards.shared.component import Component, script, style
+from nnviz_dashboards.shared.component import Component, SentDict, script, style
 from nnviz_dashboards.shared.theme import format_count, format_percent
 from nnviz_dashboards.subsets.model import SubsetPairModel
 
@@ -19,7 +19,7 @@ __all__ = ["FactsView"]
 class FactsBar(Component):
     """The class, and the choice between graph and channels."""
 
-    facts = param.Dict(None, allow_None=True)
+    facts = SentDict(None, allow_None=True)
     view = param.String()
     has_views = param.Boolean(default=True, doc="Whether there are several views.")
 

@@ -9,7 +9,7 @@ from panel.viewable import Viewable, Viewer
 
 from nnviz_dashboards.page.facts import FactsBar
 from nnviz_dashboards.published.model import PublishedModel
-from nnviz_dashboards.shared.component import Component, script, style
+from nnviz_dashboards.shared.component import Component, SentList, script, style
 from nnviz_dashboards.shared.theme import format_count, shorten_path
 
 __all__ = ["FilesView", "PublishedFactsView", "published_header"]
@@ -22,8 +22,8 @@ UNNAMED = (
 class FilesList(Component):
     """Names of the files' classes."""
 
-    names = param.List([], doc="Of the class of each file.")
-    files = param.List([], doc="Name of each file.")
+    names = SentList([], doc="Of the class of each file.")
+    files = SentList([], doc="Name of each file.")
     chosen = param.Integer(doc="Number of the file that is looked at.")
 
     _esm = script(__file__, "files.js")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -28,6 +29,8 @@ __all__ = [
     "CHART",
     "STYLE",
     "Component",
+    "SentDict",
+    "SentList",
     "about_chart",
     "constants",
     "missing_value",
@@ -41,6 +44,12 @@ CHART = ("picture.js", "chart_menu.js")
 """Scripts of a chart whose data and picture can be saved."""
 
 STYLE = (_FOLDER / "style.css").read_text(encoding="utf-8")
+
+
+_BEGIN = "export function render({model}) {"
+_BEGIN_READING = (
+    "export function render({model: sent}) {\n  const model = readTexts(sent)"
+)
 
 
 def script(module: str, *names: str) -> str:
@@ -58,7 +67,8 @@ def script(module: str, *names: str) -> str:
     for name in names:
         own = Path(module).with_name(name)
         files.append(own if own.exists() else _FOLDER / name)
-    return "\n".join(file.read_text(encoding="utf-8") for file in files)
+    text = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    return text.replace(_BEGIN, _BEGIN_READING)
 
 
 def constants(**values: float) -> str:
@@ -104,14 +114,47 @@ def about_chart(explanation: str, code: str) -> dict[str, object]:
     return {"explanation": explanation, "code": code, "formats": formats}
 
 
+class SentDict(param.Dict):  # type: ignore[type-arg]  # has none at run time
+    """A value that is sent as one text; see :class:`Component`."""
+
+
+class SentList(param.List):  # type: ignore[type-arg]  # likewise
+    """The same of a list."""
+
+
+@functools.cache
+def _texts_of(kind: type[Component]) -> frozenset[str]:
+    """Return the names of the values that are sent as texts."""
+    return frozenset(
+        name for name in kind.param if isinstance(kind.param[name], SentDict | SentList)
+    )
+
+
 @functools.cache
 def _values_of(kind: type[Component]) -> frozenset[str]:
     """Return the names of the plain values that a component's script gets."""
     return frozenset(kind.param) - frozenset(JSComponent.param)
 
 
+def _written(value: object) -> object:
+    """Return a value as a text; as it is where JSON has no word for what is in it."""
+    if value is None or value == [] or value == {}:
+        return value
+    try:
+        return json.dumps(
+            value, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+        )
+    except (TypeError, ValueError):
+        return value
+
+
 class Component(JSComponent):
     """A component whose messages are the visitor's intentions.
+
+    What is declared as :class:`SentDict` or :class:`SentList` is sent as one text of
+    JSON. Bokeh would ask each of its thousand values what it is, several times here and
+    again in the browser, which takes longer than to find them. The script does not
+    notice: it is ``model.name`` as that of any other.
 
     Parameters
     ----------
@@ -123,7 +166,7 @@ class Component(JSComponent):
 
     __abstract = True
 
-    about = param.Dict({}, doc="Of a chart: how to read it, and its lines of Python.")
+    about = SentDict({}, doc="Of a chart: how to read it, and its lines of Python.")
 
     _style: ClassVar[str] = ""
     """What is added to the style of all components."""
@@ -184,6 +227,7 @@ class Component(JSComponent):
     def _get_properties(self, doc: Document | None) -> dict[str, Any]:
         # What has no bundle, Panel takes for TypeScript, and translates in the browser.
         properties = super()._get_properties(doc)
+        properties["data"].esm_constants = {"texts": sorted(_texts_of(type(self)))}
         content = properties["esm"].encode()
         return {**properties, "bundle": hashlib.sha256(content).hexdigest()}
 
@@ -191,11 +235,19 @@ class Component(JSComponent):
     def _linked_properties(self) -> tuple[str, ...]:
         return ()  # scripts change no value: they send what a visitor wants
 
+    def _process_param_change(self, params: dict[str, Any]) -> dict[str, Any]:
+        return self._sent(super()._process_param_change(params))
+
+    def _sent(self, values: dict[str, Any]) -> dict[str, Any]:
+        texts = _texts_of(type(self))
+        return {x: _written(v) if x in texts else v for x, v in values.items()}
+
     def _update_properties(
         self, *events: param.parameterized.Event, doc: Document
     ) -> dict[str, Any]:
         if all(event.name in _values_of(type(self)) for event in events):
-            return {event.name: event.new for event in events}  # no design changes them
+            # No design changes them.
+            return self._sent({event.name: event.new for event in events})
         return super()._update_properties(*events, doc=doc)
 
     def _update_model(
@@ -208,11 +260,11 @@ class Component(JSComponent):
         comm: Any,
     ) -> None:
         # Panel looks for models in all values of a component, old and new, as often as
-        # one of them changes, which was a third of what a click costs. There are none.
+        # one of them changes, which is a sixth of what a click costs. There are none.
         if not msg.keys() <= _values_of(type(self)):
             super()._update_model(events, msg, root, model, doc, comm)
             return
-        data = model.data
+        data: Model = getattr(model, "data")  # noqa: B009
         changed = {name: x for name, x in msg.items() if getattr(data, name) != x}
         data.update(**changed)
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import param
 from panel.viewable import Viewable, Viewer
 
 from nnviz.results.missing import Missing
-from nnviz_dashboards.shared.component import Component, missing_value, script
+from nnviz_dashboards.shared.component import Component, SentDict, missing_value, script
 
 __all__ = ["MessageView"]
 
@@ -14,7 +13,7 @@ __all__ = ["MessageView"]
 class Message(Component):
     """What has to happen first."""
 
-    missing = param.Dict(None, allow_None=True)
+    missing = SentDict(None, allow_None=True)
 
     _esm = script(__file__, "message.js")
 

@@ -1,3 +1,16 @@
+// What is sent as text of JSON is there as the value that it says, read once.
+function readTexts(sent) {
+  const texts = new Set(sent.esm_constants.texts), read = new Map()
+  return new Proxy(sent, {
+    get(_, name) {
+      const value = sent[name]
+      if (!texts.has(name) || typeof value !== "string") return value
+      if (read.get(name)?.text !== value) read.set(name, {text: value, value: JSON.parse(value)})
+      return read.get(name).value
+    },
+  })
+}
+
 // Everything that comes from data enters the page as text, never as markup.
 function element(tag, className = "", text = null, attributes = {}) {
   const node = document.createElement(tag)

@@ -9,7 +9,14 @@ import param
 from panel.viewable import Viewable, Viewer
 
 from nnviz.results.missing import Missing
-from nnviz_dashboards.shared.component import Component, missing_value, script, style
+from nnviz_dashboards.shared.component import (
+    Component,
+    SentDict,
+    SentList,
+    missing_value,
+    script,
+    style,
+)
 from nnviz_dashboards.shared.theme import format_count
 from nnviz_dashboards.subsets.model import SubsetPairModel
 
@@ -19,9 +26,9 @@ __all__ = ["PartsView"]
 class PartsList(Component):
     """Parts of the target."""
 
-    missing = param.Dict({}, doc="Why there are no classes.")
-    parts = param.List([], doc="Name, query and number of instances of each.")
-    chosen = param.List([], doc="Queries of A and of B.")
+    missing = SentDict({}, doc="Why there are no classes.")
+    parts = SentList([], doc="Name, query and number of instances of each.")
+    chosen = SentList([], doc="Queries of A and of B.")
 
     _esm = script(__file__, "parts.js")
     _style = style(__file__, "parts.css")

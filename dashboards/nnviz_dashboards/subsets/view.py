@@ -9,7 +9,14 @@ import param
 from panel.viewable import Viewable, Viewer
 
 from nnviz.results.subset_pairs import NamedQuery
-from nnviz_dashboards.shared.component import Component, missing_value, script, style
+from nnviz_dashboards.shared.component import (
+    Component,
+    SentDict,
+    SentList,
+    missing_value,
+    script,
+    style,
+)
 from nnviz_dashboards.shared.selection import NONE
 from nnviz_dashboards.shared.theme import format_count
 from nnviz_dashboards.subsets.model import SubsetPairModel
@@ -27,16 +34,16 @@ __all__ = ["SubsetBarView"]
 class SubsetBar(Component):
     """A and B as chips, the query field, and one sentence."""
 
-    sides = param.List([], doc="Name, number of instances and query of A and B.")
-    problem = param.Dict(None, allow_None=True)
-    sentence = param.List([], doc="Pieces; some are channels that can be chosen.")
+    sides = SentList([], doc="Name, number of instances and query of A and B.")
+    problem = SentDict(None, allow_None=True)
+    sentence = SentList([], doc="Pieces; some are channels that can be chosen.")
     is_loading = param.Boolean(default=False)
-    of_class = param.List([], doc="Parts of the chosen class, or of the target.")
+    of_class = SentList([], doc="Parts of the chosen class, or of the target.")
     of_what = param.String(doc="What these are called.")
     asked = param.String("label = horse and confidence > 0.5", doc="For instance.")
-    suggested = param.List(None, allow_None=True)
+    suggested = SentList(None, allow_None=True)
     is_searching = param.Boolean(default=False)
-    missing = param.Dict(None, allow_None=True)
+    missing = SentDict(None, allow_None=True)
     code = param.String()
 
     _esm = script(__file__, "completion.js", "subset_menu.js", "subset_bar.js")

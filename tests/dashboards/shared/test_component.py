@@ -1,0 +1,89 @@
+"""What of a component's values reaches the browser, and how often."""
+
+import json
+import math
+
+import param
+import pytest
+from bokeh.document import Document
+from bokeh.document.events import ModelChangedEvent
+
+from nnviz_dashboards.shared.component import Component, SentDict, SentList, script
+
+
+class Chart(Component):
+    table = SentDict(None, allow_None=True)
+    order = SentList([])
+    title = param.String()
+
+    _esm = script(__file__)
+
+
+@pytest.fixture
+def chart():
+    return Chart({})
+
+
+@pytest.fixture
+def events(chart):
+    document, found = Document(), []
+    document.add_root(chart.get_root(document))
+    document.on_change(
+        lambda event: (
+            found.append(event) if isinstance(event, ModelChangedEvent) else None
+        )
+    )
+    return found
+
+
+VALUE = {
+    "rows": [['gold “finch” "x"', 1, 0.25, None], ["</script>\u2028\\n", True, -3]],
+    "empty": {},
+}
+
+
+def test_values__that_have_changed__are_sent_as_one_text(chart, events):
+    chart.param.update(table=VALUE, order=[3, 1], title='a "title"')
+
+    sent = {event.attr: event.new for event in events}
+    assert len(events) == len(sent) == 3
+    assert json.loads(sent["table"]) == VALUE
+    assert json.loads(sent["order"]) == [3, 1]
+    assert sent["title"] == 'a "title"'
+
+
+def test_values__equal_to_those_before__are_not_sent_again(chart, events):
+    chart.param.update(table=VALUE, order=[3, 1])
+    events.clear()
+
+    chart.param.update(table=json.loads(json.dumps(VALUE)), order=[3, 1])
+
+    assert not events
+
+
+def test_values__of_nothing__are_nothing(chart, events):
+    chart.table = VALUE
+    chart.order = [1]
+    events.clear()
+
+    chart.param.update(table=None, order=[])
+
+    assert [(event.attr, event.new) for event in events] == [
+        ("table", None),
+        ("order", []),
+    ]
+
+
+def test_values__that_json_has_no_word_for__are_sent_as_they_are(chart, events):
+    chart.table = {"share": math.nan}
+
+    (event,) = events
+    assert math.isnan(event.new["share"])
+
+
+def test_sizes__of_a_component__are_still_its_own(chart):
+    root = chart.get_root(Document())
+
+    chart.visible = False
+
+    assert root.visible is False
