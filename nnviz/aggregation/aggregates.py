@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import html
+import itertools
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -73,9 +74,8 @@ class Aggregates:
         self.index: NDArray[np.int64] = np.array(index, dtype=np.int64)
         """Place of each subset in its collection, shape (S,): of a class its index.
         Subsets without instances have a place, but usually no row."""
-        self.all_names = _all_names(
-            self.names, self.index, attributes.get("empty_names", ())
-        )
+        empty = attributes.get("empty_names", ())
+        self.all_names = _all_names(self.names, self.index, empty)
         """Name of every subset of the collection, with a row or not, by its place."""
         self.fingerprint: str | None = attributes.get("fingerprint")
         """Of all that these numbers depend on; None where an earlier nnviz wrote."""
@@ -152,8 +152,7 @@ class Aggregates:
     @functools.cached_property
     def filled_names(self) -> tuple[str, ...]:
         """Names of the subsets that have usable instances, in the order of the rows."""
-        there = zip(self.names, self.n_instances.tolist(), strict=True)
-        return tuple(name for name, n in there if n)
+        return tuple(itertools.compress(self.names, self.n_instances))
 
     def size(self, subset: str) -> int:
         """Return the usable instances of a subset, 0 for one without a row.
