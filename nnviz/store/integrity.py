@@ -141,10 +141,18 @@ class Integrity:
             for key in self._hierarchy.files.names(parent)
             if key.endswith(DOCUMENT)
         }
-        return sorted(
-            {g.removesuffix(f"/{CHECKSUMS}") for g in groups if g.endswith(CHECKSUMS)}
-            | {group for group in groups if self._is_complete(group)}
-        )
+        ends = {group for group in groups if group.endswith(CHECKSUMS)}
+        found = {end.removesuffix(f"/{CHECKSUMS}") for end in ends}
+        others = sorted(groups - ends - found)
+        # Most are members of these: they are read at once, and looked into no further.
+        contents = self._hierarchy.files.look_at([document_of(g) for g in others])
+        found |= {
+            group
+            for group, data in zip(others, contents, strict=True)
+            if isinstance(data, bytes) and b'"complete"' in data
+            if self._is_complete(group)
+        }
+        return sorted(found)
 
     def _is_complete(self, path: str) -> bool:
         try:
