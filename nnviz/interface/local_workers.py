@@ -39,12 +39,21 @@ itself, and with it the whole process for ever."""
 def reaching(
     objects: Mapping[str, Any], client: Client | None = None
 ) -> Iterator[None]:
-    """Hand objects over to this process, and to a cluster's workers."""
+    """Hand objects over to this process, and to a cluster's workers.
+
+    Workers that are threads of this process find them without being sent a copy.
+    """
     with contextlib.ExitStack() as stack:
         stack.enter_context(holding(objects))
-        if client is not None:
+        if client is not None and not _is_inside(client):
             stack.enter_context(delivered(objects, client))
         yield
+
+
+def _is_inside(client: Client) -> bool:
+    """Whether all workers of a cluster are, and will be, threads of this process."""
+    address = client.scheduler.address if client.scheduler else None
+    return (address or "").startswith("inproc://")
 
 
 def n_workers_for(
