@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ from distributed import Client
 
 import nnviz
 from nnviz.runs.config import load_config
+from nnviz.store.store import Store
 from nnviz_cluster import local
 from tests.forked import Forked
 
@@ -234,12 +236,18 @@ def wait_for(condition: Callable[[], object], timeout: float = 240) -> None:
     while not condition():
         if time.monotonic() > end:
             pytest.fail("what was waited for has not happened")
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 def n_done(store: Path) -> int:
     """Return how many chunks are complete."""
-    return int(nnviz.open_store(store).chunks.done().sum())
+    return int(_opened(store).chunks.done().sum())
+
+
+@functools.cache
+def _opened(store: Path) -> Store:
+    """Open a store once: to do so costs far more than to read its marks again."""
+    return nnviz.open_store(store)
 
 
 def group_is_gone(pid: int) -> bool:
@@ -254,8 +262,8 @@ def group_is_gone(pid: int) -> bool:
     return True
 
 
-def children_of(pid: int, what: str) -> list[int]:
-    """Return the processes that a driver has started, and whose command says this."""
+def children_of(pid: int, *parts: str) -> list[int]:
+    """Return what a driver has started, and whose command says one of these."""
     found: list[int] = []
     try:
         children = psutil.Process(pid).children(recursive=True)
@@ -263,16 +271,14 @@ def children_of(pid: int, what: str) -> list[int]:
         return found  # the driver has just ended
     for child in children:
         with contextlib.suppress(psutil.Error):  # it has just ended
-            if what in " ".join(child.cmdline()):
+            if any(part in " ".join(child.cmdline()) for part in parts):
                 found.append(child.pid)
     return found
 
 
 def workers_of(pid: int) -> list[int]:
     """Return the worker processes of a command, and what they are forked from."""
-    return children_of(pid, "spawn_main") + children_of(
-        pid, "multiprocessing.forkserver"
-    )
+    return children_of(pid, "spawn_main", "multiprocessing.forkserver")
 
 
 def start_dask(folder: Path, *command: str) -> Forked:
