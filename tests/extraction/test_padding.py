@@ -53,11 +53,19 @@ def network_of(make):
     return make().eval()
 
 
+@functools.cache
+def planned(make, more, options):
+    """Return plan and probe of a run, once for all stores that it fills."""
+    return nnviz.plan_run(
+        network_of(make), items(more), extraction=dict(options), timed=False
+    )
+
+
 def run(folder, make, *, batch_size, more=0, client=None, **options):
     """Plan and extract a run of sentences; return its store."""
     network, given = network_of(make), items(more)
     options |= {"batch_size": batch_size, "instances_per_chunk": 20}
-    plan, probe = nnviz.plan_run(network, given, extraction=options, timed=False)
+    plan, probe = planned(make, more, tuple(options.items()))
     store = nnviz.prepare_store(plan, str(folder), probe=probe)
     workers = None if client else 0
     nnviz.extract(
@@ -164,10 +172,7 @@ def test_recompute__of_sentences_gives_the_stored_numbers(tmp_path):
 
 
 def test_plan__says_how_batches_are_padded():
-    plans = [
-        nnviz.plan_run(network_of(make), items(0), timed=False)[0]
-        for make in (MeanOfEmbeddings, WordCNN)
-    ]
+    plans = [planned(make, 0, ())[0] for make in (MeanOfEmbeddings, WordCNN)]
 
     assert [plan.architecture.padding.mode for plan in plans] == [
         "buckets", "one length",
