@@ -24,6 +24,28 @@ def _torchvision(name, size=64, **options):
     return build
 
 
+def _of_stages(stages, size=32):
+    """Return what builds a network with fewer of the blocks that are alike."""
+
+    def build():
+        pytest.importorskip("torchvision", exc_type=ImportError)
+        return stages(), (3, size, size)
+
+    return build
+
+
+def _resnext():
+    from torchvision.models.resnet import Bottleneck, ResNet
+
+    return ResNet(Bottleneck, [1, 2, 2, 1], groups=32, width_per_group=4)
+
+
+def _densenet():
+    from torchvision.models import DenseNet
+
+    return DenseNet(growth_rate=32, block_config=(3, 4, 4, 3), num_init_features=64)
+
+
 def _narrow(name, size, width=128, **options):
     """Return what builds a network whose dense layers are not 4,096 wide."""
 
@@ -80,7 +102,7 @@ FAMILIES = {
     "resnet18": _torchvision("resnet18"),
     "squeezenet": _torchvision("squeezenet1_0"),
     "alexnet": _narrow("alexnet", 64),
-    "resnext50": _torchvision("resnext50_32x4d", 32),
+    "resnext": _of_stages(_resnext),
     "mobilenet_v2": _torchvision("mobilenet_v2", 32),
     "mobilenet_v3": _torchvision("mobilenet_v3_small", 32),
     "efficientnet": _torchvision("efficientnet_b0", 32),
@@ -88,7 +110,7 @@ FAMILIES = {
     "regnet": _torchvision("regnet_y_400mf", 32),
     "timm resnet": _timm("resnet10t"),
     "vgg11_bn": _narrow("vgg11_bn", 32, init_weights=False),
-    "densenet121": _torchvision("densenet121", 32),
+    "densenet": _of_stages(_densenet),
     "shufflenet": _torchvision("shufflenet_v2_x0_5", 32),
     "convnext": _timm("convnext_atto", 32),
     "swin": _swin(),
@@ -107,16 +129,7 @@ FAMILIES = {
 }  # fmt: skip
 
 
-SLOW = ("alexnet", "inception_v3", "vgg11_bn", "densenet121", "swin", "timm vit")
-
-
-def parameters(names):
-    return [
-        pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in names
-    ]
-
-
-@pytest.fixture(scope="module", params=parameters(FAMILIES))
+@pytest.fixture(scope="module", params=list(FAMILIES))
 def family(request):
     """Return a network, two instances and the architecture; made once for all tests."""
     torch.manual_seed(3)
@@ -191,7 +204,7 @@ def test_family__folding_changes_only_the_rounding(family):
 CUT = list(FAMILIES)[:11]
 
 
-@pytest.mark.parametrize("family", parameters(CUT), indirect=True)
+@pytest.mark.parametrize("family", CUT, indirect=True)
 def test_family__edges_are_those_of_the_autograd_cut(family):
     network, x, architecture = family
     node = {layer.name: layer.node for layer in architecture.layers}
