@@ -45,6 +45,7 @@ def read_with_zarr(values, *, shape, chunk, shard, fill, data=None):
     inner=st.integers(1, 32),
     dtype=st.sampled_from(DTYPES),
 )
+@settings(deadline=None)
 def test_encode_piece__shard_of_any_shape__is_read_by_zarr(
     rows, missing, columns, inner, dtype
 ):
