@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import threading
 
 import dask
 import psutil
 import pytest
 
-from nnviz.errors import ConfigError
-from nnviz.interface.local_workers import local_workers, n_workers_for
+from nnviz.engine.callers_objects import cannot_travel
+from nnviz.engine.handing_over import handed_over
+from nnviz.errors import ConfigError, TaskError
+from nnviz.interface.local_workers import local_workers, n_workers_for, reaching
 
 
 def listening():
@@ -59,3 +62,26 @@ def test_local_workers__are_not_profiled_whatever_dask_is_told(n_workers):
 
     assert len(found) == 1
     assert not [name for names in found.values() for name in names if "profile" in name]
+
+
+def test_reaching__a_thread_of_this_process__has_the_object_itself_and_no_copy():
+    objects = {"network@here": {"lock": threading.Lock()}}
+    assert "pickle" in cannot_travel(objects)
+
+    with local_workers(0) as client, reaching(objects, client):
+        found = client.submit(lambda: id(handed_over("network@here"))).result()
+
+    assert found == id(objects["network@here"])
+    assert handed_over("network@here") is None
+
+
+@pytest.mark.cluster
+def test_reaching__a_process__says_what_cannot_be_sent():
+    objects = {"network@here": {"lock": threading.Lock()}}
+
+    with (
+        local_workers(1) as client,
+        pytest.raises(TaskError, match="network cannot be sent to workers"),
+        reaching(objects, client),
+    ):
+        pytest.fail("it was sent")
