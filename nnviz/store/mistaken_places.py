@@ -135,7 +135,7 @@ def _found_folder(path: Path) -> _Found:
     if run_file is not None:
         what = "a folder with a run file, and without a store"
         return _Found(what, remedy=_how_to_make(run_file))
-    return _Found("a folder without a store in it")
+    return _Found("a folder without a store, or graphs of SUMMIT (ag-N.json), in it")
 
 
 def _how_to_make(run_file: Path) -> str:

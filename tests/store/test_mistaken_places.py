@@ -124,11 +124,14 @@ def test_command__given_a_whole_path__names_a_whole_path(here):
     assert message.endswith(f" Try: nnviz derive {here}/mine/run.zarr\n")
 
 
+EMPTY = "a folder without a store, or graphs of SUMMIT (ag-N.json), in it"
+
+
 @pytest.mark.parametrize(
     ("given", "what"),
     [
         pytest.param("mine/pictures.csv", "a file, and a store is a folder", id="file"),
-        pytest.param(".", "a folder without a store in it", id="folder"),
+        pytest.param(".", EMPTY, id="folder"),
         pytest.param("published/ag-3.json", "a graph that SUMMIT published", id="ag"),
     ],
 )

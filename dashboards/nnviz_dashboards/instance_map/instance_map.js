@@ -50,6 +50,7 @@ export function render({model}) {
     clearTimeout(asked)
     if (!shown || is_all || !body.clientWidth) return
     asked = setTimeout(() => {
+      if (is_all) return
       const window = space.window(), shape = [Math.ceil(body.clientHeight / CELL_PX), Math.ceil(body.clientWidth / CELL_PX)]
       const what = JSON.stringify([shown.version, window, shape])
       is_new = false
@@ -67,6 +68,8 @@ export function render({model}) {
     if (is_old()) return
     // Of a new map what was seen of the last one comes by itself.
     asked_for = JSON.stringify([part.version, ...seen])
+    is_new = false
+    look() // where its legend and note have left another room for it, once they have
     if (part.points === undefined) {
       const made = await readCells(part, () => codeColors(shown, of))
       if (is_old()) return

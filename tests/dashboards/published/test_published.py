@@ -78,10 +78,10 @@ def test_classes__of_a_map_without_names__are_refused(folder, graph_url, tmp_pat
 
 
 def test_folder__with_neither_says_what_can_be_served(finished_url, tmp_path):
-    with pytest.raises(StoreNotFoundError, match=r"no store .* and no graph of SUMMIT"):
+    with pytest.raises(StoreNotFoundError, match=r"a store, or graphs of SUMMIT"):
         serve(str(tmp_path))
     (tmp_path / "run.zarr").symlink_to(finished_url)
-    with pytest.raises(StoreNotFoundError, match=r"is in it: '.*run\.zarr'"):
+    with pytest.raises(StoreNotFoundError, match=r"did you mean '.*run\.zarr'"):
         serve(str(tmp_path))
 
 
