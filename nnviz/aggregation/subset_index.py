@@ -282,7 +282,9 @@ class SubsetIndex:
                 matrix = sparse.csr_array((data, place, pointers), shape=shape)
                 rows[part.layer].append(matrix)
         return {
-            layer: sparse.csr_array(sparse.vstack(parts, format="csr"))
+            layer: parts[0]
+            if len(parts) == 1
+            else sparse.csr_array(sparse.vstack(parts, format="csr"))
             for layer, parts in rows.items()
         }
 

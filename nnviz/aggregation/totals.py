@@ -26,6 +26,7 @@ from nnviz.aggregation.chunk_progress import told
 from nnviz.aggregation.layer_sums import LayerJob, Leaf, Returned, Source, layer_facts
 from nnviz.aggregation.relevance import RelevanceSums, check_relevance
 from nnviz.aggregation.subset_index import SubsetIndex, subset_index
+from nnviz.aggregation.weighted_rows import weighted_row
 from nnviz.store.store import Store
 from nnviz.subsets.subsets import Subset
 
@@ -151,7 +152,8 @@ class _AggregateRow:
     row: int
 
     def counts(self, layer: str) -> NDArray[np.int64]:
-        return _dense(self.table.total("activation_counts", layer, self.row))
+        counts = self.table.total("activation_counts", layer, self.row)
+        return np.asarray(counts.toarray(), dtype=np.int64).reshape(-1)
 
     def influences(self, target: str, what: InfluenceTotal) -> sparse.csr_array:
         return self.table.total(what, target, self.row)
@@ -186,7 +188,9 @@ class BlockTotals:
 
     def counts(self, layer: str) -> NDArray[np.int64]:
         """Return a layer's activation counts, shape (C,)."""
-        return _dense(self.total("activation_counts", layer))
+        ones = np.ones(self.n_blocks, dtype=np.int64)
+        counts = self.blocks["activation_counts"][layer].T @ ones
+        return np.asarray(counts, dtype=np.int64)
 
     def influences(self, target: str, what: InfluenceTotal) -> sparse.csr_array:
         """Return a target layer's totals, shape (1, targets x sources)."""
@@ -195,11 +199,8 @@ class BlockTotals:
     def total(self, what: Total, layer: str) -> sparse.csr_array:
         """Return the sum of all blocks, one row; leave it as it is."""
         if (what, layer) not in self._totals:
-            blocks = self.blocks[what][layer]
-            ones = sparse.csr_array(np.ones((1, self.n_blocks), dtype=blocks.dtype))
-            total = sparse.csr_array(ones @ blocks)
-            total.sort_indices()
-            self._totals[what, layer] = total
+            ones = np.ones(self.n_blocks, dtype=np.int64)
+            self._totals[what, layer] = weighted_row(self.blocks[what][layer], ones)
         return self._totals[what, layer]
 
     def relevance(self, layer: str) -> RelevanceSums:
@@ -243,7 +244,8 @@ class _WeightedBlocks:
         return int(self.weights @ self.whole.sizes)
 
     def counts(self, layer: str) -> NDArray[np.int64]:
-        return _dense(self._sum("activation_counts", layer))
+        counts = self.whole.blocks["activation_counts"][layer].T @ self.weights
+        return np.asarray(counts, dtype=np.int64)
 
     def influences(self, target: str, what: InfluenceTotal) -> sparse.csr_array:
         return self._sum(what, target)
@@ -252,15 +254,7 @@ class _WeightedBlocks:
         return self.whole.block_relevance(layer).weighted(self.weights)
 
     def _sum(self, what: Total, layer: str) -> sparse.csr_array:
-        blocks = self.whole.blocks[what][layer]
-        row = sparse.csr_array(self.weights[None, :].astype(blocks.dtype))
-        total = sparse.csr_array(row @ blocks)
-        total.sort_indices()
-        return total
-
-
-def _dense(row: sparse.csr_array) -> NDArray[np.int64]:
-    return np.asarray(row.toarray(), dtype=np.int64).reshape(-1)
+        return weighted_row(self.whole.blocks[what][layer], self.weights)
 
 
 def count_blocks(

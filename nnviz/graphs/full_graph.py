@@ -139,7 +139,10 @@ def influence_matrices(
     for edge in edges:
         stop = start + edge.n_channels
         is_here = (sources >= start) & (sources < stop)
-        entries = values[is_here], (targets[is_here], sources[is_here] - start)
+        # They ascend and none is there twice: nothing has to be sorted or added.
+        bounds = np.searchsorted(targets[is_here], np.arange(n_targets + 1))
+        columns = (sources[is_here] - start).astype(np.int32)
+        entries = values[is_here], columns, bounds.astype(np.int32)
         matrix = sparse.csr_array(entries, shape=(n_targets, edge.n_channels))
         before = matrices.get(edge.source)
         matrices[edge.source] = (
