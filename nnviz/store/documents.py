@@ -215,7 +215,7 @@ class Documents:
             If its document is damaged.
         """
         data = self._files.get(document_of(path))
-        return self._unsealed(path, data) if data else None
+        return None if data is None else self._unsealed(path, data)
 
     def _unsealed(self, path: str, data: bytes) -> dict[str, Any]:
         try:

@@ -15,6 +15,7 @@ import nnviz
 from nnviz.cli.main import main
 from nnviz.errors import StoreError, StoreNotFoundError
 from nnviz.runs.config import load_config
+from tests import planted_stores
 
 pytestmark = pytest.mark.cluster
 
@@ -222,6 +223,41 @@ def test_stages__ask_a_store_elsewhere_few_questions_of_a_chunk(
     }.items():
         assert of_chunk[stage] <= most[0], stage
         assert 0 < of_metadata[stage] <= most[1], stage
+
+
+def test_store_elsewhere__names_what_was_removed_or_emptied(asked):
+    """No object is silently taken for zeros, or for a group without checksums."""
+    fsspec = pytest.importorskip("fsspec")
+    url = "memory://removed.zarr"
+    planted_stores.write_finished(url)
+    objects = fsspec.filesystem("memory").store
+    pieces = {}  # one of each array
+    for key in objects:
+        if "/c/" in key or key.endswith("/c"):
+            pieces.setdefault(
+                key.removeprefix("/removed.zarr/").partition("/c/")[0], key
+            )
+    assert len(pieces) > 20
+    read = ("activations", "instances/label", "aggregates/label/n_instances")
+    found = [path for path in pieces if path.startswith(read)]
+    assert len(found) > 2
+
+    for path in found:
+        for damage in (None, b""):
+            kept = objects.pop(pieces[path])
+            if damage is not None:
+                objects[pieces[path]] = type(kept)(None, pieces[path], damage)
+            store = nnviz.open_store(url)
+            with pytest.raises(StoreError, match=re.escape(path)):
+                store.groups.read(path)
+            objects[pieces[path]] = kept
+        nnviz.open_store(url).groups.read(path)
+
+    checksums = "/removed.zarr/aggregates/label/checksums/zarr.json"
+    kept = objects[checksums]
+    objects[checksums] = type(kept)(None, checksums, b"")
+    with pytest.raises(StoreError, match="checksums"):
+        nnviz.open_store(url).groups.read("aggregates/label/n_instances")
 
 
 def test_bucket_that_is_missing__is_named_before_anything_is_computed(bucket, create):
