@@ -49,7 +49,7 @@ import torch
 from click.testing import CliRunner
 
 from nnviz.cli.main import main as command_line
-from nnviz.interface.local_workers import WITHOUT_PROFILE
+from nnviz.interface.local_workers import OF_THREADS
 from nnviz.results.run_results import RunResults
 from nnviz.store.store import Store
 from nnviz.testing import write_store
@@ -94,7 +94,7 @@ define_missing_operators()
 # own as users have them.
 dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
 # Of workers that are threads of this process (nnviz/interface/local_workers.py).
-dask.config.set(WITHOUT_PROFILE)
+dask.config.set(OF_THREADS)
 distributed.utils.get_mp_context().set_forkserver_preload(IMPORTED_AHEAD)
 
 

@@ -24,15 +24,22 @@ from nnviz.errors import ConfigError, TaskError
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["WITHOUT_PROFILE", "local_workers", "n_workers_for", "reaching"]
+__all__ = ["OF_THREADS", "local_workers", "n_workers_for", "reaching"]
 
 WORTH_PROCESSES_S = 30.0
 """Two processes save at most half of a run, and take some seconds to start."""
 
-WITHOUT_PROFILE = {"distributed.worker.profile.enabled": False}
-"""Dask asks for the frames of all threads a hundred times a second. If Python looks for
-garbage just then, and finds something of a thread, it waits for a lock that it holds
-itself, and with it the whole process for ever."""
+OF_THREADS = {
+    # Dask asks for the frames of all threads a hundred times a second. If Python looks
+    # for garbage just then, and finds something of a thread, it waits for a lock that
+    # it holds itself, and with it the whole process for ever.
+    "distributed.worker.profile.enabled": False,
+    # Fifty times a second each server would see whether it answers in time.
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.tick.limit": "10s",
+    "distributed.admin.system-monitor.interval": "5s",
+}
+"""Dask's settings where workers are threads of this process."""
 
 
 @contextlib.contextmanager
@@ -133,7 +140,7 @@ def local_workers(n_workers: int, *, threads: int = 1) -> Iterator[Client]:
     before = torch.get_num_threads()
     try:
         with (
-            dask.config.set(WITHOUT_PROFILE),
+            dask.config.set(OF_THREADS),
             SpecCluster(
                 workers={0: worker},
                 scheduler={"cls": Scheduler, "options": options},
