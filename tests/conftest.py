@@ -99,7 +99,7 @@ distributed.utils.get_mp_context().set_forkserver_preload(IMPORTED_AHEAD)
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Return one process more than there are cores: a third of the time is waiting.
+    """Return one process more than there are cores: one or the other always waits.
 
     Not more: each takes a gigabyte, ten seconds to collect the tests, and caches from
     the others; on two cores five of them need a fifth longer than three.

@@ -118,7 +118,7 @@ def _difference(
 
 
 def _row(counts: sparse.csr_array, row: int) -> NDArray[np.int64]:
-    """Return a row of counts; to have SciPy cut it out takes ten times as long."""
+    """Return a row of counts, without the small matrix that SciPy would make."""
     first, end = counts.indptr[row : row + 2]
     found = np.zeros(counts.shape[1], dtype=np.int64)
     np.add.at(found, counts.indices[first:end], counts.data[first:end])

@@ -32,11 +32,6 @@ class StableOrder:
     largest_first
         Whether the largest value is first; equal ones stay as they are.
 
-    Notes
-    -----
-    The first page of a million values takes a third of the time of sorting them all,
-    and every further one a tenth.
-
     Examples
     --------
     >>> import numpy as np
@@ -100,12 +95,8 @@ def stable_order(
 
     Parameters
     ----------
-    values
-        Numbers or dates, shape (n,).
-    null
-        Where there is no value: these come last, shape (n,).
-    largest_first
-        Whether the largest value is first.
+    values, null, largest_first
+        As for :class:`StableOrder`.
 
     Returns
     -------
@@ -114,8 +105,8 @@ def stable_order(
 
     Notes
     -----
-    NumPy sorts 16 bits stably by counting them, in a tenth of the time of a comparison
-    of numbers; 32 bits are sorted twice, by their lower half first.
+    NumPy sorts 16 bits stably by counting them, and floats by comparing them; 32 bits
+    are sorted twice, by their lower half first.
 
     Examples
     --------

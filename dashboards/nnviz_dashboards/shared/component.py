@@ -260,7 +260,7 @@ class Component(JSComponent):
         comm: Any,
     ) -> None:
         # Panel looks for models in all values of a component, old and new, as often as
-        # one of them changes, which is a sixth of what a click costs. There are none.
+        # one of them changes, which costs a good part of a click. There are none.
         if not msg.keys() <= _values_of(type(self)):
             super()._update_model(events, msg, root, model, doc, comm)
             return

@@ -1,6 +1,5 @@
 """A page that is closed ends what only its visitor waited for, on a real server."""
 
-import asyncio
 import threading
 import time
 import urllib.request
@@ -18,6 +17,7 @@ from nnviz.store.store import Store
 from nnviz.subsets.subsets import class_subsets
 from nnviz.testing import PlantedRun, write_store
 from nnviz_dashboards.page.app import create_app
+from tests.dashboards.threaded_server import threaded_server
 
 SECONDS = 60
 """A guard against hanging, no measurement."""
@@ -79,31 +79,11 @@ def counts(monkeypatch):
 @pytest.fixture
 def open_page(results):
     """Return a function that opens the page, and gives the visitor's session."""
-    documents, begun, ready = [], {}, threading.Event()
+    documents = []
 
     def page():
         documents.append(pn.state.curdoc)
         return create_app(lambda: results)
-
-    def serve():
-        asyncio.set_event_loop(asyncio.new_event_loop())
-        server = pn.io.server.get_server(
-            page,
-            port=0,
-            address="127.0.0.1",
-            check_unused_sessions_milliseconds=20,
-            # No browser holds a line to it: pages end when a test says so.
-            unused_session_lifetime_milliseconds=1000 * 60 * SECONDS,
-        )
-        server.start()
-        begun["server"], begun["loop"] = server, server.io_loop
-        ready.set()
-        server.io_loop.start()
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    assert ready.wait(SECONDS)
-    server, loop = begun["server"], begun["loop"]
 
     def visit():
         address = f"http://127.0.0.1:{server.port}/?a={QUERY}"
@@ -114,12 +94,10 @@ def open_page(results):
         )
         return document.session_context
 
-    try:
+    # No browser holds a line to it: pages end when a test says so.
+    kept = {"unused_session_lifetime_milliseconds": 1000 * 60 * SECONDS}
+    with threaded_server(page, SECONDS, **kept) as server:
         yield visit
-    finally:
-        loop.add_callback(server.stop)
-        loop.add_callback(loop.stop)
-        thread.join(SECONDS)
 
 
 def close(context):

@@ -2,6 +2,7 @@
 
 import json
 import math
+from importlib import import_module
 
 import param
 import pytest
@@ -87,3 +88,17 @@ def test_sizes__of_a_component__are_still_its_own(chart):
     chart.visible = False
 
     assert root.visible is False
+
+
+def test_scripts__of_all_components__read_what_is_sent_as_text():
+    import_module("nnviz_dashboards.page.app")
+    import_module("nnviz_dashboards.published.app")
+    views = [
+        kind
+        for kind in Component.__subclasses__()
+        if kind.__module__.startswith("nnviz_dashboards.")
+    ]
+
+    assert len(views) > 10
+    for kind in views:
+        assert kind._esm.count("readTexts(sent)\n") == 1, kind

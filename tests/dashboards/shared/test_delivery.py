@@ -1,6 +1,5 @@
 """Answers of other threads, while a document's events are held back as Panel does."""
 
-import asyncio
 import logging
 import threading
 import time
@@ -11,6 +10,7 @@ import pytest
 from bokeh.events import DocumentReady
 
 from nnviz_dashboards.shared.delivery import delivered
+from tests.dashboards.threaded_server import threaded_server
 
 SECONDS = 20
 """A guard against hanging, no measurement."""
@@ -22,30 +22,11 @@ def visited():
 
     It is called on the thread of a real server.
     """
-    documents, ready = [], threading.Event()
-    begun = {}
+    documents = []
 
     def page():
         documents.append(pn.state.curdoc)
         return pn.pane.Str("a page")
-
-    def serve():
-        asyncio.set_event_loop(asyncio.new_event_loop())
-        server = pn.io.server.get_server(
-            page,
-            port=0,
-            address="127.0.0.1",
-            check_unused_sessions_milliseconds=20,
-        )
-        server.start()
-        begun["server"], begun["loop"] = server, server.io_loop
-        ready.set()
-        server.io_loop.start()
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    assert ready.wait(SECONDS)
-    server, loop = begun["server"], begun["loop"]
 
     def call(function, *, is_ready=True):
         (document,) = documents
@@ -53,13 +34,9 @@ def visited():
             document.add_next_tick_callback(lambda: ready_in(document))
         document.add_next_tick_callback(lambda: function(document))
 
-    try:
+    with threaded_server(page, SECONDS) as server:
         urllib.request.urlopen(f"http://127.0.0.1:{server.port}/").close()
         yield call
-    finally:
-        loop.add_callback(server.stop)
-        loop.add_callback(loop.stop)
-        thread.join(SECONDS)
 
 
 def ready_in(document):
