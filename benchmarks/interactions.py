@@ -2,9 +2,11 @@
 
 Serves a store, opens the page in an installed Chromium, and does what a visitor does:
 choosing classes and layers, picking confusions, comparing, opening instances. Of each
-interaction it measures, inside the page: the milliseconds from the message that it
-sends to the last answer (server), to the paint after it (seen), and the bytes of the
-answers, before compression. Pictures are not counted: they come one by one, later.
+interaction it measures the milliseconds from the message that the page sends, as it
+comes to the server, to the last answer that leaves it (server). Inside the page it
+measures those from the message to when it has the last answer (page), which it notes
+late where it is busy drawing the first, to the paint after it (seen), and the bytes of
+the answers, before compression. Pictures are not counted: they come one by one, later.
 What the server's processor did for it is told as well, which a loaded machine changes
 little. ``any click`` is all of them together.
 
@@ -35,6 +37,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "dashboards")]
 
 from benchmarks.environment import describe_machine  # noqa: E402
+from benchmarks.timed_server import answer_ms  # noqa: E402
 from nnviz.aggregation.aggregation import aggregate  # noqa: E402
 from nnviz.aggregation.index import make_index  # noqa: E402
 from nnviz.derivation.derivation import derive  # noqa: E402
@@ -90,7 +93,7 @@ async (quiet) => {
   const changes = came.filter((frame) => frame.kind !== "OK")
   const answers = changes.length ? changes : came
   return {
-    server: Math.max(...answers.map((frame) => frame.at)) - sent.at,
+    page: Math.max(...answers.map((frame) => frame.at)) - sent.at,
     seen: Math.max(...answers.map((frame) => frame.painted)) - sent.at,
     last: Math.max(...came.map((frame) => frame.painted)) - sent.at,
     bytes: came.reduce((sum, frame) => sum + frame.bytes, 0),
@@ -124,8 +127,9 @@ def write_run(url: str, *, n_classes: int = 10, n_instances: int = 3_000) -> Non
 class Visitor:
     """Does one thing after the other, and notes what each took."""
 
-    def __init__(self, page, pid: int) -> None:
+    def __init__(self, page, pid: int, times: Path) -> None:
         self._page, self._pid = page, pid
+        self._times = times.open(encoding="utf-8")
         self.took: dict[str, list[dict[str, float]]] = {}
 
     def do(self, name: str, selector: str, *, nth: int = 0, quiet: int = 500) -> bool:
@@ -133,10 +137,13 @@ class Visitor:
         if found.count() <= nth:
             return False
         self._page.evaluate("frames_seen.length = 0")
+        self._times.read()
         used = processor_seconds(self._pid)
         found.nth(nth).evaluate("(node) => node.click()")
         took = self._page.evaluate(QUIET, quiet)
-        if took is not None:
+        server = answer_ms(self._times.read().splitlines())
+        if took is not None and server is not None:
+            took["server"] = server
             took["processor"] = 1e3 * (processor_seconds(self._pid) - used)
             self.took.setdefault(name, []).append(took)
         return True
@@ -187,10 +194,17 @@ def processor_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def serve(url: str) -> tuple[subprocess.Popen[str], str]:
-    command = [sys.executable, "-m", "nnviz_dashboards", url, "--port", "0"]
+def serve(url: str, times: Path | None = None) -> tuple[subprocess.Popen[str], str]:
+    """Serve a store, and note when messages come and go if ``times`` is given."""
+    module = ["-m", "nnviz_dashboards"]
+    if times is not None:
+        times.touch()
+        module = ["-m", "benchmarks.timed_server", str(times)]
     process = subprocess.Popen(
-        [*command, "--no-token"], stdout=subprocess.PIPE, text=True, cwd=ROOT
+        [sys.executable, *module, url, "--port", "0", "--no-token"],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
     )
     assert process.stdout is not None
     for line in process.stdout:
@@ -200,10 +214,16 @@ def serve(url: str) -> tuple[subprocess.Popen[str], str]:
 
 
 def measure(url: str, repeats: int) -> dict[str, list[dict[str, float]]]:
+    """Do everything once, and then ``repeats`` times, of which each click is noted."""
+    with tempfile.TemporaryDirectory() as folder:
+        return _measured(url, repeats, Path(folder) / "times.jsonl")
+
+
+def _measured(url: str, repeats: int, times: Path) -> dict[str, list[dict[str, float]]]:
     from playwright.sync_api import sync_playwright
 
     results = RunResults(Store.open(url))
-    process, address = serve(url)
+    process, address = serve(url, times)
     try:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(
@@ -213,7 +233,7 @@ def measure(url: str, repeats: int) -> dict[str, list[dict[str, float]]]:
             page.add_init_script(LISTEN)
             page.goto(f"http://{address}")
             page.wait_for_function("document.documentElement.dataset.ready === 'yes'")
-            visitor = Visitor(page, process.pid)
+            visitor = Visitor(page, process.pid, times)
             visitor.settle()
             visit(page, visitor, results, 1)  # what is read once is read now
             cold, visitor.took = visitor.took, {}
@@ -236,11 +256,12 @@ def find_chromium() -> str:
 
 
 def summary(took: list[dict[str, float]]) -> dict[str, float]:
-    keys = ("server", "seen", "last", "bytes", "processor")
+    keys = ("server", "page", "seen", "last", "bytes", "processor")
     columns = {key: [one[key] for one in took] for key in keys}
     return {
         "server_median_ms": round(statistics.median(columns["server"]), 1),
         "server_p95_ms": round(float(np.quantile(columns["server"], 0.95)), 1),
+        "page_p95_ms": round(float(np.quantile(columns["page"], 0.95)), 1),
         "seen_median_ms": round(statistics.median(columns["seen"]), 1),
         "seen_p95_ms": round(float(np.quantile(columns["seen"], 0.95)), 1),
         "last_p95_ms": round(float(np.quantile(columns["last"], 0.95)), 1),
@@ -278,13 +299,14 @@ def main() -> None:
         rows = summaries(measure(url, options.repeats))
     width = max(map(len, rows))
     print(
-        f"{'interaction':<{width}}  server median   95 %  seen   95 %"
+        f"{'interaction':<{width}}  server median   95 %  page 95 %  seen   95 %"
         "  last 95 %  core      kB, most"
     )
     for name, row in rows.items():
         print(
             f"{name:<{width}}  {row['server_median_ms']:>13.0f}  "
-            f"{row['server_p95_ms']:>5.0f}  {row['seen_median_ms']:>4.0f}  "
+            f"{row['server_p95_ms']:>5.0f}  {row['page_p95_ms']:>9.0f}  "
+            f"{row['seen_median_ms']:>4.0f}  "
             f"{row['seen_p95_ms']:>5.0f}  {row['last_p95_ms']:>9.0f}  "
             f"{row['processor_mean_ms']:>4.0f}  "
             f"{row['median_bytes'] / 1e3:>7.1f}  {row['max_bytes'] / 1e3:>5.1f}"

@@ -98,7 +98,7 @@ def measure(name: str, url: str, n_clicks: int) -> list[Row]:
 def measure_visitors(name: str, url: str, visits: int) -> list[Row]:
     """Measure what many visitors do to one server."""
     found = asyncio.run(visitors.measure(url, visits))
-    slowest = max(one["server"] for one in found["clicks"]) / 1e3
+    slowest = max(one["page"] for one in found["clicks"]) / 1e3
     memory = [one["mb"] for one in found["memory"]]
     early = memory[min(1, len(memory) - 1)]
     goal = visitors.GOAL_MS / 1e3
