@@ -33,6 +33,7 @@ from nnviz.aggregation.index_kernels import (
     add_wide_moments,
 )
 from nnviz.aggregation.index_pieces import LOADED_BYTES, Facts, IndexPieces
+from nnviz.aggregation.known_csr import known_csr
 from nnviz.aggregation.states import aggregates_fingerprint
 from nnviz.errors import MissingDataError, UnknownNameError
 from nnviz.store.store import Store
@@ -277,9 +278,9 @@ class SubsetIndex:
             for part in layout.pairs:
                 place = np.flatnonzero(numbers[part.span])
                 data = numbers[part.span][place]
-                pointers = np.array([0, len(place)])
-                shape = (1, part.last - part.first)
-                matrix = sparse.csr_array((data, place, pointers), shape=shape)
+                bounds = np.array([0, len(place)], dtype=np.int32)
+                shape = (1, part.last - part.first)  # at most MAX_PAIRS
+                matrix = known_csr(data, place.astype(np.int32), bounds, shape)
                 rows[part.layer].append(matrix)
         return {
             layer: parts[0]

@@ -188,9 +188,8 @@ class BlockTotals:
 
     def counts(self, layer: str) -> NDArray[np.int64]:
         """Return a layer's activation counts, shape (C,)."""
-        ones = np.ones(self.n_blocks, dtype=np.int64)
-        counts = self.blocks["activation_counts"][layer].T @ ones
-        return np.asarray(counts, dtype=np.int64)
+        blocks = self.blocks["activation_counts"][layer].toarray()
+        return np.asarray(blocks.sum(axis=0), dtype=np.int64)
 
     def influences(self, target: str, what: InfluenceTotal) -> sparse.csr_array:
         """Return a target layer's totals, shape (1, targets x sources)."""
@@ -244,8 +243,8 @@ class _WeightedBlocks:
         return int(self.weights @ self.whole.sizes)
 
     def counts(self, layer: str) -> NDArray[np.int64]:
-        counts = self.whole.blocks["activation_counts"][layer].T @ self.weights
-        return np.asarray(counts, dtype=np.int64)
+        blocks = self.whole.blocks["activation_counts"][layer].toarray()
+        return np.asarray(self.weights @ blocks, dtype=np.int64)
 
     def influences(self, target: str, what: InfluenceTotal) -> sparse.csr_array:
         return self._sum(what, target)

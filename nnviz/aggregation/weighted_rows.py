@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from nnviz.aggregation.known_csr import known_csr
+
 __all__ = ["weighted_row"]
 
 
@@ -44,10 +46,15 @@ def weighted_row(
         if not data.all():
             is_there = data != 0
             data, indices = data[is_there], indices[is_there]
-        entries = data, indices, np.array([0, len(data)], dtype=indices.dtype)
-        return sparse.csr_array(entries, shape=(1, rows.shape[1]))
-    total = sparse.csr_array(
-        sparse.csr_array(weights[None, :].astype(rows.dtype)) @ rows
+        bounds = np.array([0, len(data)], dtype=indices.dtype)
+        return known_csr(data, indices, bounds, (1, rows.shape[1]))
+    bounds = np.array([0, len(taken)], dtype=np.int32)
+    times = known_csr(
+        weights[taken].astype(rows.dtype),
+        taken.astype(np.int32),
+        bounds,
+        (1, rows.shape[0]),
     )
+    total = sparse.csr_array(times @ rows)
     total.sort_indices()
     return total

@@ -11,13 +11,15 @@ an inner layer, I sources, V nodes: the channels of all layers, one after anothe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from nnviz.aggregation.known_csr import known_csr
 from nnviz.errors import ShapeError
 
 __all__ = [
@@ -28,6 +30,12 @@ __all__ = [
     "truncated_to_direct_degree",
     "widest_product",
 ]
+
+HOPS_AT_A_TIME = 1 << 18
+"""Widths of ways over an inner channel that are compared in one go: 2 MB."""
+
+FEW_HOPS = 512
+"""Mean of a target, up to which targets are compared together."""
 
 Matrices = Mapping[tuple[str, str], sparse.csr_array]
 """A matrix for each pair (target layer, source layer)."""
@@ -142,8 +150,8 @@ def influence_matrices(
         # They ascend and none is there twice: nothing has to be sorted or added.
         bounds = np.searchsorted(targets[is_here], np.arange(n_targets + 1))
         columns = (sources[is_here] - start).astype(np.int32)
-        entries = values[is_here], columns, bounds.astype(np.int32)
-        matrix = sparse.csr_array(entries, shape=(n_targets, edge.n_channels))
+        shape = n_targets, edge.n_channels
+        matrix = known_csr(values[is_here], columns, bounds.astype(np.int32), shape)
         before = matrices.get(edge.source)
         matrices[edge.source] = (
             matrix if before is None else sparse.csr_array(before.maximum(matrix))
@@ -182,23 +190,57 @@ def widest_product(
     array([[2, 5, 2]])
     """
     dense = inner.toarray()
-    columns, values, bounds = [], [], [0]
-    for row in range(outer.shape[0]):
-        part = slice(outer.indptr[row], outer.indptr[row + 1])
-        if part.start == part.stop:
-            bounds.append(bounds[-1])
-            continue
-        hops = np.minimum(outer.data[part, None], dense[outer.indices[part]])
-        width = hops.max(axis=0)
-        kept = np.flatnonzero(width)
-        columns.append(kept)
-        values.append(width[kept])
-        bounds.append(bounds[-1] + len(kept))
     shape = (outer.shape[0], inner.shape[1])
+    rows = np.flatnonzero(np.diff(outer.indptr))
+    has_few = outer.nnz * shape[1] <= FEW_HOPS * len(rows)
+    widths = _widths_of_many if has_few else _widths_of_each
+    n_kept = np.zeros(shape[0] + 1, dtype=np.int64)
+    columns: list[NDArray[np.int64]] = []
+    values: list[NDArray[Any]] = []
+    for some, n_of_each, column, width in widths(outer, dense, rows):
+        n_kept[some + 1] = n_of_each
+        columns.append(column)
+        values.append(width)
     if not columns:
         return sparse.csr_array(shape, dtype=dense.dtype)
-    entries = np.concatenate(values), np.concatenate(columns), np.array(bounds)
+    bounds = np.cumsum(n_kept)
+    entries = np.concatenate(values), np.concatenate(columns), bounds
     return sparse.csr_array(entries, shape=shape)
+
+
+Widths = Iterator[tuple[Any, int | NDArray[np.int64], NDArray[np.int64], NDArray[Any]]]
+"""One row or several; of each how many widths are not 0, their columns, and these."""
+
+
+def _widths_of_each(
+    outer: sparse.csr_array, dense: NDArray[Any], rows: NDArray[np.int64]
+) -> Widths:
+    for row in rows.tolist():
+        part = slice(outer.indptr[row], outer.indptr[row + 1])
+        hops = np.minimum(outer.data[part, None], dense[outer.indices[part]])
+        width = hops.max(axis=0)
+        column = np.flatnonzero(width)
+        yield row, len(column), column, width[column]
+
+
+def _widths_of_many(
+    outer: sparse.csr_array, dense: NDArray[Any], rows: NDArray[np.int64]
+) -> Widths:
+    """Compare rows of few entries together: they cost what NumPy's calls cost."""
+    n = max(1, HOPS_AT_A_TIME // max(1, dense.shape[1]))
+    ends = outer.indptr[rows + 1]
+    first = 0
+    while first < len(rows):
+        begin = outer.indptr[rows[first]]
+        last = max(first + 1, int(np.searchsorted(ends, begin + n, side="right")))
+        some = rows[first:last]
+        part = slice(begin, ends[last - 1])
+        hops = np.minimum(outer.data[part, None], dense[outer.indices[part]])
+        width = np.maximum.reduceat(hops, outer.indptr[some] - begin, axis=0)
+        row, column = np.nonzero(width)
+        n_of_each = np.bincount(row, minlength=len(some))
+        yield some, n_of_each, column, width[row, column]
+        first = last
 
 
 def composed(

@@ -37,6 +37,21 @@ def test_widest_product__agrees_with_plain_loops(outer, inner):
     assert found.has_canonical_format
 
 
+@pytest.mark.parametrize("share", [0.02, 0.5])
+def test_widest_product__of_many_targets__is_that_of_dense_matrices(share):
+    rng = np.random.default_rng(0)
+    outer = rng.integers(1, 100, (6_000, 60)) * (rng.random((6_000, 60)) < share)
+    inner = rng.integers(1, 100, (60, 50)) * (rng.random((60, 50)) < 0.3)
+    widest = np.zeros((6_000, 50), dtype=np.int64)
+    for over in range(60):
+        np.maximum(widest, np.minimum.outer(outer[:, over], inner[over]), out=widest)
+
+    found = widest_product(csr(outer), csr(inner))
+
+    assert np.array_equal(found.toarray(), widest)
+    assert found.has_canonical_format
+
+
 @given(
     arrays.arrays(np.int64, (5, 6), elements=COUNTS),
     arrays.arrays(np.int64, (5, 4), elements=COUNTS),
