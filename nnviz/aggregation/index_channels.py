@@ -7,6 +7,7 @@ asked again.
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +18,23 @@ from nnviz.aggregation.index_layout import ChannelRange
 from nnviz.aggregation.subset_index import SubsetIndex, subset_index
 from nnviz.store.store import Store
 
-__all__ = ["IndexedChannels"]
+__all__ = ["IndexedChannels", "activation_row"]
 
 CACHED_COLUMNS = 32
 """Channels of which values, and marks of the top, are kept: 100 MB for ImageNet."""
+
+
+def activation_row(store: Store, layer: str, number: int) -> NDArray[Any]:
+    """Return the activations of one instance in a recorded layer, shape (C,).
+
+    A complete index has those of shown layers side by side; of a chunk all rows are
+    read.
+    """
+    if subset_index(store).is_complete:
+        rows = IndexedChannels(store).rows(layer, np.array([number]))
+    else:
+        rows = store.activations(layer, number, number + 1)
+    return rows.reshape(-1)
 
 
 class IndexedChannels:
@@ -80,7 +94,7 @@ class IndexedChannels:
         """
         part = self._shown(layer)
         if part is None:
-            return self._store.activations(layer)[instances]
+            return self._from_chunks(layer, instances)
         found = np.empty((len(instances), part.last - part.first), dtype=part.dtype)
         n = 0
         for facts in self._index.pieces.facts(instances, "activations"):
@@ -88,6 +102,19 @@ class IndexedChannels:
             found[n : n + len(values)] = values
             n += len(values)
         return found
+
+    def _from_chunks(
+        self, layer: str, instances: NDArray[np.int64]
+    ) -> NDArray[np.floating]:
+        """Read the rows from the chunks that have some of them."""
+        if not len(instances):
+            return self._store.activations(layer, 0, 0)
+        chunk = instances // self._store.plan.rows_per_chunk
+        parts: list[NDArray[np.floating]] = []
+        for some in np.split(instances, np.flatnonzero(np.diff(chunk)) + 1):
+            first, last = int(some[0]), int(some[-1])
+            parts.append(self._store.activations(layer, first, last + 1)[some - first])
+        return np.concatenate(parts)
 
     def _is_top(self, layer: str, channel: int) -> NDArray[np.bool_]:
         wanted = self._ids(layer).first + channel

@@ -48,7 +48,8 @@ def known_csr(
            [9, 0]])
     """
     matrix = copy.copy(_empty(shape))
-    matrix.data, matrix.indices, matrix.indptr = data, indices, pointers
+    arrays: Any = data, indices, pointers
+    matrix.data, matrix.indices, matrix.indptr = arrays
     return matrix
 
 

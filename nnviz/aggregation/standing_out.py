@@ -9,11 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nnviz.aggregation.aggregates import aggregates_of
-from nnviz.aggregation.index_channels import IndexedChannels
-from nnviz.aggregation.subset_index import subset_index
+from nnviz.aggregation.index_channels import activation_row
 from nnviz.store.store import Store
 
 __all__ = ["StandingOut", "standing_out"]
@@ -54,7 +52,7 @@ def standing_out(
     usual = aggregates_of(store, "all")
     found = {}
     for layer in layers:
-        values = _row(store, layer, number)
+        values = activation_row(store, layer, number)
         mean, variance = usual.mean(layer)[0], usual.variance(layer)[0]
         with np.errstate(divide="ignore", invalid="ignore"):
             z = (values.astype(np.float64) - mean) / np.sqrt(variance)
@@ -64,16 +62,3 @@ def standing_out(
             StandingOut(int(c), float(values[c]), float(z[c])) for c in best if z[c] > 0
         ]
     return found
-
-
-def _row(store: Store, layer: str, number: int) -> NDArray[np.floating]:
-    """Return the activations of an instance, shape (C,).
-
-    The index has them side by side; of a chunk all rows are read.
-    """
-    rows: NDArray[np.floating]
-    if subset_index(store).is_complete:
-        rows = IndexedChannels(store).rows(layer, np.array([number]))
-    else:
-        rows = store.activations(layer, number, number + 1)
-    return rows.reshape(-1)

@@ -45,7 +45,7 @@ def are_probabilities(outputs: NDArray[np.float32] | None) -> bool:
 
 
 def as_logits(
-    outputs: NDArray[np.float32], *, gives_probabilities: bool
+    outputs: NDArray[np.floating], *, gives_probabilities: bool
 ) -> NDArray[np.float64]:
     """Return logits, shape (instance, class): logarithms, if outputs are probabilities.
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnviz.aggregation.index_channels import activation_row
 from nnviz.aggregation.standing_out import StandingOut, standing_out
 from nnviz.errors import ShapeError
 from nnviz.graphs.from_totals import output_layer
@@ -306,7 +307,7 @@ class Instances:
         if layer is None or math.prod(self._store.layer(layer).positions) > 1:
             known = facts.prediction >= 0
             return ([(facts.prediction, facts.confidence)] if known else []), True
-        row = self._store.activations(layer, number, number + 1)[0].astype(np.float64)
+        row = activation_row(self._store, layer, number).astype(np.float64)
         given = self._store.plan.gives_probabilities
         shares = softmax(as_logits(row[None], gives_probabilities=given))[0]
         best = float(np.nanmax(shares)) if len(shares) else np.nan

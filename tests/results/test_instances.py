@@ -11,6 +11,7 @@ from torch import nn
 
 import nnviz
 from nnviz.aggregation.index import make_index
+from nnviz.aggregation.index_channels import IndexedChannels
 from nnviz.errors import ShapeError
 from nnviz.results.instance_pictures import InstancePictures
 from nnviz.results.run_results import RunResults
@@ -143,6 +144,23 @@ def test_standing_out__with_an_index__are_the_same_and_need_no_chunk(
     found = indexed.standing_out(n, layers)
 
     assert found == results.instances.standing_out(n, layers)
+
+
+@pytest.mark.parametrize("layer", ["late", "output"])  # of which one is shown
+@pytest.mark.parametrize("instances", [[0], [0, 3, 150, 151, 299], []])
+def test_rows__of_any_layer__are_those_that_are_stored(
+    tmp_path, finished_url, finished, layer, instances
+):
+    url = tmp_path / "run.zarr"
+    shutil.copytree(finished_url, url)
+    make_index(Store.open(str(url), writable=True))
+    instances = np.array(instances, dtype=np.int64)
+
+    found = IndexedChannels(Store.open(str(url))).rows(layer, instances)
+
+    stored = finished.activations(layer)[instances]
+    assert found.dtype == stored.dtype
+    assert np.array_equal(found, stored, equal_nan=True)
 
 
 def test_outputs__are_probabilities_where_they_agree_with_the_confidence(results):
