@@ -8,16 +8,19 @@ own streams, signals, group of processes and children, and its own end.
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import json
 import multiprocessing
 import os
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import warnings
 from collections.abc import Mapping
-from multiprocessing import resource_tracker
+from multiprocessing import resource_tracker, util
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TextIO
@@ -26,6 +29,13 @@ FORKSERVER = multiprocessing.get_context("forkserver")
 
 PLACES = tuple(sys.path)
 """Where modules are found, before tests add places of their own."""
+
+FORKED_WORKERS = """
+import dask
+dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
+"""
+"""Statements for ``before`` of a program of Dask that starts workers; it otherwise
+starts a Python for each, which imports."""
 
 
 class Forked:
@@ -46,6 +56,9 @@ class Forked:
         have read theirs already.
     before
         Statements of Python that are run first.
+    has_server
+        Whether the fork server of its workers is forked, too, if it starts one. As
+        users have it, that imports for seconds: for tests of what happens meanwhile.
     """
 
     def __init__(
@@ -56,6 +69,7 @@ class Forked:
         folder: Path | None = None,
         env: Mapping[str, str] | None = None,
         before: str = "",
+        has_server: bool = False,
     ) -> None:
         env = dict(os.environ if env is None else env)
         readers, writers = zip(
@@ -64,7 +78,14 @@ class Forked:
         )
         self._process = FORKSERVER.Process(
             target=_run,
-            args=([module, *arguments], writers, folder or Path.cwd(), env, before),
+            args=(
+                [module, *arguments],
+                writers,
+                folder or Path.cwd(),
+                env,
+                before,
+                has_server,
+            ),
             daemon=False,
         )
         self._process.start()
@@ -145,6 +166,7 @@ def _run(
     folder: Path,
     env: dict[str, str],
     before: str,
+    has_server: bool,
 ) -> None:
     """Become the program, in the process that was forked for it."""
     os.setsid()
@@ -171,7 +193,62 @@ def _run(
     )
     started.send("")
     started.close()
+    if has_server:
+        _fork_the_server()
     sys.argv = command
     if before:
         exec(before, {})
     runpy.run_module(command[0], run_name="__main__", alter_sys=True)
+
+
+def _fork_the_server() -> None:
+    """Let the fork server of this program be a fork of it, before it runs anything.
+
+    Later it has threads. What waits here becomes a fork server when the program starts
+    one, with the variables and the blocked signals of that moment. A second one, if
+    that has been killed, is started as users have it.
+    """
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            ours.close()
+            _become_the_server(theirs)
+        finally:
+            os._exit(0)
+    theirs.close()
+    start = util.spawnv_passfds
+
+    def start_or_ask(path: bytes, arguments: list[str], numbers: list[int]) -> int:
+        *_, code = arguments
+        if "multiprocessing.forkserver" not in code or ours.fileno() < 0:
+            return int(start(path, arguments, numbers))
+        blocked = [int(n) for n in signal.pthread_sigmask(signal.SIG_BLOCK, [])]
+        with ours:
+            if os.waitpid(pid, os.WNOHANG) != (0, 0):
+                return int(start(path, arguments, numbers))
+            socket.send_fds(ours, [b"."], numbers)
+            ours.sendall(
+                json.dumps([code, numbers, blocked, dict(os.environ)]).encode()
+            )
+        return pid
+
+    util.spawnv_passfds = start_or_ask
+
+
+def _become_the_server(program: socket.socket) -> None:
+    """Run the code of a fork server, if the program gives it before it ends."""
+    dot, given, _, _ = socket.recv_fds(program, 1, 8)
+    if not dot:
+        return
+    with program, program.makefile(encoding="utf-8") as stream:
+        code, numbers, blocked, environment = json.load(stream)
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    os.environ.clear()
+    os.environ.update(environment)
+    # The code names its files by their numbers in the program.
+    given = [fcntl.fcntl(number, fcntl.F_DUPFD, 1 << 10) for number in given]
+    for number, there in zip(given, numbers, strict=True):
+        os.dup2(number, there)
+        os.close(number)
+    exec(code, {})

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.forked import Forked
+from tests.forked import FORKED_WORKERS, Forked
 
 ROOT = Path(__file__).resolve().parents[2]
 LOOPBACK = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
@@ -22,7 +22,10 @@ def dask(*arguments, folder, before=()):
     path = [os.environ.get("PYTHONPATH", ""), *map(str, places)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, path))}
     if not before:
-        return Forked(*command, n_streams=1, folder=folder, env=environment)
+        more = {}
+        if "worker" in arguments:
+            more = {"before": FORKED_WORKERS, "has_server": True}
+        return Forked(*command, n_streams=1, folder=folder, env=environment, **more)
     return subprocess.Popen(
         [*before, sys.executable, "-m", *command],
         cwd=folder,

@@ -42,8 +42,8 @@ def driver() -> Iterator[Callable[..., Driver]]:
     """Return a function that starts commands; what is left of them is killed."""
     started: list[Driver] = []
 
-    def start(*arguments: object) -> Driver:
-        started.append(Driver(*arguments))
+    def start(*arguments: object, has_server: bool = True) -> Driver:
+        started.append(Driver(*arguments, has_server=has_server))
         return started[-1]
 
     yield start

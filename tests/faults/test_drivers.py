@@ -290,7 +290,8 @@ def test_extract__all_children_killed__others_do_the_rest(
     """Row 41: workers that were never ready have nobody who starts them again."""
     store = run.store(tmp_path / "run.zarr")
     run.fault(N_INSTANCES - 1, "hold")  # there is something left to do until then
-    one = driver("extract", store, "--workers", "1", "--quiet")
+    command = ("extract", store, "--workers", "1", "--quiet")
+    one = driver(*command, has_server=moments[0] != "starting")
 
     def has_come(moment):
         is_started = bool(workers_of(one.process.pid))
@@ -312,7 +313,8 @@ def test_extract__children_killed_whenever_they_start__says_so_and_ends(
 ):
     """Row 41: three times in a row for each worker, and nobody waits for one more."""
     store = run.store(tmp_path / "run.zarr")
-    one = driver("extract", store, "--workers", "2", "--quiet")
+    command = ("extract", store, "--workers", "2", "--quiet")
+    one = driver(*command, has_server=False)
     while one.process.poll() is None:
         for child in workers_of(one.process.pid):
             with contextlib.suppress(ProcessLookupError):

@@ -21,20 +21,16 @@ import nnviz
 from nnviz.runs.config import load_config
 from nnviz.store.store import Store
 from nnviz_cluster import local
-from tests.forked import Forked
+from tests.forked import FORKED_WORKERS, Forked
 
 N_INSTANCES, ROWS, BATCH = 192, 16, 8
 N_CHUNKS = N_INSTANCES // ROWS
 
-CODE = '''
-"""A tiny network, and a data set with faults that files in a folder switch on."""
+NETWORK = '''
+"""A tiny network, and a device that a file in a folder lets fail."""
 
-import errno
-import os
-import time
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -64,6 +60,20 @@ def network():
         nn.Conv2d(1, 6, 3, padding=1), Limited(), nn.Conv2d(6, 8, 3, padding=1),
         nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4),
     ).eval()
+'''
+
+# Without torch: a process that reads instances one by one has nothing else to import.
+PICTURES = '''
+"""A data set with faults that files in a folder switch on."""
+
+import errno
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+FAULTS = Path(__file__).parent / "faults"
 
 
 class Pictures:
@@ -115,11 +125,11 @@ def pictures():
 
 RUN = """
 [model]
-source = "code.py:network"
+source = "tiny_network.py:network"
 
 [dataset]
 kind = "torch"
-source = "code.py:pictures"
+source = "tiny_pictures.py:pictures"
 
 [preprocessing]
 kind = "array"
@@ -139,10 +149,11 @@ class TinyRun:
         self.folder = folder
         self.faults = folder / "faults"
         self.faults.mkdir(parents=True)
-        (folder / "tiny_code.py").write_text(CODE % (N_INSTANCES, N_INSTANCES))
-        text = RUN.replace("code.py", "tiny_code.py")
+        (folder / "tiny_network.py").write_text(NETWORK)
+        code = PICTURES % (N_INSTANCES, N_INSTANCES)
+        (folder / "tiny_pictures.py").write_text(code)
         self.file = folder / "run.toml"
-        self.file.write_text(text.format(rows=ROWS, batch=BATCH))
+        self.file.write_text(RUN.format(rows=ROWS, batch=BATCH))
         self._empty = folder / "empty.zarr"
         plan, probe = nnviz.plan_run(load_config(self.file))
         nnviz.prepare_store(plan, str(self._empty), probe=probe)
@@ -204,12 +215,16 @@ class Events:
 
 
 class Driver:
-    """A command of nnviz in a process group of its own."""
+    """A command of nnviz in a process group of its own.
 
-    def __init__(self, *arguments: object) -> None:
+    What its workers are forked from need not import, if it `has_server`.
+    """
+
+    def __init__(self, *arguments: object, has_server: bool = True) -> None:
         self.process = Forked(
             *("nnviz", *map(str, arguments)),
             env=dict(os.environ, PYTHONWARNINGS="ignore"),
+            has_server=has_server,
         )
 
     def signal(self, number: int) -> None:
@@ -284,7 +299,10 @@ def workers_of(pid: int) -> list[int]:
 def start_dask(folder: Path, *command: str) -> Forked:
     """Start a scheduler or a worker as a process of its own."""
     env = dict(os.environ, PYTHONWARNINGS="ignore")
-    return Forked("dask", *command, n_streams=0, folder=folder, env=env)
+    has_server = command[0] == "worker"
+    before = FORKED_WORKERS if has_server else ""
+    start = functools.partial(Forked, folder=folder, env=env, before=before)
+    return start("dask", *command, n_streams=0, has_server=has_server)
 
 
 def address_in(file: Path) -> str:
