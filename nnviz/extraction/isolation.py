@@ -19,7 +19,6 @@ import subprocess
 import sys
 from typing import IO
 
-from nnviz.engine.workers import allow_time
 from nnviz.errors import TaskError
 from nnviz.extraction.planned import open_stored_dataset, planned_reader
 from nnviz.store.store import Store
@@ -87,8 +86,16 @@ def fatal_instances(
             )
             raise TaskError(msg)
         start = last + 1
-    allow_time(0.0)
+    _allow_time(0.0)
     return fatal
+
+
+def _allow_time(seconds: float) -> None:
+    """Let the task of this worker take so long."""
+    # The process that reads instances imports this module, and starts without Dask.
+    from nnviz.engine.workers import allow_time  # noqa: PLC0415
+
+    allow_time(seconds)
 
 
 def _read_until_death(
@@ -134,7 +141,7 @@ def _follow(stream: IO[bytes], seconds_each: float) -> tuple[str, bool]:
         while True:
             seconds = seconds_each if last else START_S
             # Whether the process hangs is judged here, and not by the task's deadline.
-            allow_time(seconds)
+            _allow_time(seconds)
             if not selector.select(seconds):
                 return last, True
             data = os.read(stream.fileno(), 1 << 16)

@@ -1,15 +1,15 @@
-"""What does a task need of a plan? Its data set, its network, and how they are read.
+"""What does a task need of a plan's data set? Its instances, and how they are read.
 
-A worker opens them from the plan in the store, and refuses what the plan was not made
-from: tasks of one run must never mix two networks or two data sets. Where a plan knows
-hashes of the data set's contents, they are compared, too.
+A worker opens it from the plan in the store, and refuses what the plan was not made
+from: tasks of one run must never mix two data sets. Where a plan knows hashes of the
+data set's contents, they are compared, too. The network is another module's, so that
+who reads instances only imports no torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,6 @@ from nnviz.errors import NnvizError, PlanMismatchError
 from nnviz.inputs.datasets.contents_check import changed_rows, check_sample
 from nnviz.inputs.datasets.opening import Dataset, open_dataset, open_known
 from nnviz.inputs.datasets.store_order import in_store_order
-from nnviz.inputs.models.loading import load_model
 from nnviz.inputs.preparation.batches import BatchReader, prepared_shape
 from nnviz.inputs.preparation.preprocessing import Preprocessing
 from nnviz.inputs.preparation.tokenizing import (
@@ -26,17 +25,9 @@ from nnviz.inputs.preparation.tokenizing import (
     sampled_texts,
     tokenizer_fingerprint,
 )
-from nnviz.network.arguments import bind_inputs
-from nnviz.network.recording.explaining import explained_outputs
-from nnviz.network.recording.gradients import Explained
-from nnviz.network.recording.runtime import NetworkRuntime
-from nnviz.network.two_outputs import TwoOutputs, with_two_outputs
 from nnviz.runs.declarations import CONTENTS
 from nnviz.runs.plan import Plan
 from nnviz.store.store import Store
-
-if TYPE_CHECKING:
-    from torch import nn
 
 __all__ = [
     "ContentsCheck",
@@ -46,13 +37,10 @@ __all__ = [
     "check_tokenizer",
     "has_buckets",
     "hashes_in",
-    "load_planned_network",
     "may_import",
     "open_planned_dataset",
     "open_stored_dataset",
     "planned_reader",
-    "planned_runtime",
-    "whole_runtime",
 ]
 
 
@@ -138,35 +126,6 @@ def open_stored_dataset(
             check_planned("data set", planned, dataset.fingerprint)
     check_sample(plan.contents, ordered)
     return in_store_order(ordered, None, hashes)
-
-
-def load_planned_network(plan: Plan, *, trust: bool) -> nn.Module:
-    """Load the plan's network, in evaluation mode, on the CPU.
-
-    One with a single output for two classes gets one for each of them.
-
-    Parameters
-    ----------
-    plan
-        Plan of the store.
-    trust
-        Whether files that run code when read may be read.
-
-    Raises
-    ------
-    PlanMismatchError
-        If the weights are not those of the plan.
-    """
-    loaded = load_model(plan.model, trust=trust)
-    check_planned("network", plan.fingerprints["model"], loaded.fingerprint)
-    module = loaded.module
-    if plan.two_outputs_of is not None:
-        found = TwoOutputs(
-            plan.two_outputs_of, plan.gives_probabilities, plan.two_outputs_are_direct
-        )
-        module = with_two_outputs(module, found)
-    bind_inputs(module, plan.architecture.inputs)
-    return module
 
 
 def check_tokenizer(plan: Plan, dataset: Dataset) -> None:
@@ -257,39 +216,6 @@ def check_planned(what: str, planned: str, found: str) -> None:
             f"{random if is_network else ''}"
         )
         raise PlanMismatchError(msg)
-
-
-def planned_runtime(plan: Plan, *, trust: bool) -> NetworkRuntime:
-    """Load the plan's network, ready to record what the plan says."""
-    return NetworkRuntime(
-        load_planned_network(plan, trust=trust),
-        plan.architecture,
-        preprocessing=plan.preprocessing,
-        extraction=plan.extraction,
-        layer_dtypes=plan.layer_dtypes,
-        explained=explained_outputs(plan.extraction, plan.class_names),
-    )
-
-
-def whole_runtime(plan: Plan, *, trust: bool) -> NetworkRuntime:
-    """Load the plan's network, ready to record everything of single instances.
-
-    Raises
-    ------
-    ModelError
-        If the network has no gradients.
-    """
-    layers = tuple(replace(layer, shown=True) for layer in plan.architecture.layers)
-    return NetworkRuntime(
-        load_planned_network(plan, trust=trust),
-        replace(plan.architecture, layers=layers),
-        preprocessing=plan.preprocessing,
-        extraction=replace(
-            plan.extraction, targets="all", signal="peak", examples_per_channel=0
-        ),
-        layer_dtypes=plan.layer_dtypes,
-        explained=Explained("prediction"),
-    )
 
 
 USER_CODE = ("torch",)

@@ -18,9 +18,11 @@ from nnviz.extraction.planned import (
     check_planned,
     check_tokenizer,
     hashes_in,
-    load_planned_network,
     open_stored_dataset,
     planned_reader,
+)
+from nnviz.extraction.planned_network import (
+    load_planned_network,
     planned_runtime,
     whole_runtime,
 )

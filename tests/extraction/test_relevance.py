@@ -10,7 +10,7 @@ import torch
 
 import nnviz
 from nnviz.errors import PlanError, StoreError
-from nnviz.extraction.planned import load_planned_network
+from nnviz.extraction.planned_network import load_planned_network
 from nnviz.runs.config import load_config
 from nnviz.runs.declarations import RELEVANCE_PARTS
 from nnviz.runs.plan import Plan

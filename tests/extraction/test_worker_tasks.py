@@ -18,3 +18,17 @@ def test_driver__loads_neither_torch_nor_compiled_code(driver):
     )
 
     assert done.stdout.split() == []
+
+
+def test_isolation__loads_no_network_and_no_scheduler():
+    """Each instance that ends it costs another start of it."""
+    script = (
+        "import sys, nnviz.extraction.isolation; "
+        "print(*{'torch', 'numba', 'distributed'}.intersection(sys.modules))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.split() == []
