@@ -41,10 +41,12 @@ starts a Python for each, which imports."""
 class Forked:
     """``python -m module arguments``, with what tests use of ``subprocess.Popen``.
 
+    The name of a file is ``python file``.
+
     Parameters
     ----------
     module
-        What is run as ``__main__``.
+        What is run as ``__main__``, or the script.
     arguments
         Of the command line.
     n_streams
@@ -198,7 +200,10 @@ def _run(
     sys.argv = command
     if before:
         exec(before, {})
-    runpy.run_module(command[0], run_name="__main__", alter_sys=True)
+    if command[0].endswith(".py"):
+        runpy.run_path(command[0], run_name="__main__")
+    else:
+        runpy.run_module(command[0], run_name="__main__", alter_sys=True)
 
 
 def _fork_the_server() -> None:

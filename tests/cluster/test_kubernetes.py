@@ -23,6 +23,7 @@ from slurm_site import free_port, wait_for
 from nnviz.errors import ConfigError
 from nnviz_cluster import kubernetes
 from nnviz_cluster.site import KubernetesConfig, load_site
+from tests.forked import Forked
 
 pytestmark = pytest.mark.slow
 
@@ -215,11 +216,14 @@ def test_manifests__their_commands_fill_a_store(
         "/data/run.zarr": str(tmp_path / "run.zarr"),
     }
 
-    def start(container, *more, **environment):
-        arguments = [on_loopback.get(word, word) for word in container["args"]]
+    def words(container):
+        return [on_loopback.get(word, word) for word in container["args"]]
+
+    def start_worker(*more):
+        # As it is: the libraries that it imports read its variables.
         return subprocess.Popen(
-            [*arguments, *more],
-            env=program_environment | environment,
+            [*words(worker), *more],
+            env=program_environment | variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
@@ -227,13 +231,13 @@ def test_manifests__their_commands_fill_a_store(
         )
 
     pages_there = ("--dashboard-address", f"127.0.0.1:{pages}")
-    parts = [start(scheduler, "--port", str(port), *pages_there)]
+    parts = [Forked(*words(scheduler), "--port", str(port), *pages_there)]
     try:
         probe = scheduler["readinessProbe"]["httpGet"]["path"]
         wait_for(lambda: answers(f"http://127.0.0.1:{pages}{probe}"))
-        parts.append(start(worker, "--host", "127.0.0.1", **variables))
+        parts.append(start_worker("--host", "127.0.0.1"))
         wait_for(lambda: answers(f"http://127.0.0.1:{health}/health"))
-        driving = start(driver)
+        driving = Forked(*words(driver))
         parts.append(driving)
         lines, _ = driving.communicate(timeout=120)
     finally:

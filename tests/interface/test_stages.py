@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import distributed
@@ -16,6 +14,7 @@ import nnviz
 from nnviz.errors import ConfigError, DatasetError, ModelError, PlanMismatchError
 from nnviz.inputs.models.loading import memory_source
 from nnviz.store.store import Store
+from tests.forked import Forked
 
 pytestmark = pytest.mark.slow
 
@@ -287,15 +286,10 @@ def test_script__without_main_guard_has_worker_processes(tmp_path):
     (tmp_path / "colours.py").write_text(MODULE)
     (tmp_path / "script.py").write_text(SCRIPT.replace("WORKERS", "1"))
 
-    done = subprocess.run(
-        [sys.executable, "script.py"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+    script = Forked("script.py", folder=tmp_path)
+    out, errors = script.communicate(timeout=240)
 
-    assert (done.returncode, done.stdout) == (0, "40 []\n"), done.stderr
+    assert (script.returncode, out) == (0, "40 []\n"), errors
 
 
 @pytest.mark.cluster
@@ -303,7 +297,7 @@ def test_cluster_in_another_folder__gets_code_that_is_not_installed(tmp_path):
     (tmp_path / "here").mkdir()
     (tmp_path / "there").mkdir()
     (tmp_path / "here" / "colours.py").write_text(MODULE)
-    script = SCRIPT.replace("workers=WORKERS", "client=Client(ADDRESS)").replace(
+    text = SCRIPT.replace("workers=WORKERS", "client=Client(ADDRESS)").replace(
         "import nnviz", "import nnviz\nfrom distributed import Client"
     )
     with distributed.LocalCluster(
@@ -313,17 +307,12 @@ def test_cluster_in_another_folder__gets_code_that_is_not_installed(tmp_path):
         local_directory=str(tmp_path / "there"),
     ) as cluster:
         address = cluster.scheduler_address
-        text = script.replace("ADDRESS", repr(address))
+        text = text.replace("ADDRESS", repr(address))
         (tmp_path / "here" / "script.py").write_text(text)
-        done = subprocess.run(
-            [sys.executable, "script.py"],
-            cwd=tmp_path / "here",
-            capture_output=True,
-            text=True,
-            timeout=240,
-        )
+        script = Forked("script.py", folder=tmp_path / "here")
+        out, errors = script.communicate(timeout=240)
 
-    assert (done.returncode, done.stdout) == (0, "40 []\n"), done.stderr
+    assert (script.returncode, out) == (0, "40 []\n"), errors
 
 
 @pytest.mark.parametrize(
