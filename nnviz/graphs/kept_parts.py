@@ -114,9 +114,9 @@ def sets_of(
 
 def members(sets: Words, n: int) -> NDArray[np.bool_]:
     """Return which of n graphs are in each set, shape (..., n)."""
-    little = sets.astype("<u8").view(np.uint8)
+    little = np.ascontiguousarray(sets, "<u8").view(np.uint8)
     bits = np.unpackbits(little, axis=-1, count=n, bitorder="little")
-    return bits.astype(np.bool_)
+    return bits.view(np.bool_)
 
 
 def n_members(sets: Words) -> NDArray[np.int64]:

@@ -49,6 +49,8 @@ SEEDS = 500
 SEEDS_AT_NODE = 20
 """Of these, at one node at most: others would all find the same."""
 
+_TINY = np.finfo(np.float64).tiny
+
 _Closure = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Arcs, and the nodes at their ends."""
 
@@ -150,7 +152,7 @@ class _Search:
         for node, arcs in self._at.items():
             if len(arcs) < 2:
                 continue
-            first, second = np.triu_indices(len(arcs), 1)
+            first, second = _pairs(len(arcs))
             has = members(self._words[arcs], self._n).astype(np.float32)
             shared = (has @ has.T)[first, second]
             own = self._log_arc[arcs] + self._log_node[self._others(arcs, node)]
@@ -189,16 +191,20 @@ class _Search:
         self, shared: Words, arcs: NDArray[np.int64], nodes: NDArray[np.int64]
     ) -> int | None:
         """Return the arc beside a motif that leaves it most surprising."""
-        near = np.unique(np.concatenate([self._at[x] for x in nodes.tolist()]))
-        near = near[~np.isin(near, arcs)]
+        is_near = np.zeros(len(self._arcs), dtype=np.bool_)
+        is_near[self._around(nodes)] = True
+        is_near[arcs] = False
+        near = np.flatnonzero(is_near)
         n_shared = n_members(self._words[near] & shared)
         near, n_shared = (x[n_shared >= self._at_least] for x in (near, n_shared))
         if not len(near):
             return None
         known = self._log_node[nodes].sum() + self._log_arc[arcs].sum()
+        log_node = self._log_node.copy()
+        log_node[nodes] = 0.0
         log = known + self._log_arc[near]
         for ends in (self._source[near], self._target[near]):
-            log = log + np.where(np.isin(ends, nodes), 0.0, self._log_node[ends])
+            log = log + log_node[ends]
         bits = _surprises(n_shared, self._n * np.exp(log), self._n)
         return int(near[np.argmax(bits)])
 
@@ -213,26 +219,26 @@ class _Search:
             known.update(dict.fromkeys(closure[0].tolist(), closure))
         return known[arcs[0]]
 
+    def _around(self, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the arcs at nodes; those between two of them come twice."""
+        return np.concatenate([self._at[node] for node in nodes.tolist()])
+
     def _hanging_together(self, shared: Words, arcs: Sequence[int]) -> _Closure:
-        found = set(arcs)
-        nodes = {
-            int(x) for arc in found for x in (self._source[arc], self._target[arc])
-        }
-        fresh = nodes
-        while fresh:
-            near = np.unique(np.concatenate([self._at[node] for node in fresh]))
-            has_all = ((self._words[near] & shared) == shared).all(axis=1)
-            more = set(near[has_all].tolist()) - found
-            found |= more
-            ends = {
-                int(x) for arc in more for x in (self._source[arc], self._target[arc])
-            }
-            fresh = ends - nodes
-            nodes = nodes | fresh
-        return (
-            np.array(sorted(found), dtype=np.int64),
-            np.array(sorted(nodes), dtype=np.int64),
-        )
+        is_found = np.zeros(len(self._arcs), dtype=np.bool_)
+        is_end = np.zeros(len(self._log_node), dtype=np.bool_)
+        more = np.array(arcs)
+        while len(more):
+            is_found[more] = True
+            is_fresh = np.zeros_like(is_end)
+            is_fresh[self._source[more]] = is_fresh[self._target[more]] = True
+            is_fresh &= ~is_end
+            is_end |= is_fresh
+            if not is_fresh.any():
+                break
+            near = self._around(np.flatnonzero(is_fresh))
+            near = near[~is_found[near]]
+            more = near[((self._words[near] & shared) == shared).all(axis=1)]
+        return np.flatnonzero(is_found), np.flatnonzero(is_end)
 
     def _candidate(
         self, shared: Words, arcs: NDArray[np.int64], nodes: NDArray[np.int64]
@@ -287,21 +293,28 @@ def _chosen(
         )
 
 
+def _pairs(n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return all i < j < n in their order, as ``np.triu_indices``, without a matrix."""
+    n_each = np.arange(n - 1, -1, -1)
+    first = np.repeat(np.arange(n), n_each)
+    return first, np.arange(len(first)) + np.repeat(n - n_each.cumsum(), n_each)
+
+
 def _surprises(
     n_shared: NDArray[np.integer | np.floating], expected: NDArray[np.float64], n: int
 ) -> NDArray[np.float64]:
     """Return eq. (2) of many motifs."""
     x = n_shared / n
-    y = np.clip(expected / n, np.finfo(float).tiny, 1 - 1e-12)
+    y = np.minimum(np.maximum(expected / n, _TINY), 1 - 1e-12)
     with np.errstate(divide="ignore", invalid="ignore"):
         rest = np.where(x < 1, (1 - x) * np.log((1 - x) / (1 - y)), 0.0)
-    bits = n * (x * np.log(np.maximum(x, np.finfo(float).tiny) / y) + rest) / np.log(2)
+    bits = n * (x * np.log(np.maximum(x, _TINY) / y) + rest) / np.log(2)
     return np.asarray(np.where(x > y, bits, 0.0))
 
 
 def _log_mean(log_node: NDArray[np.float64]) -> NDArray[np.float64]:
     mean = np.exp(log_node).mean(axis=0) if len(log_node) else log_node.sum(axis=0)
-    return np.asarray(np.log(np.maximum(mean, np.finfo(float).tiny)))
+    return np.asarray(np.log(np.maximum(mean, _TINY)))
 
 
 def _incident(
