@@ -63,6 +63,9 @@ FEW = 50_000
 
 ROWS_AT_A_TIME = 4_096
 
+ROWS_COMPARED = 64
+"""With all others at a time, when neighbours are looked for."""
+
 CACHED_LAYERS = 12
 
 PLACED_LAYERS = 4
@@ -383,13 +386,25 @@ def _kept(rows: NDArray[np.float64], places: NDArray[np.float64]) -> float:
     k = min(N_NEIGHBOURS, len(rows) - 1)
     if k < 1:
         return 1.0
-    nearest = []
-    for points in (rows, places):
-        far = _distances(points, points)
-        np.fill_diagonal(far, np.inf)
-        is_near = np.zeros(far.shape, dtype=np.bool_)
-        np.put_along_axis(
-            is_near, np.argpartition(far, k - 1, axis=1)[:, :k], values=True, axis=1
-        )
-        nearest.append(is_near)
-    return float((nearest[0] & nearest[1]).sum() / (k * len(rows)))
+    both = zip(_nearest(rows, k), _nearest(places, k), strict=True)
+    n_kept = 0
+    for here, there in both:
+        is_near = np.zeros((len(here), len(rows)), dtype=np.bool_)
+        np.put_along_axis(is_near, here, values=True, axis=1)
+        n_kept += int(np.take_along_axis(is_near, there, axis=1).sum())
+    return n_kept / (k * len(rows))
+
+
+def _nearest(points: NDArray[np.float64], k: int) -> Iterator[NDArray[np.intp]]:
+    """Yield the k nearest neighbours of some points after others, shape (m, k)."""
+    squares, products = (points**2).sum(axis=1), 2 * points @ points.T
+    # Few rows at a time, so that they stay in the cache.
+    for first in range(0, len(points), ROWS_COMPARED):
+        some = products[first : first + ROWS_COMPARED]
+        far = squares[first : first + ROWS_COMPARED, None] + squares[None]
+        far -= some
+        # Rounding leaves less than nothing, here and there.
+        np.maximum(far, 0.0, out=far)
+        far /= max(1, points.shape[1])
+        np.fill_diagonal(far[:, first:], np.inf)
+        yield np.argpartition(far, k - 1, axis=1)[:, :k]
