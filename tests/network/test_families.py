@@ -46,6 +46,42 @@ def _densenet():
     return DenseNet(growth_rate=32, block_config=(3, 4, 4, 3), num_init_features=64)
 
 
+def _mobilenet_v2():
+    from torchvision.models import MobileNetV2
+
+    # Factor of expansion, channels, blocks, stride.
+    settings = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 2, 2), (6, 64, 1, 2)]
+    settings += [(6, 96, 1, 1), (6, 160, 1, 2), (6, 320, 1, 1)]
+    return MobileNetV2(inverted_residual_setting=settings)
+
+
+def _efficientnet():
+    from torchvision.models.efficientnet import EfficientNet, MBConvConfig
+
+    # Factor of expansion, kernel, stride, channels before and behind, blocks.
+    settings = [(1, 3, 1, 32, 16, 1), (6, 3, 2, 16, 24, 2), (6, 5, 2, 24, 40, 1)]
+    settings += [(6, 3, 2, 40, 80, 1), (6, 5, 1, 80, 112, 2), (6, 5, 2, 112, 192, 1)]
+    settings += [(6, 3, 1, 192, 320, 1)]
+    return EfficientNet([MBConvConfig(*one) for one in settings], dropout=0.2)
+
+
+def _regnet():
+    from torchvision.models.regnet import BlockParams, RegNet
+
+    return RegNet(
+        BlockParams(
+            depths=[1, 2, 2, 1], widths=[48, 104, 208, 440], group_widths=[8] * 4,
+            bottleneck_multipliers=[1.0] * 4, strides=[2] * 4, se_ratio=0.25,
+        )
+    )  # fmt: skip
+
+
+def _shufflenet():
+    from torchvision.models import ShuffleNetV2
+
+    return ShuffleNetV2([2, 3, 2], [24, 48, 96, 192, 1024])
+
+
 def _narrow(name, size, width=128, **options):
     """Return what builds a network whose dense layers are not 4,096 wide."""
 
@@ -70,8 +106,8 @@ def _swin(size=64):
     def build():
         models = pytest.importorskip("torchvision.models", exc_type=ImportError)
         network = models.SwinTransformer(
-            patch_size=[4, 4], embed_dim=24, depths=[2, 2, 2, 2],
-            num_heads=[1, 2, 4, 8], window_size=[7, 7],
+            patch_size=[4, 4], embed_dim=24, depths=[2, 2, 2],
+            num_heads=[1, 2, 4], window_size=[7, 7],
         )  # fmt: skip
         return network, (3, size, size)
 
@@ -103,19 +139,19 @@ FAMILIES = {
     "squeezenet": _torchvision("squeezenet1_0"),
     "alexnet": _narrow("alexnet", 64),
     "resnext": _of_stages(_resnext),
-    "mobilenet_v2": _torchvision("mobilenet_v2", 32),
+    "mobilenet_v2": _of_stages(_mobilenet_v2),
     "mobilenet_v3": _torchvision("mobilenet_v3_small", 32),
-    "efficientnet": _torchvision("efficientnet_b0", 32),
+    "efficientnet": _of_stages(_efficientnet),
     "inception_v3": _torchvision("inception_v3", 107, init_weights=False),
-    "regnet": _torchvision("regnet_y_400mf", 32),
+    "regnet": _of_stages(_regnet),
     "timm resnet": _timm("resnet10t"),
     "vgg11_bn": _narrow("vgg11_bn", 32, init_weights=False),
     "densenet": _of_stages(_densenet),
-    "shufflenet": _torchvision("shufflenet_v2_x0_5", 32),
-    "convnext": _timm("convnext_atto", 32),
+    "shufflenet": _of_stages(_shufflenet),
+    "convnext": _timm("convnext_atto", 32, depths=(1, 2, 2, 1)),
     "swin": _swin(),
     "timm efficientnet": _timm("tf_efficientnet_lite0", 32),
-    "timm vit": _timm("vit_tiny_patch16_224", 96, img_size=96),
+    "timm vit": _timm("vit_tiny_patch16_224", 96, img_size=96, depth=3),
     "transformers resnet": _transformers(
         "ResNetConfig", embedding_size=8, hidden_sizes=[8, 16, 16, 24], depths=[1] * 4
     ),
