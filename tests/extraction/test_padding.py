@@ -21,7 +21,7 @@ from tests.network.token_networks import (
 
 pytestmark = pytest.mark.slow
 
-N = 40
+N = 24
 LONGEST = 14
 
 
@@ -64,7 +64,7 @@ def planned(make, more, options):
 def run(folder, make, *, batch_size, more=0, client=None, **options):
     """Plan and extract a run of sentences; return its store."""
     network, given = network_of(make), items(more)
-    options |= {"batch_size": batch_size, "instances_per_chunk": 20}
+    options |= {"batch_size": batch_size, "instances_per_chunk": 12}
     plan, probe = planned(make, more, tuple(options.items()))
     store = nnviz.prepare_store(plan, str(folder), probe=probe)
     workers = None if client else 0

@@ -108,7 +108,7 @@ def trained():
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    words, values, before = sentences(500)
+    words, values, before = sentences(200)
     known = before[:, -1]
     return network.eval(), words[known], values[known, -1]
 
