@@ -85,11 +85,12 @@ def make_store(folder, n):
     static = {"instances/id": ids, "instances/label": labels}
     static |= {f"instances/{name}": values for name, values in columns.items()}
     store = Store.create(folder, plan, static=static)
-    pool = make_pool(plan, rng)
+    n_pool = min(POOL, n // 4)
+    pool = make_pool(plan, rng, n_pool)
     prediction = np.where(rng.random(n) < 0.7, labels, (labels + 1) % N_CLASSES)
     confidence = rng.random(n).astype(np.float32)
     for index, (start, stop) in enumerate(store.chunks.spans):
-        rows = rng.integers(0, POOL, stop - start)
+        rows = rng.integers(0, n_pool, stop - start)
         arrays = {path: values[rows] for path, values in pool.items()}
         arrays["instances/prediction"] = prediction[start:stop].astype(np.int32)
         for name in ("confidence", "probability"):
@@ -100,24 +101,24 @@ def make_store(folder, n):
     return store
 
 
-def make_pool(plan, rng):
-    """Return the facts of the pool's instances, by path."""
+def make_pool(plan, rng, n):
+    """Return the facts of a pool of n instances, by path."""
     found = {}
     for name, c in LAYERS.items():
         strength = rng.gamma(1.5, 1.0, c)
-        values = rng.gamma(0.8, 1.0, (POOL, c)) * strength
+        values = rng.gamma(0.8, 1.0, (n, c)) * strength
         found[f"activations/{name}"] = values.astype(np.float16)
     for kept in plan.influences:
         top = top_channels(found[f"activations/{kept.target}"], share=SHARE)
-        target = np.full((POOL, kept.n_kept), -1, dtype=np.int16)
+        target = np.full((n, kept.n_kept), -1, dtype=np.int16)
         source = np.full((*target.shape, kept.n_ranks), -1, dtype=np.int16)
         strength = np.zeros(source.shape, dtype=np.float32)
         # Few sources are strong for many targets, as in trained networks.
         weights = 1 / (1 + np.arange(kept.n_sources))
         draws = rng.choice(
-            kept.n_sources, (POOL, kept.n_kept, kept.n_ranks), p=weights / weights.sum()
+            kept.n_sources, (n, kept.n_kept, kept.n_ranks), p=weights / weights.sum()
         )
-        for row in range(POOL):
+        for row in range(n):
             ids = top.indices[top.indptr[row] : top.indptr[row + 1]]
             target[row, : len(ids)] = ids
             source[row, : len(ids)] = draws[row, : len(ids)]
