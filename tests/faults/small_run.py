@@ -88,6 +88,14 @@ def one_worker():
     )
 
 
+def extracted(folder, url=None):
+    """Create the planned store, run the network over all rows, and open the store."""
+    opened = create(folder, url)
+    with one_worker() as client:
+        nnviz.extract(opened, client=client)
+    return nnviz.open_store(opened.url)
+
+
 def later_stages(store):
     """Aggregate and derive, but pictures, of which rows have none."""
     subsets = [nnviz.named_subsets(store, name) for name in ("label", "outcome")]

@@ -4,21 +4,17 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-import nnviz
 from nnviz.cli.main import main
 from nnviz.errors import ConfigError, PlanMismatchError
 from nnviz.store.store import Store, open_store
 from nnviz.upkeep.recomputation import parse_fraction, recompute
 from nnviz.upkeep.verification import verify
-from tests.faults.small_run import create, one_worker, write_inputs, write_weights
+from tests.faults.small_run import extracted, one_worker, write_inputs, write_weights
 
 
 @pytest.fixture
-def store(tmp_path):
-    opened = create(write_inputs(tmp_path))
-    with one_worker() as client:
-        nnviz.extract(opened, client=client)
-    return open_store(opened.url)
+def store(small):
+    return small
 
 
 def test_recompute__everything__is_equal_bit_for_bit(store):
@@ -69,7 +65,8 @@ def test_recompute__with_other_software_allows_rounding(store, monkeypatch):
     assert not recompute(store, 1.0).has_to_be_equal
 
 
-def test_recompute__with_other_weights_is_refused(store, tmp_path):
+def test_recompute__with_other_weights_is_refused(tmp_path):
+    store = extracted(write_inputs(tmp_path))
     write_weights(tmp_path, seed=1)
 
     with pytest.raises(PlanMismatchError, match="the network has changed"):

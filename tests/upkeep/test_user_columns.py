@@ -25,7 +25,7 @@ from nnviz.testing import PlantedRun, write_store
 from nnviz.upkeep.extension import extend
 from nnviz.upkeep.user_columns import add_column, key_of
 from nnviz.upkeep.verification import verify
-from tests.faults.small_run import create, one_worker, write_inputs
+from tests.faults.small_run import create, extracted, one_worker, write_inputs
 
 pytestmark = pytest.mark.slow
 
@@ -34,14 +34,6 @@ pytestmark = pytest.mark.slow
 def store(tmp_path):
     write_store(tmp_path / "run.zarr", PlantedRun(n_instances=300, n_unreadable=4))
     return nnviz.open_store(tmp_path / "run.zarr")
-
-
-@pytest.fixture
-def small(tmp_path):
-    opened = create(write_inputs(tmp_path))
-    with one_worker() as client:
-        nnviz.extract(opened, client=client)
-    return nnviz.open_store(opened.url)
 
 
 def is_doubtful(row):
@@ -230,8 +222,9 @@ def test_column__repeated__asks_nobody(small):
     assert (n, len(ASKED)) == (39, 39)
 
 
-def test_column__of_a_store_that_grew__is_filled_up(small, tmp_path):
+def test_column__of_a_store_that_grew__is_filled_up(tmp_path):
     ASKED.clear()
+    small = extracted(write_inputs(tmp_path))
     small.add_column("five", first_five, progress=False)
     write_inputs(tmp_path, n=50)
     extend(small.url)
