@@ -110,6 +110,20 @@ def write(frame: pd.DataFrame, folder: Path, kind: str) -> dict[str, Any]:
     return {"kind": "table", "path": str(path)}
 
 
+def extracted(module: nn.Module, data: Any, url: Path, **options: Any) -> nnviz.Store:
+    """Return a run that has the facts of all rows, as yet without sums and graphs."""
+    plan, probe = nnviz.plan_run(module, data, timed=False, **options)
+    nnviz.prepare_store(plan, str(url), probe=probe)
+    given = {} if isinstance(data, dict) else {"dataset": data}
+    nnviz.extract(url, model=module, workers=0, progress=False, **given)
+    return nnviz.open_store(url)
+
+
+def whole(module: nn.Module, data: Any, url: Path, **options: Any) -> nnviz.Store:
+    """Return a run of all stages."""
+    return nnviz.run(module, data, url, workers=0, progress=False, **options)
+
+
 def check_against_torch(
     store: nnviz.Store, module: nn.Module, frame: pd.DataFrame, trained_on: pd.DataFrame
 ) -> None:
@@ -132,13 +146,13 @@ def check_against_torch(
 @pytest.mark.parametrize("kind", ["csv", "parquet", "arrow", "jsonl", "datasets"])
 def test_run__of_a_file(kind: str, tmp_path: Path) -> None:
     frame, module = made_frame(), network()
-    store = nnviz.run(
+    # The stages that come later know nothing of where rows come from.
+    run = whole if kind in ("csv", "datasets") else extracted
+    store = run(
         module,
         write(frame, tmp_path, kind),
         tmp_path / "run.zarr",
         preprocessing={"kind": "table", "columns": COLUMNS},
-        workers=0,
-        progress=False,
     )
     check_against_torch(store, module, frame, frame)
     assert store.column("label").tolist() == frame["label"].tolist()
@@ -159,13 +173,13 @@ def test_run__of_what_is_in_memory(way: str, tmp_path: Path) -> None:
         "arrays": ({n: v.to_numpy() for n, v in inputs.items()}, frame["label"]),
         "items": records,
     }[way]
-    store = nnviz.run(
+    # The stages that come later know nothing of where rows come from.
+    run = whole if way == "frame" else extracted
+    store = run(
         module,
         given,
         tmp_path / "run.zarr",
         preprocessing={"columns": COLUMNS},
-        workers=0,
-        progress=False,
     )
     check_against_torch(store, module, frame, frame)
     assert store.column("age").tolist() == frame["age"].tolist()
@@ -174,23 +188,19 @@ def test_run__of_what_is_in_memory(way: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_new_rows__have_the_numbers_of_the_plan(tmp_path: Path) -> None:
     frame, module = made_frame(), network()
-    first = nnviz.run(
+    first = extracted(
         module,
         frame,
         tmp_path / "first.zarr",
         preprocessing={"columns": COLUMNS},
-        workers=0,
-        progress=False,
     )
     later = made_frame(30, seed=6)
     later["city"] = "Oslo"
-    second = nnviz.run(
+    second = extracted(
         module,
         later,
         tmp_path / "second.zarr",
         preprocessing=first.plan.preprocessing,
-        workers=0,
-        progress=False,
     )
     check_against_torch(second, module, later, frame)
 
@@ -199,7 +209,7 @@ def test_new_rows__have_the_numbers_of_the_plan(tmp_path: Path) -> None:
 def test_measured_on__the_table_of_the_training(tmp_path: Path) -> None:
     trained_on, frame, module = made_frame(), made_frame(30, seed=6), network()
     trained_on.drop(columns="label").to_parquet(tmp_path / "train.parquet")
-    store = nnviz.run(
+    store = extracted(
         module,
         write(frame, tmp_path, "csv"),
         tmp_path / "run.zarr",
@@ -207,8 +217,6 @@ def test_measured_on__the_table_of_the_training(tmp_path: Path) -> None:
             "columns": COLUMNS,
             "measured_on": str(tmp_path / "train.parquet"),
         },
-        workers=0,
-        progress=False,
     )
     check_against_torch(store, module, frame, trained_on)
     assert "3 columns measured on" in str(store.plan)
@@ -223,14 +231,12 @@ def test_extend__takes_rows_with_the_same_numbers(tmp_path: Path) -> None:
     both = pd.concat([frame, later], ignore_index=True)
     options = {"max_unreadable_fraction": 0.1}
     data = write(frame, tmp_path, "csv")
-    store = nnviz.run(
+    store = extracted(
         module,
         data,
         tmp_path / "run.zarr",
         preprocessing={"columns": COLUMNS},
         extraction=options,
-        workers=0,
-        progress=False,
     )
     write(both, tmp_path, "csv")
     nnviz.extend(store)
