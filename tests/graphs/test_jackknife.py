@@ -83,6 +83,35 @@ def test_graph__of_instances__is_that_of_the_aggregated_subset(
         assert counted == wanted
 
 
+@pytest.fixture(scope="module")
+def groups(store):
+    """Return the instances of each block of class 3, drawn by hand."""
+    instances = usable_instances(store, 3)
+    n = len(instances)
+    groups = [[] for _ in range(N_BLOCKS)]
+    places = np.random.default_rng(0).permutation(n)
+    for place, instance in zip(places, instances, strict=True):
+        groups[place * N_BLOCKS // n].append(instance)
+    return groups
+
+
+@pytest.fixture(scope="module")
+def parts(groups, tmp_path_factory):
+    """Return a store with aggregates of class 3 without each block, and of halves."""
+    store = write_store(tmp_path_factory.mktemp("parts") / "run.zarr", RUN)
+    left = [[g for g in groups if g is not group] for group in groups]
+    chosen = {f"without-{i}": one for i, one in enumerate(left)}
+    chosen |= {"half-1": groups[:2], "half-2": groups[2:]}
+    aggregate(
+        store,
+        [
+            of_class(3, sorted(itertools.chain(*of_part)), name)
+            for name, of_part in chosen.items()
+        ],
+    )
+    return Store.open(store.url)
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -93,15 +122,9 @@ def test_graph__of_instances__is_that_of_the_aggregated_subset(
     ],
     ids=["evidence", "summit", "sum", "specificity"],
 )
-def test_jackknife__is_that_of_graphs_without_each_block(store, options):
+def test_jackknife__is_that_of_graphs_without_each_block(store, parts, options):
     """Leave out each block by hand; a plain loop for the formula."""
     label = 3
-    instances = usable_instances(store, label)
-    n = len(instances)
-    groups = [[] for _ in range(N_BLOCKS)]
-    places = np.random.default_rng(0).permutation(n)
-    for place, instance in zip(places, instances, strict=True):
-        groups[place * N_BLOCKS // n].append(instance)
     options = {"share": 1.0, **options}
 
     found = attribution_graph(store, RUN.names[label], jackknife=N_BLOCKS, **options)
@@ -110,11 +133,10 @@ def test_jackknife__is_that_of_graphs_without_each_block(store, options):
     assert dataclasses.replace(found, errors=None) == plain
     assert found.errors.n_blocks == N_BLOCKS
 
-    def made(chosen):
-        """Make the graph of some instances, which may be named more than once."""
-        return graph_of_instances(store, label, chosen, options)
+    def made(subsets):
+        return attribution_graph(parts, RUN.names[label], subsets=subsets, **options)
 
-    without = [made([i for i in instances if i not in group]) for group in groups]
+    without = [made(f"without-{i}") for i in range(N_BLOCKS)]
     for node, key in enumerate(found.keys()):
         scores = [
             graph.score[graph.node(*key)] if key in set(graph.keys()) else 0.0
@@ -124,23 +146,27 @@ def test_jackknife__is_that_of_graphs_without_each_block(store, options):
         squares = sum((score - mean) ** 2 for score in scores)
         wanted = ((N_BLOCKS - 1) / N_BLOCKS * squares) ** 0.5
         assert found.errors.score[node] == pytest.approx(wanted, abs=1e-12)
-    halves = [made(sorted(itertools.chain(*part))) for part in (groups[:2], groups[2:])]
+    halves = [made(f"half-{i}") for i in (1, 2)]
     for name, share in (("keys", "nodes"), ("arc_keys", "arcs")):
         one, other = (set(getattr(half, name)()) for half in halves)
         wanted = len(one & other) / len(one | other)
         assert getattr(found.halves, share) == pytest.approx(wanted)
 
 
-def graph_of_instances(store, label, chosen, options):
+def of_class(label, chosen, name):
+    """Return a collection in which some instances are all that a class has."""
     subsets = [
-        Subset(name, chosen if index == label else [])
-        for index, name in enumerate(RUN.names)
+        Subset(of, chosen if index == label else [])
+        for index, of in enumerate(RUN.names)
     ]
     # Of predictions, so that walks start at the class's output.
-    collection = dataclasses.replace(
-        collect_subsets(subsets, 90, name="rest"), kind="prediction"
+    return dataclasses.replace(
+        collect_subsets(subsets, 90, name=name), kind="prediction"
     )
-    aggregate(store, [collection])
+
+
+def graph_of_instances(store, label, chosen, options):
+    aggregate(store, [of_class(label, chosen, "rest")])
     reopened = Store.open(store.url)
     return attribution_graph(reopened, RUN.names[label], subsets="rest", **options)
 
