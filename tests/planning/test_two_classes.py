@@ -165,14 +165,12 @@ def test_one_output__influences_and_relevances_are_those_of_each_class(
 ) -> None:
     network, x = OneLogit(ending).eval(), _inputs()
     labels = np.arange(len(x)) % 2
-    store = nnviz.run(
+    store = _extracted(
         network,
         (x, labels),
         tmp_path / "one",
         classes=["no", "yes"],
         extraction={"relevance": "label", "ranks": 12, "targets": "all"},
-        workers=0,
-        progress=False,
     )
     # By hand: the logit is the sum of hidden values times weights, and the bias.
     w, b, v, c = (t.detach().double().numpy() for t in network.parameters())
