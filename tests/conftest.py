@@ -37,7 +37,7 @@ import importlib
 import json
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ from nnviz.store.store import Store
 from nnviz.testing import write_store
 from nnviz_cluster import local
 from tests import planted_stores
+from tests.dashboards.visits import SIZE, Visits
 from tests.forked import Forked
 from tests.torchvision_operators import define_missing_operators
 
@@ -65,6 +66,7 @@ BROWSER_ARGUMENTS = [
     "--enable-unsafe-swiftshader",
     "--disable-background-networking",
     "--disable-component-update",
+    "--js-flags=--min-semi-space-size=64",
 ]
 
 # Shells let what runs in the background ignore it, and children would do so, too.
@@ -287,7 +289,10 @@ def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """Return the path of an installed Chromium; skip where there is none."""
-    for name in ("chromium", "chromium-browser", "google-chrome"):
+    # The first is the same without a window around the page, which takes a quarter of
+    # what tests in a browser take.
+    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+    for name in names:
         if path := shutil.which(name):
             return path
     pytest.skip("no Chromium on the path")
@@ -306,6 +311,37 @@ def browser(chromium: str) -> Iterator[Any]:
         )
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def _visits(browser: Any) -> Iterator[Visits]:
+    with contextlib.closing(browser.new_context(viewport=SIZE)) as context:
+        yield Visits(context)
+
+
+@pytest.fixture
+def _visitor(_visits: Visits, request: pytest.FixtureRequest) -> Iterator[Visits]:
+    failed = request.session.testsfailed
+    # A quarter of what tests in a browser cost was to draw the frames of movements, so
+    # that only those move which look at more than one choice, or at a movement.
+    _visits.let_move(request.node.get_closest_marker("moving") is not None)
+    yield _visits
+    wrong = [*_visits.wrong]
+    _visits.leave(has_failed=request.session.testsfailed > failed or wrong != [])
+    _visits.wrong.clear()
+    assert wrong == []
+
+
+@pytest.fixture
+def visit(_visitor: Visits) -> Callable[..., Any]:
+    """Return a function that loads a page; what goes wrong on it fails the test."""
+    return _visitor.open_page
+
+
+@pytest.fixture
+def turn(_visitor: Visits) -> Callable[..., Any]:
+    """Return a function like ``visit`` that goes on with the page of the last test."""
+    return _visitor.turn_page
 
 
 @pytest.fixture(scope="session")

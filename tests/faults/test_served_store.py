@@ -340,7 +340,7 @@ EVIL = "<img src=x onerror=\"window.harmed='{}';alert(1)\"><script>alert(2)</scr
 
 @pytest.mark.browser
 @pytest.mark.slow
-def test_hostile_names__are_texts_wherever_they_are_shown(tmp_path, browser):
+def test_hostile_names__are_texts_wherever_they_are_shown(tmp_path, visit):
     """Row 33: classes, layers and the store's own path; no dialog and no error."""
     folder = tmp_path / EVIL.format("path").replace("/", "")
     folder.mkdir()
@@ -356,20 +356,9 @@ def test_hostile_names__are_texts_wherever_they_are_shown(tmp_path, browser):
     stores = [str(folder / "whole.zarr"), str(folder / "begun.zarr")]
     write_complete_store(stores[0], run)
     write_store(stores[1], run, missing_chunks=[0])
-    wrong = []
     for store in stores:
         with served(store) as (_, address):
-            page = browser.new_page(
-                viewport={"width": 1440, "height": 900}, reduced_motion="reduce"
-            )
-            page.on("dialog", lambda dialog: (wrong.append("dialog"), dialog.dismiss()))
-            page.on("pageerror", lambda error: wrong.append(str(error)))
-            page.on(
-                "console",
-                lambda m: wrong.append(m.text) if m.type == "error" else None,
-            )
-            page.goto(f"http://{address}/")
-            page.wait_for_selector(".panel", timeout=60_000)
+            page = visit(address)
             page.wait_for_timeout(1500)
             for locator in (".row", ".layer", ".channel-row"):
                 for node in page.locator(locator).all()[:3]:
@@ -379,20 +368,16 @@ def test_hostile_names__are_texts_wherever_they_are_shown(tmp_path, browser):
                     page.wait_for_timeout(300)
             assert page.evaluate("window.harmed") is None
             assert page.locator("img[src='x']").count() == 0
-            page.close()
-    assert wrong == []
+            page.goto("about:blank")
 
 
 @pytest.mark.browser
 @pytest.mark.slow
-def test_store__deleted_under_the_page_is_said(tmp_path, browser):
+def test_store__deleted_under_the_page_is_said(tmp_path, visit):
     """Row 31: progress while it is written; a sentence if it is missing or damaged."""
     store = write_store(tmp_path / "run.zarr", missing_chunks=[1])
     with served(store.url, may_fail=True) as (_, address):
-        page = browser.new_page(reduced_motion="reduce")
-        errors = []
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(f"http://{address}/")
+        page = visit(address, has_views=False, may_complain=True)
         page.get_by_text("3 of 4 chunks are done").wait_for(timeout=60_000)
         shutil.rmtree(tmp_path / "run.zarr" / "activations")
         (tmp_path / "run.zarr" / "zarr.json").write_text("{damaged")
@@ -402,23 +387,20 @@ def test_store__deleted_under_the_page_is_said(tmp_path, browser):
         page.reload()
         page.get_by_text("The store cannot be shown").wait_for(timeout=60_000)
         text = page.content()
-        page.close()
+        page.goto("about:blank")
 
     assert "Traceback" not in text
-    assert errors == []
 
 
 @pytest.mark.browser
 @pytest.mark.slow
-def test_store__deleted_between_two_clicks_is_said(tmp_path, browser):
+def test_store__deleted_between_two_clicks_is_said(tmp_path, visit):
     """Row 31: a click finds nothing to read, and the page says it in its words."""
     url = str(tmp_path / "run.zarr")
     write_complete_store(url, PlantedRun(n_instances=200, examples_per_channel=2))
     with served(url, may_fail=True) as (_, address):
-        page = browser.new_page(reduced_motion="reduce")
-        page.goto(f"http://{address}/")
-        page.wait_for_selector("[data-layer='early']", timeout=60_000)
-        page.wait_for_function("document.documentElement.dataset.ready === 'yes'")
+        page = visit(address, may_complain=True)
+        page.wait_for_selector("[data-layer='early']")
         shutil.rmtree(url)
         page.locator("[data-layer='early']").click()  # the other one has been read
         page.get_by_role("button", name="Channels", exact=True).click()
@@ -430,7 +412,7 @@ def test_store__deleted_between_two_clicks_is_said(tmp_path, browser):
         page.reload()
         page.get_by_text("The store cannot be shown").wait_for(timeout=60_000)
         assert "Traceback" not in page.content()
-        page.close()
+        page.goto("about:blank")
 
 
 @pytest.fixture

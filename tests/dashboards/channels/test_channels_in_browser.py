@@ -29,25 +29,6 @@ def test_example__opens_its_instance_and_back_leads_to_the_channels(
     expect(opened).to_be_hidden()
 
 
-def test_examples__are_one_tab_stop_and_arrows_walk(visit, finished_address):
-    page = visit(finished_address, "?layer=late&class=1&view=channels")
-    examples = page.locator(".channel-row").first.locator(".example")
-    page.locator(".channel-row .channel").first.focus()
-
-    page.keyboard.press("Tab")
-    expect(examples.nth(0)).to_be_focused()
-    page.keyboard.press("ArrowRight")
-    expect(examples.nth(1)).to_be_focused()
-    expect(page.locator(".preview")).to_be_visible()
-    page.keyboard.press("Tab")
-    expect(page.locator(".channel-row .channel").nth(1)).to_be_focused()
-    page.keyboard.press("Shift+Tab")
-    expect(examples.nth(1)).to_be_focused()
-    number = examples.nth(1).get_attribute("data-instance")
-    page.keyboard.press("Enter")
-    expect_address(page, view="instances", instance=number)
-
-
 def test_examples__are_seen_in_a_narrow_window(turn, finished_address):
     page = turn(finished_address, "?layer=late&class=1&view=channels")
     page.set_viewport_size({"width": 390, "height": 844})
@@ -71,3 +52,22 @@ def test_table__is_saved(turn, finished_address):
     lines = download.value.path().read_text().splitlines()
     assert lines[0] == "channel,count,share,base_rate,lift,mean"
     assert len(lines) == 1 + 96
+
+
+def test_examples__are_one_tab_stop_and_arrows_walk(visit, finished_address):
+    page = visit(finished_address, "?layer=late&class=1&view=channels")
+    examples = page.locator(".channel-row").first.locator(".example")
+    page.locator(".channel-row .channel").first.focus()
+
+    page.keyboard.press("Tab")
+    expect(examples.nth(0)).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    expect(examples.nth(1)).to_be_focused()
+    expect(page.locator(".preview")).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(page.locator(".channel-row .channel").nth(1)).to_be_focused()
+    page.keyboard.press("Shift+Tab")
+    expect(examples.nth(1)).to_be_focused()
+    number = examples.nth(1).get_attribute("data-instance")
+    page.keyboard.press("Enter")
+    expect_address(page, view="instances", instance=number)

@@ -14,8 +14,8 @@ expect = sync_api.expect
 
 
 @pytest.fixture
-def page(visit, graph_address):
-    page = visit(graph_address, "?layer=late&class=1")
+def page(turn, graph_address):
+    page = turn(graph_address, "?layer=late&class=1")
     page.get_by_role("button", name="Pairs", exact=True).click()
     expect_address(page, classes="pairs")
     expect(page.locator(".pairs")).to_be_visible()

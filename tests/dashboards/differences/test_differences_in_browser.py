@@ -13,9 +13,9 @@ expect = sync_api.expect
 
 
 def test_differences__choose_a_channel_and_lead_to_its_instances(
-    visit, finished_address
+    turn, finished_address
 ):
-    page = visit(
+    page = turn(
         finished_address, "?view=differences&a=label%20%3D%20cat&b=label%20%3D%20dog"
     )
     rows = page.locator(".difference-row")
@@ -50,8 +50,8 @@ def test_differences__choose_a_channel_and_lead_to_its_instances(
     expect(page.locator(".squares .square").first).to_be_visible()
 
 
-def test_face__opens_its_instance(visit, finished_address):
-    page = visit(
+def test_face__opens_its_instance(turn, finished_address):
+    page = turn(
         finished_address, "?view=differences&a=label%20%3D%20cat&b=label%20%3D%20dog"
     )
     face = page.locator(".difference-row .face").first

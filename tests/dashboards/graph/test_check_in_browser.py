@@ -68,8 +68,8 @@ def ask(page):
     page.get_by_role("button", name="Check now").click()
 
 
-def test_check__is_made_and_shown_and_what_is_wrong_is_said(url, with_workers, visit):
-    page = visit(with_workers, "?class=2")
+def test_check__is_made_and_shown_and_what_is_wrong_is_said(url, with_workers, turn):
+    page = turn(with_workers, "?class=2")
     page.wait_for_selector(".graph-panel[data-subset='south']")
     said = page.locator(".graph-effect")
     expect(said).to_be_hidden()
@@ -92,45 +92,10 @@ def test_check__is_made_and_shown_and_what_is_wrong_is_said(url, with_workers, v
         expect(said).to_contain_text("another")
 
 
-def test_check__without_workers__is_a_command(without_workers, visit):
-    page = visit(without_workers, "?class=1")
-    page.wait_for_selector(".graph-panel[data-subset='east']")
-
-    page.get_by_text("Does it matter?").click()
-
-    expect(page.locator(".code-menu[open] code")).to_contain_text("nnviz ablate")
-    expect(page.get_by_role("button", name="Check now")).to_have_count(0)
-
-
-def test_shared_part__is_lit_up_in_a_class_that_has_it(without_workers, visit):
-    page = visit(without_workers, "?class=2")
-    page.wait_for_selector(".graph-panel[data-subset='south']")
-    page.get_by_text("Shared parts").click()
-    part = page.locator(".parts-panel .part")
-    expect(part).to_contain_text("2 graphs: east, west")
-    expect(part).to_have_attribute("data-here", "no")
-
-    part.click()
-
-    page.wait_for_selector(".graph-panel[data-subset='east']")
-    expect(part).to_have_attribute("aria-pressed", "true")
-    lit = page.locator(".graph.focused .node[data-role='self']")
-    expect(lit).to_have_count(2)
-    assert {one.get_attribute("data-key") for one in lit.all()} == {
-        f"{layer}-{channel}" for layer, channel in EAST
-    }
-    expect(page.locator(".arc[data-role='lit']")).to_have_count(1)
-
-    part.click()
-
-    expect(part).to_have_attribute("aria-pressed", "false")
-    expect(page.locator(".graph.focused")).to_have_count(0)
-
-
 def test_opened_instance__is_explained_and_shown_where_it_fires(
-    url, with_workers, visit
+    url, with_workers, turn
 ):
-    page = visit(with_workers, "?view=instances&instance=2&layer=second")
+    page = turn(with_workers, "?view=instances&instance=2&layer=second")
     opened = page.get_by_label("Opened instance")
     expect(opened.locator(".inside-rows")).to_be_empty()
 
@@ -168,8 +133,43 @@ def test_opened_instance__is_explained_and_shown_where_it_fires(
     expect(opened.locator(".inside-caption")).to_contain_text("first, channel")
 
 
-def test_opened_instance__without_workers__says_the_command(without_workers, visit):
-    page = visit(without_workers, "?view=instances&instance=5")
+def test_check__without_workers__is_a_command(without_workers, turn):
+    page = turn(without_workers, "?class=1")
+    page.wait_for_selector(".graph-panel[data-subset='east']")
+
+    page.get_by_text("Does it matter?").click()
+
+    expect(page.locator(".code-menu[open] code")).to_contain_text("nnviz ablate")
+    expect(page.get_by_role("button", name="Check now")).to_have_count(0)
+
+
+def test_shared_part__is_lit_up_in_a_class_that_has_it(without_workers, turn):
+    page = turn(without_workers, "?class=2")
+    page.wait_for_selector(".graph-panel[data-subset='south']")
+    page.get_by_text("Shared parts").click()
+    part = page.locator(".parts-panel .part")
+    expect(part).to_contain_text("2 graphs: east, west")
+    expect(part).to_have_attribute("data-here", "no")
+
+    part.click()
+
+    page.wait_for_selector(".graph-panel[data-subset='east']")
+    expect(part).to_have_attribute("aria-pressed", "true")
+    lit = page.locator(".graph.focused .node[data-role='self']")
+    expect(lit).to_have_count(2)
+    assert {one.get_attribute("data-key") for one in lit.all()} == {
+        f"{layer}-{channel}" for layer, channel in EAST
+    }
+    expect(page.locator(".arc[data-role='lit']")).to_have_count(1)
+
+    part.click()
+
+    expect(part).to_have_attribute("aria-pressed", "false")
+    expect(page.locator(".graph.focused")).to_have_count(0)
+
+
+def test_opened_instance__without_workers__says_the_command(without_workers, turn):
+    page = turn(without_workers, "?view=instances&instance=5")
     opened = page.get_by_label("Opened instance")
 
     expect(opened.locator("code")).to_contain_text("nnviz explain")

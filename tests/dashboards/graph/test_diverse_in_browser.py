@@ -51,8 +51,8 @@ def address(store):
 
 
 @pytest.fixture
-def page(visit, address):
-    page = visit(address, "?class=0")
+def page(turn, address):
+    page = turn(address, "?class=0")
     page.wait_for_selector(".nodes[data-still='yes']", state="attached")
     return page
 

@@ -61,4 +61,4 @@ def test_stages__fold_and_open_in_strip_and_graph(visit, url):
         page.keyboard.press("End")
         page.keyboard.press("ArrowLeft")  # over what is folded
         expect_address(page, layer="layer3.4")
-        page.close()
+        page.goto("about:blank")

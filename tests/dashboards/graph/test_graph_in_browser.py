@@ -407,19 +407,6 @@ def test_names__from_data_are_text(turn, graph_address):
     assert chosen == HARMFUL
 
 
-def test_run_without_influences__opens_with_channels_and_says_why(
-    turn, finished_address
-):
-    page = turn(finished_address)
-    page.wait_for_selector(".channel-row")
-
-    page.get_by_role("button", name="Graph", exact=True).click()
-
-    notice = page.get_by_text("This run has no influences")
-    sync_api.expect(notice).to_be_visible()
-    expect_address(page, view="graph")
-
-
 @pytest.mark.parametrize("size", [(1000, 700), (1280, 800), (1920, 1080)])
 def test_page__fits_the_window(page, size):
     page.set_viewport_size({"width": size[0], "height": size[1]})
@@ -447,3 +434,16 @@ def test_names_of_layers__do_not_lie_on_each_other_in_a_low_window(page):
 
     wait_until(page, are_apart)
     expect(page.locator(".layer-label.chosen")).to_be_visible()
+
+
+def test_run_without_influences__opens_with_channels_and_says_why(
+    turn, finished_address
+):
+    page = turn(finished_address)
+    page.wait_for_selector(".channel-row")
+
+    page.get_by_role("button", name="Graph", exact=True).click()
+
+    notice = page.get_by_text("This run has no influences")
+    sync_api.expect(notice).to_be_visible()
+    expect_address(page, view="graph")

@@ -184,18 +184,6 @@ def test_confusion__opens_the_matrix(turn, graph_address):
     expect(page.locator(".matrix-head.kind-b")).to_contain_text("right")
 
 
-def test_height__is_dragged_and_moved_by_keys(visit, graph_address):
-    page = visit(graph_address, OPEN)
-    panel = page.locator(".panel.matrix")
-    before = panel.bounding_box()["height"]
-    page.get_by_label("Height of the neuron matrix").focus()
-    page.keyboard.press("ArrowUp")
-    page.keyboard.press("ArrowUp")
-
-    wanted = pytest.approx(before - 48, abs=2)
-    wait_until(page, lambda: panel.bounding_box()["height"] == wanted)
-
-
 @pytest.fixture
 def stacked(turn, graph_address):
     query = "?layer=late&class=6&matrix=open&beside=early&kept=%234"
@@ -277,3 +265,15 @@ def test_larger__takes_the_room_of_the_view_below(stacked):
     stacked.locator("[data-view=channels]").click()
     expect_address(stacked, matrix="open", view="channels")
     expect(stacked.locator(".channel-row").first).to_be_visible()
+
+
+def test_height__is_dragged_and_moved_by_keys(visit, graph_address):
+    page = visit(graph_address, OPEN)
+    panel = page.locator(".panel.matrix")
+    before = panel.bounding_box()["height"]
+    page.get_by_label("Height of the neuron matrix").focus()
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowUp")
+
+    wanted = pytest.approx(before - 48, abs=2)
+    wait_until(page, lambda: panel.bounding_box()["height"] == wanted)

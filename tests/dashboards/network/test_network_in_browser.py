@@ -40,8 +40,8 @@ def address(url):
         yield address
 
 
-def test_blocks__are_opened_and_closed_and_stay_so_in_the_address(visit, address):
-    page = visit(address, "?view=model")
+def test_blocks__are_opened_and_closed_and_stay_so_in_the_address(turn, address):
+    page = turn(address, "?view=model")
     part = page.locator(".network-panel .part")
     expect(page.locator("[data-key='block:layer2.1']")).to_have_class("part block")
     expect(page.locator("[data-key='tensor:layer2.1']")).to_have_count(0)
@@ -63,31 +63,8 @@ def test_blocks__are_opened_and_closed_and_stay_so_in_the_address(visit, address
     expect(page.locator(".network-panel .part.block")).to_have_count(9)
 
 
-def test_phone__has_names_that_can_be_read_and_all_of_it_on_demand(visit, address):
-    page = visit(address, "?view=model")
-    page.set_viewport_size({"width": 390, "height": 844})
-    page.get_by_role("button", name="Open all").click()
-    expect(page.locator(".network-panel .part.tensor")).to_have_count(20)
-    world = page.locator("svg.network > g")
-
-    def scale():
-        return float(world.get_attribute("transform").split("scale(")[1][:-1])
-
-    wait_until(page, lambda: scale() == 0.75)
-    page.locator(".network-panel").get_by_label("All of it").click()
-
-    wait_until(page, lambda: scale() < 0.6)
-    canvas = page.locator(".network-panel .canvas").bounding_box()
-    last = page.locator("[data-key='tensor:linear'] .circle")
-    wait_until(
-        page,
-        lambda: last.bounding_box()["x"] < canvas["x"] + canvas["width"],
-    )
-    page.close()
-
-
-def test_tensors__open_their_layer_and_show_shades(visit, address):
-    page = visit(address, "?view=model&blocks=layer3,layer3.0,layer3.1")
+def test_tensors__open_their_layer_and_show_shades(turn, address):
+    page = turn(address, "?view=model&blocks=layer3,layer3.0,layer3.1")
     page.locator("[data-key='tensor:layer3.0']").click()
 
     expect_address(page, layer="layer3.0", matrix="open")
@@ -118,8 +95,30 @@ def test_keys__walk_and_open(visit, address):
     assert page.evaluate(FOCUSED) == "block:layer1"
 
 
-def test_menu__gives_the_drawing_its_numbers_and_lines(visit, graph_address):
-    page = visit(graph_address, "?view=model&shaded=dead")
+def test_phone__has_names_that_can_be_read_and_all_of_it_on_demand(visit, address):
+    page = visit(address, "?view=model")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.get_by_role("button", name="Open all").click()
+    expect(page.locator(".network-panel .part.tensor")).to_have_count(20)
+    world = page.locator("svg.network > g")
+
+    def scale():
+        return float(world.get_attribute("transform").split("scale(")[1][:-1])
+
+    wait_until(page, lambda: scale() == 0.75)
+    page.locator(".network-panel").get_by_label("All of it").click()
+
+    wait_until(page, lambda: scale() < 0.6)
+    canvas = page.locator(".network-panel .canvas").bounding_box()
+    last = page.locator("[data-key='tensor:linear'] .circle")
+    wait_until(
+        page,
+        lambda: last.bounding_box()["x"] < canvas["x"] + canvas["width"],
+    )
+
+
+def test_menu__gives_the_drawing_its_numbers_and_lines(turn, graph_address):
+    page = turn(graph_address, "?view=model&shaded=dead")
     menu = page.locator(".network-panel .chart-menu")
     menu.locator("summary").click()
     expect(menu.locator(".chart-explanation")).to_contain_text("circles are tensors")

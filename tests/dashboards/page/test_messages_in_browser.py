@@ -56,15 +56,11 @@ def listen(visit):
     line = Line()
 
     def load(address, query=""):
-        line.page = visit(address)
-        line.page.on("websocket", line.follow)
-        line.page.goto(f"http://{address}/{query}")
-        line.page.wait_for_function("document.documentElement.dataset.ready === 'yes'")
+        line.page = visit(address, query, on_socket=line.follow)
         line.rest()
         return line
 
-    yield load
-    line.page.remove_listener("websocket", line.follow)
+    return load
 
 
 @pytest.fixture

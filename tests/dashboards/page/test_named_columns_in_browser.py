@@ -39,8 +39,8 @@ def address(tmp_path_factory):
         yield address
 
 
-def test_matrix__has_the_names_above_its_columns(visit, address):
-    page = visit(address, "?layer=input&matrix=open")
+def test_matrix__has_the_names_above_its_columns(turn, address):
+    page = turn(address, "?layer=input&matrix=open")
     page.locator(".matrix-tools").get_by_text("More", exact=True).click()
 
     with page.expect_download() as saved:
@@ -52,8 +52,8 @@ def test_matrix__has_the_names_above_its_columns(visit, address):
     assert "2" not in texts  # the classes are called 0 and 1
 
 
-def test_matrix__of_few_columns_fills_a_wide_window(visit, address):
-    page = visit(address, "?layer=0&matrix=open")
+def test_matrix__of_few_columns_fills_a_wide_window(turn, address):
+    page = turn(address, "?layer=0&matrix=open")
     view = page.locator(".matrix-view")
     page.set_viewport_size({"width": 1440, "height": 900})
 
@@ -63,17 +63,8 @@ def test_matrix__of_few_columns_fills_a_wide_window(visit, address):
     assert filled > 0.55  # of eight columns; at 24 pixels each it was a quarter
 
 
-def test_strip__says_input_once(visit, address, graph_address):
-    page = visit(address)
-    expect(page.locator(".strip").get_by_text("input", exact=True)).to_have_count(1)
-    page.close()
-
-    page = visit(graph_address)
-    expect(page.locator(".strip .end").first).to_have_text("input")
-
-
-def test_inside__calls_columns_by_their_names(visit, address):
-    page = visit(address, f"?view=instances&instance={OPENED}")
+def test_inside__calls_columns_by_their_names(turn, address):
+    page = turn(address, f"?view=instances&instance={OPENED}")
     layer = page.locator(".inside-rows .opened-layer").filter(has_text="input")
 
     page.get_by_role("button", name="Most active").click()
@@ -81,3 +72,11 @@ def test_inside__calls_columns_by_their_names(visit, address):
     shown = layer.locator(".opened-channel b").all_text_contents()
     assert shown
     assert set(shown) <= set(NAMES)
+
+
+def test_strip__says_input_once(turn, address, graph_address):
+    page = turn(address)
+    expect(page.locator(".strip").get_by_text("input", exact=True)).to_have_count(1)
+
+    page = turn(graph_address)
+    expect(page.locator(".strip .end").first).to_have_text("input")

@@ -258,9 +258,9 @@ def test_class__of_the_list_is_chosen_by_keys(page):
 
 
 def test_chosen_class__stays_in_view_at_the_edge_behind_which_it_is(
-    visit, finished_address
+    turn, finished_address
 ):
-    page = visit(finished_address, "?class=3&sort=name")
+    page = turn(finished_address, "?class=3&sort=name")
     page.set_viewport_size({"width": 1440, "height": 500})
     listed, chosen = page.locator(".scroller"), is_chosen(page, 3)
     sync_api.expect(chosen).to_have_attribute("aria-posinset", "1")
@@ -272,7 +272,6 @@ def test_chosen_class__stays_in_view_at_the_edge_behind_which_it_is(
     assert chosen.bounding_box()["y"] == listed.bounding_box()["y"]
     listed.evaluate("(list) => { list.scrollTop = 0 }")
     sync_api.expect(chosen).not_to_have_class(re.compile("at-edge"))
-    page.close()
 
 
 def test_channel__clicked_names_the_classes_that_use_it(page):
@@ -327,13 +326,6 @@ def test_address__brings_the_same_view_back(page):
     assert rows(page)[0] == 3
 
 
-def test_address__of_nonsense_opens_the_start(visit, finished_address):
-    page = visit(finished_address, "?layer=%3Cscript%3E&class=77&sort=x")
-
-    expect_address(page, layer="late")
-    sync_api.expect(page.locator(".channel-row").first).to_be_visible()
-
-
 def test_back__returns_to_the_choice_before(page):
     start = page.url
     page.locator(".row[data-class='6']").click()
@@ -380,26 +372,17 @@ def test_names__that_are_equal_are_told_apart(page):
     ],
 )
 def test_password__opens_the_page_and_its_pictures(
-    browser, finished_url, tmp_path, text, name
+    visit, finished_url, tmp_path, text, name
 ):
     (tmp_path / "passwords").write_text(text)
     options = ("--basic-auth", str(tmp_path / "passwords"))
 
     with served(finished_url, *options) as (_, address):
-        page = browser.new_page(reduced_motion="reduce")
-        foreign = []
-        page.on(
-            "request",
-            lambda request: (
-                foreign.append(request.url) if address not in request.url else None
-            ),
-        )
-        page.goto(f"http://{address}/")
+        page = visit(address, has_views=False)
         page.get_by_label("Name").fill(name)
         page.get_by_label("Password").fill("wrong")
         page.keyboard.press("Enter")
         sync_api.expect(page.get_by_role("alert")).to_contain_text("Invalid")
-        assert foreign == []
         page.get_by_label("Name").fill(name)
         page.get_by_label("Password").fill("open sesame")
         page.keyboard.press("Enter")
@@ -408,7 +391,7 @@ def test_password__opens_the_page_and_its_pictures(
         image = page.locator(".example img").first
         sync_api.expect(image).to_have_js_property("complete", True)
         assert image.evaluate("image => image.naturalWidth") > 0
-        page.close()
+        page.goto("about:blank")
 
 
 @pytest.mark.parametrize(
@@ -427,4 +410,11 @@ def test_missing_stage__shows_the_command(visit, request, fixture, stage):
 
         command = page.locator("code").first
         sync_api.expect(command).to_have_text(f"nnviz {stage} {url}")
-        page.close()
+        page.goto("about:blank")
+
+
+def test_address__of_nonsense_opens_the_start(visit, finished_address):
+    page = visit(finished_address, "?layer=%3Cscript%3E&class=77&sort=x")
+
+    expect_address(page, layer="late")
+    sync_api.expect(page.locator(".channel-row").first).to_be_visible()

@@ -42,8 +42,8 @@ def color_of(page, variable):
     )
 
 
-def test_narrow_window__has_every_part_and_nothing_sticks_out(visit, graph_address):
-    page = visit(graph_address, "?class=6")
+def test_narrow_window__has_every_part_and_nothing_sticks_out(turn, graph_address):
+    page = turn(graph_address, "?class=6")
     page.wait_for_selector(".node")
     page.set_viewport_size(NARROW)
 
@@ -64,8 +64,8 @@ def test_narrow_window__has_every_part_and_nothing_sticks_out(visit, graph_addre
             assert overflowing(page) == []
 
 
-def test_strip__has_the_chosen_layer_in_view(visit, graph_address):
-    page = visit(graph_address)
+def test_strip__has_the_chosen_layer_in_view(turn, graph_address):
+    page = turn(graph_address)
     page.set_viewport_size({"width": 270, "height": 844})
 
     def is_in_view(name):
@@ -87,26 +87,8 @@ def test_strip__has_the_chosen_layer_in_view(visit, graph_address):
     is_in_view("early")
 
 
-def test_colours__follow_the_system_and_then_the_visitor(browser, graph_address):
-    context = browser.new_context(color_scheme="dark", reduced_motion="reduce")
-    page = context.new_page()
-    page.goto(f"http://{graph_address}/")
-    assert color_of(page, "panel") == DARK["panel"]
-
-    page.get_by_role("button", name="Light", exact=True).click()
-    assert color_of(page, "panel") == LIGHT["panel"]
-    page.reload()
-    assert color_of(page, "panel") == LIGHT["panel"]
-
-    page.get_by_role("button", name="Dark", exact=True).click()
-    assert color_of(page, "panel") == DARK["panel"]
-    page.emulate_media(color_scheme="light")
-    assert color_of(page, "panel") == LIGHT["panel"]
-    context.close()
-
-
-def test_headings_and_choices__have_names(visit, graph_address):
-    page = visit(graph_address)
+def test_headings_and_choices__have_names(turn, graph_address):
+    page = turn(graph_address)
     page.wait_for_selector(".row")
 
     assert page.locator("h1").count() == 1
@@ -125,25 +107,8 @@ def test_headings_and_choices__have_names(visit, graph_address):
     assert unnamed == []
 
 
-def test_server_that_ends__is_told(browser, finished_url):
-    with served(finished_url) as (process, address):
-        page = browser.new_page(reduced_motion="reduce")
-        page.goto(f"http://{address}/")
-        page.wait_for_selector(".row")
-        page.wait_for_function("document.documentElement.dataset.ready === 'yes'")
-        told = page.get_by_role("alert")
-        sync_api.expect(told).to_be_hidden()
-
-        process.terminate()
-        process.wait(timeout=20)
-
-        sync_api.expect(told).to_contain_text("connection to the server was lost")
-        sync_api.expect(told.get_by_role("button", name="Reload")).to_be_visible()
-        page.close()
-
-
-def test_about__says_what_the_page_is_and_closes(visit, graph_address):
-    page = visit(graph_address)
+def test_about__says_what_the_page_is_and_closes(turn, graph_address):
+    page = turn(graph_address)
     page.set_viewport_size(NARROW)
     text = page.locator(".about > div")
     sync_api.expect(text).to_be_hidden()
@@ -161,8 +126,8 @@ def test_about__says_what_the_page_is_and_closes(visit, graph_address):
     sync_api.expect(text).to_be_hidden()
 
 
-def test_low_window__scrolls_to_the_view(visit, graph_address):
-    page = visit(graph_address, "?matrix=open&beside=early")
+def test_low_window__scrolls_to_the_view(turn, graph_address):
+    page = turn(graph_address, "?matrix=open&beside=early")
     page.set_viewport_size({"width": 1100, "height": 700})
 
     page.locator(".graph-place").scroll_into_view_if_needed()
@@ -171,8 +136,8 @@ def test_low_window__scrolls_to_the_view(visit, graph_address):
 
 
 @pytest.mark.parametrize("size", [(390, 844), (1024, 768), (1440, 900)])
-def test_graph__below_open_neurons_is_large_enough_to_read(visit, graph_address, size):
-    page = visit(graph_address, "?matrix=open")
+def test_graph__below_open_neurons_is_large_enough_to_read(turn, graph_address, size):
+    page = turn(graph_address, "?matrix=open")
     page.set_viewport_size(dict(zip(("width", "height"), size, strict=True)))
 
     drawing = page.locator(".graph-place svg.graph")
@@ -181,9 +146,9 @@ def test_graph__below_open_neurons_is_large_enough_to_read(visit, graph_address,
 
 
 def test_neurons__in_a_narrow_window_have_their_menu_beside_the_title(
-    visit, graph_address
+    turn, graph_address
 ):
-    page = visit(graph_address, "?layer=late&class=6&matrix=open")
+    page = turn(graph_address, "?layer=late&class=6&matrix=open")
     page.set_viewport_size({"width": 1024, "height": 768})
     title = page.locator(".matrix-toggle").bounding_box()
     menu = page.locator(".matrix-tools > .menu")
@@ -207,8 +172,8 @@ def test_neurons__in_a_narrow_window_have_their_menu_beside_the_title(
     )
 
 
-def test_sentence__has_the_lines_that_it_needs_and_keeps_them(visit, graph_address):
-    page = visit(graph_address, "?layer=late&class=6")
+def test_sentence__has_the_lines_that_it_needs_and_keeps_them(turn, graph_address):
+    page = turn(graph_address, "?layer=late&class=6")
     page.set_viewport_size({"width": 1024, "height": 768})
     sentence = page.locator(".sentence")
     sync_api.expect(sentence).to_contain_text("Exact")
@@ -240,8 +205,8 @@ def test_sentence__has_the_lines_that_it_needs_and_keeps_them(visit, graph_addre
     wait_until(page, lambda: height() < kept)
 
 
-def test_legend__of_two_lines_leaves_the_lowest_row_in_sight(visit, graph_address):
-    page = visit(graph_address, "?class=6&versus=wolf")
+def test_legend__of_two_lines_leaves_the_lowest_row_in_sight(turn, graph_address):
+    page = turn(graph_address, "?class=6&versus=wolf")
     page.set_viewport_size({"width": 1024, "height": 768})
     legend = page.locator(".graph-panel .legend")
 
@@ -252,3 +217,34 @@ def test_legend__of_two_lines_leaves_the_lowest_row_in_sight(visit, graph_addres
 
     wait_until(page, lambda: legend.bounding_box()["height"] > 30)
     wait_until(page, is_free)
+
+
+def test_colours__follow_the_system_and_then_the_visitor(visit, graph_address):
+    page = visit(graph_address)
+    page.emulate_media(color_scheme="dark")
+    page.reload()
+    assert color_of(page, "panel") == DARK["panel"]
+
+    page.get_by_role("button", name="Light", exact=True).click()
+    assert color_of(page, "panel") == LIGHT["panel"]
+    page.reload()
+    assert color_of(page, "panel") == LIGHT["panel"]
+
+    page.get_by_role("button", name="Dark", exact=True).click()
+    assert color_of(page, "panel") == DARK["panel"]
+    page.emulate_media(color_scheme="light")
+    assert color_of(page, "panel") == LIGHT["panel"]
+
+
+def test_server_that_ends__is_told(visit, finished_url):
+    with served(finished_url) as (process, address):
+        page = visit(address, may_complain=True)
+        page.wait_for_selector(".row")
+        told = page.get_by_role("alert")
+        sync_api.expect(told).to_be_hidden()
+
+        process.terminate()
+        process.wait(timeout=20)
+
+        sync_api.expect(told).to_contain_text("connection to the server was lost")
+        sync_api.expect(told.get_by_role("button", name="Reload")).to_be_visible()

@@ -40,7 +40,9 @@ def test_page__of_a_slow_store__says_so_and_has_the_graph_later(graph_url, visit
             page.locator(".row[data-class='5']").click()
             page.locator("[data-node], .node").first.wait_for()
             texts = page.get_by_text("This takes too long").count()
-            page.close()  # before the server, or its pictures fail to load
+            page.goto(
+                "about:blank"
+            )  # before its server ends, and pictures fail to load
         finally:
             process.terminate()
             process.wait(timeout=20)

@@ -92,7 +92,7 @@ def test_page__of_a_store_that_has_grown__says_so(grown, run, visit):
         notice = page.locator(".stale")
         text, top = notice.inner_text(), notice.bounding_box()["y"]
         below = page.locator(".layers").bounding_box()["y"]
-        page.close()
+        page.goto("about:blank")
 
     assert "Not of all instances" in text
     assert f"nnviz aggregate {grown} && nnviz derive {grown}" in text

@@ -92,4 +92,4 @@ def test_page__loads_itself_when_a_stage_is_complete(visit, planned):
 
         later_stages(Store.open(planned, writable=True))
         sync_api.expect(page.locator(".row").first).to_be_visible(timeout=30_000)
-        page.close()
+        page.goto("about:blank")

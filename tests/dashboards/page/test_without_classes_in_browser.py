@@ -58,8 +58,8 @@ def show(page, view):
     expect_address(page, view=view.lower())
 
 
-def test_regression__all_views_show_a_part_of_the_target(visit, regression_address):
-    page = visit(regression_address)
+def test_regression__all_views_show_a_part_of_the_target(turn, regression_address):
+    page = turn(regression_address)
     expect(page.get_by_text("There are no classes").first).to_be_visible()
     parts = page.locator(".part-row")
     expect(parts).to_have_count(8)  # quarters of the target, and of the error
@@ -98,6 +98,16 @@ def test_regression__all_views_show_a_part_of_the_target(visit, regression_addre
     expect(page.locator(".matrix-head:visible")).to_have_count(0)
 
 
+def test_regression__fits_a_narrow_window(turn, regression_address):
+    page = turn(regression_address)
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.get_by_role("button", name="Subsets", exact=True).click()
+
+    expect(page.locator(".part-row").first).to_be_visible()
+    expect(page.locator("[data-part='map']")).to_have_count(0)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
 def test_unlabelled__asks_for_a_query_and_takes_one(visit, unlabelled_address):
     page = visit(unlabelled_address, "?matrix=open")
     expect(page.get_by_text("No subset is chosen").first).to_be_visible()
@@ -131,13 +141,3 @@ def test_map__is_left_while_its_points_are_read__can_be_opened_again(
 
     show(page, "Map")
     expect(page.get_by_text("120 instances;")).to_be_visible(timeout=30_000)
-
-
-def test_regression__fits_a_narrow_window(visit, regression_address):
-    page = visit(regression_address)
-    page.set_viewport_size({"width": 390, "height": 800})
-    page.get_by_role("button", name="Subsets", exact=True).click()
-
-    expect(page.locator(".part-row").first).to_be_visible()
-    expect(page.locator("[data-part='map']")).to_have_count(0)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
