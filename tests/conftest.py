@@ -66,6 +66,8 @@ BROWSER_ARGUMENTS = [
     "--enable-unsafe-swiftshader",
     "--disable-background-networking",
     "--disable-component-update",
+    # A page lives for seconds here: with room for what it makes, little of it is ever
+    # looked through for garbage.
     "--js-flags=--min-semi-space-size=64",
 ]
 

@@ -3,13 +3,9 @@
 import csv
 from xml.etree import ElementTree as ET
 
-import numpy as np
 import pytest
-import torch
 
-import nnviz
-from benchmarks.networks import resnet20
-from tests.dashboards.served_pages import expect_address, served, wait_until
+from tests.dashboards.served_pages import expect_address, wait_until
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -23,25 +19,8 @@ FOCUSED = """(() => {
 """What has the focus, inside of all shadow roots."""
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory):
-    """Return a run of a residual network with three stages of three blocks."""
-    torch.manual_seed(0)
-    rng = np.random.default_rng(0)
-    data = rng.integers(0, 256, (8, 32, 32, 3), dtype=np.uint8), np.arange(8) % 2
-    url = str(tmp_path_factory.mktemp("network") / "run.zarr")
-    nnviz.run(resnet20(), data, url, pictures=False, workers=0, progress=False)
-    return url
-
-
-@pytest.fixture(scope="module")
-def address(url):
-    with served(url) as (_, address):
-        yield address
-
-
-def test_blocks__are_opened_and_closed_and_stay_so_in_the_address(turn, address):
-    page = turn(address, "?view=model")
+def test_blocks__are_opened_and_closed_and_stay_so_in_the_address(turn, deep_address):
+    page = turn(deep_address, "?view=model")
     part = page.locator(".network-panel .part")
     expect(page.locator("[data-key='block:layer2.1']")).to_have_class("part block")
     expect(page.locator("[data-key='tensor:layer2.1']")).to_have_count(0)
@@ -58,13 +37,13 @@ def test_blocks__are_opened_and_closed_and_stay_so_in_the_address(turn, address)
     page.get_by_role("button", name="Close all").click()
     expect(part).to_have_count(7)  # input, conv1, three blocks, linear twice
     page.get_by_role("button", name="Open all").click()
-    expect(page.locator(".network-panel .part.tensor")).to_have_count(20)
+    expect(page.locator(".network-panel .part.tensor")).to_have_count(32)
     page.get_by_role("button", name="As at first").click()
-    expect(page.locator(".network-panel .part.block")).to_have_count(9)
+    expect(page.locator(".network-panel .part.block")).to_have_count(15)
 
 
-def test_tensors__open_their_layer_and_show_shades(turn, address):
-    page = turn(address, "?view=model&blocks=layer3,layer3.0,layer3.1")
+def test_tensors__open_their_layer_and_show_shades(turn, deep_address):
+    page = turn(deep_address, "?view=model&blocks=layer3,layer3.0,layer3.1")
     page.locator("[data-key='tensor:layer3.0']").click()
 
     expect_address(page, layer="layer3.0", matrix="open")
@@ -84,8 +63,8 @@ def test_tensors__open_their_layer_and_show_shades(turn, address):
     expect(page.locator(".network-tip")).to_contain_text("16 channels are dead")
 
 
-def test_keys__walk_and_open(visit, address):
-    page = visit(address, "?view=model&blocks=-")
+def test_keys__walk_and_open(visit, deep_address):
+    page = visit(deep_address, "?view=model&blocks=-")
     page.locator(".network-panel [role=button][tabindex='0']").focus()
     page.keyboard.press("ArrowRight")
     assert page.evaluate(FOCUSED) == "block:layer1"
@@ -95,11 +74,11 @@ def test_keys__walk_and_open(visit, address):
     assert page.evaluate(FOCUSED) == "block:layer1"
 
 
-def test_phone__has_names_that_can_be_read_and_all_of_it_on_demand(visit, address):
-    page = visit(address, "?view=model")
+def test_phone__has_names_that_can_be_read_and_all_of_it_on_demand(visit, deep_address):
+    page = visit(deep_address, "?view=model")
     page.set_viewport_size({"width": 390, "height": 844})
     page.get_by_role("button", name="Open all").click()
-    expect(page.locator(".network-panel .part.tensor")).to_have_count(20)
+    expect(page.locator(".network-panel .part.tensor")).to_have_count(32)
     world = page.locator("svg.network > g")
 
     def scale():

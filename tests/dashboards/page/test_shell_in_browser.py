@@ -71,7 +71,7 @@ def test_strip__has_the_chosen_layer_in_view(turn, graph_address):
     def is_in_view(name):
         return page.wait_for_function(
             """(name) => {
-              const find = (root) => root.querySelector(`[data-layer=${name}]`) ??
+              const find = (root) => root.querySelector(`.layer[data-layer=${name}]`) ??
                 [...root.querySelectorAll("*")]
                   .map((n) => n.shadowRoot && find(n.shadowRoot)).find(Boolean)
               const box = find(document)?.getBoundingClientRect()
@@ -81,7 +81,7 @@ def test_strip__has_the_chosen_layer_in_view(turn, graph_address):
         )
 
     is_in_view("late")
-    page.locator("[data-layer='late']").focus()
+    page.locator(".layer[data-layer='late']").focus()
     page.keyboard.press("Home")
     expect_address(page, layer="early")
     is_in_view("early")
@@ -105,25 +105,6 @@ def test_headings_and_choices__have_names(turn, graph_address):
         }"""
     )
     assert unnamed == []
-
-
-def test_about__says_what_the_page_is_and_closes(turn, graph_address):
-    page = turn(graph_address)
-    page.set_viewport_size(NARROW)
-    text = page.locator(".about > div")
-    sync_api.expect(text).to_be_hidden()
-
-    page.get_by_text("What is this?").click()
-    sync_api.expect(text).to_contain_text("A neural network has looked at")
-    box = text.bounding_box()
-    assert box["x"] >= 0
-    assert box["x"] + box["width"] <= NARROW["width"]
-
-    page.keyboard.press("Escape")
-    sync_api.expect(text).to_be_hidden()
-    page.get_by_text("What is this?").click()
-    page.locator(".parts").click()
-    sync_api.expect(text).to_be_hidden()
 
 
 def test_low_window__scrolls_to_the_view(turn, graph_address):
@@ -217,6 +198,25 @@ def test_legend__of_two_lines_leaves_the_lowest_row_in_sight(turn, graph_address
 
     wait_until(page, lambda: legend.bounding_box()["height"] > 30)
     wait_until(page, is_free)
+
+
+def test_about__says_what_the_page_is_and_closes(visit, graph_address):
+    page = visit(graph_address)
+    page.set_viewport_size(NARROW)
+    text = page.locator(".about > div")
+    sync_api.expect(text).to_be_hidden()
+
+    page.get_by_text("What is this?").click()
+    sync_api.expect(text).to_contain_text("A neural network has looked at")
+    box = text.bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= NARROW["width"]
+
+    page.keyboard.press("Escape")
+    sync_api.expect(text).to_be_hidden()
+    page.get_by_text("What is this?").click()
+    page.locator(".parts").click()
+    sync_api.expect(text).to_be_hidden()
 
 
 def test_colours__follow_the_system_and_then_the_visitor(visit, graph_address):
