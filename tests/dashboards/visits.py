@@ -14,6 +14,7 @@ TIDY = """() => {
   for (const n of all(document)) {
     if (n.matches("details[open]")) n.open = false
     if (n.scrollTop || n.scrollLeft) n.scrollTo(0, 0)
+    if (n.matches("[data-part=main]")) n.click()
   }
 }"""
 

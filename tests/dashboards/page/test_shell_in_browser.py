@@ -200,8 +200,8 @@ def test_legend__of_two_lines_leaves_the_lowest_row_in_sight(turn, graph_address
     wait_until(page, is_free)
 
 
-def test_about__says_what_the_page_is_and_closes(visit, graph_address):
-    page = visit(graph_address)
+def test_about__says_what_the_page_is_and_closes(turn, graph_address):
+    page = turn(graph_address)
     page.set_viewport_size(NARROW)
     text = page.locator(".about > div")
     sync_api.expect(text).to_be_hidden()
