@@ -97,7 +97,7 @@ function drawStrip(context, colors, {columns, left, width, bars, marks, called, 
     const bar = bars[c], is_dead = marks[c] & 1, is_sure = marks[c] & 2
     if (bar) {
       const size = Math.max(1, Math.abs(bar) / 127 * (middle - 1))
-      context.globalAlpha = is_sure ? 1 : 0.28
+      context.globalAlpha = is_sure ? 1 : 0.45
       context.fillStyle = bar > 0 ? colors.first : colors.second
       context.fillRect(x + 0.5, bar > 0 ? middle - size : middle, Math.max(1, width - (width >= 6 ? 2 : 0)), size)
       context.globalAlpha = 1

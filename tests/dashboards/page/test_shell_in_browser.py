@@ -64,6 +64,41 @@ def test_narrow_window__has_every_part_and_nothing_sticks_out(turn, graph_addres
             assert overflowing(page) == []
 
 
+def test_phone__shows_all_of_what_opens_over_the_graph(visit, graph_address):
+    page = visit(graph_address, "?class=6")
+    page.wait_for_selector(".node")
+    page.set_viewport_size(NARROW)
+    graph = page.locator("section.graph-panel")
+
+    for name in ("Options", "Save", "Does it matter?", "Show the code"):
+        menu = graph.locator(".menu", has=page.locator("summary", has_text=name))
+        menu.locator("summary").click()
+        opened = menu.locator(".menu-panel").bounding_box()
+        around = graph.bounding_box()
+        # What the panel around it hides cannot be scrolled to.
+        assert opened["x"] >= around["x"], name
+        assert opened["x"] + opened["width"] <= around["x"] + around["width"], name
+        assert opened["y"] >= around["y"], name
+        assert opened["y"] + opened["height"] <= around["y"] + around["height"], name
+        page.keyboard.press("Escape")
+
+
+def test_phone__has_the_menu_of_the_neurons_beside_their_title(visit, graph_address):
+    page = visit(graph_address, "?layer=late&class=6&matrix=open")
+    page.set_viewport_size(NARROW)
+    title = page.locator(".matrix-toggle")
+    menu = page.locator(".matrix-tools > .menu")
+
+    def is_beside():
+        first, second = title.bounding_box(), menu.bounding_box()
+        middle = first["y"] + first["height"] / 2
+        return second["y"] < middle < second["y"] + second["height"]
+
+    wait_until(page, is_beside)
+    note = page.locator(".matrix-title > .note")
+    assert note.evaluate("note => note.scrollWidth <= note.clientWidth")
+
+
 def test_strip__has_the_chosen_layer_in_view(turn, graph_address):
     page = turn(graph_address)
     page.set_viewport_size({"width": 270, "height": 844})
