@@ -367,7 +367,8 @@ def _laid_out(means: NDArray[np.float64]) -> NDArray[np.float64]:
         from sklearn.manifold import smacof  # noqa: PLC0415
 
         distance = _distances(means, means) ** 0.5
-        places, _ = smacof(distance, init=places, n_init=1, normalized_stress=False)
+        if distance.any():  # where nothing excites a layer, all are in one place
+            places, _ = smacof(distance, init=places, n_init=1, normalized_stress=False)
     return np.asarray(places / max(float(np.abs(places).max(initial=0.0)), 1e-12))
 
 

@@ -24,6 +24,11 @@ def test_sample__of_many__takes_as_many_of_every_class(results, monkeypatch):
     assert np.all(USABLE[sample])
 
 
+@pytest.mark.filterwarnings("error")
+def test_places__in_a_layer_that_nothing_excites__are_one():
+    np.testing.assert_array_equal(_laid_out(np.zeros((5, 8))), np.zeros((5, 2)))
+
+
 def test_places__are_nearest_to_the_class_that_an_instance_resembles(results, finished):
     found = results.maps.of("late")
     values = finished.activations("late").astype(np.float64)

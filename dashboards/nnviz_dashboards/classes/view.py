@@ -27,6 +27,9 @@ __all__ = ["EmbeddingView", "SubsetListView"]
 DIGITS = 3
 """Of places from -1 to 1, and of what is drawn as a colour or a width."""
 
+NOTHING_TO_PLACE = "no class has top channels in this layer: there is nothing to place"
+"""Of a layer that no instance excites, for example."""
+
 EXPLANATION = (
     "Near are classes with similar top channels, as far as two dimensions can show it: "
     "the share says how often that succeeds, over all classes. Lines join the chosen "
@@ -196,7 +199,10 @@ class EmbeddingView(Viewer):
     def _texts(self) -> dict[str, object]:
         selection, share = self._model.selection, self._model.share
         note, kept = "", self._model.kept
-        if self._model.places is not None:
+        places = self._model.places
+        if places is not None and np.isnan(places[self._model.classes.present]).all():
+            note = NOTHING_TO_PLACE
+        elif places is not None:
             note = self._model.method
             if not isnan(kept):
                 n = self._model.n_near

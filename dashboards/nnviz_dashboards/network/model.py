@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import param
@@ -21,6 +22,7 @@ from nnviz.results.network_graph import (
     network_graph,
 )
 from nnviz.results.network_layout import NetworkLayout, arrange_network
+from nnviz.results.neuron_matrix import PAIRED, Measure
 from nnviz.results.run_results import RunResults
 from nnviz_dashboards.graph.model import GraphModel
 from nnviz_dashboards.shared.publishing import follow, publish, published
@@ -106,7 +108,7 @@ class NetworkModel(param.Parameterized):
             "a-b": self._different,
             "reach": self._reach,
         }
-        follow(self.selection, ["view", "blocks", "overlay"], self._update)
+        follow(self.selection, ["view", "blocks", "overlay", "measure"], self._update)
         pairs.param.watch(self._update_shading, ["counted", "is_loading"])
         graph.param.watch(self._update_shading, ["drawing", "missing"])
 
@@ -133,7 +135,8 @@ class NetworkModel(param.Parameterized):
         )
         overlay = self.selection.overlay
         if overlay == "a-b" and self._pairs.queries[0]:
-            found = f"a, b = found.shares({layer!r})  # of one layer"
+            read = PAIRED.get(self._compared_by, "means")
+            found = f"a, b = found.{read}({layer!r})  # of one layer"
             return look_lines(url, *self._pairs.queries, *network, found)
         if overlay == "reach" and self._graph.code:
             drawing = self._graph.drawing
@@ -205,7 +208,7 @@ class NetworkModel(param.Parameterized):
                 any(arc.kind == "order" for arc in graph.arcs),
             )
             publish(self, {"drawing": drawing})
-        if changed & {"view", "overlay"}:
+        if changed & {"view", "overlay", "measure"}:
             self._update_shading()
 
     def _update_shading(self, *_: object) -> None:
@@ -244,9 +247,10 @@ class NetworkModel(param.Parameterized):
         if counted is None:
             waits = "A and B are being counted" if self._pairs.is_loading else ""
             return Shading({}, waits or "There is nothing to compare: choose A and B")
+        measure = self._compared_by
         shares: dict[str, tuple[int, int]] = {}
         for layer in self.results.layers:
-            contrast = self.results.neurons.contrast(counted, layer.name, "share")
+            contrast = self.results.neurons.contrast(counted, layer.name, measure)
             n = int(np.count_nonzero(contrast.p_value < LEVEL))
             shares[layer.name] = (n, len(contrast.p_value))
         most = max((n / of for n, of in shares.values()), default=0.0) or 1.0
@@ -254,14 +258,22 @@ class NetworkModel(param.Parameterized):
             name: Shade(
                 n / of / most,
                 f"{format_count(n)} of {format_count(of)} channels "
-                f"({format_percent(n / of)}) are on top more or less often in A than "
-                "in B: adjusted p below 0.05",
+                f"({format_percent(n / of)}) tell A from B by their {measure}: "
+                "adjusted p below 0.05",
             )
             for name, (n, of) in shares.items()
         }
         return Shading(
-            shades, "Stronger: a larger share of channels tells A from B (p below 0.05)"
+            shades,
+            f"Stronger: a larger share of channels tells A from B by their {measure} "
+            "(adjusted p below 0.05)",
         )
+
+    @property
+    def _compared_by(self) -> Measure:
+        """What is compared of A and B: maxima have no test, so means instead."""
+        measure = cast("Measure", self.selection.measure)
+        return "mean" if measure == "maximum" else measure
 
     def _reach(self) -> Shading:
         drawing, missing = self._graph.drawing, self._graph.missing

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from nnviz.results.run_results import RunResults
 from nnviz.store.store import Store
@@ -59,7 +60,7 @@ def test_dead__is_the_share_of_channels_that_nothing_excites(network):
 
 
 def test_a_b__is_darkest_where_most_channels_differ(network):
-    network.selection.choose(view="model", overlay="a-b")
+    network.selection.choose(view="model", overlay="a-b", measure="share")
 
     counted = network._pairs.counted
     differing = {layer.name: 0 for layer in network.results.layers}
@@ -73,6 +74,24 @@ def test_a_b__is_darkest_where_most_channels_differ(network):
     assert most > 0
     for name, share in shares.items():
         assert network.shading.shades[name].share == pytest.approx(share / most)
+
+
+@pytest.mark.parametrize("measure", ["mean", "maximum"])
+def test_a_b__compares_means_as_the_sentence_does(network, measure):
+    network.selection.choose(view="model", overlay="a-b", measure="share")
+    network.selection.choose(measure=measure)
+
+    found = network._pairs.counted
+    for layer in network.results.layers:
+        values = network.results.store.activations(layer.name).astype(np.float64)
+        one, other = values[found.subset.instances], values[found.against.instances]
+        # Welch's test where there is one, adjusted after Benjamini and Hochberg.
+        p = stats.ttest_ind(one, other, equal_var=False).pvalue
+        differs = stats.false_discovery_control(np.nan_to_num(p, nan=1.0)) < 0.05
+        said = f"{differs.sum()} of {layer.n_channels} channels "
+        text = network.shading.shades[layer.name].text
+        assert text.startswith(said)
+        assert "by their mean" in text
 
 
 def test_reach__is_that_of_the_class_graph(network):
