@@ -44,7 +44,7 @@ export function render({model}) {
     frame = requestAnimationFrame(() => {
       const {clientWidth: width, clientHeight: height} = body
       if (width && pairs.canvas.isConnected) pairs.draw(width, height)
-      else if (width && canvas.isConnected) drawMap(canvas, map, {...model.focus, shade: model.shade, width, height, hovered})
+      else if (width && canvas.isConnected) drawMap(canvas, map, {...model.focus, shade: model.shade, width, height, hovered, corner: [zooms.offsetLeft, zooms.offsetTop]})
     })
   }
   const point = (subset, is_own = true) => {

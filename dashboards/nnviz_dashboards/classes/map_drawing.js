@@ -4,7 +4,8 @@ const FEW = 40 // names of all points are written while no more than this are in
 const TOGETHER = 5 // pixels: closer ones are told as one with the one that is pointed at
 const SIZES = {chosen: 6, hovered: 5.5, near: 4}
 
-function drawMap(canvas, map, {width, height, chosen, others, weights, shade, hovered}) {
+// Right of and below `corner` are the buttons: no name is written under them.
+function drawMap(canvas, map, {width, height, chosen, others, weights, shade, hovered, corner}) {
   const context = fitCanvas(canvas, width, height)
   const color = themeColors(canvas, ["panel", "text", "muted", "point", "accent", "accent-light"])
   const {row_of, x_of, y_of, has_place} = map
@@ -47,14 +48,15 @@ function drawMap(canvas, map, {width, height, chosen, others, weights, shade, ho
     disc(row, SIZES[role], role === "near" ? color["accent-light"] : color.accent, 1)
   }
   context.globalAlpha = 1
-  writeNames(context, map, {width, height, color, shown, visible, pointed})
+  writeNames(context, map, {width, height, color, shown, visible, pointed, corner})
 }
 
-function writeNames(context, map, {width, height, color, shown, visible, pointed}) {
+function writeNames(context, map, {width, height, color, shown, visible, pointed, corner}) {
   const {x_of, y_of} = map
   const known = new Set(shown.map(([row]) => row))
   const rest = visible.length <= FEW ? visible.filter((row) => !known.has(row)).map((row) => [row, "other"]) : []
   const taken = shown.map(([row]) => [x_of(row) - 5, y_of(row) - 5, x_of(row) + 5, y_of(row) + 5])
+  taken.push([...corner, width, height])
   const font = getComputedStyle(context.canvas).fontFamily
   context.textBaseline = "middle"
   context.lineJoin = "round"

@@ -16,8 +16,12 @@ from tornado.websocket import WebSocketClosedError
 
 __all__ = ["is_without_session", "report", "say_nothing_of_gone_visitors"]
 
-LOGGERS = ("bokeh.server.protocol_handler", "bokeh.server.views.ws")
-"""Who tells what went wrong with a message of a page."""
+LOGGERS = (
+    "bokeh.server.protocol_handler",
+    "bokeh.server.views.ws",
+    "tornado.application",
+)
+"""Who tells what went wrong with a message of a page, or when it was closed."""
 
 
 def report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -12,6 +13,8 @@ from bokeh.server.connection import ServerConnection
 from bokeh.server.contexts import ApplicationContext
 from bokeh.server.protocol_handler import ProtocolHandler
 from bokeh.server.session import ServerSession
+from bokeh.server.views.ws import WSHandler
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
 from nnviz_dashboards.serving.gone_visitors import say_nothing_of_gone_visitors
 
@@ -58,3 +61,37 @@ def test_message__that_goes_wrong_is_told(connection, caplog, monkeypatch):
 def test_message__of_an_open_page_is_answered(connection, caplog):
     assert asked(connection).msgtype == "PULL-DOC-REPLY"
     assert not caplog.records
+
+
+def closed(connection):
+    """Close the socket of a page as Tornado does, which tells what goes wrong."""
+    handler = WSHandler.__new__(WSHandler)  # no request came over a wire
+    handler.connection, handler.close_code, handler.close_reason = connection, 1001, ""
+    handler.request = HTTPServerRequest(
+        start_line=RequestStartLine("GET", "/ws", "HTTP/1.1"),
+        headers=HTTPHeaders({"Host": "127.0.0.1"}),
+    )
+    try:
+        handler.on_close()
+    except AssertionError:
+        handler.log_exception(*sys.exc_info())
+
+
+def test_closing__of_a_page_that_was_given_up_is_no_error(connection, caplog):
+    connection.detach_session()
+
+    closed(connection)
+
+    assert not [one for one in caplog.records if one.levelno >= logging.WARNING]
+
+
+def test_closing__that_goes_wrong_is_told(connection, caplog, monkeypatch):
+    def fails(*_):
+        raise AssertionError("of something else")
+
+    monkeypatch.setattr(ServerSession, "notify_connection_lost", fails)
+
+    closed(connection)
+
+    told = [one for one in caplog.records if one.levelno >= logging.WARNING]
+    assert [record.name for record in told] == ["tornado.application"]
