@@ -71,6 +71,13 @@ class InstancePictures:
         """Why there are no pictures; empty where there are. Opens the data set."""
         return self._open()[1]
 
+    @property
+    def are_written(self) -> bool:
+        """Whether they are texts or rows of a table, which somebody has to read."""
+        if self._store.plan.preprocessing.kind == "text":
+            return "text" in self._store.columns
+        return self._is_row
+
     def seen(self, n: int, layer: Layer, position: int) -> bytes:
         """Return what a layer sees of an instance at one of its positions, as a file.
 
@@ -259,8 +266,7 @@ class InstancePictures:
             If they cannot be read.
         """
         plan = self._store.plan
-        is_row = len(plan.architecture.input_shape) < 2
-        if not is_row or plan.preprocessing.kind in ("image", "text"):
+        if not self._is_row:
             return {}
         of_network = (column.name for column in plan.preprocessing.columns)
         names = dict.fromkeys([*of_network, *plan.metadata_dtypes])
@@ -269,6 +275,12 @@ class InstancePictures:
             for name in names
             if name in self._store.columns
         }
+
+    @property
+    def _is_row(self) -> bool:
+        plan = self._store.plan
+        is_flat = len(plan.architecture.input_shape) < 2
+        return is_flat and plan.preprocessing.kind not in ("image", "text")
 
     def _read_source(self) -> tuple[GallerySource | None, str]:
         # It decodes pictures, which few servers need before they answer.

@@ -9,7 +9,7 @@ function drawMap(canvas, map, {width, height, chosen, others, weights, shade, ho
   const context = fitCanvas(canvas, width, height)
   const color = themeColors(canvas, ["panel", "text", "muted", "point", "accent", "accent-light"])
   const {row_of, x_of, y_of, has_place} = map
-  const roles = [[chosen, "chosen"], ...others.map((subset) => [subset, shade ? "user" : "near"])]
+  const roles = [[chosen, "chosen"], ...others.filter((subset) => subset !== chosen).map((subset) => [subset, shade ? "user" : "near"])]
   const pointed = hovered >= 0 && hovered !== chosen
   const shown = (pointed ? [[hovered, "hovered"], ...roles.filter(([subset]) => subset !== hovered)] : roles)
     .map(([subset, role]) => [row_of.get(subset), role]).filter(([row]) => has_place(row))

@@ -46,6 +46,11 @@ class ChannelFaces:
         self._run_later = run_later or (lambda work, done: done(work()))
         self._asked: tuple[str, int] | None = None
 
+    @property
+    def are_written(self) -> bool:
+        """Whether examples are texts or rows of a table, which somebody has to read."""
+        return self._results.instance_pictures.are_written
+
     def has_feature(self, layer: str, channel: int) -> bool:
         """Whether there is a picture of what the channel was made to see."""
         return channel in self._results.features.of_layer(layer)

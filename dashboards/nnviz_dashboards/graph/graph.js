@@ -34,6 +34,7 @@ export function render({model}) {
     said: () => model.said,
     pictures: () => model.pictures,
     rule: () => model.rule,
+    written: () => model.is_written,
     ask: (what, index) => model.send_msg({
       type: {node: "numbers", arc: "arc_numbers", diverse: "diverse"}[what],
       [what === "arc" ? "arc" : "node"]: index, version: model.graph.version,

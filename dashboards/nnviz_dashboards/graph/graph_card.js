@@ -1,4 +1,5 @@
 const REST_MS = 400 // that a pointer rests on a node before diverse examples are looked for
+const MOST_WRITTEN = 3 // examples that are to be read are larger, and so fewer
 
 // The card: examples and numbers of a node, or numbers of an arc.
 function numbers(facts, terms) {
@@ -68,7 +69,9 @@ function makeCard(canvas, act) {
   const examples = (node, n, is_pinned = false) => {
     const texts = knows("node", node.index)?.texts
     const grid = element("div", "card-examples")
-    for (const [rank, mark] of [...node.examples].slice(0, n).entries()) {
+    const has_pictures = node.examples.toLowerCase?.().startsWith("p") ?? false
+    const most = act.written() && has_pictures ? MOST_WRITTEN : n
+    for (const [rank, mark] of [...node.examples].slice(0, most).entries()) {
       const is_of_class = mark !== mark.toLowerCase()
       const item = mark.toLowerCase() === "p"
         ? element("img", is_of_class ? "of-class" : "", null, {
@@ -128,6 +131,7 @@ function makeCard(canvas, act) {
     card.replaceChildren(...parts)
     card.classList.remove("hint")
     card.classList.toggle("pinned", is_pinned)
+    card.classList.toggle("written", act.written())
     card.classList.toggle("left", x > canvas.clientWidth / 2)
     card.hidden = false
   }

@@ -117,6 +117,7 @@ class GraphPanel(Component):
     parts = SentList([], doc="What other graphs share: texts, and whether it is here.")
     pictures = param.String(doc="Address of the pictures.")
     rule = param.String(doc="How diverse examples are chosen; empty: there are none.")
+    is_written = param.Boolean(default=False, doc="Whether examples are to be read.")
     missing = SentDict(None, allow_None=True)
     is_loading = param.Boolean(default=False)
 
@@ -187,6 +188,7 @@ class GraphView(Viewer):
             },
             pictures=pictures,
             rule="" if faces is None else RULE,
+            is_written=faces is not None and faces.are_written,
             options=list(options),
             layer=selection.param.layer,
             pinned=self._pinned(),

@@ -1,6 +1,7 @@
 """Diverse examples of a channel as a visitor sees them, in its card and on its node."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -8,7 +9,7 @@ from torch import nn
 
 import nnviz
 from nnviz.results.run_results import RunResults
-from tests.dashboards.served_pages import expect_address, served
+from tests.dashboards.served_pages import expect_address, served, wait_until
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -114,3 +115,105 @@ def test_pointer__turns_them_over_on_the_node_and_leaves_its_own(page, store):
         expect(looked_at).to_contain_class("looked-at")
     page.mouse.move(box["x"] - 30, middle)
     expect(image).to_have_attribute("href", own)
+
+
+WORDS = ["<pad>", "<unk>", "how", "many", "who", "what", "is", "are", "the", "of"]
+TEXTS = [
+    f"{start} {end}"
+    for start in ("how many are the", "who is the", "what is the", "what are many")
+    for end in ("king of a city", "people of the town", "stars", "trees", "horses")
+]
+
+
+def ids_of(text):
+    return [WORDS.index(word) if word in WORDS else 1 for word in text.split()]
+
+
+class WordNetwork(nn.Module):
+    """A convolution over words, and what is strongest of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(len(WORDS), 6, padding_idx=0)
+        self.late = nn.Conv1d(6, 8, 3, padding=1)
+        self.classes = nn.Linear(8, 2)
+
+    def forward(self, ids):
+        x = torch.relu(self.late(self.words(ids).movedim(2, 1)))
+        return self.classes(x.amax(2))
+
+
+def write_texts(folder):
+    torch.manual_seed(2)
+    data = TEXTS, ["many" if "many" in text else "one" for text in TEXTS]
+    return nnviz.run(
+        WordNetwork().eval(), data, folder / "run.zarr", tokenizer=ids_of,
+        classes=["many", "one"], workers=0, progress=False,
+    )  # fmt: skip
+
+
+class RowNetwork(nn.Sequential):
+    def __init__(self):
+        super().__init__()
+        self.late = nn.Sequential(nn.Linear(4, 8), nn.ReLU())
+        self.classes = nn.Linear(8, 2)
+
+
+def write_rows(folder):
+    torch.manual_seed(3)
+    values = np.random.default_rng(0).normal(10, 4, (60, 4)).round(2)
+    table = pd.DataFrame(values, columns=["age", "weight", "height", "pulse"])
+    kind = np.where(table["age"] > 10, "old", "young")
+    table.assign(kind=kind).to_csv(folder / "rows.csv", index=False)
+    data = {
+        "kind": "table",
+        "path": str(folder / "rows.csv"),
+        "label_column": "kind",
+    }
+    columns = [
+        {"name": name, "scale": "standard"}
+        for name in ("age", "weight", "height", "pulse")
+    ]
+    return nnviz.run(
+        RowNetwork().eval(), data, folder / "run.zarr",
+        preprocessing={"kind": "table", "columns": columns},
+        workers=0, progress=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=[write_texts, write_rows])
+def written(request, tmp_path_factory):
+    """Return a run whose instances are to be read, and its address."""
+    store = request.param(tmp_path_factory.mktemp("written"))
+    with served(store.url) as (_, address):
+        yield store, address
+
+
+def test_card__of_texts_and_rows_can_be_read(visit, written):
+    store, address = written
+    results = RunResults(store)
+    layer = next(x.name for x in results.layers if x.name.startswith("late"))
+    page = visit(address, "?class=0")
+    page.wait_for_selector(".nodes[data-still='yes']", state="attached")
+    keys = page.locator(f".node[data-key^='{layer}-']").evaluate_all(
+        "nodes => nodes.map((node) => node.dataset.key)"
+    )
+    found = {key: results.diverse.of(layer, int(key.split("-")[-1])) for key in keys}
+    key, wanted = max(found.items(), key=lambda item: len(item[1]))
+    assert len(wanted) >= 3
+
+    page.locator(f".node[data-key='{key}']").click()
+
+    pictures = page.get_by_role("group", name="Diverse examples").locator("img")
+    expect(pictures).to_have_count(len(wanted))
+    for picture, one in zip(pictures.all(), wanted, strict=True):
+        expect(picture).to_have_js_property("complete", value=True)
+        assert picture.evaluate("image => image.naturalWidth") > 0
+        assert f"#{one.instance}: activation" in picture.get_attribute("alt")
+        assert picture.bounding_box()["width"] >= 90  # as among the instances
+    card = page.locator(".card.pinned")
+    page.set_viewport_size({"width": 390, "height": 844})
+    wait_until(page, lambda: card.bounding_box()["x"] >= 0)
+    box = card.bounding_box()
+    assert box["x"] + box["width"] <= 390
+    page.set_viewport_size({"width": 1280, "height": 720})
