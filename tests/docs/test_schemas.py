@@ -16,7 +16,7 @@ pytestmark = pytest.mark.xdist_group("demonstration")
 SCHEMAS = {path.stem: path for path in (FOLDER / "schemas").glob("*.json")}
 
 COMMANDS = [
-    "plan digits/run.toml --create other.zarr",
+    "plan digits/fewer.toml --create other.zarr",
     "pack digits/run.toml packed --quiet",
     "inspect digits/digits.zarr --arrays --unreadable --provenance",
     "export digits/digits.zarr tables",
@@ -44,6 +44,9 @@ def printed(demonstration, scheduler_address, tmp_path_factory):
     """Return what every command printed, by its name; one after the other."""
     folder = tmp_path_factory.mktemp("json")
     shutil.copytree(demonstration / "digits", folder / "digits")
+    text = (folder / "digits" / "run.toml").read_text(encoding="utf-8")
+    fewer = text.replace('"digits.csv"', '"digits.csv"\nlimit = 300')
+    (folder / "digits" / "fewer.toml").write_text(fewer, encoding="utf-8")
     printed = (demonstration / "printed.json").read_text(encoding="utf-8")
     found = {"demo": printed}
     with pytest.MonkeyPatch.context() as monkeypatch:
