@@ -6,10 +6,9 @@ import asyncio
 import contextlib
 import http.client
 import json
+import os
 import re
 import shutil
-import subprocess
-import sys
 import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
 
@@ -24,6 +23,7 @@ from nnviz.errors import ConfigError
 from nnviz.testing import PlantedRun, write_complete_store, write_store
 from nnviz_dashboards.serving.server import make_server
 from tests.dashboards.served_pages import served
+from tests.forked import Forked
 
 
 @pytest.fixture(scope="module")
@@ -276,7 +276,7 @@ def count():
     print(json.dumps([n_left, rss]), flush=True)
 
 def listen():
-    for _ in sys.stdin:
+    for _ in open(sys.argv[2]):
         made.io_loop.add_callback(count)
     made.io_loop.add_callback(made.io_loop.stop)
 
@@ -287,17 +287,19 @@ made.io_loop.start()
 
 
 @pytest.mark.slow
-def test_sessions__that_are_dropped_leave_nothing(url):
+def test_sessions__that_are_dropped_leave_nothing(url, tmp_path):
     """Row 32: 30 pages opened and closed; the last 20 take less than 1 MB each."""
-    command = [sys.executable, "-c", SERVER, url]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        address = f"127.0.0.1:{process.stdout.readline().strip()}"
+    (tmp_path / "server.py").write_text(SERVER)
+    questions = tmp_path / "questions"
+    os.mkfifo(questions)
+    process = Forked("server.py", url, str(questions), folder=tmp_path)
+    address = f"127.0.0.1:{process.stdout.readline().strip()}"
+    with contextlib.ExitStack() as at_the_end:
+        at_the_end.callback(process.kill_group)
+        asking = at_the_end.enter_context(questions.open("w"))
 
         def count():
-            process.stdin.write("\n")
-            process.stdin.flush()
+            print(file=asking, flush=True)
             return json.loads(process.stdout.readline())
 
         def settled():
@@ -319,8 +321,8 @@ def test_sessions__that_are_dropped_leave_nothing(url):
                 answers = talked(address, ask(address)[2], pull)
                 assert answers[1].msgtype == "PULL-DOC-REPLY"
             sizes.append(settled())
-        process.stdin.close()
-        process.wait(timeout=30)
+        asking.close()
+        process.communicate(timeout=30)
 
     assert (sizes[1] - sizes[0]) / 20 < 1e6
 
