@@ -97,6 +97,25 @@ class Results:
             late = isinstance(error, (TimeoutError, UnboundLocalError))
             if future.status == "finished" and not late:
                 raise
+            _drop_cancelled_gathering(future.client)
             raise NotThereError from error
         self._n_refused = 0
         return value
+
+
+def _drop_cancelled_gathering(client: Client) -> None:
+    """Let a client gather again after a wait that has ended before it had begun to.
+
+    What gathers for several callers at once is cancelled with the one whose time is
+    over. Where the loop was so late that it had not begun, distributed keeps it, and
+    all who ask later wait for what is cancelled: for good.
+    """
+
+    def drop() -> None:
+        pending = getattr(client, "_gather_future", None)
+        if pending is not None and pending.cancelled():
+            client._gather_future = None
+
+    if client.loop is not None:
+        # On the loop, before what is asked next.
+        client.loop.add_callback(drop)

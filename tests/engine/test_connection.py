@@ -1,5 +1,6 @@
 """Schedulers that are killed, or whose connection breaks, while results are fetched."""
 
+import contextlib
 import functools
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 from distributed import Client
 from distributed.comm.core import CommClosedError
 
-from nnviz.engine.connection import LOST, connected
+from nnviz.engine.connection import LOST, NotThereError, Results, connected
 from nnviz.engine.reductions import run_reductions
 from nnviz.engine.tasks import run_tasks
 from nnviz.errors import MissingDataError, TaskError
@@ -108,3 +109,30 @@ def test_connected__leaves_what_has_nothing_to_do_with_it(client):
         raise KeyError("a")
     with pytest.raises(MissingDataError, match="nothing there"), connected(client):
         raise MissingDataError("nothing there")
+
+
+def test_result__gathering_was_given_up_before_it_began__is_gathered_later(client):
+    """As on a busy machine, where the loop may be later than the time is long."""
+    slots = client._gather_semaphore
+
+    async def take():
+        return [await slots.acquire() for _ in range(5)]
+
+    async def give():
+        for _ in range(5):
+            slots.release()
+
+    future = client.submit(abs, -7)
+    wait_for(future.done)
+    results = Results()
+    client.sync(take)
+    with pytest.raises(NotThereError):
+        results.value_of(future)
+    client.sync(give)
+
+    found = None
+    for _ in range(10):
+        with contextlib.suppress(NotThereError):
+            found = results.value_of(future)
+
+    assert found == 7
