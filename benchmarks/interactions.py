@@ -3,10 +3,10 @@
 Serves a store, opens the page in an installed Chromium, and does what a visitor does:
 choosing classes and layers, picking confusions, comparing, opening instances. Of each
 interaction it measures the milliseconds from the message that the page sends, as it
-comes to the server, to the last answer that leaves it (server). Inside the page it
-measures those from the message to when it has the last answer (page), which it notes
-late where it is busy drawing the first, to the paint after it (seen), and the bytes of
-the answers, before compression. Pictures are not counted: they come one by one, later.
+comes to the server, to the last frame of the answer that leaves it (server). Inside the
+page it measures those to when it has all answers (page), also what it asks for once it
+has drawn the first, to the paint after it (seen), and the bytes of the answers, before
+compression. Pictures are not counted: they come one by one, later.
 What the server's processor did for it is told as well, which a loaded machine changes
 little. ``any click`` is all of them together.
 

@@ -29,9 +29,11 @@ IN, OUT, RECEIPT = "in", "out", "receipt"
 
 
 def answer_ms(lines: list[str]) -> float | None:
-    """Return how long the server took from the first message to the last answer.
+    """Return how long the server took to answer what a click made the page ask.
 
-    A receipt is an answer only where there is no other: it changes nothing.
+    An answer ends with the last frame before the page asks again, as for what a card
+    shows once it is drawn; of several the one that took longest counts. A receipt is an
+    answer only where there is no other: it changes nothing.
 
     Parameters
     ----------
@@ -43,13 +45,17 @@ def answer_ms(lines: list[str]) -> float | None:
     float or None
         Milliseconds; None where there is no message, or no answer after it.
     """
-    noted = [json.loads(line) for line in lines]
-    came = [at for way, at in noted if way == IN]
-    went = [at for way, at in noted if way == OUT]
-    went = went or [at for way, at in noted if way == RECEIPT]
-    if not came or not went or max(went) < min(came):
-        return None
-    return 1e3 * (max(went) - min(came))
+    longest: dict[str, float] = {}
+    asked = answered = None
+    for way, at in map(json.loads, lines):
+        if way == IN:
+            # A message comes in several frames.
+            if asked is None or answered is not None:
+                asked, answered = at, None
+        elif asked is not None:
+            answered = at
+            longest[way] = max(longest.get(way, 0.0), 1e3 * (at - asked))
+    return longest.get(OUT, longest.get(RECEIPT))
 
 
 def note_messages(file: Path) -> None:

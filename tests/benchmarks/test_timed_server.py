@@ -18,6 +18,12 @@ def test_answer__ends_with_the_last_that_changes_the_page():
     assert answer_ms(lines(*frames)) == pytest.approx(250)
 
 
+def test_answer__to_what_the_page_asks_later__is_another_one():
+    later = [(IN, 3.0), (OUT, 3.1), (RECEIPT, 3.2)]
+    first = [(IN, 2.0), (OUT, 2.01), (RECEIPT, 2.02), (OUT, 2.3)]
+    assert answer_ms(lines(*first, *later)) == pytest.approx(300)
+
+
 def test_answer__of_nothing_else__is_the_receipt():
     assert answer_ms(lines((IN, 2.0), (RECEIPT, 2.01))) == pytest.approx(10)
 
