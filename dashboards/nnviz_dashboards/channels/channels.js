@@ -72,7 +72,7 @@ export function render({model}) {
     column("Count", `Instances of ${model.of} in which the channel is among the top channels`, "right"),
     column(`Share of ${model.of}`, `Bar: count as a share of ${model.of}. Mark: share of all instances`, "name"),
     column("Lift", `Share of ${model.of} divided by the base rate`, "right"),
-    column(`Strongest examples, cropped to what the channel sees (underlined: of ${model.of})`,
+    column(`Strongest examples${model.is_cropped ? ", cropped to what the channel sees" : ""} (underlined: of ${model.of})`,
            "The instances of the whole run that excite the channel most, strongest first; a click opens one", "name"),
   )
 

@@ -99,6 +99,12 @@ class ChannelsModel(param.Parameterized):
         pairs.param.watch(self._renew, ["pair", "counted", "is_loading", "missing"])
 
     @property
+    def are_examples_cropped(self) -> bool:
+        """Whether an example shows a part: of a row of a table all is shown."""
+        is_text = self._results.store.plan.preprocessing.kind == "text"
+        return is_text or not self._results.instance_pictures.are_written
+
+    @property
     def is_of_class(self) -> bool:
         """Whether A is the chosen class, and no query says what it is."""
         return self.selection.subset >= 0 and not self.selection.a

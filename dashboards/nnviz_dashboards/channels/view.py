@@ -46,6 +46,7 @@ class ChannelList(Component):
     chosen = param.Integer(-1)
     pictures = param.String(doc="Address of the layer's pictures.")
     features = param.String(doc="Address of pictures of its channels' features.")
+    is_cropped = param.Boolean(default=True, doc="Whether an example shows a part.")
     missing = SentDict(None, allow_None=True)
     missing_examples = SentDict(None, allow_None=True)
 
@@ -84,6 +85,7 @@ class ChannelsView(Viewer):
                 "data": self._send_data,
                 "open": lambda instance: model.selection.open_instance(instance),
             },
+            is_cropped=model.are_examples_cropped,
             ranking=model.selection.param.ranking,
             chosen=model.selection.param.channel,
             **self._rows(),

@@ -375,6 +375,9 @@ class GraphModel(ShownGraph):
                 compared = self._graphs.comparison(request)
                 names = output_names(self._results.store, compared.first.layers[-1])
                 drawing = draw_comparison(compared, names)
+                if request.beside is not None:  # which has the same name elsewhere
+                    here = f"{drawing.subset} here"
+                    drawing = dataclasses.replace(drawing, subset=here)
             else:
                 graph = self._graphs.graph(request)
                 names = output_names(self._results.store, graph.layers[-1])

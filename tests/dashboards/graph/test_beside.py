@@ -55,7 +55,7 @@ def test_network__that_is_the_same_one__agrees_in_everything(store):
     selection.choose(versus=MATCHED)
 
     assert [key for key, _ in model.choices.beside] == [MATCHED, BY_NUMBER]
-    assert model.drawing.subset == "cat"
+    assert model.drawing.subset == "cat here"
     assert model.drawing.versus.startswith("cat in ")
     assert model.drawing.is_equal
     assert {node.contrast.side for node in model.drawing.nodes} == {"both"}
@@ -82,7 +82,7 @@ def test_network__walked_through__stays_and_its_lines_give_the_same(store):
 
     assert selection.versus == MATCHED
     assert f"versus={MATCHED.replace(':', '%3A')}" in selection.address()
-    assert model.drawing.subset == "wolf"
+    assert model.drawing.subset == "wolf here"
     lines = {}
     exec(model.code, lines)
     assert lines["comparison"].nodes == tuple(model.drawing.keys)

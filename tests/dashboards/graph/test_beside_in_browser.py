@@ -41,6 +41,7 @@ def test_other_network_and_published__are_drawn_beside(visit, beside_address):
 
     legend = page.locator(".legend")
     expect(legend).to_contain_text("only cat in ", timeout=60_000)
+    expect(legend).to_contain_text("only cat here")
     expect_address(page, versus="network%3Amatched")
     problems = page.locator(".graph-panel .problems")
     expect(problems).to_contain_text("the median correlation of a pair is from")
@@ -49,6 +50,7 @@ def test_other_network_and_published__are_drawn_beside(visit, beside_address):
     expect(legend).to_contain_text("only wolf in ", timeout=60_000)
     choice.select_option("summit:published")
     expect(legend).to_contain_text("only wolf as published", timeout=60_000)
+    expect(legend).to_contain_text("only wolf here")
     page.locator(".undo").click()
     expect(legend).to_contain_text("only wolf in ", timeout=60_000)
 

@@ -74,6 +74,8 @@ def test_regression__all_views_show_a_part_of_the_target(turn, regression_addres
     show(page, "Channels")
     expect(page.locator(".channel-row").first).to_be_visible()
     expect(page.get_by_text("Share of A", exact=True)).to_be_visible()
+    # A row of a table is shown whole.
+    expect(page.get_by_text("Strongest examples (underlined: of A)")).to_be_visible()
     show(page, "Differences")
     expect(page.locator(".difference-row").first).to_be_visible(timeout=30_000)
     show(page, "Map")
