@@ -88,11 +88,12 @@ export function render({model}) {
     return row
   }
   const fill = (row, subset) => {
-    const value = model.similarity ? model.similarity[subset] : null
-    if (row.shown === value) return
-    row.shown = value
+    const hundredths = model.similarity?.[subset] ?? null
+    if (row.shown === hundredths) return
+    row.shown = hundredths
     row.similarity.replaceChildren()
-    if (value !== null && value !== undefined) {
+    if (hundredths !== null) {
+      const value = hundredths / 100
       row.similarity.append(bar(value), element("span", "number", value.toFixed(2).replace("-", "−")))
     }
   }

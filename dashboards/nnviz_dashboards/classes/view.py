@@ -234,7 +234,7 @@ class SubsetList(Component):
 
     table = SentDict({}, doc="What does not change: names, accuracy, confidence.")
     order = SentList([], doc="Classes, first to last.")
-    similarity = SentList(None, allow_None=True, doc="Of every class.")
+    similarity = SentList(None, allow_None=True, doc="Of every class, in hundredths.")
     chosen = param.Integer(-1)
     sort = param.String()
     search = param.String()
@@ -292,7 +292,7 @@ class SubsetListView(Viewer):
         similarity = self._model.similarity
         values = None
         if similarity is not None:
-            values = [None if isnan(v) else round(v, 4) for v in similarity.tolist()]
+            values = [None if isnan(v) else round(100 * v) for v in similarity.tolist()]
         return {
             "order": self._model.order.tolist(),
             "similarity": values,
