@@ -291,8 +291,7 @@ def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """Return the path of an installed Chromium; skip where there is none."""
-    # The first is the same without a window around the page, which takes a quarter of
-    # what tests in a browser take.
+    # The first is the same without a window around the page, which is drawn, too.
     names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
     for name in names:
         if path := shutil.which(name):

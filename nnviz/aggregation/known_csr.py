@@ -1,7 +1,7 @@
 """How is a sparse matrix made of arrays that are known to be one?
 
-SciPy looks at every array that it is given, which takes ten times as long as to make a
-small matrix, and a graph of few instances has a thousand of them.
+SciPy looks at every array that it is given. Of small matrices that is most of what they
+cost, and a graph of few instances has a thousand of them.
 """
 
 from __future__ import annotations
