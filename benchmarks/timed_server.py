@@ -32,8 +32,10 @@ def answer_ms(lines: list[str]) -> float | None:
     """Return how long the server took to answer what a click made the page ask.
 
     An answer ends with the last frame before the page asks again, as for what a card
-    shows once it is drawn; of several the one that took longest counts. A receipt is an
-    answer only where there is no other: it changes nothing.
+    shows once it is drawn; of several the one that took longest counts. Where the page
+    asks again before it has the answer, what comes after counts from there on, and is
+    told too short: ``page`` of the interactions has all of it. A receipt is an answer
+    only where there is no other: it changes nothing.
 
     Parameters
     ----------

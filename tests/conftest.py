@@ -323,8 +323,8 @@ def _visits(browser: Any) -> Iterator[Visits]:
 @pytest.fixture
 def _visitor(_visits: Visits, request: pytest.FixtureRequest) -> Iterator[Visits]:
     failed = request.session.testsfailed
-    # A quarter of what tests in a browser cost was to draw the frames of movements, so
-    # that only those move which look at more than one choice, or at a movement.
+    # Frames of movements have to be drawn, so that only those pages move whose tests
+    # look at more than one choice, or at a movement.
     _visits.let_move(request.node.get_closest_marker("moving") is not None)
     yield _visits
     wrong = [*_visits.wrong]

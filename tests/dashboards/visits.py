@@ -59,7 +59,7 @@ class Visits:
     ):
         """Load a page, in the tab of the last test if that has none any more.
 
-        Another tab costs half as much again, another window three times as much.
+        Another tab costs more, and another window has to be drawn itself.
 
         Parameters
         ----------
