@@ -16,6 +16,7 @@ from collections.abc import Callable
 import numpy as np
 
 from nnviz.aggregation.subset_index import SubsetIndex, subset_index
+from nnviz.background import in_background
 from nnviz.errors import ConfigError, NnvizError
 from nnviz.store.store import Store
 
@@ -48,9 +49,7 @@ class Warming:
         self.n_bytes = 0
         """Read until now."""
         self._index, self._columns = index, columns
-        self._thread = threading.Thread(
-            target=self._run, name="nnviz-warming", daemon=True
-        )
+        self._thread = in_background(self._run, "nnviz-warming")
 
     def start(self) -> None:
         """Begin to read."""

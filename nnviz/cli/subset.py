@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nnviz.background import in_background
 from nnviz.cli.options import json_option
 from nnviz.cli.running import draw_chunks, print_result
 from nnviz.errors import ConfigError, NnvizError
@@ -136,7 +137,7 @@ def _estimated_meanwhile(results: SubsetResults) -> Iterator[None]:
                 # Above a bar, where there is one.
                 tqdm.write("\n".join(filter(None, lines)), file=sys.stderr)
 
-    threading.Thread(target=tell, name="nnviz-estimate", daemon=True).start()
+    in_background(tell, "nnviz-estimate").start()
     try:
         yield
     finally:

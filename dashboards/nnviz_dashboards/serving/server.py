@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import ipaddress
 import json
@@ -11,7 +12,6 @@ import os
 import secrets
 import signal
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ import panel as pn
 from bokeh.server.server import Server
 from tornado.platform.asyncio import BaseAsyncIOLoop
 
+from nnviz.background import in_background
 from nnviz.errors import (
     ConfigError,
     DatasetError,
@@ -50,7 +51,6 @@ LOGIN_PAGE = Path(__file__).parent / "login.html"
 OAUTH_VARIABLES = ("PANEL_OAUTH_KEY", "PANEL_OAUTH_SECRET", "PANEL_COOKIE_SECRET")
 """Where Panel itself looks for what is secret."""
 
-SECONDS_TO_END = 10
 SECONDS_OF_UNUSED_PAGES = 15
 
 MAX_MESSAGE_BYTES = 1 << 21
@@ -297,7 +297,9 @@ def serve(
     shared = SharedResults(store_url, other_store=other_store, published=published)
     runs = None if network_on is None else NetworkRuns(network_on)
     server, gate = _listen_for_run(shared, runs, host, port, rights)
-    warm_up = threading.Thread(target=_warm_up, args=(shared.latest,), daemon=True)
+    warm_up = in_background(
+        functools.partial(_warm_up, shared.latest), "nnviz-first-page"
+    )
     try:
         _run(
             server, gate, host, announce, open_browser=open_browser, begin=warm_up.start
@@ -306,9 +308,6 @@ def serve(
         if runs is not None:
             runs.close()
         shared.latest.close()
-        # A read that outlives the interpreter's pools of threads would raise.
-        if warm_up.ident is not None:
-            warm_up.join(timeout=SECONDS_TO_END)
 
 
 def _class_names(path: str | Path) -> dict[int, str]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import time
 
 from nnviz.aggregation.index_warming import warm_later, warmed_bytes
+from nnviz.background import in_background
 from nnviz.errors import NnvizError
 from nnviz.results.graphs_beside import GraphsBeside
 from nnviz.results.run_results import RunResults, stage_state
@@ -65,10 +67,8 @@ class SharedResults:
                 beside = GraphsBeside(store, other=other, published=self._published)
                 results = RunResults(store, beside)
                 self._results, self._state = results, state
-                warming = threading.Thread(
-                    target=self._warm, args=(results,), daemon=True
-                )
-                warming.start()
+                warm = functools.partial(self._warm, results)
+                in_background(warm, "nnviz-reading").start()
             return self._results
 
     def _warm(self, results: RunResults) -> None:

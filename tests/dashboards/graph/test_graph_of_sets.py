@@ -136,8 +136,8 @@ def test_network__of_a_query__is_offered_and_its_lines_give_the_same(results):
     assert [key for key, _ in model.choices.beside] == [MATCHED, BY_NUMBER]
     assert model.choices.hint.startswith("For B in the other network")
     drawing = model.drawing
-    assert drawing.subset == f"{NAME}, predicted right"
-    assert drawing.versus.startswith(f"{drawing.subset} in ")
+    assert drawing.subset == f"{NAME}, predicted right here"
+    assert drawing.versus.startswith(f"{NAME}, predicted right in ")
     assert drawing.is_equal
     assert any("as its own columns say" in text for text in drawing.problems)
     lines = {}
