@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import copy
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-__all__ = ["known_csr"]
+__all__ = ["known_csr", "stacked_rows"]
 
 CACHED_SHAPES = 4096
 
@@ -51,6 +52,34 @@ def known_csr(
     arrays: Any = data, indices, pointers
     matrix.data, matrix.indices, matrix.indptr = arrays
     return matrix
+
+
+def stacked_rows(
+    rows: Sequence[tuple[NDArray[Any], NDArray[np.integer]]], n_columns: int
+) -> sparse.csr_array:
+    """Return a sparse matrix of the values and the columns of each of its rows.
+
+    Parameters
+    ----------
+    rows
+        Of each row its values, shape (n,), of one dtype, none of them 0, and their
+        columns, ascending, each once.
+    n_columns
+        Fewer than 2 ** 31, as all values together.
+
+    Examples
+    --------
+    >>> one, other = np.array([7]), np.array([5, 9])
+    >>> found = stacked_rows([(one, np.array([2])), (other, np.array([0, 1]))], 3)
+    >>> found.toarray()
+    array([[0, 0, 7],
+           [5, 9, 0]])
+    """
+    data, columns = map(np.concatenate, zip(*rows, strict=True))
+    bounds = np.zeros(len(rows) + 1, dtype=np.int32)
+    np.cumsum([len(values) for values, _ in rows], out=bounds[1:])
+    shape = len(rows), n_columns
+    return known_csr(data, columns.astype(np.int32, copy=False), bounds, shape)
 
 
 @functools.lru_cache(CACHED_SHAPES)

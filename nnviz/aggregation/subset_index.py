@@ -33,7 +33,7 @@ from nnviz.aggregation.index_kernels import (
     add_wide_moments,
 )
 from nnviz.aggregation.index_pieces import LOADED_BYTES, Facts, IndexPieces
-from nnviz.aggregation.known_csr import known_csr
+from nnviz.aggregation.known_csr import stacked_rows
 from nnviz.aggregation.states import aggregates_fingerprint
 from nnviz.errors import MissingDataError, UnknownNameError
 from nnviz.store.store import Store
@@ -171,7 +171,10 @@ class SubsetIndex:
         """Return activation counts, shape (B, C) by layer; `blocks` as below."""
         found = [self.activation_counts(members) for members in blocks]
         return {
-            part.layer: sparse.csr_array(np.stack([f[part.layer] for f in found]))
+            part.layer: stacked_rows(
+                [_not_zero(counts[part.layer]) for counts in found],
+                part.last - part.first,
+            )
             for part in self.pieces.state.layout.channels
         }
 
@@ -271,22 +274,14 @@ class SubsetIndex:
         add: Callable[[NDArray[np.int64], NDArray[Any]], None],
     ) -> dict[str, sparse.csr_array]:
         layout = self.pieces.state.layout
-        rows: dict[str, list[sparse.csr_array]] = {p.layer: [] for p in layout.pairs}
+        rows: list[list[tuple[NDArray[Any], NDArray[np.int64]]]] = []
         for members in blocks:
             numbers = np.zeros(layout.n_pairs, dtype=dtype)
             add(members, numbers)
-            for part in layout.pairs:
-                place = np.flatnonzero(numbers[part.span])
-                data = numbers[part.span][place]
-                bounds = np.array([0, len(place)], dtype=np.int32)
-                shape = (1, part.last - part.first)  # at most MAX_PAIRS
-                matrix = known_csr(data, place.astype(np.int32), bounds, shape)
-                rows[part.layer].append(matrix)
+            rows.append([_not_zero(numbers[part.span]) for part in layout.pairs])
         return {
-            layer: parts[0]
-            if len(parts) == 1
-            else sparse.csr_array(sparse.vstack(parts, format="csr"))
-            for layer, parts in rows.items()
+            part.layer: stacked_rows(of_part, part.last - part.first)  # <= MAX_PAIRS
+            for part, of_part in zip(layout.pairs, zip(*rows, strict=True), strict=True)
         }
 
     def _fewer(
@@ -316,6 +311,12 @@ class SubsetIndex:
         values = self._store.groups.read(f"aggregates/all/{name}/{layer}")
         found: NDArray[np.float64] = values[0]
         return found
+
+
+def _not_zero(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return what of some values is not 0, and where."""
+    places = np.flatnonzero(values)
+    return values[places], places
 
 
 class _Moments:

@@ -131,7 +131,9 @@ class AggregateTotals:
     def total(self, what: Total, layer: str, row: int) -> sparse.csr_array:
         """Return one row of what is counted in a layer, by its name."""
         block, place = divmod(row, ROWS_AT_A_TIME)
-        return sparse.csr_array(self._read(what, layer, block)[[place]])
+        rows = self._read(what, layer, block)
+        is_this = np.arange(rows.shape[0]) == place
+        return weighted_row(rows, is_this.astype(np.int64))
 
     def relevance(self, layer: str) -> RelevanceSums:
         """Return what is summed of a layer's relevance, a row for each subset."""
@@ -290,9 +292,6 @@ def count_blocks(
     ShapeError
         If the store has fewer instances.
     """
-    # Graphs of aggregates, as the dashboard shows them, need no Dask.
-    from nnviz.engine.reductions import run_reductions  # noqa: PLC0415
-
     index = subset_index(store)
     usable, instances = index.usable, subset.instances
     subset.check_fits(len(usable))
@@ -310,6 +309,9 @@ def count_blocks(
     if index.is_complete and index.has_pairs:
         blocks = _IndexedBlocks(index, members)
         return BlockTotals(subset.name, class_index, sizes, blocks, relevance)
+    # What the dashboard counts by an index needs no Dask.
+    from nnviz.engine.reductions import run_reductions  # noqa: PLC0415
+
     membership = sparse.csc_array(
         (np.ones(len(instances), dtype=np.bool_), (block, instances)),
         shape=(n_blocks, len(usable)),

@@ -90,6 +90,7 @@ class FullGraphs:
                 'with extraction.targets = "top" or "all", and aggregate it'
             )
             raise MissingDataError(msg)
+        self._widths = {layer.name: layer.n_channels for layer in store.layers}
         self._edges = {
             target: _entering_edges(store, target) for target in self._targets
         }
@@ -305,9 +306,8 @@ class FullGraphs:
         arcs: dict[tuple[str, str], sparse.csr_array] = {}
         for target in self._targets:
             row = totals.influences(target, what)
-            n_targets = self._store.layer(target).n_channels
             matrices = influence_matrices(
-                row.indices, row.data, self._edges[target], n_targets
+                row.indices, row.data, self._edges[target], self._widths[target]
             )
             arcs |= {(target, source): found for source, found in matrices.items()}
         layers = tuple(layer.name for layer in self._store.layers)

@@ -11,9 +11,8 @@ an inner layer, I sources, V nodes: the channels of all layers, one after anothe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,15 +26,10 @@ __all__ = [
     "FullGraph",
     "composed",
     "influence_matrices",
+    "row_sums",
     "truncated_to_direct_degree",
     "widest_product",
 ]
-
-HOPS_AT_A_TIME = 1 << 18
-"""Widths of ways over an inner channel that are compared in one go: 2 MB."""
-
-FEW_HOPS = 512
-"""Mean of a target, up to which targets are compared together."""
 
 Matrices = Mapping[tuple[str, str], sparse.csr_array]
 """A matrix for each pair (target layer, source layer)."""
@@ -121,7 +115,7 @@ def influence_matrices(
         Places ``target * n_sources + source`` as the store numbers them, ascending,
         shape (arc,); sources are numbered over all entering edges in plan order.
     values
-        Counts or sums there, shape (arc,).
+        Counts or sums there, shape (arc,). The matrix of an only edge shares them.
     edges
         The entering edges in plan order.
     n_targets
@@ -141,13 +135,20 @@ def influence_matrices(
     {'a': [[0, 7], [0, 0]], 'b': [[0], [9]]}
     """
     n_sources = sum(edge.n_channels for edge in edges)
+    # They ascend and none is there twice: nothing has to be sorted or added.
+    if len(edges) == 1:
+        starts = np.arange(n_targets + 1) * n_sources
+        bounds = np.searchsorted(indices, starts)
+        columns = (indices % max(1, n_sources)).astype(np.int32)
+        shape = n_targets, n_sources
+        only = known_csr(values, columns, bounds.astype(np.int32), shape)
+        return {edges[0].source: only}
     targets, sources = np.divmod(np.asarray(indices, dtype=np.int64), max(1, n_sources))
     matrices: dict[str, sparse.csr_array] = {}
     start = 0
     for edge in edges:
         stop = start + edge.n_channels
         is_here = (sources >= start) & (sources < stop)
-        # They ascend and none is there twice: nothing has to be sorted or added.
         bounds = np.searchsorted(targets[is_here], np.arange(n_targets + 1))
         columns = (sources[is_here] - start).astype(np.int32)
         shape = n_targets, edge.n_channels
@@ -189,58 +190,30 @@ def widest_product(
     >>> widest_product(outer, inner).toarray()
     array([[2, 5, 2]])
     """
-    dense = inner.toarray()
-    shape = (outer.shape[0], inner.shape[1])
-    rows = np.flatnonzero(np.diff(outer.indptr))
-    has_few = outer.nnz * shape[1] <= FEW_HOPS * len(rows)
-    widths = _widths_of_many if has_few else _widths_of_each
-    n_kept = np.zeros(shape[0] + 1, dtype=np.int64)
-    columns: list[NDArray[np.int64]] = []
-    values: list[NDArray[Any]] = []
-    for some, n_of_each, column, width in widths(outer, dense, rows):
-        n_kept[some + 1] = n_of_each
-        columns.append(column)
-        values.append(width)
-    if not columns:
-        return sparse.csr_array(shape, dtype=dense.dtype)
-    bounds = np.cumsum(n_kept)
-    entries = np.concatenate(values), np.concatenate(columns), bounds
-    return sparse.csr_array(entries, shape=shape)
+    # Compiled code takes a second to load, and stored graphs need none.
+    from nnviz.graphs.graph_kernels import widest_ways  # noqa: PLC0415
+
+    values = np.result_type(outer.dtype, inner.dtype)
+    places = np.result_type(outer.indices.dtype, inner.indices.dtype)
+    # One dtype, in memory that can be written: else it is compiled once more.
+    arrays = (
+        np.require(array, dtype, "W")
+        for matrix in (outer, inner)
+        for array, dtype in (
+            (matrix.indptr, places),
+            (matrix.indices, places),
+            (matrix.data, values),
+        )
+    )
+    shape = outer.shape[0], inner.shape[1]
+    bounds, columns, widths = widest_ways(*arrays, shape[1])
+    return known_csr(widths, columns, bounds, shape)
 
 
-Widths = Iterator[tuple[Any, int | NDArray[np.int64], NDArray[np.int64], NDArray[Any]]]
-"""One row or several; of each how many widths are not 0, their columns, and these."""
-
-
-def _widths_of_each(
-    outer: sparse.csr_array, dense: NDArray[Any], rows: NDArray[np.int64]
-) -> Widths:
-    for row in rows.tolist():
-        part = slice(outer.indptr[row], outer.indptr[row + 1])
-        hops = np.minimum(outer.data[part, None], dense[outer.indices[part]])
-        width = hops.max(axis=0)
-        column = np.flatnonzero(width)
-        yield row, len(column), column, width[column]
-
-
-def _widths_of_many(
-    outer: sparse.csr_array, dense: NDArray[Any], rows: NDArray[np.int64]
-) -> Widths:
-    """Compare rows of few entries together: they cost what NumPy's calls cost."""
-    n = max(1, HOPS_AT_A_TIME // max(1, dense.shape[1]))
-    ends = outer.indptr[rows + 1]
-    first = 0
-    while first < len(rows):
-        begin = outer.indptr[rows[first]]
-        last = max(first + 1, int(np.searchsorted(ends, begin + n, side="right")))
-        some = rows[first:last]
-        part = slice(begin, ends[last - 1])
-        hops = np.minimum(outer.data[part, None], dense[outer.indices[part]])
-        width = np.maximum.reduceat(hops, outer.indptr[some] - begin, axis=0)
-        row, column = np.nonzero(width)
-        n_of_each = np.bincount(row, minlength=len(some))
-        yield some, n_of_each, column, width[row, column]
-        first = last
+def row_sums(matrix: sparse.csr_array) -> NDArray[np.float64]:
+    """Return the sum of each row, shape (J,), added from left to right."""
+    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    return np.bincount(rows, matrix.data, minlength=matrix.shape[0])
 
 
 def composed(

@@ -33,8 +33,9 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
-from nnviz.graphs.full_graph import FullGraph
+from nnviz.graphs.full_graph import FullGraph, row_sums
 from nnviz.statistics import lift_interval
 
 __all__ = [
@@ -130,7 +131,7 @@ def downward_walks(
             continue
         flow = damping * passing[spans[target]] / _out_weights(graph, target)
         for source in sources:
-            passing[spans[source]] += graph.arcs[target, source].T @ flow
+            passing[spans[source]] += _flowing(graph.arcs[target, source], flow)
     return passing
 
 
@@ -282,7 +283,7 @@ def _summed_series(graph: FullGraph, start: Scores, damping: float) -> Scores:
     for _ in range(MAX_PRODUCTS):
         flow, term = damping * term / weights, np.zeros(graph.n_nodes)
         for (target, source), matrix in graph.arcs.items():
-            term[spans[source]] += matrix.T @ flow[spans[target]]
+            term[spans[source]] += _flowing(matrix, flow[spans[target]])
         total += term
         if term.sum() * damping <= TOLERANCE / 2 * (1 - damping) * total.sum():
             break
@@ -294,9 +295,14 @@ def _out_weights(graph: FullGraph, target: str) -> Scores:
     n_targets = len(graph.counts[graph.layers.index(target)])
     weights = np.zeros(n_targets)
     for source in graph.sources_of(target):
-        matrix = graph.arcs[target, source]
-        weights += matrix @ np.ones(matrix.shape[1])
+        weights += row_sums(graph.arcs[target, source])
     return np.where(weights > 0, weights, 1.0)
+
+
+def _flowing(matrix: sparse.csr_array, flow: Scores) -> Scores:
+    """Return what flows from targets, shape (J,), into each source, shape (I,)."""
+    weights = matrix.data * np.repeat(flow, np.diff(matrix.indptr))
+    return np.bincount(matrix.indices, weights, minlength=matrix.shape[1])
 
 
 def _scaled(values: Scores) -> Scores:

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nnviz.graphs.full_graph import FullGraph
+from nnviz.graphs.full_graph import FullGraph, row_sums
 from nnviz.graphs.options import SUMMIT_SHARE
 
 __all__ = [
@@ -215,7 +215,7 @@ def _flow_rates(graph: FullGraph, scores: NDArray[np.float64]) -> NDArray[np.flo
     """Return each node's score by the sum of its arcs to sources, shape (V,)."""
     totals, spans = np.zeros(graph.n_nodes), graph.spans
     for (target, _), matrix in graph.arcs.items():
-        totals[spans[target]] += matrix @ np.ones(matrix.shape[1])
+        totals[spans[target]] += row_sums(matrix)
     rates: NDArray[np.float64] = scores / np.where(totals > 0, totals, np.inf)
     return rates
 
