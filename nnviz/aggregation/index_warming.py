@@ -16,6 +16,7 @@ from collections.abc import Callable
 import numpy as np
 
 from nnviz.aggregation.subset_index import SubsetIndex, subset_index
+from nnviz.aggregation.weighted_rows import weighted_row
 from nnviz.background import in_background
 from nnviz.errors import ConfigError, NnvizError
 from nnviz.store.store import Store
@@ -74,7 +75,9 @@ class Warming:
         self._index.activation_counts(one)
         self._index.moments(one)
         if self._index.has_pairs:
-            self._index.influence_counts([one])
+            for count in (self._index.influence_counts, self._index.influence_sums):
+                rows = next(iter(count([one, one]).values()))
+                weighted_row(rows, np.ones(2, dtype=np.int64))
 
 
 def warmed_bytes() -> int:

@@ -6,7 +6,6 @@ cost, and a graph of few instances has a thousand of them.
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-__all__ = ["known_csr", "stacked_rows"]
+__all__ = ["known_csr", "plain_arrays", "stacked_rows"]
 
 CACHED_SHAPES = 4096
 
@@ -48,7 +47,9 @@ def known_csr(
     array([[0, 7],
            [9, 0]])
     """
-    matrix = copy.copy(_empty(shape))
+    # A copy of an empty one, without what Python's copy looks at.
+    matrix = object.__new__(sparse.csr_array)
+    matrix.__dict__.update(_empty(shape).__dict__)
     arrays: Any = data, indices, pointers
     matrix.data, matrix.indices, matrix.indptr = arrays
     return matrix
@@ -80,6 +81,40 @@ def stacked_rows(
     np.cumsum([len(values) for values, _ in rows], out=bounds[1:])
     shape = len(rows), n_columns
     return known_csr(data, columns.astype(np.int32, copy=False), bounds, shape)
+
+
+def plain_arrays(
+    matrix: sparse.csr_array, values: np.dtype[Any], places: np.dtype[Any]
+) -> tuple[NDArray[Any], NDArray[np.integer], NDArray[np.integer]]:
+    """Return the arrays of a matrix as compiled loops take them.
+
+    In memory that can be written, and of the dtypes that are asked for: for any other
+    array a loop would be compiled once more.
+
+    Parameters
+    ----------
+    matrix
+        Shape (J, I).
+    values, places
+        Dtypes of values and of columns.
+
+    Returns
+    -------
+    tuple of ndarray
+        Where each row begins, shape (J + 1,), columns and values, shape (arc,). Leave
+        them as they are: they are those of the matrix, where these are plain.
+    """
+    return (
+        _plain(matrix.indptr, places),
+        _plain(matrix.indices, places),
+        _plain(matrix.data, values),
+    )
+
+
+def _plain(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    if array.dtype == dtype and array.flags.writeable:
+        return array
+    return np.array(array, dtype=dtype)
 
 
 @functools.lru_cache(CACHED_SHAPES)

@@ -13,17 +13,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from nnviz.aggregation.known_csr import known_csr
+from nnviz.aggregation.known_csr import known_csr, plain_arrays
 from nnviz.errors import ShapeError
 
 __all__ = [
     "EnteringEdge",
     "FullGraph",
+    "arcs_into",
     "composed",
     "influence_matrices",
     "row_sums",
@@ -154,9 +156,7 @@ def influence_matrices(
         shape = n_targets, edge.n_channels
         matrix = known_csr(values[is_here], columns, bounds.astype(np.int32), shape)
         before = matrices.get(edge.source)
-        matrices[edge.source] = (
-            matrix if before is None else sparse.csr_array(before.maximum(matrix))
-        )
+        matrices[edge.source] = _wider(before, matrix)
         start = stop
     return matrices
 
@@ -195,25 +195,54 @@ def widest_product(
 
     values = np.result_type(outer.dtype, inner.dtype)
     places = np.result_type(outer.indices.dtype, inner.indices.dtype)
-    # One dtype, in memory that can be written: else it is compiled once more.
-    arrays = (
-        np.require(array, dtype, "W")
-        for matrix in (outer, inner)
-        for array, dtype in (
-            (matrix.indptr, places),
-            (matrix.indices, places),
-            (matrix.data, values),
-        )
-    )
     shape = outer.shape[0], inner.shape[1]
-    bounds, columns, widths = widest_ways(*arrays, shape[1])
+    bounds, columns, widths = widest_ways(
+        *plain_arrays(outer, values, places),
+        *plain_arrays(inner, values, places),
+        shape[1],
+    )
     return known_csr(widths, columns, bounds, shape)
 
 
 def row_sums(matrix: sparse.csr_array) -> NDArray[np.float64]:
     """Return the sum of each row, shape (J,), added from left to right."""
     rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    return np.bincount(rows, matrix.data, minlength=matrix.shape[0])
+    sums = np.bincount(rows, matrix.data, minlength=matrix.shape[0])
+    return np.asarray(sums, dtype=np.float64)
+
+
+def arcs_into(
+    matrix: sparse.csr_array, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[Any]]:
+    """Return the arcs into some targets, one target after the other.
+
+    Parameters
+    ----------
+    matrix
+        Shape (J, I).
+    rows
+        Which targets, shape (R,).
+
+    Returns
+    -------
+    tuple of ndarray
+        Of each arc the place of its target in ``rows``, its source and its value.
+
+    Examples
+    --------
+    >>> matrix = sparse.csr_array([[0, 7], [5, 0], [1, 2]])
+    >>> for column in arcs_into(matrix, np.array([2, 0])):
+    ...     print(column)
+    [0 0 1]
+    [0 1 1]
+    [1 2 7]
+    """
+    starts = matrix.indptr[rows].astype(np.int64)
+    n_arcs = matrix.indptr[rows + 1] - starts
+    ends = np.cumsum(n_arcs)
+    row = np.repeat(np.arange(len(rows)), n_arcs)
+    place = np.arange(len(row)) + np.repeat(starts - (ends - n_arcs), n_arcs)
+    return row, matrix.indices[place].astype(np.int64), matrix.data[place]
 
 
 def composed(
@@ -329,4 +358,22 @@ def truncated_to_direct_degree(
 def _wider(
     first: sparse.csr_array | None, second: sparse.csr_array
 ) -> sparse.csr_array:
-    return second if first is None else sparse.csr_array(first.maximum(second))
+    """Return the larger value of each arc that one of two matrices has."""
+    if first is None:
+        return second
+    n_columns = first.shape[1]
+    key = np.concatenate([_places(first), _places(second)])
+    order = np.argsort(key, kind="stable")  # finds and merges what ascends
+    key = key[order]
+    starts = np.flatnonzero(np.diff(key, prepend=-1))
+    data = np.concatenate([first.data, second.data])[order]
+    widest = np.maximum.reduceat(data, starts) if len(starts) else data
+    row, column = np.divmod(key[starts], max(1, n_columns))
+    bounds = np.searchsorted(row, np.arange(first.shape[0] + 1)).astype(np.int32)
+    return known_csr(widest, column.astype(np.int32), bounds, first.shape)
+
+
+def _places(matrix: sparse.csr_array) -> NDArray[np.int64]:
+    """Return ``row * I + column`` of each arc, ascending."""
+    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    return rows * matrix.shape[1] + matrix.indices

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.graphs.attribution_graph import N_STRONGEST, UNKNOWN, AttributionGraph
-from nnviz.graphs.full_graph import FullGraph
+from nnviz.graphs.full_graph import FullGraph, arcs_into
 from nnviz.graphs.options import SUMMIT_SHARE
 from nnviz.graphs.scores import (
     DAMPING,
@@ -266,18 +266,22 @@ def _values_at(
     values = np.zeros(len(arcs.source), dtype=np.int64)
     to = np.searchsorted(bounds, arcs.target, side="right") - 1
     came = np.searchsorted(bounds, arcs.source, side="right") - 1
-    for index, (node, t, s) in enumerate(
-        zip(arcs.target.tolist(), to.tolist(), came.tolist(), strict=True)
-    ):
+    pair = to * len(graph.layers) + came
+    order = np.argsort(pair, kind="stable")
+    cuts = np.flatnonzero(np.diff(pair[order])) + 1
+    for some in np.split(order, cuts) if len(order) else []:
+        t, s = divmod(int(pair[some[0]]), len(graph.layers))
         matrix = graph.arcs.get((graph.layers[t], graph.layers[s]))
         if matrix is None:
             continue
-        row = node - int(bounds[t])
-        start, stop = int(matrix.indptr[row]), int(matrix.indptr[row + 1])
-        column = int(arcs.source[index] - bounds[s])
-        place = start + int(np.searchsorted(matrix.indices[start:stop], column))
-        if place < stop and matrix.indices[place] == column:
-            values[index] = matrix.data[place]
+        # Arcs come by target and then by source, and so do those of the matrix.
+        rows, row = np.unique(arcs.target[some] - bounds[t], return_inverse=True)
+        wanted = row * matrix.shape[1] + (arcs.source[some] - bounds[s])
+        row, column, value = arcs_into(matrix, rows)
+        known = row * matrix.shape[1] + column
+        place = np.searchsorted(known, wanted)
+        is_there = np.append(known, -1)[place] == wanted
+        values[some[is_there]] = value[place[is_there]]
     return values
 
 
@@ -288,28 +292,25 @@ def _strongest_sources(
     found = np.full((3, len(layer), N_STRONGEST), UNKNOWN, dtype=np.int64)
     found[2] = 0
     place = {name: index for index, name in enumerate(graph.layers)}
-    sources_of = [graph.sources_of(name) for name in graph.layers]
-    for node, (t, row) in enumerate(zip(layer.tolist(), channel.tolist(), strict=True)):
-        rows = []
-        for source in sources_of[t]:
-            matrix = graph.arcs[graph.layers[t], source]
-            part = slice(matrix.indptr[row], matrix.indptr[row + 1])
-            best = _largest(matrix.data[part])
-            columns = matrix.indices[part][best]
-            rows.append(
-                (np.full(len(best), place[source]), columns, matrix.data[part][best])
-            )
-        if rows:
-            joined = [np.concatenate(part) for part in zip(*rows, strict=True)]
-            order = np.lexsort((joined[1], joined[0], -joined[2]))[:N_STRONGEST]
-            found[:, node, : len(order)] = [values[order] for values in joined]
+    for target, name in enumerate(graph.layers):
+        nodes = np.flatnonzero(layer == target)
+        parts = []
+        for source in graph.sources_of(name):
+            row, column, value = arcs_into(graph.arcs[name, source], channel[nodes])
+            parts.append((row, np.full(len(row), place[source]), column, value))
+        if not parts:
+            continue
+        row, came, column, value = map(np.concatenate, zip(*parts, strict=True))
+        # By node, then by source layer and channel: of equal counts the first.
+        order = np.argsort(row, kind="stable")
+        left = value[order].astype(np.float64)
+        starts = np.flatnonzero(np.diff(row[order], prepend=-1))
+        n_arcs = np.diff(starts, append=len(order))
+        for rank in range(N_STRONGEST if len(order) else 0):
+            largest = np.maximum.reduceat(left, starts)
+            is_largest = np.flatnonzero(left == np.repeat(largest, n_arcs))
+            first = is_largest[np.searchsorted(is_largest, starts)]
+            arc = order[first[largest >= 0]]
+            found[:, nodes[row[arc]], rank] = came[arc], column[arc], value[arc]
+            left[first] = -1  # taken
     return found
-
-
-def _largest(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the places of the largest values, ties to the lower place."""
-    if len(values) > N_STRONGEST:
-        bound = np.partition(values, -N_STRONGEST)[-N_STRONGEST]
-        places = np.flatnonzero(values >= bound)
-        return places[np.argsort(-values[places], kind="stable")][:N_STRONGEST]
-    return np.argsort(-values, kind="stable")

@@ -302,7 +302,8 @@ def _out_weights(graph: FullGraph, target: str) -> Scores:
 def _flowing(matrix: sparse.csr_array, flow: Scores) -> Scores:
     """Return what flows from targets, shape (J,), into each source, shape (I,)."""
     weights = matrix.data * np.repeat(flow, np.diff(matrix.indptr))
-    return np.bincount(matrix.indices, weights, minlength=matrix.shape[1])
+    sums = np.bincount(matrix.indices, weights, minlength=matrix.shape[1])
+    return np.asarray(sums, dtype=np.float64)
 
 
 def _scaled(values: Scores) -> Scores:

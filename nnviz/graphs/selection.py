@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nnviz.graphs.full_graph import FullGraph, row_sums
+from nnviz.graphs.full_graph import FullGraph, arcs_into, row_sums
 from nnviz.graphs.options import SUMMIT_SHARE
 
 __all__ = [
@@ -255,14 +255,11 @@ def arcs_between(graph: FullGraph, keep: Mask) -> KeptArcs:
     for target in graph.layers:
         rows = np.flatnonzero(keep[spans[target]])
         for source in graph.sources_of(target):
-            matrix, columns = graph.arcs[target, source], keep[spans[source]]
-            for row in rows.tolist():
-                part = slice(matrix.indptr[row], matrix.indptr[row + 1])
-                indices = matrix.indices[part]
-                is_kept = columns[indices]
-                sources = indices[is_kept].astype(np.int64) + spans[source].start
-                targets = np.full(len(sources), row + spans[target].start)
-                found.append((sources, targets, matrix.data[part][is_kept]))
+            row, column, value = arcs_into(graph.arcs[target, source], rows)
+            is_kept = keep[spans[source]][column]
+            sources = column[is_kept] + spans[source].start
+            targets = rows[row[is_kept]] + spans[target].start
+            found.append((sources, targets, value[is_kept]))
     if not found:
         empty = np.zeros(0, dtype=np.int64)
         return KeptArcs(empty, empty, empty)
