@@ -10,6 +10,7 @@ from typing import Any
 
 import panel as pn
 import param
+from bokeh.document import Document
 
 from nnviz_dashboards.shared.selection import Selection
 from nnviz_dashboards.shared.theme import css_variables
@@ -32,6 +33,16 @@ class _Page(pn.Template):
 
     def __repr__(self) -> str:
         return type(self).__name__
+
+    def _init_doc(
+        self, doc: Document | None = None, *args: Any, **kwargs: Any
+    ) -> Document:
+        document = doc or pn.state.curdoc
+        if document is None:
+            return super()._init_doc(doc, *args, **kwargs)
+        # Else a document looks for all that is in it again at every view, and more.
+        with document.models.freeze():
+            return super()._init_doc(document, *args, **kwargs)
 
 
 def made_page(
