@@ -37,12 +37,12 @@ class _Page(pn.Template):
     def _init_doc(
         self, doc: Document | None = None, *args: Any, **kwargs: Any
     ) -> Document:
-        document = doc or pn.state.curdoc
-        if document is None:
-            return super()._init_doc(doc, *args, **kwargs)
-        # Else a document looks for all that is in it again at every view, and more.
+        document: Document | None = doc or pn.state.curdoc
+        assert document is not None  # there is one wherever a page is served
+        # Else it looks for all that is in it again at every view, and more often.
         with document.models.freeze():
-            return super()._init_doc(document, *args, **kwargs)
+            super()._init_doc(document, *args, **kwargs)
+        return document
 
 
 def made_page(

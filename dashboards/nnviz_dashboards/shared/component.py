@@ -15,11 +15,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import panel as pn
 import param
 from bokeh.document import Document
 from bokeh.model import Model
+from bokeh.models import InlineStyleSheet
 from panel.custom import JSComponent
 from param.parameterized import no_instance_params
 
@@ -113,6 +115,19 @@ def about_chart(explanation: str, code: str) -> dict[str, object]:
     """
     formats = list(table_formats())
     return {"explanation": explanation, "code": code, "formats": formats}
+
+
+_STYLES: WeakKeyDictionary[Document, InlineStyleSheet] = WeakKeyDictionary()
+
+
+def _once_in(doc: Document | None) -> InlineStyleSheet:
+    """Return the style of all components; a text would be sent with each of them."""
+    found = None if doc is None else _STYLES.get(doc)
+    if found is None:
+        found = InlineStyleSheet(css=STYLE)
+        if doc is not None:
+            _STYLES[doc] = found  # which Bokeh takes from the document as it ends
+    return found
 
 
 class SentDict(param.Dict):  # type: ignore[type-arg]  # has none at run time
@@ -233,7 +248,9 @@ class Component(JSComponent):
         properties = super()._get_properties(doc)
         properties["data"].esm_constants = {"texts": sorted(_texts_of(type(self)))}
         content = properties["esm"].encode()
-        return {**properties, "bundle": hashlib.sha256(content).hexdigest()}
+        sheets = [_once_in(doc) if x is STYLE else x for x in properties["stylesheets"]]
+        bundle = hashlib.sha256(content).hexdigest()
+        return {**properties, "stylesheets": sheets, "bundle": bundle}
 
     @property
     def _linked_properties(self) -> tuple[str, ...]:

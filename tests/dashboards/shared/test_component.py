@@ -6,10 +6,17 @@ from importlib import import_module
 
 import param
 import pytest
+from bokeh.core.json_encoder import serialize_json
 from bokeh.document import Document
 from bokeh.document.events import ModelChangedEvent
 
-from nnviz_dashboards.shared.component import Component, SentDict, SentList, script
+from nnviz_dashboards.shared.component import (
+    STYLE,
+    Component,
+    SentDict,
+    SentList,
+    script,
+)
 
 
 class Chart(Component):
@@ -102,3 +109,15 @@ def test_scripts__of_all_components__read_what_is_sent_as_text():
     assert len(views) > 10
     for kind in views:
         assert kind._esm.count("readTexts(sent)\n") == 1, kind
+
+
+def test_style__of_all_components__is_in_a_document_once():
+    document = Document()
+    for _ in range(3):
+        document.add_root(Chart({}).get_root(document))
+
+    assert serialize_json(document.to_json()).count(json.dumps(STYLE)) == 1
+    assert all(
+        any(getattr(sheet, "css", "") == STYLE for sheet in root.stylesheets)
+        for root in document.roots
+    )
