@@ -1,4 +1,4 @@
-"""How are tables, sizes, durations and differences written for people?
+"""How are tables, sizes, durations, p-values and differences written for people?
 
 Names of classes, subsets and layers are data: in HTML they are always escaped.
 """
@@ -6,6 +6,7 @@ Names of classes, subsets and layers are data: in HTML they are always escaped.
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,13 +17,17 @@ __all__ = [
     "differences",
     "duration_text",
     "html_table",
+    "p_value_text",
     "printable",
+    "said_p_value",
     "size_text",
     "text_table",
 ]
 
 SHOWN_ROWS = 20
 
+LEAST_P = 1e-300
+"""Smaller p-values are told as a bound: numbers of a computer end near."""
 
 MAX_TEXT = 40
 """Longer texts are cut in a terminal, so that rows stay in line."""
@@ -163,6 +168,33 @@ def duration_text(seconds: float) -> str:
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def p_value_text(p: float) -> str:
+    """Return a p-value for people; below the smallest that is told, a bound.
+
+    Examples
+    --------
+    >>> p_value_text(0.0312), p_value_text(2e-9), p_value_text(1.0), p_value_text(0.0)
+    ('0.031', '2e-09', '1', '< 1e-300')
+    """
+    if math.isnan(p):
+        return "–"
+    if p < LEAST_P:
+        return f"< {LEAST_P:.0e}"
+    return f"{p:.2g}" if p >= 1e-4 else f"{p:.0e}"
+
+
+def said_p_value(p: float) -> str:
+    """Return a p-value as it stands in a sentence.
+
+    Examples
+    --------
+    >>> said_p_value(0.0312), said_p_value(0.0)
+    ('p = 0.031', 'p < 1e-300')
+    """
+    text = p_value_text(p)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
 def differences(one: Any, other: Any, place: str = "") -> list[str]:

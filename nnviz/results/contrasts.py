@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nnviz.formatting import said_p_value
+
 __all__ = ["ChannelContrast", "RelevanceContrast", "ValueContrast", "channel_lines"]
 
 
@@ -102,7 +104,8 @@ def channel_lines(channels: Sequence[ChannelContrast], other: str, n: int) -> li
     width = max((len(c.layer) for c in significant[:n]), default=0)
     lines += [
         f"  {c.layer:<{width}} {c.called:>5}  on top in {c.share:>6.1%}, "
-        f"{c.other_share:>6.1%} there  effect {c.effect:+.2f}  p = {c.p_value:.2g}"
+        f"{c.other_share:>6.1%} there  effect {c.effect:+.2f}  "
+        f"{said_p_value(c.p_value)}"
         for c in significant[:n]
     ]
     return lines

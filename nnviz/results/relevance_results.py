@@ -27,6 +27,7 @@ from nnviz.aggregation.relevance import (
     check_relevance,
     signal_named,
 )
+from nnviz.formatting import said_p_value
 from nnviz.results.contrasts import RelevanceContrast
 from nnviz.significance import adjusted_p_values, mean_difference_p_values
 from nnviz.statistics import mean_effect_sizes
@@ -260,7 +261,7 @@ class SubsetRelevance:
             f"  {c.layer:<{width}} {c.called:>5}  {getattr(c, self.signal):>+8.3g}, "
             f"{getattr(c, f'other_{self.signal}'):>+8.3g} there  "
             f"effect {c.effect:+.2f}  "
-            f"p = {c.p_value:.2g}"
+            f"{said_p_value(c.p_value)}"
             for c in significant[:n]
         ]
         return lines

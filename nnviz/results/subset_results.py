@@ -23,6 +23,7 @@ from nnviz.aggregation.index_channels import IndexedChannels
 from nnviz.aggregation.subset_index import subset_index
 from nnviz.aggregation.totals import activation_totals
 from nnviz.errors import NnvizError
+from nnviz.formatting import said_p_value
 from nnviz.results.aggregated_totals import aggregated_totals
 from nnviz.results.company import most_similar, saved_means
 from nnviz.results.contrasts import ChannelContrast, ValueContrast, channel_lines
@@ -440,7 +441,7 @@ class SubsetResults:
         significant = [v for v in self.metadata if v.p_value < 0.05][:n]
         lines += [
             f"metadata       {v.column} = {v.value}: {v.share:.1%}, "
-            f"{v.other_share:.1%} there, p = {v.p_value:.2g}"
+            f"{v.other_share:.1%} there, {said_p_value(v.p_value)}"
             for v in significant
         ]
         lines += self._similar_lines()

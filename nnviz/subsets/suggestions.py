@@ -38,6 +38,7 @@ from numpy.typing import NDArray
 from scipy import sparse, stats
 
 from nnviz.errors import DatasetError
+from nnviz.formatting import said_p_value
 from nnviz.significance import familywise_p_values
 from nnviz.statistics import exact_interval
 from nnviz.store.store import Store
@@ -465,9 +466,9 @@ def _suggestion(
     what = "are taken for it" if one.kind == "confusion" else "are predicted wrong"
     subject = f"{one.name}: {n:,} instances" if one.kind != "slice" else f"{one.name}"
     sure = (
-        f"p = {p_value:.2g}"
+        said_p_value(p_value)
         if p_value < LEVEL
-        else f"p = {p_value:.2g}, so this may be chance"
+        else f"{said_p_value(p_value)}, so this may be chance"
     )
     sentence = (
         f"{subject}; in the half that had no say {rate:.0%} of {asked:,} {what} "

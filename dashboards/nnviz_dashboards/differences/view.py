@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import param
 from panel.viewable import Viewable, Viewer
 
+from nnviz.formatting import p_value_text
 from nnviz.results.neuron_matrix import Measure
 from nnviz_dashboards.differences.model import (
     LEVEL,
@@ -27,7 +28,6 @@ from nnviz_dashboards.shared.component import (
 )
 from nnviz_dashboards.shared.theme import (
     format_count,
-    format_p,
     format_percent,
     format_value,
 )
@@ -203,7 +203,7 @@ class DifferencesView(Viewer):
             ],
             "effect": one.effect,
             "effect_text": _signed(f"{one.effect:+.2f}"),
-            "p": format_p(one.p_value),
+            "p": p_value_text(one.p_value),
             "is_sure": one.p_value < LEVEL,
             "faces": faces,
             "seen": ", ".join(labels),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import isfinite, isnan
 
+from nnviz.formatting import p_value_text
 from nnviz.graphs.drawing import GraphDrawing
 from nnviz.graphs.drawn_parts import Contrast, DrawnArc, DrawnNode, Linked
 from nnviz.results.causal_effects import CausalEffect
@@ -16,7 +17,6 @@ from nnviz_dashboards.shared.channel_examples import Example
 from nnviz_dashboards.shared.theme import (
     format_count,
     format_lift,
-    format_p,
     format_percent,
     format_value,
 )
@@ -175,7 +175,7 @@ def node_numbers(
     if not isnan(node.score_difference):
         error = format_value(node.score_error)
         facts["score_difference"] = f"{_signed(node.score_difference, '')} ± {error}"
-        facts["score_p"] = "–" if isnan(node.score_p) else format_p(node.score_p)
+        facts["score_p"] = "–" if isnan(node.score_p) else p_value_text(node.score_p)
     return {
         "facts": facts,
         "texts": [_example(example) for example in examples],
@@ -287,7 +287,7 @@ def _contrast(contrast: Contrast | None, drawing: GraphDrawing) -> dict[str, str
         "kept": kept,
         "difference": _signed(100 * contrast.difference, " points"),
         "effect": _signed(contrast.effect, ""),
-        "p": format_p(contrast.adjusted_p),
+        "p": p_value_text(contrast.adjusted_p),
     }
 
 

@@ -11,6 +11,7 @@ import param
 from numpy.typing import NDArray
 from panel.viewable import Viewable, Viewer
 
+from nnviz.formatting import said_p_value
 from nnviz.results.neuron_matrix import PAIRED, Measure
 from nnviz_dashboards.matrix.model import TILE_COLUMNS, TILE_ROWS, MatrixModel
 from nnviz_dashboards.matrix.rows import MatrixRow
@@ -33,7 +34,7 @@ from nnviz_dashboards.shared.selection import (
     BY_NUMBER,
     MAX_BESIDE,
 )
-from nnviz_dashboards.shared.theme import format_count, format_value, said_p
+from nnviz_dashboards.shared.theme import format_count, format_value
 
 __all__ = ["MatrixView"]
 
@@ -313,7 +314,7 @@ class MatrixView(Viewer):
             text += f" · A {format_value(cell.a)}, B {format_value(cell.b)}"
             text += f", {EFFECTS[measure]} = {format_value(cell.effect)}"
         if cell.p_value == cell.p_value:
-            text += f", adjusted {said_p(cell.p_value)}"
+            text += f", adjusted {said_p_value(cell.p_value)}"
         return text + (" · dead" if cell.is_dead else "")
 
     def _send_data(self, kind: str, place: int = 0) -> None:

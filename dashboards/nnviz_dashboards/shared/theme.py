@@ -19,10 +19,8 @@ __all__ = [
     "css_variables",
     "format_count",
     "format_lift",
-    "format_p",
     "format_percent",
     "format_value",
-    "said_p",
     "shorten_path",
 ]
 
@@ -113,9 +111,6 @@ DARK: Mapping[str, str] = {
 }
 """The same roles where the visitor, or the visitor's system, wants it dark."""
 
-LEAST_P = 1e-300
-"""Smaller p-values are not told apart from 0."""
-
 _SIZES = {
     "font": FONT,
     "mono": "ui-monospace, SFMono-Regular, Menlo, Consolas, monospace",
@@ -177,33 +172,6 @@ def format_lift(lift: float) -> str:
     if math.isnan(lift):
         return "–"
     return f"{lift:.1f} ×" if lift < 100 else f"{lift:,.0f} ×"
-
-
-def format_p(p: float) -> str:
-    """Return a p-value.
-
-    Examples
-    --------
-    >>> format_p(0.0312), format_p(2e-9), format_p(1.0), format_p(0.0)
-    ('0.031', '2e-09', '1', '< 1e-300')
-    """
-    if math.isnan(p):
-        return "–"
-    if p < LEAST_P:
-        return f"< {LEAST_P:.0e}"
-    return f"{p:.2g}" if p >= 1e-4 else f"{p:.0e}"
-
-
-def said_p(p: float) -> str:
-    """Return a p-value as it stands in a sentence.
-
-    Examples
-    --------
-    >>> said_p(0.0312), said_p(0.0)
-    ('p = 0.031', 'p < 1e-300')
-    """
-    text = format_p(p)
-    return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
 def format_value(value: float) -> str:

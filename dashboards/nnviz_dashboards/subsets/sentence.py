@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.aggregation.estimates import Estimates
+from nnviz.formatting import said_p_value
 from nnviz.results.neuron_matrix import ColumnContrast, NeuronMatrix
 from nnviz.results.subset_pairs import OTHERS, SubsetPair
 from nnviz.results.subset_results import SubsetResults
@@ -16,7 +17,6 @@ from nnviz_dashboards.shared.theme import (
     format_count,
     format_percent,
     format_value,
-    said_p,
 )
 
 __all__ = [
@@ -186,7 +186,7 @@ class _Difference:
         effect = np.abs(np.nan_to_num(self.contrast.effect)) * is_sure
         channel = int(effect.argmax())
         a, b = (format_value(float(mean[channel])) for mean in self.means)
-        p = said_p(float(self.contrast.p_value[channel]))
+        p = said_p_value(float(self.contrast.p_value[channel]))
         d = format_value(float(self.contrast.effect[channel]))
         rest = f", on average {a} in A and {b} in B (d = {d}, adjusted {p})."
         called = self.names[channel] if self.names else f"channel {channel}"
