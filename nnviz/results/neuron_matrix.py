@@ -274,7 +274,7 @@ class NeuronMatrix:
             return 0.0, 1.0
         low, high = np.percentile(values, [100 - SATURATED, SATURATED])
         low = min(0.0, float(low))
-        return low, max(float(high), low + 1e-6)
+        return low, float(high) if high > low else low + 1.0
 
     def channel_bounds(
         self, layer: str, measure: Measure
@@ -286,7 +286,7 @@ class NeuronMatrix:
             return np.zeros(n_channels), np.ones(n_channels)
         low = np.minimum(0.0, np.nanmin(values, axis=0)).astype(np.float64)
         high = np.nanmax(values, axis=0).astype(np.float64)
-        return low, np.maximum(high, low + 1e-6)
+        return low, np.where(high > low, high, low + 1.0)
 
     def _orders(
         self, layer: str, measure: Measure

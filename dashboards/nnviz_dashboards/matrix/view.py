@@ -218,8 +218,11 @@ class MatrixView(Viewer):
         bars = np.round(effect / largest * 127)[state.columns].astype(np.int8)
         marks = state.dead.astype(np.uint8) + 2 * state.is_significant.astype(np.uint8)
         low, high = state.bounds
-        own = "each channel's own largest class"
-        is_own = matrix.selection.shade == "channel"
+        largest = f"{format_value(high)} or more"
+        if matrix.selection.shade == "channel":
+            largest = "each channel's own largest class"
+        elif state.dead.all():
+            largest = "no channel is above 0"
         return {
             "version": state.version,
             "rows": [_row(row) for row in state.rows],
@@ -233,7 +236,7 @@ class MatrixView(Viewer):
             "sorted_by": state.sorted_by,
             "note": self._note(state),
             "low": format_value(low),
-            "high": own if is_own else f"{format_value(high)} or more",
+            "high": largest,
             "what": WORDS[state.measure],
         }
 
