@@ -218,11 +218,11 @@ class MatrixView(Viewer):
         bars = np.round(effect / largest * 127)[state.columns].astype(np.int8)
         marks = state.dead.astype(np.uint8) + 2 * state.is_significant.astype(np.uint8)
         low, high = state.bounds
-        largest = f"{format_value(high)} or more"
+        darkest = f"{format_value(high)} or more"
         if matrix.selection.shade == "channel":
-            largest = "each channel's own largest class"
+            darkest = "each channel's own largest class"
         elif state.dead.all():
-            largest = "no channel is above 0"
+            darkest = "no channel is above 0"
         return {
             "version": state.version,
             "rows": [_row(row) for row in state.rows],
@@ -236,7 +236,7 @@ class MatrixView(Viewer):
             "sorted_by": state.sorted_by,
             "note": self._note(state),
             "low": format_value(low),
-            "high": largest,
+            "high": darkest,
             "what": WORDS[state.measure],
         }
 
