@@ -100,6 +100,7 @@ def test_import__loads_no_slow_library(module):
     assert (loaded.stdout.split(), loaded.stderr) == ([], "")
 
 
+@pytest.mark.slow
 def test_import__of_the_views_models_loads_no_screen():
     models = sorted((ROOT / "dashboards/nnviz_dashboards").glob("*/model.py"))
     names = ", ".join(f"nnviz_dashboards.{path.parent.name}.model" for path in models)

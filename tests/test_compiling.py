@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SEALED = """
 import numpy as np
 from numba.core import config
@@ -18,6 +20,7 @@ print(config.CACHE_DIR)
 """
 
 
+@pytest.mark.slow
 def test_compiled__no_folder_can_be_written__has_one_that_goes_with_the_process():
     # Of numba's ways to find a folder, one that finds none outside of notebooks, as
     # root can write everywhere.

@@ -2,12 +2,15 @@
 
 import dataclasses
 
+import pytest
+
 from benchmarks.gpu import compared, measure
 from nnviz.store.store import Store
 from nnviz.testing import write_store
 from tests import planted_stores
 
 
+@pytest.mark.slow
 def test_measure__on_the_processor__has_its_numbers(tmp_path):
     found = measure(
         tmp_path,

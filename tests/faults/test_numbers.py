@@ -36,6 +36,7 @@ def stores(tmp_path_factory):
     return made
 
 
+@pytest.mark.slow
 def test_row_that_is_no_number__is_recorded_and_changes_no_other(stores):
     """Row 19: reason by instance; every other value is bit for bit as without it."""
     bad, clean = stores

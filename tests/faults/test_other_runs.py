@@ -174,6 +174,7 @@ def test_store_of_format_2__is_read_with_the_numbers_that_are_in_it(tmp_path):
     assert verify(url, contents=False).damages == []
 
 
+@pytest.mark.slow
 def test_store_of_format_2__is_written_on_in_its_format(tmp_path):
     """Row 29: a chunk that is damaged is extracted again, and no file is another."""
     url = unpacked("format-2", tmp_path) / "format-2.zarr"

@@ -89,6 +89,7 @@ def test_motifs__of_few_graphs__say_what_it_would_take():
     assert told == pytest.approx(10 * y[bits >= few.by_chance].max(), rel=0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crowded", [1, 2])
 def test_motifs__of_independent_graphs__are_hardly_ever_listed(crowded):
     listed = [

@@ -63,6 +63,7 @@ def stores(instances, tmp_path_factory):
     ]
 
 
+@pytest.mark.slow
 def test_planted_channels__are_never_on_top_and_all_that_matters(instances, stores):
     values, labels = instances
     with torch.no_grad():

@@ -56,6 +56,7 @@ def run(tmp_path_factory):
     return store, network
 
 
+@pytest.mark.slow
 def test_input__is_the_first_layer__with_the_numbers_that_are_received(run):
     store, _ = run
 
@@ -147,6 +148,7 @@ def test_plan__from_before_channels_had_names_is_the_same_one(run):
     assert found.called(3) == "3"
 
 
+@pytest.mark.slow
 def test_input__can_be_left_out(tmp_path):
     store = nnviz.run(
         make_network(),
@@ -171,6 +173,7 @@ class Halves(nn.Module):
         return self.out(torch.relu(self.input(numbers)) + self.other(kinds))
 
 
+@pytest.mark.slow
 def test_inputs__several_have_the_names_of_their_parameters(tmp_path):
     of_inputs = [
         {**COLUMNS[1], "input": "kinds"},

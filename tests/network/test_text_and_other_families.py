@@ -213,6 +213,7 @@ def traced(build):
     return trace(model.eval(), x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(VALIDATED))
 def test_toy_network__is_validated_without_a_problem(name):
     architecture = traced(VALIDATED[name])

@@ -187,6 +187,7 @@ class OfTheLast(nn.Module):
         return self.head(self.words(x))[:, -1]
 
 
+@pytest.mark.slow
 def test_outputs__are_no_maxima_over_positions(tmp_path):
     torch.manual_seed(0)
     network, words = (

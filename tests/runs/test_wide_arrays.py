@@ -36,6 +36,7 @@ def run_of(layers, rows=5, **options):
     )
 
 
+@pytest.mark.slow
 @given(layers=LAYERS, rows=st.integers(1, 12))
 @settings(deadline=None)
 def test_wide_arrays__hold_every_array_once_and_nothing_twice(layers, rows):

@@ -37,6 +37,7 @@ def both(tmp_path_factory):
     return found
 
 
+@pytest.mark.slow
 def test_formats__have_every_bit_of_every_array_alike(both):
     old, new = both
 

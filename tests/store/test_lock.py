@@ -151,6 +151,7 @@ def test_writing__record_that_is_renewed_elsewhere__is_refused(store, monkeypatc
     renewal.join()
 
 
+@pytest.mark.slow
 def test_writing__place_without_locks__the_last_claim_holds(monkeypatch):
     monkeypatch.setattr(lock, "DEAD_AFTER_S", 60.0)
     monkeypatch.setattr(lock, "RENEWED_EVERY_S", 0.1)

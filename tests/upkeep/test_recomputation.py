@@ -32,6 +32,7 @@ def test_recompute__a_fraction__draws_at_least_one_and_its_batch(store):
     assert small.differences == {}
 
 
+@pytest.mark.slow
 def test_recompute__on_a_cluster_is_the_same(store):
     with one_worker() as client:
         result = recompute(store, 0.2, client=client, seed=1)

@@ -138,6 +138,7 @@ def test_count__for_a_page_that_is_closed__ends(open_page, results, counts):
     assert len({start for _, start in counts.read}) == 1
 
 
+@pytest.mark.slow
 def test_count__that_another_visitor_waits_for__goes_on_and_is_made_once(
     open_page, results, counts
 ):

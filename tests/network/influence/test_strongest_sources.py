@@ -118,6 +118,7 @@ def real_like(n, channels, size, seed=0):
     return torch.relu(nn.functional.avg_pool2d(x, 3, 1, 1) * 3 - 0.3)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     convolutions(),

@@ -165,6 +165,7 @@ def bert(attention):
     return library.BertForSequenceClassification(config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("planned_with", [(9, 6), (9, 9)], ids=["padded", "equal"])
 def test_maxima__of_bert_are_those_of_each_sentence_alone(attention, planned_with):
