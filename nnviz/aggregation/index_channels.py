@@ -20,6 +20,9 @@ from nnviz.store.store import Store
 
 __all__ = ["IndexedChannels", "activation_row"]
 
+TIMES_LESS = 2
+"""Rows are read for one value of each where that is so many times less to read."""
+
 CACHED_COLUMNS = 32
 """Channels of which values, and marks of the top, are kept: 100 MB for ImageNet."""
 
@@ -77,6 +80,45 @@ class IndexedChannels:
             columns = slice(channel, channel + 1)
             return self._store.activations(layer, channels=columns)[:, 0]
         return self._index.pieces.channel(layer, channel)
+
+    def activation_of(
+        self, layer: str, channel: int, instances: NDArray[np.int64]
+    ) -> NDArray[np.floating]:
+        """Return one channel of some instances, shape (n,).
+
+        Of few their rows are read, and of many the channel of all.
+
+        Parameters
+        ----------
+        layer
+            Name of a recorded layer.
+        channel
+            Its number.
+        instances
+            Their numbers, ascending.
+        """
+        part = self._shown(layer)
+        if (
+            part is None
+            or not self._index.is_complete
+            or not self._are_few(part, len(instances))
+        ):
+            return np.asarray(self.activation(layer, channel)[instances])
+        found = np.empty(len(instances), dtype=part.dtype)
+        n = 0
+        for facts in self._index.pieces.facts(instances, "activations"):
+            values = facts.activations[part.dtype]
+            found[n : n + len(facts.rows)] = values[facts.rows, part.first + channel]
+            n += len(facts.rows)
+        return found
+
+    def _are_few(self, part: ChannelRange, n: int) -> bool:
+        """Return whether n rows are less to read than the channel of all instances."""
+        widths = self._index.pieces.state.layout.widths.items()
+        row = sum(width * np.dtype(dtype).itemsize for dtype, width in widths)
+        strips = self._store.chunks.strips(f"activations/{part.layer}")
+        one = strips.width * np.dtype(part.dtype).itemsize
+        return TIMES_LESS * row * n <= one * self._store.n_instances
 
     def activations(self, layer: str) -> NDArray[np.floating]:
         """Return all channels of a layer, shape (N, C); NaN for unusable instances."""

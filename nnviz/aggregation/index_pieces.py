@@ -91,6 +91,7 @@ class IndexPieces:
         self._limit = loaded_bytes
         self._loaded = 0
         self._checked: dict[tuple[int, str], NDArray[np.bool_]] = {}
+        self._files: dict[tuple[int, str], Path | None] = {}
         self._lock = threading.RLock()
 
     def facts(self, instances: NDArray[np.int64], kind: Kind) -> Iterator[Facts]:
@@ -127,7 +128,7 @@ class IndexPieces:
         They are looked at one after the other, and a disk answers several at once. Of
         many rows a piece has enough to do by itself.
         """
-        layout, files = self.state.layout, self._store.groups.plain_file
+        layout = self.state.layout
         fresh = [piece for piece in asked if self._usable[piece]]
         if kind != "activations":
             names = [f"{kind}_offsets", kind]
@@ -135,7 +136,7 @@ class IndexPieces:
             for piece in fresh:
                 if (piece, kind) not in self._checked:
                     for name in names:
-                        path = files(f"{piece_path(piece)}/{name}", 1)
+                        path = self._file(piece, name, 1)
                         if path is not None:
                             announce(path)
             return
@@ -148,7 +149,7 @@ class IndexPieces:
                 checked = self._checked.get((piece, dtype))
                 if checked is not None:
                     rows = rows[~checked[rows]]
-                path = files(f"{piece_path(piece)}/activations_{dtype}", 2)
+                path = self._file(piece, f"activations_{dtype}", 2)
                 if path is not None and len(rows):
                     announce(path, ((row * n, n) for row in rows.tolist()))
 
@@ -252,8 +253,7 @@ class IndexPieces:
             return 0 if facts is None or facts.lists is None else _size(facts.lists)
         n_bytes = 0
         for dtype in layout.widths:
-            name = f"{piece_path(piece)}/activations_{dtype}"
-            path = self._store.groups.plain_file(name, 2)
+            path = self._file(piece, f"activations_{dtype}", 2)
             if path is not None and path.is_file() and n_bytes < limit:
                 size = min(path.stat().st_size, limit - n_bytes)
                 announce(path, [(0, size)])
@@ -332,7 +332,7 @@ class IndexPieces:
         for dtype, width in self.state.layout.widths.items():
             name = f"activations_{dtype}"
             shape = (span[1] - span[0], width)
-            path = self._store.groups.plain_file(f"{piece_path(piece)}/{name}", 2)
+            path = self._file(piece, name, 2)
             if path is None:
                 found[dtype] = self._loaded_array(piece, name, shape)
                 continue
@@ -393,8 +393,7 @@ class IndexPieces:
         self, piece: int, name: str, dtype: np.dtype[Any], n: int
     ) -> NDArray[Any]:
         """Return an array of one axis, every byte checked at the first time."""
-        path = self._store.groups.plain_file(f"{piece_path(piece)}/{name}", 1)
-        if path is None:
+        if self._file(piece, name, 1) is None:
             return self._loaded_array(piece, name, (n,))
         key = (piece, name)
         if key in self._kept:
@@ -416,6 +415,14 @@ class IndexPieces:
             if key not in self._kept:
                 self._kept[key] = map_values(path, dtype, shape)
             return self._kept[key]
+
+    def _file(self, piece: int, name: str, n_axes: int) -> Path | None:
+        """Return the file of an array; None where it cannot be mapped."""
+        key = (piece, name)
+        if key not in self._files:
+            path = f"{piece_path(piece)}/{name}"
+            self._files[key] = self._store.groups.plain_file(path, n_axes)
+        return self._files[key]
 
     def _loaded_array(
         self, piece: int, name: str, shape: tuple[int, ...]
@@ -452,8 +459,8 @@ def _fixed(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _parts(rows: NDArray[np.int64]) -> Sequence[NDArray[np.int64]]:
-    n = max(1, min(READERS, len(rows) // ROWS_PER_READER))
-    return np.array_split(rows, n)
+    n = min(READERS, len(rows) // ROWS_PER_READER)
+    return np.array_split(rows, n) if n > 1 else [rows]
 
 
 @functools.cache

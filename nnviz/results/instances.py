@@ -185,7 +185,7 @@ class Instances:
         largest_first: bool = True,
     ) -> OrderedInstances:
         """Return instances in the order of the activation of a channel."""
-        values = self._columns.channels.activation(layer, channel)[instances]
+        values = self._columns.channels.activation_of(layer, channel, instances)
         order = StableOrder(values, np.isnan(values), largest_first=largest_first)
         return OrderedInstances(instances, order)
 

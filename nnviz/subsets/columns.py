@@ -99,6 +99,11 @@ class ChannelSource(Protocol):
     def activation(self, layer: str, channel: int) -> NDArray[np.floating]:
         """Return one channel of every instance, shape (N,); NaN for unusable ones."""
 
+    def activation_of(
+        self, layer: str, channel: int, instances: NDArray[np.int64]
+    ) -> NDArray[np.floating]:
+        """Return one channel of some instances, ascending, shape (n,)."""
+
     def is_top(self, layer: str, channel: int) -> NDArray[np.bool_]:
         """Return where it is a top channel, shape (N,)."""
 
@@ -289,6 +294,12 @@ class StoredChannels:
         """Return one channel of every instance, shape (N,)."""
         columns = slice(channel, channel + 1)
         return self._store.activations(layer, channels=columns)[:, 0]
+
+    def activation_of(
+        self, layer: str, channel: int, instances: NDArray[np.int64]
+    ) -> NDArray[np.floating]:
+        """Return one channel of some instances, shape (n,)."""
+        return self.activation(layer, channel)[instances]
 
     def is_top(self, layer: str, channel: int) -> NDArray[np.bool_]:
         """Return where it is a top channel, shape (N,)."""

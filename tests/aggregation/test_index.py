@@ -268,6 +268,35 @@ def test_channel__by_its_strips__is_what_zarr_reads(tmp_path, channel, version):
     np.testing.assert_array_equal(found, values)
 
 
+@pytest.mark.parametrize(
+    ("n", "gone"), [(0, "activations/float16"), (20, "activations/float16"),
+                    (100, f"{piece_path(0)}/activations_float16")],
+)  # fmt: skip
+def test_channel__of_some_instances__is_read_as_rows_only_of_few(tmp_path, n, gone):
+    store = write_store(tmp_path / "s.zarr", WIDE)
+    make_index(store)
+    instances = np.sort(np.random.default_rng(0).choice(130, n, replace=False))
+    expected = store.activations("wide")[instances, 70]
+    shutil.rmtree(tmp_path / "s.zarr" / gone / "c")
+
+    channels = IndexedChannels(Store.open(store.url))
+    found = channels.activation_of("wide", 70, instances)
+
+    assert found.dtype == expected.dtype
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_channel__of_some_instances__needs_no_index(indexed, unindexed, layer):
+    instances = np.array([0, 3, 11])
+
+    for source in (IndexedChannels(indexed), IndexedChannels(unindexed),
+                   StoredChannels(unindexed)):  # fmt: skip
+        found = source.activation_of(layer, 1, instances)
+        expected = unindexed.activations(layer)[instances, 1]
+        np.testing.assert_array_equal(found, expected)
+
+
 PIECES = "activations/float16/c"
 
 
