@@ -202,8 +202,9 @@ class InstanceMaps:
                 # A store that was extended has more than were there to be placed.
                 is_placed = usable < len(places)
                 instances = usable if is_placed.all() else usable[is_placed]
+                is_all = len(instances) == len(places)
                 return PlacedInstances(
-                    layer, instances, places[instances], classes,
+                    layer, instances, places if is_all else places[instances], classes,
                     class_places.astype(np.float64), float(known[layer]),
                     is_sample=not is_placed.all(),
                 )  # fmt: skip

@@ -5,13 +5,16 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from nnviz.derivation.instance_map import PlacedInstances
 from nnviz.errors import ShapeError
+from nnviz.results import map_windows
 from nnviz.results.map_colors import NO_VALUE, MapColors
 from nnviz.results.map_windows import (
     MapWindow,
     cells_of,
     counted_cells,
     inside_loop,
+    middles_of,
     points_in,
 )
 
@@ -76,6 +79,37 @@ def test_cells__of_the_whole_plane__have_every_point(places):
     raster = counted_cells(cells, codes, colors)
 
     assert raster.counts.sum() == 400
+
+
+@pytest.mark.parametrize("at_a_time", [7, 399, 400, 1_000])
+def test_cells__found_in_parts__are_those_of_every_point(
+    places, at_a_time, monkeypatch
+):
+    monkeypatch.setattr(map_windows, "ROWS_AT_A_TIME", at_a_time)
+
+    found = cells_of(places, WINDOW, (5, 6))
+
+    expected = {i: cell_of(place) for i, place in enumerate(places) if cell_of(place)}
+    assert found.points.tolist() == list(expected)
+    assert found.cell.tolist() == [6 * r + q for r, q in expected.values()]
+
+
+def test_middles__are_medians_of_the_usable_instances_of_each_class(places):
+    rng = np.random.default_rng(2)
+    classes = rng.integers(-1, 6, 500)
+    classes[classes == 4] = 3  # nobody is in this one
+    instances = np.sort(rng.choice(500, 400, replace=False))
+    wanted = np.array([0, 1, 3, 4, 5])
+    own = np.full((5, 2), 9.0)
+    placed = PlacedInstances("late", instances, places, wanted, own, 1.0, True)
+
+    found = middles_of(placed, classes)
+
+    for row, of_class in enumerate(wanted.tolist()):
+        mine = places[classes[instances] == of_class]
+        expected = np.median(mine, axis=0) if len(mine) else own[row]
+        assert found[row].tolist() == expected.tolist()
+    assert {len(places[classes[instances] == c]) % 2 for c in (0, 1, 3, 5)} == {0, 1}
 
 
 def test_cells__are_not_more_than_are_drawn(places):
