@@ -86,7 +86,7 @@ def color_columns(columns: InstanceColumns) -> tuple[str, ...]:
 
 
 def sides_of(
-    n_instances: int, a: NDArray[np.int64], b: NDArray[np.int64]
+    n_instances: int, a: NDArray[np.int64], b: NDArray[np.int64] | NDArray[np.bool_]
 ) -> NDArray[np.uint8]:
     """Return 1 for the instances of A, 2 for those of B, 3 for both, 0 for others.
 
@@ -95,7 +95,7 @@ def sides_of(
     n_instances
         N.
     a, b
-        Their instances, none twice.
+        Their instances, none twice; B's may be a mask, shape (N,).
 
     Returns
     -------
@@ -103,7 +103,10 @@ def sides_of(
         Shape (N,).
     """
     side = np.zeros(n_instances, dtype=np.uint8)
-    side[b] = 2
+    if b.dtype == np.bool_:
+        np.multiply(b, np.uint8(2), out=side)
+    else:
+        side[b] = 2
     side[a] |= 1
     return side
 

@@ -241,7 +241,7 @@ class NeuronMatrix:
         self, found: SubsetResults, layer: str, measure: Measure
     ) -> ColumnContrast:
         """Return how A and B differ in what is shown of them."""
-        sizes = (len(found.subset), len(found.against))
+        sizes = (len(found.subset), found.n_against)
         n_channels = self._store.layer(layer).n_channels
         unknown = np.full(n_channels, np.nan)
         if not all(sizes):

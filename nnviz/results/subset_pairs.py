@@ -23,7 +23,6 @@ from nnviz.runs.declarations import ERROR, TARGET
 from nnviz.store.store import Store
 from nnviz.subsets.by_value import part_queries
 from nnviz.subsets.lookup import SubsetFinder
-from nnviz.subsets.subsets import Subset
 from nnviz.subsets.writing import Confusion, class_word, confusion_of, words_of
 
 if TYPE_CHECKING:
@@ -224,7 +223,7 @@ class SubsetPairs:
             If the extraction is not complete.
         """
         found = SubsetResults(self._store, a, b or None, finder=self.finder)
-        key = _key_of(found.subset, found.against, self._store.n_instances)
+        key = _key_of(found, self._store.n_instances)
         with self._lock:
             kept = self._counted.get(key)
         if kept is not None:
@@ -270,14 +269,14 @@ class SubsetPairs:
         return self._counting.run(pair.key, count)
 
 
-def _key_of(a: Subset, b: Subset, n_instances: int) -> str:
+def _key_of(found: SubsetResults, n_instances: int) -> str:
     """Return a text that is equal for equal instances.
 
     A bit for each instance is a hundredth of what a million numbers take.
     """
     digest = hashlib.blake2b(digest_size=16)
-    for subset in (a, b):
-        mask = np.zeros(n_instances, dtype=np.bool_)
-        mask[subset.instances] = True
-        digest.update(np.packbits(mask).tobytes())
+    mask = np.zeros(n_instances, dtype=np.bool_)
+    mask[found.subset.instances] = True
+    for each in (mask, found.against_mask):
+        digest.update(np.packbits(each).tobytes())
     return digest.hexdigest()

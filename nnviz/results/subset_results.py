@@ -21,12 +21,12 @@ from nnviz.aggregation.aggregates import aggregates_of
 from nnviz.aggregation.estimates import Estimates, estimate, is_worthwhile
 from nnviz.aggregation.index_channels import IndexedChannels
 from nnviz.aggregation.subset_index import subset_index
-from nnviz.aggregation.totals import activation_totals
 from nnviz.errors import NnvizError
 from nnviz.formatting import said_p_value
 from nnviz.results.aggregated_totals import aggregated_totals
 from nnviz.results.company import most_similar, saved_means
 from nnviz.results.contrasts import ChannelContrast, ValueContrast, channel_lines
+from nnviz.results.known_totals import KnownTotals
 from nnviz.results.relevance_results import SubsetRelevance, named_reference
 from nnviz.results.share_tests import ShareTests, dense
 from nnviz.significance import difference_tests
@@ -76,17 +76,34 @@ class SubsetResults:
     ) -> None:
         finder = finder or SubsetFinder(store, IndexedChannels(store))
         self._store, self._finder, self._columns = store, finder, finder.columns
+        self._known = KnownTotals(store, finder.columns)
         usable = self._columns.usable
         self.subset = _among(finder.find(subset), usable)
         """A, without unusable instances."""
-        rest = usable.copy()
-        rest[self.subset.instances] = False
-        self.against = (
-            Subset("all others", rest)  # type: ignore[arg-type]  # a mask
-            if against is None
-            else _among(finder.find(against), usable)
+        self._against = (
+            None if against is None else _among(finder.find(against), usable)
         )
+
+    @functools.cached_property
+    def against(self) -> Subset:
         """B, without unusable instances."""
+        if self._against is None:
+            rest: Any = self.against_mask  # of which it is made
+            return Subset("all others", rest)
+        return self._against
+
+    @functools.cached_property
+    def against_mask(self) -> NDArray[np.bool_]:
+        """Where the instances of B are, shape (N,): a million numbers are eight MB."""
+        one = self.subset if self._against is None else self._against
+        mask = np.zeros(self._columns.n_instances, dtype=np.bool_)
+        mask[one.instances] = True
+        return self._columns.usable & ~mask if self._against is None else mask
+
+    @functools.cached_property
+    def n_against(self) -> int:
+        """Number of usable instances of B."""
+        return int(np.count_nonzero(self.against_mask))
 
     @property
     def n_instances(self) -> int:
@@ -143,7 +160,7 @@ class SubsetResults:
     @functools.cached_property
     def share_tests(self) -> ShareTests:
         """The same channels as arrays, layer by layer."""
-        sizes = (len(self.subset), len(self.against))
+        sizes = (len(self.subset), self.n_against)
         return ShareTests.made(self._store.shown_layers, self._totals, sizes)
 
     @property
@@ -158,8 +175,9 @@ class SubsetResults:
         return "_totals" in self.__dict__ or bool(self.__dict__.get("_aggregated"))
 
     @property
-    def _sets(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        return self.subset.instances, self.against.instances
+    def _sets(self) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+        against = self._against
+        return self.subset.instances, None if against is None else against.instances
 
     @functools.cached_property
     def _aggregated(self) -> dict[str, dict[str, Any]] | None:
@@ -167,9 +185,7 @@ class SubsetResults:
 
     @functools.cached_property
     def _totals(self) -> dict[str, dict[str, Any]]:
-        # Without maxima, of nearly all others only the few left out have to be read.
-        sets = [self.subset, self.against]
-        return self._aggregated or activation_totals(self._store, sets, maxima=False)
+        return self._aggregated or self._known.of([self.subset, self.against])
 
     @functools.cached_property
     def answered_by(self) -> str:
@@ -186,9 +202,9 @@ class SubsetResults:
     @property
     def is_large(self) -> bool:
         """Whether an estimate of A or of B is far quicker than the exact numbers."""
-        index = subset_index(self._store)
         both = () if self._aggregated else (self.subset, self.against)
-        return any(is_worthwhile(index, one.instances) for one in both)
+        unknown = (one.instances for one in both if not self._known.has(one))
+        return any(is_worthwhile(subset_index(self._store), x) for x in unknown)
 
     def estimate(
         self, *, seed: int = 0
@@ -287,7 +303,7 @@ class SubsetResults:
 
     def _per_instance(self, layer: str, what: str) -> NDArray[np.float64]:
         values = dense(self._totals[self._store.layer(layer).name][what])
-        sizes = np.array([[len(self.subset)], [len(self.against)]], dtype=np.float64)
+        sizes = np.array([[len(self.subset)], [self.n_against]], dtype=np.float64)
         return np.asarray(values / np.where(sizes > 0, sizes, np.nan))
 
     def nearest_classes(self, layer: str, n: int = 5) -> list[tuple[str, float]]:
@@ -340,7 +356,7 @@ class SubsetResults:
         if not rows:
             return []
         counts = np.array([[a, b] for _, _, a, b in rows])
-        n_a, n_b = len(self.subset), len(self.against)
+        n_a, n_b = len(self.subset), self.n_against
         _, p_values = difference_tests(counts[:, 0], n_a, counts[:, 1], n_b)
         ends = np.stack(difference_interval(counts[:, 0], n_a, counts[:, 1], n_b), 1)
         made = [
@@ -414,7 +430,7 @@ class SubsetResults:
             "subset": self.subset.name,
             "against": self.against.name,
             "instances": self.n_instances,
-            "against_instances": len(self.against),
+            "against_instances": self.n_against,
             "accuracy": None if math.isnan(accuracy) else accuracy,
             "accuracy_interval": [low, high],
             "confusion": [list(row) for row in self.confusion],
@@ -428,7 +444,7 @@ class SubsetResults:
     def lines(self, n: int = 10) -> list[str]:
         """Return what is known of the subset, as lines for a terminal."""
         accuracy, low, high = self.accuracy
-        size = f"{self.n_instances:,} instances, {len(self.against):,} in"
+        size = f"{self.n_instances:,} instances, {self.n_against:,} in"
         lines = [f"{self.subset.name}: {size} {self.against.name}"]
         if not self.n_instances:
             return [*lines, "no usable instance is in it; the query is never true"]

@@ -1,4 +1,4 @@
-"""A class against all others by the aggregates, against sums over the stored values."""
+"""What is aggregated of A and B, against sums over the stored values."""
 
 import shutil
 from pathlib import Path
@@ -101,18 +101,86 @@ def test_totals__of_a_class__are_those_of_the_chunks(store):
         assert a.other_mean == pytest.approx(b.other_mean, rel=1e-6)
 
 
+def labels_of(store):
+    """Return the usable instances, their labels and predictions, as stored."""
+    usable = store.column("status") == ""
+    return usable, store.column("label"), store.column("prediction")
+
+
+def means_of(store, layer, rows):
+    return store.activations(layer)[rows].astype(np.float64).mean(axis=0)
+
+
+@pytest.mark.parametrize("outcome", ["correct", "not correct"])
+def test_totals__of_an_outcome_of_a_class__are_those_of_its_instances(store, outcome):
+    usable, label, prediction = labels_of(store)
+    mine = usable & (label == 1) & ((label == prediction) == (outcome == "correct"))
+
+    found = SubsetResults(store, f"label = 'class 001' and {outcome}")
+
+    assert found.answered_by == "aggregates"
+    assert found.n_instances == mine.sum()
+    for layer in store.shown_layers:
+        expected = [means_of(store, layer.name, m) for m in (mine, usable & ~mine)]
+        np.testing.assert_allclose(found.means(layer.name), expected, rtol=1e-6)
+
+
+def test_totals__of_two_classes__are_those_of_their_instances(store):
+    usable, label, prediction = labels_of(store)
+    sets = usable & (label == 1), usable & (prediction == 2)
+
+    found = SubsetResults(store, "label = 'class 001'", "prediction = 'class 002'")
+
+    assert found.answered_by == "aggregates"
+    for layer in store.shown_layers:
+        expected = [means_of(store, layer.name, rows) for rows in sets]
+        np.testing.assert_allclose(found.means(layer.name), expected, rtol=1e-6)
+
+
+def test_totals__of_as_many_as_all_others_that_overlap__are_not_theirs(store):
+    usable, label, _ = labels_of(store)
+    mine = np.flatnonzero(usable & (label == 1))
+    # As many as there are besides, but one of them is of the class.
+    others = np.flatnonzero(usable & (label != 1))
+    others = np.sort(np.append(others[1:], mine[0]))
+
+    found = SubsetResults(store, "label = 'class 001'", others)
+
+    for layer in store.shown_layers:
+        expected = [means_of(store, layer.name, rows) for rows in (mine, others)]
+        np.testing.assert_allclose(found.means(layer.name), expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("query", "against"),
     [
-        ("label = 'class 001' and correct", None),
         ("label = 'class 001' or label = 'class 002'", None),
-        ("label = 'class 001'", "label = 'class 002'"),
+        ("label = 'class 001' and confidence > 0.5", "label = 'class 001'"),
+        ("label = 'class 001'", "instance < 40"),
     ],
 )
-def test_totals__of_what_is_no_class_against_all_others__are_read(
-    store, query, against
-):
-    assert SubsetResults(store, query, against).answered_by == "chunks"
+def test_totals__of_what_is_no_class__are_read(store, query, against):
+    found = SubsetResults(store, query, against)
+
+    assert found.answered_by == "chunks"
+    for layer in store.shown_layers:
+        sets = (found.subset.instances, found.against.instances)
+        expected = [means_of(store, layer.name, rows) for rows in sets]
+        np.testing.assert_allclose(found.means(layer.name), expected, rtol=1e-6)
+
+
+def test_totals__of_a_set_that_was_counted__are_not_counted_again(store, tmp_path):
+    url = tmp_path / "run.zarr"
+    shutil.copytree(Path(store.url), url)
+    copied = nnviz.open_store(url)
+    query = "instance < 40"
+    SubsetResults(copied, query, "label = 'class 001'").channels  # noqa: B018  counted
+    shutil.rmtree(url / "activations")
+
+    found = SubsetResults(copied, query, "label = 'class 002'")
+
+    expected = SubsetResults(store, query, "label = 'class 002'")
+    assert found.channels == expected.channels
 
 
 def test_next_class__is_at_hand_once_the_first_was_counted(store):
@@ -123,7 +191,7 @@ def test_next_class__is_at_hand_once_the_first_was_counted(store):
 
     assert first.is_at_hand
     assert SubsetResults(opened, "label = 'class 002'").is_at_hand
-    for query in ("label = 'class 001' and correct", "label = 'class 001' or correct"):
+    for query in ("instance < 40", "label = 'class 001' or correct"):
         asked = SubsetResults(opened, query)
         assert not asked.is_at_hand
         assert asked.answered_by == "chunks"

@@ -67,8 +67,9 @@ def test_numbers__that_are_not_there__have_no_scale():
     assert np.isnan(colors.bounds).all()
 
 
-def test_sides__tell_a_from_b_both_and_neither():
-    side = sides_of(5, np.array([0, 1]), np.array([1, 2]))
+@pytest.mark.parametrize("b", [np.array([1, 2]), np.array([0, 1, 1, 0, 0], np.bool_)])
+def test_sides__tell_a_from_b_both_and_neither(b):
+    side = sides_of(5, np.array([0, 1]), b)
     colors = color_by_sides(side, ("x", "y"))
 
     names = [colors.names[code] for code in colors.codes]

@@ -378,10 +378,10 @@ class InstanceMapModel(param.Parameterized):
         columns = self.results.pairs.finder.columns
         placed = self.results.maps.placed(layer)
         instances = placed.instances
-        a = b = np.zeros(0, np.int64)
+        side = np.zeros(columns.n_instances, np.uint8)
         if pair is not None:
-            a, b = pair.found.subset.instances, pair.found.against.instances
-        side = sides_of(columns.n_instances, a, b)
+            found = pair.found
+            side = sides_of(len(side), found.subset.instances, found.against_mask)
         names = ("", "") if pair is None else pair.names
         if by == BY_SIDES:
             colors = color_by_sides(side, names)

@@ -116,7 +116,7 @@ class RowSource:
         name_a, name_b = pair.names
         return [
             MatrixRow("A", "a", name_a, len(found.subset), a),
-            MatrixRow("B", "b", name_b, len(found.against), b),
+            MatrixRow("B", "b", name_b, found.n_against, b),
         ]
 
     def of_kept(self, kept: KeptRow, layer: str, measure: Measure) -> MatrixRow | None:

@@ -98,7 +98,7 @@ class FactsView(Viewer):
             "name": a,
             "mark": "",
             "text": _instances(pair.found.n_instances),
-            "against": f"; against {b}: {_instances(len(pair.found.against))}",
+            "against": f"; against {b}: {_instances(pair.found.n_against)}",
             "confusions": [],
         }
 

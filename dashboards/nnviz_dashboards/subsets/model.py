@@ -296,7 +296,7 @@ class SubsetPairModel(param.Parameterized):
     def _counted(self, pair: SubsetPair | None) -> dict[str, object]:
         """Return what is known of the channels of a pair before it is counted."""
         pairs = self.results.pairs
-        if pair is None or not pair.found.n_instances or not len(pair.found.against):
+        if pair is None or not pair.found.n_instances or not pair.found.n_against:
             return {"counted": None, "is_loading": False}
         if pairs.is_counted(pair):
             return {"counted": pairs.count(pair), "is_loading": False}

@@ -89,7 +89,7 @@ def said_of_channels(
     layers
         Short name of each shown layer.
     """
-    if not found.n_instances or not len(found.against):
+    if not found.n_instances or not found.n_against:
         return ()
     there = names[1] if names[1] == OTHERS else f"“{names[1]}”"
     here = _Difference.of(neurons, found, layer)

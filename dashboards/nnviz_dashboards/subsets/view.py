@@ -107,7 +107,7 @@ class SubsetBarView(Viewer):
         model, pair = self._model, self._model.pair
         sides = []
         if pair is not None:
-            sizes = (pair.found.n_instances, len(pair.found.against))
+            sizes = (pair.found.n_instances, pair.found.n_against)
             sides = [
                 {"name": name, "n": n, "count": format_count(n), "query": query}
                 for name, n, query in zip(pair.names, sizes, model.queries, strict=True)
