@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from multiprocessing import resource_tracker, util
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 FORKSERVER = multiprocessing.get_context("forkserver")
 
@@ -36,6 +36,15 @@ dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
 """
 """Statements for ``before`` of a program of Dask that starts workers; it otherwise
 starts a Python for each, which imports."""
+
+FORKED_COMMANDS = """
+import subprocess, types
+from nnviz_dashboards.serving import network_runs
+from tests.forked import ForkedCommand
+forking = {**vars(subprocess), "Popen": ForkedCommand}
+network_runs.subprocess = types.SimpleNamespace(**forking)
+"""
+"""Likewise of a server that runs the network when a visitor asks."""
 
 
 class Forked:
@@ -155,6 +164,35 @@ class Forked:
             thread.join(timeout)
         self.wait(0.0 if any(thread.is_alive() for thread in threads) else timeout)
         return texts
+
+
+class ForkedCommand(Forked):
+    """A command that a program starts, which hears of errors by a file.
+
+    Its workers are forked, too, and its output has room until it ends.
+    """
+
+    def __init__(
+        self,
+        command: list[str],
+        *,
+        stderr: BinaryIO,
+        env: Mapping[str, str],
+        **_: Any,
+    ) -> None:
+        _, switch, module, *arguments = command
+        assert switch == "-m"
+        self._said = stderr
+        super().__init__(
+            module, *arguments, env=env, before=FORKED_WORKERS, has_server=True
+        )
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return how the command has ended, and write down what it said."""
+        code = super().wait(timeout)
+        assert self.stderr is not None
+        self._said.write(self.stderr.read().encode())
+        return code
 
 
 def _text_of(reader: Connection) -> TextIO:

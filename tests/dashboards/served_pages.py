@@ -9,20 +9,24 @@ import threading
 
 import pytest
 
-from tests.forked import Forked
+from tests.forked import FORKED_COMMANDS, Forked
 
 SECONDS_TO_START = 60
 
 
 @contextlib.contextmanager
-def served(url, *options, with_token=False, may_fail=False, before=""):
+def served(url, *options, with_token=False, may_fail=False, before="", forks=False):
     """Serve a store on a free port; gives the process and the page's address.
 
-    Statements of Python can be run before, which set what has no option.
+    Statements of Python can be run before, which set what has no option. One that runs
+    the network can fork the commands that it starts.
     """
     command = [str(url), "--port", "0", *map(str, options)]
     command += [] if with_token else ["--no-token"]
-    process = Forked("nnviz_dashboards", *command, n_streams=1, before=before)
+    before += FORKED_COMMANDS if forks else ""
+    process = Forked(
+        "nnviz_dashboards", *command, n_streams=1, before=before, has_server=forks
+    )
     lines = queue.Queue()
     threading.Thread(target=_follow, args=(process, lines), daemon=True).start()
     seen = []

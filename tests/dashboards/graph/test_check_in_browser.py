@@ -53,7 +53,7 @@ def share_a_part(store):
 
 @pytest.fixture(scope="module")
 def with_workers(url):
-    with served(url, "--network-on", "local") as (_, address):
+    with served(url, "--network-on", "local", forks=True) as (_, address):
         yield address
 
 
