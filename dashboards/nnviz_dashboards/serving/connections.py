@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -51,7 +52,8 @@ class Connections:
         free = descriptors() - KEPT_FREE
         self.most = min(MOST, max(8, free * 3 // 4)) if most is None else most
         """How many are held."""
-        self._open: dict[Any, bool] = {}
+        # A stream tells Tornado alone of its end; nobody else holds one that is closed.
+        self._open: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
         self._has_told = False
 
     def watch(self, http: HTTPServer) -> None:
@@ -72,7 +74,8 @@ class Connections:
 
     def _admit(self, stream: Any) -> bool:
         if len(self._open) >= self.most:
-            self._open = {s: asked for s, asked in self._open.items() if not s.closed()}
+            for closed in [s for s in self._open if s.closed()]:
+                del self._open[closed]
         if len(self._open) >= self.most:
             self._tell()
             silent = next((s for s, asked in self._open.items() if not asked), None)
