@@ -224,11 +224,12 @@ class _Search:
 
     def slices(self, layers: tuple[str, ...], n: int) -> Iterator[_Candidate]:
         """Yield values, top channels, and pairs of them, with high error."""
-        made = list(self._table_features())
-        masks = [mask for _, _, mask in made]
+        # Of a thousand classes, the masks of a million instances are a gigabyte.
+        made = [(c, q, np.flatnonzero(m)) for c, q, m in self._table_features()]
         names = [query for _, query, _ in made]
         column_of = [column for column, _, _ in made]
-        blocks = [sparse.csc_array(np.stack(masks, axis=1))] if masks else []
+        members = [rows for _, _, rows in made]
+        blocks = [_features(members, self.columns.n_instances)] if made else []
         for layer in layers:
             block = sparse.csc_array(self.columns.channels.top(layer))
             names += [
@@ -426,6 +427,16 @@ def _different(candidates: list[_Candidate]) -> list[_Candidate]:
         ):
             kept.append(one)
     return kept
+
+
+def _features(
+    members_of: Sequence[NDArray[np.int64]], n_instances: int
+) -> sparse.csc_array:
+    """Return a binary column for each set of instances, shape (N, number of sets)."""
+    ends = np.cumsum([0, *map(len, members_of)])
+    ones = np.ones(ends[-1], dtype=np.bool_)
+    shape = (n_instances, len(members_of))
+    return sparse.csc_array((ones, np.concatenate(members_of), ends), shape=shape)
 
 
 def _in_turns(suggestions: list[Suggestion]) -> Iterator[Suggestion]:

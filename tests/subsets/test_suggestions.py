@@ -1,6 +1,7 @@
 """Suggested subsets: what was planted is found, and chance is called chance."""
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -204,6 +205,21 @@ def test_suggestions__planted_confusions__are_found(planted):
         true, taken = (int(part[-3:]) for part in one.name.split(" taken for "))
         assert taken == (true + 1) % 6
         assert one.is_significant
+
+
+def test_suggestions__among_many_classes__hold_no_mask_of_each(tmp_path):
+    """A thousand classes of a million instances took five gigabytes."""
+    run = dataclasses.replace(RUN, n_classes=300, n_instances=10_000)
+    columns = columns_of(tmp_path / "run.zarr", run)
+    n_bytes_of_masks = 2 * run.n_classes * run.n_instances  # true class, predicted one
+    suggest_subsets(columns)  # imports, and reads the columns
+
+    tracemalloc.start()
+    suggest_subsets(columns)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < n_bytes_of_masks
 
 
 def test_suggestions__without_labels__are_refused(tmp_path):
