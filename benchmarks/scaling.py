@@ -92,7 +92,7 @@ FULL = Sizes(
     n_decoded=100,
 )
 SMALL = Sizes(
-    cases={"squeezenet1_0": (4, 2)},
+    cases={"squeezenet1_0": (2, 2)},
     sleeping=(1,),
     sleeping_chunks=2,
     milliseconds=1.0,

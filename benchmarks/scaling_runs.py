@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-import multiprocessing
 import os
 import shutil
 import statistics
@@ -24,6 +23,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import distributed
 import numpy as np
 from numpy.typing import NDArray
 
@@ -121,7 +121,8 @@ class Loops:
     def __init__(self, n: int) -> None:
         self.n = n
         os.environ.update(_environment())
-        context = multiprocessing.get_context("spawn")
+        # They start as workers do.
+        context = distributed.utils.get_mp_context()
         self._pool = ProcessPoolExecutor(n, mp_context=context)
         # So many that each process gets one.
         list(self._pool.map(import_extraction, range(4 * n)))
