@@ -38,6 +38,7 @@ import json
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -171,9 +172,15 @@ def _turn(item: pytest.Item) -> int:
 
 
 @pytest.fixture(autouse=True)
-def _import_ahead() -> None:
-    """Let a fork server that is not there yet import for tests, whoever had another."""
+def _import_ahead(request: pytest.FixtureRequest) -> None:
+    """Let a fork server that is not there yet import for tests, whoever had another.
+
+    Where processes are likely to be started it starts before: commands that find none
+    start one of their own, each time, and end it.
+    """
     distributed.utils.get_mp_context().set_forkserver_preload(IMPORTED_AHEAD)
+    if request.node.get_closest_marker("cluster"):
+        forkserver.ensure_running()
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,7 @@ from nnviz.cli.main import main
 from nnviz.errors import StoreError, StoreNotFoundError
 from nnviz.runs.config import load_config
 from tests import planted_stores
+from tests.forked import Forked
 
 pytestmark = pytest.mark.cluster
 
@@ -95,11 +96,15 @@ def objects(client):
 
 
 def test_pipeline__store_in_a_bucket__has_the_bytes_of_a_local_one(
-    spawned, bucket, few_digits, create, checksums, scheduler_address, client, tmp_path
+    bucket, few_digits, create, checksums, scheduler_address, client, tmp_path
 ):
     url = "s3://runs/digits.zarr"
     run("plan", few_digits, "--create", url)
-    run("extract", url, "--workers", "1", "--quiet")
+    # A program of its own, whose workers have the environment that it is started in.
+    command = ("nnviz", "extract", url, "--workers", "1", "--quiet")
+    program = Forked(*command, has_server=True)
+    _, errors = program.communicate(timeout=240)
+    assert program.returncode == 0, errors
     run(
         "aggregate",
         url,

@@ -286,7 +286,7 @@ def test_script__without_main_guard_has_worker_processes(tmp_path):
     (tmp_path / "colours.py").write_text(MODULE)
     (tmp_path / "script.py").write_text(SCRIPT.replace("WORKERS", "1"))
 
-    script = Forked("script.py", folder=tmp_path)
+    script = Forked("script.py", folder=tmp_path, has_server=True)
     out, errors = script.communicate(timeout=240)
 
     assert (script.returncode, out) == (0, "40 []\n"), errors
