@@ -52,6 +52,8 @@ SECONDS_AFTER_WRONG = (1.0, 2.0, 4.0, 8.0)
 """How long the answer to a wrong password takes; the last one for all that follow."""
 WAITING_TRIES = 5
 """Passwords from one address that are waiting; one more is refused."""
+KNOWN_ADDRESSES = 10_000
+"""That have tried a wrong password; of more, the first ones are forgotten."""
 
 _REASONS = {
     401: "Open the address that 'nnviz serve' printed, with its token.",
@@ -87,11 +89,15 @@ class Tries:
                     self._wrong.pop(address, None)
                     return True
                 n_before = min(self._wrong[address], len(SECONDS_AFTER_WRONG) - 1)
-                self._wrong[address] += 1
+                self._wrong[address] = self._wrong.pop(address, 0) + 1  # the latest
                 await asyncio.sleep(SECONDS_AFTER_WRONG[n_before])
                 return False
         finally:
             self._waiting[address] -= 1
+            if not self._waiting[address]:
+                del self._waiting[address], self._turns[address]
+            while len(self._wrong) > KNOWN_ADDRESSES:
+                del self._wrong[next(iter(self._wrong))]
 
 
 @dataclass(frozen=True, slots=True)
