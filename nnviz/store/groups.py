@@ -227,7 +227,7 @@ class LaterGroups:
             return values
         where = f"{path}/c/0"
         # A pipe would be waited for.
-        data = np.memmap(file, np.uint8, mode="r") if file.is_file() else b""
+        data = np.memmap(str(file), np.uint8, mode="r") if file.is_file() else b""
         stated = self.file_checksums(group).get(where)
         if crc_text(data) != stated:  # type: ignore[arg-type]
             msg = f"{where!r} does not fit its checksum"

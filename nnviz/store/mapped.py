@@ -43,7 +43,8 @@ def map_values(
         return np.zeros(shape, dtype)
     little = dtype.newbyteorder("<")
     # As an array: every look at a memmap makes another one, which takes its time.
-    return np.asarray(np.memmap(path, little, mode="r", shape=shape))
+    # By its name: of a path NumPy looks up every folder.
+    return np.asarray(np.memmap(str(path), little, mode="r", shape=shape))
 
 
 @dataclass(frozen=True, slots=True)
