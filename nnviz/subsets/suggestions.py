@@ -228,8 +228,8 @@ class _Search:
         made = [(c, q, np.flatnonzero(m)) for c, q, m in self._table_features()]
         names = [query for _, query, _ in made]
         column_of = [column for column, _, _ in made]
-        members = [rows for _, _, rows in made]
-        blocks = [_features(members, self.columns.n_instances)] if made else []
+        rows_of = [rows for _, _, rows in made]
+        blocks = [_features(rows_of, self.columns.n_instances)] if made else []
         for layer in layers:
             block = sparse.csc_array(self.columns.channels.top(layer))
             names += [
