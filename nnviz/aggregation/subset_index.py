@@ -32,6 +32,7 @@ from nnviz.aggregation.index_kernels import (
     add_moments,
     add_wide_moments,
 )
+from nnviz.aggregation.index_layout import Lists
 from nnviz.aggregation.index_pieces import LOADED_BYTES, Facts, IndexPieces
 from nnviz.aggregation.known_csr import stacked_rows
 from nnviz.aggregation.states import aggregates_fingerprint
@@ -46,6 +47,9 @@ N_THREADS = 2
 
 PIECES_AT_ONCE = 64
 """Mapped pieces between two meetings of the threads."""
+
+SCANNED_PER_SORTED = 8
+"""Pairs that are looked through in the time in which one is sorted."""
 
 MAX_PAIRS = 1 << 25
 """Pairs of targets and sources for which there is a number each: 800 MB."""
@@ -241,16 +245,22 @@ class SubsetIndex:
         """Return the sums of influences; arguments and shapes as of the counts."""
         return self._of_pairs(blocks, np.float64, self._sum_pairs)
 
-    def _count_pairs(self, members: NDArray[np.int64], numbers: NDArray[Any]) -> None:
+    def _count_pairs(
+        self, members: NDArray[np.int64], numbers: NDArray[Any], touched: _Touched
+    ) -> None:
         for facts in self.pieces.facts(members, "pairs"):
             assert facts.lists is not None
+            touched.add(facts.lists, facts.rows)
             add_counts(facts.lists.values, facts.lists.offsets, facts.rows, numbers)
 
-    def _sum_pairs(self, members: NDArray[np.int64], numbers: NDArray[Any]) -> None:
-        of_chunk = np.zeros_like(numbers)
+    def _sum_pairs(
+        self, members: NDArray[np.int64], numbers: NDArray[Any], touched: _Touched
+    ) -> None:
+        of_chunk = np.zeros(len(numbers))  # of which the system makes what is written
         for facts, rows in self._by_chunk(members):
             lists = facts.lists
             assert lists is not None
+            touched.add(lists, rows)
             add_influences(
                 lists.values, lists.weights, lists.offsets, rows, numbers, of_chunk
             )
@@ -271,14 +281,26 @@ class SubsetIndex:
         self,
         blocks: Sequence[NDArray[np.int64]],
         dtype: type[np.generic],
-        add: Callable[[NDArray[np.int64], NDArray[Any]], None],
+        add: Callable[[NDArray[np.int64], NDArray[Any], _Touched], None],
     ) -> dict[str, sparse.csr_array]:
         layout = self.pieces.state.layout
         rows: list[list[tuple[NDArray[Any], NDArray[np.int64]]]] = []
         for members in blocks:
             numbers = np.zeros(layout.n_pairs, dtype=dtype)
-            add(members, numbers)
-            rows.append([_not_zero(numbers[part.span]) for part in layout.pairs])
+            touched = _Touched(layout.n_pairs // SCANNED_PER_SORTED)
+            add(members, numbers, touched)
+            places = touched.places()
+            if places is None:
+                found = [_not_zero(numbers[part.span]) for part in layout.pairs]
+            else:
+                places = places[numbers[places] != 0]
+                firsts = [part.first for part in layout.pairs]
+                parts = np.split(places, np.searchsorted(places, firsts[1:]))
+                found = [
+                    (numbers[some], some - first)
+                    for some, first in zip(parts, firsts, strict=True)
+                ]
+            rows.append(found)
         return {
             part.layer: stacked_rows(of_part, part.last - part.first)  # <= MAX_PAIRS
             for part, of_part in zip(layout.pairs, zip(*rows, strict=True), strict=True)
@@ -311,6 +333,44 @@ class SubsetIndex:
         values = self._store.groups.read(f"aggregates/all/{name}/{layer}")
         found: NDArray[np.float64] = values[0]
         return found
+
+
+class _Touched:
+    """Which pairs some instances hold, unless they hold too many to sort.
+
+    Of few instances that is where their sums are not 0: a million pairs need not be
+    looked through for a thousand of them.
+
+    Parameters
+    ----------
+    limit
+        How many are kept, with those that are there several times.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._left = limit
+        self._parts: list[NDArray[Any]] = []
+
+    def add(self, lists: Lists, rows: NDArray[np.int64]) -> None:
+        """Keep what some rows of lists hold."""
+        if self._left < 0:
+            return
+        starts = lists.offsets[rows]
+        n_held = lists.offsets[rows + 1] - starts
+        ends = np.cumsum(n_held)
+        self._left -= int(n_held.sum())
+        if self._left < 0:
+            self._parts.clear()
+            return
+        shift = np.repeat(starts - (ends - n_held), n_held)
+        self._parts.append(lists.values[np.arange(len(shift)) + shift])
+
+    def places(self) -> NDArray[np.int64] | None:
+        """Return the pairs, ascending, each once; None if they are too many."""
+        if self._left < 0:
+            return None
+        held = np.concatenate([np.zeros(0, np.int64), *self._parts])
+        return np.unique(held)
 
 
 def _not_zero(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:

@@ -15,7 +15,11 @@ from nnviz.aggregation.aggregation import aggregate
 from nnviz.aggregation.index import index_state, make_index, piece_path
 from nnviz.aggregation.index_channels import IndexedChannels
 from nnviz.aggregation.index_kernels import add_moments
-from nnviz.aggregation.subset_index import SubsetIndex, subset_index
+from nnviz.aggregation.subset_index import (
+    SCANNED_PER_SORTED,
+    SubsetIndex,
+    subset_index,
+)
 from nnviz.aggregation.totals import count_blocks
 from nnviz.engine.progress import StageDone, StageStarted, TaskDone
 from nnviz.errors import MissingDataError
@@ -175,8 +179,17 @@ def test_count_blocks__by_the_index__the_same_bits(
             )
 
 
-def test_influences__agree_with_plain_loops(indexed):
-    members = np.flatnonzero(indexed.usable())[::2]
+@pytest.mark.parametrize("n", [0, 1, 200])
+def test_influences__agree_with_plain_loops(indexed, n):
+    # Of one instance its own pairs are looked at, of many all that there are.
+    members = np.flatnonzero(indexed.usable())[::2][:n]
+    index = subset_index(indexed)
+    n_held = sum(
+        int(np.diff(facts.lists.offsets)[facts.rows].sum())
+        for facts in index.pieces.facts(members, "pairs")
+    )
+    is_few = n_held <= index.pieces.state.layout.n_pairs // SCANNED_PER_SORTED
+    assert is_few == (n < 2)
     parts = [
         indexed.read(f"influences/late/{part}")
         for part in ("target", "source", "influence")
@@ -184,8 +197,8 @@ def test_influences__agree_with_plain_loops(indexed):
     shape = {"n_targets": 16, "n_sources": 10}
     counts, sums = oracle.influences(*parts, members, **shape)
 
-    found = subset_index(indexed).influence_counts([members])["late"].toarray()
-    summed = subset_index(indexed).influence_sums([members])["late"].toarray()
+    found = index.influence_counts([members])["late"].toarray()
+    summed = index.influence_sums([members])["late"].toarray()
 
     assert found.reshape(16, 10).tolist() == counts
     np.testing.assert_allclose(summed.reshape(16, 10), sums, rtol=1e-12)
