@@ -192,7 +192,7 @@ class Component(JSComponent):
     ) -> None:
         self._intentions = dict(intentions)
         # Panel looks at every parameter, and param makes a copy of each that is looked
-        # at, a quarter of what a component costs. No parameter is changed here.
+        # at, in case it is changed for this component alone. None is.
         no_instance_params(type(self))
         styles = [STYLE, self._style] if self._style else [STYLE]
         super().__init__(sizing_mode="stretch_both", stylesheets=styles, **params)
