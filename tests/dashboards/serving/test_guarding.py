@@ -1,12 +1,19 @@
 """Passwords that are tried: who waits, who is refused, and what is kept of them."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tornado.web import HTTPError
 
 from nnviz_dashboards.serving import guarding
 from nnviz_dashboards.serving.guarding import WAITING_TRIES, Tries
+
+
+def run(coroutine):
+    """Run it in a thread of its own: in this one a browser may have a loop already."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 @pytest.fixture
@@ -23,7 +30,7 @@ def test_tries__of_many_addresses__leave_a_bounded_number(tries):
             assert not await tries.is_right(f"10.0.0.{number}", lambda: False)
         assert await tries.is_right("10.0.0.49", lambda: True)
 
-    asyncio.run(try_all())
+    run(try_all())
 
     assert list(tries._wrong) == ["10.0.0.47", "10.0.0.48"]
     assert not tries._waiting
@@ -40,7 +47,7 @@ def test_tries__too_many_at_once__are_refused_and_then_admitted(tries):
         again = await tries.is_right("10.0.0.1", lambda: True)
         return found, again
 
-    found, again = asyncio.run(try_together())
+    found, again = run(try_together())
 
     assert found[:-1] == [False] * WAITING_TRIES
     assert isinstance(found[-1], HTTPError)
