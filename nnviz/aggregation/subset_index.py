@@ -49,7 +49,7 @@ PIECES_AT_ONCE = 64
 """Mapped pieces between two meetings of the threads."""
 
 SCANNED_PER_SORTED = 8
-"""Pairs that are looked through in the time in which one is sorted."""
+"""Pairs that instances hold are sorted where all there are is so many times more."""
 
 MAX_PAIRS = 1 << 25
 """Pairs of targets and sources for which there is a number each: 800 MB."""

@@ -221,7 +221,7 @@ class MatrixView(Viewer):
         darkest = f"{format_value(high)} or more"
         if matrix.selection.shade == "channel":
             darkest = "each channel's own largest class"
-        elif state.dead.all():
+        elif state.dead.all() and low == 0:  # else there are values below 0
             darkest = "no channel is above 0"
         return {
             "version": state.version,
