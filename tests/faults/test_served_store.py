@@ -73,6 +73,7 @@ SOCKET = {
         "/pictures/ab/2/0/0",
         "/pictures/ab/instances/5",
         "/static/js/bokeh.min.js",
+        f"/scripts/{64 * '0'}.js",
         "/ws",
     ],
 )

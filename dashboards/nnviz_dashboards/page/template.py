@@ -42,6 +42,12 @@ class _Page(pn.Template):
         # Else it looks for all that is in it again at every view, and more often.
         with document.models.freeze():
             super()._init_doc(document, *args, **kwargs)
+        # So that they come beside all else, not once it has been read.
+        document.template_variables["scripts"] = [
+            getattr(root, "esm")  # noqa: B009 - of Panel's models, which have no types
+            for root in document.roots
+            if getattr(root, "bundle", "") == "url"
+        ]
         return document
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from tornado.web import StaticFileHandler
 
-__all__ = ["CompressedFiles"]
+__all__ = ["LEVEL", "CompressedFiles"]
 
 _ENDINGS = (".js", ".css")
-_LEVEL = 6
+LEVEL = 6
+"""Of compression."""
 
 
 class CompressedFiles(StaticFileHandler):
@@ -52,4 +53,4 @@ class CompressedFiles(StaticFileHandler):
 @functools.lru_cache(maxsize=64)
 def _compressed(file: str, modified: float) -> bytes:
     del modified  # another time is another file
-    return gzip.compress(Path(file).read_bytes(), _LEVEL, mtime=0)
+    return gzip.compress(Path(file).read_bytes(), LEVEL, mtime=0)

@@ -12,9 +12,10 @@ from nnviz.errors import NnvizError
 from nnviz_dashboards.page.app import PICTURES
 from nnviz_dashboards.serving.shared_results import SharedResults
 
-__all__ = ["picture_patterns"]
+__all__ = ["FOR_EVER", "picture_patterns"]
 
-YEAR_SECONDS = 31_536_000
+FOR_EVER = "private, max-age=31536000, immutable"
+"""How long a browser keeps what its address names: a year, and asks no more."""
 
 
 def picture_patterns(shared: SharedResults) -> list[tuple[str, type, dict[str, Any]]]:
@@ -68,7 +69,7 @@ class PictureHandler(AuthRequestHandler):
         self.set_header(
             "Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"
         )
-        self.set_header("Cache-Control", f"private, max-age={YEAR_SECONDS}, immutable")
+        self.set_header("Cache-Control", FOR_EVER)
         self.finish(picture)
 
 

@@ -40,6 +40,7 @@ from nnviz_dashboards.serving.gone_visitors import report, say_nothing_of_gone_v
 from nnviz_dashboards.serving.guarding import Gate, guard
 from nnviz_dashboards.serving.network_runs import NetworkRuns
 from nnviz_dashboards.serving.pictures import picture_patterns
+from nnviz_dashboards.serving.scripts import script_patterns
 from nnviz_dashboards.serving.shared_results import SharedResults
 from nnviz_dashboards.serving.tokens import cookie_of, kept_token, new_token
 
@@ -137,7 +138,7 @@ def _listen(
             port=port,
             address=host,
             websocket_origin=list(rights.allow_origin),
-            extra_patterns=patterns,
+            extra_patterns=[*script_patterns(), *patterns],
             # Only a page that was handed out may open a line, and only its own.
             sign_sessions=True,
             secret_key=secrets.token_hex(32),

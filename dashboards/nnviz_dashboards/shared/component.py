@@ -30,6 +30,7 @@ from nnviz.results.missing import Missing
 
 __all__ = [
     "CHART",
+    "SCRIPTS",
     "STYLE",
     "Component",
     "SentDict",
@@ -38,6 +39,8 @@ __all__ = [
     "constants",
     "missing_value",
     "script",
+    "script_address",
+    "sent_script",
     "style",
 ]
 
@@ -45,6 +48,9 @@ _FOLDER = Path(__file__).parent
 
 CHART = ("picture.js", "chart_menu.js")
 """Scripts of a chart whose data and picture can be saved."""
+
+SCRIPTS = "scripts"
+"""Where the server answers with the scripts of components, relative to the page."""
 
 STYLE = (_FOLDER / "style.css").read_text(encoding="utf-8")
 
@@ -96,6 +102,26 @@ def style(module: str, name: str) -> str:
         Name of the file.
     """
     return Path(module).with_name(name).read_text(encoding="utf-8")
+
+
+_SENT: dict[str, str] = {}
+
+
+@functools.cache
+def script_address(kind: type[Component]) -> str:
+    """Return where the server answers with a component's script.
+
+    It names what is there: a browser that has it need not ask again.
+    """
+    text = str(kind._esm)
+    name = hashlib.sha256(text.encode()).hexdigest()
+    _SENT[name] = text
+    return f"./{SCRIPTS}/{name}.js"
+
+
+def sent_script(name: str) -> str | None:
+    """Return the script whose address was given, by the name that it has there."""
+    return _SENT.get(name)
 
 
 def missing_value(missing: Missing | None) -> dict[str, str] | None:
@@ -244,13 +270,16 @@ class Component(JSComponent):
             self._send_msg({"file": {"name": name, "content": encoded}})
 
     def _get_properties(self, doc: Document | None) -> dict[str, Any]:
-        # What has no bundle, Panel takes for TypeScript, and translates in the browser.
         properties = super()._get_properties(doc)
         properties["data"].esm_constants = {"texts": sorted(_texts_of(type(self)))}
-        content = properties["esm"].encode()
         sheets = [_once_in(doc) if x is STYLE else x for x in properties["stylesheets"]]
-        bundle = hashlib.sha256(content).hexdigest()
-        return {**properties, "stylesheets": sheets, "bundle": bundle}
+        properties |= {"stylesheets": sheets}
+        if doc is not None and doc.session_context is not None:
+            # Of a visitor, to whom the server sends scripts beside the page, and once.
+            return {**properties, "bundle": "url", "esm": script_address(type(self))}
+        # What has no bundle, Panel takes for TypeScript, and translates in the browser.
+        bundle = hashlib.sha256(properties["esm"].encode()).hexdigest()
+        return {**properties, "bundle": bundle}
 
     @property
     def _linked_properties(self) -> tuple[str, ...]:

@@ -41,7 +41,10 @@ def test_page__says_what_the_run_is(page):
 # Where a script has no bundle, Panel translates it from TypeScript.
 SCRIPTS = """() => ({
   loaded: [...document.scripts].map((script) => script.src).filter(Boolean),
-  bundles: Bokeh.documents[0].roots().flatMap((m) => m.esm ? [m.bundle] : []),
+  views: Bokeh.documents[0].roots().flatMap((m) => m.esm ? [[m.bundle, m.esm]] : []),
+  fetched: performance.getEntriesByType("resource").map(({name}) => name)
+    .filter((name) => name.includes("/scripts/")),
+  ahead: [...document.querySelectorAll("link[rel=modulepreload]")].map((l) => l.href),
 })"""
 
 
@@ -55,9 +58,13 @@ def test_page__loads_and_reads_no_script_that_no_view_needs(page):
         "bokeh-tables.min.js",
         "panel.min.js",
     ]
-    assert len(found["bundles"]) > 10
-    assert all(found["bundles"])
-    assert len(set(found["bundles"])) == len(found["bundles"])
+    assert len(found["views"]) > 10
+    assert {bundle for bundle, _ in found["views"]} == {"url"}
+    place = page.url.partition("?")[0]
+    addresses = sorted(place + esm.removeprefix("./") for _, esm in found["views"])
+    assert len(set(addresses)) == len(addresses)
+    # Each was asked for once, before the page's document named it.
+    assert sorted(found["fetched"]) == addresses == sorted(found["ahead"])
 
 
 def test_class__clicked_changes_list_channels_and_address(page):

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gzip
+import hashlib
 import http.client
 import re
 import resource
@@ -125,6 +126,32 @@ def test_scripts__are_the_same_with_and_without_compression_and_are_kept(address
         get_compressed(url, **{"If-None-Match": tag})
     with pytest.raises(urllib.error.HTTPError, match="404"):
         get_compressed(f"http://{address}/static/js/none.js")
+
+
+def test_scripts_of_views__come_by_addresses_that_name_what_is_there(address):
+    _, _, page = get(f"http://{address}/")
+    places = re.findall(rb'rel="modulepreload" href="[.]/(scripts/[^"]+)"', page)
+
+    assert len(places) > 10
+    for place in map(bytes.decode, places):
+        status, headers, plain = get(f"http://{address}/{place}")
+        assert status == 200
+        assert headers["Content-Type"].startswith("text/javascript")
+        assert headers["Content-Encoding"] is None
+        assert headers["Vary"] == "Accept-Encoding"
+        for word in ("private", "immutable"):
+            assert word in headers["Cache-Control"]
+        assert place == f"scripts/{hashlib.sha256(plain).hexdigest()}.js"
+        assert b"export function render(" in plain
+        with get_compressed(f"http://{address}/{place}") as packed:
+            assert packed.headers["Content-Encoding"] == "gzip"
+            assert gzip.decompress(packed.read()) == plain
+    # It holds none of them, and those of the next visitor are the same.
+    assert b"export function render(" not in page
+    _, _, next_page = get(f"http://{address}/")
+    assert all(place in next_page for place in places)
+    for none in (f"scripts/{64 * '0'}.js", "scripts/shared.js", "scripts/"):
+        assert get(f"http://{address}/{none}")[0] == 404
 
 
 def get_compressed(url, **headers):
