@@ -83,7 +83,7 @@ export function render({model}) {
       cells = null
       is_all = part.is_all
       hovered = -1
-      space.go(numbers, before, read.places)
+      space.go(numbers, before, read.places, is_all)
     }
     hint.hidden = true
     canvas.dataset.seen = part.n

@@ -2,18 +2,21 @@
 const REACH = 1.6
 const LEAST_ZOOM = 0.7, MOST_ZOOM = 200
 const PADDING = 12 // pixels from the edge to a point that is kept in view
+const HALF = [1.32, 1.32] // of the plane, which is seen at first where not all points are known
+const LEAST_HALF = 0.6, MOST_HALF = 2.5 // few that are far off do not press all others together
 
 function instanceSpace(canvas, changed) {
   let [k, cx, cy] = [1, 0, 0]
   let x = new Float32Array(), y = new Float32Array(), frame = 0
-  const scale = () => k * Math.max(20, Math.min(canvas.clientWidth, canvas.clientHeight)) / 2 / 1.32
+  let half = HALF // from the middle of the plane to what is in view where it is not zoomed
+  const scale = () => k * Math.max(10, Math.min((canvas.clientWidth / 2 - PADDING) / half[0], (canvas.clientHeight / 2 - PADDING) / half[1]))
   const sx = (value) => canvas.clientWidth / 2 + (value - cx) * scale()
   const sy = (value) => canvas.clientHeight / 2 - (value - cy) * scale()
   // Nobody is lost in the void: of the points that are here, the nearest stays in view.
   const keep_one = () => {
     if (!canvas.clientWidth) return // it is not in the page yet
-    const half = (length) => Math.max(0, length / 2 - PADDING) / scale()
-    const [wide, high] = [half(canvas.clientWidth), half(canvas.clientHeight)]
+    const seen = (length) => Math.max(0, length / 2 - PADDING) / scale()
+    const [wide, high] = [seen(canvas.clientWidth), seen(canvas.clientHeight)]
     let [best, least] = [-1, Infinity]
     for (let i = 0; i < x.length && least > 0; i++) {
       const [dx, dy] = [Math.max(0, Math.abs(x[i] - cx) - wide), Math.max(0, Math.abs(y[i] - cy) - high)]
@@ -36,9 +39,13 @@ function instanceSpace(canvas, changed) {
     const left = 1 - k / Math.max(LEAST_ZOOM, Math.min(MOST_ZOOM, k * factor))
     look(k * factor, cx + dx * left, cy + dy * left)
   }
-  // Points that both have move from layer to layer.
-  const go = (numbers, before, wanted) => {
+  // Points that both have move from layer to layer. Where these are all, all are in view.
+  const go = (numbers, before, wanted, is_all = false) => {
     cancelAnimationFrame(frame)
+    const furthest = [0, 0]
+    for (let i = 0; is_all && i < wanted.length; i++) furthest[i % 2] = Math.max(furthest[i % 2], Math.abs(wanted[i]))
+    const half_before = before.length ? half : null
+    const half_wanted = is_all ? furthest.map((far) => Math.max(LEAST_HALF, Math.min(MOST_HALF, far))) : HALF
     const at = new Map(before.map((n, i) => [n, i]))
     const from = {x: Float32Array.from(numbers, (n, i) => x[at.get(n)] ?? wanted[2 * i]),
                   y: Float32Array.from(numbers, (n, i) => y[at.get(n)] ?? wanted[2 * i + 1])}
@@ -51,6 +58,7 @@ function instanceSpace(canvas, changed) {
         x[i] = from.x[i] + eased * (wanted[2 * i] - from.x[i])
         y[i] = from.y[i] + eased * (wanted[2 * i + 1] - from.y[i])
       }
+      half = half_wanted.map((wide, i) => wide + (1 - eased) * ((half_before?.[i] ?? wide) - wide))
       if (t === 1) keep_one()
       changed()
       if (t < 1) frame = requestAnimationFrame(step)

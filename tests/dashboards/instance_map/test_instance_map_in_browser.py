@@ -1,7 +1,11 @@
 """The map of the instances as a visitor uses it: a loop, a click, colours."""
 
+import numpy as np
 import pytest
+import torch
+from torch import nn
 
+import nnviz
 from tests.dashboards.served_pages import expect_address, served
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -16,6 +20,36 @@ def counted_address(finished_url):
     """Return where a page is served that takes 41 instances for many."""
     with served(finished_url, before=FEW) as (_, address):
         yield address
+
+
+@pytest.fixture(scope="module")
+def far_address(tmp_path_factory):
+    """Return where a page is served of 120 instances, one of which is far from all."""
+    rows = np.random.default_rng(0).normal(size=(120, 6)).astype(np.float32)
+    rows[7] = 2.4 * np.linalg.norm(rows, axis=1).max() / np.sqrt(6)
+    torch.manual_seed(0)
+    url = str(tmp_path_factory.mktemp("far") / "run.zarr")
+    network = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 2))
+    nnviz.run(network, rows, url, workers=0, progress=False)
+    with served(url) as (_, address):
+        yield address
+
+
+PLACES = "canvas => [...Array(120).keys()].map((i) => canvas.placeOf(i))"
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_map__of_few__has_every_point_in_view(visit, far_address, width):
+    page = visit(far_address, "?view=map&layer=input")
+    page.set_viewport_size({"width": width, "height": 900})
+    canvas = page.locator(".instance-points")
+    expect(canvas).to_have_attribute("data-seen", "120", timeout=200_000)
+    box = canvas.bounding_box()
+    x, y = np.transpose(canvas.evaluate(PLACES))
+    # Whole: a dot has a radius of five pixels at most.
+    assert min(x.min(), y.min()) > 5
+    assert x.max() < box["width"] - 5
+    assert y.max() < box["height"] - 5
 
 
 @pytest.mark.moving
