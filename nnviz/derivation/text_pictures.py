@@ -7,6 +7,7 @@ small picture where pictures stand. So every place that shows a picture shows th
 
 from __future__ import annotations
 
+import contextlib
 import html
 import json
 from collections.abc import Mapping, Sequence
@@ -146,7 +147,7 @@ def draw_row(values: Mapping[str, str], side: int) -> bytes:
     parts = []
     for index, (name, value) in enumerate(shown):
         y = 5 + size + 1.3 * size * index
-        value = _end_cut(value, max(2 * n // 5, n - len(name) - 1))
+        value = _fitted(value, max(2 * n // 5, n - len(name) - 1))
         name = _end_cut(name, n - len(value) - bool(value))
         parts.append(_line(6, y, size, name, "context", "start"))
         parts.append(_line(SIDE - 6, y, size, value, "", "end"))
@@ -239,6 +240,15 @@ def _lines_of(words: Sequence[str], n: int) -> list[str]:
         else:
             lines.append(word)
     return lines
+
+
+def _fitted(value: str, n: int) -> str:
+    """Return a value on n characters: a number with fewer digits, a text cut."""
+    if len(value) > n:
+        with contextlib.suppress(ValueError):
+            shorter = [f"{float(value):.{digits}g}" for digits in (5, 4, 3, 2, 1)]
+            return next((each for each in shorter if len(each) <= n), shorter[-1])
+    return _end_cut(value, n)
 
 
 def _end_cut(text: str, n: int) -> str:

@@ -73,3 +73,19 @@ def test_draw_row__has_names_and_values() -> None:
     assert words_of(draw_row({"age": "4", "sex": "f"}, 96)) == "age 4 sex f"
     many = {f"column {i}": str(i) for i in range(40)}
     assert "more" in words_of(draw_row(many, 96))
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [("0.08474", "0.0847"), ("-0.08474", "-0.085"), ("1234567", "1e+06")],
+)
+def test_draw_row__long_number__has_fewer_digits_and_is_not_cut(
+    value: str, shown: str
+) -> None:
+    drawn = draw_row({"mean smoothness of all": value}, 96)
+    assert words_of(drawn).split()[-1] == shown
+    assert value in drawn.decode()  # whole in the title
+
+
+def test_draw_row__long_text__is_cut() -> None:
+    assert words_of(draw_row({"a long name": "a long text, too"}, 96)).endswith("…")

@@ -206,7 +206,7 @@ class EmbeddingView(Viewer):
             note = self._model.method
             if not isnan(kept):
                 n = self._model.n_near
-                alike = "most similar class" if n == 1 else f"{n} most similar"
+                alike = "most similar classes" if n == 1 else f"{n} most similar"
                 note += f"; {format_percent(kept)} of the {alike} lie nearest"
         if selection.channel >= 0:
             note = f"stronger: channel {selection.channel} is more often on top"
