@@ -40,10 +40,15 @@ class _Keeper:
         self._n_ended = 0
         self.trouble = ""
 
+    @property
+    def n_connected(self) -> int:
+        """How many workers the scheduler has, which is in this process."""
+        return len(self._cluster.scheduler.workers)
+
     def look(self) -> None:
         """Start again who has ended, and count who has ended before it connected."""
         n_given_up = self._cluster.sync(self._replace)
-        if self._client.nthreads():
+        if self.n_connected:
             self._n_ended = 0
             return
         self._n_ended += n_given_up + self._n_replaced()
@@ -108,7 +113,7 @@ def kept_workers(cluster: Any, client: Client) -> Iterator[_Keeper]:
         watching.join(timeout=10)
 
 
-def wait_for_workers(client: Client, n_workers: int, keeper: _Keeper) -> None:
+def wait_for_workers(n_workers: int, keeper: _Keeper) -> None:
     """Wait until workers have connected.
 
     Raises
@@ -117,7 +122,7 @@ def wait_for_workers(client: Client, n_workers: int, keeper: _Keeper) -> None:
         If they cannot be started, or it takes too long.
     """
     end = time.monotonic() + START_TIMEOUT_S
-    while (n_found := len(client.nthreads())) < n_workers:
+    while (n_found := keeper.n_connected) < n_workers:
         if keeper.trouble:
             raise TaskError(keeper.trouble)
         if time.monotonic() > end:

@@ -90,7 +90,7 @@ def open_client(config: ClusterConfig, threads: int = 1) -> Iterator[Client]:
             cluster.adapt(minimum=config.minimum, maximum=config.maximum)
         else:
             cluster.scale(n_workers)
-            wait_for_workers(connected, n_workers, keeper)
+            wait_for_workers(n_workers, keeper)
         yield connected
 
 
