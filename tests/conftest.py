@@ -37,7 +37,7 @@ import importlib
 import json
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ import distributed
 import psutil
 import pytest
 import torch
+from _pytest.doctest import DoctestModule
 from click.testing import CliRunner
 
 from nnviz.cli.main import main as command_line
@@ -138,6 +139,17 @@ def pytest_collection(session: pytest.Session) -> None:
         # Whatever is wrong with it, collection meets it again, and says so.
         with contextlib.suppress(Exception, pytest.skip.Exception):
             importlib.import_module(name)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file() -> Generator[None, list[Any], list[Any]]:
+    """Look for examples in the docstrings of what is tested; those of tests have none.
+
+    Each file of them would be gone through twice, and helpers be imported by every
+    process, also where no test needs them.
+    """
+    found = yield
+    return [one for one in found if type(one) is not DoctestModule]
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
