@@ -8,6 +8,7 @@ own streams, signals, group of processes and children, and its own end.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import json
 import multiprocessing
@@ -20,12 +21,15 @@ import sys
 import threading
 import warnings
 from collections.abc import Mapping
-from multiprocessing import resource_tracker, util
+from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 FORKSERVER = multiprocessing.get_context("forkserver")
+
+PR_SET_PDEATHSIG = 1
+"""Of ``prctl(2)``: the signal that a process has once its parent has ended."""
 
 PLACES = tuple(sys.path)
 """Where modules are found, before tests add places of their own."""
@@ -209,6 +213,7 @@ def _run(
     has_server: bool,
 ) -> None:
     """Become the program, in the process that was forked for it."""
+    _end_with_the_tests()
     os.setsid()
     os.chdir(folder)
     places = [str(folder), *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
@@ -242,6 +247,18 @@ def _run(
         runpy.run_path(command[0], run_name="__main__")
     else:
         runpy.run_module(command[0], run_name="__main__", alter_sys=True)
+
+
+def _end_with_the_tests() -> None:
+    """Let this process end once that from which it was forked is not there any more.
+
+    That is when the tests have ended, or were killed. Processes that are forked keep it
+    there otherwise, as they could ask it for others: a program has a server of its own.
+    """
+    os.close(forkserver._forkserver._forkserver_alive_fd)
+    forkserver._forkserver._forkserver_alive_fd = None
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _fork_the_server() -> None:
