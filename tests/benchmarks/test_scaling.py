@@ -218,6 +218,7 @@ def test_best_chunk__is_large_where_the_scheduler_is_slow_and_small_for_few_roun
 
 @pytest.mark.cluster
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # beside other work it takes minutes
 def test_measure__small__has_what_the_report_needs(tmp_path, monkeypatch):
     monkeypatch.setenv("NNVIZ_SHARED", str(tmp_path / "nowhere"))
 
