@@ -81,6 +81,7 @@ class SubsetPairs:
         """Single channels of every instance; those asked for last are kept."""
         self.finder = SubsetFinder(store, self.channels)
         self._counted: OrderedDict[str, SubsetResults] = OrderedDict()
+        self._suggestions: list[Suggestion] | None = None
         self._counting = SharedWork()
         self._lock = threading.Lock()
 
@@ -192,18 +193,32 @@ class SubsetPairs:
     def _words(self, query: str) -> str:
         return words_of(query, self._store.class_names)
 
-    @functools.cached_property
+    @property
     def suggestions(self) -> list[Suggestion]:
-        """Where the network errs more than elsewhere; searched for once."""
+        """Where the network errs more than elsewhere; searched for once.
+
+        Raises
+        ------
+        NnvizError
+            If the store cannot be read, or has no labels or no predictions.
+        NotWantedError
+            If nobody waits for them any more.
+        """
+        return self._counting.run("suggestions", self._search)
+
+    def _search(self) -> list[Suggestion]:
+        if self._suggestions is not None:
+            return self._suggestions
         # Slow to import, and few visitors ask for it.
         from nnviz.subsets.suggestions import (  # noqa: PLC0415
             searched_layers,
             suggest_subsets,
         )
 
-        return suggest_subsets(
+        self._suggestions = suggest_subsets(
             self.finder.columns, n=N_SUGGESTIONS, layers=searched_layers(self._store)
         )
+        return self._suggestions
 
     def pair(self, a: str, b: str = "") -> SubsetPair:
         """Find two subsets.

@@ -37,6 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse, stats
 
+from nnviz.engine.wanted import check_wanted
 from nnviz.errors import DatasetError
 from nnviz.formatting import said_p_value
 from nnviz.significance import familywise_p_values
@@ -187,6 +188,8 @@ def suggest_subsets(
     ------
     DatasetError
         If the run has no labels or no predictions.
+    NotWantedError
+        If nobody waits for them any more (:mod:`nnviz.engine.wanted`).
     """
     label, prediction = columns.column("label"), columns.column("prediction")
     if label.kind != "class":
@@ -231,6 +234,7 @@ class _Search:
         rows_of = [rows for _, _, rows in made]
         blocks = [_features(rows_of, self.columns.n_instances)] if made else []
         for layer in layers:
+            check_wanted()
             block = sparse.csc_array(self.columns.channels.top(layer))
             names += [
                 f"top({quoted(layer)}, {channel})" for channel in range(block.shape[1])
@@ -272,6 +276,7 @@ class _Search:
         some = sparse.csc_array(features[rows])
         errors = self.wrong[rows].astype(np.float64)
         for _ in range(n):
+            check_wanted()
             found = find_slices(
                 some,
                 errors,
@@ -303,6 +308,7 @@ class _Search:
         for number, name in enumerate(self.columns.names, start=1):
             if name in ("id", "instance", "status", *FOLLOWING):
                 continue
+            check_wanted()
             column = self.columns.column(name)
             # Label and prediction together are an error by definition.
             place = 0 if column.kind == "class" else number
@@ -346,6 +352,7 @@ class _Search:
         rows = np.flatnonzero(self.find & self.wrong)
         if len(rows) < 2 * MIN_SIZE:
             return
+        check_wanted()
         rows = np.sort(self.rng.permutation(rows)[:MAX_CLUSTERED])
         everything = np.nan_to_num(
             self.columns.channels.activations(layer).astype(np.float32)
@@ -358,6 +365,7 @@ class _Search:
         for number, centre in enumerate(model.cluster_centers_):
             distance = np.linalg.norm(everything - centre, axis=1)
             radius = np.median(distance[rows[model.labels_ == number]])
+            check_wanted()
             name = f"cluster {number + 1} of errors in {layer}"
             yield self._of_errors("cluster", name, "", distance <= radius)
 
@@ -367,6 +375,7 @@ class _Search:
         label = self.columns.column("label").values
         distance = np.full(len(values), -np.inf)
         for index in np.unique(label[self.find]):
+            check_wanted()
             members = np.flatnonzero((label == index) & self.usable)
             own = values[members].astype(np.float32)
             known = own[self.find[members]]

@@ -1,6 +1,12 @@
 """What tells one pair of subsets from another."""
 
+import itertools
+
 import pytest
+
+from nnviz.engine.wanted import NotWantedError, while_wanted
+from nnviz.results.run_results import RunResults
+from nnviz.store.store import Store
 
 WOLVES = "label = wolf"
 
@@ -35,3 +41,18 @@ def test_pair__has_every_usable_instance_once(results):
     assert pair.found.subset.instances.tolist() == kept.tolist()
     both = {*pair.found.subset.instances, *pair.found.against.instances}
     assert len(both) == int(results.pairs.finder.columns.usable.sum())
+
+
+@pytest.mark.parametrize("n_asked", [2, 4, 8])
+def test_suggestions__that_nobody_waits_for__end_and_are_found_when_asked_again(
+    finished_url, n_asked
+):
+    pairs = RunResults(Store.open(finished_url)).pairs
+    asked = itertools.count()
+
+    with pytest.raises(NotWantedError), while_wanted(lambda: next(asked) < n_asked):
+        _ = pairs.suggestions
+
+    assert next(asked) == n_asked + 1  # it ended where it was told
+    assert pairs.suggestions
+    assert pairs.suggestions is pairs.suggestions  # searched for once
