@@ -13,7 +13,10 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
+import numpy as np
+
 from nnviz.aggregation.aggregates import Aggregates, aggregates_of
+from nnviz.aggregation.subset_index import subset_index
 from nnviz.engine.wanted import SharedWork
 from nnviz.graphs.attribution_graph import AttributionGraph
 from nnviz.graphs.comparison import GraphComparison
@@ -26,6 +29,7 @@ from nnviz.results.missing import Missing
 from nnviz.results.query_pool import QueryPool
 from nnviz.results.subset_key import SubsetKey
 from nnviz.store.store import Store
+from nnviz.subsets.subsets import Subset
 
 __all__ = ["OF_A", "OF_PAIR", "GraphRequest", "GraphResults", "subset_of"]
 
@@ -105,7 +109,7 @@ class GraphResults:
         """
         names = self._store.groups.names("aggregates")
         stored = (first, *(name for name in names if name != first))
-        has_facts = self._store.plan.extraction.targets != "none"
+        has_facts = bool(self._store.plan.influences)
         can_count = has_facts and self.has_influences(first)
         return (*stored, OF_A, OF_PAIR) if can_count else stored
 
@@ -230,6 +234,25 @@ class GraphResults:
         if self.has_influences(collection) and sizes.any():
             subset = self.collection(collection).names[int(sizes.argmax())]
             self.graph(GraphRequest(collection, subset, "", GraphOptions(share=0.075)))
+
+    def warm_up_sets(self, collection: str) -> None:
+        """Read, and load, what the first graph of sets of instances needs.
+
+        Two sets of two instances are compared: what is read for base rates, the
+        compiled loops and SciPy's tests take a second, and the answer milliseconds.
+
+        Raises
+        ------
+        NnvizError
+            If it cannot be read.
+        """
+        some = np.flatnonzero(subset_index(self._store).usable)[:4]
+        if OF_PAIR in self.collections(collection) and len(some) == 4:
+            sides = Subset("one pair", some[:2]), Subset("another", some[2:])
+            sets = SubsetKey(sides[0]), SubsetKey(sides[1])
+            names = sides[0].name, sides[1].name
+            options = GraphOptions(share=0.075)
+            self.comparison(GraphRequest(collection, *names, options, sets))
 
     def _lock_of(self, collection: str) -> threading.Lock:
         with self._lock:

@@ -72,13 +72,17 @@ class SharedResults:
             return self._results
 
     def _warm(self, results: RunResults) -> None:
-        """Read texts and the index once no page is being opened, which would wait."""
+        """Read texts, what graphs of sets need, and the index.
+
+        Not while a page is being opened, which would wait.
+        """
         while (left := self._asked + SECONDS_TO_OPEN - time.monotonic()) > 0:
             time.sleep(left)
         if warmed_bytes():
             # Without an index, too: whoever sees the first instance waits seconds then.
             with contextlib.suppress(NnvizError, OSError):  # who asks is told
                 results.pairs.finder.columns.read_texts()
+                results.graphs.warm_up_sets(results.kind)
         warm_later(results.store)
 
     @property
