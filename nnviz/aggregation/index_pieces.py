@@ -3,8 +3,8 @@
 On a file system a piece's arrays are mapped: the pages of what is read are in memory,
 and all processes of the machine share them. Elsewhere pieces are loaded, and a bounded
 number of bytes is kept. Whatever is read for the first time is compared with its
-checksum: rows of activations one by one, lists as a whole. A piece that does not fit
-is named, and left out from then on: the chunks, which are checked as well, answer.
+checksum: rows of activations one by one, or in blocks ahead, lists as a whole. A piece
+that does not fit is named, and left out: the chunks, which are checked too, answer.
 
 May be shared by threads.
 """
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from nnviz.aggregation.index import IndexState, index_state, piece_path
 from nnviz.aggregation.index_layout import Lists, Rows
+from nnviz.aggregation.joined_checksums import joined_crc32
 from nnviz.errors import StoreFormatError
 from nnviz.store.files import announce
 from nnviz.store.mapped import map_values
@@ -46,6 +47,9 @@ ROWS_PER_READER = 64
 
 STRIP_READERS = 4
 """Threads that read strips, which are larger than rows."""
+
+BLOCK_BYTES = 1 << 22
+"""Of rows that are checked together before they are asked for."""
 
 ANNOUNCED_BYTES = 1 << 28
 """Of rows that are announced before they are read."""
@@ -220,8 +224,8 @@ class IndexPieces:
     def warm(self, limit: int) -> int:
         """Read what answers take, before it is asked for.
 
-        Lists are checked as by a question. Of rows the system is told that they will
-        be needed, where they can be mapped; they are checked by who asks for them.
+        Lists are checked as by a question, and so are rows that can be mapped: in
+        blocks, which takes fewer calls than to read and check each by itself.
 
         Parameters
         ----------
@@ -257,8 +261,37 @@ class IndexPieces:
             if path is not None and path.is_file() and n_bytes < limit:
                 size = min(path.stat().st_size, limit - n_bytes)
                 announce(path, [(0, size)])
+                self._check_blocks(piece, dtype, path, size)
                 n_bytes += size
         return n_bytes
+
+    def _check_blocks(self, piece: int, dtype: str, path: Path, size: int) -> None:
+        """Read the first bytes of a piece's rows, and note which rows are sound.
+
+        Who asks for a row of a block that is not finds which one it is.
+        """
+        span, layout = self.state.layout.span(piece), self.state.layout
+        n_bytes = layout.widths[dtype] * np.dtype(dtype).itemsize
+        n_rows = span[1] - span[0]
+        try:
+            name = f"row_crc32_{dtype}"
+            stated = self._whole(piece, name, np.dtype(np.uint32), n_rows)
+        except (StoreFormatError, OSError, ValueError) as error:
+            self._leave_out(piece, error)
+            return
+        checked = self._checked_rows(piece, dtype, n_rows)
+        step = max(1, BLOCK_BYTES // n_bytes)
+        with path.open("rb", buffering=0) as file:
+            for first in range(0, min(n_rows, size // n_bytes), step):
+                some = stated[first : first + step]
+                block = os.pread(file.fileno(), len(some) * n_bytes, first * n_bytes)
+                if zlib.crc32(block) == joined_crc32(some, n_bytes):
+                    checked[first : first + step] = True
+
+    def _checked_rows(self, piece: int, dtype: str, n_rows: int) -> NDArray[np.bool_]:
+        """Return which rows of a piece have been compared with their checksums."""
+        with self._lock:
+            return self._checked.setdefault((piece, dtype), np.zeros(n_rows, np.bool_))
 
     def _of_chunk(
         self, span: tuple[int, int], instances: NDArray[np.int64], kind: Kind
@@ -359,9 +392,7 @@ class IndexPieces:
         StoreFormatError
             If one does not fit.
         """
-        key = (piece, dtype)
-        with self._lock:
-            checked = self._checked.setdefault(key, np.zeros(len(values), np.bool_))
+        checked = self._checked_rows(piece, dtype, len(values))
         fresh = rows[~checked[rows]]
         if not len(fresh):
             return

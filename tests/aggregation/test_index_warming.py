@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -110,3 +111,51 @@ def test_warming__of_a_damaged_index_is_left_to_who_asks(tmp_path: Path) -> None
     warming.wait()
     assert len(index.problems) == 1
     assert "damaged" in index.problems[0]
+
+
+@pytest.fixture
+def in_blocks(url: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Return how many rows are checked together here: there are three blocks."""
+    n_rows = 200
+    (width,) = SubsetIndex(Store.open(url)).pieces.state.layout.widths.values()
+    n_bytes = width * np.dtype(np.float16).itemsize
+    monkeypatch.setattr("nnviz.aggregation.index_pieces.BLOCK_BYTES", n_rows * n_bytes)
+    return n_rows
+
+
+@pytest.mark.usefixtures("in_blocks")
+def test_warming__checks_rows__so_that_who_asks_need_not(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    whole = os.pread
+    monkeypatch.setattr(os, "pread", lambda *given: read.append(1) or whole(*given))
+    pieces = SubsetIndex(Store.open(url)).pieces
+    pieces.warm(1 << 30)
+    assert len(read) == 3
+
+    facts = next(pieces.facts(np.arange(RUN.n_instances), "activations"))
+
+    assert len(read) == 3
+    assert len(facts.rows) == RUN.n_instances
+
+
+def test_warming__of_a_damaged_row_is_left_to_who_asks(
+    tmp_path: Path, in_blocks: int
+) -> None:
+    store = write_store(str(tmp_path / "run.zarr"), RUN)
+    make_index(store)
+    (file,) = (tmp_path / "run.zarr" / "index").glob("*/activations_float16/c/0/0")
+    data = bytearray(file.read_bytes())
+    data[len(data) // RUN.n_instances * (in_blocks + 7)] ^= 1
+    file.write_bytes(data)
+    pieces = SubsetIndex(Store.open(store.url)).pieces
+    pieces.warm(1 << 30)
+
+    for instance in (0, in_blocks + 6, 2 * in_blocks):
+        list(pieces.facts(np.array([instance]), "activations"))
+        assert pieces.problems == []
+
+    list(pieces.facts(np.array([in_blocks + 7]), "activations"))
+    (problem,) = pieces.problems
+    assert "a row of activations does not fit its checksum" in problem
