@@ -19,6 +19,7 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +28,7 @@ from scipy import sparse
 
 from nnviz.errors import ShapeError
 
-__all__ = ["Slice", "find_slices"]
+__all__ = ["Slice", "features_of", "find_slices"]
 
 SIZE_WEIGHT = 0.95
 """a in eq. (1), as its authors recommend."""
@@ -49,6 +50,24 @@ class Slice:
     """Sum of the errors of its instances."""
     score: float
     """Eq. (1)."""
+
+
+def features_of(
+    members_of: Sequence[NDArray[np.int64]], n_instances: int
+) -> sparse.csc_array:
+    """Return the features that sets of instances have, bool, shape (N, F).
+
+    Parameters
+    ----------
+    members_of
+        Numbers of the instances with each feature, ascending; one set at least.
+    n_instances
+        N.
+    """
+    ends = np.cumsum([0, *map(len, members_of)])
+    ones = np.ones(ends[-1], dtype=np.bool_)
+    shape = (n_instances, len(members_of))
+    return sparse.csc_array((ones, np.concatenate(members_of), ends), shape=shape)
 
 
 def find_slices(

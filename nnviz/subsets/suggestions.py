@@ -44,7 +44,7 @@ from nnviz.significance import familywise_p_values
 from nnviz.statistics import exact_interval
 from nnviz.store.store import Store
 from nnviz.subsets.columns import InstanceColumns
-from nnviz.subsets.slices import find_slices
+from nnviz.subsets.slices import features_of, find_slices
 from nnviz.subsets.value_groups import value_groups
 from nnviz.subsets.writing import quoted
 
@@ -232,7 +232,7 @@ class _Search:
         names = [query for _, query, _ in made]
         column_of = [column for column, _, _ in made]
         rows_of = [rows for _, _, rows in made]
-        blocks = [_features(rows_of, self.columns.n_instances)] if made else []
+        blocks = [features_of(rows_of, self.columns.n_instances)] if made else []
         for layer in layers:
             check_wanted()
             block = sparse.csc_array(self.columns.channels.top(layer))
@@ -436,16 +436,6 @@ def _different(candidates: list[_Candidate]) -> list[_Candidate]:
         ):
             kept.append(one)
     return kept
-
-
-def _features(
-    members_of: Sequence[NDArray[np.int64]], n_instances: int
-) -> sparse.csc_array:
-    """Return a binary column for each set of instances, shape (N, number of sets)."""
-    ends = np.cumsum([0, *map(len, members_of)])
-    ones = np.ones(ends[-1], dtype=np.bool_)
-    shape = (n_instances, len(members_of))
-    return sparse.csc_array((ones, np.concatenate(members_of), ends), shape=shape)
 
 
 def _in_turns(suggestions: list[Suggestion]) -> Iterator[Suggestion]:

@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse
 
 from nnviz.errors import ShapeError
-from nnviz.subsets.slices import find_slices
+from nnviz.subsets.slices import features_of, find_slices
 
 
 def plain_score(chosen, errors):
@@ -124,3 +124,14 @@ def test_find_slices__shapes_that_do_not_fit__are_refused():
             min_size=1,
             n_slices=3,
         )
+
+
+def test_features_of__sets__are_columns():
+    features = features_of([np.array([0, 2]), np.array([], np.int64), np.array([2])], 4)
+    assert features.dtype == np.bool_
+    assert features.toarray().astype(int).tolist() == [
+        [1, 0, 0],
+        [0, 0, 0],
+        [1, 0, 1],
+        [0, 0, 0],
+    ]
