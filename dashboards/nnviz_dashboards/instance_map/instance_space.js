@@ -3,7 +3,7 @@ const REACH = 1.6
 const LEAST_ZOOM = 0.7, MOST_ZOOM = 200
 const PADDING = 12 // pixels from the edge to a point that is kept in view
 const HALF = [1.32, 1.32] // of the plane, which is seen at first where not all points are known
-const LEAST_HALF = 0.6, MOST_HALF = 2.5 // few that are far off do not press all others together
+const LEAST_HALF = 0.6, MOST_HALF = 3 // few that are far off do not press all others together
 
 function instanceSpace(canvas, changed) {
   let [k, cx, cy] = [1, 0, 0]
