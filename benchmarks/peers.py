@@ -256,9 +256,10 @@ def most_memory(pid: int, every_s: float = 0.5) -> Iterator[list[int]]:
     """Hand out a list, and append to it what a process and its children hold."""
     samples: list[int] = []
     stop = threading.Event()
+    # Here, where nobody has waited for its end yet: it may have ended already.
+    root = psutil.Process(pid)
 
     def watch() -> None:
-        root = psutil.Process(pid)
         while not stop.wait(every_s):
             total = 0
             with contextlib.suppress(psutil.Error):
