@@ -43,8 +43,9 @@ def joined_crc32(checksums: Checksums, n_bytes: int) -> int:
     values = np.asarray(checksums, dtype=np.uint32)
     # What each bit of a checksum becomes if n_bytes zeros follow.
     zeros = bytes(n_bytes)
+    of_zeros = zlib.crc32(zeros)
     moved = np.array(
-        [zlib.crc32(zeros, 1 << bit) ^ zlib.crc32(zeros) for bit in range(N_BITS)],
+        [zlib.crc32(zeros, 1 << bit) ^ of_zeros for bit in range(N_BITS)],
         dtype=np.uint32,
     )
     while len(values) > 1:

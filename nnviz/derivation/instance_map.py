@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,6 +118,12 @@ class PlacedInstances:
     kept: float
     is_sample: bool
     """Whether there are more instances than these."""
+    reach: float = field(init=False)
+    """How far from the middle, along one axis, the one lies that is furthest off."""
+
+    def __post_init__(self) -> None:
+        reach = np.fmax.reduce(np.abs(self.places), axis=None, initial=0.0)
+        object.__setattr__(self, "reach", float(reach))
 
 
 class InstanceMaps:

@@ -243,8 +243,11 @@ def _lines_of(words: Sequence[str], n: int) -> list[str]:
 
 
 def _fitted(value: str, n: int) -> str:
-    """Return a value on n characters: a number with fewer digits, a text cut."""
-    if len(value) > n:
+    """Return a value on n characters: a fraction with fewer digits, a text cut.
+
+    Digits alone may be a code or a date, which another number would not be.
+    """
+    if len(value) > n and "." in value:
         with contextlib.suppress(ValueError):
             shorter = [f"{float(value):.{digits}g}" for digits in (5, 4, 3, 2, 1)]
             return next((each for each in shorter if len(each) <= n), shorter[-1])

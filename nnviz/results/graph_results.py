@@ -109,7 +109,7 @@ class GraphResults:
         """
         names = self._store.groups.names("aggregates")
         stored = (first, *(name for name in names if name != first))
-        has_facts = bool(self._store.plan.influences)
+        has_facts = self._store.plan.extraction.targets != "none"
         can_count = has_facts and self.has_influences(first)
         return (*stored, OF_A, OF_PAIR) if can_count else stored
 

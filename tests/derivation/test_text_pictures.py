@@ -77,7 +77,7 @@ def test_draw_row__has_names_and_values() -> None:
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [("0.08474", "0.0847"), ("-0.08474", "-0.085"), ("1234567", "1e+06")],
+    [("0.08474", "0.0847"), ("-0.08474", "-0.085"), ("1234567.5", "1e+06")],
 )
 def test_draw_row__long_number__has_fewer_digits_and_is_not_cut(
     value: str, shown: str
@@ -87,5 +87,8 @@ def test_draw_row__long_number__has_fewer_digits_and_is_not_cut(
     assert value in drawn.decode()  # whole in the title
 
 
-def test_draw_row__long_text__is_cut() -> None:
-    assert words_of(draw_row({"a long name": "a long text, too"}, 96)).endswith("…")
+@pytest.mark.parametrize("value", ["a-long-text", "20261130115959", "10.0.0.127"])
+def test_draw_row__long_text_or_code__is_cut(value: str) -> None:
+    shown = words_of(draw_row({"a long name": value}, 96)).split()[-1]
+    assert shown.endswith("…")
+    assert value.startswith(shown[0])

@@ -1,10 +1,13 @@
-"""What the first graph of sets of instances needs is there before it is asked for."""
+"""Of what there are graphs, and what the first one of sets of instances needs."""
 
 import subprocess
 import sys
 
 from nnviz.aggregation.aggregation import aggregate
 from nnviz.aggregation.index import make_index
+from nnviz.results.graph_results import OF_A, OF_PAIR
+from nnviz.results.run_results import RunResults
+from nnviz.store.store import Store
 from nnviz.subsets.naming import named_subsets
 from nnviz.testing import PlantedRun, write_store
 
@@ -51,3 +54,15 @@ def test_warm_up_sets__leaves_nothing_to_load_for_the_first_graph_of_sets(tmp_pa
     done = subprocess.run(command, capture_output=True, text=True, check=True)
 
     assert done.stdout.splitlines() == ["True True", "", ""]
+
+
+def test_collections__influences_of_subsets_alone__offer_no_sets_of_instances(
+    graph_url, tmp_path
+):
+    counted = RunResults(Store.open(graph_url)).graphs
+    assert counted.has_influences("label")
+    assert not {OF_A, OF_PAIR} & {*counted.collections("label")}
+
+    store = write_store(tmp_path / "run.zarr", RUN)
+    aggregate(store, [named_subsets(store, "label")])
+    assert RunResults(store).graphs.collections("label")[-2:] == (OF_A, OF_PAIR)

@@ -318,6 +318,7 @@ export function render({model}) {
     note.textContent = shown ? `${shown.note}; ${shown.kept}` : model.is_loading ? "Laying out …" : ""
     note.title = model.about.explanation ?? ""
     if (!shown) return [asked, timer].forEach(clearTimeout) // what was going to be asked of it
+    space.within(shown.reach)
     is_all = false
     is_new = true
     asked_for = ""

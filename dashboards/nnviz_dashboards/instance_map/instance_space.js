@@ -1,5 +1,5 @@
 // Places of many points, the part of the plane that is seen, and which lie in a loop.
-const REACH = 1.6
+const LEAST_REACH = 1.6
 const LEAST_ZOOM = 0.7, MOST_ZOOM = 200
 const PADDING = 12 // pixels from the edge to a point that is kept in view
 const HALF = [1.32, 1.32] // of the plane, which is seen at first where not all points are known
@@ -7,6 +7,7 @@ const LEAST_HALF = 0.6, MOST_HALF = 3 // few that are far off do not press all o
 
 function instanceSpace(canvas, changed) {
   let [k, cx, cy] = [1, 0, 0]
+  let reach = LEAST_REACH // of the places that can be looked at
   let x = new Float32Array(), y = new Float32Array(), frame = 0
   let half = HALF // from the middle of the plane to what is in view where it is not zoomed
   const scale = () => k * Math.max(10, Math.min((canvas.clientWidth / 2 - PADDING) / half[0], (canvas.clientHeight / 2 - PADDING) / half[1]))
@@ -27,16 +28,18 @@ function instanceSpace(canvas, changed) {
     cx = Math.max(x[best] - wide, Math.min(x[best] + wide, cx))
     cy = Math.max(y[best] - high, Math.min(y[best] + high, cy))
   }
+  // As far out as whatever is furthest off comes into view.
+  const zoomed = (factor) => Math.max(Math.min(LEAST_ZOOM, Math.min(...half) / reach), Math.min(MOST_ZOOM, factor))
   const look = (to_k, to_x, to_y) => {
-    k = Math.max(LEAST_ZOOM, Math.min(MOST_ZOOM, to_k))
-    cx = Math.max(-REACH, Math.min(REACH, to_x))
-    cy = Math.max(-REACH, Math.min(REACH, to_y))
+    k = zoomed(to_k)
+    cx = Math.max(-reach, Math.min(reach, to_x))
+    cy = Math.max(-reach, Math.min(reach, to_y))
     keep_one()
     changed()
   }
   const zoom = (factor, px = canvas.clientWidth / 2, py = canvas.clientHeight / 2) => {
     const [dx, dy] = [(px - canvas.clientWidth / 2) / scale(), (canvas.clientHeight / 2 - py) / scale()]
-    const left = 1 - k / Math.max(LEAST_ZOOM, Math.min(MOST_ZOOM, k * factor))
+    const left = 1 - k / zoomed(k * factor)
     look(k * factor, cx + dx * left, cy + dy * left)
   }
   // Points that both have move from layer to layer. Where these are all, all are in view.
@@ -89,6 +92,7 @@ function instanceSpace(canvas, changed) {
   return {
     go, zoom, nearest, inside, sx, sy,
     fit: () => look(1, 0, 0),
+    within: (furthest) => { reach = Math.max(LEAST_REACH, furthest) },
     move: (dx, dy) => look(k, cx - dx / scale(), cy + dy / scale()),
     at: (i) => [sx(x[i]), sy(y[i])],
     // The place that is drawn somewhere, and the part of the plane that is seen.

@@ -176,6 +176,7 @@ class InstanceMapView(Viewer):
             "sides": list(shown.names),
             "note": note,
             "n": n,
+            "reach": shown.placed.reach,
             "has_pictures": shown.has_pictures,
             "kept": f"{format_percent(shown.placed.kept)} of the nearest neighbours "
             "kept",

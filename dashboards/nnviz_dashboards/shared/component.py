@@ -104,24 +104,23 @@ def style(module: str, name: str) -> str:
     return Path(module).with_name(name).read_text(encoding="utf-8")
 
 
-_SENT: dict[str, str] = {}
-
-
-@functools.cache
 def script_address(kind: type[Component]) -> str:
     """Return where the server answers with a component's script.
 
     It names what is there: a browser that has it need not ask again.
     """
-    text = str(kind._esm)
-    name = hashlib.sha256(text.encode()).hexdigest()
-    _SENT[name] = text
-    return f"./{SCRIPTS}/{name}.js"
+    return f"./{SCRIPTS}/{_digest(str(kind._esm))}.js"
 
 
 def sent_script(name: str) -> str | None:
-    """Return the script whose address was given, by the name that it has there."""
-    return _SENT.get(name)
+    """Return a component's script by the name that it has in its address."""
+    scripts = (str(kind._esm) for kind in Component.__subclasses__())
+    return next((text for text in scripts if _digest(text) == name), None)
+
+
+@functools.cache
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def missing_value(missing: Missing | None) -> dict[str, str] | None:
@@ -278,8 +277,7 @@ class Component(JSComponent):
             # Of a visitor, to whom the server sends scripts beside the page, and once.
             return {**properties, "bundle": "url", "esm": script_address(type(self))}
         # What has no bundle, Panel takes for TypeScript, and translates in the browser.
-        bundle = hashlib.sha256(properties["esm"].encode()).hexdigest()
-        return {**properties, "bundle": bundle}
+        return {**properties, "bundle": _digest(properties["esm"])}
 
     @property
     def _linked_properties(self) -> tuple[str, ...]:

@@ -22,16 +22,27 @@ def counted_address(finished_url):
         yield address
 
 
+def write_with_one_far(folder, times):
+    """Write 120 instances, one of which is some times as far off as the next."""
+    rows = np.random.default_rng(0).normal(size=(120, 6)).astype(np.float32)
+    rows[7] = times * np.linalg.norm(rows, axis=1).max() / np.sqrt(6)
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 1))
+    nnviz.run(network, rows, str(folder / "run.zarr"), workers=0, progress=False)
+    return str(folder / "run.zarr")
+
+
 @pytest.fixture(scope="module")
 def far_address(tmp_path_factory):
-    """Return where a page is served of 120 instances, one of which is far from all."""
-    rows = np.random.default_rng(0).normal(size=(120, 6)).astype(np.float32)
-    rows[7] = 2.4 * np.linalg.norm(rows, axis=1).max() / np.sqrt(6)
-    torch.manual_seed(0)
-    url = str(tmp_path_factory.mktemp("far") / "run.zarr")
-    network = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 2))
-    nnviz.run(network, rows, url, workers=0, progress=False)
-    with served(url) as (_, address):
+    with served(write_with_one_far(tmp_path_factory.mktemp("far"), 8)) as (_, place):
+        yield place
+
+
+@pytest.fixture(scope="module")
+def very_far_address(tmp_path_factory):
+    """Return where a page is served that takes 41 instances for many."""
+    url = write_with_one_far(tmp_path_factory.mktemp("far"), 60)
+    with served(url, before=FEW) as (_, address):
         yield address
 
 
@@ -40,7 +51,7 @@ PLACES = "canvas => [...Array(120).keys()].map((i) => canvas.placeOf(i))"
 
 @pytest.mark.parametrize("width", [390, 1440])
 def test_map__of_few__has_every_point_in_view(visit, far_address, width):
-    page = visit(far_address, "?view=map&layer=input")
+    page = visit(far_address, "?view=map&layer=0")
     page.set_viewport_size({"width": width, "height": 900})
     canvas = page.locator(".instance-points")
     expect(canvas).to_have_attribute("data-seen", "120", timeout=200_000)
@@ -50,6 +61,16 @@ def test_map__of_few__has_every_point_in_view(visit, far_address, width):
     assert min(x.min(), y.min()) > 5
     assert x.max() < box["width"] - 5
     assert y.max() < box["height"] - 5
+
+
+def test_map__of_many__one_that_is_very_far_off_can_be_reached(visit, very_far_address):
+    page = visit(very_far_address, "?view=map&layer=0")
+    canvas = page.locator(".instance-points")
+    expect(canvas).to_have_attribute("data-seen", "119", timeout=200_000)
+    canvas.focus()
+    for _ in range(9):
+        page.keyboard.press("-")
+    expect(canvas).to_have_attribute("data-seen", "120")
 
 
 @pytest.mark.moving
