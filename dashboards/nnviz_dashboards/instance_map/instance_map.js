@@ -166,8 +166,11 @@ export function render({model}) {
     for (const i of [...(first >= 0 ? [first] : []), ...shown.classes.keys()]) {
       if (taken.length >= most) return
       const name = model.names[shown.classes[i]]
-      const [x, y] = [space.sx(anchors[2 * i]), space.sy(anchors[2 * i + 1]) - radius - 5]
+      const [middle, height] = [space.sx(anchors[2 * i]), space.sy(anchors[2 * i + 1])]
+      if (middle < 0 || middle > body.clientWidth || height < 0 || height > body.clientHeight) continue
       const half = context.measureText(name).width / 2 + 3
+      // Whole, also at an edge.
+      const x = Math.max(half, Math.min(body.clientWidth - half, middle)), y = Math.max(12, height - radius - 5)
       if (taken.some(([l, t, r, b]) => x - half < r && x + half > l && y - 11 < b && y + 3 > t)) continue
       taken.push([x - half, y - 11, x + half, y + 3])
       context.strokeStyle = of("panel")
