@@ -17,6 +17,7 @@ __all__ = [
     "differences",
     "duration_text",
     "html_table",
+    "instances_text",
     "p_value_text",
     "printable",
     "said_p_value",
@@ -136,6 +137,17 @@ def printable(text: str) -> str:
     a\nb
     """
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def instances_text(n: int) -> str:
+    """Return a number of instances for people.
+
+    Examples
+    --------
+    >>> instances_text(1), instances_text(1_281_167)
+    ('1 instance', '1,281,167 instances')
+    """
+    return f"{n:,} instance{'' if n == 1 else 's'}"
 
 
 def size_text(n_bytes: float) -> str:

@@ -9,6 +9,7 @@ import click
 
 from nnviz.cli.options import json_option
 from nnviz.cli.running import print_result
+from nnviz.formatting import instances_text
 
 if TYPE_CHECKING:
     from nnviz.export.tables import BundleFormat
@@ -41,7 +42,7 @@ def inspect(
         collection = named_subsets(Store.open(store), subsets)
         sizes = zip(collection.names, collection.sizes().tolist(), strict=True)
         listed = dict(sizes)
-        lines = [f"{name}: {n:,} instances" for name, n in listed.items()]
+        lines = [f"{name}: {instances_text(n)}" for name, n in listed.items()]
         print_result({"subsets": listed} if as_json else "\n".join(lines))
         return
     report = describe_store(

@@ -16,6 +16,7 @@ from nnviz.background import in_background
 from nnviz.cli.options import json_option
 from nnviz.cli.running import draw_chunks, print_result
 from nnviz.errors import ConfigError, NnvizError
+from nnviz.formatting import instances_text
 
 if TYPE_CHECKING:
     from nnviz.results.subset_results import SubsetResults
@@ -170,7 +171,7 @@ def _saved(store: Store, *, as_json: bool) -> dict[str, Any] | str:
     lines = []
     for one in saved:
         n = 0 if one.instances is None else len(one.instances)
-        what = one.query or f"{n:,} instances"
+        what = one.query or instances_text(n)
         note = f"  ({one.note})" if one.note else ""
         lines.append(f"{one.name}: {what}{note}")
     return "\n".join(lines) or "no subset has been saved; --save NAME keeps one"

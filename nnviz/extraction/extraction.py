@@ -38,6 +38,7 @@ from nnviz.extraction.worker_tasks import (
     check_inputs,
     extract_chunk,
 )
+from nnviz.formatting import instances_text
 from nnviz.runs.planning_rules import check_signal
 from nnviz.store.lock import writing
 from nnviz.store.store import Store
@@ -103,13 +104,13 @@ class ExtractionSummary:
     def __str__(self) -> str:
         n_done = self.n_chunks - self.n_done_before - len(self.failed) - self.n_left
         rate = self.n_instances / self.seconds if self.seconds else 0.0
-        done = f"extracted {self.n_instances:,} instances in {n_done:,} chunks"
+        done = f"extracted {instances_text(self.n_instances)} in {n_done:,} chunks"
         lines = [f"{done}, {self.seconds:.1f} s, {rate:,.0f} instances/s"]
         if self.n_done_before:
             lines.append(f"{self.n_done_before:,} chunks were complete already")
         if self.n_unreadable:
             lines.append(
-                f"{self.n_unreadable:,} instances cannot be used: "
+                f"{instances_text(self.n_unreadable)} cannot be used: "
                 "'nnviz inspect STORE --unreadable' lists them with the reason"
             )
         if self.n_saturated:

@@ -29,7 +29,7 @@ from nnviz.engine.progress import Listener
 from nnviz.engine.tasks import RunLimits, run_tasks
 from nnviz.engine.worker_cache import cached
 from nnviz.errors import ConfigError, PlanMismatchError, StoreFormatError
-from nnviz.formatting import size_text
+from nnviz.formatting import instances_text, size_text
 from nnviz.inputs.datasets.arrays import PARTS, UNREADABLE
 from nnviz.runs.config import DatasetConfig, PreprocessingConfig
 from nnviz.runs.declarations import TARGET
@@ -102,12 +102,12 @@ class PackingSummary:
 
     def __str__(self) -> str:
         n_done = self.n_pieces - self.n_done_before - len(self.failed)
-        whole = f"packed {self.n_instances:,} instances, {size_text(self.n_bytes)}"
+        whole = f"packed {instances_text(self.n_instances)}, {size_text(self.n_bytes)}"
         lines = [f"{whole}: {n_done:,} pieces in {self.seconds:.1f} s"]
         if self.n_done_before:
             lines.append(f"{self.n_done_before:,} pieces were there already")
         if self.n_unreadable:
-            lines.append(f"{self.n_unreadable:,} instances cannot be read, and say why")
+            lines.append(f"{instances_text(self.n_unreadable)} cannot be read")
         lines += [f"piece {n} failed: {why}" for n, why in self.failed.items()]
         return "\n".join(lines)
 

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from nnviz.formatting import instances_text
 from nnviz.graphs.drawing import COLORS, SIZES, GraphDrawing, arc_width, node_side
 from nnviz.graphs.drawn_parts import Contrast, DrawnNode, Key
 from nnviz.graphs.layout import arrange_rows
@@ -181,8 +182,8 @@ def _legend(drawing: GraphDrawing, foot: float) -> list[str]:
         return []
     meanings = {
         "shared": "both",
-        "first": f"only {drawing.subset} ({drawing.n_instances:,} instances)",
-        "second": f"only {drawing.versus} ({drawing.n_versus:,} instances)",
+        "first": f"only {drawing.subset} ({instances_text(drawing.n_instances)})",
+        "second": f"only {drawing.versus} ({instances_text(drawing.n_versus)})",
     }
     return [
         f"<g transform='translate(8 {foot + LINE * i:.0f})'><rect width='11' "

@@ -22,7 +22,7 @@ from nnviz.aggregation.estimates import Estimates, estimate, is_worthwhile
 from nnviz.aggregation.index_channels import IndexedChannels
 from nnviz.aggregation.subset_index import subset_index
 from nnviz.errors import NnvizError
-from nnviz.formatting import said_p_value
+from nnviz.formatting import instances_text, said_p_value
 from nnviz.results.aggregated_totals import aggregated_totals
 from nnviz.results.company import most_similar, saved_means
 from nnviz.results.contrasts import ChannelContrast, ValueContrast, channel_lines
@@ -444,7 +444,7 @@ class SubsetResults:
     def lines(self, n: int = 10) -> list[str]:
         """Return what is known of the subset, as lines for a terminal."""
         accuracy, low, high = self.accuracy
-        size = f"{self.n_instances:,} instances, {self.n_against:,} in"
+        size = f"{instances_text(self.n_instances)}, {self.n_against:,} in"
         lines = [f"{self.subset.name}: {size} {self.against.name}"]
         if not self.n_instances:
             return [*lines, "no usable instance is in it; the query is never true"]

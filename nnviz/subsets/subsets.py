@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from nnviz.errors import DatasetError, ShapeError, UnknownNameError, did_you_mean
+from nnviz.formatting import instances_text
 from nnviz.runs.stored_names import GROUPS, is_collection
 from nnviz.subsets.instance_numbers import instances_of
 
@@ -66,7 +67,7 @@ class Subset:
         """Return its name, which is its query if it has one, and its size."""
         name = self.name
         name = f"{name[:SHOWN_OF_NAME]}..." if len(name) > SHOWN_OF_NAME else name
-        size = f"{len(self):,} instance{'' if len(self) == 1 else 's'}"
+        size = instances_text(len(self))
         if self.n_masked:
             size += f", {100 * len(self) / self.n_masked:.3g} % of {self.n_masked:,}"
         return f"<nnviz.Subset {name!r}: {size}>"

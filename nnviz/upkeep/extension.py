@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.errors import PlanMismatchError
+from nnviz.formatting import instances_text
 from nnviz.inputs.datasets.contents_check import check_sample, grown_contents
 from nnviz.inputs.datasets.opening import Dataset, open_dataset
 from nnviz.inputs.datasets.store_order import in_store_order
@@ -277,8 +278,9 @@ def _check_unchanged(
         changed = [str(name) for name in ids[~is_same]]
         if changed:
             msg = (
-                f"{path.removeprefix('instances/')!r} of {len(changed):,} instances of "
-                f"{store.url!r} is another one in the data set now: {_shown(changed)}; "
+                f"{path.removeprefix('instances/')!r} of "
+                f"{instances_text(len(changed))} of {store.url!r} is another one "
+                f"in the data set now: {_shown(changed)}; "
                 "extract the data set into a new store"
             )
             raise PlanMismatchError(msg)

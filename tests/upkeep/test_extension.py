@@ -195,7 +195,7 @@ def test_extend__of_an_old_format_goes_on_in_format_2(tmp_path, name):
         ),
         pytest.param(
             lambda f: write_rows(f, OLD + LAST, m03="c"),
-            r"'label' of 1 instances .* another one .* now: 'rows/m03.png'",
+            r"'label' of 1 instance .* another one .* now: 'rows/m03.png'",
             id="label",
         ),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import isfinite
 
+from nnviz.formatting import instances_text
 from nnviz.graphs.attribution_graph import reach_text
 from nnviz.graphs.drawing import GraphDrawing
 from nnviz_dashboards.shared.theme import format_count, format_percent
@@ -21,7 +22,7 @@ def title(drawing: GraphDrawing) -> str:
 
 
 def _named(name: str, n: int) -> str:
-    return name if n < 0 else f"{name} ({_instances(n)})"
+    return name if n < 0 else f"{name} ({instances_text(n)})"
 
 
 def note(drawing: GraphDrawing) -> str:
@@ -78,7 +79,3 @@ def unreached(labels: Mapping[str, str], names: Sequence[str], n_rows: int) -> s
     if n_rows >= len(names):
         return ""
     return f"; reaches back to {labels[names[-n_rows]]}"
-
-
-def _instances(n: int) -> str:
-    return f"{format_count(n)} {'instance' if n == 1 else 'instances'}"

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from panel.viewable import Viewable, Viewer
 
 from nnviz.errors import ShapeError
+from nnviz.formatting import instances_text
 from nnviz.results.map_colors import (
     BY_CHANNEL,
     BY_CLASS,
@@ -286,7 +287,7 @@ class InstanceMapView(Viewer):
             lines = [f"{shown.colors.title}: {end} on average"]
         said = {
             "turn": turn,
-            "title": f"{format_count(n)} {'instance' if n == 1 else 'instances'}",
+            "title": instances_text(n),
             "lines": lines,
             "instance": facts.instance,
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import param
 from panel.viewable import Viewable, Viewer
 
+from nnviz.formatting import instances_text
 from nnviz.results.graph_results import OF_A, OF_PAIR
 from nnviz_dashboards.classes.model import SubsetFacts, SubsetsModel
 from nnviz_dashboards.graph.model import OUTCOMES, GraphModel
@@ -68,7 +69,7 @@ class FactsView(Viewer):
         drawing = self._graph.drawing
         n = None if drawing is None else drawing.n_instances
         if choices.members == OUTCOMES and self._model.facts is not None:
-            whole = _instances(self._model.facts.n_instances)
+            whole = instances_text(self._model.facts.n_instances)
             part = MEMBERS[choices.member]
             text = f"{part}: " + (f"{format_count(n)} of " if n is not None else "")
             facts = {**(of_class or {}), "text": text + whole, "confusions": []}
@@ -78,14 +79,16 @@ class FactsView(Viewer):
             text = f"of {selection.collection}"
             if selection.collection in (OF_A, OF_PAIR):
                 text = ""
-            text = text if n is None else f"{_instances(n)} {text}".strip()
+            text = text if n is None else f"{instances_text(n)} {text}".strip()
             facts = {"name": choices.member, "mark": "", "text": text, "confusions": []}
             facts = facts if choices.member else {}
         if drawing is not None and drawing.versus and facts:
             other = MEMBERS.get(selection.versus, drawing.versus)
             facts["against"] = f"; against {other}"
             if drawing.n_versus >= 0:
-                facts["against"] = f"; against {other}: {_instances(drawing.n_versus)}"
+                facts["against"] = (
+                    f"; against {other}: {instances_text(drawing.n_versus)}"
+                )
         return facts or None
 
     def _of_pair(self) -> dict[str, object] | None:
@@ -97,8 +100,8 @@ class FactsView(Viewer):
         return {
             "name": a,
             "mark": "",
-            "text": _instances(pair.found.n_instances),
-            "against": f"; against {b}: {_instances(pair.found.n_against)}",
+            "text": instances_text(pair.found.n_instances),
+            "against": f"; against {b}: {instances_text(pair.found.n_against)}",
             "confusions": [],
         }
 
@@ -106,14 +109,10 @@ class FactsView(Viewer):
         return self._bar
 
 
-def _instances(n: int) -> str:
-    return f"{format_count(n)} {'instance' if n == 1 else 'instances'}"
-
-
 def _facts(facts: SubsetFacts | None) -> dict[str, object] | None:
     if facts is None:
         return None
-    text = _instances(facts.n_instances)
+    text = instances_text(facts.n_instances)
     if facts.accuracy == facts.accuracy:
         text += f", {format_percent(facts.accuracy)} predicted right"
     confusions = [

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnviz.aggregation.estimates import Estimates
-from nnviz.formatting import said_p_value
+from nnviz.formatting import instances_text, said_p_value
 from nnviz.results.neuron_matrix import ColumnContrast, NeuronMatrix
 from nnviz.results.subset_pairs import OTHERS, SubsetPair
 from nnviz.results.subset_results import SubsetResults
@@ -58,7 +58,7 @@ def said_of_sizes(pair: SubsetPair) -> str:
         taken = f"{verb} taken for {confusion.taken_for} ({format_percent(n / whole)})"
         return f"{of} of {confusion.label} {taken}."
     right, low, high = found.accuracy
-    text = f"{name}: {format_count(n)} {'instance' if n == 1 else 'instances'}"
+    text = f"{name}: {instances_text(n)}"
     if right != right or right in (0.0, 1.0):
         return f"{text}."
     interval = f"{format_percent(low)} to {format_percent(high)}"
