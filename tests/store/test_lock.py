@@ -174,6 +174,7 @@ def test_writing__place_without_locks__the_last_claim_holds(monkeypatch):
     assert refused == [True]
     assert not Hierarchy.open(url).has(WRITER)
 
+    monkeypatch.setattr(lock, "DEAD_AFTER_S", 0.3)
     Hierarchy.open(url, writable=True).create_group(WRITER, record_of_another_machine())
     with writing(url, "derive"):
         assert Hierarchy.open(url).attributes(WRITER)["stage"] == "derive"
@@ -283,13 +284,15 @@ def test_exclusive__holds_while_the_function_runs(store):
 IN_NAMESPACE = """
 import socket, sys, time
 from nnviz.errors import StoreInUseError
-from nnviz.store.lock import writing, writer_of
+from nnviz.store import lock
+lock.RENEWED_EVERY_S = 0.5
+lock.DEAD_AFTER_S = float(sys.argv[2])
 socket.sethostname("node1")
-said = writer_of(sys.argv[1])
+said = lock.writer_of(sys.argv[1])
 try:
-    with writing(sys.argv[1], "extract"):
+    with lock.writing(sys.argv[1], "extract"):
         print("held", flush=True)
-        time.sleep(float(sys.argv[2]))
+        time.sleep(float(sys.argv[3]))
 except StoreInUseError as error:
     print(f"refused: {error} | {said}", flush=True)
 """
@@ -308,10 +311,11 @@ def elsewhere(request):
     place = os.pathsep.join(filter(None, sys.path))
     started = []
 
-    def start(store, seconds):
+    def start(store, *, dead_after, seconds):
+        limits = [str(dead_after), str(seconds)]
         started.append(
             subprocess.Popen(
-                [*command, sys.executable, "-c", IN_NAMESPACE, store, seconds],
+                [*command, sys.executable, "-c", IN_NAMESPACE, store, *limits],
                 stdout=subprocess.PIPE,
                 text=True,
                 env=dict(os.environ, PYTHONPATH=place),
@@ -330,15 +334,15 @@ def test_writing__drivers_in_two_namespaces_of_one_host_name__one_at_a_time(
     store, elsewhere
 ):
     """Row 43: as two containers that share a folder; process 1 is both."""
-    first = elsewhere(store, "600")
+    first = elsewhere(store, dead_after=60, seconds=600)
     assert first.stdout.readline() == "held\n"
 
-    second = elsewhere(store, "0")
+    second = elsewhere(store, dead_after=60, seconds=0)
     told, _ = second.communicate(timeout=120)
     here = writer_of(store)
     first.kill()
     first.wait(timeout=60)
-    third = elsewhere(store, "0")
+    third = elsewhere(store, dead_after=2, seconds=0)
     taken, _ = third.communicate(timeout=120)
 
     assert told.startswith(f"refused: another driver writes to '{store}': 'nnviz ext")
