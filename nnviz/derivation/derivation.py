@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -45,6 +44,7 @@ from nnviz.engine.progress import (
 from nnviz.graphs.options import PRESETS, GraphOptions
 from nnviz.graphs.stored import has_influences
 from nnviz.graphs.storing import store_graphs
+from nnviz.runs.software import package_version
 from nnviz.store.lock import exclusive
 from nnviz.store.store import Store
 from nnviz.subsets.subsets import display_names
@@ -280,4 +280,4 @@ def _write_class_table(store: Store, usable: NDArray[np.bool_]) -> None:
 def _versions() -> dict[str, str]:
     """Return the versions on which coordinates depend."""
     libraries = ("numpy", "scikit-learn", "scipy", "umap-learn")
-    return {library: importlib.metadata.version(library) for library in libraries}
+    return {library: package_version(library) for library in libraries}

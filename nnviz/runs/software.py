@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import platform
 from pathlib import Path
 
-__all__ = ["software_versions"]
+__all__ = ["package_version", "software_versions"]
 
 PACKAGES = ("nnviz", "torch", "numpy", "pillow", "zarr", "distributed")
 
@@ -20,12 +21,25 @@ def software_versions() -> dict[str, str]:
     }
     for name in PACKAGES:
         try:
-            versions[name] = importlib.metadata.version(name)
+            versions[name] = package_version(name)
         except importlib.metadata.PackageNotFoundError:
             versions[name] = "not installed"
     return versions
 
 
+@functools.cache  # each time, all that a package says of itself is parsed
+def package_version(name: str) -> str:
+    """Return the version of a package.
+
+    Raises
+    ------
+    importlib.metadata.PackageNotFoundError
+        If it is not installed.
+    """
+    return importlib.metadata.version(name)
+
+
+@functools.cache
 def _processor() -> str:
     """Return the processor's name: kernels, and so rounding, differ between them."""
     try:

@@ -19,7 +19,7 @@ SHOWN = {
 
 
 # Those that begin with the same cell, which trains and runs, go on from one run of it.
-KERNELS = [
+GROUPS = [
     ["class_graph", "two_subsets"],
     ["induction_head"],
     ["own_network"],
@@ -30,28 +30,32 @@ KERNELS = [
 
 def test_gallery__has_no_other_notebooks():
     assert {path.stem for path in FOLDER.glob("gallery/*.md")} == set(SHOWN)
-    assert sorted(name for names in KERNELS for name in names) == sorted(SHOWN)
+    assert sorted(name for names in GROUPS for name in names) == sorted(SHOWN)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("names", KERNELS, ids="-".join)
-def test_notebook__runs_and_shows(names, tmp_path, monkeypatch, forked_kernels):
+def test_notebooks__run_and_show(tmp_path, monkeypatch, forked_kernels):
+    """In one kernel, which imports once, and forgets all names between them."""
     # Slow to import, and every process that runs tests imports this module.
     import nbclient
     from myst_nb.core.read import read_myst_markdown_notebook
+    from nbformat.v4 import new_code_cell
 
     # As `make docs` does: notebooks call the command of this environment.
     folder = Path(sys.executable).parent
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-    notebooks = []
-    for name in names:
+    codes = {}
+    for name in SHOWN:
         path = FOLDER / "gallery" / f"{name}.md"
-        text = path.read_text(encoding="utf-8")
-        notebooks.append(read_myst_markdown_notebook(text, path=path))
-    notebook, codes = notebooks[0], [_code_of(one) for one in notebooks]
-    for code in codes[1:]:
-        assert code[0].source == codes[0][0].source
-        notebook.cells += code[1:]
+        notebook = read_myst_markdown_notebook(path.read_text("utf-8"), path=path)
+        codes[name] = [one for one in notebook.cells if one.cell_type == "code"]
+    cells = []
+    for first, *others in GROUPS:
+        cells += [new_code_cell("%reset -f"), *codes[first]]
+        for name in others:
+            assert codes[name][0].source == codes[first][0].source
+            cells += codes[name][1:]
+    notebook.cells = cells
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python"}
     client = nbclient.NotebookClient(
         notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}
@@ -59,12 +63,8 @@ def test_notebook__runs_and_shows(names, tmp_path, monkeypatch, forked_kernels):
 
     client.execute()
 
-    for name, code in zip(names, codes, strict=True):
-        assert SHOWN[name] in _shown_by(code)
-
-
-def _code_of(notebook):
-    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for name, words in SHOWN.items():
+        assert words in _shown_by(codes[name]), name
 
 
 def _shown_by(cells):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
 import os
 import re
 import runpy
@@ -57,20 +59,21 @@ def run_page(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
     """Run the commands of the page in a folder, and its first lines of Python."""
     shutil.copy(DOCS / "gallery" / "question_network.py", folder)
     (folder / "questions.toml").write_text(blocks("toml")[0], encoding="utf-8")
-    printed = run_commands(blocks("console")[0], capsys)
+    printed = run_commands(blocks("console")[0])
     exec(compile(blocks("python")[0], "docs/text.md", "exec"), {})
     return printed + capsys.readouterr().out
 
 
-def run_commands(commands: str, capsys: pytest.CaptureFixture[str]) -> str:
+def run_commands(commands: str) -> str:
     """Run commands of the page, and return what they print."""
     printed = ""
     for line in commands.splitlines():
         command = shlex.split(line.removeprefix("$ "))
         if command[0] == "python":
             script = runpy.run_path(command[1])
-            script["main"](Path(command[2]))
-            printed += capsys.readouterr().out
+            with contextlib.redirect_stdout(io.StringIO()) as said:
+                script["main"](Path(command[2]))
+            printed += said.getvalue()
             continue
         done = CliRunner().invoke(main, command[1:])
         assert done.exit_code == 0, done.output
@@ -119,7 +122,6 @@ def test_page__on_trec(
 def test_page__sentence_encoder(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
     spawned: None,
 ) -> None:
     """With fewer questions than the page has: the encoder takes its time."""
@@ -137,7 +139,7 @@ def test_page__sentence_encoder(
         *filter(None, sys.path),
     ]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, places)))
-    printed = run_commands(blocks("console")[1], capsys)
+    printed = run_commands(blocks("console")[1])
     assert accuracy(printed) > 70
     assert "padding and special tokens do not count" in printed
     assert "each batch is padded to its longest instance" in printed
@@ -149,18 +151,19 @@ def test_page__sentence_encoder(
     assert "blocks.0.attn.hook_z" in str(store.plan)
 
 
-def test_page__induction_head(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_page__induction_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only one head of the second block can copy: graphs of all words end there."""
     shutil.copy(DOCS / "gallery" / "induction_network.py", tmp_path)
     (tmp_path / "gpt.toml").write_text(blocks("toml")[2], encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    printed = run_commands(blocks("console")[2], capsys)
+    printed = run_commands(blocks("console")[2])
     ends = re.search(r"([\d.]+)% of \d+ sentences end rightly", printed)
     without = [float(x) for x in re.findall(r"without head \d .*: ([\d.]+)%", printed)]
     assert ends is not None
     assert float(ends[1]) > 85
-    assert min(without) == without[2] < 40
+    planted = without.pop(2)
+    assert planted < 40
+    assert min(without) > 70
     store = nnviz.open_store("gpt.zarr")
     for word in "01234567":
         graph = nnviz.attribution_graph(store, word)
