@@ -64,6 +64,22 @@ def run_stages(run_file, url, client):
     return store
 
 
+def with_text(digits, name, text):
+    """Write another run file beside the digits', and return it."""
+    run_file = digits / f"{name}.toml"
+    run_file.write_text(text, encoding="utf-8")
+    return run_file
+
+
+def with_weights_of_its_own(digits, name):
+    """Return another run file beside the digits', and its weights, which are a copy."""
+    weights = digits / f"{name}.safetensors"
+    shutil.copyfile(digits / "digits.safetensors", weights)
+    text = (digits / "run.toml").read_text(encoding="utf-8")
+    text = text.replace("digits.safetensors", weights.name)
+    return with_text(digits, name, text), weights
+
+
 def checksums(url):
     """Return the SHA-256 of every file of a store, by its path."""
     return {
@@ -126,8 +142,9 @@ def test_prepare_store__other_plan__names_the_field_that_differs(
     digits, reference, tmp_path
 ):
     text = (digits / "run.toml").read_text(encoding="utf-8")
-    other = digits / "other.toml"
-    other.write_text(text.replace("batch_size = 64", "batch_size = 32"))
+    other = with_text(
+        digits, "other", text.replace("batch_size = 64", "batch_size = 32")
+    )
 
     with pytest.raises(
         PlanMismatchError, match=r"extraction\.batch_size: 64, not 32; choose another"
@@ -143,10 +160,9 @@ def test_prepare_store__something_else_there__is_refused(digits, tmp_path):
 
 
 def test_extract__weights_changed_since_the_plan__is_refused(digits, tmp_path, client):
-    folder = tmp_path / "copy"
-    shutil.copytree(digits, folder)
-    store = create(folder / "run.toml", tmp_path / "run.zarr")
-    write_demo(folder, epochs=1, seed=1)
+    run_file, weights = with_weights_of_its_own(digits, "changing")
+    store = create(run_file, tmp_path / "run.zarr")
+    save_file({k: v + 1 for k, v in load_file(weights).items()}, weights)
 
     with pytest.raises(
         PlanMismatchError, match="the network has changed since the plan was made"
@@ -174,35 +190,38 @@ def damage(path, kind):
 
 @pytest.fixture
 def damaged(digits, tmp_path):
-    """Return a copy of the digits with 25 damaged files, and one without those rows."""
+    """Return two run files, of a copy with 25 damaged files and of the others alone."""
+    text = (digits / "run.toml").read_text(encoding="utf-8")
     lines = (digits / "digits.csv").read_text(encoding="utf-8").splitlines()
     header, rows = lines[0], lines[1:601]
-    with_damage, without = tmp_path / "with", tmp_path / "without"
-    for folder in (with_damage, without):
-        shutil.copytree(digits, folder)
+    for row in rows:
+        picture = tmp_path / row.split(",")[0]
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(digits / row.split(",")[0], picture)
+    shutil.copy(digits / "digits.safetensors", tmp_path)
+    (tmp_path / "digits.csv").write_text("\n".join([header, *rows]) + "\n")
     lost = list(range(7, 600, 24))
-    (with_damage / "digits.csv").write_text("\n".join([header, *rows]) + "\n")
     kept = [row for index, row in enumerate(rows) if index not in lost]
-    (without / "digits.csv").write_text("\n".join([header, *kept]) + "\n")
+    (digits / "kept.csv").write_text("\n".join([header, *kept]) + "\n")
+    without = with_text(digits, "kept", text.replace("digits.csv", "kept.csv"))
     names = []
     for number, index in enumerate(lost):
         name = rows[index].split(",")[0]
         # A file that is not there when the data are listed is an error of the table;
         # kind 3 goes away after the plan was made.
-        damage(with_damage / name, number % 5 if number % 5 != 3 else 0)
+        damage(tmp_path / name, number % 5 if number % 5 != 3 else 0)
         names.append(name)
-    return with_damage, without, names
+    return with_text(tmp_path, "run", text), without, names
 
 
 def test_pipeline__twenty_five_damaged_files__equals_the_run_without_them(
     damaged, tmp_path, client
 ):
     with_damage, without, names = damaged
-    text = (with_damage / "run.toml").read_text(encoding="utf-8")
-    text += "max_unreadable_fraction = 0.1\n"
-    (with_damage / "run.toml").write_text(text)
-    store = run_stages(with_damage / "run.toml", tmp_path / "with.zarr", client)
-    clean = run_stages(without / "run.toml", tmp_path / "without.zarr", client)
+    with with_damage.open("a") as file:
+        file.write("max_unreadable_fraction = 0.1\n")
+    store = run_stages(with_damage, tmp_path / "with.zarr", client)
+    clean = run_stages(without, tmp_path / "without.zarr", client)
 
     table = store.instances()
     unusable = table[table.status != ""]
@@ -230,7 +249,7 @@ def test_extract__more_unreadable_than_allowed__stops_with_the_reasons(
     damaged, tmp_path, client
 ):
     with_damage, _, _ = damaged
-    store = create(with_damage / "run.toml", tmp_path / "run.zarr")
+    store = create(with_damage, tmp_path / "run.zarr")
 
     with pytest.raises(DatasetError, match=r"more than the allowed fraction 0\.01"):
         nnviz.extract(store, client=client)
@@ -252,8 +271,9 @@ def test_extract__task_larger_than_a_worker__is_refused_before_it_starts(
     digits, tmp_path, client
 ):
     text = (digits / "run.toml").read_text(encoding="utf-8")
-    huge = digits / "huge.toml"
-    huge.write_text(text.replace("batch_size = 64", "batch_size = 500000000"))
+    huge = with_text(
+        digits, "huge", text.replace("batch_size = 64", "batch_size = 500000000")
+    )
     store = create(huge, tmp_path / "run.zarr")
 
     with pytest.raises(PlanError, match=r"a task needs about .* but the worker at"):
@@ -275,12 +295,10 @@ def test_extract__task_larger_than_a_worker__is_refused_before_it_starts(
 def test_pipeline__every_option__fills_a_store(
     digits, reference, tmp_path, client, options
 ):
-    folder = tmp_path / "copy"
-    shutil.copytree(digits, folder)
-    text = (folder / "run.toml").read_text(encoding="utf-8")
+    text = (digits / "run.toml").read_text(encoding="utf-8")
     text = text.replace('path = "digits.csv"', 'path = "digits.csv"\nlimit = 300')
-    (folder / "run.toml").write_text(text + options + "\n", encoding="utf-8")
-    store = run_stages(folder / "run.toml", tmp_path / "run.zarr", client)
+    run_file = with_text(digits, "option", text + options + "\n")
+    store = run_stages(run_file, tmp_path / "run.zarr", client)
     default = nnviz.open_store(reference)
 
     assert store.chunks.missing() == []
@@ -291,17 +309,14 @@ def test_pipeline__every_option__fills_a_store(
         assert np.abs(found - expected).max() <= tolerance, layer.name
 
 
-def test_plan_run__weights_that_are_not_finite__are_refused_with_the_layer(
-    digits, tmp_path
-):
-    folder = tmp_path / "copy"
-    shutil.copytree(digits, folder)
-    weights = load_file(folder / "digits.safetensors")
+def test_plan_run__weights_that_are_not_finite__are_refused_with_the_layer(digits):
+    run_file, file = with_weights_of_its_own(digits, "broken")
+    weights = load_file(file)
     weights["residual.conv.weight"][3] = float("nan")
-    save_file(weights, folder / "digits.safetensors")
+    save_file(weights, file)
 
     with pytest.raises(PlanError, match="activations of layer 'residual' are not fini"):
-        nnviz.plan_run(load_config(folder / "run.toml"))
+        nnviz.plan_run(load_config(run_file))
 
 
 def test_pipeline__instance_whose_activations_are_not_finite__is_excluded_alone(
@@ -403,14 +418,14 @@ def test_graphs__of_the_demonstration__are_linked_from_output_to_input(
 def test_extract__another_store_at_the_same_place__is_not_taken_for_the_first(
     digits, tmp_path, client
 ):
-    folder, url = tmp_path / "copy", tmp_path / "run.zarr"
-    shutil.copytree(digits, folder)
-    run_file = folder / "run.toml"
+    url = tmp_path / "run.zarr"
+    text = (digits / "run.toml").read_text(encoding="utf-8")
+    text = text.replace('path = "digits.csv"', 'path = "digits.csv"\nlimit = 300')
+    run_file = with_text(digits, "first", text)
     nnviz.extract(create(run_file, url), client=client)
     first = nnviz.open_store(url).activations("top")
     shutil.rmtree(url)
-    text = run_file.read_text(encoding="utf-8")
-    run_file.write_text(text + 'precision = "bfloat16"\n', encoding="utf-8")
+    with_text(digits, "first", text + 'precision = "bfloat16"\n')
 
     nnviz.extract(create(run_file, url), client=client)
 
