@@ -98,6 +98,18 @@ def indexed(run_folder):
     return Store.open(store.url)
 
 
+@pytest.fixture(scope="module")
+def planted(run_folder):
+    """Return an indexed store, and what is answered of some instances without."""
+    store = write_store(run_folder / "planted.zarr", RUN)
+    instances = np.flatnonzero(store.usable())[::3]
+    plain = answers(SubsetIndex(store), instances)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(index_layout, "ROWS_PER_PIECE", 60)
+        make_index(store)
+    return Store.open(store.url), instances, plain
+
+
 sets_of_instances = st.sets(st.integers(0, RUN.n_instances - 1)).map(
     lambda found: np.array(sorted(found), dtype=np.int64)
 )
@@ -558,14 +570,13 @@ DAMAGES = [
         (DAMAGES[4], "gone"),
     ],
 )
-def test_index__with_a_damaged_piece__is_never_served(tmp_path, name, damage):
-    store = write_store(tmp_path / "s.zarr", RUN)
-    instances = np.flatnonzero(store.usable())[::3]
-    plain = answers(SubsetIndex(store), instances)
-    make_index(store)
+def test_index__with_a_damaged_piece__is_never_served(planted, tmp_path, name, damage):
+    sound, instances, plain = planted
+    shutil.copytree(sound.url, tmp_path / "s.zarr")
     spoil(tmp_path / "s.zarr" / piece_path(1) / name, damage)
+    store = Store.open(tmp_path / "s.zarr")
 
-    index = SubsetIndex(Store.open(store.url))
+    index = SubsetIndex(store)
     found = answers(index, instances)
 
     np.testing.assert_array_equal(found, plain)
@@ -634,12 +645,9 @@ def objects():
 
 
 @pytest.mark.parametrize("loaded_bytes", [1 << 30, 1000], ids=["all", "few"])
-def test_index__in_object_storage__the_same_bits(objects, tmp_path, loaded_bytes):
-    local = write_store(tmp_path / "s.zarr", RUN)
-    remote = write_store(objects, RUN)
-    make_index(local)
-    make_index(remote)
-    instances = np.flatnonzero(local.usable())[::3]
+def test_index__in_object_storage__the_same_bits(planted, objects, loaded_bytes):
+    local, instances, _ = planted
+    make_index(write_store(objects, RUN))
 
     index = SubsetIndex(Store.open(objects), loaded_bytes=loaded_bytes)
 
