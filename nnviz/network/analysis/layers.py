@@ -307,6 +307,7 @@ def name_layers(
     received = [site for site in sites if site.kind == "input"]
     kept = [site for site in sites if site.absorbed_by is None and site not in received]
     owners = {site.origin: _owner(flow, site, kept) for site in kept}
+    blocks = _blocks(flow, kept, owners)
     fields = find_receptive_fields(flow)
     taken: set[str] = set()
     found = []
@@ -328,7 +329,7 @@ def name_layers(
             positions=positions,
             channel_axis=axis,
             instance_axis=int(site.read_value in flow.graph.time_first),
-            shown=not _is_inner(flow, site, kept, owners),
+            shown=not _is_inner(flow, site, owners, blocks),
             receptive_field=fields.get(site.read_value) if len(shape) > 2 else None,
         )
         found.append(FoundLayer(site, layer))
@@ -450,23 +451,34 @@ def _node(flow: ChannelFlow, site: Site, owner: ModuleCall | None) -> str:
     return operation.place
 
 
+def _blocks(
+    flow: ChannelFlow, sites: list[Site], owners: dict[int, ModuleCall | None]
+) -> list[tuple[Site, ModuleCall]]:
+    """Return the layers that stand for a block, with that block."""
+    found = []
+    for site in sites:
+        block = owners[site.origin]
+        if block is None and site.kind in _BLOCK_KINDS:
+            # No module returns it; the block is the module that computes it.
+            block = _maker(flow, site).call
+            if not _is_part(flow, block, sites):
+                continue
+        if block is not None and block.has_children:
+            found.append((site, block))
+    return found
+
+
 def _is_inner(
     flow: ChannelFlow,
     site: Site,
-    sites: list[Site],
     owners: dict[int, ModuleCall | None],
+    blocks: list[tuple[Site, ModuleCall]],
 ) -> bool:
     """Return whether a layer lies within the block that another layer stands for."""
     call = _maker(flow, site).call
     mine = owners[site.origin]
-    for other in sites:
-        block = owners[other.origin]
-        if block is None and other.kind in _BLOCK_KINDS:
-            # No module returns it; the block is the module that computes it.
-            block = _maker(flow, other).call
-            if not _is_part(flow, block, sites):
-                continue
-        if other is site or block is None or not block.has_children or block is mine:
+    for other, block in blocks:
+        if other is site or block is mine:
             continue
         if call.is_within(block) and (mine is None or mine.index > block.index):
             return site.kind not in _BLOCK_KINDS or call is not block or mine is None

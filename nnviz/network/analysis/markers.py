@@ -101,6 +101,8 @@ def channels_along(numbers: Tensor, axis: int) -> Tensor:
     if not rows.numel():
         return torch.full((numbers.shape[axis],), NOTHING, dtype=torch.float64)
     rows = rows.reshape(rows.shape[0], -1)
+    if rows.shape[1] == 1:  # one number for each index already
+        return rows[:, 0].expand(numbers.shape[axis])
     high = rows.amax(1)
     low = torch.where(rows == NOTHING, torch.inf, rows).amin(1)
     known = torch.where((low == high) & (high > 0), high, MIXED)
@@ -123,13 +125,13 @@ def channel_axis(numbers: Tensor, default: int | None = None) -> int | None:
     int or None
         None if channels lie along several axes.
     """
-    axes = [
-        axis
-        for axis in range(1, numbers.ndim)
-        if not bool((channels_along(numbers, axis) == MIXED).any())
-    ]
-    if default in axes:
+
+    def may_be(axis: int) -> bool:
+        return not bool((channels_along(numbers, axis) == MIXED).any())
+
+    if default is not None and 0 < default < numbers.ndim and may_be(default):
         return default
+    axes = [axis for axis in range(1, numbers.ndim) if may_be(axis)]
     return axes[0] if len(axes) == 1 or (axes and default is None) else None
 
 
