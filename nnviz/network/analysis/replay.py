@@ -189,7 +189,11 @@ class _Replay:
     ) -> None:
         self._graph = flow.graph
         self._pre_activations = pre_activations
-        self._substitute = substitute
+        self._substituted = frozenset(
+            value
+            for value, (_, known, _) in pre_activations.items()
+            if substitute and _can_be_substituted(known)
+        )
         self._values: dict[int, Tensor] = dict(flow.graph.received)
         self.errors: dict[str, float] = {}
 
@@ -208,7 +212,7 @@ class _Replay:
 
     def _compute(self, value: int) -> None:
         known = self._pre_activations.get(value)
-        if known is not None and self._substitutes(known[1]):
+        if known is not None and value in self._substituted:
             self._values[value] = _without_units(known[1], self._sum(*known[1:]))
             return
         operation = self._graph.producer(value)
@@ -224,21 +228,12 @@ class _Replay:
             before = self.errors.get(layer, 0.0)
             self.errors[layer] = before if math.isnan(before) else max(error, before)
 
-    def _substitutes(self, pre_activation: PreActivation) -> bool:
-        """Return whether a pre-activation is computed from what enters it alone."""
-        size = pre_activation.units.scale.abs()
-        is_own = any(
-            summand.value == pre_activation.value for summand in pre_activation.summands
-        )
-        is_invertible = bool((size > _SMALLEST_SCALE * size.max()).all())
-        return self._substitute and is_invertible and not is_own
-
     def _sources(self, value: int) -> list[int]:
         known = self._pre_activations.get(value)
         sources = (
             [] if known is None else [v for r in known[2] for v in self._read_by(r)]
         )
-        if known is not None and self._substitutes(known[1]):
+        if value in self._substituted:
             return sources
         operation = self._graph.producer(value)
         return sources + ([] if operation is None else list(self._inputs(operation)))
@@ -301,7 +296,7 @@ class _Replay:
         shape = self._graph.instance_shape(pre_activation.value)
         n_instances = self._graph.n_instances
         total: Tensor | None = None
-        where = {int(c): k for k, c in enumerate(pre_activation.channels.tolist())}
+        where = {c: k for k, c in enumerate(pre_activation.channels.tolist())}
         for entering in operations:
             path = entering.summand.path
             leaves = [] if path is None else path.leaves(self._graph, self._values)
@@ -318,7 +313,7 @@ class _Replay:
                 total = added.new_zeros(
                     n_instances, shape[pre_activation.axis], *windows, *rest
                 )
-            places = [where.get(int(c), -1) for c in entering.targets.tolist()]
+            places = [where.get(c, -1) for c in entering.targets.tolist()]
             kept = [i for i, place in enumerate(places) if place >= 0]
             index = torch.tensor([places[i] for i in kept])
             added = added[:, kept].reshape(n_instances, len(kept), *total.shape[2:])
@@ -328,6 +323,16 @@ class _Replay:
             total = total.movedim(2, 1).flatten(0, 1)
         total = total.movedim(1, pre_activation.axis).reshape(shape)
         return self._graph.turned(pre_activation.value, total)
+
+
+def _can_be_substituted(pre_activation: PreActivation) -> bool:
+    """Return whether a pre-activation can be computed from what enters it alone."""
+    if any(
+        summand.value == pre_activation.value for summand in pre_activation.summands
+    ):
+        return False
+    size = pre_activation.units.scale.abs()
+    return bool((size > _SMALLEST_SCALE * size.max()).all())
 
 
 def _in_units(pre_activation: PreActivation, own: Tensor) -> Tensor:

@@ -71,6 +71,20 @@ class _Check:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What one operation of an edge reads, and where it adds to."""
+
+    operation: ChannelOperation
+    """Without its bias, which is no channel's."""
+    sources: Tensor
+    """Channel number of each of its input channels."""
+    x: Tensor
+    """Its true input, shape (N, C, *positions)."""
+    places: Tensor
+    """Among the channels of the place, of each that it makes; -1: none of them."""
+
+
 def single_channel_errors(
     flow: ChannelFlow, targets: Sequence[TargetEdges]
 ) -> dict[str, float]:
@@ -263,10 +277,12 @@ class _Run:
         if numbers is None:
             return
         try:
-            nothing = self._seen(check, numbers, None)
+            order = _order(check.place.channels)
+            nothing = self._seen(check, numbers, None, order)
+            read, reached = self._read(check)
             for number in self._strongest(check, numbers):
-                own = self._seen(check, numbers, number) - nothing
-                said, reached = self._said(check, number, own)
+                own = self._seen(check, numbers, number, order) - nothing
+                said = _said(read, number, own)[:, reached]
                 own = own[:, reached]
                 difference = (own - said).abs().max()
                 size = max(float(own.abs().max()), float(said.abs().max()))
@@ -307,8 +323,17 @@ class _Run:
         strongest: list[float] = distinct[kept].tolist()
         return strongest
 
-    def _seen(self, check: _Check, numbers: Tensor, number: float | None) -> Tensor:
-        """Return the layer in its units with one channel alone, channels on axis 1."""
+    def _seen(
+        self,
+        check: _Check,
+        numbers: Tensor,
+        number: float | None,
+        order: Tensor | None,
+    ) -> Tensor:
+        """Return the layer in its units with one channel alone.
+
+        Shape (N, channel of the place in the layer's `order`, positions in a row).
+        """
         x = self._values[check.start]
         values = dict(self._values)
         for operation in check.operations:
@@ -330,7 +355,8 @@ class _Run:
         if check.summand.share is not None:
             seen = seen * check.summand.share[place.channels]
         seen = self._flow.graph.turned(place.value, seen)
-        return self._by_layer_channel(seen, place.channels)
+        rows = seen.reshape(self._flow.graph.n_instances, -1, seen.shape[-1])
+        return (rows if order is None else rows[..., order]).movedim(-1, 1)
 
     def _made_from_one(
         self, operation: Operation, start: int, numbers: Tensor, number: float | None
@@ -353,43 +379,46 @@ class _Run:
 
         return self._made(operation, values, wide)
 
-    def _by_layer_channel(self, seen: Tensor, channels: Tensor) -> Tensor:
-        """Return (N, channel of `channels` in order, positions in a row)."""
-        n = self._flow.graph.n_instances
-        rows = seen.reshape(n, -1, seen.shape[-1])
-        order = torch.argsort(channels)
-        if not torch.equal(order, torch.arange(len(order))):
-            rows = rows[..., order]
-        return rows.movedim(-1, 1)
-
-    def _said(
-        self, check: _Check, number: float, like: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return what the edges say of one channel, and which channels they reach."""
-        n = self._flow.graph.n_instances
+    def _read(self, check: _Check) -> tuple[list[_Read], Tensor]:
+        """Return what the edges read, and which channels of the place they reach."""
+        graph, path = self._flow.graph, check.summand.path
         channels = check.place.channels.sort().values
         where = torch.full((int(channels.max()) + 2,), -1)  # the last: of no channel
         where[channels] = torch.arange(len(channels))
-        total = torch.zeros_like(like)
-        reached = torch.zeros(like.shape[1], dtype=torch.bool)
+        reached = torch.zeros(len(channels), dtype=torch.bool)
+        value = self._values[check.summand.value]
+        leaves = [] if path is None else path.leaves(graph, self._values)
+        found = []
         for one in check.entering:
-            targets = one.targets.clamp(-1, len(where) - 1)
-            places = where[targets]
+            places = where[one.targets.clamp(-1, len(where) - 1)]
             reached[places[places >= 0]] = True
-            path = check.summand.path
-            leaves = [] if path is None else path.leaves(self._flow.graph, self._values)
-            x = one.input_of(self._values[check.summand.value], n, leaves)
-            index = torch.eq(one.sources, number).nonzero()[:, 0]
+            x = one.input_of(value, graph.n_instances, leaves)
             operation = replace(one.operation, bias=None)
-            if isinstance(operation, Identity):
-                places = places[index]
-            if len(index):
-                added = _added_by(operation, x, index)
-                kept = (places >= 0).nonzero()[:, 0]
-                rows = added[:, kept].double().reshape(n, len(kept), -1)
-                rows = rows.expand(n, len(kept), like.shape[2])
-                total.index_add_(1, places[kept], rows)
-        return total[:, reached], reached
+            found.append(_Read(operation, one.sources, x, places))
+        return found, reached
+
+
+def _order(channels: Tensor) -> Tensor | None:
+    """Return what puts channels in order; None where they are."""
+    order = torch.argsort(channels)
+    return None if torch.equal(order, torch.arange(len(order))) else order
+
+
+def _said(read: Sequence[_Read], number: float, like: Tensor) -> Tensor:
+    """Return what edges say that one channel adds, of another tensor's shape."""
+    n = len(like)
+    total = torch.zeros_like(like)
+    for one in read:
+        index = torch.eq(one.sources, number).nonzero()[:, 0]
+        is_identity = isinstance(one.operation, Identity)
+        places = one.places[index] if is_identity else one.places
+        if len(index):
+            added = _added_by(one.operation, one.x, index)
+            kept = (places >= 0).nonzero()[:, 0]
+            rows = added[:, kept].double().reshape(n, len(kept), -1)
+            rows = rows.expand(n, len(kept), like.shape[2])
+            total.index_add_(1, places[kept], rows)
+    return total
 
 
 def _leaves_out_channels(operation: Operation, start: int, numbers: Tensor) -> bool:
