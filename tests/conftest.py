@@ -32,11 +32,13 @@ from nnviz.garbage import look_at_old_objects_seldom
 
 look_at_old_objects_seldom()
 
+import asyncio
 import contextlib
 import importlib
 import json
 import shutil
 import signal
+import types
 from collections.abc import Callable, Generator, Iterator
 from multiprocessing import forkserver
 from pathlib import Path
@@ -58,7 +60,7 @@ from nnviz.testing import write_store
 from nnviz_cluster import local
 from tests import planted_stores
 from tests.dashboards.visits import SIZE, Visits
-from tests.forked import Forked
+from tests.forked import Forked, ForkedInLoop
 from tests.torchvision_operators import define_missing_operators
 
 BROWSER_ARGUMENTS = [
@@ -246,6 +248,15 @@ def forked_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
         return Forked(module, *arguments, folder=Path(cwd), env=env)
 
     monkeypatch.setattr(local_provisioner, "launch_kernel", launch)
+
+
+@pytest.fixture
+def forked_clusters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each scheduler and worker that a benchmark starts be forked, likewise."""
+    from distributed.deploy import subprocess as starting
+
+    of_loop = {**vars(asyncio), "create_subprocess_exec": ForkedInLoop.start}
+    monkeypatch.setattr(starting, "asyncio", types.SimpleNamespace(**of_loop))
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ own streams, signals, group of processes and children, and its own end.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import fcntl
@@ -40,6 +41,12 @@ dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
 """
 """Statements for ``before`` of a program of Dask that starts workers; it otherwise
 starts a Python for each, which imports."""
+
+INHERITED_SETTINGS = """
+import dask
+dask.config.refresh()
+"""
+"""Likewise of one whose settings are handed to it by the environment."""
 
 FORKED_COMMANDS = """
 import subprocess, types
@@ -197,6 +204,34 @@ class ForkedCommand(Forked):
         assert self.stderr is not None
         self._said.write(self.stderr.read().encode())
         return code
+
+
+class ForkedInLoop:
+    """A command that Dask starts from a running loop, of which nobody hears."""
+
+    def __init__(self, module: str, *arguments: str) -> None:
+        before = INHERITED_SETTINGS + FORKED_WORKERS
+        self._process = Forked(
+            module, *arguments, n_streams=0, before=before, has_server=True
+        )
+        self.pid, self.stderr = self._process.pid, None
+        self.kill = self._process.kill
+
+    @classmethod
+    async def start(cls, *command: str, **_: Any) -> ForkedInLoop:
+        """Start a command as :func:`asyncio.create_subprocess_exec` does."""
+        _, switch, module, *arguments = command
+        assert switch == "-m"
+        return cls(module, *arguments)
+
+    @property
+    def returncode(self) -> int | None:
+        """How the process has ended; None if it has not."""
+        return self._process.returncode
+
+    async def communicate(self) -> None:
+        """Return once the process has ended."""
+        await asyncio.to_thread(self._process.wait)
 
 
 def _text_of(reader: Connection) -> TextIO:

@@ -8,7 +8,9 @@ from benchmarks.memory import measure, summarise
 @pytest.mark.cluster
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # beside other work it takes minutes
-def test_extract__many_chunks__scheduler_holds_a_window_and_does_not_grow(tmp_path):
+def test_extract__many_chunks__scheduler_holds_a_window_and_does_not_grow(
+    tmp_path, forked_clusters
+):
     found = measure(tmp_path, n_instances=50_000, chunk=256, n_workers=2, every_s=0.1)
 
     tasks = [sample["scheduler"]["tasks"] for sample in found["samples"]]

@@ -219,7 +219,9 @@ def test_best_chunk__is_large_where_the_scheduler_is_slow_and_small_for_few_roun
 @pytest.mark.cluster
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # beside other work it takes minutes
-def test_measure__small__has_what_the_report_needs(tmp_path, monkeypatch):
+def test_measure__small__has_what_the_report_needs(
+    tmp_path, monkeypatch, forked_clusters
+):
     monkeypatch.setenv("NNVIZ_SHARED", str(tmp_path / "nowhere"))
 
     found = measure(tmp_path, SMALL, workers=[1], repeat=1)
