@@ -259,8 +259,9 @@ class Files:
             # Texts, not paths, which take most of the time of listing.
             start = len(str(self._folder)) + 1
             found = (
-                path[start:].replace(os.sep, "/")
-                for path in _files_below(f"{self._folder / prefix}")
+                f"{folder}{os.sep}{name}"[start:].replace(os.sep, "/")
+                for folder, _, names in os.walk(self._folder / prefix)
+                for name in names
             )
             return sorted(found)
         whole = self._full(prefix)
@@ -319,19 +320,6 @@ def _make_folder(path: Path) -> None:
         _make_folder(path.parent)
         with contextlib.suppress(FileExistsError):
             path.mkdir()
-
-
-def _files_below(folder: str) -> Iterator[str]:
-    """Return the paths of all files below a folder, as :func:`os.walk` finds them.
-
-    That asks of each folder again whether it is a link, for twice the time.
-    """
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if not entry.is_dir():
-                yield entry.path
-            elif not entry.is_symlink():
-                yield from _files_below(entry.path)
 
 
 def announce(path: Path | str, spans: Iterable[tuple[int, int]] = ((0, 0),)) -> None:
