@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
+import shutil
 import tempfile
 
 # Before anything imports a numerical library: tests share few cores with each other.
@@ -20,11 +22,28 @@ def is_roomy(folder: str, room: int = 4 << 30) -> bool:
     return there.f_bavail * there.f_frsize > room and not there.f_flag & os.ST_NOEXEC
 
 
+def put_temporary_files(folder: str) -> None:
+    """Let temporary files be below a folder, in one that goes with this process.
+
+    Programs that are killed leave theirs behind, and there are many. What tests ask
+    pytest for stays beside it, as long as pytest keeps it.
+    """
+    place, process = tempfile.mkdtemp(prefix="nnviz-tests-", dir=folder), os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == process:
+            shutil.rmtree(place, ignore_errors=True)
+
+    atexit.register(remove)
+    os.environ["TMPDIR"] = place
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", folder)
+    tempfile.tempdir = None  # it has been asked for already
+
+
 # Tests make, sync and remove some hundred thousand small files: on a disk that takes as
 # long as all that they compute. Who names a place for temporary files has them there.
 if "TMPDIR" not in os.environ and is_roomy("/dev/shm"):
-    os.environ["TMPDIR"] = "/dev/shm"
-    tempfile.tempdir = None  # it has been asked for already
+    put_temporary_files("/dev/shm")
 # Nothing is fetched from a hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Before all that is imported, as commands have it.
@@ -36,7 +55,6 @@ import asyncio
 import contextlib
 import importlib
 import json
-import shutil
 import signal
 import types
 from collections.abc import Callable, Generator, Iterator
