@@ -273,8 +273,16 @@ def forked_clusters(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each scheduler and worker that a benchmark starts be forked, likewise."""
     from distributed.deploy import subprocess as starting
 
+    # Dask's own asks for the children of what may have ended, and is not there then.
+    async def close(interface: Any) -> None:
+        if interface.process is not None:
+            await interface.process.end()
+        interface.process = None
+        await starting.ProcessInterface.close(interface)
+
     of_loop = {**vars(asyncio), "create_subprocess_exec": ForkedInLoop.start}
     monkeypatch.setattr(starting, "asyncio", types.SimpleNamespace(**of_loop))
+    monkeypatch.setattr(starting.Subprocess, "close", close)
 
 
 @pytest.fixture(scope="module")

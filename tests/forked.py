@@ -214,8 +214,7 @@ class ForkedInLoop:
         self._process = Forked(
             module, *arguments, n_streams=0, before=before, has_server=True
         )
-        self.pid, self.stderr = self._process.pid, None
-        self.kill = self._process.kill
+        self.stderr = None
 
     @classmethod
     async def start(cls, *command: str, **_: Any) -> ForkedInLoop:
@@ -229,8 +228,9 @@ class ForkedInLoop:
         """How the process has ended; None if it has not."""
         return self._process.returncode
 
-    async def communicate(self) -> None:
-        """Return once the process has ended."""
+    async def end(self) -> None:
+        """End the process and all that it has started."""
+        self._process.kill_group()
         await asyncio.to_thread(self._process.wait)
 
 
